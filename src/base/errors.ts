@@ -1,0 +1,90 @@
+/**
+ * @file The one error type a caller can act on. In: what went wrong, in four parts. Out: SoftpromptError with an exit code.
+ *
+ * Every message says where it happened, what was expected, what came, and what to do.
+ */
+
+/** Kinds of failure a caller can act on, each with the exit code of the command line. */
+export const errorKinds = {
+  usage: { exitCode: 2, meaning: "an option, a command or the configuration is wrong" },
+  data: { exitCode: 3, meaning: "a data file or a row of it cannot be used" },
+  checkpoint: { exitCode: 4, meaning: "a base model or one of its files cannot be used" },
+  adapter: { exitCode: 5, meaning: "an adapter cannot be used, or not with this base model" },
+  run: { exitCode: 6, meaning: "a run folder cannot be used: busy, damaged, or its inputs changed" },
+  engine: { exitCode: 7, meaning: "ONNX Runtime or the graph refused" },
+  numeric: { exitCode: 8, meaning: "a number went wrong: NaN, infinity, or training that changes nothing" },
+  network: { exitCode: 9, meaning: "a hub could not be reached, or answered wrongly" },
+  io: { exitCode: 10, meaning: "the file system refused: no space, no permission" },
+  interrupted: { exitCode: 130, meaning: "stopped by a signal, after saving (130 SIGINT, 143 SIGTERM)" },
+} as const;
+
+export type ErrorKind = keyof typeof errorKinds;
+
+export interface ErrorParts {
+  /** File, row, column, tensor, option: the place, as precise as known. */
+  where: string;
+  /** The rule that was broken, or the values that would have been right. */
+  expected?: string;
+  /** The offending value, shortened. */
+  got?: unknown;
+  /** What the user can do next. */
+  hint?: string;
+  cause?: unknown;
+  /** Overrides the kind's exit code (143 for SIGTERM). */
+  exitCode?: number;
+}
+
+/** An expected failure, told in four parts. Anything else that is thrown is a bug of ours and exits with 70. */
+export class SoftpromptError extends Error {
+  override readonly name = "SoftpromptError";
+  readonly exitCode: number;
+  constructor(
+    readonly kind: ErrorKind,
+    readonly problem: string,
+    readonly parts: ErrorParts,
+  ) {
+    super(message(problem, parts), parts.cause === undefined ? undefined : { cause: parts.cause });
+    this.exitCode = parts.exitCode ?? errorKinds[kind].exitCode;
+  }
+}
+
+/** Shows a value in an error message: strings quoted, long ones cut at `limit` characters. */
+export function show(value: unknown, limit = 120): string {
+  const text =
+    typeof value === "string" ? JSON.stringify(value) : Array.isArray(value) ? `[${value.join(", ")}]` : String(value);
+  return text.length > limit ? `${text.slice(0, limit - 1)}…` : text;
+}
+
+/** The name in `names` nearest to `name` by edit distance, or undefined if none is near (distance > 1/2 of its length). */
+export function nearest(name: string, names: Iterable<string>): string | undefined {
+  let best: string | undefined;
+  let bestDistance = Number.POSITIVE_INFINITY;
+  for (const candidate of names) {
+    const d = editDistance(name.toLowerCase(), candidate.toLowerCase());
+    if (d < bestDistance) {
+      best = candidate;
+      bestDistance = d;
+    }
+  }
+  return best !== undefined && bestDistance <= Math.max(1, Math.floor(best.length / 2)) ? best : undefined;
+}
+
+function message(problem: string, parts: ErrorParts): string {
+  const lines = [`${parts.where}: ${problem}`];
+  if (parts.expected !== undefined) lines.push(`  expected: ${parts.expected}`);
+  if (parts.got !== undefined) lines.push(`  got: ${show(parts.got)}`);
+  if (parts.hint !== undefined) lines.push(`  hint: ${parts.hint}`);
+  return lines.join("\n");
+}
+
+function editDistance(a: string, b: string): number {
+  if (a.length > 200 || b.length > 200) return a === b ? 0 : 200;
+  let row = Array.from({ length: b.length + 1 }, (_, j) => j);
+  for (let i = 1; i <= a.length; i++) {
+    const next = [i];
+    for (let j = 1; j <= b.length; j++)
+      next.push(Math.min(row[j]! + 1, next[j - 1]! + 1, row[j - 1]! + (a[i - 1] === b[j - 1] ? 0 : 1)));
+    row = next;
+  }
+  return row[b.length]!;
+}

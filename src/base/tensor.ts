@@ -1,0 +1,34 @@
+/**
+ * @file Tensors as plain data, and the axis letters of the whole project.
+ *
+ * B batch · T input tokens · U target tokens · P prompt (virtual) tokens · D model width · F feed-forward width ·
+ * H heads · K head width · V vocabulary · L layers · C answer choices. S = P + T where the prompt stands before the text.
+ */
+
+/** Element types; names as in safetensors' spirit, spelt out. `bytes` is the stored width of one element. */
+export const dtypes = {
+  float32: { bytes: 4, safetensors: "F32", onnx: 1 },
+  bfloat16: { bytes: 2, safetensors: "BF16", onnx: 16 },
+  float16: { bytes: 2, safetensors: "F16", onnx: 10 },
+  int64: { bytes: 8, safetensors: "I64", onnx: 7 },
+  int32: { bytes: 4, safetensors: "I32", onnx: 6 },
+  bool: { bytes: 1, safetensors: "BOOL", onnx: 9 },
+} as const;
+
+export type DType = keyof typeof dtypes;
+
+/** A dense float32 tensor, row-major. */
+export interface Tensor {
+  readonly shape: readonly number[];
+  readonly data: Float32Array;
+}
+
+/** Number of elements of a shape; 1 for a scalar. */
+export function size(shape: readonly number[]): number {
+  return shape.reduce((a, b) => a * b, 1);
+}
+
+/** "float32[2, 20, 512]". */
+export function shapeText(dtype: string, shape: readonly (number | string)[]): string {
+  return `${dtype}[${shape.join(", ")}]`;
+}

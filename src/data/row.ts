@@ -1,0 +1,49 @@
+/**
+ * @file What the data room hands on: labelled text. In: fields of a data file under a Task. Out: Row, Dataset.
+ */
+import type { MetricName } from "./metrics.js";
+
+/** One example as text: what the encoder reads and what the decoder shall say. */
+export interface Row {
+  /** File and line (1-based) or row number; stands in every error and sample. */
+  readonly id: string;
+  /** The filled template; the encoder's text. */
+  readonly input: string;
+  /** The text to be generated; for a classification the label words of `label`. */
+  readonly target: string;
+  /** The task's label, or null for free-text targets. */
+  readonly label: string | null;
+  /** Accepted answers of a free-text task (first = target); for a classification `[target]`. */
+  readonly references: readonly string[];
+  /** Rows scored together (MultiRC's question, ReCoRD's query), else undefined. */
+  readonly group?: string;
+  /** The row's own choices where they differ by row (ReCoRD entities, COPA by text), label → words; else undefined. */
+  readonly choices?: Readonly<Record<string, string>>;
+}
+
+/** A task: how fields become text, how labels become words, what is measured. */
+export interface Task {
+  readonly name: string;
+  /** Text with `{field}` holes. */
+  readonly template: string;
+  /** Label → words of the decoder (the verbalizer), in the order used for ranking; null for free text. */
+  readonly verbalizer: Readonly<Record<string, string>> | null;
+  /** Metrics reported; the first selects checkpoints. */
+  readonly metrics: readonly [MetricName, ...MetricName[]];
+  /** Longest target in tokens when generating. Default 10 for classification, 200 for free text. */
+  readonly maxTargetTokens: number;
+  /** Tokens put before every target text, e.g. `<extra_id_0>` (fpt.md §6); "" by default. */
+  readonly targetPrefix: string;
+}
+
+/** A task with its rows. A split that a source does not have is an empty array. */
+export interface Dataset {
+  readonly task: Task;
+  readonly train: readonly Row[];
+  readonly validation: readonly Row[];
+  readonly test: readonly Row[];
+  /** Source files with their sha256, for result.json and for the resume check. */
+  readonly files: readonly { readonly path: string; readonly sha256: string; readonly rows: number }[];
+  /** Rows left out by --skip-bad-rows. */
+  readonly skipped: number;
+}

@@ -1,0 +1,12 @@
+import { defineConfig } from "vitest/config";
+
+// Two workers: the engine itself uses every core, and CI machines here have two.
+export default defineConfig({
+  test: {
+    include: ["src/**/*.test.ts", "test/**/*.test.ts"],
+    testTimeout: 120_000,
+    hookTimeout: 120_000,
+    pool: "forks",
+    maxWorkers: 2,
+  },
+});
