@@ -1,0 +1,85 @@
+import { expect, expectTypeOf, test } from "vitest";
+import { SoftpromptError } from "./errors.js";
+import {
+  boolean,
+  choice,
+  defaults,
+  flagName,
+  integer,
+  list,
+  map,
+  number,
+  type OptionValues,
+  readOptions,
+  string,
+} from "./options.js";
+
+const table = {
+  learningRate: number({ default: 0.3, min: 0, help: "step size", source: "xprompt.md §2" }),
+  steps: integer({ required: true, min: 1, help: "optimizer steps", unit: "steps" }),
+  quiet: boolean({ default: false, help: "say less" }),
+  output: string({ help: "where" }),
+  optimizer: choice({ values: ["adafactor", "adamw"], default: "adafactor", help: "which" }),
+  seeds: list({ of: "integer", default: [1, 2], help: "seeds" }),
+  tasks: list({ values: ["cb", "rte"], help: "tasks" }),
+  verbalizer: map({ help: "label words" }),
+};
+
+test("the table is the type", () => {
+  expectTypeOf<OptionValues<typeof table>>().toEqualTypeOf<{
+    readonly learningRate: number;
+    readonly steps: number;
+    readonly quiet: boolean;
+    readonly output: string | undefined;
+    readonly optimizer: "adafactor" | "adamw";
+    readonly seeds: readonly number[];
+    readonly tasks: readonly ("cb" | "rte")[] | undefined;
+    readonly verbalizer: Readonly<Record<string, string>> | undefined;
+  }>();
+});
+
+test("defaults fill what is absent; null counts as absent", () => {
+  expect(readOptions(table, { steps: 3, optimizer: "adamw", learningRate: null }, "c.yaml")).toEqual({
+    learningRate: 0.3,
+    steps: 3,
+    quiet: false,
+    output: undefined,
+    optimizer: "adamw",
+    seeds: [1, 2],
+    tasks: undefined,
+    verbalizer: undefined,
+  });
+  expect(defaults({ quiet: table.quiet })).toEqual({ quiet: false });
+  expect(readOptions(table, { steps: 1, verbalizer: { "0": "no", "1": 7 } }, "c").verbalizer).toEqual({
+    "0": "no",
+    "1": "7",
+  });
+});
+
+test.each([
+  [{ steps: 3, learningrate: 1 }, /unknown option "learningrate".*did you mean "learningRate"/s],
+  [{ steps: 3, proto: 1 }, /unknown option/],
+  [JSON.parse('{"steps":3,"__proto__":{"quiet":true}}'), /unknown option "__proto__"/],
+  [{}, /steps is missing.*whole number, at least 1 \(steps\).*--steps/s],
+  [{ steps: 0 }, /c\.yaml: steps.*at least 1.*got: 0/s],
+  [{ steps: 1.5 }, /whole number/],
+  [{ steps: "3" }, /whole number.*"3"/s],
+  [{ steps: 1, learningRate: Number.NaN }, /a number, at least 0.*NaN/s],
+  [{ steps: 1, quiet: "yes" }, /true or false/],
+  [{ steps: 1, output: 5 }, /put it in quotes/],
+  [{ steps: 1, optimizer: "adafctor" }, /one of adafactor, adamw.*did you mean "adafactor"/s],
+  [{ steps: 1, seeds: [1, "2"] }, /a list of whole numbers/],
+  [{ steps: 1, tasks: ["cbb"] }, /did you mean "cb"/],
+  [{ steps: 1, verbalizer: ["x"] }, /names with texts/],
+  [[], /not a mapping/],
+  ["text", /not a mapping/],
+])("refused: %j", (value, message) => {
+  const attempt = () => readOptions(table, value, "c.yaml");
+  expect(attempt).toThrow(SoftpromptError);
+  expect(attempt).toThrow(message);
+});
+
+test("flags are kebab-case", () => {
+  expect(flagName("learningRate")).toBe("--learning-rate");
+  expect(flagName("x")).toBe("--x");
+});

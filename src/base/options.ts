@@ -1,0 +1,301 @@
+/**
+ * @file Options as data: one declaration gives the TypeScript type, the check of a config object, and (by flags.ts and
+ * describe.ts beside this file) the command-line flags, help text, docs table and JSON schema. No text exists twice.
+ *
+ * In: a table `{ learningRate: number({ default: 0.3, min: 0, help: "…" }), … }` and an unknown value (YAML, JSON).
+ * Out: `OptionValues<typeof table>` with defaults filled in, or a SoftpromptError of kind "usage".
+ * Keys are camelCase in code and config; the flag of `learningRate` is `--learning-rate`.
+ */
+import { nearest, SoftpromptError } from "./errors.js";
+
+interface Described {
+  /** One sentence: what it does and what goes wrong otherwise. Ends without a full stop in tables; any form is fine. */
+  readonly help: string;
+  /** "steps", "tokens, prompt not counted", … */
+  readonly unit?: string;
+  /** Where the default comes from: "xprompt.md §2", "our choice". */
+  readonly source?: string;
+}
+
+interface Common<V> extends Described {
+  /** Value when absent; undefined where there is none. */
+  readonly default: V | undefined;
+  /** Absent is an error. */
+  readonly required: boolean;
+  /** Carries the type only; never set. */
+  readonly value?: () => V;
+}
+
+export interface NumberOption<V = number | undefined> extends Common<V> {
+  readonly kind: "number" | "integer";
+  /** Inclusive bounds. */
+  readonly min?: number;
+  readonly max?: number;
+}
+export interface BooleanOption<V = boolean | undefined> extends Common<V> {
+  readonly kind: "boolean";
+}
+export interface StringOption<V = string | undefined> extends Common<V> {
+  readonly kind: "string";
+  /** What stands in the help instead of "text": "file", "folder", "path or hub id". */
+  readonly placeholder?: string;
+}
+export interface ChoiceOption<V = string | undefined> extends Common<V> {
+  readonly kind: "choice";
+  readonly values: readonly string[];
+}
+export interface ListOption<V = readonly (string | number)[] | undefined> extends Common<V> {
+  readonly kind: "list";
+  readonly of: "string" | "number" | "integer";
+  readonly min?: number;
+  readonly max?: number;
+  /** Every item must be one of these. */
+  readonly values?: readonly string[];
+}
+export interface MapOption<V = Readonly<Record<string, string>> | undefined> extends Common<V> {
+  readonly kind: "map";
+}
+
+// biome-ignore lint/suspicious/noExplicitAny: V is invariant-free phantom here; any option whatever its value type
+export type Option<V = any> =
+  | NumberOption<V>
+  | BooleanOption<V>
+  | StringOption<V>
+  | ChoiceOption<V>
+  | ListOption<V>
+  | MapOption<V>;
+
+/** Key → option. Declare with `satisfies OptionTable` or plainly; the builders below keep the exact types. */
+export type OptionTable = Readonly<Record<string, Option>>;
+
+/** The record a table describes. Options with neither default nor `required` may be undefined. */
+export type OptionValues<T extends OptionTable> = {
+  readonly [K in keyof T]: T[K] extends { readonly value?: () => infer V } ? V : never;
+};
+
+/** T where the spec has a default or is required; T | undefined otherwise. */
+type ValueOf<S, T> = S extends { default: T } ? T : S extends { required: true } ? T : T | undefined;
+type Spec<T, Extra = unknown> = Described & { default?: T; required?: boolean } & Extra;
+type Bounds = { min?: number; max?: number };
+
+const common = (spec: { default?: unknown; required?: boolean }) => ({
+  default: spec.default as never,
+  required: spec.required ?? false,
+});
+
+/** A finite number within inclusive bounds. */
+export function number<const S extends Spec<number, Bounds>>(spec: S): NumberOption<ValueOf<S, number>> {
+  return { kind: "number", ...spec, ...common(spec) };
+}
+
+/** A whole number within inclusive bounds. */
+export function integer<const S extends Spec<number, Bounds>>(spec: S): NumberOption<ValueOf<S, number>> {
+  return { kind: "integer", ...spec, ...common(spec) };
+}
+
+/** True or false; `--name` and `--no-name`. */
+export function boolean<const S extends Spec<boolean>>(spec: S): BooleanOption<ValueOf<S, boolean>> {
+  return { kind: "boolean", ...spec, ...common(spec) };
+}
+
+/** Any text. */
+export function string<const S extends Spec<string, { placeholder?: string }>>(
+  spec: S,
+): StringOption<ValueOf<S, string>> {
+  return { kind: "string", ...spec, ...common(spec) };
+}
+
+/** One of `values`. */
+export function choice<const S extends Spec<string, { values: readonly string[] }>>(
+  spec: S,
+): ChoiceOption<
+  S extends { default: string } | { required: true } ? S["values"][number] : S["values"][number] | undefined
+> {
+  return { kind: "choice", ...spec, ...common(spec) } as never;
+}
+
+type ItemOf<S> = S extends { of: "number" | "integer" }
+  ? number
+  : S extends { values: readonly (infer V)[] }
+    ? V
+    : string;
+type ListSpec = Described &
+  Bounds & {
+    of?: "string" | "number" | "integer";
+    values?: readonly string[];
+    default?: readonly (string | number)[];
+    required?: boolean;
+  };
+
+/** A list of strings (or numbers, integers); on the command line comma-separated, or the flag repeated. */
+export function list<const S extends ListSpec>(
+  spec: S,
+): ListOption<
+  S extends { default: readonly unknown[] } | { required: true }
+    ? readonly ItemOf<S>[]
+    : readonly ItemOf<S>[] | undefined
+> {
+  return { kind: "list", of: "string", ...spec, ...common(spec) } as never;
+}
+
+/** Name → text, e.g. a verbalizer; on the command line `--verbalizer 0=terrible --verbalizer 1=great`. */
+export function map<const S extends Spec<Readonly<Record<string, string>>>>(
+  spec: S,
+): MapOption<
+  S extends { default: object } | { required: true }
+    ? Readonly<Record<string, string>>
+    : Readonly<Record<string, string>> | undefined
+> {
+  return { kind: "map", ...spec, ...common(spec) } as never;
+}
+
+/** Options of `table` by their defaults alone; throws where one is required. */
+export function defaults<T extends OptionTable>(table: T): OptionValues<T> {
+  return readOptions(table, {}, "defaults");
+}
+
+/**
+ * Checks an object against a table and fills in the defaults.
+ *
+ * @param value e.g. a parsed YAML file; undefined or null is the empty object.
+ * @param where named in errors: "run.yaml", "train()".
+ * @throws SoftpromptError "usage" naming the key: unknown (with the nearest known name), wrong type, out of range, missing.
+ */
+export function readOptions<T extends OptionTable>(table: T, value: unknown, where: string): OptionValues<T> {
+  const given = readPartialOptions(table, value, where) as Record<string, unknown>;
+  const out: Record<string, unknown> = {};
+  for (const [key, option] of Object.entries(table)) {
+    out[key] = given[key] ?? option.default;
+    if (out[key] === undefined && option.required)
+      throw new SoftpromptError("usage", `${key} is missing`, {
+        where,
+        expected: `${expectation(option)}: ${option.help}`,
+        got: "nothing",
+        hint: `give ${flagName(key)} or write \`${key}:\` in the config`,
+      });
+  }
+  return out as OptionValues<T>;
+}
+
+/** As readOptions, but only what was given: no defaults, nothing required. Null and undefined values count as absent. */
+export function readPartialOptions<T extends OptionTable>(
+  table: T,
+  value: unknown,
+  where: string,
+): Partial<OptionValues<T>> {
+  if (value === undefined || value === null) return {};
+  if (typeof value !== "object" || Array.isArray(value))
+    throw new SoftpromptError("usage", "the configuration is not a mapping", {
+      where,
+      expected: "keys with values, e.g. `learningRate: 0.3`",
+      got: value,
+    });
+  const out: Record<string, unknown> = {};
+  for (const [key, v] of Object.entries(value)) {
+    if (!Object.hasOwn(table, key)) throw unknownOption(key, Object.keys(table), where);
+    if (v !== undefined && v !== null) out[key] = checkOption(table[key]!, v, `${where}: ${key}`);
+  }
+  return out as Partial<OptionValues<T>>;
+}
+
+/** "unknown option" with the nearest known name as the hint. */
+export function unknownOption(name: string, known: readonly string[], where: string): SoftpromptError {
+  const near = nearest(name, known);
+  return new SoftpromptError("usage", `unknown option ${JSON.stringify(name)}`, {
+    where,
+    expected: known.length <= 12 ? `one of ${known.join(", ")}` : "a known option; see --help",
+    got: name,
+    hint: near === undefined ? undefined : `did you mean ${JSON.stringify(near)}?`,
+  });
+}
+
+/** Checks one value (already of its JSON type). @returns the value, typed. @throws SoftpromptError "usage". */
+export function checkOption(option: Option, value: unknown, where: string): unknown {
+  const refuse = (hint?: string) =>
+    new SoftpromptError("usage", "this value cannot be used", {
+      where,
+      expected: expectation(option),
+      got: value,
+      hint,
+    });
+  switch (option.kind) {
+    case "number":
+    case "integer":
+      if (!numberFits(value, option.kind, option)) throw refuse();
+      return value;
+    case "boolean":
+      if (typeof value !== "boolean") throw refuse();
+      return value;
+    case "string":
+      if (typeof value !== "string") throw refuse(typeof value === "number" ? "put it in quotes" : undefined);
+      return value;
+    case "choice": {
+      if (typeof value === "string" && option.values.includes(value)) return value;
+      const near = typeof value === "string" ? nearest(value, option.values) : undefined;
+      throw refuse(near === undefined ? undefined : `did you mean ${JSON.stringify(near)}?`);
+    }
+    case "list": {
+      if (!Array.isArray(value)) throw refuse();
+      for (const item of value) {
+        if (option.of !== "string" ? !numberFits(item, option.of, option) : typeof item !== "string") throw refuse();
+        if (option.values !== undefined && !option.values.includes(item)) {
+          const near = nearest(String(item), option.values);
+          throw refuse(near === undefined ? undefined : `did you mean ${JSON.stringify(near)}?`);
+        }
+      }
+      return value;
+    }
+    case "map": {
+      if (typeof value !== "object" || value === null || Array.isArray(value)) throw refuse();
+      const entries = Object.entries(value).map(([k, v]) => {
+        if (k === "__proto__" || !["string", "number", "boolean"].includes(typeof v)) throw refuse();
+        return [k, String(v)] as const;
+      });
+      return Object.fromEntries(entries);
+    }
+  }
+}
+
+/** What a value of this option looks like, in words: "a whole number, at least 1 (steps)". */
+export function expectation(option: Option): string {
+  const words = {
+    number: () => `a number${range(option as NumberOption)}`,
+    integer: () => `a whole number${range(option as NumberOption)}`,
+    boolean: () => "true or false",
+    string: () => (option as StringOption).placeholder ?? "text",
+    choice: () => `one of ${(option as ChoiceOption).values.join(", ")}`,
+    list: () => {
+      const { of, values } = option as ListOption;
+      const item = values
+        ? values.join(", ")
+        : of === "string"
+          ? "texts"
+          : of === "integer"
+            ? "whole numbers"
+            : "numbers";
+      return `a list of ${item}${range(option as ListOption)}`;
+    },
+    map: () => "names with texts, e.g. { no: False, yes: True }",
+  } satisfies Record<Option["kind"], () => string>;
+  return words[option.kind]() + (option.unit === undefined ? "" : ` (${option.unit})`);
+}
+
+/** `learningRate` → `--learning-rate`. */
+export function flagName(key: string): string {
+  return `--${key.replace(/[A-Z]/g, (c) => `-${c.toLowerCase()}`)}`;
+}
+
+function range({ min, max }: { min?: number; max?: number }): string {
+  if (min !== undefined && max !== undefined) return ` from ${min} to ${max}`;
+  if (min !== undefined) return `, at least ${min}`;
+  return max !== undefined ? `, at most ${max}` : "";
+}
+
+function numberFits(value: unknown, kind: "number" | "integer", { min, max }: { min?: number; max?: number }): boolean {
+  return (
+    typeof value === "number" &&
+    (kind === "integer" ? Number.isSafeInteger(value) : Number.isFinite(value)) &&
+    value >= (min ?? Number.NEGATIVE_INFINITY) &&
+    value <= (max ?? Number.POSITIVE_INFINITY)
+  );
+}
