@@ -3,6 +3,8 @@
  *
  * In: a T5Config (and neuron scores). Out: a PartialModel; the graph builder makes a genuinely smaller graph from it.
  */
+import { createHash } from "node:crypto";
+import { nearest, SoftpromptError } from "../base/errors.js";
 import type { T5Config } from "./config.js";
 
 /** What one stack keeps. Indices are of the full model, ascending. */
@@ -16,12 +18,265 @@ export interface PartialStack {
 export interface PartialModel {
   readonly encoder: PartialStack;
   readonly decoder: PartialStack;
-  /** Stable name for caches, logs and checkpoints, e.g. "full", "e6d24·w0.25". */
+  /**
+   * Stable name for caches, logs and checkpoints: layers and neurons of each stack, then a hash of the exact choice
+   * where the counts alone do not determine it. "full", "e6d24", "e24w704d24-5f0c21aa".
+   */
   readonly name: string;
 }
 
+/** How important each neuron is: per stack, per ORIGINAL layer number, [F] (fpt.md §3.3). */
+export interface NeuronScores {
+  readonly encoder: readonly Float32Array[];
+  readonly decoder: readonly Float32Array[];
+}
+
+/** What to keep of the full model. */
+export interface PartialSpec {
+  /** Share of the layers in (0, 1], or their number (integer ≥ 2). Default 1. */
+  readonly depth?: number;
+  /** Share of every layer's feed-forward neurons in (0, 1], or their number (integer ≥ 2). Default 1. */
+  readonly width?: number;
+  /** Default "even" (fpt.md §3.1). */
+  readonly layerChoice?: LayerChoice;
+  /** Default "score" (fpt.md §3.2). */
+  readonly neuronChoice?: NeuronChoice;
+  /** Shrink the decoder too (the papers' generative tasks). Default false: encoder only (fpt.md §3.1). */
+  readonly reduceDecoder?: boolean;
+}
+
+/**
+ * Which n of the L layers stay; ascending. Every choice keeps layer 0, which owns the stack's relative-position bias
+ * and in the official code would be lost with it. `score` is [L], larger is more important.
+ */
+export const layerChoices = {
+  /** First and last always; the gaps between as equal as can be, the larger ones last (fpt.md §3.1). */
+  even: (n: number, L: number): number[] => evenLayers(n, L),
+  /** Layers 0 … n-1 (the official code's `sequence`). */
+  first: (n: number): number[] => range(n),
+  /** Layer 0 and the n-1 others of highest score; ties by lower index. */
+  score: (n: number, L: number, score: ArrayLike<number> | null): number[] => {
+    if (score === null) throw needScores("layer choice `score`");
+    const others = topK(
+      Array.from({ length: L - 1 }, (_, i) => score[i + 1]!),
+      n - 1,
+    );
+    return [0, ...Array.from(others, (i) => i + 1)];
+  },
+} as const satisfies Record<string, (n: number, L: number, score: ArrayLike<number> | null) => number[]>;
+export type LayerChoice = keyof typeof layerChoices;
+
+/** Which k of the F neurons of one layer stay; ascending. */
+export const neuronChoices = {
+  /** The k of highest score; ties by lower index (fpt.md §3.2). Nested over growing k. */
+  score: (k: number, _F: number, score: Float32Array | null): Int32Array => {
+    if (score === null) throw needScores("neuron choice `score`");
+    return topK(score, k);
+  },
+  /** Neurons 0 … k-1 (the official code's `sequence`); needs no scores, so FLOPs and memory can be told without them. */
+  first: (k: number): Int32Array => Int32Array.from(range(k)),
+} as const satisfies Record<string, (k: number, F: number, score: Float32Array | null) => Int32Array>;
+export type NeuronChoice = keyof typeof neuronChoices;
+
 /** The full model as a partial one: every layer, every neuron. */
 export function fullModel(config: T5Config): PartialModel {
-  const all = (n: number) => ({ layers: Array.from({ length: n }, (_, i) => i), neurons: null });
+  const all = (n: number) => ({ layers: range(n), neurons: null });
   return { encoder: all(config.encoderLayers), decoder: all(config.decoderLayers), name: "full" };
 }
+
+/** True when the partial model keeps everything, whatever it is called. */
+export function isFull(config: T5Config, partial: PartialModel): boolean {
+  const whole = (stack: PartialStack, layers: number) =>
+    stack.layers.length === layers &&
+    (stack.neurons === null || stack.neurons.every((kept) => kept.length === config.feedForwardWidth));
+  return whole(partial.encoder, config.encoderLayers) && whole(partial.decoder, config.decoderLayers);
+}
+
+/**
+ * Makes the partial model a spec describes. The full spec gives `fullModel` (name "full"), so it shares its programs.
+ * @param scores needed where neurons or layers are chosen by score; null otherwise.
+ * @throws SoftpromptError(usage) for a size the model cannot have or missing scores.
+ */
+export function partialModel(config: T5Config, spec: PartialSpec, scores: NeuronScores | null = null): PartialModel {
+  const { depth = 1, width = 1, layerChoice = "even", neuronChoice = "score", reduceDecoder = false } = spec;
+  const F = config.feedForwardWidth;
+  const stack = (L: number, own: readonly Float32Array[] | null, reduced: boolean): PartialStack => {
+    // One n for both stacks (fpt.md §3.1): a count beyond a shorter decoder means all of it.
+    const n = reduced ? Math.min(L, kept("depth", depth, depth > 1 ? config.encoderLayers : L, "layers")) : L;
+    const k = reduced ? kept("width", width, F, "feed-forward neurons") : F;
+    const layers = n === L ? range(L) : layerChoices[layerChoice](n, L, own?.map(mean) ?? null);
+    if (k === F) return { layers, neurons: null };
+    return { layers, neurons: layers.map((layer) => neuronChoices[neuronChoice](k, F, own?.[layer] ?? null)) };
+  };
+  if (scores !== null) checkScores(config, scores);
+  const encoder = stack(config.encoderLayers, scores?.encoder ?? null, true);
+  const decoder = stack(config.decoderLayers, scores?.decoder ?? null, reduceDecoder);
+  const partial = { encoder, decoder, name: "" };
+  if (isFull(config, partial)) return fullModel(config);
+  return { encoder, decoder, name: nameOf(config, partial) };
+}
+
+/**
+ * A partial model of exactly these layers and neurons.
+ * @throws SoftpromptError(usage) for indices that are out of range, repeated or not ascending.
+ */
+export function partialOf(config: T5Config, encoder: PartialStack, decoder: PartialStack): PartialModel {
+  for (const [where, stack, L] of [
+    ["encoder", encoder, config.encoderLayers],
+    ["decoder", decoder, config.decoderLayers],
+  ] as const) {
+    ascending(`${where} layers`, stack.layers, L);
+    if (stack.neurons !== null && stack.neurons.length !== stack.layers.length)
+      throw new SoftpromptError("usage", "one list of neurons is needed for each kept layer", {
+        where: `partial model, ${where}`,
+        expected: `${stack.layers.length} lists`,
+        got: stack.neurons.length,
+      });
+    stack.neurons?.forEach((kept, i) => {
+      ascending(`${where} layer ${stack.layers[i]} neurons`, kept, config.feedForwardWidth);
+    });
+  }
+  const partial = { encoder, decoder, name: "" };
+  return { ...partial, name: nameOf(config, partial) };
+}
+
+/**
+ * Reads the command line's text for a spec: `depth=6,width=0.25,layers=even,neurons=score,decoder=true`.
+ * A depth or width of at most 1 is a share, above it a number. "full" and "" are the full model.
+ * @throws SoftpromptError(usage) for an unknown key (with the nearest name) or a value out of range.
+ */
+export function parsePartial(text: string, where = "--partial"): PartialSpec {
+  const spec: Record<string, unknown> = {};
+  if (text.trim() === "" || text.trim() === "full") return spec;
+  for (const part of text.split(",")) {
+    const at = part.indexOf("=");
+    const [key, value] = at < 0 ? [part.trim(), ""] : [part.slice(0, at).trim(), part.slice(at + 1).trim()];
+    const field = specFields[key as keyof typeof specFields];
+    if (field === undefined || !Object.hasOwn(specFields, key)) {
+      const near = nearest(key, Object.keys(specFields));
+      throw new SoftpromptError("usage", `unknown key ${JSON.stringify(key)} of a partial model`, {
+        where,
+        expected: Object.keys(specFields).join(", "),
+        got: text,
+        hint: near === undefined ? "for example depth=6,width=0.25" : `did you mean "${near}"?`,
+      });
+    }
+    if (Object.hasOwn(spec, field.name))
+      throw new SoftpromptError("usage", `"${key}" is given twice`, { where, got: text });
+    spec[field.name] = field.read(value, `${where} ${key}`);
+  }
+  return spec;
+}
+
+const specFields = {
+  depth: { name: "depth", read: sizeText },
+  width: { name: "width", read: sizeText },
+  layers: { name: "layerChoice", read: oneOf(Object.keys(layerChoices)) },
+  neurons: { name: "neuronChoice", read: oneOf(Object.keys(neuronChoices)) },
+  decoder: { name: "reduceDecoder", read: (v: string, where: string) => oneOf(["true", "false"])(v, where) === "true" },
+} as const satisfies Record<string, { name: keyof PartialSpec; read: (value: string, where: string) => unknown }>;
+
+/** Indices of the k largest values, ties by lower index, ascending. */
+export function topK(values: ArrayLike<number>, k: number): Int32Array {
+  const order = range(values.length).sort((a, b) => values[b]! - values[a]! || a - b);
+  return Int32Array.from(order.slice(0, k)).sort();
+}
+
+function evenLayers(n: number, L: number): number[] {
+  if (n === 1) return [0];
+  const base = Math.floor((L - n) / (n - 1)) + 1;
+  const larger = (L - n) % (n - 1);
+  const layers = [0];
+  for (let gap = 0; gap < n - 1; gap++) layers.push(layers[gap]! + base + (gap >= n - 1 - larger ? 1 : 0));
+  return layers;
+}
+
+/** A share or a number → how many of `total` stay: at least 2 (or all there are). */
+function kept(option: string, value: number, total: number, unit: string): number {
+  const share = value > 0 && value <= 1;
+  if (!share && !(Number.isInteger(value) && value >= 2 && value <= total))
+    throw new SoftpromptError("usage", `a partial model cannot keep ${value} of ${total} ${unit}`, {
+      where: option,
+      expected: `a share in (0, 1], or a whole number of ${unit} in 2 … ${total}`,
+      got: value,
+    });
+  return share ? Math.min(total, Math.max(2, Math.round(value * total))) : value;
+}
+
+function nameOf(config: T5Config, partial: Omit<PartialModel, "name">): string {
+  const part = (letter: string, stack: PartialStack) =>
+    letter + stack.layers.length + (stack.neurons === null ? "" : `w${stack.neurons[0]?.length ?? 0}`);
+  const counts = part("e", partial.encoder) + part("d", partial.decoder);
+  const even = (stack: PartialStack, L: number) =>
+    stack.neurons === null && evenLayers(stack.layers.length, L).every((layer, i) => layer === stack.layers[i]);
+  if (even(partial.encoder, config.encoderLayers) && even(partial.decoder, config.decoderLayers)) return counts;
+  const hash = createHash("sha256");
+  for (const stack of [partial.encoder, partial.decoder]) {
+    hash.update(`layers ${stack.layers.join(" ")}\n`);
+    for (const list of stack.neurons ?? []) hash.update(`neurons ${list.join(" ")}\n`);
+  }
+  return `${counts}-${hash.digest("hex").slice(0, 8)}`;
+}
+
+function checkScores(config: T5Config, scores: NeuronScores): void {
+  for (const [stack, L] of [
+    ["encoder", config.encoderLayers],
+    ["decoder", config.decoderLayers],
+  ] as const) {
+    const rows = scores[stack];
+    if (rows.length === L && rows.every((r) => r.length === config.feedForwardWidth && r.every(Number.isFinite)))
+      continue;
+    throw new SoftpromptError("usage", `these neuron scores do not belong to this model's ${stack}`, {
+      where: "neuron scores",
+      expected: `finite numbers [${L}, ${config.feedForwardWidth}]`,
+      got: `[${rows.length}, ${rows[0]?.length ?? 0}]`,
+    });
+  }
+}
+
+function ascending(what: string, indices: ArrayLike<number>, end: number): void {
+  let last = -1;
+  for (const index of Array.from(indices)) {
+    if (!Number.isInteger(index) || index <= last || index >= end)
+      throw new SoftpromptError("usage", `${what} must be ascending whole numbers below ${end}`, {
+        where: "partial model",
+        got: Array.from(indices),
+      });
+    last = index;
+  }
+  if (last < 0) throw new SoftpromptError("usage", `${what} are empty`, { where: "partial model" });
+}
+
+function sizeText(value: string, where: string): number {
+  const number = Number(value);
+  if (value !== "" && ((number > 0 && number <= 1) || (Number.isInteger(number) && number >= 2))) return number;
+  throw new SoftpromptError("usage", "not a size of a partial model", {
+    where,
+    expected: "a share in (0, 1] such as 0.25, or a whole number of at least 2",
+    got: value,
+  });
+}
+
+function oneOf(names: readonly string[]): (value: string, where: string) => string {
+  return (value, where) => {
+    if (names.includes(value)) return value;
+    const near = nearest(value, names);
+    throw new SoftpromptError("usage", "unknown value", {
+      where,
+      expected: names.join(", "),
+      got: value,
+      hint: near === undefined ? undefined : `did you mean "${near}"?`,
+    });
+  };
+}
+
+function needScores(what: string): SoftpromptError {
+  return new SoftpromptError("usage", `${what} needs neuron scores`, {
+    where: "partial model",
+    expected: "scores of every layer, from train/neuron-scores.ts",
+    hint: "compute them first, or choose neurons=first (counts and FLOPs are the same)",
+  });
+}
+
+const range = (n: number): number[] => Array.from({ length: n }, (_, i) => i);
+const mean = (values: Float32Array): number => values.reduce((a, b) => a + b, 0) / values.length;

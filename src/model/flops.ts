@@ -1,0 +1,204 @@
+/**
+ * @file What a pass costs, in two kinds. In: T5Config, PartialModel, padded shapes. Out: floating-point operations.
+ *
+ * `paper`: 2 × the multiply-accumulates of the Linear layers in the forward pass, as ptflops counted them for FPT's
+ * tables (fpt.md §8): no attention products, no backward, no evaluation.
+ * `honest`: 2 × the multiply-accumulates of every matrix product that the engine's graph really computes, forward and
+ * backward, attention included, over padding too, because padding is computed. Norms, activations, softmax and
+ * embedding look-ups are left out of both (under 1 % at t5-base's width).
+ */
+import type { T5Config } from "./config.js";
+import { fullModel, type PartialModel, type PartialStack } from "./partial.js";
+
+/** FLOPs in both kinds. One multiply-accumulate is two FLOPs. */
+export interface Flops {
+  readonly paper: number;
+  readonly honest: number;
+}
+
+/** Padded shape of a training or teacher-forced batch. */
+export interface PassShape {
+  /** B */
+  readonly batch: number;
+  /** P */
+  readonly prompt: number;
+  /** T, without the prompt. */
+  readonly input: number;
+  /** U */
+  readonly target: number;
+}
+
+export const noFlops: Flops = { paper: 0, honest: 0 };
+
+export function addFlops(a: Flops, b: Flops): Flops {
+  return { paper: a.paper + b.paper, honest: a.honest + b.honest };
+}
+
+/**
+ * Forward multiply-accumulates of the Linear layers of one example, in closed form (fpt.md §8.2): E + D + H.
+ * @param length S, prompt and text together (the papers: 512)  @param target T of §8.2 (here U)
+ */
+export function paperMacs(config: T5Config, partial: PartialModel, length: number, target: number): number {
+  const size = sizes(config);
+  return (
+    encoderLinear(size, partial.encoder, length) +
+    decoderLinear(size, partial.decoder, target) +
+    crossKeys(size, partial.decoder, length) +
+    target * size.D * size.V
+  );
+}
+
+/** One training step: loss and prompt gradient of a batch. */
+export function stepFlops(config: T5Config, partial: PartialModel, shape: PassShape): Flops {
+  const { batch, prompt, input, target } = shape;
+  const forward = forwardMacs(config, partial, prompt + input, target);
+  return {
+    paper: 2 * batch * paperMacs(config, partial, prompt + input, target),
+    honest: 2 * batch * (forward + backwardMacs(config, partial, prompt + input, target)),
+  };
+}
+
+/** One teacher-forced forward pass with logits. */
+export function forwardFlops(config: T5Config, partial: PartialModel, shape: PassShape): Flops {
+  const { batch, prompt, input, target } = shape;
+  return {
+    paper: 2 * batch * paperMacs(config, partial, prompt + input, target),
+    honest: 2 * batch * forwardMacs(config, partial, prompt + input, target),
+  };
+}
+
+/** Neuron scores of a batch: a forward pass of the full model that stops before the language-model head. */
+export function activationFlops(config: T5Config, shape: PassShape): Flops {
+  const head = 2 * shape.batch * shape.target * config.width * config.vocabulary;
+  const { paper, honest } = forwardFlops(config, fullModel(config), shape);
+  return { paper: paper - head, honest: honest - head };
+}
+
+/**
+ * Label ranking: the rows are encoded once, cross-attention's keys and values are made once, and every choice runs
+ * through the decoder teacher-forced.
+ * @param choices candidates per row (of one padded length `target`)
+ */
+export function rankingFlops(config: T5Config, partial: PartialModel, shape: PassShape & { choices: number }): Flops {
+  const { batch, prompt, input, target, choices } = shape;
+  const S = prompt + input;
+  const size = sizes(config);
+  const once = encoderLinear(size, partial.encoder, S) + crossKeys(size, partial.decoder, S);
+  const each = decoderLinear(size, partial.decoder, target) + target * size.D * size.V;
+  const attention =
+    encoderAttention(size, partial.encoder, S) + choices * decoderAttention(size, partial.decoder, target, S);
+  return { paper: 2 * batch * (once + choices * each), honest: 2 * batch * (once + choices * each + attention) };
+}
+
+/**
+ * Greedy generation with a key/value cache: one encoding, then `target` steps of one token each; step t attends to t
+ * earlier tokens and itself.
+ */
+export function generationFlops(config: T5Config, partial: PartialModel, shape: PassShape): Flops {
+  const { batch, prompt, input, target } = shape;
+  const S = prompt + input;
+  const size = sizes(config);
+  const linear = paperMacs(config, partial, S, target);
+  const L = partial.decoder.layers.length;
+  const cached = L * (2 * ((target * (target + 1)) / 2) * size.I + 2 * target * S * size.I);
+  return {
+    paper: 2 * batch * linear,
+    honest: 2 * batch * (linear + encoderAttention(size, partial.encoder, S) + cached),
+  };
+}
+
+/** Evaluation of a batch, whichever way the settings ask for. `choices` counts for ranking only. */
+export function evalFlops(
+  config: T5Config,
+  partial: PartialModel,
+  by: "ranking" | "generation",
+  shape: PassShape & { choices: number },
+): Flops {
+  return by === "ranking" ? rankingFlops(config, partial, shape) : generationFlops(config, partial, shape);
+}
+
+/** Parameters that a partial model's graph uses, embeddings and head included; for `inspect` and memory checks. */
+export function partialParameters(config: T5Config, partial: PartialModel): number {
+  const { D, I, V, matrices, F } = sizes(config);
+  const stack = ({ layers, neurons }: PartialStack, attentions: number): number =>
+    layers.reduce(
+      (sum, _, i) => sum + attentions * (4 * D * I + D) + matrices * D * (neurons?.[i]?.length ?? F) + D,
+      D,
+    );
+  return (
+    V * D * (config.tiedHead ? 1 : 2) +
+    stack(partial.encoder, 1) +
+    stack(partial.decoder, 2) +
+    2 * config.relativeBuckets * config.heads
+  );
+}
+
+interface Sizes {
+  readonly D: number;
+  /** H·K, the attention's inner width. */
+  readonly I: number;
+  readonly F: number;
+  readonly V: number;
+  /** Feed-forward matrices of a layer: 3 gated, 2 plain. */
+  readonly matrices: number;
+}
+
+function sizes(config: T5Config): Sizes {
+  return {
+    D: config.width,
+    I: config.heads * config.headWidth,
+    F: config.feedForwardWidth,
+    V: config.vocabulary,
+    matrices: config.gated ? 3 : 2,
+  };
+}
+
+/** Σ over kept layers of the feed-forward products of one position. */
+function feedForward({ D, F, matrices }: Sizes, stack: PartialStack): number {
+  return stack.layers.reduce((sum, _, i) => sum + matrices * D * (stack.neurons?.[i]?.length ?? F), 0);
+}
+
+function encoderLinear(size: Sizes, stack: PartialStack, S: number): number {
+  return S * (stack.layers.length * 4 * size.D * size.I + feedForward(size, stack));
+}
+
+/** Self-attention's four products, cross-attention's q and o, feed-forward; without the head. */
+function decoderLinear(size: Sizes, stack: PartialStack, U: number): number {
+  return U * (stack.layers.length * 6 * size.D * size.I + feedForward(size, stack));
+}
+
+/** Cross-attention's k and v over the encoder output. */
+function crossKeys(size: Sizes, stack: PartialStack, S: number): number {
+  return stack.layers.length * S * 2 * size.D * size.I;
+}
+
+/** Scores and weighted values of every layer. */
+function encoderAttention(size: Sizes, stack: PartialStack, S: number): number {
+  return stack.layers.length * 2 * S * S * size.I;
+}
+
+function decoderAttention(size: Sizes, stack: PartialStack, U: number, S: number): number {
+  return stack.layers.length * 2 * (U * U + U * S) * size.I;
+}
+
+function forwardMacs(config: T5Config, partial: PartialModel, S: number, U: number): number {
+  const size = sizes(config);
+  return (
+    paperMacs(config, partial, S, U) +
+    encoderAttention(size, partial.encoder, S) +
+    decoderAttention(size, partial.decoder, U, S)
+  );
+}
+
+/**
+ * The backward walks only the cone between prompt and loss and never forms a weight's gradient: one product per Linear
+ * layer, two per attention product. The first kept decoder layer's self-attention and its cross-attention's query do not
+ * depend on the prompt and are not walked.
+ */
+function backwardMacs(config: T5Config, partial: PartialModel, S: number, U: number): number {
+  const size = sizes(config);
+  const { D, I } = size;
+  const linear = paperMacs(config, partial, S, U) - U * 5 * D * I;
+  const attention = 2 * (encoderAttention(size, partial.encoder, S) + decoderAttention(size, partial.decoder, U, S));
+  return linear + attention - 4 * U * U * I - U * S * I;
+}
