@@ -1,0 +1,52 @@
+/**
+ * @file AdamW: Adam with decoupled weight decay, as torch.optim.AdamW computes it (amsgrad off).
+ *
+ * In: parameters and gradient of one shape, state (`mean`, `square`, each of that shape). Out: new parameters and state.
+ * Source: Loshchilov & Hutter 2019, arXiv:1711.05101.
+ *
+ *     m ← β₁m + (1−β₁)g      v ← β₂v + (1−β₂)g²      p ← p·(1 − lr·wd) − lr · m/(1−β₁ᵗ) / (√(v/(1−β₂ᵗ)) + ε)
+ */
+import type { Tensor } from "../base/tensor.js";
+import { checkUpdate, type Optimizer } from "./optimizer.js";
+
+export interface AdamWOptions {
+  /** Default 0 (PyTorch's is 0.01). */
+  weightDecay?: number;
+  /** β₁ and β₂. Default [0.9, 0.999]. */
+  betas?: readonly [number, number];
+  /** Added to the root of the second moment. Default 1e-8. */
+  epsilon?: number;
+}
+
+export function adamw(options: AdamWOptions = {}): Optimizer {
+  const { weightDecay = 0, betas = [0.9, 0.999], epsilon = 1e-8 } = options;
+  const [b1, b2] = betas;
+  return {
+    name: "adamw",
+    init: ({ shape, data }) => {
+      const zeros = (): Tensor => ({ shape, data: new Float32Array(data.length) });
+      return { step: 0, tensors: { mean: zeros(), square: zeros() } };
+    },
+    update: (parameters, gradient, state, learningRate) => {
+      checkUpdate("adamw", parameters, gradient);
+      const step = state.step + 1;
+      const g = gradient.data;
+      const mean = state.tensors.mean!.data.map((m, n) => b1 * m + (1 - b1) * g[n]!);
+      const square = state.tensors.square!.data.map((v, n) => b2 * v + (1 - b2) * g[n]! * g[n]!);
+      const stepSize = learningRate / (1 - b1 ** step);
+      const correction = Math.sqrt(1 - b2 ** step);
+      const keep = 1 - learningRate * weightDecay;
+      const shape = parameters.shape;
+      return {
+        parameters: {
+          shape,
+          data: Float32Array.from(
+            parameters.data,
+            (p, n) => p * keep - (stepSize * mean[n]!) / (Math.sqrt(square[n]!) / correction + epsilon),
+          ),
+        },
+        state: { step, tensors: { mean: { shape, data: mean }, square: { shape, data: square } } },
+      };
+    },
+  };
+}

@@ -1,0 +1,21 @@
+/** @file The optimizers by name. In: a name and the weight decay. Out: an Optimizer with the papers' other settings. */
+import { adafactor } from "./adafactor.js";
+import { adamw } from "./adamw.js";
+import type { Optimizer } from "./optimizer.js";
+import { sgd } from "./sgd.js";
+
+export interface OptimizerSettings {
+  /** Decoupled: p ← p·(1 − lr·weightDecay) at each step. */
+  readonly weightDecay: number;
+  /** Of `sgd`; the others have none. */
+  readonly momentum?: number;
+}
+
+export const optimizers = {
+  /** Both papers' choice, with a constant rate of 0.3. */
+  adafactor: ({ weightDecay }) => adafactor({ weightDecay }),
+  adamw: ({ weightDecay }) => adamw({ weightDecay }),
+  sgd: ({ weightDecay, momentum }) => sgd({ weightDecay, momentum }),
+} as const satisfies Record<string, (settings: OptimizerSettings) => Optimizer>;
+
+export type OptimizerName = keyof typeof optimizers;

@@ -1,0 +1,43 @@
+/**
+ * @file Stochastic gradient descent with optional momentum, as torch.optim.SGD computes it (dampening and Nesterov off);
+ * weight decay is decoupled like the other optimizers' here.
+ *
+ * In: parameters and gradient of one shape, state (`velocity` of that shape where there is momentum). Out: new parameters and state.
+ *
+ *     v ← μv + g (first step: v = g)      p ← p·(1 − lr·wd) − lr·v
+ *
+ * Differs: PyTorch adds wd·p to the gradient; without momentum the two are the same.
+ */
+import { checkUpdate, type Optimizer } from "./optimizer.js";
+
+export interface SgdOptions {
+  /** Default 0. */
+  weightDecay?: number;
+  /** μ. Default 0. */
+  momentum?: number;
+}
+
+export function sgd(options: SgdOptions = {}): Optimizer {
+  const { weightDecay = 0, momentum = 0 } = options;
+  return {
+    name: "sgd",
+    init: ({ shape, data }) => ({
+      step: 0,
+      tensors: momentum === 0 ? {} : { velocity: { shape, data: new Float32Array(data.length) } },
+    }),
+    update: (parameters, gradient, state, learningRate) => {
+      checkUpdate("sgd", parameters, gradient);
+      const shape = parameters.shape;
+      const old = state.tensors.velocity?.data;
+      const velocity = old ? gradient.data.map((g, n) => momentum * old[n]! + g) : gradient.data;
+      const keep = 1 - learningRate * weightDecay;
+      return {
+        parameters: {
+          shape,
+          data: Float32Array.from(parameters.data, (p, n) => p * keep - learningRate * velocity[n]!),
+        },
+        state: { step: state.step + 1, tensors: old ? { velocity: { shape, data: velocity } } : {} },
+      };
+    },
+  };
+}
