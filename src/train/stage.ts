@@ -1,5 +1,7 @@
 /**
  * @file A schedule: which model is trained when. Vanilla tuning is one stage on the full model; FPT is several growing ones.
+ *
+ * Growth happens right after the optimizer step whose count equals the boundary, after that step's evaluation (fpt.md §4).
  */
 import type { PartialModel } from "../model/partial.js";
 
@@ -17,5 +19,42 @@ export interface Schedule {
   /** Start the optimizer afresh at each growth. Default false (fpt.md §4). */
   readonly resetOptimizerOnGrow: boolean;
   /** Grow early when the validation score has not improved for `patience` evaluations; null grows at the step counts. */
-  readonly plateau: { readonly patience: number; readonly minDelta: number } | null;
+  readonly plateau: Plateau | null;
+}
+
+/** `minDelta` in units of the metric (0.01 = one point of accuracy): smaller gains count as none. */
+export interface Plateau {
+  readonly patience: number;
+  readonly minDelta: number;
+}
+
+/** Optimizer steps of all stages together. */
+export function totalSteps(schedule: Schedule): number {
+  return schedule.stages.reduce((sum, stage) => sum + stage.steps, 0);
+}
+
+/** Step counts after which each stage ends; the last is the total. */
+export function boundaries(schedule: Schedule): number[] {
+  let end = 0;
+  return schedule.stages.map((stage) => {
+    end += stage.steps;
+    return end;
+  });
+}
+
+/**
+ * Whether a stage has flattened: the best of its validation scores is `patience` or more evaluations old.
+ * @param scores of this stage alone, in order; larger is better. A new model starts a new list, because its scores do
+ * not compare with the smaller one's.
+ */
+export function hasPlateaued(scores: readonly number[], { patience, minDelta }: Plateau): boolean {
+  let best = Number.NEGATIVE_INFINITY;
+  let since = 0;
+  for (const score of scores) {
+    if (score > best + minDelta || best === Number.NEGATIVE_INFINITY) {
+      best = score;
+      since = 0;
+    } else since++;
+  }
+  return since >= patience;
 }
