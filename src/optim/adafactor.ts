@@ -31,13 +31,9 @@ export function adafactor(options: AdafactorOptions = {}): Optimizer {
     name: "adafactor",
     init: ({ shape }) => {
       const zeros = (shape: readonly number[]): Tensor => ({ shape, data: new Float32Array(size(shape)) });
-      return {
-        step: 0,
-        tensors:
-          shape.length === 2
-            ? { row: zeros([shape[0]!]), column: zeros([shape[1]!]) }
-            : { square: zeros(shape.length === 0 ? [] : shape) },
-      };
+      const tensors: OptimizerState["tensors"] =
+        shape.length === 2 ? { row: zeros([shape[0]!]), column: zeros([shape[1]!]) } : { square: zeros(shape) };
+      return { step: 0, tensors };
     },
     update: (parameters, gradient, state, learningRate) => {
       checkUpdate("adafactor", parameters, gradient);

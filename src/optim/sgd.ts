@@ -8,7 +8,7 @@
  *
  * Differs: PyTorch adds wd·p to the gradient; without momentum the two are the same.
  */
-import { checkUpdate, type Optimizer } from "./optimizer.js";
+import { checkUpdate, type Optimizer, type OptimizerState } from "./optimizer.js";
 
 export interface SgdOptions {
   /** Default 0. */
@@ -21,22 +21,24 @@ export function sgd(options: SgdOptions = {}): Optimizer {
   const { weightDecay = 0, momentum = 0 } = options;
   return {
     name: "sgd",
-    init: ({ shape, data }) => ({
-      step: 0,
-      tensors: momentum === 0 ? {} : { velocity: { shape, data: new Float32Array(data.length) } },
-    }),
+    init: ({ shape, data }) => {
+      const velocity = { shape, data: new Float32Array(data.length) };
+      const tensors: OptimizerState["tensors"] = momentum === 0 ? {} : { velocity };
+      return { step: 0, tensors };
+    },
     update: (parameters, gradient, state, learningRate) => {
       checkUpdate("sgd", parameters, gradient);
       const shape = parameters.shape;
       const old = state.tensors.velocity?.data;
       const velocity = old ? gradient.data.map((g, n) => momentum * old[n]! + g) : gradient.data;
       const keep = 1 - learningRate * weightDecay;
+      const tensors: OptimizerState["tensors"] = old ? { velocity: { shape, data: velocity } } : {};
       return {
         parameters: {
           shape,
           data: Float32Array.from(parameters.data, (p, n) => p * keep - learningRate * velocity[n]!),
         },
-        state: { step: state.step + 1, tensors: old ? { velocity: { shape, data: velocity } } : {} },
+        state: { step: state.step + 1, tensors },
       };
     },
   };

@@ -1,0 +1,303 @@
+/**
+ * @file Files that survive: writes that are whole or absent, in the order they were made; hashes; a folder owned by one process.
+ *
+ * In: paths and bytes. Out: files on disk, or SoftpromptError "io" (no space, no permission) or "run" (folder in use).
+ * A durable write is: temp file in the same folder, write, fsync, rename over the old name, fsync of the folder. Whoever dies
+ * in between leaves the old file whole, and at most a temp file that `removeLeftovers` clears.
+ * `FileOps` is the seam: tests hand in operations that fail, or die at a chosen byte.
+ */
+import { createHash, randomBytes } from "node:crypto";
+import * as fs from "node:fs";
+import { createReadStream } from "node:fs";
+import { hostname } from "node:os";
+import { basename, dirname, join } from "node:path";
+import { SoftpromptError } from "./errors.js";
+
+/** The few operations a durable write is made of; node:fs has them all under these names. */
+export interface FileOps {
+  openSync(path: string, flags: string): number;
+  writeSync(fd: number, bytes: Uint8Array, offset: number, length: number): number;
+  fsyncSync(fd: number): void;
+  closeSync(fd: number): void;
+  renameSync(from: string, to: string): void;
+  unlinkSync(path: string): void;
+  truncateSync(path: string, length: number): void;
+  mkdirSync(path: string, options: { recursive: true }): string | undefined;
+}
+
+/** The operating system's own. */
+export const diskOps: FileOps = fs;
+
+/**
+ * Writes a whole file durably: afterwards `path` holds exactly `content`, or (on any failure or death) what it held before.
+ * The folder is made if need be. @throws SoftpromptError "io".
+ */
+export function writeFileAtomic(path: string, content: string | Uint8Array, ops: FileOps = diskOps): void {
+  const folder = dirname(path);
+  const temp = join(folder, `.${basename(path)}.${process.pid}-${randomBytes(4).toString("hex")}.tmp`);
+  try {
+    ops.mkdirSync(folder, { recursive: true });
+    writeAndSync(temp, "wx", bytesOf(content), ops);
+    ops.renameSync(temp, path);
+    syncFolder(folder, ops);
+  } catch (cause) {
+    quietly(() => ops.unlinkSync(temp));
+    throw ioError(cause, path);
+  }
+}
+
+/**
+ * Appends at the end of a file, made if need be, without waiting for the disk unless `sync`. A death in between can leave a part of
+ * `content` at the end, so readers keep to a length they know. @throws SoftpromptError "io".
+ */
+export function appendFile(path: string, content: string | Uint8Array, ops: FileOps = diskOps, sync = false): void {
+  try {
+    writeAndSync(path, "a", bytesOf(content), ops, sync);
+  } catch (cause) {
+    throw ioError(cause, path);
+  }
+}
+
+/** Waits until a file's bytes are on the disk; nothing happens where there is no such file. @throws SoftpromptError "io". */
+export function syncFile(path: string, ops: FileOps = diskOps): void {
+  try {
+    const fd = ops.openSync(path, "r+");
+    try {
+      ops.fsyncSync(fd);
+    } finally {
+      ops.closeSync(fd);
+    }
+  } catch (cause) {
+    if (code(cause) !== "ENOENT") throw ioError(cause, path);
+  }
+}
+
+/** Cuts a file at `length` bytes, durably. @throws SoftpromptError "io". */
+export function truncateFile(path: string, length: number, ops: FileOps = diskOps): void {
+  try {
+    ops.truncateSync(path, length);
+  } catch (cause) {
+    throw ioError(cause, path);
+  }
+  syncFile(path, ops);
+}
+
+/** Renames within one folder, durably. @throws SoftpromptError "io". */
+export function renameFile(from: string, to: string, ops: FileOps = diskOps): void {
+  try {
+    ops.renameSync(from, to);
+    syncFolder(dirname(to), ops);
+  } catch (cause) {
+    throw ioError(cause, from);
+  }
+}
+
+/** Removes a file; nothing happens where there is none. @throws SoftpromptError "io". */
+export function removeFile(path: string, ops: FileOps = diskOps): void {
+  try {
+    ops.unlinkSync(path);
+  } catch (cause) {
+    if (code(cause) !== "ENOENT") throw ioError(cause, path);
+  }
+}
+
+/** Names in a folder, sorted; [] where there is no such folder. @throws SoftpromptError "io". */
+export function listFolder(folder: string): string[] {
+  try {
+    return fs.readdirSync(folder).sort();
+  } catch (cause) {
+    if (code(cause) === "ENOENT") return [];
+    throw ioError(cause, folder);
+  }
+}
+
+/** Removes temp files that a death left in `folder`. Only its owner may (see lockFolder). @returns how many there were. */
+export function removeLeftovers(folder: string, ops: FileOps = diskOps): number {
+  const leftovers = listFolder(folder).filter((name) => /^\..+\.\d+-[0-9a-f]{8}\.tmp$/.test(name));
+  for (const name of leftovers) removeFile(join(folder, name), ops);
+  return leftovers.length;
+}
+
+/** sha256 of bytes or text, in hex. */
+export function sha256(content: string | Uint8Array): string {
+  return createHash("sha256").update(content).digest("hex");
+}
+
+/** sha256 of a file, in hex, read in pieces. @throws SoftpromptError "io". */
+export async function sha256File(path: string): Promise<string> {
+  const hash = createHash("sha256");
+  try {
+    for await (const piece of createReadStream(path, { highWaterMark: 1 << 20 })) hash.update(piece as Buffer);
+  } catch (cause) {
+    throw ioError(cause, path);
+  }
+  return hash.digest("hex");
+}
+
+/** A folder owned by this process until released. */
+export interface FolderLock {
+  readonly folder: string;
+  /** Idempotent. A process that dies instead leaves a lock that the next owner sees to be stale. */
+  release(): void;
+}
+
+/**
+ * Takes a folder for this process alone.
+ *
+ * Every process writes a lock file of its own name, then looks for others': so of two that start together at least one sees the
+ * other and steps back (both may). Locks of dead processes are removed: a process is dead when its id is gone, is a zombie, or
+ * belongs to another start time or boot. A lock from another host cannot be judged and is respected.
+ *
+ * @throws SoftpromptError "run" naming the owner; "io".
+ */
+export function lockFolder(folder: string, ops: FileOps = diskOps): FolderLock {
+  const me = describeProcess(process.pid);
+  const name = `.lock-${process.pid}-${randomBytes(4).toString("hex")}.json`;
+  const path = join(folder, name);
+  writeFileAtomic(path, `${JSON.stringify(me)}\n`, ops);
+  const others = listFolder(folder).filter((other) => /^\.lock-\d+-[0-9a-f]{8}\.json$/.test(other) && other !== name);
+  for (const other of others) {
+    const owner = readOwner(join(folder, other));
+    if (owner === null || !alive(owner, me)) {
+      removeFile(join(folder, other), ops);
+      continue;
+    }
+    removeFile(path, ops);
+    throw new SoftpromptError("run", "another process is working in this folder", {
+      where: folder,
+      expected: "one process per run folder",
+      got: `process ${owner.pid} on ${owner.host}`,
+      hint:
+        owner.host === me.host
+          ? "wait for it or stop it, then try again"
+          : `if nothing runs there any more, remove ${join(folder, other)}`,
+    });
+  }
+  let held = true;
+  return {
+    folder,
+    release: () => {
+      if (held) removeFile(path, ops);
+      held = false;
+    },
+  };
+}
+
+/** An error of the file system as ours; others, and our own, pass unchanged. */
+export function ioError(cause: unknown, where: string): unknown {
+  const reason = code(cause);
+  if (cause instanceof SoftpromptError || reason === undefined) return cause;
+  const known = ioProblems[reason as keyof typeof ioProblems];
+  return new SoftpromptError("io", known?.problem ?? `the file system refused (${reason})`, {
+    where,
+    hint: known?.hint,
+    cause,
+  });
+}
+
+const ioProblems = {
+  ENOSPC: { problem: "no space is left on the device", hint: "free some space; what was there before is still whole" },
+  EDQUOT: { problem: "the disk quota is used up", hint: "free some space; what was there before is still whole" },
+  EACCES: { problem: "permission denied", hint: "check the owner and mode of the file and its folder" },
+  EPERM: { problem: "not permitted", hint: "check the owner and mode of the file and its folder" },
+  EROFS: { problem: "the file system is read-only", hint: "choose a folder on another disk" },
+  ENOENT: { problem: "no such file or folder", hint: undefined },
+  ENOTDIR: { problem: "a part of the path is a file, not a folder", hint: undefined },
+  EISDIR: { problem: "this is a folder, not a file", hint: undefined },
+  EMFILE: { problem: "too many files are open", hint: "raise the limit (ulimit -n)" },
+  EIO: { problem: "the device reported an input/output error", hint: "check the disk" },
+} as const;
+
+interface ProcessIdentity {
+  readonly pid: number;
+  readonly host: string;
+  /** Clock ticks from boot to the start of the process, and the boot's id; null where the system does not say (not Linux). */
+  readonly started: string | null;
+  readonly boot: string | null;
+}
+
+function describeProcess(pid: number): ProcessIdentity {
+  return {
+    pid,
+    host: hostname(),
+    started: processStat(pid)?.started ?? null,
+    boot: readText("/proc/sys/kernel/random/boot_id"),
+  };
+}
+
+function alive(owner: ProcessIdentity, me: ProcessIdentity): boolean {
+  if (owner.host !== me.host) return true;
+  if (owner.boot !== null && me.boot !== null && owner.boot !== me.boot) return false;
+  try {
+    process.kill(owner.pid, 0);
+  } catch (cause) {
+    return code(cause) === "EPERM";
+  }
+  const stat = processStat(owner.pid);
+  if (stat === null) return true;
+  return stat.state !== "Z" && (owner.started === null || owner.started === stat.started);
+}
+
+/** State and start time from /proc; the command's name stands in brackets and may hold anything, so count from the last bracket. */
+function processStat(pid: number): { state: string; started: string } | null {
+  const fields = readText(`/proc/${pid}/stat`)?.split(") ").at(-1)?.split(" ");
+  return fields && fields.length > 19 ? { state: fields[0]!, started: fields[19]! } : null;
+}
+
+function readOwner(path: string): ProcessIdentity | null {
+  try {
+    const { pid, host, started, boot } = JSON.parse(fs.readFileSync(path, "utf8")) as Partial<ProcessIdentity>;
+    return Number.isInteger(pid) && pid! > 0 && typeof host === "string"
+      ? { pid: pid!, host, started: started ?? null, boot: boot ?? null }
+      : null;
+  } catch {
+    return null;
+  }
+}
+
+function readText(path: string): string | null {
+  try {
+    return fs.readFileSync(path, "utf8").trim();
+  } catch {
+    return null;
+  }
+}
+
+function bytesOf(content: string | Uint8Array): Uint8Array {
+  return typeof content === "string" ? Buffer.from(content, "utf8") : content;
+}
+
+function writeAndSync(path: string, flags: string, bytes: Uint8Array, ops: FileOps, sync = true): void {
+  const fd = ops.openSync(path, flags);
+  try {
+    for (let done = 0; done < bytes.length; ) done += ops.writeSync(fd, bytes, done, bytes.length - done);
+    if (sync) ops.fsyncSync(fd);
+  } finally {
+    ops.closeSync(fd);
+  }
+}
+
+/** A rename is durable once the folder is; Windows cannot open one and needs no such thing. */
+function syncFolder(folder: string, ops: FileOps): void {
+  if (process.platform === "win32") return;
+  const fd = ops.openSync(folder, "r");
+  try {
+    ops.fsyncSync(fd);
+  } catch (cause) {
+    if (code(cause) !== "EINVAL" && code(cause) !== "ENOTSUP") throw cause;
+  } finally {
+    ops.closeSync(fd);
+  }
+}
+
+function quietly(action: () => void): void {
+  try {
+    action();
+  } catch {
+    // the first error is the one to tell
+  }
+}
+
+function code(cause: unknown): string | undefined {
+  return cause instanceof Error && "code" in cause && typeof cause.code === "string" ? cause.code : undefined;
+}
