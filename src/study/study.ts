@@ -1,0 +1,79 @@
+/**
+ * @file What every study gives back: plain data that the terminal, the report page and JSON all render alike.
+ *
+ * In: finished runs. Out: StudyResult: tables, curves, matrices, notes. No study prints or draws.
+ */
+
+/** A study's answer. */
+export interface StudyResult {
+  /** Command-like name: "compare", "similarity". */
+  readonly study: string;
+  readonly title: string;
+  readonly tables: readonly Table[];
+  readonly charts: readonly Chart[];
+  readonly matrices: readonly Matrix[];
+  /** Findings and reservations, one sentence each; they stand under the tables. */
+  readonly notes: readonly string[];
+  /** What was run: model, seeds, settings; goes into the report's foot and the JSON. */
+  readonly settings: Readonly<Record<string, unknown>>;
+}
+
+export interface Table {
+  readonly title: string;
+  readonly columns: readonly Column[];
+  /** One cell per column; null where nothing was measured. */
+  readonly rows: readonly (readonly Cell[])[];
+}
+
+export interface Column {
+  readonly name: string;
+  /** "%", "s", "GFLOP"; shown once in the heading. */
+  readonly unit?: string;
+  /** Decimals of numbers; default 2. */
+  readonly digits?: number;
+}
+
+/** A text, a number, a number with its spread over seeds (sample standard deviation; null for one seed), or nothing. */
+export type Cell = string | number | Spread | null;
+
+export interface Spread {
+  readonly mean: number;
+  readonly deviation: number | null;
+  readonly count: number;
+}
+
+/** Curves over one axis. */
+export interface Chart {
+  readonly title: string;
+  readonly x: "steps" | "seconds" | "flops" | "value";
+  readonly xLabel: string;
+  readonly yLabel: string;
+  readonly series: readonly Series[];
+}
+
+export interface Series {
+  readonly name: string;
+  /** Ascending in x. */
+  readonly points: readonly (readonly [x: number, y: number])[];
+  /** Vertical marks with a word, e.g. where the model grew. */
+  readonly marks?: readonly { readonly x: number; readonly label: string }[];
+}
+
+/** A heat map. `values` is [rows.length][columns.length]; null cells are drawn grey. */
+export interface Matrix {
+  readonly title: string;
+  readonly rows: readonly string[];
+  readonly columns: readonly string[];
+  readonly values: readonly (readonly (number | null)[])[];
+  /** Colour range; default the values' own. */
+  readonly range?: readonly [low: number, high: number];
+}
+
+/** Mean and sample standard deviation; null of nothing. */
+export function spread(values: readonly number[]): Spread | null {
+  if (values.length === 0) return null;
+  const mean = values.reduce((a, b) => a + b, 0) / values.length;
+  if (values.length === 1) return { mean, deviation: null, count: 1 };
+  const squares = values.reduce((sum, v) => sum + (v - mean) ** 2, 0);
+  return { mean, deviation: Math.sqrt(squares / (values.length - 1)), count: values.length };
+}
