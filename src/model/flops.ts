@@ -67,11 +67,17 @@ export function forwardFlops(config: T5Config, partial: PartialModel, shape: Pas
   };
 }
 
-/** Neuron scores of a batch: a forward pass of the full model that stops before the language-model head. */
+/**
+ * Neuron scores of a batch: a forward pass of the full model up to the last decoder layer's activations (no `wo` there,
+ * no head), and the product that averages each layer's activations over positions.
+ */
 export function activationFlops(config: T5Config, shape: PassShape): Flops {
-  const head = 2 * shape.batch * shape.target * config.width * config.vocabulary;
+  const { batch, prompt, input, target } = shape;
+  const { D, F, V } = sizes(config);
   const { paper, honest } = forwardFlops(config, fullModel(config), shape);
-  return { paper: paper - head, honest: honest - head };
+  const unused = 2 * batch * target * (D * V + D * F);
+  const averages = 2 * batch * F * (config.encoderLayers * (prompt + input) + config.decoderLayers * target);
+  return { paper: paper - unused, honest: honest - unused + averages };
 }
 
 /**
