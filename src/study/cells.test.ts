@@ -1,0 +1,56 @@
+import { mkdtempSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { expect, test } from "vitest";
+import { cell, fromText, toText } from "./cells.js";
+
+const folder = () => mkdtempSync(join(tmpdir(), "cells-"));
+const counter = () => {
+  let runs = 0;
+  return { runs: () => runs, compute: async () => ({ run: ++runs, prompt: Float32Array.of(0.1, -0, 1e-40) }) };
+};
+
+test("a finished run is not done again, and comes back bit for bit", async () => {
+  const at = folder();
+  const { runs, compute } = counter();
+  const first = await cell(at, "sst2 seed 0/fpt", { seed: 0 }, compute);
+  const again = await cell(at, "sst2 seed 0/fpt", { seed: 0 }, compute);
+  expect(runs()).toBe(1);
+  expect(again).toEqual(first);
+  expect(Object.is(again.prompt[1], -0)).toBe(true);
+  await cell(at, "sst2 seed 0/fpt", { seed: 1 }, compute);
+  expect(runs()).toBe(2);
+  expect(readdirSync(at)).toHaveLength(2);
+});
+
+test("a damaged file is computed again: cut at any byte, or one digit changed", async () => {
+  const at = folder();
+  const { runs, compute } = counter();
+  await cell(at, "a", {}, compute);
+  const path = join(at, readdirSync(at)[0]!);
+  const whole = readFileSync(path, "utf8");
+  for (const damaged of [
+    "",
+    whole.slice(0, whole.length >> 1),
+    whole.slice(0, -1),
+    whole.replace('"run":1', '"run":7'),
+  ]) {
+    const before = runs();
+    writeFileSync(path, damaged);
+    expect((await cell(at, "a", {}, compute)).run).toBe(before + 1);
+  }
+});
+
+test("an unfinished run is given back but not kept; without a folder nothing is", async () => {
+  const at = folder();
+  const { runs, compute } = counter();
+  await cell(at, "a", {}, compute, () => false);
+  await cell(at, "a", {}, compute);
+  await cell(null, "a", {}, compute);
+  expect(runs()).toBe(3);
+});
+
+test("float32 arrays survive as text inside anything", () => {
+  const value = { a: [Float32Array.of(1.5, Number.MIN_VALUE)], b: { float32: 3 }, c: null };
+  expect(fromText(toText(value))).toEqual(value);
+});
