@@ -1,0 +1,183 @@
+/**
+ * @file Saving and loading adapters, and refusing those that belong to another base model.
+ *
+ * In: an Adapter, a folder. Out: PEFT's three files and softprompt.json beside them; or the Adapter back, every value finite.
+ * Read are PEFT's own adapters (no softprompt.json), ours, and compact ones (softprompt.json alone). Never read: pickles.
+ */
+import { join } from "node:path";
+import { SoftpromptError } from "../base/errors.js";
+import { removeFile, writeFileAtomic } from "../base/files.js";
+import { shapeText, type Tensor } from "../base/tensor.js";
+import { applyMask } from "../method/mask.js";
+import type { Checkpoint } from "../model/checkpoint.js";
+import type { Tokenizer } from "../text/tokenizer.js";
+import { adapterCard } from "./card.js";
+import { extrasFile, extrasLimits, extrasText, readExtras } from "./extras.js";
+import { readAdapterFile } from "./files.js";
+import { peftConfig, peftFiles, peftLimits, peftWeights, readPeftConfig, readPeftWeights } from "./peft.js";
+import type { Adapter, AdapterBase } from "./types.js";
+
+/** Which files are written: `both` forms, PEFT's alone, or softprompt.json alone (needs a mask). */
+export type AdapterForm = "both" | "peft" | "compact";
+
+/** What an adapter records of its base. */
+export async function adapterBase(checkpoint: Checkpoint): Promise<AdapterBase> {
+  const { config, name } = checkpoint;
+  const hub = /^([\w.-]+\/[\w.-]+)@(.+)$/.exec(name);
+  return {
+    name: hub?.[1] ?? name,
+    revision: hub?.[2] ?? null,
+    sha256: await checkpoint.sha256(),
+    family: config.family,
+    width: config.width,
+    layers: config.encoderLayers,
+    heads: config.heads,
+  };
+}
+
+/**
+ * Writes the adapter; each file is whole or absent, the config last, so that a folder with a config is complete.
+ * Pruned entries are written as zero. @returns bytes written.
+ */
+export function saveAdapter(folder: string, adapter: Adapter, form: AdapterForm = "both"): number {
+  const prompt = adapter.mask ? applyMask(adapter.prompt, adapter.mask) : adapter.prompt;
+  checkPrompt(prompt, folder);
+  if (form === "compact" && !adapter.mask)
+    throw new SoftpromptError("usage", "only a pruned prompt has a compact form", {
+      where: folder,
+      hint: "save both forms instead",
+    });
+  const whole = { ...adapter, prompt };
+  const files: [string, string | Uint8Array][] = [];
+  if (form !== "peft") files.push([extrasFile, extrasText(whole)]);
+  if (form !== "compact")
+    files.push(
+      [peftFiles.weights, peftWeights(prompt)],
+      [peftFiles.card, adapterCard(whole)],
+      [peftFiles.config, `${JSON.stringify(peftConfig(prompt, adapter.base, adapter.kept.config), null, 2)}\n`],
+    );
+  // files of the other form would describe another prompt
+  const stale = [extrasFile, peftFiles.config, peftFiles.weights, peftFiles.card].filter(
+    (name) => !files.some(([written]) => written === name),
+  );
+  for (const name of stale) removeFile(join(folder, name));
+  let bytes = 0;
+  for (const [name, content] of files) {
+    writeFileAtomic(join(folder, name), content);
+    bytes += typeof content === "string" ? Buffer.byteLength(content) : content.length;
+  }
+  return bytes;
+}
+
+/** Reads an adapter folder. @throws SoftpromptError "adapter" naming the file and what is wrong with it. */
+export function loadAdapter(folder: string): Adapter {
+  const config = readAdapterFile(folder, peftFiles.config, peftLimits.configBytes);
+  const extras = readAdapterFile(folder, extrasFile, extrasLimits.bytes);
+  const weights = config && readAdapterFile(folder, peftFiles.weights, peftLimits.weightsBytes);
+  if (config && !weights) throw missingWeights(folder);
+  return parseAdapter({ config, weights, extras }, folder);
+}
+
+/** The files of an adapter; null where there is none. */
+export interface AdapterFiles {
+  readonly config: Uint8Array | null;
+  readonly weights: Uint8Array | null;
+  readonly extras: Uint8Array | null;
+}
+
+/** An adapter from the bytes of its files. @param folder names the place in errors. */
+export function parseAdapter(files: AdapterFiles, folder: string): Adapter {
+  const at = (name: string) => join(folder, name);
+  const config = files.config && readPeftConfig(files.config, at(peftFiles.config));
+  const dense = config && files.weights && readPeftWeights(files.weights, config, at(peftFiles.weights));
+  if (dense) checkPrompt(dense, at(peftFiles.weights));
+  if (files.extras) {
+    const { extras, ...adapter } = readExtras(files.extras, dense, at(extrasFile));
+    checkPrompt(adapter.prompt, at(extrasFile));
+    return { ...adapter, kept: { config: config?.raw ?? {}, extras } };
+  }
+  if (config && dense)
+    return {
+      prompt: dense,
+      mask: null,
+      base: config.base,
+      tokenizer: null,
+      task: null,
+      training: null,
+      scores: null,
+      kept: { config: config.raw, extras: {} },
+    };
+  throw new SoftpromptError("adapter", "this is not an adapter", {
+    where: folder,
+    expected: `a folder with ${peftFiles.config} or ${extrasFile}`,
+    got: "neither",
+  });
+}
+
+/** How strictly an adapter must belong to the base model. */
+export interface BaseCheck {
+  /** Go on though the weights or the tokenizer are not the recorded ones; the width must fit all the same. Default false. */
+  readonly anyBase?: boolean;
+  readonly tokenizer?: Tokenizer;
+}
+
+/** Refuses an adapter that was tuned on another base model: by width, by layers and heads, by the weights' sha256, by tokenizer. */
+export async function checkBase(adapter: Adapter, checkpoint: Checkpoint, check: BaseCheck = {}): Promise<void> {
+  const { base, prompt } = adapter;
+  const { config } = checkpoint;
+  const where = `adapter for ${base.name || "an unnamed base model"}`;
+  if (prompt.shape[1] !== config.width)
+    throw new SoftpromptError("adapter", "the prompt and the base model differ in width", {
+      where,
+      expected: shapeText("float32", ["tokens", config.width]).concat(` for ${checkpoint.name}`),
+      got: shapeText("float32", prompt.shape),
+      hint: "load the base model that the prompt was tuned on",
+    });
+  if (check.anyBase) return;
+  const differ = (what: string, expected: unknown, got: unknown) =>
+    new SoftpromptError("adapter", `this prompt was tuned on another base model: ${what} differs`, {
+      where,
+      expected: `${expected} (recorded in the adapter)`,
+      got: `${got} (${checkpoint.name})`,
+      hint: "load that base model; to use the prompt on this one all the same, give --any-base",
+    });
+  if (base.layers !== null && base.layers !== config.encoderLayers)
+    throw differ("the number of layers", base.layers, config.encoderLayers);
+  if (base.heads !== null && base.heads !== config.heads) throw differ("the number of heads", base.heads, config.heads);
+  if (adapter.tokenizer !== null && check.tokenizer && adapter.tokenizer !== check.tokenizer.sha256)
+    throw differ("the tokenizer's sha256", adapter.tokenizer, check.tokenizer.sha256);
+  if (base.sha256 !== null) {
+    const actual = await checkpoint.sha256();
+    if (actual !== base.sha256) throw differ("the sha256 of the weights", base.sha256, actual);
+  }
+}
+
+function checkPrompt(prompt: Tensor, where: string): void {
+  const at = prompt.data.findIndex((value) => !Number.isFinite(value));
+  if (at < 0) return;
+  const width = prompt.shape[1]!;
+  throw new SoftpromptError("adapter", "the prompt holds a value that is not a finite number", {
+    where: `${where}: token ${Math.floor(at / width)}, dimension ${at % width}`,
+    expected: "finite numbers",
+    got: prompt.data[at],
+  });
+}
+
+function missingWeights(folder: string): SoftpromptError {
+  const pickle = isPresent(folder, peftFiles.pickle);
+  return new SoftpromptError("adapter", "the prompt's values are missing", {
+    where: folder,
+    expected: peftFiles.weights,
+    got: pickle ? `${peftFiles.pickle}, a pickle, which can run code and is never opened` : "no such file",
+    hint: pickle ? "load it with PEFT there where you trust it, and save it again as safetensors" : undefined,
+  });
+}
+
+function isPresent(folder: string, name: string): boolean {
+  try {
+    // any content at all will do; a limit of 0 bytes refuses a file before it is read
+    return readAdapterFile(folder, name, 0) !== null;
+  } catch {
+    return true;
+  }
+}

@@ -1,0 +1,163 @@
+/**
+ * @file softprompt.json, our file beside PEFT's: what PEFT has no place for, and the compact form of a pruned prompt.
+ *
+ * In: an Adapter. Out: JSON text, and back; every field checked. Holds mask, surviving values (enough to rebuild the dense
+ * prompt without PEFT's file), base model and tokenizer by sha256, task, training, scores, and the sha256 of the prompt.
+ */
+import { z } from "zod";
+import { SoftpromptError } from "../base/errors.js";
+import { sha256 } from "../base/files.js";
+import { type JsonObject, parseJson } from "../base/json.js";
+import type { Tensor } from "../base/tensor.js";
+import type { MetricName } from "../data/metrics.js";
+import type { Task } from "../data/row.js";
+import { applyMask, gatherLive, maskFromJson, maskToJson, scatterLive } from "../method/mask.js";
+import type { Adapter } from "./types.js";
+
+export const extrasFile = "softprompt.json";
+export const extrasLimits = { bytes: 1 << 26 } as const;
+
+const text = z.string().max(1_000_000);
+const hash = z.string().regex(/^[0-9a-f]{64}$/);
+const count = z.number().int().min(0).max(1e12);
+const size = count.min(1).max(65_536);
+const scores = z.record(z.string().max(100), z.number());
+
+const format = z.looseObject({
+  format: z.literal("softprompt-adapter"),
+  version: z.literal(1),
+  prompt: z.looseObject({ tokens: size, width: size, sha256: hash }),
+  mask: z.unknown().nullable(),
+  /** Surviving values in row-major order, float32 little-endian, base64; null where nothing is pruned. */
+  surviving: z.looseObject({ count, data: z.string().max(extrasLimits.bytes) }).nullable(),
+  base: z.looseObject({
+    name: text,
+    revision: text.nullable(),
+    sha256: hash.nullable(),
+    family: z.literal("t5"),
+    width: size,
+    layers: size.nullable(),
+    heads: size.nullable(),
+  }),
+  tokenizer: z.looseObject({ sha256: hash }).nullable(),
+  task: z
+    .looseObject({
+      name: text,
+      template: text,
+      verbalizer: z.record(text, text).nullable(),
+      metrics: z.array(z.string().max(100)).min(1).max(100),
+      maxTargetTokens: size,
+      targetPrefix: text,
+    })
+    .nullable(),
+  training: z
+    .looseObject({
+      method: text,
+      schedule: z.array(z.looseObject({ partial: text, steps: count })).max(10_000),
+      seed: z.number(),
+      settings: z.record(z.string(), z.unknown()),
+    })
+    .nullable(),
+  scores: z.looseObject({ split: text, rows: count, values: scores }).nullable(),
+});
+
+const ownFields = Object.keys(format.shape);
+
+/** sha256 of a prompt's values as little-endian float32, row-major: the same for the dense and the compact form. */
+export function promptSha256(prompt: Tensor): string {
+  return sha256(floatBytes(prompt.data));
+}
+
+/** The file's text. Fields that others added (`kept.extras`) stay. */
+export function extrasText(adapter: Adapter): string {
+  const { prompt, mask } = adapter;
+  const [tokens, width] = prompt.shape;
+  const live = mask && gatherLive(prompt, mask);
+  const json: Record<string, unknown> = {
+    ...adapter.kept.extras,
+    format: "softprompt-adapter",
+    version: 1,
+    prompt: { tokens, width, sha256: promptSha256(prompt) },
+    mask: mask && maskToJson(mask),
+    surviving: live && { count: live.length, data: Buffer.from(floatBytes(live)).toString("base64") },
+    base: adapter.base,
+    tokenizer: adapter.tokenizer && { sha256: adapter.tokenizer },
+    task: adapter.task,
+    training: adapter.training,
+    scores: adapter.scores,
+  };
+  return `${JSON.stringify(json, null, 2)}\n`;
+}
+
+/**
+ * Reads the file. @param dense the prompt of PEFT's file, or null to rebuild it from the surviving values.
+ * @throws SoftpromptError "adapter" when a field is wrong or the two forms are not the same prompt.
+ */
+export function readExtras(
+  bytes: Uint8Array,
+  dense: Tensor | null,
+  where: string,
+): Omit<Adapter, "kept"> & { extras: JsonObject } {
+  const raw = parseJson(new TextDecoder().decode(bytes), where, "adapter", { length: extrasLimits.bytes });
+  const parsed = format.safeParse(raw);
+  if (!parsed.success) {
+    const issue = parsed.error.issues[0]!;
+    throw new SoftpromptError("adapter", `${issue.path.join(".") || "the file"} is wrong: ${issue.message}`, {
+      where,
+      expected: "the fields softprompt writes, version 1",
+    });
+  }
+  const json = parsed.data;
+  const mask = json.mask === null ? null : maskFromJson(json.mask, where);
+  const { tokens, width } = json.prompt;
+  const wrong = (problem: string, expected: string, got: unknown, hint?: string) =>
+    new SoftpromptError("adapter", problem, { where, expected, got, hint });
+  if (mask && mask.tokens.length !== tokens)
+    throw wrong("the mask is for another number of tokens", `${tokens}`, mask.tokens.length);
+  const surviving = mask && json.surviving ? scatterLive(floats(json.surviving.data, where), mask, width) : null;
+  const prompt = dense ?? surviving;
+  if (!prompt)
+    throw wrong(
+      "there are no prompt values",
+      "surviving values under a mask, or PEFT's adapter_model.safetensors",
+      "neither",
+    );
+  if (prompt.shape[0] !== tokens || prompt.shape[1] !== width)
+    throw wrong("the prompt has another shape than recorded", `[${tokens}, ${width}]`, `[${prompt.shape.join(", ")}]`);
+  for (const form of [prompt, surviving, mask && applyMask(prompt, mask)])
+    if (form && promptSha256(form) !== json.prompt.sha256)
+      throw wrong(
+        "the prompt is not the one this file describes",
+        `values with sha256 ${json.prompt.sha256}`,
+        promptSha256(form),
+        "a file was changed or replaced; to go by PEFT's files alone, remove softprompt.json",
+      );
+  return {
+    prompt,
+    mask,
+    base: json.base,
+    tokenizer: json.tokenizer?.sha256 ?? null,
+    task: json.task as Task | null,
+    training: json.training,
+    scores: json.scores && { ...json.scores, values: json.scores.values as Partial<Record<MetricName, number>> },
+    extras: Object.fromEntries(Object.entries(json).filter(([key]) => !ownFields.includes(key))),
+  };
+}
+
+function floatBytes(values: Float32Array): Uint8Array {
+  const bytes = new Uint8Array(values.length * 4);
+  const view = new DataView(bytes.buffer);
+  for (let i = 0; i < values.length; i++) view.setFloat32(4 * i, values[i]!, true);
+  return bytes;
+}
+
+function floats(base64: string, where: string): Float32Array {
+  const bytes = Buffer.from(base64, "base64");
+  if (bytes.length % 4 !== 0 || bytes.toString("base64") !== base64)
+    throw new SoftpromptError("adapter", "surviving.data cannot be read", {
+      where,
+      expected: "base64 of float32 values",
+    });
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+  return Float32Array.from({ length: bytes.length / 4 }, (_, i) => view.getFloat32(4 * i, true));
+}

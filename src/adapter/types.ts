@@ -1,0 +1,57 @@
+/**
+ * @file What an adapter is: the learnt prompt, the mask it lives under, and where it came from. Plain data, no files.
+ */
+import type { JsonObject } from "../base/json.js";
+import type { Tensor } from "../base/tensor.js";
+import type { MetricName } from "../data/metrics.js";
+import type { Task } from "../data/row.js";
+import type { PromptMask } from "../method/mask.js";
+
+/** The base model an adapter was tuned on; null is "not recorded" (PEFT records neither hash nor vocabulary). */
+export interface AdapterBase {
+  /** As the user named it: path or hub id. Shown, never opened. */
+  readonly name: string;
+  readonly revision: string | null;
+  /** Hash of the weights (Checkpoint.sha256). */
+  readonly sha256: string | null;
+  readonly family: "t5";
+  /** D */
+  readonly width: number;
+  /** Encoder layers and attention heads, as PEFT records them. */
+  readonly layers: number | null;
+  readonly heads: number | null;
+}
+
+/** How the prompt was tuned, as far as known. */
+export interface AdapterTraining {
+  /** "prompt-tuning", "fpt-ld", "xprompt", … */
+  readonly method: string;
+  /** Stages in order. */
+  readonly schedule: readonly { readonly partial: string; readonly steps: number }[];
+  readonly seed: number;
+  /** Resolved settings, for the record. */
+  readonly settings: JsonObject;
+}
+
+/** Scores of the prompt as saved. */
+export interface AdapterScores {
+  /** Which rows they were measured on: "validation", "holdout". Selection by the same rows flatters them. */
+  readonly split: string;
+  readonly rows: number;
+  readonly values: Readonly<Partial<Record<MetricName, number>>>;
+}
+
+export interface Adapter {
+  /** [P, D], pruned entries zero. */
+  readonly prompt: Tensor;
+  /** null = nothing pruned. */
+  readonly mask: PromptMask | null;
+  readonly base: AdapterBase;
+  /** sha256 of the tokenizer's file; null = not recorded. */
+  readonly tokenizer: string | null;
+  readonly task: Task | null;
+  readonly training: AdapterTraining | null;
+  readonly scores: AdapterScores | null;
+  /** Fields of adapter_config.json and softprompt.json that we do not own, kept when the adapter is saved again. */
+  readonly kept: { readonly config: JsonObject; readonly extras: JsonObject };
+}
