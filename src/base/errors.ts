@@ -50,9 +50,23 @@ export class SoftpromptError extends Error {
 
 /** Shows a value in an error message: strings quoted, long ones cut at `limit` characters. */
 export function show(value: unknown, limit = 120): string {
-  const text =
-    typeof value === "string" ? JSON.stringify(value) : Array.isArray(value) ? `[${value.join(", ")}]` : String(value);
+  const text = Array.isArray(value)
+    ? `[${value
+        .slice(0, limit)
+        .map((v) => plain(v))
+        .join(", ")}]`
+    : plain(value);
   return text.length > limit ? `${text.slice(0, limit - 1)}…` : text;
+}
+
+/** Never calls a value's own `toString`: a hostile JSON object may have one that is no function. */
+function plain(value: unknown): string {
+  if (typeof value !== "string" && (typeof value !== "object" || value === null)) return String(value);
+  try {
+    return JSON.stringify(value) ?? "object";
+  } catch {
+    return "object";
+  }
 }
 
 /** The name in `names` nearest to `name` by edit distance, or undefined if none is near (distance > 1/2 of its length). */

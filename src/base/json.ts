@@ -1,0 +1,96 @@
+/**
+ * @file JSON from strangers: bounded, without duplicate keys, without surprises.
+ *
+ * In: text or bytes of a file somebody else wrote. Out: the parsed value, or a SoftpromptError naming the place.
+ * `JSON.parse` alone takes the last of two equal keys and lets a megabyte of "[" become a gigabyte of arrays; one scan
+ * before it refuses both. Parsed objects hold `__proto__` as an own property, so read them with `own`, never by `in`.
+ */
+import { type ErrorKind, SoftpromptError } from "./errors.js";
+
+/** What one document may hold. */
+export interface JsonLimits {
+  /** Characters. */
+  length: number;
+  /** Nested objects and arrays. */
+  depth: number;
+  /** Objects and arrays altogether; bounds memory, as an empty one costs two characters but tens of bytes. */
+  containers: number;
+}
+
+export const jsonLimits: JsonLimits = { length: 25_000_000, depth: 32, containers: 400_000 };
+
+export type JsonObject = Readonly<Record<string, unknown>>;
+
+/** Parses one JSON document; `where` names it in errors of kind `kind`. */
+export function parseJson(text: string, where: string, kind: ErrorKind, limits: Partial<JsonLimits> = {}): unknown {
+  const most = { ...jsonLimits, ...limits };
+  const refuse = (problem: string, expected?: string, got?: unknown): never => {
+    throw new SoftpromptError(kind, problem, { where, expected, got });
+  };
+  if (text.length > most.length)
+    refuse("this JSON is too long", `at most ${most.length} characters`, `${text.length} characters`);
+  scan(text, most, refuse);
+  try {
+    return JSON.parse(text);
+  } catch (cause) {
+    throw new SoftpromptError(kind, "this is not valid JSON", {
+      where,
+      got: cause instanceof Error ? cause.message : text.slice(0, 60),
+      hint: "the file may be cut short or not be JSON at all (a Git LFS pointer, an error page)",
+      cause,
+    });
+  }
+}
+
+export function isObject(value: unknown): value is JsonObject {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+/** A property of its own, never an inherited one: `constructor` and `__proto__` are names like any other. */
+export function own(object: JsonObject, key: string): unknown {
+  return Object.hasOwn(object, key) ? object[key] : undefined;
+}
+
+/** One pass over the text: strings are skipped, containers counted, keys of each object compared. Invalid JSON is left to JSON.parse. */
+function scan(text: string, most: JsonLimits, refuse: (p: string, e?: string, g?: unknown) => never): void {
+  const stack: (Set<string> | null)[] = []; // keys seen per open object; null for an array
+  let containers = 0;
+  for (let i = 0; i < text.length; i++) {
+    const c = text.charCodeAt(i);
+    if (c === 0x7b || c === 0x5b) {
+      if (++containers > most.containers)
+        refuse("this JSON holds too many objects and arrays", `at most ${most.containers}`);
+      if (stack.length >= most.depth) refuse("this JSON is nested too deeply", `at most ${most.depth} levels`);
+      stack.push(c === 0x7b ? new Set() : null);
+    } else if (c === 0x7d || c === 0x5d) stack.pop();
+    else if (c === 0x22) {
+      const start = i;
+      let escaped = false;
+      for (i++; i < text.length && text.charCodeAt(i) !== 0x22; i++)
+        if (text.charCodeAt(i) === 0x5c) {
+          escaped = true;
+          i++;
+        }
+      const keys = stack[stack.length - 1];
+      if (!keys || !followedByColon(text, i + 1)) continue;
+      const key = escaped ? unquote(text.slice(start, i + 1)) : text.slice(start + 1, i);
+      if (keys.has(key)) refuse("the same key stands twice in one object", "every key once", key);
+      keys.add(key);
+    }
+  }
+}
+
+function followedByColon(text: string, from: number): boolean {
+  let i = from;
+  for (let c = text.charCodeAt(i); c === 0x20 || c === 0x0a || c === 0x0d || c === 0x09; c = text.charCodeAt(++i));
+  return text.charCodeAt(i) === 0x3a;
+}
+
+/** "\u0061" and "a" are the same key. An invalid escape stays as written; JSON.parse refuses it later. */
+function unquote(quoted: string): string {
+  try {
+    return JSON.parse(quoted) as string;
+  } catch {
+    return quoted;
+  }
+}
