@@ -1,13 +1,17 @@
 /**
- * @file The engine as the rest of the house sees it: programs over one frozen checkpoint. (contract; the session room fills it in)
+ * @file The engine as the rest of the house sees it: programs over one frozen checkpoint.
  *
  * In: a Checkpoint, a PartialModel. Out: programs that take float32 prompts and integer batches and give numbers back.
  * A program owns an ONNX Runtime session; whoever opened the engine disposes it, and with it every program.
  */
+import { SoftpromptError } from "../base/errors.js";
 import type { Tensor } from "../base/tensor.js";
+import { openWeights } from "../model/bindings.js";
 import type { Checkpoint } from "../model/checkpoint.js";
-import type { PartialModel } from "../model/partial.js";
+import { fullModel, type PartialModel } from "../model/partial.js";
 import type { Batch, EncodedRow } from "../text/batch.js";
+import { type Owned, type ProgramKinds, programs } from "./programs.js";
+import type { SessionOptions } from "./session.js";
 
 export interface EngineOptions {
   /** Threads inside one operator; 0 lets ONNX Runtime choose. Default 0. */
@@ -74,4 +78,57 @@ export interface Engine {
   release(partial: PartialModel): Promise<void>;
   /** Frees everything. Idempotent. */
   dispose(): Promise<void>;
+}
+
+/** Opens an engine; nothing is read until a program is asked for. The caller disposes it. */
+export function openEngine(checkpoint: Checkpoint, options: EngineOptions = {}): Engine {
+  const { threads = 0, lowMemory = false, device = "cpu", plainOps = false } = options;
+  const session: SessionOptions = { threads, lowMemory, device, plainOps };
+  // A promise per (kind, partial): two callers at once share one session.
+  const opened = new Map<string, Map<keyof ProgramKinds, Promise<Owned<unknown>>>>();
+  let disposed = false;
+
+  async function open<K extends keyof ProgramKinds>(kind: K, partial: PartialModel): Promise<ProgramKinds[K]> {
+    if (disposed)
+      throw new SoftpromptError("engine", "the engine was disposed", {
+        where: checkpoint.name,
+        hint: "open a new one",
+      });
+    let kinds = opened.get(partial.name);
+    if (!kinds) opened.set(partial.name, (kinds = new Map()));
+    let program = kinds.get(kind);
+    if (!program) {
+      program = openWeights(checkpoint, partial).then((weights) =>
+        programs[kind]({ config: checkpoint.config, weights, partial }, session),
+      );
+      kinds.set(kind, program);
+      program.catch(() => kinds.delete(kind));
+    }
+    return (await program) as Owned<ProgramKinds[K]>;
+  }
+
+  async function close(name: string): Promise<void> {
+    const kinds = opened.get(name);
+    opened.delete(name);
+    for (const program of kinds?.values() ?? [])
+      await program.then(
+        (p) => p.dispose(),
+        () => undefined,
+      );
+  }
+
+  const full = fullModel(checkpoint.config);
+  return {
+    checkpoint,
+    train: (partial = full) => open("train", partial),
+    score: (partial = full) => open("score", partial),
+    generate: (partial = full) => open("generate", partial),
+    activations: () => open("activations", full),
+    forward: (partial = full) => open("forward", partial),
+    release: (partial) => close(partial.name),
+    async dispose() {
+      disposed = true;
+      for (const name of [...opened.keys()]) await close(name);
+    },
+  };
 }

@@ -1,0 +1,19 @@
+/**
+ * @file Leaves out what no output needs: a runtime computes every node of a graph, whatever is asked of it.
+ */
+import { type Graph, maker, type Value } from "./graph.js";
+
+/** The same graph without nodes and weights that no output depends on, and how many nodes went. Inputs stay. */
+export function simplify(graph: Graph): { graph: Graph; removed: number } {
+  const used = new Set<number>();
+  const visit: Value[] = graph.outputs.map((o) => o.value);
+  for (let value = visit.pop(); value; value = visit.pop()) {
+    if (used.has(value.id)) continue;
+    used.add(value.id);
+    const node = maker(value);
+    if (node) visit.push(...node.inputs);
+  }
+  const nodes = graph.nodes.filter((n) => n.outputs.some((v) => used.has(v.id)));
+  const weights = graph.weights.filter((v) => used.has(v.id));
+  return { graph: { ...graph, nodes, weights }, removed: graph.nodes.length - nodes.length };
+}

@@ -1,0 +1,191 @@
+/**
+ * @file Graph → ONNX model bytes. The only file that knows the protobuf schema.
+ *
+ * In: a checked Graph. Out: a model of a few hundred kilobytes; frozen weights stay in their safetensors file as
+ * external data (location = the file's name; the session is told its folder), small constants are inline.
+ */
+import { basename, dirname } from "node:path";
+import { create, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
+import {
+  type AttributeProtoSchema,
+  ModelProtoSchema,
+  type NodeProtoSchema,
+  TensorProto_DataLocation,
+  type TensorProtoSchema,
+  type ValueInfoProtoSchema,
+} from "onnx-buf";
+import { type DType, dtypes } from "../base/tensor.js";
+import { check } from "../graph/check.js";
+import type { Graph, Node, Value, Weight } from "../graph/graph.js";
+import { simplify } from "../graph/simplify.js";
+import { type Attribute, type Domain, type LoweringOptions, lowerings, opsets, type Writer } from "./opset.js";
+
+/** A model ready for a session. */
+export interface OnnxModel {
+  readonly bytes: Uint8Array;
+  /** The folder of the weight files, read in place; null when they lie in several, or there are none. */
+  readonly folder: string | null;
+  /** Weight files by real path, and what the model calls each. */
+  readonly files: readonly { readonly path: string; readonly location: string }[];
+  /** Large inline weights (slices): kept out of the protobuf, whose size is limited. */
+  readonly external: readonly { readonly path: string; readonly data: Uint8Array }[];
+  readonly nodes: number;
+}
+
+/** Attribute types of the ONNX schema (AttributeProto.AttributeType). */
+const attributeTypes = { float: 1, int: 2, text: 3, ints: 7 } as const;
+
+/** Writes a graph down, dead nodes left out. */
+export function lower(source: Graph, options: LoweringOptions): OnnxModel {
+  const { graph } = simplify(source);
+  check(graph);
+  const nodes: MessageInitShape<typeof NodeProtoSchema>[] = [];
+  const initializers: MessageInitShape<typeof TensorProtoSchema>[] = [];
+  const files = locate(graph);
+  const external: { path: string; data: Uint8Array }[] = [];
+  const names = new Map<number, string>();
+  const constants = new Map<string, string>();
+  let fresh = 0;
+
+  const add: Writer["add"] = (type, inputs, attributes = {}, outputs = [`_${fresh++}`], domain: Domain = "") => {
+    const attribute = Object.entries(attributes).map(([name, value]) => attributeProto(name, value));
+    nodes.push({
+      opType: type,
+      name: `${type}/${outputs[0]}`,
+      input: [...inputs],
+      output: [...outputs],
+      attribute,
+      domain,
+    });
+    return outputs[0]!;
+  };
+  const tensor = (key: string, proto: () => MessageInitShape<typeof TensorProtoSchema>) => {
+    if (!constants.has(key)) {
+      constants.set(key, key);
+      initializers.push({ name: key, ...proto() });
+    }
+    return key;
+  };
+  const wide = new Map<number, string>();
+  const reads = new Set([
+    ...graph.nodes.flatMap((n) => n.inputs.map((v) => v.id)),
+    ...graph.outputs.map((o) => o.value.id),
+  ]);
+  const writer: Writer = {
+    options,
+    add,
+    name: (value) => names.get(value.id) ?? value.name,
+    used: (value) => reads.has(value.id),
+    integers: (values) =>
+      tensor(`_int64[${values}]`, () => ({
+        dataType: dtypes.int64.onnx,
+        dims: [BigInt(values.length)],
+        int64Data: values.map(BigInt),
+      })),
+    float: (value) => tensor(`_float${value}`, () => ({ dataType: dtypes.float32.onnx, dims: [], floatData: [value] })),
+    widened: (value) => {
+      if (value.dtype === "float32") return writer.name(value);
+      const known = wide.get(value.id);
+      if (known !== undefined && !options.widenPerUse) return known;
+      const name = add("Cast", [writer.name(value)], { to: { int: dtypes.float32.onnx } });
+      wide.set(value.id, name);
+      return name;
+    },
+    onnxType: (dtype) => dtypes[dtype].onnx,
+  };
+
+  for (const v of graph.weights) initializers.push(initializer(v, files, external));
+  // A result is called by its output's name; a value that is an output twice, or an input, is copied.
+  const copies: [string, Value][] = [];
+  for (const { name, value } of graph.outputs)
+    if (typeof value.source === "object" && "node" in value.source && !names.has(value.id)) names.set(value.id, name);
+    else copies.push([name, value]);
+  for (const node of graph.nodes) (lowerings[node.op] as (w: Writer, n: Node) => void)(writer, node);
+  for (const [name, value] of copies) add("Identity", [writer.name(value)], {}, [name]);
+
+  const model = create(ModelProtoSchema, {
+    irVersion: 10n,
+    producerName: "softprompt",
+    opsetImport: Object.entries(opsets).map(([domain, version]) => ({ domain, version: BigInt(version) })),
+    graph: {
+      name: "softprompt",
+      input: graph.inputs.map((v) => valueInfo(v.name, v)),
+      output: graph.outputs.map((o) => valueInfo(o.name, o.value)),
+      node: nodes,
+      initializer: initializers,
+    },
+  });
+  return {
+    bytes: toBinary(ModelProtoSchema, model),
+    folder: onlyFolder(files.keys()),
+    files: [...files].map(([path, location]) => ({ path, location })),
+    external,
+    nodes: nodes.length,
+  };
+}
+
+/** Inline weights above this many bytes go beside the model. */
+const inlineLimit = 1 << 16;
+
+/** The name of each weight file in the model: its own where all lie in one folder, else numbered. */
+function locate(graph: Graph): Map<string, string> {
+  const paths = new Set(graph.weights.map(bytesOf).flatMap((w) => (w.kind === "file" ? [w.file] : [])));
+  const alone = onlyFolder(paths) !== null;
+  return new Map([...paths].map((path, i) => [path, alone ? basename(path) : `${i}-${basename(path)}`]));
+}
+
+function onlyFolder(paths: Iterable<string>): string | null {
+  const folders = new Set([...paths].map((p) => dirname(p)));
+  return folders.size === 1 ? [...folders][0]! : null;
+}
+
+function bytesOf(value: Value): Weight {
+  return (value.source as { weight: Weight }).weight;
+}
+
+function initializer(
+  value: Value,
+  files: ReadonlyMap<string, string>,
+  external: { path: string; data: Uint8Array }[],
+): MessageInitShape<typeof TensorProtoSchema> {
+  const common = { name: value.name, dataType: dtypes[value.dtype].onnx, dims: value.shape.map((d) => BigInt(d)) };
+  const outside = (location: string, offset: number, length: number) => ({
+    ...common,
+    dataLocation: TensorProto_DataLocation.EXTERNAL,
+    externalData: [
+      { key: "location", value: location },
+      { key: "offset", value: String(offset) },
+      { key: "length", value: String(length) },
+    ],
+  });
+  const bytes = bytesOf(value);
+  if (bytes.kind === "file") return outside(files.get(bytes.file)!, bytes.offset, bytes.length);
+  const { buffer, byteOffset, byteLength } = bytes.data;
+  const data = new Uint8Array(buffer, byteOffset, byteLength) as Uint8Array<ArrayBuffer>;
+  if (byteLength <= inlineLimit) return { ...common, rawData: data };
+  const path = `slice${external.length}`;
+  external.push({ path, data });
+  return outside(path, 0, byteLength);
+}
+
+function valueInfo(
+  name: string,
+  { dtype, shape }: { dtype: DType; shape: readonly (number | string)[] },
+): MessageInitShape<typeof ValueInfoProtoSchema> {
+  const dim = shape.map((d) =>
+    typeof d === "number"
+      ? { value: { case: "dimValue" as const, value: BigInt(d) } }
+      : { value: { case: "dimParam" as const, value: d } },
+  );
+  return {
+    name,
+    type: { value: { case: "tensorType" as const, value: { elemType: dtypes[dtype].onnx, shape: { dim } } } },
+  };
+}
+
+function attributeProto(name: string, value: Attribute): MessageInitShape<typeof AttributeProtoSchema> {
+  if ("int" in value) return { name, type: attributeTypes.int, i: BigInt(value.int) };
+  if ("ints" in value) return { name, type: attributeTypes.ints, ints: value.ints.map(BigInt) };
+  if ("float" in value) return { name, type: attributeTypes.float, f: value.float };
+  return { name, type: attributeTypes.text, s: new TextEncoder().encode(value.text) as Uint8Array<ArrayBuffer> };
+}

@@ -1,0 +1,123 @@
+/**
+ * @file A graph made runnable: named tensors in, named tensors out, checked before ONNX Runtime sees them.
+ *
+ * In: a Graph. Out: a Session. Symbols ("B", "P+T") must agree among the feeds of one run; a wrong feed is told by
+ * name and shape. Whoever opened a session disposes it.
+ */
+import { readFile } from "node:fs/promises";
+import { SoftpromptError } from "../base/errors.js";
+import { shapeText, size } from "../base/tensor.js";
+import type { Dim, Graph, Value } from "../graph/graph.js";
+import { lower } from "../onnx/lower.js";
+import { type Device, type Feed, firstLine, openRaw } from "./runtime.js";
+
+export interface SessionOptions {
+  readonly threads: number;
+  readonly device: Device;
+  readonly lowMemory: boolean;
+  readonly plainOps: boolean;
+  /** Prefix of ONNX Runtime's profile file, for the bench. */
+  readonly profile?: string;
+}
+
+export type Feeds = Readonly<Record<string, Feed>>;
+
+export interface Session {
+  /** Runs the whole graph. Refuses missing, unknown or ill-shaped feeds. */
+  run(feeds: Feeds): Promise<Record<string, Feed>>;
+  /** Frees the native session. Idempotent. */
+  dispose(): Promise<void>;
+}
+
+/** Lowers a graph and opens a session on it. */
+export async function openSession(name: string, graph: Graph, options: SessionOptions): Promise<Session> {
+  const model = lower(graph, { plain: options.plainOps, widenPerUse: options.lowMemory });
+  const external = [...model.external];
+  if (model.folder === null)
+    for (const { path, location } of model.files) external.push({ path: location, data: await readFile(path) });
+  const raw = await openRaw(model.bytes, {
+    threads: options.threads,
+    device: options.device,
+    lowMemory: options.lowMemory,
+    folder: model.folder,
+    external,
+    profile: options.profile ?? null,
+  });
+  let open = true;
+  return {
+    async run(feeds) {
+      if (!open)
+        throw new SoftpromptError("engine", "the session is closed", {
+          where: name,
+          hint: "the engine was disposed, or this partial model was released; ask the engine for the program again",
+        });
+      checkFeeds(name, graph.inputs, feeds);
+      try {
+        return await raw.run(feeds);
+      } catch (cause) {
+        throw new SoftpromptError("engine", "ONNX Runtime failed in a run", {
+          where: `${name} with ${feedText(feeds)}`,
+          got: firstLine(cause),
+          hint: /alloc|memory/i.test(String(cause))
+            ? "use a smaller micro-batch, shorter inputs or lowMemory"
+            : undefined,
+          cause,
+        });
+      }
+    },
+    async dispose() {
+      if (!open) return;
+      open = false;
+      if (options.profile) raw.endProfiling();
+      await raw.release();
+    },
+  };
+}
+
+/** Throws unless the feeds are exactly the graph's inputs, with fitting types and consistent symbols. */
+export function checkFeeds(where: string, inputs: readonly Value[], feeds: Feeds): void {
+  const refuse = (problem: string, expected: string, got?: string) =>
+    new SoftpromptError("engine", problem, { where, expected, got });
+  const unknown = Object.keys(feeds).find((name) => !inputs.some((v) => v.name === name));
+  if (unknown !== undefined)
+    throw refuse(`feed ${unknown} is not an input`, inputs.map((v) => v.name).join(", "), unknown);
+  const symbols = new Map<string, number>();
+  for (const { name, dtype, shape } of inputs) {
+    const feed = feeds[name];
+    const expected = `${name} ${shapeText(dtype, shape)}`;
+    if (!feed) throw refuse(`feed ${name} is missing`, expected);
+    const got = `${shapeText(feed.dtype, feed.shape)} with ${feed.data.length} elements`;
+    if (feed.dtype !== dtype || feed.shape.length !== shape.length || feed.data.length !== size(feed.shape))
+      throw refuse(`feed ${name} does not fit`, expected, got);
+    for (const [axis, dim] of shape.entries()) {
+      const size = feed.shape[axis]!;
+      const known = typeof dim === "number" ? dim : symbols.get(dim);
+      if (known !== undefined && known !== size)
+        throw refuse(
+          `feed ${name} does not fit`,
+          `${expected}${typeof dim === "string" ? ` with ${dim} = ${known}` : ""}`,
+          got,
+        );
+      if (typeof dim === "string") symbols.set(dim, size);
+    }
+  }
+  for (const [symbol, size] of symbols) {
+    const total = sumOf(symbol, symbols);
+    if (total !== undefined && total !== size)
+      throw refuse(`the feeds disagree on ${symbol}`, `${symbol} = ${total}`, String(size));
+  }
+}
+
+/** The value of "P+T" or "N+1" where its parts are known. */
+function sumOf(symbol: Dim, symbols: ReadonlyMap<string, number>): number | undefined {
+  const parts = String(symbol).split("+");
+  if (parts.length < 2) return undefined;
+  const values = parts.map((p) => symbols.get(p) ?? (Number.isInteger(Number(p)) ? Number(p) : undefined));
+  return values.some((v) => v === undefined) ? undefined : (values as number[]).reduce((a, b) => a + b, 0);
+}
+
+function feedText(feeds: Feeds): string {
+  return Object.entries(feeds)
+    .map(([name, { dtype, shape }]) => `${name} ${shapeText(dtype, shape)}`)
+    .join(", ");
+}
