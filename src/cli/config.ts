@@ -1,0 +1,58 @@
+/**
+ * @file One configuration file: YAML or JSON whose every field is an option. In: a path, a table. Out: checked values.
+ */
+import { readFile, stat } from "node:fs/promises";
+import { parseDocument, stringify } from "yaml";
+import { SoftpromptError } from "../base/errors.js";
+import { type OptionTable, readPartialOptions } from "../base/options.js";
+
+/** Longer files are no configuration. */
+const maxBytes = 1 << 20;
+
+/** Reads `--config FILE`. JSON is YAML too, so one parser reads both; duplicate keys and aliases are refused. */
+export async function readConfig(file: string, table: OptionTable): Promise<Record<string, unknown>> {
+  let text: string;
+  try {
+    const { size } = await stat(file);
+    if (size > maxBytes)
+      throw new SoftpromptError("usage", "the file is too long for a configuration", {
+        where: file,
+        expected: `at most ${maxBytes} bytes`,
+        got: size,
+      });
+    text = await readFile(file, "utf8");
+  } catch (cause) {
+    if (cause instanceof SoftpromptError) throw cause;
+    throw new SoftpromptError("usage", "the configuration cannot be read", {
+      where: file,
+      expected: "a YAML or JSON file",
+      got: cause instanceof Error ? cause.message : cause,
+      cause,
+    });
+  }
+  const document = parseDocument(text, { uniqueKeys: true, strict: true });
+  const [problem] = document.errors;
+  if (problem !== undefined)
+    throw new SoftpromptError("usage", "the configuration is not valid YAML or JSON", {
+      where: `${file}:${problem.linePos?.[0].line ?? 1}`,
+      expected: "one `key: value` per line",
+      got: problem.message.split("\n")[0],
+    });
+  let value: unknown;
+  try {
+    value = document.toJS({ maxAliasCount: 0 });
+  } catch (cause) {
+    throw new SoftpromptError("usage", "the configuration uses YAML aliases", {
+      where: file,
+      expected: "plain values",
+      cause,
+    });
+  }
+  return readPartialOptions(table, value, file) as Record<string, unknown>;
+}
+
+/** The resolved configuration as YAML, keys in the table's order, absent ones left out. */
+export function configText(table: OptionTable, options: Readonly<Record<string, unknown>>): string {
+  const given = Object.keys(table).filter((key) => options[key] !== undefined);
+  return stringify(Object.fromEntries(given.map((key) => [key, options[key]])));
+}

@@ -1,0 +1,194 @@
+/**
+ * @file A command in words: help text for the terminal, a docs page in Markdown, a JSON schema for editors.
+ *
+ * In: a Command. Out: text or plain data. Nothing here knows any particular command.
+ */
+import { errorKinds } from "../base/errors.js";
+import { expectation, flagName, type Option, type OptionTable } from "../base/options.js";
+import { type Command, globalOptions } from "./command.js";
+import type { Colors } from "./terminal.js";
+
+/** `softprompt train [MODEL] [options]` */
+export function usage(name: string, command: Command): string {
+  const places = command.positionals.map((p) => {
+    const place = p.name.toUpperCase() + (p.many ? "…" : "");
+    return p.required ? place : `[${place}]`;
+  });
+  return ["softprompt", name, ...places, "[options]"].join(" ");
+}
+
+/** The page `softprompt NAME --help` prints. */
+export function helpText(name: string, command: Command, c: Colors, columns = 100): string {
+  const lines = [c.bold(usage(name, command)), "", ...wrap(command.description, "", columns), ""];
+  const rows = (entries: readonly (readonly [string, string])[]) => {
+    const left = Math.min(34, Math.max(...entries.map(([l]) => l.length)) + 2);
+    for (const [l, r] of entries) {
+      const [first = "", ...rest] = wrap(r, "", Math.max(30, columns - left - 2));
+      lines.push(
+        l.length >= left ? `  ${c.cyan(l)}\n  ${" ".repeat(left)}${first}` : `  ${c.cyan(l.padEnd(left))}${first}`,
+      );
+      for (const line of rest) lines.push(`  ${" ".repeat(left)}${line}`);
+    }
+    lines.push("");
+  };
+  if (command.positionals.length > 0) {
+    lines.push(c.bold("Arguments"));
+    rows(command.positionals.map((p) => [p.name.toUpperCase(), p.help] as const));
+  }
+  for (const [heading, table] of [...Object.entries(command.sections), ["Everywhere", globalOptions] as const]) {
+    if (Object.keys(table).length === 0) continue;
+    lines.push(c.bold(heading));
+    rows(Object.entries(table).map(([key, option]) => [flagText(key, option), sentence(option)] as const));
+  }
+  if (command.examples.length > 0) lines.push(c.bold("Examples"), ...command.examples.map((e) => `  ${e}`), "");
+  return lines.join("\n").trimEnd();
+}
+
+/** The page docs/commands/NAME.md. */
+export function docsPage(name: string, command: Command): string {
+  const parts = [
+    `# softprompt ${name}`,
+    "<!-- Made from the option tables by `npm run docs`; edit src/cli/commands instead. -->",
+    command.description,
+    `\`\`\`\n${usage(name, command)}\n\`\`\``,
+  ];
+  if (command.positionals.length > 0)
+    parts.push(
+      markdownRows(
+        ["argument", "meaning"],
+        command.positionals.map((p) => [`\`${p.name.toUpperCase()}\``, p.help]),
+      ),
+    );
+  for (const [heading, table] of [...Object.entries(command.sections), ["Everywhere", globalOptions] as const])
+    if (Object.keys(table).length > 0) parts.push(`## ${heading}`, optionsMarkdown(table));
+  if (command.examples.length > 0) parts.push("## Examples", `\`\`\`sh\n${command.examples.join("\n")}\n\`\`\``);
+  return `${parts.join("\n\n")}\n`;
+}
+
+/** One Markdown row per option: flag, config key, value, default, source. */
+export function optionsMarkdown(table: OptionTable): string {
+  return markdownRows(
+    ["flag", "in the config", "value", "default", "what it does"],
+    Object.entries(table).map(([key, option]) => [
+      `\`${flagName(key)}\``,
+      `\`${key}\``,
+      expectation(option),
+      option.required ? "required" : option.default === undefined ? "" : `\`${shown(option.default)}\``,
+      option.help + (option.source === undefined ? "" : ` (${option.source})`),
+    ]),
+  );
+}
+
+/** JSON schema (2020-12) of a config file for this table. */
+export function jsonSchema(table: OptionTable, title: string): Record<string, unknown> {
+  return {
+    $schema: "https://json-schema.org/draft/2020-12/schema",
+    title,
+    type: "object",
+    additionalProperties: false,
+    required: Object.keys(table).filter((key) => table[key]!.required),
+    properties: Object.fromEntries(Object.entries(table).map(([key, option]) => [key, propertySchema(option)])),
+  };
+}
+
+/** Exit codes as Markdown, from the one table of error kinds. */
+export function exitCodesMarkdown(): string {
+  const rows = [
+    ["0", "success"],
+    ...Object.entries(errorKinds).map(([kind, { exitCode, meaning }]) => [String(exitCode), `${kind}: ${meaning}`]),
+    ["70", "a bug of softprompt; please report it"],
+  ];
+  return markdownRows(["code", "meaning"], rows);
+}
+
+function propertySchema(option: Option): Record<string, unknown> {
+  const described = {
+    description: option.help + (option.unit === undefined ? "" : ` (${option.unit})`),
+    ...(option.default !== undefined && { default: option.default }),
+  };
+  const bounds = (o: { min?: number; max?: number }) => ({
+    ...(o.min !== undefined && { minimum: o.min }),
+    ...(o.max !== undefined && { maximum: o.max }),
+  });
+  switch (option.kind) {
+    case "number":
+    case "integer":
+      return { type: option.kind, ...bounds(option), ...described };
+    case "boolean":
+    case "string":
+      return { type: option.kind, ...described };
+    case "choice":
+      return { enum: option.values, ...described };
+    case "list":
+      return {
+        type: "array",
+        items: { type: option.of, ...bounds(option), ...(option.values && { enum: option.values }) },
+        ...described,
+      };
+    case "map":
+      return { type: "object", additionalProperties: { type: "string" }, ...described };
+  }
+}
+
+function flagText(key: string, option: Option): string {
+  const flag = flagName(key);
+  const value = {
+    number: () => " N",
+    integer: () => " N",
+    boolean: () => "",
+    string: () =>
+      ` ${"placeholder" in option && option.placeholder ? option.placeholder.toUpperCase().replaceAll(" ", "-") : "TEXT"}`,
+    choice: () => " NAME",
+    list: () => " A,B,…",
+    map: () => " NAME=TEXT",
+  } satisfies Record<Option["kind"], () => string>;
+  if (option.kind === "boolean" && option.default === true) return `--no-${flag.slice(2)}`;
+  return flag + value[option.kind]();
+}
+
+function sentence(option: Option): string {
+  const notes = [
+    option.kind === "choice"
+      ? option.values.join(" | ")
+      : option.kind === "list" && option.values
+        ? option.values.join(" | ")
+        : "",
+    option.unit ?? "",
+    option.required ? "required" : "",
+    option.default === undefined || option.kind === "boolean" || shown(option.default) === ""
+      ? ""
+      : `default ${shown(option.default)}`,
+    option.source ?? "",
+  ].filter((n) => n !== "");
+  return option.help + (notes.length > 0 ? ` [${notes.join("; ")}]` : "");
+}
+
+function shown(value: unknown): string {
+  if (Array.isArray(value)) return value.join(",");
+  return typeof value === "object" && value !== null
+    ? Object.entries(value)
+        .map(([k, v]) => `${k}=${v}`)
+        .join(" ")
+    : String(value);
+}
+
+function markdownRows(head: readonly string[], rows: readonly (readonly string[])[]): string {
+  const line = (cells: readonly string[]) =>
+    `| ${cells.map((c) => c.replaceAll("|", "\\|").replaceAll("\n", " ")).join(" | ")} |`;
+  return [line(head), line(head.map(() => "---")), ...rows.map(line)].join("\n");
+}
+
+function wrap(text: string, indent: string, columns: number): string[] {
+  return text.split("\n").flatMap((paragraph) => {
+    const lines: string[] = [];
+    let line = indent;
+    for (const word of paragraph.split(" ")) {
+      if (line.length > indent.length && line.length + word.length + 1 > columns) {
+        lines.push(line);
+        line = indent;
+      }
+      line += (line.length > indent.length ? " " : "") + word;
+    }
+    return [...lines, line];
+  });
+}

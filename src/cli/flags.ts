@@ -1,0 +1,118 @@
+/**
+ * @file The command line of an option table, on node:util parseArgs. In: argv, a table. Out: given values and positionals.
+ *
+ * Text becomes numbers, lists and maps here; what a value may be is checked by base/options.ts alone.
+ * Every key has one flag (`learningRate` → `--learning-rate`); booleans have `--no-…` too; `--flag=value` and `--flag value`
+ * both work; lists take commas or repeated flags; maps take `key=text`, repeated.
+ */
+import { parseArgs } from "node:util";
+import { nearest, SoftpromptError } from "../base/errors.js";
+import { checkOption, expectation, flagName, type Option, type OptionTable } from "../base/options.js";
+
+export interface ParsedFlags {
+  /** Key → checked value, only what was given. */
+  readonly values: Readonly<Record<string, unknown>>;
+  readonly positionals: readonly string[];
+}
+
+/** Short forms, the same for every command. */
+const shorts: Readonly<Record<string, string>> = { h: "help", q: "quiet", V: "version" };
+
+/** @throws SoftpromptError "usage" for unknown flags (with the nearest name), missing values, values out of range. */
+export function parseFlags(table: OptionTable, argv: readonly string[], command: string): ParsedFlags {
+  const byFlag = new Map<string, { key: string; option: Option; negated: boolean }>();
+  for (const [key, option] of Object.entries(table)) {
+    const flag = flagName(key).slice(2);
+    byFlag.set(flag, { key, option, negated: false });
+    if (option.kind === "boolean") byFlag.set(`no-${flag}`, { key, option, negated: true });
+  }
+  const { tokens } = parseArgs({
+    args: [...argv],
+    strict: false,
+    allowPositionals: true,
+    tokens: true,
+    options: Object.fromEntries(
+      [...byFlag].map(([flag, { key, option }]) => {
+        const short = Object.entries(shorts).find(([, name]) => name === key)?.[0];
+        return [flag, { type: option.kind === "boolean" ? "boolean" : "string", ...(short && { short }) }] as const;
+      }),
+    ),
+  });
+  const texts = new Map<string, { option: Option; flag: string; values: (string | boolean)[] }>();
+  const positionals: string[] = [];
+  for (const token of tokens) {
+    if (token.kind === "positional") positionals.push(token.value);
+    if (token.kind !== "option") continue;
+    const known = byFlag.get(token.name);
+    if (known === undefined) throw unknownFlag(token.rawName, [...byFlag.keys()], command);
+    const { key, option, negated } = known;
+    const entry = texts.get(key) ?? { option, flag: token.rawName, values: [] };
+    texts.set(key, entry);
+    if (option.kind === "boolean") {
+      if (token.value !== undefined)
+        throw new SoftpromptError("usage", "this flag takes no value", {
+          where: token.rawName,
+          got: token.value,
+          hint: `write --${flagName(key).slice(2)} or --no-${flagName(key).slice(2)}`,
+        });
+      entry.values.push(!negated);
+    } else {
+      // Without strictness parseArgs swallows the next flag as the value; a negative number is the only "-…" that may be one.
+      const swallowed = !token.inlineValue && /^-(?![\d.])./.test(token.value ?? "");
+      if (token.value === undefined || swallowed)
+        throw new SoftpromptError("usage", "this flag needs a value", {
+          where: token.rawName,
+          expected: expectation(option),
+          got: swallowed ? `the flag ${token.value}` : "nothing",
+        });
+      entry.values.push(token.value);
+    }
+  }
+  const values: Record<string, unknown> = {};
+  for (const [key, { option, flag, values: given }] of texts)
+    values[key] = checkOption(option, fromText(option, given, flag), flag);
+  return { values, positionals };
+}
+
+/** Flag texts as the JSON value the option means; what does not parse stays text and is refused by checkOption. */
+function fromText(option: Option, given: readonly (string | boolean)[], flag: string): unknown {
+  const last = given[given.length - 1]!;
+  switch (option.kind) {
+    case "number":
+    case "integer":
+      return numeric(String(last));
+    case "list": {
+      const items = given.flatMap((text) => (text === "" ? [] : String(text).split(",")));
+      return option.of === "string" ? items : items.map(numeric);
+    }
+    case "map":
+      return Object.fromEntries(
+        given.map((text) => {
+          const at = String(text).indexOf("=");
+          if (at < 1)
+            throw new SoftpromptError("usage", "this is not a name with a text", {
+              where: flag,
+              expected: "name=text, the flag repeated for each name",
+              got: text,
+            });
+          return [String(text).slice(0, at), String(text).slice(at + 1)];
+        }),
+      );
+    default:
+      return last;
+  }
+}
+
+function numeric(text: string): number | string {
+  return /^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i.test(text.trim()) ? Number(text) : text;
+}
+
+function unknownFlag(raw: string, known: readonly string[], command: string): SoftpromptError {
+  const near = nearest(raw.replace(/^--?/, ""), known);
+  return new SoftpromptError("usage", `unknown option ${raw}`, {
+    where: command,
+    expected: `an option of this command; see ${command} --help`,
+    got: raw,
+    hint: near === undefined ? undefined : `did you mean --${near}?`,
+  });
+}

@@ -1,0 +1,259 @@
+/**
+ * @file report.html of one run: what it scored and cost, its curves, settings, confusion, errors and samples.
+ *
+ * In: RunReport (read back from the run folder by run-files.ts). Out: one self-contained HTML page.
+ */
+import { byteText, flopText, plainNumber, scaled, scoreText, secondText } from "./format.js";
+import { drawing, type Html, html, htmlTable, page, say, switched } from "./page.js";
+import type { RunResult, Scores } from "./result.js";
+import { type LineChart, lineChart } from "./svg.js";
+
+export interface CurvePoint {
+  readonly step: number;
+  /** Since the start of training, evaluation included. */
+  readonly seconds: number;
+  /** Cumulative, honest, training only. */
+  readonly flops: number;
+}
+
+export interface StepPoint extends CurvePoint {
+  readonly loss: number;
+  readonly learningRate: number;
+  readonly gradientNorm: number;
+}
+
+export interface EvalPoint extends CurvePoint {
+  readonly loss: number;
+  readonly scores: Scores;
+  readonly best: boolean;
+}
+
+/** What the tuned model said to one row. */
+export interface Prediction {
+  readonly id: string;
+  readonly input: string;
+  readonly target: string;
+  readonly prediction: string;
+  /** Label of the row and the predicted one; null for free text. */
+  readonly label: string | null;
+  readonly predictedLabel: string | null;
+  /** Label → probability among the choices; absent when generated. */
+  readonly probabilities?: Readonly<Record<string, number>>;
+  readonly right: boolean;
+}
+
+export interface RunReport {
+  readonly title: string;
+  readonly result: RunResult;
+  readonly steps: readonly StepPoint[];
+  readonly evals: readonly EvalPoint[];
+  /** Where another model took over. */
+  readonly stages: readonly { readonly step: number; readonly partial: string }[];
+  readonly predictions: readonly Prediction[];
+  readonly warnings: readonly string[];
+}
+
+/** How many rows of each kind the page shows. */
+const shownErrors = 25;
+const shownSamples = 8;
+const longestText = 400;
+
+/** The page. Pure: the same report gives the same bytes. */
+export function reportPage(report: RunReport): string {
+  const { result } = report;
+  return page(report.title, [
+    html`<h1>${report.title}</h1>
+<p class="lead">${result.run.method} on ${result.run.task}, seed ${result.run.seed}, ${result.where.model.name}; ended after ${result.run.steps} steps (${result.run.reason}).</p>`,
+    tiles(result),
+    ...report.warnings.map((w) => html`<p class="bad">Warning: ${w}</p>`),
+    html`<h2>Curves</h2>`,
+    curves(report),
+    ...scoreSection(result),
+    ...confusionSection(report.predictions),
+    ...errorSection(report.predictions),
+    html`<h2>Cost</h2>`,
+    costTable(result),
+    html`<h2>Settings</h2>`,
+    htmlTable(
+      ["option", "value"],
+      Object.entries(result.run.options)
+        .filter(([, v]) => v !== undefined && v !== null)
+        .map(([k, v]) => [k, typeof v === "object" ? JSON.stringify(v) : String(v)]),
+    ),
+    html`<h2>Where</h2>`,
+    whereTable(result),
+  ]);
+}
+
+function tiles({ scores, baseline, cost }: RunResult): Html {
+  const tile = (value: string, label: string) => html`<div class="tile"><b>${value}</b><span>${label}</span></div>`;
+  const [metric, score] = Object.entries(scores)[0] ?? ["score", Number.NaN];
+  const before = baseline.noPrompt?.[metric];
+  const majority = baseline.majority?.[metric];
+  return html`<div class="tiles">${[
+    tile(scoreText(score), metric),
+    ...(before === undefined ? [] : [tile(scoreText(before), "before, no prompt")]),
+    ...(majority === undefined ? [] : [tile(scoreText(majority), "majority class")]),
+    tile(secondText(cost.seconds), "wall clock"),
+    tile(flopText(cost.flops), "all matrix products"),
+    tile(scaled(cost.trainedParameters), "parameters trained"),
+    tile(byteText(cost.adapterBytes), "adapter"),
+    tile(byteText(cost.peakBytes), "peak memory"),
+  ]}</div>`;
+}
+
+const axes = {
+  steps: { label: "optimizer steps", of: (p: CurvePoint) => p.step, format: (v: number) => scaled(v) },
+  seconds: { label: "seconds", of: (p: CurvePoint) => p.seconds, format: secondText },
+  FLOPs: { label: "training FLOPs", of: (p: CurvePoint) => p.flops, format: (v: number) => scaled(v) },
+} as const;
+
+/** Loss and score, each against steps, seconds or FLOPs. */
+function curves({ steps, evals, stages, result }: RunReport): Html {
+  const metrics = [...new Set(evals.flatMap((e) => Object.keys(e.scores)))];
+  return switched(
+    "axis",
+    Object.entries(axes).map(([name, axis]) => {
+      const at = (step: number) => steps.find((s) => s.step >= step) ?? steps.at(-1);
+      const marks = stages
+        .filter((s) => s.step > 0)
+        .flatMap((s) => {
+          const point = at(s.step);
+          return point === undefined ? [] : [{ x: axis.of(point), label: s.partial }];
+        });
+      const chart = (rest: Pick<LineChart, "title" | "y" | "series" | "levels" | "formatY">) =>
+        drawing(lineChart({ x: axis.label, formatX: axis.format, marks, ...rest }));
+      const loss = chart({
+        title: `Loss against ${axis.label}`,
+        y: "loss per target token",
+        series: [
+          { name: "training", points: steps.map((s) => [axis.of(s), s.loss]) },
+          { name: "validation", points: evals.map((e) => [axis.of(e), e.loss]), dots: true },
+        ],
+      });
+      const majority = result.baseline.majority;
+      const scores = metrics.map((metric) =>
+        chart({
+          title: `${metric} against ${axis.label}`,
+          y: metric,
+          formatY: scoreText,
+          series: [
+            { name: metric, points: evals.map((e) => [axis.of(e), e.scores[metric] ?? Number.NaN]), dots: true },
+          ],
+          levels: majority?.[metric] === undefined ? [] : [{ y: majority[metric], label: "majority class" }],
+        }),
+      );
+      return [name, html`${[loss, ...scores]}`] as const;
+    }),
+  );
+}
+
+function scoreSection({ scores, scoredOn, baseline }: RunResult): Html[] {
+  return [
+    html`<h2>Scores</h2>
+<p class="soft">On ${scoredOn.rows} rows of the ${scoredOn.split} split, which also chose the checkpoint: expect a little less on unseen data.</p>`,
+    htmlTable(
+      ["metric", "tuned", "no prompt", "majority class"],
+      Object.entries(scores).map(([metric, score]) => [
+        metric,
+        scoreText(score),
+        scoreText(baseline.noPrompt?.[metric]),
+        scoreText(baseline.majority?.[metric]),
+      ]),
+    ),
+  ];
+}
+
+function confusionSection(predictions: readonly Prediction[]): Html[] {
+  const labelled = predictions.filter((p) => p.label !== null && p.predictedLabel !== null);
+  const labels = [...new Set(labelled.flatMap((p) => [p.label!, p.predictedLabel!]))].sort();
+  if (labels.length < 2 || labels.length > 30) return [];
+  const count = (gold: string, said: string) =>
+    labelled.filter((p) => p.label === gold && p.predictedLabel === said).length;
+  return [
+    html`<h2>Confusion</h2><p class="soft">Rows: the true label. Columns: what the model said.</p>`,
+    htmlTable(
+      ["true ＼ said", ...labels, "rows", "right"],
+      labels.map((gold) => {
+        const rows = labelled.filter((p) => p.label === gold).length;
+        return [
+          gold,
+          ...labels.map((said) => String(count(gold, said))),
+          String(rows),
+          rows === 0 ? "–" : scoreText(count(gold, gold) / rows),
+        ];
+      }),
+    ),
+  ];
+}
+
+/** The surest mistakes first: they tell most about data and template. */
+function errorSection(predictions: readonly Prediction[]): Html[] {
+  const sureness = (p: Prediction) => Math.max(0, ...Object.values(p.probabilities ?? {}));
+  const wrong = predictions.filter((p) => !p.right).sort((a, b) => sureness(b) - sureness(a));
+  const right = predictions.filter((p) => p.right);
+  const table = (rows: readonly Prediction[]) =>
+    htmlTable(
+      ["row", "input", "should be", "said", "probability"],
+      rows.map((p) => [
+        html`<code>${p.id}</code>`,
+        clipped(p.input),
+        clipped(p.target),
+        clipped(p.prediction),
+        p.probabilities === undefined ? "–" : sureness(p).toFixed(2),
+      ]),
+    );
+  return [
+    ...(wrong.length === 0
+      ? []
+      : [
+          html`<h2>Errors</h2><p class="soft">${Math.min(shownErrors, wrong.length)} of ${wrong.length}, the surest first.</p>`,
+          table(wrong.slice(0, shownErrors)),
+        ]),
+    ...(right.length === 0
+      ? []
+      : [
+          html`<h2>Right answers</h2><p class="soft">${Math.min(shownSamples, right.length)} of ${right.length}.</p>`,
+          table(right.slice(0, shownSamples)),
+        ]),
+  ];
+}
+
+function costTable({ cost }: RunResult): Html {
+  return htmlTable(
+    ["", "training", "evaluation", "together"],
+    [
+      ["wall clock", secondText(cost.trainSeconds), secondText(cost.evalSeconds), secondText(cost.seconds)],
+      ["matrix products", flopText(cost.trainFlops), flopText(cost.evalFlops), flopText(cost.flops)],
+      ["as the papers count (forward, Linear layers)", flopText(cost.paperFlops), "", ""],
+      [
+        "parameters",
+        scaled(cost.trainedParameters),
+        "",
+        `${plainNumber((100 * cost.trainedParameters) / cost.baseParameters, 3)} % of ${scaled(cost.baseParameters)}`,
+      ],
+    ],
+  );
+}
+
+function whereTable({ where, run }: RunResult): Html {
+  return htmlTable(
+    ["", ""],
+    [
+      ["softprompt", `${where.softprompt}${run.commit === null ? "" : ` (${run.commit.slice(0, 12)})`}`],
+      ["Node · ONNX Runtime", `${where.node} · ${where.onnxruntime}`],
+      [
+        "machine",
+        `${where.platform}, ${where.cpu}, ${where.cores} cores, ${byteText(where.memoryBytes)}, device ${where.device}`,
+      ],
+      ["base model", html`${where.model.name}<br><code>sha256:${where.model.sha256}</code>`],
+      ...where.data.map((d) => ["data", html`${d.path}, ${d.rows} rows<br><code>sha256:${d.sha256}</code>`]),
+    ],
+  );
+}
+
+function clipped(text: string): Html {
+  return text.length <= longestText
+    ? say(text)
+    : html`<details><summary>${text.slice(0, longestText)}…</summary>${text.slice(longestText)}</details>`;
+}

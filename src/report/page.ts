@@ -1,0 +1,102 @@
+/**
+ * @file The shell of every report: one self-contained HTML page. In: a title and parts. Out: HTML text.
+ *
+ * No script, no font, no image from anywhere: the page's own Content-Security-Policy forbids them, so a hostile row in a data
+ * file cannot do anything even if escaping failed. Light and dark follow the reader's system. Switches are CSS radio buttons.
+ */
+import { escapeXml } from "./svg.js";
+
+/** HTML that has been escaped or made here; plain strings never become Html by accident. */
+export interface Html {
+  readonly html: string;
+}
+
+/** Text as HTML. */
+export const say = (text: unknown): Html => ({ html: escapeXml(String(text)) });
+
+/** Template tag: strings and numbers in holes are escaped, Html and arrays of Html are not. */
+export function html(
+  parts: TemplateStringsArray,
+  ...holes: readonly (Html | string | number | readonly Html[])[]
+): Html {
+  const filled = holes.map((hole) =>
+    typeof hole === "object"
+      ? "html" in hole
+        ? hole.html
+        : hole.map((h) => h.html).join("\n")
+      : escapeXml(String(hole)),
+  );
+  return { html: parts.map((part, i) => part + (filled[i] ?? "")).join("") };
+}
+
+/** A chart made by svg.ts, which escapes by itself. */
+export const drawing = (svg: string): Html => ({ html: `<div class="chart">${svg}</div>` });
+
+/** A table; numbers on the right. Cells that are Html stay as they are. */
+export function htmlTable(head: readonly string[], rows: readonly (readonly (string | number | Html)[])[]): Html {
+  const cell = (value: string | number | Html) =>
+    typeof value === "object"
+      ? `<td>${value.html}</td>`
+      : `<td${/^[−-]?[\d.,]+( ?(±.*|%|k|M|G|T|s|ms|[kMGTP]?(B|FLOP)))?$/.test(String(value)) ? ' class="n"' : ""}>${escapeXml(String(value))}</td>`;
+  const body = rows.map((row) => `<tr>${row.map(cell).join("")}</tr>`).join("\n");
+  const heads = head.map((h) => `<th>${escapeXml(h)}</th>`).join("");
+  return {
+    html: `<div class="scroll"><table><thead><tr>${heads}</tr></thead><tbody>\n${body}\n</tbody></table></div>`,
+  };
+}
+
+/** The same thing in several views, one shown at a time, switched without a script. @param name unique on the page */
+export function switched(name: string, views: readonly (readonly [label: string, view: Html])[]): Html {
+  const id = (i: number) => `${name}-${i}`;
+  const inputs = views.map(
+    ([label], i) =>
+      `<input type="radio" name="${escapeXml(name)}" id="${escapeXml(id(i))}"${i === 0 ? " checked" : ""}><label for="${escapeXml(id(i))}">${escapeXml(label)}</label>`,
+  );
+  const panes = views.map(([, view]) => `<div class="view">${view.html}</div>`);
+  return { html: `<div class="switch">${inputs.join("")}${panes.join("")}</div>` };
+}
+
+/** The whole document. */
+export function page(title: string, parts: readonly Html[]): string {
+  return `<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; img-src data:">
+<title>${escapeXml(title)}</title>
+<style>${style}</style>
+</head>
+<body>
+<main>
+${parts.map((p) => p.html).join("\n")}
+</main>
+</body>
+</html>
+`;
+}
+
+const most = 6; // views a switch may have
+const style = `
+:root { color-scheme: light dark; --page: #ffffff; --ink: #1f2937; --soft: #6b7280; --faint: #e5e7eb; --void: #b6bac2; --card: #f8fafc;
+  --good: #047857; --bad: #b91c1c;
+  --s0: #2563eb; --s1: #d97706; --s2: #059669; --s3: #db2777; --s4: #7c3aed; --s5: #0891b2; --s6: #65a30d; --s7: #dc2626; }
+@media (prefers-color-scheme: dark) { :root { --page: #0f172a; --ink: #e5e7eb; --soft: #9ca3af; --faint: #334155; --void: #475569; --card: #1e293b;
+  --good: #34d399; --bad: #f87171;
+  --s0: #60a5fa; --s1: #fbbf24; --s2: #34d399; --s3: #f472b6; --s4: #a78bfa; --s5: #22d3ee; --s6: #a3e635; --s7: #f87171; } }
+body { margin: 0; background: var(--page); color: var(--ink); font: 15px/1.5 system-ui, sans-serif; }
+main { max-width: 62rem; margin: 0 auto; padding: 2rem 1.2rem 4rem; }
+h1 { font-size: 1.6rem; margin: 0 0 .3rem; } h2 { font-size: 1.15rem; margin: 2.2rem 0 .6rem; }
+p.lead, .soft { color: var(--soft); } code { font-size: .92em; overflow-wrap: anywhere; }
+.tiles { display: flex; flex-wrap: wrap; gap: .8rem; margin: 1.2rem 0; padding: 0; }
+.tile { background: var(--card); border: 1px solid var(--faint); border-radius: .5rem; padding: .6rem .9rem; min-width: 8rem; }
+.tile b { display: block; font-size: 1.35rem; } .tile span { color: var(--soft); font-size: .85rem; }
+.chart svg { max-width: 100%; height: auto; } .scroll { overflow-x: auto; }
+table { border-collapse: collapse; font-size: .9rem; } th, td { text-align: left; padding: .3rem .7rem; border-bottom: 1px solid var(--faint); vertical-align: top; }
+th { font-weight: 600; } td.n { text-align: right; font-variant-numeric: tabular-nums; } .good { color: var(--good); } .bad { color: var(--bad); }
+.switch input { position: absolute; opacity: 0; } .switch label { display: inline-block; padding: .15rem .8rem; border: 1px solid var(--faint); border-radius: 1rem; margin: 0 .4rem .5rem 0; cursor: pointer; font-size: .85rem; }
+.switch input:checked + label { background: var(--s0); color: var(--page); } .switch input:focus-visible + label { outline: 2px solid var(--s1); }
+.switch .view { display: none; }
+${Array.from({ length: most }, (_, i) => `.switch input:nth-of-type(${i + 1}):checked ~ .view:nth-of-type(${i + 1})`).join(", ")} { display: block; }
+details summary { cursor: pointer; }
+`;

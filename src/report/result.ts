@@ -1,0 +1,132 @@
+/**
+ * @file result.json: what a run was, what it scored, what it cost, where it ran (design §5). In: plain data. Out: plain data.
+ *
+ * One form for every run, so that studies and tables read files, not logs. Scores are fractions in [0, 1].
+ */
+import { readFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import { arch, cpus, platform, totalmem } from "node:os";
+import { join } from "node:path";
+import { writeFileAtomic } from "../base/files.js";
+import { parseJson } from "../base/json.js";
+import { packageInfo, packageRoot } from "../base/package.js";
+
+export type Scores = Readonly<Record<string, number>>;
+
+export interface RunResult {
+  readonly run: {
+    readonly task: string;
+    /** "prompt", "prompt+fpt-cr", "xprompt", … */
+    readonly method: string;
+    /** The resolved configuration. */
+    readonly options: Readonly<Record<string, unknown>>;
+    readonly seed: number;
+    /** Commit of the code where it is known, else null. */
+    readonly commit: string | null;
+    /** Why it ended. */
+    readonly reason: string;
+    readonly steps: number;
+    /** The step whose prompt was kept. */
+    readonly bestStep: number;
+  };
+  /** Scores of the kept prompt on the split that selected it. */
+  readonly scores: Scores;
+  /** Which split `scores` were measured on, and how many rows of it. */
+  readonly scoredOn: { readonly split: string; readonly rows: number };
+  /** What the scores mean: always the most frequent training label, and the frozen model without a prompt (null: not measured). */
+  readonly baseline: { readonly majority: Scores | null; readonly noPrompt: Scores | null };
+  readonly cost: {
+    /** All matrix products, forward and backward, evaluation included. */
+    readonly flops: number;
+    readonly trainFlops: number;
+    readonly evalFlops: number;
+    /** The papers' accounting: forward Linear MACs × 2 of training only. */
+    readonly paperFlops: number;
+    readonly seconds: number;
+    readonly trainSeconds: number;
+    readonly evalSeconds: number;
+    readonly trainedParameters: number;
+    readonly baseParameters: number;
+    readonly adapterBytes: number;
+    /** Largest resident memory of the process so far. */
+    readonly peakBytes: number;
+  };
+  readonly where: Where;
+}
+
+export interface Where {
+  readonly softprompt: string;
+  readonly node: string;
+  readonly onnxruntime: string;
+  readonly device: string;
+  readonly platform: string;
+  readonly cpu: string;
+  readonly cores: number;
+  readonly memoryBytes: number;
+  readonly model: { readonly name: string; readonly sha256: string };
+  readonly data: readonly { readonly path: string; readonly sha256: string; readonly rows: number }[];
+}
+
+/** Fills in this machine and these versions. */
+export function whereWeAre(parts: Pick<Where, "device" | "model" | "data">): Where {
+  const processors = cpus();
+  return {
+    softprompt: packageInfo().version,
+    node: process.versions.node,
+    onnxruntime: engineVersion(),
+    device: parts.device,
+    platform: `${platform()}-${arch()}`,
+    cpu: processors[0]?.model ?? "unknown",
+    cores: processors.length,
+    memoryBytes: totalmem(),
+    model: parts.model,
+    data: parts.data,
+  };
+}
+
+/** Largest resident memory of this process, in bytes. */
+export function peakMemory(): number {
+  return process.resourceUsage().maxRSS * 1024;
+}
+
+/** HEAD of the clone this code runs from, without calling git; null in an installed package. */
+export function codeCommit(root = packageRoot): string | null {
+  try {
+    const head = readFileSync(join(root, ".git/HEAD"), "utf8").trim();
+    if (!head.startsWith("ref: ")) return head;
+    const ref = head.slice(5);
+    try {
+      return readFileSync(join(root, ".git", ref), "utf8").trim();
+    } catch {
+      const packed = readFileSync(join(root, ".git/packed-refs"), "utf8");
+      return (
+        packed
+          .split("\n")
+          .find((line) => line.endsWith(` ${ref}`))
+          ?.slice(0, 40) ?? null
+      );
+    }
+  } catch {
+    return null;
+  }
+}
+
+/** Writes result.json into a run folder. */
+export function writeResult(folder: string, result: RunResult): void {
+  writeFileAtomic(join(folder, "result.json"), `${JSON.stringify(result, null, 2)}\n`);
+}
+
+/** Reads a run folder's result.json. @throws SoftpromptError "run" when it is no JSON. */
+export function readResult(folder: string): RunResult {
+  const file = join(folder, "result.json");
+  return parseJson(readFileSync(file, "utf8"), file, "run") as RunResult;
+}
+
+function engineVersion(): string {
+  try {
+    const file = createRequire(import.meta.url).resolve("onnxruntime-node/package.json");
+    return JSON.parse(readFileSync(file, "utf8")).version;
+  } catch {
+    return "unknown";
+  }
+}
