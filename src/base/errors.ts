@@ -53,7 +53,7 @@ export function show(value: unknown, limit = 120): string {
   const text = Array.isArray(value)
     ? `[${value
         .slice(0, limit)
-        .map((v) => plain(v))
+        .map((v) => (typeof v === "string" ? v : plain(v)))
         .join(", ")}]`
     : plain(value);
   return text.length > limit ? `${text.slice(0, limit - 1)}…` : text;
