@@ -12,6 +12,7 @@ import type { Tensor } from "../base/tensor.js";
 import type { MetricName } from "../data/metrics.js";
 import type { Task } from "../data/row.js";
 import { applyMask, gatherLive, maskFromJson, maskToJson, scatterLive } from "../method/mask.js";
+import { floatBytes, floatsFromText, floatsToText } from "./floats.js";
 import type { Adapter } from "./types.js";
 
 export const extrasFile = "softprompt.json";
@@ -79,7 +80,7 @@ export function extrasText(adapter: Adapter): string {
     version: 1,
     prompt: { tokens, width, sha256: promptSha256(prompt) },
     mask: mask && maskToJson(mask),
-    surviving: live && { count: live.length, data: Buffer.from(floatBytes(live)).toString("base64") },
+    surviving: live && { count: live.length, data: floatsToText(live) },
     base: adapter.base,
     tokenizer: adapter.tokenizer && { sha256: adapter.tokenizer },
     task: adapter.task,
@@ -114,7 +115,10 @@ export function readExtras(
     new SoftpromptError("adapter", problem, { where, expected, got, hint });
   if (mask && mask.tokens.length !== tokens)
     throw wrong("the mask is for another number of tokens", `${tokens}`, mask.tokens.length);
-  const surviving = mask && json.surviving ? scatterLive(floats(json.surviving.data, where), mask, width) : null;
+  const surviving =
+    mask && json.surviving
+      ? scatterLive(floatsFromText(json.surviving.data, `${where}: surviving.data`, "adapter"), mask, width)
+      : null;
   const prompt = dense ?? surviving;
   if (!prompt)
     throw wrong(
@@ -142,22 +146,4 @@ export function readExtras(
     scores: json.scores && { ...json.scores, values: json.scores.values as Partial<Record<MetricName, number>> },
     extras: Object.fromEntries(Object.entries(json).filter(([key]) => !ownFields.includes(key))),
   };
-}
-
-function floatBytes(values: Float32Array): Uint8Array {
-  const bytes = new Uint8Array(values.length * 4);
-  const view = new DataView(bytes.buffer);
-  for (let i = 0; i < values.length; i++) view.setFloat32(4 * i, values[i]!, true);
-  return bytes;
-}
-
-function floats(base64: string, where: string): Float32Array {
-  const bytes = Buffer.from(base64, "base64");
-  if (bytes.length % 4 !== 0 || bytes.toString("base64") !== base64)
-    throw new SoftpromptError("adapter", "surviving.data cannot be read", {
-      where,
-      expected: "base64 of float32 values",
-    });
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
-  return Float32Array.from({ length: bytes.length / 4 }, (_, i) => view.getFloat32(4 * i, true));
 }
