@@ -57,7 +57,10 @@ try {
   const { private: _, scripts, devDependencies, ...published } = manifest;
   write(join(stage, "package.json"), {
     ...published,
-    dependencies: { ...published.dependencies, "onnxruntime-common": json(join(root, "node_modules/onnxruntime-common/package.json")).version },
+    dependencies: {
+      ...published.dependencies,
+      "onnxruntime-common": json(join(root, "node_modules/onnxruntime-common/package.json")).version,
+    },
     bundleDependencies: ["onnxruntime-node", "onnxruntime-common"],
   });
   mkdirSync(out, { recursive: true });
