@@ -31,11 +31,12 @@ const [slope, bend] = [Math.sqrt(8 / Math.PI), 3 * 0.044715 * Math.sqrt(8 / Math
 
 /** d loss / d input, given d loss / d output, for every op. */
 export const rules = {
-  add: (g, { inputs: [a, b] }, dy, needs) => [needs(0) && fit(g, dy, a!), needs(1) && fit(g, dy, b!)].map(orNone),
+  add: (g, { inputs: [a, b] }, dy, needs) =>
+    [needs(0) && unbroadcast(g, dy, a!), needs(1) && unbroadcast(g, dy, b!)].map(orNone),
   sub: (g, { inputs: [a, b] }, dy, needs) =>
-    [needs(0) && fit(g, dy, a!), needs(1) && fit(g, mul(g, dy, scalar(g, -1)), b!)].map(orNone),
+    [needs(0) && unbroadcast(g, dy, a!), needs(1) && unbroadcast(g, mul(g, dy, scalar(g, -1)), b!)].map(orNone),
   mul: (g, { inputs: [a, b] }, dy, needs) =>
-    [needs(0) && fit(g, mul(g, dy, b!), a!), needs(1) && fit(g, mul(g, dy, a!), b!)].map(orNone),
+    [needs(0) && unbroadcast(g, mul(g, dy, b!), a!), needs(1) && unbroadcast(g, mul(g, dy, a!), b!)].map(orNone),
   exp: (g, { outputs: [y] }, dy) => [mul(g, dy, y!)],
   // σ' = σ − σ²
   sigmoid: (g, { outputs: [y] }, dy) => [mul(g, dy, sub(g, y!, mul(g, y!, y!)))],
@@ -49,13 +50,13 @@ export const rules = {
   matmul: (g, { inputs: [a, b], attributes: { transA, transB } }, dy, needs) =>
     [
       needs(0) &&
-        fit(
+        unbroadcast(
           g,
           transA ? matmul(g, b!, dy, { transA: transB, transB: true }) : matmul(g, dy, b!, { transB: !transB }),
           a!,
         ),
       needs(1) &&
-        fit(
+        unbroadcast(
           g,
           transB ? matmul(g, dy, a!, { transA: true, transB: transA }) : matmul(g, a!, dy, { transA: !transA }),
           b!,
@@ -75,12 +76,12 @@ export const rules = {
   // y = P·v, P = softmax(q·kᵀ + bias): dS = P ⊙ (dy·vᵀ − rowsum(dy ⊙ y)), since rowsum(dP ⊙ P) = rowsum(dy ⊙ y)
   attend: (g, { inputs: [q, k, v, bias], outputs: [y, p] }, dy, needs) => {
     if (needs(3)) throw frozen("attend", `its bias ${bias!.name}`);
-    const dv = needs(2) && fit(g, matmul(g, p!, dy, { transA: true }), v!);
+    const dv = needs(2) && unbroadcast(g, matmul(g, p!, dy, { transA: true }), v!);
     if (!needs(0) && !needs(1)) return [undefined, undefined, orNone(dv)];
     const rows = sum(g, mul(g, dy, y!), [y!.shape.length - 1]);
     const ds = mul(g, p!, sub(g, matmul(g, dy, v!, { transB: true }), rows));
-    const dq = needs(0) && fit(g, matmul(g, ds, k!), q!);
-    const dk = needs(1) && fit(g, matmul(g, ds, q!, { transA: true }), k!);
+    const dq = needs(0) && unbroadcast(g, matmul(g, ds, k!), q!);
+    const dk = needs(1) && unbroadcast(g, matmul(g, ds, q!, { transA: true }), k!);
     return [dq, dk, dv].map(orNone);
   },
   sum: (g, { inputs: [x] }, dy) => [add(g, dy, mul(g, x!, scalar(g, 0)))],
@@ -139,7 +140,7 @@ export function gradient(graph: Graph, loss: Value, wrt: Value): Value {
 }
 
 /** Undoes broadcasting: sums a gradient down to the shape of the operand it belongs to. */
-function fit(g: Graph, dy: Value, x: Value): Value {
+function unbroadcast(g: Graph, dy: Value, x: Value): Value {
   const missing = dy.shape.length - x.shape.length;
   const axes = dy.shape.flatMap((d, i) => (i < missing || (x.shape[i - missing] === 1 && d !== 1) ? [i] : []));
   if (axes.length === 0) return dy;

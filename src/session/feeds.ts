@@ -6,9 +6,9 @@ import { shapeText } from "../base/tensor.js";
 import type { T5Config } from "../model/config.js";
 import { hiddenScore, relativeBuckets } from "../model/t5.js";
 import type { Batch } from "../text/batch.js";
-import type { PromptFeed } from "./engine.js";
 import type { Feed } from "./runtime.js";
 import type { Feeds } from "./session.js";
+import type { PromptFeed } from "./types.js";
 
 export const float = (shape: readonly number[], data: Float32Array): Feed => ({ dtype: "float32", shape, data });
 export const int = (shape: readonly number[], data: Int32Array): Feed => ({ dtype: "int32", shape, data });
@@ -65,8 +65,8 @@ const tables = new WeakMap<T5Config, Map<string, Int32Array>>();
 
 /** Bucket tables depend on the length only; the last few are kept. */
 function buckets(config: T5Config, length: number, causal: boolean): Int32Array {
-  let known = tables.get(config);
-  if (!known) tables.set(config, (known = new Map()));
+  const known = tables.get(config) ?? new Map<string, Int32Array>();
+  tables.set(config, known);
   const key = `${length}${causal}`;
   let table = known.get(key);
   if (!table) {

@@ -15,10 +15,10 @@ import {
 } from "../model/programs.js";
 import { relativeBuckets } from "../model/t5.js";
 import type { EncodedRow } from "../text/batch.js";
-import type { ActivationProgram, ForwardProgram, GenerateProgram, ScoreProgram, TrainProgram } from "./engine.js";
 import { decoderFeeds, type EncoderBatch, encoderFeeds, float, int } from "./feeds.js";
 import type { Feed } from "./runtime.js";
 import { openSession, type Session, type SessionOptions } from "./session.js";
+import type { ActivationProgram, ForwardProgram, GenerateProgram, ScoreProgram, TrainProgram } from "./types.js";
 
 /** A program and the sessions it owns. */
 export type Owned<Program> = Program & { dispose(): Promise<void> };

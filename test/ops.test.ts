@@ -1,0 +1,363 @@
+/**
+ * Every op of the graph: ONNX Runtime (fused and plain lowering) against the float64 interpreter that defines it, and
+ * every gradient rule against central differences. A new op without cases here does not compile.
+ */
+import { describe, expect, test } from "vitest";
+import { random } from "../src/base/random.js";
+import { size } from "../src/base/tensor.js";
+import { gradient, rules } from "../src/graph/grad.js";
+import {
+  type Attributes,
+  type Dim,
+  emptyGraph,
+  type Graph,
+  input,
+  type Op,
+  output,
+  type Value,
+} from "../src/graph/graph.js";
+import { interpret, type Numbers } from "../src/graph/interpret.js";
+import * as ops from "../src/graph/ops.js";
+import type { Feed } from "../src/session/runtime.js";
+import { openSession } from "../src/session/session.js";
+
+interface Case<K extends Op> {
+  /** Shapes of the float inputs; symbols take their size from `sizes`. An `ids` entry is an int32 input below `below`. */
+  readonly inputs: readonly (readonly Dim[] | { ids: readonly Dim[]; below: number })[];
+  readonly attributes: Attributes[K];
+  /** Inputs to differentiate; none for ops without a rule. */
+  readonly wrt?: readonly number[];
+}
+
+const sizes: Record<string, number> = { B: 2, C: 3, S: 4, T: 3, P: 2, U: 2, "P+T": 5, "C*U": 6 };
+const none = {};
+
+const cases: { readonly [K in Op]: readonly Case<K>[] } = {
+  add: [
+    {
+      inputs: [
+        ["B", 3],
+        ["B", 3],
+      ],
+      attributes: none,
+      wrt: [0, 1],
+    },
+    { inputs: [["B", "S", 3], [3]], attributes: none, wrt: [0, 1] },
+    {
+      inputs: [
+        ["B", 1, 3],
+        ["B", "S", 3],
+      ],
+      attributes: none,
+      wrt: [0, 1],
+    },
+  ],
+  sub: [
+    {
+      inputs: [
+        ["B", 3],
+        ["B", 1],
+      ],
+      attributes: none,
+      wrt: [0, 1],
+    },
+  ],
+  mul: [
+    {
+      inputs: [
+        ["B", 3],
+        ["B", 3],
+      ],
+      attributes: none,
+      wrt: [0, 1],
+    },
+    { inputs: [[], ["B", 3]], attributes: none, wrt: [0, 1] },
+  ],
+  abs: [{ inputs: [["B", 3]], attributes: none }],
+  exp: [{ inputs: [["B", 3]], attributes: none, wrt: [0] }],
+  sigmoid: [{ inputs: [["B", 3]], attributes: none, wrt: [0] }],
+  relu: [{ inputs: [["B", "S", 5]], attributes: none, wrt: [0] }],
+  positive: [{ inputs: [["B", 3]], attributes: none }],
+  gelu: [{ inputs: [["B", "S", 5]], attributes: none, wrt: [0] }],
+  cast: [{ inputs: [["B", 3]], attributes: { to: "float32" } }],
+  matmul: [
+    {
+      inputs: [
+        ["B", 3, 4],
+        ["B", 4, 2],
+      ],
+      attributes: { transA: false, transB: false },
+      wrt: [0, 1],
+    },
+    {
+      inputs: [
+        ["B", 3, 4],
+        ["B", 2, 4],
+      ],
+      attributes: { transA: false, transB: true },
+      wrt: [0, 1],
+    },
+    {
+      inputs: [
+        ["B", 4, 3],
+        ["B", 4, 2],
+      ],
+      attributes: { transA: true, transB: false },
+      wrt: [0, 1],
+    },
+    {
+      inputs: [
+        ["B", 4, 3],
+        ["B", 2, 4],
+      ],
+      attributes: { transA: true, transB: true },
+      wrt: [0, 1],
+    },
+    {
+      inputs: [
+        ["B", "S", 4],
+        [4, 2],
+      ],
+      attributes: { transA: false, transB: false },
+      wrt: [0, 1],
+    },
+  ],
+  linear: [
+    {
+      inputs: [
+        ["B", "S", 4],
+        [3, 4],
+      ],
+      attributes: { back: false, precision: "float32" },
+      wrt: [0],
+    },
+    {
+      inputs: [
+        ["B", "S", 3],
+        [3, 4],
+      ],
+      attributes: { back: true, precision: "float32" },
+      wrt: [0],
+    },
+  ],
+  rmsNorm: [{ inputs: [["B", "S", 6], [6]], attributes: { epsilon: 1e-6 }, wrt: [0] }],
+  attend: [
+    {
+      inputs: [
+        ["B", 2, "U", 3],
+        ["B", 2, "S", 3],
+        ["B", 2, "S", 3],
+        ["B", 1, 1, "S"],
+      ],
+      attributes: none,
+      wrt: [0, 1, 2],
+    },
+    {
+      inputs: [
+        ["B", "C", 2, "U", 3],
+        ["B", "C", 2, "U", 3],
+        ["B", "C", 2, "U", 3],
+        [1, 2, "U", "U"],
+      ],
+      attributes: none,
+      wrt: [0, 1, 2],
+    },
+  ],
+  sum: [{ inputs: [["B", "S", 3]], attributes: { axes: [1, 2] }, wrt: [0] }],
+  mean: [{ inputs: [["B", "S", 3]], attributes: { axes: [2] } }],
+  transpose: [{ inputs: [["B", "S", 3]], attributes: { order: [2, 0, 1] }, wrt: [0] }],
+  splitHeads: [
+    { inputs: [["B", "S", 6]], attributes: { heads: 2 }, wrt: [0] },
+    { inputs: [["B", "C", "U", 6]], attributes: { heads: 3 }, wrt: [0] },
+  ],
+  mergeHeads: [
+    { inputs: [["B", 2, "S", 3]], attributes: none, wrt: [0] },
+    { inputs: [["B", "C", 2, "U", 3]], attributes: none, wrt: [0] },
+  ],
+  reshapeLike: [
+    {
+      inputs: [
+        ["B", "C*U", 3],
+        ["B", "C", "U", 3],
+      ],
+      attributes: none,
+      wrt: [0],
+    },
+  ],
+  flatten: [
+    { inputs: [["B", "C", "U", 3]], attributes: { axis: 1 }, wrt: [0] },
+    { inputs: [["B", 3, 2]], attributes: { axis: 1 }, wrt: [0] },
+  ],
+  expand: [{ inputs: [["B", 3]], attributes: { axis: 1 }, wrt: [0] }],
+  concat: [
+    {
+      inputs: [
+        ["B", "P", 3],
+        ["B", "T", 3],
+      ],
+      attributes: { axis: 1 },
+      wrt: [0, 1],
+    },
+    {
+      inputs: [
+        ["B", 3],
+        ["B", 1],
+      ],
+      attributes: { axis: 1 },
+      wrt: [0, 1],
+    },
+  ],
+  part: [
+    {
+      inputs: [
+        ["B", "S", 3],
+        ["B", "P", 3],
+      ],
+      attributes: { axis: 1, from: "start" },
+    },
+    {
+      inputs: [
+        ["B", "S", 3],
+        ["B", "T", 3],
+      ],
+      attributes: { axis: 1, from: "end" },
+    },
+  ],
+  gather: [
+    { inputs: [[5, 3], { ids: ["B", "S"], below: 5 }], attributes: { axis: 0 } },
+    { inputs: [[2, 5], { ids: ["U", "S"], below: 5 }], attributes: { axis: 1 } },
+  ],
+  nll: [
+    { inputs: [["B", "U", 5], { ids: ["B", "U"], below: 5 }], attributes: none, wrt: [0] },
+    { inputs: [["B", "C", "U", 5], { ids: ["B", "C", "U"], below: 5 }], attributes: none, wrt: [0] },
+  ],
+  oneHotLike: [{ inputs: [{ ids: ["B", "U"], below: 5 }, ["B", "U", 5]], attributes: none }],
+  argMax: [{ inputs: [["B", 7]], attributes: none }],
+};
+
+const flat = (Object.keys(cases) as Op[]).flatMap((op) =>
+  cases[op].map((c, i) => ({ op, name: `${op} ${i}`, ...(c as Case<Op>) })),
+);
+
+interface Built {
+  readonly graph: Graph;
+  readonly inputs: readonly Value[];
+  readonly feeds: Record<string, Numbers>;
+}
+
+/** The case's op over random inputs, all its results as outputs y0, y1. */
+function build({ op, inputs: specs, attributes }: Case<Op> & { op: Op }, name: string): Built & { result: Value } {
+  const graph = emptyGraph();
+  const draw = random(7, name);
+  const feeds: Record<string, Numbers> = {};
+  const inputs = specs.map((spec, i) => {
+    const dims = "ids" in spec ? spec.ids : spec;
+    const shape = dims.map((d) => (typeof d === "number" ? d : sizes[d]!));
+    const data = Float64Array.from({ length: size(shape) }, () =>
+      "ids" in spec ? draw.integer(spec.below) : away(draw.uniform(-2, 2)),
+    );
+    feeds[`x${i}`] = { shape, data: data.map((v) => ("ids" in spec ? v : Math.fround(v))) };
+    return input(graph, `x${i}`, "ids" in spec ? "int32" : "float32", dims);
+  });
+  const results = ops.apply(graph, op, inputs, attributes);
+  for (const [i, y] of results.entries()) output(graph, `y${i}`, y);
+  return { graph, inputs, feeds, result: results[0]! };
+}
+
+/** Keeps clear of the kink of relu, where no derivative exists. */
+const away = (x: number) => (Math.abs(x) < 0.01 ? 0.01 : x);
+
+async function runtime(graph: Graph, feeds: Record<string, Numbers>, plainOps: boolean) {
+  const session = await openSession("op", graph, { threads: 1, device: "cpu", lowMemory: false, plainOps });
+  const typed = Object.fromEntries(
+    graph.inputs.map((v): [string, Feed] => {
+      const { shape, data } = feeds[v.name]!;
+      return v.dtype === "int32"
+        ? [v.name, { dtype: "int32", shape, data: Int32Array.from(data) }]
+        : [v.name, { dtype: "float32", shape, data: Float32Array.from(data) }];
+    }),
+  );
+  try {
+    return await session.run(typed);
+  } finally {
+    await session.dispose();
+  }
+}
+
+/** float32 against float64 on values of order 1 with sums of at most 30 terms: a few units of 2^-24 each. */
+const float32Tolerance = 1e-5;
+
+function expectClose(got: { shape: readonly number[]; data: ArrayLike<number> }, wanted: Numbers, tolerance: number) {
+  expect(got.shape).toEqual(wanted.shape);
+  const worst = wanted.data.reduce((w, v, i) => Math.max(w, Math.abs(v - got.data[i]!) / Math.max(1, Math.abs(v))), 0);
+  expect(worst).toBeLessThan(tolerance);
+}
+
+describe.each([
+  ["fused", false],
+  ["plain", true],
+])("%s lowering", (_, plain) => {
+  test.each(flat)("$name: ONNX Runtime agrees with the definition", async (c) => {
+    const { graph, feeds } = build(c, c.name);
+    const wanted = interpret(graph, feeds);
+    const got = await runtime(graph, feeds, plain);
+    for (const name of Object.keys(wanted)) expectClose(got[name]!, wanted[name]!, float32Tolerance);
+  });
+
+  // an op may take a shorter kernel where nobody reads its second result
+  test.each(flat.filter((c) => build(c, c.name).graph.outputs.length > 1))(
+    "$name: the first result alone is the same",
+    async (c) => {
+      const { graph, feeds } = build(c, c.name);
+      graph.outputs.length = 1;
+      expectClose((await runtime(graph, feeds, plain)).y0!, interpret(graph, feeds).y0!, float32Tolerance);
+    },
+  );
+});
+
+const differentiable = flat.flatMap((c) => (c.wrt ?? []).map((at) => ({ ...c, at, title: `${c.name}, input ${at}` })));
+
+/** loss = Σ seed ⊙ y, and its gradient as an output of the same graph. */
+function withGradient(c: (typeof differentiable)[number]) {
+  const built = build(c, c.title);
+  const { graph, result, inputs, feeds } = built;
+  const y = interpret(graph, feeds).y0!;
+  const draw = random(11, c.title);
+  feeds.seed = { shape: y.shape, data: y.data.map(() => Math.fround(draw.uniform(-1, 1))) };
+  const seeded = ops.mul(graph, result, input(graph, "seed", "float32", result.shape));
+  const loss =
+    seeded.shape.length === 0
+      ? seeded
+      : ops.sum(
+          graph,
+          seeded,
+          seeded.shape.map((_, i) => i),
+        );
+  output(graph, "loss", loss);
+  output(graph, "gradient", gradient(graph, loss, inputs[c.at]!));
+  return built;
+}
+
+describe("gradient rules", () => {
+  test("every op with a rule is checked", () => {
+    expect([...new Set(differentiable.map((c) => c.op))].sort()).toEqual(Object.keys(rules).sort());
+  });
+
+  test.each(differentiable)("$title: agrees with central differences", (c) => {
+    const { graph, feeds } = withGradient(c);
+    const name = `x${c.at}`;
+    const { shape, data } = feeds[name]!;
+    const lossAt = (x: Float64Array) => interpret(graph, { ...feeds, [name]: { shape, data: x } }).loss!.data[0]!;
+    // float64, h = 1e-5: truncation ~h² = 1e-10, rounding ~1e-15/h = 1e-10; 1e-8 leaves two digits of room
+    const h = 1e-5;
+    const wanted = data.map((v, i) => (lossAt(data.with(i, v + h)) - lossAt(data.with(i, v - h))) / (2 * h));
+    expectClose(interpret(graph, feeds).gradient!, { shape, data: wanted }, 1e-8);
+  });
+
+  test.each(differentiable)("$title: ONNX Runtime agrees with the definition", async (c) => {
+    const { graph, feeds } = withGradient(c);
+    const wanted = interpret(graph, feeds).gradient!;
+    for (const plain of [false, true])
+      expectClose((await runtime(graph, feeds, plain)).gradient!, wanted, 3 * float32Tolerance);
+  });
+});
