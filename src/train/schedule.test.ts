@@ -4,7 +4,7 @@ import { t5Shape } from "../model/shapes.js";
 import { presets } from "./presets.js";
 import { leastFullShare, makeSchedule, needsNeuronScores, scheduleShare } from "./schedule.js";
 import { scheduleOptions } from "./schedule-options.js";
-import { boundaries, hasPlateaued, totalSteps } from "./stage.js";
+import { boundaries, totalSteps } from "./stage.js";
 
 const large = t5Shape("large");
 const xl = t5Shape("xl");
@@ -141,13 +141,7 @@ test("scores are asked for exactly where a choice is by score", () => {
   expect(needs({ schedule: "fpt-fr", neuronChoice: "first" })).toBe(false);
 });
 
-test("plateau: patience evaluations without a gain larger than minDelta", () => {
-  const plateau = { patience: 2, minDelta: 0.01 };
-  expect(hasPlateaued([], plateau)).toBe(false);
-  expect(hasPlateaued([0.5, 0.5], plateau)).toBe(false);
-  expect(hasPlateaued([0.5, 0.5, 0.4], plateau)).toBe(true);
-  expect(hasPlateaued([0.5, 0.505, 0.52], plateau)).toBe(false);
-  expect(hasPlateaued([0.5, 0.505, 0.509], plateau)).toBe(true);
+test("plateau growth is a property of the schedule", () => {
   expect(make({ schedule: "fpt-ld", grow: "plateau", plateauPatience: 5 }).plateau).toEqual({
     patience: 5,
     minDelta: 0.002,

@@ -9,7 +9,7 @@ import { addFlops, type Flops, noFlops, type PassShape, stepFlops } from "../mod
 import { fullModel, type NeuronScores, type PartialModel, type PartialSpec, partialModel } from "../model/partial.js";
 import { type Preset, type PresetName, presets } from "./presets.js";
 import type { ScheduleOptions } from "./schedule-options.js";
-import type { Schedule, Stage } from "./stage.js";
+import { type Schedule, type Stage, totalSteps } from "./stage.js";
 
 /** What a schedule is made for. */
 export interface ScheduleFor {
@@ -101,7 +101,7 @@ export function scheduleFlops(config: T5Config, schedule: Schedule, shape: PassS
 /** FLOPs of a schedule over those of as many steps on the full model, in both kinds. */
 export function scheduleShare(config: T5Config, schedule: Schedule, shape: PassShape): Flops {
   const own = scheduleFlops(config, schedule, shape);
-  const steps = schedule.stages.reduce((sum, stage) => sum + stage.steps, 0);
+  const steps = totalSteps(schedule);
   const full = stepFlops(config, fullModel(config), shape);
   return { paper: own.paper / (steps * full.paper), honest: own.honest / (steps * full.honest) };
 }

@@ -41,20 +41,3 @@ export function boundaries(schedule: Schedule): number[] {
     return end;
   });
 }
-
-/**
- * Whether a stage has flattened: the best of its validation scores is `patience` or more evaluations old.
- * @param scores of this stage alone, in order; larger is better. A new model starts a new list, because its scores do
- * not compare with the smaller one's.
- */
-export function hasPlateaued(scores: readonly number[], { patience, minDelta }: Plateau): boolean {
-  let best = Number.NEGATIVE_INFINITY;
-  let since = 0;
-  for (const score of scores) {
-    if (score > best + minDelta || best === Number.NEGATIVE_INFINITY) {
-      best = score;
-      since = 0;
-    } else since++;
-  }
-  return since >= patience;
-}
