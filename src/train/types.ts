@@ -1,44 +1,25 @@
-/**
- * @file What the trainer takes and gives. (contract; the train room may refine it, and tells the others)
- */
+/** @file What the trainer takes, tells while it runs, and gives. */
 import type { Tensor } from "../base/tensor.js";
 import type { MetricName } from "../data/metrics.js";
 import type { Row, Task } from "../data/row.js";
 import type { PromptMask } from "../method/mask.js";
 import type { Engine } from "../session/engine.js";
 import type { Tokenizer } from "../text/tokenizer.js";
+import type { TrainSettings } from "./options.js";
+import type { Run } from "./run-folder.js";
 import type { Schedule } from "./stage.js";
 
-/** How to train; every field is an option of the command line (declared in train/options.ts). */
-export interface TrainSettings {
-  readonly learningRate: number;
-  readonly optimizer: "adafactor" | "adamw" | "sgd";
-  readonly learningRateSchedule: "constant" | "linear" | "cosine";
-  readonly warmupSteps: number;
-  readonly weightDecay: number;
-  /** Global-norm clip of the prompt gradient; 0 is off. */
-  readonly clip: number;
-  readonly batchSize: number;
-  /** Rows per forward/backward; the update is that of the whole batch whatever it is. */
-  readonly microBatchSize: number;
-  readonly maxInputTokens: number;
-  /** Evaluate every so many steps; 0 = once per epoch. */
-  readonly evalEvery: number;
-  /** Evaluations without improvement before stopping; 0 = never. */
-  readonly patience: number;
-  /** Which stream orders the data and draws the prompt. */
-  readonly seed: number;
-  readonly evaluateBy: "ranking" | "generation";
-  /** Cap of validation rows per evaluation (first rows of a seeded shuffle); 0 = all. */
-  readonly maxEvalRows: number;
-}
+export type { TrainSettings } from "./options.js";
 
-/** Everything a training needs; the caller owns the engine. */
+export type Scores = Readonly<Partial<Record<MetricName, number>>>;
+
+/** Everything a training needs; the caller owns the engine (and the run, where it hands in an open one). */
 export interface TrainInput {
   readonly engine: Engine;
   readonly tokenizer: Tokenizer;
   readonly task: Task;
   readonly train: readonly Row[];
+  /** May be empty: then nothing is evaluated and the last prompt counts as the best. */
   readonly validation: readonly Row[];
   /** [P, D] start values. */
   readonly prompt: Tensor;
@@ -46,11 +27,18 @@ export interface TrainInput {
   readonly mask: PromptMask | null;
   readonly schedule: Schedule;
   readonly settings: TrainSettings;
-  /** Run folder to write to and resume from; null trains in memory only (studies, tests). */
-  readonly run: string | null;
+  /**
+   * Where to write and resume from: a folder (opened, locked and released here), or a run that the caller opened and will close;
+   * null trains in memory only (studies, tests).
+   */
+  readonly run: string | Run | null;
+  /** With a folder: go on with the run that is there (refused when there is none, or its inputs changed). */
   readonly resume: boolean;
   readonly observe: (event: TrainEvent) => void;
+  /** Aborting finishes the step (or drops the evaluation) in progress, saves, and returns with reason "interrupted". */
   readonly signal?: AbortSignal;
+  /** Steps whose prompt is wanted in TrainResult.kept (rewinding to step k). Default none. */
+  readonly keep?: readonly number[];
 }
 
 /** What the loop tells while it runs; the terminal, metrics.jsonl and TensorBoard all listen to this one stream. */
@@ -61,10 +49,12 @@ export type TrainEvent =
       kind: "step";
       step: number;
       stage: number;
+      /** Mean over the batch's target tokens. */
       loss: number;
       learningRate: number;
+      /** Of live entries, before clipping. */
       gradientNorm: number;
-      /** Encoder and decoder tokens of this step, prompt included. */
+      /** Encoder and decoder tokens of this step, prompt included, padding not. */
       tokens: number;
       seconds: number;
       /** Honest cumulative FLOPs and the paper's, evaluation excluded; see model/flops.ts. */
@@ -72,61 +62,95 @@ export type TrainEvent =
       paperFlops: number;
     }
   | {
+      /** A step whose loss, gradient or update was not finite: the prompt did not move. */
+      kind: "skip";
+      step: number;
+      stage: number;
+      problem: string;
+      rows: readonly string[];
+    }
+  | {
       kind: "eval";
       step: number;
       stage: number;
-      scores: Partial<Record<MetricName, number>>;
+      /** Name of the model evaluated on. */
+      partial: string;
+      scores: Scores;
       loss: number;
       seconds: number;
       best: boolean;
+      /** Honest cumulative FLOPs of training so far, evaluation excluded. */
       flops: number;
     }
   | { kind: "checkpoint"; step: number }
   | { kind: "warning"; message: string }
-  | { kind: "end"; reason: "steps" | "patience" | "interrupted"; step: number };
+  | { kind: "end"; reason: StopReason; step: number };
+
+export type StopReason = "steps" | "patience" | "interrupted";
+
+/** A prompt with the evaluation that chose it. */
+export interface Chosen {
+  /** [P, D] */
+  readonly prompt: Tensor;
+  readonly step: number;
+  readonly scores: Scores;
+}
+
+/** One evaluation. */
+export interface HistoryEntry {
+  readonly step: number;
+  readonly stage: number;
+  /** Name of the model evaluated on. */
+  readonly partial: string;
+  readonly loss: number;
+  readonly scores: Scores;
+  /** Honest cumulative FLOPs of training until here, evaluation excluded, and the paper's. */
+  readonly flops: number;
+  readonly paperFlops: number;
+  /** Cumulative seconds of training until here, evaluation excluded. */
+  readonly seconds: number;
+}
+
+/** Cost of one stage; `steps` counts skipped ones too. */
+export interface StageCost {
+  readonly partial: string;
+  readonly steps: number;
+  /** Training, without and with evaluation. */
+  readonly seconds: number;
+  readonly evalSeconds: number;
+  /** Honest FLOPs of training. */
+  readonly flops: number;
+  readonly paperFlops: number;
+}
+
+export interface TrainCost {
+  /** All matrix products: training and evaluation. */
+  readonly flops: number;
+  readonly trainFlops: number;
+  readonly evalFlops: number;
+  /** The paper's accounting: forward Linear MACs, training only. */
+  readonly paperFlops: number;
+  /** Training and evaluation, over all sessions of a resumed run; building sessions and saving left out. */
+  readonly seconds: number;
+  readonly trainSeconds: number;
+  readonly evalSeconds: number;
+  readonly perStage: readonly StageCost[];
+}
 
 export interface TrainResult {
-  /** Best by the task's first metric (new best if ≥), on any model; [P, D]. */
-  readonly best: {
-    readonly prompt: Tensor;
-    readonly step: number;
-    readonly scores: Partial<Record<MetricName, number>>;
-  };
+  /** Best by the task's first metric (new best if ≥), on any model; before the first evaluation, the current prompt. */
+  readonly best: Chosen;
   /** Best among evaluations on the full model (the one to report for FPT); null if none was made. */
-  readonly bestOnFull: {
-    readonly prompt: Tensor;
-    readonly step: number;
-    readonly scores: Partial<Record<MetricName, number>>;
-  } | null;
+  readonly bestOnFull: Chosen | null;
   /** Prompt after the last step. */
   readonly last: Tensor;
   readonly steps: number;
-  readonly reason: "steps" | "patience" | "interrupted";
-  readonly cost: {
-    /** All matrix products: training, evaluation and scoring. */
-    readonly flops: number;
-    readonly trainFlops: number;
-    readonly evalFlops: number;
-    /** The paper's accounting: forward Linear MACs, training only. */
-    readonly paperFlops: number;
-    readonly seconds: number;
-    readonly trainSeconds: number;
-    readonly evalSeconds: number;
-    readonly perStage: readonly {
-      readonly partial: string;
-      readonly steps: number;
-      readonly seconds: number;
-      readonly evalSeconds: number;
-      readonly flops: number;
-    }[];
-  };
+  /** Steps that moved nothing because a number was not finite. */
+  readonly skipped: number;
+  readonly reason: StopReason;
+  readonly cost: TrainCost;
   /** Every evaluation in order. */
-  readonly history: readonly {
-    readonly step: number;
-    readonly stage: number;
-    readonly loss: number;
-    readonly scores: Partial<Record<MetricName, number>>;
-    readonly flops: number;
-    readonly seconds: number;
-  }[];
+  readonly history: readonly HistoryEntry[];
+  /** Prompts after the steps of TrainInput.keep. */
+  readonly kept: ReadonlyMap<number, Tensor>;
 }

@@ -1,0 +1,79 @@
+/**
+ * @file What a run is made from, so that a resume can tell whether anything changed. In: TrainInput. Out: named facts.
+ *
+ * Facts are plain strings: settings in full, so that a change can be shown; prompts, rows, weights and neurons as sha256.
+ */
+import { SoftpromptError } from "../base/errors.js";
+import { sha256 } from "../base/files.js";
+import type { Tensor } from "../base/tensor.js";
+import type { Row } from "../data/row.js";
+import { maskToJson } from "../method/mask.js";
+import type { PartialStack } from "../model/partial.js";
+import { type TrainSettings, trainOptions } from "./options.js";
+import type { TrainInput } from "./types.js";
+
+/** Name → value or sha256. Compared as a whole. */
+export type Identity = Readonly<Record<string, string>>;
+
+/** Settings that do not decide what is computed: they may change between sessions. */
+const free: ReadonlySet<keyof TrainSettings> = new Set(["checkpointEvery", "checkpointSeconds"]);
+
+/** Facts about everything that decides the result of a training. */
+export async function identityOf(input: TrainInput): Promise<Identity> {
+  const { schedule, settings, task, mask } = input;
+  const facts: Record<string, string> = {
+    "model weights": await input.engine.checkpoint.sha256(),
+    "model config": sha256(JSON.stringify(input.engine.checkpoint.config)),
+    tokenizer: input.tokenizer.sha256,
+    "training rows": rowsHash(input.train),
+    "validation rows": rowsHash(input.validation),
+    "start prompt": tensorHash(input.prompt),
+    mask: mask === null ? "none" : sha256(JSON.stringify(maskToJson(mask))),
+    "schedule.resetOptimizerOnGrow": String(schedule.resetOptimizerOnGrow),
+    "schedule.plateau": JSON.stringify(schedule.plateau),
+    "schedule.stages": String(schedule.stages.length),
+    keep: JSON.stringify(input.keep ?? []),
+  };
+  for (const [key, value] of Object.entries(task)) facts[`task.${key}`] = JSON.stringify(value);
+  // by the table, for a caller's settings may carry more than the trainer reads
+  for (const key of Object.keys(trainOptions) as (keyof TrainSettings)[])
+    if (!free.has(key)) facts[`settings.${key}`] = String(settings[key]);
+  for (const [i, { partial, steps }] of schedule.stages.entries()) {
+    facts[`schedule.stage ${i + 1}.steps`] = String(steps);
+    facts[`schedule.stage ${i + 1}.model`] =
+      `${partial.name} ${stackHash(partial.encoder)} ${stackHash(partial.decoder)}`;
+  }
+  return facts;
+}
+
+/** @throws SoftpromptError "run" naming every fact that differs, with both values. */
+export function checkIdentity(saved: Identity, now: Identity, where: string): void {
+  const changed = [...new Set([...Object.keys(saved), ...Object.keys(now)])].filter((key) => saved[key] !== now[key]);
+  if (changed.length === 0) return;
+  const short = (value: string | undefined) =>
+    value === undefined ? "absent" : /^[0-9a-f]{64}$/.test(value) ? `sha256 ${value.slice(0, 12)}…` : value;
+  throw new SoftpromptError("run", `the run cannot be resumed: changed since it began: ${changed.join(", ")}`, {
+    where,
+    expected: changed.map((key) => `${key} = ${short(saved[key])}`).join("; "),
+    got: changed.map((key) => `${key} = ${short(now[key])}`).join("; "),
+    hint: "put back what changed, or start a new run in another folder",
+  });
+}
+
+/** sha256 of a prompt's shape and bytes. */
+export function tensorHash({ shape, data }: Tensor): string {
+  return sha256(Buffer.concat([Buffer.from(`${shape.join("x")}:`), bytesOf(data)]));
+}
+
+function rowsHash(rows: readonly Row[]): string {
+  return sha256(rows.map((row) => JSON.stringify(row)).join("\n"));
+}
+
+function stackHash({ layers, neurons }: PartialStack): string {
+  const kept = neurons === null ? "all" : sha256(neurons.map((n) => n.join()).join(";")).slice(0, 16);
+  return `layers ${layers.join()} neurons ${kept}`;
+}
+
+function bytesOf(data: Float32Array): Buffer {
+  return Buffer.from(data.buffer, data.byteOffset, data.byteLength);
+}

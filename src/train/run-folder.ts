@@ -1,0 +1,160 @@
+/**
+ * @file A run folder: owned by one process, begun once, resumed exactly.
+ *
+ * In: a folder. Out: a Run that the trainer records into.
+ *
+ *     run.json          makes the folder a run; what the run is made from (train/identity.ts), once known
+ *     config.yaml, …    files the front door gives at the start
+ *     metrics.jsonl     one line per event
+ *     checkpoint/       the newest two checkpoints (train/checkpoint.ts)
+ *
+ * Order of writes: metrics reach the disk before the checkpoint that counts them, tensors before the JSON that names them.
+ */
+import { existsSync, readFileSync, statSync } from "node:fs";
+import { join } from "node:path";
+import { z } from "zod";
+import { SoftpromptError } from "../base/errors.js";
+import {
+  appendFile,
+  diskOps,
+  type FileOps,
+  ioError,
+  lockFolder,
+  removeLeftovers,
+  syncFile,
+  truncateFile,
+  writeFileAtomic,
+} from "../base/files.js";
+import { parseJson } from "../base/json.js";
+import { loadCheckpoint, type SavedCheckpoint, saveCheckpoint } from "./checkpoint.js";
+import { checkIdentity, type Identity } from "./identity.js";
+import { metricsLine } from "./metrics.js";
+import type { TrainState } from "./state.js";
+import type { TrainEvent } from "./types.js";
+
+export interface OpenRunOptions {
+  /** Go on with the run that is there; without it the folder must not hold one. */
+  readonly resume: boolean;
+  /** Files written before the folder becomes a run, by name: `config.yaml`. Not written again on resume. */
+  readonly files?: Readonly<Record<string, string>>;
+  /** Where files are written; tests hand in faulty ones. */
+  readonly ops?: FileOps;
+}
+
+/** An open run folder; whoever opened it closes it. */
+export interface Run {
+  readonly folder: string;
+  readonly ops: FileOps;
+  /**
+   * Says what the run is made from: written down at the first call, compared ever after.
+   * @returns the newest good checkpoint, metrics.jsonl cut back to it; null where nothing was saved yet.
+   * @throws SoftpromptError "run" naming what changed, or where no checkpoint is usable.
+   */
+  begin(identity: Identity, tell: (message: string) => void): TrainState | null;
+  /** Appends the event to metrics.jsonl if it is one that is recorded. */
+  record(event: TrainEvent): void;
+  /** Saves a checkpoint durably. */
+  save(state: TrainState): void;
+  /** Writes another file of the run, whole or not at all: `result.json`. */
+  write(name: string, content: string | Uint8Array): void;
+  /** Gives the folder free. Idempotent. */
+  close(): void;
+}
+
+/** @throws SoftpromptError "run" (in use; holds a run already; holds none), "io". */
+export function openRun(folder: string, { resume, files = {}, ops = diskOps }: OpenRunOptions): Run {
+  const head = join(folder, "run.json");
+  if (resume && !existsSync(head))
+    throw new SoftpromptError("run", "there is no run here to resume", {
+      where: folder,
+      expected: "a folder with run.json",
+      hint: "start without resume; a run that died before run.json was written has lost nothing",
+    });
+  const lock = lockFolder(folder, ops);
+  try {
+    removeLeftovers(folder, ops);
+    if (existsSync(head) && !resume)
+      throw new SoftpromptError("run", "this folder already holds a run", {
+        where: folder,
+        hint: "resume it, or choose another folder",
+      });
+    if (!resume) {
+      for (const [name, content] of Object.entries(files)) writeFileAtomic(join(folder, name), content, ops);
+      writeHead(head, null, ops);
+    }
+    return openedRun(folder, head, lock.release, ops);
+  } catch (error) {
+    lock.release();
+    throw error;
+  }
+}
+
+function openedRun(folder: string, head: string, release: () => void, ops: FileOps): Run {
+  const metricsFile = join(folder, "metrics.jsonl");
+  const checkpoints = join(folder, "checkpoint");
+  let metrics = { lines: 0, bytes: 0 };
+  let newest = 0;
+  return {
+    folder,
+    ops,
+    begin: (identity, tell) => {
+      const saved = readHead(head);
+      if (saved === null) writeHead(head, identity, ops);
+      else checkIdentity(saved, identity, folder);
+      const checkpoint: SavedCheckpoint | null = loadCheckpoint(checkpoints, tell, ops);
+      metrics = checkpoint?.metrics ?? { lines: 0, bytes: 0 };
+      newest = checkpoint?.number ?? 0;
+      cutMetrics(metricsFile, metrics.bytes, ops);
+      return checkpoint?.state ?? null;
+    },
+    record: (event) => {
+      const line = metricsLine(event, Date.now());
+      if (line === null) return;
+      appendFile(metricsFile, line, ops);
+      metrics = { lines: metrics.lines + 1, bytes: metrics.bytes + Buffer.byteLength(line) };
+    },
+    save: (state) => {
+      syncFile(metricsFile, ops);
+      saveCheckpoint(checkpoints, { number: newest + 1, state, metrics }, ops);
+      newest++;
+    },
+    write: (name, content) => writeFileAtomic(join(folder, name), content, ops),
+    close: release,
+  };
+}
+
+/** Cuts metrics.jsonl back to what the checkpoint counted; what came after will be made again. */
+function cutMetrics(path: string, bytes: number, ops: FileOps): void {
+  const length = existsSync(path) ? statSync(path).size : 0;
+  if (length < bytes)
+    throw new SoftpromptError("run", "metrics.jsonl is shorter than the checkpoint says", {
+      where: path,
+      expected: `${bytes} bytes or more`,
+      got: `${length} bytes`,
+      hint: "put the file back, or start a new run in another folder",
+    });
+  if (length > bytes) truncateFile(path, bytes, ops);
+}
+
+const headForm = z.strictObject({ format: z.literal(1), identity: z.record(z.string(), z.string()).nullable() });
+
+function writeHead(path: string, identity: Identity | null, ops: FileOps): void {
+  writeFileAtomic(path, `${JSON.stringify({ format: 1, identity }, null, 2)}\n`, ops);
+}
+
+function readHead(path: string): Identity | null {
+  let text: string;
+  try {
+    text = readFileSync(path, "utf8");
+  } catch (cause) {
+    throw ioError(cause, path);
+  }
+  const parsed = headForm.safeParse(parseJson(text, path, "run"));
+  if (parsed.success) return parsed.data.identity;
+  throw new SoftpromptError("run", "run.json cannot be read", {
+    where: path,
+    expected: "{ format: 1, identity }",
+    got: parsed.error.issues[0]?.message,
+    hint: "the file was changed by hand or by a newer version; start a new run in another folder",
+  });
+}

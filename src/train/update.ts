@@ -1,0 +1,91 @@
+/**
+ * @file One optimizer step: micro-batches → gradient of the whole batch → mask → clip → optimizer. Values in, values out.
+ *
+ * In: the prompt [P, D], optimizer state, the rows of a batch. Out: the moved prompt, or the reason why the step is skipped.
+ * Every row's loss is weighted by 1 / (target tokens of the whole batch) before the backward pass, and rows are summed in float64,
+ * so that however the batch is cut, the update is that of the token-mean loss of the whole batch.
+ */
+import type { Tensor } from "../base/tensor.js";
+import type { Flops } from "../model/flops.js";
+import { addFlops, noFlops, type PassShape } from "../model/flops.js";
+import { clipNorm } from "../optim/clip.js";
+import type { Optimizer, OptimizerState } from "../optim/optimizer.js";
+import type { TrainProgram } from "../session/engine.js";
+import type { EncodedRow } from "../text/batch.js";
+import { collate } from "./encode.js";
+
+export interface StepInput {
+  readonly program: TrainProgram;
+  readonly prompt: Tensor;
+  /** [P × D] of 0 and 1, or null for all ones. */
+  readonly live: Float32Array | null;
+  readonly rows: readonly EncodedRow[];
+  readonly microBatchSize: number;
+  readonly flopsOf: (shape: PassShape) => Flops;
+}
+
+export interface BatchGradient {
+  /** [P, D], zero where masked. */
+  readonly gradient: Tensor;
+  /** Token-mean loss. */
+  readonly loss: number;
+  /** Encoder and decoder tokens, prompt included, padding not. */
+  readonly tokens: number;
+  readonly flops: Flops;
+}
+
+/** Loss and gradient of the whole batch, computed in micro-batches of rows of like length. */
+export async function batchGradient(input: StepInput): Promise<BatchGradient> {
+  const { program, prompt, live, microBatchSize, flopsOf } = input;
+  const [P, D] = prompt.shape as readonly [number, number];
+  const targetTokens = input.rows.reduce((sum, row) => sum + row.target.length, 0);
+  const rows = [...input.rows].sort((a, b) => a.input.length - b.input.length);
+  const sum = new Float64Array(P * D);
+  let loss = 0;
+  let flops = noFlops;
+  for (let from = 0; from < rows.length; from += microBatchSize) {
+    const micro = rows.slice(from, from + microBatchSize);
+    const batch = collate(micro);
+    const step = await program.run(prompt, batch, new Float32Array(micro.length).fill(1 / targetTokens));
+    for (let b = 0, n = 0; b < micro.length; b++)
+      for (let i = 0; i < P * D; i++, n++) sum[i] = sum[i]! + step.gradient[n]!;
+    for (const l of step.loss) loss += l / targetTokens;
+    flops = addFlops(
+      flops,
+      flopsOf({ batch: batch.size, prompt: P, input: batch.inputLength, target: batch.targetLength }),
+    );
+  }
+  // A dead entry's gradient is dropped, not multiplied: 0 · NaN is NaN.
+  const data = Float32Array.from(sum, (g, i) => (live === null || live[i] ? g : 0));
+  const tokens = rows.reduce((n, row) => n + P + row.input.length + row.target.length, 0);
+  return { gradient: { shape: prompt.shape, data }, loss, tokens, flops };
+}
+
+export type Update =
+  | { readonly prompt: Tensor; readonly optimizer: OptimizerState; readonly norm: number }
+  | { readonly problem: string };
+
+/**
+ * Moves the prompt, unless a number is not finite. Dead entries of the new prompt are exactly 0 whatever the optimizer did.
+ *
+ * @param live [P × D] of 0 and 1, or null for all ones.
+ */
+export function applyUpdate(
+  { gradient, loss }: Pick<BatchGradient, "gradient" | "loss">,
+  prompt: Tensor,
+  state: OptimizerState,
+  optimizer: Optimizer,
+  settings: { learningRate: number; clip: number; live: Float32Array | null },
+): Update {
+  if (!Number.isFinite(loss)) return { problem: `the loss is ${loss}` };
+  if (!gradient.data.every(Number.isFinite)) return { problem: "the gradient holds NaN or infinity" };
+  const clipped = clipNorm(gradient, settings.clip);
+  const next = optimizer.update(prompt, clipped.gradient, state, settings.learningRate);
+  const { live } = settings;
+  const parameters: Tensor =
+    live === null
+      ? next.parameters
+      : { shape: prompt.shape, data: next.parameters.data.map((p, i) => (live[i] ? p : 0)) };
+  if (!parameters.data.every(Number.isFinite)) return { problem: "the update holds NaN or infinity" };
+  return { prompt: parameters, optimizer: next.state, norm: clipped.norm };
+}
