@@ -22,6 +22,7 @@ const rooms = [
   "prune",
   "study",
   "report",
+  "workflow",
   "cli",
 ];
 

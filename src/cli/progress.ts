@@ -1,0 +1,100 @@
+/**
+ * @file Live progress of a training: one line that redraws itself on a terminal, plain lines elsewhere.
+ *
+ * In: TuneEvent. Out: stderr through the Terminal: loss curve as a sparkline, score, tokens per second, time left.
+ */
+import { plainNumber, scaled, scoreText, secondText } from "../report/format.js";
+import { sparkline } from "../report/markdown.js";
+import type { TuneEvent } from "../workflow/tune.js";
+import type { Terminal } from "./terminal.js";
+
+/** Plain lines come at most so often, in seconds; evaluations and stages always. */
+const plainEvery = 10;
+/** A terminal line is redrawn at most so often, in seconds. */
+const redrawEvery = 0.1;
+/** Steps that tokens per second and the time left are averaged over. */
+const recent = 30;
+
+/** @param now seconds, monotonic. @returns the observer. */
+export function progress(terminal: Terminal, now = () => performance.now() / 1000): (event: TuneEvent) => void {
+  const { colors: c } = terminal;
+  const losses: number[] = [];
+  const pace: { seconds: number; tokens: number }[] = [];
+  let total = 0;
+  let shown = Number.NEGATIVE_INFINITY;
+  let lastScore = "";
+  /** Evaluation seconds per step, as the last one cost. */
+  let evalPace = 0;
+  let evaluatedAt = 0;
+  let step = 0;
+
+  const status = (): string => {
+    const seconds = pace.reduce((a, p) => a + p.seconds, 0);
+    const tokens = pace.reduce((a, p) => a + p.tokens, 0);
+    const left = (total - step) * (seconds / pace.length + evalPace);
+    const mean = losses.slice(-recent).reduce((a, b) => a + b, 0) / Math.min(recent, losses.length);
+    return [
+      `step ${step}/${total}`,
+      `loss ${plainNumber(mean, 3)}`,
+      ...(lastScore === "" ? [] : [lastScore]),
+      `${scaled(tokens / seconds)} tokens/s`,
+      `${secondText(left)} left`,
+    ].join(" · ");
+  };
+
+  const handlers: { [K in TuneEvent["kind"]]: (event: Extract<TuneEvent, { kind: K }>) => void } = {
+    work: ({ what }) => (terminal.live ? terminal.redraw(c.dim(`${what} …`)) : terminal.note(`${what} …`)),
+    baseline: ({ name, scores }) =>
+      terminal.note(
+        `${name === "majority" ? "majority class" : "frozen model without a prompt"}: ${scoresText(scores)}`,
+      ),
+    start: (event) => {
+      total = event.totalSteps;
+      step = event.step;
+      evaluatedAt = event.step;
+      if (event.step > 0) terminal.note(`resuming at step ${event.step} of ${event.totalSteps}`);
+    },
+    stage: (event) => {
+      pace.length = 0;
+      if (event.stage > 0 || event.partial !== "full")
+        terminal.note(
+          c.cyan(`step ${event.step}: training on ${event.partial === "full" ? "the full model" : event.partial}`),
+        );
+    },
+    step: (event) => {
+      step = event.step;
+      losses.push(event.loss);
+      pace.push({ seconds: event.seconds, tokens: event.tokens });
+      if (pace.length > recent) pace.shift();
+      const time = now();
+      if (time - shown < (terminal.live ? redrawEvery : plainEvery)) return;
+      shown = time;
+      if (!terminal.live) return terminal.note(status());
+      const text = status();
+      const room = Math.max(0, Math.min(40, terminal.columns - text.length - 3));
+      terminal.redraw(`${c.green(sparkline(losses, room))} ${text}`.slice(0, 4 * terminal.columns));
+    },
+    eval: (event) => {
+      lastScore = scoresText(event.scores);
+      evalPace = event.seconds / Math.max(1, event.step - evaluatedAt);
+      evaluatedAt = event.step;
+      const where = event.partial === "full" ? "" : ` on ${event.partial}`;
+      terminal.note(
+        `${c.bold(`step ${event.step}`)}${where}: ${lastScore}, loss ${plainNumber(event.loss, 3)}${event.best ? c.green(" best") : ""} (${secondText(event.seconds)})`,
+      );
+    },
+    skip: (event) =>
+      terminal.warn(`step ${event.step} skipped: ${event.problem} (rows ${event.rows.slice(0, 3).join(", ")})`),
+    checkpoint: () => {},
+    warning: ({ message }) => terminal.warn(message),
+    end: () => terminal.redraw(""),
+  };
+  return (event) => (handlers[event.kind] as (e: TuneEvent) => void)(event);
+}
+
+/** "accuracy 85.7, f1 79.0" */
+export function scoresText(scores: Readonly<Partial<Record<string, number>>>): string {
+  return Object.entries(scores)
+    .map(([name, score]) => `${name} ${scoreText(score)}`)
+    .join(", ");
+}

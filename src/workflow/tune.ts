@@ -1,0 +1,306 @@
+/**
+ * @file One tuning from beginning to end: baselines, start prompt, schedule, training, scores, adapter, result, report.
+ *
+ * In: Model, Dataset, options. Out: Tuned, and where a folder is given a run folder with everything in it. The command line's
+ * `train` and `quickstart` and the library's `tune` are this one function.
+ */
+import { join } from "node:path";
+import { adapterBase, loadAdapter, saveAdapter } from "../adapter/adapter.js";
+import type { Adapter } from "../adapter/types.js";
+import { SoftpromptError } from "../base/errors.js";
+import { type OptionValues, readOptions } from "../base/options.js";
+import type { Tensor } from "../base/tensor.js";
+import type { Dataset } from "../data/row.js";
+import { type InitSpec, initPrompt } from "../method/init.js";
+import type { PromptMask } from "../method/mask.js";
+import { fullModel } from "../model/partial.js";
+import { codeCommit, peakMemory, type RunResult, type Scores, whereWeAre } from "../report/result.js";
+import { type Evaluation, evaluate, majorityBaseline, type Prediction } from "../train/evaluate.js";
+import { neuronScores } from "../train/neuron-scores.js";
+import { openRun } from "../train/run-folder.js";
+import { makeSchedule, needsNeuronScores } from "../train/schedule.js";
+import { train } from "../train/trainer.js";
+import type { TrainEvent, TrainResult } from "../train/types.js";
+import type { Model } from "./model.js";
+import { type TuneOptions, tuneOptions } from "./options.js";
+import { writeReport } from "./run-report.js";
+
+/** What a tuning tells while it goes: the trainer's events, and the work around it. */
+export type TuneEvent =
+  | TrainEvent
+  | { readonly kind: "baseline"; readonly name: "majority" | "no prompt"; readonly scores: Scores }
+  | { readonly kind: "work"; readonly what: string };
+
+export interface TuneContext {
+  readonly observe?: (event: TuneEvent) => void;
+  /** Aborting finishes the step, saves, and returns with reason "interrupted". */
+  readonly signal?: AbortSignal;
+  /** Go on with the run in `output`; refused when anything that decides the result changed. Default false. */
+  readonly resume?: boolean;
+  /** Start prompt that replaces `init`, e.g. of another tuning. */
+  readonly prompt?: Tensor;
+  readonly mask?: PromptMask;
+  /** Written into the run folder as config.yaml; the front door knows more options than this room. */
+  readonly configText?: string;
+}
+
+/** A finished (or interrupted) tuning. */
+export interface Tuned {
+  readonly result: RunResult;
+  readonly training: TrainResult;
+  /** The prompt that is kept: the best on the full model, or the last where nothing was evaluated. */
+  readonly adapter: Adapter;
+  /** What the kept prompt says to the validation rows. */
+  readonly predictions: readonly Prediction[];
+  /** Run folder; null when nothing was written. */
+  readonly folder: string | null;
+  /** Path of report.html; null without a folder. */
+  readonly report: string | null;
+}
+
+/** Names of what a run folder holds besides the trainer's own files. */
+export const runFiles = {
+  config: "config.yaml",
+  adapter: "adapter",
+  result: "result.json",
+  predictions: "predictions.jsonl",
+  report: "report.html",
+} as const;
+
+/**
+ * Tunes a soft prompt.
+ *
+ * @param given any of tuneOptions, by name; defaults fill the rest. Without `output` nothing is written.
+ * @throws SoftpromptError as the rooms do; an interruption is no error (reason "interrupted").
+ */
+export async function tune(
+  model: Model,
+  data: Dataset,
+  given: Partial<OptionValues<typeof tuneOptions>> = {},
+  context: TuneContext = {},
+): Promise<Tuned> {
+  const options = readOptions(tuneOptions, given, "tune()");
+  const { observe = () => {}, signal, resume = false } = context;
+  if (data.train.length === 0)
+    throw new SoftpromptError("data", "there are no training rows", {
+      where: data.task.name,
+      expected: "at least one labelled row in the training split",
+    });
+  const folder = options.output ?? null;
+  const run =
+    folder === null
+      ? null
+      : openRun(folder, {
+          resume,
+          files: context.configText === undefined ? {} : { [runFiles.config]: context.configText },
+        });
+  try {
+    const weights = await model.checkpoint.sha256();
+    const baseline = await baselines(model, data, options, observe);
+    const schedule = await scheduleFor(model, data, options, folder, observe);
+    const prompt = context.prompt ?? (await startPrompt(model, data, options));
+    const training = await train({
+      engine: model.engine,
+      tokenizer: model.tokenizer,
+      task: data.task,
+      train: data.train,
+      validation: data.validation,
+      prompt,
+      mask: context.mask ?? null,
+      schedule,
+      settings: options,
+      run,
+      resume,
+      observe,
+      signal,
+    });
+    const kept = training.bestOnFull ?? { prompt: training.last, step: training.steps, scores: {} };
+    const after = await model.checkpoint.sha256();
+    if (after !== weights)
+      throw new SoftpromptError("checkpoint", "the frozen model's files changed during the run", {
+        where: model.checkpoint.folder,
+        expected: `sha256 ${weights}`,
+        got: `sha256 ${after}`,
+        hint: "somebody else wrote to them; the run cannot be trusted",
+      });
+    const final =
+      training.reason === "interrupted" ? null : await finalEvaluation(model, data, options, kept.prompt, observe);
+    const method = options.schedule === "vanilla" ? "prompt-tuning" : `prompt-tuning+${options.schedule}`;
+    const scores = (final?.scores ?? kept.scores) as Scores;
+    const adapter: Adapter = {
+      prompt: kept.prompt,
+      mask: context.mask ?? null,
+      base: await adapterBase(model.checkpoint),
+      tokenizer: model.tokenizer.sha256,
+      task: data.task,
+      training: {
+        method,
+        schedule: schedule.stages.map(({ partial, steps }) => ({ partial: partial.name, steps })),
+        seed: options.seed,
+        settings: JSON.parse(JSON.stringify(options)),
+      },
+      scores: final === null ? null : { split: "validation", rows: data.validation.length, values: scores },
+      kept: { config: {}, extras: {} },
+    };
+    const adapterBytes =
+      folder === null ? 4 * kept.prompt.data.length : saveAdapter(join(folder, runFiles.adapter), adapter);
+    const result: RunResult = {
+      run: {
+        task: data.task.name,
+        method,
+        options: JSON.parse(JSON.stringify(options)),
+        seed: options.seed,
+        commit: codeCommit(),
+        reason: training.reason,
+        steps: training.steps,
+        bestStep: kept.step,
+      },
+      scores,
+      scoredOn: { split: "validation", rows: data.validation.length },
+      baseline,
+      cost: {
+        flops: training.cost.flops,
+        trainFlops: training.cost.trainFlops,
+        evalFlops: training.cost.evalFlops,
+        paperFlops: training.cost.paperFlops,
+        seconds: training.cost.seconds,
+        trainSeconds: training.cost.trainSeconds,
+        evalSeconds: training.cost.evalSeconds,
+        trainedParameters: kept.prompt.data.length,
+        baseParameters: model.checkpoint.parameters,
+        adapterBytes,
+        peakBytes: peakMemory(),
+      },
+      where: whereWeAre({
+        device: model.device,
+        model: { name: model.checkpoint.name, sha256: weights },
+        data: data.files,
+      }),
+    };
+    const predictions = final?.predictions ?? [];
+    let report: string | null = null;
+    if (run !== null && training.reason !== "interrupted") {
+      run.write(runFiles.result, `${JSON.stringify(result, null, 2)}\n`);
+      run.write(runFiles.predictions, predictions.map(predictionLine).join(""));
+      report = await writeReport(run.folder, { tensorboard: options.tensorboard });
+    }
+    return { result, training, adapter, predictions, folder, report };
+  } finally {
+    run?.close();
+  }
+}
+
+/** Majority class (no model is run) and the frozen model without a prompt (one evaluation). */
+async function baselines(
+  model: Model,
+  data: Dataset,
+  options: TuneOptions,
+  observe: (event: TuneEvent) => void,
+): Promise<RunResult["baseline"]> {
+  if (data.validation.length === 0) return { majority: null, noPrompt: null };
+  const majority = majorityBaseline(data.task, data.train, data.validation).scores as Scores;
+  observe({ kind: "baseline", name: "majority", scores: majority });
+  if (!options.baselines) return { majority, noPrompt: null };
+  observe({ kind: "work", what: "scoring the frozen model without a prompt" });
+  const bare = await evaluate(
+    model.engine,
+    fullModel(model.checkpoint.config),
+    model.tokenizer,
+    data.task,
+    data.validation,
+    null,
+    { by: options.evaluateBy, maxInputTokens: options.maxInputTokens },
+  );
+  observe({ kind: "baseline", name: "no prompt", scores: bare.scores as Scores });
+  return { majority, noPrompt: bare.scores as Scores };
+}
+
+/** The kept prompt on all validation rows, with what it said to each. */
+async function finalEvaluation(
+  { engine, tokenizer, checkpoint }: Model,
+  { task, validation }: Dataset,
+  { evaluateBy, maxInputTokens }: TuneOptions,
+  prompt: Tensor,
+  observe: (event: TuneEvent) => void,
+): Promise<Evaluation | null> {
+  if (validation.length === 0) return null;
+  observe({ kind: "work", what: "scoring the kept prompt on all validation rows" });
+  const full = fullModel(checkpoint.config);
+  return evaluate(engine, full, tokenizer, task, validation, prompt, { by: evaluateBy, maxInputTokens });
+}
+
+async function scheduleFor(
+  model: Model,
+  data: Dataset,
+  options: TuneOptions,
+  folder: string | null,
+  observe: (event: TuneEvent) => void,
+) {
+  const needed = needsNeuronScores(options);
+  if (needed) observe({ kind: "work", what: "scoring neurons for the partial models" });
+  const scored = needed
+    ? await neuronScores(model.engine, model.tokenizer, data, {
+        ...options,
+        promptLength: options.virtualTokens,
+        folder,
+      })
+    : null;
+  return makeSchedule(options, {
+    config: model.checkpoint.config,
+    freeText: data.task.verbalizer === null,
+    scores: scored?.scores ?? null,
+  });
+}
+
+/** The start prompt [P, D] that the options ask for. */
+export async function startPrompt(model: Model, data: Dataset, options: TuneOptions): Promise<Tensor> {
+  const { checkpoint, tokenizer } = model;
+  return initPrompt(initSpec(options, data), {
+    checkpoint,
+    tokenizer,
+    length: options.virtualTokens,
+    seed: options.seed,
+  });
+}
+
+function initSpec(options: TuneOptions, { task }: Dataset): InitSpec {
+  const missing = (option: string) =>
+    new SoftpromptError("usage", `init ${options.init} needs ${option}`, {
+      where: "init",
+      expected: option,
+      got: "nothing",
+    });
+  switch (options.init) {
+    case "uniform":
+      return { kind: "uniform", range: options.initRange };
+    case "classLabels":
+      if (task.verbalizer === null)
+        throw new SoftpromptError("usage", "this task has no label words to start from", {
+          where: "init",
+          hint: "use sampledVocab or text",
+        });
+      return { kind: "classLabels", labels: Object.values(task.verbalizer) };
+    case "text":
+      if (options.initText === undefined) throw missing("initText");
+      return { kind: "text", text: options.initText };
+    case "fromPrompt":
+      if (options.initFrom === undefined) throw missing("initFrom");
+      return { kind: "fromPrompt", prompt: loadAdapter(options.initFrom).prompt };
+    default:
+      return { kind: options.init };
+  }
+}
+
+/** One line of predictions.jsonl. */
+export function predictionLine({ row, label, text, correct, probabilities }: Prediction): string {
+  return `${JSON.stringify({
+    id: row.id,
+    input: row.input,
+    target: row.target,
+    prediction: text,
+    label: row.label,
+    predictedLabel: label,
+    ...(probabilities !== null && { probabilities }),
+    right: correct,
+  })}\n`;
+}
