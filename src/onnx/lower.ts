@@ -27,7 +27,7 @@ export interface OnnxModel {
   readonly folder: string | null;
   /** Weight files by real path, and what the model calls each. */
   readonly files: readonly { readonly path: string; readonly location: string }[];
-  /** Large inline weights (slices): kept out of the protobuf, whose size is limited. */
+  /** Inline weights (slices) that the protobuf, whose size is limited, has no room for. */
   readonly external: readonly { readonly path: string; readonly data: Uint8Array }[];
   readonly nodes: number;
 }
@@ -94,7 +94,8 @@ export function lower(source: Graph, options: LoweringOptions): OnnxModel {
     onnxType: (dtype) => dtypes[dtype].onnx,
   };
 
-  for (const v of graph.weights) initializers.push(initializer(v, files, external));
+  const room = { bytes: inlineLimit };
+  for (const v of graph.weights) initializers.push(initializer(v, files, external, room));
   // A result is called by its output's name; a value that is an output twice, or an input, is copied.
   const copies: [string, Value][] = [];
   for (const { name, value } of graph.outputs)
@@ -124,8 +125,12 @@ export function lower(source: Graph, options: LoweringOptions): OnnxModel {
   };
 }
 
-/** Inline weights above this many bytes go beside the model. */
-const inlineLimit = 1 << 16;
+/**
+ * Inline weights are written into the model up to this many bytes in all; what is more goes beside it. A protobuf holds at
+ * most 2 GiB, and with anything beside the model ONNX Runtime takes no file from disk any more: the session then has to
+ * read the whole checkpoint into memory.
+ */
+const inlineLimit = 2 ** 30;
 
 /** The name of each weight file in the model: its own where all lie in one folder, else numbered. */
 function locate(graph: Graph): Map<string, string> {
@@ -147,6 +152,7 @@ function initializer(
   value: Value,
   files: ReadonlyMap<string, string>,
   external: { path: string; data: Uint8Array }[],
+  room: { bytes: number },
 ): MessageInitShape<typeof TensorProtoSchema> {
   const common = { name: value.name, dataType: dtypes[value.dtype].onnx, dims: value.shape.map((d) => BigInt(d)) };
   const outside = (location: string, offset: number, length: number) => ({
@@ -162,7 +168,10 @@ function initializer(
   if (bytes.kind === "file") return outside(files.get(bytes.file)!, bytes.offset, bytes.length);
   const { buffer, byteOffset, byteLength } = bytes.data;
   const data = new Uint8Array(buffer, byteOffset, byteLength) as Uint8Array<ArrayBuffer>;
-  if (byteLength <= inlineLimit) return { ...common, rawData: data };
+  if (room.bytes >= byteLength) {
+    room.bytes -= byteLength;
+    return { ...common, rawData: data };
+  }
   const path = `slice${external.length}`;
   external.push({ path, data });
   return outside(path, 0, byteLength);

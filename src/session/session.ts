@@ -33,7 +33,8 @@ export interface Session {
 export async function openSession(name: string, graph: Graph, options: SessionOptions): Promise<Session> {
   const model = lower(graph, { plain: options.plainOps, widenPerUse: options.lowMemory });
   const external = [...model.external];
-  if (model.folder === null)
+  // ONNX Runtime looks for external data either on disk or in memory, never in both.
+  if (model.folder === null || external.length > 0)
     for (const { path, location } of model.files) external.push({ path: location, data: await readFile(path) });
   const raw = await openRaw(model.bytes, {
     threads: options.threads,
