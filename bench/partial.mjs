@@ -1,0 +1,162 @@
+/**
+ * @file What a partial model really saves: its training step's time over the full model's, beside the FLOPs ratio.
+ *
+ * node bench/partial.mjs [base] [models/t5-nano …] [--rounds 5] [--batch 4] [--input 128] [--prompt 20] [--target 4]
+ *   [--threads 0] [--out bench/results/partial.json]
+ * A size name makes random weights of that T5 v1.1 shape; anything else is a checkpoint folder. Partial and full steps are
+ * interleaved, and the ratio is the median over rounds of (partial / the two full steps around it), so that a drifting
+ * load cancels. Decoder: `encoder only` as for the papers' classification tasks, `both stacks` as for the others.
+ */
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { cpus, tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import { parseArgs } from "node:util";
+import { openCheckpoint } from "../dist/model/checkpoint.js";
+import { partialParameters, stepFlops } from "../dist/model/flops.js";
+import { fullModel, partialModel } from "../dist/model/partial.js";
+import { t5Shape, t5Sizes } from "../dist/model/shapes.js";
+import { openEngine } from "../dist/session/engine.js";
+import { writeRandomCheckpoint } from "./checkpoint.mjs";
+
+const { values: options, positionals } = parseArgs({
+  allowPositionals: true,
+  options: {
+    rounds: { type: "string", default: "5" },
+    batch: { type: "string", default: "4" },
+    input: { type: "string", default: "128" },
+    prompt: { type: "string", default: "20" },
+    target: { type: "string", default: "4" },
+    threads: { type: "string", default: "0" },
+    both: { type: "boolean", default: false },
+    out: { type: "string" },
+  },
+});
+const shape = {
+  batch: Number(options.batch),
+  prompt: Number(options.prompt),
+  input: Number(options.input),
+  target: Number(options.target),
+};
+
+/** Table 1's nine sizes. */
+const sizes = ["LD", "FR", "CR"].flatMap((kind) =>
+  [0.25, 0.5, 0.75].map((share) => ({
+    label: `${kind} ${share}`,
+    spec: {
+      depth: kind === "FR" ? 1 : share,
+      width: kind === "LD" ? 1 : share,
+      // Which neurons stay does not change the time: every k-th matrix slice has the same shape.
+      neuronChoice: "first",
+      reduceDecoder: options.both,
+    },
+  })),
+);
+
+const results = [];
+for (const model of positionals.length > 0 ? positionals : ["base"]) results.push(await measure(model));
+if (options.out !== undefined) {
+  mkdirSync(dirname(options.out), { recursive: true });
+  const where = { node: process.version, cpu: cpus()[0].model, cores: cpus().length };
+  writeFileSync(options.out, `${JSON.stringify({ shape, reduceDecoder: options.both, where, results }, null, 1)}\n`);
+}
+
+async function measure(model) {
+  const random = t5Sizes.includes(model);
+  const folder = random ? mkdtempSync(join(tmpdir(), "softprompt-bench-")) : model;
+  if (random) writeRandomCheckpoint(folder, t5Shape(model), "F32");
+  const engine = openEngine(await openCheckpoint(folder), { threads: Number(options.threads) });
+  try {
+    const { config } = engine.checkpoint;
+    const full = fullModel(config);
+    const batch = batchOf(config);
+    const prompt = {
+      shape: [shape.prompt, config.width],
+      data: new Float32Array(shape.prompt * config.width).fill(0.1),
+    };
+    const weights = new Float32Array(shape.batch).fill(1 / (shape.batch * shape.target));
+    const stepper = async (partial) => {
+      const program = await engine.train(partial);
+      return () => time(() => program.run(prompt, batch, weights));
+    };
+    const fullStep = await stepper(full);
+    const flops = stepFlops(config, full, shape);
+    for (let i = 0; i < 2; i++) await fullStep();
+    console.log(
+      `${model}: ${config.encoderLayers}+${config.decoderLayers} layers, D ${config.width}, F ${config.feedForwardWidth}; ` +
+        `batch ${shape.batch} × (${shape.prompt}+${shape.input}), ${shape.target} target tokens; ${options.both ? "both stacks" : "encoder only"}`,
+    );
+    console.log("partial     wall %   FLOPs % all   papers'   wall − FLOPs   parameters %   growth s");
+    const rows = [];
+    for (const { label, spec } of sizes) {
+      const partial = partialModel(config, spec);
+      const opened = performance.now();
+      const step = await stepper(partial);
+      const growth = (performance.now() - opened) / 1000;
+      await step();
+      const ratios = [];
+      const times = { partial: [], full: [] };
+      let before = await fullStep();
+      for (let round = 0; round < Number(options.rounds); round++) {
+        const mine = await step();
+        const after = await fullStep();
+        times.partial.push(mine);
+        times.full.push(before, after);
+        ratios.push(mine / ((before + after) / 2));
+        before = after;
+      }
+      await engine.release(partial);
+      const mine = stepFlops(config, partial, shape);
+      const row = {
+        label,
+        partial: partial.name,
+        wall: median(ratios),
+        honest: mine.honest / flops.honest,
+        paper: mine.paper / flops.paper,
+        parameters: partialParameters(config, partial) / partialParameters(config, full),
+        growthSeconds: growth,
+        partialMs: median(times.partial),
+        fullMs: median(times.full),
+      };
+      rows.push(row);
+      const percent = (x, width) => (100 * x).toFixed(1).padStart(width);
+      console.log(
+        `${label.padEnd(10)}${percent(row.wall, 8)}${percent(row.honest, 12)}${percent(row.paper, 12)}` +
+          `${percent(row.wall - row.honest, 13)}${percent(row.parameters, 15)}${growth.toFixed(2).padStart(14)}`,
+      );
+    }
+    const gap = Math.max(...rows.map((r) => Math.abs(r.wall - r.honest)));
+    console.log(`largest distance between wall and FLOPs (all products): ${(100 * gap).toFixed(1)} points; target 5`);
+    return { model, largestGap: gap, rows };
+  } finally {
+    await engine.dispose();
+    if (random) rmSync(folder, { recursive: true });
+  }
+}
+
+/** A batch without padding: every position works. */
+function batchOf({ vocabulary }) {
+  const { batch: B, input: T, target: U } = shape;
+  const ids = (length) => Int32Array.from({ length }, (_, i) => 3 + ((i * 7919) % (vocabulary - 3)));
+  return {
+    size: B,
+    inputIds: ids(B * T),
+    inputMask: new Int32Array(B * T).fill(1),
+    inputLength: T,
+    targetIds: ids(B * U),
+    targetMask: new Int32Array(B * U).fill(1),
+    targetLength: U,
+    ids: Array.from({ length: B }, (_, i) => `row ${i}`),
+  };
+}
+
+async function time(work) {
+  const from = performance.now();
+  await work();
+  return performance.now() - from;
+}
+
+function median(values) {
+  const sorted = [...values].sort((a, b) => a - b);
+  const middle = sorted.length >> 1;
+  return sorted.length % 2 === 1 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
+}

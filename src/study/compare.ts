@@ -1,0 +1,257 @@
+/**
+ * @file FPT against prompt tuning: the papers' Table 2 and its question, on any model and tasks (fpt.md §8, §9, §11).
+ *
+ * In: StudyInput. Out: scores, FLOPs and wall-clock shares, Improve over prompt tuning stopped at equal FLOPs, curves.
+ */
+import type { Dataset } from "../data/row.js";
+import type { PresetName } from "../train/presets.js";
+import { type FinishedRun, finalScore, runAll, type StudyInput, type Variant } from "./runs.js";
+import { type Cell, type Chart, type Series, type Spread, type StudyResult, spread, type Table } from "./study.js";
+
+/** The methods of Table 2; vanilla comes first because the others are measured against it. */
+export const comparedMethods = {
+  vanilla: "PT",
+  "fpt-ld": "FPT-LD",
+  "fpt-fr": "FPT-FR",
+  "fpt-cr": "FPT-CR",
+} as const satisfies Partial<Record<PresetName, string>>;
+
+/**
+ * Compares schedules.
+ * @param variants what stands against vanilla; default FPT-LD, FPT-FR, FPT-CR as in the papers.
+ */
+export async function compare(
+  input: StudyInput,
+  variants: readonly Variant[] = papersVariants(),
+): Promise<StudyResult> {
+  const all = [baseline, ...variants.filter((v) => v.label !== baseline.label)];
+  return compareTables(input.tasks, input.seeds, all, await runAll(input, all), {
+    steps: input.schedule.steps,
+    batchSize: input.settings.batchSize,
+    evalEvery: input.settings.evalEvery,
+    promptLength: input.promptLength,
+    seeds: input.seeds,
+    tasks: input.tasks.map(
+      ({ task, train, validation }) => `${task.name}: ${train.length} rows, ${validation.length} validation`,
+    ),
+    model: input.engine.checkpoint.name,
+  });
+}
+
+const baseline: Variant = { label: "PT", schedule: { schedule: "vanilla", budget: undefined, grow: "steps" } };
+
+function papersVariants(): Variant[] {
+  return Object.entries(comparedMethods).map(([schedule, label]) => ({
+    label,
+    schedule: { schedule: schedule as PresetName },
+  }));
+}
+
+/** The tables from finished runs; pure. */
+export function compareTables(
+  tasks: readonly Dataset[],
+  seeds: readonly number[],
+  variants: readonly Variant[],
+  runs: readonly FinishedRun[],
+  settings: StudyResult["settings"],
+): StudyResult {
+  const labels = variants.map((v) => v.label).filter((label) => label !== baseline.label);
+  const find = (label: string, task: string, seed: number): FinishedRun =>
+    runs.find((r) => r.label === label && r.task === task && r.seed === seed)!;
+  /** One number per seed: the mean over tasks of `of`. */
+  const perSeed = (of: (dataset: Dataset, seed: number) => number): number[] =>
+    seeds.map((seed) => tasks.reduce((sum, dataset) => sum + of(dataset, seed), 0) / tasks.length);
+
+  const score = (label: string) => (dataset: Dataset, seed: number) =>
+    100 * finalScore(find(label, dataset.task.name, seed), dataset);
+  /** Prompt tuning stopped where it has spent what the variant spent in all. */
+  const stopped = (label: string) => (dataset: Dataset, seed: number) => {
+    const spent = find(label, dataset.task.name, seed).result.cost.paperFlops;
+    return 100 * bestWithin(find(baseline.label, dataset.task.name, seed), dataset, spent);
+  };
+  const share = (label: string, of: (run: FinishedRun) => number) => (dataset: Dataset, seed: number) =>
+    (100 * of(find(label, dataset.task.name, seed))) / of(find(baseline.label, dataset.task.name, seed));
+  const wall = wallClock(runs);
+
+  const scoreRow = (name: string, of: (dataset: Dataset, seed: number) => number): Cell[] => [
+    name,
+    ...tasks.map((dataset) => spread(seeds.map((seed) => of(dataset, seed)))),
+    spread(perSeed(of)),
+  ];
+  const costCells = (label: string): Cell[] =>
+    [costs.paper, costs.honest, wall.training, wall.withScoring, costs.everything, wall.everything].map((of) =>
+      spread(perSeed(share(label, of))),
+    );
+  const rows = [[...scoreRow(baseline.label, score(baseline.label)), ...costCells(baseline.label), null]];
+  for (const label of labels) {
+    const gain = perSeed((d, s) => score(label)(d, s) - stopped(label)(d, s));
+    rows.push([...scoreRow(label, score(label)), ...costCells(label), spread(gain)]);
+    rows.push([
+      ...scoreRow(`PT at ${label}'s FLOPs`, stopped(label)),
+      spread(perSeed(share(label, costs.paper))),
+      null,
+      null,
+      null,
+      null,
+      null,
+      null,
+    ]);
+  }
+  const table: Table = {
+    title: "Progressive training against prompt tuning (layout of FPT's Table 2)",
+    columns: [
+      { name: "method" },
+      ...tasks.map(({ task }) => ({ name: `${task.name} ${task.metrics[0]}`, digits: 2 })),
+      { name: "average", digits: 2 },
+      { name: "FLOPs", unit: "% (papers' count)", digits: 1 },
+      { name: "FLOPs", unit: "% (all products)", digits: 1 },
+      { name: "wall", unit: "% (training)", digits: 1 },
+      { name: "wall", unit: "% (with scoring)", digits: 1 },
+      { name: "FLOPs", unit: "% (with scoring, evaluation)", digits: 1 },
+      { name: "wall", unit: "% (with scoring, evaluation)", digits: 1 },
+      { name: "Improve", unit: "points", digits: 2 },
+    ],
+    rows,
+  };
+
+  const pt = spread(perSeed(score(baseline.label)));
+  const verdicts = labels.map((label): Cell[] => {
+    const mine = spread(perSeed(score(label)));
+    const flops = spread(perSeed(share(label, costs.paper)));
+    const seconds = spread(perSeed(share(label, wall.training)));
+    return [
+      label,
+      less(flops),
+      less(seconds),
+      difference(mine, pt),
+      pt?.deviation ?? null,
+      verdict(mine, pt, flops, seconds),
+    ];
+  });
+  return {
+    study: "compare",
+    title: "Fast Prompt Tuning against prompt tuning",
+    tables: [
+      table,
+      {
+        title: "The papers' claim: at least 30 % saved at a score within one standard deviation of PT's",
+        columns: [
+          { name: "method" },
+          { name: "FLOPs saved", unit: "%", digits: 1 },
+          { name: "wall clock saved", unit: "%", digits: 1 },
+          { name: "score − PT", unit: "points", digits: 2 },
+          { name: "PT's deviation", unit: "points", digits: 2 },
+          { name: "holds" },
+        ],
+        rows: verdicts,
+      },
+    ],
+    charts: tasks.flatMap((dataset) => curves(dataset, seeds, variants, find)),
+    matrices: [],
+    notes: [
+      "Scores are the best validation score on the full model, by the task's first metric, × 100; ± is the sample standard deviation over seeds. The split that chose a checkpoint also scores it, as in the papers.",
+      "“PT at …'s FLOPs” is prompt tuning's best score until it has spent as much (papers' count); Improve is the method's score minus it, seed by seed. Its resolution is the evaluation interval.",
+      `Wall clock is ${wall.how}.`,
+    ],
+    settings,
+  };
+}
+
+const costs = {
+  paper: ({ result }: FinishedRun) => result.cost.paperFlops,
+  honest: ({ result }: FinishedRun) => result.cost.trainFlops,
+  everything: ({ result, scoring }: FinishedRun) => result.cost.flops + (scoring?.flops ?? 0),
+};
+
+/**
+ * Seconds of a run. The machine's load changes over an hour of runs, so a single run's seconds say little: each stage is
+ * priced at its steps times the median seconds per step over the seeds of the same (task, method, stage).
+ */
+function wallClock(runs: readonly FinishedRun[]) {
+  const training = (run: FinishedRun): number => {
+    const alike = runs.filter((other) => other.task === run.task && other.label === run.label);
+    return run.result.cost.perStage.reduce((sum, stage, i) => {
+      const prices = alike.flatMap(({ result }) => {
+        const same = result.cost.perStage[i];
+        return same === undefined || same.steps === 0 ? [] : [same.seconds / same.steps];
+      });
+      return sum + stage.steps * median(prices);
+    }, 0);
+  };
+  return {
+    how: "training alone, each stage at the median seconds per step over seeds, because the load of the machine varies; with scoring adds the neuron scores' seconds, and the last column the evaluations as measured",
+    training,
+    withScoring: (run: FinishedRun) => training(run) + (run.scoring?.seconds ?? 0),
+    everything: (run: FinishedRun) => training(run) + (run.scoring?.seconds ?? 0) + run.result.cost.evalSeconds,
+  };
+}
+
+/** Best validation score among evaluations made before `paperFlops` were exceeded; the first one where none was. */
+export function bestWithin({ result }: FinishedRun, { task }: Dataset, paperFlops: number): number {
+  const metric = task.metrics[0];
+  // Half a step of slack: FPT's steps and PT's fall on other batches.
+  const slack = result.cost.paperFlops / Math.max(1, 2 * result.steps);
+  const within = result.history.filter((entry) => entry.paperFlops <= paperFlops + slack);
+  const scores = (within.length > 0 ? within : result.history.slice(0, 1)).map((entry) => entry.scores[metric]);
+  return Math.max(...scores.map((s) => s ?? Number.NEGATIVE_INFINITY));
+}
+
+/** Score against FLOPs, seconds and steps: the mean over seeds at each evaluation, best so far left out. */
+function curves(
+  dataset: Dataset,
+  seeds: readonly number[],
+  variants: readonly Variant[],
+  find: (label: string, task: string, seed: number) => FinishedRun,
+): Chart[] {
+  const metric = dataset.task.metrics[0];
+  const axes = [
+    ["flops", "training FLOPs (all products)", (e: Entry) => e.flops],
+    ["seconds", "seconds of training", (e: Entry) => e.seconds],
+    ["steps", "optimizer steps", (e: Entry) => e.step],
+  ] as const;
+  return axes.map(([x, xLabel, of]) => ({
+    title: `${dataset.task.name}: ${metric} against ${xLabel}`,
+    x,
+    xLabel,
+    yLabel: metric,
+    series: variants.map(({ label }): Series => {
+      const histories = seeds.map((seed) => find(label, dataset.task.name, seed).result.history);
+      const length = Math.min(...histories.map((h) => h.length));
+      const average = (i: number, f: (e: Entry) => number) =>
+        histories.reduce((sum, h) => sum + f(h[i]!), 0) / histories.length;
+      const points = Array.from(
+        { length },
+        (_, i) => [average(i, of), average(i, (e) => e.scores[metric] ?? 0)] as const,
+      );
+      const first = histories[0]!;
+      const marks = points.flatMap(([at], i) =>
+        i > 0 && first[i]!.partial !== first[i - 1]!.partial ? [{ x: at, label: first[i]!.partial }] : [],
+      );
+      return { name: label, points, marks };
+    }),
+  }));
+}
+
+type Entry = FinishedRun["result"]["history"][number];
+
+function verdict(mine: Spread | null, pt: Spread | null, flops: Spread | null, seconds: Spread | null): string {
+  if (mine === null || pt === null || flops === null || seconds === null) return "not measured";
+  if (pt.deviation === null) return "one seed only";
+  const near = mine.mean >= pt.mean - pt.deviation;
+  const saved = flops.mean <= 70 && seconds.mean <= 70;
+  return near && saved ? "yes" : near ? "score yes, saving no" : saved ? "saving yes, score no" : "no";
+}
+
+function difference(a: Spread | null, b: Spread | null): number | null {
+  return a === null || b === null ? null : a.mean - b.mean;
+}
+
+function less(percent: Spread | null): number | null {
+  return percent === null ? null : 100 - percent.mean;
+}
+
+function median(values: readonly number[]): number {
+  const sorted = [...values].sort((a, b) => a - b);
+  const middle = sorted.length >> 1;
+  return sorted.length % 2 === 1 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2;
+}

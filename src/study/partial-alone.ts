@@ -1,0 +1,120 @@
+/**
+ * @file Partial models tuned on their own, never grown: the papers' Table 1 (fpt.md §4, §9).
+ *
+ * In: StudyInput, sizes. Out: scores of each partial model on itself, its distance to prompt tuning, FLOPs and seconds.
+ */
+import type { Dataset } from "../data/row.js";
+import type { PartialSpec } from "../model/partial.js";
+import { type FinishedRun, runAll, type StudyInput, type Variant } from "./runs.js";
+import { type Cell, type StudyResult, spread } from "./study.js";
+
+/** Shares of the full model that Table 1 tunes, each by depth, by width, and by both. */
+export const tableOneShares = [0.25, 0.5, 0.75] as const;
+
+/** One partial size with its label, e.g. "LD 1/4". */
+export interface PartialSize {
+  readonly label: string;
+  readonly size: Pick<PartialSpec, "depth" | "width">;
+}
+
+/** Table 1's nine sizes: LD, FR, CR at ¼, ½, ¾. */
+export function tableOneSizes(shares: readonly number[] = tableOneShares): PartialSize[] {
+  const kinds = {
+    LD: (share: number) => ({ depth: share }),
+    FR: (share: number) => ({ width: share }),
+    CR: (share: number) => ({ depth: share, width: share }),
+  };
+  return Object.entries(kinds).flatMap(([kind, size]) =>
+    shares.map((share) => ({ label: `${kind} ${share}`, size: size(share) })),
+  );
+}
+
+/** A size as a variant: one stage on the partial model for all steps. */
+export function aloneVariant({ label, size }: PartialSize): Variant {
+  return {
+    label,
+    schedule: {
+      schedule: "custom",
+      depths: [size.depth ?? 1],
+      widths: [size.width ?? 1],
+      stageFractions: [1, 0],
+      stageSteps: undefined,
+      budget: undefined,
+      grow: "steps",
+    },
+  };
+}
+
+/** Prompt tuning on the full model, under the label all tables use. */
+export const fullVariant: Variant = {
+  label: "PT",
+  schedule: { schedule: "vanilla", budget: undefined, grow: "steps" },
+};
+
+/** Tunes each size alone, and the full model beside them. */
+export async function partialAlone(
+  input: StudyInput,
+  sizes: readonly PartialSize[] = tableOneSizes(),
+): Promise<StudyResult> {
+  const runs = await runAll(input, [fullVariant, ...sizes.map(aloneVariant)]);
+  const { tasks, seeds } = input;
+  const find = (label: string, task: string, seed: number) =>
+    runs.find((r) => r.label === label && r.task === task && r.seed === seed)!;
+  const perSeed = (of: (dataset: Dataset, seed: number) => number): number[] =>
+    seeds.map((seed) => tasks.reduce((sum, dataset) => sum + of(dataset, seed), 0) / tasks.length);
+  const score = (label: string) => (dataset: Dataset, seed: number) =>
+    100 * ownScore(find(label, dataset.task.name, seed), dataset);
+  const share = (label: string, of: (run: FinishedRun) => number) =>
+    spread(perSeed(({ task }, seed) => (100 * of(find(label, task.name, seed))) / of(find("PT", task.name, seed))));
+  const { config } = input.engine.checkpoint;
+  const row = (label: string, size: PartialSize["size"]): Cell[] => [
+    label,
+    `${100 * (size.depth ?? 1)} % of ${config.encoderLayers}`,
+    `${100 * (size.width ?? 1)} % of ${config.feedForwardWidth}`,
+    ...tasks.map((dataset) => spread(seeds.map((seed) => score(label)(dataset, seed)))),
+    spread(perSeed(score(label))),
+    label === "PT" ? null : spread(perSeed((d, s) => score(label)(d, s) - score("PT")(d, s))),
+    share(label, ({ result }) => result.cost.paperFlops),
+    share(label, ({ result }) => result.cost.trainFlops),
+    share(label, ({ result }) => result.cost.trainSeconds),
+  ];
+  return {
+    study: "partial-alone",
+    title: "Partial models tuned on their own",
+    tables: [
+      {
+        title: "Partial models tuned on their own (layout of FPT's Table 1)",
+        columns: [
+          { name: "model" },
+          { name: "layers" },
+          { name: "neurons" },
+          ...tasks.map(({ task }) => ({ name: `${task.name} ${task.metrics[0]}`, digits: 2 })),
+          { name: "average", digits: 2 },
+          { name: "Δ to PT", unit: "points", digits: 2 },
+          { name: "FLOPs", unit: "% (papers' count)", digits: 1 },
+          { name: "FLOPs", unit: "% (all products)", digits: 1 },
+          { name: "wall", unit: "% (training)", digits: 1 },
+        ],
+        rows: [row("PT", {}), ...sizes.map(({ label, size }) => row(label, size))],
+      },
+    ],
+    charts: [],
+    matrices: [],
+    notes: [
+      "Each prompt is scored on the partial model it was tuned on; best validation score × 100, ± sample standard deviation over seeds.",
+    ],
+    settings: {
+      steps: input.schedule.steps,
+      seeds,
+      model: input.engine.checkpoint.name,
+      promptLength: input.promptLength,
+    },
+  };
+}
+
+/** Best score on the model the run was tuned on; the last evaluation of a partial run is on the full model. */
+export function ownScore({ result }: FinishedRun, { task }: Dataset): number {
+  const own = result.cost.perStage[0]!.partial;
+  const scores = result.history.filter((entry) => entry.partial === own).map((entry) => entry.scores[task.metrics[0]]);
+  return Math.max(...scores.map((score) => score ?? Number.NaN));
+}

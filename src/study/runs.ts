@@ -1,0 +1,155 @@
+/**
+ * @file One training of a study: make its schedule and start prompt, run it or read it back, keep what the tables need.
+ *
+ * In: StudyInput, a task, a seed, schedule options. Out: FinishedRun. Every run of one (task, seed) starts from the same
+ * prompt, whatever its schedule (fpt.md §2), so that methods are compared pairwise.
+ */
+import { SoftpromptError } from "../base/errors.js";
+import type { Tensor } from "../base/tensor.js";
+import type { Dataset } from "../data/row.js";
+import { type InitSpec, initPrompt } from "../method/init.js";
+import type { Engine } from "../session/engine.js";
+import type { Tokenizer } from "../text/tokenizer.js";
+import { identityOf } from "../train/identity.js";
+import { type NeuronScoreOptions, neuronScores, type ScoringCost } from "../train/neuron-scores.js";
+import { makeSchedule, needsNeuronScores } from "../train/schedule.js";
+import type { ScheduleOptions } from "../train/schedule-options.js";
+import { train } from "../train/trainer.js";
+import type { TrainEvent, TrainInput, TrainResult, TrainSettings } from "../train/types.js";
+import { cell } from "./cells.js";
+
+/** What every study needs; the caller owns the engine. */
+export interface StudyInput {
+  readonly engine: Engine;
+  readonly tokenizer: Tokenizer;
+  /** Loaded and, where wanted, already cut to fewer rows. */
+  readonly tasks: readonly Dataset[];
+  readonly seeds: readonly number[];
+  /** `seed` is replaced by each of `seeds`. */
+  readonly settings: TrainSettings;
+  /** Steps, layer and neuron choice, growth; the study fills in the schedule itself. */
+  readonly schedule: ScheduleOptions;
+  /** P */
+  readonly promptLength: number;
+  readonly init: InitSpec;
+  readonly scoring: NeuronScoreOptions;
+  /** Finished runs and neuron scores are kept here, so that a study can be interrupted; null keeps nothing. */
+  readonly folder: string | null;
+  readonly observe: (event: StudyEvent) => void;
+  readonly signal?: AbortSignal;
+}
+
+export type StudyEvent =
+  | { kind: "run"; index: number; total: number; task: string; seed: number; label: string }
+  | { kind: "done"; index: number; total: number; score: number; seconds: number }
+  | { kind: "train"; event: TrainEvent };
+
+/** A training that came to its end. */
+export interface FinishedRun {
+  readonly label: string;
+  readonly task: string;
+  readonly seed: number;
+  /** [P, D] the common start. */
+  readonly start: Tensor;
+  readonly result: Omit<TrainResult, "kept">;
+  /** Neuron scores' cost, counted where the schedule needed them; null where it did not. */
+  readonly scoring: ScoringCost | null;
+}
+
+/** One thing to run: a label for tables and how its schedule differs from the study's. */
+export interface Variant {
+  readonly label: string;
+  readonly schedule: Partial<ScheduleOptions>;
+}
+
+/**
+ * Runs every variant on every task and seed, in an order that finishes whole (task, seed) groups first.
+ * @throws SoftpromptError(interrupted) when the signal stops it; finished runs are kept.
+ */
+export async function runAll(input: StudyInput, variants: readonly Variant[]): Promise<FinishedRun[]> {
+  const total = input.tasks.length * input.seeds.length * variants.length;
+  const runs: FinishedRun[] = [];
+  for (const seed of input.seeds)
+    for (const dataset of input.tasks)
+      for (const variant of variants) {
+        const index = runs.length;
+        input.observe({ kind: "run", index, total, task: dataset.task.name, seed, label: variant.label });
+        const run = await runOne(input, dataset, seed, variant);
+        runs.push(run);
+        const { cost } = run.result;
+        input.observe({ kind: "done", index, total, score: finalScore(run, dataset), seconds: cost.seconds });
+      }
+  return runs;
+}
+
+/** Trains one variant, or reads it back. */
+export async function runOne(
+  input: StudyInput,
+  dataset: Dataset,
+  seed: number,
+  variant: Variant,
+): Promise<FinishedRun> {
+  const { engine, tokenizer } = input;
+  const { task } = dataset;
+  const options: ScheduleOptions = { ...input.schedule, ...variant.schedule };
+  const start = await startPrompt(input, seed);
+  const scored = needsNeuronScores(options)
+    ? await neuronScores(engine, tokenizer, dataset, {
+        ...input.scoring,
+        seed,
+        promptLength: input.promptLength,
+        maxInputTokens: input.settings.maxInputTokens,
+        folder: input.folder,
+      })
+    : null;
+  const schedule = makeSchedule(options, {
+    config: engine.checkpoint.config,
+    freeText: task.verbalizer === null,
+    scores: scored?.scores ?? null,
+  });
+  const training: TrainInput = {
+    engine,
+    tokenizer,
+    task,
+    train: dataset.train,
+    validation: dataset.validation,
+    prompt: start,
+    mask: null,
+    schedule,
+    settings: { ...input.settings, seed },
+    run: null,
+    resume: false,
+    observe: (event) => input.observe({ kind: "train", event }),
+    signal: input.signal,
+  };
+  const name = `${task.name}-seed${seed}-${variant.label}`;
+  const result = await cell(
+    input.folder,
+    name,
+    await identityOf(training),
+    async () => {
+      const { kept: _, ...rest } = await train(training);
+      for (const { partial } of schedule.stages) if (partial.name !== "full") await engine.release(partial);
+      return rest;
+    },
+    ({ reason }) => reason !== "interrupted",
+  );
+  if (result.reason === "interrupted")
+    throw new SoftpromptError("interrupted", "the study was stopped", {
+      where: name,
+      hint: input.folder === null ? undefined : "run the same command again: finished runs are kept",
+    });
+  return { label: variant.label, task: task.name, seed, start, result, scoring: scored?.cost ?? null };
+}
+
+/** The start prompt of a seed, the same for every task and variant. */
+export function startPrompt(input: StudyInput, seed: number): Promise<Tensor> {
+  const { engine, tokenizer, promptLength } = input;
+  return initPrompt(input.init, { checkpoint: engine.checkpoint, tokenizer, length: promptLength, seed });
+}
+
+/** What is reported of a run: the best validation score on the full model (fpt.md §7), by the task's first metric. */
+export function finalScore({ result }: FinishedRun, { task }: Dataset): number {
+  const chosen = result.bestOnFull ?? result.best;
+  return chosen.scores[task.metrics[0]] ?? Number.NaN;
+}

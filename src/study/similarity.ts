@@ -1,0 +1,240 @@
+/**
+ * @file Are prompts of partial models alike? The observation FPT rests on, with controls (fpt.md §10).
+ *
+ * In: StudyInput, partial sizes. Out: matrices over {sizes, full} × tasks by four measures, controls (other task, other
+ * seed, the common start), overlap of activated neurons, and zero-shot transfer to the full model. Shares its trainings
+ * with `partialAlone`: with one folder they are run once.
+ */
+import type { Tensor } from "../base/tensor.js";
+import type { Dataset } from "../data/row.js";
+import { fullModel } from "../model/partial.js";
+import { collate, encodeRows } from "../train/encode.js";
+import { evaluate } from "../train/evaluate.js";
+import { aloneVariant, fullVariant, ownScore, type PartialSize, tableOneSizes } from "./partial-alone.js";
+import { type FinishedRun, runAll, type StudyInput, startPrompt } from "./runs.js";
+import { type Measure, measures, moveCosine, neuronOverlap, similarityMatrix } from "./similar.js";
+import { type Cell, type Matrix, type StudyResult, spread, type Table } from "./study.js";
+
+/** A prompt in the study. */
+interface Labelled {
+  readonly name: string;
+  readonly task: string;
+  readonly seed: number;
+  readonly size: string;
+  readonly prompt: Tensor;
+  readonly start: Tensor;
+  /** Mean |activation| on the full model, [L][F]; null for the starts. */
+  readonly neurons: readonly Float32Array[] | null;
+}
+
+/** How two different prompts of the study are related; every pair falls into one kind or none. */
+const relations = {
+  "same task, same seed, other size": (a: Labelled, b: Labelled) => a.task === b.task && a.seed === b.seed,
+  "same task, other seed, same size": (a: Labelled, b: Labelled) =>
+    a.task === b.task && a.seed !== b.seed && a.size === b.size,
+  "same task, other seed, other size": (a: Labelled, b: Labelled) =>
+    a.task === b.task && a.seed !== b.seed && a.size !== b.size,
+  "other task, same seed, same size": (a: Labelled, b: Labelled) =>
+    a.task !== b.task && a.seed === b.seed && a.size === b.size,
+  "other task, same seed, other size": (a: Labelled, b: Labelled) =>
+    a.task !== b.task && a.seed === b.seed && a.size !== b.size,
+  "other task, other seed": (a: Labelled, b: Labelled) => a.task !== b.task && a.seed !== b.seed,
+} as const;
+
+/** Share of each layer's neurons that count as activated. */
+const activatedShare = 0.1;
+
+/** Validation rows on which activated neurons are compared. */
+const activationRows = 64;
+
+export async function similarity(
+  input: StudyInput,
+  sizes: readonly PartialSize[] = tableOneSizes(),
+): Promise<StudyResult> {
+  const runs = await runAll(input, [fullVariant, ...sizes.map(aloneVariant)]);
+  const prompts: Labelled[] = [];
+  for (const run of runs) {
+    const dataset = input.tasks.find(({ task }) => task.name === run.task)!;
+    prompts.push({
+      name: `${run.task} ${run.label}${input.seeds.length > 1 ? ` s${run.seed}` : ""}`,
+      task: run.task,
+      seed: run.seed,
+      size: run.label,
+      prompt: run.result.best.prompt,
+      start: run.start,
+      neurons: await activatedBy(input, dataset, run.result.best.prompt),
+    });
+  }
+  const first = input.seeds[0]!;
+  const shown = [
+    ...prompts.filter((p) => p.seed === first),
+    ...prompts.filter((p) => p.seed !== first && p.size === fullVariant.label),
+  ];
+  const starts = await Promise.all(
+    input.seeds.map(async (seed) => ({ name: `start s${seed}`, prompt: await startPrompt(input, seed) })),
+  );
+  const pictured = [...shown, ...starts];
+  const names = pictured.map((p) => p.name);
+  const matrices = (Object.keys(measures) as Measure[]).map(
+    (measure): Matrix => ({
+      title: `Prompts: ${measures[measure].label}`,
+      rows: names,
+      columns: names,
+      values: similarityMatrix(
+        pictured.map((p) => p.prompt),
+        measure,
+      ),
+      range: measures[measure].range,
+    }),
+  );
+  const moves: Matrix = {
+    title: "Prompts less their start: cosine of the moves",
+    rows: shown.map((p) => p.name),
+    columns: shown.map((p) => p.name),
+    values: shown.map((a) => shown.map((b) => moveCosine(a.prompt, a.start, b.prompt, b.start))),
+    range: [-1, 1],
+  };
+  const overlap: Matrix = {
+    title: `Overlap of the ${100 * activatedShare} % most active neurons of each layer (full model)`,
+    rows: shown.map((p) => p.name),
+    columns: shown.map((p) => p.name),
+    values: shown.map((a) => shown.map((b) => neuronOverlap(a.neurons!, b.neurons!, activatedShare))),
+    range: [0, 1],
+  };
+  return {
+    study: "similarity",
+    title: "Prompts of partial models, compared",
+    tables: [relationTable(prompts), await transferTable(input, runs, sizes)],
+    charts: [],
+    matrices: [...matrices, moves, overlap],
+    notes: [
+      "All prompts of one seed start from the same values, so a high cosine at equal seed may only say that they moved little: compare with the rows of another seed, and with the cosine of the moves.",
+      "Zero-shot transfer: the prompt tuned on a partial model is scored on the full model without any further step.",
+    ],
+    settings: {
+      steps: input.schedule.steps,
+      seeds: input.seeds,
+      model: input.engine.checkpoint.name,
+      promptLength: input.promptLength,
+    },
+  };
+}
+
+/** Each measure's mean over all pairs of a relation. */
+function relationTable(prompts: readonly Labelled[]): Table {
+  const pairs = prompts.flatMap((a, i) => prompts.slice(i + 1).map((b) => [a, b] as const));
+  const rows = Object.entries(relations).map(([name, holds]): Cell[] => {
+    const mine = pairs.filter(([a, b]) => holds(a, b));
+    const mean = (of: (a: Labelled, b: Labelled) => number) => spread(mine.map(([a, b]) => of(a, b)));
+    return [
+      name,
+      mine.length,
+      ...(Object.keys(measures) as Measure[]).map((m) => mean((a, b) => measures[m].of(a.prompt, b.prompt))),
+      mean((a, b) => moveCosine(a.prompt, a.start, b.prompt, b.start)),
+      mean((a, b) => neuronOverlap(a.neurons!, b.neurons!, activatedShare)),
+    ];
+  });
+  const toStart: Cell[] = [
+    "a prompt and its start",
+    prompts.length,
+    ...(Object.keys(measures) as Measure[]).map((m) => spread(prompts.map((p) => measures[m].of(p.prompt, p.start)))),
+    null,
+    null,
+  ];
+  return {
+    title: "Similarity by relation (mean ± deviation over pairs)",
+    columns: [
+      { name: "pairs of prompts" },
+      { name: "pairs", digits: 0 },
+      ...Object.values(measures).map(({ label }) => ({ name: label, digits: 3 })),
+      { name: "cosine of the moves", digits: 3 },
+      { name: "neuron overlap", digits: 3 },
+    ],
+    rows: [...rows, toStart],
+  };
+}
+
+/** Score of each prompt on its own model, and on the full model untrained there. */
+async function transferTable(
+  input: StudyInput,
+  runs: readonly FinishedRun[],
+  sizes: readonly PartialSize[],
+): Promise<Table> {
+  const onFull = async (dataset: Dataset, prompt: Tensor, seed: number): Promise<number> => {
+    const { engine, tokenizer, settings } = input;
+    const { scores } = await evaluate(
+      engine,
+      fullModel(engine.checkpoint.config),
+      tokenizer,
+      dataset.task,
+      dataset.validation,
+      prompt,
+      {
+        by: settings.evaluateBy,
+        maxInputTokens: settings.maxInputTokens,
+        maxEvalRows: settings.maxEvalRows,
+        seed,
+        loss: false,
+      },
+    );
+    return 100 * (scores[dataset.task.metrics[0]] ?? Number.NaN);
+  };
+  const rows: Cell[][] = [];
+  const labels = [fullVariant.label, ...sizes.map((s) => s.label)];
+  for (const label of ["start", ...labels]) {
+    const cells: Cell[] = [label];
+    for (const dataset of input.tasks) {
+      const own: number[] = [];
+      const full: number[] = [];
+      for (const seed of input.seeds) {
+        const run = runs.find((r) => r.task === dataset.task.name && r.seed === seed && r.label === label);
+        if (run !== undefined) own.push(100 * ownScore(run, dataset));
+        const prompt = run?.result.best.prompt ?? (await startPrompt(input, seed));
+        full.push(await onFull(dataset, prompt, seed));
+      }
+      cells.push(spread(own), spread(full));
+    }
+    rows.push(cells);
+  }
+  return {
+    title: "Zero-shot transfer of partial models' prompts to the full model",
+    columns: [
+      { name: "tuned on" },
+      ...input.tasks.flatMap(({ task }) => [
+        { name: `${task.name}, own model`, digits: 2 },
+        { name: `${task.name}, full model`, digits: 2 },
+      ]),
+    ],
+    rows,
+  };
+}
+
+/** Mean |activation| of every layer of the full model under a prompt, on the first validation rows. */
+async function activatedBy(input: StudyInput, dataset: Dataset, prompt: Tensor): Promise<Float32Array[]> {
+  const { engine, tokenizer, settings } = input;
+  const { config } = engine.checkpoint;
+  const rows = encodeRows(
+    dataset.task,
+    dataset.validation.slice(0, activationRows),
+    tokenizer,
+    settings.maxInputTokens,
+  );
+  const program = await engine.activations();
+  const layers = config.encoderLayers + config.decoderLayers;
+  const F = config.feedForwardWidth;
+  const sums = Array.from({ length: layers }, () => new Float32Array(F));
+  for (let first = 0; first < rows.length; first += 16) {
+    const batch = collate(rows.slice(first, first + 16));
+    const { encoder, decoder } = await program.run(prompt, batch);
+    for (let b = 0; b < batch.size; b++)
+      for (let layer = 0; layer < layers; layer++) {
+        const inEncoder = layer < config.encoderLayers;
+        const source = inEncoder ? encoder : decoder;
+        const at = inEncoder
+          ? (b * config.encoderLayers + layer) * F
+          : (b * config.decoderLayers + layer - config.encoderLayers) * F;
+        for (let j = 0; j < F; j++) sums[layer]![j]! += source[at + j]!;
+      }
+  }
+  return sums;
+}
