@@ -1,0 +1,274 @@
+/**
+ * @file One candidate of a search: a mask over rewound values, retrained (xprompt.md §4). Plain data, and its files.
+ *
+ * In: a job (start prompt, mask), how to train, until which step. Out: a Candidate; finished ones are read back, interrupted ones go on.
+ * Its folder is a run folder of the trainer with `candidate.json` beside: what it is made from and how it ended.
+ */
+import { existsSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { floatsFromText, floatsToText } from "../adapter/floats.js";
+import { SoftpromptError } from "../base/errors.js";
+import { sha256, writeFileAtomic } from "../base/files.js";
+import { parseJson } from "../base/json.js";
+import type { Tensor } from "../base/tensor.js";
+import type { Row, Task } from "../data/row.js";
+import {
+  applyMask,
+  dropPruned,
+  type MaskCounts,
+  type MaskJson,
+  maskCounts,
+  maskFromJson,
+  maskToJson,
+  type PromptMask,
+} from "../method/mask.js";
+import { fullModel } from "../model/partial.js";
+import type { Engine } from "../session/engine.js";
+import type { Tokenizer } from "../text/tokenizer.js";
+import { evaluate } from "../train/evaluate.js";
+import { identityOf } from "../train/identity.js";
+import type { Schedule } from "../train/stage.js";
+import { train } from "../train/trainer.js";
+import type { Scores, TrainEvent, TrainSettings } from "../train/types.js";
+
+/** How candidates are trained; the same for all of a search. */
+export interface Retraining {
+  readonly engine: Engine;
+  readonly tokenizer: Tokenizer;
+  readonly task: Task;
+  readonly train: readonly Row[];
+  /** Rows that choose checkpoints and candidates: validation, or a holdout of train. */
+  readonly selection: readonly Row[];
+  readonly schedule: Schedule;
+  readonly settings: TrainSettings;
+  readonly signal?: AbortSignal;
+}
+
+/** A candidate before training. */
+export interface CandidateJob {
+  /** Unique in its search; also its folder's name: "t04-p12", "control", "reversed". */
+  readonly name: string;
+  readonly tokensPruned: number;
+  readonly piecesPruned: number;
+  /** [P, D] values to start from; pruned entries are set to zero. */
+  readonly prompt: Tensor;
+  /** null = nothing pruned. */
+  readonly mask: PromptMask | null;
+  /** Take pruned tokens out of the sequence instead of leaving zero vectors. */
+  readonly drop: boolean;
+}
+
+/** A candidate that was trained for so many steps. */
+export interface Candidate {
+  readonly name: string;
+  readonly tokensPruned: number;
+  readonly piecesPruned: number;
+  /** As trained: with `drop`, of the surviving tokens only. */
+  readonly mask: PromptMask | null;
+  readonly counts: MaskCounts;
+  /** Best checkpoint by the task's first metric on the selection rows. */
+  readonly prompt: Tensor;
+  readonly score: number;
+  readonly scores: Scores;
+  readonly loss: number;
+  /** Step of that checkpoint, and steps trained in all. */
+  readonly bestStep: number;
+  readonly steps: number;
+  /** False when it was stopped before its last step. */
+  readonly finished: boolean;
+  readonly cost: CandidateCost;
+  /** Curve on the selection rows. */
+  readonly history: readonly {
+    readonly step: number;
+    readonly score: number;
+    readonly loss: number;
+    readonly flops: number;
+  }[];
+}
+
+export interface CandidateCost {
+  readonly trainFlops: number;
+  readonly evalFlops: number;
+  readonly seconds: number;
+}
+
+/**
+ * Trains a candidate up to `steps` of its schedule, going on from where it stopped before.
+ * @param folder its own; made if need be.
+ * @returns null when stopped by the signal before it got there.
+ */
+export async function trainCandidate(
+  retraining: Retraining,
+  job: CandidateJob,
+  folder: string,
+  steps: number,
+  observe: (event: TrainEvent) => void = () => {},
+): Promise<Candidate | null> {
+  const { engine, tokenizer, task, selection, schedule, settings, signal } = retraining;
+  const total = schedule.stages.reduce((sum, stage) => sum + stage.steps, 0);
+  const until = Math.min(steps, total);
+  const { prompt, mask } = shapeOf(job);
+  const full = fullModel(engine.checkpoint.config);
+  const stop = new AbortController();
+  const input = {
+    engine,
+    tokenizer,
+    task,
+    train: retraining.train,
+    validation: selection,
+    prompt,
+    mask,
+    schedule,
+    settings,
+    run: join(folder, "run"),
+    resume: existsSync(join(folder, "run", "run.json")),
+    observe: (event: TrainEvent) => {
+      observe(event);
+      // reaching the rung's end is an interruption like any other: the trainer saves and can go on later
+      if ((event.kind === "step" || event.kind === "skip") && event.step >= until && until < total) stop.abort("rung");
+    },
+    signal: stop.signal,
+  };
+  const key = sha256(JSON.stringify(await identityOf(input)));
+  const before = readCandidate(folder, key);
+  if (before && (before.finished || before.steps >= until)) return before;
+
+  const forward = () => stop.abort(signal?.reason);
+  if (signal?.aborted) forward();
+  signal?.addEventListener("abort", forward, { once: true });
+  try {
+    const result = await train(input);
+    if (signal?.aborted && result.reason === "interrupted") return null;
+    const metric = task.metrics[0];
+    const history = [
+      ...(before?.rungs ?? []),
+      ...result.history
+        .filter((entry) => entry.partial === full.name)
+        .map(({ step, scores, loss, flops }) => ({ step, score: scores[metric]!, loss, flops })),
+    ];
+    const finished = result.reason !== "interrupted";
+    const chosen = result.bestOnFull ?? result.best;
+    let best = {
+      prompt: chosen.prompt,
+      scores: chosen.scores,
+      score: chosen.scores[metric] ?? Number.NEGATIVE_INFINITY,
+      step: chosen.step,
+      loss: history.find((entry) => entry.step === chosen.step)?.loss ?? Number.NaN,
+    };
+    if (before && before.score > best.score)
+      best = {
+        prompt: before.prompt,
+        scores: before.scores,
+        score: before.score,
+        step: before.bestStep,
+        loss: before.loss,
+      };
+    let rungFlops = before?.rungFlops ?? 0;
+    let rungSeconds = before?.rungSeconds ?? 0;
+    const rungs = [...(before?.rungs ?? [])];
+    if (!finished) {
+      const now = await evaluate(engine, full, tokenizer, task, selection, result.last, {
+        by: settings.evaluateBy,
+        maxInputTokens: settings.maxInputTokens,
+        batchSize: 4 * settings.microBatchSize,
+        maxEvalRows: settings.maxEvalRows,
+        seed: settings.seed,
+      });
+      rungFlops += now.flops;
+      rungSeconds += now.seconds;
+      const entry = { step: result.steps, score: now.scores[metric]!, loss: now.loss, flops: result.cost.trainFlops };
+      rungs.push(entry);
+      history.push(entry);
+      if (entry.score >= best.score) best = { prompt: result.last, scores: now.scores, ...entry };
+    }
+    const candidate: Kept = {
+      name: job.name,
+      tokensPruned: job.tokensPruned,
+      piecesPruned: job.piecesPruned,
+      mask,
+      counts: countsOf(prompt, mask),
+      prompt: best.prompt,
+      score: best.score,
+      scores: best.scores,
+      loss: best.loss,
+      bestStep: best.step,
+      steps: result.steps,
+      finished,
+      cost: {
+        trainFlops: result.cost.trainFlops,
+        evalFlops: result.cost.evalFlops + rungFlops,
+        seconds: result.cost.seconds + rungSeconds,
+      },
+      history: history.sort((a, b) => a.step - b.step),
+      rungs,
+      rungFlops,
+      rungSeconds,
+    };
+    writeCandidate(folder, key, candidate);
+    return candidate;
+  } finally {
+    signal?.removeEventListener("abort", forward);
+  }
+}
+
+/** What is read back of a candidate, with what its evaluations between rungs cost. */
+interface Kept extends Candidate {
+  readonly rungs: Candidate["history"];
+  readonly rungFlops: number;
+  readonly rungSeconds: number;
+}
+
+/** The prompt and mask that are trained: whole with zeros, or without the pruned tokens. */
+export function shapeOf({ prompt, mask, drop }: CandidateJob): { prompt: Tensor; mask: PromptMask | null } {
+  if (mask === null) return { prompt, mask };
+  return drop ? dropPruned(prompt, mask) : { prompt: applyMask(prompt, mask), mask };
+}
+
+export function countsOf(prompt: Tensor, mask: PromptMask | null): MaskCounts {
+  const [tokens, width] = prompt.shape as [number, number];
+  return mask ? maskCounts(mask, width) : { tokens, pieces: tokens, parameters: tokens * width, fraction: 1 };
+}
+
+function writeCandidate(folder: string, key: string, candidate: Kept): void {
+  const body = JSON.stringify({
+    ...candidate,
+    loss: Number.isFinite(candidate.loss) ? candidate.loss : null,
+    mask: candidate.mask && maskToJson(candidate.mask),
+    prompt: { shape: candidate.prompt.shape, data: floatsToText(candidate.prompt.data) },
+  });
+  writeFileAtomic(join(folder, "candidate.json"), `{"key":"${key}","sha256":"${sha256(body)}","body":${body}}\n`);
+}
+
+/**
+ * What trainCandidate left in `folder`, here or in another process. @param key of its inputs; undefined takes whatever is there.
+ * @returns null when there is none yet, or the file is torn (then the run beside it goes on from its own checkpoint).
+ */
+export function readCandidate(folder: string, key?: string): Kept | null {
+  const path = join(folder, "candidate.json");
+  if (!existsSync(path)) return null;
+  const match = /^\{"key":"([0-9a-f]{64})","sha256":"([0-9a-f]{64})","body":(.*)\}\n$/s.exec(
+    readFileSync(path, "utf8"),
+  );
+  if (!match || sha256(match[3]!) !== match[2]) return null;
+  if (key !== undefined && match[1] !== key)
+    throw new SoftpromptError("run", "this candidate was made from other inputs", {
+      where: folder,
+      expected: "the same start prompt, mask, rows, settings and base model",
+      hint: "start the search in another folder",
+    });
+  // the checksum vouches for the form: nobody but writeCandidate makes it
+  const { mask, prompt, loss, ...rest } = parseJson(match[3]!, path, "run") as Omit<
+    Kept,
+    "mask" | "prompt" | "loss"
+  > & {
+    mask: MaskJson | null;
+    prompt: { shape: number[]; data: string };
+    loss: number | null;
+  };
+  return {
+    ...rest,
+    loss: loss ?? Number.NaN,
+    mask: mask && maskFromJson(mask, path),
+    prompt: { shape: prompt.shape, data: floatsFromText(prompt.data, path, "run") },
+  };
+}

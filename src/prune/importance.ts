@@ -1,0 +1,117 @@
+/**
+ * @file Importance of tokens and pieces in one pass over training rows (xprompt.md §3.2).
+ *
+ * In: engine, rows, the tuned prompt. Out: scores for every token and piece, and what the pass cost.
+ * The engine's gradient keeps the rows of a batch apart, so one forward and backward per batch gives every example's own
+ * ∂L/∂γ and ∂L/∂ζ. L(x) is the mean over the target's tokens. Nothing is trained and nothing is dropped out.
+ */
+import { SoftpromptError } from "../base/errors.js";
+import { random } from "../base/random.js";
+import type { Tensor } from "../base/tensor.js";
+import type { Row, Task } from "../data/row.js";
+import { fullMask, type PieceLayout, pieceOfDimension } from "../method/mask.js";
+import { stepFlops } from "../model/flops.js";
+import { fullModel, type PartialModel } from "../model/partial.js";
+import type { Engine } from "../session/engine.js";
+import type { Tokenizer } from "../text/tokenizer.js";
+import { collate, encodeRows } from "../train/encode.js";
+import { type ImportanceMode, maskDerivatives, normaliseScores, scoreCollector } from "./scores.js";
+
+export interface ImportanceOptions {
+  /** k */
+  readonly pieces: number;
+  readonly layout: PieceLayout;
+  readonly mode: ImportanceMode;
+  readonly normalise: boolean;
+  /** At most so many rows, the first of a shuffle by `seed`; 0 is all. */
+  readonly maxExamples: number;
+  readonly batchSize: number;
+  readonly maxInputTokens: number;
+  readonly seed: number;
+  /** Score on this model. Default the full one. */
+  readonly partial?: PartialModel;
+  readonly signal?: AbortSignal;
+}
+
+/** Scores, higher = more important, with what they were made from. */
+export interface Importance {
+  /** [P] */
+  readonly tokens: readonly number[];
+  /** [P × k], row-major by token. */
+  readonly pieces: readonly number[];
+  readonly piecesPerToken: number;
+  readonly layout: PieceLayout;
+  readonly mode: ImportanceMode;
+  readonly normalised: boolean;
+  /** Name of the model scored on. */
+  readonly partial: string;
+  readonly examples: number;
+  /** Mean token-mean loss of those rows, a by-product. */
+  readonly loss: number;
+  readonly seconds: number;
+  /** Honest FLOPs. */
+  readonly flops: number;
+}
+
+/** @param prompt [P, D], masks at one. @throws SoftpromptError "numeric" naming the rows whose gradient is not finite. */
+export async function importance(
+  engine: Engine,
+  tokenizer: Tokenizer,
+  task: Task,
+  rows: readonly Row[],
+  prompt: Tensor,
+  options: ImportanceOptions,
+): Promise<Importance> {
+  const { pieces, layout, mode, maxExamples, batchSize, seed, signal } = options;
+  const { config } = engine.checkpoint;
+  const [P, D] = prompt.shape as [number, number];
+  if (rows.length === 0)
+    throw new SoftpromptError("data", "there are no rows to score the prompt on", { where: "importance" });
+  const piece = pieceOfDimension(fullMask(P, pieces, layout), D);
+  const partial = options.partial ?? fullModel(config);
+  const chosen =
+    maxExamples > 0 && maxExamples < rows.length
+      ? Array.from(random(seed, "importance").sample(rows.length, maxExamples), (n) => rows[n]!)
+      : [...rows];
+  const encoded = encodeRows(task, chosen, tokenizer, options.maxInputTokens);
+  encoded.sort((a, b) => a.input.length - b.input.length);
+  const program = await engine.train(partial);
+  const collector = scoreCollector(P, pieces, mode);
+  let [loss, flops] = [0, 0];
+  const started = performance.now();
+  for (let first = 0; first < encoded.length; first += batchSize) {
+    signal?.throwIfAborted();
+    const batch = collate(encoded.slice(first, first + batchSize));
+    const { size: B, inputLength, targetLength } = batch;
+    const counts = encoded.slice(first, first + B).map((row) => row.target.length);
+    const step = await program.run(
+      prompt,
+      batch,
+      Float32Array.from(counts, (n) => 1 / n),
+    );
+    const derivatives = maskDerivatives(step.gradient, prompt, piece, pieces);
+    const bad = batch.ids.filter((_, b) => !derivatives.tokens.subarray(b * P, (b + 1) * P).every(Number.isFinite));
+    if (bad.length > 0)
+      throw new SoftpromptError("numeric", "the gradient of these rows is not finite", {
+        where: "importance",
+        got: bad,
+      });
+    collector.add(derivatives);
+    loss += counts.reduce((sum, n, b) => sum + step.loss[b]! / n, 0);
+    flops += stepFlops(config, partial, { batch: B, prompt: P, input: inputLength, target: targetLength }).honest;
+  }
+  const { examples, ...raw } = collector.scores();
+  const scores = options.normalise ? normaliseScores(raw) : raw;
+  return {
+    ...scores,
+    piecesPerToken: pieces,
+    layout,
+    mode,
+    normalised: options.normalise,
+    partial: partial.name,
+    examples,
+    loss: loss / examples,
+    seconds: (performance.now() - started) / 1000,
+    flops,
+  };
+}

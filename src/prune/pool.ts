@@ -1,0 +1,138 @@
+/**
+ * @file Several candidates at a time: in this process one after another, or in child processes side by side.
+ *
+ * In: jobs, one folder for all of them, a number of workers. Out: the candidates in the jobs' order.
+ * A worker is a process of its own with its own engine; it takes one candidate after another. Everything it makes is in the
+ * candidate's folder, so a killed worker, parent or machine loses at most the step in progress.
+ */
+import { fork } from "node:child_process";
+import { availableParallelism, freemem } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { type ErrorKind, SoftpromptError } from "../base/errors.js";
+import { writeFileAtomic } from "../base/files.js";
+import type { EngineOptions } from "../session/engine.js";
+import type { TrainEvent } from "../train/types.js";
+import { type Candidate, type CandidateJob, type Retraining, readCandidate, trainCandidate } from "./candidate.js";
+import { jobText, retrainingText } from "./wire.js";
+
+export interface WorkerSettings {
+  /** Processes; 1 trains in this one. */
+  readonly count: number;
+  /** For the workers' engines; threads are shared out among them where not given. */
+  readonly engine?: EngineOptions;
+  /** The program a worker runs. Default: worker.js beside this file. */
+  readonly module?: string;
+}
+
+/** What is told of candidates while they train. */
+export type Watch = (name: string, event: TrainEvent) => void;
+
+/** Trains every job up to `steps`. Stops early, with what is done, when the signal is aborted. */
+export async function trainCandidates(
+  retraining: Retraining,
+  jobs: readonly CandidateJob[],
+  folder: string,
+  steps: number,
+  workers: WorkerSettings,
+  watch: Watch,
+): Promise<Candidate[]> {
+  if (workers.count > 1 && jobs.length > 1) return inProcesses(retraining, jobs, folder, steps, workers, watch);
+  const done: Candidate[] = [];
+  for (const job of jobs) {
+    if (retraining.signal?.aborted) break;
+    const at = join(folder, job.name);
+    const candidate = await trainCandidate(retraining, job, at, steps, (event) => watch(job.name, event));
+    if (candidate) done.push(candidate);
+  }
+  return done;
+}
+
+/**
+ * Workers that fit: a process for every four cores, and for every so many bytes of free memory as an engine needs (weights twice,
+ * once packed, and 512 MB for activations). @param bytes of the base model's weights
+ */
+export function defaultWorkers(bytes: number, cores = availableParallelism(), free = freemem()): number {
+  return Math.max(1, Math.min(Math.floor(cores / 4), Math.floor((0.8 * free) / (2 * bytes + 2 ** 29))));
+}
+
+/** Parent → worker. */
+export interface Order {
+  readonly name: string;
+  readonly steps: number;
+}
+
+/** Worker → parent. */
+export type Report =
+  | { readonly kind: "ready" }
+  | { readonly kind: "event"; readonly name: string; readonly event: TrainEvent }
+  | { readonly kind: "done"; readonly name: string }
+  | { readonly kind: "error"; readonly error: { kind: ErrorKind | null; problem: string; where: string } };
+
+async function inProcesses(
+  retraining: Retraining,
+  jobs: readonly CandidateJob[],
+  folder: string,
+  steps: number,
+  workers: WorkerSettings,
+  watch: Watch,
+): Promise<Candidate[]> {
+  const count = Math.min(workers.count, jobs.length);
+  const threads = Math.max(1, Math.floor(availableParallelism() / count));
+  const shared = join(folder, "worker.json");
+  writeFileAtomic(shared, retrainingText(retraining, { threads, ...workers.engine }));
+  for (const job of jobs) writeFileAtomic(join(folder, job.name, "job.json"), jobText(job));
+  const left = [...jobs];
+  const failures: SoftpromptError[] = [];
+  const stopped = () => retraining.signal?.aborted === true || failures.length > 0;
+  const module = workers.module ?? fileURLToPath(new URL("./worker.js", import.meta.url));
+
+  const oneWorker = () =>
+    new Promise<void>((resolve) => {
+      const child = fork(module, [folder], {
+        serialization: "advanced",
+        stdio: ["ignore", "inherit", "inherit", "ipc"],
+      });
+      const stop = () => child.kill("SIGTERM");
+      retraining.signal?.addEventListener("abort", stop, { once: true });
+      const next = () => {
+        const job = stopped() ? undefined : left.shift();
+        if (job) child.send({ name: job.name, steps } satisfies Order);
+        else if (child.connected) child.disconnect();
+      };
+      child.on("message", (message) => {
+        const report = message as Report;
+        if (report.kind === "event") watch(report.name, report.event);
+        else if (report.kind === "error")
+          failures.push(
+            new SoftpromptError(report.error.kind ?? "run", report.error.problem, {
+              where: `worker, ${report.error.where}`,
+            }),
+          );
+        else next();
+      });
+      child.on("error", (cause) => {
+        failures.push(new SoftpromptError("run", "a worker process could not be started", { where: module, cause }));
+        resolve();
+      });
+      child.on("exit", (code, signal) => {
+        retraining.signal?.removeEventListener("abort", stop);
+        if ((code !== 0 || signal !== null) && !stopped())
+          failures.push(
+            new SoftpromptError("run", "a worker process died", {
+              where: folder,
+              got: signal ?? `exit code ${code}`,
+              hint: "resume the search; if it dies again, give fewer workers (less memory)",
+            }),
+          );
+        resolve();
+      });
+    });
+  await Promise.all(Array.from({ length: count }, oneWorker));
+  if (failures[0] && !retraining.signal?.aborted) throw failures[0];
+  const total = retraining.schedule.stages.reduce((sum, stage) => sum + stage.steps, 0);
+  return jobs.flatMap((job) => {
+    const candidate = readCandidate(join(folder, job.name));
+    return candidate && (candidate.finished || candidate.steps >= Math.min(steps, total)) ? [candidate] : [];
+  });
+}

@@ -1,0 +1,99 @@
+/**
+ * @file Importance as arithmetic: from per-example prompt gradients to token and piece scores (xprompt.md §3.2).
+ *
+ * In: gradients G [B, P, D] of each example's loss at prompt P [P, D]. Out: scores, higher = more important.
+ * With P̂ = γ_i · ζ_ij · P:  ∂L/∂ζ_ij = Σ_{c in piece j} G_ic P_ic  and  ∂L/∂γ_i = Σ_c G_ic P_ic = Σ_j ∂L/∂ζ_ij, all masks at one.
+ */
+import type { Tensor } from "../base/tensor.js";
+import type { MaskScores } from "../method/mask.js";
+
+/** Derivatives by γ and ζ of each example; [B × P] and [B × P × k]. */
+export interface MaskDerivatives {
+  readonly tokens: Float64Array;
+  readonly pieces: Float64Array;
+}
+
+/** @param gradient [B, P, D]  @param prompt [P, D]  @param piece [D] from pieceOfDimension  @param pieces k */
+export function maskDerivatives(
+  gradient: Float32Array,
+  prompt: Tensor,
+  piece: Int32Array,
+  pieces: number,
+): MaskDerivatives {
+  const [P, D] = prompt.shape as [number, number];
+  const B = gradient.length / (P * D);
+  const derivatives = { tokens: new Float64Array(B * P), pieces: new Float64Array(B * P * pieces) };
+  for (let row = 0; row < B * P; row++) {
+    const own = (row % P) * D;
+    for (let c = 0; c < D; c++)
+      derivatives.pieces[row * pieces + piece[c]!]! += gradient[row * D + c]! * prompt.data[own + c]!;
+    for (let j = 0; j < pieces; j++) derivatives.tokens[row]! += derivatives.pieces[row * pieces + j]!;
+  }
+  return derivatives;
+}
+
+/** What the sum over examples is made of. */
+type Reduction = (
+  perExample: Float64Array,
+  examples: number,
+  cells: number,
+  add: (cell: number, v: number) => void,
+) => void;
+
+const eachExample =
+  (of: (v: number) => number): Reduction =>
+  (values, examples, cells, add) => {
+    for (let b = 0; b < examples; b++) for (let i = 0; i < cells; i++) add(i, of(values[b * cells + i]!));
+  };
+
+/** Where the absolute value is taken; each adds `examples` contributions, so that the mean is over examples in every mode. */
+export const importanceModes = {
+  /** The paper's equation, E|∂L(x)/∂γ|. */
+  perExample: eachExample(Math.abs),
+  /** Of the batch's mean, as Super-Tickets' averages over batches; depends on how rows fall into batches. */
+  batchAbs: (values, examples, cells, add) => {
+    for (let i = 0; i < cells; i++) {
+      let sum = 0;
+      for (let b = 0; b < examples; b++) sum += values[b * cells + i]!;
+      add(i, Math.abs(sum));
+    }
+  },
+  /** E[−∂L/∂γ]: positive where the token lowers the loss. (E²VPT's code ranks by +∂L/∂γ, which prunes the helpful ones.) */
+  signed: eachExample((v) => -v),
+} as const satisfies Record<string, Reduction>;
+
+export type ImportanceMode = keyof typeof importanceModes;
+
+/** Collects batches; `scores` may be asked for at any time. Sums in float64, so the order of rows does not matter to 1e-12. */
+export function scoreCollector(tokens: number, pieces: number, mode: ImportanceMode) {
+  const sums = { tokens: new Float64Array(tokens), pieces: new Float64Array(tokens * pieces) };
+  let examples = 0;
+  return {
+    add(derivatives: MaskDerivatives): void {
+      const batch = derivatives.tokens.length / tokens;
+      importanceModes[mode](derivatives.tokens, batch, tokens, (i, v) => {
+        sums.tokens[i]! += v;
+      });
+      importanceModes[mode](derivatives.pieces, batch, tokens * pieces, (i, v) => {
+        sums.pieces[i]! += v;
+      });
+      examples += batch;
+    },
+    scores: () => ({
+      tokens: Array.from(sums.tokens, (v) => v / examples),
+      pieces: Array.from(sums.pieces, (v) => v / examples),
+      examples,
+    }),
+  };
+}
+
+/** Token scores over their L2 norm, piece scores over the norm within their token (+1e-20); no within-group ranking changes. */
+export function normaliseScores(scores: MaskScores): { tokens: number[]; pieces: number[] } {
+  const over = (values: number[]) => {
+    const norm = Math.hypot(...values) + 1e-20;
+    return values.map((v) => v / norm);
+  };
+  const [tokens, all] = [Array.from(scores.tokens), Array.from(scores.pieces)];
+  const k = all.length / tokens.length;
+  return { tokens: over(tokens), pieces: tokens.flatMap((_, i) => over(all.slice(i * k, (i + 1) * k))) };
+}

@@ -1,0 +1,64 @@
+/**
+ * @file How a search is written down for its worker processes: worker.json for all candidates, job.json for one.
+ */
+import { floatsFromText, floatsToText } from "../adapter/floats.js";
+import type { Row, Task } from "../data/row.js";
+import { type MaskJson, maskFromJson, maskToJson } from "../method/mask.js";
+import type { EngineOptions } from "../session/engine.js";
+import type { Schedule } from "../train/stage.js";
+import type { TrainSettings } from "../train/types.js";
+import type { CandidateJob, Retraining } from "./candidate.js";
+
+/** Everything a worker needs to train like its parent. Written by the parent for its own child, in the same run folder. */
+export interface WorkerPlan {
+  readonly base: string;
+  readonly engine: EngineOptions;
+  readonly task: Task;
+  readonly train: readonly Row[];
+  readonly selection: readonly Row[];
+  readonly schedule: Schedule;
+  readonly settings: TrainSettings;
+}
+
+export function retrainingText(retraining: Retraining, engine: EngineOptions): string {
+  const { task, train, selection, schedule, settings } = retraining;
+  const plan: WorkerPlan = {
+    base: retraining.engine.checkpoint.folder,
+    engine,
+    task,
+    train,
+    selection,
+    schedule,
+    settings,
+  };
+  return JSON.stringify(plan, (_, v) => (v instanceof Int32Array ? { int32: [...v] } : v));
+}
+
+export function retrainingFromText(text: string): WorkerPlan {
+  return JSON.parse(text, (_, v) =>
+    v !== null && typeof v === "object" && Array.isArray(v.int32) && Object.keys(v).length === 1
+      ? Int32Array.from(v.int32)
+      : v,
+  );
+}
+
+export function jobText(job: CandidateJob): string {
+  const { prompt, mask } = job;
+  return JSON.stringify({
+    ...job,
+    mask: mask && maskToJson(mask),
+    prompt: { shape: prompt.shape, data: floatsToText(prompt.data) },
+  });
+}
+
+export function jobFromText(text: string, where: string): CandidateJob {
+  const { mask, prompt, ...rest } = JSON.parse(text) as Omit<CandidateJob, "mask" | "prompt"> & {
+    mask: MaskJson | null;
+    prompt: { shape: number[]; data: string };
+  };
+  return {
+    ...rest,
+    mask: mask && maskFromJson(mask, where),
+    prompt: { shape: prompt.shape, data: floatsFromText(prompt.data, where, "run") },
+  };
+}
