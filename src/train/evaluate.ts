@@ -9,7 +9,7 @@ import type { Row, Task } from "../data/row.js";
 import { evalFlops, rankingFlops } from "../model/flops.js";
 import type { PartialModel } from "../model/partial.js";
 import type { Engine } from "../session/engine.js";
-import type { EncodedRow } from "../text/batch.js";
+import { type EncodedRow, evaluationOrder } from "../text/batch.js";
 import type { Tokenizer } from "../text/tokenizer.js";
 import { choicesOf, encodeRows } from "./encode.js";
 import { type Predicted, scorePredictions } from "./scores.js";
@@ -86,15 +86,11 @@ export function prepareEvaluation(
       ? [...random(seed, "eval").sample(rows.length, maxEvalRows)].sort((a, b) => a - b).map((n) => rows[n]!)
       : rows;
   const encoded = encodeRows(task, chosen, tokenizer, maxInputTokens);
-  const order = encoded.map((_, n) => n).sort((a, b) => encoded[a]!.input.length - encoded[b]!.input.length || a - b);
-  const batches = Array.from({ length: Math.ceil(order.length / batchSize) }, (_, i) =>
-    order.slice(i * batchSize, (i + 1) * batchSize),
-  );
   return {
     task,
     rows: chosen,
     encoded,
-    batches,
+    batches: evaluationOrder(encoded, batchSize),
     by: encoded.every((row) => row.choices !== null) ? by : "generation",
     loss,
   };

@@ -34,7 +34,7 @@ function input(more: Partial<TrainInput> = {}): TrainInput & {
     engine: fakeEngine(),
     tokenizer: fakeTokenizer,
     task: fakeTask,
-    train: fakeRows(30),
+    train: fakeRows(32),
     validation: fakeRows(40, "validation.jsonl"),
     prompt,
     mask: null,

@@ -52,7 +52,7 @@ interface Job {
   readonly live: Float32Array | null;
   readonly optimizer: Optimizer;
   readonly encoded: readonly EncodedRow[];
-  readonly rowsOf: (step: number) => Int32Array;
+  readonly rowsOf: (step: number) => readonly number[];
   readonly validation: Prepared;
   readonly totalSteps: number;
   readonly evalEvery: number;
@@ -78,11 +78,7 @@ function prepare(input: TrainInput): Job {
     live: mask === null ? null : entryMask(mask, D),
     optimizer: optimizers[settings.optimizer](settings),
     encoded,
-    rowsOf: batchOrder(
-      encoded.map((row) => row.input.length),
-      settings.batchSize,
-      settings.seed,
-    ),
+    rowsOf: batchOrder(encoded, settings.batchSize, settings.seed),
     validation: prepareEvaluation(tokenizer, task, input.validation, {
       by: settings.evaluateBy,
       maxInputTokens: settings.maxInputTokens,
@@ -224,7 +220,8 @@ async function step(job: Job, state: TrainState, run: Run | null, tell: Tell): P
   const partial = partialOf(job, state);
   const program = await engine.train(partial);
   const started = performance.now();
-  const rows = Array.from(job.rowsOf(state.step), (n) => job.encoded[n]!);
+  const numbers = job.rowsOf(state.step);
+  const rows = numbers.map((n) => job.encoded[n]!);
   const learningRate = learningRateAt(state.step + 1, job.totalSteps, settings);
   const batch = await batchGradient({
     program,
@@ -256,7 +253,7 @@ async function step(job: Job, state: TrainState, run: Run | null, tell: Tell): P
     const ids = rows.map((row) => row.id);
     tell({ kind: "skip", ...where, problem: update.problem, rows: ids });
     const skippedInRow = state.skippedInRow + 1;
-    if (skippedInRow >= skipsAllowed) throw stopped(job, state, run, rows, learningRate, update.problem);
+    if (skippedInRow >= skipsAllowed) throw stopped(job, state, run, numbers, learningRate, update.problem);
     return { ...next, skipped: state.skipped + 1, skippedInRow };
   }
   // weight decay alone would move the prompt too, so the gradient is asked as well
@@ -297,10 +294,11 @@ function stopped(
   job: Job,
   state: TrainState,
   run: Run | null,
-  rows: readonly EncodedRow[],
+  numbers: readonly number[],
   learningRate: number,
   problem: string,
 ): SoftpromptError {
+  const rows = numbers.map((n) => job.input.train[n]!);
   const files = reproduction({
     step: state.step + 1,
     partial: partialOf(job, state).name,
@@ -308,8 +306,8 @@ function stopped(
     learningRate,
     settings: job.input.settings,
     prompt: state.prompt,
-    encoded: rows,
-    rows: rows.map((row) => job.input.train.find(({ id }) => id === row.id)!),
+    encoded: numbers.map((n) => job.encoded[n]!),
+    rows,
   });
   for (const [name, content] of Object.entries(files)) run?.write(name, content);
   return new SoftpromptError("numeric", `${skipsAllowed} steps in a row were not finite: ${problem}`, {
