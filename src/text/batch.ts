@@ -1,6 +1,10 @@
 /**
- * @file Batches of token ids. (contract; the text room fills it in)
+ * @file Batches of token ids: padding, and the order of an epoch.
+ *
+ * In: EncodedRow. Out: Batch (padded arrays), and which rows stand in which batch. The order is a function of
+ * (seed, epoch) alone, so an exact resume needs only the epoch and the number of the batch.
  */
+import { type Random, random } from "../base/random.js";
 
 /** A Row as token ids. */
 export interface EncodedRow {
@@ -34,4 +38,80 @@ export interface Batch {
   /** U */
   readonly targetLength: number;
   readonly ids: readonly string[];
+}
+
+/** Pads rows to the longest of them. Throws RangeError without rows. */
+export function makeBatch(rows: readonly EncodedRow[]): Batch {
+  if (rows.length === 0) throw new RangeError("a batch needs at least one row");
+  const input = pad(rows.map((r) => r.input));
+  const target = pad(rows.map((r) => r.target));
+  return {
+    size: rows.length,
+    inputIds: input.ids,
+    inputMask: input.mask,
+    inputLength: input.length,
+    targetIds: target.ids,
+    targetMask: target.mask,
+    targetLength: target.length,
+    ids: rows.map((r) => r.id),
+  };
+}
+
+/** Ids [B, N] and mask [B, N] of lists of different lengths, N the longest; the padding id is 0. */
+export function pad(lists: readonly Int32Array[]): { ids: Int32Array; mask: Int32Array; length: number } {
+  const length = lists.reduce((most, list) => Math.max(most, list.length), 0);
+  const ids = new Int32Array(lists.length * length);
+  const mask = new Int32Array(lists.length * length);
+  lists.forEach((list, b) => {
+    ids.set(list, b * length);
+    mask.fill(1, b * length, b * length + list.length);
+  });
+  return { ids, mask, length };
+}
+
+export interface OrderOptions {
+  readonly seed: number;
+  /** From 0. */
+  readonly epoch: number;
+  readonly batchSize: number;
+  /** Batches whose rows are sorted by length together, to save padding; 1 is a plain shuffle. Default 16. */
+  readonly bucket?: number;
+}
+
+/**
+ * The batches of one epoch as lists of row indices: every row once, the last batch smaller if it must be.
+ *
+ * Rows are shuffled, cut into windows of `bucket` batches, sorted by length inside a window and cut into batches; then the
+ * full batches are shuffled, so that length says nothing about when a row comes. Deterministic for (seed, epoch).
+ */
+export function epochOrder(rows: readonly Pick<EncodedRow, "input" | "target">[], options: OrderOptions): number[][] {
+  const { seed, epoch, batchSize, bucket = 16 } = options;
+  const chance = random(seed, `order/${epoch}`);
+  const shuffled = [...chance.permutation(rows.length)];
+  const length = (i: number) => rows[i]!.input.length * 4096 + rows[i]!.target.length;
+  const full: number[][] = [];
+  let rest: number[] = [];
+  const window = batchSize * Math.max(1, bucket);
+  for (let from = 0; from < shuffled.length; from += window) {
+    const part = shuffled.slice(from, from + window);
+    if (bucket > 1) part.sort((a, b) => length(a) - length(b)); // stable: equal lengths keep their shuffled order
+    // A remainder leaves at a random place of the sorted window, so that it is not always the longest rows that stay behind.
+    const spare = part.length % batchSize;
+    if (spare > 0) rest = part.splice(chance.integer(part.length - spare + 1), spare);
+    for (let i = 0; i < part.length; i += batchSize) full.push(part.slice(i, i + batchSize));
+  }
+  const order = shuffle(full, chance);
+  return rest.length > 0 ? [...order, rest] : order;
+}
+
+/** Batches for evaluation: all rows once, longest together, in a fixed order. */
+export function evaluationOrder(rows: readonly Pick<EncodedRow, "input" | "target">[], batchSize: number): number[][] {
+  const sorted = rows.map((_, i) => i).sort((a, b) => rows[a]!.input.length - rows[b]!.input.length || a - b);
+  const batches: number[][] = [];
+  for (let i = 0; i < sorted.length; i += batchSize) batches.push(sorted.slice(i, i + batchSize));
+  return batches;
+}
+
+function shuffle<T>(list: readonly T[], chance: Random): T[] {
+  return [...chance.permutation(list.length)].map((i) => list[i]!);
 }

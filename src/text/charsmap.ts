@@ -104,9 +104,25 @@ export function readCharsmap(blob: Uint8Array, reading: CharsmapReading, where: 
     }
     return normal;
   };
+  // V8's segmenter takes quadratic time in the length of the text (40,000 characters: 10 s), so it sees windows; the last
+  // cluster of a window may go on behind it and is seen again at the start of the next.
   const graphemes = (text: string): string => {
     let out = "";
-    for (const { segment } of segmenter!.segment(text)) out += cluster(segment);
+    for (let from = 0, width = 128; from < text.length; ) {
+      const window = text.slice(from, from + width);
+      let [done, last] = [0, ""];
+      for (const { segment } of segmenter!.segment(window)) {
+        if (last !== "") out += cluster(last);
+        done += last.length;
+        last = segment;
+      }
+      if (from + window.length === text.length) return out + cluster(last);
+      if (done === 0) width *= 2;
+      else {
+        from += done;
+        width = 128;
+      }
+    }
     return out;
   };
 
