@@ -42,9 +42,12 @@ export interface RunResult {
     readonly evalFlops: number;
     /** The papers' accounting: forward Linear MACs × 2 of training only. */
     readonly paperFlops: number;
+    /** Neuron scores, where the schedule needed them; within neither `flops` nor `seconds`. */
+    readonly scoringFlops: number;
     readonly seconds: number;
     readonly trainSeconds: number;
     readonly evalSeconds: number;
+    readonly scoringSeconds: number;
     readonly trainedParameters: number;
     readonly baseParameters: number;
     readonly adapterBytes: number;

@@ -97,7 +97,7 @@ export async function tune(
   try {
     const weights = await model.checkpoint.sha256();
     const baseline = await baselines(model, data, options, observe);
-    const schedule = await scheduleFor(model, data, options, folder, observe);
+    const { schedule, scoring } = await scheduleFor(model, data, options, folder, observe);
     const prompt = context.prompt ?? (await startPrompt(model, data, options));
     const training = await train({
       engine: model.engine,
@@ -163,9 +163,11 @@ export async function tune(
         trainFlops: training.cost.trainFlops,
         evalFlops: training.cost.evalFlops,
         paperFlops: training.cost.paperFlops,
+        scoringFlops: scoring.flops,
         seconds: training.cost.seconds,
         trainSeconds: training.cost.trainSeconds,
         evalSeconds: training.cost.evalSeconds,
+        scoringSeconds: scoring.seconds,
         trainedParameters: kept.prompt.data.length,
         baseParameters: model.checkpoint.parameters,
         adapterBytes,
@@ -245,11 +247,12 @@ async function scheduleFor(
         folder,
       })
     : null;
-  return makeSchedule(options, {
+  const schedule = makeSchedule(options, {
     config: model.checkpoint.config,
     freeText: data.task.verbalizer === null,
     scores: scored?.scores ?? null,
   });
+  return { schedule, scoring: scored?.cost ?? { flops: 0, seconds: 0 } };
 }
 
 /** The start prompt [P, D] that the options ask for. */
