@@ -101,7 +101,7 @@ function sessionOptions(options: RuntimeOptions): InferenceSession.SessionOption
     executionProviders: [devices[options.device]],
     intraOpNumThreads: options.threads,
     graphOptimizationLevel: "all",
-    logSeverityLevel: 3,
+    logSeverityLevel: 4, // errors are thrown; they need not be printed as well
     enableMemPattern: false,
     ...(options.profile ? { enableProfiling: true, profileFilePrefix: options.profile } : {}),
     ...(options.external.length > 0 ? { externalData: [...options.external] } : {}),

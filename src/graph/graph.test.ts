@@ -1,0 +1,138 @@
+/** Graphs as data: printed, checked, simplified, differentiated, refused. Numbers are checked in test/ops.test.ts. */
+import { expect, test } from "vitest";
+import { check } from "./check.js";
+import { gradient } from "./grad.js";
+import { constant, emptyGraph, type Graph, input, output, scalar, weight } from "./graph.js";
+import * as ops from "./ops.js";
+import { print } from "./print.js";
+import { simplify } from "./simplify.js";
+
+/** loss = Σ (x·Wᵀ)², x [B, 3], W [2, 3] frozen. */
+function square() {
+  const g = emptyGraph();
+  const x = input(g, "x", "float32", ["B", 3]);
+  const w = weight(g, "w", "float32", [2, 3], { kind: "file", file: "/models/a.safetensors", offset: 8, length: 24 });
+  const y = ops.linear(g, x, w);
+  const loss = ops.sum(g, ops.mul(g, y, y), [0, 1]);
+  output(g, "loss", loss);
+  return { g, x, y, w, loss };
+}
+
+test("a graph and its gradient, printed", () => {
+  const { g, x, loss } = square();
+  output(g, "gradient", gradient(g, loss, x));
+  check(g);
+  expect(print(g)).toMatchInlineSnapshot(`
+    "x: float32[B, 3]  input
+    w: float32[2, 3]  weight
+    c1[]: float32[]  weight
+    c0[]: float32[]  weight
+    linear_2: float32[B, 2] = linear x w {back=false precision=float32}
+    mul_3: float32[B, 2] = mul linear_2 linear_2
+    sum_4: float32[1, 1] = sum mul_3 {axes=[0,1]}
+    expand_6: float32[1] = expand c1[] {axis=0}
+    expand_7: float32[1, 1] = expand expand_6 {axis=0}
+    mul_9: float32[B, 2] = mul mul_3 c0[]
+    add_10: float32[B, 2] = add expand_7 mul_9
+    mul_11: float32[B, 2] = mul add_10 linear_2
+    mul_12: float32[B, 2] = mul add_10 linear_2
+    add_13: float32[B, 2] = add mul_11 mul_12
+    linear_14: float32[B, 3] = linear add_13 w {back=true precision=float32}
+    → loss = sum_4
+    → gradient = linear_14"
+  `);
+});
+
+test("only the cone is differentiated: a branch beside it costs nothing", () => {
+  const { g, x, w, loss } = square();
+  // abs has no rule: were it walked, it would be refused
+  const aside = ops.abs(g, x);
+  const frozen = ops.abs(g, input(g, "frozen", "float32", [2]));
+  output(g, "aside", aside);
+  expect(() => gradient(g, loss, x)).not.toThrow();
+  const more = ops.sum(g, ops.mul(g, ops.linear(g, x, w), frozen), [0, 1]);
+  expect(() => gradient(g, more, x)).not.toThrow();
+  const through = ops.add(g, loss, ops.sum(g, aside, [0, 1]));
+  expect(() => gradient(g, through, x)).toThrow(/no gradient rule for abs/);
+});
+
+test.each([
+  [
+    "abs",
+    (g: Graph) => ops.abs(g, input(g, "x", "float32", ["B", 3])),
+    /no gradient rule for abs[\s\S]*expected: one of add/,
+  ],
+  [
+    "gather of a trained table",
+    (g: Graph) => ops.gather(g, input(g, "x", "float32", [5, 3]), constant(g, [2], Int32Array.of(0, 1))),
+    /no gradient rule for gather/,
+  ],
+  [
+    "a trained weight",
+    (g: Graph) => ops.linear(g, input(g, "y", "float32", [1, 3]), input(g, "x", "float32", [2, 3])),
+    /linear has no gradient for its weight/,
+  ],
+  [
+    "a concat of three",
+    (g: Graph) => {
+      const x = input(g, "x", "float32", ["B", 3]);
+      return ops.concat(g, [x, x, x], 1);
+    },
+    /no gradient rule for concat of more than two parts/,
+  ],
+])("refused by name: %s", (_, build, message) => {
+  const g = emptyGraph();
+  const y = build(g);
+  const x = g.inputs.find((v) => v.name === "x")!;
+  const loss = ops.sum(g, y, [0, 1]);
+  expect(() => gradient(g, loss, x)).toThrow(message);
+});
+
+test("a loss that does not depend on the value, or has many elements, is refused", () => {
+  const { g, x, y, loss } = square();
+  const stranger = input(g, "stranger", "float32", ["B", 3]);
+  expect(() => gradient(g, loss, stranger)).toThrow(/the loss does not depend on stranger/);
+  expect(() => gradient(g, y, x)).toThrow(/only a loss of one element/);
+});
+
+test("shapes are refused with the op's name and both shapes", () => {
+  const g = emptyGraph();
+  const a = input(g, "a", "float32", ["B", "S", 4]);
+  const b = input(g, "b", "float32", ["B", "T", 4]);
+  const ids = input(g, "ids", "int32", ["B"]);
+  expect(() => ops.add(g, a, b)).toThrow(/add cannot be applied[\s\S]*float32\[B, S, 4\], float32\[B, T, 4\]/);
+  expect(() => ops.matmul(g, a, b)).toThrow(/matmul cannot be applied[\s\S]*equal inner sizes/);
+  expect(() => ops.splitHeads(g, a, 3)).toThrow(/splitHeads[\s\S]*H = 3/);
+  expect(() => ops.rmsNorm(g, a, scalar(g, 1), 1e-6)).toThrow(/rmsNorm[\s\S]*g \[D\]/);
+  expect(() => ops.attend(g, a, a, a, b)).toThrow(/attend[\s\S]*a bias that broadcasts/);
+  expect(() => ops.concat(g, [a, b], 2)).toThrow(/concat[\s\S]*except axis 2/);
+  expect(() => ops.gather(g, a, b)).toThrow(/int32 ids/);
+  expect(() => ops.nll(g, a, ids)).toThrow(/nll[\s\S]*ids/);
+  expect(() => ops.transpose(g, a, [0, 0, 1])).toThrow(/an order of all axes/);
+  expect(() => ops.sum(g, a, [3])).toThrow(/axes \[3\]/);
+  expect(() => input(g, "a", "float32", [])).toThrow(/declared twice/);
+});
+
+test("a dead node goes, and only it; the graph it came from stays as it was", () => {
+  const { g, x, w } = square();
+  const alive = g.nodes.length;
+  ops.exp(g, ops.linear(g, x, w));
+  const result = simplify(g);
+  expect(result.removed).toBe(2);
+  expect(result.graph.nodes.length).toBe(alive);
+  expect(g.nodes.length).toBe(alive + 2);
+});
+
+test("check finds what a hand can break", () => {
+  const { g, y } = square();
+  const broken = (change: Partial<Graph>) => () => check({ ...g, ...change });
+  expect(broken({})).not.toThrow();
+  expect(broken({ nodes: [...g.nodes].reverse() })).toThrow(/not made before it/);
+  expect(broken({ inputs: [] })).toThrow(/linear uses x/);
+  expect(broken({ nodes: [...g.nodes, g.nodes[0]!] })).toThrow(/made twice/);
+  const [linear, ...rest] = g.nodes;
+  const lying = { ...linear!, outputs: [{ ...y, shape: ["B", 9] }] };
+  expect(broken({ nodes: [lying, ...rest] })).toThrow(/linear gives float32\[B,2\], not/);
+  const foreign = square().loss;
+  expect(broken({ outputs: [{ name: "z", value: { ...foreign, id: 999 } }] })).toThrow(/output z/);
+});
