@@ -112,13 +112,13 @@ async function work(job: Job, run: Run | null): Promise<TrainResult> {
     savedState = state;
     tell({ kind: "checkpoint", step: state.step });
   };
-  const ended = (reason: StopReason): TrainResult => {
-    tell({ kind: "end", reason, step: state.step });
+  const ended = (reason: StopReason, say = tell): TrainResult => {
+    say({ kind: "end", reason, step: state.step });
     return resultOf(state, reason);
   };
 
   tell({ kind: "start", totalSteps, step: state.step, stages: stages.length });
-  if (state.finished !== null) return ended(state.finished);
+  if (state.finished !== null) return ended(state.finished, input.observe); // its last line is written already
   if (saved === null) tell({ kind: "stage", step: 0, stage: 0, partial: stages[0].partial.name });
   warnOfCuts(job, tell);
 
@@ -226,7 +226,6 @@ async function step(job: Job, state: TrainState, run: Run | null, tell: Tell): P
   const batch = await batchGradient({
     program,
     prompt: state.prompt,
-    live,
     rows,
     microBatchSize: settings.microBatchSize,
     flopsOf: (shape) => stepFlops(engine.checkpoint.config, partial, shape),

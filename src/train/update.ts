@@ -17,15 +17,13 @@ import { collate } from "./encode.js";
 export interface StepInput {
   readonly program: TrainProgram;
   readonly prompt: Tensor;
-  /** [P × D] of 0 and 1, or null for all ones. */
-  readonly live: Float32Array | null;
   readonly rows: readonly EncodedRow[];
   readonly microBatchSize: number;
   readonly flopsOf: (shape: PassShape) => Flops;
 }
 
 export interface BatchGradient {
-  /** [P, D], zero where masked. */
+  /** [P, D] */
   readonly gradient: Tensor;
   /** Token-mean loss. */
   readonly loss: number;
@@ -36,7 +34,7 @@ export interface BatchGradient {
 
 /** Loss and gradient of the whole batch, computed in micro-batches of rows of like length. */
 export async function batchGradient(input: StepInput): Promise<BatchGradient> {
-  const { program, prompt, live, microBatchSize, flopsOf } = input;
+  const { program, prompt, microBatchSize, flopsOf } = input;
   const [P, D] = prompt.shape as readonly [number, number];
   const targetTokens = input.rows.reduce((sum, row) => sum + row.target.length, 0);
   const rows = [...input.rows].sort((a, b) => a.input.length - b.input.length);
@@ -55,10 +53,8 @@ export async function batchGradient(input: StepInput): Promise<BatchGradient> {
       flopsOf({ batch: batch.size, prompt: P, input: batch.inputLength, target: batch.targetLength }),
     );
   }
-  // A dead entry's gradient is dropped, not multiplied: 0 · NaN is NaN.
-  const data = Float32Array.from(sum, (g, i) => (live === null || live[i] ? g : 0));
   const tokens = rows.reduce((n, row) => n + P + row.input.length + row.target.length, 0);
-  return { gradient: { shape: prompt.shape, data }, loss, tokens, flops };
+  return { gradient: { shape: prompt.shape, data: Float32Array.from(sum) }, loss, tokens, flops };
 }
 
 export type Update =
@@ -66,7 +62,8 @@ export type Update =
   | { readonly problem: string };
 
 /**
- * Moves the prompt, unless a number is not finite. Dead entries of the new prompt are exactly 0 whatever the optimizer did.
+ * Moves the prompt, unless a number is not finite. Dead entries have no gradient, do not count in the norm, and are exactly 0
+ * afterwards whatever the optimizer did.
  *
  * @param live [P × D] of 0 and 1, or null for all ones.
  */
@@ -79,13 +76,11 @@ export function applyUpdate(
 ): Update {
   if (!Number.isFinite(loss)) return { problem: `the loss is ${loss}` };
   if (!gradient.data.every(Number.isFinite)) return { problem: "the gradient holds NaN or infinity" };
-  const clipped = clipNorm(gradient, settings.clip);
+  const masked = ({ shape, data }: Tensor): Tensor =>
+    settings.live === null ? { shape, data } : { shape, data: data.map((v, i) => (settings.live![i] ? v : 0)) };
+  const clipped = clipNorm(masked(gradient), settings.clip);
   const next = optimizer.update(prompt, clipped.gradient, state, settings.learningRate);
-  const { live } = settings;
-  const parameters: Tensor =
-    live === null
-      ? next.parameters
-      : { shape: prompt.shape, data: next.parameters.data.map((p, i) => (live[i] ? p : 0)) };
+  const parameters = masked(next.parameters);
   if (!parameters.data.every(Number.isFinite)) return { problem: "the update holds NaN or infinity" };
   return { prompt: parameters, optimizer: next.state, norm: clipped.norm };
 }

@@ -67,7 +67,7 @@ export function fakeEngine(options: FakeEngineOptions = {}): FakeEngine {
     const target = hidden(partial, prompt);
     return prompt.data.reduce((sum, p, n) => sum + (p - target[n]!) ** 2, 0) / Math.max(1, target.length);
   };
-  const difficulty = (row: EncodedRow) => 0.3 + (hash(row.input) % 1000) / 20;
+  const difficulty = (row: EncodedRow) => 0.3 + 30 * ((hash(row.input) % 1000) / 1000) ** 4;
   return {
     calls,
     passes,
