@@ -1,0 +1,24 @@
+/**
+ * @file softprompt report: makes a run's report.html and TensorBoard file again from what the run folder holds.
+ */
+import { boolean } from "../../base/options.js";
+import { readResult } from "../../report/result.js";
+import { writeReport } from "../../workflow/run-report.js";
+import { command } from "../command.js";
+import { resultText } from "../summary.js";
+
+export const report = command({
+  summary: "render a run's report again",
+  description:
+    "Reads metrics.jsonl, result.json and predictions.jsonl of a finished run and writes report.html (one self-contained page) and the TensorBoard event file.",
+  positionals: [{ name: "run", help: "run folder", required: true }],
+  sections: {
+    Report: { tensorboard: boolean({ default: true, help: "Write the TensorBoard event file too" }) },
+  },
+  examples: ["softprompt report runs/sst2-prompt-tuning-seed0"],
+  async run({ tensorboard }, [folder]) {
+    const page = await writeReport(folder!, { tensorboard });
+    const result = readResult(folder!);
+    return { json: { report: page, result }, text: `${resultText(result)}\n\nreport  ${page}` };
+  },
+});

@@ -1,0 +1,59 @@
+/**
+ * @file A finished run in a few lines for the terminal. In: RunResult, predictions. Out: text.
+ */
+import { byteText, flopText, scaled, scoreText, secondText } from "../report/format.js";
+import { plainTable } from "../report/markdown.js";
+import type { RunResult } from "../report/result.js";
+import type { Prediction } from "../train/evaluate.js";
+
+/** Scores before and after, what it cost. */
+export function resultText({ run, scores, scoredOn, baseline, cost }: RunResult): string {
+  const rows = Object.entries(scores).map(([metric, score]) => [
+    metric,
+    scoreText(score),
+    baseline.noPrompt === null ? "not measured" : scoreText(baseline.noPrompt[metric]),
+    baseline.majority === null ? "–" : scoreText(baseline.majority[metric]),
+  ]);
+  return [
+    plainTable([
+      [`${run.task}, ${scoredOn.rows} ${scoredOn.split} rows`, "tuned", "no prompt", "majority class"],
+      ...rows,
+    ]),
+    "",
+    plainTable([
+      ["steps", `${run.steps} (${run.reason}), kept step ${run.bestStep}`],
+      [
+        "time",
+        `${secondText(cost.seconds)} (training ${secondText(cost.trainSeconds)}, evaluation ${secondText(cost.evalSeconds)})`,
+      ],
+      [
+        "compute",
+        `${flopText(cost.flops)} (training ${flopText(cost.trainFlops)}; as the papers count ${flopText(cost.paperFlops)})`,
+      ],
+      [
+        "trained",
+        `${scaled(cost.trainedParameters)} of ${scaled(cost.baseParameters)} parameters; adapter ${byteText(cost.adapterBytes)}`,
+      ],
+      ["memory", `${byteText(cost.peakBytes)} at most`],
+    ]),
+  ].join("\n");
+}
+
+/** A few predictions, right and wrong ones where there are both. */
+export function samplesText(predictions: readonly Prediction[], count = 3): string {
+  const wrong = predictions.find((p) => !p.correct);
+  const right = predictions.filter((p) => p.correct);
+  const chosen = [...right.slice(0, count - (wrong ? 1 : 0)), ...(wrong ? [wrong] : [])].slice(0, count);
+  return chosen
+    .map(({ row, text, correct, probabilities, label }) => {
+      const sure = probabilities === null || label === null ? "" : ` (${probabilities[label]?.toFixed(2)})`;
+      const verdict = correct ? "right" : `wrong, should be “${row.target}”`;
+      return `  ${clip(row.input, 90)}\n    → ${clip(text, 60)}${sure}, ${verdict}`;
+    })
+    .join("\n");
+}
+
+function clip(text: string, length: number): string {
+  const line = text.replaceAll(/\s+/g, " ");
+  return line.length > length ? `${line.slice(0, length - 1)}…` : line;
+}
