@@ -1,0 +1,158 @@
+/**
+ * @file FPT's studies end to end on a tiny checkpoint: what is run, what is kept, what the tables say.
+ */
+import { mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { defaults, readOptions } from "../src/base/options.js";
+import { openCheckpoint } from "../src/model/checkpoint.js";
+import { type Engine, openEngine } from "../src/session/engine.js";
+import { bestWithin, compare } from "../src/study/compare.js";
+import { partialAlone, tableOneSizes } from "../src/study/partial-alone.js";
+import { type FinishedRun, type StudyEvent, type StudyInput, startPrompt } from "../src/study/runs.js";
+import { similarity } from "../src/study/similarity.js";
+import type { Spread, StudyResult } from "../src/study/study.js";
+import { neuronScoreOptions } from "../src/train/neuron-scores.js";
+import { trainOptions } from "../src/train/options.js";
+import { scheduleOptions } from "../src/train/schedule-options.js";
+import { tinyDataset, tinyTokenizer } from "./helpers/tiny.js";
+
+let engine: Engine;
+const folder = mkdtempSync(join(tmpdir(), "study-"));
+beforeAll(async () => {
+  const fixture = fileURLToPath(new URL("fixtures/tiny-t5-v11", import.meta.url));
+  engine = openEngine(await openCheckpoint(fixture), { threads: 1 });
+});
+afterAll(async () => {
+  await engine.dispose();
+  rmSync(folder, { recursive: true, force: true });
+});
+
+const other = { ...tinyDataset(16, 8), task: { ...tinyDataset().task, name: "parity2" } };
+const input = (more: Partial<StudyInput> = {}): StudyInput => ({
+  engine,
+  tokenizer: tinyTokenizer,
+  tasks: [tinyDataset(16, 8), other],
+  seeds: [0, 1],
+  settings: readOptions(trainOptions, { batchSize: 4, microBatchSize: 4, evalEvery: 2, maxInputTokens: 12 }, "test"),
+  schedule: readOptions(scheduleOptions, { steps: 10 }, "test"),
+  promptLength: 3,
+  init: { kind: "uniform" },
+  scoring: defaults(neuronScoreOptions),
+  folder: null,
+  observe: () => undefined,
+  ...more,
+});
+const cellOf = (result: StudyResult, row: string, column: number) =>
+  result.tables[0]!.rows.find((r) => r[0] === row)![column] as Spread;
+
+test("compare: one run per task, seed and method; a second call runs nothing and says the same", async () => {
+  const events: StudyEvent[] = [];
+  const first = await compare(input({ folder, observe: (e) => events.push(e) }));
+  const stepsOf = (all: StudyEvent[]) => all.filter((e) => e.kind === "train" && e.event.kind === "step").length;
+  expect(events.filter((e) => e.kind === "done")).toHaveLength(2 * 2 * 4);
+  expect(stepsOf(events)).toBe(2 * 2 * 4 * 10);
+  expect(readdirSync(folder).filter((f) => f.startsWith("parity-seed0-"))).toHaveLength(4);
+
+  const again: StudyEvent[] = [];
+  expect(await compare(input({ folder, observe: (e) => again.push(e) }))).toEqual(first);
+  expect(stepsOf(again)).toBe(0);
+
+  expect(first.tables[0]!.rows.map((r) => r[0])).toEqual([
+    "PT",
+    "FPT-LD",
+    "PT at FPT-LD's FLOPs",
+    "FPT-FR",
+    "PT at FPT-FR's FLOPs",
+    "FPT-CR",
+    "PT at FPT-CR's FLOPs",
+  ]);
+  for (const row of first.tables[0]!.rows) expect(row).toHaveLength(first.tables[0]!.columns.length);
+  const flops = first.tables[0]!.columns.findIndex((c) => c.unit === "% (papers' count)");
+  expect(cellOf(first, "PT", flops)).toMatchObject({ mean: 100, deviation: 0, count: 2 });
+  for (const method of ["FPT-LD", "FPT-FR", "FPT-CR"]) {
+    expect(cellOf(first, method, flops).mean).toBeLessThan(100);
+    expect(cellOf(first, method, flops).mean).toBeGreaterThan(50);
+  }
+  expect(cellOf(first, "FPT-CR", flops).mean).toBeLessThan(cellOf(first, "FPT-FR", flops).mean);
+  expect(first.charts).toHaveLength(2 * 3);
+  expect(first.charts[0]!.series[1]!.marks!.length).toBeGreaterThan(0);
+});
+
+test("a stopped study keeps what was finished and says how to go on", async () => {
+  const at = mkdtempSync(join(tmpdir(), "study-"));
+  const stop = new AbortController();
+  let done = 0;
+  const stopped = compare(
+    input({
+      folder: at,
+      signal: stop.signal,
+      observe: (e) => {
+        if (e.kind === "done" && ++done === 3) stop.abort();
+      },
+    }),
+  );
+  await expect(stopped).rejects.toMatchObject({ kind: "interrupted" });
+  expect(readdirSync(at).filter((f) => f.startsWith("parity"))).toHaveLength(3);
+  rmSync(at, { recursive: true });
+});
+
+test("every method of a seed starts from the same prompt; another seed from another", async () => {
+  const [a, b, c] = [await startPrompt(input(), 0), await startPrompt(input(), 0), await startPrompt(input(), 1)];
+  expect(a).toEqual(b);
+  expect(a).not.toEqual(c);
+});
+
+test("prompt tuning at equal FLOPs is its best score among evaluations it could afford", () => {
+  const dataset = tinyDataset();
+  const history = [10, 20, 30, 40].map((step) => ({
+    step,
+    stage: 0,
+    partial: "full",
+    loss: 1,
+    scores: { accuracy: [0.5, 0.7, 0.6, 0.9][step / 10 - 1]! },
+    flops: step * 3,
+    paperFlops: step * 1.0,
+    seconds: step,
+  }));
+  const run = { result: { history, steps: 40, cost: { paperFlops: 40 } } } as unknown as FinishedRun;
+  expect(bestWithin(run, dataset, 40)).toBe(0.9);
+  expect(bestWithin(run, dataset, 39)).toBe(0.7);
+  expect(bestWithin(run, dataset, 29.6)).toBe(0.7);
+  expect(bestWithin(run, dataset, 10)).toBe(0.5);
+  expect(bestWithin(run, dataset, 0)).toBe(0.5);
+});
+
+test("partial models alone: the papers' rows, each cheaper than the full model, scored on itself", async () => {
+  const sizes = tableOneSizes([0.5]);
+  const result = await partialAlone(input({ folder, seeds: [0] }), sizes);
+  expect(result.tables[0]!.rows.map((r) => r[0])).toEqual(["PT", "LD 0.5", "FR 0.5", "CR 0.5"]);
+  const flops = result.tables[0]!.columns.findIndex((c) => c.unit === "% (papers' count)");
+  const [ld, fr, cr] = ["LD 0.5", "FR 0.5", "CR 0.5"].map((label) => cellOf(result, label, flops).mean) as number[];
+  expect(cr).toBeLessThan(Math.min(ld!, fr!));
+  expect(Math.max(ld!, fr!)).toBeLessThan(100);
+});
+
+test("similarity: a prompt is itself, the controls are there, trainings are shared with the other study", async () => {
+  const events: StudyEvent[] = [];
+  const sizes = tableOneSizes([0.5]);
+  const result = await similarity(input({ folder, seeds: [0, 1], observe: (e) => events.push(e) }), sizes);
+  const seedsTrained = new Set(
+    events
+      .flatMap((e, i) => (e.kind === "train" && e.event.kind === "start" ? [events[i - 1]] : []))
+      .map((e) => (e?.kind === "run" ? `${e.label}/${e.seed}` : "")),
+  );
+  expect([...seedsTrained].every((name) => name.endsWith("/1") && !name.startsWith("PT"))).toBe(true);
+  const [cosine] = result.matrices;
+  cosine!.values.forEach((row, i) => {
+    expect(row[i]).toBeCloseTo(1, 6);
+  });
+  expect(cosine!.rows).toContain("start s0");
+  expect(cosine!.rows).toContain("parity PT s1");
+  const [relations, transfer] = result.tables;
+  expect(relations!.rows.map((r) => r[0])).toContain("other task, other seed");
+  expect(transfer!.rows.map((r) => r[0])).toEqual(["start", "PT", "LD 0.5", "FR 0.5", "CR 0.5"]);
+  for (const table of result.tables) for (const row of table.rows) expect(row).toHaveLength(table.columns.length);
+});
