@@ -53,7 +53,7 @@ export const strategies = {
     let finished: Candidate[] = [];
     for (const { steps, candidates } of plan) {
       finished = await retrain(alive.slice(0, candidates), steps);
-      alive = rank(finished);
+      alive = rankRung(finished);
     }
     return finished;
   },
@@ -61,9 +61,16 @@ export const strategies = {
 
 export type StrategyName = keyof typeof strategies;
 
-/** Candidates by score, best first; ties by lower loss at early rungs are not used: fewer parameters win (xprompt.md §4). */
+/** Finished candidates by score, best first; ties go to fewer parameters (xprompt.md §4). */
 export function rank(candidates: readonly Candidate[]): Candidate[] {
   return [...candidates].sort((a, b) => b.score - a.score || a.counts.parameters - b.counts.parameters);
+}
+
+/** Unfinished ones: a small dev set ties often after a few steps, and there the loss says more than the size. */
+function rankRung(candidates: readonly Candidate[]): Candidate[] {
+  return [...candidates].sort(
+    (a, b) => b.score - a.score || a.loss - b.loss || a.counts.parameters - b.counts.parameters,
+  );
 }
 
 export interface Rung {

@@ -308,7 +308,7 @@ export function tunedFrom(init: Tensor, result: TrainResult, task: Task): Tuned 
     scores,
     score: scores[task.metrics[0]] ?? Number.NaN,
     kept: result.kept,
-    cost: result.cost,
+    cost: { trainFlops: result.cost.trainFlops, evalFlops: result.cost.evalFlops, seconds: result.cost.seconds },
     steps: result.steps,
   };
 }

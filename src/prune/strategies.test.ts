@@ -1,0 +1,153 @@
+/**
+ * @file The searches against the papers' counts: 18 and 81 retrainings, halving within its budget, ties to fewer parameters.
+ */
+import fc from "fast-check";
+import { expect, test } from "vitest";
+import { fullMask } from "../method/mask.js";
+import type { Candidate } from "./candidate.js";
+import { holdOut, paperCounts, pruneCounts, rewindTarget } from "./space.js";
+import { halvingPlan, type PruneCell, planSteps, rank, type SearchSpace, strategies } from "./strategies.js";
+
+const paper: SearchSpace = {
+  tokens: paperCounts(20),
+  pieces: paperCounts(16),
+  steps: 1000,
+  halvingMinSteps: 8,
+  halvingBudget: 0.4,
+};
+
+/** Trains nothing: a candidate's score is given, its curve is flat, its steps are counted. */
+function pretend(score: (cell: PruneCell, steps: number) => number) {
+  const trained = new Map<string, number>();
+  const calls: { cells: number; steps: number }[] = [];
+  const retrain = async (cells: readonly PruneCell[], steps: number): Promise<Candidate[]> => {
+    calls.push({ cells: cells.length, steps });
+    return cells.map((cell) => {
+      trained.set(`${cell.tokensPruned}/${cell.piecesPruned}`, steps);
+      return candidate(cell, score(cell, steps), steps);
+    });
+  };
+  return { retrain, calls, trained, total: () => [...trained.values()].reduce((a, b) => a + b, 0) };
+}
+
+function candidate(cell: PruneCell, score: number, steps = 1000): Candidate {
+  const parameters = (20 - cell.tokensPruned) * (16 - cell.piecesPruned);
+  return {
+    name: `${cell.tokensPruned}/${cell.piecesPruned}`,
+    ...cell,
+    mask: fullMask(1, 1),
+    counts: { tokens: 20 - cell.tokensPruned, pieces: parameters, parameters, fraction: parameters / 320 },
+    prompt: { shape: [1, 1], data: new Float32Array(1) },
+    score,
+    scores: { accuracy: score },
+    loss: 1 - score,
+    bestStep: steps,
+    steps,
+    finished: steps >= 1000,
+    cost: { trainFlops: steps, evalFlops: 0, seconds: 0 },
+    history: [],
+  };
+}
+
+test("the papers' counts (xprompt.md §3.3)", () => {
+  expect(paperCounts(20)).toEqual([2, 4, 6, 8, 10, 12, 14, 16, 18]);
+  expect(paperCounts(16)).toEqual([1, 3, 4, 6, 8, 9, 11, 12, 14]);
+  expect(paperCounts(3)).toEqual([1, 2]);
+  expect(paperCounts(1)).toEqual([]);
+});
+
+test("counts: any integers, sorted, without doubles; nothing may die out; a level can be off", () => {
+  const options = { level: "both", pieces: 16, layout: "contiguous", tokensPruned: [3, 1, 1, 0] } as const;
+  const counts = (more: object) => pruneCounts({ ...options, piecesPruned: undefined, ...more }, 20, 2048);
+  expect(counts({}).tokens).toEqual([1, 3]);
+  expect(counts({ level: "pieces" })).toEqual({ tokens: [], pieces: paperCounts(16) });
+  expect(() => counts({ tokensPruned: [20] })).toThrow(/1 to 19 of 20 tokens/);
+  expect(() => counts({ piecesPruned: [16] })).toThrow(/1 to 15 of 16 pieces/);
+  expect(() => counts({ pieces: 15 })).toThrow(/divides 2048/);
+  expect(() => counts({ tokensPruned: [0], level: "tokens" })).toThrow(/nothing to try/);
+});
+
+test("linear: 18 retrainings, the second nine at the best token count", async () => {
+  const run = pretend(({ tokensPruned, piecesPruned }) => 1 - Math.abs(tokensPruned - 6) / 20 - piecesPruned / 100);
+  const found = await strategies.linear(paper, run.retrain);
+  expect(found.length).toBe(18);
+  expect(found.slice(9).every((c) => c.tokensPruned === 6)).toBe(true);
+  expect(rank(found)[0]!.name).toBe("6/0");
+});
+
+test("grid: 81 retrainings; one level off leaves nine", async () => {
+  expect((await strategies.grid(paper, pretend(() => 0).retrain)).length).toBe(81);
+  expect((await strategies.grid({ ...paper, tokens: [] }, pretend(() => 0).retrain)).length).toBe(9);
+});
+
+test("halving: 90 start, each rung keeps the better half going, for at most 40 % of linear's steps", async () => {
+  const score = ({ tokensPruned, piecesPruned }: PruneCell) =>
+    1 - Math.abs(tokensPruned - 6) / 20 - Math.abs(piecesPruned - 4) / 30;
+  const run = pretend(score);
+  const found = await strategies.halving(paper, run.retrain);
+  expect(run.calls[0]!.cells).toBe(90);
+  for (const [i, call] of run.calls.entries()) {
+    const next = run.calls[i + 1];
+    if (next) expect(next.cells).toBe(Math.ceil(90 / 2 ** (i + 1)));
+    expect(call.steps).toBe(Math.round(1000 / 2 ** (run.calls.length - 1 - i)));
+  }
+  expect(found.every((c) => c.finished)).toBe(true);
+  expect(rank(found)[0]!.name).toBe("6/4");
+  expect(run.total()).toBe(planSteps(halvingPlan(90, paper)));
+  expect(run.total()).toBeLessThanOrEqual(0.4 * 18 * 1000);
+});
+
+test("any halving plan ends with a whole retraining, never grows, and keeps its budget unless one candidate alone passes it", () => {
+  const spaces = fc.record({
+    cells: fc.integer({ min: 1, max: 200 }),
+    steps: fc.integer({ min: 1, max: 30_000 }),
+    halvingMinSteps: fc.integer({ min: 1, max: 500 }),
+    halvingBudget: fc.double({ min: 0.05, max: 1, noNaN: true }),
+  });
+  fc.assert(
+    fc.property(spaces, ({ cells, ...more }) => {
+      const space = { ...paper, ...more };
+      const plan = halvingPlan(cells, space);
+      expect(plan.at(-1)!.steps).toBe(space.steps);
+      for (const [i, rung] of plan.entries()) {
+        expect(rung.candidates).toBeGreaterThanOrEqual(1);
+        expect(rung.candidates).toBeLessThanOrEqual(plan[i - 1]?.candidates ?? cells);
+        expect(rung.steps).toBeGreaterThanOrEqual(plan[i - 1]?.steps ?? 1);
+      }
+      if (plan[0]!.candidates > 1) expect(planSteps(plan)).toBeLessThanOrEqual(space.halvingBudget * 18 * space.steps);
+    }),
+  );
+});
+
+test("ties go to fewer parameters", () => {
+  const tied = [
+    candidate({ tokensPruned: 2, piecesPruned: 0 }, 0.8),
+    candidate({ tokensPruned: 18, piecesPruned: 0 }, 0.8),
+  ];
+  expect(rank(tied)[0]!.tokensPruned).toBe(18);
+});
+
+test("rewinding: tuned, init, or a step of stage A; nothing else", () => {
+  const schedule = {
+    name: "x",
+    stages: [{ partial: null as never, steps: 10 }] as const,
+    resetOptimizerOnGrow: false,
+    plateau: null,
+  };
+  expect(rewindTarget("step:10", schedule).keep).toEqual([10]);
+  expect(rewindTarget("tuned", schedule).keep).toEqual([]);
+  for (const bad of ["step:11", "step:-1", "step:", "start"])
+    expect(() => rewindTarget(bad, schedule)).toThrow(/step:N/);
+});
+
+test("a holdout is disjoint, seeded, and keeps groups together", () => {
+  const row = (n: number) => ({ id: `${n}`, input: "", target: "", label: null, references: [], group: `g${n % 10}` });
+  const rows = Array.from({ length: 40 }, (_, n) => row(n));
+  const { train, held } = holdOut(rows, 0.2, 1);
+  expect([train.length, held.length]).toEqual([32, 8]);
+  expect(held.some((a) => train.some((b) => b.group === a.group))).toBe(false);
+  expect(holdOut(rows, 0.2, 1)).toEqual({ train, held });
+  expect(holdOut(rows, 0.2, 2).held).not.toEqual(held);
+  expect(holdOut(rows, 0, 1).train).toBe(rows);
+  expect(() => holdOut(rows.slice(0, 1), 0.2, 1)).toThrow(/too few rows/);
+});

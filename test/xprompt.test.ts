@@ -1,0 +1,407 @@
+/**
+ * @file XPrompt on a real (tiny, random) T5: importance against central differences, masks against plain tuning, the search's
+ * choices, and exact resumption. Authorities: central differences of the loss; runs of plain tuning, bit for bit.
+ */
+import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { defaults } from "../src/base/options.js";
+import { random } from "../src/base/random.js";
+import type { Tensor } from "../src/base/tensor.js";
+import { entryMask, fullMask, maskFromScores, pieceOfDimension } from "../src/method/mask.js";
+import { openCheckpoint } from "../src/model/checkpoint.js";
+import { fullModel, partialModel } from "../src/model/partial.js";
+import { optimizers } from "../src/optim/optimizers.js";
+import { type ImportanceOptions, importance } from "../src/prune/importance.js";
+import { pruneOptions } from "../src/prune/options.js";
+import { halvingPlan, planSteps } from "../src/prune/strategies.js";
+import { type XPromptInput, type XPromptResult, xprompt } from "../src/prune/xprompt.js";
+import { type Engine, openEngine } from "../src/session/engine.js";
+import { collate, encodeRows } from "../src/train/encode.js";
+import { trainOptions } from "../src/train/options.js";
+import { singleStage } from "../src/train/schedule.js";
+import { train } from "../src/train/trainer.js";
+import { bundle } from "./helpers/bundle.js";
+import { tinyDataset, tinyTokenizer } from "./helpers/tiny.js";
+
+const P = 4;
+const D = 32;
+const K = 8;
+const { task, train: rows, validation } = tinyDataset(24, 12);
+const draw = random(5, "xprompt test");
+const prompt: Tensor = { shape: [P, D], data: Float32Array.from({ length: P * D }, () => draw.uniform(-1.5, 1.5)) };
+const folders = mkdtempSync(join(tmpdir(), "softprompt-xprompt-"));
+let engine: Engine;
+beforeAll(async () => {
+  engine = openEngine(await openCheckpoint(fileURLToPath(new URL("fixtures/tiny-t5-v11", import.meta.url))), {
+    threads: 1,
+  });
+});
+afterAll(async () => {
+  await engine?.dispose();
+  rmSync(folders, { recursive: true, force: true });
+});
+
+const scoring: ImportanceOptions = {
+  pieces: K,
+  layout: "contiguous",
+  mode: "perExample",
+  normalise: false,
+  maxExamples: 0,
+  batchSize: 8,
+  maxInputTokens: 492,
+  seed: 0,
+};
+const score = (more: Partial<ImportanceOptions> = {}, which = rows) =>
+  importance(engine, tinyTokenizer, task, which, prompt, { ...scoring, ...more });
+const worst = (a: readonly number[], b: readonly number[]) =>
+  Math.max(...a.map((v, i) => Math.abs(v - b[i]!))) / Math.max(...b.map(Math.abs));
+
+describe("importance", () => {
+  /** Token-mean loss of one row with γ_i (or ζ_ij) at `factor`. */
+  async function loss(row: number, entries: Uint8Array, factor: number): Promise<number> {
+    const encoded = encodeRows(task, [rows[row]!], tinyTokenizer, 492);
+    const data = prompt.data.map((v, n) => (entries[n] ? v * factor : v));
+    const program = await engine.train();
+    const step = await program.run({ shape: [P, D], data }, collate(encoded), Float32Array.of(1));
+    return step.loss[0]! / encoded[0]!.target.length;
+  }
+  /** ∂L/∂mask at one by Richardson-extrapolated central differences: error ~h⁴ and float32 rounding/h, about 1e-3 of the largest. */
+  async function difference(row: number, entries: Uint8Array): Promise<number> {
+    const central = async (h: number) =>
+      ((await loss(row, entries, 1 + h)) - (await loss(row, entries, 1 - h))) / (2 * h);
+    return (4 * (await central(0.02)) - (await central(0.04))) / 3;
+  }
+
+  test.each(["contiguous", "strided"] as const)(
+    "∂L/∂γ and ∂L/∂ζ agree with central differences (%s)",
+    async (layout) => {
+      const piece = pieceOfDimension(fullMask(P, K, layout), D);
+      for (const row of [0, 7]) {
+        // `signed` of one row is −∂L/∂γ itself
+        const found = await score({ mode: "signed", layout }, [rows[row]!]);
+        const tokens: number[] = [];
+        const pieces: number[] = [];
+        for (let i = 0; i < P; i++) {
+          const inToken = (n: number) => Math.floor(n / D) === i;
+          tokens.push(
+            -(await difference(
+              row,
+              Uint8Array.from(prompt.data, (_, n) => (inToken(n) ? 1 : 0)),
+            )),
+          );
+          for (let j = 0; j < K; j++) {
+            const entries = Uint8Array.from(prompt.data, (_, n) => (inToken(n) && piece[n % D] === j ? 1 : 0));
+            pieces.push(-(await difference(row, entries)));
+          }
+        }
+        expect(worst(found.tokens, tokens)).toBeLessThan(5e-3);
+        expect(worst(found.pieces, pieces)).toBeLessThan(5e-3);
+      }
+    },
+  );
+
+  test("signed pieces add up to their token; a token scores at most the sum of its pieces", async () => {
+    const signed = await score({ mode: "signed" });
+    const absolute = await score();
+    const sums = (pieces: readonly number[]) =>
+      Array.from({ length: P }, (_, i) => pieces.slice(i * K, (i + 1) * K).reduce((a, b) => a + b, 0));
+    expect(worst(sums(signed.pieces), signed.tokens)).toBeLessThan(1e-9);
+    for (const [i, sum] of sums(absolute.pieces).entries()) expect(absolute.tokens[i]!).toBeLessThanOrEqual(sum);
+    expect(absolute.tokens.some((v, i) => v < sums(absolute.pieces)[i]! * 0.99)).toBe(true);
+  });
+
+  test("scores of a batch of 8 are the mean of eight single runs, padding and all", async () => {
+    const eight = rows.slice(0, 8);
+    expect(new Set(eight.map((row) => row.input.length)).size).toBeGreaterThan(3);
+    const together = await score({}, eight);
+    const alone = await Promise.all(eight.map((row) => score({}, [row])));
+    const mean = (of: (s: (typeof alone)[0]) => readonly number[]) =>
+      of(together).map((_, i) => alone.reduce((sum, s) => sum + of(s)[i]! / 8, 0));
+    expect(
+      worst(
+        together.tokens,
+        mean((s) => s.tokens),
+      ),
+    ).toBeLessThan(1e-5);
+    expect(
+      worst(
+        together.pieces,
+        mean((s) => s.pieces),
+      ),
+    ).toBeLessThan(1e-5);
+    expect(together.examples).toBe(8);
+  });
+
+  test("modes differ as they say: |mean of the batch| ≤ mean of |each|, equal for batches of one", async () => {
+    const each = await score();
+    const batch = await score({ mode: "batchAbs" });
+    expect(batch.tokens.every((v, i) => v <= each.tokens[i]! + 1e-9)).toBe(true);
+    expect(worst((await score({ mode: "batchAbs", batchSize: 1 })).tokens, each.tokens)).toBeLessThan(1e-5);
+  });
+
+  test("normalising keeps every within-group ranking; a cap samples by the seed; a partial model gives other scores", async () => {
+    const plain = await score();
+    const normal = await score({ normalise: true });
+    for (const tokensPruned of [1, 2])
+      expect(maskFromScores(normal, { tokensPruned, piecesPruned: 3 })).toEqual(
+        maskFromScores(plain, { tokensPruned, piecesPruned: 3 }),
+      );
+    expect(Math.hypot(...normal.tokens)).toBeCloseTo(1, 9);
+    const capped = await score({ maxExamples: 5 });
+    expect(capped.examples).toBe(5);
+    expect(await score({ maxExamples: 5 })).toMatchObject({ tokens: capped.tokens });
+    expect((await score({ maxExamples: 5, seed: 1 })).tokens).not.toEqual(capped.tokens);
+    const partial = partialModel(engine.checkpoint.config, { depth: 2 });
+    const small = await score({ partial });
+    expect(small.partial).toBe(partial.name);
+    expect(small.flops).toBeLessThan(plain.flops);
+    expect(worst(small.tokens, plain.tokens)).toBeGreaterThan(1e-3);
+  });
+});
+
+const settings = {
+  ...defaults(trainOptions),
+  learningRate: 0.05,
+  batchSize: 8,
+  microBatchSize: 8,
+  evalEvery: 4,
+  checkpointSeconds: 0,
+};
+const plain = (steps: number, more = {}) =>
+  train({
+    engine,
+    tokenizer: tinyTokenizer,
+    task,
+    train: rows,
+    validation,
+    prompt,
+    mask: null,
+    schedule: singleStage(engine.checkpoint.config, steps),
+    settings,
+    run: null,
+    resume: false,
+    observe: () => {},
+    ...more,
+  });
+
+describe("masks in training", () => {
+  test("a mask of all ones trains as no mask does, bit for bit", async () => {
+    const losses = async (mask: ReturnType<typeof fullMask> | null) => {
+      const seen: number[] = [];
+      const observe = (e: { kind: string; loss?: number }) => e.kind === "step" && seen.push(e.loss!);
+      return { seen, last: (await plain(8, { mask, observe })).last };
+    };
+    expect(await losses(fullMask(P, K))).toEqual(await losses(null));
+  });
+
+  test.each(Object.keys(optimizers) as (keyof typeof optimizers)[])(
+    "pruned entries stay exactly zero through %s with weight decay, the others move",
+    async (optimizer) => {
+      const mask = maskFromScores(await score(), { tokensPruned: 1, piecesPruned: 3 });
+      const live = entryMask(mask, D);
+      const learningRate = optimizer === "adamw" ? 0.01 : 0.05;
+      const { last } = await plain(5, { mask, settings: { ...settings, optimizer, weightDecay: 0.1, learningRate } });
+      expect(last.data.every((v, n) => live[n] === 1 || Object.is(v, 0))).toBe(true);
+      expect(last.data.some((v, n) => live[n] === 1 && v !== prompt.data[n])).toBe(true);
+    },
+  );
+});
+
+const options = { ...defaults(pruneOptions), pieces: K, tokensPruned: [1, 2], piecesPruned: [2, 4], workers: 1 };
+function search(more: Partial<XPromptInput> = {}): Promise<XPromptResult> {
+  return xprompt({
+    engine,
+    tokenizer: tinyTokenizer,
+    task,
+    train: rows,
+    validation,
+    prompt,
+    schedule: singleStage(engine.checkpoint.config, 8),
+    retrainSchedule: singleStage(engine.checkpoint.config, 8),
+    settings,
+    options,
+    run: null,
+    resume: false,
+    observe: () => {},
+    ...more,
+  });
+}
+
+/** Everything but what the clock decided. */
+const withoutClock = (result: XPromptResult) =>
+  JSON.parse(JSON.stringify(result, (key, v) => (key === "seconds" ? undefined : v instanceof Map ? [...v] : v)));
+
+describe("the search", () => {
+  test("linear: token counts, then piece counts for the best; the control is plain tuning continued", async () => {
+    const result = await search();
+    const names = result.candidates.map((c) => c.name);
+    expect(names.slice(0, 2)).toEqual(["t01-p00", "t02-p00"]);
+    const first = result.candidates
+      .slice(0, 2)
+      .sort((a, b) => b.score - a.score || b.tokensPruned - a.tokensPruned)[0]!;
+    expect(names.slice(2)).toEqual([2, 4].map((p) => `t0${first.tokensPruned}-p0${p}`));
+    expect(result.best.score).toBe(Math.max(...result.candidates.map((c) => c.score)));
+    for (const { counts, tokensPruned, piecesPruned } of result.candidates)
+      expect(counts).toMatchObject({ tokens: P - tokensPruned, pieces: (P - tokensPruned) * (K - piecesPruned) });
+    const control = await plain(8, { prompt: result.tuned.prompt });
+    expect(result.control.prompt).toEqual(control.best.prompt);
+    expect(result.mean.count).toBe(4);
+    expect(result.selection).toEqual({ split: "validation", rows: 12 });
+    expect(result.reported.best).toEqual(result.best.scores);
+    const { tuning, scoring, control: c, search: s, total } = result.cost;
+    expect(total).toBe(tuning + scoring + c + s);
+    expect(s).toBe(result.candidates.reduce((sum, { cost }) => sum + cost.trainFlops + cost.evalFlops, 0));
+  });
+
+  test("candidates start from the rewound values: tuned, initial, or of a step", async () => {
+    const tuned = await plain(8, { keep: [3] });
+    const only = { ...options, level: "tokens" as const, tokensPruned: [1] };
+    const starts = { tuned: tuned.best.prompt, init: prompt, "step:3": tuned.kept.get(3)! };
+    const live = entryMask(maskFromScores(await scoreOf(tuned.best.prompt), { tokensPruned: 1, piecesPruned: 0 }), D);
+    for (const [rewindTo, values] of Object.entries(starts)) {
+      const run = mkdtempSync(join(folders, "rewind-"));
+      await search({ options: { ...only, rewindTo }, run: join(run, "x") });
+      const job = await plain(8, {
+        prompt: { shape: [P, D], data: values.data.map((v, n) => (live[n] ? v : 0)) },
+        mask: maskFromScores(await scoreOf(tuned.best.prompt), { tokensPruned: 1, piecesPruned: 0 }),
+      });
+      const kept = JSON.parse(readFileSync(join(run, "x/candidates/t01-p00/candidate.json"), "utf8")).body;
+      expect(Buffer.from(kept.prompt.data, "base64")).toEqual(Buffer.from(job.best.prompt.data.buffer));
+    }
+    await expect(search({ options: { ...only, rewindTo: "step:9" } })).rejects.toThrow(/N up to 8/);
+  });
+
+  const scoreOf = (at: Tensor) => importance(engine, tinyTokenizer, task, rows, at, scoring);
+
+  test("a holdout chooses on rows that are neither trained on nor reported on", async () => {
+    const result = await search({ options: { ...options, holdout: 0.25, tokensPruned: [1], level: "tokens" } });
+    expect(result.selection).toEqual({ split: "holdout", rows: 6 });
+    expect(result.importance.examples).toBe(18);
+    expect(Object.keys(result.reported.best)).toEqual(["accuracy"]);
+  });
+
+  test("dropped tokens leave the sequence: fewer FLOPs, a shorter prompt", async () => {
+    const one = { ...options, level: "tokens" as const, tokensPruned: [2] };
+    const zero = await search({ options: one });
+    const drop = await search({ options: { ...one, prunedTokens: "drop" } });
+    expect(zero.best.prompt.shape).toEqual([P, D]);
+    expect(drop.best.prompt.shape).toEqual([P - 2, D]);
+    expect(drop.best.cost.trainFlops).toBeLessThan(zero.best.cost.trainFlops);
+    expect(drop.best.counts.parameters).toBe(zero.best.counts.parameters);
+  });
+
+  test("FPT × XPrompt: partial models in the tuning, the scoring and the retrainings", async () => {
+    const { config } = engine.checkpoint;
+    const growing = {
+      ...singleStage(config, 8),
+      name: "fpt",
+      stages: [
+        { partial: partialModel(config, { depth: 2 }), steps: 4 },
+        { partial: fullModel(config), steps: 4 },
+      ] as const,
+    };
+    const whole = await search();
+    const fast = await search({
+      schedule: growing,
+      retrainSchedule: growing,
+      options: { ...options, importanceDepth: 2 },
+    });
+    expect(fast.cost.total).toBeLessThan(whole.cost.total);
+    expect(fast.importance.partial).not.toBe("full");
+    expect(fast.candidates.length).toBe(4);
+  });
+});
+
+test("halving: rungs continue where they stopped, and what it spent is what its plan says", async () => {
+  const retrainSchedule = singleStage(engine.checkpoint.config, 16);
+  const wide = { ...options, piecesPruned: [1, 2, 4, 6], tokensPruned: [1, 2, 3], halvingMinSteps: 2 };
+  const trained = new Map<string, number[]>();
+  const halving = await search({
+    retrainSchedule,
+    options: { ...wide, search: "halving" },
+    observe: (e) => {
+      if (e.kind === "candidate" && e.event.kind === "step" && e.name !== "control")
+        trained.set(e.name, [...(trained.get(e.name) ?? []), e.event.step]);
+    },
+  });
+  const linear = await search({ retrainSchedule, options: wide });
+  // no step is ever done twice, none is left out
+  for (const steps of trained.values()) expect(steps).toEqual(steps.map((_, i) => i + 1));
+  const steps = [...trained.values()].reduce((sum, list) => sum + list.length, 0);
+  const space = { tokens: [1, 2, 3], pieces: [1, 2, 4, 6], steps: 16, halvingMinSteps: 2, halvingBudget: 0.4 };
+  expect(steps).toBe(planSteps(halvingPlan(15, space)));
+  expect(steps).toBeLessThanOrEqual(0.4 * 7 * 16);
+  const training = (r: XPromptResult) => r.candidates.reduce((sum, c) => sum + c.cost.trainFlops, 0);
+  expect(training(halving) / training(linear)).toBeLessThanOrEqual(0.41);
+  expect(halving.best.finished).toBe(true);
+  expect(halving.mean.count).toBe(halving.candidates.filter((c) => c.finished).length);
+  // an early-stopped candidate is reported as such, with what it had reached
+  expect(halving.candidates.some((c) => !c.finished && c.steps === 2 && Number.isFinite(c.score))).toBe(true);
+});
+
+describe("interruption", () => {
+  test("a search stopped anywhere and resumed gives the same result as one that was not", async () => {
+    const whole = withoutClock(await search({ run: join(folders, "whole") }));
+    for (const stopAt of [3, 14, 31]) {
+      const run = join(folders, `stopped-${stopAt}`);
+      let steps = 0;
+      const stop = new AbortController();
+      const count = (event: { kind: string }) => {
+        if (event.kind === "step" && ++steps === stopAt) stop.abort("SIGINT");
+      };
+      const stopped = search({
+        run,
+        signal: stop.signal,
+        observe: (e) => (e.kind === "tune" || e.kind === "candidate") && count(e.event),
+      });
+      await expect(stopped).rejects.toMatchObject({ kind: "interrupted", exitCode: 130 });
+      expect(withoutClock(await search({ run, resume: true }))).toEqual(whole);
+    }
+    expect(steps(await countSteps(join(folders, "whole")))).toBe(0);
+    await expect(search({ run: join(folders, "whole") })).rejects.toThrow(/already holds a search/);
+    await expect(
+      search({ run: join(folders, "whole"), resume: true, options: { ...options, pieces: 16 } }),
+    ).rejects.toThrow(/changed/);
+  });
+
+  /** Steps that resuming a finished search takes. */
+  async function countSteps(run: string): Promise<string[]> {
+    const seen: string[] = [];
+    await search({ run, resume: true, observe: (e) => e.kind === "candidate" && seen.push(e.event.kind) });
+    return seen;
+  }
+  const steps = (seen: string[]) => seen.filter((kind) => kind === "step").length;
+
+  test("a torn candidate file costs nothing but its reading", async () => {
+    const run = join(folders, "torn");
+    const whole = withoutClock(await search({ run }));
+    const file = join(run, "candidates/t01-p00/candidate.json");
+    writeFileSync(file, readFileSync(file, "utf8").slice(0, 500));
+    expect(withoutClock(await search({ run, resume: true }))).toEqual(whole);
+  });
+});
+
+test("worker processes find what one process finds", { timeout: 120_000 }, async () => {
+  const base = join(folders, "base");
+  mkdirSync(base);
+  cpSync(fileURLToPath(new URL("fixtures/tiny-t5-v11", import.meta.url)), base, { recursive: true });
+  const own = openEngine(await openCheckpoint(base), { threads: 1 });
+  try {
+    const module = await bundle("test/helpers/tiny-worker.ts");
+    const tokens = { ...options, level: "tokens" as const };
+    const one = await search({ engine: own, options: tokens });
+    const two = await search({
+      engine: own,
+      options: tokens,
+      run: join(folders, "workers"),
+      workers: { count: 2, module, engine: { threads: 1 } },
+    });
+    expect(existsSync(join(folders, "workers/candidates/worker.json"))).toBe(true);
+    expect(withoutClock(two)).toEqual(withoutClock(one));
+  } finally {
+    await own.dispose();
+  }
+});
