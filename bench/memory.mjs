@@ -1,0 +1,88 @@
+/**
+ * @file Peak memory of one training step on a large model: a T5-Large-shaped random BF16 checkpoint, batch 4 × 128.
+ *
+ * node bench/memory.mjs [--size large] [--batch 4] [--input 128] [--steps 2] [--dtype BF16] [--only default|lowMemory]
+ * Each way runs in a child process of its own; the figure is the kernel's high-water mark of its resident memory
+ * (VmHWM), in which pages of the mapped weight file count as long as they are resident. Linux only.
+ */
+import { spawnSync } from "node:child_process";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { parseArgs } from "node:util";
+
+const { values: options } = parseArgs({
+  options: {
+    size: { type: "string", default: "large" },
+    batch: { type: "string", default: "4" },
+    input: { type: "string", default: "128" },
+    prompt: { type: "string", default: "20" },
+    target: { type: "string", default: "4" },
+    steps: { type: "string", default: "2" },
+    dtype: { type: "string", default: "BF16" },
+    only: { type: "string" },
+    folder: { type: "string" },
+    child: { type: "string" },
+  },
+});
+
+const status = (key) =>
+  Number(readFileSync("/proc/self/status", "utf8").match(new RegExp(`${key}:\\s+(\\d+) kB`))[1]) * 1024;
+
+async function child() {
+  const { openCheckpoint } = await import("../dist/model/checkpoint.js");
+  const { openEngine } = await import("../dist/session/engine.js");
+  const checkpoint = await openCheckpoint(options.folder);
+  const engine = openEngine(checkpoint, { lowMemory: options.child === "lowMemory" });
+  const opened = performance.now();
+  const train = await engine.train();
+  const openMs = performance.now() - opened;
+  const openPeak = status("VmHWM");
+  const [B, T, U, P] = [options.batch, options.input, options.target, options.prompt].map(Number);
+  const { width, vocabulary } = checkpoint.config;
+  const ids = (length) => Int32Array.from({ length }, (_, i) => 3 + ((i * 7919) % (vocabulary - 3)));
+  const batch = {
+    size: B,
+    inputIds: ids(B * T),
+    inputMask: new Int32Array(B * T).fill(1),
+    inputLength: T,
+    targetIds: ids(B * U),
+    targetMask: new Int32Array(B * U).fill(1),
+    targetLength: U,
+    ids: [],
+  };
+  const prompt = { shape: [P, width], data: new Float32Array(P * width).fill(0.1) };
+  let stepMs = Number.POSITIVE_INFINITY;
+  for (let i = 0; i < Number(options.steps); i++) {
+    const from = performance.now();
+    const { loss, gradient } = await train.run(prompt, batch, new Float32Array(B).fill(1 / (B * U)));
+    stepMs = Math.min(stepMs, performance.now() - from);
+    if (![...loss, ...gradient].every(Number.isFinite)) throw new Error("the step gave NaN or infinity");
+  }
+  await engine.dispose();
+  console.log(JSON.stringify({ openMs, openPeak, stepMs, peak: status("VmHWM"), parameters: checkpoint.parameters }));
+}
+
+if (options.child !== undefined) await child();
+else {
+  const { t5Shape } = await import("../dist/model/shapes.js");
+  const { writeRandomCheckpoint } = await import("./checkpoint.mjs");
+  const folder = options.folder ?? mkdtempSync(join(tmpdir(), "softprompt-memory-"));
+  try {
+    if (options.folder === undefined) writeRandomCheckpoint(folder, t5Shape(options.size), options.dtype);
+    for (const way of options.only ? [options.only] : ["default", "lowMemory"]) {
+      const own = process.argv.slice(2).filter((a, i, all) => a !== "--only" && all[i - 1] !== "--only");
+      const args = [fileURLToPath(import.meta.url), ...own, "--child", way, "--folder", folder];
+      const { stdout, stderr, status: code } = spawnSync(process.execPath, args, { encoding: "utf8" });
+      if (code !== 0) throw new Error(`${way} failed: ${stderr}`);
+      const r = JSON.parse(stdout);
+      console.log(
+        `t5-v1.1-${options.size} (${(r.parameters / 1e6).toFixed(0)} M, ${options.dtype}), batch ${options.batch} × ${options.input}, ${way}: ` +
+          `peak ${(r.peak / 1e9).toFixed(2)} GB (opening ${(r.openPeak / 1e9).toFixed(2)} GB), open ${(r.openMs / 1000).toFixed(1)} s, best step ${(r.stepMs / 1000).toFixed(2)} s`,
+      );
+    }
+  } finally {
+    if (options.folder === undefined) rmSync(folder, { recursive: true });
+  }
+}
