@@ -1,0 +1,180 @@
+/**
+ * @file Parquet files, by hyparquet behind a guard.
+ *
+ * In: bytes. Out: Table; integers as numbers, dates as ISO texts, binary as UTF-8 text, lists and structs as they are.
+ * Before hyparquet sees a file, its footer and every page header are read here with bounds: counts, sizes, unpacked sizes.
+ * A file that claims more than it holds, or unpacks to more than the limits, is refused; so a small file cannot ask for
+ * gigabytes. Compression: none, snappy, gzip, brotli, and zstd where Node has it (22.15 and later).
+ * Source: github.com/apache/parquet-format src/main/thrift/parquet.thrift.
+ */
+import * as zlib from "node:zlib";
+import { parquetReadObjects, snappyUncompress } from "hyparquet";
+import { SoftpromptError } from "../base/errors.js";
+import { checkColumns, type Fields, rowCollector, type Table, type TableOptions, tableLimits } from "./rows.js";
+import { readStruct, type ThriftStruct, type ThriftValue } from "./thrift.js";
+
+/** Parses a parquet file. Throws SoftpromptError (data). */
+export async function parseParquet(bytes: Uint8Array, where: string, options: TableOptions = {}): Promise<Table> {
+  const refuse = (problem: string, got?: unknown, cause?: unknown): never => {
+    throw new SoftpromptError("data", `not a readable parquet file: ${problem}`, {
+      where,
+      got,
+      cause,
+      hint: "the file may be cut short, or be something else (a Git LFS pointer, an error page)",
+    });
+  };
+  const columns = inspect(bytes, refuse);
+  checkColumns(columns, `${where}, schema`);
+  const rows = rowCollector(where, options);
+  let records: Record<string, unknown>[];
+  try {
+    const buffer = new Uint8Array(bytes).buffer; // a copy: hyparquet wants the file at offset 0 of its buffer
+    records = await parquetReadObjects({
+      file: { byteLength: buffer.byteLength, slice: (from, to) => buffer.slice(from, to) },
+      compressors,
+      geoparquet: false,
+    });
+  } catch (cause) {
+    return refuse(cause instanceof Error ? cause.message : "it is damaged", undefined, cause);
+  }
+  records.forEach((record, i) => {
+    const fields = Object.create(null) as Record<string, unknown>;
+    for (const name of columns) fields[name] = Object.hasOwn(record, name) ? plain(record[name]) : null;
+    rows.add(i + 1, fields as Fields);
+  });
+  return rows.table(columns);
+}
+
+type Refuse = (problem: string, got?: unknown) => never;
+
+/** Walks footer and page headers with bounds; gives the names of the top-level columns. */
+function inspect(bytes: Uint8Array, refuse: Refuse): string[] {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const magic = (at: number) => view.getUint32(at, true) === 0x31524150; // "PAR1"
+  if (bytes.length < 12 || !magic(0) || !magic(bytes.length - 4)) refuse('it does not begin and end with "PAR1"');
+  const footer = view.getUint32(bytes.length - 8, true);
+  if (footer > bytes.length - 12) refuse("its footer is longer than the file", footer);
+  const read = (from: number, to: number): { struct: ThriftStruct; next: number } => {
+    try {
+      const { struct, next } = readStruct(bytes.subarray(from, to), 0);
+      return { struct, next: from + next };
+    } catch (cause) {
+      return refuse(cause instanceof Error ? cause.message : "a header is damaged");
+    }
+  };
+  const body = bytes.length - 8 - footer;
+  const meta = read(body, bytes.length - 8).struct;
+  const int = (s: ThriftStruct, id: number, what: string, most: number, otherwise?: number): number => {
+    const v = s.get(id) ?? otherwise;
+    if (typeof v !== "number" || !Number.isSafeInteger(v) || v < 0 || v > most) refuse(`${what} is out of range`, v);
+    return v as number;
+  };
+  const schema = structs(meta.get(2));
+  if (schema.length < 2 || schema.length > tableLimits.columns)
+    refuse("its schema is unusable", `${schema.length} elements`);
+  const names = topLevel(schema, refuse);
+  const rows = int(meta, 3, "the number of rows", tableLimits.rows);
+  let counted = 0;
+  let values = 0;
+  let unpacked = 0;
+  for (const group of structs(meta.get(4))) {
+    const groupRows = int(group, 3, "a row group's number of rows", tableLimits.rows);
+    counted += groupRows;
+    const chunks = structs(group.get(1));
+    if (chunks.length === 0 && groupRows > 0) refuse("a row group has rows but no columns");
+    for (const chunk of chunks) {
+      const column = chunk.get(3);
+      if (!(column instanceof Map)) return refuse("a column lies in another file, or has no description");
+      const size = int(column, 7, "a column's size", body);
+      const data = int(column, 9, "a column's place", body);
+      const dictionary = int(column, 11, "a dictionary's place", body, 0);
+      const from = dictionary > 0 && dictionary < data ? dictionary : data;
+      const to = from + size;
+      if (from < 4 || to > body) refuse("a column lies outside the file", `${from} … ${to}`);
+      let chunkValues = 0;
+      for (let at = from; at < to; ) {
+        const { struct: page, next } = read(at, to);
+        const packed = int(page, 3, "a page's size", to - next);
+        unpacked += int(page, 2, "a page's unpacked size", tableLimits.parquetPageBytes);
+        // Field 5, 7 and 8: headers of a data page, a dictionary page, a data page of version 2.
+        for (const [id, counts] of [
+          [5, true],
+          [7, false],
+          [8, true],
+        ] as const) {
+          const header = page.get(id);
+          if (!(header instanceof Map)) continue;
+          const n = int(header, 1, "a page's number of values", tableLimits.parquetValues);
+          values += n;
+          if (counts) chunkValues += n;
+          if (id === 8) {
+            int(header, 2, "a page's number of nulls", n);
+            int(header, 3, "a page's number of rows", n);
+            int(header, 6, "a page's levels", packed - int(header, 5, "a page's levels", packed));
+          }
+        }
+        if (unpacked > tableLimits.parquetBytes)
+          refuse("it unpacks to too many bytes", `more than ${tableLimits.parquetBytes}`);
+        if (values > tableLimits.parquetValues)
+          refuse("it holds too many values", `more than ${tableLimits.parquetValues}`);
+        at = next + packed;
+      }
+      if (chunkValues < groupRows)
+        refuse("a column has fewer values than its row group has rows", `${chunkValues} of ${groupRows}`);
+    }
+  }
+  if (counted !== rows) refuse("its row groups do not add up to its rows", `${counted} and ${rows}`);
+  return names;
+}
+
+/** The names of the root's children; also checks that the tree uses every element once and is not too deep. */
+function topLevel(schema: readonly ThriftStruct[], refuse: Refuse): string[] {
+  const names: string[] = [];
+  let at = 0;
+  const visit = (depth: number): void => {
+    const element = schema[at++];
+    if (!element || depth > 16) throw refuse("its schema is damaged");
+    const name = element.get(4);
+    if (depth === 1) names.push(name instanceof Uint8Array ? new TextDecoder().decode(name) : "");
+    const children = element.get(5) ?? 0;
+    if (typeof children !== "number" || children < 0 || children > schema.length)
+      refuse("its schema is damaged", children);
+    for (let i = 0; i < (children as number); i++) visit(depth + 1);
+  };
+  visit(0);
+  if (at !== schema.length) refuse("its schema is damaged", `${schema.length - at} elements without a place`);
+  return names;
+}
+
+function structs(value: ThriftValue | undefined): ThriftStruct[] {
+  return Array.isArray(value) ? value.filter((v): v is ThriftStruct => v instanceof Map) : [];
+}
+
+type Decompress = (input: Uint8Array, outputLength: number) => Uint8Array;
+
+const inflate =
+  (run: (input: Uint8Array, options: { maxOutputLength: number }) => Uint8Array): Decompress =>
+  (input, outputLength) =>
+    run(input, { maxOutputLength: Math.max(1, outputLength) });
+
+const zstd = (zlib as { zstdDecompressSync?: (input: Uint8Array, o: { maxOutputLength: number }) => Uint8Array })
+  .zstdDecompressSync;
+
+const compressors: Record<string, Decompress> = {
+  SNAPPY: (input, outputLength) => {
+    const output = new Uint8Array(outputLength);
+    snappyUncompress(input, output);
+    return output;
+  },
+  GZIP: inflate(zlib.gunzipSync),
+  BROTLI: inflate(zlib.brotliDecompressSync),
+  ...(zstd ? { ZSTD: inflate(zstd) } : {}),
+};
+
+/** A cell as the rest of the house knows cells: no big integers, no dates, no bytes. */
+function plain(value: unknown): unknown {
+  if (typeof value === "bigint") return Number.isSafeInteger(Number(value)) ? Number(value) : value.toString();
+  if (value instanceof Date) return Number.isNaN(value.getTime()) ? null : value.toISOString();
+  if (value instanceof Uint8Array) return new TextDecoder().decode(value);
+  return value;
+}

@@ -1,0 +1,84 @@
+/**
+ * @file What a table is: its limits, its rows, and how bad rows are taken.
+ *
+ * In: rows from a reader (jsonl.ts, csv.ts, parquet.ts). Out: Table.
+ */
+import { SoftpromptError } from "../base/errors.js";
+
+/** What one data file may hold. */
+export const tableLimits = {
+  /** Bytes of a file; it is read whole. */
+  fileBytes: 512 * 1024 * 1024,
+  rows: 5_000_000,
+  columns: 4_096,
+  /** Bytes of one line or record. */
+  rowBytes: 16 * 1024 * 1024,
+  /** Values of a parquet file, all columns together; bounds the memory a small file can ask for. */
+  parquetValues: 50_000_000,
+  /** Bytes of all pages of a parquet file when unpacked. */
+  parquetBytes: 2 * 1024 * 1024 * 1024,
+  /** Bytes of one page when unpacked. */
+  parquetPageBytes: 256 * 1024 * 1024,
+};
+
+/** The cells of one row by column; an object without a prototype, so that any name is only a name. */
+export type Fields = Readonly<Record<string, unknown>>;
+
+export interface TableRow {
+  /** Line of the file where the row begins (1-based), or the row's number in a parquet file (1-based). */
+  readonly line: number;
+  readonly fields: Fields;
+}
+
+export interface Table {
+  readonly columns: readonly string[];
+  readonly rows: readonly TableRow[];
+  /** Rows left out by `skipBadRows`. */
+  readonly skipped: number;
+}
+
+export interface TableOptions {
+  /** Leave out and count rows that cannot be read. Default false: the first one stops the reading. */
+  readonly skipBadRows?: boolean;
+  /** csv and tsv: the names of the columns of a file without a header line. */
+  readonly header?: readonly string[];
+  /** csv and tsv: `"` quotes fields. Default true for csv, false for tsv (GLUE's files have lone quotes). */
+  readonly quotes?: boolean;
+}
+
+/** Refuses a set of column names that no row could be read by. */
+export function checkColumns(columns: readonly string[], where: string): void {
+  const refuse = (problem: string, expected: string, got: unknown): never => {
+    throw new SoftpromptError("data", problem, { where, expected, got });
+  };
+  if (columns.length > tableLimits.columns)
+    refuse("too many columns", `at most ${tableLimits.columns}`, columns.length);
+  const seen = new Set<string>();
+  columns.forEach((name, i) => {
+    if (name.trim() === "") refuse(`column ${i + 1} has no name`, "a name for every column", name);
+    if (seen.has(name)) refuse("two columns have the same name", "every name once", name);
+    seen.add(name);
+  });
+}
+
+/** Takes rows one by one: counts them against the limit, and a bad one against `skipBadRows`. */
+export function rowCollector(where: string, options: TableOptions) {
+  const rows: TableRow[] = [];
+  let skipped = 0;
+  return {
+    add(line: number, fields: Fields): void {
+      if (rows.length >= tableLimits.rows)
+        throw new SoftpromptError("data", "this file has too many rows", {
+          where,
+          expected: `at most ${tableLimits.rows}`,
+        });
+      rows.push({ line, fields });
+    },
+    /** A bad row: throws its error, or counts it. */
+    bad(error: SoftpromptError): void {
+      if (!options.skipBadRows) throw error;
+      skipped++;
+    },
+    table: (columns: readonly string[]): Table => ({ columns, rows, skipped }),
+  };
+}
