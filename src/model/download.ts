@@ -1,0 +1,158 @@
+/**
+ * @file One file from the network, resumable and verified. In: a URL with size and digest known beforehand. Out: the file, whole and true.
+ *
+ * Bytes go to a `.incomplete` file at their own offsets, so an interrupted download goes on where it stopped, today or
+ * after a restart, and two processes that fetch the same file write the same bytes to the same places. Nothing is written beyond the expected size.
+ * Source: RFC 9110 §14 (range requests).
+ */
+import { createHash } from "node:crypto";
+import { createReadStream } from "node:fs";
+import { type FileHandle, open, rm, stat } from "node:fs/promises";
+import { SoftpromptError } from "../base/errors.js";
+import { ioError } from "../base/files.js";
+
+export interface Download {
+  readonly url: string;
+  readonly headers: Readonly<Record<string, string>>;
+  readonly bytes: number;
+  /** sha256 of the bytes, or git's blob id (sha1 over "blob LENGTH\0" and the bytes). */
+  readonly digest: { readonly kind: "sha256" | "gitBlob"; readonly hex: string };
+}
+
+export interface DownloadOptions {
+  /** Called with the bytes that are there, also when a restart makes them fewer. */
+  onBytes?: (have: number) => void;
+  signal?: AbortSignal;
+  /** Consecutive failures without a new byte before giving up. Default 5. */
+  attempts?: number;
+  /** Milliseconds before the first retry, doubled each time. Default 1000. */
+  wait?: number;
+  /** Milliseconds without a byte after which a connection counts as dead. Default 60,000. */
+  stall?: number;
+}
+
+/** A server that drops every connection after a few bytes is given up on in the end. */
+const mostRequests = 1000;
+
+/**
+ * Fetches into `part` until it is complete and its digest right; the caller renames it.
+ * @throws SoftpromptError "network" (gives up, wrong digest), "io" (no space), "interrupted" (signal).
+ */
+export async function download(what: Download, part: string, options: DownloadOptions = {}): Promise<void> {
+  const { attempts = 5, wait = 1000 } = options;
+  let failures = 0;
+  let mismatches = 0;
+  let requests = 0;
+  while (true) {
+    const have = await sizeOf(part);
+    options.onBytes?.(Math.min(have, what.bytes));
+    if (have >= what.bytes) {
+      if (have === what.bytes && (await digestOf(part, what)) === what.digest.hex) return;
+      await rm(part, { force: true });
+      // an old torn part deserves a second chance; a file that is wrong twice is wrong at its source
+      if (++mismatches > 1)
+        throw new SoftpromptError("network", "the downloaded file is not the one the hub announced", {
+          where: what.url,
+          expected: `${what.bytes} bytes with ${what.digest.kind} ${what.digest.hex}`,
+          hint: "the server or a proxy in between alters it; try again later or from another network",
+        });
+      continue;
+    }
+    const problem = await fetchRest(what, part, have, options);
+    if (problem === null) continue;
+    if (options.signal?.aborted)
+      throw new SoftpromptError("interrupted", "the download was stopped", {
+        where: what.url,
+        hint: "run the same command again; it goes on where it stopped",
+      });
+    failures = (await sizeOf(part)) > have ? 1 : failures + 1;
+    if (problem.final || failures >= attempts || ++requests >= mostRequests)
+      throw new SoftpromptError("network", problem.text, {
+        where: what.url,
+        got: problem.status,
+        hint: problem.final
+          ? "set HF_TOKEN if the model is private, or needs a licence to be accepted on its page"
+          : "run the same command again; it goes on where it stopped",
+        cause: problem.cause,
+      });
+    await new Promise((resolve) => setTimeout(resolve, wait * 2 ** Math.min(failures - 1, 6)));
+  }
+}
+
+interface Problem {
+  readonly text: string;
+  /** Trying again cannot help. */
+  readonly final: boolean;
+  readonly status?: number;
+  readonly cause?: unknown;
+}
+
+/** One request for the bytes from `have` on. @returns null when the stream ended well; disk errors are thrown. */
+async function fetchRest(
+  what: Download,
+  part: string,
+  have: number,
+  options: DownloadOptions,
+): Promise<Problem | null> {
+  const stalled = new AbortController();
+  const alarm = setTimeout(() => stalled.abort(new Error("no bytes came")), options.stall ?? 60_000);
+  const signal = options.signal ? AbortSignal.any([options.signal, stalled.signal]) : stalled.signal;
+  let handle: FileHandle | undefined;
+  try {
+    // identity: a range of compressed bytes would mean other bytes
+    const headers = new Headers({ ...what.headers, "accept-encoding": "identity" });
+    if (have > 0) headers.set("range", `bytes=${have}-`);
+    const response = await fetch(what.url, { headers, signal }).catch((cause) => ({ failed: cause as unknown }));
+    if ("failed" in response) return { text: "the connection failed", final: false, cause: response.failed };
+    const start = startOf(response, have);
+    if (start === null || !response.body) {
+      await response.body?.cancel();
+      if (response.status === 416) await rm(part, { force: true });
+      const final = response.status >= 400 && response.status < 500 && ![408, 416, 429].includes(response.status);
+      return { text: `the server answered ${response.status}`, final, status: response.status };
+    }
+    handle = await open(part, have > 0 ? "r+" : "w").catch((cause) => {
+      throw ioError(cause, part);
+    });
+    if (start < have) await handle.truncate(start);
+    let at = start;
+    const chunks = response.body[Symbol.asyncIterator]();
+    while (true) {
+      const next = await chunks.next().catch((cause) => ({ failed: cause as unknown }));
+      if ("failed" in next) return { text: "the connection broke", final: false, cause: next.failed };
+      if (next.done) return at === what.bytes ? null : { text: "the connection ended early", final: false };
+      alarm.refresh();
+      const room = what.bytes - at;
+      await handle.write(next.value, 0, Math.min(next.value.length, room), at).catch((cause) => {
+        throw ioError(cause, part);
+      });
+      at += Math.min(next.value.length, room);
+      options.onBytes?.(at);
+      if (next.value.length > room) {
+        await chunks.return?.();
+        return null; // more than announced: the digest decides
+      }
+    }
+  } finally {
+    clearTimeout(alarm);
+    await handle?.close();
+  }
+}
+
+/** Offset at which a response's body starts: where we asked (206), at 0 (200: the server knows no ranges), or null. */
+function startOf(response: Response, have: number): number | null {
+  if (response.status === 200) return 0;
+  if (response.status !== 206) return null;
+  const start = /^bytes (\d+)-/.exec(response.headers.get("content-range") ?? "")?.[1];
+  return Number(start) === have ? have : null;
+}
+
+async function sizeOf(path: string): Promise<number> {
+  return (await stat(path).catch(() => null))?.size ?? 0;
+}
+
+async function digestOf(path: string, { bytes, digest }: Download): Promise<string> {
+  const hash = digest.kind === "sha256" ? createHash("sha256") : createHash("sha1").update(`blob ${bytes}\0`);
+  for await (const chunk of createReadStream(path, { highWaterMark: 1 << 20 })) hash.update(chunk as Uint8Array);
+  return hash.digest("hex");
+}
