@@ -117,7 +117,7 @@ export function stateFromSaved({ tensors, rest }: SavedState, where: string): Tr
     if (found === undefined) throw new SoftpromptError("run", `the saved state lacks ${name}`, { where });
     return found;
   };
-  const chosen = (name: string, bare: ChosenJson): Chosen | null => bare && { ...bare, prompt: tensor(name) };
+  const chosen = (name: string, bare: ChosenJson): Chosen | null => bare && { prompt: tensor(name), ...bare };
   const { optimizerStep, best, bestOnFull, kept, ...plain } = rest;
   const prefix = "optimizer.";
   const moments = Object.keys(tensors).filter((name) => name.startsWith(prefix));

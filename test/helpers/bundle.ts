@@ -15,8 +15,8 @@ export async function bundle(program: string): Promise<string> {
     resolve: { extensionAlias: { ".js": [".ts", ".js"] } },
     logLevel: "warn",
   });
-  const file = join(mkdtempSync(join(root, "node_modules/.softprompt-test-")), "program.mjs");
-  await built.write({ file, format: "esm", codeSplitting: false });
+  const dir = mkdtempSync(join(root, "node_modules/.softprompt-test-"));
+  await built.write({ dir, format: "esm", entryFileNames: "program.mjs", chunkFileNames: "[name].mjs" });
   await built.close();
-  return file;
+  return join(dir, "program.mjs");
 }
