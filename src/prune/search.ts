@@ -1,0 +1,341 @@
+/**
+ * @file A search in progress: tuned and scored once, then candidates of any mask retrained from the same start, each only once.
+ *
+ * In: rows, a start prompt, schedules for tuning and retraining, PruneOptions, a folder. Out: a Search that strategies and studies
+ * ask for candidates. FPT × XPrompt is a schedule of several stages in either place; nothing here knows of it.
+ *
+ *     FOLDER/tune/                 stage A, a run folder
+ *     FOLDER/scores.json           importance
+ *     FOLDER/candidates/NAME/      one run folder each, "control" among them
+ */
+import { existsSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { SoftpromptError } from "../base/errors.js";
+import { sha256, writeFileAtomic } from "../base/files.js";
+import { parseJson } from "../base/json.js";
+import type { Tensor } from "../base/tensor.js";
+import type { Row, Task } from "../data/row.js";
+import { applyMask, maskFromScores, type PromptMask } from "../method/mask.js";
+import { fullModel, partialModel } from "../model/partial.js";
+import type { Engine } from "../session/engine.js";
+import type { Tokenizer } from "../text/tokenizer.js";
+import { evaluate } from "../train/evaluate.js";
+import { tensorHash } from "../train/identity.js";
+import type { Schedule } from "../train/stage.js";
+import { train } from "../train/trainer.js";
+import type { Scores, TrainEvent, TrainResult, TrainSettings } from "../train/types.js";
+import type { Candidate, CandidateJob, Retraining } from "./candidate.js";
+import { type Importance, importance } from "./importance.js";
+import type { PruneOptions } from "./options.js";
+import { defaultWorkers, trainCandidates, type WorkerSettings } from "./pool.js";
+import { holdOut, pruneCounts, rewindTarget } from "./space.js";
+import { type PruneCell, type SearchSpace, type StrategyName, strategies } from "./strategies.js";
+
+export interface SearchInput {
+  readonly engine: Engine;
+  readonly tokenizer: Tokenizer;
+  readonly task: Task;
+  readonly train: readonly Row[];
+  readonly validation: readonly Row[];
+  /** [P, D] start values of stage A. */
+  readonly prompt: Tensor;
+  /** Stage A; any schedule. */
+  readonly schedule: Schedule;
+  /** Each retraining; any schedule. */
+  readonly retrainSchedule: Schedule;
+  readonly settings: TrainSettings;
+  /** Of the retrainings. Default the same. */
+  readonly retrainSettings?: TrainSettings;
+  readonly options: PruneOptions;
+  /** Go on with the search that is in the folder; refused when its inputs changed. */
+  readonly resume: boolean;
+  readonly observe: (event: SearchEvent) => void;
+  readonly signal?: AbortSignal;
+  /** A tuning done before with the same rows, instead of stage A. */
+  readonly tuned?: Tuned;
+  readonly workers?: Partial<WorkerSettings>;
+}
+
+export type SearchEvent =
+  | { readonly kind: "phase"; readonly phase: "tune" | "score" | "control" | "search" | "report" }
+  | { readonly kind: "tune"; readonly event: TrainEvent }
+  | { readonly kind: "scores"; readonly importance: Importance }
+  | { readonly kind: "candidate"; readonly name: string; readonly event: TrainEvent }
+  | { readonly kind: "retrained"; readonly candidate: Candidate };
+
+/** What stage A leaves. */
+export interface Tuned {
+  /** [P, D] before the first step. */
+  readonly init: Tensor;
+  /** Best checkpoint. */
+  readonly prompt: Tensor;
+  readonly score: number;
+  readonly scores: Scores;
+  /** Prompts after the steps that rewinding wants. */
+  readonly kept: ReadonlyMap<number, Tensor>;
+  readonly cost: Pick<TrainResult["cost"], "trainFlops" | "evalFlops" | "seconds">;
+  readonly steps: number;
+}
+
+/** Tuned and scored; ready to retrain. */
+export interface Search {
+  readonly folder: string;
+  readonly tuned: Tuned;
+  readonly importance: Importance;
+  /** [P, D] values that candidates start from (rewinding). */
+  readonly start: Tensor;
+  readonly retraining: Retraining;
+  /** Steps of one whole retraining. */
+  readonly steps: number;
+  readonly selection: XPromptSelection;
+  /** Importance passes so far, rescoring included. */
+  scoringCost(): { readonly flops: number; readonly seconds: number };
+  maskOf(cell: PruneCell): Promise<PromptMask>;
+  /** Plain tuning continued from the tuned prompt for as many steps with a fresh optimizer. */
+  control(): Promise<Candidate>;
+  /** Trains these, or reads them back. @throws "interrupted" when the signal is aborted. */
+  retrain(jobs: readonly CandidateJob[], steps?: number): Promise<Candidate[]>;
+  /** Goes through the counts; every candidate that was trained, stopped ones too. */
+  run(strategy: StrategyName, level: PruneOptions["level"]): Promise<Candidate[]>;
+  /** Scores on the validation rows: those known already where validation chose, else measured now. */
+  report(prompt: Tensor, known: Scores): Promise<Scores>;
+}
+
+/** Which rows chose checkpoints and candidates. */
+export interface XPromptSelection {
+  readonly split: "validation" | "holdout";
+  readonly rows: number;
+}
+
+/** Tunes (or reads back), scores (or reads back), and stands ready. @throws as train(); "interrupted". */
+export async function openSearch(input: SearchInput, folder: string): Promise<Search> {
+  const { engine, tokenizer, task, options, settings, signal, observe } = input;
+  const [P, D] = input.prompt.shape as [number, number];
+  const counts = (level: PruneOptions["level"]) => pruneCounts({ ...options, level }, P, D);
+  counts(options.level);
+  const rewind = rewindTarget(options.rewindTo, input.schedule);
+  const { train: rows, held } = holdOut(input.train, options.holdout, settings.seed);
+  const selection = held.length > 0 ? held : input.validation;
+  claim(folder, identityOf(input), input.resume);
+
+  observe({ kind: "phase", phase: "tune" });
+  const tuned = input.tuned ?? (await tune(input, rows, selection, join(folder, "tune"), rewind.keep));
+  stopIf(signal, folder);
+
+  observe({ kind: "phase", phase: "score" });
+  const measure = (prompt: Tensor) =>
+    importance(engine, tokenizer, task, rows, prompt, {
+      pieces: options.pieces,
+      layout: options.layout,
+      mode: options.importance,
+      normalise: options.normaliseScores,
+      maxExamples: options.importanceExamples,
+      batchSize: settings.microBatchSize,
+      maxInputTokens: settings.maxInputTokens,
+      seed: settings.seed,
+      ...(options.importanceDepth === undefined
+        ? {}
+        : { partial: partialModel(engine.checkpoint.config, { depth: options.importanceDepth }) }),
+      signal,
+    });
+  const scores = await kept(join(folder, "scores.json"), tensorHash(tuned.prompt), () => measure(tuned.prompt));
+  observe({ kind: "scores", importance: scores });
+  const rescored = new Map<number, Importance>();
+
+  const retraining: Retraining = {
+    engine,
+    tokenizer,
+    task,
+    train: rows,
+    selection,
+    schedule: input.retrainSchedule,
+    settings: input.retrainSettings ?? settings,
+    signal,
+  };
+  const steps = input.retrainSchedule.stages.reduce((sum, stage) => sum + stage.steps, 0);
+  const start = rewind.values(tuned);
+  const maskOf = async ({ tokensPruned, piecesPruned }: PruneCell): Promise<PromptMask> => {
+    const how = { tokensPruned, ranking: options.pieceRanking, layout: options.layout };
+    if (!options.rescorePieces || tokensPruned === 0 || piecesPruned === 0)
+      return maskFromScores(scores, { ...how, piecesPruned });
+    const at = applyMask(tuned.prompt, maskFromScores(scores, { ...how, piecesPruned: 0 }));
+    const again =
+      rescored.get(tokensPruned) ??
+      (await kept(join(folder, `scores-t${tokensPruned}.json`), tensorHash(at), () => measure(at)));
+    rescored.set(tokensPruned, again);
+    return maskFromScores({ tokens: scores.tokens, pieces: again.pieces }, { ...how, piecesPruned });
+  };
+  const workers: WorkerSettings = {
+    ...input.workers,
+    count: input.workers?.count ?? options.workers ?? defaultWorkers(engine.checkpoint.bytes),
+  };
+  const watch = (name: string, event: TrainEvent) => observe({ kind: "candidate", name, event });
+  const retrain = async (jobs: readonly CandidateJob[], until = steps) => {
+    const done = await trainCandidates(retraining, jobs, join(folder, "candidates"), until, workers, watch);
+    stopIf(signal, folder);
+    for (const candidate of done) observe({ kind: "retrained", candidate });
+    return done;
+  };
+  return {
+    folder,
+    tuned,
+    importance: scores,
+    start,
+    retraining,
+    steps,
+    selection: { split: held.length > 0 ? "holdout" : "validation", rows: selection.length },
+    scoringCost: () =>
+      [scores, ...rescored.values()].reduce(
+        (sum, { flops, seconds }) => ({ flops: sum.flops + flops, seconds: sum.seconds + seconds }),
+        { flops: 0, seconds: 0 },
+      ),
+    maskOf,
+    retrain,
+    control: async () => {
+      observe({ kind: "phase", phase: "control" });
+      const plain = {
+        name: "control",
+        tokensPruned: 0,
+        piecesPruned: 0,
+        prompt: tuned.prompt,
+        mask: null,
+        drop: false,
+      };
+      return (await retrain([plain]))[0]!;
+    },
+    run: async (strategy, level) => {
+      observe({ kind: "phase", phase: "search" });
+      const { halvingMinSteps, halvingBudget } = options;
+      const space: SearchSpace = { ...counts(level), steps, halvingMinSteps, halvingBudget };
+      const found = new Map<string, Candidate>();
+      await strategies[strategy](space, async (cells, until) => {
+        const jobs: CandidateJob[] = [];
+        for (const cell of cells)
+          jobs.push({
+            name: cellName(cell),
+            ...cell,
+            prompt: start,
+            mask: await maskOf(cell),
+            drop: options.prunedTokens === "drop",
+          });
+        const done = await retrain(jobs, until);
+        for (const candidate of done) found.set(candidate.name, candidate);
+        return done;
+      });
+      return [...found.values()];
+    },
+    report: async (prompt, known) => {
+      if (held.length === 0) return known;
+      const { scores } = await evaluate(
+        engine,
+        fullModel(engine.checkpoint.config),
+        tokenizer,
+        task,
+        input.validation,
+        prompt,
+        {
+          by: settings.evaluateBy,
+          maxInputTokens: settings.maxInputTokens,
+          batchSize: 4 * settings.microBatchSize,
+          loss: false,
+        },
+      );
+      return scores;
+    },
+  };
+}
+
+/** Stage A. @throws "interrupted" when stopped. */
+async function tune(
+  input: SearchInput,
+  rows: readonly Row[],
+  selection: readonly Row[],
+  folder: string,
+  keep: readonly number[],
+): Promise<Tuned> {
+  const result = await train({
+    ...input,
+    train: rows,
+    validation: selection,
+    mask: null,
+    run: folder,
+    resume: existsSync(join(folder, "run.json")),
+    observe: (event) => input.observe({ kind: "tune", event }),
+    keep,
+  });
+  if (result.reason === "interrupted") stopIf(input.signal, folder, true);
+  return tunedFrom(input.prompt, result, input.task);
+}
+
+/** A finished training as stage A. */
+export function tunedFrom(init: Tensor, result: TrainResult, task: Task): Tuned {
+  const { prompt, scores } = result.bestOnFull ?? result.best;
+  return {
+    init,
+    prompt,
+    scores,
+    score: scores[task.metrics[0]] ?? Number.NaN,
+    kept: result.kept,
+    cost: { trainFlops: result.cost.trainFlops, evalFlops: result.cost.evalFlops, seconds: result.cost.seconds },
+    steps: result.steps,
+  };
+}
+
+export function cellName({ tokensPruned, piecesPruned }: PruneCell): string {
+  return `t${String(tokensPruned).padStart(2, "0")}-p${String(piecesPruned).padStart(2, "0")}`;
+}
+
+/** The folder is this search's, or empty. What is trained in it is vouched for by the trainer itself. */
+function claim(folder: string, identity: string, resume: boolean): void {
+  const path = join(folder, "search.json");
+  if (!existsSync(path)) {
+    writeFileAtomic(path, `${JSON.stringify({ format: 1, identity })}\n`);
+    return;
+  }
+  const saved = parseJson(readFileSync(path, "utf8"), path, "run") as { identity?: unknown };
+  if (!resume)
+    throw new SoftpromptError("run", "this folder already holds a search", {
+      where: folder,
+      hint: "resume it, or choose another folder",
+    });
+  if (saved.identity !== identity)
+    throw new SoftpromptError(
+      "run",
+      "the search cannot be resumed: its options, schedule, rows or start prompt changed",
+      {
+        where: folder,
+        hint: "put back what changed, or start in another folder",
+      },
+    );
+}
+
+/** Scores read back where they are of the same prompt; else measured and kept. */
+async function kept(path: string, prompt: string, measure: () => Promise<Importance>): Promise<Importance> {
+  try {
+    const saved = JSON.parse(readFileSync(path, "utf8")) as { prompt: string; check: string; scores: Importance };
+    if (saved.prompt === prompt && saved.check === sha256(JSON.stringify(saved.scores))) return saved.scores;
+  } catch {
+    // absent or torn: measure again
+  }
+  const scores = await measure();
+  const check = sha256(JSON.stringify(scores));
+  writeFileAtomic(path, `${JSON.stringify({ prompt, check, scores })}\n`);
+  return scores;
+}
+
+/** What decides a candidate's training besides its own start and mask; which counts are tried, and how, may change on resume. */
+function identityOf({ options, ...input }: SearchInput): string {
+  const { search, level, tokensPruned, piecesPruned, halvingBudget, halvingMinSteps, workers, ...deciding } = options;
+  const { retrainSchedule, settings, retrainSettings = settings, prompt, train, validation } = input;
+  return sha256(JSON.stringify([deciding, retrainSchedule, retrainSettings, tensorHash(prompt), train, validation]));
+}
+
+function stopIf(signal: AbortSignal | undefined, folder: string, always = false): void {
+  if (!always && !signal?.aborted) return;
+  const term = signal?.reason === "SIGTERM";
+  throw new SoftpromptError("interrupted", "the search was stopped; everything done is saved", {
+    where: folder,
+    hint: "resume it with the same options",
+    ...(term ? { exitCode: 143 } : {}),
+  });
+}
