@@ -34,6 +34,19 @@ export interface Task {
   readonly maxTargetTokens: number;
   /** Tokens put before every target text, e.g. `<extra_id_0>` (fpt.md §6); "" by default. */
   readonly targetPrefix: string;
+  /** How predictions are judged, where the metric alone does not say it. */
+  readonly scoring?: Scoring;
+}
+
+export interface Scoring {
+  /** The label of `f1` and `f1a`; default the last of the verbalizer. */
+  readonly positiveLabel?: string;
+  /** What a generated text that is no label counts as in `f1`: wrong (default), or the positive label (fpt.md §6, QQP). */
+  readonly outOfLabel?: "wrong" | "positive";
+  /** `exactMatch` and `tokenF1`: texts as they stand (default), or SQuAD's lower case without punctuation and articles. */
+  readonly normalize?: "none" | "squad";
+  /** `accuracy`: the text is right if it names the row's target exactly when the row's label is "True" (WSC by generation). */
+  readonly referent?: boolean;
 }
 
 /** A task with its rows. A split that a source does not have is an empty array. */
@@ -46,4 +59,6 @@ export interface Dataset {
   readonly files: readonly { readonly path: string; readonly sha256: string; readonly rows: number }[];
   /** Rows left out by --skip-bad-rows. */
   readonly skipped: number;
+  /** What the reader should know: a holdout was taken, rows stand in two splits. */
+  readonly notices?: readonly string[];
 }

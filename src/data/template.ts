@@ -1,0 +1,120 @@
+/**
+ * @file Templates: fields of a row become the text the encoder reads.
+ *
+ * In: text with `{field}` holes (`{a.b}` reaches into an object; `{{` and `}}` are braces). Out: `fill(fields)`.
+ * A hole that no column fits is refused with the nearest name; a cell that is missing or no plain value is refused by row.
+ */
+import { nearest, SoftpromptError } from "../base/errors.js";
+import { isObject } from "../base/json.js";
+import type { Fields } from "./rows.js";
+
+/** Longest text one row may become. */
+export const maxTextCharacters = 1_000_000;
+
+export interface Template {
+  readonly source: string;
+  /** Names of the holes, each once, in order. */
+  readonly fields: readonly string[];
+  /** The text for one row; `where` names the row in errors. */
+  fill(fields: Fields, where: string): string;
+}
+
+/** Compiles a template. Throws SoftpromptError (usage) naming the place of a stray brace. */
+export function compileTemplate(source: string, where = "template"): Template {
+  const parts: (string | { hole: string })[] = [];
+  const refuse = (problem: string, at: number, hint: string): never => {
+    throw new SoftpromptError("usage", problem, {
+      where: `${where}, character ${at + 1}`,
+      got: source.slice(Math.max(0, at - 10), at + 20),
+      hint,
+    });
+  };
+  let text = "";
+  for (let i = 0; i < source.length; i++) {
+    const c = source[i]!;
+    if ((c === "{" || c === "}") && source[i + 1] === c) {
+      text += c;
+      i++;
+    } else if (c === "{") {
+      const end = source.indexOf("}", i);
+      const hole = end < 0 ? "" : source.slice(i + 1, end).trim();
+      if (end < 0) refuse("a hole is not closed", i, "write {{ for a brace");
+      if (hole === "" || hole.includes("{")) refuse("a hole has no name", i, "write {column}, or {{ for a brace");
+      parts.push(text, { hole });
+      text = "";
+      i = end;
+    } else if (c === "}") refuse("a brace closes nothing", i, "write }} for a brace");
+    else text += c;
+  }
+  parts.push(text);
+  const fields = [...new Set(parts.flatMap((p) => (typeof p === "string" ? [] : [p.hole])))];
+  return {
+    source,
+    fields,
+    fill: (row, place) => {
+      const filled = parts.map((p) => (typeof p === "string" ? p : textOf(row, p.hole, place))).join("");
+      if (filled.length > maxTextCharacters)
+        throw new SoftpromptError("data", "this row's text is too long", {
+          where: place,
+          expected: `at most ${maxTextCharacters} characters`,
+          got: filled.length,
+        });
+      return filled;
+    },
+  };
+}
+
+/** Refuses a template with holes that no column fits. Throws SoftpromptError (usage). */
+export function checkTemplate(template: Template, columns: readonly string[], where: string): void {
+  for (const hole of template.fields) {
+    if (columns.includes(hole) || columns.includes(hole.split(".")[0]!)) continue;
+    const near = nearest(hole, columns);
+    throw new SoftpromptError("usage", `the template asks for {${hole}}, which is no column`, {
+      where,
+      expected: `one of ${columns.join(", ")}`,
+      got: `{${hole}}`,
+      hint: near ? `did you mean {${near}}?` : "write {{ and }} for braces that are no holes",
+    });
+  }
+}
+
+/** Fills a template given as text; compile it once where many rows follow. */
+export function fillTemplate(source: string, fields: Fields, where: string): string {
+  return compileTemplate(source).fill(fields, where);
+}
+
+/** The names of a template's holes, each once, in order. */
+export function templateFields(source: string): readonly string[] {
+  return compileTemplate(source).fields;
+}
+
+/** Text for a template that must come out as it is. */
+export function escapeTemplate(text: string): string {
+  return text.replace(/[{}]/g, (c) => c + c);
+}
+
+/** A cell, by name or by path. */
+export function cell(fields: Fields, name: string): unknown {
+  if (Object.hasOwn(fields, name)) return fields[name];
+  let value: unknown = fields;
+  for (const key of name.split(".")) {
+    if (!isObject(value) || !Object.hasOwn(value, key)) return undefined;
+    value = value[key];
+  }
+  return value;
+}
+
+/** A cell as text; numbers and booleans are written out. Throws SoftpromptError (data) naming row and column. */
+export function textOf(fields: Fields, name: string, where: string): string {
+  const value = cell(fields, name);
+  if (typeof value === "string") return value;
+  if ((typeof value === "number" && Number.isFinite(value)) || typeof value === "boolean") return String(value);
+  const missing = value === undefined || value === null;
+  const near = value === undefined ? nearest(name, Object.keys(fields)) : undefined;
+  throw new SoftpromptError("data", missing ? `column ${name} is missing` : `column ${name} holds no text`, {
+    where,
+    expected: "a text, a number, true or false",
+    got: missing ? undefined : JSON.stringify(value)?.slice(0, 80),
+    hint: near ? `there is a column ${near}` : undefined,
+  });
+}
