@@ -5,14 +5,15 @@
  */
 import { random } from "../base/random.js";
 import type { Tensor } from "../base/tensor.js";
+import { computeMetrics } from "../data/metrics.js";
 import type { Row, Task } from "../data/row.js";
+import { labelOfText } from "../data/verbalizer.js";
 import { evalFlops, rankingFlops } from "../model/flops.js";
 import type { PartialModel } from "../model/partial.js";
 import type { Engine } from "../session/engine.js";
 import { type EncodedRow, evaluationOrder } from "../text/batch.js";
 import type { Tokenizer } from "../text/tokenizer.js";
 import { choicesOf, encodeRows } from "./encode.js";
-import { type Predicted, scorePredictions } from "./scores.js";
 import type { Scores } from "./types.js";
 
 export interface EvaluateOptions {
@@ -175,8 +176,14 @@ export function majorityBaseline(
   const [most] = [...counts].sort(([, a], [, b]) => b - a)[0] ?? [""];
   const labelled = train.some((row) => row.label !== null);
   const predictions = validation.map((row): Prediction => {
-    const words = labelled ? choicesOf(task, row)?.[most] : most;
-    return predicted(row, labelled ? most : null, words ?? "", null);
+    if (!labelled) return predicted(task, row, null, most, null);
+    // WSC by generation says "true" by naming the row's own candidate
+    const words = task.scoring?.referent
+      ? most.toLowerCase() === "true"
+        ? row.target
+        : ""
+      : choicesOf(task, row)?.[most];
+    return predicted(task, row, most, words ?? "", null);
   });
   const text = labelled ? (task.verbalizer?.[most] ?? most) : most;
   return { scores: scoresOf(task, predictions), label: labelled ? most : null, text };
@@ -209,7 +216,7 @@ const passes = {
           const weights = log.map((value) => Math.exp(value - log[best]!));
           const total = weights.reduce((a, b) => a + b, 0);
           const probabilities = Object.fromEntries(labels.map((label, n) => [label, weights[n]! / total]));
-          return predicted(row, labels[best]!, choices[labels[best]!]!, probabilities);
+          return predicted(task, row, labels[best]!, choices[labels[best]!]!, probabilities);
         });
         return { predictions, loss };
       };
@@ -224,8 +231,7 @@ const passes = {
         const predictions = rows.map((row, i) => {
           const text = withoutPrefix(tokenizer, task, written[i]!);
           const choices = choicesOf(task, row);
-          const label = choices && (Object.keys(choices).find((name) => choices[name]!.trim() === text) ?? null);
-          return predicted(row, label, text, null);
+          return predicted(task, row, choices && labelOfText(text, choices), text, null);
         });
         return { predictions, loss: null };
       };
@@ -241,20 +247,21 @@ function withoutPrefix(tokenizer: Tokenizer, task: Task, ids: readonly number[])
 }
 
 function predicted(
+  task: Task,
   row: Row,
   label: string | null,
   text: string,
   probabilities: Readonly<Record<string, number>> | null,
 ): Prediction {
-  const correct = row.label !== null ? label === row.label : row.references.includes(text);
+  // one row's score says whether it is right; a free text may be any of its references
+  const metric = row.label === null ? "exactMatch" : "accuracy";
+  const correct = computeMetrics(task, [row], [{ label, text }], [metric])[metric] === 1;
   return { row, label, text, correct, probabilities };
 }
 
 function scoresOf(task: Task, predictions: readonly Prediction[]): Scores {
-  return scorePredictions(
-    task,
-    predictions.map(({ row, label, text }): Predicted => ({ row, label, text })),
-  );
+  const rows = predictions.map(({ row }) => row);
+  return computeMetrics(task, rows, predictions);
 }
 
 function confusionOf(task: Task, predictions: readonly Prediction[]): Confusion | null {
