@@ -231,7 +231,7 @@ const cases: { readonly [K in Op]: readonly Case<K>[] } = {
     { inputs: [["B", "U", 5], { ids: ["B", "U"], below: 5 }], attributes: none, wrt: [0] },
     { inputs: [["B", "C", "U", 5], { ids: ["B", "C", "U"], below: 5 }], attributes: none, wrt: [0] },
   ],
-  oneHotLike: [{ inputs: [{ ids: ["B", "U"], below: 5 }, ["B", "U", 5]], attributes: none }],
+  addAt: [{ inputs: [["B", "U", 5], { ids: ["B", "U"], below: 5 }, ["B", "U"]], attributes: none }],
   argMax: [{ inputs: [["B", 7]], attributes: none }],
 };
 

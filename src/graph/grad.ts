@@ -10,7 +10,7 @@ import { type Graph, type Node, type Op, scalar, type Value } from "./graph.js";
 import * as ops from "./ops.js";
 
 /** Ops without a rule: an op here inside the cone stops the differentiation, by name. */
-type Opaque = "abs" | "positive" | "cast" | "mean" | "part" | "gather" | "oneHotLike" | "argMax";
+type Opaque = "abs" | "positive" | "cast" | "mean" | "part" | "gather" | "addAt" | "argMax";
 export type DifferentiableOp = Exclude<Op, Opaque>;
 
 /**
@@ -95,9 +95,10 @@ export const rules = {
     if (inputs.length !== 2) throw unknown("concat of more than two parts");
     return inputs.map((x, i) => (needs(i) ? ops.part(g, dy, x, axis, i === 0 ? "start" : "end") : undefined));
   },
-  nll: (g, { inputs: [x, ids], outputs: [, logProbabilities] }, dy) => {
-    const wrong = sub(g, ops.exp(g, logProbabilities!), ops.oneHotLike(g, ids!, x!));
-    return [mul(g, wrong, ops.expand(g, dy, dy.shape.length))];
+  // dx = (softmax − onehot)·dy
+  nll: (g, { inputs: [, ids], outputs: [, logProbabilities] }, dy) => {
+    const pushed = mul(g, ops.exp(g, logProbabilities!), ops.expand(g, dy, dy.shape.length));
+    return [ops.addAt(g, pushed, ids!, mul(g, dy, scalar(g, -1)))];
   },
 } satisfies { [K in DifferentiableOp]: Rule<K> };
 

@@ -60,8 +60,8 @@ export interface Attributes {
   gather: { axis: number };
   /** −log softmax(x)[id] over the last axis. Outputs it and log softmax(x). */
   nll: Record<never, never>;
-  /** 1 at the id, else 0, over a new last axis as long as the second input's last axis. */
-  oneHotLike: Record<never, never>;
+  /** x […, V] with values […] added at one place of the last axis each: int32 ids […]. */
+  addAt: Record<never, never>;
   /** Index of the largest element of the last axis, as int32. */
   argMax: Record<never, never>;
 }

@@ -139,9 +139,11 @@ export const infer: { [K in Op]: Infer<K> } = {
       { dtype: "float32", shape: x.shape },
     ];
   },
-  oneHotLike: (inputs) => {
-    const [ids, like] = inputs as [ValueType, ValueType];
-    return [{ dtype: "float32", shape: [...ids.shape, like.shape.at(-1)!] }];
+  addAt: (inputs) => {
+    const [x, ids, values] = inputs as [ValueType, ValueType, ValueType];
+    if (ids.dtype !== "int32" || !equal(x.shape.slice(0, -1), ids.shape) || !equal(ids.shape, values.shape))
+      throw refuse("addAt", "x […, V], int32 ids […] and values […]", inputs);
+    return [x];
   },
   argMax: ([x]) => [{ dtype: "int32", shape: x!.shape.slice(0, -1) }],
 };

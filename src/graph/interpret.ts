@@ -109,11 +109,10 @@ const meanings: { readonly [K in Op]: Meaning<K> } = {
     const width = x!.shape.at(-1)!;
     return [{ shape: ids!.shape, data: ids!.data.map((id, i) => -logs.data[i * width + id]!) }, logs];
   },
-  oneHotLike: ([ids, like]) => {
-    const width = like!.shape.at(-1)!;
-    const data = new Float64Array(ids!.data.length * width);
-    for (const [i, id] of ids!.data.entries()) data[i * width + id] = 1;
-    return [{ shape: [...ids!.shape, width], data }];
+  addAt: ([x, ids, values]) => {
+    const data = Float64Array.from(x!.data);
+    for (const [i, id] of ids!.data.entries()) data[i * x!.shape.at(-1)! + id]! += values!.data[i]!;
+    return [{ shape: x!.shape, data }];
   },
   argMax: ([x]) => [
     { shape: x!.shape.slice(0, -1), data: Float64Array.from(lastRows(x!), (row) => row.indexOf(Math.max(...row))) },

@@ -18,13 +18,10 @@ export function apply<K extends Op>(
   const types = infer[op](inputs, attributes);
   const outputs: Value[] = [];
   const node: Node<K> = { op, inputs, attributes, outputs };
-  for (const [index, type] of types.entries())
-    outputs.push({
-      id: graph.next,
-      name: `${op}_${graph.next++}`,
-      ...type,
-      source: { node: node as unknown as Node, index },
-    });
+  for (const [index, { dtype, shape }] of types.entries()) {
+    const id = graph.next++;
+    outputs.push({ id, name: `${op}_${id}`, dtype, shape, source: { node: node as unknown as Node, index } });
+  }
   graph.nodes.push(node as unknown as Node);
   return outputs;
 }
@@ -46,7 +43,7 @@ export const positive = one("positive", {});
 export const gelu = one("gelu", {});
 export const mergeHeads = one("mergeHeads", {});
 export const reshapeLike = one("reshapeLike", {});
-export const oneHotLike = one("oneHotLike", {});
+export const addAt = one("addAt", {});
 export const argMax = one("argMax", {});
 export const attend = one("attend", {});
 

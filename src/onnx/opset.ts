@@ -189,15 +189,10 @@ export const lowerings: { readonly [K in Op]: Lowering<K> } = {
     const picked = w.add("GatherElements", [w.name(logProbabilities!), at], { axis: { int: -1 } });
     w.add("Neg", [w.add("Squeeze", [picked, w.integers([-1])])], {}, [w.name(y!)]);
   },
-  oneHotLike: (w, { inputs: [ids, like], outputs }) => {
-    const depth = w.add("Shape", [w.name(like!)], { start: { int: -1 } });
-    const values = w.add(
-      "Concat",
-      [w.add("Unsqueeze", [w.float(0), w.integers([0])]), w.add("Unsqueeze", [w.float(1), w.integers([0])])],
-      { axis: { int: 0 } },
-    );
-    const wide = w.add("Cast", [w.name(ids!)], { to: { int: w.onnxType("int64") } });
-    w.add("OneHot", [wide, depth, values], { axis: { int: -1 } }, [w.name(outputs[0]!)]);
+  addAt: (w, { inputs: [x, ids, values], outputs }) => {
+    const at = (v: Value) => w.add("Unsqueeze", [w.name(v), w.integers([-1])]);
+    const attributes = { axis: { int: -1 }, reduction: { text: "add" } };
+    w.add("ScatterElements", [w.name(x!), at(ids!), at(values!)], attributes, [w.name(outputs[0]!)]);
   },
   argMax: (w, { inputs, outputs }) => {
     const found = w.add("ArgMax", [w.name(inputs[0]!)], { axis: { int: -1 }, keepdims: { int: 0 } });

@@ -108,6 +108,8 @@ function sessionOptions(options: RuntimeOptions): InferenceSession.SessionOption
     extra: {
       session: {
         ...(options.folder !== null ? { model_external_initializers_file_folder_path: options.folder } : {}),
+        // Sessions take turns: a worker that keeps spinning after its run would take a core from the next session.
+        force_spinning_stop: "1",
         ...(options.lowMemory ? { disable_prepacking: "1" } : {}),
       },
       // Folding a cast of a 16-bit weight would keep the wide copy for good.
