@@ -8,14 +8,17 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { readOptions } from "../src/base/options.js";
+import { defaults, readOptions } from "../src/base/options.js";
 import { random } from "../src/base/random.js";
 import type { Tensor } from "../src/base/tensor.js";
 import { openCheckpoint } from "../src/model/checkpoint.js";
 import { fullModel, type NeuronScores, type PartialModel, partialModel, partialOf } from "../src/model/partial.js";
 import { type Engine, openEngine } from "../src/session/engine.js";
 import type { Batch } from "../src/text/batch.js";
+import { neuronScoreOptions } from "../src/train/neuron-scores.js";
 import { trainOptions } from "../src/train/options.js";
+import { planSchedule } from "../src/train/plan.js";
+import { scheduleOptions } from "../src/train/schedule-options.js";
 import type { Schedule, Stage } from "../src/train/stage.js";
 import { train } from "../src/train/trainer.js";
 import { tinyDataset, tinyTokenizer } from "./helpers/tiny.js";
@@ -124,6 +127,35 @@ describe.each(["tiny-t5-v10", "tiny-t5-v11"])("%s", (name) => {
     expect(part.cost.trainFlops).toBeLessThan(full.cost.trainFlops);
     expect(full.cost.trainFlops).toBeGreaterThan(1.8 * full.cost.paperFlops);
   });
+});
+
+test("a budget is kept by the real run: FLOPs counted step by step against the full model's", async () => {
+  const engine = openEngine(await openCheckpoint(join(fixtures, "tiny-t5-v11")), { threads: 1 });
+  const settings = readOptions(
+    trainOptions,
+    { batchSize: 4, microBatchSize: 4, evalEvery: 50, maxInputTokens: 12 },
+    "test",
+  );
+  const options = (given: Record<string, unknown>) => ({
+    ...settings,
+    ...defaults(neuronScoreOptions),
+    ...readOptions(scheduleOptions, { steps: 60, ...given }, "test"),
+  });
+  const spent = async (given: Record<string, unknown>) => {
+    const where = { promptLength: 4, folder: null };
+    const plan = await planSchedule(engine, tinyTokenizer, tinyDataset(), options(given), where);
+    const { stages } = plan.schedule;
+    const result = await run(engine, [...stages]);
+    return { paper: result.cost.paperFlops, honest: result.cost.trainFlops, stages };
+  };
+  const vanilla = await spent({});
+  for (const budgetBy of ["paper", "honest"] as const) {
+    const cut = await spent({ schedule: "fpt-cr", reduceDecoder: "yes", budget: 0.8, budgetBy });
+    expect(cut.stages.length).toBe(4);
+    // 60 steps: a step is 1.7 %, and the padded shapes of the first steps stand for all of them
+    expect(Math.abs(cut[budgetBy] / vanilla[budgetBy] - 0.8)).toBeLessThan(0.02);
+  }
+  await engine.dispose();
 });
 
 function run(engine: Engine, stages: Stage[], more: Partial<Schedule> = {}) {

@@ -179,7 +179,7 @@ function wallClock(runs: readonly FinishedRun[]) {
     }, 0);
   };
   return {
-    how: "training alone, each stage at the median seconds per step over seeds, because the load of the machine varies; with scoring adds the neuron scores' seconds, and the last column the evaluations as measured",
+    how: "training alone, each stage at the median seconds per step over seeds, because the load of the machine varies, and opening a session at growth left out; with scoring adds the neuron scores' seconds, and the last column the evaluations as measured",
     training,
     withScoring: (run: FinishedRun) => training(run) + (run.scoring?.seconds ?? 0),
     everything: (run: FinishedRun) => training(run) + (run.scoring?.seconds ?? 0) + run.result.cost.evalSeconds,

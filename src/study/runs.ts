@@ -11,8 +11,8 @@ import { type InitSpec, initPrompt } from "../method/init.js";
 import type { Engine } from "../session/engine.js";
 import type { Tokenizer } from "../text/tokenizer.js";
 import { identityOf } from "../train/identity.js";
-import { type NeuronScoreOptions, neuronScores, type ScoringCost } from "../train/neuron-scores.js";
-import { makeSchedule, needsNeuronScores } from "../train/schedule.js";
+import type { NeuronScoreOptions, ScoringCost } from "../train/neuron-scores.js";
+import { planSchedule } from "../train/plan.js";
 import type { ScheduleOptions } from "../train/schedule-options.js";
 import { train } from "../train/trainer.js";
 import type { TrainEvent, TrainInput, TrainResult, TrainSettings } from "../train/types.js";
@@ -91,22 +91,14 @@ export async function runOne(
 ): Promise<FinishedRun> {
   const { engine, tokenizer } = input;
   const { task } = dataset;
-  const options: ScheduleOptions = { ...input.schedule, ...variant.schedule };
   const start = await startPrompt(input, seed);
-  const scored = needsNeuronScores(options)
-    ? await neuronScores(engine, tokenizer, dataset, {
-        ...input.scoring,
-        seed,
-        promptLength: input.promptLength,
-        maxInputTokens: input.settings.maxInputTokens,
-        folder: input.folder,
-      })
-    : null;
-  const schedule = makeSchedule(options, {
-    config: engine.checkpoint.config,
-    freeText: task.verbalizer === null,
-    scores: scored?.scores ?? null,
-  });
+  const { schedule, scoring } = await planSchedule(
+    engine,
+    tokenizer,
+    dataset,
+    { ...input.settings, ...input.scoring, ...input.schedule, ...variant.schedule, seed },
+    { promptLength: input.promptLength, folder: input.folder },
+  );
   const training: TrainInput = {
     engine,
     tokenizer,
@@ -139,7 +131,7 @@ export async function runOne(
       where: name,
       hint: input.folder === null ? undefined : "run the same command again: finished runs are kept",
     });
-  return { label: variant.label, task: task.name, seed, start, result, scoring: scored?.cost ?? null };
+  return { label: variant.label, task: task.name, seed, start, result, scoring };
 }
 
 /** The start prompt of a seed, the same for every task and variant. */

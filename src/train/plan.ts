@@ -1,0 +1,74 @@
+/**
+ * @file From options to a schedule that is ready to train: neuron scores where a stage needs them, the data's own shape
+ * where a budget needs it.
+ *
+ * In: engine, tokenizer, dataset, options of schedule, scoring and training. Out: Schedule, and what scoring cost.
+ */
+import type { Dataset } from "../data/row.js";
+import type { PassShape } from "../model/flops.js";
+import type { Engine } from "../session/engine.js";
+import type { Tokenizer } from "../text/tokenizer.js";
+import { encodeRows } from "./encode.js";
+import { type NeuronScoreOptions, neuronScores, type ScoringCost } from "./neuron-scores.js";
+import type { TrainSettings } from "./options.js";
+import { batchOrder, stepsPerEpoch } from "./order.js";
+import { makeSchedule, needsNeuronScores } from "./schedule.js";
+import type { ScheduleOptions } from "./schedule-options.js";
+import type { Schedule } from "./stage.js";
+
+export type PlanOptions = ScheduleOptions &
+  NeuronScoreOptions &
+  Pick<TrainSettings, "batchSize" | "maxInputTokens" | "seed">;
+
+export interface Plan {
+  readonly schedule: Schedule;
+  /** null where no neuron had to be scored. */
+  readonly scoring: ScoringCost | null;
+}
+
+/**
+ * Plans a training.
+ * @param folder where neuron scores are kept; null keeps nothing.
+ * @throws SoftpromptError(usage) as makeSchedule; as neuronScores.
+ */
+export async function planSchedule(
+  engine: Engine,
+  tokenizer: Tokenizer,
+  dataset: Pick<Dataset, "task" | "train" | "validation">,
+  options: PlanOptions,
+  { promptLength, folder }: { promptLength: number; folder: string | null },
+): Promise<Plan> {
+  const scored = needsNeuronScores(options)
+    ? await neuronScores(engine, tokenizer, dataset, { ...options, promptLength, folder })
+    : null;
+  const schedule = makeSchedule(options, {
+    config: engine.checkpoint.config,
+    freeText: dataset.task.verbalizer === null,
+    scores: scored?.scores ?? null,
+    shape: options.budget === undefined ? undefined : typicalShape(tokenizer, dataset, options, promptLength),
+  });
+  return { schedule, scoring: scored?.cost ?? null };
+}
+
+/** Steps that the typical shape is averaged over. */
+const sampledSteps = 256;
+
+/** Mean padded shape of the first steps (at most one pass over the rows), as the trainer will make them. */
+export function typicalShape(
+  tokenizer: Tokenizer,
+  { task, train }: Pick<Dataset, "task" | "train">,
+  { batchSize, maxInputTokens, seed }: Pick<TrainSettings, "batchSize" | "maxInputTokens" | "seed">,
+  promptLength: number,
+): PassShape {
+  const rows = encodeRows(task, train, tokenizer, maxInputTokens);
+  const order = batchOrder(rows, batchSize, seed);
+  const steps = Math.min(sampledSteps, stepsPerEpoch(rows.length, batchSize));
+  let [batch, input, target] = [0, 0, 0];
+  for (let step = 0; step < steps; step++) {
+    const chosen = Array.from(order(step), (n) => rows[n]!);
+    batch += chosen.length / steps;
+    input += Math.max(...chosen.map((row) => row.input.length)) / steps;
+    target += Math.max(...chosen.map((row) => row.target.length)) / steps;
+  }
+  return { batch, prompt: promptLength, input, target };
+}
