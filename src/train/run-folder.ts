@@ -102,6 +102,7 @@ function openedRun(folder: string, head: string, release: () => void, ops: FileO
       if (saved === null) writeHead(head, identity, ops);
       else checkIdentity(saved, identity, folder);
       const checkpoint: SavedCheckpoint | null = loadCheckpoint(checkpoints, tell, ops);
+      if (saved !== null && checkpoint === null) tell("nothing had been saved yet: the run begins again at step 0");
       metrics = checkpoint?.metrics ?? { lines: 0, bytes: 0 };
       newest = checkpoint?.number ?? 0;
       cutMetrics(metricsFile, metrics.bytes, ops);

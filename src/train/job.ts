@@ -1,0 +1,107 @@
+/**
+ * @file What a training is and when its turns come: everything that stays the same, and decisions that read the state alone.
+ *
+ * In: TrainInput. Out: Job; of a Job and a TrainState: the model to evaluate on, whether the stage or the whole is over.
+ * Nothing here has an effect or looks at a clock, which is what makes a resume exact.
+ */
+import { SoftpromptError } from "../base/errors.js";
+import type { Tensor } from "../base/tensor.js";
+import { applyMask, entryMask, maskCounts } from "../method/mask.js";
+import { fullModel, isFull, type PartialModel } from "../model/partial.js";
+import type { Optimizer } from "../optim/optimizer.js";
+import { optimizers } from "../optim/optimizers.js";
+import type { EncodedRow } from "../text/batch.js";
+import { encodeRows } from "./encode.js";
+import { type Prepared, prepareEvaluation } from "./evaluate.js";
+import { batchOrder, stepsPerEpoch } from "./order.js";
+import type { TrainState } from "./state.js";
+import type { TrainInput } from "./types.js";
+
+/** What stays the same over the whole training. */
+export interface Job {
+  readonly input: TrainInput;
+  readonly start: Tensor;
+  /** [P × D] of 0 and 1, or null for all ones. */
+  readonly live: Float32Array | null;
+  readonly optimizer: Optimizer;
+  readonly encoded: readonly EncodedRow[];
+  readonly rowsOf: (step: number) => readonly number[];
+  readonly validation: Prepared;
+  readonly totalSteps: number;
+  readonly evalEvery: number;
+}
+
+/** @throws SoftpromptError for what could not train: shapes, no rows, a mask of zeros, labels that are none. */
+export function prepare(input: TrainInput): Job {
+  const { engine, settings, prompt, mask, task, tokenizer, schedule } = input;
+  const D = engine.checkpoint.config.width;
+  if (prompt.shape.length !== 2 || prompt.shape[1] !== D || prompt.data.length !== prompt.shape[0]! * D)
+    throw new SoftpromptError("usage", "the prompt does not fit the base model", {
+      where: engine.checkpoint.name,
+      expected: `[tokens, ${D}]`,
+      got: `[${prompt.shape.join(", ")}]`,
+    });
+  if (input.train.length === 0)
+    throw new SoftpromptError("data", "there are no training rows", { where: task.name, expected: "1 row or more" });
+  if (mask !== null && maskCounts(mask, D).parameters === 0)
+    throw new SoftpromptError("usage", "the mask leaves nothing to train", { where: "prompt mask", got: "all zero" });
+  const encoded = encodeRows(task, input.train, tokenizer, settings.maxInputTokens);
+  return {
+    input,
+    start: mask === null ? prompt : applyMask(prompt, mask),
+    live: mask === null ? null : entryMask(mask, D),
+    optimizer: optimizers[settings.optimizer](settings),
+    encoded,
+    rowsOf: batchOrder(encoded, settings.batchSize, settings.seed),
+    validation: prepareEvaluation(tokenizer, task, input.validation, {
+      by: settings.evaluateBy,
+      maxInputTokens: settings.maxInputTokens,
+      batchSize: 4 * settings.microBatchSize,
+      maxEvalRows: settings.maxEvalRows,
+      seed: settings.seed,
+    }),
+    totalSteps: schedule.stages.reduce((sum, stage) => sum + stage.steps, 0),
+    evalEvery: settings.evalEvery || stepsPerEpoch(encoded.length, settings.batchSize),
+  };
+}
+
+/** The model of the current stage. */
+export function partialOf({ input }: Job, { stage }: TrainState): PartialModel {
+  return input.schedule.stages[stage]!.partial;
+}
+
+/** Step at which the current stage ends if nothing ends it earlier; the last takes what is left. */
+export function stageEnd({ input, totalSteps }: Job, { stage, stageStart }: TrainState): number {
+  const { stages } = input.schedule;
+  return stage === stages.length - 1 ? totalSteps : Math.min(totalSteps, stageStart + stages[stage]!.steps);
+}
+
+/** Why the training is over, or null. `patience` counts in the last stage only: earlier ones hand over to the next. */
+export function over(job: Job, state: TrainState): TrainState["finished"] {
+  const { schedule, settings } = job.input;
+  if (state.step >= job.totalSteps) return "steps";
+  const last = state.stage === schedule.stages.length - 1;
+  return last && settings.patience > 0 && state.sinceBest >= settings.patience ? "patience" : null;
+}
+
+/** The model to evaluate on now, or null. At the very end the full model has its turn even if the last stage is a partial one. */
+export function evaluationDue(job: Job, state: TrainState): PartialModel | null {
+  if (job.validation.rows.length === 0) return null;
+  const partial = partialOf(job, state);
+  if (state.evaluatedAt !== state.step) {
+    const due = state.step === stageEnd(job, state) || state.step % job.evalEvery === 0;
+    return state.step > 0 && due ? partial : null;
+  }
+  const { config } = job.input.engine.checkpoint;
+  const full = fullModel(config);
+  const done = state.history.some((entry) => entry.step === state.step && entry.partial === full.name);
+  return over(job, state) !== null && !isFull(config, partial) && !done ? full : null;
+}
+
+/** Whether it is time to grow: at the stage's end, or earlier on a plateau. */
+export function stageOver(job: Job, state: TrainState): boolean {
+  const { stages, plateau } = job.input.schedule;
+  if (state.stage === stages.length - 1) return false;
+  const flat = plateau !== null && state.evaluatedAt === state.step && state.sincePlateau >= plateau.patience;
+  return flat || state.step >= stageEnd(job, state);
+}

@@ -1,0 +1,229 @@
+/**
+ * @file The turns of a training, each from state to state: a step, an evaluation, a growth.
+ *
+ * In: Job, TrainState. Out: the next TrainState, and events. Source: fpt.md §4, §5, §7.
+ */
+import { SoftpromptError } from "../base/errors.js";
+import { stepFlops } from "../model/flops.js";
+import { isFull, type PartialModel } from "../model/partial.js";
+import { learningRateAt } from "../optim/learning-rate.js";
+import { evaluatePrepared } from "./evaluate.js";
+import { type Job, partialOf } from "./job.js";
+import { reproduction } from "./reproduction.js";
+import type { Run } from "./run-folder.js";
+import { noCost, type TrainState } from "./state.js";
+import type { Chosen, HistoryEntry, StageCost, TrainEvent } from "./types.js";
+import { applyUpdate, batchGradient } from "./update.js";
+
+/** Skipped steps in a row that stop a run. */
+const skipsAllowed = 3;
+
+export type Tell = (event: TrainEvent) => void;
+
+/** Growth: the next stage's model, the same prompt, the same optimizer state unless the schedule says afresh. */
+export async function grow(job: Job, state: TrainState, tell: Tell): Promise<TrainState> {
+  const { engine, schedule } = job.input;
+  const old = partialOf(job, state);
+  const stage = state.stage + 1;
+  const { partial } = schedule.stages[stage]!;
+  if (!schedule.stages.slice(stage).some((later) => later.partial.name === old.name)) await engine.release(old);
+  tell({ kind: "stage", step: state.step, stage, partial: partial.name });
+  return {
+    ...state,
+    stage,
+    stageStart: state.step,
+    optimizer: schedule.resetOptimizerOnGrow ? job.optimizer.init(state.prompt) : state.optimizer,
+    stageBest: null,
+    sinceBest: 0,
+    plateauBest: null,
+    sincePlateau: 0,
+    perStage: [...state.perStage, noCost(partial.name)],
+  };
+}
+
+/** One optimizer step, or a skipped one. @throws SoftpromptError "numeric". */
+export async function step(job: Job, state: TrainState, run: Run | null, tell: Tell): Promise<TrainState> {
+  const { input, live } = job;
+  const { engine, settings } = input;
+  const partial = partialOf(job, state);
+  const program = await engine.train(partial);
+  const started = performance.now();
+  const numbers = job.rowsOf(state.step);
+  const rows = numbers.map((n) => job.encoded[n]!);
+  const learningRate = learningRateAt(state.step + 1, job.totalSteps, settings);
+  const batch = await batchGradient({
+    program,
+    prompt: state.prompt,
+    rows,
+    microBatchSize: settings.microBatchSize,
+    flopsOf: (shape) => stepFlops(engine.checkpoint.config, partial, shape),
+  });
+  const update = applyUpdate(batch, state.prompt, state.optimizer, job.optimizer, {
+    learningRate,
+    clip: settings.clip,
+    live,
+  });
+  const seconds = (performance.now() - started) / 1000;
+  const next: TrainState = {
+    ...state,
+    step: state.step + 1,
+    perStage: addCost(state.perStage, {
+      steps: 1,
+      seconds,
+      flops: batch.flops.honest,
+      paperFlops: batch.flops.paper,
+    }),
+  };
+  const where = { step: next.step, stage: state.stage };
+
+  if ("problem" in update) {
+    const ids = rows.map((row) => row.id);
+    tell({ kind: "skip", ...where, problem: update.problem, rows: ids });
+    const skippedInRow = state.skippedInRow + 1;
+    if (skippedInRow >= skipsAllowed) throw stopped(job, state, run, numbers, learningRate, update.problem);
+    return { ...next, skipped: state.skipped + 1, skippedInRow };
+  }
+  // weight decay alone would move the prompt too, so the gradient is asked as well
+  if (!state.moved && (update.norm === 0 || update.prompt.data.every((p, i) => p === state.prompt.data[i])))
+    throw new SoftpromptError(
+      "numeric",
+      "the first step did not move the prompt by its gradient: nothing is being learnt",
+      {
+        where: `step ${next.step}`,
+        expected: "an update that moves the prompt",
+        got: `gradient norm ${update.norm}, learning rate ${learningRate}`,
+        hint: "raise the learning rate; if the gradient norm is 0, the targets do not depend on the prompt",
+      },
+    );
+  tell({
+    kind: "step",
+    ...where,
+    loss: batch.loss,
+    learningRate,
+    gradientNorm: update.norm,
+    tokens: batch.tokens,
+    seconds,
+    flops: total(next, "flops"),
+    paperFlops: total(next, "paperFlops"),
+  });
+  return {
+    ...next,
+    prompt: update.prompt,
+    optimizer: update.optimizer,
+    moved: true,
+    skippedInRow: 0,
+    kept: input.keep?.includes(next.step) ? new Map([...state.kept, [next.step, update.prompt]]) : state.kept,
+  };
+}
+
+/** The error of repeated skips, after leaving behind what is needed to see it again. */
+function stopped(
+  job: Job,
+  state: TrainState,
+  run: Run | null,
+  numbers: readonly number[],
+  learningRate: number,
+  problem: string,
+): SoftpromptError {
+  const rows = numbers.map((n) => job.input.train[n]!);
+  const files = reproduction({
+    step: state.step + 1,
+    partial: partialOf(job, state).name,
+    problem,
+    learningRate,
+    settings: job.input.settings,
+    prompt: state.prompt,
+    encoded: numbers.map((n) => job.encoded[n]!),
+    rows,
+  });
+  for (const [name, content] of Object.entries(files)) run?.write(name, content);
+  return new SoftpromptError("numeric", `${skipsAllowed} steps in a row were not finite: ${problem}`, {
+    where: `step ${state.step + 1}, rows ${rows.map((row) => row.id).join(", ")}`,
+    expected: "finite losses, gradients and updates",
+    got: problem,
+    hint:
+      run === null
+        ? "lower the learning rate"
+        : `lower the learning rate; the batch and the prompt are saved in ${run.folder}: ${Object.keys(files).join(", ")}`,
+  });
+}
+
+/** @returns the state after the evaluation, or null when it was aborted on the way. */
+export async function evaluation(
+  job: Job,
+  state: TrainState,
+  partial: PartialModel,
+  tell: Tell,
+): Promise<TrainState | null> {
+  const { engine, tokenizer, task, schedule, signal } = job.input;
+  const found = await evaluatePrepared(engine, partial, tokenizer, job.validation, state.prompt, signal);
+  if (found === null) return null;
+  const { scores, loss, seconds } = found;
+  const score = scores[task.metrics[0]] ?? Number.NaN;
+  const chosen: Chosen = { prompt: state.prompt, step: state.step, scores };
+  const beats = (old: Chosen | null) =>
+    old === null || score >= (old.scores[task.metrics[0]] ?? Number.NEGATIVE_INFINITY);
+  const best = beats(state.best);
+  const full = isFull(engine.checkpoint.config, partial);
+  const [flops, paperFlops] = [total(state, "flops"), total(state, "paperFlops")];
+  const entry: HistoryEntry = {
+    step: state.step,
+    stage: state.stage,
+    partial: partial.name,
+    loss,
+    scores,
+    flops,
+    paperFlops,
+    seconds: total(state, "seconds"),
+  };
+  tell({
+    kind: "eval",
+    step: state.step,
+    stage: state.stage,
+    partial: partial.name,
+    scores,
+    loss,
+    seconds,
+    best,
+    flops,
+  });
+  const better = state.stageBest === null || score > state.stageBest;
+  const rising = state.plateauBest === null || score > state.plateauBest + (schedule.plateau?.minDelta ?? 0);
+  return {
+    ...state,
+    // the extra evaluation on the full model decides nothing but the best
+    ...(partial.name === partialOf(job, state).name && {
+      evaluatedAt: state.step,
+      stageBest: better ? score : state.stageBest,
+      sinceBest: better ? 0 : state.sinceBest + 1,
+      plateauBest: rising ? score : state.plateauBest,
+      sincePlateau: rising ? 0 : state.sincePlateau + 1,
+    }),
+    best: best ? chosen : state.best,
+    bestOnFull: full && beats(state.bestOnFull) ? chosen : state.bestOnFull,
+    evalFlops: state.evalFlops + found.flops,
+    perStage: addCost(state.perStage, { evalSeconds: seconds }),
+    history: [...state.history, entry],
+  };
+}
+
+function addCost(perStage: readonly StageCost[], more: Partial<Omit<StageCost, "partial">>): StageCost[] {
+  const last = perStage.at(-1)!;
+  const sum = (key: keyof Omit<StageCost, "partial">) => last[key] + (more[key] ?? 0);
+  return [
+    ...perStage.slice(0, -1),
+    {
+      partial: last.partial,
+      steps: sum("steps"),
+      seconds: sum("seconds"),
+      evalSeconds: sum("evalSeconds"),
+      flops: sum("flops"),
+      paperFlops: sum("paperFlops"),
+    },
+  ];
+}
+
+/** A cost summed over the stages. */
+export function total(state: TrainState, key: keyof Omit<StageCost, "partial">): number {
+  return state.perStage.reduce((sum, stage) => sum + stage[key], 0);
+}
