@@ -1,0 +1,160 @@
+/**
+ * @file Our training step beside PyTorch's and PEFT's, interleaved round by round on one machine, by one command.
+ *
+ * npm run build && node bench/compare.mjs [small base …] [--rounds 7] [--python python] [--variants …] [--output bench/results]
+ * Writes compare.json and compare.md. Every engine is warmed up, then takes one step per round in turn while the others
+ * sleep; medians are over rounds. Needs a Python with torch, transformers and peft (see bench/pytorch.py).
+ */
+import { spawn } from "node:child_process";
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { availableParallelism, cpus, loadavg, tmpdir } from "node:os";
+import { join } from "node:path";
+import { createInterface } from "node:readline";
+import { parseArgs } from "node:util";
+import { openCheckpoint } from "../dist/model/checkpoint.js";
+import { t5Shape } from "../dist/model/shapes.js";
+import { openEngine } from "../dist/session/engine.js";
+import { runtimeInfo } from "../dist/session/runtime.js";
+import { writeRandomCheckpoint } from "./checkpoint.mjs";
+
+const { values: options, positionals } = parseArgs({
+  allowPositionals: true,
+  options: {
+    rounds: { type: "string", default: "7" },
+    python: { type: "string", default: process.env.PYTHON ?? "python3" },
+    variants: {
+      type: "string",
+      default: "eager-float32,compiled-float32,eager-bfloat16,compiled-bfloat16,peft-float32,peft-bfloat16",
+    },
+    output: { type: "string", default: "bench/results" },
+    threads: { type: "string", default: String(availableParallelism()) },
+    batch: { type: "string", default: "8" },
+    prompt: { type: "string", default: "20" },
+    input: { type: "string", default: "128" },
+    target: { type: "string", default: "4" },
+  },
+});
+const [B, P, T, U] = [options.batch, options.prompt, options.input, options.target].map(Number);
+const variants = options.variants.split(",").filter(Boolean);
+const median = (values) => values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)];
+/** Lets the thread pool that worked last stop spinning before the next one is timed. */
+const rest = () => new Promise((resolve) => setTimeout(resolve, 300));
+
+/** Our engine with a warm training program: `step()` runs once and returns milliseconds. */
+async function openOurs(size) {
+  const folder = mkdtempSync(join(tmpdir(), "softprompt-compare-"));
+  const config = t5Shape(size);
+  writeRandomCheckpoint(folder, config, "F32");
+  const engine = openEngine(await openCheckpoint(folder), { threads: Number(options.threads) });
+  const train = await engine.train();
+  const ids = (count) => Int32Array.from({ length: count }, (_, i) => 3 + ((i * 7919) % (config.vocabulary - 3)));
+  const batch = {
+    ...{ size: B, inputIds: ids(B * T), inputMask: new Int32Array(B * T).fill(1), inputLength: T },
+    ...{ targetIds: ids(B * U), targetMask: new Int32Array(B * U).fill(1), targetLength: U },
+    ids: Array.from({ length: B }, (_, i) => `row ${i}`),
+  };
+  const prompt = { shape: [P, config.width], data: new Float32Array(P * config.width).fill(0.1) };
+  const weights = new Float32Array(B).fill(1 / (B * U));
+  const step = async () => {
+    const from = performance.now();
+    await train.run(prompt, batch, weights);
+    return performance.now() - from;
+  };
+  await step();
+  await step();
+  const dispose = async () => {
+    await engine.dispose();
+    rmSync(folder, { recursive: true });
+  };
+  return { step, dispose };
+}
+
+/** bench/pytorch.py --serve: a line with a variant in, a line with milliseconds out. */
+async function openTorch(size) {
+  const shape = ["--batch", B, "--prompt", P, "--input", T, "--target", U].map(String);
+  const script = join(import.meta.dirname, "pytorch.py");
+  const child = spawn(
+    options.python,
+    [script, size, "--serve", "--variants", variants.join(","), "--threads", options.threads, ...shape],
+    { stdio: ["pipe", "pipe", "inherit"] },
+  );
+  const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
+  const next = async () => {
+    const { value, done } = await lines.next();
+    if (done) throw new Error(`${options.python} bench/pytorch.py ended; its own message stands above`);
+    return value;
+  };
+  child.on("error", (error) => console.error(`cannot start ${options.python}: ${error.message}`));
+  const versions = JSON.parse(await next());
+  const step = async (variant) => {
+    child.stdin.write(`${variant}\n`);
+    return Number(await next());
+  };
+  return { versions, step, dispose: () => child.stdin.end() };
+}
+
+const runtime = await runtimeInfo();
+const report = {
+  date: new Date().toISOString().slice(0, 10),
+  cpu: `${cpus()[0].model.trim()}, ${availableParallelism()} threads`,
+  loadBefore: loadavg()[0],
+  ...{ batch: B, prompt: P, input: T, target: U, rounds: Number(options.rounds), threads: Number(options.threads) },
+  versions: { softprompt: { onnxruntime: runtime.version, node: process.version }, python: null },
+  results: [],
+};
+for (const size of positionals.length > 0 ? positionals : ["small", "base"]) {
+  console.error(`${size}: warming up (compiling takes minutes)`);
+  const ours = await openOurs(size);
+  const torch = await openTorch(size);
+  report.versions.python = torch.versions;
+  const times = new Map([["softprompt-float32", []], ...variants.map((v) => [v, []])]);
+  for (let round = 0; round < Number(options.rounds); round++) {
+    for (const [name, list] of times) {
+      await rest();
+      list.push(name.startsWith("softprompt") ? await ours.step() : await torch.step(name));
+    }
+    console.error(`${size}: round ${round + 1} of ${options.rounds}`);
+  }
+  torch.dispose();
+  await ours.dispose();
+  for (const [variant, list] of times)
+    report.results.push({
+      model: `t5-v1.1-${size}`,
+      variant,
+      stepMs: median(list),
+      bestStepMs: Math.min(...list),
+      all: list,
+    });
+}
+
+const markdown = [
+  `# One training step: softprompt, PyTorch, PEFT`,
+  "",
+  `T5 v1.1 encoder and decoder, random weights, batch ${B} × (${P} prompt + ${T} text) tokens, ${U} target tokens, gradient of the prompt only.`,
+  `${report.cpu}; ${report.date}; ONNX Runtime ${runtime.version}, torch ${report.versions.python.torch}, transformers ${report.versions.python.transformers}, peft ${report.versions.python.peft}.`,
+  `Median milliseconds of ${options.rounds} interleaved rounds (best in brackets). Made by \`node bench/compare.mjs\`.`,
+  "",
+  ...table(report.results),
+  "",
+].join("\n");
+mkdirSync(options.output, { recursive: true });
+writeFileSync(join(options.output, "compare.json"), `${JSON.stringify(report, null, 2)}\n`);
+writeFileSync(join(options.output, "compare.md"), markdown);
+console.log(markdown);
+
+/** A column per model, a row per engine; how many times our step's time stands behind each. */
+function table(results) {
+  const models = [...new Set(results.map((r) => r.model))];
+  const names = [...new Set(results.map((r) => r.variant))];
+  const cell = (model, variant) => {
+    const find = (v) => results.find((r) => r.model === model && r.variant === v);
+    const r = find(variant);
+    const ratio = r.stepMs / find("softprompt-float32").stepMs;
+    return `${r.stepMs.toFixed(0)} (${r.bestStepMs.toFixed(0)}) | ${ratio.toFixed(2)} ×`;
+  };
+  return [
+    `| engine | ${models.map((m) => `${m}, ms | to ours`).join(" | ")} |`,
+    `|---|${models.map(() => "---|---|").join("")}`,
+    ...names.map((name) => `| ${name.replace("-", ", ")} | ${models.map((m) => cell(m, name)).join(" | ")} |`),
+  ];
+}

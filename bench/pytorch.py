@@ -1,0 +1,131 @@
+"""The training step of bench/step.mjs in PyTorch: T5 v1.1 shapes, random weights, gradient for the soft prompt only.
+
+Variants: eager and compiled, float32 and bfloat16, and PEFT's prompt tuning (what a Python user would run today).
+All do the same work: 20 prompt vectors before 128 text tokens, 4 target tokens, batch 8, encoder and decoder, mean token
+loss, gradient of the prompt; frozen weights ask for none; eval mode (no dropout), no cache.
+
+  python bench/pytorch.py small base --rounds 7            medians as JSON, variants interleaved
+  python bench/pytorch.py small --serve                    for bench/compare.mjs: one variant name per line in, milliseconds out
+
+Needs torch, transformers, peft and, for the compiled ones, a C++ compiler. Checked with torch 2.13, transformers 5.18, peft 0.21.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import sys
+import time
+
+import torch
+import transformers
+from transformers import T5Config, T5ForConditionalGeneration
+
+# D, F, layers of each stack, heads, K (as src/model/shapes.ts)
+SIZES = {"small": (512, 1024, 8, 6, 64), "base": (768, 2048, 12, 12, 64), "large": (1024, 2816, 24, 16, 64)}
+VARIANTS = ["eager-float32", "compiled-float32", "eager-bfloat16", "compiled-bfloat16", "peft-float32", "peft-bfloat16"]
+
+
+def build(size, dtype):
+    """A random frozen T5 v1.1; weights of order one keep activations in range, as in bench/checkpoint.mjs."""
+    d, f, layers, heads, k = SIZES[size]
+    config = T5Config(d_model=d, d_ff=f, num_layers=layers, num_heads=heads, d_kv=k, vocab_size=32128, dropout_rate=0.0,
+                      feed_forward_proj="gated-gelu", tie_word_embeddings=False, decoder_start_token_id=0)
+    model = T5ForConditionalGeneration(config).to(dtype).eval()
+    # transformers 5 ties what v1.1 does not; the work is the same, the memory is not
+    model.lm_head.weight = torch.nn.Parameter(model.shared.weight.detach().clone())
+    return model.requires_grad_(False)
+
+
+def make_step(variant, size, shape):
+    """A function that runs one step and returns the prompt's gradient."""
+    torch.manual_seed(0)
+    kind, dtype = variant.split("-")
+    model = build(size, getattr(torch, dtype))
+    B, P, T, U = shape
+    ids = torch.randint(3, 32000, (B, T))
+    mask = torch.ones((B, T), dtype=torch.long)
+    labels = torch.randint(3, 32000, (B, U))
+
+    if kind == "peft":
+        from peft import PromptTuningConfig, get_peft_model
+
+        # transformers 5 renamed what peft 0.21 asks for; only generation would use it
+        old, new = "_prepare_encoder_decoder_kwargs_for_generation", "_prepare_text_encoder_decoder_kwargs_for_generation"
+        if not hasattr(model, old):
+            setattr(type(model), old, getattr(type(model), new))
+        config = PromptTuningConfig(task_type="SEQ_2_SEQ_LM", num_virtual_tokens=P, num_transformer_submodules=1)
+        model = get_peft_model(model, config)
+        (prompt,) = [p for p in model.parameters() if p.requires_grad]
+
+        def loss():
+            return model(input_ids=ids, attention_mask=mask, labels=labels, use_cache=False).loss
+    else:
+        prompt = torch.nn.Parameter(torch.randn(P, SIZES[size][0]) * 0.1)
+        extended = torch.ones((B, P + T), dtype=torch.long)
+
+        def loss():
+            embeds = torch.cat([prompt.to(model.dtype).expand(B, -1, -1), model.shared(ids)], 1)
+            return model(inputs_embeds=embeds, attention_mask=extended, labels=labels, use_cache=False).loss
+
+        if kind == "compiled":
+            loss = torch.compile(loss)
+
+    def step():
+        prompt.grad = None
+        loss().backward()
+        return prompt.grad
+
+    gradient = step()
+    assert gradient.shape == prompt.shape and gradient.isfinite().all() and gradient.abs().max() > 0
+    step()
+    return step
+
+
+def timed(step):
+    start = time.perf_counter()
+    step()
+    return 1000 * (time.perf_counter() - start)
+
+
+def versions():
+    import peft
+
+    return dict(torch=torch.__version__, transformers=transformers.__version__, peft=peft.__version__,
+                python=sys.version.split()[0], threads=torch.get_num_threads())
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("sizes", nargs="*", default=["small", "base"])
+    parser.add_argument("--variants", default=",".join(VARIANTS))
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--serve", action="store_true")
+    for name, value in (("batch", 8), ("prompt", 20), ("input", 128), ("target", 4)):
+        parser.add_argument(f"--{name}", type=int, default=value)
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    transformers.logging.set_verbosity_error()
+    shape = (args.batch, args.prompt, args.input, args.target)
+    variants = args.variants.split(",")
+
+    if args.serve:
+        steps = {v: make_step(v, args.sizes[0], shape) for v in variants}
+        print(json.dumps(versions()), flush=True)
+        for line in sys.stdin:
+            print(timed(steps[line.strip()]), flush=True)
+        return
+    results = []
+    for size in args.sizes:
+        steps = {v: make_step(v, size, shape) for v in variants}
+        times = {v: [] for v in variants}
+        for _ in range(args.rounds):
+            for v in variants:
+                times[v].append(timed(steps[v]))
+        results += [dict(model=f"t5-v1.1-{size}", variant=v, stepMs=statistics.median(t), bestStepMs=min(t)) for v, t in times.items()]
+    print(json.dumps(dict(**versions(), batch=args.batch, prompt=args.prompt, input=args.input, target=args.target, results=results)))
+
+
+if __name__ == "__main__":
+    main()
