@@ -10,7 +10,7 @@ import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { emptyGraph, input, output } from "../dist/graph/graph.js";
 import { apply } from "../dist/graph/ops.js";
-import { openWeights } from "../dist/model/bindings.js";
+import { bindWeights } from "../dist/model/bindings.js";
 import { openCheckpoint } from "../dist/model/checkpoint.js";
 import { stepFlops } from "../dist/model/flops.js";
 import { fullModel } from "../dist/model/partial.js";
@@ -50,7 +50,7 @@ const session = {
 /** Every frozen product of the encoder, forward and backward, chained so that none can be left out. */
 async function openCeiling(checkpoint) {
   const { config } = checkpoint;
-  const weights = await openWeights(checkpoint, fullModel(config));
+  const weights = bindWeights(checkpoint, fullModel(config));
   const graph = emptyGraph();
   let x = input(graph, "x", "float32", ["N", config.width]);
   let perRow = 0;

@@ -14,7 +14,7 @@ export type Shape = readonly Dim[];
 /** The bytes of a frozen tensor: inside a file, where ONNX Runtime reads them itself, or here. */
 export type Weight =
   | { readonly kind: "file"; readonly file: string; readonly offset: number; readonly length: number }
-  | { readonly kind: "inline"; readonly data: Float32Array | Int32Array | Uint16Array };
+  | { readonly kind: "inline"; readonly data: Float32Array | Int32Array };
 
 /** How a frozen linear layer multiplies. One entry now; 8-bit kernels join here. */
 export type Precision = "float32";

@@ -27,8 +27,6 @@ export interface OnnxModel {
   readonly folder: string | null;
   /** Weight files by real path, and what the model calls each. */
   readonly files: readonly { readonly path: string; readonly location: string }[];
-  /** Inline weights (slices) that the protobuf, whose size is limited, has no room for. */
-  readonly external: readonly { readonly path: string; readonly data: Uint8Array }[];
   readonly nodes: number;
 }
 
@@ -42,7 +40,6 @@ export function lower(source: Graph, options: LoweringOptions): OnnxModel {
   const nodes: MessageInitShape<typeof NodeProtoSchema>[] = [];
   const initializers: MessageInitShape<typeof TensorProtoSchema>[] = [];
   const files = locate(graph);
-  const external: { path: string; data: Uint8Array }[] = [];
   const names = new Map<number, string>();
   const constants = new Map<string, string>();
   let fresh = 0;
@@ -94,8 +91,7 @@ export function lower(source: Graph, options: LoweringOptions): OnnxModel {
     onnxType: (dtype) => dtypes[dtype].onnx,
   };
 
-  const room = { bytes: inlineLimit };
-  for (const v of graph.weights) initializers.push(initializer(v, files, external, room));
+  for (const v of graph.weights) initializers.push(initializer(v, files));
   // A result is called by its output's name; a value that is an output twice, or an input, is copied.
   const copies: [string, Value][] = [];
   for (const { name, value } of graph.outputs)
@@ -120,17 +116,9 @@ export function lower(source: Graph, options: LoweringOptions): OnnxModel {
     bytes: toBinary(ModelProtoSchema, model),
     folder: onlyFolder(files.keys()),
     files: [...files].map(([path, location]) => ({ path, location })),
-    external,
     nodes: nodes.length,
   };
 }
-
-/**
- * Inline weights are written into the model up to this many bytes in all; what is more goes beside it. A protobuf holds at
- * most 2 GiB, and with anything beside the model ONNX Runtime takes no file from disk any more: the session then has to
- * read the whole checkpoint into memory.
- */
-const inlineLimit = 2 ** 30;
 
 /** The name of each weight file in the model: its own where all lie in one folder, else numbered. */
 function locate(graph: Graph): Map<string, string> {
@@ -148,33 +136,22 @@ function bytesOf(value: Value): Weight {
   return (value.source as { weight: Weight }).weight;
 }
 
-function initializer(
-  value: Value,
-  files: ReadonlyMap<string, string>,
-  external: { path: string; data: Uint8Array }[],
-  room: { bytes: number },
-): MessageInitShape<typeof TensorProtoSchema> {
+function initializer(value: Value, files: ReadonlyMap<string, string>): MessageInitShape<typeof TensorProtoSchema> {
   const common = { name: value.name, dataType: dtypes[value.dtype].onnx, dims: value.shape.map((d) => BigInt(d)) };
-  const outside = (location: string, offset: number, length: number) => ({
+  const bytes = bytesOf(value);
+  if (bytes.kind === "inline") {
+    const { buffer, byteOffset, byteLength } = bytes.data;
+    return { ...common, rawData: new Uint8Array(buffer, byteOffset, byteLength) as Uint8Array<ArrayBuffer> };
+  }
+  return {
     ...common,
     dataLocation: TensorProto_DataLocation.EXTERNAL,
     externalData: [
-      { key: "location", value: location },
-      { key: "offset", value: String(offset) },
-      { key: "length", value: String(length) },
+      { key: "location", value: files.get(bytes.file)! },
+      { key: "offset", value: String(bytes.offset) },
+      { key: "length", value: String(bytes.length) },
     ],
-  });
-  const bytes = bytesOf(value);
-  if (bytes.kind === "file") return outside(files.get(bytes.file)!, bytes.offset, bytes.length);
-  const { buffer, byteOffset, byteLength } = bytes.data;
-  const data = new Uint8Array(buffer, byteOffset, byteLength) as Uint8Array<ArrayBuffer>;
-  if (room.bytes >= byteLength) {
-    room.bytes -= byteLength;
-    return { ...common, rawData: data };
-  }
-  const path = `slice${external.length}`;
-  external.push({ path, data });
-  return outside(path, 0, byteLength);
+  };
 }
 
 function valueInfo(

@@ -5,7 +5,7 @@
  * A program owns an ONNX Runtime session; whoever opened the engine disposes it, and with it every program.
  */
 import { SoftpromptError } from "../base/errors.js";
-import { openWeights } from "../model/bindings.js";
+import { bindWeights } from "../model/bindings.js";
 import type { Checkpoint } from "../model/checkpoint.js";
 import { fullModel, type PartialModel } from "../model/partial.js";
 import { type Owned, type ProgramKinds, programs } from "./programs.js";
@@ -32,9 +32,8 @@ export function openEngine(checkpoint: Checkpoint, options: EngineOptions = {}):
     opened.set(partial.name, kinds);
     let program = kinds.get(kind);
     if (!program) {
-      program = openWeights(checkpoint, partial).then((weights) =>
-        programs[kind]({ config: checkpoint.config, weights, partial }, session),
-      );
+      const source = { config: checkpoint.config, weights: bindWeights(checkpoint, partial), partial };
+      program = programs[kind](source, session);
       kinds.set(kind, program);
       program.catch(() => kinds.delete(kind));
     }

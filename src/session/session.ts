@@ -32,9 +32,9 @@ export interface Session {
 /** Lowers a graph and opens a session on it. */
 export async function openSession(name: string, graph: Graph, options: SessionOptions): Promise<Session> {
   const model = lower(graph, { plain: options.plainOps, widenPerUse: options.lowMemory });
-  const external = [...model.external];
-  // ONNX Runtime looks for external data either on disk or in memory, never in both.
-  if (model.folder === null || external.length > 0)
+  // Files of several folders (or none) cannot be read in place: ONNX Runtime takes one folder, or everything from memory.
+  const external: { path: string; data: Uint8Array }[] = [];
+  if (model.folder === null)
     for (const { path, location } of model.files) external.push({ path: location, data: await readFile(path) });
   const raw = await openRaw(model.bytes, {
     threads: options.threads,
