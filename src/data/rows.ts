@@ -28,6 +28,8 @@ export interface TableRow {
   /** Line of the file where the row begins (1-based), or the row's number in a parquet file (1-based). */
   readonly line: number;
   readonly fields: Fields;
+  /** The place inside the file, where a line number does not say it. */
+  readonly where?: string;
 }
 
 export interface Table {
