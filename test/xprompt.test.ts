@@ -3,7 +3,7 @@
  * choices, and exact resumption. Authorities: central differences of the loss; runs of plain tuning, bit for bit.
  */
 import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
@@ -24,6 +24,7 @@ import { trainOptions } from "../src/train/options.js";
 import { singleStage } from "../src/train/schedule.js";
 import { train } from "../src/train/trainer.js";
 import { bundle } from "./helpers/bundle.js";
+import { memoryFolder } from "./helpers/memory-folder.js";
 import { tinyDataset, tinyTokenizer } from "./helpers/tiny.js";
 
 const P = 4;
@@ -32,7 +33,7 @@ const K = 8;
 const { task, train: rows, validation } = tinyDataset(24, 12);
 const draw = random(5, "xprompt test");
 const prompt: Tensor = { shape: [P, D], data: Float32Array.from({ length: P * D }, () => draw.uniform(-1.5, 1.5)) };
-const folders = mkdtempSync(join(tmpdir(), "softprompt-xprompt-"));
+const folders = memoryFolder("softprompt-xprompt-");
 let engine: Engine;
 beforeAll(async () => {
   engine = openEngine(await openCheckpoint(fileURLToPath(new URL("fixtures/tiny-t5-v11", import.meta.url))), {

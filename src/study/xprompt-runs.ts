@@ -1,0 +1,248 @@
+/**
+ * @file The runs behind XPrompt's studies: for each task, seed and case one search, asked for the variants a table wants.
+ *
+ * In: XPromptStudyInput, cases (what differs: length, start, schedules, rows), variants (which sub-prompts). Out: Outcomes.
+ * A search is a folder; whatever it trained is read back when a study is run again or asks for the same candidate.
+ */
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { sha256 } from "../base/files.js";
+import type { Tensor } from "../base/tensor.js";
+import type { Dataset, Row } from "../data/row.js";
+import { type InitSpec, initPrompt } from "../method/init.js";
+import type { MaskCounts } from "../method/mask.js";
+import type { PruneOptions } from "../prune/options.js";
+import type { WorkerSettings } from "../prune/pool.js";
+import { openSearch, type Search, type SearchEvent } from "../prune/search.js";
+import { neuronScores } from "../train/neuron-scores.js";
+import { makeSchedule, needsNeuronScores } from "../train/schedule.js";
+import type { ScheduleOptions } from "../train/schedule-options.js";
+import type { Schedule } from "../train/stage.js";
+import type { StudyInput } from "./runs.js";
+import type { StudyResult } from "./study.js";
+import { type VariantName, variants } from "./xprompt-variants.js";
+
+export interface XPromptStudyInput extends Omit<StudyInput, "observe"> {
+  readonly prune: PruneOptions;
+  readonly workers?: Partial<WorkerSettings>;
+  readonly observe: (event: XPromptStudyEvent) => void;
+}
+
+export type XPromptStudyEvent =
+  | { kind: "case"; task: string; seed: number; label: string; index: number; total: number }
+  | { kind: "search"; event: SearchEvent }
+  | { kind: "outcome"; outcome: Outcome };
+
+/** What differs from the study's settings. */
+export interface Case {
+  readonly label: string;
+  readonly promptLength?: number;
+  /** Start prompt; a function is asked per task and seed (transfer). */
+  readonly init?: InitSpec | ((dataset: Dataset, seed: number) => Promise<InitSpec>);
+  /** Of stage A. */
+  readonly schedule?: Partial<ScheduleOptions>;
+  /** Of the retrainings; steps from `prune.retrainSteps`, else as stage A. */
+  readonly retrain?: Partial<ScheduleOptions>;
+  readonly prune?: Partial<PruneOptions>;
+  readonly rows?: (train: readonly Row[], seed: number) => readonly Row[];
+}
+
+/** One cell of a table. */
+export interface Outcome {
+  readonly label: string;
+  readonly variant: VariantName;
+  readonly task: string;
+  readonly seed: number;
+  /** On the validation rows, by the task's first metric. */
+  readonly score: number;
+  readonly counts: MaskCounts;
+  /** Honest FLOPs of everything this variant needs: stage A, scoring, all its candidates, evaluations. */
+  readonly flops: number;
+  readonly seconds: number;
+  /** Steps of optimizer work of the same. */
+  readonly steps: number;
+  /** The prompt scored. */
+  readonly prompt: Tensor;
+  /** Names of the candidates it was chosen from. */
+  readonly candidates: number;
+}
+
+/** Runs every case and variant on every task and seed. @throws "interrupted"; finished work is kept in `input.folder`. */
+export async function outcomes(
+  input: XPromptStudyInput,
+  cases: readonly Case[],
+  wanted: readonly VariantName[],
+): Promise<Outcome[]> {
+  const found: Outcome[] = [];
+  await forEachSearch(input, cases, async (search, { label, task, seed }) => {
+    for (const name of wanted) {
+      const outcome = { label, variant: name, task, seed, ...(await variants[name].run(search)) };
+      input.observe({ kind: "outcome", outcome });
+      found.push(outcome);
+    }
+  });
+  return found;
+}
+
+export interface SearchPlace {
+  readonly label: string;
+  readonly task: string;
+  readonly seed: number;
+  readonly dataset: Dataset;
+}
+
+/** Opens the search of every case, task and seed in turn. */
+export async function forEachSearch(
+  input: XPromptStudyInput,
+  cases: readonly Case[],
+  use: (search: VariantSearch, place: SearchPlace) => Promise<void>,
+): Promise<void> {
+  const total = input.seeds.length * input.tasks.length * cases.length;
+  let index = 0;
+  for (const seed of input.seeds)
+    for (const dataset of input.tasks)
+      for (const what of cases) {
+        const { name } = dataset.task;
+        input.observe({ kind: "case", task: name, seed, label: what.label, index: index++, total });
+        await withFolder(input.folder, async (folder) => {
+          const search = await openCase(input, dataset, seed, what, folder);
+          await use(search, { label: what.label, task: name, seed, dataset });
+        });
+      }
+}
+
+/** A search with what a variant may ask beside it. */
+export interface VariantSearch extends Search {
+  readonly input: XPromptStudyInput;
+  readonly options: PruneOptions;
+  readonly seed: number;
+  readonly dataset: Dataset;
+  /** A fresh start prompt of another length, drawn as the case's own was. */
+  freshPrompt(length: number): Promise<Tensor>;
+}
+
+/** Opens (or reads back) one search. Its folder is named by what went into it. */
+export async function openCase(
+  input: XPromptStudyInput,
+  dataset: Dataset,
+  seed: number,
+  what: Case,
+  folder: string,
+): Promise<VariantSearch> {
+  const { engine, tokenizer } = input;
+  const { task } = dataset;
+  const options: PruneOptions = { ...input.prune, ...what.prune };
+  const init = typeof what.init === "function" ? await what.init(dataset, seed) : (what.init ?? input.init);
+  const freshPrompt = (length: number) => initPrompt(init, { checkpoint: engine.checkpoint, tokenizer, length, seed });
+  const length = init.kind === "fromPrompt" ? init.prompt.shape[0]! : (what.promptLength ?? input.promptLength);
+  const schedule = await scheduleOf(input, dataset, seed, { ...input.schedule, ...what.schedule });
+  const retrainSchedule = await scheduleOf(input, dataset, seed, {
+    ...input.schedule,
+    ...(options.retrainSteps === undefined ? {} : { steps: options.retrainSteps }),
+    ...what.retrain,
+  });
+  const prompt = await freshPrompt(length);
+  const train = what.rows ? what.rows(dataset.train, seed) : dataset.train;
+  const key = sha256(
+    JSON.stringify([
+      // a short name of the inputs; that they are the same in full is checked by the search and the trainer
+      Object.fromEntries(Object.entries(options).filter(([name]) => !free.has(name))),
+      { ...input.settings, seed },
+      [...prompt.data],
+      [schedule, retrainSchedule],
+      await engine.checkpoint.sha256(),
+      sha256(JSON.stringify([task, train, dataset.validation])),
+    ]),
+  );
+  const search = await openSearch(
+    {
+      engine,
+      tokenizer,
+      task,
+      train,
+      validation: dataset.validation,
+      prompt,
+      schedule,
+      retrainSchedule,
+      settings: { ...input.settings, seed },
+      options,
+      resume: true,
+      observe: (event) => input.observe({ kind: "search", event }),
+      signal: input.signal,
+      workers: input.workers,
+    },
+    join(folder, `${slug(task.name)}-s${seed}-${slug(what.label)}-${key.slice(0, 10)}`),
+  );
+  return { ...search, input, options, seed, dataset, freshPrompt };
+}
+
+/** Options that do not change a candidate's training. */
+const free = new Set([
+  "search",
+  "level",
+  "tokensPruned",
+  "piecesPruned",
+  "halvingBudget",
+  "halvingMinSteps",
+  "workers",
+]);
+
+/** A study without a folder works in a temporary one. */
+export async function withFolder<R>(folder: string | null, use: (folder: string) => Promise<R>): Promise<R> {
+  if (folder !== null) return use(folder);
+  const temporary = mkdtempSync(join(tmpdir(), "softprompt-study-"));
+  try {
+    return await use(temporary);
+  } finally {
+    rmSync(temporary, { recursive: true, force: true });
+  }
+}
+
+async function scheduleOf(
+  input: XPromptStudyInput,
+  dataset: Dataset,
+  seed: number,
+  options: ScheduleOptions,
+): Promise<Schedule> {
+  const { engine, tokenizer } = input;
+  const scored = needsNeuronScores(options)
+    ? await neuronScores(engine, tokenizer, dataset, {
+        ...input.scoring,
+        seed,
+        promptLength: input.promptLength,
+        maxInputTokens: input.settings.maxInputTokens,
+        folder: input.folder,
+      })
+    : null;
+  return makeSchedule(options, {
+    config: engine.checkpoint.config,
+    freeText: dataset.task.verbalizer === null,
+    scores: scored?.scores ?? null,
+  });
+}
+
+/** What was run, for the report's foot. */
+export function settingsOf(input: XPromptStudyInput): StudyResult["settings"] {
+  return {
+    model: input.engine.checkpoint.name,
+    tasks: input.tasks.map(
+      ({ task, train, validation }) => `${task.name}: ${train.length} rows, ${validation.length} validation`,
+    ),
+    seeds: input.seeds,
+    promptLength: input.promptLength,
+    steps: input.schedule.steps,
+    retrainSteps: input.prune.retrainSteps ?? input.schedule.steps,
+    schedule: input.schedule.schedule,
+    learningRate: input.settings.learningRate,
+    batchSize: input.settings.batchSize,
+    evalEvery: input.settings.evalEvery,
+    maxEvalRows: input.settings.maxEvalRows,
+    maxInputTokens: input.settings.maxInputTokens,
+    prune: input.prune,
+  };
+}
+
+function slug(text: string): string {
+  return text.replace(/[^A-Za-z0-9]+/g, "-").toLowerCase();
+}

@@ -1,0 +1,96 @@
+/**
+ * @file How importance is distributed: histograms of token and piece scores, and the m × k map before and after pruning
+ * (XPrompt Fig. 6, 7, 9, 10). In: XPromptStudyInput. Out: charts, and matrices whose pruned cells are null (drawn grey).
+ */
+import { livePieces } from "../method/mask.js";
+import type { Cell, Chart, Matrix, StudyResult } from "./study.js";
+import { forEachSearch, settingsOf, type XPromptStudyInput } from "./xprompt-runs.js";
+import { pick } from "./xprompt-variants.js";
+
+/** Bins of a histogram (our choice; the figures have about so many bars). */
+const bins = 20;
+
+export async function saliency(input: XPromptStudyInput): Promise<StudyResult> {
+  const charts: Chart[] = [];
+  const matrices: Matrix[] = [];
+  const rows: Cell[][] = [];
+  await forEachSearch(input, [{ label: "" }], async (search, { task, seed }) => {
+    const { tokens, pieces, piecesPerToken: k } = search.importance;
+    const { best } = await pick(search, "both");
+    const title = `${task}, seed ${seed}`;
+    charts.push(histogram(`${title}: token importance`, tokens), histogram(`${title}: piece importance`, pieces));
+    const cells = (kept: (i: number, j: number) => boolean) =>
+      tokens.map((_, i) => Array.from({ length: k }, (_, j) => (kept(i, j) ? pieces[i * k + j]! : null)));
+    const labels = {
+      rows: tokens.map((_, i) => `token ${i}`),
+      columns: Array.from({ length: k }, (_, j) => `${j}`),
+      range: [0, Math.max(...pieces)] as const,
+    };
+    const mask = best.mask;
+    // a prompt without its pruned tokens is another prompt: the map is then drawn from the counts alone
+    const whole = mask !== null && mask.tokens.length === tokens.length;
+    matrices.push({ title: `${title}: piece importance`, ...labels, values: cells(() => true) });
+    if (whole)
+      matrices.push({
+        title: `${title}: what survives (${best.counts.tokens} tokens, ${best.counts.pieces} pieces)`,
+        ...labels,
+        values: cells((i, j) => mask.tokens[i] === 1 && mask.piecesKept[i * k + j] === 1),
+      });
+    const sorted = (values: readonly number[]) => [...values].sort((a, b) => b - a);
+    /** Share of all importance that the top tenth holds; 0.1 if all were equal. */
+    const top = (values: readonly number[]) => {
+      const all = sorted(values);
+      const sum = (list: readonly number[]) => list.reduce((a, b) => a + b, 0);
+      return (100 * sum(all.slice(0, Math.max(1, Math.round(all.length / 10))))) / sum(all);
+    };
+    rows.push([
+      task,
+      seed,
+      search.importance.examples,
+      top(tokens),
+      top(pieces),
+      whole ? livePieces(mask).filter((n) => n > 0).length : best.counts.tokens,
+      best.counts.pieces,
+    ]);
+  });
+  return {
+    study: "xprompt",
+    title: "Importance of tokens and pieces",
+    tables: [
+      {
+        title: "How unequal importance is",
+        columns: [
+          { name: "task" },
+          { name: "seed", digits: 0 },
+          { name: "examples", digits: 0 },
+          { name: "held by the top tenth of tokens", unit: "%", digits: 1 },
+          { name: "held by the top tenth of pieces", unit: "%", digits: 1 },
+          { name: "tokens kept", digits: 0 },
+          { name: "pieces kept", digits: 0 },
+        ],
+        rows,
+      },
+    ],
+    charts,
+    matrices,
+    notes: [
+      "Importance is the mean over training rows of |∂L/∂γ| and |∂L/∂ζ| at the tuned prompt (xprompt.md §3.2); grey cells are pruned.",
+    ],
+    settings: settingsOf(input),
+  };
+}
+
+/** Counts of values in equal bins from 0 to the largest, drawn as steps. */
+function histogram(title: string, values: readonly number[]): Chart {
+  const high = Math.max(...values, Number.MIN_VALUE);
+  const counts = new Array<number>(bins).fill(0);
+  for (const v of values) counts[Math.min(bins - 1, Math.floor((v / high) * bins))]!++;
+  const edge = (n: number) => (high * n) / bins;
+  return {
+    title,
+    x: "value",
+    xLabel: "importance",
+    yLabel: "count",
+    series: [{ name: "count", points: counts.flatMap((n, i) => [[edge(i), n] as const, [edge(i + 1), n] as const]) }],
+  };
+}

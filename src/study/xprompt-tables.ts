@@ -1,0 +1,126 @@
+/**
+ * @file Outcomes as tables: scores with spread over seeds, what is kept, what it cost, and pairwise differences.
+ */
+import type { Dataset } from "../data/row.js";
+import { type Cell, type Column, spread, type Table } from "./study.js";
+import type { Outcome } from "./xprompt-runs.js";
+import { type VariantName, variants } from "./xprompt-variants.js";
+
+/** One line of a table. */
+export interface Line {
+  readonly label: string;
+  /** Case and variant the line shows. */
+  readonly case: string;
+  readonly variant: VariantName;
+}
+
+/** Lines of one case, in the order of the variants. */
+export function linesOf(caseLabel: string, wanted: readonly VariantName[], prefix = ""): Line[] {
+  return wanted.map((variant) => ({ label: `${prefix}${variants[variant].label}`, case: caseLabel, variant }));
+}
+
+type TaskName = Pick<Dataset, "task">;
+
+/** Score × 100 per task (spread over seeds), average, parameters kept, FLOPs. */
+export function scoreTable(
+  title: string,
+  found: readonly Outcome[],
+  lines: readonly Line[],
+  tasks: readonly TaskName[],
+): Table {
+  const columns: Column[] = [
+    { name: "prompt" },
+    ...tasks.map(({ task }) => ({ name: `${task.name} ${task.metrics[0]}`, digits: 2 })),
+    { name: "average", digits: 2 },
+    { name: "tokens", digits: 1 },
+    { name: "pieces", digits: 1 },
+    { name: "parameters", digits: 0 },
+    { name: "kept", unit: "%", digits: 1 },
+    { name: "FLOPs", unit: "TFLOP, all products", digits: 2 },
+    { name: "time", unit: "s", digits: 1 },
+  ];
+  const rows = lines.map((line): Cell[] => {
+    const own = of(found, line);
+    const mean = (value: (o: Outcome) => number) => spread(own.map(value))?.mean ?? null;
+    return [
+      line.label,
+      ...tasks.map(({ task }) => spread(own.filter((o) => o.task === task.name).map((o) => 100 * o.score))),
+      spread(seedsOf(own).map((seed) => average(own.filter((o) => o.seed === seed).map((o) => 100 * o.score)))),
+      mean((o) => o.counts.tokens),
+      mean((o) => o.counts.pieces),
+      mean((o) => o.counts.parameters),
+      mean((o) => 100 * o.counts.fraction),
+      mean((o) => o.flops / 1e12),
+      mean((o) => o.seconds),
+    ];
+  });
+  return { title, columns, rows };
+}
+
+/** For each pair, the difference in points task by task and seed by seed: mean ± deviation, and how often it is above, equal, below zero. */
+export function differenceTable(
+  title: string,
+  found: readonly Outcome[],
+  pairs: readonly (readonly [question: string, a: Line, b: Line])[],
+): Table {
+  const rows = pairs.map(([question, a, b]): Cell[] => {
+    const differences = of(found, a).flatMap((mine) => {
+      const other = of(found, b).find((o) => o.task === mine.task && o.seed === mine.seed);
+      return other ? [100 * (mine.score - other.score)] : [];
+    });
+    const count = (test: (d: number) => boolean) => differences.filter(test).length;
+    const all = spread(differences);
+    return [
+      question,
+      all,
+      all?.deviation == null ? null : all.deviation / Math.sqrt(all.count),
+      `${count((d) => d > 0)} / ${count((d) => d === 0)} / ${count((d) => d < 0)}`,
+    ];
+  });
+  return {
+    title,
+    columns: [
+      { name: "question" },
+      { name: "difference", unit: "points", digits: 2 },
+      { name: "standard error", unit: "points", digits: 2 },
+      { name: "above / equal / below" },
+    ],
+    rows,
+  };
+}
+
+/** Layout of the poster's parameter table: per task what survived. */
+export function parameterTable(found: readonly Outcome[], line: Line, tasks: readonly TaskName[]): Table {
+  return {
+    title: `What survives: ${line.label}`,
+    columns: [
+      { name: "task" },
+      { name: "tokens", digits: 1 },
+      { name: "pieces", digits: 1 },
+      { name: "parameters", digits: 0 },
+      { name: "of PT", unit: "%", digits: 2 },
+    ],
+    rows: tasks.map(({ task }): Cell[] => {
+      const own = of(found, line).filter((o) => o.task === task.name);
+      return [
+        task.name,
+        spread(own.map((o) => o.counts.tokens)),
+        spread(own.map((o) => o.counts.pieces)),
+        spread(own.map((o) => o.counts.parameters)),
+        spread(own.map((o) => 100 * o.counts.fraction)),
+      ];
+    }),
+  };
+}
+
+export function of(found: readonly Outcome[], line: Line): Outcome[] {
+  return found.filter((o) => o.label === line.case && o.variant === line.variant);
+}
+
+function seedsOf(found: readonly Outcome[]): number[] {
+  return [...new Set(found.map((o) => o.seed))];
+}
+
+function average(values: readonly number[]): number {
+  return values.reduce((a, b) => a + b, 0) / values.length;
+}

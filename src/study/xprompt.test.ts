@@ -1,0 +1,185 @@
+/**
+ * @file XPrompt's studies on an engine without a model: every one runs, says what it claims to say, and repeats nothing.
+ */
+import { rmSync } from "node:fs";
+
+import { join } from "node:path";
+import { afterAll, describe, expect, test } from "vitest";
+import { fakeEngine, fakeRows, fakeTask, fakeTokenizer } from "../../test/helpers/fake-engine.js";
+import { memoryFolder } from "../../test/helpers/memory-folder.js";
+import { defaults } from "../base/options.js";
+import type { Dataset } from "../data/row.js";
+import { pruneOptions } from "../prune/options.js";
+import { neuronScoreOptions } from "../train/neuron-scores.js";
+import { trainOptions } from "../train/options.js";
+import { scheduleOptions } from "../train/schedule-options.js";
+import type { Spread } from "./study.js";
+import { fewRows, type XPromptStudyName, xpromptStudies } from "./xprompt.js";
+import { outcomes, type XPromptStudyInput } from "./xprompt-runs.js";
+
+const root = memoryFolder("softprompt-studies-");
+afterAll(() => rmSync(root, { recursive: true, force: true }));
+
+const dataset = (name: string): Dataset => ({
+  task: { ...fakeTask, name },
+  train: fakeRows(40, `${name}/train`),
+  validation: fakeRows(30, `${name}/validation`),
+  test: [],
+  files: [],
+  skipped: 0,
+});
+
+function input(more: Partial<XPromptStudyInput> = {}) {
+  const seen = { steps: 0, passes: 0 };
+  const fake = fakeEngine({ before: () => void seen.passes++ });
+  const readRows = async (_: string, ids: readonly number[]) => ({
+    shape: [ids.length, 8],
+    data: Float32Array.from({ length: ids.length * 8 }, (_, n) => Math.sin(ids[n >> 3]! + n)),
+  });
+  const engine = { ...fake, checkpoint: { ...fake.checkpoint, readRows } };
+  const base: XPromptStudyInput = {
+    engine,
+    tokenizer: fakeTokenizer,
+    tasks: [dataset("one"), dataset("two")],
+    seeds: [0, 1],
+    settings: {
+      ...defaults(trainOptions),
+      batchSize: 8,
+      microBatchSize: 8,
+      evalEvery: 4,
+      learningRate: 0.05,
+      checkpointSeconds: 0,
+    },
+    schedule: { ...defaults(scheduleOptions), steps: 6, depths: [0.5], stageFractions: [0.5], schedule: "custom" },
+    promptLength: 4,
+    init: { kind: "uniform", range: 0.5 },
+    scoring: defaults(neuronScoreOptions),
+    prune: {
+      ...defaults(pruneOptions),
+      pieces: 4,
+      tokensPruned: [1, 2],
+      piecesPruned: [1, 2],
+      workers: 1,
+      halvingMinSteps: 2,
+    },
+    folder: null,
+    observe: (event) => {
+      if (event.kind === "search" && (event.event.kind === "tune" || event.event.kind === "candidate"))
+        if (event.event.event.kind === "step") seen.steps++;
+    },
+    ...more,
+  };
+  return { input: base, seen };
+}
+const vanilla = { ...defaults(scheduleOptions), steps: 6 };
+
+describe.each(Object.keys(xpromptStudies) as XPromptStudyName[])("%s", (name) => {
+  test("gives rectangular tables of finite numbers, and its notes", async () => {
+    const result = await xpromptStudies[name].run(
+      input({ schedule: name === "fpt-xprompt" ? input().input.schedule : vanilla, seeds: [0] }).input,
+    );
+    expect(result.study).toBe("xprompt");
+    expect(result.tables.length).toBeGreaterThan(0);
+    expect(result.notes.length).toBeGreaterThan(0);
+    for (const table of result.tables) {
+      expect(table.rows.length).toBeGreaterThan(0);
+      for (const row of table.rows) {
+        expect(row.length).toBe(table.columns.length);
+        for (const cell of row) {
+          if (typeof cell === "number") expect(Number.isFinite(cell)).toBe(true);
+          if (cell !== null && typeof cell === "object") expect(Number.isFinite(cell.mean)).toBe(true);
+        }
+      }
+    }
+    for (const chart of result.charts)
+      for (const { points } of chart.series) expect(points.flat().every(Number.isFinite)).toBe(true);
+    for (const { values, columns } of result.matrices)
+      for (const row of values) expect(row.length).toBe(columns.length);
+  });
+});
+
+test("a repeated study trains nothing and says the same", async () => {
+  const folder = join(root, "repeat");
+  const first = input({ folder, schedule: vanilla, seeds: [0] });
+  const answer = await xpromptStudies["sub-prompts"].run(first.input);
+  expect(first.seen.steps).toBeGreaterThan(0);
+  const again = input({ folder, schedule: vanilla, seeds: [0] });
+  expect(await xpromptStudies["sub-prompts"].run(again.input)).toEqual(answer);
+  expect(again.seen).toEqual({ steps: 0, passes: 0 });
+  // granularity asks for candidates that the first study has already trained
+  await xpromptStudies.granularity.run(again.input);
+  expect(again.seen).toEqual({ steps: 0, passes: 0 });
+});
+
+test("what each variant is: counts, costs, controls", async () => {
+  const found = await outcomes(
+    input({ schedule: vanilla, tasks: [dataset("one")], seeds: [0] }).input,
+    [{ label: "" }],
+    ["pt", "control", "tokens", "pieces", "xprompt", "mean", "reversed", "losing", "random", "length"],
+  );
+  const of = Object.fromEntries(found.map((o) => [o.variant, o]));
+  const [D, P, k] = [8, 4, 4];
+  expect(of.pt!.counts.parameters).toBe(P * D);
+  expect(of.control!.counts.parameters).toBe(P * D);
+  expect(of.tokens!.counts.pieces).toBe(of.tokens!.counts.tokens * k);
+  expect(of.pieces!.counts.tokens).toBe(P);
+  expect(of.reversed!.counts.pieces).toBe(P * k - of.xprompt!.counts.pieces);
+  for (const same of ["losing", "random"]) expect(of[same]!.counts).toEqual(of.xprompt!.counts);
+  expect(of.length!.prompt.shape).toEqual([of.xprompt!.counts.tokens, D]);
+  expect(of.xprompt!.score).toBeGreaterThanOrEqual(of.tokens!.score);
+  expect(of.mean!.score).toBeLessThanOrEqual(of.xprompt!.score);
+  expect([of.pt, of.control, of.tokens, of.pieces, of.xprompt].map((o) => o!.steps)).toEqual([6, 12, 18, 18, 30]);
+  expect(of.pt!.flops).toBeLessThan(of.control!.flops);
+  expect(of.xprompt!.candidates).toBe(4);
+});
+
+test("transfer starts the target from the source's prompt", async () => {
+  const { tables, notes } = await xpromptStudies.transfer.run(input({ schedule: vanilla, seeds: [0] }).input);
+  expect(tables[0]!.rows.map((row) => row[0])).toEqual([
+    "PT",
+    "XPrompt",
+    "TaskTransfer",
+    "XPromptTransfer_o",
+    "XPromptTransfer",
+  ]);
+  expect(notes[0]).toContain("two → one, one → two");
+  await expect(xpromptStudies.transfer.run(input({ tasks: [dataset("one")] }).input)).rejects.toThrow(/two tasks/);
+});
+
+test("length study: 10, 20 and 100 tokens, whatever the study's own length", async () => {
+  const { tables } = await xpromptStudies.length.run(
+    input({ schedule: vanilla, tasks: [dataset("one")], seeds: [0] }).input,
+  );
+  const parameters = tables[0]!.columns.findIndex((c) => c.name === "parameters");
+  const pt = tables[0]!.rows.filter((row) => String(row[0]).endsWith("PT"));
+  expect(pt.map((row) => row[parameters])).toEqual([80, 160, 800]);
+});
+
+test("masking nothing is the tuned prompt's score; the curve has a point per count", async () => {
+  const { charts, tables } = await xpromptStudies.masking.run(
+    input({ schedule: vanilla, tasks: [dataset("one")], seeds: [0] }).input,
+  );
+  expect(charts[0]!.series.map((s) => [s.name, s.points.length])).toEqual([
+    ["least important", 4],
+    ["at random", 4],
+    ["most important", 4],
+  ]);
+  const [nothing] = tables[0]!.rows;
+  expect(new Set(nothing!.slice(1).map((c) => (c as Spread).mean)).size).toBe(1);
+});
+
+test("saliency: the map after pruning has as many cells as survive", async () => {
+  const { matrices, tables } = await xpromptStudies.saliency.run(
+    input({ schedule: vanilla, tasks: [dataset("one")], seeds: [0] }).input,
+  );
+  const [before, after] = matrices.map((m) => m.values.flat().filter((v) => v !== null).length);
+  expect(before).toBe(16);
+  expect(after).toBe(tables[0]!.rows[0]!.at(-1));
+});
+
+test("few-shot draws 32 rows by the seed, and the study trains on no others", async () => {
+  const rows = dataset("one").train;
+  expect(fewRows(rows, 32, 1)).toEqual(fewRows(rows, 32, 1));
+  expect(fewRows(rows, 32, 1)).not.toEqual(fewRows(rows, 32, 2));
+  expect(new Set(fewRows(rows, 32, 1).map((row) => row.id)).size).toBe(32);
+});

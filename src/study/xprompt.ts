@@ -1,0 +1,189 @@
+/**
+ * @file XPrompt's studies that are tables of outcomes: each is cases × variants and the questions it answers (xprompt.md §7, §9).
+ *
+ * In: XPromptStudyInput. Out: StudyResult. Masking, saliency and transfer, which are more than that, stand in files of their own.
+ */
+import { random } from "../base/random.js";
+import type { Row } from "../data/row.js";
+import type { StudyResult, Table } from "./study.js";
+import { masking } from "./xprompt-masking.js";
+import { type Case, outcomes, settingsOf, type XPromptStudyInput } from "./xprompt-runs.js";
+import { saliency } from "./xprompt-saliency.js";
+import { differenceTable, type Line, linesOf, parameterTable, scoreTable } from "./xprompt-tables.js";
+import { transfer } from "./xprompt-transfer.js";
+import { randomDraws, type VariantName } from "./xprompt-variants.js";
+
+/** A study as a command: its name is the key in the table below. */
+export interface XPromptStudy {
+  readonly title: string;
+  /** Where the paper has it. */
+  readonly source: string;
+  readonly run: (input: XPromptStudyInput) => Promise<StudyResult>;
+}
+
+const line = (label: string, variant: VariantName): Line => linesOf(label, [variant])[0]!;
+const one: Case = { label: "" };
+
+export const xpromptStudies = {
+  "sub-prompts": tableStudy("XPrompt against prompt tuning and its controls", "Table 4 and Fig. 5 together", () => ({
+    cases: [one],
+    variants: ["pt", "control", "tokens", "pieces", "xprompt", "mean", "reversed", "random"],
+    pairs: [
+      ["Does XPrompt beat PT?", line("", "xprompt"), line("", "pt")],
+      ["Does XPrompt beat PT continued?", line("", "xprompt"), line("", "control")],
+      ["Does it without choosing the best?", line("", "mean"), line("", "control")],
+      ["Does PT continued beat PT?", line("", "control"), line("", "pt")],
+      ["Is XPrompt better than token-only?", line("", "xprompt"), line("", "tokens")],
+      ["Is XPrompt better than piece-only?", line("", "xprompt"), line("", "pieces")],
+      ["Is Reversed worse than XPrompt?", line("", "reversed"), line("", "xprompt")],
+      ["Is Random worse than XPrompt?", line("", "random"), line("", "xprompt")],
+      ["Is Reversed worse than Random?", line("", "reversed"), line("", "random")],
+    ],
+    kept: [line("", "xprompt")],
+  })),
+  granularity: tableStudy("Pruning tokens, pieces, or both", "Table 4", () => ({
+    cases: [one],
+    variants: ["pt", "control", "tokens", "pieces", "xprompt"],
+    pairs: [
+      ["token-only − PT", line("", "tokens"), line("", "pt")],
+      ["piece-only − PT", line("", "pieces"), line("", "pt")],
+      ["XPrompt − PT", line("", "xprompt"), line("", "pt")],
+    ],
+    kept: [line("", "tokens"), line("", "pieces"), line("", "xprompt")],
+  })),
+  "positive-negative": tableStudy("Do positive and negative prompts exist?", "Fig. 5", () => ({
+    cases: [one],
+    variants: ["pt", "xprompt", "reversed", "losing", "random", "length"],
+    pairs: [
+      ["XPrompt − Reversed", line("", "xprompt"), line("", "reversed")],
+      ["XPrompt − losing ticket", line("", "xprompt"), line("", "losing")],
+      ["XPrompt − Random", line("", "xprompt"), line("", "random")],
+      ["XPrompt − Length", line("", "xprompt"), line("", "length")],
+    ],
+    kept: [],
+  })),
+  length: tableStudy("Prompt length", "Table 5", () => ({
+    cases: [10, 20, 100].map((promptLength) => ({ label: `${promptLength} tokens`, promptLength })),
+    variants: ["pt", "control", "xprompt"],
+    pairs: [10, 20, 100].map((n) => [`${n}: XPrompt − PT`, line(`${n} tokens`, "xprompt"), line(`${n} tokens`, "pt")]),
+    kept: [],
+  })),
+  initialisation: tableStudy("Initialisation", "Table 6", () => ({
+    cases: [
+      { label: "RandomUniform", init: { kind: "uniform", range: 0.5 } },
+      { label: "SampledVocab", init: { kind: "sampledVocab" } },
+    ],
+    variants: ["pt", "control", "xprompt"],
+    pairs: [
+      ["XPrompt: SampledVocab − RandomUniform", line("SampledVocab", "xprompt"), line("RandomUniform", "xprompt")],
+    ],
+    kept: [],
+  })),
+  parameters: tableStudy("Parameters that survive", "Table 3", () => ({
+    cases: [one],
+    variants: ["pt", "xprompt"],
+    pairs: [],
+    kept: [line("", "xprompt")],
+  })),
+  "few-shot": tableStudy("Few-shot: 32 training examples", "Table 2", () => ({
+    cases: [{ label: "32 examples", rows: (train, seed) => fewRows(train, 32, seed) }],
+    variants: ["pt", "control", "xprompt"],
+    pairs: [
+      ["XPrompt − PT", line("32 examples", "xprompt"), line("32 examples", "pt")],
+      ["XPrompt − PT continued", line("32 examples", "xprompt"), line("32 examples", "control")],
+    ],
+    kept: [],
+  })),
+  search: tableStudy("How to search", "our addition", () => ({
+    cases: (["linear", "grid", "halving"] as const).map((search) => ({ label: search, prune: { search } })),
+    variants: ["xprompt"],
+    pairs: [
+      ["halving − linear", line("halving", "xprompt"), line("linear", "xprompt")],
+      ["grid − linear", line("grid", "xprompt"), line("linear", "xprompt")],
+    ],
+    kept: [],
+  })),
+  "fpt-xprompt": tableStudy("FPT × XPrompt", "our addition", (input) => {
+    const fpt = { schedule: input.schedule.schedule === "vanilla" ? ("fpt-cr" as const) : input.schedule.schedule };
+    const vanilla = {
+      schedule: "vanilla" as const,
+      ...{ depths: undefined, widths: undefined, stageFractions: undefined, stageSteps: undefined, budget: undefined },
+      grow: "steps" as const,
+    };
+    return {
+      cases: [
+        { label: "XPrompt", schedule: vanilla, retrain: vanilla },
+        { label: "FPT in tuning", schedule: fpt, retrain: vanilla },
+        { label: "FPT in retraining", schedule: vanilla, retrain: fpt },
+        { label: "FPT in both", schedule: fpt, retrain: fpt },
+        { label: "FPT in both, scored at half depth", schedule: fpt, retrain: fpt, prune: { importanceDepth: 0.5 } },
+      ],
+      variants: ["pt", "xprompt"],
+      pairs: [["FPT in both − XPrompt", line("FPT in both", "xprompt"), line("XPrompt", "xprompt")]],
+      kept: [],
+    };
+  }),
+  masking: { title: "Masking a tuned prompt without retraining", source: "Fig. 2", run: masking },
+  saliency: { title: "Importance of tokens and pieces", source: "Fig. 6, 7, 9, 10", run: saliency },
+  transfer: { title: "Transfer between tasks", source: "Table 7", run: transfer },
+} as const satisfies Record<string, XPromptStudy>;
+
+export type XPromptStudyName = keyof typeof xpromptStudies;
+
+/** What a study of outcomes is made of. */
+interface Plan {
+  readonly cases: readonly Case[];
+  readonly variants: readonly VariantName[];
+  readonly pairs: readonly (readonly [question: string, a: Line, b: Line])[];
+  /** Lines whose surviving tokens and pieces get a table per task. */
+  readonly kept: readonly Line[];
+}
+
+function tableStudy(title: string, source: string, planOf: (input: XPromptStudyInput) => Plan): XPromptStudy {
+  return {
+    title,
+    source,
+    run: async (input) => {
+      const plan = planOf(input);
+      const found = await outcomes(input, plan.cases, plan.variants);
+      const lines = plan.cases.flatMap(({ label }) => linesOf(label, plan.variants, label === "" ? "" : `${label}: `));
+      const tables: Table[] = [scoreTable(`${title} (XPrompt, ${source})`, found, lines, input.tasks)];
+      if (plan.pairs.length > 0) tables.push(differenceTable("Questions", found, plan.pairs));
+      for (const own of plan.kept) tables.push(parameterTable(found, own, input.tasks));
+      return {
+        study: "xprompt",
+        title,
+        tables,
+        charts: [],
+        matrices: [],
+        notes: notes(input, plan.variants),
+        settings: settingsOf(input),
+      };
+    },
+  };
+}
+
+/** What a reader must know of the numbers. */
+function notes(input: XPromptStudyInput, wanted: readonly VariantName[]): string[] {
+  const said = [
+    "Score × 100 by the task's first metric; ± is the sample standard deviation over seeds.",
+    input.prune.holdout > 0
+      ? `Checkpoints and candidates were chosen on ${100 * input.prune.holdout} % of the training rows, held out; the scores are of the validation rows.`
+      : "The validation rows chose checkpoints and candidates and give the score too, as in the paper: the best of many candidates is flattered more than one run is.",
+    "FLOPs and time are of everything a line needs: tuning, scoring, all its candidates, evaluations.",
+  ];
+  if (wanted.includes("control"))
+    said.push(
+      "PT continued trains the tuned prompt for as many steps as a candidate's retraining, with a fresh optimizer and no mask.",
+    );
+  if (wanted.includes("mean"))
+    said.push("The mean over XPrompt's candidates is what one gets without choosing among them.");
+  if (wanted.includes("random"))
+    said.push(`Random is the mean of ${randomDraws} draws with XPrompt's token and piece counts.`);
+  return said;
+}
+
+/** `count` rows drawn once per task and seed, not per class (xprompt.md §5.3). */
+export function fewRows(train: readonly Row[], count: number, seed: number): Row[] {
+  return Array.from(random(seed, "fewshot").sample(train.length, Math.min(count, train.length)), (n) => train[n]!);
+}
