@@ -1,0 +1,80 @@
+/**
+ * @file Runs one of FPT's studies from a YAML file and writes result.json, report.html and tables.md beside its finished runs.
+ *
+ * node experiments/fpt/run.mjs compare|partial-alone|similarity CONFIG.yaml --data DATASETS --out FOLDER [--threads 0]
+ * DATASETS holds SST-2, MNLI, QQP … as their owners publish them. Stop it at any time: the same command goes on where it
+ * stopped, finished runs are read back from FOLDER. Needs `npm run build`.
+ */
+import { readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { parseArgs } from "node:util";
+import { parse } from "yaml";
+import { readOptions } from "../../dist/base/options.js";
+import { loadDataset } from "../../dist/data/dataset.js";
+import { openCheckpoint } from "../../dist/model/checkpoint.js";
+import { studyMarkdown, studyPage } from "../../dist/report/study.js";
+import { openEngine } from "../../dist/session/engine.js";
+import { compare } from "../../dist/study/compare.js";
+import { partialAlone } from "../../dist/study/partial-alone.js";
+import { similarity } from "../../dist/study/similarity.js";
+import { loadTokenizer } from "../../dist/text/load.js";
+import { neuronScoreOptions } from "../../dist/train/neuron-scores.js";
+import { trainOptions } from "../../dist/train/options.js";
+import { scheduleOptions } from "../../dist/train/schedule-options.js";
+
+const studies = {
+  compare: (input, { variants }) => compare(input, variants),
+  "partial-alone": (input) => partialAlone(input),
+  similarity: (input) => similarity(input),
+};
+
+const {
+  values: { data, out, threads },
+  positionals: [study, file],
+} = parseArgs({
+  allowPositionals: true,
+  options: { data: { type: "string" }, out: { type: "string" }, threads: { type: "string", default: "0" } },
+});
+if (studies[study] === undefined || file === undefined || data === undefined || out === undefined) {
+  console.error("node experiments/fpt/run.mjs compare|partial-alone|similarity CONFIG.yaml --data DATASETS --out FOLDER");
+  process.exit(2);
+}
+
+const config = parse(readFileSync(file, "utf8"));
+const stop = new AbortController();
+process.once("SIGINT", () => stop.abort());
+process.once("SIGTERM", () => stop.abort());
+
+const tasks = [];
+for (const { folder, ...spec } of config.tasks) tasks.push(await loadDataset({ ...spec, folder: join(data, folder) }));
+const engine = openEngine(await openCheckpoint(config.model), { threads: Number(threads) });
+const began = performance.now();
+try {
+  const input = {
+    engine,
+    tokenizer: await loadTokenizer(config.model),
+    tasks,
+    seeds: config.seeds,
+    settings: readOptions(trainOptions, config.train, `${file}: train`),
+    schedule: readOptions(scheduleOptions, config.schedule, `${file}: schedule`),
+    promptLength: config.promptLength,
+    init: config.init,
+    scoring: readOptions(neuronScoreOptions, config.scoring, `${file}: scoring`),
+    folder: out,
+    signal: stop.signal,
+    observe: (event) => {
+      const minutes = ((performance.now() - began) / 60000).toFixed(1);
+      if (event.kind === "run")
+        console.log(`${minutes} min  ${event.index + 1}/${event.total}  ${event.task} seed ${event.seed} ${event.label}`);
+      if (event.kind === "done")
+        console.log(`${minutes} min  score ${(100 * event.score).toFixed(2)} in ${event.seconds.toFixed(1)} s`);
+    },
+  };
+  const result = await studies[study](input, config);
+  writeFileSync(join(out, `${study}.json`), `${JSON.stringify(result, null, 1)}\n`);
+  writeFileSync(join(out, `${study}.md`), `${studyMarkdown(result)}\n`);
+  writeFileSync(join(out, `${study}.html`), studyPage(result));
+  console.log(studyMarkdown(result));
+} finally {
+  await engine.dispose();
+}
