@@ -198,6 +198,13 @@ export function readPartialOptions<T extends OptionTable>(
   return out as Partial<OptionValues<T>>;
 }
 
+/** The options of one table out of those of several: a command's options hold every room's. */
+export function pickOptions<T extends OptionTable>(table: T, options: object): Partial<OptionValues<T>> {
+  return Object.fromEntries(Object.entries(options).filter(([key]) => Object.hasOwn(table, key))) as Partial<
+    OptionValues<T>
+  >;
+}
+
 /** "unknown option" with the nearest known name as the hint. */
 export function unknownOption(name: string, known: readonly string[], where: string): SoftpromptError {
   const near = nearest(name, known);

@@ -24,6 +24,8 @@ export interface CommandContext {
   readonly terminal: Terminal;
   /** Aborted at the first SIGINT or SIGTERM; the reason is the signal's name. */
   readonly signal: AbortSignal;
+  /** What flags and config file really said, defaults left out. */
+  readonly given: Readonly<Record<string, unknown>>;
 }
 
 /** A command's answer: `json` for `--json`, `text` for people. Null when it has written its own output. */

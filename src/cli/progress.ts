@@ -3,8 +3,9 @@
  *
  * In: TuneEvent. Out: stderr through the Terminal: loss curve as a sparkline, score, tokens per second, time left.
  */
-import { plainNumber, scaled, scoreText, secondText } from "../report/format.js";
+import { byteText, plainNumber, scaled, scoreText, secondText } from "../report/format.js";
 import { sparkline } from "../report/markdown.js";
+import type { ModelContext } from "../workflow/model.js";
 import type { TuneEvent } from "../workflow/tune.js";
 import type { Terminal } from "./terminal.js";
 
@@ -90,6 +91,24 @@ export function progress(terminal: Terminal, now = () => performance.now() / 100
     end: () => terminal.redraw(""),
   };
   return (event) => (handlers[event.kind] as (e: TuneEvent) => void)(event);
+}
+
+/** Downloads and remarks while a model is opened. */
+export function modelContext(terminal: Terminal, signal: AbortSignal): ModelContext {
+  let shown = Number.NEGATIVE_INFINITY;
+  return {
+    signal,
+    say: (message) => terminal.warn(message),
+    progress: ({ file, done, total }) => {
+      const time = performance.now() / 1000;
+      if (done < total && time - shown < (terminal.live ? redrawEvery : plainEvery)) return;
+      shown = time;
+      const text = `downloading ${file}: ${byteText(done)} of ${byteText(total)}`;
+      if (!terminal.live) terminal.note(text);
+      else if (done < total) terminal.redraw(text);
+      else terminal.redraw("");
+    },
+  };
 }
 
 /** "accuracy 85.7, f1 79.0" */

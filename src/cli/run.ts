@@ -43,8 +43,13 @@ export async function run(argv: readonly string[], world: World): Promise<number
     const options = readOptions(table, { ...config, ...values }, `softprompt ${wanted}`) as Record<string, unknown>;
     checkPositionals(wanted, command, positionals);
     terminal = openTerminal({ ...world, json: Boolean(options.json), quiet: Boolean(options.quiet) });
-    const own = Object.fromEntries(Object.entries(options).filter(([key]) => !Object.hasOwn(globalOptions, key)));
-    const answer = await command.run(own, positionals, { terminal, signal: world.signal });
+    const own = (all: Readonly<Record<string, unknown>>) =>
+      Object.fromEntries(Object.entries(all).filter(([key]) => !Object.hasOwn(globalOptions, key)));
+    const answer = await command.run(own(options), positionals, {
+      terminal,
+      signal: world.signal,
+      given: own({ ...config, ...values }),
+    });
     if (answer !== null) terminal.result(terminal.json ? JSON.stringify(answer.json, null, 2) : answer.text);
     return answer?.exitCode ?? 0;
   } catch (error) {

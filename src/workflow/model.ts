@@ -2,10 +2,10 @@
  * @file A base model ready for work: checkpoint, tokenizer, engine. In: a folder or hub id. Out: Model; the caller disposes it.
  */
 import { existsSync } from "node:fs";
-import { SoftpromptError } from "../base/errors.js";
 import { type OptionValues, readOptions } from "../base/options.js";
 import { packageFile } from "../base/package.js";
 import { type Checkpoint, openCheckpoint } from "../model/checkpoint.js";
+import type { HubProgress } from "../model/hub.js";
 import { openEngine } from "../session/engine.js";
 import type { Engine } from "../session/types.js";
 import { loadTokenizer } from "../text/load.js";
@@ -23,9 +23,17 @@ export interface Model {
   dispose(): Promise<void>;
 }
 
-const { model: _, ...openOptions } = modelOptions;
 /** Everything but the name. */
+export const { model: _model, ...openOptions } = modelOptions;
 export type OpenModelOptions = Partial<OptionValues<typeof openOptions>>;
+
+/** Who listens while a model is fetched. */
+export interface ModelContext {
+  /** What is odd but harmless. */
+  readonly say?: (message: string) => void;
+  readonly progress?: (progress: HubProgress) => void;
+  readonly signal?: AbortSignal;
+}
 
 /** The model that ships with the package, by name. */
 export const bundledModel = "t5-nano";
@@ -39,12 +47,12 @@ export const bundledModel = "t5-nano";
 export async function openModel(
   name: string,
   options: OpenModelOptions = {},
-  say: (message: string) => void = () => {},
+  context: ModelContext = {},
 ): Promise<Model> {
   const chosen = readOptions(openOptions, options, "openModel()");
-  const { folder, label } = await modelFolder(name, chosen, say);
+  const { folder, label } = await modelFolder(name, chosen, context);
   const checkpoint = await openCheckpoint(folder, { name: label });
-  for (const warning of checkpoint.warnings) say(warning);
+  for (const warning of checkpoint.warnings) context.say?.(warning);
   const tokenizer = await loadTokenizer(checkpoint.folder);
   const engine = openEngine(checkpoint, chosen);
   return { checkpoint, tokenizer, engine, device: chosen.device, dispose: () => engine.dispose() };
@@ -53,13 +61,15 @@ export async function openModel(
 /** Where a model's files lie: a folder as given, the bundled model, or a hub's files in the local cache. */
 export async function modelFolder(
   name: string,
-  _options: Pick<OptionValues<typeof openOptions>, "revision" | "offline">,
-  _say: (message: string) => void,
+  { revision, offline }: Pick<OptionValues<typeof openOptions>, "revision" | "offline">,
+  { say = () => {}, progress, signal }: ModelContext = {},
 ): Promise<{ folder: string; label: string }> {
+  if (name === bundledModel && !existsSync(name))
+    return { folder: packageFile(`models/${bundledModel}`), label: bundledModel };
   if (existsSync(name)) return { folder: name, label: name };
-  if (name === bundledModel) return { folder: packageFile(`models/${bundledModel}`), label: bundledModel };
-  throw new SoftpromptError("checkpoint", "there is no such model folder", {
-    where: name,
-    expected: `a folder, a hub id, or "${bundledModel}"`,
-  });
+  // The hub's client takes a tenth of a second to load; only who names a hub model pays for it.
+  const { resolveModel } = await import("../model/hub.js");
+  const resolved = await resolveModel(name, { revision, offline, onProgress: progress, signal });
+  for (const warning of resolved.warnings) say(warning);
+  return { folder: resolved.folder, label: resolved.name };
 }

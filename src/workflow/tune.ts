@@ -231,12 +231,13 @@ async function finalEvaluation(
   return evaluate(engine, full, tokenizer, task, validation, prompt, { by: evaluateBy, maxInputTokens });
 }
 
-async function scheduleFor(
+/** Neuron scores where the schedule needs them, and the stages. */
+export async function scheduleFor(
   model: Model,
   data: Dataset,
   options: TuneOptions,
   folder: string | null,
-  observe: (event: TuneEvent) => void,
+  observe: (event: { kind: "work"; what: string }) => void,
 ) {
   const needed = needsNeuronScores(options);
   if (needed) observe({ kind: "work", what: "scoring neurons for the partial models" });

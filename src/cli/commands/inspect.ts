@@ -14,9 +14,10 @@ import { byteText, flopText, scaled } from "../../report/format.js";
 import { plainTable } from "../../report/markdown.js";
 import { loadTokenizer } from "../../text/load.js";
 import { trainingMemory } from "../../workflow/memory.js";
-import { modelFolder } from "../../workflow/model.js";
+import { type ModelContext, modelFolder } from "../../workflow/model.js";
 import { modelOptions } from "../../workflow/options.js";
 import { type Answer, command } from "../command.js";
+import { modelContext } from "../progress.js";
 
 export const inspect = command({
   summary: "show what is in a base model, a partial model or an adapter",
@@ -49,9 +50,10 @@ export const inspect = command({
     "softprompt inspect t5-nano --partial depth=0.5,width=0.25",
     "softprompt inspect runs/sst2/adapter --model t5-nano",
   ],
-  async run(options, [target], { terminal }) {
-    if (isAdapter(target!)) return adapterAnswer(target!, options, (m) => terminal.note(m));
-    const { folder, label } = await modelFolder(target!, options, (m) => terminal.note(m));
+  async run(options, [target], { terminal, signal }) {
+    const listen = modelContext(terminal, signal);
+    if (isAdapter(target!)) return adapterAnswer(target!, options, listen);
+    const { folder, label } = await modelFolder(target!, options, listen);
     const checkpoint = await openCheckpoint(folder, { name: label });
     const shape = {
       batch: options.batchSize,
@@ -77,12 +79,12 @@ function isAdapter(folder: string): boolean {
 async function adapterAnswer(
   folder: string,
   { model, nearest, revision, offline }: { model?: string; nearest: number; revision?: string; offline: boolean },
-  say: (message: string) => void,
+  listen: ModelContext,
 ): Promise<Answer> {
   const adapter = loadAdapter(folder);
   let base: { checkpoint: Checkpoint; tokenizer: Awaited<ReturnType<typeof loadTokenizer>> } | undefined;
   if (model !== undefined) {
-    const place = await modelFolder(model, { revision, offline }, say);
+    const place = await modelFolder(model, { revision, offline }, listen);
     const checkpoint = await openCheckpoint(place.folder, { name: place.label });
     base = { checkpoint, tokenizer: await loadTokenizer(checkpoint.folder) };
   }

@@ -1,0 +1,114 @@
+/**
+ * @file softprompt prune: XPrompt: tunes a prompt, scores its tokens and pieces, prunes, rewinds, retrains, chooses.
+ */
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import { writeFileAtomic } from "../../base/files.js";
+import { boolean, type OptionTable, pickOptions } from "../../base/options.js";
+import { pruneOptions } from "../../prune/options.js";
+import type { SearchEvent } from "../../prune/search.js";
+import { scoreText, secondText } from "../../report/format.js";
+import { pruneText } from "../../report/prune.js";
+import { dataOptions, loadData } from "../../workflow/data.js";
+import { openModel, openOptions } from "../../workflow/model.js";
+import { modelOptions, promptOptions } from "../../workflow/options.js";
+import { pruneTuneOptions, prune as pruneWhole, withoutTensors } from "../../workflow/prune.js";
+import { command } from "../command.js";
+import { configText } from "../config.js";
+import { modelContext, progress } from "../progress.js";
+import type { Terminal } from "../terminal.js";
+import { trainSections } from "./train.js";
+
+const { tensorboard: _t, baselines: _b, ...runOnly } = trainSections.Run;
+
+export const prune = command({
+  summary: "XPrompt: prune a prompt to its best tokens and pieces",
+  description:
+    "Tunes a prompt, scores every token and piece by one pass over the training rows, prunes to many candidates, rewinds and retrains each, and keeps the best. A control that simply trains on for as many steps, and the mean over candidates, are always reported beside the best. Everything done is kept: the same command with --resume goes on.",
+  positionals: [],
+  sections: {
+    Model: modelOptions,
+    Data: dataOptions,
+    Prompt: promptOptions,
+    "Pruning (XPrompt)": { ...pruneOptions, retrainSchedule: pruneTuneOptions.retrainSchedule },
+    Training: trainSections.Training,
+    "Schedule of the tuning (Fast Prompt Tuning)": trainSections["Schedule (Fast Prompt Tuning)"],
+    Run: {
+      ...runOnly,
+      resume: boolean({ default: false, help: "Go on with the search in --output; refused when anything changed" }),
+    },
+  },
+  examples: [
+    "softprompt prune --model t5-nano --task rte --data datasets/RTE --steps 400 --output runs/rte-xprompt",
+    "softprompt prune --config prune.yaml --search halving --holdout 0.2",
+  ],
+  async run({ resume, ...options }, _, { terminal, signal }) {
+    const data = await loadData(options);
+    const output = options.output ?? join("runs", `${data.task.name}-xprompt-seed${options.seed}`);
+    const model = await openModel(options.model, pickOptions(openOptions, options), modelContext(terminal, signal));
+    try {
+      if (!existsSync(join(output, "config.yaml")))
+        writeFileAtomic(join(output, "config.yaml"), configText(table, { ...options, output }));
+      const { device, lowMemory, plainOps } = options;
+      const pruned = await pruneWhole(
+        model,
+        data,
+        { ...pickOptions(pruneTuneOptions, options), output },
+        {
+          observe: pruneProgress(terminal),
+          signal,
+          resume,
+          engine: { device, lowMemory, plainOps },
+        },
+      );
+      const report = {
+        task: data.task.name,
+        metric: data.task.metrics[0],
+        result: pruned.result,
+        settings: options,
+      };
+      return {
+        json: {
+          ...withoutTensors(pruned.result),
+          folder: output,
+          report: pruned.report,
+          adapter: join(output, "adapter"),
+        },
+        text: `${pruneText(report)}\n\nrun      ${output}\nadapter  ${join(output, "adapter")}\nreport   ${pruned.report}`,
+      };
+    } finally {
+      await model.dispose();
+    }
+  },
+});
+
+const table = Object.assign({}, modelOptions, dataOptions, promptOptions, pruneTuneOptions) as OptionTable;
+
+const phases = {
+  tune: "tuning the whole prompt",
+  score: "scoring tokens and pieces",
+  control: "control: tuning on without pruning",
+  search: "retraining pruned candidates",
+  report: "scoring what was chosen",
+} satisfies Record<Extract<SearchEvent, { kind: "phase" }>["phase"], string>;
+
+function pruneProgress(terminal: Terminal) {
+  let watch = progress(terminal);
+  let current = "";
+  return (event: SearchEvent | { kind: "work"; what: string }) => {
+    if (event.kind === "work") watch(event);
+    else if (event.kind === "phase") terminal.note(terminal.colors.bold(`${phases[event.phase]} …`));
+    else if (event.kind === "tune") watch(event.event);
+    else if (event.kind === "candidate") {
+      if (event.name !== current) watch = progress(terminal);
+      current = event.name;
+      // Evaluations of every candidate would flood the screen; its outcome follows in one line.
+      if (event.event.kind === "step" && terminal.live) watch(event.event);
+    } else if (event.kind === "retrained") {
+      const { name, counts, score, cost, finished } = event.candidate;
+      terminal.note(
+        `${name}: ${counts.tokens} tokens, ${counts.parameters} parameters, ${scoreText(score)}${finished ? "" : " (stopped)"} (${secondText(cost.seconds)})`,
+      );
+    }
+  };
+}

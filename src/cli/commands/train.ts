@@ -1,0 +1,190 @@
+/**
+ * @file softprompt train: learns a soft prompt and leaves a run folder with adapter, result and report.
+ */
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import { SoftpromptError } from "../../base/errors.js";
+import { type OptionTable, type OptionValues, pickOptions, readOptions, string } from "../../base/options.js";
+import { stepFlops } from "../../model/flops.js";
+import { fullModel } from "../../model/partial.js";
+import { byteText, flopText } from "../../report/format.js";
+import { encodeRows } from "../../train/encode.js";
+import { neuronScoreOptions } from "../../train/neuron-scores.js";
+import { trainOptions } from "../../train/options.js";
+import { scheduleOptions } from "../../train/schedule-options.js";
+import { dataOptions, loadData } from "../../workflow/data.js";
+import { availableMemory, trainingMemory } from "../../workflow/memory.js";
+import { openModel, openOptions } from "../../workflow/model.js";
+import { modelOptions, promptOptions, runOptions, tuneOptions } from "../../workflow/options.js";
+import { runFiles, type Tuned, tune } from "../../workflow/tune.js";
+import { type Answer, command } from "../command.js";
+import { configText, readConfig } from "../config.js";
+import { modelContext, progress } from "../progress.js";
+import { resultText, samplesText } from "../summary.js";
+import type { Terminal } from "../terminal.js";
+
+/** Everything that decides a run, in the order of its config.yaml. */
+export const trainSections = {
+  Model: modelOptions,
+  Data: dataOptions,
+  Prompt: promptOptions,
+  Training: trainOptions,
+  "Schedule (Fast Prompt Tuning)": { ...scheduleOptions, ...neuronScoreOptions },
+  Run: runOptions,
+};
+export const trainTable = Object.assign({}, ...Object.values(trainSections)) as OptionTable;
+
+// --resume takes model and data from the run's own config.yaml, so nothing is required on the command line then.
+const optional = { ...modelOptions, model: { ...modelOptions.model, required: false } };
+
+export const train = command({
+  summary: "learn a soft prompt on a frozen model",
+  description:
+    "Learns the vectors of a soft prompt for one task; the base model is never changed. The run folder holds config.yaml, metrics.jsonl, checkpoints, the adapter (PEFT's format), result.json, report.html and a TensorBoard file. Ctrl-C finishes the step, saves and says how to resume; a second Ctrl-C ends at once, with nothing damaged.",
+  positionals: [],
+  sections: {
+    ...trainSections,
+    Model: optional,
+    Run: {
+      ...runOptions,
+      resume: string({ placeholder: "run folder", help: "Go on with an interrupted run exactly where it stopped" }),
+    },
+  },
+  examples: [
+    "softprompt train --model t5-nano --task sst2 --data datasets/SST-2 --steps 500",
+    "softprompt train --model google/t5-small-lm-adapt --train train.csv --validation dev.csv --template 'review: {text}' --label-column stars --verbalizer 0=terrible --verbalizer 1=great",
+    "softprompt train --config run.yaml --schedule fpt-cr --seed 1",
+    "softprompt train --resume runs/sst2-prompt-tuning-seed0",
+  ],
+  async run({ resume, ...given }, _, { terminal, signal, given: { resume: _resume, ...said } }) {
+    const options = resume === undefined ? given : await resumed(resume, said);
+    const checked = readOptions(trainTable, options, "softprompt train") as TrainValues;
+    return trainAnswer(checked, { terminal, signal, resume: resume !== undefined });
+  },
+});
+
+export type TrainValues = OptionValues<typeof modelOptions> &
+  OptionValues<typeof dataOptions> &
+  OptionValues<typeof promptOptions> &
+  OptionValues<typeof trainOptions> &
+  OptionValues<typeof scheduleOptions> &
+  OptionValues<typeof neuronScoreOptions> &
+  OptionValues<typeof runOptions>;
+
+/** Runs one training for the terminal; `quickstart` is this with other defaults. */
+export async function trainAnswer(
+  options: TrainValues,
+  { terminal, signal, resume }: { terminal: Terminal; signal: AbortSignal; resume: boolean },
+): Promise<Answer> {
+  const tuned = await runTraining(options, { terminal, signal, resume });
+  const { result, folder } = tuned;
+  if (result.run.reason === "interrupted") {
+    const exitCode = signal.reason === "SIGTERM" ? 143 : 130;
+    const how = `softprompt train --resume ${folder}`;
+    return {
+      json: { interrupted: true, step: result.run.steps, folder, resume: how, exitCode },
+      text: `Stopped after step ${result.run.steps}; everything is saved. Go on with:\n  ${how}`,
+      exitCode,
+    };
+  }
+  const { resultColors: c } = terminal;
+  return {
+    json: { ...result, folder, report: tuned.report, adapter: join(folder!, runFiles.adapter) },
+    text: [
+      resultText(result),
+      ...(tuned.predictions.length > 0 ? ["", c.bold("Samples"), samplesText(tuned.predictions)] : []),
+      "",
+      `run      ${folder}`,
+      `adapter  ${join(folder!, runFiles.adapter)}`,
+      `report   ${tuned.report}`,
+    ].join("\n"),
+  };
+}
+
+async function runTraining(
+  options: TrainValues,
+  { terminal, signal, resume }: { terminal: Terminal; signal: AbortSignal; resume: boolean },
+): Promise<Tuned> {
+  const data = await loadData(options);
+  if (data.skipped > 0) terminal.warn(`${data.skipped} bad rows were skipped`);
+  const model = await openModel(options.model, pickOptions(openOptions, options), modelContext(terminal, signal));
+  try {
+    const output = options.output ?? defaultOutput(data.task.name, options);
+    terminal.note(
+      `${data.task.name}: ${data.train.length} training rows, ${data.validation.length} validation rows; ${model.checkpoint.name}: ${model.checkpoint.parameters} parameters, frozen`,
+    );
+    await sayCost(
+      model.checkpoint.config,
+      encodeRows(data.task, data.train, model.tokenizer, options.maxInputTokens),
+      options,
+      terminal,
+    );
+    return await tune(
+      model,
+      data,
+      { ...pickOptions(tuneOptions, options), output },
+      {
+        observe: progress(terminal),
+        signal,
+        resume,
+        configText: configText(trainTable, { ...options, output }),
+      },
+    );
+  } finally {
+    await model.dispose();
+  }
+}
+
+/** Says before the run what it will need, and warns where that may be too much. */
+async function sayCost(
+  config: Parameters<typeof trainingMemory>[0],
+  encoded: readonly { input: Int32Array; target: Int32Array }[],
+  options: TrainValues,
+  terminal: Terminal,
+): Promise<void> {
+  const batch = Math.min(options.microBatchSize, options.batchSize, encoded.length);
+  const longest = (rows: readonly Int32Array[]) => rows.reduce((most, r) => Math.max(most, r.length), 1);
+  const shape = {
+    batch,
+    prompt: options.virtualTokens,
+    input: longest(encoded.map((r) => r.input)),
+    target: longest(encoded.map((r) => r.target)),
+  };
+  const need = trainingMemory(config, shape, options);
+  const free = await availableMemory();
+  const mean = encoded.reduce((sum, r) => sum + r.input.length, 0) / Math.max(1, encoded.length);
+  const flops = stepFlops(config, fullModel(config), {
+    ...shape,
+    batch: options.batchSize,
+    input: Math.ceil(mean),
+  }).honest;
+  terminal.note(
+    `needs about ${byteText(need.total)} of memory (${byteText(free)} free) and ${flopText(flops * options.steps)} on the full model`,
+  );
+  if (need.total > 0.9 * free)
+    terminal.warn(
+      `this may not fit: about ${byteText(need.total)} needed, ${byteText(free)} free; try --low-memory, a smaller --micro-batch-size or --max-input-tokens`,
+    );
+}
+
+/** runs/TASK-METHOD-seedN, with a number behind it where that is taken. */
+function defaultOutput(task: string, { schedule, seed }: TrainValues): string {
+  const safe = task.replaceAll(/[^\w.-]+/g, "-").toLowerCase();
+  const name = join("runs", `${safe}-${schedule === "vanilla" ? "prompt-tuning" : schedule}-seed${seed}`);
+  for (let n = 1; ; n++) {
+    const folder = n === 1 ? name : `${name}-${n}`;
+    if (!existsSync(join(folder, "run.json"))) return folder;
+  }
+}
+
+/** Options of an interrupted run: its own config.yaml, flags over it; what must not change is refused by the run itself. */
+async function resumed(folder: string, flags: Readonly<Record<string, unknown>>): Promise<Record<string, unknown>> {
+  const file = join(folder, runFiles.config);
+  if (!existsSync(file))
+    throw new SoftpromptError("run", "there is no run here to resume", {
+      where: folder,
+      expected: `a run folder with ${runFiles.config}`,
+      hint: "softprompt train without --resume starts a new run",
+    });
+  return { ...(await readConfig(file, trainTable)), ...flags, output: folder };
+}

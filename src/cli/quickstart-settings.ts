@@ -1,0 +1,13 @@
+/**
+ * @file What the quickstart trains with. Plain data, so that the README's and the tests' figures come from one place.
+ */
+export const quickstartSettings = {
+  model: "t5-nano",
+  virtualTokens: 20,
+  learningRate: 0.3,
+  batchSize: 16,
+  microBatchSize: 16,
+  steps: 300,
+  evalEvery: 30,
+  seed: 0,
+} as const;

@@ -1,0 +1,210 @@
+/**
+ * @file Data as options: a declared task with its folder, the quickstart's own rows, or the user's files. Out: Dataset, Task.
+ */
+import { SoftpromptError } from "../base/errors.js";
+import {
+  boolean,
+  choice,
+  integer,
+  list,
+  map,
+  number,
+  type OptionValues,
+  pickOptions,
+  readOptions,
+  string,
+} from "../base/options.js";
+import { packageFile } from "../base/package.js";
+import { type DatasetSpec, type FilesSpec, loadDataset, taskName } from "../data/dataset.js";
+import { defineTask } from "../data/define.js";
+import { type MetricName, metricNames } from "../data/metrics.js";
+import type { Dataset, Task } from "../data/row.js";
+import { type Format, tasks } from "../data/tasks.js";
+
+/** The bundled rows, by name, as the task option knows them. */
+export const quickstartTask = "quickstart";
+
+/** What the bundled rows are: short restaurant, film and product remarks of the project's own writing. */
+const quickstartFiles = {
+  files: {
+    train: packageFile("examples/quickstart/train.jsonl"),
+    validation: packageFile("examples/quickstart/validation.jsonl"),
+  },
+  name: quickstartTask,
+  template: "{text}",
+  label: "label",
+} satisfies FilesSpec;
+
+/** How text and labels are put, for tasks that are not declared. */
+export const taskOptions = {
+  task: string({
+    placeholder: "name",
+    help: `A declared task: ${Object.keys(tasks).join(", ")}; or ${quickstartTask}, the bundled rows`,
+  }),
+  format: string({
+    placeholder: "name",
+    help: "One of the declared task's formats, e.g. t5, openprompt",
+    source: "default its first",
+  }),
+  template: string({ placeholder: "text", help: "The encoder's text with {column} holes; {{ and }} are braces" }),
+  verbalizer: map({ help: "Label and the words the decoder says for it; without it the labels are their own words" }),
+  metrics: list({ values: metricNames, help: "What is reported; the first chooses checkpoints" }),
+  maxTargetTokens: integer({
+    min: 1,
+    max: 4096,
+    unit: "tokens",
+    help: "Longest text when generating",
+    source: "default 10 with labels, else 200",
+  }),
+  inputPrefix: string({ help: "Put before every input, e.g. a task's name for models that know it" }),
+  targetPrefix: string({ help: "Put before every target", source: "FPT: <extra_id_0>, fpt.md §6" }),
+};
+
+/** Where rows come from. */
+export const dataOptions = {
+  ...taskOptions,
+  data: string({ placeholder: "folder", help: "Folder with the declared task's official files" }),
+  train: string({ placeholder: "file", help: "Your own training rows: jsonl, csv, tsv or parquet" }),
+  validation: string({
+    placeholder: "file",
+    help: "Your own validation rows; without them a share of the training rows is held out",
+  }),
+  test: string({ placeholder: "file", help: "Your own test rows, for eval --split test" }),
+  labelColumn: string({ placeholder: "column", help: "Column with the label (classification)" }),
+  targetColumn: string({
+    placeholder: "column",
+    help: "Column with the text to be written (free text), instead of a label",
+  }),
+  columns: map({ help: "Name in the template and the column of the file that it means" }),
+  header: list({ help: "Column names of a csv or tsv file without a header line" }),
+  fewShot: integer({ min: 1, unit: "rows", help: "Train on so few rows, drawn with --data-seed" }),
+  fewShotPer: choice({
+    values: ["total", "class"],
+    default: "total",
+    source: "xprompt.md §5.3",
+    help: "Whether fewShot counts rows in all or of each label",
+  }),
+  holdoutFraction: number({
+    default: 0.1,
+    min: 0,
+    max: 0.9,
+    unit: "share of the training rows",
+    help: "Held out as validation rows where there is no validation file",
+  }),
+  dataSeed: integer({ default: 0, min: 0, help: "Draws few-shot rows and the holdout" }),
+  skipBadRows: boolean({
+    default: false,
+    help: "Leave out and count rows that cannot be used, instead of stopping at the first",
+  }),
+};
+
+export type DataOptions = Partial<OptionValues<typeof dataOptions>>;
+
+/** Loads rows. @param options any of dataOptions. @throws SoftpromptError "usage" (what is asked for), "data" (what is in the files). */
+export async function loadData(options: DataOptions): Promise<Dataset> {
+  return loadDataset(specOf(readOptions(dataOptions, pickOptions(dataOptions, options), "data")));
+}
+
+/** The task alone, where the options say one: for adapters that record none. */
+export function loadTask(options: Partial<OptionValues<typeof taskOptions>>): Task | null {
+  const { task, format, template, verbalizer, metrics, maxTargetTokens, inputPrefix, targetPrefix } = options;
+  const shared = { metrics: metrics as MetricName[] | undefined, maxTargetTokens, inputPrefix, targetPrefix };
+  if (template !== undefined)
+    return defineTask({ ...defined(shared), name: task ?? "task", template, ...defined({ verbalizer }) });
+  if (task === undefined) return null;
+  const declared = tasks[taskName(task)];
+  const formats: Readonly<Record<string, Format>> = declared.formats;
+  const chosen = formats[format ?? Object.keys(formats)[0]!];
+  if (chosen === undefined)
+    throw new SoftpromptError("usage", `${task} has no such format`, {
+      where: "format",
+      expected: Object.keys(formats).join(", "),
+      got: format,
+    });
+  return defineTask({
+    ...defined({ inputPrefix, targetPrefix }),
+    name: task,
+    template: chosen.template,
+    verbalizer: verbalizer ?? chosen.verbalizer,
+    metrics: shared.metrics ?? declared.metrics,
+    maxTargetTokens: maxTargetTokens ?? chosen.maxTargetTokens ?? declared.maxTargetTokens,
+  });
+}
+
+function specOf(options: OptionValues<typeof dataOptions>): DatasetSpec {
+  const { task, train, data, fewShot, fewShotPer, dataSeed, holdoutFraction, skipBadRows, header } = options;
+  const shared = defined({
+    inputPrefix: options.inputPrefix,
+    targetPrefix: options.targetPrefix,
+    fewShot: fewShot === undefined ? undefined : { count: fewShot, per: fewShotPer, seed: dataSeed },
+    holdoutFraction,
+    seed: dataSeed,
+    skipBadRows,
+    header,
+  });
+  if (train !== undefined) {
+    const { template, labelColumn, targetColumn } = options;
+    if (data !== undefined)
+      throw new SoftpromptError("usage", "both a folder and files are given", {
+        where: "data",
+        expected: "data with a declared task, or train with a template",
+      });
+    if (template === undefined)
+      throw new SoftpromptError("usage", "your own files need a template", {
+        where: "template",
+        expected: "a text with {column} holes",
+        got: "nothing",
+        hint: 'e.g. --template "review: {text}"',
+      });
+    return {
+      ...shared,
+      files: defined({ train, validation: options.validation, test: options.test }) as FilesSpec["files"],
+      template,
+      ...defined({
+        name: task,
+        label: labelColumn,
+        target: targetColumn,
+        verbalizer: options.verbalizer,
+        columns: options.columns,
+        metrics: options.metrics as MetricName[] | undefined,
+        maxTargetTokens: options.maxTargetTokens,
+      }),
+    };
+  }
+  if (task === undefined)
+    throw new SoftpromptError("usage", "no data are given", {
+      where: "data",
+      expected: "a declared task with its folder, or your own files",
+      got: "neither",
+      hint: "--task sst2 --data FOLDER, or --train FILE --template TEXT --label-column COLUMN",
+    });
+  if (task === quickstartTask) return { ...shared, ...quickstartFiles };
+  for (const key of [
+    "template",
+    "verbalizer",
+    "labelColumn",
+    "targetColumn",
+    "metrics",
+    "maxTargetTokens",
+    "validation",
+    "test",
+  ] as const)
+    if (options[key] !== undefined)
+      throw new SoftpromptError("usage", `${key} is for your own files; the declared task ${task} has its own`, {
+        where: key,
+        expected: "train FILE with it, or neither",
+        got: options[key],
+      });
+  if (data === undefined)
+    throw new SoftpromptError("usage", `where are the files of ${task}?`, {
+      where: "data",
+      expected: "the folder with the task's official files",
+      got: "nothing",
+      hint: "--data FOLDER",
+    });
+  return { ...shared, task, folder: data, ...defined({ format: options.format }) };
+}
+
+function defined<T extends object>(object: T): { [K in keyof T]: Exclude<T[K], undefined> } {
+  return Object.fromEntries(Object.entries(object).filter(([, v]) => v !== undefined)) as never;
+}
