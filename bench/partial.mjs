@@ -1,11 +1,11 @@
 /**
  * @file What a partial model really saves: its training step's time over the full model's, beside the FLOPs ratio.
  *
- * node bench/partial.mjs [base] [models/t5-nano …] [--rounds 5] [--batch 4] [--input 128] [--prompt 20] [--target 4]
- *   [--threads 0] [--out bench/results/partial.json]
- * A size name makes random weights of that T5 v1.1 shape; anything else is a checkpoint folder. Partial and full steps are
- * interleaved, and the ratio is the median over rounds of (partial / the two full steps around it), so that a drifting
- * load cancels. Decoder: `encoder only` as for the papers' classification tasks, `both stacks` as for the others.
+ * node bench/partial.mjs [base@4x128] [models/t5-nano@16x40 …] [--rounds 5] [--prompt 20] [--target 4] [--threads 0]
+ *   [--both] [--out bench/results/partial.json]
+ * MODEL@BATCHxTOKENS: a size name makes random weights of that T5 v1.1 shape; anything else is a checkpoint folder.
+ * Partial and full steps are interleaved, and the ratio is the median over rounds of (partial / the two full steps around
+ * it), so that a drifting load cancels. Encoder only, as for the papers' classification tasks; --both shrinks both stacks.
  */
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { cpus, tmpdir } from "node:os";
@@ -22,8 +22,6 @@ const { values: options, positionals } = parseArgs({
   allowPositionals: true,
   options: {
     rounds: { type: "string", default: "5" },
-    batch: { type: "string", default: "4" },
-    input: { type: "string", default: "128" },
     prompt: { type: "string", default: "20" },
     target: { type: "string", default: "4" },
     threads: { type: "string", default: "0" },
@@ -31,13 +29,6 @@ const { values: options, positionals } = parseArgs({
     out: { type: "string" },
   },
 });
-const shape = {
-  batch: Number(options.batch),
-  prompt: Number(options.prompt),
-  input: Number(options.input),
-  target: Number(options.target),
-};
-
 /** Table 1's nine sizes. */
 const sizes = ["LD", "FR", "CR"].flatMap((kind) =>
   [0.25, 0.5, 0.75].map((share) => ({
@@ -53,14 +44,24 @@ const sizes = ["LD", "FR", "CR"].flatMap((kind) =>
 );
 
 const results = [];
-for (const model of positionals.length > 0 ? positionals : ["base"]) results.push(await measure(model));
+for (const named of positionals.length > 0 ? positionals : ["base@4x128", "models/t5-nano@16x40"]) {
+  const [, model, batch, input] = /^(.+)@(\d+)x(\d+)$/.exec(named) ?? [null, named, 4, 128];
+  results.push(
+    await measure(model, {
+      batch: Number(batch),
+      prompt: Number(options.prompt),
+      input: Number(input),
+      target: Number(options.target),
+    }),
+  );
+}
 if (options.out !== undefined) {
   mkdirSync(dirname(options.out), { recursive: true });
   const where = { node: process.version, cpu: cpus()[0].model, cores: cpus().length };
-  writeFileSync(options.out, `${JSON.stringify({ shape, reduceDecoder: options.both, where, results }, null, 1)}\n`);
+  writeFileSync(options.out, `${JSON.stringify({ reduceDecoder: options.both, where, results }, null, 1)}\n`);
 }
 
-async function measure(model) {
+async function measure(model, shape) {
   const random = t5Sizes.includes(model);
   const folder = random ? mkdtempSync(join(tmpdir(), "softprompt-bench-")) : model;
   if (random) writeRandomCheckpoint(folder, t5Shape(model), "F32");
@@ -68,7 +69,7 @@ async function measure(model) {
   try {
     const { config } = engine.checkpoint;
     const full = fullModel(config);
-    const batch = batchOf(config);
+    const batch = batchOf(config, shape);
     const prompt = {
       shape: [shape.prompt, config.width],
       data: new Float32Array(shape.prompt * config.width).fill(0.1),
@@ -126,7 +127,7 @@ async function measure(model) {
     }
     const gap = Math.max(...rows.map((r) => Math.abs(r.wall - r.honest)));
     console.log(`largest distance between wall and FLOPs (all products): ${(100 * gap).toFixed(1)} points; target 5`);
-    return { model, largestGap: gap, rows };
+    return { model, shape, largestGap: gap, rows };
   } finally {
     await engine.dispose();
     if (random) rmSync(folder, { recursive: true });
@@ -134,8 +135,7 @@ async function measure(model) {
 }
 
 /** A batch without padding: every position works. */
-function batchOf({ vocabulary }) {
-  const { batch: B, input: T, target: U } = shape;
+function batchOf({ vocabulary }, { batch: B, input: T, target: U }) {
   const ids = (length) => Int32Array.from({ length }, (_, i) => 3 + ((i * 7919) % (vocabulary - 3)));
   return {
     size: B,
