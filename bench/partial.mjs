@@ -58,7 +58,7 @@ for (const named of positionals.length > 0 ? positionals : ["base@4x128", "model
 if (options.out !== undefined) {
   mkdirSync(dirname(options.out), { recursive: true });
   const where = { node: process.version, cpu: cpus()[0].model, cores: cpus().length };
-  writeFileSync(options.out, `${JSON.stringify({ reduceDecoder: options.both, where, results }, null, 1)}\n`);
+  writeFileSync(options.out, `${JSON.stringify({ reduceDecoder: options.both, where, results }, null, 2)}\n`);
 }
 
 async function measure(model, shape) {

@@ -16,9 +16,9 @@ import type { PromptMask } from "../method/mask.js";
 import { fullModel } from "../model/partial.js";
 import { codeCommit, peakMemory, type RunResult, type Scores, whereWeAre } from "../report/result.js";
 import { type Evaluation, evaluate, majorityBaseline, type Prediction } from "../train/evaluate.js";
-import { neuronScores } from "../train/neuron-scores.js";
+import { planSchedule } from "../train/plan.js";
 import { openRun } from "../train/run-folder.js";
-import { makeSchedule, needsNeuronScores } from "../train/schedule.js";
+import { needsNeuronScores } from "../train/schedule.js";
 import { train } from "../train/trainer.js";
 import type { TrainEvent, TrainResult } from "../train/types.js";
 import type { Model } from "./model.js";
@@ -239,21 +239,12 @@ export async function scheduleFor(
   folder: string | null,
   observe: (event: { kind: "work"; what: string }) => void,
 ) {
-  const needed = needsNeuronScores(options);
-  if (needed) observe({ kind: "work", what: "scoring neurons for the partial models" });
-  const scored = needed
-    ? await neuronScores(model.engine, model.tokenizer, data, {
-        ...options,
-        promptLength: options.virtualTokens,
-        folder,
-      })
-    : null;
-  const schedule = makeSchedule(options, {
-    config: model.checkpoint.config,
-    freeText: data.task.verbalizer === null,
-    scores: scored?.scores ?? null,
+  if (needsNeuronScores(options)) observe({ kind: "work", what: "scoring neurons for the partial models" });
+  const { schedule, scoring } = await planSchedule(model.engine, model.tokenizer, data, options, {
+    promptLength: options.virtualTokens,
+    folder,
   });
-  return { schedule, scoring: scored?.cost ?? { flops: 0, seconds: 0 } };
+  return { schedule, scoring: scoring ?? { flops: 0, seconds: 0 } };
 }
 
 /** The start prompt [P, D] that the options ask for. */
