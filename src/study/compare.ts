@@ -4,6 +4,7 @@
  * In: StudyInput. Out: scores, FLOPs and wall-clock shares, Improve over prompt tuning stopped at equal FLOPs, curves.
  */
 import type { Dataset } from "../data/row.js";
+import { majorityBaseline } from "../train/evaluate.js";
 import type { PresetName } from "../train/presets.js";
 import { type FinishedRun, finalScore, runAll, type StudyInput, type Variant } from "./runs.js";
 import { type Cell, type Chart, type Series, type Spread, type StudyResult, spread, type Table } from "./study.js";
@@ -149,6 +150,7 @@ export function compareTables(
     charts: tasks.flatMap((dataset) => curves(dataset, seeds, variants, find)),
     matrices: [],
     notes: [
+      `Always the most frequent label: ${tasks.map((dataset) => `${dataset.task.name} ${majority(dataset)}`).join(", ")}.`,
       "Scores are the best validation score on the full model, by the task's first metric, × 100; ± is the sample standard deviation over seeds. The split that chose a checkpoint also scores it, as in the papers.",
       "“PT at …'s FLOPs” is prompt tuning's best score until it has spent as much (papers' count); Improve is the method's score minus it, seed by seed. Its resolution is the evaluation interval.",
       `Wall clock is ${wall.how}.`,
@@ -240,6 +242,11 @@ function verdict(mine: Spread | null, pt: Spread | null, flops: Spread | null, s
   const near = mine.mean >= pt.mean - pt.deviation;
   const saved = flops.mean <= 70 && seconds.mean <= 70;
   return near && saved ? "yes" : near ? "score yes, saving no" : saved ? "saving yes, score no" : "no";
+}
+
+function majority({ task, train, validation }: Dataset): string {
+  if (task.verbalizer === null) return "–";
+  return (100 * (majorityBaseline(task, train, validation).scores[task.metrics[0]] ?? Number.NaN)).toFixed(2);
 }
 
 function difference(a: Spread | null, b: Spread | null): number | null {
