@@ -1,7 +1,8 @@
 /**
  * @file ROUGE-1, -2 and -L as the FPT code measured them: the Python package `rouge` (pltrdy), quirks and all.
  *
- * In: a hypothesis and a reference. Out: F scores 0 … 1. Sentences are cut at every "."; words at white space; no stemming,
+ * In: a hypothesis and a reference. Out: F scores 0 … 1. Sentences are cut at every "."; words at white space; a
+ * sentence of nothing but blanks counts as one empty word; no stemming,
  * no lower case. n-grams are *sets* over the whole text. ROUGE-L is the summary level: for each reference sentence the words
  * of its longest common subsequence with each hypothesis sentence go into one growing set (never emptied between reference
  * sentences), whose size is divided by the numbers of distinct words. F = 2PR / (P + R + 1e-8). An empty text scores 0.
@@ -28,7 +29,7 @@ function sentences(text: string): string[][] {
   return text
     .split(".")
     .filter((s) => s.length > 0)
-    .map((s) => s.split(/\s+/).filter((w) => w !== ""));
+    .map((s) => s.trim().split(/\s+/)); // a blank sentence (after "end. ") is one empty word, as in the package
 }
 
 function ngramF(h: readonly string[], r: readonly string[], n: number): number {
