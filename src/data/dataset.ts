@@ -174,11 +174,28 @@ function toRow(example: Example, where: string, template: Template, task: Task):
   };
 }
 
-async function declaredSource(spec: DeclaredSpec): Promise<Source> {
-  checkKeys(spec, declaredKeys, "dataset");
-  const declared: DeclaredTask = tasks[taskName(spec.task)];
-  const name = taskName(spec.task);
-  const formatName = spec.format ?? Object.keys(declared.formats)[0]!;
+/** The Task of a declared task in one of its formats, without any rows. Throws SoftpromptError (usage). */
+export function declaredTask(
+  nameOrAlias: string,
+  options: Pick<DeclaredSpec, "format" | "inputPrefix" | "targetPrefix"> = {},
+): Task {
+  const { name, format, declared, formatName } = chooseFormat(nameOrAlias, options.format);
+  return defineTask({
+    name: formatName === Object.keys(declared.formats)[0] ? name : `${name}/${formatName}`,
+    template: format.template,
+    verbalizer: format.verbalizer,
+    metrics: declared.metrics,
+    maxTargetTokens: format.maxTargetTokens ?? declared.maxTargetTokens,
+    inputPrefix: options.inputPrefix,
+    targetPrefix: options.targetPrefix,
+    scoring: format.scoring ?? declared.scoring,
+  });
+}
+
+function chooseFormat(nameOrAlias: string, given: string | undefined) {
+  const name = taskName(nameOrAlias);
+  const declared: DeclaredTask = tasks[name];
+  const formatName = given ?? Object.keys(declared.formats)[0]!;
   if (!Object.hasOwn(declared.formats, formatName))
     throw new SoftpromptError("usage", `${name} has no such format`, {
       where: "dataset, format",
@@ -186,17 +203,17 @@ async function declaredSource(spec: DeclaredSpec): Promise<Source> {
       got: formatName,
     });
   const format: Format = declared.formats[formatName]!;
-  const task = defineTask({
-    name: formatName === Object.keys(declared.formats)[0] ? name : `${name}/${formatName}`,
-    template: format.template,
-    verbalizer: format.verbalizer,
-    metrics: declared.metrics,
-    maxTargetTokens: format.maxTargetTokens ?? declared.maxTargetTokens,
-    inputPrefix: spec.inputPrefix,
-    targetPrefix: spec.targetPrefix,
-    scoring: format.scoring ?? declared.scoring,
-  });
-  return { task, paths: await findFiles(spec.folder, declared), read: format.read ?? declared.read };
+  return { name, declared, format, formatName };
+}
+
+async function declaredSource(spec: DeclaredSpec): Promise<Source> {
+  checkKeys(spec, declaredKeys, "dataset");
+  const { declared, format } = chooseFormat(spec.task, spec.format);
+  return {
+    task: declaredTask(spec.task, spec),
+    paths: await findFiles(spec.folder, declared),
+    read: format.read ?? declared.read,
+  };
 }
 
 /** A declared task's name, in any spelling of case, "-" and "_". Throws SoftpromptError (usage). */

@@ -192,7 +192,7 @@ function span(text: string, index: unknown, words: string, where: string, name: 
         near[0]!.index,
       );
     else {
-      const count = words.split(" ").length;
+      const count = words.split(/\s+/).length;
       const end = text
         .split(" ")
         .slice(index, index + count)
