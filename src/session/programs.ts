@@ -15,7 +15,7 @@ import {
 } from "../model/programs.js";
 import { relativeBuckets } from "../model/t5.js";
 import type { EncodedRow } from "../text/batch.js";
-import { decoderFeeds, type EncoderBatch, encoderFeeds, float, int } from "./feeds.js";
+import { decoderFeeds, type EncoderBatch, encoderFeeds, float, int, promptLength } from "./feeds.js";
 import type { Feed } from "./runtime.js";
 import { openSession, type Session, type SessionOptions } from "./session.js";
 import type { ActivationProgram, ForwardProgram, GenerateProgram, ScoreProgram, TrainProgram } from "./types.js";
@@ -65,26 +65,13 @@ export const programs: { readonly [K in keyof ProgramKinds]: Opener<ProgramKinds
     const session = await openSession(`score ${source.partial.name}`, scoreGraph(source), options);
     return {
       async run(prompt, rows) {
-        const { config } = source;
-        const choices = rows.map((row) => row.choices ?? []);
-        const [B, C] = [rows.length, Math.max(0, ...choices.map((c) => c.length))];
-        const U = Math.max(0, ...choices.flat().map((c) => c.length));
-        if (C === 0 || U === 0) return rows.map(() => new Float64Array(0));
-        const ids = new Int32Array(B * C * U).fill(config.padId);
-        for (const [b, row] of choices.entries())
-          for (const [c, choice] of row.entries()) ids.set(choice, (b * C + c) * U);
-        const { nll } = await session.run({
-          ...encoderFeeds(prompt, encoderBatch(rows, config.padId), config),
-          ...decoderFeeds(ids, [B, C], U, config),
-          targetIds: int([B, C, U], ids),
-        });
-        return choices.map((row, b) =>
-          Float64Array.from(row, (choice, c) => {
-            let total = 0;
-            for (let u = 0; u < choice.length; u++) total -= nll!.data[(b * C + c) * U + u]!;
-            return total;
-          }),
-        );
+        promptLength(prompt, source.config, rows.length);
+        const scores: Float64Array[] = [];
+        for (const { from, to } of portions(rows)) {
+          const own = prompt.shape.length === 3 ? promptRows(prompt, from, to) : prompt;
+          scores.push(...(await rank(source, session, own, rows.slice(from, to))));
+        }
+        return scores;
       },
       dispose: () => session.dispose(),
     };
@@ -139,6 +126,62 @@ export const programs: { readonly [K in keyof ProgramKinds]: Opener<ProgramKinds
     };
   },
 };
+
+/** Log-probabilities of each row's choices: rows padded to the most choices and the longest. */
+async function rank(
+  { config }: ModelSource,
+  session: Session,
+  prompt: Tensor,
+  rows: readonly EncodedRow[],
+): Promise<Float64Array[]> {
+  const choices = rows.map((row) => row.choices ?? []);
+  const [B, C, U] = choiceShape(rows);
+  if (C === 0 || U === 0) return choices.map((row) => new Float64Array(row.length));
+  const ids = new Int32Array(B * C * U).fill(config.padId);
+  for (const [b, row] of choices.entries()) for (const [c, choice] of row.entries()) ids.set(choice, (b * C + c) * U);
+  const { nll } = await session.run({
+    ...encoderFeeds(prompt, encoderBatch(rows, config.padId), config),
+    ...decoderFeeds(ids, [B, C], U, config),
+    targetIds: int([B, C, U], ids),
+  });
+  return choices.map((row, b) =>
+    Float64Array.from(row, (choice, c) => {
+      let total = 0;
+      for (let u = 0; u < choice.length; u++) total -= nll!.data[(b * C + c) * U + u]!;
+      return total;
+    }),
+  );
+}
+
+/** Decoder tokens scored at once: each has V logits and V log-probabilities (0.5 GB at 32,128). */
+const tokensAtOnce = 2048;
+
+/** Cuts rows where many or long choices (ReCoRD's entities) would make the logits large; a row is never cut. */
+export function portions(rows: readonly EncodedRow[], limit = tokensAtOnce): { from: number; to: number }[] {
+  const cuts: { from: number; to: number }[] = [];
+  for (let from = 0; from < rows.length; ) {
+    let to = from + 1;
+    while (to < rows.length && choiceShape(rows.slice(from, to + 1)).reduce((a, b) => a * b) <= limit) to++;
+    cuts.push({ from, to });
+    from = to;
+  }
+  return cuts;
+}
+
+/** B, C, U of rows with choices. */
+function choiceShape(rows: readonly EncodedRow[]): [number, number, number] {
+  const choices = rows.map((row) => row.choices ?? []);
+  return [
+    rows.length,
+    Math.max(0, ...choices.map((c) => c.length)),
+    Math.max(0, ...choices.flat().map((c) => c.length)),
+  ];
+}
+
+function promptRows({ shape, data }: Tensor, from: number, to: number): Tensor {
+  const row = shape[1]! * shape[2]!;
+  return { shape: [to - from, shape[1]!, shape[2]!], data: data.subarray(from * row, to * row) };
+}
 
 /** Greedy decoding: encode once, then one token per step, until every row has ended or has `maxTokens`. */
 async function generate(

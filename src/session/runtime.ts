@@ -42,7 +42,11 @@ let loaded: Promise<Runtime> | undefined;
 /** Loads ONNX Runtime once; a typed error says what to do where its native library is missing. */
 function runtime(): Promise<Runtime> {
   loaded ??= import("onnxruntime-node").then(
-    (module) => (module as { default?: Runtime }).default ?? module,
+    (module) => {
+      const ort = (module as { default?: Runtime }).default ?? module;
+      ort.env.logLevel = "fatal"; // what matters is thrown, and told in our words
+      return ort;
+    },
     (cause) => {
       loaded = undefined;
       throw new SoftpromptError("engine", "ONNX Runtime cannot be loaded", {

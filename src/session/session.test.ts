@@ -3,11 +3,13 @@ import { cpSync, mkdirSync, mkdtempSync, readdirSync, rmSync, symlinkSync } from
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { afterAll, expect, test } from "vitest";
+import { afterAll, expect, test, vi } from "vitest";
 import { emptyGraph, input, output } from "../graph/graph.js";
 import * as ops from "../graph/ops.js";
 import { openCheckpoint } from "../model/checkpoint.js";
+import type { EncodedRow } from "../text/batch.js";
 import { openEngine } from "./engine.js";
+import { portions } from "./programs.js";
 import { runtimeInfo } from "./runtime.js";
 import { checkFeeds, openSession } from "./session.js";
 
@@ -90,6 +92,45 @@ test("the runtime tells its version and devices", async () => {
   const { version, devices } = await runtimeInfo();
   expect(version).toMatch(/^\d+\.\d+\.\d+/);
   expect(devices).toContain("cpu");
+});
+
+test("a device that is not here is refused with a way out", async () => {
+  const opened = openSession("joined", joined(), { ...options, device: "cuda" });
+  await expect(opened).rejects.toMatchObject({ kind: "engine", exitCode: 7 });
+  await expect(opened).rejects.toThrow(/session on cuda: ONNX Runtime refused the model[\s\S]*hint: try device cpu/);
+});
+
+test("where ONNX Runtime's library cannot be loaded, the error says what to do", async () => {
+  vi.resetModules();
+  vi.doMock("onnxruntime-node", () => {
+    throw new Error("libonnxruntime.so.1: cannot open shared object file");
+  });
+  const { runtimeInfo: info } = await import("./runtime.js");
+  await expect(info()).rejects.toThrow(/ONNX Runtime cannot be loaded[\s\S]*hint: run npm install again/);
+  vi.doUnmock("onnxruntime-node");
+  await expect(info()).resolves.toMatchObject({ devices: expect.arrayContaining(["cpu"]) });
+});
+
+test("ranking is cut where the logits would be large, and only there", () => {
+  const row = (choices: number, length: number): EncodedRow => ({
+    id: "",
+    input: Int32Array.of(1),
+    target: Int32Array.of(1),
+    choices: Array.from({ length: choices }, () => new Int32Array(length)),
+    gold: 0,
+    truncated: false,
+  });
+  expect(portions([])).toEqual([]);
+  expect(portions([row(2, 3), row(2, 3), row(2, 3)], 12)).toEqual([
+    { from: 0, to: 2 },
+    { from: 2, to: 3 },
+  ]);
+  // one row is never cut; a long choice beside short ones counts for all of them, since they are padded to it
+  expect(portions([row(9, 9), row(1, 1), row(1, 8), row(1, 1)], 16)).toEqual([
+    { from: 0, to: 1 },
+    { from: 1, to: 3 },
+    { from: 3, to: 4 },
+  ]);
 });
 
 const temporary = mkdtempSync(join(tmpdir(), "softprompt-session-"));
