@@ -2,8 +2,11 @@
  * @file Runs one of FPT's studies from a YAML file and writes result.json, report.html and tables.md beside its finished runs.
  *
  * node experiments/fpt/run.mjs compare|partial-alone|similarity CONFIG.yaml --data DATASETS --out FOLDER [--threads 0]
+ *   [--tasks sst2,qqp] [--seeds 0]
  * DATASETS holds SST-2, MNLI, QQP … as their owners publish them. Stop it at any time: the same command goes on where it
- * stopped, finished runs are read back from FOLDER. Needs `npm run build`.
+ * stopped, finished runs are read back from FOLDER. On a small model two processes with --threads 1, each with its own
+ * --tasks or --seeds, are faster than one with two threads; then run it once more without them for the whole table.
+ * Needs `npm run build`.
  */
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -29,11 +32,17 @@ const studies = {
 };
 
 const {
-  values: { data, out, threads },
+  values: { data, out, threads, tasks: onlyTasks, seeds: onlySeeds },
   positionals: [study, file],
 } = parseArgs({
   allowPositionals: true,
-  options: { data: { type: "string" }, out: { type: "string" }, threads: { type: "string", default: "0" } },
+  options: {
+    data: { type: "string" },
+    out: { type: "string" },
+    threads: { type: "string", default: "0" },
+    tasks: { type: "string" },
+    seeds: { type: "string" },
+  },
 });
 if (studies[study] === undefined || file === undefined || data === undefined || out === undefined) {
   console.error("node experiments/fpt/run.mjs compare|partial-alone|similarity CONFIG.yaml --data DATASETS --out FOLDER");
@@ -41,6 +50,8 @@ if (studies[study] === undefined || file === undefined || data === undefined || 
 }
 
 const config = parse(readFileSync(file, "utf8"));
+if (onlyTasks !== undefined) config.tasks = config.tasks.filter(({ task }) => onlyTasks.split(",").includes(task));
+if (onlySeeds !== undefined) config.seeds = onlySeeds.split(",").map(Number);
 const stop = new AbortController();
 process.once("SIGINT", () => stop.abort());
 process.once("SIGTERM", () => stop.abort());
