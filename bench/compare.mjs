@@ -107,6 +107,7 @@ for (const size of positionals.length > 0 ? positionals : ["small", "base"]) {
   const ours = await openOurs(size);
   const torch = await openTorch(size);
   report.versions.python = torch.versions;
+  console.error(`${size}: measuring`);
   const times = new Map([["softprompt-float32", []], ...variants.map((v) => [v, []])]);
   for (let round = 0; round < Number(options.rounds); round++) {
     for (const [name, list] of times) {
