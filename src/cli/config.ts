@@ -4,13 +4,22 @@
 import { readFile, stat } from "node:fs/promises";
 import { parseDocument, stringify } from "yaml";
 import { SoftpromptError } from "../base/errors.js";
-import { type OptionTable, readPartialOptions } from "../base/options.js";
+import { type OptionTable, pickOptions, readPartialOptions } from "../base/options.js";
 
 /** Longer files are no configuration. */
 const maxBytes = 1 << 20;
 
-/** Reads `--config FILE`. JSON is YAML too, so one parser reads both; duplicate keys and aliases are refused. */
-export async function readConfig(file: string, table: OptionTable): Promise<Record<string, unknown>> {
+/**
+ * Reads `--config FILE`. JSON is YAML too, so one parser reads both; duplicate keys and aliases are refused.
+ *
+ * @param table options of the command. @param others options of other commands: their keys may stand in the file too and are
+ *   left alone, so that one file serves show, train and eval; a key that nobody knows is refused with the nearest name.
+ */
+export async function readConfig(
+  file: string,
+  table: OptionTable,
+  others: OptionTable = {},
+): Promise<Record<string, unknown>> {
   let text: string;
   try {
     const { size } = await stat(file);
@@ -48,7 +57,8 @@ export async function readConfig(file: string, table: OptionTable): Promise<Reco
       cause,
     });
   }
-  return readPartialOptions(table, value, file) as Record<string, unknown>;
+  const checked = readPartialOptions({ ...others, ...table }, value, file) as Record<string, unknown>;
+  return pickOptions(table, checked);
 }
 
 /** The resolved configuration as YAML, keys in the table's order, absent ones left out. */

@@ -3,6 +3,7 @@
  */
 export const quickstartSettings = {
   model: "t5-nano",
+  task: "quickstart",
   virtualTokens: 20,
   learningRate: 0.3,
   batchSize: 16,

@@ -2,7 +2,7 @@
  * @file One invocation of the command line as a function, so that tests can call it. In: argv, streams. Out: exit code.
  */
 import { nearest, SoftpromptError } from "../base/errors.js";
-import { readOptions } from "../base/options.js";
+import { type OptionTable, readOptions } from "../base/options.js";
 import { packageInfo } from "../base/package.js";
 import { type Command, globalOptions, optionTable } from "./command.js";
 import { commands } from "./commands.js";
@@ -39,7 +39,7 @@ export async function run(argv: readonly string[], world: World): Promise<number
       terminal.result(helpText(wanted, command, terminal.resultColors, Math.min(110, terminal.columns)));
       return 0;
     }
-    const config = values.config === undefined ? {} : await readConfig(String(values.config), table);
+    const config = values.config === undefined ? {} : await readConfig(String(values.config), table, everyOption());
     const options = readOptions(table, { ...config, ...values }, `softprompt ${wanted}`) as Record<string, unknown>;
     checkPositionals(wanted, command, positionals);
     terminal = openTerminal({ ...world, json: Boolean(options.json), quiet: Boolean(options.quiet) });
@@ -56,6 +56,11 @@ export async function run(argv: readonly string[], world: World): Promise<number
     terminal.settle();
     return report(error, terminal, world);
   }
+}
+
+/** The options of all commands together. */
+function everyOption(): OptionTable {
+  return Object.assign({}, ...Object.values(commands).map(optionTable));
 }
 
 function find(name: string): Command {

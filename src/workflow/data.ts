@@ -24,15 +24,16 @@ import { type Format, tasks } from "../data/tasks.js";
 /** The bundled rows, by name, as the task option knows them. */
 export const quickstartTask = "quickstart";
 
-/** What the bundled rows are: short restaurant, film and product remarks of the project's own writing. */
+/** The bundled rows (examples/quickstart/README.md says what they are), in SST-2's form without its name. */
 const quickstartFiles = {
   files: {
     train: packageFile("examples/quickstart/train.jsonl"),
     validation: packageFile("examples/quickstart/validation.jsonl"),
   },
   name: quickstartTask,
-  template: "{text}",
+  template: "sentence: {text}",
   label: "label",
+  verbalizer: { negative: "negative", positive: "positive" },
 } satisfies FilesSpec;
 
 /** How text and labels are put, for tasks that are not declared. */

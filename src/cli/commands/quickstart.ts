@@ -4,7 +4,6 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { readOptions, string } from "../../base/options.js";
-import { packageFile } from "../../base/package.js";
 import { command } from "../command.js";
 import { quickstartSettings } from "../quickstart-settings.js";
 import { type TrainValues, trainAnswer, trainTable } from "./train.js";
@@ -27,8 +26,6 @@ export const quickstart = command({
   async run({ output }, _, { terminal, signal }) {
     const settings = {
       ...quickstartSettings,
-      train: packageFile("examples/quickstart/train.jsonl"),
-      validation: packageFile("examples/quickstart/validation.jsonl"),
       output: output ?? freeFolder(join("runs", "quickstart")),
     };
     const options = readOptions(trainTable, settings, "softprompt quickstart") as TrainValues;
