@@ -1,0 +1,120 @@
+import { expect, test } from "vitest";
+import { tinyDataset } from "../../test/helpers/tiny.js";
+import { compareTables } from "./compare.js";
+import type { FinishedRun, Variant } from "./runs.js";
+import type { Spread } from "./study.js";
+
+const dataset = tinyDataset();
+const variants: Variant[] = [
+  { label: "PT", schedule: { schedule: "vanilla" } },
+  { label: "FPT-CR", schedule: { schedule: "fpt-cr" } },
+];
+
+/** A run of ten steps: PT costs 10 a step; CR two stages of five steps, 2 and 10 a step. */
+function run(label: string, seed: number, scores: number[], secondsPerStep: number[]): FinishedRun {
+  const perStep = label === "PT" ? [10, 10] : [2, 10];
+  const at = (step: number) => perStep[0]! * Math.min(step, 5) + perStep[1]! * Math.max(0, step - 5);
+  const history = scores.map((accuracy, i) => {
+    const step = 2 * (i + 1);
+    const partial = label === "PT" || step > 5 ? "full" : "e2d2";
+    return {
+      step,
+      stage: 0,
+      partial,
+      loss: 1,
+      scores: { accuracy },
+      flops: 3 * at(step),
+      paperFlops: at(step),
+      seconds: step,
+    };
+  });
+  const best = Math.max(...history.filter((h) => h.partial === "full").map((h) => h.scores.accuracy));
+  const stages = [0, 1].map((i) => ({
+    partial: label === "PT" || i === 1 ? "full" : "e2d2",
+    steps: 5,
+    seconds: 5 * secondsPerStep[i]!,
+    evalSeconds: 1,
+    flops: 15 * perStep[i]!,
+    paperFlops: 5 * perStep[i]!,
+  }));
+  const chosen = { prompt: { shape: [0, 0], data: new Float32Array() }, step: 10, scores: { accuracy: best } };
+  const trainSeconds = stages.reduce((sum, s) => sum + s.seconds, 0);
+  return {
+    label,
+    task: dataset.task.name,
+    seed,
+    start: chosen.prompt,
+    scoring: label === "PT" ? null : { seconds: 4, flops: 30, examples: 5 },
+    result: {
+      best: chosen,
+      bestOnFull: chosen,
+      last: chosen.prompt,
+      steps: 10,
+      skipped: 0,
+      reason: "steps",
+      history,
+      cost: {
+        flops: 3 * at(10) + 20,
+        trainFlops: 3 * at(10),
+        evalFlops: 20,
+        paperFlops: at(10),
+        seconds: trainSeconds + 2,
+        trainSeconds,
+        evalSeconds: 2,
+        perStage: stages,
+      },
+    },
+  };
+}
+
+const tables = (runs: FinishedRun[], seeds: number[]) => compareTables([dataset], seeds, variants, runs, {}).tables;
+const mean = (cell: unknown) => (cell as Spread).mean;
+
+// PT costs 100, CR 60. PT's evaluations at or below 60 (steps 2, 4, 6): best 70 and 72. CR: 80 and 70 → Improve +10, −2.
+const runs = [
+  run("PT", 0, [0.5, 0.7, 0.6, 0.8, 0.7], [2, 2]),
+  run("PT", 1, [0.5, 0.6, 0.72, 0.7, 0.74], [2, 2]),
+  run("FPT-CR", 0, [0.9, 0.9, 0.6, 0.8, 0.7], [1, 2]),
+  run("FPT-CR", 1, [0.3, 0.4, 0.5, 0.6, 0.7], [1, 2]),
+];
+
+test("scores, shares and Improve, worked by hand", () => {
+  const [table] = tables(runs, [0, 1]);
+  const [pt, cr, stopped] = table!.rows;
+  const column = (name: string, unit?: string) => table!.columns.findIndex((c) => c.name === name && c.unit === unit);
+  expect(mean(pt![column("average")])).toBeCloseTo(77, 10);
+  // A partial model's 90 does not count as FPT's score.
+  expect(mean(cr![column("average")])).toBeCloseTo(75, 10);
+  expect(mean(stopped![column("average")])).toBeCloseTo(71, 10);
+  expect(mean(cr![column("FLOPs", "% (papers' count)")])).toBeCloseTo(60, 10);
+  expect(mean(cr![column("FLOPs", "% (all products)")])).toBeCloseTo(60, 10);
+  // (180 + 20 + 30) / (300 + 20)
+  expect(mean(cr![column("FLOPs", "% (with scoring, evaluation)")])).toBeCloseTo((100 * 230) / 320, 10);
+  expect(mean(cr![column("wall", "% (training)")])).toBeCloseTo(75, 10);
+  expect(mean(cr![column("wall", "% (with scoring)")])).toBeCloseTo((100 * 19) / 20, 10);
+  expect(mean(cr![column("Improve", "points")])).toBeCloseTo(4, 10);
+});
+
+test("the claim is answered by rule: within PT's deviation, and 30 % of both saved", () => {
+  const holds = (list: FinishedRun[], seeds: number[]) => tables(list, seeds)[1]!.rows[0]!.at(-1);
+  // PT's deviation over 80 and 74 is 4.24; CR lies 2 below. FLOPs 60 %, wall clock 75 %.
+  expect(holds(runs, [0, 1])).toBe("score yes, saving no");
+  const fast = runs.map((r) =>
+    r.label === "PT" ? r : run("FPT-CR", r.seed, [0, 0, 0, 0, r.seed === 0 ? 0.8 : 0.7], [0.2, 2]),
+  );
+  expect(holds(fast, [0, 1])).toBe("yes");
+  const poor = runs.map((r) => (r.label === "PT" ? r : run("FPT-CR", r.seed, [0, 0, 0, 0, 0.5], [0.2, 2])));
+  expect(holds(poor, [0, 1])).toBe("saving yes, score no");
+  expect(holds(runs, [0])).toBe("one seed only");
+});
+
+test("a stage's seconds are its steps at the median pace over seeds, so one disturbed run says little", () => {
+  const three = [
+    ...runs,
+    run("PT", 2, [0.5, 0.5, 0.5, 0.5, 0.5], [50, 50]),
+    run("FPT-CR", 2, [0.5, 0.5, 0.5, 0.5, 0.5], [1, 2]),
+  ];
+  const [table] = tables(three, [0, 1, 2]);
+  const wall = table!.columns.findIndex((c) => c.unit === "% (training)");
+  expect(mean(table!.rows[1]![wall])).toBeCloseTo(75, 10);
+});
