@@ -11,6 +11,7 @@ import { prune } from "./commands/prune.js";
 import { quickstart } from "./commands/quickstart.js";
 import { report } from "./commands/report.js";
 import { show } from "./commands/show.js";
+import { compare, study } from "./commands/study.js";
 import { train } from "./commands/train.js";
 
 /** Name → command, in the order of `softprompt --help`. */
@@ -23,6 +24,8 @@ export const commands: Readonly<Record<string, Command>> = {
   eval: evaluate,
   predict,
   prune,
+  compare,
+  study,
   report,
   docs: docs(() => commands),
 };

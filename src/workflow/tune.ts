@@ -22,7 +22,7 @@ import { needsNeuronScores } from "../train/schedule.js";
 import { train } from "../train/trainer.js";
 import type { TrainEvent, TrainResult } from "../train/types.js";
 import type { Model } from "./model.js";
-import { type TuneOptions, tuneOptions } from "./options.js";
+import { type PromptOptions, type TuneOptions, tuneOptions } from "./options.js";
 import { writeReport } from "./run-report.js";
 
 /** What a tuning tells while it goes: the trainer's events, and the work around it. */
@@ -258,7 +258,8 @@ export async function startPrompt(model: Model, data: Dataset, options: TuneOpti
   });
 }
 
-function initSpec(options: TuneOptions, { task }: Dataset): InitSpec {
+/** Which initialiser the options mean. */
+export function initSpec(options: PromptOptions, { task }: Pick<Dataset, "task">): InitSpec {
   const missing = (option: string) =>
     new SoftpromptError("usage", `init ${options.init} needs ${option}`, {
       where: "init",
