@@ -41,20 +41,17 @@ async function survives(run: () => unknown): Promise<void> {
 }
 
 /** Edits of a sound file: bytes changed, cut out, repeated, swapped for troublesome ones, the end cut off. */
-const edit = fc.record(
-  {
-    at: fc.double({ min: 0, max: 1, noNaN: true, maxExcluded: true }),
-    how: fc.constantFrom("set", "flip", "cut", "repeat", "insert", "truncate", "ones"),
-    bytes: fc.oneof(
-      fc.uint8Array({ minLength: 1, maxLength: 12 }),
-      fc.constantFrom(
-        ...["{", '"', "\\", "]", ",", "\n", "\u0000", "9".repeat(30), "__proto__", "1e999", "[[[["].map(bytesOf),
-      ),
+const edit = fc.record({
+  at: fc.double({ min: 0, max: 1, noNaN: true, maxExcluded: true }),
+  how: fc.constantFrom("set", "flip", "cut", "repeat", "insert", "truncate", "ones"),
+  bytes: fc.oneof(
+    fc.uint8Array({ minLength: 1, maxLength: 12 }),
+    fc.constantFrom(
+      ...["{", '"', "\\", "]", ",", "\n", "\u0000", "9".repeat(30), "__proto__", "1e999", "[[[["].map(bytesOf),
     ),
-    length: fc.integer({ min: 1, max: 64 }),
-  },
-  forever,
-);
+  ),
+  length: fc.integer({ min: 1, max: 64 }),
+});
 type Edit = typeof edit extends fc.Arbitrary<infer T> ? T : never;
 
 function apply(file: Uint8Array, edits: readonly Edit[]): Uint8Array {
@@ -183,47 +180,44 @@ test(
   forever,
 );
 
-const tokenizerJson = JSON.stringify(
-  {
-    version: "1.0",
-    added_tokens: [
-      { id: 0, content: "<pad>", special: true },
-      { id: 7, content: "<extra_id_0>", special: true, lstrip: true, rstrip: true },
+const tokenizerJson = JSON.stringify({
+  version: "1.0",
+  added_tokens: [
+    { id: 0, content: "<pad>", special: true },
+    { id: 7, content: "<extra_id_0>", special: true, lstrip: true, rstrip: true },
+  ],
+  normalizer: {
+    type: "Sequence",
+    normalizers: [
+      {
+        type: "Precompiled",
+        precompiled_charsmap: Buffer.from(readFileSync(join(root, "test/fixtures/tokenizer/tiny.model")))
+          .subarray(-4000)
+          .toString("base64"),
+      },
+      { type: "Strip", strip_left: true, strip_right: true },
+      { type: "Replace", pattern: { Regex: " {2,}" }, content: " " },
+      { type: "NFKC" },
     ],
-    normalizer: {
-      type: "Sequence",
-      normalizers: [
-        {
-          type: "Precompiled",
-          precompiled_charsmap: Buffer.from(readFileSync(join(root, "test/fixtures/tokenizer/tiny.model")))
-            .subarray(-4000)
-            .toString("base64"),
-        },
-        { type: "Strip", strip_left: true, strip_right: true },
-        { type: "Replace", pattern: { Regex: " {2,}" }, content: " " },
-        { type: "NFKC" },
-      ],
-    },
-    pre_tokenizer: {
-      type: "Sequence",
-      pretokenizers: [{ type: "WhitespaceSplit" }, { type: "Metaspace", replacement: "▁", prepend_scheme: "always" }],
-    },
-    model: {
-      type: "Unigram",
-      unk_id: 2,
-      vocab: [
-        ["<pad>", 0],
-        ["</s>", 0],
-        ["<unk>", 0],
-        ["▁", -2],
-        ["▁the", -1.5],
-        ["e", -3],
-        ["ing", -4],
-      ],
-    },
   },
-  forever,
-);
+  pre_tokenizer: {
+    type: "Sequence",
+    pretokenizers: [{ type: "WhitespaceSplit" }, { type: "Metaspace", replacement: "▁", prepend_scheme: "always" }],
+  },
+  model: {
+    type: "Unigram",
+    unk_id: 2,
+    vocab: [
+      ["<pad>", 0],
+      ["</s>", 0],
+      ["<unk>", 0],
+      ["▁", -2],
+      ["▁the", -1.5],
+      ["e", -3],
+      ["ing", -4],
+    ],
+  },
+});
 
 test(
   "tokenizer.json: edited files read or are refused",
