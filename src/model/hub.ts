@@ -135,7 +135,9 @@ async function fromHub(hub: Hub, cache: CachedModel, id: string, revision: strin
   );
 
   const url = (file: string) => `${hub.url}/${id}/resolve/${commit}/${file}`;
-  let plan = smallFiles.filter((file) => listed.has(file));
+  const weights = listed.has("model.safetensors") ? "model.safetensors" : listed.has(indexFile) ? indexFile : null;
+  const small = smallFiles.filter((file) => listed.has(file));
+  let plan = weights === null ? small : [...small, weights]; // what the total counts; shards join when the index is read
   const done = new Map<string, number>();
   const fetchAll = async (files: readonly string[]) => {
     plan = [...new Set([...plan, ...files])];
@@ -161,9 +163,8 @@ async function fromHub(hub: Hub, cache: CachedModel, id: string, revision: strin
       got: [...listed.keys()].slice(0, 8),
       hint: "is it an adapter, a dataset, or a model in another format?",
     });
-  const weights = listed.has("model.safetensors") ? "model.safetensors" : listed.has(indexFile) ? indexFile : null;
   if (weights === null) throw withoutSafetensors(id, revision, [...listed.keys()]);
-  await fetchAll(plan);
+  await fetchAll(small);
   // refuse what we cannot run before its gigabytes come
   readConfig(await readFile(join(result.folder, "config.json"), "utf8"), `${id}/config.json`);
   await fetchAll([weights]);
