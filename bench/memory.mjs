@@ -1,7 +1,7 @@
 /**
  * @file Peak memory of one training step on a large model: a T5-Large-shaped random BF16 checkpoint, batch 4 × 128.
  *
- * node bench/memory.mjs [--size large] [--batch 4] [--input 128] [--steps 2] [--dtype BF16] [--only default|lowMemory]
+ * node bench/memory.mjs [--size large] [--batch 4] [--input 128] [--steps 3] [--dtype BF16] [--only default|lowMemory]
  * Each way runs in a child process of its own; the figure is the kernel's high-water mark of its resident memory
  * (VmHWM), in which pages of the mapped weight file count as long as they are resident. Linux only.
  */
@@ -19,7 +19,7 @@ const { values: options } = parseArgs({
     input: { type: "string", default: "128" },
     prompt: { type: "string", default: "20" },
     target: { type: "string", default: "4" },
-    steps: { type: "string", default: "2" },
+    steps: { type: "string", default: "3" },
     dtype: { type: "string", default: "BF16" },
     only: { type: "string" },
     folder: { type: "string" },

@@ -108,6 +108,8 @@ function sessionOptions(options: RuntimeOptions): InferenceSession.SessionOption
     logSeverityLevel: 4, // errors are thrown; they need not be printed as well
     // A memory plan per shape would gain some 3 % and keep about 100 kB for each shape ever seen: long runs see thousands.
     enableMemPattern: false,
+    // The arena keeps what it once took, in ever larger blocks: some 0.8 GB on T5-Large, for 6 % of speed.
+    enableCpuMemArena: !options.lowMemory,
     ...(options.profile ? { enableProfiling: true, profileFilePrefix: options.profile } : {}),
     ...(options.external.length > 0 ? { externalData: [...options.external] } : {}),
     extra: {
