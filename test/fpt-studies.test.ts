@@ -81,6 +81,18 @@ test("compare: one run per task, seed and method; a second call runs nothing and
   expect(first.charts[0]!.series[1]!.marks!.length).toBeGreaterThan(0);
 });
 
+test("compare: one's own schedule stands beside the papers', which stay as they are", async () => {
+  const own = readOptions(scheduleOptions, { steps: 4, schedule: "custom", widths: [0.5], budget: 0.95 }, "test");
+  const result = await compare(input({ seeds: [0], tasks: [other], schedule: own }));
+  expect(result.tables[0]!.rows.map((r) => r[0])).toContain("custom budget 0.95");
+  const papers = await compare(
+    input({ seeds: [0], tasks: [other], schedule: readOptions(scheduleOptions, { steps: 4 }, "test") }),
+  );
+  const flops = papers.tables[0]!.columns.findIndex((c) => c.unit === "% (papers' count)");
+  for (const method of ["PT", "FPT-LD", "FPT-FR", "FPT-CR"])
+    expect(cellOf(result, method, flops)).toEqual(cellOf(papers, method, flops));
+});
+
 test("a stopped study keeps what was finished and says how to go on", async () => {
   const at = mkdtempSync(join(tmpdir(), "study-"));
   const stop = new AbortController();

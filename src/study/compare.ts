@@ -6,26 +6,35 @@
 import type { Dataset } from "../data/row.js";
 import { majorityBaseline } from "../train/evaluate.js";
 import type { PresetName } from "../train/presets.js";
-import { type FinishedRun, finalScore, runAll, type StudyInput, type Variant } from "./runs.js";
+import type { ScheduleOptions } from "../train/schedule-options.js";
+import {
+  type FinishedRun,
+  finalScore,
+  presetSchedule,
+  runAll,
+  type StudyInput,
+  type Variant,
+  vanilla,
+} from "./runs.js";
 import { type Cell, type Chart, type Series, type Spread, type StudyResult, spread, type Table } from "./study.js";
 
-/** The methods of Table 2; vanilla comes first because the others are measured against it. */
+/** Table 2's methods beside prompt tuning. */
 export const comparedMethods = {
-  vanilla: "PT",
-  "fpt-ld": "FPT-LD",
-  "fpt-fr": "FPT-FR",
-  "fpt-cr": "FPT-CR",
-} as const satisfies Partial<Record<PresetName, string>>;
+  "FPT-LD": "fpt-ld",
+  "FPT-FR": "fpt-fr",
+  "FPT-CR": "fpt-cr",
+} as const satisfies Record<string, PresetName>;
 
 /**
  * Compares schedules.
- * @param variants what stands against vanilla; default FPT-LD, FPT-FR, FPT-CR as in the papers.
+ * @param variants what stands against vanilla; default FPT-LD, FPT-FR, FPT-CR as in the papers, and the input's own
+ * schedule where it is none of these.
  */
 export async function compare(
   input: StudyInput,
-  variants: readonly Variant[] = papersVariants(),
+  variants: readonly Variant[] = defaultVariants(input.schedule),
 ): Promise<StudyResult> {
-  const all = [baseline, ...variants.filter((v) => v.label !== baseline.label)];
+  const all = [vanilla, ...variants.filter((v) => v.label !== vanilla.label)];
   return compareTables(input.tasks, input.seeds, all, await runAll(input, all), {
     steps: input.schedule.steps,
     batchSize: input.settings.batchSize,
@@ -39,13 +48,18 @@ export async function compare(
   });
 }
 
-const baseline: Variant = { label: "PT", schedule: { schedule: "vanilla", budget: undefined, grow: "steps" } };
-
-function papersVariants(): Variant[] {
-  return Object.entries(comparedMethods).map(([schedule, label]) => ({
-    label,
-    schedule: { schedule: schedule as PresetName },
-  }));
+function defaultVariants(own: ScheduleOptions): Variant[] {
+  const papers = Object.entries(comparedMethods).map(([label, name]) => ({ label, schedule: presetSchedule(name) }));
+  const { schedule, budget, grow, depths, widths, stageFractions, stageSteps } = own;
+  const asPreset =
+    [budget, depths, widths, stageFractions, stageSteps].every((v) => v === undefined) && grow === "steps";
+  if (schedule === "vanilla" || (asPreset && papers.some((p) => p.schedule.schedule === schedule))) return papers;
+  const words = [
+    schedule,
+    ...(budget === undefined ? [] : [`budget ${budget}`]),
+    ...(grow === "plateau" ? [grow] : []),
+  ];
+  return [...papers, { label: words.join(" "), schedule: {} }];
 }
 
 /** The tables from finished runs; pure. */
@@ -56,7 +70,7 @@ export function compareTables(
   runs: readonly FinishedRun[],
   settings: StudyResult["settings"],
 ): StudyResult {
-  const labels = variants.map((v) => v.label).filter((label) => label !== baseline.label);
+  const labels = variants.map((v) => v.label).filter((label) => label !== vanilla.label);
   const find = (label: string, task: string, seed: number): FinishedRun =>
     runs.find((r) => r.label === label && r.task === task && r.seed === seed)!;
   /** One number per seed: the mean over tasks of `of`. */
@@ -68,10 +82,10 @@ export function compareTables(
   /** Prompt tuning stopped where it has spent what the variant spent in all. */
   const stopped = (label: string) => (dataset: Dataset, seed: number) => {
     const spent = find(label, dataset.task.name, seed).result.cost.paperFlops;
-    return 100 * bestWithin(find(baseline.label, dataset.task.name, seed), dataset, spent);
+    return 100 * bestWithin(find(vanilla.label, dataset.task.name, seed), dataset, spent);
   };
   const share = (label: string, of: (run: FinishedRun) => number) => (dataset: Dataset, seed: number) =>
-    (100 * of(find(label, dataset.task.name, seed))) / of(find(baseline.label, dataset.task.name, seed));
+    (100 * of(find(label, dataset.task.name, seed))) / of(find(vanilla.label, dataset.task.name, seed));
   const wall = wallClock(runs);
 
   const scoreRow = (name: string, of: (dataset: Dataset, seed: number) => number): Cell[] => [
@@ -83,7 +97,7 @@ export function compareTables(
     [costs.paper, costs.honest, wall.training, wall.withScoring, costs.everything, wall.everything].map((of) =>
       spread(perSeed(share(label, of))),
     );
-  const rows = [[...scoreRow(baseline.label, score(baseline.label)), ...costCells(baseline.label), null]];
+  const rows = [[...scoreRow(vanilla.label, score(vanilla.label)), ...costCells(vanilla.label), null]];
   for (const label of labels) {
     const gain = perSeed((d, s) => score(label)(d, s) - stopped(label)(d, s));
     rows.push([...scoreRow(label, score(label)), ...costCells(label), spread(gain)]);
@@ -115,7 +129,7 @@ export function compareTables(
     rows,
   };
 
-  const pt = spread(perSeed(score(baseline.label)));
+  const pt = spread(perSeed(score(vanilla.label)));
   const verdicts = labels.map((label): Cell[] => {
     const mine = spread(perSeed(score(label)));
     const flops = spread(perSeed(share(label, costs.paper)));

@@ -5,7 +5,7 @@
  */
 import type { Dataset } from "../data/row.js";
 import type { PartialSpec } from "../model/partial.js";
-import { type FinishedRun, runAll, type StudyInput, type Variant } from "./runs.js";
+import { type FinishedRun, presetSchedule, runAll, type StudyInput, type Variant, vanilla } from "./runs.js";
 import { type Cell, type StudyResult, spread } from "./study.js";
 
 /** Shares of the full model that Table 1 tunes, each by depth, by width, and by both. */
@@ -34,29 +34,20 @@ export function aloneVariant({ label, size }: PartialSize): Variant {
   return {
     label,
     schedule: {
-      schedule: "custom",
+      ...presetSchedule("custom"),
       depths: [size.depth ?? 1],
       widths: [size.width ?? 1],
       stageFractions: [1, 0],
-      stageSteps: undefined,
-      budget: undefined,
-      grow: "steps",
     },
   };
 }
-
-/** Prompt tuning on the full model, under the label all tables use. */
-export const fullVariant: Variant = {
-  label: "PT",
-  schedule: { schedule: "vanilla", budget: undefined, grow: "steps" },
-};
 
 /** Tunes each size alone, and the full model beside them. */
 export async function partialAlone(
   input: StudyInput,
   sizes: readonly PartialSize[] = tableOneSizes(),
 ): Promise<StudyResult> {
-  const runs = await runAll(input, [fullVariant, ...sizes.map(aloneVariant)]);
+  const runs = await runAll(input, [vanilla, ...sizes.map(aloneVariant)]);
   const { tasks, seeds } = input;
   const find = (label: string, task: string, seed: number) =>
     runs.find((r) => r.label === label && r.task === task && r.seed === seed)!;

@@ -13,6 +13,7 @@ import type { Tokenizer } from "../text/tokenizer.js";
 import { identityOf } from "../train/identity.js";
 import type { NeuronScoreOptions, ScoringCost } from "../train/neuron-scores.js";
 import { planSchedule } from "../train/plan.js";
+import type { PresetName } from "../train/presets.js";
 import type { ScheduleOptions } from "../train/schedule-options.js";
 import { train } from "../train/trainer.js";
 import type { TrainEvent, TrainInput, TrainResult, TrainSettings } from "../train/types.js";
@@ -61,6 +62,22 @@ export interface Variant {
   readonly label: string;
   readonly schedule: Partial<ScheduleOptions>;
 }
+
+/** A schedule as its preset has it, whatever sizes, shares, budget or growth the study's own schedule asks for. */
+export function presetSchedule(schedule: PresetName): Partial<ScheduleOptions> {
+  return {
+    schedule,
+    depths: undefined,
+    widths: undefined,
+    stageFractions: undefined,
+    stageSteps: undefined,
+    budget: undefined,
+    grow: "steps",
+  };
+}
+
+/** Prompt tuning on the full model; every table measures against it, under this label. */
+export const vanilla: Variant = { label: "PT", schedule: presetSchedule("vanilla") };
 
 /**
  * Runs every variant on every task and seed, in an order that finishes whole (task, seed) groups first.

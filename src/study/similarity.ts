@@ -10,8 +10,8 @@ import type { Dataset } from "../data/row.js";
 import { fullModel } from "../model/partial.js";
 import { collate, encodeRows } from "../train/encode.js";
 import { evaluate } from "../train/evaluate.js";
-import { aloneVariant, fullVariant, ownScore, type PartialSize, tableOneSizes } from "./partial-alone.js";
-import { type FinishedRun, runAll, type StudyInput, startPrompt } from "./runs.js";
+import { aloneVariant, ownScore, type PartialSize, tableOneSizes } from "./partial-alone.js";
+import { type FinishedRun, runAll, type StudyInput, startPrompt, vanilla } from "./runs.js";
 import { type Measure, measures, moveCosine, neuronOverlap, similarityMatrix } from "./similar.js";
 import { type Cell, type Matrix, type StudyResult, spread, type Table } from "./study.js";
 
@@ -51,7 +51,7 @@ export async function similarity(
   input: StudyInput,
   sizes: readonly PartialSize[] = tableOneSizes(),
 ): Promise<StudyResult> {
-  const runs = await runAll(input, [fullVariant, ...sizes.map(aloneVariant)]);
+  const runs = await runAll(input, [vanilla, ...sizes.map(aloneVariant)]);
   const prompts: Labelled[] = [];
   for (const run of runs) {
     const dataset = input.tasks.find(({ task }) => task.name === run.task)!;
@@ -68,7 +68,7 @@ export async function similarity(
   const first = input.seeds[0]!;
   const shown = [
     ...prompts.filter((p) => p.seed === first),
-    ...prompts.filter((p) => p.seed !== first && p.size === fullVariant.label),
+    ...prompts.filter((p) => p.seed !== first && p.size === vanilla.label),
   ];
   const starts = await Promise.all(
     input.seeds.map(async (seed) => ({ name: `start s${seed}`, prompt: await startPrompt(input, seed) })),
@@ -180,7 +180,7 @@ async function transferTable(
     return 100 * (scores[dataset.task.metrics[0]] ?? Number.NaN);
   };
   const rows: Cell[][] = [];
-  const labels = [fullVariant.label, ...sizes.map((s) => s.label)];
+  const labels = [vanilla.label, ...sizes.map((s) => s.label)];
   for (const label of ["start", ...labels]) {
     const cells: Cell[] = [label];
     for (const dataset of input.tasks) {
