@@ -5,7 +5,7 @@ import { nearest, SoftpromptError } from "../base/errors.js";
 import { type OptionTable, readOptions } from "../base/options.js";
 import { packageInfo } from "../base/package.js";
 import { type Command, globalOptions, optionTable } from "./command.js";
-import { commands } from "./commands.js";
+import { commands as allCommands } from "./commands.js";
 import { readConfig } from "./config.js";
 import { helpText } from "./describe.js";
 import { parseFlags } from "./flags.js";
@@ -17,8 +17,10 @@ export interface World extends Pick<TerminalSettings, "stdout" | "stderr" | "env
 
 const exitOfABug = 70;
 
+type Commands = Readonly<Record<string, Command>>;
+
 /** Runs `softprompt …argv`. Never throws. @returns the exit code. */
-export async function run(argv: readonly string[], world: World): Promise<number> {
+export async function run(argv: readonly string[], world: World, commands: Commands = allCommands): Promise<number> {
   // Errors in the flags themselves must already honour --json and --quiet.
   let terminal = openTerminal({ ...world, json: argv.includes("--json"), quiet: argv.includes("--quiet") });
   try {
@@ -28,18 +30,19 @@ export async function run(argv: readonly string[], world: World): Promise<number
       return 0;
     }
     if (["--help", "-h", "help"].includes(name) && (rest.length === 0 || rest[0]!.startsWith("-"))) {
-      terminal.result(overview(terminal));
+      terminal.result(overview(terminal, commands));
       return 0;
     }
     const [wanted, args] = name === "help" ? [rest[0]!, ["--help"]] : [name, rest];
-    const command = find(wanted);
+    const command = find(wanted, commands);
     const table = optionTable(command);
     const { values, positionals } = parseFlags(table, args, `softprompt ${wanted}`);
     if (values.help) {
       terminal.result(helpText(wanted, command, terminal.resultColors, Math.min(110, terminal.columns)));
       return 0;
     }
-    const config = values.config === undefined ? {} : await readConfig(String(values.config), table, everyOption());
+    const config =
+      values.config === undefined ? {} : await readConfig(String(values.config), table, everyOption(commands));
     const options = readOptions(table, { ...config, ...values }, `softprompt ${wanted}`) as Record<string, unknown>;
     checkPositionals(wanted, command, positionals);
     terminal = openTerminal({ ...world, json: Boolean(options.json), quiet: Boolean(options.quiet) });
@@ -59,11 +62,11 @@ export async function run(argv: readonly string[], world: World): Promise<number
 }
 
 /** The options of all commands together. */
-function everyOption(): OptionTable {
+function everyOption(commands: Commands): OptionTable {
   return Object.assign({}, ...Object.values(commands).map(optionTable));
 }
 
-function find(name: string): Command {
+function find(name: string, commands: Commands): Command {
   if (Object.hasOwn(commands, name)) return commands[name]!;
   const near = nearest(name, Object.keys(commands));
   throw new SoftpromptError("usage", `unknown command ${JSON.stringify(name)}`, {
@@ -98,7 +101,7 @@ function checkPositionals(name: string, command: Command, given: readonly string
     });
 }
 
-function overview({ resultColors: c }: Terminal): string {
+function overview({ resultColors: c }: Terminal, commands: Commands): string {
   const { version, description } = packageInfo();
   const width = Math.max(...Object.keys(commands).map((n) => n.length)) + 2;
   return [

@@ -1,0 +1,275 @@
+/**
+ * @file The command line as a user meets it: help, errors, exit codes, machine output, a whole run with interruption.
+ */
+import { spawn } from "node:child_process";
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { dirname, join, resolve } from "node:path";
+import { fileURLToPath } from "node:url";
+import { afterAll, describe, expect, test } from "vitest";
+import { errorKinds } from "../src/base/errors.js";
+import { flagName } from "../src/base/options.js";
+import { command, optionTable } from "../src/cli/command.js";
+import { commands } from "../src/cli/commands.js";
+import { run } from "../src/cli/run.js";
+
+const root = resolve(dirname(fileURLToPath(import.meta.url)), "..");
+const place = mkdtempSync(join(tmpdir(), "softprompt-cli-"));
+afterAll(() => rmSync(place, { recursive: true, force: true }));
+
+async function softprompt(
+  argv: readonly string[],
+  { signal = new AbortController().signal, table = commands, onError = (_: string) => {} } = {},
+) {
+  let [stdout, stderr] = ["", ""];
+  const code = await run(
+    argv,
+    {
+      stdout: {
+        write: (text: unknown) => {
+          stdout += String(text);
+          return true;
+        },
+      },
+      stderr: {
+        write: (text: unknown) => {
+          stderr += String(text);
+          onError(String(text));
+          return true;
+        },
+      },
+      env: {},
+      signal,
+    },
+    table,
+  );
+  return { code, stdout, stderr };
+}
+
+/** A tuning that takes seconds: few rows, few steps. */
+const tiny = [
+  "--model",
+  "t5-nano",
+  "--task",
+  "quickstart",
+  "--few-shot",
+  "8",
+  "--max-eval-rows",
+  "4",
+  "--batch-size",
+  "4",
+  "--micro-batch-size",
+  "4",
+  "--no-baselines",
+];
+
+describe("help", () => {
+  test.each(Object.entries(commands))("%s --help names every option", async (name, c) => {
+    const { code, stdout } = await softprompt([name, "--help"]);
+    expect(code).toBe(0);
+    for (const key of Object.keys(optionTable(c))) {
+      const flag = flagName(key).slice(2);
+      expect(stdout).toMatch(new RegExp(`--(no-)?${flag}\\b`));
+    }
+    expect(await softprompt(["help", name])).toMatchObject({ code: 0, stdout });
+  });
+  test("the overview lists every command", async () => {
+    for (const argv of [[], ["--help"], ["help"], ["-h"]]) {
+      const { code, stdout } = await softprompt(argv);
+      expect(code).toBe(0);
+      for (const name of Object.keys(commands)) expect(stdout).toContain(name);
+    }
+  });
+  test("--version", async () => {
+    const { version } = JSON.parse(readFileSync(join(root, "package.json"), "utf8"));
+    expect(await softprompt(["--version"])).toEqual({ code: 0, stdout: `${version}\n`, stderr: "" });
+  });
+});
+
+describe("refusals", () => {
+  test.each([
+    [["trian"], 2, /unknown command "trian".*did you mean "train"/s],
+    [["train", "--lerning-rate", "1"], 2, /unknown option --lerning-rate.*did you mean --learning-rate/s],
+    [["train", "--steps", "0"], 2, /--steps.*at least 1.*got: 0/s],
+    [["train"], 2, /model is missing/],
+    [["train", "--model", "t5-nano"], 2, /no data are given/],
+    [["train", "--model", "t5-nano", "--task", "sst3", "--data", "."], 2, /no such task.*sst2/s],
+    [["train", "--model", "t5-nano", "--train", "x.csv"], 2, /your own files need a template/],
+    [["inspect"], 2, /TARGET is missing/],
+    [["inspect", "a", "b"], 2, /too many arguments/],
+    [["inspect", place], 4, /config\.json/],
+    [
+      ["train", "--model", "t5-nano", "--train", join(place, "none.csv"), "--template", "{a}", "--label-column", "b"],
+      3,
+      /none\.csv/,
+    ],
+    [["train", "--resume", place], 6, /no run here to resume/],
+    [["report", place], 6, /no result/],
+    [["predict", "x", "--model", "t5-nano", "--adapter", place], 5, /this is not an adapter/],
+    [["study", "comparee", "--model", "t5-nano", "--tasks", "quickstart="], 2, /did you mean compare/],
+  ] as const)("%j exits with %i", async (argv, exitCode, message) => {
+    const { code, stdout, stderr } = await softprompt(argv);
+    expect(stderr).toMatch(message);
+    expect(code).toBe(exitCode);
+    expect(stdout).toBe("");
+  });
+
+  test("--json tells errors as JSON on stdout, with the exit code's kind", async () => {
+    const { code, stdout } = await softprompt(["train", "--json", "--optimizer", "adam"]);
+    const { error } = JSON.parse(stdout);
+    expect(error).toMatchObject({ kind: "usage", where: "--optimizer", hint: 'did you mean "adamw"?', exitCode: code });
+    expect(code).toBe(errorKinds.usage.exitCode);
+  });
+
+  test("anything unexpected is called a bug and exits with 70", async () => {
+    const broken = command({
+      summary: "",
+      description: "",
+      positionals: [],
+      sections: {},
+      examples: [],
+      run: () => Promise.reject(new TypeError("oops")),
+    });
+    const { code, stderr } = await softprompt(["broken"], { table: { broken } });
+    expect(code).toBe(70);
+    expect(stderr).toMatch(/this is a bug.*TypeError: oops/s);
+  });
+});
+
+describe("configuration file", () => {
+  const write = (name: string, text: string) => {
+    const file = join(place, name);
+    writeFileSync(file, text);
+    return file;
+  };
+  test.each([
+    ["learningrate: 1", /unknown option "learningrate".*did you mean "learningRate"/s],
+    ["steps: many", /steps.*whole number/s],
+    ["steps: 1\nsteps: 2", /not valid YAML/],
+    ["a: &x 1\nb: *x", /aliases/],
+    ["- 1", /not a mapping/],
+    ["steps: [", /not valid YAML/],
+    ['"__proto__": {"steps": 3}', /unknown option/],
+  ])("refused: %s", async (text, message) => {
+    const { code, stderr } = await softprompt(["show", "--config", write("bad.yaml", text)]);
+    expect(code).toBe(2);
+    expect(stderr).toMatch(message);
+  });
+  test("one file serves every command; flags override it", async () => {
+    const config = write("run.yaml", "task: quickstart\nsteps: 5\nlearningRate: 0.1\nexamples: 0\n");
+    const shown = JSON.parse((await softprompt(["show", "--config", config, "--examples", "2", "--json"])).stdout);
+    expect(shown.splits[0].examples).toHaveLength(2);
+    expect(shown.splits[0].rows).toBe(320);
+  });
+});
+
+test("train, interrupt, resume, eval, predict, report: one run from beginning to end", {
+  timeout: 300_000,
+}, async () => {
+  const output = join(place, "run");
+  const argv = ["train", ...tiny, "--steps", "6", "--eval-every", "3", "--output", output];
+  const interrupt = new AbortController();
+  // The evaluation at step 3 is told; the signal comes right then.
+  const stopped = await softprompt(argv, {
+    signal: interrupt.signal,
+    onError: (text) => text.includes("step 3:") && interrupt.abort("SIGTERM"),
+  });
+  expect(stopped.code).toBe(143);
+  expect(stopped.stdout).toContain(`softprompt train --resume ${output}`);
+  expect(existsSync(join(output, "result.json"))).toBe(false);
+
+  const again = await softprompt(argv);
+  expect(again.code).toBe(6);
+  expect(again.stderr).toMatch(/already holds a run/);
+  const changed = await softprompt(["train", "--resume", output, "--learning-rate", "0.2"]);
+  expect(changed.code).toBe(6);
+  expect(changed.stderr).toMatch(/settings\.learningRate = 0\.3/);
+
+  const resumed = await softprompt(["train", "--resume", output, "--json"]);
+  expect(resumed.stderr).not.toMatch(/^error|bug/m);
+  expect(resumed.code).toBe(0);
+  const result = JSON.parse(resumed.stdout);
+  expect(result.run).toMatchObject({ task: "quickstart", method: "prompt-tuning", steps: 6, reason: "steps" });
+  expect(result.where.data).toHaveLength(2);
+  expect(result.cost.trainedParameters).toBe(20 * 192);
+  for (const file of [
+    "config.yaml",
+    "metrics.jsonl",
+    "result.json",
+    "predictions.jsonl",
+    "report.html",
+    "tensorboard",
+    "adapter/adapter_model.safetensors",
+  ])
+    expect(existsSync(join(output, file)), file).toBe(true);
+  const steps = readFileSync(join(output, "metrics.jsonl"), "utf8")
+    .trim()
+    .split("\n")
+    .map((l) => JSON.parse(l))
+    .filter((e) => e.kind === "step");
+  expect(steps.map((e) => e.step)).toEqual([1, 2, 3, 4, 5, 6]);
+
+  const adapter = join(output, "adapter");
+  const scored = JSON.parse(
+    (
+      await softprompt([
+        "eval",
+        "--model",
+        "t5-nano",
+        "--adapter",
+        adapter,
+        "--task",
+        "quickstart",
+        "--max-eval-rows",
+        "8",
+        "--json",
+      ])
+    ).stdout,
+  );
+  expect(scored.rows).toBe(8);
+  expect(scored.scores.accuracy).toBeGreaterThanOrEqual(0);
+
+  const answered = await softprompt(["predict", "A fine day.", "--model", "t5-nano", "--adapter", adapter]);
+  const answer = JSON.parse(answered.stdout);
+  expect(Object.keys(answer.probabilities)).toEqual(["negative", "positive"]);
+  expect(answer.probabilities.negative + answer.probabilities.positive).toBeCloseTo(1, 6);
+  const file = join(place, "rows.jsonl");
+  writeFileSync(file, '{"text": "Good."}\n{"text": "Bad."}\n');
+  const many = await softprompt(["predict", "--file", file, "--model", "t5-nano", "--adapter", adapter, "--quiet"]);
+  expect(
+    many.stdout
+      .trim()
+      .split("\n")
+      .map((l) => JSON.parse(l).id),
+  ).toEqual([`${file}:1`, `${file}:2`]);
+  expect(many.stderr).toBe("");
+
+  rmSync(join(output, "report.html"));
+  expect((await softprompt(["report", output])).code).toBe(0);
+  expect(readFileSync(join(output, "report.html"), "utf8")).toContain("quickstart: prompt-tuning");
+});
+
+const built = existsSync(join(root, "dist/cli/main.js"));
+test.skipIf(!built)(
+  "a real process: SIGINT finishes the step, saves, says how to resume, exits with 130 (needs npm run build)",
+  async () => {
+    const output = join(place, "signalled");
+    const child = spawn(
+      process.execPath,
+      [join(root, "dist/cli/main.js"), "train", ...tiny, "--steps", "5000", "--eval-every", "5000", "--output", output],
+      { cwd: place },
+    );
+    let [out, err] = ["", ""];
+    child.stdout.on("data", (d) => {
+      out += d;
+    });
+    child.stderr.on("data", (d) => {
+      err += d;
+      if (/step 1\//.test(err)) child.kill("SIGINT");
+    });
+    const code = await new Promise((done) => child.on("exit", done));
+    expect(err).toContain("finishing this step and saving");
+    expect(out).toContain(`--resume ${output}`);
+    expect(code).toBe(130);
+  },
+);
