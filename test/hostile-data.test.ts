@@ -19,8 +19,9 @@ import { parseTokenizerJson } from "../src/text/tokenizer-json.js";
 const root = resolve(dirname(fileURLToPath(import.meta.url)), "..");
 const bytesOf = (text: string) => new TextEncoder().encode(text);
 
-/** Everything but a SoftpromptError is a bug; so is anything slower than this on inputs of a few kilobytes. */
+/** Everything but a SoftpromptError is a bug; so is more processor time than this, in ms, on inputs of a few kilobytes. */
 const longest = 2_000;
+const spent = () => process.cpuUsage().user / 1_000;
 
 /** Inputs per format: few in the suite, many by hand. */
 const runs = (few: number): { numRuns: number; seed?: number } => {
@@ -30,19 +31,20 @@ const runs = (few: number): { numRuns: number; seed?: number } => {
 const forever = process.env.FUZZ_RUNS ? 24 * 3_600_000 : 120_000;
 
 async function survives(run: () => unknown): Promise<void> {
-  const start = performance.now();
+  const start = spent();
   try {
     await run();
   } catch (error) {
     if (!(error instanceof SoftpromptError)) throw error;
     expect(error.message.length).toBeLessThan(5_000);
   }
-  expect(performance.now() - start).toBeLessThan(longest);
+  expect(spent() - start).toBeLessThan(longest);
 }
 
 /** Edits of a sound file: bytes changed, cut out, repeated, swapped for troublesome ones, the end cut off. */
 const edit = fc.record({
-  at: fc.double({ min: 0, max: 1, noNaN: true, maxExcluded: true }),
+  // Unbiased: fast-check's own doubles are nearly all next to 0, and only the first byte would be edited.
+  at: fc.noBias(fc.integer({ min: 0, max: 2 ** 30 - 1 })).map((n) => n / 2 ** 30),
   how: fc.constantFrom("set", "flip", "cut", "repeat", "insert", "truncate", "ones"),
   bytes: fc.oneof(
     fc.uint8Array({ minLength: 1, maxLength: 12 }),
@@ -280,9 +282,9 @@ test(
       ["csv", `a\n"${"x".repeat(17 * 1024 * 1024)}`],
     ] as const;
     for (const [format, text] of huge) {
-      const start = performance.now();
+      const start = spent();
       await expect(parseTable(bytesOf(text), format, "f")).rejects.toBeInstanceOf(SoftpromptError);
-      expect(performance.now() - start).toBeLessThan(10_000);
+      expect(spent() - start).toBeLessThan(10_000);
     }
     // A varint of a megabyte takes hyparquet's own reader hours; a page that claims 2 GB takes it 2 GB.
     const footer = Buffer.concat([Buffer.from([0x16]), Buffer.alloc(1_000_000, 0x80), Buffer.from([0])]);
