@@ -111,6 +111,24 @@ export function listFolder(folder: string): string[] {
   }
 }
 
+/**
+ * Refuses a name in a folder that is a link: a folder from a stranger must not make us write elsewhere.
+ * @throws SoftpromptError "run", "io".
+ */
+export function refuseLink(path: string): void {
+  let isLink = false;
+  try {
+    isLink = fs.lstatSync(path).isSymbolicLink();
+  } catch (cause) {
+    if (code(cause) !== "ENOENT") throw ioError(cause, path);
+  }
+  if (isLink)
+    throw new SoftpromptError("run", "this is a link, not a file of the folder's own", {
+      where: path,
+      hint: "writing through it could change files elsewhere; put the file itself there",
+    });
+}
+
 /** Removes temp files that a death left in `folder`. Only its owner may (see lockFolder). @returns how many there were. */
 export function removeLeftovers(folder: string, ops: FileOps = diskOps): number {
   const leftovers = listFolder(folder).filter((name) => /^\..+\.\d+-[0-9a-f]{8}\.tmp$/.test(name));
@@ -169,7 +187,7 @@ export function lockFolder(folder: string, ops: FileOps = diskOps): FolderLock {
       got: `process ${owner.pid} on ${owner.host}`,
       hint:
         owner.host === me.host
-          ? "wait for it or stop it, then try again"
+          ? `wait for it or stop it; if process ${owner.pid} is something else, remove ${join(folder, other)}`
           : `if nothing runs there any more, remove ${join(folder, other)}`,
     });
   }

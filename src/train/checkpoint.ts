@@ -4,7 +4,7 @@
  * In: TrainState and how long metrics.jsonl is. Out: `NNNNNN.safetensors`, then `NNNNNN.json`, which names the sha256 of both
  * and makes the pair valid; and back. A pair that does not verify is set aside as `*.corrupt` and the one before is used.
  */
-import { readFileSync } from "node:fs";
+import { readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { z } from "zod";
 import { SoftpromptError } from "../base/errors.js";
@@ -38,6 +38,9 @@ export interface SavedCheckpoint {
 }
 
 const kept = 2;
+
+/** Bytes of a file that is read whole; a real checkpoint is a few kilobytes of JSON and a few prompts. */
+const limits = { json: 256 * 2 ** 20, safetensors: 2 * 2 ** 30 };
 
 /** Saves a checkpoint durably, then removes all but the newest two. @throws SoftpromptError "io". */
 export function saveCheckpoint(
@@ -92,17 +95,17 @@ export function loadCheckpoint(
   });
 }
 
-/** Numbers (six digits or more) of the pairs whose JSON is there, ascending. Tensors without JSON were never made valid. */
+/** Numbers (six to twelve digits) of the pairs whose JSON is there, ascending. Tensors without JSON were never made valid. */
 function stems(folder: string): string[] {
   return listFolder(folder)
-    .filter((name) => /^\d{6,}\.json$/.test(name))
+    .filter((name) => /^\d{6,12}\.json$/.test(name))
     .map((name) => name.slice(0, -".json".length))
     .sort((a, b) => Number(a) - Number(b));
 }
 
 function readPair(folder: string, name: string): SavedCheckpoint {
   const where = join(folder, `${name}.json`);
-  const text = readBytes(where).toString("utf8");
+  const text = readBytes(where, limits.json).toString("utf8");
   const match = /^\{"sha256":"([0-9a-f]{64})","body":(.*)\}\n$/s.exec(text);
   if (match === null) throw damaged(where, "the file is torn");
   const [, checksum, bodyText] = match as unknown as [string, string, string];
@@ -114,7 +117,7 @@ function readPair(folder: string, name: string): SavedCheckpoint {
   }
   const { tensors: hash, metrics, state } = parsed.data;
   const file = join(folder, `${name}.safetensors`);
-  const bytes = readBytes(file);
+  const bytes = readBytes(file, limits.safetensors);
   if (sha256(bytes) !== hash) throw damaged(file, "the checksum does not match");
   const archive = parseSafetensors(bytes, file, "run");
   const tensors: Record<string, Tensor> = Object.fromEntries(
@@ -127,12 +130,12 @@ function readPair(folder: string, name: string): SavedCheckpoint {
   };
 }
 
-function readBytes(path: string): Buffer {
+function readBytes(path: string, limit: number): Buffer {
   try {
+    if (statSync(path).size > limit) throw damaged(path, `the file is larger than ${limit} bytes`);
     return readFileSync(path);
   } catch (cause) {
-    const error = ioError(cause, path);
-    throw (cause as { code?: string }).code === "ENOENT" ? damaged(path, "the file is missing") : error;
+    throw (cause as { code?: string }).code === "ENOENT" ? damaged(path, "the file is missing") : ioError(cause, path);
   }
 }
 

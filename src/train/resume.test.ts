@@ -1,5 +1,14 @@
 /** @file Exact resume: a run that was interrupted, killed, torn or out of space ends with the very bytes of one that was not. */
-import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeEach, describe, expect, test } from "vitest";
 import { fakeEngine, fakeRows } from "../../test/helpers/fake-engine.js";
@@ -310,6 +319,22 @@ describe("refusals", () => {
     run.close();
     expect(readdirSync(folder).filter((name) => name.startsWith(".lock"))).toEqual([]);
   });
+
+  test.each(["metrics.jsonl", "checkpoint", "run.json"])(
+    "a %s that is a link to elsewhere is refused, and elsewhere untouched",
+    async (name) => {
+      await cut();
+      const elsewhere = join(root, `elsewhere-${count++}`);
+      renameSync(join(folder, name), elsewhere);
+      symlinkSync(elsewhere, join(folder, name));
+      const before = statSync(elsewhere).mtimeMs;
+      await expect(train(fptJob({ run: folder, resume: true }))).rejects.toMatchObject({
+        kind: "run",
+        problem: expect.stringContaining("link"),
+      });
+      expect(statSync(elsewhere).mtimeMs).toBe(before);
+    },
+  );
 
   test("three bad steps leave a reproduction in the folder, and say where", async () => {
     const engine = fakeEngine({ poison: () => "gradient" });

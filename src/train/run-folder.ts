@@ -20,6 +20,7 @@ import {
   type FileOps,
   ioError,
   lockFolder,
+  refuseLink,
   removeLeftovers,
   syncFile,
   truncateFile,
@@ -70,6 +71,7 @@ export function openRun(folder: string, { resume, files = {}, ops = diskOps }: O
       expected: "a folder with run.json",
       hint: "start without resume; a run that died before run.json was written has lost nothing",
     });
+  for (const name of ["run.json", "metrics.jsonl", "checkpoint"]) refuseLink(join(folder, name));
   const lock = lockFolder(folder, ops);
   try {
     removeLeftovers(folder, ops);

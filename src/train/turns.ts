@@ -12,7 +12,7 @@ import { type Job, partialOf } from "./job.js";
 import { reproduction } from "./reproduction.js";
 import type { Run } from "./run-folder.js";
 import { noCost, type TrainState } from "./state.js";
-import type { Chosen, HistoryEntry, StageCost, TrainEvent } from "./types.js";
+import type { Chosen, HistoryEntry, Scores, StageCost, TrainEvent } from "./types.js";
 import { applyUpdate, batchGradient } from "./update.js";
 
 /** Skipped steps in a row that stop a run. */
@@ -159,10 +159,10 @@ export async function evaluation(
   const found = await evaluatePrepared(engine, partial, tokenizer, job.validation, state.prompt, signal);
   if (found === null) return null;
   const { scores, loss, seconds } = found;
-  const score = scores[task.metrics[0]] ?? Number.NaN;
+  const scoreOf = (of: Scores) => finiteOr(of[task.metrics[0]], -Number.MAX_VALUE);
+  const score = scoreOf(scores);
   const chosen: Chosen = { prompt: state.prompt, step: state.step, scores };
-  const beats = (old: Chosen | null) =>
-    old === null || score >= (old.scores[task.metrics[0]] ?? Number.NEGATIVE_INFINITY);
+  const beats = (old: Chosen | null) => old === null || score >= scoreOf(old.scores);
   const best = beats(state.best);
   const full = isFull(engine.checkpoint.config, partial);
   const [flops, paperFlops] = [total(state, "flops"), total(state, "paperFlops")];
@@ -187,6 +187,8 @@ export async function evaluation(
     best,
     flops,
   });
+  if (!Number.isFinite(loss))
+    tell({ kind: "warning", message: `the validation loss at step ${state.step} on ${partial.name} is ${loss}` });
   const better = state.stageBest === null || score > state.stageBest;
   const rising = state.plateauBest === null || score > state.plateauBest + (schedule.plateau?.minDelta ?? 0);
   return {
@@ -205,6 +207,10 @@ export async function evaluation(
     perStage: addCost(state.perStage, { evalSeconds: seconds }),
     history: [...state.history, entry],
   };
+}
+
+function finiteOr(value: number | undefined, instead: number): number {
+  return value !== undefined && Number.isFinite(value) ? value : instead;
 }
 
 function addCost(perStage: readonly StageCost[], more: Partial<Omit<StageCost, "partial">>): StageCost[] {
