@@ -68,7 +68,7 @@ export async function masking(input: XPromptStudyInput): Promise<StudyResult> {
     }),
   );
   return {
-    study: "xprompt",
+    study: "masking",
     title: "Masking a tuned prompt without retraining",
     tables,
     charts,

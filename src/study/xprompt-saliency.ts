@@ -54,7 +54,7 @@ export async function saliency(input: XPromptStudyInput): Promise<StudyResult> {
     ]);
   });
   return {
-    study: "xprompt",
+    study: "saliency",
     title: "Importance of tokens and pieces",
     tables: [
       {

@@ -81,7 +81,7 @@ export function differenceTable(
     title,
     columns: [
       { name: "question" },
-      { name: "difference", unit: "points", digits: 2 },
+      { name: "first − second", unit: "points", digits: 2 },
       { name: "standard error", unit: "points", digits: 2 },
       { name: "above / equal / below" },
     ],

@@ -52,7 +52,7 @@ export async function transfer(input: XPromptStudyInput): Promise<StudyResult> {
     x: { label: "XPromptTransfer", case: "XPromptTransfer", variant: "xprompt" },
   } as const satisfies Record<string, Line>;
   return {
-    study: "xprompt",
+    study: "transfer",
     title: "Transfer between tasks",
     tables: [
       scoreTable(

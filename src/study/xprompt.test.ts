@@ -78,7 +78,7 @@ describe.each(Object.keys(xpromptStudies) as XPromptStudyName[])("%s", (name) =>
     const result = await xpromptStudies[name].run(
       input({ schedule: name === "fpt-xprompt" ? input().input.schedule : vanilla, seeds: [0] }).input,
     );
-    expect(result.study).toBe("xprompt");
+    expect(result.study).toBe(name);
     expect(result.tables.length).toBeGreaterThan(0);
     expect(result.notes.length).toBeGreaterThan(0);
     for (const table of result.tables) {

@@ -25,23 +25,28 @@ const line = (label: string, variant: VariantName): Line => linesOf(label, [vari
 const one: Case = { label: "" };
 
 export const xpromptStudies = {
-  "sub-prompts": tableStudy("XPrompt against prompt tuning and its controls", "Table 4 and Fig. 5 together", () => ({
-    cases: [one],
-    variants: ["pt", "control", "tokens", "pieces", "xprompt", "mean", "reversed", "random"],
-    pairs: [
-      ["Does XPrompt beat PT?", line("", "xprompt"), line("", "pt")],
-      ["Does XPrompt beat PT continued?", line("", "xprompt"), line("", "control")],
-      ["Does it without choosing the best?", line("", "mean"), line("", "control")],
-      ["Does PT continued beat PT?", line("", "control"), line("", "pt")],
-      ["Is XPrompt better than token-only?", line("", "xprompt"), line("", "tokens")],
-      ["Is XPrompt better than piece-only?", line("", "xprompt"), line("", "pieces")],
-      ["Is Reversed worse than XPrompt?", line("", "reversed"), line("", "xprompt")],
-      ["Is Random worse than XPrompt?", line("", "random"), line("", "xprompt")],
-      ["Is Reversed worse than Random?", line("", "reversed"), line("", "random")],
-    ],
-    kept: [line("", "xprompt")],
-  })),
-  granularity: tableStudy("Pruning tokens, pieces, or both", "Table 4", () => ({
+  "sub-prompts": tableStudy(
+    "sub-prompts",
+    "XPrompt against prompt tuning and its controls",
+    "Table 4 and Fig. 5 together",
+    () => ({
+      cases: [one],
+      variants: ["pt", "control", "tokens", "pieces", "xprompt", "mean", "reversed", "random"],
+      pairs: [
+        ["Does XPrompt beat PT?", line("", "xprompt"), line("", "pt")],
+        ["Does XPrompt beat PT continued?", line("", "xprompt"), line("", "control")],
+        ["Does its mean candidate beat PT continued?", line("", "mean"), line("", "control")],
+        ["Does PT continued beat PT?", line("", "control"), line("", "pt")],
+        ["Is XPrompt better than token-only?", line("", "xprompt"), line("", "tokens")],
+        ["Is XPrompt better than piece-only?", line("", "xprompt"), line("", "pieces")],
+        ["Is XPrompt better than Reversed?", line("", "xprompt"), line("", "reversed")],
+        ["Is XPrompt better than Random?", line("", "xprompt"), line("", "random")],
+        ["Is Random better than Reversed?", line("", "random"), line("", "reversed")],
+      ],
+      kept: [line("", "xprompt")],
+    }),
+  ),
+  granularity: tableStudy("granularity", "Pruning tokens, pieces, or both", "Table 4", () => ({
     cases: [one],
     variants: ["pt", "control", "tokens", "pieces", "xprompt"],
     pairs: [
@@ -51,7 +56,7 @@ export const xpromptStudies = {
     ],
     kept: [line("", "tokens"), line("", "pieces"), line("", "xprompt")],
   })),
-  "positive-negative": tableStudy("Do positive and negative prompts exist?", "Fig. 5", () => ({
+  "positive-negative": tableStudy("positive-negative", "Do positive and negative prompts exist?", "Fig. 5", () => ({
     cases: [one],
     variants: ["pt", "xprompt", "reversed", "losing", "random", "length"],
     pairs: [
@@ -62,13 +67,13 @@ export const xpromptStudies = {
     ],
     kept: [],
   })),
-  length: tableStudy("Prompt length", "Table 5", () => ({
+  length: tableStudy("length", "Prompt length", "Table 5", () => ({
     cases: [10, 20, 100].map((promptLength) => ({ label: `${promptLength} tokens`, promptLength })),
     variants: ["pt", "control", "xprompt"],
     pairs: [10, 20, 100].map((n) => [`${n}: XPrompt − PT`, line(`${n} tokens`, "xprompt"), line(`${n} tokens`, "pt")]),
     kept: [],
   })),
-  initialisation: tableStudy("Initialisation", "Table 6", () => ({
+  initialisation: tableStudy("initialisation", "Initialisation", "Table 6", () => ({
     cases: [
       { label: "RandomUniform", init: { kind: "uniform", range: 0.5 } },
       { label: "SampledVocab", init: { kind: "sampledVocab" } },
@@ -79,13 +84,13 @@ export const xpromptStudies = {
     ],
     kept: [],
   })),
-  parameters: tableStudy("Parameters that survive", "Table 3", () => ({
+  parameters: tableStudy("parameters", "Parameters that survive", "Table 3", () => ({
     cases: [one],
     variants: ["pt", "xprompt"],
     pairs: [],
     kept: [line("", "xprompt")],
   })),
-  "few-shot": tableStudy("Few-shot: 32 training examples", "Table 2", () => ({
+  "few-shot": tableStudy("few-shot", "Few-shot: 32 training examples", "Table 2", () => ({
     cases: [{ label: "32 examples", rows: (train, seed) => fewRows(train, 32, seed) }],
     variants: ["pt", "control", "xprompt"],
     pairs: [
@@ -94,7 +99,7 @@ export const xpromptStudies = {
     ],
     kept: [],
   })),
-  search: tableStudy("How to search", "our addition", () => ({
+  search: tableStudy("search", "How to search", "our addition", () => ({
     cases: (["linear", "grid", "halving"] as const).map((search) => ({ label: search, prune: { search } })),
     variants: ["xprompt"],
     pairs: [
@@ -103,7 +108,7 @@ export const xpromptStudies = {
     ],
     kept: [],
   })),
-  "fpt-xprompt": tableStudy("FPT × XPrompt", "our addition", (input) => {
+  "fpt-xprompt": tableStudy("fpt-xprompt", "FPT × XPrompt", "our addition", (input) => {
     const fpt = { schedule: input.schedule.schedule === "vanilla" ? ("fpt-cr" as const) : input.schedule.schedule };
     const vanilla = {
       schedule: "vanilla" as const,
@@ -139,7 +144,12 @@ interface Plan {
   readonly kept: readonly Line[];
 }
 
-function tableStudy(title: string, source: string, planOf: (input: XPromptStudyInput) => Plan): XPromptStudy {
+function tableStudy(
+  study: string,
+  title: string,
+  source: string,
+  planOf: (input: XPromptStudyInput) => Plan,
+): XPromptStudy {
   return {
     title,
     source,
@@ -151,7 +161,7 @@ function tableStudy(title: string, source: string, planOf: (input: XPromptStudyI
       if (plan.pairs.length > 0) tables.push(differenceTable("Questions", found, plan.pairs));
       for (const own of plan.kept) tables.push(parameterTable(found, own, input.tasks));
       return {
-        study: "xprompt",
+        study,
         title,
         tables,
         charts: [],
