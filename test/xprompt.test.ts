@@ -2,6 +2,7 @@
  * @file XPrompt on a real (tiny, random) T5: importance against central differences, masks against plain tuning, the search's
  * choices, and exact resumption. Authorities: central differences of the loss; runs of plain tuning, bit for bit.
  */
+import { spawn } from "node:child_process";
 import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 
 import { join } from "node:path";
@@ -10,7 +11,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { defaults } from "../src/base/options.js";
 import { random } from "../src/base/random.js";
 import type { Tensor } from "../src/base/tensor.js";
-import { entryMask, fullMask, maskFromScores, pieceOfDimension } from "../src/method/mask.js";
+import { entryMask, fullMask, livePieces, maskFromScores, pieceOfDimension } from "../src/method/mask.js";
 import { openCheckpoint } from "../src/model/checkpoint.js";
 import { fullModel, partialModel } from "../src/model/partial.js";
 import { optimizers } from "../src/optim/optimizers.js";
@@ -294,6 +295,18 @@ describe("the search", () => {
     expect(drop.best.counts.parameters).toBe(zero.best.counts.parameters);
   });
 
+  test("pieces can be scored again after the tokens are pruned, and ranked over all tokens", async () => {
+    const run = join(folders, "rescored");
+    const once = await search();
+    const again = await search({ run, options: { ...options, rescorePieces: true, pieceRanking: "global" } });
+    const { tokensPruned } = again.candidates.at(-1)!;
+    expect(existsSync(join(run, `scores-t${tokensPruned}.json`))).toBe(true);
+    expect(again.cost.scoring).toBeGreaterThan(1.9 * once.cost.scoring);
+    const last = again.candidates.at(-1)!;
+    expect(last.counts.pieces).toBe((P - tokensPruned) * (K - last.piecesPruned));
+    expect(new Set(livePieces(last.mask!).filter((n) => n > 0)).size).toBeGreaterThan(1);
+  });
+
   test("FPT × XPrompt: partial models in the tuning, the scoring and the retrainings", async () => {
     const { config } = engine.checkpoint;
     const growing = {
@@ -404,5 +417,43 @@ test("worker processes find what one process finds", { timeout: 120_000 }, async
     expect(withoutClock(two)).toEqual(withoutClock(one));
   } finally {
     await own.dispose();
+  }
+});
+
+test("killed again and again, with workers, a search ends as one that was not, and repeats at most the step in progress", async () => {
+  const base = fileURLToPath(new URL("fixtures/tiny-t5-v11", import.meta.url));
+  const [program, module] = [await bundle("test/helpers/tiny-search.ts"), await bundle("test/helpers/tiny-worker.ts")];
+  const start = (run: string, workers: number, killAt: number) =>
+    new Promise<{ lines: string[]; code: number | null }>((resolve) => {
+      const child = spawn(process.execPath, [program, base, join(folders, run), String(workers), module]);
+      const lines: string[] = [];
+      let rest = "";
+      child.stdout.on("data", (bytes: Buffer) => {
+        const parts = (rest + bytes.toString()).split("\n");
+        rest = parts.pop()!;
+        lines.push(...parts);
+        if (lines.length >= killAt) child.kill("SIGKILL");
+      });
+      child.on("close", (code) => resolve({ lines, code }));
+    });
+  const whole = await start("kill-none", 1, Number.POSITIVE_INFINITY);
+  expect(whole.code).toBe(0);
+  for (const workers of [1, 2]) {
+    const seen: string[] = [];
+    let end: Awaited<ReturnType<typeof start>> | null = null;
+    let kills = 0;
+    // the first line of a process may be a step done again; with two workers, one of each
+    for (const killAt of [3, 9, 17, 14, Number.POSITIVE_INFINITY]) {
+      end = await start(`kill-${workers}`, workers, killAt);
+      seen.push(...end.lines.filter((line) => line.startsWith("step")));
+      if (end.code === null) kills++;
+      else break;
+    }
+    expect(kills).toBeGreaterThanOrEqual(3);
+    expect(end!.code).toBe(0);
+    const result = (lines: string[]) => JSON.parse(lines.at(-1)!.replace(/^result /, ""));
+    expect(result(end!.lines)).toEqual(result(whole.lines));
+    const repeated = seen.length - new Set(seen).size;
+    expect(repeated).toBeLessThanOrEqual(kills * workers);
   }
 });

@@ -109,7 +109,8 @@ export interface XPromptSelection {
 
 /** Tunes (or reads back), scores (or reads back), and stands ready. @throws as train(); "interrupted". */
 export async function openSearch(input: SearchInput, folder: string): Promise<Search> {
-  const { engine, tokenizer, task, options, settings, signal, observe } = input;
+  const { engine, tokenizer, task, options, signal, observe } = input;
+  const settings = durable(input.settings);
   const [P, D] = input.prompt.shape as [number, number];
   const counts = (level: PruneOptions["level"]) => pruneCounts({ ...options, level }, P, D);
   counts(options.level);
@@ -149,7 +150,7 @@ export async function openSearch(input: SearchInput, folder: string): Promise<Se
     train: rows,
     selection,
     schedule: input.retrainSchedule,
-    settings: input.retrainSettings ?? settings,
+    settings: durable(input.retrainSettings ?? settings),
     signal,
   };
   const steps = input.retrainSchedule.stages.reduce((sum, stage) => sum + stage.steps, 0);
@@ -245,6 +246,11 @@ export async function openSearch(input: SearchInput, folder: string): Promise<Se
   };
 }
 
+/** Saves at every step unless the settings say how often: a search of hours that is killed loses the step in progress, no more. */
+function durable(settings: TrainSettings): TrainSettings {
+  return { ...settings, checkpointEvery: settings.checkpointEvery || 1 };
+}
+
 /** Stage A. @throws "interrupted" when stopped. */
 async function tune(
   input: SearchInput,
@@ -255,6 +261,7 @@ async function tune(
 ): Promise<Tuned> {
   const result = await train({
     ...input,
+    settings: durable(input.settings),
     train: rows,
     validation: selection,
     mask: null,

@@ -2,7 +2,7 @@
  * @file What a worker process of a search does: opens its own engine, then trains the candidates its parent names, one after another.
  *
  * In: the search's folder, Orders by IPC. Out: files in each candidate's folder, Reports by IPC; ends the process.
- * SIGTERM, SIGINT or the parent's death finish the step in progress and save.
+ * SIGTERM and SIGINT finish the step in progress and save. The parent's death ends the process at once, as a kill would.
  */
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
@@ -18,7 +18,8 @@ import { jobFromText, retrainingFromText } from "./wire.js";
 export function serveSearch(folder: string, loadTokenizer: (base: string) => Promise<Tokenizer>): void {
   const stop = new AbortController();
   for (const signal of ["SIGTERM", "SIGINT"] as const) process.on(signal, () => stop.abort(signal));
-  process.on("disconnect", () => stop.abort("disconnect"));
+  // the parent is done with this process, or dead: whatever is in progress may be lost, a lock held for another step may not
+  process.on("disconnect", () => process.exit(0));
   serve(folder, loadTokenizer, stop.signal).then(
     () => process.exit(0),
     (error: unknown) => {
