@@ -151,7 +151,7 @@ function curves({ steps, evals, stages, result }: RunReport): Html {
 function scoreSection({ scores, scoredOn, baseline }: RunResult): Html[] {
   return [
     html`<h2>Scores</h2>
-<p class="soft">On ${scoredOn.rows} rows of the ${scoredOn.split} split, which also chose the checkpoint: expect a little less on unseen data.</p>`,
+<p class="soft">On ${scoredOn.rows} rows of the ${scoredOn.split} split, whose rows also chose the checkpoint: expect a little less on unseen data.</p>`,
     htmlTable(
       ["metric", "tuned", "no prompt", "majority class"],
       Object.entries(scores).map(([metric, score]) => [

@@ -1,13 +1,18 @@
 /**
  * @file softprompt doctor: what runs here, on which devices, and what is missing.
  */
-import { access, constants, mkdtemp, rm, statfs } from "node:fs/promises";
+import { existsSync } from "node:fs";
+import { mkdtemp, rm, statfs } from "node:fs/promises";
+import { createRequire } from "node:module";
 import { arch, availableParallelism, cpus, freemem, homedir, platform, tmpdir, totalmem } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { packageFile, packageInfo } from "../../base/package.js";
+import { defineTask } from "../../data/define.js";
 import { byteText } from "../../report/format.js";
 import { plainTable } from "../../report/markdown.js";
 import { runtimeInfo } from "../../session/runtime.js";
+import { bundledModel, openModel } from "../../workflow/model.js";
+import { predict } from "../../workflow/predict.js";
 import { command } from "../command.js";
 
 interface Finding {
@@ -24,7 +29,7 @@ const leastNode = [20, 19] as const;
 export const doctor = command({
   summary: "check what runs here, which devices there are, and what is missing",
   description:
-    "Looks at Node, ONNX Runtime and its devices, memory, disk and the bundled model. Each fault comes with its remedy; exits with 7 when something needed is missing.",
+    "Looks at Node, ONNX Runtime and its devices, memory and disk, and lets the bundled model answer a text. Each fault comes with its remedy; exits with 7 when something needed is missing.",
   positionals: [],
   sections: {},
   examples: ["softprompt doctor", "softprompt doctor --json"],
@@ -67,8 +72,8 @@ function machine(): Finding {
 
 async function engine(): Promise<Finding> {
   try {
-    const { version, devices } = await runtimeInfo();
-    return { what: "ONNX Runtime", found: `${version}, devices: ${devices.join(", ")}`, state: "ok" };
+    const { version } = await runtimeInfo();
+    return { what: "ONNX Runtime", found: `${version}, devices: ${(await devicesHere()).join(", ")}`, state: "ok" };
   } catch (error) {
     return {
       what: "ONNX Runtime",
@@ -79,16 +84,25 @@ async function engine(): Promise<Finding> {
   }
 }
 
+/** What softprompt offers of what ONNX Runtime lists: it names cuda wherever it could run, installed or not. */
+async function devicesHere(): Promise<string[]> {
+  const { devices: listed } = await runtimeInfo();
+  const installed: Readonly<Record<string, () => boolean>> = {
+    cpu: () => true,
+    webgpu: () => true,
+    cuda: () => {
+      const folder = dirname(createRequire(import.meta.url).resolve("onnxruntime-node/package.json"));
+      return existsSync(join(folder, "bin/napi-v6", platform(), arch(), "libonnxruntime_providers_cuda.so"));
+    },
+  };
+  return listed.filter((name) => installed[name]?.() ?? false);
+}
+
 /** A GPU that is there but not used is the most frequent surprise. */
 async function gpu(): Promise<Finding[]> {
-  if (platform() !== "linux") return [];
-  const there = await access("/dev/nvidiactl").then(
-    () => true,
-    () => false,
-  );
-  if (!there) return [];
-  const { devices } = await runtimeInfo().catch(() => ({ devices: [] as string[] }));
-  if (devices.includes("cuda")) return [{ what: "NVIDIA GPU", found: "ONNX Runtime offers cuda", state: "ok" }];
+  if (platform() !== "linux" || !existsSync("/dev/nvidiactl")) return [];
+  const devices = await devicesHere().catch(() => [] as string[]);
+  if (devices.includes("cuda")) return [{ what: "NVIDIA GPU", found: "use it with --device cuda", state: "ok" }];
   return [
     {
       what: "NVIDIA GPU",
@@ -122,17 +136,32 @@ async function disk(): Promise<Finding> {
   }
 }
 
+/** The bundled model answers one text: graph, engine, tokenizer and weights work together. */
 async function model(): Promise<Finding> {
-  const folder = packageFile("models/t5-nano");
-  try {
-    await access(join(folder, "model.safetensors"), constants.R_OK);
-    return { what: "Bundled model", found: folder, state: "ok" };
-  } catch {
+  const what = "Bundled model";
+  if (!existsSync(join(packageFile("models/t5-nano"), "model.safetensors")))
     return {
-      what: "Bundled model",
+      what,
       found: "missing",
       state: "note",
       remedy: "quickstart needs it; any other command takes --model PATH or a hub id",
+    };
+  try {
+    const opened = await openModel(bundledModel);
+    try {
+      const started = performance.now();
+      const task = defineTask({ name: "doctor", template: "{text}", verbalizer: { no: "negative", yes: "positive" } });
+      await predict(opened, null, ["Does this work?"], { task });
+      return { what, found: `answered a first text in ${Math.round(performance.now() - started)} ms`, state: "ok" };
+    } finally {
+      await opened.dispose();
+    }
+  } catch (error) {
+    return {
+      what,
+      found: error instanceof Error ? error.message.split("\n")[0]! : String(error),
+      state: "fault",
+      remedy: "install again; if it stays, report it with SOFTPROMPT_DEBUG=1 softprompt doctor",
     };
   }
 }

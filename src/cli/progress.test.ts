@@ -1,0 +1,91 @@
+import { expect, test } from "vitest";
+import type { TuneEvent } from "../workflow/tune.js";
+import { progress } from "./progress.js";
+import { terminal } from "./terminal.js";
+
+function fake(isTTY: boolean, env: Record<string, string> = {}, quiet = false) {
+  const written: string[] = [];
+  const stream = { isTTY, columns: 100, write: (text: unknown) => written.push(String(text)) > 0 };
+  return { written, terminal: terminal({ json: false, quiet, stdout: stream, stderr: stream, env }) };
+}
+
+const step = (n: number): TuneEvent => ({
+  kind: "step",
+  step: n,
+  stage: 0,
+  loss: 1 / n,
+  learningRate: 0.3,
+  gradientNorm: 1,
+  tokens: 500,
+  seconds: 0.5,
+  flops: n,
+  paperFlops: n,
+});
+const evaluation: TuneEvent = {
+  kind: "eval",
+  step: 2,
+  stage: 0,
+  partial: "full",
+  scores: { accuracy: 0.5 },
+  loss: 0.7,
+  seconds: 1,
+  best: true,
+  flops: 2,
+};
+
+test("plain lines where nobody watches: no escapes, at most one status in ten seconds", () => {
+  const { written, terminal: t } = fake(false);
+  let clock = 0;
+  const watch = progress(t, () => clock);
+  watch({ kind: "start", totalSteps: 100, step: 0, stages: 1 });
+  for (let n = 1; n <= 40; n++) {
+    clock += 0.5;
+    watch(step(n));
+  }
+  watch(evaluation);
+  const text = written.join("");
+  expect(text).not.toContain("\x1b");
+  expect(text).not.toContain("\r");
+  expect(written).toHaveLength(3); // at 0.5 s, at 10.5 s, the evaluation
+  // 500 tokens in half a second; 79 steps left of half a second each
+  expect(written[1]).toMatch(/step 21\/100 · loss 0\.\d+ · 1\.00 k tokens\/s · 39\.5 s left/);
+  expect(written[2]).toMatch(/step 2: accuracy 50\.0, loss 0\.7 best \(1\.0 s\)/);
+});
+
+test("on a terminal one line is redrawn in place and never longer than the window", () => {
+  const { written, terminal: t } = fake(true, { NO_COLOR: "1", TERM: "xterm" });
+  let clock = 0;
+  const watch = progress(t, () => clock);
+  watch({ kind: "start", totalSteps: 500, step: 0, stages: 1 });
+  for (let n = 1; n <= 300; n++) {
+    clock += 0.5;
+    watch(step(n));
+  }
+  expect(written).toHaveLength(300);
+  for (const line of written) {
+    expect(line.startsWith("\r\x1b[2K")).toBe(true);
+    expect(line.slice(5).length).toBeLessThanOrEqual(100);
+    expect(line).not.toContain("\n");
+  }
+  expect(written.at(-1)).toMatch(/▁/);
+});
+
+test("quiet says nothing but warnings; CI and dumb terminals are not redrawn", () => {
+  const { written, terminal: t } = fake(true, {}, true);
+  const watch = progress(t);
+  watch({ kind: "start", totalSteps: 5, step: 0, stages: 1 });
+  watch(step(1));
+  watch(evaluation);
+  expect(written).toEqual([]);
+  watch({ kind: "warning", message: "careful" });
+  expect(written.join("")).toContain("careful");
+  expect(fake(true, { CI: "true" }).terminal.live).toBe(false);
+  expect(fake(true, { TERM: "dumb" }).terminal.live).toBe(false);
+});
+
+test("colours: NO_COLOR beats FORCE_COLOR beats the terminal", () => {
+  expect(fake(true, { NO_COLOR: "1", FORCE_COLOR: "1" }).terminal.colors.red("x")).toBe("x");
+  expect(fake(false, { FORCE_COLOR: "1" }).terminal.colors.red("x")).not.toBe("x");
+  expect(fake(false).terminal.colors.red("x")).toBe("x");
+  expect(fake(true).terminal.colors.red("x")).not.toBe("x");
+});
