@@ -10,7 +10,7 @@ import { defaults, readOptions } from "../src/base/options.js";
 import { openCheckpoint } from "../src/model/checkpoint.js";
 import { type Engine, openEngine } from "../src/session/engine.js";
 import { bestWithin, compare } from "../src/study/compare.js";
-import { partialAlone, tableOneSizes } from "../src/study/partial-alone.js";
+import { distinctSizes, partialAlone, tableOneSizes } from "../src/study/partial-alone.js";
 import { type FinishedRun, type StudyEvent, type StudyInput, startPrompt } from "../src/study/runs.js";
 import { similarity } from "../src/study/similarity.js";
 import type { Spread, StudyResult } from "../src/study/study.js";
@@ -145,6 +145,15 @@ test("partial models alone: the papers' rows, each cheaper than the full model, 
   const [ld, fr, cr] = ["LD 0.5", "FR 0.5", "CR 0.5"].map((label) => cellOf(result, label, flops).mean) as number[];
   expect(cr).toBeLessThan(Math.min(ld!, fr!));
   expect(Math.max(ld!, fr!)).toBeLessThan(100);
+  // three encoder layers, 48 neurons: half of three is two, as is a third
+  expect(result.tables[0]!.rows.map((r) => r.slice(1, 3))).toEqual([
+    [3, 48],
+    [2, 48],
+    [3, 24],
+    [2, 24],
+  ]);
+  const labels = distinctSizes(engine.checkpoint.config, tableOneSizes([0.25, 0.5])).map((s) => s.label);
+  expect(labels).toEqual(["LD 0.25", "FR 0.25", "FR 0.5", "CR 0.25", "CR 0.5"]);
 });
 
 test("similarity: a prompt is itself, the controls are there, trainings are shared with the other study", async () => {

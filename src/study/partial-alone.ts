@@ -4,7 +4,8 @@
  * In: StudyInput, sizes. Out: scores of each partial model on itself, its distance to prompt tuning, FLOPs and seconds.
  */
 import type { Dataset } from "../data/row.js";
-import type { PartialSpec } from "../model/partial.js";
+import type { T5Config } from "../model/config.js";
+import { type PartialSpec, partialModel } from "../model/partial.js";
 import { type FinishedRun, presetSchedule, runAll, type StudyInput, type Variant, vanilla } from "./runs.js";
 import { type Cell, type StudyResult, spread } from "./study.js";
 
@@ -29,6 +30,18 @@ export function tableOneSizes(shares: readonly number[] = tableOneShares): Parti
   );
 }
 
+/** Those sizes that differ on this model: a shallow one rounds ¼ and ½ of its layers to the same two. Earlier ones stay. */
+export function distinctSizes(config: T5Config, sizes: readonly PartialSize[]): PartialSize[] {
+  const counts = sizes.map(({ size }) => countsOf(config, size).join());
+  return sizes.filter((_, i) => counts.indexOf(counts[i]!) === i);
+}
+
+/** Layers and neurons per layer that a size keeps of the encoder. */
+function countsOf(config: T5Config, size: PartialSize["size"]): [layers: number, neurons: number] {
+  const { layers, neurons } = partialModel(config, { ...size, neuronChoice: "first" }).encoder;
+  return [layers.length, neurons?.[0]?.length ?? config.feedForwardWidth];
+}
+
 /** A size as a variant: one stage on the partial model for all steps. */
 export function aloneVariant({ label, size }: PartialSize): Variant {
   return {
@@ -45,8 +58,10 @@ export function aloneVariant({ label, size }: PartialSize): Variant {
 /** Tunes each size alone, and the full model beside them. */
 export async function partialAlone(
   input: StudyInput,
-  sizes: readonly PartialSize[] = tableOneSizes(),
+  wanted: readonly PartialSize[] = tableOneSizes(),
 ): Promise<StudyResult> {
+  const { config } = input.engine.checkpoint;
+  const sizes = distinctSizes(config, wanted);
   const runs = await runAll(input, [vanilla, ...sizes.map(aloneVariant)]);
   const { tasks, seeds } = input;
   const find = (label: string, task: string, seed: number) =>
@@ -57,11 +72,9 @@ export async function partialAlone(
     100 * ownScore(find(label, dataset.task.name, seed), dataset);
   const share = (label: string, of: (run: FinishedRun) => number) =>
     spread(perSeed(({ task }, seed) => (100 * of(find(label, task.name, seed))) / of(find("PT", task.name, seed))));
-  const { config } = input.engine.checkpoint;
   const row = (label: string, size: PartialSize["size"]): Cell[] => [
     label,
-    `${100 * (size.depth ?? 1)} % of ${config.encoderLayers}`,
-    `${100 * (size.width ?? 1)} % of ${config.feedForwardWidth}`,
+    ...countsOf(config, size),
     ...tasks.map((dataset) => spread(seeds.map((seed) => score(label)(dataset, seed)))),
     spread(perSeed(score(label))),
     label === "PT" ? null : spread(perSeed((d, s) => score(label)(d, s) - score("PT")(d, s))),
@@ -77,8 +90,8 @@ export async function partialAlone(
         title: "Partial models tuned on their own (layout of FPT's Table 1)",
         columns: [
           { name: "model" },
-          { name: "layers" },
-          { name: "neurons" },
+          { name: "encoder layers", digits: 0 },
+          { name: "neurons a layer", digits: 0 },
           ...tasks.map(({ task }) => ({ name: `${task.name} ${task.metrics[0]}`, digits: 2 })),
           { name: "average", digits: 2 },
           { name: "Δ to PT", unit: "points", digits: 2 },
@@ -93,6 +106,9 @@ export async function partialAlone(
     matrices: [],
     notes: [
       "Each prompt is scored on the partial model it was tuned on; best validation score × 100, ± sample standard deviation over seeds.",
+      ...(sizes.length < wanted.length
+        ? [`Left out, being the same model as an earlier row: ${missing(wanted, sizes)}.`]
+        : []),
     ],
     settings: {
       steps: input.schedule.steps,
@@ -101,6 +117,13 @@ export async function partialAlone(
       promptLength: input.promptLength,
     },
   };
+}
+
+function missing(wanted: readonly PartialSize[], sizes: readonly PartialSize[]): string {
+  return wanted
+    .filter((size) => !sizes.includes(size))
+    .map(({ label }) => label)
+    .join(", ");
 }
 
 /** Best score on the model the run was tuned on; the last evaluation of a partial run is on the full model. */

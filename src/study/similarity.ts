@@ -10,7 +10,7 @@ import type { Dataset } from "../data/row.js";
 import { fullModel } from "../model/partial.js";
 import { collate, encodeRows } from "../train/encode.js";
 import { evaluate } from "../train/evaluate.js";
-import { aloneVariant, ownScore, type PartialSize, tableOneSizes } from "./partial-alone.js";
+import { aloneVariant, distinctSizes, ownScore, type PartialSize, tableOneSizes } from "./partial-alone.js";
 import { type FinishedRun, runAll, type StudyInput, startPrompt, vanilla } from "./runs.js";
 import { type Measure, measures, moveCosine, neuronOverlap, similarityMatrix } from "./similar.js";
 import { type Cell, type Matrix, type StudyResult, spread, type Table } from "./study.js";
@@ -49,8 +49,9 @@ const activationRows = 64;
 
 export async function similarity(
   input: StudyInput,
-  sizes: readonly PartialSize[] = tableOneSizes(),
+  wanted: readonly PartialSize[] = tableOneSizes(),
 ): Promise<StudyResult> {
+  const sizes = distinctSizes(input.engine.checkpoint.config, wanted);
   const runs = await runAll(input, [vanilla, ...sizes.map(aloneVariant)]);
   const prompts: Labelled[] = [];
   for (const run of runs) {
