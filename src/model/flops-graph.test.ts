@@ -5,12 +5,12 @@ import { expect, test } from "vitest";
 import type { Dim, Graph, Shape } from "../graph/graph.js";
 import { weight } from "../graph/graph.js";
 import { simplify } from "../graph/simplify.js";
+import type { Weights } from "./bindings.js";
 import type { T5Config } from "./config.js";
 import { activationFlops, forwardFlops, generationFlops, rankingFlops, stepFlops } from "./flops.js";
 import { fullModel, type PartialModel, partialModel } from "./partial.js";
 import { activationGraph, encodeGraph, forwardGraph, scoreGraph, stepGraph, trainGraph } from "./programs.js";
 import { t5Shape } from "./shapes.js";
-import type { Weights } from "./bindings.js";
 
 const gated: T5Config = { ...t5Shape("small"), encoderLayers: 6, decoderLayers: 4, width: 96, feedForwardWidth: 40 };
 const plain: T5Config = { ...gated, gated: false, activation: "relu", tiedHead: true };
