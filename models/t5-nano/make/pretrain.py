@@ -1,26 +1,27 @@
 #!/usr/bin/env python3
 """Token arrays in; a pretrained very small T5 v1.1 (gated GELU, untied head, no biases) in a Hugging Face folder out.
 
-  pretrain.py DATA_DIR STATE_DIR MODEL_DIR --minutes 55 [--tasks TASK_DIR] [--log log.jsonl] [--from MODEL_DIR]
+  pretrain.py DATA_DIR STATE_DIR MODEL_DIR --minutes 30 [--tasks TASK_DIR] [--log log.jsonl] [--from MODEL_DIR]
+  pretrain.py DATA_DIR --count STEPS      the mixture, by replaying the draws
   pretrain.py --selftest
 
 In:   DATA_DIR   what prepare.py wrote;  TASK_DIR  the validation files, only looked at to log accuracies, never trained on
-Out:  STATE_DIR  state.safetensors + state.json: float32 weights, optimizer state, step, time used. If it is there, the run
+Out:  STATE_DIR  state.safetensors: float32 weights, optimizer state, step, time used. If it is there, the run
                  resumes from it: to the bit the run that was not interrupted (--selftest shows it).
       MODEL_DIR  config.json, generation_config.json, model.safetensors (bf16), tokenizer files; written at the end and
                  whenever the file STATE_DIR/export is found (which is then removed)
+      A number in the file STATE_DIR/minutes, read before each step, replaces --minutes.
       log.jsonl  one record a line: losses, held-out span loss, accuracies
 --from starts from a model folder's weights with a fresh optimizer (how to continue the shipped model).
 
 A step's batch is a function of (seed, step) alone, so there is no data position or random state to lose. It has two parts:
   spans   windows of the corpus, 15 % of their tokens masked in spans of 3 on average (Raffel et al. 2020, section 3.1.4)
-  task    rows of one task, drawn by TASKS, of near-equal length; what is asked of a row is drawn by KINDS
+  task    rows of one task, drawn by TASKS, of near-equal length; what is asked of a row is drawn too (PHASES)
 The learning rate is paced by the time the process ran (a step counts 5 s at most, so that a stopped process does not age)
 or, with --total-steps, by steps.
 """
 import argparse
 import json
-import math
 import os
 import shutil
 import signal
@@ -37,18 +38,21 @@ from transformers import T5Config, T5ForConditionalGeneration
 EOS, SENTINEL0 = 1, 8191
 NOISE, SPAN, WINDOW = 0.15, 3, 140                    # a window of 140 tokens corrupts to 127 input and 30 target tokens
 TASKS = {"sst2": 0.54, "mnli": 0.26, "qqp": 0.16, "squad": 0.04}   # whose rows a step's task part is made of
-ROWS = {"sst2": 64, "mnli": 40, "qqp": 40, "squad": 10}
 LONGEST = 200                                         # longer task rows are not drawn
 # What is asked of a row. told: "<task> <template>" -> answer. denoise: the template alone, corrupted -> its spans.
 # opposite (SST-2): "opposite <template>" -> the other label. open (SST-2): the template alone -> the label or the other one,
 # at random: an input that does not say which task is meant really leaves it open.
-KINDS = {
-    "sst2": {"told": 0.52, "opposite": 0.2, "open": 0.13, "denoise": 0.15},
-    "mnli": {"told": 0.85, "denoise": 0.15},
-    "qqp": {"told": 0.85, "denoise": 0.15},
-    "squad": {"told": 1.0},
-}
-SHAPE = {"vocab_size": 8192, "d_model": 192, "d_ff": 512, "num_layers": 6, "num_heads": 3, "d_kv": 64}
+TOLD = {"told": 0.85, "denoise": 0.15}
+# First SST-2 is only told or denoised: while the model cannot yet tell the task words apart, opposite labels just cancel what
+# it learns of sentiment. The last phase lasts to the end, and is the only one when --from continues a model.
+PHASES = [
+    {"until": 537, "windows": 8, "rows": {"sst2": 128, "mnli": 48, "qqp": 48, "squad": 10},
+     "kinds": {"sst2": TOLD, "mnli": TOLD, "qqp": TOLD, "squad": {"told": 1.0}}},
+    {"until": None, "windows": 16, "rows": {"sst2": 64, "mnli": 24, "qqp": 24, "squad": 5},
+     "kinds": {"sst2": {"told": 0.5, "opposite": 0.24, "open": 0.14, "denoise": 0.12},
+               "mnli": TOLD, "qqp": TOLD, "squad": {"told": 1.0}}},
+]
+SHAPE = {"vocab_size": 8192, "d_model": 128, "d_ff": 384, "num_layers": 4, "num_heads": 2, "d_kv": 64}
 
 
 # ---- data
@@ -106,16 +110,16 @@ class Rows:
             short = np.flatnonzero(np.diff(xo) + 8 <= LONGEST)
             self.tasks[task] = (x, xo, y, yo, short)
 
-    def draw(self, rng):
-        """One task's rows, near-equal in length: inputs, targets, and which targets are answers (not spans)."""
+    def draw(self, rng, phase):
+        """One task's rows, near-equal in length: the task, inputs, targets, and what is asked of each."""
         task = str(rng.choice(list(TASKS), p=list(TASKS.values())))
         x, xo, y, yo, short = self.tasks[task]
-        n = ROWS[task]
+        n, mix = phase["rows"][task], phase["kinds"][task]
         pool = short[rng.integers(len(short), size=8 * n)]
         pool = pool[np.argsort(xo[pool + 1] - xo[pool], kind="stable")]
         part = rng.integers(8)
-        inputs, targets, answers = [], [], []
-        kinds = rng.choice(list(KINDS[task]), p=list(KINDS[task].values()), size=n)
+        inputs, targets = [], []
+        kinds = rng.choice(list(mix), p=list(mix.values()), size=n)
         for i, kind in zip(pool[part * n:(part + 1) * n], kinds):
             text, answer = x[xo[i]:xo[i + 1]].astype(np.int64), y[yo[i]:yo[i + 1]].astype(np.int64)
             if kind == "denoise":
@@ -127,8 +131,29 @@ class Rows:
                 text = np.concatenate([word, text, [EOS]]).astype(np.int64)
             inputs.append(text)
             targets.append(answer)
-            answers.append(kind != "denoise")
-        return task, inputs, targets, np.array(answers)
+        return task, inputs, targets, kinds
+
+
+def phase_at(step, continued=False):
+    return PHASES[-1] if continued else next(p for p in PHASES if not p["until"] or step < p["until"])
+
+
+def batch(rng, phase, corpus, rows):
+    return *corrupt(rng, windows(rng, corpus, phase["windows"])), rows.draw(rng, phase)
+
+
+def count(data, words, steps, seed):
+    """The input and target tokens of the first steps' batches, by what they are: the mixture as it really was."""
+    corpus, rows = np.load(f"{data}/corpus.npy", mmap_mode="r"), Rows(f"{data}/pairs.npz", words)
+    found = {}
+    for step in range(steps):
+        x, y, (task, inputs, targets, kinds) = batch(np.random.default_rng([seed, step]), phase_at(step), corpus, rows)
+        for name, n, a, b in [("corpus spans", len(x), x.size, y.size),
+                              *((f"{task} {kind}", 1, len(i), len(t)) for i, t, kind in zip(inputs, targets, kinds))]:
+            found[name] = [p + q for p, q in zip(found.get(name, [0, 0, 0]), (n, a, b))]
+    total = sum(a for _, a, _ in found.values()), sum(b for _, _, b in found.values())
+    return {k: {"rows": n, "inputTokens": a, "targetTokens": b, "share": round((a + b) / sum(total), 4)}
+            for k, (n, a, b) in sorted(found.items())} | {"total": {"inputTokens": total[0], "targetTokens": total[1]}}
 
 
 def word_ids(folder):
@@ -322,6 +347,9 @@ def train(args, shape, words, encode):
 
     from evaluate import accuracies
     while True:
+        if os.path.exists(f"{args.state}/minutes"):  # the machine turned out busier or idler than thought: a new length
+            with open(f"{args.state}/minutes") as f:
+                args.minutes = float(f.read())
         part = meta["step"] / args.total_steps if args.total_steps else meta["used"] / (60 * args.minutes)
         if part >= 1 or stop or args.stop_at and meta["step"] >= args.stop_at:
             break
@@ -330,10 +358,9 @@ def train(args, shape, words, encode):
         pace = warm * (1 if part < 0.4 else 1 - 0.95 * (part - 0.4) / 0.6)
         rng = np.random.default_rng([args.seed, meta["step"]])
 
-        x, y = corrupt(rng, windows(rng, corpus, args.spans))
-        task, inputs, targets, answers = rows.draw(rng)
+        x, y, (task, inputs, targets, kinds) = batch(rng, phase_at(meta["step"], args.start), corpus, rows)
         tx, ty = matrix(inputs, 0, 8), matrix(targets, -100, 8)
-        answer = torch.from_numpy(answers)[:, None]
+        answer = torch.from_numpy(kinds != "denoise")[:, None]
         x, y = torch.from_numpy(x), torch.from_numpy(y)
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bool(args.bf16)):
             spans = span_loss(forward, x, y, "sum")
@@ -381,16 +408,16 @@ def options():
     a.add_argument("state", nargs="?")
     a.add_argument("model", nargs="?")
     a.add_argument("--selftest", action="store_true")
-    a.add_argument("--minutes", type=float, default=55)
+    a.add_argument("--count", type=int, help="print the mixture of the first so many steps and stop; needs DATA_DIR only")
+    a.add_argument("--minutes", type=float, default=30)
     a.add_argument("--total-steps", type=int, default=0)
     a.add_argument("--stop-at", type=int, default=0, help="stop at this step, as if interrupted")
     a.add_argument("--from", dest="start", help="model folder to start from")
     a.add_argument("--tasks")
     a.add_argument("--log")
-    a.add_argument("--lr", type=float, default=0.006, help="Muon's")
-    a.add_argument("--adam-lr", type=float, default=0.0024, help="AdamW's for the head and the vectors; the embedding has 8 times it")
+    a.add_argument("--lr", type=float, default=0.002, help="Muon's")
+    a.add_argument("--adam-lr", type=float, default=0.001, help="AdamW's for the head and the vectors; the embedding has 8 times it")
     a.add_argument("--warmup", type=int, default=60)
-    a.add_argument("--spans", type=int, default=16, help="windows of the corpus a step")
     a.add_argument("--answer-weight", type=float, default=1.0)
     a.add_argument("--bf16", type=int, default=1)
     a.add_argument("--compile", type=int, default=0)
@@ -444,6 +471,8 @@ def main():
     if args.selftest:
         return selftest()
     words, encode = word_ids(args.data)
+    if args.count:
+        return print(json.dumps(count(args.data, words, args.count, args.seed), indent=1))
     train(args, SHAPE, words, encode)
 
 
