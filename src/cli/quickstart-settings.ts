@@ -5,10 +5,10 @@ export const quickstartSettings = {
   model: "t5-nano",
   task: "quickstart",
   virtualTokens: 20,
-  learningRate: 0.3,
+  learningRate: 0.1,
   batchSize: 16,
   microBatchSize: 16,
-  steps: 300,
+  steps: 240,
   evalEvery: 30,
   seed: 0,
 } as const;

@@ -8,6 +8,7 @@ import type { Prediction } from "../train/evaluate.js";
 
 /** Scores before and after, what it cost. */
 export function resultText({ run, scores, scoredOn, baseline, cost }: RunResult): string {
+  const scored = cost.scoringFlops > 0;
   const rows = Object.entries(scores).map(([metric, score]) => [
     metric,
     scoreText(score),
@@ -24,11 +25,11 @@ export function resultText({ run, scores, scoredOn, baseline, cost }: RunResult)
       ["steps", `${run.steps} (${run.reason}), kept step ${run.bestStep}`],
       [
         "time",
-        `${secondText(cost.seconds)} (training ${secondText(cost.trainSeconds)}, evaluation ${secondText(cost.evalSeconds)})`,
+        `${secondText(cost.seconds)} (training ${secondText(cost.trainSeconds)}, evaluation ${secondText(cost.evalSeconds)}${scored ? `, neuron scores ${secondText(cost.scoringSeconds)}` : ""})`,
       ],
       [
         "compute",
-        `${flopText(cost.flops)} (training ${flopText(cost.trainFlops)}; as the papers count ${flopText(cost.paperFlops)})`,
+        `${flopText(cost.flops)} (training ${flopText(cost.trainFlops)}, evaluation ${flopText(cost.evalFlops)}${scored ? `, neuron scores ${flopText(cost.scoringFlops)}` : ""}; as the papers count ${flopText(cost.paperFlops)})`,
       ],
       [
         "trained",
