@@ -15,7 +15,7 @@ import type { MaskCounts } from "../method/mask.js";
 import type { PruneOptions } from "../prune/options.js";
 import type { WorkerSettings } from "../prune/pool.js";
 import { openSearch, type Search, type SearchEvent } from "../prune/search.js";
-import { neuronScores } from "../train/neuron-scores.js";
+import { neuronScores, type ScoringCost } from "../train/neuron-scores.js";
 import { makeSchedule, needsNeuronScores } from "../train/schedule.js";
 import type { ScheduleOptions } from "../train/schedule-options.js";
 import type { Schedule } from "../train/stage.js";
@@ -57,7 +57,7 @@ export interface Outcome {
   /** On the validation rows, by the task's first metric. */
   readonly score: number;
   readonly counts: MaskCounts;
-  /** Honest FLOPs of everything this variant needs: stage A, scoring, all its candidates, evaluations. */
+  /** Honest FLOPs of everything this variant needs: stage A, scoring (of neurons too), all its candidates, evaluations. */
   readonly flops: number;
   readonly seconds: number;
   /** Steps of optimizer work of the same. */
@@ -118,6 +118,8 @@ export interface VariantSearch extends Search {
   readonly options: PruneOptions;
   readonly seed: number;
   readonly dataset: Dataset;
+  /** What neuron scores cost where stage A, or the retrainings, need them; the same scores serve both. */
+  readonly neurons: { readonly tuning: ScoringCost | null; readonly retraining: ScoringCost | null };
   /** A fresh start prompt of another length, drawn as the case's own was. */
   freshPrompt(length: number): Promise<Tensor>;
 }
@@ -136,8 +138,8 @@ export async function openCase(
   const init = typeof what.init === "function" ? await what.init(dataset, seed) : (what.init ?? input.init);
   const freshPrompt = (length: number) => initPrompt(init, { checkpoint: engine.checkpoint, tokenizer, length, seed });
   const length = init.kind === "fromPrompt" ? init.prompt.shape[0]! : (what.promptLength ?? input.promptLength);
-  const schedule = await scheduleOf(input, dataset, seed, { ...input.schedule, ...what.schedule });
-  const retrainSchedule = await scheduleOf(input, dataset, seed, {
+  const tuning = await scheduleOf(input, dataset, seed, { ...input.schedule, ...what.schedule });
+  const retraining = await scheduleOf(input, dataset, seed, {
     ...input.schedule,
     ...(options.retrainSteps === undefined ? {} : { steps: options.retrainSteps }),
     ...what.retrain,
@@ -150,7 +152,7 @@ export async function openCase(
       Object.fromEntries(Object.entries(options).filter(([name]) => !free.has(name))),
       { ...input.settings, seed },
       [...prompt.data],
-      [schedule, retrainSchedule],
+      [tuning.schedule, retraining.schedule],
       await engine.checkpoint.sha256(),
       sha256(JSON.stringify([task, train, dataset.validation])),
     ]),
@@ -163,8 +165,8 @@ export async function openCase(
       train,
       validation: dataset.validation,
       prompt,
-      schedule,
-      retrainSchedule,
+      schedule: tuning.schedule,
+      retrainSchedule: retraining.schedule,
       settings: { ...input.settings, seed },
       options,
       resume: true,
@@ -174,7 +176,8 @@ export async function openCase(
     },
     join(folder, `${slug(task.name)}-s${seed}-${slug(what.label)}-${key.slice(0, 10)}`),
   );
-  return { ...search, input, options, seed, dataset, freshPrompt };
+  const neurons = { tuning: tuning.scoring, retraining: retraining.scoring };
+  return { ...search, input, options, seed, dataset, freshPrompt, neurons };
 }
 
 /** Options that do not change a candidate's training. */
@@ -204,7 +207,7 @@ async function scheduleOf(
   dataset: Dataset,
   seed: number,
   options: ScheduleOptions,
-): Promise<Schedule> {
+): Promise<{ schedule: Schedule; scoring: ScoringCost | null }> {
   const { engine, tokenizer } = input;
   const scored = needsNeuronScores(options)
     ? await neuronScores(engine, tokenizer, dataset, {
@@ -215,11 +218,12 @@ async function scheduleOf(
         folder: input.folder,
       })
     : null;
-  return makeSchedule(options, {
+  const schedule = makeSchedule(options, {
     config: engine.checkpoint.config,
     freeText: dataset.task.verbalizer === null,
     scores: scored?.scores ?? null,
   });
+  return { schedule, scoring: scored?.cost ?? null };
 }
 
 /** What was run, for the report's foot. */

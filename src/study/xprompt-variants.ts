@@ -166,14 +166,16 @@ async function measured(
   const [tokens, width] = tuned.prompt.shape as [number, number];
   const retraining = candidateCost(candidates);
   // the control needs no scores
+  const { neurons } = search;
+  const neuronCost = (candidates.length > 0 ? neurons.retraining : null) ?? neurons.tuning ?? { flops: 0, seconds: 0 };
   const scoring = best?.mask && !isFull(best.mask) ? search.scoringCost() : { flops: 0, seconds: 0 };
   return {
     score: (await search.report(prompt, scores))[search.dataset.task.metrics[0]] ?? Number.NaN,
     counts: best?.mask
       ? best.counts
       : maskCounts(fullMask(best ? prompt.shape[0]! : tokens, search.options.pieces), width),
-    flops: tuned.cost.trainFlops + tuned.cost.evalFlops + scoring.flops + retraining.flops,
-    seconds: tuned.cost.seconds + scoring.seconds + retraining.seconds,
+    flops: tuned.cost.trainFlops + tuned.cost.evalFlops + neuronCost.flops + scoring.flops + retraining.flops,
+    seconds: tuned.cost.seconds + neuronCost.seconds + scoring.seconds + retraining.seconds,
     steps: tuned.steps + candidates.reduce((sum, c) => sum + c.steps, 0),
     prompt,
     candidates: candidates.length,
