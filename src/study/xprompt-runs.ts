@@ -15,10 +15,9 @@ import type { MaskCounts } from "../method/mask.js";
 import type { PruneOptions } from "../prune/options.js";
 import type { WorkerSettings } from "../prune/pool.js";
 import { openSearch, type Search, type SearchEvent } from "../prune/search.js";
-import { neuronScores, type ScoringCost } from "../train/neuron-scores.js";
-import { makeSchedule, needsNeuronScores } from "../train/schedule.js";
+import type { ScoringCost } from "../train/neuron-scores.js";
+import { planSchedule } from "../train/plan.js";
 import type { ScheduleOptions } from "../train/schedule-options.js";
-import type { Schedule } from "../train/stage.js";
 import type { StudyInput } from "./runs.js";
 import type { StudyResult } from "./study.js";
 import { type VariantName, variants } from "./xprompt-variants.js";
@@ -138,14 +137,19 @@ export async function openCase(
   const init = typeof what.init === "function" ? await what.init(dataset, seed) : (what.init ?? input.init);
   const freshPrompt = (length: number) => initPrompt(init, { checkpoint: engine.checkpoint, tokenizer, length, seed });
   const length = init.kind === "fromPrompt" ? init.prompt.shape[0]! : (what.promptLength ?? input.promptLength);
-  const tuning = await scheduleOf(input, dataset, seed, { ...input.schedule, ...what.schedule });
-  const retraining = await scheduleOf(input, dataset, seed, {
-    ...input.schedule,
-    ...(options.retrainSteps === undefined ? {} : { steps: options.retrainSteps }),
-    ...what.retrain,
-  });
-  const prompt = await freshPrompt(length);
   const train = what.rows ? what.rows(dataset.train, seed) : dataset.train;
+  const plan = (own: Partial<ScheduleOptions>) =>
+    planSchedule(
+      engine,
+      tokenizer,
+      { task, train, validation: dataset.validation },
+      { ...input.settings, ...input.scoring, ...input.schedule, ...own, seed },
+      { promptLength: length, folder: input.folder, signal: input.signal },
+    );
+  const tuning = await plan(what.schedule ?? {});
+  const steps = options.retrainSteps === undefined ? {} : { steps: options.retrainSteps };
+  const retraining = await plan({ ...steps, ...what.retrain });
+  const prompt = await freshPrompt(length);
   const key = sha256(
     JSON.stringify([
       // a short name of the inputs; that they are the same in full is checked by the search and the trainer
@@ -200,30 +204,6 @@ export async function withFolder<R>(folder: string | null, use: (folder: string)
   } finally {
     rmSync(temporary, { recursive: true, force: true });
   }
-}
-
-async function scheduleOf(
-  input: XPromptStudyInput,
-  dataset: Dataset,
-  seed: number,
-  options: ScheduleOptions,
-): Promise<{ schedule: Schedule; scoring: ScoringCost | null }> {
-  const { engine, tokenizer } = input;
-  const scored = needsNeuronScores(options)
-    ? await neuronScores(engine, tokenizer, dataset, {
-        ...input.scoring,
-        seed,
-        promptLength: input.promptLength,
-        maxInputTokens: input.settings.maxInputTokens,
-        folder: input.folder,
-      })
-    : null;
-  const schedule = makeSchedule(options, {
-    config: engine.checkpoint.config,
-    freeText: dataset.task.verbalizer === null,
-    scores: scored?.scores ?? null,
-  });
-  return { schedule, scoring: scored?.cost ?? null };
 }
 
 /** What was run, for the report's foot. */
