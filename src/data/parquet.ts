@@ -8,9 +8,10 @@
  * Source: github.com/apache/parquet-format src/main/thrift/parquet.thrift.
  */
 import * as zlib from "node:zlib";
-import { parquetReadObjects, snappyUncompress } from "hyparquet";
+import { parquetReadObjects } from "hyparquet";
 import { SoftpromptError } from "../base/errors.js";
 import { checkColumns, type Fields, rowCollector, type Table, type TableOptions, tableLimits } from "./rows.js";
+import { unpackSnappy } from "./snappy.js";
 import { readStruct, type ThriftStruct, type ThriftValue } from "./thrift.js";
 
 /** Parses a parquet file. Throws SoftpromptError (data). */
@@ -161,11 +162,7 @@ const zstd = (zlib as { zstdDecompressSync?: (input: Uint8Array, o: { maxOutputL
   .zstdDecompressSync;
 
 const compressors: Record<string, Decompress> = {
-  SNAPPY: (input, outputLength) => {
-    const output = new Uint8Array(outputLength);
-    snappyUncompress(input, output);
-    return output;
-  },
+  SNAPPY: unpackSnappy,
   GZIP: inflate(zlib.gunzipSync),
   BROTLI: inflate(zlib.brotliDecompressSync),
   ...(zstd ? { ZSTD: inflate(zstd) } : {}),

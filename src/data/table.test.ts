@@ -5,6 +5,7 @@ import * as zlib from "node:zlib";
 import { parquetWriteBuffer } from "hyparquet-writer";
 import { expect, test } from "vitest";
 import type { TableOptions } from "./rows.js";
+import { unpackSnappy } from "./snappy.js";
 import { formatOf, parseTable, readTable, type TableFormat } from "./table.js";
 
 const bytes = (text: string) => new TextEncoder().encode(text);
@@ -142,4 +143,21 @@ test("files: format by ending, sha256, missing files", async () => {
   await expect(readTable(join(folder, "none.csv"))).rejects.toThrow(/no such file/);
   expect(formatOf("A.JSONL")).toBe("jsonl");
   expect(() => formatOf("x.jsnl")).toThrow(/is it a .jsonl file/);
+});
+
+test("snappy: a literal, an overlapping copy, and lengths that lie", () => {
+  // length 9; literal "ab" (tag (2-1)<<2); copy of 7 bytes from 2 back (kind 1: (7-4)<<2 | 1, then 2)
+  expect(new TextDecoder().decode(unpackSnappy(Uint8Array.of(9, 4, 97, 98, 13, 2), 9))).toBe("ababababa");
+  expect(unpackSnappy(Uint8Array.of(0), 0).length).toBe(0);
+  for (const bad of [
+    [9, 4, 97, 98, 13, 3], // copies from before the beginning
+    [9, 4, 97, 98, 13, 0],
+    [2, 4, 97], // a literal cut short
+    [9, 252, 255, 255, 255, 255, 97], // a literal of four gigabytes
+    [3, 4, 97, 98], // too few bytes
+    [1, 4, 97, 98], // too many
+    [255, 255, 255, 255, 255, 255],
+    [],
+  ])
+    expect(() => unpackSnappy(Uint8Array.from(bad), bad[0] ?? 0)).toThrow(/packed data/);
 });
