@@ -17,8 +17,8 @@ def ticks(low, high):
     return [round((first + i) * step, 2) for i in range(int((high - first * step) / step + 1e-9) + 1)]
 
 
-def panel(x0, title, series, low, high):
-    """One chart: series is {name: [(x, y)...]}, drawn with axes, ticks and a name at each line."""
+def panel(x0, title, series, low, high, legend=TOP + 8):
+    """One chart: series is {name: [(x, y)...]}, drawn with axes, ticks and a legend at that height."""
     last = max(x for points in series.values() for x, _ in points)
     px = lambda x: x0 + LEFT + x / last * (W - LEFT - RIGHT)
     py = lambda y: TOP + (high - min(max(y, low), high)) / (high - low) * (H - TOP - BOTTOM)
@@ -34,8 +34,8 @@ def panel(x0, title, series, low, high):
         dash = ' stroke-dasharray="4 3"' if "no prefix" in name else ""
         c = COLOURS[i // 2 % 4 if any("no prefix" in n for n in series) else i]
         out.append(f'<polyline points="{line}" fill="none" stroke="{c}" stroke-width="1.6"{dash}/>')
-        out.append(f'<line x1="{x0 + W - 128}" x2="{x0 + W - 108}" y1="{TOP + 8 + 14 * i}" y2="{TOP + 8 + 14 * i}" stroke="{c}" '
-                   f'stroke-width="1.6"{dash}/><text x="{x0 + W - 104}" y="{TOP + 12 + 14 * i}">{name}</text>')
+        out.append(f'<line x1="{x0 + W - 128}" x2="{x0 + W - 108}" y1="{legend + 14 * i}" y2="{legend + 14 * i}" stroke="{c}" '
+                   f'stroke-width="1.6"{dash}/><text x="{x0 + W - 104}" y="{legend + 4 + 14 * i}">{name}</text>')
     return out
 
 
@@ -49,7 +49,7 @@ def main(log, picture):
         for i, kind in enumerate((task, f"{task}, no prefix")):
             scores[kind] = at(lambda r: r["accuracy"][task][i] if "accuracy" in r else None)
     low = int(min(y for points in losses.values() for _, y in points) * 2) / 2
-    body = panel(0, "loss per target token (nats)", losses, low, low + 4) + panel(W, "validation accuracy", scores, 0.2, 1)
+    body = panel(0, "loss per target token (nats)", losses, low, low + 4) + panel(W, "validation accuracy", scores, 0.2, 1, TOP + 68)
     with open(picture, "w") as f:
         f.write(f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {2 * W} {H}" width="{2 * W}" height="{H}" '
                 f'font-family="sans-serif" font-size="11" fill="#222">\n<rect width="100%" height="100%" fill="#fff"/>\n'
