@@ -122,6 +122,24 @@ test("fields we do not know survive a round trip in both files", () => {
   expect(json(again, "softprompt.json")).toEqual(json(folder, "softprompt.json"));
 });
 
+test.each([
+  ["metrics", ["bogus"]],
+  ["metrics", ["constructor"]],
+  ["maxTargetTokens", 60_000],
+  ["scoring", { positiveLabel: "none such" }],
+  ["scoring", { bogus: true }],
+  ["verbalizer", { "0": "" }],
+  ["template", "no hole"],
+])("a task with a wrong %s (%j) is refused when it is read, not when rows are judged", (key, value) => {
+  const folder = edit(save(), "softprompt.json", (c) => Object.assign(c.task as object, { [key]: value }));
+  expect(() => loadAdapter(folder)).toThrow(expect.objectContaining({ kind: "adapter" }));
+});
+
+test("a task's scoring survives a round trip", () => {
+  const task = { ...adapter.task!, scoring: { positiveLabel: "1", outOfLabel: "positive" } } as const;
+  expect(loadAdapter(save("both", { ...adapter, task })).task).toEqual(task);
+});
+
 test("of a PEFT adapter with two submodules the first half is the prompt", () => {
   const folder = save("peft");
   edit(folder, "adapter_config.json", (c) => Object.assign(c, { num_transformer_submodules: null }));

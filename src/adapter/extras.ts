@@ -9,8 +9,9 @@ import { SoftpromptError } from "../base/errors.js";
 import { sha256 } from "../base/files.js";
 import { type JsonObject, parseJson } from "../base/json.js";
 import type { Tensor } from "../base/tensor.js";
+import { defineTask } from "../data/define.js";
 import type { MetricName } from "../data/metrics.js";
-import type { Task } from "../data/row.js";
+import type { Scoring, Task } from "../data/row.js";
 import { applyMask, gatherLive, maskFromJson, maskToJson, scatterLive } from "../method/mask.js";
 import { floatBytes, floatsFromText, floatsToText } from "./floats.js";
 import type { Adapter } from "./types.js";
@@ -49,6 +50,7 @@ const format = z.looseObject({
       metrics: z.array(z.string().max(100)).min(1).max(100),
       maxTargetTokens: size,
       targetPrefix: text,
+      scoring: z.record(z.string().max(100), z.unknown()).optional(),
     })
     .nullable(),
   training: z
@@ -63,6 +65,31 @@ const format = z.looseObject({
 });
 
 const ownFields = Object.keys(format.shape);
+
+/** The task by the rules of a declared one: a metric or a scoring that does not exist would fail only when rows are judged. */
+function checkedTask(task: NonNullable<z.infer<typeof format>["task"]>, where: string): Task {
+  const { name, template, verbalizer, metrics, maxTargetTokens, targetPrefix, scoring } = task;
+  try {
+    return defineTask({
+      name,
+      template,
+      verbalizer,
+      metrics: metrics as MetricName[],
+      maxTargetTokens,
+      targetPrefix,
+      ...(scoring && { scoring: scoring as Scoring }),
+    });
+  } catch (error) {
+    if (!(error instanceof SoftpromptError)) throw error;
+    const { expected, got } = error.parts;
+    throw new SoftpromptError("adapter", `the task is wrong: ${error.problem}`, {
+      where: `${where}: ${error.parts.where}`,
+      expected,
+      got,
+      cause: error,
+    });
+  }
+}
 
 /** sha256 of a prompt's values as little-endian float32, row-major: the same for the dense and the compact form. */
 export function promptSha256(prompt: Tensor): string {
@@ -141,7 +168,7 @@ export function readExtras(
     mask,
     base: json.base,
     tokenizer: json.tokenizer?.sha256 ?? null,
-    task: json.task as Task | null,
+    task: json.task && checkedTask(json.task, where),
     training: json.training,
     scores: json.scores && { ...json.scores, values: json.scores.values as Partial<Record<MetricName, number>> },
     extras: Object.fromEntries(Object.entries(json).filter(([key]) => !ownFields.includes(key))),

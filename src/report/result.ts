@@ -7,7 +7,8 @@ import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { arch, cpus, platform, totalmem } from "node:os";
 import { join } from "node:path";
-import { writeFileAtomic } from "../base/files.js";
+import { z } from "zod";
+import { SoftpromptError } from "../base/errors.js";
 import { parseJson } from "../base/json.js";
 import { packageInfo, packageRoot } from "../base/package.js";
 
@@ -36,13 +37,13 @@ export interface RunResult {
   /** What the scores mean: always the most frequent training label, and the frozen model without a prompt (null: not measured). */
   readonly baseline: { readonly majority: Scores | null; readonly noPrompt: Scores | null };
   readonly cost: {
-    /** All matrix products, forward and backward, evaluation included. */
+    /** All matrix products, forward and backward, evaluation and neuron scores included. */
     readonly flops: number;
     readonly trainFlops: number;
     readonly evalFlops: number;
     /** The papers' accounting: forward Linear MACs × 2 of training only. */
     readonly paperFlops: number;
-    /** Neuron scores, where the schedule needed them; within neither `flops` nor `seconds`. */
+    /** Neuron scores, where the schedule needed them; within `flops`, as `scoringSeconds` is within `seconds`. */
     readonly scoringFlops: number;
     readonly seconds: number;
     readonly trainSeconds: number;
@@ -114,16 +115,68 @@ export function codeCommit(root = packageRoot): string | null {
   }
 }
 
-/** Writes result.json into a run folder. */
-export function writeResult(folder: string, result: RunResult): void {
-  writeFileAtomic(join(folder, "result.json"), `${JSON.stringify(result, null, 2)}\n`);
-}
-
-/** Reads a run folder's result.json. @throws SoftpromptError "run" when it is no JSON. */
+/** Reads a run folder's result.json. @throws SoftpromptError "run" when it is no JSON, or not a run's. */
 export function readResult(folder: string): RunResult {
   const file = join(folder, "result.json");
-  return parseJson(readFileSync(file, "utf8"), file, "run") as RunResult;
+  const parsed = resultForm.safeParse(parseJson(readFileSync(file, "utf8"), file, "run"));
+  if (parsed.success) return parsed.data;
+  const issue = parsed.error.issues[0]!;
+  throw new SoftpromptError("run", "this is not the result of a tuning", {
+    where: file,
+    expected: "result.json as softprompt train writes it",
+    got: `${issue.path.join(".") || "the file"}: ${issue.message}`,
+  });
 }
+
+const text = z.string().max(100_000);
+/** JSON has no NaN: a score that was none is written as null. */
+const score = z.union([z.number(), z.null().transform(() => Number.NaN)]);
+const scores = z.record(text, score);
+const amount = z.number().nonnegative();
+const count = z.int().nonnegative();
+
+const resultForm = z.object({
+  run: z.object({
+    task: text,
+    method: text,
+    options: z.record(text, z.unknown()),
+    seed: z.number(),
+    commit: text.nullable(),
+    reason: text,
+    steps: count,
+    bestStep: count,
+  }),
+  scores,
+  scoredOn: z.object({ split: text, rows: count }),
+  baseline: z.object({ majority: scores.nullable(), noPrompt: scores.nullable() }),
+  cost: z.object({
+    flops: amount,
+    trainFlops: amount,
+    evalFlops: amount,
+    paperFlops: amount,
+    scoringFlops: amount,
+    seconds: amount,
+    trainSeconds: amount,
+    evalSeconds: amount,
+    scoringSeconds: amount,
+    trainedParameters: count,
+    baseParameters: count,
+    adapterBytes: count,
+    peakBytes: amount,
+  }),
+  where: z.object({
+    softprompt: text,
+    node: text,
+    onnxruntime: text,
+    device: text,
+    platform: text,
+    cpu: text,
+    cores: count,
+    memoryBytes: amount,
+    model: z.object({ name: text, sha256: text }),
+    data: z.array(z.object({ path: text, sha256: text, rows: count })).max(1000),
+  }),
+}) satisfies z.ZodType<RunResult>;
 
 function engineVersion(): string {
   try {

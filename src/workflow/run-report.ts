@@ -5,9 +5,10 @@
  */
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
+import { z } from "zod";
 import { SoftpromptError } from "../base/errors.js";
-import { writeFileAtomic } from "../base/files.js";
-import { isObject, parseJson } from "../base/json.js";
+import { refuseLink, writeFileAtomic } from "../base/files.js";
+import { parseJson } from "../base/json.js";
 import { type EvalPoint, type Prediction, type RunReport, reportPage, type StepPoint } from "../report/html.js";
 import { readResult, type Scores } from "../report/result.js";
 import { eventFile, type Scalar } from "../report/tensorboard.js";
@@ -17,6 +18,7 @@ import type { TrainEvent } from "../train/types.js";
 export async function writeReport(folder: string, { tensorboard = true } = {}): Promise<string> {
   const file = join(folder, "report.html");
   const events = readMetrics(folder);
+  refuseLink(join(folder, "tensorboard"));
   writeFileAtomic(file, reportPage(readRunReport(folder, events)));
   if (tensorboard)
     writeFileAtomic(join(folder, "tensorboard", "events.out.tfevents.softprompt"), eventFile(scalars(events)));
@@ -30,10 +32,7 @@ export function readMetrics(folder: string): Recorded[] {
   const file = join(folder, "metrics.jsonl");
   if (!existsSync(file)) return [];
   return lines(file).map((line, i) => {
-    const value = parseJson(line, `${file}:${i + 1}`, "run");
-    if (!isObject(value) || typeof value.kind !== "string")
-      throw new SoftpromptError("run", "this line is no event", { where: `${file}:${i + 1}`, got: line });
-    return value as unknown as Recorded;
+    return readLine(eventForm, line, `${file}:${i + 1}`, "this line is no event") as Recorded;
   });
 }
 
@@ -52,7 +51,10 @@ export function readRunReport(folder: string, events = readMetrics(folder)): Run
     result,
     ...curvesOf(events),
     predictions: existsSync(predictions)
-      ? lines(predictions).map((line, i) => parseJson(line, `${predictions}:${i + 1}`, "run") as Prediction)
+      ? lines(predictions).map(
+          (line, i): Prediction =>
+            readLine(predictionForm, line, `${predictions}:${i + 1}`, "this line is no prediction"),
+        )
       : [],
     warnings: events.flatMap((e) => (e.kind === "skip" ? [`step ${e.step} was skipped: ${e.problem}`] : [])),
   };
@@ -101,6 +103,66 @@ function scalars(events: readonly Recorded[]): Scalar[] {
         ...Object.entries(event.scores).map(([name, score]) => at(`validation/${name}`, score ?? Number.NaN)),
       ];
     return [];
+  });
+}
+
+/** JSON has no NaN: a number that was none is written as null. */
+const figure = z.union([z.number(), z.null().transform(() => Number.NaN)]);
+const count = z.int().nonnegative();
+const text = z.string().max(2_000_000);
+const at = { step: count, time: z.string().max(40) };
+
+/** What train/metrics.ts records. */
+const eventForm = z.discriminatedUnion("kind", [
+  z.object({ kind: z.literal("start"), ...at, totalSteps: count, stages: count }),
+  z.object({ kind: z.literal("stage"), ...at, stage: count, partial: text }),
+  z.object({
+    kind: z.literal("step"),
+    ...at,
+    stage: count,
+    loss: figure,
+    learningRate: figure,
+    gradientNorm: figure,
+    tokens: count,
+    seconds: figure,
+    flops: figure,
+    paperFlops: figure,
+  }),
+  z.object({ kind: z.literal("skip"), ...at, stage: count, problem: text, rows: z.array(text) }),
+  z.object({
+    kind: z.literal("eval"),
+    ...at,
+    stage: count,
+    partial: text,
+    scores: z.record(z.string(), figure),
+    loss: figure,
+    seconds: figure,
+    best: z.boolean(),
+    flops: figure,
+  }),
+  z.object({ kind: z.literal("end"), ...at, reason: text }),
+]);
+
+const predictionForm = z.object({
+  id: text,
+  input: text,
+  target: text,
+  prediction: text,
+  label: text.nullable(),
+  predictedLabel: text.nullable(),
+  probabilities: z.record(z.string(), figure).optional(),
+  right: z.boolean(),
+});
+
+function readLine<T>(form: z.ZodType<T>, line: string, where: string, problem: string): T {
+  const parsed = form.safeParse(parseJson(line, where, "run"));
+  if (parsed.success) return parsed.data;
+  const issue = parsed.error.issues[0]!;
+  throw new SoftpromptError("run", problem, {
+    where,
+    expected: `${issue.path.join(".") || "the line"}: ${issue.message}`,
+    got: line,
+    hint: "the file was changed by hand or by another program",
   });
 }
 
