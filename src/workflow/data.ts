@@ -15,11 +15,11 @@ import {
   string,
 } from "../base/options.js";
 import { packageFile } from "../base/package.js";
-import { type DatasetSpec, type FilesSpec, loadDataset, taskName } from "../data/dataset.js";
+import { type DatasetSpec, declaredTask, type FilesSpec, loadDataset, taskName } from "../data/dataset.js";
 import { defineTask } from "../data/define.js";
 import { type MetricName, metricNames } from "../data/metrics.js";
 import type { Dataset, Task } from "../data/row.js";
-import { type Format, tasks } from "../data/tasks.js";
+import { tasks } from "../data/tasks.js";
 
 /** The bundled rows, by name, as the task option knows them. */
 export const quickstartTask = "quickstart";
@@ -106,30 +106,74 @@ export async function loadData(options: DataOptions): Promise<Dataset> {
   return loadDataset(specOf(readOptions(dataOptions, pickOptions(dataOptions, options), "data")));
 }
 
-/** The task alone, where the options say one: for adapters that record none. */
+/**
+ * The options with what an adapter recorded in place of what was not asked for: its task, format, template, label words and
+ * prefixes, so that a prompt is scored on texts put as it learnt them. What was asked for stays.
+ */
+export function asRecorded(options: DataOptions, recorded: Task | null): DataOptions {
+  if (recorded === null) return options;
+  const { template, verbalizer, metrics, maxTargetTokens, targetPrefix } = recorded;
+  if (options.train !== undefined)
+    return {
+      ...defined({
+        task: recorded.name,
+        template,
+        verbalizer: options.targetColumn === undefined ? (verbalizer ?? undefined) : undefined,
+        metrics: [...metrics],
+        maxTargetTokens,
+        targetPrefix,
+      }),
+      ...defined(options),
+    };
+  const [name, format] = recorded.name.split("/") as [string, string?];
+  const known = name === quickstartTask || Object.hasOwn(tasks, name);
+  const asked = options.task === undefined || options.task === quickstartTask ? options.task : taskName(options.task);
+  if (!known || (asked !== undefined && asked !== name)) return options;
+  const chosen = options.format ?? format;
+  const plain = name === quickstartTask ? quickstartFiles.template : declaredTask(name, { format: chosen }).template;
+  const prefix = template.endsWith(plain) ? template.slice(0, template.length - plain.length) : "";
+  const inputPrefix = prefix.replaceAll("{{", "{").replaceAll("}}", "}");
+  return { ...defined({ task: name, format: chosen, inputPrefix, targetPrefix }), ...defined(options) };
+}
+
+/** What of a task a prompt depends on, and differs between two; for a warning. */
+export function taskDifferences(recorded: Task, used: Task): string[] {
+  return (["template", "verbalizer", "targetPrefix"] as const).filter(
+    (key) => JSON.stringify(recorded[key]) !== JSON.stringify(used[key]),
+  );
+}
+
+/**
+ * The task alone, where the options say one: for adapters that record none.
+ * @throws SoftpromptError "usage", also for options that would have no effect.
+ */
 export function loadTask(options: Partial<OptionValues<typeof taskOptions>>): Task | null {
   const { task, format, template, verbalizer, metrics, maxTargetTokens, inputPrefix, targetPrefix } = options;
-  const shared = { metrics: metrics as MetricName[] | undefined, maxTargetTokens, inputPrefix, targetPrefix };
-  if (template !== undefined)
-    return defineTask({ ...defined(shared), name: task ?? "task", template, ...defined({ verbalizer }) });
-  if (task === undefined) return null;
-  const declared = tasks[taskName(task)];
-  const formats: Readonly<Record<string, Format>> = declared.formats;
-  const chosen = formats[format ?? Object.keys(formats)[0]!];
-  if (chosen === undefined)
-    throw new SoftpromptError("usage", `${task} has no such format`, {
-      where: "format",
-      expected: Object.keys(formats).join(", "),
-      got: format,
+  const own = defined({ verbalizer, metrics: metrics as MetricName[] | undefined, maxTargetTokens });
+  const prefixes = defined({ inputPrefix, targetPrefix });
+  const withoutEffect = (given: object, because: string) => {
+    const [key] = Object.keys(given);
+    if (key === undefined) return;
+    throw new SoftpromptError("usage", `${key} has no effect ${because}`, {
+      where: key,
+      expected: "task or template with it, or neither",
+      got: (given as Record<string, unknown>)[key],
     });
-  return defineTask({
-    ...defined({ inputPrefix, targetPrefix }),
-    name: task,
-    template: chosen.template,
-    verbalizer: verbalizer ?? chosen.verbalizer,
-    metrics: shared.metrics ?? declared.metrics,
-    maxTargetTokens: maxTargetTokens ?? chosen.maxTargetTokens ?? declared.maxTargetTokens,
-  });
+  };
+  if (template !== undefined) {
+    withoutEffect(defined({ format }), "on a template of your own");
+    return defineTask({ ...prefixes, ...own, name: task ?? "task", template });
+  }
+  if (task === undefined) {
+    withoutEffect({ ...defined({ format }), ...own, ...prefixes }, "without a task or a template");
+    return null;
+  }
+  if (task === quickstartTask) {
+    withoutEffect(defined({ format }), "on the bundled rows");
+    const { name, template } = quickstartFiles;
+    return defineTask({ name, template, ...prefixes, ...own, verbalizer: verbalizer ?? quickstartFiles.verbalizer });
+  }
+  return defineTask({ ...declaredTask(task, { format, ...prefixes }), ...own });
 }
 
 function specOf(options: OptionValues<typeof dataOptions>): DatasetSpec {

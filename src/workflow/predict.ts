@@ -5,7 +5,7 @@
  */
 import { checkBase, loadAdapter } from "../adapter/adapter.js";
 import type { Adapter } from "../adapter/types.js";
-import { SoftpromptError } from "../base/errors.js";
+import { interrupted, SoftpromptError } from "../base/errors.js";
 import type { Row, Task } from "../data/row.js";
 import { compileTemplate, type Template } from "../data/template.js";
 import { fullModel } from "../model/partial.js";
@@ -27,7 +27,7 @@ export interface Answer {
 export interface PredictOptions {
   /** Default "ranking" where the task has label words, else "generation". */
   readonly by?: "ranking" | "generation";
-  /** Default 492. */
+  /** Default what the adapter was tuned with, else 492. */
   readonly maxInputTokens?: number;
   /** Rows of one pass. Default 32. */
   readonly batchSize?: number;
@@ -66,7 +66,7 @@ export async function predict(
   if (rows.length === 0) return [];
   const prepared = prepareEvaluation(model.tokenizer, task, rows, {
     by: options.by ?? "ranking",
-    maxInputTokens: options.maxInputTokens,
+    maxInputTokens: options.maxInputTokens ?? recordedInputTokens(loaded),
     batchSize: options.batchSize,
     loss: false,
   });
@@ -74,8 +74,14 @@ export async function predict(
   const prompt = loaded?.prompt ?? null;
   const found = await evaluatePrepared(model.engine, full, model.tokenizer, prepared, prompt, options.signal);
   if (found === null)
-    throw new SoftpromptError("interrupted", "stopped before every input was answered", { where: task.name });
+    throw interrupted(options.signal, "stopped before every input was answered", { where: task.name });
   return found.predictions.map(({ label, text, probabilities }) => ({ label, text, probabilities }));
+}
+
+/** Longest input that the prompt was tuned with; undefined where that is not recorded. */
+export function recordedInputTokens(adapter: Pick<Adapter, "training"> | null): number | undefined {
+  const recorded = adapter?.training?.settings.maxInputTokens;
+  return Number.isInteger(recorded) && (recorded as number) >= 1 ? (recorded as number) : undefined;
 }
 
 /**

@@ -2,16 +2,17 @@
  * @file softprompt eval: scores a tuned prompt, or the frozen model alone, on labelled rows.
  */
 import { checkBase, loadAdapter } from "../../adapter/adapter.js";
-import { SoftpromptError } from "../../base/errors.js";
+import { interrupted, SoftpromptError } from "../../base/errors.js";
 import { writeFileAtomic } from "../../base/files.js";
 import { boolean, choice, integer, pickOptions, string } from "../../base/options.js";
 import { fullModel } from "../../model/partial.js";
 import { flopText, plainNumber, scoreText, secondText } from "../../report/format.js";
 import { plainTable } from "../../report/markdown.js";
 import { type Evaluation, evaluatePrepared, majorityBaseline, prepareEvaluation } from "../../train/evaluate.js";
-import { dataOptions, loadData } from "../../workflow/data.js";
+import { asRecorded, dataOptions, loadData, taskDifferences } from "../../workflow/data.js";
 import { openModel, openOptions } from "../../workflow/model.js";
 import { modelOptions } from "../../workflow/options.js";
+import { recordedInputTokens } from "../../workflow/predict.js";
 import { predictionLine } from "../../workflow/tune.js";
 import { command } from "../command.js";
 import { modelContext } from "../progress.js";
@@ -19,7 +20,7 @@ import { modelContext } from "../progress.js";
 export const evaluate = command({
   summary: "score a tuned prompt on labelled rows",
   description:
-    "Scores an adapter (or, without --adapter, the frozen model with no prompt) on one split of a task, beside the majority-class baseline, with the confusion table. The task comes from the adapter unless you give one.",
+    "Scores an adapter (or, without --adapter, the frozen model with no prompt) on one split of a task, beside the majority-class baseline, with the confusion table. How texts and labels are put comes from the adapter unless you say otherwise; its task, if it is a declared one, needs --data only.",
   positionals: [],
   sections: {
     Model: modelOptions,
@@ -36,16 +37,16 @@ export const evaluate = command({
         help: "Score each label's words, or let the model write; free-text tasks always generate",
       }),
       maxInputTokens: integer({
-        default: 492,
         min: 1,
         unit: "tokens",
         help: "Longest input; longer ones are cut at the end",
+        source: "default what the adapter was tuned with, else 492",
       }),
       maxEvalRows: integer({
         default: 0,
         min: 0,
         unit: "rows",
-        help: "At most so many rows, drawn with --seed; 0 is all",
+        help: "At most so many rows, the same ones each time; 0 is all",
       }),
       batchSize: integer({ default: 32, min: 1, unit: "rows", help: "Rows of one pass" }),
       predictions: string({ placeholder: "file", help: "Write what was said to each row, one JSON object per line" }),
@@ -57,7 +58,13 @@ export const evaluate = command({
   ],
   async run(options, _, { terminal, signal }) {
     const adapter = options.adapter === undefined ? null : loadAdapter(options.adapter);
-    const data = await loadData(options);
+    const recorded = adapter?.task ?? null;
+    const data = await loadData(asRecorded(options, recorded));
+    const differ = recorded === null ? [] : taskDifferences(recorded, data.task);
+    if (differ.length > 0)
+      terminal.warn(
+        `the adapter was tuned on ${recorded!.name} with another ${differ.join(", ")}: this is not how it learnt to answer`,
+      );
     const rows = data[options.split];
     if (rows.length === 0)
       throw new SoftpromptError("data", `there are no ${options.split} rows`, {
@@ -71,6 +78,7 @@ export const evaluate = command({
       const prepared = prepareEvaluation(model.tokenizer, data.task, rows, {
         ...options,
         by: options.evaluateBy,
+        maxInputTokens: options.maxInputTokens ?? recordedInputTokens(adapter),
         seed: 0,
       });
       terminal.note(`scoring ${prepared.rows.length} ${options.split} rows …`);
@@ -78,10 +86,7 @@ export const evaluate = command({
       const prompt = adapter?.prompt ?? null;
       const found = await evaluatePrepared(model.engine, full, model.tokenizer, prepared, prompt, signal);
       if (found === null)
-        throw new SoftpromptError("interrupted", "stopped before every row was scored", {
-          where: "softprompt eval",
-          exitCode: signal.reason === "SIGTERM" ? 143 : 130,
-        });
+        throw interrupted(signal, "stopped before every row was scored", { where: "softprompt eval" });
       const majority = majorityBaseline(data.task, data.train, prepared.rows);
       if (options.predictions !== undefined)
         writeFileAtomic(options.predictions, found.predictions.map(predictionLine).join(""));

@@ -32,10 +32,10 @@ export const predict = command({
     Input: {
       file: string({ placeholder: "file", help: "Rows to answer: jsonl, csv, tsv or parquet" }),
       maxInputTokens: integer({
-        default: 492,
         min: 1,
         unit: "tokens",
         help: "Longest input; longer ones are cut at the end",
+        source: "default what the adapter was tuned with, else 492",
       }),
       by: choice({
         values: ["ranking", "generation"],
