@@ -119,6 +119,8 @@ export interface BaseCheck {
   /** Go on though the weights or the tokenizer are not the recorded ones; the width must fit all the same. Default false. */
   readonly anyBase?: boolean;
   readonly tokenizer?: Tokenizer;
+  /** The flag that sets `anyBase`, for the hint. Default "--any-base". */
+  readonly flag?: string;
 }
 
 /** Refuses an adapter that was tuned on another base model: by width, by layers and heads, by the weights' sha256, by tokenizer. */
@@ -139,7 +141,7 @@ export async function checkBase(adapter: Adapter, checkpoint: Checkpoint, check:
       where,
       expected: `${expected} (recorded in the adapter)`,
       got: `${got} (${checkpoint.name})`,
-      hint: "load that base model; to use the prompt on this one all the same, give --any-base",
+      hint: `load that base model; to use the prompt on this one all the same, give ${check.flag ?? "--any-base"}`,
     });
   if (base.layers !== null && base.layers !== config.encoderLayers)
     throw differ("the number of layers", base.layers, config.encoderLayers);

@@ -48,6 +48,18 @@ export class SoftpromptError extends Error {
   }
 }
 
+/** The error of work that a signal stopped; the signal's reason is its name, and SIGTERM has an exit code of its own. */
+export function interrupted(
+  signal: AbortSignal | undefined,
+  problem: string,
+  parts: Omit<ErrorParts, "exitCode">,
+): SoftpromptError {
+  return new SoftpromptError("interrupted", problem, {
+    ...parts,
+    exitCode: signal?.reason === "SIGTERM" ? 143 : errorKinds.interrupted.exitCode,
+  });
+}
+
 /** Shows a value in an error message: strings quoted, long ones cut at `limit` characters. */
 export function show(value: unknown, limit = 120): string {
   const text = Array.isArray(value)

@@ -94,7 +94,7 @@ export const initialisers: { readonly [K in InitKind]: Initialiser<K> } = {
         "the earlier prompt has another shape",
         `[${expected.join(", ")}] (tokens, width of ${checkpoint.name})`,
         `[${prompt.shape.join(", ")}]`,
-        "a prompt fits models of its own width only; set --prompt-length to its number of tokens",
+        "a prompt fits models of its own width only; set --virtual-tokens to its number of tokens",
       );
     if (!prompt.data.every(Number.isFinite))
       throw new SoftpromptError("numeric", "the earlier prompt holds NaN or infinity", {

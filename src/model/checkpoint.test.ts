@@ -86,6 +86,16 @@ test("a digest of one file is that file's own sha256", async () => {
   expect(await checkpoint.sha256()).toBe(await hashFile(path));
 });
 
+test("a fresh digest sees what the remembered one does not", async () => {
+  const folder = await copyOf("tiny-t5-v10");
+  const checkpoint = await openCheckpoint(folder);
+  const before = await checkpoint.sha256();
+  const path = join(folder, "model.safetensors");
+  await writeFile(path, Buffer.concat([await readFile(path), Buffer.from("x")]));
+  expect(await checkpoint.sha256()).toBe(before);
+  expect(await checkpoint.sha256({ fresh: true })).toBe(await hashFile(path));
+});
+
 test("remembered digests are used until the file changes", async () => {
   const [file, cache] = [join(scratch, "hashed"), join(scratch, "digests")];
   await writeFile(file, "one");

@@ -46,8 +46,11 @@ export interface Checkpoint {
   readonly files: readonly { readonly file: string; readonly bytes: number }[];
   /** What is odd but harmless, e.g. tensors that no part of the model uses. */
   readonly warnings: readonly string[];
-  /** sha256 over the weight files (one file: its own; shards: of the sorted list of theirs). Computed once, cached by path+size+mtime. */
-  sha256(): Promise<string>;
+  /**
+   * sha256 over the weight files (one file: its own; shards: of the sorted list of theirs). Computed once, cached by
+   * path+size+mtime; `fresh` reads the bytes again, whatever is remembered.
+   */
+  sha256(options?: { readonly fresh?: boolean }): Promise<string>;
   /** Reads one tensor as float32 (bf16 and f16 widened). */
   read(name: string): Promise<Tensor>;
   /** Reads rows of a 2-D tensor as float32: [ids.length, columns]. */
@@ -124,7 +127,14 @@ export async function openCheckpoint(folder: string, options: CheckpointOptions 
     bytes: files.reduce((sum, f) => sum + f.bytes, 0),
     files,
     warnings,
-    sha256: () => (digest ??= digestOf(files.map((f) => f.file))),
+    sha256: ({ fresh = false } = {}) => {
+      if (fresh || digest === undefined)
+        digest = digestOf(
+          files.map((f) => f.file),
+          fresh,
+        );
+      return digest;
+    },
     read: (name) => readTensor(spanOf(name)),
     readRows: (name, ids) => readRows(spanOf(name), ids),
   };
@@ -307,9 +317,9 @@ async function hashSpan(entry: Entry): Promise<string> {
   return hash.digest("hex");
 }
 
-async function digestOf(files: readonly string[]): Promise<string> {
+async function digestOf(files: readonly string[], fresh: boolean): Promise<string> {
   const digests: string[] = [];
-  for (const file of files) digests.push(await hashFile(file));
+  for (const file of files) digests.push(await hashFile(file, { fresh }));
   return digests.length === 1 ? digests[0]! : createHash("sha256").update(digests.sort().join("\n")).digest("hex");
 }
 

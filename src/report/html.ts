@@ -226,7 +226,7 @@ function costTable({ cost }: RunResult): Html {
       ["wall clock", secondText(cost.trainSeconds), secondText(cost.evalSeconds), secondText(cost.seconds)],
       ["matrix products", flopText(cost.trainFlops), flopText(cost.evalFlops), flopText(cost.flops)],
       ...(cost.scoringFlops > 0
-        ? [["neuron scores, besides", secondText(cost.scoringSeconds), flopText(cost.scoringFlops), ""]]
+        ? [["neuron scores, within the sums above", secondText(cost.scoringSeconds), flopText(cost.scoringFlops), ""]]
         : []),
       ["as the papers count (forward, Linear layers)", flopText(cost.paperFlops), "", ""],
       [

@@ -4,7 +4,7 @@
  * In: StudyInput, a task, a seed, schedule options. Out: FinishedRun. Every run of one (task, seed) starts from the same
  * prompt, whatever its schedule (fpt.md §2), so that methods are compared pairwise.
  */
-import { SoftpromptError } from "../base/errors.js";
+import { interrupted } from "../base/errors.js";
 import type { Tensor } from "../base/tensor.js";
 import type { Dataset } from "../data/row.js";
 import { type InitSpec, initPrompt } from "../method/init.js";
@@ -144,7 +144,7 @@ export async function runOne(
     ({ reason }) => reason !== "interrupted",
   );
   if (result.reason === "interrupted")
-    throw new SoftpromptError("interrupted", "the study was stopped", {
+    throw interrupted(input.signal, "the study was stopped", {
       where: name,
       hint: input.folder === null ? undefined : "run the same command again: finished runs are kept",
     });

@@ -150,6 +150,16 @@ test("a cap takes the same rows each time, in their order, and another seed take
   expect(prepareEvaluation(fakeTokenizer, fakeTask, rows, { maxEvalRows: 99 }).rows).toEqual(rows);
 });
 
+test("a cap takes groups whole, one at least: half a question would be easier to get right", () => {
+  const rows = fakeRows(40).map((row, n) => ({ ...row, group: `question ${n >> 2}` }));
+  for (const seed of [1, 2, 3]) {
+    const taken = prepareEvaluation(fakeTokenizer, fakeTask, rows, { maxEvalRows: 10, seed }).rows;
+    expect(taken.length).toBe(8);
+    expect(new Set(taken.map((row) => row.group)).size).toBe(2);
+  }
+  expect(prepareEvaluation(fakeTokenizer, fakeTask, rows, { maxEvalRows: 1 }).rows.length).toBe(4);
+});
+
 describe("majority baseline", () => {
   test("the training rows' most frequent label, on the validation rows", () => {
     const train = [row("a", "no"), row("b", "yes"), row("c", "yes")];

@@ -3,6 +3,7 @@
  *
  * In: engine, partial model, task, rows, prompt (null is the bare model). Out: Evaluation. Source: fpt.md §6-7, xprompt.md §5.
  */
+import { interrupted } from "../base/errors.js";
 import { random } from "../base/random.js";
 import type { Tensor } from "../base/tensor.js";
 import { computeMetrics } from "../data/metrics.js";
@@ -23,12 +24,14 @@ export interface EvaluateOptions {
   readonly maxInputTokens?: number;
   /** Rows of one pass. Default 32. */
   readonly batchSize?: number;
-  /** At most so many rows, the first of a shuffle by `seed`; 0 is all. Default 0. */
+  /** At most so many rows, drawn by `seed`; 0 is all. Rows that are scored together (Row.group) come whole or not at all. Default 0. */
   readonly maxEvalRows?: number;
   /** Default 0. */
   readonly seed?: number;
   /** Also compute the loss of the targets, which costs generation a second pass. Default true. */
   readonly loss?: boolean;
+  /** For `evaluate`: stops between batches. */
+  readonly signal?: AbortSignal;
 }
 
 /** What was predicted for one row. */
@@ -74,6 +77,11 @@ export interface Prepared {
   readonly loss: boolean;
 }
 
+/** Rows of one evaluation pass beside a training with this micro-batch: without a backward pass four times as many fit. */
+export function evaluationBatch({ microBatchSize }: { readonly microBatchSize: number }): number {
+  return 4 * microBatchSize;
+}
+
 /** Encodes and batches rows once, by length. */
 export function prepareEvaluation(
   tokenizer: Tokenizer,
@@ -82,10 +90,7 @@ export function prepareEvaluation(
   options: EvaluateOptions = {},
 ): Prepared {
   const { by = "ranking", maxInputTokens = 492, batchSize = 32, maxEvalRows = 0, seed = 0, loss = true } = options;
-  const chosen =
-    maxEvalRows > 0 && maxEvalRows < rows.length
-      ? [...random(seed, "eval").sample(rows.length, maxEvalRows)].sort((a, b) => a - b).map((n) => rows[n]!)
-      : rows;
+  const chosen = maxEvalRows > 0 && maxEvalRows < rows.length ? someRows(rows, maxEvalRows, seed) : rows;
   const encoded = encodeRows(task, chosen, tokenizer, maxInputTokens);
   return {
     task,
@@ -97,7 +102,29 @@ export function prepareEvaluation(
   };
 }
 
-/** Evaluates once. @param prompt [P, D], or null for the bare model. */
+/**
+ * At most `most` rows in their order, by whole groups in the order of a seeded shuffle (a question with half of its answers
+ * is easier to get right); one group at least.
+ */
+function someRows(rows: readonly Row[], most: number, seed: number): readonly Row[] {
+  const groups = new Map<string, number[]>();
+  for (const [n, { group }] of rows.entries()) {
+    const key = group === undefined ? `row ${n}` : `group ${group}`;
+    const members = groups.get(key);
+    if (members === undefined) groups.set(key, [n]);
+    else members.push(n);
+  }
+  const all = [...groups.values()];
+  const chosen: number[] = [];
+  for (const at of random(seed, "eval").sample(all.length, Math.min(most, all.length))) {
+    const group = all[at]!;
+    if (chosen.length > 0 && chosen.length + group.length > most) break; // skipping it would favour short ones
+    chosen.push(...group);
+  }
+  return chosen.sort((a, b) => a - b).map((n) => rows[n]!);
+}
+
+/** Evaluates once. @param prompt [P, D], or null for the bare model. @throws SoftpromptError "interrupted". */
 export async function evaluate(
   engine: Engine,
   partial: PartialModel,
@@ -108,7 +135,9 @@ export async function evaluate(
   options: EvaluateOptions = {},
 ): Promise<Evaluation> {
   const prepared = prepareEvaluation(tokenizer, task, rows, options);
-  return (await evaluatePrepared(engine, partial, tokenizer, prepared, prompt))!;
+  const found = await evaluatePrepared(engine, partial, tokenizer, prepared, prompt, options.signal);
+  if (found === null) throw interrupted(options.signal, "stopped before every row was scored", { where: task.name });
+  return found;
 }
 
 /** Evaluates prepared rows. @returns null when `signal` was aborted on the way. */

@@ -106,6 +106,15 @@ describe.each(["tiny-t5-v10", "tiny-t5-v11"])("%s", (name) => {
     expect(cost.seconds).toBeGreaterThan(0);
   });
 
+  test("stop at a signal, with its exit code, and keep nothing of half a pass", async () => {
+    const folder = mkdtempSync(join(tmpdir(), "scores-"));
+    await expect(score({ folder, signal: AbortSignal.abort("SIGTERM") })).rejects.toMatchObject({
+      kind: "interrupted",
+      exitCode: 143,
+    });
+    expect(readdirSync(folder)).toEqual([]);
+  });
+
   test("need rows", async () => {
     const empty = { ...dataset, validation: [] };
     await expect(neuronScores(engine, tinyTokenizer, empty, input)).rejects.toThrow(

@@ -7,7 +7,7 @@
  */
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { SoftpromptError } from "../base/errors.js";
+import { interrupted, SoftpromptError } from "../base/errors.js";
 import { sha256, writeFileAtomic } from "../base/files.js";
 import { choice, integer, type OptionValues } from "../base/options.js";
 import { random } from "../base/random.js";
@@ -67,11 +67,14 @@ export interface NeuronScoreInput extends NeuronScoreOptions {
   readonly maxInputTokens: number;
   /** Where scores are kept; null keeps nothing. */
   readonly folder: string | null;
+  /** Looked at between batches; nothing is kept of a pass that was stopped. */
+  readonly signal?: AbortSignal;
 }
 
 /**
  * Computes neuron scores, or reads them back.
- * @throws SoftpromptError(data) when the split has no rows; SoftpromptError(numeric) for activations that are not finite.
+ * @throws SoftpromptError(data) when the split has no rows; SoftpromptError(numeric) for activations that are not finite;
+ * SoftpromptError(interrupted).
  */
 export async function neuronScores(
   engine: Engine,
@@ -106,6 +109,11 @@ export async function neuronScores(
   let flops = noFlops;
   const started = performance.now();
   for (let first = 0; first < encoded.length; first += input.scoreBatchSize) {
+    if (input.signal?.aborted)
+      throw interrupted(input.signal, "stopped while neurons were scored", {
+        where: "neuron scores",
+        hint: "the pass is short; it is made again",
+      });
     const batch = collate(encoded.slice(first, first + input.scoreBatchSize));
     const means = await program.run(prompt, batch);
     accumulate(sums.encoder, means.encoder, batch.size);

@@ -29,6 +29,7 @@ export interface Plan {
 /**
  * Plans a training.
  * @param folder where neuron scores are kept; null keeps nothing.
+ * @param signal stops the scoring of neurons.
  * @throws SoftpromptError(usage) as makeSchedule; as neuronScores.
  */
 export async function planSchedule(
@@ -36,10 +37,10 @@ export async function planSchedule(
   tokenizer: Tokenizer,
   dataset: Pick<Dataset, "task" | "train" | "validation">,
   options: PlanOptions,
-  { promptLength, folder }: { promptLength: number; folder: string | null },
+  { promptLength, folder, signal }: { promptLength: number; folder: string | null; signal?: AbortSignal },
 ): Promise<Plan> {
   const scored = needsNeuronScores(options)
-    ? await neuronScores(engine, tokenizer, dataset, { ...options, promptLength, folder })
+    ? await neuronScores(engine, tokenizer, dataset, { ...options, promptLength, folder, signal })
     : null;
   const schedule = makeSchedule(options, {
     config: engine.checkpoint.config,

@@ -59,6 +59,10 @@ export const promptOptions = {
   initRange: number({ min: 0, help: "With init uniform: elements in ± this", source: "default 1/√width, fpt.md §2" }),
   initText: string({ help: "With init text: the words whose embeddings the prompt starts from" }),
   initFrom: string({ placeholder: "adapter folder", help: "With init fromPrompt: the adapter to start from" }),
+  initAnyBase: boolean({
+    default: false,
+    help: "With init fromPrompt: start from it though it was tuned on another base model of the same width",
+  }),
 };
 
 /** Where a run goes. */

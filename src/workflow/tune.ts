@@ -5,9 +5,9 @@
  * `train` and `quickstart` and the library's `tune` are this one function.
  */
 import { join } from "node:path";
-import { adapterBase, loadAdapter, saveAdapter } from "../adapter/adapter.js";
+import { adapterBase, checkBase, loadAdapter, saveAdapter } from "../adapter/adapter.js";
 import type { Adapter } from "../adapter/types.js";
-import { SoftpromptError } from "../base/errors.js";
+import { interrupted, SoftpromptError } from "../base/errors.js";
 import { type OptionValues, readOptions } from "../base/options.js";
 import type { Tensor } from "../base/tensor.js";
 import type { Dataset } from "../data/row.js";
@@ -15,7 +15,7 @@ import { type InitSpec, initPrompt } from "../method/init.js";
 import type { PromptMask } from "../method/mask.js";
 import { fullModel } from "../model/partial.js";
 import { codeCommit, peakMemory, type RunResult, type Scores, whereWeAre } from "../report/result.js";
-import { type Evaluation, evaluate, majorityBaseline, type Prediction } from "../train/evaluate.js";
+import { type Evaluation, evaluate, evaluationBatch, majorityBaseline, type Prediction } from "../train/evaluate.js";
 import { planSchedule } from "../train/plan.js";
 import { openRun } from "../train/run-folder.js";
 import { needsNeuronScores } from "../train/schedule.js";
@@ -33,7 +33,7 @@ export type TuneEvent =
 
 export interface TuneContext {
   readonly observe?: (event: TuneEvent) => void;
-  /** Aborting finishes the step, saves, and returns with reason "interrupted". */
+  /** Aborting finishes the step, saves, and returns with reason "interrupted"; before and after the training it throws that. */
   readonly signal?: AbortSignal;
   /** Go on with the run in `output`; refused when anything that decides the result changed. Default false. */
   readonly resume?: boolean;
@@ -71,7 +71,8 @@ export const runFiles = {
  * Tunes a soft prompt.
  *
  * @param given any of tuneOptions, by name; defaults fill the rest. Without `output` nothing is written.
- * @throws SoftpromptError as the rooms do; an interruption is no error (reason "interrupted").
+ * @throws SoftpromptError as the rooms do; "interrupted" while the frozen model or the kept prompt is scored: what was done is
+ *   kept, and a resume goes on. An interruption of the training itself is no error (reason "interrupted").
  */
 export async function tune(
   model: Model,
@@ -96,8 +97,8 @@ export async function tune(
         });
   try {
     const weights = await model.checkpoint.sha256();
-    const baseline = await baselines(model, data, options, observe);
-    const { schedule, scoring } = await scheduleFor(model, data, options, folder, observe);
+    const baseline = await baselines(model, data, options, context);
+    const { schedule, scoring } = await scheduleFor(model, data, options, folder, observe, signal);
     const prompt = context.prompt ?? (await startPrompt(model, data, options));
     const training = await train({
       engine: model.engine,
@@ -115,7 +116,7 @@ export async function tune(
       signal,
     });
     const kept = training.bestOnFull ?? { prompt: training.last, step: training.steps, scores: {} };
-    const after = await model.checkpoint.sha256();
+    const after = await model.checkpoint.sha256({ fresh: true });
     if (after !== weights)
       throw new SoftpromptError("checkpoint", "the frozen model's files changed during the run", {
         where: model.checkpoint.folder,
@@ -124,7 +125,7 @@ export async function tune(
         hint: "somebody else wrote to them; the run cannot be trusted",
       });
     const final =
-      training.reason === "interrupted" ? null : await finalEvaluation(model, data, options, kept.prompt, observe);
+      training.reason === "interrupted" ? null : await finalEvaluation(model, data, options, kept.prompt, context);
     const method = options.schedule === "vanilla" ? "prompt-tuning" : `prompt-tuning+${options.schedule}`;
     const scores = (final?.scores ?? kept.scores) as Scores;
     const adapter: Adapter = {
@@ -159,12 +160,12 @@ export async function tune(
       scoredOn: { split: "validation", rows: data.validation.length },
       baseline,
       cost: {
-        flops: training.cost.flops,
+        flops: training.cost.flops + scoring.flops,
         trainFlops: training.cost.trainFlops,
         evalFlops: training.cost.evalFlops,
         paperFlops: training.cost.paperFlops,
         scoringFlops: scoring.flops,
-        seconds: training.cost.seconds,
+        seconds: training.cost.seconds + scoring.seconds,
         trainSeconds: training.cost.trainSeconds,
         evalSeconds: training.cost.evalSeconds,
         scoringSeconds: scoring.seconds,
@@ -187,6 +188,9 @@ export async function tune(
       report = await writeReport(run.folder, { tensorboard: options.tensorboard });
     }
     return { result, training, adapter, predictions, folder, report };
+  } catch (error) {
+    if (folder === null || !(error instanceof SoftpromptError) || error.kind !== "interrupted") throw error;
+    throw interrupted(signal, error.problem, { ...error.parts, hint: `softprompt train --resume ${folder}` });
   } finally {
     run?.close();
   }
@@ -197,7 +201,7 @@ async function baselines(
   model: Model,
   data: Dataset,
   options: TuneOptions,
-  observe: (event: TuneEvent) => void,
+  { observe = () => {}, signal }: TuneContext,
 ): Promise<RunResult["baseline"]> {
   if (data.validation.length === 0) return { majority: null, noPrompt: null };
   const majority = majorityBaseline(data.task, data.train, data.validation).scores as Scores;
@@ -211,7 +215,7 @@ async function baselines(
     data.task,
     data.validation,
     null,
-    { by: options.evaluateBy, maxInputTokens: options.maxInputTokens },
+    evaluateOptions(options, signal),
   );
   observe({ kind: "baseline", name: "no prompt", scores: bare.scores as Scores });
   return { majority, noPrompt: bare.scores as Scores };
@@ -221,14 +225,20 @@ async function baselines(
 async function finalEvaluation(
   { engine, tokenizer, checkpoint }: Model,
   { task, validation }: Dataset,
-  { evaluateBy, maxInputTokens }: TuneOptions,
+  options: TuneOptions,
   prompt: Tensor,
-  observe: (event: TuneEvent) => void,
+  { observe = () => {}, signal }: TuneContext,
 ): Promise<Evaluation | null> {
   if (validation.length === 0) return null;
   observe({ kind: "work", what: "scoring the kept prompt on all validation rows" });
   const full = fullModel(checkpoint.config);
-  return evaluate(engine, full, tokenizer, task, validation, prompt, { by: evaluateBy, maxInputTokens });
+  return evaluate(engine, full, tokenizer, task, validation, prompt, evaluateOptions(options, signal));
+}
+
+/** All rows, in passes of the size that the training evaluates in: what fits there fits here. */
+function evaluateOptions(options: TuneOptions, signal: AbortSignal | undefined) {
+  const { evaluateBy: by, maxInputTokens } = options;
+  return { by, maxInputTokens, batchSize: evaluationBatch(options), signal };
 }
 
 /** Neuron scores where the schedule needs them, and the stages. */
@@ -238,11 +248,13 @@ export async function scheduleFor(
   options: TuneOptions,
   folder: string | null,
   observe: (event: { kind: "work"; what: string }) => void,
+  signal?: AbortSignal,
 ) {
   if (needsNeuronScores(options)) observe({ kind: "work", what: "scoring neurons for the partial models" });
   const { schedule, scoring } = await planSchedule(model.engine, model.tokenizer, data, options, {
     promptLength: options.virtualTokens,
     folder,
+    signal,
   });
   return { schedule, scoring: scoring ?? { flops: 0, seconds: 0 } };
 }
@@ -250,7 +262,7 @@ export async function scheduleFor(
 /** The start prompt [P, D] that the options ask for. */
 export async function startPrompt(model: Model, data: Dataset, options: TuneOptions): Promise<Tensor> {
   const { checkpoint, tokenizer } = model;
-  return initPrompt(initSpec(options, data), {
+  return initPrompt(await initSpec(options, data, model), {
     checkpoint,
     tokenizer,
     length: options.virtualTokens,
@@ -258,8 +270,12 @@ export async function startPrompt(model: Model, data: Dataset, options: TuneOpti
   });
 }
 
-/** Which initialiser the options mean. */
-export function initSpec(options: PromptOptions, { task }: Pick<Dataset, "task">): InitSpec {
+/** Which initialiser the options mean. @throws SoftpromptError "usage", "adapter" (an earlier prompt of another base model). */
+export async function initSpec(
+  options: PromptOptions,
+  { task }: Pick<Dataset, "task">,
+  { checkpoint, tokenizer }: Pick<Model, "checkpoint" | "tokenizer">,
+): Promise<InitSpec> {
   const missing = (option: string) =>
     new SoftpromptError("usage", `init ${options.init} needs ${option}`, {
       where: "init",
@@ -279,9 +295,12 @@ export function initSpec(options: PromptOptions, { task }: Pick<Dataset, "task">
     case "text":
       if (options.initText === undefined) throw missing("initText");
       return { kind: "text", text: options.initText };
-    case "fromPrompt":
+    case "fromPrompt": {
       if (options.initFrom === undefined) throw missing("initFrom");
-      return { kind: "fromPrompt", prompt: loadAdapter(options.initFrom).prompt };
+      const earlier = loadAdapter(options.initFrom);
+      await checkBase(earlier, checkpoint, { anyBase: options.initAnyBase, tokenizer, flag: "--init-any-base" });
+      return { kind: "fromPrompt", prompt: earlier.prompt };
+    }
     default:
       return { kind: options.init };
   }

@@ -137,7 +137,7 @@ async function studyAnswer(
       settings: { ...(pickOptions(repeated, options) as OptionValues<typeof repeated>), seed: options.seeds[0] ?? 0 },
       schedule: pickOptions(scheduleOptions, options) as OptionValues<typeof scheduleOptions>,
       promptLength: options.virtualTokens,
-      init: initSpec(options, tasks[0]!),
+      init: await initSpec(options, tasks[0]!, model),
       scoring: pickOptions(neuronScoreOptions, options) as OptionValues<typeof neuronScoreOptions>,
       folder: join(folder, "runs"),
       signal,

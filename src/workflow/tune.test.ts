@@ -1,0 +1,130 @@
+/** @file One tuning on the fake engine: the frozen weights are looked at again, signals are obeyed, costs are added up. */
+import { appendFileSync, cpSync, existsSync, rmSync } from "node:fs";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { afterAll, describe, expect, test } from "vitest";
+import { fakeConfig, fakeEngine, fakeRows, fakeTask, fakeTokenizer } from "../../test/helpers/fake-engine.js";
+import { scratch } from "../../test/helpers/job.js";
+import { adapterBase, saveAdapter } from "../adapter/adapter.js";
+import type { Dataset } from "../data/row.js";
+import { type Checkpoint, openCheckpoint } from "../model/checkpoint.js";
+import type { Model } from "./model.js";
+import { predict } from "./predict.js";
+import { tune } from "./tune.js";
+
+const root = scratch("tune");
+afterAll(() => rmSync(root, { recursive: true, force: true }));
+const tiny = fileURLToPath(new URL("../../test/fixtures/tiny-t5-v11", import.meta.url));
+const drawn = Float32Array.from({ length: 32 }, (_, n) => Math.sin(n));
+const prompt = { shape: [4, 8], data: drawn };
+const data: Dataset = {
+  task: fakeTask,
+  train: fakeRows(16),
+  validation: fakeRows(20, "validation.jsonl"),
+  test: [],
+  files: [],
+  skipped: 0,
+};
+const options = { virtualTokens: 4, steps: 6, batchSize: 8, microBatchSize: 2, evalEvery: 3, baselines: false };
+
+const modelOf = (checkpoint: Partial<Checkpoint>, engine = fakeEngine()): Model => ({
+  checkpoint: { ...engine.checkpoint, parameters: 1000, ...checkpoint },
+  tokenizer: fakeTokenizer,
+  engine,
+  device: "cpu",
+  dispose: async () => {},
+});
+
+test("weights that change on disk during the training are found out, though their digest was taken before", async () => {
+  const folder = join(root, "base");
+  cpSync(tiny, folder, { recursive: true });
+  const real = await openCheckpoint(folder);
+  const model = modelOf({ ...real, config: fakeConfig });
+  const change = (event: { kind: string; step?: number }) => {
+    if (event.kind === "step" && event.step === 4) appendFileSync(join(folder, "model.safetensors"), "x");
+  };
+  await expect(tune(model, data, options, { prompt, observe: change })).rejects.toMatchObject({
+    kind: "checkpoint",
+    problem: expect.stringContaining("changed during the run"),
+  });
+});
+
+test("every evaluation takes passes of four micro-batches, the first and the last as well", async () => {
+  const engine = fakeEngine();
+  const sizes: number[] = [];
+  const score = engine.score;
+  engine.score = async (partial) => {
+    const { run } = await score(partial);
+    return {
+      run: (feed, rows) => {
+        sizes.push(rows.length);
+        return run(feed, rows);
+      },
+    };
+  };
+  await tune(modelOf({}, engine), data, { ...options, baselines: true }, { prompt });
+  expect(Math.max(...sizes)).toBe(8);
+});
+
+describe("signals", () => {
+  test.each([
+    ["SIGINT", 130],
+    ["SIGTERM", 143],
+  ] as const)("%s while the frozen model is scored exits with %i, and a resume goes on", async (reason, exitCode) => {
+    const output = join(root, reason);
+    const stop = new AbortController();
+    const told: string[] = [];
+    const observe = (event: { kind: string }) => {
+      told.push(event.kind);
+      if (event.kind === "work") stop.abort(reason);
+    };
+    const given = { ...options, baselines: true, output };
+    await expect(tune(modelOf({}), data, given, { prompt, signal: stop.signal, observe })).rejects.toMatchObject({
+      kind: "interrupted",
+      exitCode,
+      parts: { hint: `softprompt train --resume ${output}` },
+    });
+    expect(told).not.toContain("step");
+    const { result } = await tune(modelOf({}), data, given, { prompt, resume: true });
+    expect(result.run).toMatchObject({ reason: "steps", steps: 6 });
+    expect(existsSync(join(output, "result.json"))).toBe(true);
+  });
+
+  test("predict says which signal it was", async () => {
+    const signal = AbortSignal.abort("SIGTERM");
+    const { adapter } = await tune(modelOf({}), data, options, { prompt });
+    await expect(predict(modelOf({}), adapter, ["a"], { signal })).rejects.toMatchObject({
+      kind: "interrupted",
+      exitCode: 143,
+    });
+  });
+});
+
+test("the total holds training, evaluation and neuron scores", async () => {
+  const engine = fakeEngine();
+  const { encoderLayers: L, feedForwardWidth: F } = fakeConfig;
+  engine.activations = async () => ({
+    run: async (_, { size }) => ({
+      encoder: Float32Array.from({ length: size * L * F }, (_, n) => n % F),
+      decoder: new Float32Array(size * L * F),
+    }),
+  });
+  const given = { ...options, schedule: "fpt-fr", stageSteps: [1, 1, 1] } as const;
+  const { cost } = (await tune(modelOf({}, engine), data, given, { prompt })).result;
+  expect(cost.scoringFlops).toBeGreaterThan(0);
+  expect(cost.flops).toBe(cost.trainFlops + cost.evalFlops + cost.scoringFlops);
+});
+
+test("a prompt of another base model is no start, of the same width neither, unless it is said", async () => {
+  const earlier = join(root, "earlier");
+  const other = modelOf({ sha256: async () => "9".repeat(64) });
+  const { adapter } = await tune(other, data, options, { prompt });
+  saveAdapter(earlier, { ...adapter, base: await adapterBase(other.checkpoint) });
+  const given = { init: "fromPrompt", initFrom: earlier, virtualTokens: 4 } as const;
+  const start = (more: object) => tune(modelOf({}), data, { ...options, ...given, ...more });
+  await expect(start({})).rejects.toMatchObject({
+    kind: "adapter",
+    parts: { hint: expect.stringContaining("--init-any-base") },
+  });
+  expect((await start({ initAnyBase: true })).result.run.steps).toBe(6);
+});
