@@ -53,6 +53,7 @@ export function openEngine(checkpoint: Checkpoint, options: EngineOptions = {}):
   const full = fullModel(checkpoint.config);
   return {
     checkpoint,
+    arithmetic: { device, lowMemory, plainOps },
     train: (partial = full) => open("train", partial),
     score: (partial = full) => open("score", partial),
     generate: (partial = full) => open("generate", partial),

@@ -62,6 +62,8 @@ export interface ForwardProgram {
 /** Programs over one frozen checkpoint. Programs are made on first use and cached per (kind, partial.name). */
 export interface Engine {
   readonly checkpoint: Checkpoint;
+  /** How it computes, as far as it changes the numbers in their last digits: not to be changed within a run. */
+  readonly arithmetic: Readonly<Required<Pick<EngineOptions, "device" | "lowMemory" | "plainOps">>>;
   train(partial?: PartialModel): Promise<TrainProgram>;
   score(partial?: PartialModel): Promise<ScoreProgram>;
   generate(partial?: PartialModel): Promise<GenerateProgram>;

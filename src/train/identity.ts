@@ -34,6 +34,7 @@ export async function identityOf(input: TrainInput): Promise<Identity> {
     "schedule.stages": String(schedule.stages.length),
     keep: JSON.stringify(input.keep ?? []),
   };
+  for (const [key, value] of Object.entries(input.engine.arithmetic)) facts[`engine.${key}`] = String(value);
   for (const [key, value] of Object.entries(task)) facts[`task.${key}`] = JSON.stringify(value);
   // by the table, for a caller's settings may carry more than the trainer reads
   for (const key of Object.keys(trainOptions) as (keyof TrainSettings)[])

@@ -12,8 +12,9 @@ import type { Optimizer } from "../optim/optimizer.js";
 import { optimizers } from "../optim/optimizers.js";
 import type { EncodedRow } from "../text/batch.js";
 import { encodeRows } from "./encode.js";
-import { type Prepared, prepareEvaluation } from "./evaluate.js";
+import { evaluationBatch, type Prepared, prepareEvaluation } from "./evaluate.js";
 import { batchOrder, stepsPerEpoch } from "./order.js";
+import { totalSteps } from "./stage.js";
 import type { TrainState } from "./state.js";
 import type { TrainInput } from "./types.js";
 
@@ -56,17 +57,17 @@ export function prepare(input: TrainInput): Job {
     validation: prepareEvaluation(tokenizer, task, input.validation, {
       by: settings.evaluateBy,
       maxInputTokens: settings.maxInputTokens,
-      batchSize: 4 * settings.microBatchSize,
+      batchSize: evaluationBatch(settings),
       maxEvalRows: settings.maxEvalRows,
       seed: settings.seed,
     }),
-    totalSteps: schedule.stages.reduce((sum, stage) => sum + stage.steps, 0),
+    totalSteps: totalSteps(schedule),
     evalEvery: settings.evalEvery || stepsPerEpoch(encoded.length, settings.batchSize),
   };
 }
 
 /** The model of the current stage. */
-export function partialOf({ input }: Job, { stage }: TrainState): PartialModel {
+export function stageModel({ input }: Job, { stage }: TrainState): PartialModel {
   return input.schedule.stages[stage]!.partial;
 }
 
@@ -87,7 +88,7 @@ export function over(job: Job, state: TrainState): TrainState["finished"] {
 /** The model to evaluate on now, or null. At the very end the full model has its turn even if the last stage is a partial one. */
 export function evaluationDue(job: Job, state: TrainState): PartialModel | null {
   if (job.validation.rows.length === 0) return null;
-  const partial = partialOf(job, state);
+  const partial = stageModel(job, state);
   if (state.evaluatedAt !== state.step) {
     const due = state.step === stageEnd(job, state) || state.step % job.evalEvery === 0;
     return state.step > 0 && due ? partial : null;

@@ -1,6 +1,7 @@
 /** @file Exact resume: a run that was interrupted, killed, torn or out of space ends with the very bytes of one that was not. */
 import {
   existsSync,
+  mkdirSync,
   readdirSync,
   readFileSync,
   renameSync,
@@ -281,6 +282,9 @@ describe("refusals", () => {
     ["training rows", { train: fakeRows(22) }],
     ["validation rows", { validation: fakeRows(29, "validation.jsonl") }],
     ["model weights", { engine: fakeEngine({ sha256: "2".repeat(64) }) }],
+    ["engine.device", { engine: fakeEngine({ arithmetic: { device: "webgpu" } }) }],
+    ["engine.plainOps", { engine: fakeEngine({ arithmetic: { plainOps: true } }) }],
+    ["engine.lowMemory", { engine: fakeEngine({ arithmetic: { lowMemory: true } }) }],
     ["tokenizer", { tokenizer: { ...base.tokenizer, sha256: "3".repeat(64) } }],
     ["task.verbalizer", { task: { ...base.task, verbalizer: { no: "No", yes: "Yes" } } }],
     ["start prompt", { prompt: { shape: [4, 8], data: startPrompt.data.map((v) => v + 1) } }],
@@ -320,10 +324,11 @@ describe("refusals", () => {
     expect(readdirSync(folder).filter((name) => name.startsWith(".lock"))).toEqual([]);
   });
 
-  test.each(["metrics.jsonl", "checkpoint", "run.json"])(
+  test.each(["metrics.jsonl", "checkpoint", "run.json", "adapter", "tensorboard"])(
     "a %s that is a link to elsewhere is refused, and elsewhere untouched",
     async (name) => {
       await cut();
+      for (const made of ["adapter", "tensorboard"]) mkdirSync(join(folder, made));
       const elsewhere = join(root, `elsewhere-${count++}`);
       renameSync(join(folder, name), elsewhere);
       symlinkSync(elsewhere, join(folder, name));
@@ -335,6 +340,25 @@ describe("refusals", () => {
       expect(statSync(elsewhere).mtimeMs).toBe(before);
     },
   );
+
+  test.each([
+    ["without run.json, begun", ["run.json"], false],
+    ["under a run.json that knows nothing, resumed", [], true],
+    ["metrics alone, begun", ["run.json", "checkpoint"], false],
+  ] as const)("another run's remains, %s: refused and left as they are", async (_, gone, resume) => {
+    await cut();
+    for (const name of gone) rmSync(join(folder, name), { recursive: true });
+    if (resume) writeFileSync(join(folder, "run.json"), '{ "format": 1, "identity": null }');
+    const before = readFileSync(join(folder, "metrics.jsonl"), "utf8");
+    const names = readdirSync(folder);
+    const settings = { ...base.settings, learningRate: 0.01 };
+    await expect(train(fptJob({ settings, run: folder, resume }))).rejects.toMatchObject({
+      kind: "run",
+      problem: expect.stringContaining("remains"),
+    });
+    expect(readFileSync(join(folder, "metrics.jsonl"), "utf8")).toBe(before);
+    expect(readdirSync(folder)).toEqual(names);
+  });
 
   test("three bad steps leave a reproduction in the folder, and say where", async () => {
     const engine = fakeEngine({ poison: () => "gradient" });

@@ -19,6 +19,7 @@ import {
   diskOps,
   type FileOps,
   ioError,
+  listFolder,
   lockFolder,
   refuseLink,
   removeLeftovers,
@@ -62,6 +63,9 @@ export interface Run {
   close(): void;
 }
 
+/** What is written into a run folder through its name: the trainer's own, and the folders that the whole tasks add. */
+const ownNames = ["run.json", "metrics.jsonl", "checkpoint", "adapter", "tensorboard"];
+
 /** @throws SoftpromptError "run" (in use; holds a run already; holds none), "io". */
 export function openRun(folder: string, { resume, files = {}, ops = diskOps }: OpenRunOptions): Run {
   const head = join(folder, "run.json");
@@ -71,7 +75,7 @@ export function openRun(folder: string, { resume, files = {}, ops = diskOps }: O
       expected: "a folder with run.json",
       hint: "start without resume; a run that died before run.json was written has lost nothing",
     });
-  for (const name of ["run.json", "metrics.jsonl", "checkpoint"]) refuseLink(join(folder, name));
+  for (const name of ownNames) refuseLink(join(folder, name));
   const lock = lockFolder(folder, ops);
   try {
     removeLeftovers(folder, ops);
@@ -80,6 +84,7 @@ export function openRun(folder: string, { resume, files = {}, ops = diskOps }: O
         where: folder,
         hint: "resume it, or choose another folder",
       });
+    if (!resume || readHead(head) === null) refuseStrangers(folder);
     if (!resume) {
       for (const [name, content] of Object.entries(files)) writeFileAtomic(join(folder, name), content, ops);
       writeHead(head, null, ops);
@@ -124,6 +129,25 @@ function openedRun(folder: string, head: string, release: () => void, ops: FileO
     write: (name, content) => writeFileAtomic(join(folder, name), content, ops),
     close: release,
   };
+}
+
+/**
+ * Before run.json says what a run is made from, the trainer has written nothing: what is there is of another run, whose
+ * prompt must not be gone on with and whose metrics must not be cut.
+ */
+function refuseStrangers(folder: string): void {
+  const metrics = join(folder, "metrics.jsonl");
+  const found = [
+    ...(listFolder(join(folder, "checkpoint")).length > 0 ? ["checkpoint"] : []),
+    ...(existsSync(metrics) && statSync(metrics).size > 0 ? ["metrics.jsonl"] : []),
+  ];
+  if (found.length === 0) return;
+  throw new SoftpromptError("run", "this folder holds remains of a run that nothing describes", {
+    where: folder,
+    expected: "run.json beside them, or neither",
+    got: found.join(", "),
+    hint: "put its run.json back and resume, or choose another folder",
+  });
 }
 
 /** Cuts metrics.jsonl back to what the checkpoint counted; what came after will be made again. */

@@ -91,6 +91,7 @@ test.each([
   [{ schedule: "fpt-ld", stageSteps: [0, 0, 0, 0] }, /no steps/],
   [{ schedule: "fpt-dl" }, /did you mean "fpt-ld"/],
   [{ budget: 0.5 }, /a budget needs partial stages/],
+  [{ schedule: "fpt-cr", budget: 0.7, grow: "plateau" }, /a budget cannot be kept where a plateau/],
   [{ schedule: "fpt-fr", budget: 0.5 }, /cannot spend so little[\s\S]*at least 0\.614/],
 ])("refuses %j", (given, message) => {
   expect(() => make(given)).toThrow(message);

@@ -55,6 +55,13 @@ export function needsNeuronScores(options: ScheduleOptions): boolean {
  */
 export function makeSchedule(options: ScheduleOptions, target: ScheduleFor): Schedule {
   const { config, freeText, scores } = target;
+  if (options.budget !== undefined && options.budget < 1 && options.grow === "plateau")
+    throw new SoftpromptError("usage", "a budget cannot be kept where a plateau ends the stages", {
+      where: "grow",
+      expected: "--grow steps with --budget",
+      got: options.grow,
+      hint: "stages that end early leave more steps to larger models, which cost more",
+    });
   const sizes = stageSizes(options);
   const shared = {
     layerChoice: options.layerChoice,

@@ -108,6 +108,20 @@ describe("vanilla", () => {
     expect(job.of("eval").map((e) => e.step)).toEqual([4, 8, 10]);
   });
 
+  test("the best is scored on the model it was trained on; the last word of the full model is kept apart", async () => {
+    const engine = fakeEngine();
+    // on the full model everything is right, on the partial one nothing
+    engine.score = async (partial = full) => ({
+      run: async (_, rows) => {
+        const gold = partial.name === "full" ? 0 : -2;
+        return rows.map((row) => Float64Array.from(row.choices!, (_, c) => (c === row.gold ? gold : -1)));
+      },
+    });
+    const { best, bestOnFull } = await train(input({ engine, schedule: schedule([{ partial: half, steps: 20 }]) }));
+    expect(bestOnFull).toMatchObject({ step: 20, scores: { accuracy: 1 } });
+    expect(best).toMatchObject({ step: 20, scores: { accuracy: 0 } });
+  });
+
   test("without validation rows the last prompt is the best", async () => {
     const result = await train(input({ validation: [] }));
     expect(result.best).toEqual({ prompt: result.last, step: 40, scores: {} });

@@ -8,7 +8,7 @@ import { stepFlops } from "../model/flops.js";
 import { isFull, type PartialModel } from "../model/partial.js";
 import { learningRateAt } from "../optim/learning-rate.js";
 import { evaluatePrepared } from "./evaluate.js";
-import { type Job, partialOf } from "./job.js";
+import { type Job, stageModel } from "./job.js";
 import { reproduction } from "./reproduction.js";
 import type { Run } from "./run-folder.js";
 import { noCost, type TrainState } from "./state.js";
@@ -23,7 +23,7 @@ export type Tell = (event: TrainEvent) => void;
 /** Growth: the next stage's model, the same prompt, the same optimizer state unless the schedule says afresh. */
 export async function grow(job: Job, state: TrainState, tell: Tell): Promise<TrainState> {
   const { engine, schedule } = job.input;
-  const old = partialOf(job, state);
+  const old = stageModel(job, state);
   const stage = state.stage + 1;
   const { partial } = schedule.stages[stage]!;
   if (!schedule.stages.slice(stage).some((later) => later.partial.name === old.name)) await engine.release(old);
@@ -45,7 +45,7 @@ export async function grow(job: Job, state: TrainState, tell: Tell): Promise<Tra
 export async function step(job: Job, state: TrainState, run: Run | null, tell: Tell): Promise<TrainState> {
   const { input, live } = job;
   const { engine, settings } = input;
-  const partial = partialOf(job, state);
+  const partial = stageModel(job, state);
   const program = await engine.train(partial);
   const started = performance.now();
   const numbers = job.rowsOf(state.step);
@@ -128,7 +128,7 @@ function stopped(
   const rows = numbers.map((n) => job.input.train[n]!);
   const files = reproduction({
     step: state.step + 1,
-    partial: partialOf(job, state).name,
+    partial: stageModel(job, state).name,
     problem,
     learningRate,
     settings: job.input.settings,
@@ -163,7 +163,9 @@ export async function evaluation(
   const score = scoreOf(scores);
   const chosen: Chosen = { prompt: state.prompt, step: state.step, scores };
   const beats = (old: Chosen | null) => old === null || score >= scoreOf(old.scores);
-  const best = beats(state.best);
+  // the extra evaluation on the full model decides nothing but the best there: `best` stays a score of the model trained on
+  const own = partial.name === stageModel(job, state).name;
+  const best = own && beats(state.best);
   const full = isFull(engine.checkpoint.config, partial);
   const [flops, paperFlops] = [total(state, "flops"), total(state, "paperFlops")];
   const entry: HistoryEntry = {
@@ -193,8 +195,7 @@ export async function evaluation(
   const rising = state.plateauBest === null || score > state.plateauBest + (schedule.plateau?.minDelta ?? 0);
   return {
     ...state,
-    // the extra evaluation on the full model decides nothing but the best
-    ...(partial.name === partialOf(job, state).name && {
+    ...(own && {
       evaluatedAt: state.step,
       stageBest: better ? score : state.stageBest,
       sinceBest: better ? 0 : state.sinceBest + 1,

@@ -138,7 +138,10 @@ export interface TrainCost {
 }
 
 export interface TrainResult {
-  /** Best by the task's first metric (new best if ≥), on any model; before the first evaluation, the current prompt. */
+  /**
+   * Best by the task's first metric (new best if ≥), each prompt on the model its stage trained it on; before the first
+   * evaluation, the current prompt.
+   */
   readonly best: Chosen;
   /** Best among evaluations on the full model (the one to report for FPT); null if none was made. */
   readonly bestOnFull: Chosen | null;

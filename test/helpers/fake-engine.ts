@@ -41,6 +41,7 @@ export interface FakeEngineOptions {
   /** The prompt does not matter to the loss. Default false. */
   readonly deaf?: boolean;
   readonly sha256?: string;
+  readonly arithmetic?: Partial<Engine["arithmetic"]>;
 }
 
 export interface FakeEngine extends Engine {
@@ -77,6 +78,7 @@ export function fakeEngine(options: FakeEngineOptions = {}): FakeEngine {
       config: fakeConfig,
       sha256: async () => options.sha256 ?? "0".repeat(64),
     } as Engine["checkpoint"],
+    arithmetic: { device: "cpu", lowMemory: false, plainOps: false, ...options.arithmetic },
     train: async (partial = fullModel(fakeConfig)) => {
       open("train", partial);
       return {
