@@ -9,7 +9,7 @@ import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { Tensor } from "../src/base/tensor.js";
 import { openCheckpoint } from "../src/model/checkpoint.js";
-import { type PartialStack, partialOf } from "../src/model/partial.js";
+import { exactPartial, type PartialStack } from "../src/model/partial.js";
 import { type Engine, type EngineOptions, openEngine } from "../src/session/engine.js";
 import type { Batch, EncodedRow } from "../src/text/batch.js";
 import { readFixture } from "./helpers/safetensors.js";
@@ -121,7 +121,7 @@ describe.each(models.flatMap((model) => ways.map(([way, options]) => ({ model, w
         layers: kept[s].layers,
         neurons: kept[s].neurons?.map((n) => Int32Array.from(n)) ?? null,
       });
-      const partial = partialOf(engine.checkpoint.config, stack("encoder"), stack("decoder"));
+      const partial = exactPartial(engine.checkpoint.config, stack("encoder"), stack("decoder"));
       const got = await (await engine.train(partial)).run(wanted.prompt!, batch, ones);
       expectClose({ shape: [oracle.batch], data: got.loss }, wanted[`partial.${label}.loss`]!);
       expectClose({ shape: wanted.prompts!.shape, data: got.gradient }, wanted[`partial.${label}.gradient`]!);

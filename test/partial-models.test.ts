@@ -12,7 +12,7 @@ import { defaults, readOptions } from "../src/base/options.js";
 import { random } from "../src/base/random.js";
 import type { Tensor } from "../src/base/tensor.js";
 import { openCheckpoint } from "../src/model/checkpoint.js";
-import { fullModel, type NeuronScores, type PartialModel, partialModel, partialOf } from "../src/model/partial.js";
+import { exactPartial, fullModel, type NeuronScores, type PartialModel, partialModel } from "../src/model/partial.js";
 import { type Engine, openEngine } from "../src/session/engine.js";
 import type { Batch } from "../src/text/batch.js";
 import { neuronScoreOptions } from "../src/train/neuron-scores.js";
@@ -50,7 +50,7 @@ describe.each(["tiny-t5-v10", "tiny-t5-v11"])("%s", (name) => {
       layers: all(layers),
       neurons: all(layers).map(() => Int32Array.from(all(config.feedForwardWidth))),
     });
-    return partialOf(config, stack(config.encoderLayers), stack(config.decoderLayers));
+    return exactPartial(config, stack(config.encoderLayers), stack(config.decoderLayers));
   };
 
   test("keeping everything gives the full model's loss and gradient, bit for bit", async () => {

@@ -5,8 +5,8 @@
 import { rmSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { sha256File } from "../src/base/files.js";
 import { entryMask, fullMask } from "../src/method/mask.js";
+import { hashFile } from "../src/model/digest.js";
 import { stepFlops } from "../src/model/flops.js";
 import { fullModel } from "../src/model/partial.js";
 import type { Engine } from "../src/session/engine.js";
@@ -22,7 +22,7 @@ const root = scratch("training");
 let engine: Engine;
 let hash: string;
 beforeAll(async () => {
-  hash = await sha256File(join(fixture("tiny-t5-v11"), "model.safetensors"));
+  hash = await hashFile(join(fixture("tiny-t5-v11"), "model.safetensors"));
   engine = await tinyEngine();
 });
 afterAll(async () => {
@@ -122,5 +122,5 @@ describe("exact resume on the real engine", () => {
 });
 
 test("only the prompt moved: the weight file has the same sha256 after all of the above", async () => {
-  expect(await sha256File(join(fixture("tiny-t5-v11"), "model.safetensors"))).toBe(hash);
+  expect(await hashFile(join(fixture("tiny-t5-v11"), "model.safetensors"))).toBe(hash);
 });

@@ -16,7 +16,6 @@ import {
   removeLeftovers,
   renameFile,
   sha256,
-  sha256File,
   syncFile,
   truncateFile,
   writeFileAtomic,
@@ -96,18 +95,16 @@ describe("writeFileAtomic", () => {
   });
 });
 
-test("append, cut, rename, hash", async () => {
+test("append, cut, rename, hash", () => {
   const path = join(folder, "log");
   appendFile(path, "one\n");
   appendFile(path, "two\n", undefined, true);
   truncateFile(path, 4);
   renameFile(path, join(folder, "log2"));
   expect(listFolder(folder)).toEqual(["log2"]);
-  expect(await sha256File(join(folder, "log2"))).toBe(sha256("one\n"));
   expect(sha256("abc")).toBe("ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
   expect(() => syncFile(path)).not.toThrow();
   expect(listFolder(join(folder, "none"))).toEqual([]);
-  await expect(sha256File(join(folder, "none"))).rejects.toMatchObject({ kind: "io" });
   expect(thrown(() => appendFile(join(folder, "log2"), "12345", faultyOps({ space: 2 })))).toMatchObject({
     kind: "io",
   });

@@ -8,7 +8,6 @@
  */
 import { createHash, randomBytes } from "node:crypto";
 import * as fs from "node:fs";
-import { createReadStream } from "node:fs";
 import { hostname } from "node:os";
 import { basename, dirname, join } from "node:path";
 import { SoftpromptError } from "./errors.js";
@@ -139,17 +138,6 @@ export function removeLeftovers(folder: string, ops: FileOps = diskOps): number 
 /** sha256 of bytes or text, in hex. */
 export function sha256(content: string | Uint8Array): string {
   return createHash("sha256").update(content).digest("hex");
-}
-
-/** sha256 of a file, in hex, read in pieces. @throws SoftpromptError "io". */
-export async function sha256File(path: string): Promise<string> {
-  const hash = createHash("sha256");
-  try {
-    for await (const piece of createReadStream(path, { highWaterMark: 1 << 20 })) hash.update(piece as Buffer);
-  } catch (cause) {
-    throw ioError(cause, path);
-  }
-  return hash.digest("hex");
 }
 
 /** A folder owned by this process until released. */

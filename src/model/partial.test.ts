@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import { SoftpromptError } from "../base/errors.js";
-import { fullModel, isFull, layerChoices, parsePartial, partialModel, partialOf, topK } from "./partial.js";
+import { exactPartial, fullModel, isFull, layerChoices, parsePartial, partialModel, topK } from "./partial.js";
 import { t5Shape } from "./shapes.js";
 
 const large = t5Shape("large");
@@ -89,7 +89,7 @@ test("the decoder stays whole unless asked, and scores are read by original laye
 test("keeping everything is the full model, whichever way it is written", () => {
   for (const spec of [{}, { depth: 1, width: 1, reduceDecoder: true }, { depth: 4, width: 8 }])
     expect(partialModel(tiny, spec)).toEqual(fullModel(tiny));
-  const every = partialOf(
+  const every = exactPartial(
     tiny,
     { layers: [0, 1, 2, 3], neurons: Array.from({ length: 4 }, () => Int32Array.from({ length: 8 }, (_, i) => i)) },
     fullModel(tiny).decoder,
@@ -141,7 +141,7 @@ test("refuses sizes the model cannot have, missing scores, foreign scores, wild 
   expect(() => partialModel(tiny, { width: 0.5 })).toThrow(/needs neuron scores/);
   expect(() => partialModel(large, { width: 0.5 }, scores)).toThrow(/do not belong to this model/);
   const whole = fullModel(tiny);
-  expect(() => partialOf(tiny, { layers: [0, 4], neurons: null }, whole.decoder)).toThrow(/ascending/);
-  expect(() => partialOf(tiny, { layers: [1, 0], neurons: null }, whole.decoder)).toThrow(/ascending/);
-  expect(() => partialOf(tiny, { layers: [0], neurons: [] }, whole.decoder)).toThrow(/one list of neurons/);
+  expect(() => exactPartial(tiny, { layers: [0, 4], neurons: null }, whole.decoder)).toThrow(/ascending/);
+  expect(() => exactPartial(tiny, { layers: [1, 0], neurons: null }, whole.decoder)).toThrow(/ascending/);
+  expect(() => exactPartial(tiny, { layers: [0], neurons: [] }, whole.decoder)).toThrow(/one list of neurons/);
 });

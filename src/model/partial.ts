@@ -120,7 +120,7 @@ export function partialModel(config: T5Config, spec: PartialSpec, scores: Neuron
  * A partial model of exactly these layers and neurons.
  * @throws SoftpromptError(usage) for indices that are out of range, repeated or not ascending.
  */
-export function partialOf(config: T5Config, encoder: PartialStack, decoder: PartialStack): PartialModel {
+export function exactPartial(config: T5Config, encoder: PartialStack, decoder: PartialStack): PartialModel {
   for (const [where, stack, L] of [
     ["encoder", encoder, config.encoderLayers],
     ["decoder", decoder, config.decoderLayers],
