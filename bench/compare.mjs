@@ -133,7 +133,7 @@ const markdown = [
   "",
   `T5 v1.1 encoder and decoder, random weights, batch ${B} × (${P} prompt + ${T} text) tokens, ${U} target tokens, gradient of the prompt only.`,
   `${report.cpu}; ${report.date}; ONNX Runtime ${runtime.version}, torch ${report.versions.python.torch}, transformers ${report.versions.python.transformers}, peft ${report.versions.python.peft}.`,
-  `Median milliseconds of ${options.rounds} interleaved rounds (best in brackets). Made by \`node bench/compare.mjs\`.`,
+  `Median milliseconds of ${options.rounds} interleaved rounds (best in brackets); load average when started ${report.loadBefore.toFixed(1)}. Made by \`node bench/compare.mjs\`.`,
   "",
   ...table(report.results),
   "",
