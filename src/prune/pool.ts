@@ -131,8 +131,17 @@ async function inProcesses(
   await Promise.all(Array.from({ length: count }, oneWorker));
   if (failures[0] && !retraining.signal?.aborted) throw failures[0];
   const total = retraining.schedule.stages.reduce((sum, stage) => sum + stage.steps, 0);
-  return jobs.flatMap((job) => {
+  const done = jobs.flatMap((job) => {
     const candidate = readCandidate(join(folder, job.name));
     return candidate && (candidate.finished || candidate.steps >= Math.min(steps, total)) ? [candidate] : [];
   });
+  // a worker that somebody else stopped saves and exits as if all were well; its candidate must not drop out of the ranking
+  if (done.length < jobs.length && !retraining.signal?.aborted)
+    throw new SoftpromptError("run", "a worker process was stopped before its candidate was trained", {
+      where: folder,
+      expected: `${jobs.length} candidates`,
+      got: `${done.length}`,
+      hint: "resume the search; what was trained is saved",
+    });
+  return done;
 }
