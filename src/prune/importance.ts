@@ -5,7 +5,7 @@
  * The engine's gradient keeps the rows of a batch apart, so one forward and backward per batch gives every example's own
  * ∂L/∂γ and ∂L/∂ζ. L(x) is the mean over the target's tokens. Nothing is trained and nothing is dropped out.
  */
-import { SoftpromptError } from "../base/errors.js";
+import { interrupted, SoftpromptError } from "../base/errors.js";
 import { random } from "../base/random.js";
 import type { Tensor } from "../base/tensor.js";
 import type { Row, Task } from "../data/row.js";
@@ -80,7 +80,7 @@ export async function importance(
   let [loss, flops] = [0, 0];
   const started = performance.now();
   for (let first = 0; first < encoded.length; first += batchSize) {
-    signal?.throwIfAborted();
+    if (signal?.aborted) throw interrupted(signal, "stopped while the prompt was scored", { where: "importance" });
     const batch = collate(encoded.slice(first, first + batchSize));
     const { size: B, inputLength, targetLength } = batch;
     const counts = encoded.slice(first, first + B).map((row) => row.target.length);
