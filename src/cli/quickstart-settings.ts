@@ -8,7 +8,7 @@ export const quickstartSettings = {
   learningRate: 0.1,
   batchSize: 16,
   microBatchSize: 16,
-  steps: 240,
-  evalEvery: 30,
+  steps: 120,
+  evalEvery: 20,
   seed: 0,
 } as const;
