@@ -19,7 +19,7 @@ import { jobText, retrainingText } from "./wire.js";
 export interface WorkerSettings {
   /** Processes; 1 trains in this one. */
   readonly count: number;
-  /** For the workers' engines; threads are shared out among them where not given. */
+  /** For the workers' engines; threads are shared out among them where not given, or 0. */
   readonly engine?: EngineOptions;
   /** The program a worker runs. Default: worker.js beside this file. */
   readonly module?: string;
@@ -80,7 +80,10 @@ async function inProcesses(
   const count = Math.min(workers.count, jobs.length);
   const threads = Math.max(1, Math.floor(availableParallelism() / count));
   const shared = join(folder, "worker.json");
-  writeFileAtomic(shared, retrainingText(retraining, { threads, ...workers.engine }));
+  writeFileAtomic(
+    shared,
+    retrainingText(retraining, { ...workers.engine, threads: workers.engine?.threads || threads }),
+  );
   for (const job of jobs) writeFileAtomic(join(folder, job.name, "job.json"), jobText(job));
   const left = [...jobs];
   const failures: SoftpromptError[] = [];

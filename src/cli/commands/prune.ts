@@ -49,7 +49,7 @@ export const prune = command({
     try {
       if (!existsSync(join(output, "config.yaml")))
         writeFileAtomic(join(output, "config.yaml"), configText(table, { ...options, output }));
-      const { device, lowMemory, plainOps } = options;
+      const { device, threads, lowMemory, plainOps } = options;
       const pruned = await pruneWhole(
         model,
         data,
@@ -58,7 +58,7 @@ export const prune = command({
           observe: pruneProgress(terminal),
           signal,
           resume,
-          engine: { device, lowMemory, plainOps },
+          engine: { device, threads, lowMemory, plainOps },
         },
       );
       const report = {
