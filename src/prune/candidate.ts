@@ -147,7 +147,8 @@ export async function trainCandidate(
         .map(({ step, scores, loss, flops }) => ({ step, score: scores[metric]!, loss, flops })),
     ];
     const finished = result.reason !== "interrupted";
-    const chosen = result.bestOnFull ?? result.best;
+    // a score on a partial model stands beside none on the full one: a rung inside a partial stage has its own evaluation alone
+    const chosen = result.bestOnFull ?? (finished ? result.best : { ...result.best, scores: {} });
     let best = {
       prompt: chosen.prompt,
       scores: chosen.scores,
