@@ -21,7 +21,7 @@ export interface PruneReport {
 
 /** Rows of the summary: what one would report. */
 function summaryRows({ result, metric }: PruneReport): [string, string, string, string][] {
-  const { tuned, control, best, mean, reported, cost } = result;
+  const { tuned, control, best, mean, candidates, reported, cost } = result;
   const kept = (c: Candidate) => `${c.counts.tokens} tokens, ${c.counts.parameters} parameters`;
   return [
     ["prompt tuning", scoreText(reported.tuned[metric as never]), kept(control), flopText(cost.tuning)],
@@ -37,7 +37,12 @@ function summaryRows({ result, metric }: PruneReport): [string, string, string, 
       kept(best),
       flopText(cost.total - cost.control),
     ],
-    [`XPrompt, mean of ${mean.count} candidates`, `${scoreText(mean.score)} ± ${scoreText(mean.deviation)}`, "", ""],
+    [
+      `(selection score, mean of ${mean.count} ${mean.count < candidates.length ? "survivors" : "candidates"})`,
+      `${scoreText(mean.score)} ± ${scoreText(mean.deviation)}`,
+      "",
+      "",
+    ],
     ["(selection score of prompt tuning)", scoreText(tuned.score), "", ""],
   ];
 }
