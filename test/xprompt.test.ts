@@ -251,7 +251,7 @@ describe("the search", () => {
     const control = await plain(8, { prompt: result.tuned.prompt });
     expect(result.control.prompt).toEqual(control.best.prompt);
     expect(result.mean.count).toBe(4);
-    expect(result.selection).toEqual({ split: "validation", rows: 12 });
+    expect(result.selection).toEqual({ split: "validation", rows: 12, reportedRows: 12 });
     expect(result.reported.best).toEqual(result.best.scores);
     const { tuning, scoring, control: c, search: s, total } = result.cost;
     expect(total).toBe(tuning + scoring + c + s);
@@ -280,7 +280,7 @@ describe("the search", () => {
 
   test("a holdout chooses on rows that are neither trained on nor reported on", async () => {
     const result = await search({ options: { ...options, holdout: 0.25, tokensPruned: [1], level: "tokens" } });
-    expect(result.selection).toEqual({ split: "holdout", rows: 6 });
+    expect(result.selection).toEqual({ split: "holdout", rows: 6, reportedRows: 12 });
     expect(result.importance.examples).toBe(18);
     expect(Object.keys(result.reported.best)).toEqual(["accuracy"]);
   });

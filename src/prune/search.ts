@@ -10,6 +10,7 @@
  */
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
+import { z } from "zod";
 import { SoftpromptError } from "../base/errors.js";
 import { sha256, writeFileAtomic } from "../base/files.js";
 import { parseJson } from "../base/json.js";
@@ -19,14 +20,15 @@ import { applyMask, maskFromScores, type PromptMask } from "../method/mask.js";
 import { fullModel, partialModel } from "../model/partial.js";
 import type { Engine } from "../session/engine.js";
 import type { Tokenizer } from "../text/tokenizer.js";
-import { evaluate } from "../train/evaluate.js";
-import { tensorHash } from "../train/identity.js";
+import { evaluate, prepareEvaluation } from "../train/evaluate.js";
+import { checkIdentity, type Identity, tensorHash } from "../train/identity.js";
+import { trainOptions } from "../train/options.js";
 import type { Schedule } from "../train/stage.js";
 import { train } from "../train/trainer.js";
 import type { Scores, TrainEvent, TrainResult, TrainSettings } from "../train/types.js";
 import type { Candidate, CandidateJob, Retraining } from "./candidate.js";
 import { type Importance, importance } from "./importance.js";
-import type { PruneOptions } from "./options.js";
+import { type PruneOptions, pruneOptions } from "./options.js";
 import { defaultWorkers, trainCandidates, type WorkerSettings } from "./pool.js";
 import { holdOut, pruneCounts, rewindTarget } from "./space.js";
 import { type PruneCell, type SearchSpace, type StrategyName, strategies } from "./strategies.js";
@@ -104,7 +106,10 @@ export interface Search {
 /** Which rows chose checkpoints and candidates. */
 export interface XPromptSelection {
   readonly split: "validation" | "holdout";
+  /** How many were scored; fewer than there are under maxEvalRows. */
   readonly rows: number;
+  /** Validation rows behind what is reported. */
+  readonly reportedRows: number;
 }
 
 /** Tunes (or reads back), scores (or reads back), and stands ready. @throws as train(); "interrupted". */
@@ -117,6 +122,7 @@ export async function openSearch(input: SearchInput, folder: string): Promise<Se
   const rewind = rewindTarget(options.rewindTo, input.schedule);
   const { train: rows, held } = holdOut(input.train, options.holdout, settings.seed);
   const selection = held.length > 0 ? held : input.validation;
+  const scored = prepareEvaluation(tokenizer, task, selection, settings).rows.length;
   claim(folder, identityOf(input), input.resume);
 
   observe({ kind: "phase", phase: "tune" });
@@ -184,7 +190,11 @@ export async function openSearch(input: SearchInput, folder: string): Promise<Se
     start,
     retraining,
     steps,
-    selection: { split: held.length > 0 ? "holdout" : "validation", rows: selection.length },
+    selection: {
+      split: held.length > 0 ? "holdout" : "validation",
+      rows: scored,
+      reportedRows: held.length > 0 ? input.validation.length : scored,
+    },
     scoringCost: () =>
       [scores, ...rescored.values()].reduce(
         (sum, { flops, seconds }) => ({ flops: sum.flops + flops, seconds: sum.seconds + seconds }),
@@ -293,27 +303,41 @@ export function cellName({ tokensPruned, piecesPruned }: PruneCell): string {
 }
 
 /** The folder is this search's, or empty. What is trained in it is vouched for by the trainer itself. */
-function claim(folder: string, identity: string, resume: boolean): void {
+function claim(folder: string, identity: Identity, resume: boolean): void {
   const path = join(folder, "search.json");
+  refuseForeign(folder);
   if (!existsSync(path)) {
-    writeFileAtomic(path, `${JSON.stringify({ format: 1, identity })}\n`);
+    writeFileAtomic(path, `${JSON.stringify({ format: 2, identity }, null, 2)}\n`);
     return;
   }
-  const saved = parseJson(readFileSync(path, "utf8"), path, "run") as { identity?: unknown };
   if (!resume)
     throw new SoftpromptError("run", "this folder already holds a search", {
       where: folder,
       hint: "resume it, or choose another folder",
     });
-  if (saved.identity !== identity)
-    throw new SoftpromptError(
-      "run",
-      "the search cannot be resumed: its options, schedule, rows or start prompt changed",
-      {
-        where: folder,
-        hint: "put back what changed, or start in another folder",
-      },
-    );
+  const saved = headForm.safeParse(parseJson(readFileSync(path, "utf8"), path, "run"));
+  if (!saved.success)
+    throw new SoftpromptError("run", "search.json does not say what the search is made from", {
+      where: path,
+      expected: "the file as this version writes it",
+      hint: "start in another folder",
+    });
+  checkIdentity(saved.data.identity, identity, folder);
+}
+
+const headForm = z.strictObject({ format: z.literal(2), identity: z.record(z.string(), z.string()) });
+
+/** A folder that holds something else, a tuning's run say, is no place for a search. @throws SoftpromptError "run". */
+export function refuseForeign(folder: string): void {
+  if (existsSync(join(folder, "search.json"))) return;
+  const found = ["run.json", "result.json", "adapter"].filter((name) => existsSync(join(folder, name)));
+  if (found.length > 0)
+    throw new SoftpromptError("run", "this folder holds something else than a search", {
+      where: folder,
+      expected: "a search's folder, or an empty one",
+      got: found.join(", "),
+      hint: "choose another folder",
+    });
 }
 
 /** Scores read back where they are of the same prompt; else measured and kept. */
@@ -330,11 +354,35 @@ async function kept(path: string, prompt: string, measure: () => Promise<Importa
   return scores;
 }
 
-/** What decides a candidate's training besides its own start and mask; which counts are tried, and how, may change on resume. */
-function identityOf({ options, ...input }: SearchInput): string {
-  const { search, level, tokensPruned, piecesPruned, halvingBudget, halvingMinSteps, workers, ...deciding } = options;
+/** Options that decide which candidates are tried, and how, but not what any of them becomes: they may change on resume. */
+export const freeOptions: ReadonlySet<keyof PruneOptions> = new Set([
+  "search",
+  "level",
+  "tokensPruned",
+  "piecesPruned",
+  "halvingBudget",
+  "halvingMinSteps",
+  "workers",
+]);
+
+/** Named facts about what decides a candidate's training besides its own start and mask. */
+function identityOf({ options, ...input }: SearchInput): Identity {
   const { retrainSchedule, settings, retrainSettings = settings, prompt, train, validation } = input;
-  return sha256(JSON.stringify([deciding, retrainSchedule, retrainSettings, tensorHash(prompt), train, validation]));
+  const facts: Record<string, string> = {
+    "start prompt": tensorHash(prompt),
+    "training rows": sha256(JSON.stringify(train)),
+    "validation rows": sha256(JSON.stringify(validation)),
+    "retraining schedule": sha256(JSON.stringify(retrainSchedule)),
+  };
+  for (const key of Object.keys(pruneOptions) as (keyof PruneOptions)[])
+    if (!freeOptions.has(key)) facts[`pruning.${key}`] = String(options[key]);
+  // by the table, for a caller's settings may carry more than the trainer reads
+  for (const key of Object.keys(trainOptions) as (keyof TrainSettings)[]) {
+    if (key === "checkpointEvery" || key === "checkpointSeconds") continue;
+    facts[`settings.${key}`] = String(settings[key]);
+    facts[`retraining.${key}`] = String(retrainSettings[key]);
+  }
+  return facts;
 }
 
 function stopIf(signal: AbortSignal | undefined, folder: string, always = false): void {

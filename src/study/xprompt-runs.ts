@@ -14,7 +14,8 @@ import { type InitSpec, initPrompt } from "../method/init.js";
 import type { MaskCounts } from "../method/mask.js";
 import type { PruneOptions } from "../prune/options.js";
 import type { WorkerSettings } from "../prune/pool.js";
-import { openSearch, type Search, type SearchEvent } from "../prune/search.js";
+import { freeOptions, openSearch, type Search, type SearchEvent } from "../prune/search.js";
+import { holdOut } from "../prune/space.js";
 import type { ScoringCost } from "../train/neuron-scores.js";
 import { planSchedule } from "../train/plan.js";
 import type { ScheduleOptions } from "../train/schedule-options.js";
@@ -138,12 +139,16 @@ export async function openCase(
   const freshPrompt = (length: number) => initPrompt(init, { checkpoint: engine.checkpoint, tokenizer, length, seed });
   const length = init.kind === "fromPrompt" ? init.prompt.shape[0]! : (what.promptLength ?? input.promptLength);
   const train = what.rows ? what.rows(dataset.train, seed) : dataset.train;
+  // with a holdout nothing may look at the validation rows before the end, the neuron scores included
+  const held = options.holdout > 0;
+  const seen = held ? holdOut(train, options.holdout, seed).train : train;
+  const split = held ? { scoreSplit: "train" as const } : {};
   const plan = (own: Partial<ScheduleOptions>) =>
     planSchedule(
       engine,
       tokenizer,
-      { task, train, validation: dataset.validation },
-      { ...input.settings, ...input.scoring, ...input.schedule, ...own, seed },
+      { task, train: seen, validation: dataset.validation },
+      { ...input.settings, ...input.scoring, ...split, ...input.schedule, ...own, seed },
       { promptLength: length, folder: input.folder, signal: input.signal },
     );
   const tuning = await plan(what.schedule ?? {});
@@ -153,7 +158,7 @@ export async function openCase(
   const key = sha256(
     JSON.stringify([
       // a short name of the inputs; that they are the same in full is checked by the search and the trainer
-      Object.fromEntries(Object.entries(options).filter(([name]) => !free.has(name))),
+      Object.fromEntries(Object.entries(options).filter(([name]) => !freeOptions.has(name as keyof PruneOptions))),
       { ...input.settings, seed },
       [...prompt.data],
       [tuning.schedule, retraining.schedule],
@@ -183,17 +188,6 @@ export async function openCase(
   const neurons = { tuning: tuning.scoring, retraining: retraining.scoring };
   return { ...search, input, options, seed, dataset, freshPrompt, neurons };
 }
-
-/** Options that do not change a candidate's training. */
-const free = new Set([
-  "search",
-  "level",
-  "tokensPruned",
-  "piecesPruned",
-  "halvingBudget",
-  "halvingMinSteps",
-  "workers",
-]);
 
 /** A study without a folder works in a temporary one. */
 export async function withFolder<R>(folder: string | null, use: (folder: string) => Promise<R>): Promise<R> {

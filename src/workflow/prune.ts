@@ -5,12 +5,15 @@ import { join } from "node:path";
 import { adapterBase, saveAdapter } from "../adapter/adapter.js";
 import type { Adapter } from "../adapter/types.js";
 import { writeFileAtomic } from "../base/files.js";
-import { choice, type OptionValues, readOptions } from "../base/options.js";
+import { choice, type OptionValues, pickOptions, readOptions } from "../base/options.js";
 import type { Dataset } from "../data/row.js";
-import { pruneOptions } from "../prune/options.js";
-import type { SearchEvent } from "../prune/search.js";
+import { type PruneOptions, pruneOptions } from "../prune/options.js";
+import { refuseForeign, type SearchEvent } from "../prune/search.js";
+import { holdOut } from "../prune/space.js";
 import { type XPromptResult, xprompt } from "../prune/xprompt.js";
 import { prunePage } from "../report/prune.js";
+import { presetSchedule } from "../study/runs.js";
+import { type TrainSettings, trainOptions } from "../train/options.js";
 import { type PresetName, presets } from "../train/presets.js";
 import type { Model } from "./model.js";
 import { tuneOptions } from "./options.js";
@@ -34,6 +37,8 @@ export interface PruneContext {
   /** Engine settings for worker processes. */
   readonly engine?: {
     readonly device?: "cpu" | "webgpu" | "cuda";
+    /** 0 shares the cores out among the workers. */
+    readonly threads?: number;
     readonly lowMemory?: boolean;
     readonly plainOps?: boolean;
   };
@@ -58,14 +63,23 @@ export async function prune(
 ): Promise<Pruned> {
   const options = readOptions(pruneTuneOptions, given, "prune()");
   const folder = options.output ?? null;
-  const { schedule } = await scheduleFor(model, data, options, folder, observe);
-  const steps = options.retrainSteps ?? options.steps;
+  if (folder !== null) refuseForeign(folder);
+  // with a holdout nothing may look at the validation rows before the end, the neuron scores included
+  const held = options.holdout > 0;
+  const seen = held ? { ...data, train: holdOut(data.train, options.holdout, options.seed).train } : data;
+  const planned = held ? { ...options, scoreSplit: "train" as const } : options;
+  const { schedule } = await scheduleFor(model, seen, planned, folder, observe, signal);
+  const { retrainSchedule } = options;
+  // sizes, stages and budget are those of --schedule; they hold for the retrainings where these have the same one
+  const own =
+    retrainSchedule === options.schedule || retrainSchedule === "custom" ? {} : presetSchedule(retrainSchedule);
   const retraining = await scheduleFor(
     model,
-    data,
-    { ...options, schedule: options.retrainSchedule, steps },
+    seen,
+    { ...planned, ...own, schedule: retrainSchedule, steps: options.retrainSteps ?? options.steps },
     folder,
     observe,
+    signal,
   );
   const result = await xprompt({
     engine: model.engine,
@@ -76,8 +90,8 @@ export async function prune(
     prompt: await startPrompt(model, data, options),
     schedule,
     retrainSchedule: retraining.schedule,
-    settings: options,
-    options,
+    settings: pickOptions(trainOptions, options) as TrainSettings,
+    options: pickOptions(pruneOptions, options) as PruneOptions,
     run: folder,
     resume,
     observe,
@@ -98,7 +112,7 @@ export async function prune(
       seed: options.seed,
       settings,
     },
-    scores: { split: "validation", rows: data.validation.length, values: result.reported.best },
+    scores: { split: "validation", rows: result.selection.reportedRows, values: result.reported.best },
     kept: { config: {}, extras: {} },
   };
   let report: string | null = null;
