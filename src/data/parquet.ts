@@ -4,41 +4,30 @@
  * In: bytes. Out: Table; integers as numbers, dates as ISO texts, binary as UTF-8 text, lists and structs as they are.
  * Before hyparquet sees a file, its footer and every page header are read here with bounds: counts, sizes, unpacked sizes.
  * A file that claims more than it holds, or unpacks to more than the limits, is refused; so a small file cannot ask for
- * gigabytes. Compression: none, snappy, gzip, brotli, and zstd where Node has it (22.15 and later).
+ * gigabytes. What only the pages themselves can lie about is left to a child process (parquet-child.ts).
+ * Compression: none, snappy, gzip, brotli, and zstd where Node has it (22.15 and later).
  * Source: github.com/apache/parquet-format src/main/thrift/parquet.thrift.
  */
-import * as zlib from "node:zlib";
-import { parquetReadObjects } from "hyparquet";
 import { SoftpromptError } from "../base/errors.js";
+import { readInChild } from "./parquet-child.js";
 import { checkColumns, type Fields, rowCollector, type Table, type TableOptions, tableLimits } from "./rows.js";
-import { unpackSnappy } from "./snappy.js";
 import { readStruct, type ThriftStruct, type ThriftValue } from "./thrift.js";
 
 /** Parses a parquet file. Throws SoftpromptError (data). */
 export async function parseParquet(bytes: Uint8Array, where: string, options: TableOptions = {}): Promise<Table> {
-  const refuse = (problem: string, got?: unknown, cause?: unknown): never => {
+  const refuse = (problem: string, got?: unknown): never => {
     throw new SoftpromptError("data", `not a readable parquet file: ${problem}`, {
       where,
       got,
-      cause,
       hint: "the file may be cut short, or be something else (a Git LFS pointer, an error page)",
     });
   };
   const columns = inspect(bytes, refuse);
   checkColumns(columns, `${where}, schema`);
   const rows = rowCollector(where, options);
-  let records: Record<string, unknown>[];
-  try {
-    const buffer = new Uint8Array(bytes).buffer; // a copy: hyparquet wants the file at offset 0 of its buffer
-    records = await parquetReadObjects({
-      file: { byteLength: buffer.byteLength, slice: (from, to) => buffer.slice(from, to) },
-      compressors,
-      geoparquet: false,
-    });
-  } catch (cause) {
-    return refuse(cause instanceof Error ? cause.message : "it is damaged", undefined, cause);
-  }
-  records.forEach((record, i) => {
+  const answer = await readInChild(bytes);
+  if ("problem" in answer) return refuse(answer.problem);
+  answer.records.forEach((record, i) => {
     const fields = Object.create(null) as Record<string, unknown>;
     for (const name of columns) fields[name] = Object.hasOwn(record, name) ? plain(record[name]) : null;
     rows.add(i + 1, fields as Fields);
@@ -46,10 +35,13 @@ export async function parseParquet(bytes: Uint8Array, where: string, options: Ta
   return rows.table(columns);
 }
 
+/** parquet.thrift, enum Encoding. */
+const deltaByteArray = 7;
+
 type Refuse = (problem: string, got?: unknown) => never;
 
-/** Walks footer and page headers with bounds; gives the names of the top-level columns. */
-function inspect(bytes: Uint8Array, refuse: Refuse): string[] {
+/** Walks footer and page headers with bounds; gives the names of the top-level columns. Throws what `refuse` throws. */
+export function inspect(bytes: Uint8Array, refuse: Refuse): string[] {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const magic = (at: number) => view.getUint32(at, true) === 0x31524150; // "PAR1"
   if (bytes.length < 12 || !magic(0) || !magic(bytes.length - 4)) refuse('it does not begin and end with "PAR1"');
@@ -106,6 +98,10 @@ function inspect(bytes: Uint8Array, refuse: Refuse): string[] {
           const header = page.get(id);
           if (!(header instanceof Map)) continue;
           const n = int(header, 1, "a page's number of values", tableLimits.parquetValues);
+          // Every value of this encoding may be as long as the whole page: a small page would unpack to all memory.
+          const encoding = header.get(id === 8 ? 4 : 2);
+          if (encoding === deltaByteArray && n * (page.get(2) as number) > tableLimits.parquetBytes)
+            refuse("a large page is in DELTA_BYTE_ARRAY encoding; write it plain or with a dictionary");
           values += n;
           if (counts) chunkValues += n;
           if (id === 8) {
@@ -150,23 +146,6 @@ function topLevel(schema: readonly ThriftStruct[], refuse: Refuse): string[] {
 function structs(value: ThriftValue | undefined): ThriftStruct[] {
   return Array.isArray(value) ? value.filter((v): v is ThriftStruct => v instanceof Map) : [];
 }
-
-type Decompress = (input: Uint8Array, outputLength: number) => Uint8Array;
-
-const inflate =
-  (run: (input: Uint8Array, options: { maxOutputLength: number }) => Uint8Array): Decompress =>
-  (input, outputLength) =>
-    run(input, { maxOutputLength: Math.max(1, outputLength) });
-
-const zstd = (zlib as { zstdDecompressSync?: (input: Uint8Array, o: { maxOutputLength: number }) => Uint8Array })
-  .zstdDecompressSync;
-
-const compressors: Record<string, Decompress> = {
-  SNAPPY: unpackSnappy,
-  GZIP: inflate(zlib.gunzipSync),
-  BROTLI: inflate(zlib.brotliDecompressSync),
-  ...(zstd ? { ZSTD: inflate(zstd) } : {}),
-};
 
 /** A cell as the rest of the house knows cells: no big integers, no dates, no bytes. */
 function plain(value: unknown): unknown {

@@ -7,7 +7,7 @@
  * Source: github.com/google/snappy format_description.txt.
  */
 
-/** Unpacks one block; throws Error unless it gives `length` bytes and uses all of `input`. */
+/** Self-contained: parquet-child.ts sends its text to another process. Unpacks one block; throws Error unless it gives `length` bytes and uses all of `input`. */
 export function unpackSnappy(input: Uint8Array, length: number): Uint8Array {
   const out = new Uint8Array(length);
   let at = 0;

@@ -4,6 +4,7 @@ import { join } from "node:path";
 import * as zlib from "node:zlib";
 import { parquetWriteBuffer } from "hyparquet-writer";
 import { expect, test } from "vitest";
+import { readInChild } from "./parquet-child.js";
 import type { TableOptions } from "./rows.js";
 import { unpackSnappy } from "./snappy.js";
 import { formatOf, parseTable, readTable, type TableFormat } from "./table.js";
@@ -160,4 +161,16 @@ test("snappy: a literal, an overlapping copy, and lengths that lie", () => {
     [],
   ])
     expect(() => unpackSnappy(Uint8Array.from(bad), bad[0] ?? 0)).toThrow(/packed data/);
+});
+
+test("the process that decodes parquet: a deadline, a heap, and damaged bytes end it, not us", async () => {
+  const limits = { heapMb: 512, seconds: 60, secondsPerMb: 0 };
+  expect(await readInChild(written(), limits)).toMatchObject({ records: [{ text: "a" }, {}, {}] });
+  expect(await readInChild(written(), { ...limits, seconds: 0 })).toEqual({
+    problem: "reading it takes more than 0 seconds",
+  });
+  expect(await readInChild(written(), { ...limits, heapMb: 1 })).toEqual({
+    problem: "reading it needs more than 1 MB, or its pages are damaged",
+  });
+  expect(await readInChild(bytes("PAR1 no PAR1"), limits)).toHaveProperty("problem");
 });
