@@ -69,7 +69,7 @@ describe("writer", () => {
           expect(Buffer.from(read.bytesOf(n)!).equals(Buffer.from(t.data.buffer))).toBe(true);
         }
       }),
-      { numRuns: 300 },
+      { numRuns: 100 },
     );
   });
 
