@@ -10,7 +10,7 @@
  */
 import { spawnSync } from "node:child_process";
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { join, relative } from "node:path";
 import { parseArgs } from "node:util";
 
 const tasks = {
@@ -77,8 +77,9 @@ if (values.collect) {
       trainedParameters: results[0].cost.trainedParameters,
     };
   });
-  const { where } = rows[0].results[0];
-  writeFileSync(`${values.collect}.json`, `${JSON.stringify({ settings: common.join(" "), where, table }, null, 1)}\n`);
+  const { data: _, ...where } = rows[0].results[0].where;
+  const data = rows.flatMap((r) => r.results[0].where.data.map((f) => ({ ...f, path: relative(datasets, f.path) })));
+  writeFileSync(`${values.collect}.json`, `${JSON.stringify({ settings: common.join(" "), where, data, table }, null, 1)}\n`);
   const lines = table.map(
     (r) =>
       `| ${r.task} | ${r.metric} | ${r.validationRows} | ${percent(r.majority)} | ${percent(r.noPrompt)} | ${r.told === null ? "–" : percent(r.told)} | ${r.tuned.map(percent).join(" / ")} | ${percent(r.mean)} ± ${percent(r.deviation)} | ${mean(r.seconds).toFixed(0)} | ${(r.flops / 1e12).toFixed(2)} |`,
