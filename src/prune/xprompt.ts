@@ -7,10 +7,11 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { lockFolder } from "../base/files.js";
 import type { Scores } from "../train/types.js";
 import type { Candidate } from "./candidate.js";
 import type { Importance } from "./importance.js";
-import { openSearch, type SearchInput, type Tuned, type XPromptSelection } from "./search.js";
+import { openSearch, refuseForeign, type SearchInput, type Tuned, type XPromptSelection } from "./search.js";
 import { rank } from "./strategies.js";
 
 export interface XPromptInput extends SearchInput {
@@ -51,7 +52,15 @@ export interface XPromptResult {
  * (everything done until then is kept: resume with the same input).
  */
 export async function xprompt(input: XPromptInput): Promise<XPromptResult> {
-  if (input.run !== null) return whole(input, input.run);
+  if (input.run !== null) {
+    refuseForeign(input.run);
+    const lock = lockFolder(input.run);
+    try {
+      return await whole(input, input.run);
+    } finally {
+      lock.release();
+    }
+  }
   const folder = mkdtempSync(join(tmpdir(), "softprompt-xprompt-"));
   try {
     return await whole({ ...input, resume: false }, folder);
