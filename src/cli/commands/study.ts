@@ -124,6 +124,13 @@ async function studyAnswer(
       hint: near === undefined ? "softprompt study lists them" : `did you mean ${near}?`,
     });
   }
+  if (options.init === "classLabels" && Object.keys(options.tasks).length > 1)
+    throw new SoftpromptError("usage", "init classLabels is of one task, and a study starts all its tasks alike", {
+      where: `softprompt study ${name}`,
+      expected: "one task, or another init",
+      got: Object.keys(options.tasks).join(", "),
+      hint: "run the study for each task by itself, or use sampledVocab",
+    });
   const tasks: Dataset[] = [];
   for (const [task, place] of Object.entries(options.tasks)) tasks.push(await taskData(task, place, options.trainRows));
   const folder = options.output ?? join("studies", name);
