@@ -63,7 +63,7 @@ test("micro-batches of any size give the same update, padding or not", async () 
   const norm = (v: Float32Array) => Math.sqrt(v.reduce((sum, x) => sum + x * x, 0));
   for (const part of parts) {
     const off = norm(part.last.data.map((v, n) => v - whole.last.data[n]!));
-    // other padding, other order of float32 sums: measured near 1e-6 after four steps
+    // rows are summed in float64, so the cut itself costs nothing: on this model the bytes came out equal; other shapes may pick other kernels
     expect(off / norm(whole.last.data)).toBeLessThan(2e-5);
     for (const [n, loss] of losses(part.events).entries())
       expect(Math.abs(loss - losses(whole.events)[n]!)).toBeLessThan(1e-4);

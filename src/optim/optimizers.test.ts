@@ -36,7 +36,7 @@ function distance(name: string, optimizer: Optimizer, learningRate: number, clip
   return worst;
 }
 
-// 50 float32 steps in another order of rounding: measured 1e-7; the project's promise is 1e-5.
+// 50 float32 steps in another order of rounding: measured 3e-7; the project's promise is 1e-5.
 test.each([
   ["adafactor", adafactor({ weightDecay: 1e-5 }), 0.3, 1],
   ["adamw", adamw({ weightDecay: 0.1 }), 0.05, 0],
