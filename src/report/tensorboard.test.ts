@@ -1,6 +1,8 @@
+import { readFileSync } from "node:fs";
 import { expect, test } from "vitest";
-import { crc32c, eventFile, eventFileHeader, scalarRecord } from "./tensorboard.js";
+import { crc32c, eventFileHeader, scalarRecord } from "./tensorboard.js";
 
+const fixture = new URL("../../test/fixtures/tensorboard/scalars.tfevents", import.meta.url);
 const hex = (data: Uint8Array) => Buffer.from(data).toString("hex");
 
 test("CRC-32C gives the check values of RFC 3720 B.4", () => {
@@ -26,8 +28,15 @@ test("a scalar record holds the fields of event.proto, worked by hand", () => {
   );
 });
 
-test("a file is its header and its records; large steps survive", () => {
-  const scalars = [1, 2 ** 40].map((step) => ({ tag: "é", step, value: Number.NaN, wallTime: 5 }));
-  const file = eventFile(scalars);
-  expect(file.length).toBe(eventFileHeader(5).length + scalars.map(scalarRecord).reduce((n, r) => n + r.length, 0));
+test("a file has the very bytes that TensorBoard's own writer gives (test/oracles/tensorboard.py)", () => {
+  const scalars = [
+    { tag: "train/loss", step: 0, value: 2.5, wallTime: 1763722800.125 },
+    { tag: "train/loss", step: 127, value: -0, wallTime: 1763722801 },
+    { tag: "é/√", step: 128, value: 1e-30, wallTime: 1763722802.5 },
+    { tag: "validation/accuracy", step: 300, value: Number.NaN, wallTime: 1763722803 },
+    { tag: "x", step: 2 ** 40, value: Number.POSITIVE_INFINITY, wallTime: 1763722804 },
+    { tag: "x", step: 2 ** 40 + 1, value: 0.1, wallTime: 1763722805 },
+  ];
+  const written = [eventFileHeader(scalars[0]!.wallTime), ...scalars.map(scalarRecord)];
+  expect(Buffer.concat(written).toString("hex")).toBe(readFileSync(fixture, "hex"));
 });

@@ -22,12 +22,8 @@ export function eventFileHeader(wallTime: number): Uint8Array {
 /** One record with one scalar. Values that are not finite are written as they are; TensorBoard shows them as gaps. */
 export function scalarRecord({ tag, step, value, wallTime }: Scalar): Uint8Array {
   const entry = concat(bytes(1, utf8(tag)), float(2, value));
-  return record(concat(double(1, wallTime), varintField(2, step), bytes(5, bytes(1, entry))));
-}
-
-/** A whole event file. */
-export function eventFile(scalars: readonly Scalar[]): Uint8Array {
-  return concat(eventFileHeader(scalars[0]?.wallTime ?? 0), ...scalars.map(scalarRecord));
+  const at = step === 0 ? [] : [varintField(2, step)]; // proto3 leaves zeros out
+  return record(concat(double(1, wallTime), ...at, bytes(5, bytes(1, entry))));
 }
 
 /** CRC-32C (Castagnoli, reflected polynomial 0x82f63b78), unsigned. */

@@ -10,7 +10,7 @@
  *
  * Order of writes: metrics reach the disk before the checkpoint that counts them, tensors before the JSON that names them.
  */
-import { existsSync, readFileSync, statSync } from "node:fs";
+import { existsSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { z } from "zod";
 import { SoftpromptError } from "../base/errors.js";
@@ -18,9 +18,9 @@ import {
   appendFile,
   diskOps,
   type FileOps,
-  ioError,
   listFolder,
   lockFolder,
+  readWhole,
   refuseLink,
   removeLeftovers,
   syncFile,
@@ -41,6 +41,16 @@ export interface OpenRunOptions {
   readonly files?: Readonly<Record<string, string>>;
   /** Where files are written; tests hand in faulty ones. */
   readonly ops?: FileOps;
+  /** Who writes beside metrics.jsonl what it says (TensorBoard's file). Default nobody. */
+  readonly follow?: (folder: string, ops: FileOps) => Follower;
+}
+
+/** Kept in step with metrics.jsonl. What it throws ends the run as a failed write of metrics.jsonl does. */
+export interface Follower {
+  /** metrics.jsonl holds what the run goes on from, and nothing after it. */
+  begin(): void;
+  /** One line, with its line break, has been appended to it. */
+  line(text: string): void;
 }
 
 /** An open run folder; whoever opened it closes it. */
@@ -67,7 +77,7 @@ export interface Run {
 const ownNames = ["run.json", "metrics.jsonl", "checkpoint", "adapter", "tensorboard"];
 
 /** @throws SoftpromptError "run" (in use; holds a run already; holds none), "io". */
-export function openRun(folder: string, { resume, files = {}, ops = diskOps }: OpenRunOptions): Run {
+export function openRun(folder: string, { resume, files = {}, ops = diskOps, follow }: OpenRunOptions): Run {
   const head = join(folder, "run.json");
   if (resume && !existsSync(head))
     throw new SoftpromptError("run", "there is no run here to resume", {
@@ -89,14 +99,14 @@ export function openRun(folder: string, { resume, files = {}, ops = diskOps }: O
       for (const [name, content] of Object.entries(files)) writeFileAtomic(join(folder, name), content, ops);
       writeHead(head, null, ops);
     }
-    return openedRun(folder, head, lock.release, ops);
+    return openedRun(folder, head, lock.release, ops, follow?.(folder, ops) ?? null);
   } catch (error) {
     lock.release();
     throw error;
   }
 }
 
-function openedRun(folder: string, head: string, release: () => void, ops: FileOps): Run {
+function openedRun(folder: string, head: string, release: () => void, ops: FileOps, follower: Follower | null): Run {
   const metricsFile = join(folder, "metrics.jsonl");
   const checkpoints = join(folder, "checkpoint");
   let metrics = { lines: 0, bytes: 0 };
@@ -113,6 +123,7 @@ function openedRun(folder: string, head: string, release: () => void, ops: FileO
       metrics = checkpoint?.metrics ?? { lines: 0, bytes: 0 };
       newest = checkpoint?.number ?? 0;
       cutMetrics(metricsFile, metrics.bytes, ops);
+      follower?.begin();
       return checkpoint?.state ?? null;
     },
     record: (event) => {
@@ -120,6 +131,7 @@ function openedRun(folder: string, head: string, release: () => void, ops: FileO
       if (line === null) return;
       appendFile(metricsFile, line, ops);
       metrics = { lines: metrics.lines + 1, bytes: metrics.bytes + Buffer.byteLength(line) };
+      follower?.line(line);
     },
     save: (state) => {
       syncFile(metricsFile, ops);
@@ -170,12 +182,8 @@ function writeHead(path: string, identity: Identity | null, ops: FileOps): void 
 }
 
 function readHead(path: string): Identity | null {
-  let text: string;
-  try {
-    text = readFileSync(path, "utf8");
-  } catch (cause) {
-    throw ioError(cause, path);
-  }
+  const text = readWhole(path, "run")?.toString("utf8");
+  if (text === undefined) throw new SoftpromptError("run", "run.json is gone", { where: path });
   const parsed = headForm.safeParse(parseJson(text, path, "run"));
   if (parsed.success) return parsed.data.identity;
   throw new SoftpromptError("run", "run.json cannot be read", {
