@@ -222,19 +222,24 @@ export function scatterLive(values: Float32Array, mask: PromptMask, width: numbe
 /** The prompt without its pruned tokens: a shorter sequence instead of zero vectors (option `drop`, xprompt.md §3.1). */
 export function dropPruned(prompt: Tensor, mask: PromptMask): { prompt: Tensor; mask: PromptMask; kept: number[] } {
   const [, width] = promptShape(prompt, mask);
-  const kept = [...livePieces(mask).entries()].filter(([, n]) => n > 0).map(([i]) => i);
+  const kept = liveTokens(mask);
   const masked = applyMask(prompt, mask).data;
   const data = new Float32Array(kept.length * width);
+  for (const [n, i] of kept.entries()) data.set(masked.subarray(i * width, (i + 1) * width), n * width);
+  return { prompt: { shape: [kept.length, width], data }, mask: withoutDead(mask), kept };
+}
+
+/** The mask of the surviving tokens alone: what fits the prompt that dropPruned makes. */
+export function withoutDead(mask: PromptMask): PromptMask {
+  const kept = liveTokens(mask);
   const piecesKept = new Uint8Array(kept.length * mask.pieces);
-  kept.forEach((i, n) => {
-    data.set(masked.subarray(i * width, (i + 1) * width), n * width);
+  for (const [n, i] of kept.entries())
     piecesKept.set(mask.piecesKept.subarray(i * mask.pieces, (i + 1) * mask.pieces), n * mask.pieces);
-  });
-  return {
-    prompt: { shape: [kept.length, width], data },
-    mask: { ...mask, tokens: new Uint8Array(kept.length).fill(1), piecesKept },
-    kept,
-  };
+  return { ...mask, tokens: new Uint8Array(kept.length).fill(1), piecesKept };
+}
+
+function liveTokens(mask: PromptMask): number[] {
+  return [...livePieces(mask).entries()].filter(([, n]) => n > 0).map(([i]) => i);
 }
 
 /** A mask as JSON: one string of 0 and 1 for γ, one per token for ζ. */

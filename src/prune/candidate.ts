@@ -21,15 +21,16 @@ import {
   maskFromJson,
   maskToJson,
   type PromptMask,
+  withoutDead,
 } from "../method/mask.js";
 import { fullModel } from "../model/partial.js";
 import type { Engine } from "../session/engine.js";
 import type { Tokenizer } from "../text/tokenizer.js";
-import { evaluate } from "../train/evaluate.js";
+import { evaluatePrepared, evaluationBatch, prepareEvaluation } from "../train/evaluate.js";
 import { identityOf } from "../train/identity.js";
 import type { Schedule } from "../train/stage.js";
 import { train } from "../train/trainer.js";
-import type { Scores, TrainEvent, TrainSettings } from "../train/types.js";
+import type { Scores, TrainCost, TrainEvent, TrainInput, TrainSettings } from "../train/types.js";
 
 /** How candidates are trained; the same for all of a search. */
 export interface Retraining {
@@ -63,10 +64,11 @@ export interface Candidate {
   readonly name: string;
   readonly tokensPruned: number;
   readonly piecesPruned: number;
-  /** As trained: with `drop`, of the surviving tokens only. */
+  /** Of the whole prompt, with `drop` too; null = nothing pruned. */
   readonly mask: PromptMask | null;
+  /** What it leaves of the whole prompt. */
   readonly counts: MaskCounts;
-  /** Best checkpoint by the task's first metric on the selection rows. */
+  /** Best checkpoint by the task's first metric on the selection rows. With `drop` of the surviving tokens only; see ownMask. */
   readonly prompt: Tensor;
   readonly score: number;
   readonly scores: Scores;
@@ -86,11 +88,8 @@ export interface Candidate {
   }[];
 }
 
-export interface CandidateCost {
-  readonly trainFlops: number;
-  readonly evalFlops: number;
-  readonly seconds: number;
-}
+/** Evaluations at the rungs of a halving search included. */
+export type CandidateCost = Omit<TrainCost, "flops" | "perStage">;
 
 /**
  * Trains a candidate up to `steps` of its schedule, going on from where it stopped before.
@@ -109,8 +108,7 @@ export async function trainCandidate(
   const until = Math.min(steps, total);
   const { prompt, mask } = shapeOf(job);
   const full = fullModel(engine.checkpoint.config);
-  const stop = new AbortController();
-  const input = {
+  const input: TrainInput = {
     engine,
     tokenizer,
     task,
@@ -122,94 +120,89 @@ export async function trainCandidate(
     settings,
     run: join(folder, "run"),
     resume: existsSync(join(folder, "run", "run.json")),
-    observe: (event: TrainEvent) => {
-      observe(event);
-      // reaching the rung's end is an interruption like any other: the trainer saves and can go on later
-      if ((event.kind === "step" || event.kind === "skip") && event.step >= until && until < total) stop.abort("rung");
-    },
-    signal: stop.signal,
+    observe,
+    signal,
+    // the end of a rung; the trainer saves there and can go on later
+    pauseAfter: until,
   };
   const key = sha256(JSON.stringify(await identityOf(input)));
-  const before = readCandidate(folder, key);
+  const kept = readCandidate(folder, key);
+  const before = kept && factsOf(job, kept);
   if (before && (before.finished || before.steps >= until)) return before;
 
-  const forward = () => stop.abort(signal?.reason);
-  if (signal?.aborted) forward();
-  signal?.addEventListener("abort", forward, { once: true });
-  try {
-    const result = await train(input);
-    if (signal?.aborted && result.reason === "interrupted") return null;
-    const metric = task.metrics[0];
-    const history = [
-      ...(before?.rungs ?? []),
-      ...result.history
-        .filter((entry) => entry.partial === full.name)
-        .map(({ step, scores, loss, flops }) => ({ step, score: scores[metric]!, loss, flops })),
-    ];
-    const finished = result.reason !== "interrupted";
-    // a score on a partial model stands beside none on the full one: a rung inside a partial stage has its own evaluation alone
-    const chosen = result.bestOnFull ?? (finished ? result.best : { ...result.best, scores: {} });
-    let best = {
-      prompt: chosen.prompt,
-      scores: chosen.scores,
-      score: chosen.scores[metric] ?? Number.NEGATIVE_INFINITY,
-      step: chosen.step,
-      loss: history.find((entry) => entry.step === chosen.step)?.loss ?? Number.NaN,
+  const result = await train(input);
+  if (signal?.aborted && result.reason === "interrupted") return null;
+  const metric = task.metrics[0];
+  const own = result.history
+    .filter((entry) => entry.partial === full.name)
+    .map(({ step, scores, loss, flops }) => ({ step, score: scores[metric]!, loss, flops }));
+  const rungs = [...(before?.rungs ?? [])];
+  const finished = result.reason !== "interrupted";
+  // a score on a partial model stands beside none on the full one: a rung inside a partial stage has its own evaluation alone
+  const chosen = result.bestOnFull ?? (finished ? result.best : { ...result.best, scores: {} });
+  let best = {
+    prompt: chosen.prompt,
+    scores: chosen.scores,
+    score: chosen.scores[metric] ?? Number.NEGATIVE_INFINITY,
+    step: chosen.step,
+    loss: own.find((entry) => entry.step === chosen.step)?.loss ?? Number.NaN,
+  };
+  if (before && before.score > best.score)
+    best = {
+      prompt: before.prompt,
+      scores: before.scores,
+      score: before.score,
+      step: before.bestStep,
+      loss: before.loss,
     };
-    if (before && before.score > best.score)
-      best = {
-        prompt: before.prompt,
-        scores: before.scores,
-        score: before.score,
-        step: before.bestStep,
-        loss: before.loss,
-      };
-    let rungFlops = before?.rungFlops ?? 0;
-    let rungSeconds = before?.rungSeconds ?? 0;
-    const rungs = [...(before?.rungs ?? [])];
-    if (!finished) {
-      const now = await evaluate(engine, full, tokenizer, task, selection, result.last, {
-        by: settings.evaluateBy,
-        maxInputTokens: settings.maxInputTokens,
-        batchSize: 4 * settings.microBatchSize,
-        maxEvalRows: settings.maxEvalRows,
-        seed: settings.seed,
-      });
-      rungFlops += now.flops;
-      rungSeconds += now.seconds;
-      const entry = { step: result.steps, score: now.scores[metric]!, loss: now.loss, flops: result.cost.trainFlops };
-      rungs.push(entry);
-      history.push(entry);
-      if (entry.score >= best.score) best = { prompt: result.last, scores: now.scores, ...entry };
-    }
-    const candidate: Kept = {
-      name: job.name,
-      tokensPruned: job.tokensPruned,
-      piecesPruned: job.piecesPruned,
-      mask,
-      counts: countsOf(prompt, mask),
-      prompt: best.prompt,
-      score: best.score,
-      scores: best.scores,
-      loss: best.loss,
-      bestStep: best.step,
-      steps: result.steps,
-      finished,
-      cost: {
-        trainFlops: result.cost.trainFlops,
-        evalFlops: result.cost.evalFlops + rungFlops,
-        seconds: result.cost.seconds + rungSeconds,
-      },
-      history: history.sort((a, b) => a.step - b.step),
-      rungs,
-      rungFlops,
-      rungSeconds,
-    };
-    writeCandidate(folder, key, candidate);
-    return candidate;
-  } finally {
-    signal?.removeEventListener("abort", forward);
+  let rungFlops = before?.rungFlops ?? 0;
+  let rungSeconds = before?.rungSeconds ?? 0;
+  // a rung that ends where the trainer evaluates on the full model has its score already
+  if (!finished && !own.some(({ step }) => step === result.steps)) {
+    const rows = prepareEvaluation(tokenizer, task, selection, {
+      by: settings.evaluateBy,
+      maxInputTokens: settings.maxInputTokens,
+      batchSize: evaluationBatch(settings),
+      maxEvalRows: settings.maxEvalRows,
+      seed: settings.seed,
+    });
+    const now = await evaluatePrepared(engine, full, tokenizer, rows, result.last, signal);
+    if (now === null) return null;
+    rungFlops += now.flops;
+    rungSeconds += now.seconds;
+    const entry = { step: result.steps, score: now.scores[metric]!, loss: now.loss, flops: result.cost.trainFlops };
+    rungs.push(entry);
+    if (entry.score >= best.score) best = { prompt: result.last, scores: now.scores, ...entry };
   }
+  const { trainFlops, evalFlops, paperFlops, seconds, trainSeconds, evalSeconds } = result.cost;
+  const candidate: Kept = {
+    name: job.name,
+    tokensPruned: job.tokensPruned,
+    piecesPruned: job.piecesPruned,
+    mask: job.mask,
+    counts: countsOf(job),
+    prompt: best.prompt,
+    score: best.score,
+    scores: best.scores,
+    loss: best.loss,
+    bestStep: best.step,
+    steps: result.steps,
+    finished,
+    cost: {
+      trainFlops,
+      evalFlops: evalFlops + rungFlops,
+      paperFlops,
+      seconds: seconds + rungSeconds,
+      trainSeconds,
+      evalSeconds: evalSeconds + rungSeconds,
+    },
+    history: [...rungs, ...own].sort((a, b) => a.step - b.step),
+    rungs,
+    rungFlops,
+    rungSeconds,
+  };
+  writeCandidate(folder, key, candidate);
+  return candidate;
 }
 
 /** What is read back of a candidate, with what its evaluations between rungs cost. */
@@ -225,9 +218,15 @@ export function shapeOf({ prompt, mask, drop }: CandidateJob): { prompt: Tensor;
   return drop ? dropPruned(prompt, mask) : { prompt: applyMask(prompt, mask), mask };
 }
 
-export function countsOf(prompt: Tensor, mask: PromptMask | null): MaskCounts {
+/** What the mask leaves of the whole prompt, whether the rest are zeros in it or not in it at all. */
+function countsOf({ prompt, mask }: CandidateJob): MaskCounts {
   const [tokens, width] = prompt.shape as [number, number];
   return mask ? maskCounts(mask, width) : { tokens, pieces: tokens, parameters: tokens * width, fraction: 1 };
+}
+
+/** The mask that fits the candidate's own prompt: of the surviving tokens alone, where the others were dropped. */
+export function ownMask({ prompt, mask }: Pick<Candidate, "prompt" | "mask">): PromptMask | null {
+  return mask === null || prompt.shape[0] === mask.tokens.length ? mask : withoutDead(mask);
 }
 
 function writeCandidate(folder: string, key: string, candidate: Kept): void {
@@ -240,9 +239,15 @@ function writeCandidate(folder: string, key: string, candidate: Kept): void {
   writeFileAtomic(join(folder, "candidate.json"), `{"key":"${key}","sha256":"${sha256(body)}","body":${body}}\n`);
 }
 
+/** What was read back, with its mask and sizes as the job has them: an earlier version wrote a dropped prompt's own there. */
+export function factsOf<C extends Candidate>(job: CandidateJob, candidate: C): C {
+  return { ...candidate, mask: job.mask, counts: countsOf(job) };
+}
+
 /**
  * What trainCandidate left in `folder`, here or in another process. @param key of its inputs; undefined takes whatever is there.
- * @returns null when there is none yet, or the file is torn (then the run beside it goes on from its own checkpoint).
+ * @returns null when there is none yet, or the file is torn or from before costs were kept apart (then the run beside it goes on
+ * from its own checkpoint, which for a finished one costs nothing).
  */
 export function readCandidate(folder: string, key?: string): Kept | null {
   const path = join(folder, "candidate.json");
@@ -266,6 +271,7 @@ export function readCandidate(folder: string, key?: string): Kept | null {
     prompt: { shape: number[]; data: string };
     loss: number | null;
   };
+  if (rest.cost.paperFlops === undefined) return null;
   return {
     ...rest,
     loss: loss ?? Number.NaN,

@@ -119,7 +119,7 @@ export const pruneOptions = {
     default: 0.4,
     min: 0,
     max: 1,
-    unit: "share of the linear search's training steps",
+    unit: "share of the linear search's FLOPs, evaluations included",
     source: "our choice",
     help: "What the halving search may spend; fewer candidates start where it would cost more",
   }),

@@ -13,7 +13,14 @@ import { type ErrorKind, SoftpromptError } from "../base/errors.js";
 import { writeFileAtomic } from "../base/files.js";
 import type { EngineOptions } from "../session/engine.js";
 import type { TrainEvent } from "../train/types.js";
-import { type Candidate, type CandidateJob, type Retraining, readCandidate, trainCandidate } from "./candidate.js";
+import {
+  type Candidate,
+  type CandidateJob,
+  factsOf,
+  type Retraining,
+  readCandidate,
+  trainCandidate,
+} from "./candidate.js";
 import { jobText, retrainingText } from "./wire.js";
 
 export interface WorkerSettings {
@@ -136,7 +143,9 @@ async function inProcesses(
   const total = retraining.schedule.stages.reduce((sum, stage) => sum + stage.steps, 0);
   const done = jobs.flatMap((job) => {
     const candidate = readCandidate(join(folder, job.name));
-    return candidate && (candidate.finished || candidate.steps >= Math.min(steps, total)) ? [candidate] : [];
+    return candidate && (candidate.finished || candidate.steps >= Math.min(steps, total))
+      ? [factsOf(job, candidate)]
+      : [];
   });
   // a worker that somebody else stopped saves and exits as if all were well; its candidate must not drop out of the ranking
   if (done.length < jobs.length && !retraining.signal?.aborted)

@@ -21,6 +21,7 @@ import { fullModel, partialModel } from "../model/partial.js";
 import type { Engine } from "../session/engine.js";
 import type { Tokenizer } from "../text/tokenizer.js";
 import { evaluate, prepareEvaluation } from "../train/evaluate.js";
+import { type Forecast, forecast } from "../train/forecast.js";
 import { checkIdentity, type Identity, tensorHash } from "../train/identity.js";
 import { trainOptions } from "../train/options.js";
 import type { Schedule } from "../train/stage.js";
@@ -172,6 +173,19 @@ export async function openSearch(input: SearchInput, folder: string): Promise<Se
     rescored.set(tokensPruned, again);
     return maskFromScores({ tokens: scores.tokens, pieces: again.pieces }, { ...how, piecesPruned });
   };
+  let foreseen: Forecast | undefined;
+  const foresee = () => {
+    foreseen ??= forecast({
+      ...retraining,
+      validation: selection,
+      prompt: start,
+      mask: null,
+      run: null,
+      resume: false,
+      observe: () => {},
+    });
+    return foreseen;
+  };
   const workers: WorkerSettings = {
     ...input.workers,
     count: input.workers?.count ?? options.workers ?? defaultWorkers(engine.checkpoint.bytes),
@@ -217,7 +231,7 @@ export async function openSearch(input: SearchInput, folder: string): Promise<Se
     run: async (strategy, level) => {
       observe({ kind: "phase", phase: "search" });
       const { halvingMinSteps, halvingBudget } = options;
-      const space: SearchSpace = { ...counts(level), steps, halvingMinSteps, halvingBudget };
+      const space: SearchSpace = { ...counts(level), steps, halvingMinSteps, halvingBudget, forecast: foresee };
       const found = new Map<string, Candidate>();
       await strategies[strategy](space, async (cells, until) => {
         const jobs: CandidateJob[] = [];

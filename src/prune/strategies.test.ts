@@ -4,9 +4,31 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { fullMask } from "../method/mask.js";
+import type { Forecast } from "../train/forecast.js";
 import type { Candidate } from "./candidate.js";
 import { holdOut, paperCounts, pruneCounts, rewindTarget } from "./space.js";
-import { halvingPlan, type PruneCell, planSteps, rank, type SearchSpace, strategies } from "./strategies.js";
+import {
+  halvingPlan,
+  linearFlops,
+  type PruneCell,
+  planFlops,
+  rank,
+  type SearchSpace,
+  strategies,
+} from "./strategies.js";
+
+/** Every step costs one, an evaluation so many. */
+function flat(steps: number, evaluation = 0, evalEvery = steps): Forecast {
+  const due = (step: number) => step === steps || step % evalEvery === 0;
+  const before = (step: number) => Math.floor(step / evalEvery) + (step === steps && step % evalEvery !== 0 ? 1 : 0);
+  return {
+    steps,
+    spent: (step) => step + evaluation * before(step),
+    evaluatedAt: (step) => step > 0 && due(step),
+    evaluation,
+    evalEvery,
+  };
+}
 
 const paper: SearchSpace = {
   tokens: paperCounts(20),
@@ -14,6 +36,7 @@ const paper: SearchSpace = {
   steps: 1000,
   halvingMinSteps: 8,
   halvingBudget: 0.4,
+  forecast: () => flat(1000),
 };
 
 /** Trains nothing: a candidate's score is given, its curve is flat, its steps are counted. */
@@ -44,7 +67,7 @@ function candidate(cell: PruneCell, score: number, steps = 1000): Candidate {
     bestStep: steps,
     steps,
     finished: steps >= 1000,
-    cost: { trainFlops: steps, evalFlops: 0, seconds: 0 },
+    cost: { trainFlops: steps, evalFlops: 0, paperFlops: 0, seconds: 0, trainSeconds: 0, evalSeconds: 0 },
     history: [],
   };
 }
@@ -80,7 +103,7 @@ test("grid: 81 retrainings; one level off leaves nine", async () => {
   expect((await strategies.grid({ ...paper, tokens: [] }, pretend(() => 0).retrain)).length).toBe(9);
 });
 
-test("halving: 90 start, each rung keeps the better half going, for at most 40 % of linear's steps", async () => {
+test("halving: 90 start, each rung keeps the better half going, for at most 40 % of linear's FLOPs", async () => {
   const score = ({ tokensPruned, piecesPruned }: PruneCell) =>
     1 - Math.abs(tokensPruned - 6) / 20 - Math.abs(piecesPruned - 4) / 30;
   const run = pretend(score);
@@ -93,8 +116,27 @@ test("halving: 90 start, each rung keeps the better half going, for at most 40 %
   }
   expect(found.every((c) => c.finished)).toBe(true);
   expect(rank(found)[0]!.name).toBe("6/4");
-  expect(run.total()).toBe(planSteps(halvingPlan(90, paper)));
+  expect(run.total()).toBe(planFlops(halvingPlan(90, paper), flat(1000)));
   expect(run.total()).toBeLessThanOrEqual(0.4 * 18 * 1000);
+});
+
+test("a plan's FLOPs, worked out by hand: evaluations of the trainer, and at rungs that end between them", () => {
+  // evaluated by the trainer at 50 and 100; the rungs end at 25 (an evaluation of its own), 50 (none more) and 100
+  const plan = [25, 50, 100].map((steps, i) => ({ steps, candidates: [8, 4, 2][i]! }));
+  expect(planFlops(plan, flat(100, 30, 50))).toBe(8 * (25 + 30) + 4 * (25 + 30) + 2 * (50 + 30));
+  const space = { ...paper, steps: 100, forecast: () => flat(100, 30, 50) };
+  expect(linearFlops(space)).toBe(18 * (100 + 2 * 30));
+});
+
+test("halving counts evaluations: a large selection set lets fewer start and ends rungs where the trainer evaluates", () => {
+  // BoolQ: an evaluation of 3270 rows costs as much as about a hundred steps of 16
+  const dear = { ...paper, forecast: () => flat(1000, 100, 250) };
+  const plan = halvingPlan(90, dear);
+  const unaware = halvingPlan(90, paper);
+  expect(planFlops(unaware, dear.forecast())).toBeGreaterThan(0.4 * linearFlops(dear));
+  expect(planFlops(plan, dear.forecast())).toBeLessThanOrEqual(0.4 * linearFlops(dear));
+  expect(plan[0]!.candidates).toBeGreaterThan(0.2 * 90);
+  expect(plan.filter(({ steps }) => steps >= 250).every(({ steps }) => steps % 250 === 0)).toBe(true);
 });
 
 test("any halving plan ends with a whole retraining, never grows, and keeps its budget unless one candidate alone passes it", () => {
@@ -103,18 +145,22 @@ test("any halving plan ends with a whole retraining, never grows, and keeps its 
     steps: fc.integer({ min: 1, max: 30_000 }),
     halvingMinSteps: fc.integer({ min: 1, max: 500 }),
     halvingBudget: fc.double({ min: 0.05, max: 1, noNaN: true }),
+    evaluation: fc.integer({ min: 0, max: 2000 }),
+    evalEvery: fc.integer({ min: 1, max: 2000 }),
   });
   fc.assert(
-    fc.property(spaces, ({ cells, ...more }) => {
-      const space = { ...paper, ...more };
+    fc.property(spaces, ({ cells, evaluation, evalEvery, ...more }) => {
+      const forecast = flat(more.steps, evaluation, evalEvery);
+      const space = { ...paper, ...more, forecast: () => forecast };
       const plan = halvingPlan(cells, space);
       expect(plan.at(-1)!.steps).toBe(space.steps);
       for (const [i, rung] of plan.entries()) {
         expect(rung.candidates).toBeGreaterThanOrEqual(1);
         expect(rung.candidates).toBeLessThanOrEqual(plan[i - 1]?.candidates ?? cells);
-        expect(rung.steps).toBeGreaterThanOrEqual(plan[i - 1]?.steps ?? 1);
+        expect(rung.steps).toBeGreaterThan(plan[i - 1]?.steps ?? 0);
       }
-      if (plan[0]!.candidates > 1) expect(planSteps(plan)).toBeLessThanOrEqual(space.halvingBudget * 18 * space.steps);
+      if (plan[0]!.candidates > 1)
+        expect(planFlops(plan, forecast)).toBeLessThanOrEqual(space.halvingBudget * linearFlops(space));
     }),
   );
 });

@@ -4,6 +4,7 @@
  * In: the counts to try, a way to retrain candidates. Out: every candidate that was retrained to its end.
  * A strategy decides only who is trained for how many steps; masks, rewinding and training are the caller's.
  */
+import type { Forecast } from "../train/forecast.js";
 import type { Candidate } from "./candidate.js";
 
 /** How many are pruned; (0, 0) is the control. */
@@ -20,8 +21,10 @@ export interface SearchSpace {
   /** Steps of one whole retraining. */
   readonly steps: number;
   readonly halvingMinSteps: number;
-  /** Of the linear search's steps. */
+  /** Share of the linear search's FLOPs, evaluations included. */
   readonly halvingBudget: number;
+  /** What one retraining costs step by step, at the whole prompt's length (with pruned tokens dropped it costs less). */
+  readonly forecast: () => Forecast;
 }
 
 /**
@@ -81,34 +84,51 @@ export interface Rung {
 }
 
 /**
- * Rungs that end with at least one candidate trained to the end, for at most `halvingBudget` of the linear search's steps.
- * Steps double from rung to rung while candidates halve. As many rungs as min steps allow; where even so the budget is
- * passed, fewer candidates start.
+ * Rungs that end with at least one candidate trained to the end, for at most `halvingBudget` of the linear search's FLOPs.
+ * Steps double from rung to rung while candidates halve. Every rung ends with an evaluation of all who are in it, which on a
+ * large selection set costs more than the steps before it: so among all numbers of rungs, that one is taken which lets most
+ * candidates start within the budget, and of several the fewest rungs, whose first is the longest.
  */
 export function halvingPlan(cells: number, space: SearchSpace): Rung[] {
-  const linear = space.tokens.length + space.pieces.length;
-  const budget = space.halvingBudget * linear * space.steps;
-  const halvings = Math.max(
+  const forecast = space.forecast();
+  const budget = space.halvingBudget * linearFlops(space);
+  const most = Math.max(
     0,
     Math.min(Math.ceil(Math.log2(Math.max(1, cells))), Math.floor(Math.log2(space.steps / space.halvingMinSteps))),
   );
-  for (let start = cells; start > 1; start--) {
-    const plan = rungs(start, halvings, space.steps);
-    if (planSteps(plan) <= budget) return plan;
-  }
-  return rungs(1, 0, space.steps);
+  let best = rungs(1, 0, forecast);
+  for (let halvings = 0; halvings <= most; halvings++)
+    for (let start = cells; start > best[0]!.candidates; start--) {
+      const plan = rungs(start, halvings, forecast);
+      if (planFlops(plan, forecast) <= budget) best = plan;
+    }
+  return best;
 }
 
-/** Training steps a plan takes altogether; survivors go on, so each rung costs only what is new in it. */
-export function planSteps(plan: readonly Rung[]): number {
-  return plan.reduce((sum, { candidates, steps }, i) => sum + candidates * (steps - (plan[i - 1]?.steps ?? 0)), 0);
+/** Honest FLOPs of the linear search over the same counts: every retraining to its end. */
+export function linearFlops({ tokens, pieces, forecast }: SearchSpace): number {
+  const each = forecast();
+  return (tokens.length + pieces.length) * each.spent(each.steps);
 }
 
-function rungs(start: number, halvings: number, steps: number): Rung[] {
-  return Array.from({ length: halvings + 1 }, (_, r) => ({
-    candidates: Math.ceil(start / 2 ** r),
-    steps: Math.max(1, Math.round(steps / 2 ** (halvings - r))),
-  }));
+/**
+ * Honest FLOPs of a plan: steps, the trainer's own evaluations, and one at each rung's end where the trainer makes none.
+ * Survivors go on, so each rung costs only what is new in it.
+ */
+export function planFlops(plan: readonly Rung[], { spent, evaluatedAt, evaluation, steps: all }: Forecast): number {
+  return plan.reduce((sum, { candidates, steps }, i) => {
+    const extra = steps < all && !evaluatedAt(steps) ? evaluation : 0;
+    return sum + candidates * (spent(steps) - spent(plan[i - 1]?.steps ?? 0) + extra);
+  }, 0);
+}
+
+/** A rung long enough for it ends where the trainer evaluates anyway: rounded to the nearest such step. */
+function rungs(start: number, halvings: number, { steps, evalEvery }: Forecast): Rung[] {
+  const end = (r: number) => {
+    const exact = Math.max(1, Math.round(steps / 2 ** (halvings - r)));
+    return r === halvings || exact < evalEvery ? exact : evalEvery * Math.round(exact / evalEvery);
+  };
+  return Array.from({ length: halvings + 1 }, (_, r) => ({ candidates: Math.ceil(start / 2 ** r), steps: end(r) }));
 }
 
 function tokenCells({ tokens }: SearchSpace): PruneCell[] {

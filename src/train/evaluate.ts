@@ -9,6 +9,7 @@ import type { Tensor } from "../base/tensor.js";
 import { computeMetrics } from "../data/metrics.js";
 import type { Row, Task } from "../data/row.js";
 import { labelOfText } from "../data/verbalizer.js";
+import type { T5Config } from "../model/config.js";
 import { evalFlops, rankingFlops } from "../model/flops.js";
 import type { PartialModel } from "../model/partial.js";
 import type { Engine } from "../session/engine.js";
@@ -90,7 +91,7 @@ export function prepareEvaluation(
   options: EvaluateOptions = {},
 ): Prepared {
   const { by = "ranking", maxInputTokens = 492, batchSize = 32, maxEvalRows = 0, seed = 0, loss = true } = options;
-  const chosen = maxEvalRows > 0 && maxEvalRows < rows.length ? someRows(rows, maxEvalRows, seed) : rows;
+  const chosen = scoredRows(rows, { maxEvalRows, seed });
   const encoded = encodeRows(task, chosen, tokenizer, maxInputTokens);
   return {
     task,
@@ -102,11 +103,19 @@ export function prepareEvaluation(
   };
 }
 
+/** The rows that an evaluation scores: all, or at most maxEvalRows of them. */
+export function scoredRows<R extends Pick<Row, "group">>(
+  rows: readonly R[],
+  { maxEvalRows = 0, seed = 0 }: Pick<EvaluateOptions, "maxEvalRows" | "seed">,
+): readonly R[] {
+  return maxEvalRows > 0 && maxEvalRows < rows.length ? someRows(rows, maxEvalRows, seed) : rows;
+}
+
 /**
  * At most `most` rows in their order, by whole groups in the order of a seeded shuffle (a question with half of its answers
  * is easier to get right); one group at least.
  */
-function someRows(rows: readonly Row[], most: number, seed: number): readonly Row[] {
+function someRows<R extends Pick<Row, "group">>(rows: readonly R[], most: number, seed: number): readonly R[] {
   const groups = new Map<string, number[]>();
   for (const [n, { group }] of rows.entries()) {
     const key = group === undefined ? `row ${n}` : `group ${group}`;
@@ -161,14 +170,7 @@ export async function evaluatePrepared(
     if (signal?.aborted) return null;
     const encoded = numbers.map((n) => prepared.encoded[n]!);
     const rows = numbers.map((n) => prepared.rows[n]!);
-    const shape = {
-      batch: rows.length,
-      prompt: feed.shape[0]!,
-      input: Math.max(...encoded.map((row) => row.input.length)),
-      target: pass.targetLength(encoded, prepared.task),
-      choices: Math.max(...encoded.map((row) => row.choices?.length ?? 1)),
-    };
-    flops += evalFlops(config, partial, prepared.by, shape).honest;
+    flops += batchFlops(config, partial, prepared, encoded, feed.shape[0]!);
     const found = await program(feed, encoded, rows, prepared.task, tokenizer);
     for (const [i, n] of numbers.entries()) {
       predictions[n] = found.predictions[i]!;
@@ -178,8 +180,6 @@ export async function evaluatePrepared(
     else if (scorer !== null) {
       const targets = encoded.map((row) => ({ ...row, choices: [row.target], gold: 0 }));
       for (const [logProbability] of await scorer.run(feed, targets)) loss -= logProbability!;
-      const target = Math.max(...encoded.map((row) => row.target.length));
-      flops += rankingFlops(config, partial, { ...shape, target, choices: 1 }).honest;
     }
   }
   return {
@@ -190,6 +190,49 @@ export async function evaluatePrepared(
     seconds: (performance.now() - started) / 1000,
     flops,
   };
+}
+
+/** What evaluating these rows costs, in honest FLOPs, without doing it. @param promptLength P */
+export function evaluationFlops(
+  config: T5Config,
+  partial: PartialModel,
+  prepared: Prepared,
+  promptLength: number,
+): number {
+  return prepared.batches.reduce(
+    (sum, numbers) =>
+      sum +
+      batchFlops(
+        config,
+        partial,
+        prepared,
+        numbers.map((n) => prepared.encoded[n]!),
+        promptLength,
+      ),
+    0,
+  );
+}
+
+/** One pass, and where the pass does not give the loss by the way, the second one that does. */
+function batchFlops(
+  config: T5Config,
+  partial: PartialModel,
+  { by, task, loss }: Prepared,
+  rows: readonly EncodedRow[],
+  prompt: number,
+): number {
+  const longest = (of: (row: EncodedRow) => number) => Math.max(...rows.map(of));
+  const shape = {
+    batch: rows.length,
+    prompt,
+    input: longest((row) => row.input.length),
+    target: passes[by].targetLength(rows, task),
+    choices: longest((row) => row.choices?.length ?? 1),
+  };
+  const pass = evalFlops(config, partial, by, shape).honest;
+  if (!loss || passes[by].givesLoss) return pass;
+  const target = longest((row) => row.target.length);
+  return pass + rankingFlops(config, partial, { ...shape, target, choices: 1 }).honest;
 }
 
 /** Always the training rows' most frequent label (of free text: target), on the validation rows. No model is run. */
@@ -229,6 +272,7 @@ type Pass = (
 
 const passes = {
   ranking: {
+    givesLoss: true,
     targetLength: (encoded: readonly EncodedRow[]) =>
       Math.max(...encoded.flatMap((row) => row.choices!.map((choice) => choice.length))),
     open: async (engine: Engine, partial: PartialModel): Promise<Pass> => {
@@ -252,6 +296,7 @@ const passes = {
     },
   },
   generation: {
+    givesLoss: false,
     targetLength: (_: readonly EncodedRow[], task: Task) => task.maxTargetTokens,
     open: async (engine: Engine, partial: PartialModel): Promise<Pass> => {
       const program = await engine.generate(partial);

@@ -74,6 +74,10 @@ async function work(job: Job, run: Run | null): Promise<TrainResult> {
       continue;
     }
     const finished = over(job, state);
+    if (finished === null && input.pauseAfter !== undefined && state.step >= input.pauseAfter) {
+      save();
+      return ended("interrupted");
+    }
     if (finished !== null) {
       state = { ...state, finished };
       const result = ended(finished);

@@ -37,6 +37,11 @@ export interface TrainInput {
   readonly observe: (event: TrainEvent) => void;
   /** Aborting finishes the step (or drops the evaluation) in progress, saves, and returns with reason "interrupted". */
   readonly signal?: AbortSignal;
+  /**
+   * Stop after so many steps and whatever evaluation is due there, as an abort would: saved, reason "interrupted"; a resume with
+   * a later pause, or none, goes on. It decides nothing that is computed. Default never.
+   */
+  readonly pauseAfter?: number;
   /** Steps whose prompt is wanted in TrainResult.kept (rewinding to step k). Default none. */
   readonly keep?: readonly number[];
 }

@@ -32,17 +32,21 @@ export interface BatchGradient {
   readonly flops: Flops;
 }
 
+/** A step's rows as its passes take them: by length, so that little is padded. */
+export function microBatches(rows: readonly EncodedRow[], size: number): EncodedRow[][] {
+  const sorted = [...rows].sort((a, b) => a.input.length - b.input.length);
+  return Array.from({ length: Math.ceil(sorted.length / size) }, (_, n) => sorted.slice(n * size, (n + 1) * size));
+}
+
 /** Loss and gradient of the whole batch, computed in micro-batches of rows of like length. */
 export async function batchGradient(input: StepInput): Promise<BatchGradient> {
   const { program, prompt, microBatchSize, flopsOf } = input;
   const [P, D] = prompt.shape as readonly [number, number];
   const targetTokens = input.rows.reduce((sum, row) => sum + row.target.length, 0);
-  const rows = [...input.rows].sort((a, b) => a.input.length - b.input.length);
   const sum = new Float64Array(P * D);
   let loss = 0;
   let flops = noFlops;
-  for (let from = 0; from < rows.length; from += microBatchSize) {
-    const micro = rows.slice(from, from + microBatchSize);
+  for (const micro of microBatches(input.rows, microBatchSize)) {
     const batch = collate(micro);
     const step = await program.run(prompt, batch, new Float32Array(micro.length).fill(1 / targetTokens));
     for (let b = 0, n = 0; b < micro.length; b++)
@@ -53,7 +57,7 @@ export async function batchGradient(input: StepInput): Promise<BatchGradient> {
       flopsOf({ batch: batch.size, prompt: P, input: batch.inputLength, target: batch.targetLength }),
     );
   }
-  const tokens = rows.reduce((n, row) => n + P + row.input.length + row.target.length, 0);
+  const tokens = input.rows.reduce((n, row) => n + P + row.input.length + row.target.length, 0);
   return { gradient: { shape: prompt.shape, data: Float32Array.from(sum) }, loss, tokens, flops };
 }
 

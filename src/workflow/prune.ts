@@ -7,6 +7,7 @@ import type { Adapter } from "../adapter/types.js";
 import { writeFileAtomic } from "../base/files.js";
 import { choice, type OptionValues, pickOptions, readOptions } from "../base/options.js";
 import type { Dataset } from "../data/row.js";
+import { ownMask } from "../prune/candidate.js";
 import { type PruneOptions, pruneOptions } from "../prune/options.js";
 import { refuseForeign, type SearchEvent } from "../prune/search.js";
 import { holdOut } from "../prune/space.js";
@@ -102,7 +103,7 @@ export async function prune(
   const settings = JSON.parse(JSON.stringify(options));
   const adapter: Adapter = {
     prompt: best.prompt,
-    mask: best.mask,
+    mask: ownMask(best),
     base: await adapterBase(model.checkpoint),
     tokenizer: model.tokenizer.sha256,
     task: data.task,

@@ -37,6 +37,6 @@ const result = await xprompt({
   workers: { count: Number(workers), module, engine: { threads: 1 } },
 });
 console.log(
-  `result ${JSON.stringify(result, (key, v) => (key === "seconds" ? undefined : v instanceof Map ? [...v] : v))}`,
+  `result ${JSON.stringify(result, (key, v) => (/seconds$/i.test(key) ? undefined : v instanceof Map ? [...v] : v))}`,
 );
 await engine.dispose();

@@ -1,0 +1,67 @@
+/**
+ * @file What a training will cost before it is done: the honest FLOPs of its steps and its evaluations, batch by batch.
+ *
+ * In: what the trainer takes. Out: Forecast. The batches of every step and the evaluations due are functions of the inputs alone,
+ * so this is the trainer's own sum, not an estimate, for a schedule that grows at its step counts and no patience; where those
+ * end a stage or the run early, it says what would have been spent without.
+ */
+import { stepFlops } from "../model/flops.js";
+import { fullModel, isFull } from "../model/partial.js";
+import { evaluationFlops } from "./evaluate.js";
+import { prepare } from "./job.js";
+import { boundaries } from "./stage.js";
+import type { TrainInput } from "./types.js";
+import { microBatches } from "./update.js";
+
+export interface Forecast {
+  /** Optimizer steps in all. */
+  readonly steps: number;
+  /** Honest FLOPs after so many steps, with every evaluation that the trainer makes until then, at that step too. 0 … steps. */
+  spent(step: number): number;
+  /** Whether one of these, at this step, is on the full model. */
+  evaluatedAt(step: number): boolean;
+  /** One evaluation on the full model. */
+  readonly evaluation: number;
+  /** Steps from one evaluation to the next. */
+  readonly evalEvery: number;
+}
+
+/** @throws what prepare() throws for inputs that cannot train. */
+export function forecast(input: TrainInput): Forecast {
+  const job = prepare(input);
+  const { engine, schedule, settings, prompt } = input;
+  const { config } = engine.checkpoint;
+  const P = prompt.shape[0]!;
+  const ends = boundaries(schedule);
+  const full = fullModel(config);
+  const measured = job.validation.rows.length > 0;
+  const evaluation = evaluationFlops(config, full, job.validation, P);
+  const own = schedule.stages.map(({ partial }) => evaluationFlops(config, partial, job.validation, P));
+  const stageOf = (step: number) => ends.findIndex((end) => step <= end);
+  const due = (step: number) => measured && (ends.includes(step) || step % job.evalEvery === 0);
+  const fullStage = (step: number) => isFull(config, schedule.stages[stageOf(step)]!.partial);
+
+  const spent = new Float64Array(job.totalSteps + 1);
+  for (let step = 1; step <= job.totalSteps; step++) {
+    const stage = stageOf(step);
+    const rows = job.rowsOf(step - 1).map((n) => job.encoded[n]!);
+    let flops = due(step) ? own[stage]! : 0;
+    for (const micro of microBatches(rows, settings.microBatchSize))
+      flops += stepFlops(config, schedule.stages[stage]!.partial, {
+        batch: micro.length,
+        prompt: P,
+        input: Math.max(...micro.map((row) => row.input.length)),
+        target: Math.max(...micro.map((row) => row.target.length)),
+      }).honest;
+    // the full model has its turn at the very end even where the last stage is a partial one
+    if (step === job.totalSteps && measured && !fullStage(step)) flops += evaluation;
+    spent[step] = spent[step - 1]! + flops;
+  }
+  return {
+    steps: job.totalSteps,
+    spent: (step) => spent[step]!,
+    evaluatedAt: (step) => step > 0 && due(step) && (fullStage(step) || step === job.totalSteps),
+    evaluation,
+    evalEvery: job.evalEvery,
+  };
+}
