@@ -8,19 +8,23 @@ import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, write
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { adapterBase, loadAdapter, saveAdapter } from "../src/adapter/adapter.js";
+import { sha256 } from "../src/base/files.js";
 import { defaults } from "../src/base/options.js";
 import { random } from "../src/base/random.js";
 import type { Tensor } from "../src/base/tensor.js";
-import { entryMask, fullMask, livePieces, maskFromScores, pieceOfDimension } from "../src/method/mask.js";
+import { entryMask, fullMask, livePieces, maskFromScores, maskToJson, pieceOfDimension } from "../src/method/mask.js";
 import { openCheckpoint } from "../src/model/checkpoint.js";
 import { fullModel, partialModel } from "../src/model/partial.js";
 import { optimizers } from "../src/optim/optimizers.js";
+import { ownMask } from "../src/prune/candidate.js";
 import { type ImportanceOptions, importance } from "../src/prune/importance.js";
 import { pruneOptions } from "../src/prune/options.js";
 import { halvingPlan, linearFlops, planFlops } from "../src/prune/strategies.js";
 import { type XPromptInput, type XPromptResult, xprompt } from "../src/prune/xprompt.js";
 import { type Engine, openEngine } from "../src/session/engine.js";
 import { collate, encodeRows } from "../src/train/encode.js";
+import { evaluate } from "../src/train/evaluate.js";
 import { forecast } from "../src/train/forecast.js";
 import { trainOptions } from "../src/train/options.js";
 import { singleStage } from "../src/train/schedule.js";
@@ -293,7 +297,70 @@ describe("the search", () => {
     expect(zero.best.prompt.shape).toEqual([P, D]);
     expect(drop.best.prompt.shape).toEqual([P - 2, D]);
     expect(drop.best.cost.trainFlops).toBeLessThan(zero.best.cost.trainFlops);
-    expect(drop.best.counts.parameters).toBe(zero.best.counts.parameters);
+    expect(drop.best.mask).toEqual(zero.best.mask);
+    expect(drop.best.counts).toEqual(zero.best.counts);
+    expect(zero.best.counts).toMatchObject({ tokens: P - 2, pieces: (P - 2) * K, fraction: 0.5 });
+  });
+
+  test("dropped and zeroed, the same cells have the same mask and sizes; each adapter predicts as its candidate", async () => {
+    const [zero, drop] = await Promise.all(
+      (["zero", "drop"] as const).map((prunedTokens) =>
+        search({ options: { ...options, search: "grid", prunedTokens } }),
+      ),
+    );
+    const facts = ({ candidates }: XPromptResult) =>
+      candidates.map(({ name, mask, counts }) => ({ name, mask, counts }));
+    expect(facts(drop!)).toEqual(facts(zero!));
+    expect(drop!.best.counts.fraction).toBe(drop!.best.counts.parameters / (P * D));
+    for (const { best } of [zero!, drop!])
+      for (const form of ["both", "compact"] as const) {
+        const folder = mkdtempSync(join(folders, "adapter-"));
+        saveAdapter(
+          folder,
+          {
+            prompt: best.prompt,
+            mask: ownMask(best),
+            base: await adapterBase(engine.checkpoint),
+            tokenizer: tinyTokenizer.sha256,
+            task,
+            training: { method: "xprompt", schedule: [], seed: 0, settings: {} },
+            scores: null,
+            kept: { config: {}, extras: {} },
+          },
+          form,
+        );
+        const loaded = loadAdapter(folder);
+        expect(loaded.prompt).toEqual(best.prompt);
+        expect(loaded.mask).toEqual(ownMask(best));
+        const told = (at: Tensor) =>
+          evaluate(engine, fullModel(engine.checkpoint.config), tinyTokenizer, task, validation, at);
+        const { predictions, scores } = await told(loaded.prompt);
+        expect(predictions).toEqual((await told(best.prompt)).predictions);
+        expect(scores).toEqual(best.scores);
+      }
+  });
+
+  test("a dropped prompt's file of an earlier version, with the mask of its survivors, is read as the whole prompt's", async () => {
+    const run = join(folders, "earlier");
+    const dropping = { ...options, prunedTokens: "drop" as const };
+    const now = await search({ run, options: dropping });
+    const file = join(run, "candidates", now.best.name, "candidate.json");
+    const [, key, body] = /^{"key":"(.*?)","sha256":".*?","body":(.*)}\n$/s.exec(readFileSync(file, "utf8"))!;
+    const old = JSON.parse(body!);
+    old.mask = maskToJson(ownMask(now.best)!);
+    old.counts = { tokens: 1, pieces: 1, parameters: 1, fraction: 1 };
+    const text = JSON.stringify(old);
+    writeFileSync(file, `{"key":"${key}","sha256":"${sha256(text)}","body":${text}}\n`);
+    expect(withoutClock(await search({ run, options: dropping, resume: true }))).toEqual(withoutClock(now));
+    // before costs were kept apart: the finished run beside it says them, and nothing is trained
+    delete old.cost.paperFlops;
+    const older = JSON.stringify(old);
+    writeFileSync(file, `{"key":"${key}","sha256":"${sha256(older)}","body":${older}}\n`);
+    let steps = 0;
+    const observe = (e: { kind: string; event?: { kind: string } }) => void (e.event?.kind === "step" && steps++);
+    const again = await search({ run, options: dropping, resume: true, observe: observe as XPromptInput["observe"] });
+    expect(withoutClock(again)).toEqual(withoutClock(now));
+    expect(steps).toBe(0);
   });
 
   test("pieces can be scored again after the tokens are pruned, and ranked over all tokens", async () => {

@@ -16,7 +16,7 @@ import { sha256, writeFileAtomic } from "../base/files.js";
 import { parseJson } from "../base/json.js";
 import type { Tensor } from "../base/tensor.js";
 import type { Row, Task } from "../data/row.js";
-import { applyMask, maskFromScores, type PromptMask } from "../method/mask.js";
+import { applyMask, maskFromScores, type PromptMask, type PruneCounts } from "../method/mask.js";
 import { fullModel, partialModel } from "../model/partial.js";
 import type { Engine } from "../session/engine.js";
 import type { Tokenizer } from "../text/tokenizer.js";
@@ -93,7 +93,8 @@ export interface Search {
   readonly selection: XPromptSelection;
   /** Importance passes so far, rescoring included. */
   scoringCost(): { readonly flops: number; readonly seconds: number };
-  maskOf(cell: PruneCell): Promise<PromptMask>;
+  /** @param prune which end of the ranking goes; default lowest, as XPrompt does. */
+  maskOf(cell: PruneCell, prune?: PruneCounts["prune"]): Promise<PromptMask>;
   /** Plain tuning continued from the tuned prompt for as many steps with a fresh optimizer. */
   control(): Promise<Candidate>;
   /** Trains these, or reads them back. @throws "interrupted" when the signal is aborted. */
@@ -148,7 +149,7 @@ export async function openSearch(input: SearchInput, folder: string): Promise<Se
     });
   const scores = await kept(join(folder, "scores.json"), tensorHash(tuned.prompt), () => measure(tuned.prompt));
   observe({ kind: "scores", importance: scores });
-  const rescored = new Map<number, Importance>();
+  const rescored = new Map<string, Importance>();
 
   const retraining: Retraining = {
     engine,
@@ -162,15 +163,14 @@ export async function openSearch(input: SearchInput, folder: string): Promise<Se
   };
   const steps = input.retrainSchedule.stages.reduce((sum, stage) => sum + stage.steps, 0);
   const start = rewind.values(tuned);
-  const maskOf = async ({ tokensPruned, piecesPruned }: PruneCell): Promise<PromptMask> => {
-    const how = { tokensPruned, ranking: options.pieceRanking, layout: options.layout };
+  const maskOf: Search["maskOf"] = async ({ tokensPruned, piecesPruned }, prune = "lowest") => {
+    const how = { tokensPruned, ranking: options.pieceRanking, layout: options.layout, prune };
     if (!options.rescorePieces || tokensPruned === 0 || piecesPruned === 0)
       return maskFromScores(scores, { ...how, piecesPruned });
     const at = applyMask(tuned.prompt, maskFromScores(scores, { ...how, piecesPruned: 0 }));
-    const again =
-      rescored.get(tokensPruned) ??
-      (await kept(join(folder, `scores-t${tokensPruned}.json`), tensorHash(at), () => measure(at)));
-    rescored.set(tokensPruned, again);
+    const name = `scores-t${tokensPruned}${prune === "lowest" ? "" : `-${prune}`}`;
+    const again = rescored.get(name) ?? (await kept(join(folder, `${name}.json`), tensorHash(at), () => measure(at)));
+    rescored.set(name, again);
     return maskFromScores({ tokens: scores.tokens, pieces: again.pieces }, { ...how, piecesPruned });
   };
   let foreseen: Forecast | undefined;

@@ -2,10 +2,17 @@
  * @file How importance is distributed: histograms of token and piece scores, and the m × k map before and after pruning
  * (XPrompt Fig. 6, 7, 9, 10). In: XPromptStudyInput. Out: charts, and matrices whose pruned cells are null (drawn grey).
  */
-import { livePieces } from "../method/mask.js";
+import type { ImportanceMode } from "../prune/scores.js";
 import type { Cell, Chart, Matrix, StudyResult } from "./study.js";
 import { forEachSearch, settingsOf, type XPromptStudyInput } from "./xprompt-runs.js";
 import { pick } from "./xprompt-variants.js";
+
+/** What is averaged in each mode, in words. */
+const means = {
+  perExample: "the mean over training rows of |∂L/∂γ| and |∂L/∂ζ|",
+  batchAbs: "the mean over batches of |∂L/∂γ| and |∂L/∂ζ|, L being the batch's mean loss,",
+  signed: "the mean over training rows of −∂L/∂γ and −∂L/∂ζ (above zero: it lowers the loss)",
+} as const satisfies Record<ImportanceMode, string>;
 
 /** Bins of a histogram (our choice; the figures have about so many bars). */
 const bins = 20;
@@ -24,22 +31,20 @@ export async function saliency(input: XPromptStudyInput): Promise<StudyResult> {
     const labels = {
       rows: tokens.map((_, i) => `token ${i}`),
       columns: Array.from({ length: k }, (_, j) => `${j}`),
-      range: [0, Math.max(...pieces)] as const,
+      range: [Math.min(0, ...pieces), Math.max(0, ...pieces)] as const,
     };
     const mask = best.mask;
-    // a prompt without its pruned tokens is another prompt: the map is then drawn from the counts alone
-    const whole = mask !== null && mask.tokens.length === tokens.length;
     matrices.push({ title: `${title}: piece importance`, ...labels, values: cells(() => true) });
-    if (whole)
+    if (mask !== null)
       matrices.push({
         title: `${title}: what survives (${best.counts.tokens} tokens, ${best.counts.pieces} pieces)`,
         ...labels,
         values: cells((i, j) => mask.tokens[i] === 1 && mask.piecesKept[i * k + j] === 1),
       });
     const sorted = (values: readonly number[]) => [...values].sort((a, b) => b - a);
-    /** Share of all importance that the top tenth holds; 0.1 if all were equal. */
+    /** Share of all importance, by size where some is negative, that the top tenth holds; 0.1 if all were equal. */
     const top = (values: readonly number[]) => {
-      const all = sorted(values);
+      const all = sorted(values.map(Math.abs));
       const sum = (list: readonly number[]) => list.reduce((a, b) => a + b, 0);
       return (100 * sum(all.slice(0, Math.max(1, Math.round(all.length / 10))))) / sum(all);
     };
@@ -49,7 +54,7 @@ export async function saliency(input: XPromptStudyInput): Promise<StudyResult> {
       search.importance.examples,
       top(tokens),
       top(pieces),
-      whole ? livePieces(mask).filter((n) => n > 0).length : best.counts.tokens,
+      best.counts.tokens,
       best.counts.pieces,
     ]);
   });
@@ -74,18 +79,20 @@ export async function saliency(input: XPromptStudyInput): Promise<StudyResult> {
     charts,
     matrices,
     notes: [
-      "Importance is the mean over training rows of |∂L/∂γ| and |∂L/∂ζ| at the tuned prompt (xprompt.md §3.2); grey cells are pruned.",
+      `Importance is ${means[input.prune.importance]} at the tuned prompt (xprompt.md §3.2); grey cells are pruned.`,
     ],
     settings: settingsOf(input),
   };
 }
 
-/** Counts of values in equal bins from 0 to the largest, drawn as steps. */
-function histogram(title: string, values: readonly number[]): Chart {
-  const high = Math.max(...values, Number.MIN_VALUE);
+/** Counts of values in equal bins from 0, or the lowest where some are negative (`signed`), to the largest, drawn as steps. */
+export function histogram(title: string, values: readonly number[]): Chart {
+  const low = Math.min(0, ...values);
+  const high = Math.max(0, ...values);
+  const span = high - low || 1;
   const counts = new Array<number>(bins).fill(0);
-  for (const v of values) counts[Math.min(bins - 1, Math.floor((v / high) * bins))]!++;
-  const edge = (n: number) => (high * n) / bins;
+  for (const v of values) counts[Math.min(bins - 1, Math.floor(((v - low) / span) * bins))]!++;
+  const edge = (n: number) => low + (span * n) / bins;
   return {
     title,
     x: "value",

@@ -7,8 +7,8 @@ import {
   complementMask,
   fullMask,
   isFull,
+  type MaskCounts,
   maskCounts,
-  maskFromScores,
   type PromptMask,
   randomMask,
 } from "../method/mask.js";
@@ -69,7 +69,7 @@ export const variants = {
     label: "Reversed",
     run: async (search) => {
       const { best } = await pick(search, "both");
-      return retrained(search, [{ name: "reversed", mask: complementMask(winning(search, best)) }], best);
+      return retrained(search, [{ name: "reversed", mask: complementMask(await search.maskOf(best)) }], best);
     },
   },
   /** As many tokens and pieces as XPrompt, but those of highest score pruned (Super-Tickets' losing ticket). */
@@ -77,10 +77,7 @@ export const variants = {
     label: "losing ticket",
     run: async (search) => {
       const { best } = await pick(search, "both");
-      const { tokensPruned, piecesPruned } = best;
-      const { pieceRanking: ranking, layout } = search.options;
-      const how = { tokensPruned, piecesPruned, ranking, layout, prune: "highest" as const };
-      return retrained(search, [{ name: "losing", mask: maskFromScores(search.importance, how) }], best);
+      return retrained(search, [{ name: "losing", mask: await search.maskOf(best, "highest") }], best);
     },
   },
   /** As many tokens and pieces as XPrompt, drawn; the mean of three draws. */
@@ -88,9 +85,10 @@ export const variants = {
     label: "Random",
     run: async (search) => {
       const { best } = await pick(search, "both");
+      const mask = await search.maskOf(best);
       const draws = Array.from({ length: randomDraws }, (_, n) => ({
         name: `random-${n}`,
-        mask: randomMask(winning(search, best), random(search.seed, `random-mask/${n}`)),
+        mask: randomMask(mask, random(search.seed, `random-mask/${n}`)),
       }));
       return retrained(search, draws, best);
     },
@@ -117,14 +115,6 @@ export async function pick(search: VariantSearch, level: "both" | "tokens" | "pi
 async function chosen(search: VariantSearch, level: "both" | "tokens" | "pieces"): Promise<Measured> {
   const { best, all } = await pick(search, level);
   return measured(search, best.prompt, best.scores, all, best);
-}
-
-/** The whole prompt's mask of the best candidate, also where it was trained without its pruned tokens. */
-function winning(search: VariantSearch, best: Candidate): PromptMask {
-  const { pieceRanking: ranking, layout } = search.options;
-  const { tokensPruned, piecesPruned } = best;
-  if (best.mask && best.mask.tokens.length === search.start.shape[0]) return best.mask;
-  return maskFromScores(search.importance, { tokensPruned, piecesPruned, ranking, layout });
 }
 
 /** Trains the given masks from the search's start and averages their scores. The cost is one retraining beside stage A and scoring. */
@@ -171,13 +161,18 @@ async function measured(
   const scoring = best?.mask && !isFull(best.mask) ? search.scoringCost() : { flops: 0, seconds: 0 };
   return {
     score: (await search.report(prompt, scores))[search.dataset.task.metrics[0]] ?? Number.NaN,
+    // a prompt without a mask may be shorter than the one it is compared with (Length)
     counts: best?.mask
       ? best.counts
-      : maskCounts(fullMask(best ? prompt.shape[0]! : tokens, search.options.pieces), width),
+      : shareOf(maskCounts(fullMask(prompt.shape[0]!, search.options.pieces), width), tokens * width),
     flops: tuned.cost.trainFlops + tuned.cost.evalFlops + neuronCost.flops + scoring.flops + retraining.flops,
     seconds: tuned.cost.seconds + neuronCost.seconds + scoring.seconds + retraining.seconds,
     steps: tuned.steps + candidates.reduce((sum, c) => sum + c.steps, 0),
     prompt,
     candidates: candidates.length,
   };
+}
+
+function shareOf(counts: MaskCounts, parameters: number): MaskCounts {
+  return { ...counts, fraction: counts.parameters / parameters };
 }

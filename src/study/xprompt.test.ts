@@ -1,7 +1,7 @@
 /**
  * @file XPrompt's studies on an engine without a model: every one runs, says what it claims to say, and repeats nothing.
  */
-import { rmSync } from "node:fs";
+import { existsSync, rmSync } from "node:fs";
 
 import { join } from "node:path";
 import { afterAll, describe, expect, test } from "vitest";
@@ -9,13 +9,17 @@ import { fakeEngine, fakeRows, fakeTask, fakeTokenizer } from "../../test/helper
 import { memoryFolder } from "../../test/helpers/memory-folder.js";
 import { defaults } from "../base/options.js";
 import type { Dataset } from "../data/row.js";
-import { pruneOptions } from "../prune/options.js";
+import { complementMask } from "../method/mask.js";
+import type { Candidate, CandidateJob } from "../prune/candidate.js";
+import { type PruneOptions, pruneOptions } from "../prune/options.js";
 import { neuronScoreOptions } from "../train/neuron-scores.js";
 import { trainOptions } from "../train/options.js";
 import { scheduleOptions } from "../train/schedule-options.js";
 import type { Spread } from "./study.js";
 import { fewRows, type XPromptStudyName, xpromptStudies } from "./xprompt.js";
-import { outcomes, type XPromptStudyInput } from "./xprompt-runs.js";
+import { forEachSearch, outcomes, type XPromptStudyInput } from "./xprompt-runs.js";
+import { histogram } from "./xprompt-saliency.js";
+import { variants } from "./xprompt-variants.js";
 
 const root = memoryFolder("softprompt-studies-");
 afterAll(() => rmSync(root, { recursive: true, force: true }));
@@ -131,6 +135,72 @@ test("what each variant is: counts, costs, controls", async () => {
   expect([of.pt, of.control, of.tokens, of.pieces, of.xprompt].map((o) => o!.steps)).toEqual([6, 12, 18, 18, 30]);
   expect(of.pt!.flops).toBeLessThan(of.control!.flops);
   expect(of.xprompt!.candidates).toBe(4);
+});
+
+test("dropped prompts are as large as zeroed ones, whatever the variant; pieces scored again are used by all", async () => {
+  const of = async (prune: Partial<PruneOptions>) => {
+    const base = input({ schedule: vanilla, tasks: [dataset("one")], seeds: [0] }).input;
+    const found = await outcomes(
+      { ...base, prune: { ...base.prune, ...prune, search: "grid" } },
+      [{ label: "" }],
+      [...(["tokens", "pieces", "xprompt", "reversed", "losing", "random", "length"] as const)],
+    );
+    return Object.fromEntries(found.map((o) => [o.variant, o]));
+  };
+  const only = { tokensPruned: [2], piecesPruned: [1] };
+  const [zero, drop] = [await of(only), await of({ ...only, prunedTokens: "drop" })];
+  for (const [variant, { counts }] of Object.entries(zero))
+    expect([variant, drop[variant]!.counts]).toEqual([variant, counts]);
+  expect(drop.xprompt!.prompt.shape).toEqual([2, 8]);
+  expect(zero.xprompt!.counts).toEqual({ tokens: 2, pieces: 6, parameters: 12, fraction: 12 / 32 });
+  expect(zero.length!.counts).toEqual({ tokens: 2, pieces: 8, parameters: 16, fraction: 0.5 });
+});
+
+test("Reversed, Random and the losing ticket follow the scores of the pieces that were made again", async () => {
+  const base = input().input;
+  const prune = { ...base.prune, rescorePieces: true };
+  await forEachSearch(
+    { ...base, prune, schedule: vanilla, tasks: [dataset("one")], seeds: [0] },
+    [{ label: "" }],
+    async (search) => {
+      const cell = { tokensPruned: 2, piecesPruned: 1 };
+      const jobs: CandidateJob[] = [];
+      const spy = {
+        ...search,
+        run: async () => [best],
+        retrain: async (list: readonly CandidateJob[]) => {
+          jobs.push(...list);
+          return [best];
+        },
+      };
+      const [best] = (await search.retrain([
+        { name: "best", ...cell, prompt: search.start, mask: await search.maskOf(cell), drop: true },
+      ])) as [Candidate];
+      for (const name of ["reversed", "losing"] as const) await variants[name].run(spy);
+      expect(jobs[0]!.mask).toEqual(complementMask(await search.maskOf(cell)));
+      expect(jobs[1]!.mask).toEqual(await search.maskOf(cell, "highest"));
+      // the tokens pruned first are those of highest score, and only then are the rest scored again
+      expect(existsSync(join(search.folder, "scores-t2-highest.json"))).toBe(true);
+      const [a, b] = search.importance.tokens.map((v, i) => [v, i] as const).sort((x, y) => y[0] - x[0]);
+      expect([jobs[1]!.mask!.tokens[a![1]], jobs[1]!.mask!.tokens[b![1]]]).toEqual([0, 0]);
+    },
+  );
+});
+
+test("a histogram holds every value, negative ones too", () => {
+  for (const values of [
+    [-3, -1, 0, 2],
+    [1, 2, 3],
+    [-2, -2],
+    [0, 0, 0],
+  ]) {
+    const { points } = histogram("h", values).series[0]!;
+    expect(points.length).toBe(40);
+    expect(points.reduce((sum, [, n]) => sum + n, 0) / 2).toBe(values.length);
+    expect(points[0]![0]).toBe(Math.min(0, ...values));
+    const heaviest = points.reduce((most, p) => (p[1] > most[1] ? p : most));
+    expect(heaviest[0]).toBeLessThanOrEqual(Math.max(...values));
+  }
 });
 
 test("transfer starts the target from the source's prompt", async () => {
