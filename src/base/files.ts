@@ -10,7 +10,7 @@ import { createHash, randomBytes } from "node:crypto";
 import * as fs from "node:fs";
 import { hostname } from "node:os";
 import { basename, dirname, join } from "node:path";
-import { SoftpromptError } from "./errors.js";
+import { type ErrorKind, SoftpromptError } from "./errors.js";
 
 /** The few operations a durable write is made of; node:fs has them all under these names. */
 export interface FileOps {
@@ -126,6 +126,39 @@ export function refuseLink(path: string): void {
       where: path,
       hint: "writing through it could change files elsewhere; put the file itself there",
     });
+}
+
+/** Bytes above which a file is not read whole, unless the caller knows better. */
+const mostBytes = 256 * 2 ** 20;
+
+/**
+ * Reads a file of a folder that a stranger may have made: a regular file (links are followed, pipes and devices refused) of bounded size.
+ * Opened first and looked at afterwards, so that what is checked is what is read; a pipe does not make open() wait.
+ *
+ * @returns null where there is no such file. @throws SoftpromptError of `kind` for what is no such file; "io".
+ */
+export function readWhole(path: string, kind: ErrorKind, most: number = mostBytes): Buffer | null {
+  const refuse = (problem: string, expected: string, got: string) =>
+    new SoftpromptError(kind, problem, { where: path, expected, got });
+  let fd: number | null = null;
+  try {
+    fd = fs.openSync(path, fs.constants.O_RDONLY | (fs.constants.O_NONBLOCK ?? 0));
+    const opened = fs.fstatSync(fd);
+    if (!opened.isFile()) throw refuse("this is not a regular file", "a regular file", "a folder, pipe or device");
+    if (opened.size > most) throw refuse("this file is too large", `at most ${most} bytes`, `${opened.size} bytes`);
+    const bytes = Buffer.alloc(opened.size);
+    for (let done = 0; done < bytes.length; ) {
+      const read = fs.readSync(fd, bytes, done, bytes.length - done, done);
+      if (read === 0) throw refuse("the file became shorter while it was read", `${bytes.length} bytes`, `${done}`);
+      done += read;
+    }
+    return bytes;
+  } catch (cause) {
+    if (code(cause) === "ENOENT") return null;
+    throw ioError(cause, path);
+  } finally {
+    if (fd !== null) fs.closeSync(fd);
+  }
 }
 
 /** Removes temp files that a death left in `folder`. Only its owner may (see lockFolder). @returns how many there were. */
@@ -252,7 +285,8 @@ function processStat(pid: number): { state: string; started: string } | null {
 
 function readOwner(path: string): ProcessIdentity | null {
   try {
-    const { pid, host, started, boot } = JSON.parse(fs.readFileSync(path, "utf8")) as Partial<ProcessIdentity>;
+    const text = readWhole(path, "run", 1 << 16);
+    const { pid, host, started, boot } = JSON.parse(String(text)) as Partial<ProcessIdentity>;
     return Number.isInteger(pid) && pid! > 0 && typeof host === "string"
       ? { pid: pid!, host, started: started ?? null, boot: boot ?? null }
       : null;

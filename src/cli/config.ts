@@ -1,9 +1,9 @@
 /**
  * @file One configuration file: YAML or JSON whose every field is an option. In: a path, a table. Out: checked values.
  */
-import { readFile, stat } from "node:fs/promises";
 import { parseDocument, stringify } from "yaml";
 import { SoftpromptError } from "../base/errors.js";
+import { readWhole } from "../base/files.js";
 import { type OptionTable, pickOptions, readPartialOptions } from "../base/options.js";
 
 /** Longer files are no configuration. */
@@ -20,25 +20,12 @@ export async function readConfig(
   table: OptionTable,
   others: OptionTable = {},
 ): Promise<Record<string, unknown>> {
-  let text: string;
-  try {
-    const { size } = await stat(file);
-    if (size > maxBytes)
-      throw new SoftpromptError("usage", "the file is too long for a configuration", {
-        where: file,
-        expected: `at most ${maxBytes} bytes`,
-        got: size,
-      });
-    text = await readFile(file, "utf8");
-  } catch (cause) {
-    if (cause instanceof SoftpromptError) throw cause;
-    throw new SoftpromptError("usage", "the configuration cannot be read", {
+  const text = readWhole(file, "usage", maxBytes)?.toString("utf8");
+  if (text === undefined)
+    throw new SoftpromptError("usage", "there is no such configuration", {
       where: file,
       expected: "a YAML or JSON file",
-      got: cause instanceof Error ? cause.message : cause,
-      cause,
     });
-  }
   const document = parseDocument(text, { uniqueKeys: true, strict: true });
   const [problem] = document.errors;
   if (problem !== undefined)

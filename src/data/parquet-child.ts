@@ -25,23 +25,43 @@ export const childLimits: ChildLimits = { heapMb: 4096, seconds: 60, secondsPerM
 /** What comes back: the records, or why there are none. */
 export type ChildAnswer = { records: Record<string, unknown>[] } | { problem: string };
 
+/**
+ * Reads the records of a file with hyparquet. Sent to the child as text, so it uses nothing but what it is given.
+ * @throws whatever hyparquet and the decompressors throw; may take all memory, or for ever
+ */
+export async function decodeParquet(
+  bytes: Uint8Array,
+  { parquetReadObjects }: Pick<typeof import("hyparquet"), "parquetReadObjects">,
+  zlib: typeof import("node:zlib"),
+  snappy: typeof unpackSnappy,
+): Promise<Record<string, unknown>[]> {
+  type Inflate = (input: Uint8Array, options: { maxOutputLength: number }) => Uint8Array;
+  const inflate = (run: Inflate) => (input: Uint8Array, length: number) =>
+    run(input, { maxOutputLength: Math.max(1, length) });
+  const { zstdDecompressSync } = zlib as { zstdDecompressSync?: Inflate };
+  const compressors = {
+    SNAPPY: snappy,
+    GZIP: inflate(zlib.gunzipSync),
+    BROTLI: inflate(zlib.brotliDecompressSync),
+    ...(zstdDecompressSync && { ZSTD: inflate(zstdDecompressSync) }),
+  };
+  const buffer = new Uint8Array(bytes).buffer;
+  const file = { byteLength: buffer.byteLength, slice: (from: number, to?: number) => buffer.slice(from, to) };
+  return parquetReadObjects({ file, compressors, geoparquet: false });
+}
+
 /** The child's program. It is sent as text, so that it needs no file of its own beside the source or the build. */
 const program = (library: string) => `
-const zlib = require("node:zlib");
 const v8 = require("node:v8");
 const unpackSnappy = ${unpackSnappy.toString()};
-const inflate = (run) => (input, length) => run(input, { maxOutputLength: Math.max(1, length) });
-const compressors = { SNAPPY: unpackSnappy, GZIP: inflate(zlib.gunzipSync), BROTLI: inflate(zlib.brotliDecompressSync) };
-if (zlib.zstdDecompressSync) compressors.ZSTD = inflate(zlib.zstdDecompressSync);
+const decodeParquet = ${decodeParquet.toString()};
 const answer = (value) => process.stdout.write(v8.serialize(value));
 const chunks = [];
 process.stdin.on("data", (chunk) => chunks.push(chunk));
 process.stdin.on("end", async () => {
   try {
-    const buffer = new Uint8Array(Buffer.concat(chunks)).buffer;
-    const { parquetReadObjects } = await import(${JSON.stringify(library)});
-    const file = { byteLength: buffer.byteLength, slice: (from, to) => buffer.slice(from, to) };
-    answer({ records: await parquetReadObjects({ file, compressors, geoparquet: false }) });
+    const library = await import(${JSON.stringify(library)});
+    answer({ records: await decodeParquet(Buffer.concat(chunks), library, require("node:zlib"), unpackSnappy) });
   } catch (error) {
     answer({ problem: String((error && error.message) || error).slice(0, 300) });
   }

@@ -9,12 +9,20 @@
  * Source: github.com/apache/parquet-format src/main/thrift/parquet.thrift.
  */
 import { SoftpromptError } from "../base/errors.js";
-import { readInChild } from "./parquet-child.js";
+import { type ChildAnswer, readInChild } from "./parquet-child.js";
 import { checkColumns, type Fields, rowCollector, type Table, type TableOptions, tableLimits } from "./rows.js";
 import { readStruct, type ThriftStruct, type ThriftValue } from "./thrift.js";
 
-/** Parses a parquet file. Throws SoftpromptError (data). */
-export async function parseParquet(bytes: Uint8Array, where: string, options: TableOptions = {}): Promise<Table> {
+/**
+ * Parses a parquet file. Throws SoftpromptError (data).
+ * @param decode reads the records of a file that passed the guard. Default in a child process.
+ */
+export async function parseParquet(
+  bytes: Uint8Array,
+  where: string,
+  options: TableOptions = {},
+  decode: (bytes: Uint8Array) => Promise<ChildAnswer> = readInChild,
+): Promise<Table> {
   const refuse = (problem: string, got?: unknown): never => {
     throw new SoftpromptError("data", `not a readable parquet file: ${problem}`, {
       where,
@@ -25,7 +33,7 @@ export async function parseParquet(bytes: Uint8Array, where: string, options: Ta
   const columns = inspect(bytes, refuse);
   checkColumns(columns, `${where}, schema`);
   const rows = rowCollector(where, options);
-  const answer = await readInChild(bytes);
+  const answer = await decode(bytes);
   if ("problem" in answer) return refuse(answer.problem);
   answer.records.forEach((record, i) => {
     const fields = Object.create(null) as Record<string, unknown>;

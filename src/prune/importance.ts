@@ -5,17 +5,18 @@
  * The engine's gradient keeps the rows of a batch apart, so one forward and backward per batch gives every example's own
  * ∂L/∂γ and ∂L/∂ζ. L(x) is the mean over the target's tokens. Nothing is trained and nothing is dropped out.
  */
+import { z } from "zod";
 import { interrupted, SoftpromptError } from "../base/errors.js";
 import { random } from "../base/random.js";
 import type { Tensor } from "../base/tensor.js";
 import type { Row, Task } from "../data/row.js";
-import { fullMask, type PieceLayout, pieceOfDimension } from "../method/mask.js";
+import { fullMask, type PieceLayout, pieceLayouts, pieceOfDimension } from "../method/mask.js";
 import { stepFlops } from "../model/flops.js";
 import { fullModel, type PartialModel } from "../model/partial.js";
 import type { Engine } from "../session/engine.js";
 import type { Tokenizer } from "../text/tokenizer.js";
 import { collate, encodeRows } from "../train/encode.js";
-import { type ImportanceMode, maskDerivatives, normaliseScores, scoreCollector } from "./scores.js";
+import { type ImportanceMode, importanceModes, maskDerivatives, normaliseScores, scoreCollector } from "./scores.js";
 
 export interface ImportanceOptions {
   /** k */
@@ -52,6 +53,34 @@ export interface Importance {
   /** Honest FLOPs. */
   readonly flops: number;
 }
+
+/** True for scores of a prompt of so many tokens and pieces each: what a file says of itself is checked, not believed. */
+export function isImportance(
+  value: unknown,
+  { tokens, pieces }: { tokens: number; pieces: number },
+): value is Importance {
+  const parsed = form.safeParse(value);
+  if (!parsed.success) return false;
+  const scores = parsed.data;
+  return (
+    scores.tokens.length === tokens && scores.pieces.length === tokens * pieces && scores.piecesPerToken === pieces
+  );
+}
+
+const amount = z.number().nonnegative();
+const form = z.strictObject({
+  tokens: z.array(z.number()),
+  pieces: z.array(z.number()),
+  piecesPerToken: z.int(),
+  layout: z.enum(Object.keys(pieceLayouts) as [PieceLayout]),
+  mode: z.enum(Object.keys(importanceModes) as [ImportanceMode]),
+  normalised: z.boolean(),
+  partial: z.string(),
+  examples: z.int().positive(),
+  loss: z.number(),
+  seconds: amount,
+  flops: amount,
+}) satisfies z.ZodType<Importance>;
 
 /** @param prompt [P, D], masks at one. @throws SoftpromptError "numeric" naming the rows whose gradient is not finite. */
 export async function importance(

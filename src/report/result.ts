@@ -9,6 +9,7 @@ import { arch, cpus, platform, totalmem } from "node:os";
 import { join } from "node:path";
 import { z } from "zod";
 import { SoftpromptError } from "../base/errors.js";
+import { readWhole } from "../base/files.js";
 import { parseJson } from "../base/json.js";
 import { packageInfo, packageRoot } from "../base/package.js";
 
@@ -43,7 +44,7 @@ export interface RunResult {
     readonly evalFlops: number;
     /** The papers' accounting: forward Linear MACs × 2 of training only. */
     readonly paperFlops: number;
-    /** Neuron scores, where the schedule needed them; within `flops`, as `scoringSeconds` is within `seconds`. */
+    /** Neuron scores, where the schedule needed them, and XPrompt's importance; within `flops`, as `scoringSeconds` is within `seconds`. */
     readonly scoringFlops: number;
     readonly seconds: number;
     readonly trainSeconds: number;
@@ -118,7 +119,10 @@ export function codeCommit(root = packageRoot): string | null {
 /** Reads a run folder's result.json. @throws SoftpromptError "run" when it is no JSON, or not a run's. */
 export function readResult(folder: string): RunResult {
   const file = join(folder, "result.json");
-  const parsed = resultForm.safeParse(parseJson(readFileSync(file, "utf8"), file, "run"));
+  const text = readWhole(file, "run")?.toString("utf8");
+  if (text === undefined)
+    throw new SoftpromptError("run", "there is no result yet", { where: file, expected: "a finished run" });
+  const parsed = resultForm.safeParse(parseJson(text, file, "run"));
   if (parsed.success) return parsed.data;
   const issue = parsed.error.issues[0]!;
   throw new SoftpromptError("run", "this is not the result of a tuning", {

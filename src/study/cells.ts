@@ -4,9 +4,8 @@
  * In: a folder, a name, the inputs that determine the result. Out: the result, computed or read back.
  * A study that was interrupted goes on where it stopped; a changed input is another file; a damaged file is computed again.
  */
-import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { sha256, writeFileAtomic } from "../base/files.js";
+import { readWhole, sha256, writeFileAtomic } from "../base/files.js";
 
 /** Where a study keeps its finished runs; null keeps nothing. */
 export type CellFolder = string | null;
@@ -39,7 +38,7 @@ export async function cell<R>(
 /** The kept result, or undefined when there is none, it is damaged, or it belongs to other inputs. */
 function read(path: string, key: string): unknown {
   try {
-    const kept = fromText(readFileSync(path, "utf8")) as { key: string; check: string; result: unknown };
+    const kept = fromText(readWhole(path, "run")!.toString("utf8")) as { key: string; check: string; result: unknown };
     return kept.key === key && kept.check === sha256(toText(kept.result)) ? kept.result : undefined;
   } catch {
     return undefined;

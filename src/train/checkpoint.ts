@@ -4,15 +4,14 @@
  * In: TrainState and how long metrics.jsonl is. Out: `NNNNNN.safetensors`, then `NNNNNN.json`, which names the sha256 of both
  * and makes the pair valid; and back. A pair that does not verify is set aside as `*.corrupt` and the one before is used.
  */
-import { readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { z } from "zod";
 import { SoftpromptError } from "../base/errors.js";
 import {
   diskOps,
   type FileOps,
-  ioError,
   listFolder,
+  readWhole,
   removeFile,
   removeLeftovers,
   renameFile,
@@ -131,12 +130,9 @@ function readPair(folder: string, name: string): SavedCheckpoint {
 }
 
 function readBytes(path: string, limit: number): Buffer {
-  try {
-    if (statSync(path).size > limit) throw damaged(path, `the file is larger than ${limit} bytes`);
-    return readFileSync(path);
-  } catch (cause) {
-    throw (cause as { code?: string }).code === "ENOENT" ? damaged(path, "the file is missing") : ioError(cause, path);
-  }
+  const bytes = readWhole(path, "run", limit);
+  if (bytes === null) throw damaged(path, "the file is missing");
+  return bytes;
 }
 
 function damaged(where: string, problem: string): SoftpromptError {

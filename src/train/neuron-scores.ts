@@ -5,10 +5,9 @@
  * over examples of (mean over valid positions of |activation|), full model, teacher-forced, with an untrained random
  * prompt whose positions count. Kept on disk by model, data and settings; a damaged file is computed again.
  */
-import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { interrupted, SoftpromptError } from "../base/errors.js";
-import { sha256, writeFileAtomic } from "../base/files.js";
+import { readWhole, sha256, writeFileAtomic } from "../base/files.js";
 import { choice, integer, type OptionValues } from "../base/options.js";
 import { random } from "../base/random.js";
 import type { Tensor } from "../base/tensor.js";
@@ -185,7 +184,7 @@ function keptText(key: string, { scores, cost }: Kept): string {
 /** null when there is no file, or it is damaged, or of something else. */
 function readKept(path: string, key: string, config: T5Config): Kept | null {
   try {
-    const { check, ...body } = JSON.parse(readFileSync(path, "utf8"));
+    const { check, ...body } = JSON.parse(readWhole(path, "run")!.toString("utf8"));
     if (body.key !== key || check !== sha256(JSON.stringify(body))) return null;
     const unpack = (stack: string[]) =>
       stack.map((text) => {

@@ -1,0 +1,87 @@
+/**
+ * @file What a search leaves beside its run folders: search.json (what it is made from) and scores.json (importance), and back.
+ *
+ * In: a folder, facts, a measurement. Out: the folder claimed, or refused; scores read back where they are of this prompt.
+ */
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import { z } from "zod";
+import { SoftpromptError } from "../base/errors.js";
+import { readWhole, sha256, writeFileAtomic } from "../base/files.js";
+import { parseJson } from "../base/json.js";
+import { checkIdentity, type Identity } from "../train/identity.js";
+import { type Importance, isImportance } from "./importance.js";
+
+const headForm = z.strictObject({ format: z.literal(2), identity: z.record(z.string(), z.string()) });
+
+/** The folder is this search's, or empty. What is trained in it is vouched for by the trainer itself. @throws SoftpromptError "run". */
+export function claimFolder(folder: string, identity: Identity, resume: boolean): void {
+  const path = join(folder, "search.json");
+  refuseForeign(folder);
+  const text = readWhole(path, "run")?.toString("utf8");
+  if (text === undefined) {
+    writeFileAtomic(path, `${JSON.stringify({ format: 2, identity }, null, 2)}\n`);
+    return;
+  }
+  if (!resume)
+    throw new SoftpromptError("run", "this folder already holds a search", {
+      where: folder,
+      hint: "resume it, or choose another folder",
+    });
+  const saved = headForm.safeParse(parseJson(text, path, "run"));
+  if (!saved.success)
+    throw new SoftpromptError("run", "search.json does not say what the search is made from", {
+      where: path,
+      expected: "the file as this version writes it",
+      hint: "start in another folder",
+    });
+  checkIdentity(saved.data.identity, identity, folder);
+}
+
+/** A folder that holds something else, a tuning's run say, is no place for a search. @throws SoftpromptError "run". */
+export function refuseForeign(folder: string): void {
+  if (existsSync(join(folder, "search.json"))) return;
+  const found = ["run.json", "result.json", "adapter"].filter((name) => existsSync(join(folder, name)));
+  if (found.length > 0)
+    throw new SoftpromptError("run", "this folder holds something else than a search", {
+      where: folder,
+      expected: "a search's folder, or an empty one",
+      got: found.join(", "),
+      hint: "choose another folder",
+    });
+}
+
+/**
+ * Scores read back where they are of the same prompt; else measured and kept.
+ * @param prompt its hash @param size P and k of the scores
+ */
+export async function keptScores(
+  path: string,
+  prompt: string,
+  size: { readonly tokens: number; readonly pieces: number },
+  measure: () => Promise<Importance>,
+): Promise<Importance> {
+  const saved = readScores(path);
+  if (
+    saved?.prompt === prompt &&
+    saved.check === sha256(JSON.stringify(saved.scores)) &&
+    isImportance(saved.scores, size)
+  )
+    return saved.scores;
+  const scores = await measure();
+  const check = sha256(JSON.stringify(scores));
+  writeFileAtomic(path, `${JSON.stringify({ prompt, check, scores })}\n`);
+  return scores;
+}
+
+/** null where the file is absent, torn, or no file of ours: the scores are measured again. */
+function readScores(path: string): { prompt: unknown; check: unknown; scores: unknown } | null {
+  try {
+    const text = readWhole(path, "run");
+    const saved = text && parseJson(text.toString("utf8"), path, "run");
+    return (saved ?? null) as ReturnType<typeof readScores>;
+  } catch (error) {
+    if (error instanceof SoftpromptError && error.kind === "run") return null;
+    throw error;
+  }
+}

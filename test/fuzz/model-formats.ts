@@ -1,0 +1,323 @@
+/** @file Formats of base models and adapters: sound files from the committed fixtures and our writers, and their readers. */
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { loadAdapter, parseAdapter, saveAdapter } from "../../src/adapter/adapter.js";
+import { extrasText } from "../../src/adapter/extras.js";
+import { adapterReportText, inspectAdapter } from "../../src/adapter/inspect.js";
+import type { Adapter } from "../../src/adapter/types.js";
+import { random } from "../../src/base/random.js";
+import { applyMask, maskFromScores } from "../../src/method/mask.js";
+import { openCheckpoint, parseIndex } from "../../src/model/checkpoint.js";
+import { readConfig } from "../../src/model/config.js";
+import { parseSafetensors, parseSafetensorsHeader, writeSafetensors } from "../../src/model/safetensors.js";
+import { loadTokenizer } from "../../src/text/load.js";
+import { parseSentencePiece } from "../../src/text/sentencepiece.js";
+import type { Tokenizer } from "../../src/text/tokenizer.js";
+import { parseTokenizerJson } from "../../src/text/tokenizer-json.js";
+import { bytes, type Files, type Format, inFolder, inMemory } from "./format.js";
+import { protobuf, safetensors } from "./framed.js";
+import { bytesOf, chance, editBytes, extremes, json, pick, textOf } from "./mutate.js";
+
+/** @param fixtures the folder test/fixtures */
+export function modelFormats(fixtures: string): Record<string, Format> {
+  const fixture = (path: string) => new Uint8Array(readFileSync(join(fixtures, path)));
+  const folder = (name: string, of: RegExp): Files =>
+    Object.fromEntries(
+      readdirSync(join(fixtures, name))
+        .filter((file) => of.test(file))
+        .map((file) => [file, fixture(`${name}/${file}`)]),
+    );
+  const configs = ["v10", "v11", "bf16", "flan-sharded"].map((name) => fixture(`tiny-t5-${name}/config.json`));
+  const index = fixture("tiny-t5-flan-sharded/model.safetensors.index.json");
+  const smallIndex = bytesOf(
+    '{"metadata":{"total_size":4},"weight_map":{"a":"m-1.safetensors","b":"m-2.safetensors"}}',
+  );
+  const header = headerBlock(fixture("tiny-t5-f16/model.safetensors"));
+  const pieces = JSON.parse(textOf(fixture("../../models/t5-nano/tokenizer.json")));
+  const tiny = bytesOf(
+    JSON.stringify({
+      ...pieces,
+      model: { ...pieces.model, vocab: pieces.model.vocab.slice(0, 300) },
+      added_tokens: pieces.added_tokens.filter(({ id }: { id: number }) => id < 300),
+    }),
+  );
+  const tokenizers = [tiny, everyStep()];
+  return {
+    safetensors: inMemory(
+      "model.safetensors",
+      () => [...archives(), fixture("peft-adapter/adapter_model.safetensors")],
+      safetensors,
+      (file) => {
+        const read = parseSafetensors(file, "model.safetensors");
+        for (const entry of read.entries.values()) {
+          if (entry.offset < read.dataOffset || entry.offset + entry.length > file.length)
+            throw new Error(`${entry.name} lies outside the file`);
+          if (entry.dtype === "float32" && read.tensor(entry.name).data.length * 4 !== entry.length)
+            throw new Error(`${entry.name} is not as long as its shape`);
+          read.bytesOf(entry.name);
+        }
+      },
+    ),
+    "safetensors header": {
+      specimens: () => [{ header: header.block, size: bytesOf(String(header.fileBytes)) }],
+      mutate: (sound, draw, all) => ({
+        header: safetensors(
+          bytes(sound, "header"),
+          draw,
+          all.map((files) => bytes(files, "header")),
+        ),
+        size: chance(draw, 0.9)
+          ? sound.size!
+          : bytesOf(
+              String(
+                chance(draw, 0.5)
+                  ? header.fileBytes + draw.integer(9) - 4
+                  : Number(BigInt.asUintN(53, pick(draw, extremes))),
+              ),
+            ),
+      }),
+      read: (files) =>
+        parseSafetensorsHeader(bytes(files, "header"), Number(textOf(bytes(files, "size"))), "model.safetensors"),
+      onDisk: false,
+    },
+    index: inMemory(
+      "index",
+      () => [index, smallIndex],
+      json,
+      (file) => {
+        for (const name of parseIndex(textOf(file), "index").keys())
+          if (!/^[^./\\][^/\\]*\.safetensors$/.test(name)) throw new Error(`a shard named ${name}`);
+      },
+    ),
+    config: inMemory(
+      "config.json",
+      () => configs,
+      json,
+      (file) => readConfig(textOf(file), "config.json"),
+    ),
+    "model folder": inFolder(
+      () => [folder("tiny-t5-f16", /^(config|model)\./), folder("tiny-t5-flan-sharded", /^(config|model)/)],
+      [
+        [/\.json$/, json],
+        [/\.safetensors$/, safetensors],
+      ],
+      async (at) => {
+        const model = await openCheckpoint(at);
+        await model.readRows("shared.weight", [0, model.config.vocabulary - 1]);
+        await model.read("decoder.final_layer_norm.weight");
+      },
+    ),
+    "tokenizer.json": inMemory(
+      "tokenizer.json",
+      () => tokenizers,
+      json,
+      (file) => use(parseTokenizerJson(file, "tokenizer.json")),
+    ),
+    "spiece.model": inMemory(
+      "spiece.model",
+      () => [fixture("tokenizer/bytes.model"), smallModel(fixture("tokenizer/tiny.model"))],
+      protobuf,
+      (file) => use(parseSentencePiece(file, "spiece.model")),
+    ),
+    "tokenizer folder": inFolder(
+      (): Files[] => [
+        {
+          "spiece.model": fixture("tokenizer/bytes.model"),
+          "tokenizer_config.json": bytesOf('{"extra_ids":7,"eos_token":"</s>"}'),
+        },
+        { "tokenizer.json": tiny },
+      ],
+      [
+        [/\.json$/, json],
+        [/\.model$/, protobuf],
+      ],
+      async (at) => use(await loadTokenizer(at)),
+    ),
+    ...adapterFormats(fixtures),
+  };
+}
+
+/** A tokenizer that was read must also work, or say why not. */
+function use(tokenizer: Tokenizer): void {
+  const ids = tokenizer.encode("The kettle ｓｉｎｇｓ é\u0301 <extra_id_0> 日本 \ud800");
+  for (const id of ids)
+    if (!(Number.isInteger(id) && id >= 0 && id < tokenizer.size)) throw new Error(`id ${id} of ${tokenizer.size}`);
+  tokenizer.decode(ids, { keepSpecial: true });
+}
+
+function headerBlock(file: Uint8Array) {
+  const length = 8 + Number(Buffer.from(file).readBigUInt64LE(0));
+  return { block: file.slice(0, length), fileBytes: file.length };
+}
+
+function archives(): Uint8Array[] {
+  const values = (n: number) => Float32Array.from({ length: n }, (_, i) => i - n / 2);
+  return [
+    writeSafetensors(
+      { a: { shape: [2, 3], data: values(6) }, b: { shape: [3], data: values(3), dtype: "bfloat16" } },
+      { format: "pt" },
+    ),
+    writeSafetensors({
+      half: { shape: [2, 2], data: values(4), dtype: "float16" },
+      ids: { shape: [4], data: Int32Array.of(1, 2, 3, 4) },
+      flags: { shape: [3], data: Uint8Array.of(0, 1, 1), dtype: "bool" },
+      none: { shape: [0, 8], data: values(0) },
+      scalar: { shape: [], data: values(1) },
+    }),
+  ];
+}
+
+/** Every normaliser and splitter the reader knows, over a few pieces. */
+function everyStep(): Uint8Array {
+  return bytesOf(
+    JSON.stringify({
+      version: "1.0",
+      added_tokens: [
+        { id: 0, content: "<pad>", special: true },
+        { id: 7, content: "<extra_id_0>", special: true, lstrip: true, rstrip: true },
+      ],
+      normalizer: {
+        type: "Sequence",
+        normalizers: [
+          {
+            type: "Precompiled",
+            precompiled_charsmap: null,
+          },
+          { type: "Strip", strip_left: true, strip_right: true },
+          { type: "Replace", pattern: { Regex: " {2,}" }, content: " " },
+          { type: "NFKC" },
+        ],
+      },
+      pre_tokenizer: {
+        type: "Sequence",
+        pretokenizers: [{ type: "WhitespaceSplit" }, { type: "Metaspace", replacement: "▁", prepend_scheme: "always" }],
+      },
+      model: {
+        type: "Unigram",
+        unk_id: 2,
+        vocab: [
+          ["<pad>", 0],
+          ["</s>", 0],
+          ["<unk>", 0],
+          ["▁", -2],
+          ["▁the", -1.5],
+          ["e", -3],
+          ["ing", -4],
+        ],
+      },
+    }),
+  );
+}
+
+/** tiny.model with its first pieces alone and without its character map: its frame, without 240 kB. */
+function smallModel(model: Uint8Array): Uint8Array {
+  let at = 0;
+  while (model[at] === 0x0a && at < 3000) at += 2 + model[at + 1]!;
+  // field 3 (normalizer_spec): identity, add_dummy_prefix, remove_extra_whitespaces, escape_whitespaces
+  return Buffer.concat([model.subarray(0, at), Uint8Array.of(0x12, 2, 0x18, 1, 0x1a, 6, 0x18, 1, 0x20, 1, 0x28, 1)]);
+}
+
+function adapterFormats(fixtures: string): Record<string, Format> {
+  const both = saved("both");
+  const compact = saved("compact");
+  const peft: Files = Object.fromEntries(
+    ["adapter_config.json", "adapter_model.safetensors"].map((name) => [
+      name,
+      new Uint8Array(readFileSync(join(fixtures, "peft-adapter", name))),
+    ]),
+  );
+  const parse = (files: Files) => {
+    const at = (name: string) => (files[name] as Uint8Array | undefined) ?? null;
+    return used(
+      parseAdapter(
+        { config: at("adapter_config.json"), weights: at("adapter_model.safetensors"), extras: at("softprompt.json") },
+        "adapter",
+      ),
+    );
+  };
+  const ofOne = (name: string, mutator: typeof json, sound: readonly Files[]): Format => ({
+    specimens: () => sound,
+    mutate: (files, draw, all) => ({
+      ...files,
+      [name]: mutator(
+        bytes(files, name),
+        draw,
+        all.map((other) => bytes(other, name)),
+      ),
+    }),
+    read: parse,
+    onDisk: false,
+  });
+  return {
+    "adapter config": ofOne("adapter_config.json", json, [both, peft]),
+    "adapter weights": ofOne("adapter_model.safetensors", safetensors, [peft, both]),
+    "adapter extras": ofOne("softprompt.json", json, [compact, both]),
+    "adapter folder": inFolder(
+      () => [both, compact, peft],
+      [
+        [/\.json$/, json],
+        [/\.safetensors$/, safetensors],
+        [/\.md$/, editBytes],
+      ],
+      (at) => used(loadAdapter(at)),
+    ),
+  };
+}
+
+async function used(adapter: Adapter): Promise<void> {
+  if (!adapter.prompt.data.every(Number.isFinite)) throw new Error("a prompt that is not finite was accepted");
+  extrasText(adapter);
+  adapterReportText(await inspectAdapter(adapter));
+}
+
+/** What saveAdapter writes. */
+function saved(form: "both" | "compact"): Files {
+  const draw = random(1, "adapter");
+  const mask = maskFromScores(
+    { tokens: [3, 1, 2, 4], pieces: Array.from({ length: 16 }, () => draw.next()) },
+    { tokensPruned: 1, piecesPruned: 2 },
+  );
+  const prompt = applyMask({ shape: [4, 8], data: Float32Array.from({ length: 32 }, () => draw.uniform(-1, 1)) }, mask);
+  const at = mkdtempSync(join(tmpdir(), "softprompt-fuzz-adapter-"));
+  try {
+    saveAdapter(
+      at,
+      {
+        prompt,
+        mask,
+        base: {
+          name: "google/t5-tiny",
+          revision: "main",
+          sha256: "ab".repeat(32),
+          family: "t5",
+          width: 8,
+          layers: 2,
+          heads: 2,
+        },
+        tokenizer: "cd".repeat(32),
+        task: {
+          name: "rte",
+          template: "hypothesis: {h} premise: {p}",
+          verbalizer: { "0": "entailment", "1": "not_entailment" },
+          metrics: ["accuracy"],
+          maxTargetTokens: 10,
+          targetPrefix: "",
+          scoring: { positiveLabel: "1", outOfLabel: "positive" },
+        },
+        training: {
+          method: "xprompt",
+          schedule: [{ partial: "full", steps: 10 }],
+          seed: 3,
+          settings: { learningRate: 0.3 },
+        },
+        scores: { split: "validation", rows: 277, values: { accuracy: 0.5 } },
+        kept: { config: {}, extras: {} },
+      },
+      form,
+    );
+    return Object.fromEntries(readdirSync(at).map((name) => [name, new Uint8Array(readFileSync(join(at, name)))]));
+  } finally {
+    rmSync(at, { recursive: true });
+  }
+}
