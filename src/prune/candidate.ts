@@ -4,25 +4,12 @@
  * In: a job (start prompt, mask), how to train, until which step. Out: a Candidate; finished ones are read back, interrupted ones go on.
  * Its folder is a run folder of the trainer with `candidate.json` beside: what it is made from and how it ended.
  */
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync } from "node:fs";
 import { join } from "node:path";
-import { floatsFromText, floatsToText } from "../adapter/floats.js";
-import { SoftpromptError } from "../base/errors.js";
-import { sha256, writeFileAtomic } from "../base/files.js";
-import { parseJson } from "../base/json.js";
+import { sha256 } from "../base/files.js";
 import type { Tensor } from "../base/tensor.js";
 import type { Row, Task } from "../data/row.js";
-import {
-  applyMask,
-  dropPruned,
-  type MaskCounts,
-  type MaskJson,
-  maskCounts,
-  maskFromJson,
-  maskToJson,
-  type PromptMask,
-  withoutDead,
-} from "../method/mask.js";
+import { applyMask, dropPruned, type MaskCounts, maskCounts, type PromptMask, withoutDead } from "../method/mask.js";
 import { fullModel } from "../model/partial.js";
 import type { Engine } from "../session/engine.js";
 import type { Tokenizer } from "../text/tokenizer.js";
@@ -31,6 +18,7 @@ import { identityOf } from "../train/identity.js";
 import type { Schedule } from "../train/stage.js";
 import { train } from "../train/trainer.js";
 import type { Scores, TrainCost, TrainEvent, TrainInput, TrainSettings } from "../train/types.js";
+import { type Kept, readCandidate, writeCandidate } from "./candidate-file.js";
 
 /** How candidates are trained; the same for all of a search. */
 export interface Retraining {
@@ -205,13 +193,6 @@ export async function trainCandidate(
   return candidate;
 }
 
-/** What is read back of a candidate, with what its evaluations between rungs cost. */
-interface Kept extends Candidate {
-  readonly rungs: Candidate["history"];
-  readonly rungFlops: number;
-  readonly rungSeconds: number;
-}
-
 /** The prompt and mask that are trained: whole with zeros, or without the pruned tokens. */
 export function shapeOf({ prompt, mask, drop }: CandidateJob): { prompt: Tensor; mask: PromptMask | null } {
   if (mask === null) return { prompt, mask };
@@ -229,53 +210,7 @@ export function ownMask({ prompt, mask }: Pick<Candidate, "prompt" | "mask">): P
   return mask === null || prompt.shape[0] === mask.tokens.length ? mask : withoutDead(mask);
 }
 
-function writeCandidate(folder: string, key: string, candidate: Kept): void {
-  const body = JSON.stringify({
-    ...candidate,
-    loss: Number.isFinite(candidate.loss) ? candidate.loss : null,
-    mask: candidate.mask && maskToJson(candidate.mask),
-    prompt: { shape: candidate.prompt.shape, data: floatsToText(candidate.prompt.data) },
-  });
-  writeFileAtomic(join(folder, "candidate.json"), `{"key":"${key}","sha256":"${sha256(body)}","body":${body}}\n`);
-}
-
 /** What was read back, with its mask and sizes as the job has them: an earlier version wrote a dropped prompt's own there. */
 export function factsOf<C extends Candidate>(job: CandidateJob, candidate: C): C {
   return { ...candidate, mask: job.mask, counts: countsOf(job) };
-}
-
-/**
- * What trainCandidate left in `folder`, here or in another process. @param key of its inputs; undefined takes whatever is there.
- * @returns null when there is none yet, or the file is torn or from before costs were kept apart (then the run beside it goes on
- * from its own checkpoint, which for a finished one costs nothing).
- */
-export function readCandidate(folder: string, key?: string): Kept | null {
-  const path = join(folder, "candidate.json");
-  if (!existsSync(path)) return null;
-  const match = /^\{"key":"([0-9a-f]{64})","sha256":"([0-9a-f]{64})","body":(.*)\}\n$/s.exec(
-    readFileSync(path, "utf8"),
-  );
-  if (!match || sha256(match[3]!) !== match[2]) return null;
-  if (key !== undefined && match[1] !== key)
-    throw new SoftpromptError("run", "this candidate was made from other inputs", {
-      where: folder,
-      expected: "the same start prompt, mask, rows, settings and base model",
-      hint: "start the search in another folder",
-    });
-  // the checksum vouches for the form: nobody but writeCandidate makes it
-  const { mask, prompt, loss, ...rest } = parseJson(match[3]!, path, "run") as Omit<
-    Kept,
-    "mask" | "prompt" | "loss"
-  > & {
-    mask: MaskJson | null;
-    prompt: { shape: number[]; data: string };
-    loss: number | null;
-  };
-  if (rest.cost.paperFlops === undefined) return null;
-  return {
-    ...rest,
-    loss: loss ?? Number.NaN,
-    mask: mask && maskFromJson(mask, path),
-    prompt: { shape: prompt.shape, data: floatsFromText(prompt.data, path, "run") },
-  };
 }

@@ -13,14 +13,8 @@ import { type ErrorKind, SoftpromptError } from "../base/errors.js";
 import { writeFileAtomic } from "../base/files.js";
 import type { EngineOptions } from "../session/engine.js";
 import type { TrainEvent } from "../train/types.js";
-import {
-  type Candidate,
-  type CandidateJob,
-  factsOf,
-  type Retraining,
-  readCandidate,
-  trainCandidate,
-} from "./candidate.js";
+import { type Candidate, type CandidateJob, factsOf, type Retraining, trainCandidate } from "./candidate.js";
+import { readCandidate } from "./candidate-file.js";
 import { jobText, retrainingText } from "./wire.js";
 
 export interface WorkerSettings {

@@ -5,9 +5,16 @@
  * in place: every record is as long as the one it replaces, and a TensorBoard that read further before the cut goes on at a whole record,
  * with no step seen twice.
  */
-import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import { appendFile, diskOps, type FileOps, refuseLink, truncateFile, writeFileAtomic } from "../base/files.js";
+import {
+  appendFile,
+  diskOps,
+  type FileOps,
+  readWhole,
+  refuseLink,
+  truncateFile,
+  writeFileAtomic,
+} from "../base/files.js";
 import { eventFileHeader, type Scalar, scalarRecord } from "../report/tensorboard.js";
 import type { Follower } from "../train/run-folder.js";
 import { type Recorded, readEvent, readMetrics } from "./recorded.js";
@@ -40,7 +47,7 @@ export function renewEventFile(folder: string, ops: FileOps = diskOps): number {
   refuseLink(join(folder, place[0]));
   refuseLink(file);
   const wanted = records(readMetrics(folder), true);
-  const found = existsSync(file) ? readFileSync(file) : Buffer.alloc(0);
+  const found = readWhole(file, "run") ?? Buffer.alloc(0);
   if (!found.subarray(0, wanted.length).equals(wanted)) writeFileAtomic(file, wanted, ops);
   else if (found.length > wanted.length) truncateFile(file, wanted.length, ops);
   return wanted.length;

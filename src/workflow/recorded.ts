@@ -1,10 +1,10 @@
 /**
  * @file What a run folder recorded, read back: the lines of metrics.jsonl and predictions.jsonl. In: the folder. Out: checked values.
  */
-import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { z } from "zod";
 import { SoftpromptError } from "../base/errors.js";
+import { readWhole } from "../base/files.js";
 import { parseJson } from "../base/json.js";
 import type { Prediction } from "../report/html.js";
 import type { TrainEvent } from "../train/types.js";
@@ -90,7 +90,6 @@ function readLine<T>(form: z.ZodType<T>, line: string, where: string, problem: s
 }
 
 function lines<T>(file: string, read: (line: string, where: string) => T): T[] {
-  if (!existsSync(file)) return [];
-  const all = readFileSync(file, "utf8").split("\n").slice(0, -1);
+  const all = (readWhole(file, "run")?.toString("utf8") ?? "").split("\n").slice(0, -1);
   return all.map((line, i) => read(line, `${file}:${i + 1}`));
 }

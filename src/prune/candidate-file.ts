@@ -1,0 +1,99 @@
+/**
+ * @file candidate.json: a candidate that was trained, with the key of its inputs and a checksum. In: Candidate. Out: the file, and back.
+ */
+import { join } from "node:path";
+import { z } from "zod";
+import { floatsFromText, floatsToText } from "../adapter/floats.js";
+import { SoftpromptError } from "../base/errors.js";
+import { readWhole, sha256, writeFileAtomic } from "../base/files.js";
+import { parseJson } from "../base/json.js";
+import { maskFromJson, maskToJson } from "../method/mask.js";
+import type { Candidate } from "./candidate.js";
+
+/** What is read back of a candidate, with what its evaluations between rungs cost. */
+export interface Kept extends Candidate {
+  readonly rungs: Candidate["history"];
+  readonly rungFlops: number;
+  readonly rungSeconds: number;
+}
+
+export function writeCandidate(folder: string, key: string, candidate: Kept): void {
+  const body = JSON.stringify({
+    ...candidate,
+    mask: candidate.mask && maskToJson(candidate.mask),
+    prompt: { shape: candidate.prompt.shape, data: floatsToText(candidate.prompt.data) },
+  });
+  writeFileAtomic(join(folder, "candidate.json"), `{"key":"${key}","sha256":"${sha256(body)}","body":${body}}\n`);
+}
+
+/**
+ * What trainCandidate left in `folder`, here or in another process. @param key of its inputs; undefined takes whatever is there.
+ * @returns null when there is none yet, or the file is torn or from before costs were kept apart (then the run beside it goes on
+ * from its own checkpoint, which for a finished one costs nothing).
+ * @throws SoftpromptError "run" for a whole file that is no candidate, or one of other inputs.
+ */
+export function readCandidate(folder: string, key?: string): Kept | null {
+  const path = join(folder, "candidate.json");
+  const text = readWhole(path, "run")?.toString("utf8");
+  const match = /^\{"key":"([0-9a-f]{64})","sha256":"([0-9a-f]{64})","body":(.*)\}\n$/s.exec(text ?? "");
+  if (!match || sha256(match[3]!) !== match[2]) return null;
+  if (key !== undefined && match[1] !== key)
+    throw new SoftpromptError("run", "this candidate was made from other inputs", {
+      where: folder,
+      expected: "the same start prompt, mask, rows, settings and base model",
+      hint: "start the search in another folder",
+    });
+  const parsed = form.safeParse(parseJson(match[3]!, path, "run"));
+  if (!parsed.success) {
+    const issue = parsed.error.issues[0]!;
+    if (issue.path.join(".") === "cost.paperFlops" && issue.code === "invalid_type") return null;
+    throw wrong(path, `${issue.path.join(".") || "the file"}: ${issue.message}`);
+  }
+  const { mask, prompt, ...rest } = parsed.data;
+  const data = floatsFromText(prompt.data, path, "run");
+  if (data.length !== prompt.shape[0] * prompt.shape[1] || !data.every(Number.isFinite))
+    throw wrong(path, `the prompt is not ${prompt.shape.join(" × ")} finite numbers`);
+  return { ...rest, mask: mask === null ? null : maskFromJson(mask, path), prompt: { shape: prompt.shape, data } };
+}
+
+function wrong(where: string, got: string): SoftpromptError {
+  return new SoftpromptError("run", "this is not a candidate as a search writes it", {
+    where,
+    got,
+    hint: "remove the candidate's folder; it is trained again",
+  });
+}
+
+const count = z.int().nonnegative();
+const amount = z.number().nonnegative();
+/** JSON has no NaN and no infinity: a number that was none is written as null. */
+const loss = z.union([z.number(), z.null().transform(() => Number.NaN)]);
+const score = z.union([z.number(), z.null().transform(() => Number.NEGATIVE_INFINITY)]);
+const history = z.array(z.object({ step: count, score: loss, loss, flops: amount }));
+
+const form = z.object({
+  name: z.string().max(200),
+  tokensPruned: count,
+  piecesPruned: count,
+  mask: z.unknown(),
+  counts: z.object({ tokens: count, pieces: count, parameters: count, fraction: amount }),
+  prompt: z.object({ shape: z.tuple([count, count]), data: z.string() }),
+  score,
+  scores: z.record(z.string(), loss),
+  loss,
+  bestStep: count,
+  steps: count,
+  finished: z.boolean(),
+  cost: z.object({
+    trainFlops: amount,
+    evalFlops: amount,
+    paperFlops: amount,
+    seconds: amount,
+    trainSeconds: amount,
+    evalSeconds: amount,
+  }),
+  history,
+  rungs: history,
+  rungFlops: amount,
+  rungSeconds: amount,
+});
