@@ -1,5 +1,6 @@
 /**
- * @file Runs one of FPT's studies from a YAML file and writes result.json, report.html and tables.md beside its finished runs.
+ * @file Runs one of FPT's studies from a YAML file and writes STUDY.json, STUDY.html, STUDY.md and its matrices as STUDY-N.svg
+ * beside its finished runs.
  *
  * node experiments/fpt/run.mjs compare|partial-alone|similarity CONFIG.yaml --data DATASETS --out FOLDER [--threads 0]
  *   [--tasks sst2,qqp] [--seeds 0]
@@ -15,7 +16,7 @@ import { parse } from "yaml";
 import { readOptions } from "../../dist/base/options.js";
 import { loadDataset } from "../../dist/data/dataset.js";
 import { openCheckpoint } from "../../dist/model/checkpoint.js";
-import { studyMarkdown, studyPage } from "../../dist/report/study.js";
+import { matrixDrawing, studyMarkdown, studyPage } from "../../dist/report/study.js";
 import { openEngine } from "../../dist/session/engine.js";
 import { compare } from "../../dist/study/compare.js";
 import { partialAlone } from "../../dist/study/partial-alone.js";
@@ -85,6 +86,8 @@ try {
   writeFileSync(join(out, `${study}.json`), `${JSON.stringify(result, null, 1)}\n`);
   writeFileSync(join(out, `${study}.md`), `${studyMarkdown(result)}\n`);
   writeFileSync(join(out, `${study}.html`), studyPage(result));
+  for (const [i, matrix] of result.matrices.entries())
+    writeFileSync(join(out, `${study}-${i + 1}.svg`), `${matrixDrawing(matrix)}\n`);
   console.log(studyMarkdown(result));
 } finally {
   await engine.dispose();
