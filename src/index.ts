@@ -23,6 +23,7 @@ export { fullModel, type PartialModel, type PartialSpec, partialModel } from "./
 export { importance } from "./prune/importance.js";
 export type { XPromptResult } from "./prune/xprompt.js";
 export type { RunResult } from "./report/result.js";
+export type { PruneResult } from "./report/search.js";
 export { studyMarkdown, studyPage } from "./report/study.js";
 export { openEngine } from "./session/engine.js";
 export type { Engine, EngineOptions } from "./session/types.js";

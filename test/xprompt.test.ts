@@ -258,8 +258,8 @@ describe("the search", () => {
     expect(result.mean.count).toBe(4);
     expect(result.selection).toEqual({ split: "validation", rows: 12, reportedRows: 12 });
     expect(result.reported.best).toEqual(result.best.scores);
-    const { tuning, scoring, control: c, search: s, total } = result.cost;
-    expect(total).toBe(tuning + scoring + c + s);
+    const { neurons, tuning, scoring, control: c, search: s, total } = result.cost;
+    expect(total).toBe(neurons + tuning + scoring + c + s);
     expect(s).toBe(result.candidates.reduce((sum, { cost }) => sum + cost.trainFlops + cost.evalFlops, 0));
   });
 

@@ -25,11 +25,11 @@ export function resultText({ run, scores, scoredOn, baseline, cost }: RunResult)
       ["steps", `${run.steps} (${run.reason}), kept step ${run.bestStep}`],
       [
         "time",
-        `${secondText(cost.seconds)} (training ${secondText(cost.trainSeconds)}, evaluation ${secondText(cost.evalSeconds)}${scored ? `, neuron scores ${secondText(cost.scoringSeconds)}` : ""})`,
+        `${secondText(cost.seconds)} (training ${secondText(cost.trainSeconds)}, evaluation ${secondText(cost.evalSeconds)}${scored ? `, scoring ${secondText(cost.scoringSeconds)}` : ""})`,
       ],
       [
         "compute",
-        `${flopText(cost.flops)} (training ${flopText(cost.trainFlops)}, evaluation ${flopText(cost.evalFlops)}${scored ? `, neuron scores ${flopText(cost.scoringFlops)}` : ""}; as the papers count ${flopText(cost.paperFlops)})`,
+        `${flopText(cost.flops)} (training ${flopText(cost.trainFlops)}, evaluation ${flopText(cost.evalFlops)}${scored ? `, scoring ${flopText(cost.scoringFlops)}` : ""}; as the papers count ${flopText(cost.paperFlops)})`,
       ],
       [
         "trained",

@@ -20,14 +20,14 @@ import { applyMask, maskFromScores, type PromptMask, type PruneCounts } from "..
 import { fullModel, partialModel } from "../model/partial.js";
 import type { Engine } from "../session/engine.js";
 import type { Tokenizer } from "../text/tokenizer.js";
-import { evaluate, prepareEvaluation } from "../train/evaluate.js";
+import { evaluate, evaluationBatch, scoredRows } from "../train/evaluate.js";
 import { type Forecast, forecast } from "../train/forecast.js";
 import { checkIdentity, type Identity, tensorHash } from "../train/identity.js";
 import { trainOptions } from "../train/options.js";
 import type { Schedule } from "../train/stage.js";
 import { train } from "../train/trainer.js";
 import type { Scores, TrainEvent, TrainResult, TrainSettings } from "../train/types.js";
-import type { Candidate, CandidateJob, Retraining } from "./candidate.js";
+import type { Candidate, CandidateCost, CandidateJob, Retraining } from "./candidate.js";
 import { type Importance, importance } from "./importance.js";
 import { type PruneOptions, pruneOptions } from "./options.js";
 import { defaultWorkers, trainCandidates, type WorkerSettings } from "./pool.js";
@@ -76,7 +76,7 @@ export interface Tuned {
   readonly scores: Scores;
   /** Prompts after the steps that rewinding wants. */
   readonly kept: ReadonlyMap<number, Tensor>;
-  readonly cost: Pick<TrainResult["cost"], "trainFlops" | "evalFlops" | "seconds">;
+  readonly cost: CandidateCost;
   readonly steps: number;
 }
 
@@ -124,7 +124,7 @@ export async function openSearch(input: SearchInput, folder: string): Promise<Se
   const rewind = rewindTarget(options.rewindTo, input.schedule);
   const { train: rows, held } = holdOut(input.train, options.holdout, settings.seed);
   const selection = held.length > 0 ? held : input.validation;
-  const scored = prepareEvaluation(tokenizer, task, selection, settings).rows.length;
+  const scored = scoredRows(selection, settings).length;
   claim(folder, identityOf(input), input.resume);
 
   observe({ kind: "phase", phase: "tune" });
@@ -261,8 +261,9 @@ export async function openSearch(input: SearchInput, folder: string): Promise<Se
         {
           by: settings.evaluateBy,
           maxInputTokens: settings.maxInputTokens,
-          batchSize: 4 * settings.microBatchSize,
+          batchSize: evaluationBatch(settings),
           loss: false,
+          signal,
         },
       );
       return scores;
@@ -301,13 +302,14 @@ async function tune(
 /** A finished training as stage A. */
 export function tunedFrom(init: Tensor, result: TrainResult, task: Task): Tuned {
   const { prompt, scores } = result.bestOnFull ?? result.best;
+  const { trainFlops, evalFlops, paperFlops, seconds, trainSeconds, evalSeconds } = result.cost;
   return {
     init,
     prompt,
     scores,
     score: scores[task.metrics[0]] ?? Number.NaN,
     kept: result.kept,
-    cost: { trainFlops: result.cost.trainFlops, evalFlops: result.cost.evalFlops, seconds: result.cost.seconds },
+    cost: { trainFlops, evalFlops, paperFlops, seconds, trainSeconds, evalSeconds },
     steps: result.steps,
   };
 }

@@ -17,6 +17,8 @@ import { rank } from "./strategies.js";
 export interface XPromptInput extends SearchInput {
   /** Where everything is kept; null works in a temporary folder that is removed. */
   readonly run: string | null;
+  /** What neuron scores for the schedules cost before; counted in the total. Default nothing. */
+  readonly neurons?: { readonly flops: number; readonly seconds: number };
 }
 
 export interface XPromptResult {
@@ -28,7 +30,7 @@ export interface XPromptResult {
   readonly control: Candidate;
   /** Best finished candidate on the selection rows; ties go to fewer parameters. */
   readonly best: Candidate;
-  /** Mean and sample standard deviation of the finished candidates' selection scores: what one would have got without choosing. */
+  /** Mean and sample standard deviation of the finished candidates' selection scores; of a halving search these are the survivors alone. */
   readonly mean: { readonly score: number; readonly deviation: number; readonly count: number };
   /** Which rows chose, and how many there were. */
   readonly selection: XPromptSelection;
@@ -36,7 +38,9 @@ export interface XPromptResult {
   readonly reported: { readonly best: Scores; readonly control: Scores; readonly tuned: Scores };
   readonly cost: {
     /** Honest FLOPs. */
+    readonly neurons: number;
     readonly tuning: number;
+    /** Importance of tokens and pieces. */
     readonly scoring: number;
     readonly control: number;
     /** Retrainings with their evaluations, the control left out. */
@@ -78,6 +82,7 @@ async function whole(input: XPromptInput, folder: string): Promise<XPromptResult
   const best = rank(finished)[0]!;
   input.observe({ kind: "phase", phase: "report" });
   const scoring = search.scoringCost();
+  const { neurons = { flops: 0, seconds: 0 } } = input;
   const tuning = tuned.cost.trainFlops + tuned.cost.evalFlops;
   const searching = candidateCost(candidates);
   const controlling = candidateCost([control]);
@@ -95,12 +100,13 @@ async function whole(input: XPromptInput, folder: string): Promise<XPromptResult
       tuned: await search.report(tuned.prompt, tuned.scores),
     },
     cost: {
+      neurons: neurons.flops,
       tuning,
       scoring: scoring.flops,
       control: controlling.flops,
       search: searching.flops,
-      total: tuning + scoring.flops + controlling.flops + searching.flops,
-      seconds: tuned.cost.seconds + scoring.seconds + controlling.seconds + searching.seconds,
+      total: neurons.flops + tuning + scoring.flops + controlling.flops + searching.flops,
+      seconds: neurons.seconds + tuned.cost.seconds + scoring.seconds + controlling.seconds + searching.seconds,
     },
   };
 }

@@ -1,57 +1,70 @@
 /**
- * @file An XPrompt search told: table of candidates, saliency map, histograms, curves. In: XPromptResult. Out: Markdown, HTML.
+ * @file An XPrompt search told: table of candidates, saliency map, histograms, curves. In: PruneResult. Out: Markdown, HTML.
  *
  * Honest by form: the control that simply trained longer, and the mean over candidates, stand beside the best of them, and the
  * split that chose is named.
  */
 import { maskMap } from "../adapter/map.js";
-import type { Candidate } from "../prune/candidate.js";
-import type { XPromptResult } from "../prune/xprompt.js";
+import { maskFromJson } from "../method/mask.js";
 import { flopText, scaled, scoreText, secondText } from "./format.js";
 import { markdownTable } from "./markdown.js";
 import { drawing, html, htmlTable, page, switched } from "./page.js";
+import type { PruneResult, SearchCandidate, SearchSummary } from "./search.js";
 import { heatMap, histogram, lineChart } from "./svg.js";
 
-export interface PruneReport {
-  readonly task: string;
-  readonly metric: string;
-  readonly result: XPromptResult;
-  readonly settings: Readonly<Record<string, unknown>>;
-}
-
 /** Rows of the summary: what one would report. */
-function summaryRows({ result, metric }: PruneReport): [string, string, string, string][] {
-  const { tuned, control, best, mean, candidates, reported, cost } = result;
-  const kept = (c: Candidate) => `${c.counts.tokens} tokens, ${c.counts.parameters} parameters`;
+function summaryRows({ baseline, search }: PruneResult): [string, string, string, string][] {
+  const { metric, tuned, control, mean, reported, cost } = search;
+  const kept = (c: SearchCandidate) => `${c.counts.tokens} tokens, ${c.counts.parameters} parameters`;
+  const before = cost.neurons + cost.tuning;
   return [
-    ["prompt tuning", scoreText(reported.tuned[metric as never]), kept(control), flopText(cost.tuning)],
+    ...(baseline.majority === null
+      ? []
+      : [["always the most frequent label", scoreText(baseline.majority[metric]), "", ""] as const]),
+    ...(baseline.noPrompt === null ? [] : [["no prompt", scoreText(baseline.noPrompt[metric]), "", ""] as const]),
+    ["prompt tuning", scoreText(reported.tuned[metric]), kept(control), flopText(before)],
     [
       "control: tuned on for as many steps",
-      scoreText(reported.control[metric as never]),
+      scoreText(reported.control[metric]),
       kept(control),
-      flopText(cost.tuning + cost.control),
+      flopText(before + cost.control),
     ],
     [
       "XPrompt, best candidate",
-      scoreText(reported.best[metric as never]),
-      kept(best),
+      scoreText(reported.best[metric]),
+      kept(chosen(search)),
       flopText(cost.total - cost.control),
     ],
-    [
-      `(selection score, mean of ${mean.count} ${mean.count < candidates.length ? "survivors" : "candidates"})`,
-      `${scoreText(mean.score)} ± ${scoreText(mean.deviation)}`,
-      "",
-      "",
-    ],
+    [`(mean selection score of ${those(search)})`, `${scoreText(mean.score)} ± ${scoreText(mean.deviation)}`, "", ""],
     ["(selection score of prompt tuning)", scoreText(tuned.score), "", ""],
-  ];
+  ].map((row) => [...row] as [string, string, string, string]);
 }
 
 const summaryHead = ["", "score", "kept", "FLOPs so far"];
 
-function candidateRows({ candidates, best }: XPromptResult): string[][] {
+function chosen({ best, candidates }: SearchSummary): SearchCandidate {
+  return candidates.find(({ name }) => name === best)!;
+}
+
+/** Whom the mean is of and the best was chosen among: of a halving search, those that were trained to the end. */
+function those({ mean, candidates }: SearchSummary): string {
+  return mean.count < candidates.length
+    ? `${mean.count} survivors of ${candidates.length} candidates`
+    : `${mean.count} candidates`;
+}
+
+/** Which rows chose, which are reported, and what that means. */
+function choiceNote(search: SearchSummary): string {
+  const { split, rows, reportedRows } = search.selection;
+  const how = `Chosen on ${rows} ${split} rows among ${those(search)}`;
+  return split === "validation"
+    ? `${how}; the same rows are reported, so the best of many flatters itself: compare with the mean and the control.`
+    : `${how}; the ${reportedRows} validation rows that are reported were not looked at before.`;
+}
+
+function candidateRows({ candidates, best }: SearchSummary): string[][] {
   return candidates.map((c) => [
-    c.name === best.name ? `${c.name} (chosen)` : c.name,
+    c.name === best ? `${c.name} (chosen)` : c.name,
     String(c.tokensPruned),
     String(c.piecesPruned),
     String(c.counts.parameters),
@@ -64,25 +77,27 @@ function candidateRows({ candidates, best }: XPromptResult): string[][] {
 const candidateHead = ["candidate", "tokens pruned", "pieces pruned", "parameters", "selection score", "steps", "time"];
 
 /** For the terminal. */
-export function pruneText(report: PruneReport): string {
-  const { result } = report;
+export function pruneText(result: PruneResult): string {
+  const { search } = result;
   return [
-    markdownTable(summaryHead, summaryRows(report)),
-    `Chosen on ${result.selection.rows} ${result.selection.split} rows among ${result.mean.count} candidates${result.selection.split === "validation" ? ", the same rows that are reported: the best of many flatters itself" : "; the validation rows were not looked at before"}.`,
-    markdownTable(candidateHead, candidateRows(result)),
-    ...(result.best.mask === null ? [] : [`# alive, · pruned piece, - pruned token\n${maskMap(result.best.mask)}`]),
+    markdownTable(summaryHead, summaryRows(result)),
+    choiceNote(search),
+    markdownTable(candidateHead, candidateRows(search)),
+    ...(search.mask === null
+      ? []
+      : [`# alive, · pruned piece, - pruned token\n${maskMap(maskFromJson(search.mask, "result.json"))}`]),
   ].join("\n\n");
 }
 
 /** The search's report.html. */
-export function prunePage(report: PruneReport): string {
-  const { result, task, metric } = report;
-  const { importance, best, control, candidates } = result;
+export function prunePage(result: PruneResult): string {
+  const { run, search, cost } = result;
+  const { importance, control, candidates, metric } = search;
+  const best = chosen(search);
+  const mask = search.mask && maskFromJson(search.mask, "result.json");
   const k = importance.piecesPerToken;
   const alive = (token: number, piece: number) =>
-    best.mask === null || best.mask.tokens.length !== importance.tokens.length
-      ? true
-      : best.mask.tokens[token] === 1 && best.mask.piecesKept[token * k + piece] === 1;
+    mask === null || (mask.tokens[token] === 1 && mask.piecesKept[token * k + piece] === 1);
   const saliency = (masked: boolean) =>
     drawing(
       heatMap({
@@ -96,10 +111,10 @@ export function prunePage(report: PruneReport): string {
         format: (v) => v.toPrecision(2),
       }),
     );
-  return page(`${task}: XPrompt`, [
-    html`<h1>${task}: XPrompt</h1><p class="lead">${candidates.length} candidates, scored by ${metric}; ${flopText(result.cost.total)} and ${secondText(result.cost.seconds)} in all.</p>`,
-    htmlTable(summaryHead, summaryRows(report)),
-    html`<p class="soft">Chosen on ${result.selection.rows} ${result.selection.split} rows. ${result.selection.split === "validation" ? "The same rows are reported, so the best of many flatters itself; compare with the mean and the control." : "The validation rows were not looked at before."}</p>`,
+  return page(`${run.task}: XPrompt`, [
+    html`<h1>${run.task}: XPrompt</h1><p class="lead">${candidates.length} candidates, scored by ${metric}; ${flopText(cost.flops)} and ${secondText(cost.seconds)} in all.</p>`,
+    htmlTable(summaryHead, summaryRows(result)),
+    html`<p class="soft">${choiceNote(search)}</p>`,
     html`<h2>Saliency map (xprompt.md Fig. 9)</h2>`,
     switched("saliency", [
       ["pruned cells grey", saliency(true)],
@@ -122,15 +137,15 @@ export function prunePage(report: PruneReport): string {
           points: c.history.map(({ step, score }) => [step, score] as const),
           dots: true,
         })),
-        levels: [{ y: result.tuned.score, label: "prompt tuning" }],
+        levels: [{ y: search.tuned.score, label: "prompt tuning" }],
       }),
     ),
     html`<h2>Candidates</h2>`,
-    htmlTable(candidateHead, candidateRows(result)),
+    htmlTable(candidateHead, candidateRows(search)),
     html`<h2>Settings</h2>`,
     htmlTable(
       ["option", "value"],
-      Object.entries(report.settings)
+      Object.entries(run.options)
         .filter(([, v]) => v !== undefined && v !== null)
         .map(([key, v]) => [key, typeof v === "object" ? JSON.stringify(v) : String(v)]),
     ),

@@ -149,7 +149,8 @@ export async function openCase(
       tokenizer,
       { task, train: seen, validation: dataset.validation },
       { ...input.settings, ...input.scoring, ...split, ...input.schedule, ...own, seed },
-      { promptLength: length, folder: input.folder, signal: input.signal },
+      // the folder also where the study keeps none: one pass then serves stage A and the retrainings
+      { promptLength: length, folder, signal: input.signal },
     );
   const tuning = await plan(what.schedule ?? {});
   const steps = options.retrainSteps === undefined ? {} : { steps: options.retrainSteps };

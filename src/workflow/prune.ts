@@ -7,21 +7,27 @@ import type { Adapter } from "../adapter/types.js";
 import { writeFileAtomic } from "../base/files.js";
 import { choice, type OptionValues, pickOptions, readOptions } from "../base/options.js";
 import type { Dataset } from "../data/row.js";
-import { ownMask } from "../prune/candidate.js";
+import { type CandidateCost, ownMask } from "../prune/candidate.js";
 import { type PruneOptions, pruneOptions } from "../prune/options.js";
 import { refuseForeign, type SearchEvent } from "../prune/search.js";
 import { holdOut } from "../prune/space.js";
 import { type XPromptResult, xprompt } from "../prune/xprompt.js";
-import { prunePage } from "../report/prune.js";
+import { codeCommit, peakMemory, type Scores, whereWeAre } from "../report/result.js";
+import { type PruneResult, searchSummary } from "../report/search.js";
 import { presetSchedule } from "../study/runs.js";
+import { withFolder } from "../study/xprompt-runs.js";
+import { scoredRows } from "../train/evaluate.js";
 import { type TrainSettings, trainOptions } from "../train/options.js";
 import { type PresetName, presets } from "../train/presets.js";
 import type { Model } from "./model.js";
 import { tuneOptions } from "./options.js";
-import { scheduleFor, startPrompt } from "./tune.js";
+import { writeReport } from "./run-report.js";
+import { baselines, scheduleFor, startPrompt, type WorkEvent } from "./tune.js";
+
+const { tensorboard: _oneRunOnly, ...searchable } = tuneOptions;
 
 export const pruneTuneOptions = {
-  ...tuneOptions,
+  ...searchable,
   ...pruneOptions,
   retrainSchedule: choice({
     values: Object.keys(presets) as PresetName[],
@@ -32,7 +38,7 @@ export const pruneTuneOptions = {
 };
 
 export interface PruneContext {
-  readonly observe?: (event: SearchEvent | { readonly kind: "work"; readonly what: string }) => void;
+  readonly observe?: (event: SearchEvent | WorkEvent) => void;
   readonly signal?: AbortSignal;
   readonly resume?: boolean;
   /** Engine settings for worker processes. */
@@ -47,6 +53,8 @@ export interface PruneContext {
 
 export interface Pruned {
   readonly result: XPromptResult;
+  /** What result.json holds: `result` without tensors, and what every run tells. */
+  readonly record: PruneResult;
   readonly adapter: Adapter;
   readonly folder: string | null;
   readonly report: string | null;
@@ -69,19 +77,27 @@ export async function prune(
   const held = options.holdout > 0;
   const seen = held ? { ...data, train: holdOut(data.train, options.holdout, options.seed).train } : data;
   const planned = held ? { ...options, scoreSplit: "train" as const } : options;
-  const { schedule } = await scheduleFor(model, seen, planned, folder, observe, signal);
   const { retrainSchedule } = options;
   // sizes, stages and budget are those of --schedule; they hold for the retrainings where these have the same one
   const own =
     retrainSchedule === options.schedule || retrainSchedule === "custom" ? {} : presetSchedule(retrainSchedule);
-  const retraining = await scheduleFor(
-    model,
-    seen,
-    { ...planned, ...own, schedule: retrainSchedule, steps: options.retrainSteps ?? options.steps },
-    folder,
-    observe,
-    signal,
-  );
+  const retrainOptions = {
+    ...planned,
+    ...own,
+    schedule: retrainSchedule,
+    steps: options.retrainSteps ?? options.steps,
+  };
+  // the rows that will be reported
+  const validation = held ? data.validation : scoredRows(data.validation, options);
+  const baseline = await baselines(model, { ...data, validation }, options, { observe, signal });
+  const [tuning, retraining] = await withFolder(folder, async (scores) => [
+    await scheduleFor(model, seen, planned, scores, observe, signal),
+    // neurons scored for the tuning are read back here
+    await scheduleFor(model, seen, retrainOptions, scores, observe, signal),
+  ]);
+  const { schedule } = tuning;
+  const neurons = tuning.scoring.flops > 0 ? tuning.scoring : retraining.scoring;
+  const weights = await model.checkpoint.sha256();
   const result = await xprompt({
     engine: model.engine,
     tokenizer: model.tokenizer,
@@ -98,8 +114,10 @@ export async function prune(
     observe,
     signal,
     workers: { engine },
+    neurons,
   });
   const { best } = result;
+  const method = options.schedule === "vanilla" ? "xprompt" : `xprompt+${options.schedule}`;
   const settings = JSON.parse(JSON.stringify(options));
   const adapter: Adapter = {
     prompt: best.prompt,
@@ -108,7 +126,7 @@ export async function prune(
     tokenizer: model.tokenizer.sha256,
     task: data.task,
     training: {
-      method: options.schedule === "vanilla" ? "xprompt" : `xprompt+${options.schedule}`,
+      method,
       schedule: schedule.stages.map(({ partial, steps }) => ({ partial: partial.name, steps })),
       seed: options.seed,
       settings,
@@ -116,26 +134,54 @@ export async function prune(
     scores: { split: "validation", rows: result.selection.reportedRows, values: result.reported.best },
     kept: { config: {}, extras: {} },
   };
-  let report: string | null = null;
-  if (folder !== null) {
-    saveAdapter(join(folder, "adapter"), adapter);
-    writeFileAtomic(join(folder, "result.json"), `${JSON.stringify(withoutTensors(result), null, 2)}\n`);
-    report = join(folder, "report.html");
-    writeFileAtomic(report, prunePage({ task: data.task.name, metric: data.task.metrics[0], result, settings }));
-  }
-  return { result, adapter, folder, report };
+  const adapterBytes = folder === null ? 4 * best.prompt.data.length : saveAdapter(join(folder, "adapter"), adapter);
+  const record: PruneResult = {
+    run: {
+      task: data.task.name,
+      method,
+      options: settings,
+      seed: options.seed,
+      commit: codeCommit(),
+      // of the chosen candidate's retraining
+      reason: "search",
+      steps: best.steps,
+      bestStep: best.bestStep,
+    },
+    scores: result.reported.best as Scores,
+    scoredOn: { split: "validation", rows: result.selection.reportedRows },
+    baseline,
+    cost: {
+      ...costOf(result),
+      trainedParameters: best.counts.parameters,
+      baseParameters: model.checkpoint.parameters,
+      adapterBytes,
+      peakBytes: peakMemory(),
+    },
+    where: whereWeAre({
+      device: model.device,
+      model: { name: model.checkpoint.name, sha256: weights },
+      data: data.files,
+    }),
+    search: searchSummary(result, data.task.metrics[0]),
+  };
+  if (folder === null) return { result, record, adapter, folder, report: null };
+  writeFileAtomic(join(folder, "result.json"), `${JSON.stringify(record, null, 2)}\n`);
+  return { result, record, adapter, folder, report: await writeReport(folder) };
 }
 
-/** The search as JSON: prompts lie in the candidates' own folders. */
-export function withoutTensors({ tuned, candidates, control, best, importance, ...rest }: XPromptResult) {
-  const bare = ({ prompt: _prompt, mask: _mask, ...candidate }: XPromptResult["best"]) => candidate;
-  const { init: _init, prompt: _prompt, kept: _kept, ...plain } = tuned;
+/** Tuning, control and every candidate, and the scores that all of them needed. */
+function costOf({ tuned, control, candidates, cost }: XPromptResult) {
+  const trained = [tuned.cost, control.cost, ...candidates.map((candidate) => candidate.cost)];
+  const sum = (key: keyof CandidateCost) => trained.reduce((all, of) => all + of[key], 0);
   return {
-    ...rest,
-    tuned: plain,
-    best: bare(best),
-    control: bare(control),
-    candidates: candidates.map(bare),
-    importance: { examples: importance.examples, mode: importance.mode, partial: importance.partial },
+    flops: cost.total,
+    trainFlops: sum("trainFlops"),
+    evalFlops: sum("evalFlops"),
+    paperFlops: sum("paperFlops"),
+    scoringFlops: cost.neurons + cost.scoring,
+    seconds: cost.seconds,
+    trainSeconds: sum("trainSeconds"),
+    evalSeconds: sum("evalSeconds"),
+    scoringSeconds: cost.seconds - sum("seconds"),
   };
 }

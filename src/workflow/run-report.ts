@@ -2,13 +2,16 @@
  * @file A run folder read back and told: report.html and the TensorBoard event file. In: the folder. Out: the two files.
  *
  * Both are made from metrics.jsonl, result.json and predictions.jsonl alone, so `softprompt report RUN` can make them again.
+ * A search's page is made from its result.json; it has no event file, for it is many runs, each with a metrics.jsonl of its own.
  */
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { SoftpromptError } from "../base/errors.js";
 import { writeFileAtomic } from "../base/files.js";
 import { type EvalPoint, type RunReport, reportPage, type StepPoint } from "../report/html.js";
+import { prunePage } from "../report/prune.js";
 import { readResult, type Scores } from "../report/result.js";
+import { readPruneResult } from "../report/search.js";
 import type { TrainEvent } from "../train/types.js";
 import { renewEventFile } from "./event-file.js";
 import { readMetrics, readPredictions } from "./recorded.js";
@@ -16,6 +19,11 @@ import { readMetrics, readPredictions } from "./recorded.js";
 /** Writes report.html (and the event file). @returns the page's path. @throws SoftpromptError "run" for a folder without a result. */
 export async function writeReport(folder: string, { tensorboard = true } = {}): Promise<string> {
   const file = join(folder, "report.html");
+  const search = existsSync(join(folder, "result.json")) ? readPruneResult(folder) : null;
+  if (search !== null) {
+    writeFileAtomic(file, prunePage(search));
+    return file;
+  }
   const page = reportPage(readRunReport(folder));
   if (tensorboard) renewEventFile(folder);
   writeFileAtomic(file, page);

@@ -27,8 +27,9 @@ import { type PromptOptions, type TuneOptions, tuneOptions } from "./options.js"
 import { writeReport } from "./run-report.js";
 
 /** What a tuning tells while it goes: the trainer's events, and the work around it. */
-export type TuneEvent =
-  | TrainEvent
+export type TuneEvent = TrainEvent | WorkEvent;
+
+export type WorkEvent =
   | { readonly kind: "baseline"; readonly name: "majority" | "no prompt"; readonly scores: Scores }
   | { readonly kind: "work"; readonly what: string };
 
@@ -58,6 +59,9 @@ export interface Tuned {
   /** Path of report.html; null without a folder. */
   readonly report: string | null;
 }
+
+/** What a tuning and a search have in common. */
+type BaseOptions = Omit<TuneOptions, "tensorboard" | "output">;
 
 /** Names of what a run folder holds besides the trainer's own files. */
 export const runFiles = {
@@ -198,12 +202,12 @@ export async function tune(
   }
 }
 
-/** Majority class (no model is run) and the frozen model without a prompt (one evaluation). */
-async function baselines(
+/** Majority class (no model is run) and the frozen model without a prompt (one evaluation), on the validation rows of `data`. */
+export async function baselines(
   model: Model,
-  data: Dataset,
-  options: TuneOptions,
-  { observe = () => {}, signal }: TuneContext,
+  data: Pick<Dataset, "task" | "train" | "validation">,
+  options: BaseOptions,
+  { observe = () => {}, signal }: Pick<TuneContext, "signal"> & { readonly observe?: (event: WorkEvent) => void },
 ): Promise<RunResult["baseline"]> {
   if (data.validation.length === 0) return { majority: null, noPrompt: null };
   const majority = majorityBaseline(data.task, data.train, data.validation).scores as Scores;
@@ -238,7 +242,7 @@ async function finalEvaluation(
 }
 
 /** All rows, in passes of the size that the training evaluates in: what fits there fits here. */
-function evaluateOptions(options: TuneOptions, signal: AbortSignal | undefined) {
+function evaluateOptions(options: BaseOptions, signal: AbortSignal | undefined) {
   const { evaluateBy: by, maxInputTokens } = options;
   return { by, maxInputTokens, batchSize: evaluationBatch(options), signal };
 }
@@ -247,7 +251,7 @@ function evaluateOptions(options: TuneOptions, signal: AbortSignal | undefined) 
 export async function scheduleFor(
   model: Model,
   data: Dataset,
-  options: TuneOptions,
+  options: BaseOptions,
   folder: string | null,
   observe: (event: { kind: "work"; what: string }) => void,
   signal?: AbortSignal,
@@ -262,7 +266,7 @@ export async function scheduleFor(
 }
 
 /** The start prompt [P, D] that the options ask for. */
-export async function startPrompt(model: Model, data: Dataset, options: TuneOptions): Promise<Tensor> {
+export async function startPrompt(model: Model, data: Dataset, options: BaseOptions): Promise<Tensor> {
   const { checkpoint, tokenizer } = model;
   return initPrompt(await initSpec(options, data, model), {
     checkpoint,

@@ -12,19 +12,21 @@ import { pruneText } from "../../report/prune.js";
 import { dataOptions, loadData } from "../../workflow/data.js";
 import { openModel, openOptions } from "../../workflow/model.js";
 import { modelOptions, promptOptions } from "../../workflow/options.js";
-import { pruneTuneOptions, prune as pruneWhole, withoutTensors } from "../../workflow/prune.js";
+import { pruneTuneOptions, prune as pruneWhole } from "../../workflow/prune.js";
+import type { WorkEvent } from "../../workflow/tune.js";
 import { command } from "../command.js";
 import { configText } from "../config.js";
+import { defaultFolder } from "../output.js";
 import { modelContext, progress } from "../progress.js";
 import type { Terminal } from "../terminal.js";
 import { trainSections } from "./train.js";
 
-const { tensorboard: _t, baselines: _b, ...runOnly } = trainSections.Run;
+const { tensorboard: _oneRunOnly, ...runOnly } = trainSections.Run;
 
 export const prune = command({
   summary: "XPrompt: prune a prompt to its best tokens and pieces",
   description:
-    "Tunes a prompt, scores every token and piece by one pass over the training rows, prunes to many candidates, rewinds and retrains each, and keeps the best. A control that simply trains on for as many steps, and the mean over candidates, are always reported beside the best. Everything done is kept: the same command with --resume goes on.",
+    "Tunes a prompt, scores every token and piece by one pass over the training rows, prunes to many candidates, rewinds and retrains each, and keeps the best. A control that simply trains on for as many steps, and the mean of the candidates' selection scores, are always reported beside the best. Everything done is kept: the same command with --resume goes on.",
   positionals: [],
   sections: {
     Model: modelOptions,
@@ -44,7 +46,7 @@ export const prune = command({
   ],
   async run({ resume, ...options }, _, { terminal, signal }) {
     const data = await loadData(options);
-    const output = options.output ?? join("runs", `${data.task.name}-xprompt-seed${options.seed}`);
+    const output = options.output ?? defaultFolder(data.task.name, "xprompt", options.seed);
     const model = await openModel(options.model, pickOptions(openOptions, options), modelContext(terminal, signal));
     try {
       if (!existsSync(join(output, "config.yaml")))
@@ -61,20 +63,9 @@ export const prune = command({
           engine: { device, threads, lowMemory, plainOps },
         },
       );
-      const report = {
-        task: data.task.name,
-        metric: data.task.metrics[0],
-        result: pruned.result,
-        settings: options,
-      };
       return {
-        json: {
-          ...withoutTensors(pruned.result),
-          folder: output,
-          report: pruned.report,
-          adapter: join(output, "adapter"),
-        },
-        text: `${pruneText(report)}\n\nrun      ${output}\nadapter  ${join(output, "adapter")}\nreport   ${pruned.report}`,
+        json: { ...pruned.record, folder: output, report: pruned.report, adapter: join(output, "adapter") },
+        text: `${pruneText(pruned.record)}\n\nrun      ${output}\nadapter  ${join(output, "adapter")}\nreport   ${pruned.report}`,
       };
     } finally {
       await model.dispose();
@@ -95,8 +86,8 @@ const phases = {
 function pruneProgress(terminal: Terminal) {
   let watch = progress(terminal);
   let current = "";
-  return (event: SearchEvent | { kind: "work"; what: string }) => {
-    if (event.kind === "work") watch(event);
+  return (event: SearchEvent | WorkEvent) => {
+    if (event.kind === "work" || event.kind === "baseline") watch(event);
     else if (event.kind === "phase") terminal.note(terminal.colors.bold(`${phases[event.phase]} …`));
     else if (event.kind === "tune") watch(event.event);
     else if (event.kind === "candidate") {

@@ -2,7 +2,9 @@
  * @file softprompt report: makes a run's report.html and TensorBoard file again from what the run folder holds.
  */
 import { boolean } from "../../base/options.js";
+import { pruneText } from "../../report/prune.js";
 import { readResult } from "../../report/result.js";
+import { readPruneResult } from "../../report/search.js";
 import { writeReport } from "../../workflow/run-report.js";
 import { command } from "../command.js";
 import { resultText } from "../summary.js";
@@ -10,7 +12,7 @@ import { resultText } from "../summary.js";
 export const report = command({
   summary: "render a run's report again",
   description:
-    "Reads metrics.jsonl, result.json and predictions.jsonl of a finished run and writes report.html (one self-contained page) and the TensorBoard event file.",
+    "Reads metrics.jsonl, result.json and predictions.jsonl of a finished run and writes report.html (one self-contained page) and the TensorBoard event file. Of a pruning, result.json is enough.",
   positionals: [{ name: "run", help: "run folder", required: true }],
   sections: {
     Report: { tensorboard: boolean({ default: true, help: "Write the TensorBoard event file too" }) },
@@ -18,7 +20,11 @@ export const report = command({
   examples: ["softprompt report runs/sst2-prompt-tuning-seed0"],
   async run({ tensorboard }, [folder]) {
     const page = await writeReport(folder!, { tensorboard });
-    const result = readResult(folder!);
-    return { json: { report: page, result }, text: `${resultText(result)}\n\nreport  ${page}` };
+    const search = readPruneResult(folder!);
+    const result = search ?? readResult(folder!);
+    return {
+      json: { report: page, result },
+      text: `${search === null ? resultText(result) : pruneText(search)}\n\nreport  ${page}`,
+    };
   },
 });

@@ -19,6 +19,7 @@ import { modelOptions, promptOptions, runOptions, tuneOptions } from "../../work
 import { runFiles, type Tuned, tune } from "../../workflow/tune.js";
 import { type Answer, command } from "../command.js";
 import { configText, readConfig } from "../config.js";
+import { defaultFolder } from "../output.js";
 import { modelContext, progress } from "../progress.js";
 import { resultText, samplesText } from "../summary.js";
 import type { Terminal } from "../terminal.js";
@@ -169,8 +170,7 @@ async function sayCost(
 
 /** runs/TASK-METHOD-seedN, with a number behind it where that is taken. */
 function defaultOutput(task: string, { schedule, seed }: TrainValues): string {
-  const safe = task.replaceAll(/[^\w.-]+/g, "-").toLowerCase();
-  const name = join("runs", `${safe}-${schedule === "vanilla" ? "prompt-tuning" : schedule}-seed${seed}`);
+  const name = defaultFolder(task, schedule === "vanilla" ? "prompt-tuning" : schedule, seed);
   for (let n = 1; ; n++) {
     const folder = n === 1 ? name : `${name}-${n}`;
     if (!existsSync(join(folder, "run.json"))) return folder;

@@ -1,0 +1,184 @@
+/**
+ * @file XPrompt whole on the fake engine: what it leaves in its folder is a run's result like any other, told again from the files.
+ */
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { afterAll, describe, expect, test } from "vitest";
+import { fakeConfig, fakeEngine, fakeRows, fakeTask, fakeTokenizer } from "../../test/helpers/fake-engine.js";
+import { scratch } from "../../test/helpers/job.js";
+import { loadAdapter } from "../adapter/adapter.js";
+import type { Dataset } from "../data/row.js";
+import { fullModel } from "../model/partial.js";
+import { prunePage, pruneText } from "../report/prune.js";
+import { readResult } from "../report/result.js";
+import { type PruneResult, readPruneResult } from "../report/search.js";
+import { evaluate, majorityBaseline } from "../train/evaluate.js";
+import type { Model } from "./model.js";
+import { prune, pruneTuneOptions } from "./prune.js";
+import { writeReport } from "./run-report.js";
+
+const root = scratch("prune");
+afterAll(() => rmSync(root, { recursive: true, force: true }));
+const data: Dataset = {
+  task: fakeTask,
+  train: fakeRows(24),
+  validation: fakeRows(30, "validation.jsonl"),
+  test: [],
+  files: [{ path: "train.jsonl", sha256: "2".repeat(64), rows: 24 }],
+  skipped: 0,
+};
+const options = {
+  ...{ virtualTokens: 4, init: "uniform" as const, steps: 6, batchSize: 8, microBatchSize: 8, evalEvery: 3 },
+  ...{ learningRate: 0.05, pieces: 4, tokensPruned: [1, 2], piecesPruned: [1, 2], workers: 1 },
+};
+const { encoderLayers: L, feedForwardWidth: F } = fakeConfig;
+
+/** With neurons to score; says on how many rows that was done. */
+function model(): Model & { scored: number } {
+  const counted = { rows: 0 };
+  const engine = fakeEngine();
+  engine.activations = async () => ({
+    run: async (_, { size }) => {
+      counted.rows += size;
+      return {
+        encoder: Float32Array.from({ length: size * L * F }, (_, n) => n % F),
+        decoder: new Float32Array(size * L * F),
+      };
+    },
+  });
+  return {
+    checkpoint: { ...engine.checkpoint, parameters: 1000, bytes: 4000 },
+    tokenizer: fakeTokenizer,
+    engine,
+    device: "cpu",
+    dispose: async () => {},
+    get scored() {
+      return counted.rows;
+    },
+  };
+}
+
+describe("result.json", () => {
+  const output = join(root, "whole");
+
+  test("is a run's result, with baselines, and the search beside it", async () => {
+    const { record, result, report } = await prune(model(), data, { ...options, output });
+    const run = readResult(output);
+    expect(readPruneResult(output)).toEqual(record);
+    expect(run.run).toMatchObject({ task: "parabola", method: "xprompt", seed: 0 });
+    expect(run.scores).toEqual(result.best.scores);
+    expect(run.scoredOn).toEqual({ split: "validation", rows: 30 });
+    expect(run.baseline.majority).toEqual(majorityBaseline(fakeTask, data.train, data.validation).scores);
+    expect(run.baseline.noPrompt!.accuracy).toEqual(expect.any(Number));
+    expect(run.where).toMatchObject({ device: "cpu", model: { name: "fake" }, data: data.files });
+    const { cost } = run;
+    expect(cost.flops / (cost.trainFlops + cost.evalFlops + cost.scoringFlops)).toBeCloseTo(1, 12);
+    expect(cost.seconds).toBeCloseTo(cost.trainSeconds + cost.evalSeconds + cost.scoringSeconds, 9);
+    // 6 runs of 6 steps: the tuning, the control, four candidates
+    expect(cost.paperFlops / result.tuned.cost.paperFlops).toBeCloseTo(6, 9);
+    expect(cost.trainedParameters).toBe(result.best.counts.parameters);
+    expect(readFileSync(report!, "utf8")).toBe(prunePage(record));
+  });
+
+  test("the page is made again from the file alone, to the byte", async () => {
+    const page = readFileSync(join(output, "report.html"), "utf8");
+    const copy = join(root, "copy");
+    mkdirSync(copy);
+    writeFileSync(join(copy, "result.json"), readFileSync(join(output, "result.json")));
+    expect(readFileSync(await writeReport(copy), "utf8")).toBe(page);
+  });
+
+  const changes: Record<string, [change: (search: Search) => Partial<Search>, message: RegExp]> = {
+    "a mask of another prompt": [({ mask }) => ({ mask: { ...mask!, tokens: "11" } }), /cannot be read|another prompt/],
+    "pieces that do not fit": [
+      ({ importance }) => ({ importance: { ...importance, pieces: importance.pieces.slice(1) } }),
+      /15 piece scores for 4 tokens/,
+    ],
+    "no such candidate": [() => ({ best: "t99" }), /no candidate is called t99/],
+    "words for a number": [({ cost }) => ({ cost: { ...cost, total: "much" as never } }), /search\.cost\.total/],
+    "no candidates": [() => ({ candidates: undefined as never }), /search\.candidates/],
+  };
+  test.each(Object.keys(changes))("%s: refused by name, never drawn", async (name) => {
+    const [change, message] = changes[name]!;
+    const folder = join(root, name.replaceAll(" ", "-"));
+    mkdirSync(folder);
+    const found = JSON.parse(readFileSync(join(output, "result.json"), "utf8"));
+    writeFileSync(
+      join(folder, "result.json"),
+      JSON.stringify({ ...found, search: { ...found.search, ...change(found.search) } }),
+    );
+    await expect(writeReport(folder)).rejects.toThrow(message);
+  });
+});
+
+type Search = PruneResult["search"];
+
+test("options without an effect are not offered; baselines are, and cost an evaluation only where asked for", async () => {
+  expect(pruneTuneOptions).not.toHaveProperty("tensorboard");
+  await expect(prune(model(), data, { ...options, tensorboard: true } as never)).rejects.toThrow(/tensorboard/);
+  const { record } = await prune(model(), data, { ...options, baselines: false });
+  expect(record.baseline.noPrompt).toBeNull();
+  expect(record.baseline.majority).not.toBeNull();
+});
+
+test("the cost holds the neuron scores, which are made once for the tuning and the retrainings", async () => {
+  const fpt = { schedule: "fpt-fr" as const, retrainSchedule: "fpt-fr" as const };
+  for (const output of [undefined, join(root, "neurons")]) {
+    const own = model();
+    const { record, result } = await prune(own, data, { ...options, ...fpt, output });
+    expect(own.scored).toBe(30);
+    expect(result.cost.neurons).toBeGreaterThan(0);
+    const { neurons, tuning, scoring, control, search, total } = result.cost;
+    expect(total).toBe(neurons + tuning + scoring + control + search);
+    expect(record.cost.flops).toBe(total);
+    expect(record.cost.scoringFlops).toBe(neurons + scoring);
+  }
+});
+
+test("rows: with a cap and no holdout the capped ones are reported, baselines too; with a holdout all", async () => {
+  const capped = await prune(model(), data, { ...options, maxEvalRows: 7 });
+  expect(capped.record.scoredOn.rows).toBe(7);
+  expect(capped.record.search.selection).toEqual({ split: "validation", rows: 7, reportedRows: 7 });
+  const seventh = 7 * capped.record.baseline.noPrompt!.accuracy!;
+  expect(Math.abs(seventh - Math.round(seventh))).toBeLessThan(1e-9);
+  const held = await prune(model(), data, { ...options, maxEvalRows: 3, holdout: 0.25 });
+  expect(held.record.scoredOn.rows).toBe(30);
+  expect(held.record.search.selection).toEqual({ split: "holdout", rows: 3, reportedRows: 30 });
+  expect(pruneText(held.record)).toContain("Chosen on 3 holdout rows");
+  expect(pruneText(held.record)).toContain("30 validation rows that are reported");
+});
+
+test("a halving search says that the mean is of survivors' selection scores, on the page as in the terminal", async () => {
+  const { record } = await prune(model(), data, {
+    ...options,
+    search: "halving",
+    halvingMinSteps: 1,
+    halvingBudget: 0.6,
+  });
+  const finished = record.search.candidates.filter((c) => c.finished);
+  expect(finished.length).toBeLessThan(record.search.candidates.length);
+  const words = `${finished.length} survivors of ${record.search.candidates.length} candidates`;
+  for (const text of [pruneText(record), prunePage(record)]) {
+    expect(text).toContain(`mean selection score of ${words}`);
+    expect(text).toContain(`among ${words}`);
+  }
+  expect(record.search.mean.score).toBeCloseTo(finished.reduce((sum, c) => sum + c.score, 0) / finished.length, 12);
+});
+
+test("a dropped prompt's adapter loads and answers as the candidate did; its page greys what was pruned", async () => {
+  const output = join(root, "dropped");
+  const given = { ...options, prunedTokens: "drop" as const, search: "grid" as const };
+  const { result, adapter, record } = await prune(model(), data, { ...given, output });
+  const { best } = result;
+  const loaded = loadAdapter(join(output, "adapter"));
+  expect(loaded.prompt).toEqual(best.prompt);
+  expect(loaded.prompt.shape[0]).toBe(best.counts.tokens);
+  expect(adapter.mask!.tokens.length).toBe(best.counts.tokens);
+  const full = fullModel(fakeConfig);
+  const { scores } = await evaluate(model().engine, full, fakeTokenizer, fakeTask, data.validation, loaded.prompt);
+  expect(scores).toEqual(best.scores);
+  const cells = record.search.importance.pieces.length;
+  // every pruned cell has no colour and no number on the map after pruning, and all have one before it
+  expect(prunePage(record).split(": none</title>").length - 1).toBe(cells - best.counts.pieces);
+  expect(cells).toBeGreaterThan(best.counts.pieces);
+});
