@@ -81,7 +81,7 @@ function replaced(files: Record<string, Content>, name: string, draw: Random): v
   const how = draw.integer(9);
   if (how === 0) delete files[name];
   else if (how === 1) files[name] = { folder: true };
-  else if (how === 2) files[name] = { sparse: pick(draw, [2 ** 28 + 1, 3 * 2 ** 30, 2 ** 40]) };
+  else if (how === 2) files[name] = { sparse: pick(draw, [2 ** 29 + 1, 3 * 2 ** 30, 2 ** 40]) };
   else
     files[name] = {
       link: pick(draw, [

@@ -24,6 +24,8 @@ export interface FuzzSettings {
   readonly jobs?: number;
   /** Folder for the inputs of findings. */
   readonly findings: string;
+  /** Milliseconds without progress after which a process hangs. Default 30 s: far above the limit of processor time, for loaded machines. */
+  readonly patience?: number;
   readonly progress?: (line: string) => void;
 }
 
@@ -46,8 +48,6 @@ export interface FormatSummary {
 
 /** Inputs per process; a new one starts clean. */
 const chunk = 25_000;
-/** Milliseconds without progress after which a process hangs: far more than the limit of processor time, for loaded machines. */
-const patience = 30_000;
 /** The product's own way may take its deadline. */
 const carefulPatience = 120_000;
 
@@ -120,6 +120,7 @@ async function fuzzRange(
     if (existsSync(join(scratch, "kept", name)))
       cpSync(join(scratch, "kept", name), join(settings.findings, name), { recursive: true, verbatimSymlinks: true });
   };
+  const { patience = 30_000 } = settings;
   for (let from = range.from; from < range.to; ) {
     const scratch = scratchFolder();
     try {

@@ -2,6 +2,7 @@
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { SoftpromptError } from "../../src/base/errors.js";
 import { sha256 } from "../../src/base/files.js";
 import { trainTable } from "../../src/cli/commands/train.js";
 import { readConfig } from "../../src/cli/config.js";
@@ -43,7 +44,14 @@ export function runFormats(): Record<string, Format> {
     },
     checkpoint: resealedPairs(
       inFolder(
-        async () => [part(await run(), /^checkpoint\//)],
+        async () => {
+          const two = part(await run(), /^checkpoint\//);
+          const newest = Object.keys(two)
+            .sort()
+            .at(-1)!
+            .replace(/\.\w+$/, "");
+          return [two, part(two, new RegExp(`^${newest}\\.`))];
+        },
         [
           [/\.json$/, checksummed],
           [/\.safetensors$/, safetensors],
@@ -82,8 +90,9 @@ export function runFormats(): Record<string, Format> {
       once(async () => [await inScratch(async (folder) => void (await readScores(folder, measured)))]),
       [[/json$/, scoresMutator]],
       async (folder) => {
-        const scores = await readScores(folder, async () => null as never);
-        if (scores === null) return;
+        const scores = await readScores(folder, async () => {
+          throw new SoftpromptError("run", "the scores are measured again", { where: folder });
+        });
         if (scores.tokens.length !== 4 || scores.pieces.length !== 16) throw new Error("scores of another prompt");
         for (const value of [...scores.tokens, ...scores.pieces, scores.flops, scores.seconds])
           if (!Number.isFinite(value)) throw new Error("a score that is no number");

@@ -36,12 +36,12 @@ process.env.TMPDIR = temporary;
 const stateFile = openSync(join(root, "state"), "w");
 // before the readers are loaded, so that they meet the watched functions
 const violation = guard([folder, temporary, join(root, "kept")]);
-const { formats } = await import("./formats.js");
+const { formats, broken } = await import("./formats.js");
 const { SoftpromptError } = await import("../../src/base/errors.js");
 const { random } = await import("../../src/base/random.js");
 type Files = import("./format.js").Files;
 
-const format = formats(plan.fixtures)[plan.format]!;
+const format = { ...formats(plan.fixtures), ...broken }[plan.format]!;
 const specimens = await format.specimens();
 const reader = plan.mode === "careful" ? format.careful! : format.read;
 const reasons = new Set<string>();
