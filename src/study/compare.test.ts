@@ -1,7 +1,9 @@
 import { expect, test } from "vitest";
 import { tinyDataset } from "../../test/helpers/tiny.js";
+import { defaults } from "../base/options.js";
+import { trainOptions } from "../train/options.js";
 import { compareTables } from "./compare.js";
-import type { FinishedRun, Variant } from "./runs.js";
+import { type FinishedRun, rowsText, type Variant } from "./runs.js";
 import type { Spread } from "./study.js";
 
 const dataset = tinyDataset();
@@ -117,4 +119,12 @@ test("a stage's seconds are its steps at the median pace over seeds, so one dist
   const [table] = tables(three, [0, 1, 2]);
   const wall = table!.columns.findIndex((c) => c.unit === "% (training)");
   expect(mean(table!.rows[1]![wall])).toBeCloseTo(75, 10);
+});
+
+test("a table's foot says how many validation rows were scored: the capped ones, all where a holdout chose", () => {
+  const rows = tinyDataset(24, 12);
+  const settings = { ...defaults(trainOptions), maxEvalRows: 5 };
+  expect(rowsText(rows, settings)).toBe("parity: 24 rows, 5 of 12 validation");
+  expect(rowsText(rows, settings, 0.2)).toBe("parity: 24 rows, 12 validation");
+  expect(rowsText(rows, defaults(trainOptions))).toBe("parity: 24 rows, 12 validation");
 });

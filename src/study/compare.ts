@@ -4,6 +4,7 @@
  * In: StudyInput. Out: scores, FLOPs and wall-clock shares, Improve over prompt tuning stopped at equal FLOPs, curves.
  */
 import type { Dataset } from "../data/row.js";
+import { isFreeText } from "../train/encode.js";
 import { majorityBaseline } from "../train/evaluate.js";
 import type { PresetName } from "../train/presets.js";
 import type { ScheduleOptions } from "../train/schedule-options.js";
@@ -11,6 +12,7 @@ import {
   type FinishedRun,
   finalScore,
   presetSchedule,
+  rowsText,
   runAll,
   type StudyInput,
   type Variant,
@@ -41,9 +43,7 @@ export async function compare(
     evalEvery: input.settings.evalEvery,
     promptLength: input.promptLength,
     seeds: input.seeds,
-    tasks: input.tasks.map(
-      ({ task, train, validation }) => `${task.name}: ${train.length} rows, ${validation.length} validation`,
-    ),
+    tasks: input.tasks.map((dataset) => rowsText(dataset, input.settings)),
     model: input.engine.checkpoint.name,
   });
 }
@@ -259,7 +259,7 @@ function verdict(mine: Spread | null, pt: Spread | null, flops: Spread | null, s
 }
 
 function majority({ task, train, validation }: Dataset): string {
-  if (task.verbalizer === null) return "–";
+  if (isFreeText({ task, train })) return "–";
   return (100 * (majorityBaseline(task, train, validation).scores[task.metrics[0]] ?? Number.NaN)).toFixed(2);
 }
 

@@ -10,6 +10,7 @@ import type { Dataset } from "../data/row.js";
 import { type InitSpec, initPrompt } from "../method/init.js";
 import type { Engine } from "../session/engine.js";
 import type { Tokenizer } from "../text/tokenizer.js";
+import { scoredRows } from "../train/evaluate.js";
 import { identityOf } from "../train/identity.js";
 import type { NeuronScoreOptions, ScoringCost } from "../train/neuron-scores.js";
 import { planSchedule } from "../train/plan.js";
@@ -155,6 +156,13 @@ export async function runOne(
 export function startPrompt(input: StudyInput, seed: number): Promise<Tensor> {
   const { engine, tokenizer, promptLength } = input;
   return initPrompt(input.init, { checkpoint: engine.checkpoint, tokenizer, length: promptLength, seed });
+}
+
+/** A task's rows for a table's foot: how many validation rows its scores are really of. @param holdout then all are, at the end */
+export function rowsText({ task, train, validation }: Dataset, settings: TrainSettings, holdout = 0): string {
+  const scored = holdout > 0 ? validation.length : scoredRows(validation, settings).length;
+  const of = scored < validation.length ? ` of ${validation.length}` : "";
+  return `${task.name}: ${train.length} rows, ${scored}${of} validation`;
 }
 
 /** What is reported of a run: the best validation score on the full model (fpt.md §7), by the task's first metric. */

@@ -19,7 +19,7 @@ import { holdOut } from "../prune/space.js";
 import type { ScoringCost } from "../train/neuron-scores.js";
 import { planSchedule } from "../train/plan.js";
 import type { ScheduleOptions } from "../train/schedule-options.js";
-import type { StudyInput } from "./runs.js";
+import { rowsText, type StudyInput } from "./runs.js";
 import type { StudyResult } from "./study.js";
 import { type VariantName, variants } from "./xprompt-variants.js";
 
@@ -205,9 +205,7 @@ export async function withFolder<R>(folder: string | null, use: (folder: string)
 export function settingsOf(input: XPromptStudyInput): StudyResult["settings"] {
   return {
     model: input.engine.checkpoint.name,
-    tasks: input.tasks.map(
-      ({ task, train, validation }) => `${task.name}: ${train.length} rows, ${validation.length} validation`,
-    ),
+    tasks: input.tasks.map((dataset) => rowsText(dataset, input.settings, input.prune.holdout)),
     seeds: input.seeds,
     promptLength: input.promptLength,
     steps: input.schedule.steps,

@@ -16,6 +16,11 @@ export function choicesOf(task: Task, row: Row): Readonly<Record<string, string>
   return row.choices ?? task.verbalizer;
 }
 
+/** Whether answers are written freely: not where each row brings the answers to choose from (COPA), though no label has words. */
+export function isFreeText({ task, train }: { readonly task: Task; readonly train: readonly Row[] }): boolean {
+  return train.some((row) => choicesOf(task, row) === null);
+}
+
 /**
  * @param maxInputTokens including end-of-sequence; longer inputs lose their tail.
  * @throws SoftpromptError "data" naming the row whose label is none of its choices.

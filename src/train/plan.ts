@@ -8,7 +8,7 @@ import type { Dataset } from "../data/row.js";
 import type { PassShape } from "../model/flops.js";
 import type { Engine } from "../session/engine.js";
 import type { Tokenizer } from "../text/tokenizer.js";
-import { encodeRows } from "./encode.js";
+import { encodeRows, isFreeText } from "./encode.js";
 import { type NeuronScoreOptions, neuronScores, type ScoringCost } from "./neuron-scores.js";
 import type { TrainSettings } from "./options.js";
 import { batchOrder, stepsPerEpoch } from "./order.js";
@@ -44,7 +44,7 @@ export async function planSchedule(
     : null;
   const schedule = makeSchedule(options, {
     config: engine.checkpoint.config,
-    freeText: dataset.task.verbalizer === null,
+    freeText: isFreeText(dataset),
     scores: scored?.scores ?? null,
     shape: options.budget === undefined ? undefined : typicalShape(tokenizer, dataset, options, promptLength),
   });

@@ -14,7 +14,7 @@ import { type Schedule, type Stage, totalSteps } from "./stage.js";
 /** What a schedule is made for. */
 export interface ScheduleFor {
   readonly config: T5Config;
-  /** True for a task without a verbalizer: `reduceDecoder: auto` then shrinks the decoder too. */
+  /** True where answers are written, not chosen (isFreeText): `reduceDecoder: auto` then shrinks the decoder too. */
   readonly freeText: boolean;
   /** null where no stage chooses by score; see needsNeuronScores. */
   readonly scores: NeuronScores | null;
