@@ -3,7 +3,7 @@
  *
  * In: TuneEvent. Out: stderr through the Terminal: loss curve as a sparkline, score, tokens per second, time left.
  */
-import { byteText, plainNumber, scaled, scoreText, secondText } from "../report/format.js";
+import { byteText, partialText, plainNumber, scaled, scoreText, secondText } from "../report/format.js";
 import { sparkline } from "../report/markdown.js";
 import type { ModelContext } from "../workflow/model.js";
 import type { TuneEvent } from "../workflow/tune.js";
@@ -58,9 +58,7 @@ export function progress(terminal: Terminal, now = () => performance.now() / 100
     stage: (event) => {
       pace.length = 0;
       if (event.stage > 0 || event.partial !== "full")
-        terminal.note(
-          c.cyan(`step ${event.step}: training on ${event.partial === "full" ? "the full model" : event.partial}`),
-        );
+        terminal.note(c.cyan(`step ${event.step}: training on ${partialText(event.partial)}`));
     },
     step: (event) => {
       step = event.step;
@@ -79,9 +77,9 @@ export function progress(terminal: Terminal, now = () => performance.now() / 100
       lastScore = scoresText(event.scores);
       evalPace = event.seconds / Math.max(1, event.step - evaluatedAt);
       evaluatedAt = event.step;
-      const where = event.partial === "full" ? "" : ` on ${event.partial}`;
+      const where = event.partial === "full" ? "" : ` on ${partialText(event.partial, true)}`;
       terminal.note(
-        `${c.bold(`step ${event.step}`)}${where}: ${lastScore}, loss ${plainNumber(event.loss, 3)}${event.best ? c.green(" best") : ""} (${secondText(event.seconds)})`,
+        `${c.bold(`step ${event.step}`)}${where}: ${lastScore}, loss ${plainNumber(event.loss, 3)}${event.best ? c.green(", best so far") : ""} (${secondText(event.seconds)})`,
       );
     },
     skip: (event) =>

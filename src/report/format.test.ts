@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { byteText, meanText, moments, scaled, scoreText, secondText } from "./format.js";
+import { byteText, meanText, moments, partialText, scaled, scoreText, secondText } from "./format.js";
 import { markdownTable, plainTable, sparkline } from "./markdown.js";
 
 test.each([
@@ -58,4 +58,14 @@ test("a sparkline spans low to high and averages long series", () => {
     ),
   ).toBe("▁▂▃▄▅▆▇█");
   expect(sparkline([0, Number.NaN, 7], 10)).toBe("▁ █");
+});
+
+test.each([
+  ["full", "the full model", "full"],
+  ["e6d24", "6 encoder layers, 24 decoder layers", "enc 6, dec 24"],
+  ["e24w704d24-5f0c21aa", "24 encoder layers × 704 neurons, 24 decoder layers", "enc 24×704, dec 24"],
+  ["e2w192d4w96-9f02c77c", "2 encoder layers × 192 neurons, 4 decoder layers × 96 neurons", "enc 2×192, dec 4×96"],
+  ["something else", "something else", "something else"],
+])("the partial model %s reads %s", (name, long, short) => {
+  expect([partialText(name), partialText(name, true)]).toEqual([long, short]);
 });

@@ -59,3 +59,19 @@ export function plainNumber(value: number, digits = 4): string {
   if (!Number.isFinite(value)) return String(value);
   return String(Number(value.toPrecision(digits)));
 }
+
+/**
+ * A partial model's name (model/partial.ts) as people read it: "e2w192d4-9f02c77c" → "2 encoder layers × 192 neurons, 4 decoder layers",
+ * short "enc 2×192, dec 4"; "full" → "the full model", short "full". Other names stay.
+ */
+export function partialText(name: string, short = false): string {
+  if (name === "full") return short ? "full" : "the full model";
+  const found = /^e(\d+)(?:w(\d+))?d(\d+)(?:w(\d+))?(?:-[0-9a-f]+)?$/.exec(name);
+  if (found === null) return name;
+  const [, encoder, encoderWidth, decoder, decoderWidth] = found;
+  const stack = (label: string, layers: string, width: string | undefined) =>
+    short
+      ? `${label.slice(0, 3)} ${layers}${width === undefined ? "" : `×${width}`}`
+      : `${layers} ${label} layers${width === undefined ? "" : ` × ${width} neurons`}`;
+  return `${stack("encoder", encoder!, encoderWidth)}, ${stack("decoder", decoder!, decoderWidth)}`;
+}

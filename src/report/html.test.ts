@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import { type Prediction, type RunReport, reportPage } from "./html.js";
-import { html, page, switched } from "./page.js";
+import { html, htmlTable, page, switched } from "./page.js";
 import { studyMarkdown, studyPage } from "./study.js";
 
 const hostile = `"><img src=x onerror=alert(1)><script>alert('2')</script>`;
@@ -133,7 +133,7 @@ test("the same report gives the same bytes", () => {
 
 test("curves come in three axes, one shown at a time", () => {
   const text = reportPage(report);
-  for (const axis of ["steps", "seconds", "FLOPs"]) expect(text).toContain(`>${axis}</label>`);
+  for (const axis of ["steps", "time", "FLOPs"]) expect(text).toContain(`>${axis}</label>`);
   expect(text.match(/type="radio"/g)).toHaveLength(3);
   expect(text.match(/ checked>/g)).toHaveLength(1);
 });
@@ -181,4 +181,25 @@ test("a study as text and as a page", () => {
   expect(text).toContain("−1.3");
   expect(text).toContain("FPT\\|CR");
   expect(elements(studyPage(study).replace("</html>", ""))).not.toContain("script");
+});
+
+test("a column of numbers stands on the right, heading too; one word among them and it does not", () => {
+  const table = htmlTable(
+    ["what", "time", "value", "share"],
+    [
+      ["a", "1 min 05 s", "20", "–"],
+      ["b", "850 ms", "vanilla", "0.063 % of 4.07 M"],
+      ["c", "2 h 07 min", "0.3", "71.51 ± 0.32"],
+    ],
+  ).html;
+  expect(table).toContain('<th>what</th><th class="n">time</th><th>value</th><th class="n">share</th>');
+  expect(table).toContain('<td>b</td><td class="n">850 ms</td><td>vanilla</td><td class="n">0.063 % of 4.07 M</td>');
+});
+
+test("time is told in seconds, minutes or hours, whichever gives round ticks", () => {
+  const lasting = (seconds: number) =>
+    reportPage({ ...report, steps: report.steps.map((s, i) => ({ ...s, seconds: (seconds * (i + 1)) / 3 })) });
+  expect(lasting(100)).toContain(">wall clock (s)<");
+  expect(lasting(600)).toContain(">wall clock (min)<");
+  expect(lasting(40_000)).toContain(">wall clock (h)<");
 });

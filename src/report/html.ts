@@ -3,8 +3,8 @@
  *
  * In: RunReport (read back from the run folder by run-files.ts). Out: one self-contained HTML page.
  */
-import { byteText, flopText, plainNumber, scaled, scoreText, secondText } from "./format.js";
-import { drawing, type Html, html, htmlTable, page, say, switched } from "./page.js";
+import { byteText, flopText, partialText, plainNumber, scaled, scoreText, secondText } from "./format.js";
+import { drawing, type Html, html, htmlTable, page, say, settingsList, switched } from "./page.js";
 import type { RunResult, Scores } from "./result.js";
 import { type LineChart, lineChart } from "./svg.js";
 
@@ -58,12 +58,18 @@ const shownErrors = 25;
 const shownSamples = 8;
 const longestText = 400;
 
+/** Why a run ended, in words; an unknown reason stands for itself. */
+const endings: Readonly<Record<string, string>> = {
+  steps: "all that were asked for",
+  patience: "then no more because the score no longer rose",
+};
+
 /** The page. Pure: the same report gives the same bytes. */
 export function reportPage(report: RunReport): string {
   const { result } = report;
   return page(report.title, [
     html`<h1>${report.title}</h1>
-<p class="lead">${result.run.method} on ${result.run.task}, seed ${result.run.seed}, ${result.where.model.name}; ended after ${result.run.steps} steps (${result.run.reason}).</p>`,
+<p class="lead">${result.run.method} on ${result.run.task}, seed ${result.run.seed}, ${result.where.model.name}; ${result.run.steps} steps, ${endings[result.run.reason] ?? result.run.reason}; the prompt of step ${result.run.bestStep} is kept.</p>`,
     tiles(result),
     ...report.warnings.map((w) => html`<p class="bad">Warning: ${w}</p>`),
     html`<h2>Curves</h2>`,
@@ -74,12 +80,7 @@ export function reportPage(report: RunReport): string {
     html`<h2>Cost</h2>`,
     costTable(result),
     html`<h2>Settings</h2>`,
-    htmlTable(
-      ["option", "value"],
-      Object.entries(result.run.options)
-        .filter(([, v]) => v !== undefined && v !== null)
-        .map(([k, v]) => [k, typeof v === "object" ? JSON.stringify(v) : String(v)]),
-    ),
+    settingsList(result.run.options),
     html`<h2>Where</h2>`,
     whereTable(result),
   ]);
@@ -102,27 +103,36 @@ function tiles({ scores, baseline, cost }: RunResult): Html {
   ]}</div>`;
 }
 
-const axes = {
-  steps: { label: "optimizer steps", of: (p: CurvePoint) => p.step, format: (v: number) => scaled(v) },
-  seconds: { label: "seconds", of: (p: CurvePoint) => p.seconds, format: secondText },
-  FLOPs: { label: "training FLOPs", of: (p: CurvePoint) => p.flops, format: (v: number) => scaled(v) },
-} as const;
+type Axis = { label: string; of: (p: CurvePoint) => number; format: (v: number) => string };
 
-/** Loss and score, each against steps, seconds or FLOPs. */
+/** What curves are drawn against. Seconds turn into minutes or hours where there are many, so that ticks are round. */
+function axesOf(points: readonly CurvePoint[]): Record<"steps" | "time" | "FLOPs", Axis> {
+  const longest = Math.max(0, ...points.map((p) => p.seconds));
+  const [unit, seconds] =
+    longest < 180 ? (["s", 1] as const) : longest < 10_800 ? (["min", 60] as const) : (["h", 3600] as const);
+  return {
+    steps: { label: "optimizer steps", of: (p) => p.step, format: String },
+    time: { label: `wall clock (${unit})`, of: (p) => p.seconds / seconds, format: (v) => plainNumber(v, 3) },
+    FLOPs: { label: "training FLOPs", of: (p) => p.flops, format: (v) => scaled(v) },
+  };
+}
+
+/** Loss and score, each against steps, time or FLOPs. */
 function curves({ steps, evals, stages, result }: RunReport): Html {
   const metrics = [...new Set(evals.flatMap((e) => Object.keys(e.scores)))];
   return switched(
     "axis",
-    Object.entries(axes).map(([name, axis]) => {
+    Object.entries(axesOf([...steps, ...evals])).map(([name, axis]) => {
       const at = (step: number) => steps.find((s) => s.step >= step) ?? steps.at(-1);
       const marks = stages
         .filter((s) => s.step > 0)
         .flatMap((s) => {
           const point = at(s.step);
-          return point === undefined ? [] : [{ x: axis.of(point), label: s.partial }];
+          return point === undefined ? [] : [{ x: axis.of(point), label: partialText(s.partial, true) }];
         });
-      const chart = (rest: Pick<LineChart, "title" | "y" | "series" | "levels" | "formatY">) =>
-        drawing(lineChart({ x: axis.label, formatX: axis.format, marks, ...rest }));
+      const kept = evals.find((e) => e.step === result.run.bestStep);
+      const chart = (rest: Pick<LineChart, "title" | "y" | "series" | "levels" | "formatY" | "marks">) =>
+        drawing(lineChart({ x: axis.label, formatX: axis.format, marks, width: 480, height: 270, ...rest }));
       const loss = chart({
         title: `Loss against ${axis.label}`,
         y: "loss per target token",
@@ -131,19 +141,24 @@ function curves({ steps, evals, stages, result }: RunReport): Html {
           { name: "validation", points: evals.map((e) => [axis.of(e), e.loss]), dots: true },
         ],
       });
-      const majority = result.baseline.majority;
+      const level = (of: Scores | null, metric: string, label: string) =>
+        of?.[metric] === undefined ? [] : [{ y: of[metric], label }];
       const scores = metrics.map((metric) =>
         chart({
           title: `${metric} against ${axis.label}`,
-          y: metric,
+          y: `${metric} × 100, validation`,
           formatY: scoreText,
           series: [
             { name: metric, points: evals.map((e) => [axis.of(e), e.scores[metric] ?? Number.NaN]), dots: true },
           ],
-          levels: majority?.[metric] === undefined ? [] : [{ y: majority[metric], label: "majority class" }],
+          marks: [...marks, ...(kept === undefined ? [] : [{ x: axis.of(kept), label: "kept" }])],
+          levels: [
+            ...level(result.baseline.majority, metric, "majority class"),
+            ...level(result.baseline.noPrompt, metric, "no prompt"),
+          ],
         }),
       );
-      return [name, html`${[loss, ...scores]}`] as const;
+      return [name, html`<div class="pair">${[loss, ...scores]}</div>`] as const;
     }),
   );
 }
@@ -151,7 +166,7 @@ function curves({ steps, evals, stages, result }: RunReport): Html {
 function scoreSection({ scores, scoredOn, baseline }: RunResult): Html[] {
   return [
     html`<h2>Scores</h2>
-<p class="soft">On ${scoredOn.rows} rows of the ${scoredOn.split} split, whose rows also chose the checkpoint: expect a little less on unseen data.</p>`,
+<p class="soft">Scores are × 100, on ${scoredOn.rows} rows of the ${scoredOn.split} split, whose rows also chose the checkpoint: expect a little less on unseen data.</p>`,
     htmlTable(
       ["metric", "tuned", "no prompt", "majority class"],
       Object.entries(scores).map(([metric, score]) => [
@@ -173,7 +188,7 @@ function confusionSection(predictions: readonly Prediction[]): Html[] {
   return [
     html`<h2>Confusion</h2><p class="soft">Rows: the true label. Columns: what the model said.</p>`,
     htmlTable(
-      ["true ＼ said", ...labels, "rows", "right"],
+      ["true \\ said", ...labels, "rows", "right"],
       labels.map((gold) => {
         const rows = labelled.filter((p) => p.label === gold).length;
         return [
@@ -194,7 +209,7 @@ function errorSection(predictions: readonly Prediction[]): Html[] {
   const right = predictions.filter((p) => p.right);
   const table = (rows: readonly Prediction[]) =>
     htmlTable(
-      ["row", "input", "should be", "said", "probability"],
+      ["row", "input", "expected", "said", "probability"],
       rows.map((p) => [
         html`<code>${p.id}</code>`,
         clipped(p.input),
@@ -226,7 +241,14 @@ function costTable({ cost }: RunResult): Html {
       ["wall clock", secondText(cost.trainSeconds), secondText(cost.evalSeconds), secondText(cost.seconds)],
       ["matrix products", flopText(cost.trainFlops), flopText(cost.evalFlops), flopText(cost.flops)],
       ...(cost.scoringFlops > 0
-        ? [["neuron scores, within the sums above", secondText(cost.scoringSeconds), flopText(cost.scoringFlops), ""]]
+        ? [
+            [
+              "scores of neurons or tokens, within the sums above",
+              secondText(cost.scoringSeconds),
+              flopText(cost.scoringFlops),
+              "",
+            ],
+          ]
         : []),
       ["as the papers count (forward, Linear layers)", flopText(cost.paperFlops), "", ""],
       [
@@ -249,8 +271,11 @@ function whereTable({ where, run }: RunResult): Html {
         "machine",
         `${where.platform}, ${where.cpu}, ${where.cores} cores, ${byteText(where.memoryBytes)}, device ${where.device}`,
       ],
-      ["base model", html`${where.model.name}<br><code>sha256:${where.model.sha256}</code>`],
-      ...where.data.map((d) => ["data", html`${d.path}, ${d.rows} rows<br><code>sha256:${d.sha256}</code>`]),
+      ["base model", html`${where.model.name}<br><code class="sha">sha256:${where.model.sha256}</code>`],
+      ...where.data.map((d) => [
+        "data",
+        html`${d.path}, ${d.rows} rows<br><code class="sha">sha256:${d.sha256}</code>`,
+      ]),
     ],
   );
 }

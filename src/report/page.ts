@@ -4,7 +4,7 @@
  * No script, no font, no image from anywhere: the page's own Content-Security-Policy forbids them, so a hostile row in a data
  * file cannot do anything even if escaping failed. Light and dark follow the reader's system. Switches are CSS radio buttons.
  */
-import { escapeXml } from "./svg.js";
+import { escapeXml } from "./svg-parts.js";
 
 /** HTML that has been escaped or made here; plain strings never become Html by accident. */
 export interface Html {
@@ -32,17 +32,41 @@ export function html(
 /** A chart made by svg.ts, which escapes by itself. */
 export const drawing = (svg: string): Html => ({ html: `<div class="chart">${svg}</div>` });
 
-/** A table; numbers on the right. Cells that are Html stay as they are. */
+/** A table; columns of numbers on the right, heading and all. Cells that are Html stay as they are. */
 export function htmlTable(head: readonly string[], rows: readonly (readonly (string | number | Html)[])[]): Html {
-  const cell = (value: string | number | Html) =>
-    typeof value === "object"
-      ? `<td>${value.html}</td>`
-      : `<td${/^[−-]?[\d.,]+( ?(±.*|%|k|M|G|T|s|ms|[kMGTP]?(B|FLOP)))?$/.test(String(value)) ? ' class="n"' : ""}>${escapeXml(String(value))}</td>`;
-  const body = rows.map((row) => `<tr>${row.map(cell).join("")}</tr>`).join("\n");
-  const heads = head.map((h) => `<th>${escapeXml(h)}</th>`).join("");
-  return {
-    html: `<div class="scroll"><table><thead><tr>${heads}</tr></thead><tbody>\n${body}\n</tbody></table></div>`,
+  const numeric = head.map((_, i) => {
+    const cells = rows.map((row) => row[i] ?? "").filter((cell) => cell !== "");
+    return (
+      cells.some((cell) => cell !== "–") && cells.every((cell) => typeof cell !== "object" && isAmount(String(cell)))
+    );
+  });
+  const cell = (value: string | number | Html, i: number) => {
+    if (typeof value === "object") return `<td>${value.html}</td>`;
+    const kind = numeric[i] ? ' class="n"' : String(value).length > 40 ? ' class="long"' : "";
+    return `<td${kind}>${escapeXml(String(value))}</td>`;
   };
+  const body = rows.map((row) => `<tr>${row.map(cell).join("")}</tr>`).join("\n");
+  const heads = head.map((h, i) => `<th${numeric[i] ? ' class="n"' : ""}>${escapeXml(h)}</th>`).join("");
+  return {
+    html: `<div class="scroll"><table>${head.every((h) => h === "") ? "" : `<thead><tr>${heads}</tr></thead>`}<tbody>\n${body}\n</tbody></table></div>`,
+  };
+}
+
+const units = /^(±|%|of|ms|s|min|h|[kMGTPE]?(B|FLOP)?)$/;
+
+/** "71.51 ± 0.32", "1 min 05 s", "0.063 % of 4.07 M", "–": numbers with units and nothing else. */
+function isAmount(cell: string): boolean {
+  const words = cell.split(" ");
+  return cell === "–" || (/^[−-]?\d/.test(cell) && words.every((w) => /^[−-]?[\d.,]+$/.test(w) || units.test(w)));
+}
+
+/** Options and their values, folded: a page's foot, and too long to stand open. */
+export function settingsList(settings: Readonly<Record<string, unknown>>): Html {
+  const set = Object.entries(settings).filter(([, v]) => v !== undefined && v !== null);
+  const shown = (v: unknown) => (typeof v === "object" ? JSON.stringify(v) : String(v));
+  return html`<details><summary>All ${set.length} settings</summary><dl class="settings">${set.map(
+    ([key, v]) => html`<div><dt><code>${key}</code></dt><dd>${shown(v)}</dd></div>`,
+  )}</dl></details>`;
 }
 
 /** The same thing in several views, one shown at a time, switched without a script. @param name unique on the page */
@@ -87,13 +111,17 @@ const style = `
 body { margin: 0; background: var(--page); color: var(--ink); font: 15px/1.5 system-ui, sans-serif; }
 main { max-width: 62rem; margin: 0 auto; padding: 2rem 1.2rem 4rem; }
 h1 { font-size: 1.6rem; margin: 0 0 .3rem; } h2 { font-size: 1.15rem; margin: 2.2rem 0 .6rem; }
-p.lead, .soft { color: var(--soft); } code { font-size: .92em; overflow-wrap: anywhere; }
-.tiles { display: flex; flex-wrap: wrap; gap: .8rem; margin: 1.2rem 0; padding: 0; }
-.tile { background: var(--card); border: 1px solid var(--faint); border-radius: .5rem; padding: .6rem .9rem; min-width: 8rem; }
-.tile b { display: block; font-size: 1.35rem; } .tile span { color: var(--soft); font-size: .85rem; }
-.chart svg { max-width: 100%; height: auto; } .scroll { overflow-x: auto; }
+p.lead, .soft { color: var(--soft); } code { font-size: .92em; } .sha { overflow-wrap: anywhere; white-space: normal; }
+.tiles { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(12rem, 45%), 1fr)); gap: .8rem; margin: 1.2rem 0; padding: 0; }
+.tile { background: var(--card); border: 1px solid var(--faint); border-radius: .5rem; padding: .6rem .9rem; }
+.tile b { display: block; font-size: 1.35rem; white-space: nowrap; } .tile span { color: var(--soft); font-size: .85rem; }
+.chart { overflow-x: auto; } .chart svg { display: block; max-width: 100%; height: auto; } .scroll { overflow-x: auto; }
+.pair { display: flex; flex-wrap: wrap; gap: 0 1rem; } .pair .chart { max-width: 100%; }
+@media (max-width: 40rem) { .chart svg { max-width: none; zoom: .74; } }
 table { border-collapse: collapse; font-size: .9rem; } th, td { text-align: left; padding: .3rem .7rem; border-bottom: 1px solid var(--faint); vertical-align: top; }
-th { font-weight: 600; } td.n { text-align: right; font-variant-numeric: tabular-nums; } .good { color: var(--good); } .bad { color: var(--bad); }
+th { font-weight: 600; vertical-align: bottom; } .n { text-align: right; font-variant-numeric: tabular-nums; } td.n, td > code { white-space: nowrap; } td.long { min-width: 15rem; }
+.settings { columns: 17rem; column-gap: 2rem; font-size: .9rem; margin: .6rem 0; } .settings div { break-inside: avoid; display: flex; flex-wrap: wrap; justify-content: space-between; gap: 0 .8rem; padding: .2rem 0; border-bottom: 1px solid var(--faint); }
+.settings dd { margin: 0; overflow-wrap: anywhere; } .good { color: var(--good); } .bad { color: var(--bad); }
 .switch input { position: absolute; opacity: 0; } .switch label { display: inline-block; padding: .15rem .8rem; border: 1px solid var(--faint); border-radius: 1rem; margin: 0 .4rem .5rem 0; cursor: pointer; font-size: .85rem; }
 .switch input:checked + label { background: var(--s0); color: var(--page); } .switch input:focus-visible + label { outline: 2px solid var(--s1); }
 .switch .view { display: none; }

@@ -6,11 +6,12 @@
  */
 import { maskMap } from "../adapter/map.js";
 import { maskFromJson } from "../method/mask.js";
-import { flopText, scaled, scoreText, secondText } from "./format.js";
+import { flopText, scoreText, secondText } from "./format.js";
+import { heatMap } from "./heat-map.js";
 import { markdownTable } from "./markdown.js";
-import { drawing, html, htmlTable, page, switched } from "./page.js";
+import { drawing, html, htmlTable, page, settingsList, switched } from "./page.js";
 import type { PruneResult, SearchCandidate, SearchSummary } from "./search.js";
-import { heatMap, histogram, lineChart } from "./svg.js";
+import { histogram, lineChart } from "./svg.js";
 
 /** Rows of the summary: what one would report. */
 function summaryRows({ baseline, search }: PruneResult): [string, string, string, string][] {
@@ -107,6 +108,9 @@ export function prunePage(result: PruneResult): string {
         values: importance.tokens.map((_, t) =>
           Array.from({ length: k }, (_, p) => (masked && !alive(t, p) ? null : importance.pieces[t * k + p]!)),
         ),
+        rowTitle: "token",
+        columnTitle: "piece of its vector",
+        unit: "importance",
         numbers: false,
         format: (v) => v.toPrecision(2),
       }),
@@ -115,22 +119,24 @@ export function prunePage(result: PruneResult): string {
     html`<h1>${run.task}: XPrompt</h1><p class="lead">${candidates.length} candidates, scored by ${metric}; ${flopText(cost.flops)} and ${secondText(cost.seconds)} in all.</p>`,
     htmlTable(summaryHead, summaryRows(result)),
     html`<p class="soft">${choiceNote(search)}</p>`,
-    html`<h2>Saliency map (xprompt.md Fig. 9)</h2>`,
+    html`<h2>Saliency map</h2><p class="soft">How much the loss is expected to change without a piece of a token, to first order: the mean of |∂L/∂γ| (XPrompt, Fig. 9).</p>`,
     switched("saliency", [
       ["pruned cells grey", saliency(true)],
       ["all", saliency(false)],
     ]),
     html`<h2>Importance of tokens</h2>`,
-    drawing(histogram({ title: "Importance of tokens", x: "importance", values: importance.tokens, bins: 20 })),
+    drawing(
+      histogram({ title: "Importance of tokens", x: "importance", values: importance.tokens, y: "tokens", bins: 20 }),
+    ),
     html`<h2>Importance of pieces</h2>`,
-    drawing(histogram({ title: "Importance of pieces", x: "importance", values: importance.pieces })),
+    drawing(histogram({ title: "Importance of pieces", x: "importance", values: importance.pieces, y: "pieces" })),
     html`<h2>Retraining</h2>`,
     drawing(
       lineChart({
         title: "Selection score of the chosen candidate and the control",
         x: "steps of retraining",
-        y: metric,
-        formatX: (v) => scaled(v),
+        y: `${metric} × 100`,
+        formatX: String,
         formatY: scoreText,
         series: [best, control].map((c) => ({
           name: c.name === best.name ? `chosen (${c.name})` : "control",
@@ -140,14 +146,9 @@ export function prunePage(result: PruneResult): string {
         levels: [{ y: search.tuned.score, label: "prompt tuning" }],
       }),
     ),
-    html`<h2>Candidates</h2>`,
+    html`<h2>Candidates</h2><p class="soft">t04-p08: 4 tokens pruned, then 8 pieces of each token that is left.</p>`,
     htmlTable(candidateHead, candidateRows(search)),
     html`<h2>Settings</h2>`,
-    htmlTable(
-      ["option", "value"],
-      Object.entries(run.options)
-        .filter(([, v]) => v !== undefined && v !== null)
-        .map(([key, v]) => [key, typeof v === "object" ? JSON.stringify(v) : String(v)]),
-    ),
+    settingsList(run.options),
   ]);
 }

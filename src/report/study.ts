@@ -2,10 +2,11 @@
  * @file A study's answer as text and as a page. In: StudyResult (tables, curves, matrices, notes). Out: Markdown, HTML.
  */
 import type { Cell, Chart, Column, Matrix, StudyResult, Table } from "../study/study.js";
-import { plainNumber, scaled, secondText } from "./format.js";
+import { partialText, plainNumber, scaled, secondText } from "./format.js";
+import { heatMap } from "./heat-map.js";
 import { markdownTable } from "./markdown.js";
-import { drawing, type Html, html, htmlTable, page } from "./page.js";
-import { heatMap, lineChart } from "./svg.js";
+import { drawing, type Html, html, htmlTable, page, settingsList } from "./page.js";
+import { lineChart } from "./svg.js";
 
 /** Tables and notes as Markdown, for the terminal and for docs/log.md. */
 export function studyMarkdown(result: StudyResult): string {
@@ -33,10 +34,7 @@ export function studyPage(result: StudyResult): string {
       ? [html`<h2>Notes</h2><ul>${result.notes.map((note) => html`<li>${note}</li>`)}</ul>`]
       : []),
     html`<h2>Settings</h2>`,
-    htmlTable(
-      ["setting", "value"],
-      Object.entries(result.settings).map(([k, v]) => [k, typeof v === "string" ? v : JSON.stringify(v)]),
-    ),
+    settingsList(result.settings),
   ]);
 }
 
@@ -49,7 +47,8 @@ function tableMarkdown({ columns, rows }: Table): string {
 }
 
 function heading({ name, unit }: Column): string {
-  return unit === undefined ? name : `${name} (${unit})`;
+  if (unit === undefined) return name;
+  return unit.includes("(") ? `${name}, ${unit}` : `${name} (${unit})`;
 }
 
 /** "71.51", "71.51 ± 0.32", "–". */
@@ -63,7 +62,7 @@ export function cellText(cell: Cell, column?: Column): string {
 }
 
 const axisFormat = {
-  steps: (v: number) => scaled(v),
+  steps: String,
   seconds: secondText,
   flops: (v: number) => scaled(v),
   value: (v: number) => plainNumber(v),
@@ -78,7 +77,9 @@ function chartDrawing(chart: Chart): Html {
       formatX: axisFormat[chart.x],
       series: chart.series.map(({ name, points }) => ({ name, points, dots: points.length < 40 })),
       // Marks of several series would lie over each other; the first series that has some names the growth.
-      marks: chart.series.find((s) => (s.marks ?? []).length > 0)?.marks,
+      marks: chart.series
+        .find((s) => (s.marks ?? []).length > 0)
+        ?.marks?.map(({ x, label }) => ({ x, label: partialText(label, true) })),
     }),
   );
 }

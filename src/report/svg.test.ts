@@ -1,5 +1,7 @@
 import { expect, test } from "vitest";
-import { bars, escapeXml, heatMap, histogram, lineChart, ticks } from "./svg.js";
+import { heatMap } from "./heat-map.js";
+import { bars, histogram, lineChart } from "./svg.js";
+import { escapeXml, ticks, tickText } from "./svg-parts.js";
 
 const hostile = `</title><script>alert("1")</script>&'\u0000`;
 
@@ -82,9 +84,9 @@ test("a line chart puts points where they belong", () => {
       },
     ],
   });
-  // the box is [58, 158] × [30, 130]; y is widened by 5 % of its range on each side: 100 px for 1.1
+  // the box is [40, 158] × [22, 130]; y is widened by 5 % of its range on each side: 108 px for 1.1
   const [, points] = /<polyline[^>]* points="([^"]+)"/.exec(svg)!;
-  expect(points).toBe("58,125.5 158,34.5");
+  expect(points).toBe("40,125.1 158,26.9");
 });
 
 test("long series are thinned but keep their peaks", () => {
@@ -117,4 +119,85 @@ test("ticks are round and inside", () => {
 
 test("escaping leaves nothing that XML forbids", () => {
   expect(escapeXml(hostile)).toBe("&lt;/title&gt;&lt;script&gt;alert(&quot;1&quot;)&lt;/script&gt;&amp;&#39;\ufffd");
+});
+
+/** Where each text lies, by a font as wide as DejaVu Sans on average (0.6 em): [left, right, baseline, text]. */
+function places(svg: string): { left: number; right: number; y: number; text: string }[] {
+  const found = svg.matchAll(/<text x="([\d.-]+)" y="([\d.-]+)" text-anchor="(\w+)" font-size="(\d+)"[^>]*>([^<]*)</g);
+  return [...found].map(([, x, y, anchor, size, text]) => {
+    const wide = 0.6 * Number(size) * [...text!].length;
+    const left = Number(x) - (anchor === "end" ? wide : anchor === "middle" ? wide / 2 : 0);
+    return { left, right: left + wide, y: Number(y), text: text! };
+  });
+}
+
+test.each([
+  [480, 8],
+  [480, 1e6],
+  [720, 30_000],
+  [360, 0.004],
+])("no label of a chart %i wide lies over another or outside, x up to %d", (width, last) => {
+  const svg = lineChart({
+    title: "t",
+    x: "optimizer steps",
+    y: "loss per target token",
+    width,
+    formatY: (v) => (100 * v).toFixed(1),
+    series: ["training", "validation", "a third with a long name", "and a fourth one"].map((name, i) => ({
+      name,
+      points: [
+        [0, i],
+        [last, i / 10],
+      ],
+    })),
+    marks: [0.3, 0.35, 0.95, 0.97].map((x) => ({ x: x * last, label: "enc 2×192, dec 4" })),
+    levels: [
+      { y: 0.5, label: "majority class" },
+      { y: 0.488, label: "no prompt" },
+    ],
+  });
+  const all = places(svg);
+  expect(all.filter(({ left, right }) => left < 0 || right > width)).toEqual([]);
+  const clashes = all.flatMap((a, i) =>
+    all
+      .slice(i + 1)
+      .filter((b) => Math.abs(a.y - b.y) < 11 && a.left < b.right - 1 && b.left < a.right - 1)
+      .map((b) => `${a.text} / ${b.text}`),
+  );
+  expect(clashes).toEqual([]);
+});
+
+test("ticks lose zeros that say nothing, and only those", () => {
+  expect(["90.0", "0.50", "1.20 k", "100", "1.05", "2.00 GFLOP", "−0.10"].map(tickText)).toEqual([
+    "90",
+    "0.5",
+    "1.2 k",
+    "100",
+    "1.05",
+    "2 GFLOP",
+    "−0.1",
+  ]);
+});
+
+test("a heat map names its axes and colours, and a slanted label does not leave the picture", () => {
+  const columns = ["enc 2×192, dec 4, seed 0", "full, seed 1"];
+  const svg = heatMap({
+    title: "t",
+    rows: columns,
+    columns,
+    values: [
+      [1, 0.5],
+      [0.5, 1],
+    ],
+    rowTitle: "token",
+    columnTitle: "piece",
+    unit: "cosine",
+  });
+  const width = Number(/viewBox="0 0 (\d+)/.exec(svg)![1]);
+  for (const word of ["token", "piece", "cosine"]) expect(svg).toContain(`>${word}<`);
+  expect(places(svg).filter(({ left, right }) => left < 0 || right > width)).toEqual([]);
+  const slanted = [...svg.matchAll(/<text x="([\d.]+)"[^>]*rotate\(-50 [^>]*>([^<]+)/g)];
+  expect(slanted).toHaveLength(2);
+  for (const [, x, text] of slanted)
+    expect(Number(x) + 0.6 * 12 * text!.length * Math.cos((50 * Math.PI) / 180)).toBeLessThan(width);
 });

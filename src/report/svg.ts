@@ -5,6 +5,25 @@
  * alone in a file is readable too. Everything that is text is escaped. Values that are not finite are left out, never drawn.
  */
 
+import {
+  emptyChart,
+  escapeXml,
+  faint,
+  ink,
+  legend,
+  lineHeight,
+  plain,
+  round,
+  seriesColor,
+  spread,
+  svg,
+  text,
+  textWidth,
+  ticks,
+  tickText,
+  xLabels,
+} from "./svg-parts.js";
+
 export interface Series {
   readonly name: string;
   /** [x, y] in ascending x. */
@@ -32,51 +51,53 @@ export interface LineChart {
   readonly height?: number;
 }
 
-const palette = ["#2563eb", "#d97706", "#059669", "#db2777", "#7c3aed", "#0891b2", "#65a30d", "#dc2626"];
-const seriesColor = (i: number) => `var(--s${i % palette.length}, ${palette[i % palette.length]})`;
-const ink = "var(--ink, #1f2937)";
-const faint = "var(--faint, #d1d5db)";
-const plain = (value: number) => String(Number(value.toPrecision(4)));
-
 /** Longest polyline drawn; longer series are thinned to the lowest and highest of each stretch, so peaks stay. */
 const maxPoints = 800;
 
 /** Loss against steps, score against FLOPs, … */
 export function lineChart(chart: LineChart): string {
   const { width = 720, height = 280, formatX = plain, formatY = plain } = chart;
-  const box = { left: 58, right: width - 14, top: 30, bottom: height - 44 };
   const series = chart.series.map((s) => ({
     ...s,
     points: thin(s.points.filter(([x, y]) => Number.isFinite(x) && Number.isFinite(y))),
     band: s.band?.filter((b) => b.every(Number.isFinite)),
   }));
-  const xs = [...series.flatMap((s) => s.points.map(([x]) => x)), ...(chart.marks ?? []).map((m) => m.x)];
+  const given = chart.marks?.filter((m) => Number.isFinite(m.x)) ?? [];
+  const levels = chart.levels?.filter((l) => Number.isFinite(l.y)) ?? [];
+  const xs = [...series.flatMap((s) => s.points.map(([x]) => x)), ...given.map((m) => m.x)];
   const ys = [
     ...series.flatMap((s) => [...s.points.map(([, y]) => y), ...(s.band ?? []).flatMap(([, l, h]) => [l, h])]),
-    ...(chart.levels ?? []).map((l) => l.y),
-  ].filter(Number.isFinite);
+    ...levels.map((l) => l.y),
+  ];
   if (xs.length === 0 || ys.length === 0) return emptyChart(chart.title, width, height);
   const [x0, x1] = spread(Math.min(...xs), Math.max(...xs));
-  const [y0, y1] = spread(Math.min(...ys), Math.max(...ys), 0.05);
+  const [lowest, y1] = spread(Math.min(...ys), Math.max(...ys), 0.05);
+  const y0 = levels.length > 1 ? lowest - 0.05 * (y1 - lowest) : lowest; // room for a label under the lowest line
+  const yTicks = ticks(y0, y1, 5);
+  const names = legend(
+    series.map((s) => s.name),
+    textWidth(chart.y) + 20,
+    width,
+  );
+  const left = Math.ceil(Math.max(40, 12 + Math.max(...yTicks.map((t) => textWidth(tickText(formatY(t)))))));
   const X = (x: number) => round(box.left + ((x - x0) / (x1 - x0)) * (box.right - box.left));
+  const box = { left, right: width - 14, top: 22 + names.height, bottom: height - 44 };
+  const marks = placed(given, X, box.right);
+  box.top += marks.height;
   const Y = (y: number) => round(box.bottom - ((y - y0) / (y1 - y0)) * (box.bottom - box.top));
   const parts = [
-    ...ticks(y0, y1, 5).map(
+    ...yTicks.map(
       (t) =>
         `<line x1="${box.left}" x2="${box.right}" y1="${Y(t)}" y2="${Y(t)}" stroke="${faint}" stroke-width="1"/>` +
-        text(formatY(t), box.left - 6, Y(t) + 4, "end"),
+        text(tickText(formatY(t)), box.left - 6, Y(t) + 4, "end"),
     ),
-    ...ticks(x0, x1, 6).map((t) => text(formatX(t), X(t), box.bottom + 16, "middle")),
-    ...(chart.marks ?? []).map(
-      (m) =>
-        `<line x1="${X(m.x)}" x2="${X(m.x)}" y1="${box.top}" y2="${box.bottom}" stroke="${ink}" stroke-dasharray="2 4" opacity=".6"/>` +
-        text(m.label, X(m.x) + 4, box.top + 10, "start"),
+    ...xLabels(ticks(x0, x1, Math.round(width / 80)), formatX, X, box.bottom + 17, width),
+    ...marks.places.map(
+      ({ x, label, at, row, anchor }) =>
+        `<line x1="${at}" x2="${at}" y1="${box.top - 4}" y2="${box.bottom}" stroke="${ink}" stroke-dasharray="2 4" opacity=".6"><title>${escapeXml(`${label} at ${formatX(x)}`)}</title></line>` +
+        (row === null ? "" : text(label, at, box.top - 8 - row * lineHeight, anchor)),
     ),
-    ...(chart.levels ?? []).map(
-      (l) =>
-        `<line x1="${box.left}" x2="${box.right}" y1="${Y(l.y)}" y2="${Y(l.y)}" stroke="${ink}" stroke-dasharray="6 4" opacity=".6"/>` +
-        text(l.label, box.right, Y(l.y) - 4, "end"),
-    ),
+    ...levelLines(levels, Y, box, formatY),
     ...series.map((s, i) => {
       const color = seriesColor(i);
       const band = s.band?.length
@@ -96,74 +117,49 @@ export function lineChart(chart: LineChart): string {
       return band + line + dots.join("");
     }),
     text(chart.x, (box.left + box.right) / 2, height - 8, "middle"),
-    legend(
-      series.map((s) => s.name),
-      box.left,
-      box.top - 8,
-    ),
+    names.drawn,
   ];
-  return svg(chart.title, width, height, `${parts.join("\n")}\n${text(chart.y, 4, 12, "start")}`);
+  return svg(chart.title, width, height, `${parts.join("\n")}\n${text(chart.y, 4, 13, "start")}`);
 }
 
-export interface HeatMap {
-  readonly title: string;
-  readonly rows: readonly string[];
-  readonly columns: readonly string[];
-  /** [row][column]; null is drawn grey: a pruned piece, a value that does not exist. */
-  readonly values: readonly (readonly (number | null)[])[];
-  /** Colour range; the values' own by default. */
-  readonly range?: readonly [number, number];
-  /** Write the number into each cell. Default: when there are at most 12 columns. */
-  readonly numbers?: boolean;
-  readonly format?: (value: number) => string;
-  /** Side of a cell in pixels; by default what fits. */
-  readonly cell?: number;
+/** Labels of vertical lines in as few rows as they fit in; beyond three rows the rest shows its label on pointing only. */
+function placed(
+  marks: NonNullable<LineChart["marks"]>,
+  X: (x: number) => number,
+  right: number,
+): { places: { x: number; label: string; at: number; row: number | null; anchor: "start" | "end" }[]; height: number } {
+  const rows: number[] = [];
+  const places = [...marks]
+    .sort((a, b) => a.x - b.x)
+    .map(({ x, label }) => {
+      const at = X(x);
+      const long = textWidth(label);
+      const anchor = at + long > right ? ("end" as const) : ("start" as const);
+      const start = anchor === "end" ? at - long : at;
+      let row = rows.findIndex((end) => end + 6 <= start);
+      if (row < 0) row = rows.length;
+      if (row > 2) return { x, label, at, row: null, anchor };
+      rows[row] = start + long;
+      return { x, label, at, row, anchor };
+    });
+  return { places, height: rows.length === 0 ? 0 : rows.length * lineHeight + 4 };
 }
 
-/** A matrix: similarity of prompts, saliency of pieces (xprompt.md Fig. 9). */
-export function heatMap(map: HeatMap): string {
-  const { format = (v: number) => v.toFixed(2), numbers = map.columns.length <= 12 } = map;
-  const finite = map.values.flat().filter((v): v is number => v !== null && Number.isFinite(v));
-  const [low, high] = map.range ?? spread(Math.min(...finite, 1), Math.max(...finite, 0));
-  const cell = map.cell ?? Math.max(6, Math.min(numbers ? 52 : 22, Math.floor(640 / Math.max(1, map.columns.length))));
-  const rowHeight = numbers ? Math.min(cell, 30) : cell;
-  const left = 12 + 6.5 * Math.max(0, ...map.rows.map((r) => r.length));
-  const slanted = map.columns.some((c) => c.length * 6.5 > cell);
-  const top = 34 + (slanted ? 5 * Math.max(0, ...map.columns.map((c) => c.length)) : 14);
-  const width = Math.ceil(left + cell * map.columns.length + 90);
-  const height = Math.ceil(top + rowHeight * map.rows.length + 16);
-  const cells = map.values.flatMap((row, r) =>
-    row.map((value, c) => {
-      const known = value !== null && Number.isFinite(value);
-      const share = known ? (value - low) / (high - low || 1) : 0;
-      const [x, y] = [round(left + c * cell), round(top + r * rowHeight)];
-      const label = `${map.rows[r] ?? r} · ${map.columns[c] ?? c}: ${known ? format(value) : "none"}`;
-      return (
-        `<rect x="${x}" y="${y}" width="${cell - 1}" height="${rowHeight - 1}" fill="${known ? viridis(share) : "var(--void, #9ca3af)"}"><title>${escapeXml(label)}</title></rect>` +
-        (numbers && known
-          ? `<text x="${x + cell / 2 - 0.5}" y="${y + rowHeight / 2 + 4}" text-anchor="middle" font-size="11" fill="${share > 0.6 ? "#111827" : "#f9fafb"}">${escapeXml(format(value))}</text>`
-          : "")
-      );
-    }),
-  );
-  const every = Math.max(1, Math.ceil(14 / rowHeight));
-  const everyColumn = slanted ? Math.max(1, Math.ceil(12 / cell)) : 1;
-  const labels = [
-    ...map.rows.map((r, i) => (i % every ? "" : text(r, left - 6, top + i * rowHeight + rowHeight / 2 + 4, "end"))),
-    ...map.columns.map((c, i) => {
-      if (i % everyColumn) return "";
-      const [x, y] = [round(left + i * cell + cell / 2), top - 6];
-      return slanted
-        ? `<text x="${x}" y="${y}" font-size="11" fill="${ink}" transform="rotate(-50 ${x} ${y})">${escapeXml(c)}</text>`
-        : text(c, x, y, "middle");
-    }),
-  ];
-  const scale = Array.from({ length: 5 }, (_, i) => {
-    const y = top + i * 18;
-    return `<rect x="${width - 76}" y="${y}" width="12" height="17" fill="${viridis(1 - i / 4)}"/>${text(format(high - ((high - low) * i) / 4), width - 60, y + 12, "start")}`;
+/** Horizontal lines; of two that are close, the lower one has its label below. */
+function levelLines(
+  levels: NonNullable<LineChart["levels"]>,
+  Y: (y: number) => number,
+  box: { left: number; right: number },
+  format: (value: number) => string,
+): string[] {
+  const sorted = [...levels].sort((a, b) => b.y - a.y);
+  return sorted.map((l, i) => {
+    const close = i > 0 && Y(l.y) - Y(sorted[i - 1]!.y) < lineHeight;
+    return (
+      `<line x1="${box.left}" x2="${box.right}" y1="${Y(l.y)}" y2="${Y(l.y)}" stroke="${ink}" stroke-dasharray="6 4" opacity=".6"/>` +
+      text(`${l.label} ${format(l.y)}`, box.right, Y(l.y) + (close ? 13 : -4), "end")
+    );
   });
-  const tall = Math.max(height, top + 5 * 18 + 10);
-  return svg(map.title, width, tall, [...cells, ...labels, ...scale].join("\n"));
 }
 
 /** Counts of values in equal bins (xprompt.md Fig. 6). */
@@ -171,6 +167,8 @@ export function histogram(chart: {
   readonly title: string;
   readonly x: string;
   readonly values: readonly number[];
+  /** What is counted: "tokens". */
+  readonly y?: string;
   readonly bins?: number;
   readonly format?: (value: number) => string;
 }): string {
@@ -187,15 +185,26 @@ export function histogram(chart: {
   const Y = (n: number) => round(box.bottom - (n / most) * (box.bottom - box.top));
   const w = (box.right - box.left) / bins;
   const parts = [
-    ...ticks(0, most, 4).map((t) => text(plain(t), box.left - 6, Y(t) + 4, "end")),
+    ...ticks(0, most, 4)
+      .filter(Number.isInteger) // nobody counts half a token
+      .map(
+        (t) =>
+          `<line x1="${box.left}" x2="${box.right}" y1="${Y(t)}" y2="${Y(t)}" stroke="${faint}" stroke-width="1"/>` +
+          text(plain(t), box.left - 6, Y(t) + 4, "end"),
+      ),
     ...counts.map(
       (n, i) =>
         `<rect x="${round(box.left + i * w)}" y="${Y(n)}" width="${round(w - 1)}" height="${round(box.bottom - Y(n))}" fill="${seriesColor(0)}"><title>${escapeXml(`${n} from ${format(edge(i))} to ${format(edge(i + 1))}`)}</title></rect>`,
     ),
-    ...ticks(low, high, 5).map((t) =>
-      text(format(t), box.left + ((t - low) / (high - low)) * (box.right - box.left), box.bottom + 16, "middle"),
+    ...xLabels(
+      ticks(low, high, 5),
+      format,
+      (t) => box.left + ((t - low) / (high - low)) * (box.right - box.left),
+      box.bottom + 17,
+      width,
     ),
     text(chart.x, (box.left + box.right) / 2, height - 8, "middle"),
+    text(chart.y ?? "count", 4, 13, "start"),
   ];
   return svg(chart.title, width, height, parts.join("\n"));
 }
@@ -211,7 +220,7 @@ export function bars(chart: {
   const entries = chart.entries.filter((e) => Number.isFinite(e.value));
   const { format = plain } = chart;
   if (entries.length === 0) return emptyChart(chart.title, 560, 120);
-  const left = 14 + 6.6 * Math.max(...entries.map((e) => e.label.length));
+  const left = 14 + Math.max(...entries.map((e) => textWidth(e.label)));
   const width = Math.ceil(left + 460);
   const row = 24;
   const [top, height] = [34, 34 + row * entries.length + 36];
@@ -238,63 +247,6 @@ export function bars(chart: {
   return svg(chart.title, width, height, parts.join("\n"));
 }
 
-/** Text safe inside XML and HTML, elements and attributes alike; control characters that XML forbids become U+FFFD. */
-export function escapeXml(value: string): string {
-  return (
-    value
-      // biome-ignore lint/suspicious/noControlCharactersInRegex: exactly the characters XML 1.0 forbids
-      .replace(/[\u0000-\u0008\u000b\u000c\u000e-\u001f\ufffe\uffff]/g, "\ufffd")
-      .replaceAll("&", "&amp;")
-      .replaceAll("<", "&lt;")
-      .replaceAll(">", "&gt;")
-      .replaceAll('"', "&quot;")
-      .replaceAll("'", "&#39;")
-  );
-}
-
-/** Round numbers (1, 2, 5 × 10ⁿ) within [low, high], about `count` of them. */
-export function ticks(low: number, high: number, count: number): number[] {
-  const raw = (high - low) / Math.max(1, count);
-  if (!(raw > 0) || !Number.isFinite(raw)) return [low];
-  const power = 10 ** Math.floor(Math.log10(raw));
-  const step = [1, 2, 5, 10].map((m) => m * power).find((s) => s >= raw * 0.999)!;
-  const first = Math.ceil(low / step - 1e-9);
-  const last = Math.floor(high / step + 1e-9);
-  return Array.from({ length: last - first + 1 }, (_, i) => Number(((first + i) * step).toPrecision(12)));
-}
-
-function svg(title: string, width: number, height: number, body: string): string {
-  return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" width="${width}" height="${height}" role="img" aria-label="${escapeXml(title)}" font-family="system-ui, sans-serif"><title>${escapeXml(title)}</title>
-${body}
-</svg>`;
-}
-
-function emptyChart(title: string, width: number, height: number): string {
-  return svg(title, width, height, text("no values", width / 2, height / 2, "middle"));
-}
-
-function text(value: string, x: number, y: number, anchor: "start" | "middle" | "end"): string {
-  return `<text x="${round(x)}" y="${round(y)}" text-anchor="${anchor}" font-size="11" fill="${ink}">${escapeXml(value)}</text>`;
-}
-
-function legend(names: readonly string[], x: number, y: number): string {
-  if (names.length < 2) return "";
-  let at = x + 90;
-  return names
-    .map((name, i) => {
-      const part = `<rect x="${round(at)}" y="${y - 9}" width="10" height="10" fill="${seriesColor(i)}"/>${text(name, at + 14, y, "start")}`;
-      at += 28 + 6.5 * name.length;
-      return part;
-    })
-    .join("");
-}
-
-/** A range that is never empty, widened by a share of itself. */
-function spread(low: number, high: number, margin = 0): [number, number] {
-  if (low === high) return [low - (Math.abs(low) || 1) * 0.1, high + (Math.abs(high) || 1) * 0.1];
-  return [low - (high - low) * margin, high + (high - low) * margin];
-}
-
 function thin(points: readonly (readonly [number, number])[]): (readonly [number, number])[] {
   if (points.length <= maxPoints) return [...points];
   const buckets = maxPoints / 2;
@@ -307,22 +259,4 @@ function thin(points: readonly (readonly [number, number])[]): (readonly [number
     const high = part.reduce((a, b) => (b[1] > a[1] ? b : a));
     return low === high ? [low] : low[0] < high[0] ? [low, high] : [high, low];
   }).flat();
-}
-
-/** Viridis by nine stops, linear between them. @param share in [0, 1], clamped. */
-function viridis(share: number): string {
-  const stops = ["440154", "472d7b", "3b528b", "2c728e", "21918c", "28ae80", "5ec962", "addc30", "fde725"];
-  const at = Math.min(1, Math.max(0, share)) * (stops.length - 1);
-  const [a, b] = [stops[Math.floor(at)]!, stops[Math.min(stops.length - 1, Math.floor(at) + 1)]!];
-  const mix = [0, 2, 4].map((i) => {
-    const [from, to] = [Number.parseInt(a.slice(i, i + 2), 16), Number.parseInt(b.slice(i, i + 2), 16)];
-    return Math.round(from + (to - from) * (at % 1))
-      .toString(16)
-      .padStart(2, "0");
-  });
-  return `#${mix.join("")}`;
-}
-
-function round(value: number): number {
-  return Math.round(value * 10) / 10;
 }
