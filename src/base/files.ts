@@ -128,6 +128,19 @@ export function refuseLink(path: string): void {
     });
 }
 
+/**
+ * The path of a folder within `root` that we write into; none of the names on the way may be a link. The root itself may be one: it is
+ * the user's own choice, what is in it may be a stranger's.
+ * @throws SoftpromptError "run", "io".
+ */
+export function ownFolder(root: string, ...names: string[]): string {
+  return names.reduce((folder, name) => {
+    const next = join(folder, name);
+    refuseLink(next);
+    return next;
+  }, root);
+}
+
 /** Bytes above which a file is not read whole, unless the caller knows better. */
 const mostBytes = 256 * 2 ** 20;
 

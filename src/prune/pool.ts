@@ -10,7 +10,7 @@ import { availableParallelism, freemem } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { type ErrorKind, SoftpromptError } from "../base/errors.js";
-import { writeFileAtomic } from "../base/files.js";
+import { ownFolder, writeFileAtomic } from "../base/files.js";
 import type { EngineOptions } from "../session/engine.js";
 import type { TrainEvent } from "../train/types.js";
 import { type Candidate, type CandidateJob, factsOf, type Retraining, trainCandidate } from "./candidate.js";
@@ -38,6 +38,7 @@ export async function trainCandidates(
   workers: WorkerSettings,
   watch: Watch,
 ): Promise<Candidate[]> {
+  for (const { name } of jobs) ownFolder(folder, name, "run");
   if (workers.count > 1 && jobs.length > 1) return inProcesses(retraining, jobs, folder, steps, workers, watch);
   const done: Candidate[] = [];
   for (const job of jobs) {

@@ -14,12 +14,21 @@ import { type Importance, isImportance } from "./importance.js";
 
 const headForm = z.strictObject({ format: z.literal(2), identity: z.record(z.string(), z.string()) });
 
-/** The folder is this search's, or empty. What is trained in it is vouched for by the trainer itself. @throws SoftpromptError "run". */
-export function claimFolder(folder: string, identity: Identity, resume: boolean): void {
+/**
+ * The folder is this search's, or empty. What is trained in it is vouched for by the trainer itself.
+ * @param files written before the folder becomes a search, by name: `config.yaml` @throws SoftpromptError "run".
+ */
+export function claimFolder(
+  folder: string,
+  identity: Identity,
+  resume: boolean,
+  files: Readonly<Record<string, string>> = {},
+): void {
   const path = join(folder, "search.json");
   refuseForeign(folder);
   const text = readWhole(path, "run")?.toString("utf8");
   if (text === undefined) {
+    for (const [name, content] of Object.entries(files)) writeFileAtomic(join(folder, name), content);
     writeFileAtomic(path, `${JSON.stringify({ format: 2, identity }, null, 2)}\n`);
     return;
   }

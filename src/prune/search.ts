@@ -8,12 +8,10 @@
  *     FOLDER/scores.json           importance
  *     FOLDER/candidates/NAME/      one run folder each, "control" among them
  */
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync } from "node:fs";
 import { join } from "node:path";
-import { z } from "zod";
 import { SoftpromptError } from "../base/errors.js";
-import { sha256, writeFileAtomic } from "../base/files.js";
-import { parseJson } from "../base/json.js";
+import { ownFolder, sha256 } from "../base/files.js";
 import type { Tensor } from "../base/tensor.js";
 import type { Row, Task } from "../data/row.js";
 import { applyMask, maskFromScores, type PromptMask, type PruneCounts } from "../method/mask.js";
@@ -22,7 +20,7 @@ import type { Engine } from "../session/engine.js";
 import type { Tokenizer } from "../text/tokenizer.js";
 import { evaluate, evaluationBatch, scoredRows } from "../train/evaluate.js";
 import { type Forecast, forecast } from "../train/forecast.js";
-import { checkIdentity, type Identity, tensorHash } from "../train/identity.js";
+import { type Identity, tensorHash } from "../train/identity.js";
 import { trainOptions } from "../train/options.js";
 import type { Schedule } from "../train/stage.js";
 import { train } from "../train/trainer.js";
@@ -31,6 +29,7 @@ import type { Candidate, CandidateCost, CandidateJob, Retraining } from "./candi
 import { type Importance, importance } from "./importance.js";
 import { type PruneOptions, pruneOptions } from "./options.js";
 import { defaultWorkers, trainCandidates, type WorkerSettings } from "./pool.js";
+import { claimFolder, keptScores } from "./search-files.js";
 import { holdOut, pruneCounts, rewindTarget } from "./space.js";
 import { type PruneCell, type SearchSpace, type StrategyName, strategies } from "./strategies.js";
 
@@ -52,6 +51,8 @@ export interface SearchInput {
   readonly options: PruneOptions;
   /** Go on with the search that is in the folder; refused when its inputs changed. */
   readonly resume: boolean;
+  /** Written before the folder becomes a search, by name: `config.yaml`. Not written again on resume. */
+  readonly files?: Readonly<Record<string, string>>;
   readonly observe: (event: SearchEvent) => void;
   readonly signal?: AbortSignal;
   /** A tuning done before with the same rows, instead of stage A. */
@@ -125,10 +126,10 @@ export async function openSearch(input: SearchInput, folder: string): Promise<Se
   const { train: rows, held } = holdOut(input.train, options.holdout, settings.seed);
   const selection = held.length > 0 ? held : input.validation;
   const scored = scoredRows(selection, settings).length;
-  claim(folder, identityOf(input), input.resume);
+  claimFolder(folder, identityOf(input), input.resume, input.files);
 
   observe({ kind: "phase", phase: "tune" });
-  const tuned = input.tuned ?? (await tune(input, rows, selection, join(folder, "tune"), rewind.keep));
+  const tuned = input.tuned ?? (await tune(input, rows, selection, ownFolder(folder, "tune"), rewind.keep));
   stopIf(signal, folder);
 
   observe({ kind: "phase", phase: "score" });
@@ -147,7 +148,10 @@ export async function openSearch(input: SearchInput, folder: string): Promise<Se
         : { partial: partialModel(engine.checkpoint.config, { depth: options.importanceDepth }) }),
       signal,
     });
-  const scores = await kept(join(folder, "scores.json"), tensorHash(tuned.prompt), () => measure(tuned.prompt));
+  const size = { tokens: P, pieces: options.pieces };
+  const scores = await keptScores(join(folder, "scores.json"), tensorHash(tuned.prompt), size, () =>
+    measure(tuned.prompt),
+  );
   observe({ kind: "scores", importance: scores });
   const rescored = new Map<string, Importance>();
 
@@ -169,7 +173,8 @@ export async function openSearch(input: SearchInput, folder: string): Promise<Se
       return maskFromScores(scores, { ...how, piecesPruned });
     const at = applyMask(tuned.prompt, maskFromScores(scores, { ...how, piecesPruned: 0 }));
     const name = `scores-t${tokensPruned}${prune === "lowest" ? "" : `-${prune}`}`;
-    const again = rescored.get(name) ?? (await kept(join(folder, `${name}.json`), tensorHash(at), () => measure(at)));
+    const again =
+      rescored.get(name) ?? (await keptScores(join(folder, `${name}.json`), tensorHash(at), size, () => measure(at)));
     rescored.set(name, again);
     return maskFromScores({ tokens: scores.tokens, pieces: again.pieces }, { ...how, piecesPruned });
   };
@@ -192,7 +197,7 @@ export async function openSearch(input: SearchInput, folder: string): Promise<Se
   };
   const watch = (name: string, event: TrainEvent) => observe({ kind: "candidate", name, event });
   const retrain = async (jobs: readonly CandidateJob[], until = steps) => {
-    const done = await trainCandidates(retraining, jobs, join(folder, "candidates"), until, workers, watch);
+    const done = await trainCandidates(retraining, jobs, ownFolder(folder, "candidates"), until, workers, watch);
     stopIf(signal, folder);
     for (const candidate of done) observe({ kind: "retrained", candidate });
     return done;
@@ -316,58 +321,6 @@ export function tunedFrom(init: Tensor, result: TrainResult, task: Task): Tuned 
 
 export function cellName({ tokensPruned, piecesPruned }: PruneCell): string {
   return `t${String(tokensPruned).padStart(2, "0")}-p${String(piecesPruned).padStart(2, "0")}`;
-}
-
-/** The folder is this search's, or empty. What is trained in it is vouched for by the trainer itself. */
-function claim(folder: string, identity: Identity, resume: boolean): void {
-  const path = join(folder, "search.json");
-  refuseForeign(folder);
-  if (!existsSync(path)) {
-    writeFileAtomic(path, `${JSON.stringify({ format: 2, identity }, null, 2)}\n`);
-    return;
-  }
-  if (!resume)
-    throw new SoftpromptError("run", "this folder already holds a search", {
-      where: folder,
-      hint: "resume it, or choose another folder",
-    });
-  const saved = headForm.safeParse(parseJson(readFileSync(path, "utf8"), path, "run"));
-  if (!saved.success)
-    throw new SoftpromptError("run", "search.json does not say what the search is made from", {
-      where: path,
-      expected: "the file as this version writes it",
-      hint: "start in another folder",
-    });
-  checkIdentity(saved.data.identity, identity, folder);
-}
-
-const headForm = z.strictObject({ format: z.literal(2), identity: z.record(z.string(), z.string()) });
-
-/** A folder that holds something else, a tuning's run say, is no place for a search. @throws SoftpromptError "run". */
-export function refuseForeign(folder: string): void {
-  if (existsSync(join(folder, "search.json"))) return;
-  const found = ["run.json", "result.json", "adapter"].filter((name) => existsSync(join(folder, name)));
-  if (found.length > 0)
-    throw new SoftpromptError("run", "this folder holds something else than a search", {
-      where: folder,
-      expected: "a search's folder, or an empty one",
-      got: found.join(", "),
-      hint: "choose another folder",
-    });
-}
-
-/** Scores read back where they are of the same prompt; else measured and kept. */
-async function kept(path: string, prompt: string, measure: () => Promise<Importance>): Promise<Importance> {
-  try {
-    const saved = JSON.parse(readFileSync(path, "utf8")) as { prompt: string; check: string; scores: Importance };
-    if (saved.prompt === prompt && saved.check === sha256(JSON.stringify(saved.scores))) return saved.scores;
-  } catch {
-    // absent or torn: measure again
-  }
-  const scores = await measure();
-  const check = sha256(JSON.stringify(scores));
-  writeFileAtomic(path, `${JSON.stringify({ prompt, check, scores })}\n`);
-  return scores;
 }
 
 /** Options that decide which candidates are tried, and how, but not what any of them becomes: they may change on resume. */

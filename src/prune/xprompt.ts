@@ -11,7 +11,8 @@ import { lockFolder } from "../base/files.js";
 import type { Scores } from "../train/types.js";
 import type { Candidate } from "./candidate.js";
 import type { Importance } from "./importance.js";
-import { openSearch, refuseForeign, type SearchInput, type Tuned, type XPromptSelection } from "./search.js";
+import { openSearch, type SearchInput, type Tuned, type XPromptSelection } from "./search.js";
+import { refuseForeign } from "./search-files.js";
 import { rank } from "./strategies.js";
 
 export interface XPromptInput extends SearchInput {

@@ -7,7 +7,7 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { sha256 } from "../base/files.js";
+import { lockFolder, ownFolder, sha256 } from "../base/files.js";
 import type { Tensor } from "../base/tensor.js";
 import type { Dataset, Row } from "../data/row.js";
 import { type InitSpec, initPrompt } from "../method/init.js";
@@ -106,8 +106,8 @@ export async function forEachSearch(
         const { name } = dataset.task;
         input.observe({ kind: "case", task: name, seed, label: what.label, index: index++, total });
         await withFolder(input.folder, async (folder) => {
-          const search = await openCase(input, dataset, seed, what, folder);
-          await use(search, { label: what.label, task: name, seed, dataset });
+          const place = { label: what.label, task: name, seed, dataset };
+          await withCase(input, dataset, seed, what, folder, (search) => use(search, place));
         });
       }
 }
@@ -124,14 +124,15 @@ export interface VariantSearch extends Search {
   freshPrompt(length: number): Promise<Tensor>;
 }
 
-/** Opens (or reads back) one search. Its folder is named by what went into it. */
-export async function openCase(
+/** Opens (or reads back) one search and owns its folder while it is used; the folder is named by what went into it. */
+export async function withCase<R>(
   input: XPromptStudyInput,
   dataset: Dataset,
   seed: number,
   what: Case,
   folder: string,
-): Promise<VariantSearch> {
+  use: (search: VariantSearch) => Promise<R>,
+): Promise<R> {
   const { engine, tokenizer } = input;
   const { task } = dataset;
   const options: PruneOptions = { ...input.prune, ...what.prune };
@@ -167,27 +168,33 @@ export async function openCase(
       sha256(JSON.stringify([task, train, dataset.validation])),
     ]),
   );
-  const search = await openSearch(
-    {
-      engine,
-      tokenizer,
-      task,
-      train,
-      validation: dataset.validation,
-      prompt,
-      schedule: tuning.schedule,
-      retrainSchedule: retraining.schedule,
-      settings: { ...input.settings, seed },
-      options,
-      resume: true,
-      observe: (event) => input.observe({ kind: "search", event }),
-      signal: input.signal,
-      workers: input.workers,
-    },
-    join(folder, `${slug(task.name)}-s${seed}-${slug(what.label)}-${key.slice(0, 10)}`),
-  );
-  const neurons = { tuning: tuning.scoring, retraining: retraining.scoring };
-  return { ...search, input, options, seed, dataset, freshPrompt, neurons };
+  const own = ownFolder(folder, `${slug(task.name)}-s${seed}-${slug(what.label)}-${key.slice(0, 10)}`);
+  const lock = lockFolder(own);
+  try {
+    const search = await openSearch(
+      {
+        engine,
+        tokenizer,
+        task,
+        train,
+        validation: dataset.validation,
+        prompt,
+        schedule: tuning.schedule,
+        retrainSchedule: retraining.schedule,
+        settings: { ...input.settings, seed },
+        options,
+        resume: true,
+        observe: (event) => input.observe({ kind: "search", event }),
+        signal: input.signal,
+        workers: input.workers,
+      },
+      own,
+    );
+    const neurons = { tuning: tuning.scoring, retraining: retraining.scoring };
+    return await use({ ...search, input, options, seed, dataset, freshPrompt, neurons });
+  } finally {
+    lock.release();
+  }
 }
 
 /** A study without a folder works in a temporary one. */

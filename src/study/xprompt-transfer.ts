@@ -7,7 +7,7 @@
 import { SoftpromptError } from "../base/errors.js";
 import type { Dataset } from "../data/row.js";
 import type { StudyResult } from "./study.js";
-import { type Case, openCase, outcomes, settingsOf, withFolder, type XPromptStudyInput } from "./xprompt-runs.js";
+import { type Case, outcomes, settingsOf, withCase, withFolder, type XPromptStudyInput } from "./xprompt-runs.js";
 import { differenceTable, type Line, scoreTable } from "./xprompt-tables.js";
 import { pick } from "./xprompt-variants.js";
 
@@ -29,11 +29,11 @@ export async function transfer(input: XPromptStudyInput): Promise<StudyResult> {
   const result = await withFolder(input.folder, async (folder) => {
     const kept = { ...input, folder };
     /** The source's prompt: plainly tuned, or XPrompt's. */
-    const from = (which: "tuned" | "xprompt") => async (target: Dataset, seed: number) => {
-      const search = await openCase(kept, sourceOf(target), seed, { label: "" }, folder);
-      const prompt = which === "tuned" ? search.tuned.prompt : (await pick(search, "both")).best.prompt;
-      return { kind: "fromPrompt" as const, prompt };
-    };
+    const from = (which: "tuned" | "xprompt") => (target: Dataset, seed: number) =>
+      withCase(kept, sourceOf(target), seed, { label: "" }, folder, async (search) => {
+        const prompt = which === "tuned" ? search.tuned.prompt : (await pick(search, "both")).best.prompt;
+        return { kind: "fromPrompt" as const, prompt };
+      });
     const cases: Case[] = [
       { label: "" },
       { label: "TaskTransfer", init: from("tuned") },

@@ -4,12 +4,13 @@
 import { join } from "node:path";
 import { adapterBase, saveAdapter } from "../adapter/adapter.js";
 import type { Adapter } from "../adapter/types.js";
-import { writeFileAtomic } from "../base/files.js";
+import { ownFolder, writeFileAtomic } from "../base/files.js";
 import { choice, type OptionValues, pickOptions, readOptions } from "../base/options.js";
 import type { Dataset } from "../data/row.js";
 import { type CandidateCost, ownMask } from "../prune/candidate.js";
 import { type PruneOptions, pruneOptions } from "../prune/options.js";
-import { refuseForeign, type SearchEvent } from "../prune/search.js";
+import type { SearchEvent } from "../prune/search.js";
+import { refuseForeign } from "../prune/search-files.js";
 import { holdOut } from "../prune/space.js";
 import { type XPromptResult, xprompt } from "../prune/xprompt.js";
 import { codeCommit, peakMemory, type Scores, whereWeAre } from "../report/result.js";
@@ -22,7 +23,7 @@ import { type PresetName, presets } from "../train/presets.js";
 import type { Model } from "./model.js";
 import { tuneOptions } from "./options.js";
 import { writeReport } from "./run-report.js";
-import { baselines, scheduleFor, startPrompt, type WorkEvent } from "./tune.js";
+import { baselines, runFiles, scheduleFor, startPrompt, type WorkEvent } from "./tune.js";
 
 const { tensorboard: _oneRunOnly, ...searchable } = tuneOptions;
 
@@ -41,6 +42,8 @@ export interface PruneContext {
   readonly observe?: (event: SearchEvent | WorkEvent) => void;
   readonly signal?: AbortSignal;
   readonly resume?: boolean;
+  /** Written into the folder as config.yaml; the front door knows more options than this room. */
+  readonly configText?: string;
   /** Engine settings for worker processes. */
   readonly engine?: {
     readonly device?: "cpu" | "webgpu" | "cuda";
@@ -68,11 +71,14 @@ export async function prune(
   model: Model,
   data: Dataset,
   given: Partial<OptionValues<typeof pruneTuneOptions>> = {},
-  { observe = () => {}, signal, resume = false, engine }: PruneContext = {},
+  { observe = () => {}, signal, resume = false, engine, configText }: PruneContext = {},
 ): Promise<Pruned> {
   const options = readOptions(pruneTuneOptions, given, "prune()");
   const folder = options.output ?? null;
-  if (folder !== null) refuseForeign(folder);
+  if (folder !== null) {
+    refuseForeign(folder);
+    ownFolder(folder, "adapter");
+  }
   // with a holdout nothing may look at the validation rows before the end, the neuron scores included
   const held = options.holdout > 0;
   const seen = held ? { ...data, train: holdOut(data.train, options.holdout, options.seed).train } : data;
@@ -111,6 +117,7 @@ export async function prune(
     options: pickOptions(pruneOptions, options) as PruneOptions,
     run: folder,
     resume,
+    files: configText === undefined ? {} : { [runFiles.config]: configText },
     observe,
     signal,
     workers: { engine },
@@ -134,7 +141,8 @@ export async function prune(
     scores: { split: "validation", rows: result.selection.reportedRows, values: result.reported.best },
     kept: { config: {}, extras: {} },
   };
-  const adapterBytes = folder === null ? 4 * best.prompt.data.length : saveAdapter(join(folder, "adapter"), adapter);
+  const adapterBytes =
+    folder === null ? 4 * best.prompt.data.length : saveAdapter(ownFolder(folder, "adapter"), adapter);
   const record: PruneResult = {
     run: {
       task: data.task.name,

@@ -4,10 +4,10 @@
  * In: Model, Dataset, options. Out: Tuned, and where a folder is given a run folder with everything in it. The command line's
  * `train` and `quickstart` and the library's `tune` are this one function.
  */
-import { join } from "node:path";
 import { adapterBase, checkBase, loadAdapter, saveAdapter } from "../adapter/adapter.js";
 import type { Adapter } from "../adapter/types.js";
 import { interrupted, SoftpromptError } from "../base/errors.js";
+import { ownFolder } from "../base/files.js";
 import { type OptionValues, readOptions } from "../base/options.js";
 import type { Tensor } from "../base/tensor.js";
 import type { Dataset } from "../data/row.js";
@@ -150,7 +150,7 @@ export async function tune(
       kept: { config: {}, extras: {} },
     };
     const adapterBytes =
-      folder === null ? 4 * kept.prompt.data.length : saveAdapter(join(folder, runFiles.adapter), adapter);
+      folder === null ? 4 * kept.prompt.data.length : saveAdapter(ownFolder(folder, runFiles.adapter), adapter);
     const result: RunResult = {
       run: {
         task: data.task.name,

@@ -1,9 +1,7 @@
 /**
  * @file softprompt prune: XPrompt: tunes a prompt, scores its tokens and pieces, prunes, rewinds, retrains, chooses.
  */
-import { existsSync } from "node:fs";
 import { join } from "node:path";
-import { writeFileAtomic } from "../../base/files.js";
 import { boolean, type OptionTable, pickOptions } from "../../base/options.js";
 import { pruneOptions } from "../../prune/options.js";
 import type { SearchEvent } from "../../prune/search.js";
@@ -49,8 +47,6 @@ export const prune = command({
     const output = options.output ?? defaultFolder(data.task.name, "xprompt", options.seed);
     const model = await openModel(options.model, pickOptions(openOptions, options), modelContext(terminal, signal));
     try {
-      if (!existsSync(join(output, "config.yaml")))
-        writeFileAtomic(join(output, "config.yaml"), configText(table, { ...options, output }));
       const { device, threads, lowMemory, plainOps } = options;
       const pruned = await pruneWhole(
         model,
@@ -60,6 +56,7 @@ export const prune = command({
           observe: pruneProgress(terminal),
           signal,
           resume,
+          configText: configText(table, { ...options, output }),
           engine: { device, threads, lowMemory, plainOps },
         },
       );
