@@ -1,0 +1,142 @@
+/**
+ * @file Searches that are stopped and resumed, and FPT in one place only: what is told, what may change, what is trained on.
+ */
+import { spawnSync } from "node:child_process";
+import { rmSync } from "node:fs";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { afterAll, expect, test } from "vitest";
+import { defaults } from "../src/base/options.js";
+import type { Dataset } from "../src/data/row.js";
+import { openCheckpoint } from "../src/model/checkpoint.js";
+import { pruneOptions } from "../src/prune/options.js";
+import type { SearchEvent } from "../src/prune/search.js";
+import { xprompt } from "../src/prune/xprompt.js";
+import { openEngine } from "../src/session/engine.js";
+import { trainOptions } from "../src/train/options.js";
+import { singleStage } from "../src/train/schedule.js";
+import type { Model } from "../src/workflow/model.js";
+import { prune } from "../src/workflow/prune.js";
+import { bundle } from "./helpers/bundle.js";
+import { fakeEngine, fakeRows, fakeTask, fakeTokenizer } from "./helpers/fake-engine.js";
+import { memoryFolder } from "./helpers/memory-folder.js";
+import { tinyDataset, tinyTokenizer } from "./helpers/tiny.js";
+
+const root = memoryFolder("softprompt-xprompt-stops-");
+afterAll(() => rmSync(root, { recursive: true, force: true }));
+const data: Dataset = {
+  task: fakeTask,
+  train: fakeRows(24),
+  validation: fakeRows(30, "validation.jsonl"),
+  test: [],
+  files: [],
+  skipped: 0,
+};
+const options = {
+  ...{ virtualTokens: 4, init: "uniform" as const, steps: 6, batchSize: 8, microBatchSize: 8, evalEvery: 3 },
+  ...{ learningRate: 0.05, pieces: 4, tokensPruned: [1, 2], piecesPruned: [1, 2], workers: 1, baselines: false },
+};
+function model(): Model {
+  const engine = fakeEngine();
+  const checkpoint = { ...engine.checkpoint, parameters: 1000, bytes: 4000 };
+  return { checkpoint, tokenizer: fakeTokenizer, engine, device: "cpu", dispose: async () => {} };
+}
+
+test.each([
+  ["SIGINT", 130],
+  ["SIGTERM", 143],
+] as const)(
+  "%s while the prompt is scored is an interruption, exit %i, and a resume goes on",
+  async (reason, exitCode) => {
+    const output = join(root, reason);
+    const stop = new AbortController();
+    const seen: string[] = [];
+    const observe = (event: { kind: string; phase?: string }) => {
+      seen.push(event.kind);
+      if (event.phase === "score") stop.abort(reason);
+    };
+    const given = { ...options, output };
+    await expect(prune(model(), data, given, { signal: stop.signal, observe })).rejects.toMatchObject({
+      kind: "interrupted",
+      exitCode,
+    });
+    expect(seen).not.toContain("scores");
+    const { record } = await prune(model(), data, given, { resume: true });
+    expect(record.search.candidates.length).toBe(4);
+  },
+);
+
+test("a resume may change which candidates are tried; anything else is refused by name", async () => {
+  const output = join(root, "free");
+  await prune(model(), data, { ...options, output });
+  const free = { search: "grid" as const, piecesPruned: [3], tokensPruned: [2, 3], halvingBudget: 0.3, workers: 1 };
+  const { record } = await prune(model(), data, { ...options, ...free, output }, { resume: true });
+  expect(record.search.candidates.map(({ name }) => name)).toEqual(["t02-p03", "t03-p03"]);
+  for (const [change, name] of [
+    [{ pieces: 2, piecesPruned: [1] }, /changed since it began: .*pruning\.pieces/],
+    [{ learningRate: 0.1 }, /settings\.learningRate, retraining\.learningRate/],
+    [{ rewindTo: "init" }, /pruning\.rewindTo/],
+    [{ retrainSteps: 5 }, /retraining schedule/],
+  ] as const)
+    await expect(prune(model(), data, { ...options, ...change, output } as never, { resume: true })).rejects.toThrow(
+      name,
+    );
+});
+
+test("FPT × XPrompt: custom stages tune, and the retrainings are vanilla unless asked otherwise", async () => {
+  const models = async (more: object) => {
+    const seen = { tune: new Set<string>(), candidate: new Set<string>() };
+    const observe = (e: SearchEvent | { kind: "work" | "baseline" }) => {
+      if ((e.kind === "tune" || e.kind === "candidate") && e.event.kind === "stage") seen[e.kind].add(e.event.partial);
+    };
+    const fpt = { schedule: "custom" as const, depths: [0.5], stageFractions: [0.5] };
+    await prune(model(), data, { ...options, ...fpt, ...more }, { observe });
+    return { tune: seen.tune.size, candidate: [...seen.candidate] };
+  };
+  expect(await models({})).toEqual({ tune: 2, candidate: ["full"] });
+  expect((await models({ retrainSchedule: "custom" })).candidate.length).toBe(2);
+});
+
+test.skipIf(process.platform !== "linux")(
+  "a worker that somebody stops is told of, and its candidate is not left out in silence",
+  {
+    timeout: 60_000,
+  },
+  async () => {
+    const base = fileURLToPath(new URL("fixtures/tiny-t5-v11", import.meta.url));
+    const engine = openEngine(await openCheckpoint(base), { threads: 1 });
+    const module = await bundle("test/helpers/tiny-worker.ts");
+    const tiny = tinyDataset(24, 12);
+    const schedule = singleStage(engine.checkpoint.config, 40);
+    let killed = false;
+    const input = {
+      ...{ engine, tokenizer: tinyTokenizer, task: tiny.task, train: tiny.train, validation: tiny.validation },
+      prompt: { shape: [4, 32] as const, data: Float32Array.from({ length: 128 }, (_, n) => Math.sin(n)) },
+      ...{ schedule: singleStage(engine.checkpoint.config, 2), retrainSchedule: schedule },
+      settings: { ...defaults(trainOptions), learningRate: 0.05, batchSize: 8, microBatchSize: 8, evalEvery: 40 },
+      options: { ...defaults(pruneOptions), pieces: 8, level: "tokens" as const, tokensPruned: [1, 2, 3] },
+      ...{ run: join(root, "killed"), resume: false },
+      workers: { count: 2, module, engine: { threads: 1 } },
+      observe: (event: SearchEvent) => {
+        if (killed || event.kind !== "candidate" || event.name === "control" || event.event.kind !== "step") return;
+        killed = true;
+        const list = spawnSync("ps", ["-o", "pid=,args=", "-ww", "--ppid", String(process.pid)]).stdout.toString();
+        const pid = Number(/^\s*(\d+) .*killed.candidates/m.exec(list)![1]);
+        process.kill(pid, "SIGTERM");
+      },
+    };
+    try {
+      await expect(xprompt(input)).rejects.toMatchObject({
+        kind: "run",
+        problem: expect.stringContaining("stopped before its candidate was trained"),
+      });
+      expect(killed).toBe(true);
+      const whole = await xprompt({ ...input, resume: true });
+      expect(whole.candidates.map(({ name, finished }) => [name, finished])).toEqual(
+        [1, 2, 3].map((n) => [`t0${n}-p00`, true]),
+      );
+    } finally {
+      await engine.dispose();
+    }
+  },
+);
