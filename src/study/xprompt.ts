@@ -187,7 +187,11 @@ function notes(input: XPromptStudyInput, wanted: readonly VariantName[]): string
       "PT continued trains the tuned prompt for as many steps as a candidate's retraining, with a fresh optimizer and no mask.",
     );
   if (wanted.includes("mean"))
-    said.push("The mean over XPrompt's candidates is what one gets without choosing among them.");
+    said.push(
+      input.prune.search === "halving"
+        ? "The mean is over the candidates that halving trained to the end, on the reported rows: the others were chosen out before."
+        : "The mean over XPrompt's candidates, on the reported rows, is what one gets without choosing among them.",
+    );
   if (wanted.includes("random"))
     said.push(`Random is the mean of ${randomDraws} draws with XPrompt's token and piece counts.`);
   return said;
