@@ -39,7 +39,7 @@ export interface SavedCheckpoint {
 const kept = 2;
 
 /** Bytes of a file that is read whole; a real checkpoint is a few kilobytes of JSON and a few prompts. */
-const limits = { json: 256 * 2 ** 20, safetensors: 2 * 2 ** 30 };
+const limits = { json: 256 * 2 ** 20, safetensors: 256 * 2 ** 20 };
 
 /** Saves a checkpoint durably, then removes all but the newest two. @throws SoftpromptError "io". */
 export function saveCheckpoint(

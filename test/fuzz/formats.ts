@@ -21,8 +21,9 @@ const faults: Record<string, () => unknown> = {
   },
   "broken: dies": () => process.abort(),
   "broken: slow": () => {
-    const until = process.cpuUsage().user + 2_100_000;
-    while (process.cpuUsage().user < until);
+    const spent = () => process.cpuUsage().user + process.cpuUsage().system;
+    const until = spent() + 2_500_000;
+    while (spent() < until);
   },
   "broken: takes memory": () => void Buffer.alloc(700e6, 1),
   "broken: writes": () => closeSync(openSync(join(dirname(process.env.TMPDIR!), "elsewhere"), "w")),

@@ -5,7 +5,7 @@
  * SoftpromptError within its bounds. Format, seed and number give the input again (`--formats F --seed S --from N --runs 1`).
  */
 import { spawn, spawnSync } from "node:child_process";
-import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { cpSync, existsSync, lstatSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
@@ -24,8 +24,6 @@ export interface FuzzSettings {
   readonly jobs?: number;
   /** Folder for the inputs of findings. */
   readonly findings: string;
-  /** Milliseconds without progress after which a process hangs. Default 30 s: far above the limit of processor time, for loaded machines. */
-  readonly patience?: number;
   readonly progress?: (line: string) => void;
 }
 
@@ -48,8 +46,11 @@ export interface FormatSummary {
 
 /** Inputs per process; a new one starts clean. */
 const chunk = 25_000;
-/** The product's own way may take its deadline. */
-const carefulPatience = 120_000;
+/**
+ * Milliseconds at one input after which a process hangs: of its processor time, which is thrice the limit of a slow input, or on
+ * the clock, for one that waits for ever. A loaded machine may let a process stand still for half a minute.
+ */
+const patience = { processor: 6_000, clock: 120_000 };
 
 interface Tally {
   read: number;
@@ -118,14 +119,16 @@ async function fuzzRange(
       settings.progress?.(`${range.format}, input ${input}: ${problem}`);
     const name = keptName({ ...range, seed: settings.seed }, input);
     if (existsSync(join(scratch, "kept", name)))
-      cpSync(join(scratch, "kept", name), join(settings.findings, name), { recursive: true, verbatimSymlinks: true });
+      cpSync(join(scratch, "kept", name), join(settings.findings, name), {
+        ...{ recursive: true, verbatimSymlinks: true },
+        filter: (file) => lstatSync(file).size < 1e8, // not the giants that take no room only where they lie
+      });
   };
-  const { patience = 30_000 } = settings;
   for (let from = range.from; from < range.to; ) {
     const scratch = scratchFolder();
     try {
       const plan = { ...range, from, seed: settings.seed, fixtures: settings.fixtures, scratch };
-      const { state, lines, ended } = await worker(settings.program, { ...plan, mode: "fuzz" }, patience);
+      const { state, lines, ended } = await worker(settings.program, { ...plan, mode: "fuzz" });
       if (state === null) throw new Error(`the fuzzing process of ${range.format} did not start: ${ended}`);
       tally.read += state.read;
       tally.refused += state.refused;
@@ -138,11 +141,8 @@ async function fuzzRange(
       from = state.input + 1;
       if (ended === null || state.input >= range.to) continue;
       const only = { ...plan, from: state.input, to: state.input + 1 };
-      await worker(settings.program, { ...only, mode: "keep" }, patience);
-      const again =
-        range.format === "parquet"
-          ? await worker(settings.program, { ...only, mode: "careful" }, carefulPatience)
-          : null;
+      await worker(settings.program, { ...only, mode: "keep" });
+      const again = range.format === "parquet" ? await worker(settings.program, { ...only, mode: "careful" }) : null;
       if (again?.ended === null && !again.lines.some((line) => line.kind === "finding")) {
         tally.leftToLimits++;
         tally.refused++;
@@ -167,7 +167,6 @@ function scratchFolder(): string {
 function worker(
   program: string,
   plan: WorkerPlan,
-  patienceMs: number,
 ): Promise<{ state: State | null; lines: Line[]; ended: string | null }> {
   const child = spawn(process.execPath, ["--max-old-space-size=1500", program, JSON.stringify(plan)], {
     stdio: ["ignore", "pipe", "pipe"],
@@ -176,14 +175,19 @@ function worker(
   let errors = "";
   let done: State | null = null;
   let hung = false;
-  let [last, since] = [-1, performance.now()];
+  let since = { input: -2, clock: 0, processor: 0 };
   const watch = setInterval(() => {
-    const input = stateOf(plan)?.input ?? -1;
-    if (input !== last) [last, since] = [input, performance.now()];
-    else if (performance.now() - since > patienceMs) {
-      hung = true;
-      child.kill("SIGKILL");
-    }
+    const now = {
+      input: stateOf(plan)?.input ?? -1,
+      clock: performance.now(),
+      processor: processorTime(child.pid!),
+    };
+    if (now.input !== since.input) since = now;
+    hung =
+      now.clock - since.clock > patience.clock ||
+      // the product's own way works in a process of its own, and has its own deadline; loading the readers takes its time too
+      (plan.mode === "fuzz" && now.input >= 0 && now.processor - since.processor > patience.processor);
+    if (hung) child.kill("SIGKILL");
   }, 500);
   createInterface(child.stdout).on("line", (text) => {
     const line = JSON.parse(text) as Line;
@@ -202,9 +206,7 @@ function worker(
         resolve({
           state: stateOf(plan),
           lines,
-          ended: hung
-            ? `hangs: no end after ${patienceMs / 1000} s`
-            : `the process died (${signal ?? code}): ${errors.trim()}`,
+          ended: hung ? "hangs" : `the process died (${signal ?? code}): ${errors.trim()}`,
         });
     });
   });
@@ -215,5 +217,15 @@ function stateOf({ scratch }: WorkerPlan): State | null {
     return JSON.parse(readFileSync(join(scratch, "state"), "utf8"));
   } catch {
     return null; // not begun, or just being written
+  }
+}
+
+/** Milliseconds of processor time of a process; 0 where the system does not say. */
+function processorTime(pid: number): number {
+  try {
+    const fields = readFileSync(`/proc/${pid}/stat`, "utf8").split(") ").at(-1)!.split(" ");
+    return 10 * (Number(fields[11]) + Number(fields[12])); // user and system, in ticks of 1/100 s
+  } catch {
+    return 0;
   }
 }
