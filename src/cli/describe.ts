@@ -19,6 +19,7 @@ export function usage(name: string, command: Command): string {
 
 /** The page `softprompt NAME --help` prints. */
 export function helpText(name: string, command: Command, c: Colors, columns = 100): string {
+  const known = Object.values(command.sections).flatMap((table) => Object.keys(table));
   const lines = [c.bold(usage(name, command)), "", ...wrap(command.description, "", columns), ""];
   const rows = (entries: readonly (readonly [string, string])[]) => {
     const left = Math.min(34, Math.max(...entries.map(([l]) => l.length)) + 2);
@@ -38,7 +39,9 @@ export function helpText(name: string, command: Command, c: Colors, columns = 10
   for (const [heading, table] of [...Object.entries(command.sections), ["Everywhere", globalOptions] as const]) {
     if (Object.keys(table).length === 0) continue;
     lines.push(c.bold(heading));
-    rows(Object.entries(table).map(([key, option]) => [flagText(key, option), sentence(option)] as const));
+    rows(
+      Object.entries(table).map(([key, option]) => [flagText(key, option), asFlags(sentence(option), known)] as const),
+    );
   }
   if (command.examples.length > 0) lines.push(c.bold("Examples"), ...command.examples.map((e) => `  ${e}`), "");
   return lines.join("\n").trimEnd();
@@ -136,14 +139,25 @@ function flagText(key: string, option: Option): string {
     number: () => " N",
     integer: () => " N",
     boolean: () => "",
-    string: () =>
-      ` ${"placeholder" in option && option.placeholder ? option.placeholder.toUpperCase().replaceAll(" ", "-") : "TEXT"}`,
+    string: () => ` ${"placeholder" in option && option.placeholder ? placeText(option.placeholder) : "TEXT"}`,
     choice: () => " NAME",
     list: () => " A,B,…",
     map: () => " NAME=TEXT",
   } satisfies Record<Option["kind"], () => string>;
   if (option.kind === "boolean" && option.default === true) return `--no-${flag.slice(2)}`;
   return flag + value[option.kind]();
+}
+
+/** "run folder" → "RUN-FOLDER"; words to be written as they are stay: "tuned, init or step:N" → "tuned|init|step:N". */
+function placeText(placeholder: string): string {
+  return placeholder.includes(",")
+    ? placeholder.replaceAll(/, | or /g, "|")
+    : placeholder.toUpperCase().replaceAll(" ", "-");
+}
+
+/** Options stand under their configuration names in help texts ("evalEvery"); on the command line they are flags. */
+function asFlags(text: string, known: readonly string[]): string {
+  return text.replaceAll(/\b[a-z]+(?:[A-Z][a-z]*)+\b/g, (word) => (known.includes(word) ? flagName(word) : word));
 }
 
 function sentence(option: Option): string {
@@ -160,7 +174,9 @@ function sentence(option: Option): string {
       : `default ${shown(option.default)}`,
     option.source ?? "",
   ].filter((n) => n !== "");
-  return option.help + (notes.length > 0 ? ` [${notes.join("; ")}]` : "");
+  // The flag shown is the one that turns it off.
+  const help = option.kind === "boolean" && option.default === true ? `Turns off: ${option.help}` : option.help;
+  return help + (notes.length > 0 ? ` [${notes.join("; ")}]` : "");
 }
 
 function shown(value: unknown): string {

@@ -22,7 +22,10 @@ export function resultText({ run, scores, scoredOn, baseline, cost }: RunResult)
     ]),
     "",
     plainTable([
-      ["steps", `${run.steps} (${run.reason}), kept step ${run.bestStep}`],
+      [
+        "steps",
+        `${run.steps}${run.reason === "patience" ? " (stopped early: the score no longer rose)" : ""}; the prompt of step ${run.bestStep} is kept`,
+      ],
       [
         "time",
         `${secondText(cost.seconds)} (training ${secondText(cost.trainSeconds)}, evaluation ${secondText(cost.evalSeconds)}${scored ? `, scoring ${secondText(cost.scoringSeconds)}` : ""})`,

@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import { type Prediction, type RunReport, reportPage } from "./html.js";
 import { html, htmlTable, page, switched } from "./page.js";
-import { studyMarkdown, studyPage } from "./study.js";
+import { cellText, studyMarkdown, studyPage } from "./study.js";
 
 const hostile = `"><img src=x onerror=alert(1)><script>alert('2')</script>`;
 
@@ -202,4 +202,8 @@ test("time is told in seconds, minutes or hours, whichever gives round ticks", (
   expect(lasting(100)).toContain(">wall clock (s)<");
   expect(lasting(600)).toContain(">wall clock (min)<");
   expect(lasting(40_000)).toContain(">wall clock (h)<");
+});
+
+test("nothing is no less than nothing: −0.004 with two digits is 0.00", () => {
+  expect([-0.004, -0.006, 0].map((v) => cellText(v))).toEqual(["0.00", "−0.01", "0.00"]);
 });

@@ -54,7 +54,13 @@ function heading({ name, unit }: Column): string {
 /** "71.51", "71.51 ± 0.32", "–". */
 export function cellText(cell: Cell, column?: Column): string {
   const digits = column?.digits ?? 2;
-  const fixed = (value: number) => (Number.isFinite(value) ? value.toFixed(digits).replace("-", "−") : "–");
+  const fixed = (value: number) =>
+    Number.isFinite(value)
+      ? value
+          .toFixed(digits)
+          .replace(/^-(?=[0.]*$)/, "")
+          .replace("-", "−")
+      : "–";
   if (cell === null) return "–";
   if (typeof cell === "string") return cell;
   if (typeof cell === "number") return fixed(cell);
@@ -69,6 +75,8 @@ const axisFormat = {
 } satisfies Record<Chart["x"], (value: number) => string>;
 
 function chartDrawing(chart: Chart): Html {
+  // Marks of several series would lie over each other; the first series that has some names the growth.
+  const grown = chart.series.find((s) => (s.marks ?? []).length > 0);
   return drawing(
     lineChart({
       title: chart.title,
@@ -76,10 +84,7 @@ function chartDrawing(chart: Chart): Html {
       y: chart.yLabel,
       formatX: axisFormat[chart.x],
       series: chart.series.map(({ name, points }) => ({ name, points, dots: points.length < 40 })),
-      // Marks of several series would lie over each other; the first series that has some names the growth.
-      marks: chart.series
-        .find((s) => (s.marks ?? []).length > 0)
-        ?.marks?.map(({ x, label }) => ({ x, label: partialText(label, true) })),
+      marks: grown?.marks?.map(({ x, label }) => ({ x, label: `${grown.name}: ${partialText(label, true)}` })),
     }),
   );
 }

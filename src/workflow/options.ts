@@ -76,7 +76,7 @@ export const runOptions = {
     default: true,
     help: "Also score the frozen model without any prompt, to say what was gained; costs one evaluation",
   }),
-  tensorboard: boolean({ default: true, help: "Write a TensorBoard event file beside metrics.jsonl" }),
+  tensorboard: boolean({ default: true, help: "Write a TensorBoard event file too, event by event while it trains" }),
 };
 
 /** All options of one tuning but the data's. */

@@ -103,7 +103,11 @@ export const compare = command({
 
 function studyList(): Answer {
   const all = { ...fptStudies, ...xpromptStudies };
-  const rows = Object.entries(all).map(([name, { title, source }]) => [name, title, source]);
+  const rows = Object.entries(all).map(([name, { title, source }]) => [
+    name,
+    title,
+    /^(Table|Fig)/.test(source) ? `XPrompt ${source}` : source,
+  ]);
   return {
     json: rows.map(([name, title, source]) => ({ name, title, source })),
     text: plainTable([["study", "question", "where the paper has it"], ...rows]),
