@@ -20,6 +20,8 @@ export interface FuzzSettings {
   readonly runs: number;
   readonly from?: number;
   readonly seed: number;
+  /** Begin no further range after so many minutes. Default none. */
+  readonly minutes?: number;
   /** Processes side by side. Default 2. */
   readonly jobs?: number;
   /** Folder for the inputs of findings. */
@@ -53,6 +55,7 @@ const chunk = 25_000;
 const patience = { processor: 6_000, clock: 120_000 };
 
 interface Tally {
+  inputs: number;
   read: number;
   refused: number;
   reasons: Set<string>;
@@ -69,24 +72,27 @@ export async function fuzz(settings: FuzzSettings): Promise<FormatSummary[]> {
     settings.formats.map((format): [string, Tally] => [
       format,
       {
-        ...{ read: 0, refused: 0, slowest: 0, growth: 0, leftToLimits: 0, seconds: 0 },
+        ...{ inputs: 0, read: 0, refused: 0, slowest: 0, growth: 0, leftToLimits: 0, seconds: 0 },
         reasons: new Set(),
         findings: [],
       },
     ]),
   );
-  const work = settings.formats.flatMap((format) =>
-    Array.from({ length: Math.ceil(settings.runs / chunk) }, (_, n) => ({
+  // a range of every format in turn, so that a run that is cut short has tried them all
+  const work = Array.from({ length: Math.ceil(settings.runs / chunk) }, (_, n) => n).flatMap((n) =>
+    settings.formats.map((format) => ({
       format,
       from: first + n * chunk,
       to: first + Math.min(settings.runs, (n + 1) * chunk),
     })),
   );
+  const deadline = performance.now() + (settings.minutes ?? Number.POSITIVE_INFINITY) * 60_000;
   const one = async () => {
-    for (let next = work.shift(); next !== undefined; next = work.shift()) {
+    for (let next = work.shift(); next !== undefined && performance.now() < deadline; next = work.shift()) {
       const started = performance.now();
       const tally = tallies.get(next.format)!;
       await fuzzRange(settings, next, tally);
+      tally.inputs += next.to - next.from;
       tally.seconds += (performance.now() - started) / 1000;
       const { read, refused, reasons, slowest, findings } = tally;
       settings.progress?.(
@@ -97,7 +103,6 @@ export async function fuzz(settings: FuzzSettings): Promise<FormatSummary[]> {
   await Promise.all(Array.from({ length: settings.jobs ?? 2 }, one));
   return [...tallies].map(([format, { reasons, growth, seconds, ...tally }]) => ({
     format,
-    inputs: settings.runs,
     ...tally,
     reasons: [...reasons].sort(),
     growthMb: Math.round(growth / 1e6),

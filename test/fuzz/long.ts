@@ -1,7 +1,7 @@
 /**
  * @file The long fuzz run: so many mutated inputs of every format, in two processes side by side.
  *
- * node test/fuzz/main.mjs [--runs 100000] [--formats a,b] [--seed 1] [--from 0] [--jobs 2] [--out bench/results/fuzz.json]
+ * node test/fuzz/main.mjs [--runs 100000] [--formats a,b] [--seed 1] [--from 0] [--jobs 2] [--minutes M] [--out bench/results/fuzz.json]
  * Exits with 1 if any input escaped the typed error, took more than 2 s of processor time or 500 MB, wrote outside its folder or
  * changed a prototype. Such inputs are kept in a folder of the system's temporary one, which is named.
  */
@@ -20,6 +20,7 @@ export async function main(program: string, fixtures: string, args: string[]): P
       formats: { type: "string" },
       seed: { type: "string", default: "1" },
       from: { type: "string", default: "0" },
+      minutes: { type: "string" },
       jobs: { type: "string", default: "2" },
       out: { type: "string" },
     },
@@ -34,6 +35,7 @@ export async function main(program: string, fixtures: string, args: string[]): P
     ...{ program, fixtures, formats: chosen, runs, seed, findings },
     from: Number(values.from),
     jobs: Number(values.jobs),
+    ...(values.minutes === undefined ? {} : { minutes: Number(values.minutes) }),
     progress: (line) => console.log(line),
   });
   const bad = summaries.flatMap(({ format, findings }) =>
