@@ -33,7 +33,10 @@ const { values, positionals } = parseArgs({
 const [datasets, out] = positionals;
 const seeds = values.seeds.split(",");
 const cli = (...args) => {
-  const { status, stdout, stderr } = spawnSync("node", ["dist/cli/main.js", ...args], { encoding: "utf8", maxBuffer: 1 << 28 });
+  const { status, stdout, stderr } = spawnSync("node", ["dist/cli/main.js", ...args], {
+    encoding: "utf8",
+    maxBuffer: 1 << 28,
+  });
   if (status !== 0) throw new Error(`softprompt ${args.join(" ")}: exit ${status}\n${stderr}`);
   return stdout;
 };
@@ -41,7 +44,16 @@ const cli = (...args) => {
 const rows = [];
 for (const task of values.tasks.split(",")) {
   const { folder, maxInputTokens, told } = tasks[task];
-  const source = ["--model", "t5-nano", "--task", task, "--data", join(datasets, folder), "--max-input-tokens", String(maxInputTokens)];
+  const source = [
+    "--model",
+    "t5-nano",
+    "--task",
+    task,
+    "--data",
+    join(datasets, folder),
+    "--max-input-tokens",
+    String(maxInputTokens),
+  ];
   const results = seeds.map((seed) => {
     const run = join(out, `${task}-${seed}`);
     const file = join(run, "result.json");
@@ -52,7 +64,8 @@ for (const task of values.tasks.split(",")) {
     return JSON.parse(readFileSync(file, "utf8"));
   });
   const toldFile = join(out, `${task}-told.json`);
-  if (told && !existsSync(toldFile)) writeFileSync(toldFile, cli("eval", ...source, "--input-prefix", told, "--threads", "1", "--json"));
+  if (told && !existsSync(toldFile))
+    writeFileSync(toldFile, cli("eval", ...source, "--input-prefix", told, "--threads", "1", "--json"));
   rows.push({ task, told: told ? JSON.parse(readFileSync(toldFile, "utf8")).scores : null, results });
 }
 
@@ -79,12 +92,19 @@ if (values.collect) {
   });
   const { data: _, ...where } = rows[0].results[0].where;
   const data = rows.flatMap((r) => r.results[0].where.data.map((f) => ({ ...f, path: relative(datasets, f.path) })));
-  writeFileSync(`${values.collect}.json`, `${JSON.stringify({ settings: common.join(" "), where, data, table }, null, 1)}\n`);
+  writeFileSync(
+    `${values.collect}.json`,
+    `${JSON.stringify({ settings: common.join(" "), where, data, table }, null, 1)}\n`,
+  );
   const lines = table.map(
     (r) =>
       `| ${r.task} | ${r.metric} | ${r.validationRows} | ${percent(r.majority)} | ${percent(r.noPrompt)} | ${r.told === null ? "–" : percent(r.told)} | ${r.tuned.map(percent).join(" / ")} | ${percent(r.mean)} ± ${percent(r.deviation)} | ${mean(r.seconds).toFixed(0)} | ${(r.flops / 1e12).toFixed(2)} |`,
   );
-  const head = "| task | metric | rows | majority | no prompt | told | prompt tuning, by seed | mean ± sd | s | TFLOP |";
-  writeFileSync(`${values.collect}.md`, [head, "| --- | --- | --: | --: | --: | --: | --: | --: | --: | --: |", ...lines, ""].join("\n"));
+  const head =
+    "| task | metric | rows | majority | no prompt | told | prompt tuning, by seed | mean ± sd | s | TFLOP |";
+  writeFileSync(
+    `${values.collect}.md`,
+    [head, "| --- | --- | --: | --: | --: | --: | --: | --: | --: | --: |", ...lines, ""].join("\n"),
+  );
   console.log(readFileSync(`${values.collect}.md`, "utf8"));
 }

@@ -46,7 +46,9 @@ const {
   },
 });
 if (studies[study] === undefined || file === undefined || data === undefined || out === undefined) {
-  console.error("node experiments/fpt/run.mjs compare|partial-alone|similarity CONFIG.yaml --data DATASETS --out FOLDER");
+  console.error(
+    "node experiments/fpt/run.mjs compare|partial-alone|similarity CONFIG.yaml --data DATASETS --out FOLDER",
+  );
   process.exit(2);
 }
 
@@ -77,7 +79,9 @@ try {
     observe: (event) => {
       const minutes = ((performance.now() - began) / 60000).toFixed(1);
       if (event.kind === "run")
-        console.log(`${minutes} min  ${event.index + 1}/${event.total}  ${event.task} seed ${event.seed} ${event.label}`);
+        console.log(
+          `${minutes} min  ${event.index + 1}/${event.total}  ${event.task} seed ${event.seed} ${event.label}`,
+        );
       if (event.kind === "done")
         console.log(`${minutes} min  score ${(100 * event.score).toFixed(2)} in ${event.seconds.toFixed(1)} s`);
     },

@@ -34,7 +34,9 @@ for (const task of values.tasks.split(","))
     const [linear, halving] = ["linear", "halving"].map((search) => run(task, seed, search));
     cells.push({ task, seed, linear, halving });
     const share = (100 * halving.search.cost.search) / linear.search.cost.search;
-    console.log(`${task} seed ${seed}: linear ${score(linear)}, halving ${score(halving)} at ${share.toFixed(1)} % of the search's FLOPs`);
+    console.log(
+      `${task} seed ${seed}: linear ${score(linear)}, halving ${score(halving)} at ${share.toFixed(1)} % of the search's FLOPs`,
+    );
   }
 if (values.collect !== undefined) writeFileSync(values.collect, table(cells));
 
@@ -43,8 +45,24 @@ function run(task, seed, search) {
   if (!existsSync(join(folder, "result.json"))) {
     const resume = existsSync(join(folder, "search.json")) ? ["--resume", folder] : ["--output", folder];
     const config = join(import.meta.dirname, "search.yaml");
-    const command = ["prune", "--config", config, ...tasks[task], "--seed", seed, "--search", search, "--threads", "1", "--quiet", ...resume];
-    const { status } = spawnSync(process.execPath, [join(root, "dist/cli/main.js"), ...command], { cwd: root, stdio: "inherit" });
+    const command = [
+      "prune",
+      "--config",
+      config,
+      ...tasks[task],
+      "--seed",
+      seed,
+      "--search",
+      search,
+      "--threads",
+      "1",
+      "--quiet",
+      ...resume,
+    ];
+    const { status } = spawnSync(process.execPath, [join(root, "dist/cli/main.js"), ...command], {
+      cwd: root,
+      stdio: "inherit",
+    });
     if (status !== 0) process.exit(status ?? 1);
   }
   return JSON.parse(readFileSync(join(folder, "result.json"), "utf8"));
@@ -66,8 +84,21 @@ function table(rows) {
   const share = ({ linear, halving }) => (100 * halving.search.cost.search) / linear.search.cost.search;
   const lines = rows.map((row) => {
     const { task, seed, linear, halving } = row;
-    const parts = [task, seed, (100 * linear.search.control.score).toFixed(2), score(linear), score(halving), difference(row).toFixed(2)];
-    parts.push(linear.search.best, halving.search.best, tera(linear.search.cost.search), tera(halving.search.cost.search), share(row).toFixed(1));
+    const parts = [
+      task,
+      seed,
+      (100 * linear.search.control.score).toFixed(2),
+      score(linear),
+      score(halving),
+      difference(row).toFixed(2),
+    ];
+    parts.push(
+      linear.search.best,
+      halving.search.best,
+      tera(linear.search.cost.search),
+      tera(halving.search.cost.search),
+      share(row).toFixed(1),
+    );
     return `| ${parts.join(" | ")} |`;
   });
   return [
