@@ -82,8 +82,8 @@ test("a death at any operation or byte, then a resume: every step once, in order
   await train(fptJob({ run: first }));
   first.close();
   const plans = [
-    ...Array.from({ length: 40 }, (_, i) => ({ dieAtOp: Math.floor((i * measure.count.ops) / 40) })),
-    ...Array.from({ length: 40 }, (_, i) => ({ dieAtByte: Math.floor((i * measure.count.bytes) / 40) + 7 })),
+    ...Array.from({ length: 12 }, (_, i) => ({ dieAtOp: Math.floor((i * measure.count.ops) / 12) })),
+    ...Array.from({ length: 12 }, (_, i) => ({ dieAtByte: Math.floor((i * measure.count.bytes) / 12) + 7 })),
   ];
   let resumed = 0;
   for (const plan of plans) {
@@ -105,7 +105,7 @@ test("a death at any operation or byte, then a resume: every step once, in order
     expect(scalarsIn(folder)).toEqual(scalarsOf(folder));
     expect(readdirSync(join(folder, "tensorboard"))).toEqual(["events.out.tfevents.softprompt"]);
   }
-  expect(resumed).toBeGreaterThan(60);
+  expect(resumed).toBeGreaterThan(18);
 }, 60_000);
 
 test("a resume cuts the file where it is, so that a reader's place in it stays good", async () => {
