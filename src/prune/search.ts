@@ -10,7 +10,7 @@
  */
 import { existsSync } from "node:fs";
 import { join } from "node:path";
-import { SoftpromptError } from "../base/errors.js";
+import { interrupted } from "../base/errors.js";
 import { ownFolder, sha256 } from "../base/files.js";
 import type { Tensor } from "../base/tensor.js";
 import type { Row, Task } from "../data/row.js";
@@ -356,10 +356,8 @@ function identityOf({ options, ...input }: SearchInput): Identity {
 
 function stopIf(signal: AbortSignal | undefined, folder: string, always = false): void {
   if (!always && !signal?.aborted) return;
-  const term = signal?.reason === "SIGTERM";
-  throw new SoftpromptError("interrupted", "the search was stopped; everything done is saved", {
+  throw interrupted(signal, "the search was stopped; everything done is saved", {
     where: folder,
     hint: "resume it with the same options",
-    ...(term ? { exitCode: 143 } : {}),
   });
 }

@@ -115,7 +115,7 @@ export async function runOne(
     tokenizer,
     dataset,
     { ...input.settings, ...input.scoring, ...input.schedule, ...variant.schedule, seed },
-    { promptLength: input.promptLength, folder: input.folder },
+    { promptLength: input.promptLength, folder: input.folder, signal: input.signal },
   );
   const training: TrainInput = {
     engine,

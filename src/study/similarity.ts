@@ -5,6 +5,7 @@
  * seed, the common start), overlap of activated neurons, and zero-shot transfer to the full model. Shares its trainings
  * with `partialAlone`: with one folder they are run once.
  */
+import { interrupted } from "../base/errors.js";
 import type { Tensor } from "../base/tensor.js";
 import type { Dataset } from "../data/row.js";
 import { fullModel } from "../model/partial.js";
@@ -176,6 +177,7 @@ async function transferTable(
         maxEvalRows: settings.maxEvalRows,
         seed,
         loss: false,
+        signal: input.signal,
       },
     );
     return 100 * (scores[dataset.task.metrics[0]] ?? Number.NaN);
@@ -225,6 +227,11 @@ async function activatedBy(input: StudyInput, dataset: Dataset, prompt: Tensor):
   const F = config.feedForwardWidth;
   const sums = Array.from({ length: layers }, () => new Float32Array(F));
   for (let first = 0; first < rows.length; first += 16) {
+    if (input.signal?.aborted)
+      throw interrupted(input.signal, "the study was stopped while activations were measured", {
+        where: dataset.task.name,
+        hint: "finished runs are kept",
+      });
     const batch = collate(rows.slice(first, first + 16));
     const { encoder, decoder } = await program.run(prompt, batch);
     for (let b = 0; b < batch.size; b++)

@@ -3,6 +3,7 @@
  *
  * In: XPromptStudyInput. Out: score against the number of masked tokens; evaluation only. Random is the mean of five draws.
  */
+import { interrupted } from "../base/errors.js";
 import { random } from "../base/random.js";
 import type { Tensor } from "../base/tensor.js";
 import { applyMask, maskFromScores, type PromptMask, randomMask } from "../method/mask.js";
@@ -87,7 +88,7 @@ function byScore(search: VariantSearch, tokensPruned: number, prune: "lowest" | 
 
 /** Score of a prompt on the validation rows, kept by the prompt's bytes so that a repeated study evaluates nothing twice. */
 function scorer(search: VariantSearch): (prompt: Tensor) => Promise<number> {
-  const { engine, tokenizer, settings } = search.input;
+  const { engine, tokenizer, settings, signal } = search.input;
   const { task, validation } = search.dataset;
   const prepared = prepareEvaluation(tokenizer, task, validation, {
     by: settings.evaluateBy,
@@ -100,7 +101,9 @@ function scorer(search: VariantSearch): (prompt: Tensor) => Promise<number> {
   const full = fullModel(engine.checkpoint.config);
   return (prompt) =>
     cell(search.folder, "masked", { prompt: prompt.data, rows: prepared.rows.map((row) => row.id) }, async () => {
-      const found = await evaluatePrepared(engine, full, tokenizer, prepared, prompt);
-      return found!.scores[task.metrics[0]] ?? Number.NaN;
+      const found = await evaluatePrepared(engine, full, tokenizer, prepared, prompt, signal);
+      if (found === null)
+        throw interrupted(signal, "the study was stopped", { where: "masking", hint: "what was scored is kept" });
+      return found.scores[task.metrics[0]] ?? Number.NaN;
     });
 }
