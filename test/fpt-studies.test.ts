@@ -156,6 +156,46 @@ test("partial models alone: the papers' rows, each cheaper than the full model, 
   expect(labels).toEqual(["LD 0.25", "FR 0.25", "FR 0.5", "CR 0.25", "CR 0.5"]);
 });
 
+test("similarity: a signal ends it at the next batch, among the activations and the transfers too", async () => {
+  const sizes = tableOneSizes([0.5]);
+  await similarity(input({ folder, seeds: [0, 1] }), sizes);
+  /** With every training read back, what is left of the study, told batch by batch. */
+  const run = async (stopAt: number) => {
+    const stop = new AbortController();
+    const batches: string[] = [];
+    const told =
+      <A extends unknown[], P extends { run: (...given: never[]) => unknown }>(
+        kind: string,
+        open: (...given: A) => Promise<P>,
+      ) =>
+      async (...given: A): Promise<P> => {
+        const program = await open(...given);
+        const run = (...batch: never[]) => {
+          if (batches.push(kind) === stopAt) stop.abort("SIGINT");
+          return program.run(...batch);
+        };
+        return { ...program, run };
+      };
+    const watched: Engine = {
+      ...engine,
+      activations: told("activations", engine.activations),
+      score: told("score", engine.score),
+      generate: told("generate", engine.generate),
+    };
+    const study = similarity(input({ engine: watched, folder, seeds: [0, 1], signal: stop.signal }), sizes);
+    return { batches, study };
+  };
+  const whole = await run(0);
+  await whole.study;
+  expect(new Set(whole.batches).size).toBeGreaterThan(1);
+  const firstTransfer = whole.batches.findIndex((kind) => kind !== "activations");
+  for (const stopAt of [1, 3, firstTransfer + 1, whole.batches.length - 2]) {
+    const { batches, study } = await run(stopAt);
+    await expect(study).rejects.toMatchObject({ kind: "interrupted", exitCode: 130 });
+    expect(batches.length).toBe(stopAt);
+  }
+});
+
 test("similarity: a prompt is itself, the controls are there, trainings are shared with the other study", async () => {
   const events: StudyEvent[] = [];
   const sizes = tableOneSizes([0.5]);

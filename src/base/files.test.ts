@@ -1,7 +1,17 @@
 /** @file Durable writes and folder locks, with every operation and every byte as a place to die. */
-import { type ChildProcess, spawn } from "node:child_process";
+import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  truncateSync,
+  writeFileSync,
+} from "node:fs";
 import { hostname, tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { createInterface } from "node:readline";
@@ -13,6 +23,8 @@ import {
   appendFile,
   listFolder,
   lockFolder,
+  ownFolder,
+  readWhole,
   removeLeftovers,
   renameFile,
   sha256,
@@ -109,6 +121,49 @@ test("append, cut, rename, hash", () => {
     kind: "io",
   });
   expect(readFileSync(join(folder, "log2"), "utf8")).toBe("one\n12");
+});
+
+describe("folders that a stranger may have made", () => {
+  test("a file is read whole; absent is null; folders, pipes, devices and giants are refused at once", () => {
+    writeFileSync(join(folder, "file"), "text");
+    expect(readWhole(join(folder, "file"), "run")?.toString()).toBe("text");
+    symlinkSync("file", join(folder, "link"));
+    expect(readWhole(join(folder, "link"), "run")?.toString()).toBe("text");
+    expect(readWhole(join(folder, "none"), "run")).toBeNull();
+    const refused = (name: string, problem: RegExp) =>
+      expect(thrown(() => readWhole(join(folder, name), "adapter"))).toMatchObject({
+        kind: "adapter",
+        problem: expect.stringMatching(problem),
+      });
+    mkdirSync(join(folder, "folder"));
+    refused("folder", /not a regular file/);
+    writeFileSync(join(folder, "giant"), "");
+    truncateSync(join(folder, "giant"), 2 ** 40);
+    refused("giant", /too large/);
+    symlinkSync("loop", join(folder, "loop"));
+    expect(thrown(() => readWhole(join(folder, "loop"), "adapter"))).toMatchObject({ kind: "io" });
+    if (process.platform === "win32") return;
+    symlinkSync("/dev/zero", join(folder, "zero"));
+    refused("zero", /not a regular file/);
+    expect(spawnSync("mkfifo", [join(folder, "pipe")]).status).toBe(0);
+    refused("pipe", /not a regular file/); // without waiting for a writer
+  });
+
+  test("a folder to write into is made of no links, but the root may be one", () => {
+    mkdirSync(join(folder, "root", "a"), { recursive: true });
+    mkdirSync(join(folder, "elsewhere"));
+    symlinkSync("root", join(folder, "named"));
+    expect(ownFolder(join(folder, "named"), "a", "b")).toBe(join(folder, "named", "a", "b"));
+    symlinkSync(join(folder, "elsewhere"), join(folder, "root", "a", "b"));
+    for (const names of [
+      ["a", "b"],
+      ["a", "b", "c"],
+    ])
+      expect(thrown(() => ownFolder(join(folder, "named"), ...names))).toMatchObject({
+        kind: "run",
+        problem: expect.stringContaining("link"),
+      });
+  });
 });
 
 describe("lockFolder", () => {

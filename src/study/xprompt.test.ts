@@ -1,7 +1,7 @@
 /**
  * @file XPrompt's studies on an engine without a model: every one runs, says what it claims to say, and repeats nothing.
  */
-import { existsSync, rmSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, rmSync, symlinkSync } from "node:fs";
 
 import { join } from "node:path";
 import { afterAll, describe, expect, test } from "vitest";
@@ -12,6 +12,7 @@ import type { Dataset } from "../data/row.js";
 import { complementMask } from "../method/mask.js";
 import type { Candidate, CandidateJob } from "../prune/candidate.js";
 import { type PruneOptions, pruneOptions } from "../prune/options.js";
+import type { Search } from "../prune/search.js";
 import { neuronScoreOptions } from "../train/neuron-scores.js";
 import { trainOptions } from "../train/options.js";
 import { scheduleOptions } from "../train/schedule-options.js";
@@ -35,7 +36,8 @@ const dataset = (name: string): Dataset => ({
 
 function input(more: Partial<XPromptStudyInput> = {}) {
   const seen = { steps: 0, passes: 0 };
-  const fake = fakeEngine({ before: () => void seen.passes++ });
+  const watch = { pass: (_count: number) => {} };
+  const fake = fakeEngine({ before: () => watch.pass(++seen.passes) });
   const readRows = async (_: string, ids: readonly number[]) => ({
     shape: [ids.length, 8],
     data: Float32Array.from({ length: ids.length * 8 }, (_, n) => Math.sin(ids[n >> 3]! + n)),
@@ -73,7 +75,7 @@ function input(more: Partial<XPromptStudyInput> = {}) {
     },
     ...more,
   };
-  return { input: base, seen };
+  return { input: base, seen, watch };
 }
 const vanilla = { ...defaults(scheduleOptions), steps: 6 };
 
@@ -185,6 +187,56 @@ test("Reversed, Random and the losing ticket follow the scores of the pieces tha
       expect([jobs[1]!.mask!.tokens[a![1]], jobs[1]!.mask!.tokens[b![1]]]).toEqual([0, 0]);
     },
   );
+});
+
+test.each(["sub-prompts", "masking", "saliency", "transfer"] as const)(
+  "%s: a signal ends it within a batch, wherever it is, as an interruption",
+  async (name) => {
+    const schedule = { ...vanilla, steps: 2 };
+    const prune = { ...input().input.prune, tokensPruned: [1], piecesPruned: [1] };
+    const few = { schedule, prune, seeds: [0] };
+    const whole = input(few);
+    await xpromptStudies[name].run(whole.input);
+    for (const share of [0.02, 0.3, 0.6, 0.95]) {
+      const stop = new AbortController();
+      const { input: given, seen, watch } = input({ ...few, signal: stop.signal });
+      const last = Math.ceil(share * whole.seen.passes);
+      watch.pass = (count) => {
+        if (count === last) stop.abort("SIGTERM");
+      };
+      await expect(xpromptStudies[name].run(given), `${share}`).rejects.toMatchObject({
+        kind: "interrupted",
+        exitCode: 143,
+      });
+      // a batch that is evaluated may take two passes
+      expect(seen.passes - last).toBeLessThanOrEqual(1);
+    }
+  },
+);
+
+test("a study's search is one process's, and none of its folders may be a link elsewhere", async () => {
+  const folder = join(root, "owned");
+  const elsewhere = join(root, "elsewhere");
+  mkdirSync(elsewhere);
+  const one = { ...input().input, schedule: vanilla, tasks: [dataset("one")], seeds: [0], folder };
+  const visit = (use: (search: Search) => Promise<unknown>) =>
+    forEachSearch(one, [{ label: "" }], async (search) => void (await use(search)));
+  const link = { kind: "run", problem: expect.stringContaining("link") };
+  let own = "";
+  await visit(async (search) => {
+    own = search.folder;
+    await expect(visit(async () => {})).rejects.toThrow(/another process is working in this folder/);
+  });
+  const retrain = (search: Search) =>
+    search.retrain([{ name: "a", tokensPruned: 0, piecesPruned: 0, prompt: search.start, mask: null, drop: false }]);
+  await visit(retrain); // given free, and the links below are refused for being links
+  for (const name of ["candidates/a/run", "candidates/a", "candidates", "tune", ""]) {
+    rmSync(join(own, name), { recursive: true });
+    symlinkSync(elsewhere, join(own, name).replace(/\/$/, ""));
+    await expect(visit(retrain), name).rejects.toMatchObject(link);
+    rmSync(join(own, name).replace(/\/$/, ""));
+  }
+  expect(readdirSync(elsewhere)).toEqual([]);
 });
 
 test("a histogram holds every value, negative ones too", () => {

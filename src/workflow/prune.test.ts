@@ -1,7 +1,7 @@
 /**
  * @file XPrompt whole on the fake engine: what it leaves in its folder is a run's result like any other, told again from the files.
  */
-import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, describe, expect, test } from "vitest";
 import { fakeConfig, fakeEngine, fakeRows, fakeTask, fakeTokenizer } from "../../test/helpers/fake-engine.js";
@@ -181,4 +181,36 @@ test("a dropped prompt's adapter loads and answers as the candidate did; its pag
   // every pruned cell has no colour and no number on the map after pruning, and all have one before it
   expect(prunePage(record).split(": none</title>").length - 1).toBe(cells - best.counts.pieces);
   expect(cells).toBeGreaterThan(best.counts.pieces);
+});
+
+test("config.yaml is written into a search's own folder, once, and never into somebody else's", async () => {
+  const output = join(root, "configured");
+  const told = { configText: "steps: 6\n" };
+  await prune(model(), data, { ...options, output, baselines: false }, told);
+  expect(readFileSync(join(output, "config.yaml"), "utf8")).toBe("steps: 6\n");
+  const again = prune(model(), data, { ...options, output, baselines: false }, { configText: "steps: 7\n" });
+  await expect(again).rejects.toThrow(/already holds a search/);
+  expect(readFileSync(join(output, "config.yaml"), "utf8")).toBe("steps: 6\n");
+  for (const [name, problem] of [
+    ["run.json", /something else than a search/],
+    ["adapter", /something else than a search|link/],
+  ] as const) {
+    const foreign = join(root, `foreign ${name}`);
+    mkdirSync(foreign);
+    symlinkSync(output, join(foreign, name));
+    await expect(prune(model(), data, { ...options, output: foreign }, told)).rejects.toThrow(problem);
+    expect(readdirSync(foreign)).toEqual([name]);
+  }
+});
+
+test("an adapter folder that became a link while the search went on is not written into", async () => {
+  const output = join(root, "linked");
+  const elsewhere = join(root, "elsewhere");
+  mkdirSync(elsewhere);
+  const observe = (event: { kind: string }) => {
+    if (event.kind === "scores") symlinkSync(elsewhere, join(output, "adapter"));
+  };
+  const search = prune(model(), data, { ...options, output, baselines: false }, { observe });
+  await expect(search).rejects.toThrow(/this is a link/);
+  expect(readdirSync(elsewhere)).toEqual([]);
 });

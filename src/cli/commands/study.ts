@@ -1,9 +1,10 @@
 /**
  * @file softprompt study and compare: the papers' experiments as commands: table on the terminal, page and JSON in a folder.
  */
+import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { nearest, SoftpromptError } from "../../base/errors.js";
-import { writeFileAtomic } from "../../base/files.js";
+import { ownFolder, writeFileAtomic } from "../../base/files.js";
 import { integer, map, type OptionTable, type OptionValues, pickOptions, string } from "../../base/options.js";
 import type { Dataset } from "../../data/row.js";
 import { pruneOptions } from "../../prune/options.js";
@@ -135,9 +136,10 @@ async function studyAnswer(
       got: Object.keys(options.tasks).join(", "),
       hint: "run the study for each task by itself, or use sampledVocab",
     });
+  const folder = options.output ?? join("studies", name);
+  refuseRuns(folder);
   const tasks: Dataset[] = [];
   for (const [task, place] of Object.entries(options.tasks)) tasks.push(await taskData(task, place, options.trainRows));
-  const folder = options.output ?? join("studies", name);
   const model = await openModel(options.model, pickOptions(openOptions, options), modelContext(terminal, signal));
   try {
     const shared = {
@@ -150,7 +152,7 @@ async function studyAnswer(
       promptLength: options.virtualTokens,
       init: await initSpec(options, tasks[0]!, model),
       scoring: pickOptions(neuronScoreOptions, options) as OptionValues<typeof neuronScoreOptions>,
-      folder: join(folder, "runs"),
+      folder: ownFolder(folder, "runs"),
       signal,
     };
     const observe = studyProgress(terminal);
@@ -174,6 +176,18 @@ async function studyAnswer(
 }
 
 const table = Object.assign({}, ...Object.values(studySections)) as OptionTable;
+
+/** A study writes result.json, config.yaml and report.html: not over those of a run or a search. @throws SoftpromptError "run". */
+function refuseRuns(folder: string): void {
+  const found = ["run.json", "search.json"].filter((name) => existsSync(join(folder, name)));
+  if (found.length > 0)
+    throw new SoftpromptError("run", "this folder holds something else than a study", {
+      where: folder,
+      expected: "a study's folder, or an empty one",
+      got: found.join(", "),
+      hint: "choose another folder",
+    });
+}
 
 /** A task by its folder of official files, or by a YAML file of data options. */
 async function taskData(task: string, place: string, trainRows: number | undefined): Promise<Dataset> {
