@@ -49,7 +49,7 @@ def main(log, picture):
         for i, kind in enumerate((task, f"{task}, no prefix")):
             scores[kind] = at(lambda r: r["accuracy"][task][i] if "accuracy" in r else None)
     low = int(min(y for points in losses.values() for _, y in points) * 2) / 2
-    body = panel(0, "loss per target token (nats)", losses, low, low + 4) + panel(W, "validation accuracy", scores, 0.2, 1, TOP + 68)
+    body = panel(0, "loss per target token (nats)", losses, low, low + 4) + panel(W, "validation accuracy", scores, 0.2, 1.1)  # above 1: room for the legend
     with open(picture, "w") as f:
         f.write(f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {2 * W} {H}" width="{2 * W}" height="{H}" '
                 f'font-family="sans-serif" font-size="11" fill="#222">\n<rect width="100%" height="100%" fill="#fff"/>\n'
