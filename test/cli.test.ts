@@ -182,7 +182,7 @@ test("train, interrupt, resume, eval, predict, report: one run from beginning to
   const again = await softprompt(argv);
   expect(again.code).toBe(6);
   expect(again.stderr).toMatch(/already holds a run/);
-  const study = await softprompt(["study", "masking", "--tasks", "a=none", "--output", output]);
+  const study = await softprompt(["study", "masking", "--model", "none", "--tasks", "a=none", "--output", output]);
   expect(study).toMatchObject({ code: 6, stderr: expect.stringMatching(/something else than a study/) });
   const changed = await softprompt(["train", "--resume", output, "--learning-rate", "0.2"]);
   expect(changed.code).toBe(6);

@@ -68,6 +68,46 @@ test("every runtime dependency is pinned and has its reason in docs/dependencies
   for (const version of Object.values(manifest.dependencies)) expect(version).toMatch(/^\d+\.\d+\.\d+(-\d+)?$/);
 });
 
+interface Locked {
+  readonly version: string;
+  readonly integrity?: string;
+  readonly resolved?: string;
+  readonly link?: boolean;
+  readonly dev?: boolean;
+  readonly optional?: boolean;
+  readonly hasInstallScript?: boolean;
+}
+const lock = json("package-lock.json");
+const locked = Object.entries(lock.packages as Record<string, Locked>).flatMap(([path, entry]) =>
+  path === "" ? [] : [[path.replace(/^.*node_modules\//, ""), entry] as const],
+);
+
+test("the lock file is of this package.json, and everything in it is known by its sha512, from no other place than a registry", () => {
+  expect(lock.lockfileVersion).toBe(3);
+  expect(lock.packages[""].dependencies).toEqual(manifest.dependencies);
+  expect(lock.packages[""].devDependencies).toEqual(manifest.devDependencies);
+  for (const [name, { version, integrity, resolved, link }] of locked) {
+    expect(version, name).toMatch(/^\d+\.\d+\.\d+/);
+    expect(link, name).toBeUndefined();
+    expect(resolved ?? "https://", name).toMatch(/^https:\/\//);
+    if (integrity !== undefined) expect(integrity, name).toMatch(/^sha512-[A-Za-z0-9+/]{86}==$/);
+  }
+  const unknown = locked.filter(([, { integrity }]) => integrity === undefined);
+  // docs/dependencies.md says why
+  for (const [name, { dev, optional }] of unknown) {
+    expect(name).toMatch(/^@biomejs\/cli-/);
+    expect([dev, optional]).toEqual([true, true]);
+  }
+});
+
+test("every package that the runtime dependencies bring is named in docs/dependencies.md; one of them has an install script", () => {
+  const told = readFileSync(join(root, "docs/dependencies.md"), "utf8");
+  const runtime = locked.filter(([, { dev }]) => !dev);
+  expect(runtime.map(([name]) => name).filter((name) => !told.includes(`\`${name}\``))).toEqual([]);
+  const scripts = locked.filter(([, { hasInstallScript }]) => hasInstallScript).map(([name]) => name);
+  expect(scripts).toEqual(["onnxruntime-node"]);
+});
+
 test("every runtime dependency is imported somewhere", () => {
   const sources = readdirSync(join(root, "src"), { recursive: true, encoding: "utf8" })
     .filter((f) => f.endsWith(".ts") && !f.endsWith(".test.ts"))
