@@ -83,7 +83,7 @@ export async function resolveModel(nameOrPath: string, options: HubOptions = {})
     if (!(error instanceof Unreachable)) throw error;
     const failure = new SoftpromptError("network", "the hub cannot be reached", {
       where: `${hub.url} (${id})`,
-      hint: "check the connection and HF_ENDPOINT; --offline uses the local cache only",
+      hint: `there is no folder ${id} here, so a hub was asked; if that was meant, check the connection and HF_ENDPOINT (--offline uses the local cache only)`,
       cause: error.cause,
     });
     return fromCache(cache, id, revision, failure);

@@ -24,7 +24,7 @@ export interface HeatMap {
 
 /** A matrix: similarity of prompts, saliency of pieces (xprompt.md Fig. 9). */
 export function heatMap(map: HeatMap): string {
-  const { format = (v: number) => v.toFixed(2), numbers = map.columns.length <= 12 } = map;
+  const { format = (v: number) => v.toFixed(2).replace("-", "−"), numbers = map.columns.length <= 12 } = map;
   const finite = map.values.flat().filter((v): v is number => v !== null && Number.isFinite(v));
   if (finite.length === 0 && map.range === undefined) return emptyChart(map.title, 480, 120);
   const [low, high] = map.range ?? spread(Math.min(...finite), Math.max(...finite));

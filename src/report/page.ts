@@ -119,7 +119,7 @@ p.lead, .soft { color: var(--soft); } code { font-size: .92em; } .sha { overflow
 .pair { display: flex; flex-wrap: wrap; gap: 0 1rem; } .pair .chart { max-width: 100%; }
 @media (max-width: 40rem) { .chart svg { max-width: none; zoom: .74; } }
 table { border-collapse: collapse; font-size: .9rem; } th, td { text-align: left; padding: .3rem .7rem; border-bottom: 1px solid var(--faint); vertical-align: top; }
-th { font-weight: 600; vertical-align: bottom; } .n { text-align: right; font-variant-numeric: tabular-nums; } td.n, td > code { white-space: nowrap; } td.long { min-width: 15rem; }
+th { font-weight: 600; vertical-align: bottom; } .n { text-align: right; font-variant-numeric: tabular-nums; } td.n, td > code { white-space: nowrap; } td.long { min-width: 15rem; } td:first-child:not(.n) { min-width: 6.5rem; }
 .settings { columns: 17rem; column-gap: 2rem; font-size: .9rem; margin: .6rem 0; } .settings div { break-inside: avoid; display: flex; flex-wrap: wrap; justify-content: space-between; gap: 0 .8rem; padding: .2rem 0; border-bottom: 1px solid var(--faint); }
 .settings dd { margin: 0; overflow-wrap: anywhere; } .good { color: var(--good); } .bad { color: var(--bad); }
 .switch input { position: absolute; opacity: 0; } .switch label { display: inline-block; padding: .15rem .8rem; border: 1px solid var(--faint); border-radius: 1rem; margin: 0 .4rem .5rem 0; cursor: pointer; font-size: .85rem; }

@@ -237,7 +237,7 @@ function curves(
         histories.reduce((sum, h) => sum + f(h[i]!), 0) / histories.length;
       const points = Array.from(
         { length },
-        (_, i) => [average(i, of), average(i, (e) => e.scores[metric] ?? 0)] as const,
+        (_, i) => [average(i, of), 100 * average(i, (e) => e.scores[metric] ?? 0)] as const,
       );
       const first = histories[0]!;
       const marks = points.flatMap(([at], i) =>

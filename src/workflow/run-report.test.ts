@@ -68,3 +68,10 @@ test("a tensorboard folder that is a link elsewhere is not written into", async 
   await expect(writeReport(folder)).rejects.toMatchObject({ kind: "run", problem: expect.stringContaining("link") });
   expect(readdirSync(elsewhere)).toEqual([]);
 });
+
+test("a folder that is not there is not said to wait for a resume", async () => {
+  await expect(writeReport(join(root, "mistyped"))).rejects.toMatchObject({
+    kind: "run",
+    problem: "there is no such run folder",
+  });
+});

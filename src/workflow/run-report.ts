@@ -32,6 +32,12 @@ export async function writeReport(folder: string, { tensorboard = true } = {}): 
 
 /** What report.html shows. */
 export function readRunReport(folder: string, events = readMetrics(folder)): RunReport {
+  if (!existsSync(folder))
+    throw new SoftpromptError("run", "there is no such run folder", {
+      where: folder,
+      expected: "the --output folder of a finished train or prune",
+      got: "no such folder",
+    });
   if (!existsSync(join(folder, "result.json")))
     throw new SoftpromptError("run", "the run has no result yet", {
       where: folder,
