@@ -73,8 +73,8 @@ export async function keptScores(
   const saved = readScores(path);
   if (
     saved?.prompt === prompt &&
-    saved.check === sha256(JSON.stringify(saved.scores)) &&
-    isImportance(saved.scores, size)
+    isImportance(saved.scores, size) &&
+    saved.check === sha256(JSON.stringify(saved.scores))
   )
     return saved.scores;
   const scores = await measure();

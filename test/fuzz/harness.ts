@@ -27,6 +27,8 @@ export interface FuzzSettings {
   /** Folder for the inputs of findings. */
   readonly findings: string;
   readonly progress?: (line: string) => void;
+  /** Told after every range: a run of hours that is stopped has its figures. */
+  readonly soFar?: (summaries: readonly FormatSummary[]) => void;
 }
 
 export interface FormatSummary {
@@ -47,7 +49,7 @@ export interface FormatSummary {
 }
 
 /** Inputs per process; a new one starts clean. */
-const chunk = 25_000;
+const chunk = 5_000;
 /**
  * Milliseconds at one input after which a process hangs: of its processor time, which is thrice the limit of a slow input, or on
  * the clock, for one that waits for ever. A loaded machine may let a process stand still for half a minute.
@@ -94,6 +96,7 @@ export async function fuzz(settings: FuzzSettings): Promise<FormatSummary[]> {
       await fuzzRange(settings, next, tally);
       tally.inputs += next.to - next.from;
       tally.seconds += (performance.now() - started) / 1000;
+      settings.soFar?.(summaries(tallies));
       const { read, refused, reasons, slowest, findings } = tally;
       settings.progress?.(
         `${next.format}: ${read + refused} of ${settings.runs}, ${read} read, ${refused} refused for ${reasons.size} reasons, slowest ${slowest} ms, ${findings.length} findings`,
@@ -101,6 +104,10 @@ export async function fuzz(settings: FuzzSettings): Promise<FormatSummary[]> {
     }
   };
   await Promise.all(Array.from({ length: settings.jobs ?? 2 }, one));
+  return summaries(tallies);
+}
+
+function summaries(tallies: ReadonlyMap<string, Tally>): FormatSummary[] {
   return [...tallies].map(([format, { reasons, growth, seconds, ...tally }]) => ({
     format,
     ...tally,

@@ -10,7 +10,7 @@ import { cpus, tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { parseArgs } from "node:util";
 import { formats } from "./formats.js";
-import { fuzz } from "./harness.js";
+import { type FormatSummary, fuzz } from "./harness.js";
 
 export async function main(program: string, fixtures: string, args: string[]): Promise<number> {
   const { values } = parseArgs({
@@ -37,22 +37,11 @@ export async function main(program: string, fixtures: string, args: string[]): P
     jobs: Number(values.jobs),
     ...(values.minutes === undefined ? {} : { minutes: Number(values.minutes) }),
     progress: (line) => console.log(line),
+    soFar: (summaries) => {
+      if (values.out !== undefined) write(values.out, seed, summaries);
+    },
   });
-  const bad = summaries.flatMap(({ format, findings }) =>
-    findings.map(({ input, problem }) => `${format}, input ${input}: ${problem}`),
-  );
-  if (values.out !== undefined) {
-    const result = {
-      what: "mutated files of every format that may come from strangers, read by the product's own readers; a finding is an input that did not end in a value or a SoftpromptError within 2 s of processor time and 500 MB, wrote outside its folder, or changed a prototype",
-      inputs: summaries.reduce((sum, s) => sum + s.inputs, 0),
-      findings: bad.length,
-      seed,
-      formats: summaries.map(({ reasons, findings, ...rest }) => ({ ...rest, reasons: reasons.length, findings })),
-      where: { node: process.version, platform: `${process.platform} ${process.arch}`, cores: cpus().length },
-    };
-    mkdirSync(dirname(values.out), { recursive: true });
-    writeFileSync(values.out, `${JSON.stringify(result, null, 2)}\n`);
-  }
+  const bad = summaries.flatMap(({ findings }) => findings);
   console.log(
     `${summaries.reduce((sum, s) => sum + s.inputs, 0)} inputs of ${chosen.length} formats, ${bad.length} findings`,
   );
@@ -62,4 +51,17 @@ export async function main(program: string, fixtures: string, args: string[]): P
       `the inputs lie in ${findings}; again: npm run fuzz-test -- --formats F --seed ${seed} --from N --runs 1`,
     );
   return bad.length === 0 ? 0 : 1;
+}
+
+function write(path: string, seed: number, summaries: readonly FormatSummary[]): void {
+  const result = {
+    what: "mutated files of every format that may come from strangers, read by the product's own readers; a finding is an input that did not end in a value or a SoftpromptError within 2 s of processor time and 500 MB, wrote outside its folder, or changed a prototype",
+    inputs: summaries.reduce((sum, s) => sum + s.inputs, 0),
+    findings: summaries.reduce((sum, s) => sum + s.findings.length, 0),
+    seed,
+    formats: summaries.map(({ reasons, ...rest }) => ({ ...rest, reasons: reasons.length })),
+    where: { node: process.version, platform: `${process.platform} ${process.arch}`, cores: cpus().length },
+  };
+  mkdirSync(dirname(path), { recursive: true });
+  writeFileSync(path, `${JSON.stringify(result, null, 2)}\n`);
 }

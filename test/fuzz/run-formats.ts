@@ -207,7 +207,7 @@ const result: RunResult = {
 
 /** scores.json vouches for itself with a sha256 of its scores as JSON.stringify writes them. */
 const scoresMutator: Mutator = (bytes, draw, others) => {
-  if (chance(draw, 0.3)) return editBytes(bytes, draw, others);
+  if (chance(draw, 0.4)) return json(bytes, draw, others);
   const { prompt, scores } = JSON.parse(textOf(bytes));
   const other = textOf(editJson(cached(JSON.stringify(scores)), draw, others));
   let check = "";
