@@ -15,6 +15,7 @@ import { openCheckpoint } from "../dist/model/checkpoint.js";
 import { t5Shape } from "../dist/model/shapes.js";
 import { openEngine } from "../dist/session/engine.js";
 import { runtimeInfo } from "../dist/session/runtime.js";
+import { batchOf, median } from "./batch.mjs";
 import { writeRandomCheckpoint } from "./checkpoint.mjs";
 
 const { values: options, positionals } = parseArgs({
@@ -36,7 +37,6 @@ const { values: options, positionals } = parseArgs({
 });
 const [B, P, T, U] = [options.batch, options.prompt, options.input, options.target].map(Number);
 const variants = options.variants.split(",").filter(Boolean);
-const median = (values) => values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)];
 /** Lets the thread pool that worked last stop spinning before the next one is timed. */
 const rest = () => new Promise((resolve) => setTimeout(resolve, 300));
 
@@ -47,12 +47,7 @@ async function openOurs(size) {
   writeRandomCheckpoint(folder, config, "F32");
   const engine = openEngine(await openCheckpoint(folder), { threads: Number(options.threads) });
   const train = await engine.train();
-  const ids = (count) => Int32Array.from({ length: count }, (_, i) => 3 + ((i * 7919) % (config.vocabulary - 3)));
-  const batch = {
-    ...{ size: B, inputIds: ids(B * T), inputMask: new Int32Array(B * T).fill(1), inputLength: T },
-    ...{ targetIds: ids(B * U), targetMask: new Int32Array(B * U).fill(1), targetLength: U },
-    ids: Array.from({ length: B }, (_, i) => `row ${i}`),
-  };
+  const batch = batchOf(config, { batch: B, input: T, target: U });
   const prompt = { shape: [P, config.width], data: new Float32Array(P * config.width).fill(0.1) };
   const weights = new Float32Array(B).fill(1 / (B * U));
   const step = async () => {

@@ -18,6 +18,7 @@ import { openEngine } from "../dist/session/engine.js";
 import { trainOptions } from "../dist/train/options.js";
 import { singleStage } from "../dist/train/schedule.js";
 import { train } from "../dist/train/trainer.js";
+import { median } from "./batch.mjs";
 import { writeRandomCheckpoint } from "./checkpoint.mjs";
 
 const { values: o, positionals } = parseArgs({
@@ -32,7 +33,6 @@ const { values: o, positionals } = parseArgs({
 });
 const [B, P, T, U, batches] = [8, 20, Number(o.text), 4, Number(o.batches)];
 const kept = 4;
-const median = (values) => values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)];
 const words = (count, n) => Array.from({ length: count }, (_, i) => 3 + ((n * 1009 + i * 7919) % 30_000)).join(" ");
 const tokenizer = {
   encode: (text) => text.split(" ").map(Number),

@@ -11,6 +11,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
+import { batchOf } from "./batch.mjs";
 
 const { values: options } = parseArgs({
   options: {
@@ -40,18 +41,8 @@ async function child() {
   const openMs = performance.now() - opened;
   const openPeak = status("VmHWM");
   const [B, T, U, P] = [options.batch, options.input, options.target, options.prompt].map(Number);
-  const { width, vocabulary } = checkpoint.config;
-  const ids = (length) => Int32Array.from({ length }, (_, i) => 3 + ((i * 7919) % (vocabulary - 3)));
-  const batch = {
-    size: B,
-    inputIds: ids(B * T),
-    inputMask: new Int32Array(B * T).fill(1),
-    inputLength: T,
-    targetIds: ids(B * U),
-    targetMask: new Int32Array(B * U).fill(1),
-    targetLength: U,
-    ids: [],
-  };
+  const { width } = checkpoint.config;
+  const batch = batchOf(checkpoint.config, { batch: B, input: T, target: U });
   const prompt = { shape: [P, width], data: new Float32Array(P * width).fill(0.1) };
   let stepMs = Number.POSITIVE_INFINITY;
   for (let i = 0; i < Number(options.steps); i++) {

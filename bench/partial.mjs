@@ -16,6 +16,7 @@ import { partialParameters, stepFlops } from "../dist/model/flops.js";
 import { fullModel, partialModel } from "../dist/model/partial.js";
 import { t5Shape, t5Sizes } from "../dist/model/shapes.js";
 import { openEngine } from "../dist/session/engine.js";
+import { batchOf, median, time } from "./batch.mjs";
 import { writeRandomCheckpoint } from "./checkpoint.mjs";
 
 const { values: options, positionals } = parseArgs({
@@ -132,31 +133,4 @@ async function measure(model, shape) {
     await engine.dispose();
     if (random) rmSync(folder, { recursive: true });
   }
-}
-
-/** A batch without padding: every position works. */
-function batchOf({ vocabulary }, { batch: B, input: T, target: U }) {
-  const ids = (length) => Int32Array.from({ length }, (_, i) => 3 + ((i * 7919) % (vocabulary - 3)));
-  return {
-    size: B,
-    inputIds: ids(B * T),
-    inputMask: new Int32Array(B * T).fill(1),
-    inputLength: T,
-    targetIds: ids(B * U),
-    targetMask: new Int32Array(B * U).fill(1),
-    targetLength: U,
-    ids: Array.from({ length: B }, (_, i) => `row ${i}`),
-  };
-}
-
-async function time(work) {
-  const from = performance.now();
-  await work();
-  return performance.now() - from;
-}
-
-function median(values) {
-  const sorted = [...values].sort((a, b) => a - b);
-  const middle = sorted.length >> 1;
-  return sorted.length % 2 === 1 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
 }

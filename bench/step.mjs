@@ -18,6 +18,7 @@ import { t5Shape } from "../dist/model/shapes.js";
 import { openEngine } from "../dist/session/engine.js";
 import { runtimeInfo } from "../dist/session/runtime.js";
 import { openSession } from "../dist/session/session.js";
+import { batchOf, median, time } from "./batch.mjs";
 import { writeRandomCheckpoint } from "./checkpoint.mjs";
 
 const { values: options, positionals } = parseArgs({
@@ -90,30 +91,6 @@ async function openCeiling(checkpoint) {
   return { flops: perRow * rows, run: () => opened.run({ x: feed }), dispose: opened.dispose };
 }
 
-/** A batch without padding: every position works. */
-function batchOf({ vocabulary }) {
-  const { batch: B, input: T, target: U } = shape;
-  const ids = (length) => Int32Array.from({ length }, (_, i) => 3 + ((i * 7919) % (vocabulary - 3)));
-  return {
-    size: B,
-    inputIds: ids(B * T),
-    inputMask: new Int32Array(B * T).fill(1),
-    inputLength: T,
-    targetIds: ids(B * U),
-    targetMask: new Int32Array(B * U).fill(1),
-    targetLength: U,
-    ids: Array.from({ length: B }, (_, i) => `row ${i}`),
-  };
-}
-
-async function time(work) {
-  const from = performance.now();
-  await work();
-  return performance.now() - from;
-}
-
-const median = (values) => [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)];
-
 async function measure(size) {
   const folder = mkdtempSync(join(tmpdir(), "softprompt-bench-"));
   try {
@@ -123,7 +100,7 @@ async function measure(size) {
     const engine = openEngine(checkpoint, session);
     const ceiling = await openCeiling(checkpoint);
     const train = await engine.train();
-    const batch = batchOf(config);
+    const batch = batchOf(config, shape);
     const prompt = {
       shape: [shape.prompt, config.width],
       data: new Float32Array(shape.prompt * config.width).fill(0.1),

@@ -1,51 +1,28 @@
+/**
+ * @file Importance and masks on a real (tiny, random) T5: scores against central differences, masks against plain tuning, bit for bit.
+ */
 import { rmSync } from "node:fs";
-
-import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { defaults } from "../src/base/options.js";
-import { random } from "../src/base/random.js";
-import type { Tensor } from "../src/base/tensor.js";
 import { entryMask, fullMask, maskFromScores, pieceOfDimension } from "../src/method/mask.js";
-import { openCheckpoint } from "../src/model/checkpoint.js";
 import { partialModel } from "../src/model/partial.js";
 import { optimizers } from "../src/optim/optimizers.js";
 import { type ImportanceOptions, importance } from "../src/prune/importance.js";
-import { type Engine, openEngine } from "../src/session/engine.js";
+import type { Engine } from "../src/session/engine.js";
 import { collate, encodeRows } from "../src/train/encode.js";
-import { trainOptions } from "../src/train/options.js";
-import { singleStage } from "../src/train/schedule.js";
-import { train } from "../src/train/trainer.js";
 import { memoryFolder } from "./helpers/memory-folder.js";
-import { tinyDataset, tinyTokenizer } from "./helpers/tiny.js";
+import { tinyTokenizer } from "./helpers/tiny.js";
+import { D, K, openTiny, P, plain, prompt, rows, scoring, settings, task } from "./helpers/tiny-prompt.js";
 
-const P = 4;
-const D = 32;
-const K = 8;
-const { task, train: rows, validation } = tinyDataset(24, 12);
-const draw = random(5, "xprompt test");
-const prompt: Tensor = { shape: [P, D], data: Float32Array.from({ length: P * D }, () => draw.uniform(-1.5, 1.5)) };
 const folders = memoryFolder("softprompt-xprompt-");
 let engine: Engine;
 beforeAll(async () => {
-  engine = openEngine(await openCheckpoint(fileURLToPath(new URL("fixtures/tiny-t5-v11", import.meta.url))), {
-    threads: 1,
-  });
+  engine = await openTiny();
 });
 afterAll(async () => {
   await engine?.dispose();
   rmSync(folders, { recursive: true, force: true });
 });
 
-const scoring: ImportanceOptions = {
-  pieces: K,
-  layout: "contiguous",
-  mode: "perExample",
-  normalise: false,
-  maxExamples: 0,
-  batchSize: 8,
-  maxInputTokens: 492,
-  seed: 0,
-};
 const score = (more: Partial<ImportanceOptions> = {}, which = rows) =>
   importance(engine, tinyTokenizer, task, which, prompt, { ...scoring, ...more });
 const worst = (a: readonly number[], b: readonly number[]) =>
@@ -154,37 +131,12 @@ describe("importance", () => {
   });
 });
 
-const settings = {
-  ...defaults(trainOptions),
-  learningRate: 0.05,
-  batchSize: 8,
-  microBatchSize: 8,
-  evalEvery: 4,
-  checkpointSeconds: 0,
-};
-const plain = (steps: number, more = {}) =>
-  train({
-    engine,
-    tokenizer: tinyTokenizer,
-    task,
-    train: rows,
-    validation,
-    prompt,
-    mask: null,
-    schedule: singleStage(engine.checkpoint.config, steps),
-    settings,
-    run: null,
-    resume: false,
-    observe: () => {},
-    ...more,
-  });
-
 describe("masks in training", () => {
   test("a mask of all ones trains as no mask does, bit for bit", async () => {
     const losses = async (mask: ReturnType<typeof fullMask> | null) => {
       const seen: number[] = [];
       const observe = (e: { kind: string; loss?: number }) => e.kind === "step" && seen.push(e.loss!);
-      return { seen, last: (await plain(8, { mask, observe })).last };
+      return { seen, last: (await plain(engine, 8, { mask, observe })).last };
     };
     expect(await losses(fullMask(P, K))).toEqual(await losses(null));
   });
@@ -195,7 +147,10 @@ describe("masks in training", () => {
       const mask = maskFromScores(await score(), { tokensPruned: 1, piecesPruned: 3 });
       const live = entryMask(mask, D);
       const learningRate = optimizer === "adamw" ? 0.01 : 0.05;
-      const { last } = await plain(5, { mask, settings: { ...settings, optimizer, weightDecay: 0.1, learningRate } });
+      const { last } = await plain(engine, 5, {
+        mask,
+        settings: { ...settings, optimizer, weightDecay: 0.1, learningRate },
+      });
       expect(last.data.every((v, n) => live[n] === 1 || Object.is(v, 0))).toBe(true);
       expect(last.data.some((v, n) => live[n] === 1 && v !== prompt.data[n])).toBe(true);
     },

@@ -4,90 +4,39 @@
  */
 import { spawn } from "node:child_process";
 import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { adapterBase, loadAdapter, saveAdapter } from "../src/adapter/adapter.js";
 import { sha256 } from "../src/base/files.js";
 import { defaults } from "../src/base/options.js";
-import { random } from "../src/base/random.js";
 import type { Tensor } from "../src/base/tensor.js";
 import { entryMask, livePieces, maskFromScores, maskToJson } from "../src/method/mask.js";
 import { openCheckpoint } from "../src/model/checkpoint.js";
 import { fullModel, partialModel } from "../src/model/partial.js";
 import { ownMask } from "../src/prune/candidate.js";
-import { type ImportanceOptions, importance } from "../src/prune/importance.js";
+import { importance } from "../src/prune/importance.js";
 import { pruneOptions } from "../src/prune/options.js";
 import { halvingPlan, linearFlops, planFlops } from "../src/prune/strategies.js";
 import { type XPromptInput, type XPromptResult, xprompt } from "../src/prune/xprompt.js";
 import { type Engine, openEngine } from "../src/session/engine.js";
 import { evaluate } from "../src/train/evaluate.js";
 import { forecast } from "../src/train/forecast.js";
-import { trainOptions } from "../src/train/options.js";
 import { singleStage } from "../src/train/schedule.js";
-import { train } from "../src/train/trainer.js";
 import { bundle } from "./helpers/bundle.js";
 import { memoryFolder } from "./helpers/memory-folder.js";
-import { tinyDataset, tinyTokenizer } from "./helpers/tiny.js";
+import { tinyTokenizer } from "./helpers/tiny.js";
+import { D, K, openTiny, P, plain, prompt, rows, scoring, settings, task, validation } from "./helpers/tiny-prompt.js";
 
-const P = 4;
-const D = 32;
-const K = 8;
-const { task, train: rows, validation } = tinyDataset(24, 12);
-const draw = random(5, "xprompt test");
-const prompt: Tensor = { shape: [P, D], data: Float32Array.from({ length: P * D }, () => draw.uniform(-1.5, 1.5)) };
 const folders = memoryFolder("softprompt-xprompt-");
 let engine: Engine;
 beforeAll(async () => {
-  engine = openEngine(await openCheckpoint(fileURLToPath(new URL("fixtures/tiny-t5-v11", import.meta.url))), {
-    threads: 1,
-  });
+  engine = await openTiny();
 });
 afterAll(async () => {
   await engine?.dispose();
   rmSync(folders, { recursive: true, force: true });
 });
-
-const scoring: ImportanceOptions = {
-  pieces: K,
-  layout: "contiguous",
-  mode: "perExample",
-  normalise: false,
-  maxExamples: 0,
-  batchSize: 8,
-  maxInputTokens: 492,
-  seed: 0,
-};
-const _score = (more: Partial<ImportanceOptions> = {}, which = rows) =>
-  importance(engine, tinyTokenizer, task, which, prompt, { ...scoring, ...more });
-const _worst = (a: readonly number[], b: readonly number[]) =>
-  Math.max(...a.map((v, i) => Math.abs(v - b[i]!))) / Math.max(...b.map(Math.abs));
-
-const settings = {
-  ...defaults(trainOptions),
-  learningRate: 0.05,
-  batchSize: 8,
-  microBatchSize: 8,
-  evalEvery: 4,
-  checkpointSeconds: 0,
-};
-const plain = (steps: number, more = {}) =>
-  train({
-    engine,
-    tokenizer: tinyTokenizer,
-    task,
-    train: rows,
-    validation,
-    prompt,
-    mask: null,
-    schedule: singleStage(engine.checkpoint.config, steps),
-    settings,
-    run: null,
-    resume: false,
-    observe: () => {},
-    ...more,
-  });
 
 const options = { ...defaults(pruneOptions), pieces: K, tokensPruned: [1, 2], piecesPruned: [2, 4], workers: 1 };
 function search(more: Partial<XPromptInput> = {}): Promise<XPromptResult> {
@@ -125,7 +74,7 @@ describe("the search", () => {
     expect(result.best.score).toBe(Math.max(...result.candidates.map((c) => c.score)));
     for (const { counts, tokensPruned, piecesPruned } of result.candidates)
       expect(counts).toMatchObject({ tokens: P - tokensPruned, pieces: (P - tokensPruned) * (K - piecesPruned) });
-    const control = await plain(8, { prompt: result.tuned.prompt });
+    const control = await plain(engine, 8, { prompt: result.tuned.prompt });
     expect(result.control.prompt).toEqual(control.best.prompt);
     expect(result.mean.count).toBe(4);
     expect(result.selection).toEqual({ split: "validation", rows: 12, reportedRows: 12 });
@@ -136,14 +85,14 @@ describe("the search", () => {
   });
 
   test("candidates start from the rewound values: tuned, initial, or of a step", async () => {
-    const tuned = await plain(8, { keep: [3] });
+    const tuned = await plain(engine, 8, { keep: [3] });
     const only = { ...options, level: "tokens" as const, tokensPruned: [1] };
     const starts = { tuned: tuned.best.prompt, init: prompt, "step:3": tuned.kept.get(3)! };
     const live = entryMask(maskFromScores(await scoreOf(tuned.best.prompt), { tokensPruned: 1, piecesPruned: 0 }), D);
     for (const [rewindTo, values] of Object.entries(starts)) {
       const run = mkdtempSync(join(folders, "rewind-"));
       await search({ options: { ...only, rewindTo }, run: join(run, "x") });
-      const job = await plain(8, {
+      const job = await plain(engine, 8, {
         prompt: { shape: [P, D], data: values.data.map((v, n) => (live[n] ? v : 0)) },
         mask: maskFromScores(await scoreOf(tuned.best.prompt), { tokensPruned: 1, piecesPruned: 0 }),
       });

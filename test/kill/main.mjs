@@ -1,26 +1,4 @@
-/** @file `npm run kill-test`: bundles the harness and its worker (TypeScript) and runs the long form; see long.ts. */
-import { rmSync } from "node:fs";
-import { join, resolve } from "node:path";
-import { fileURLToPath, pathToFileURL } from "node:url";
-import { rolldown } from "rolldown";
+/** @file `npm run kill-test`: the long form; see long.ts. */
+import { longForm } from "../helpers/long-form.mjs";
 
-const root = resolve(fileURLToPath(new URL("../..", import.meta.url)));
-const dir = join(root, `node_modules/.softprompt-kill-${process.pid}`);
-const built = await rolldown({
-  input: { long: join(root, "test/kill/long.ts"), worker: join(root, "test/kill/worker.ts") },
-  platform: "node",
-  external: (id) => !id.startsWith(".") && !id.startsWith("/"),
-  resolve: { extensionAlias: { ".js": [".ts", ".js"] } },
-});
-await built.write({ dir, format: "esm", entryFileNames: "[name].mjs", chunkFileNames: "[name]-[hash].mjs" });
-await built.close();
-try {
-  const { main } = await import(pathToFileURL(join(dir, "long.mjs")).href);
-  process.exitCode = await main(
-    join(dir, "worker.mjs"),
-    join(root, "test/fixtures/tiny-t5-v11"),
-    process.argv.slice(2),
-  );
-} finally {
-  rmSync(dir, { recursive: true, force: true });
-}
+await longForm("test/kill", "test/fixtures/tiny-t5-v11");

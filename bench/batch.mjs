@@ -1,0 +1,34 @@
+/** @file What every benchmark needs: a batch of a shape, a clock, a median. */
+
+/**
+ * A batch without padding: every position works.
+ * @param {{ vocabulary: number }} config
+ * @param {{ batch: number, input: number, target: number }} shape rows, tokens of text, target tokens
+ */
+export function batchOf({ vocabulary }, { batch: B, input: T, target: U }) {
+  const ids = (length) => Int32Array.from({ length }, (_, i) => 3 + ((i * 7919) % (vocabulary - 3)));
+  return {
+    size: B,
+    inputIds: ids(B * T),
+    inputMask: new Int32Array(B * T).fill(1),
+    inputLength: T,
+    targetIds: ids(B * U),
+    targetMask: new Int32Array(B * U).fill(1),
+    targetLength: U,
+    ids: Array.from({ length: B }, (_, i) => `row ${i}`),
+  };
+}
+
+/** Milliseconds that `work` takes. */
+export async function time(work) {
+  const from = performance.now();
+  await work();
+  return performance.now() - from;
+}
+
+/** The middle value; of an even number, the mean of the two. */
+export function median(values) {
+  const sorted = [...values].sort((a, b) => a - b);
+  const middle = sorted.length >> 1;
+  return sorted.length % 2 === 1 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
+}
