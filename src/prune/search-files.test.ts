@@ -138,6 +138,11 @@ test("search.json that says nothing, or of other inputs, is refused", () => {
   claimFolder(folder, { rows: "1" }, true);
   expect(() => claimFolder(folder, { rows: "1" }, false)).toThrow(/already holds a search/);
   expect(() => claimFolder(folder, { rows: "2" }, true)).toThrow(/changed since it began: rows/);
+  // names and values of any length are told in part
+  claimFolder(join(folder, "long"), { ["x".repeat(9000)]: "y".repeat(9000), toString: "1" }, false);
+  expect(() => claimFolder(join(folder, "long"), { rows: "1" }, true)).toThrow(
+    expect.objectContaining({ message: expect.stringMatching(/^[\s\S]{1,2000}$/) }),
+  );
   for (const text of ["{}", "[", '{"format":2,"identity":{"__proto__":{}}}']) {
     writeFileSync(join(folder, "search.json"), text);
     expect(() => claimFolder(folder, { rows: "1" }, true)).toThrow(expect.objectContaining({ kind: "run" }));

@@ -3,6 +3,7 @@
  *
  * In: RunReport (read back from the run folder by run-files.ts). Out: one self-contained HTML page.
  */
+import { highest } from "../base/extent.js";
 import { byteText, flopText, partialText, plainNumber, scaled, scoreText, secondText } from "./format.js";
 import { drawing, type Html, html, htmlTable, page, say, settingsList, switched } from "./page.js";
 import type { RunResult, Scores } from "./result.js";
@@ -64,12 +65,14 @@ const endings: Readonly<Record<string, string>> = {
   patience: "then no more because the score no longer rose",
 };
 
+const ending = (reason: string) => (Object.hasOwn(endings, reason) ? endings[reason]! : reason);
+
 /** The page. Pure: the same report gives the same bytes. */
 export function reportPage(report: RunReport): string {
   const { result } = report;
   return page(report.title, [
     html`<h1>${report.title}</h1>
-<p class="lead">${result.run.method} on ${result.run.task}, seed ${result.run.seed}, ${result.where.model.name}; ${result.run.steps} steps, ${endings[result.run.reason] ?? result.run.reason}; the prompt of step ${result.run.bestStep} is kept.</p>`,
+<p class="lead">${result.run.method} on ${result.run.task}, seed ${result.run.seed}, ${result.where.model.name}; ${result.run.steps} steps, ${ending(result.run.reason)}; the prompt of step ${result.run.bestStep} is kept.</p>`,
     tiles(result),
     ...report.warnings.map((w) => html`<p class="bad">Warning: ${w}</p>`),
     html`<h2>Curves</h2>`,
@@ -107,7 +110,10 @@ type Axis = { label: string; of: (p: CurvePoint) => number; format: (v: number) 
 
 /** What curves are drawn against. Seconds turn into minutes or hours where there are many, so that ticks are round. */
 function axesOf(points: readonly CurvePoint[]): Record<"steps" | "time" | "FLOPs", Axis> {
-  const longest = Math.max(0, ...points.map((p) => p.seconds));
+  const longest = highest(
+    points.map((p) => p.seconds),
+    0,
+  );
   const [unit, seconds] =
     longest < 180 ? (["s", 1] as const) : longest < 10_800 ? (["min", 60] as const) : (["h", 3600] as const);
   return {
@@ -204,7 +210,7 @@ function confusionSection(predictions: readonly Prediction[]): Html[] {
 
 /** The surest mistakes first: they tell most about data and template. */
 function errorSection(predictions: readonly Prediction[]): Html[] {
-  const sureness = (p: Prediction) => Math.max(0, ...Object.values(p.probabilities ?? {}));
+  const sureness = (p: Prediction) => highest(Object.values(p.probabilities ?? {}), 0);
   const wrong = predictions.filter((p) => !p.right).sort((a, b) => sureness(b) - sureness(a));
   const right = predictions.filter((p) => p.right);
   const table = (rows: readonly Prediction[]) =>

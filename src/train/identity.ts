@@ -49,16 +49,30 @@ export async function identityOf(input: TrainInput): Promise<Identity> {
 
 /** @throws SoftpromptError "run" naming every fact that differs, with both values. */
 export function checkIdentity(saved: Identity, now: Identity, where: string): void {
-  const changed = [...new Set([...Object.keys(saved), ...Object.keys(now)])].filter((key) => saved[key] !== now[key]);
+  const names = new Set([...Object.keys(saved), ...Object.keys(now)]);
+  const of = (facts: Identity, name: string) => (Object.hasOwn(facts, name) ? facts[name] : undefined);
+  const changed = [...names].filter((name) => of(saved, name) !== of(now, name));
   if (changed.length === 0) return;
-  const short = (value: string | undefined) =>
-    value === undefined ? "absent" : /^[0-9a-f]{64}$/.test(value) ? `sha256 ${value.slice(0, 12)}…` : value;
-  throw new SoftpromptError("run", `the run cannot be resumed: changed since it began: ${changed.join(", ")}`, {
-    where,
-    expected: changed.map((key) => `${key} = ${short(saved[key])}`).join("; "),
-    got: changed.map((key) => `${key} = ${short(now[key])}`).join("; "),
-    hint: "put back what changed, or start a new run in another folder",
-  });
+  // a file from a stranger may name anything, at any length
+  const told = changed.slice(0, 12);
+  const more = changed.length > told.length ? `, and ${changed.length - told.length} more` : "";
+  const cut = (text: string) => (text.length > 120 ? `${text.slice(0, 119)}…` : text);
+  const value = (facts: Identity, name: string) => {
+    const text = of(facts, name);
+    if (text === undefined) return "absent";
+    return /^[0-9a-f]{64}$/.test(text) ? `sha256 ${text.slice(0, 12)}…` : cut(text);
+  };
+  const list = (facts: Identity) => told.map((name) => `${cut(name)} = ${value(facts, name)}`).join("; ");
+  throw new SoftpromptError(
+    "run",
+    `the run cannot be resumed: changed since it began: ${told.map(cut).join(", ")}${more}`,
+    {
+      where,
+      expected: list(saved),
+      got: list(now),
+      hint: "put back what changed, or start a new run in another folder",
+    },
+  );
 }
 
 /** sha256 of a prompt's shape and bytes. */

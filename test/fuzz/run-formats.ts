@@ -6,18 +6,23 @@ import { SoftpromptError } from "../../src/base/errors.js";
 import { sha256 } from "../../src/base/files.js";
 import { trainTable } from "../../src/cli/commands/train.js";
 import { readConfig } from "../../src/cli/config.js";
+import { resultText } from "../../src/cli/summary.js";
 import { trainCandidate } from "../../src/prune/candidate.js";
 import { readCandidate } from "../../src/prune/candidate-file.js";
 import { importance } from "../../src/prune/importance.js";
 import { claimFolder, keptScores } from "../../src/prune/search-files.js";
 import { reportPage } from "../../src/report/html.js";
+import { prunePage, pruneText } from "../../src/report/prune.js";
 import { type RunResult, whereWeAre } from "../../src/report/result.js";
+import { readPruneResult } from "../../src/report/search.js";
 import { loadCheckpoint } from "../../src/train/checkpoint.js";
 import { tensorHash } from "../../src/train/identity.js";
 import { prepare } from "../../src/train/job.js";
 import { singleStage } from "../../src/train/schedule.js";
 import { checkState, initialState } from "../../src/train/state.js";
 import { train } from "../../src/train/trainer.js";
+import type { Model } from "../../src/workflow/model.js";
+import { prune } from "../../src/workflow/prune.js";
 import { readRunReport } from "../../src/workflow/run-report.js";
 import { fakeConfig, fakeEngine, fakeRows, fakeTask, fakeTokenizer } from "../helpers/fake-engine.js";
 import { fptJob, startPrompt } from "../helpers/job.js";
@@ -68,6 +73,16 @@ export function runFormats(): Record<string, Format> {
     "metrics.jsonl": report(run, /^metrics\.jsonl$/, jsonLines),
     "result.json": report(run, /^result\.json$/, json),
     "predictions.jsonl": report(run, /^predictions\.jsonl$/, jsonLines),
+    "search's result.json": inFolder(
+      once(async () => [part(await inScratch(searchOnce), /^result\.json$/)]),
+      [[/json$/, json]],
+      (folder) => {
+        const found = readPruneResult(folder);
+        if (found === null) throw new SoftpromptError("run", "this is the result of no search", { where: folder });
+        pruneText(found);
+        return prunePage(found);
+      },
+    ),
     "candidate.json": inFolder(
       once(async () => [part(await inScratch(trainOneCandidate), /^candidate\.json$/)]),
       [[/json$/, checksummed]],
@@ -127,6 +142,26 @@ const measured = () =>
 const readScores = (folder: string, measure: typeof measured) =>
   keptScores(join(folder, "scores.json"), tensorHash(startPrompt), { tokens: 4, pieces: 4 }, measure);
 
+/** A search of four candidates. */
+async function searchOnce(folder: string): Promise<void> {
+  const engine = fakeEngine();
+  const checkpoint = { ...engine.checkpoint, parameters: 1000, bytes: 4000 };
+  const model: Model = { checkpoint, tokenizer: fakeTokenizer, engine, device: "cpu", dispose: async () => {} };
+  const data = { task: fakeTask, train: fakeRows(16), validation: fakeRows(12), test: [], files: [], skipped: 0 };
+  await prune(model, data, {
+    ...{
+      virtualTokens: 4,
+      init: "uniform",
+      steps: 4,
+      batchSize: 8,
+      microBatchSize: 8,
+      evalEvery: 2,
+      learningRate: 0.05,
+    },
+    ...{ pieces: 4, tokensPruned: [1, 2], piecesPruned: [1, 2], workers: 1, baselines: false, output: folder },
+  });
+}
+
 async function trainOneCandidate(folder: string): Promise<void> {
   const { task, train: rows, validation, settings, prompt, mask } = fptJob();
   const schedule = singleStage(fakeConfig, 6);
@@ -158,7 +193,11 @@ function report(run: () => Promise<Files>, name: RegExp, mutator: Mutator): Form
       },
     ],
     [[name, mutator]],
-    (folder) => reportPage(readRunReport(folder)),
+    (folder) => {
+      const told = readRunReport(folder);
+      resultText(told.result);
+      return reportPage(told);
+    },
   );
 }
 
