@@ -5,7 +5,7 @@
  * A test split has no labels: label null, target "". Sources: xprompt.md §5.2, fpt.md §6, T5's preprocessors (wsc, multirc,
  * record), OpenPrompt's superglue templates.
  */
-import { SoftpromptError } from "../base/errors.js";
+import { SoftpromptError, show } from "../base/errors.js";
 import { isObject, type JsonObject } from "../base/json.js";
 import { noAnswer } from "./metrics.js";
 import type { Fields } from "./rows.js";
@@ -225,7 +225,7 @@ export const record: Read = (fields, place) => {
           throw new SoftpromptError("data", "an entity lies outside the passage", {
             where,
             expected: `0 … ${raw.length - 1}`,
-            got: `${String(start)} … ${String(end)}`,
+            got: `${show(start)} … ${show(end)}`,
           });
         return raw.slice(start, end + 1);
       }),
