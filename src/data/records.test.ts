@@ -139,6 +139,9 @@ describe("ReCoRD", () => {
   test("an entity outside the passage is refused", () => {
     const bad = { ...row, passage: { ...row.passage, entities: [{ start: 5, end: 500 }] } };
     expect(() => record(bad, at())).toThrow(/outside the passage/);
+    // found by fuzzing: a place that is an object whose toString is no function
+    const odd = { ...row, passage: { ...row.passage, entities: [{ start: { toString: 1, valueOf: 1 }, end: 2 }] } };
+    expect(() => record(odd, at())).toThrow(/outside the passage/);
   });
 });
 

@@ -207,3 +207,18 @@ test("time is told in seconds, minutes or hours, whichever gives round ticks", (
 test("nothing is no less than nothing: −0.004 with two digits is 0.00", () => {
   expect([-0.004, -0.006, 0].map((v) => cellText(v))).toEqual(["0.00", "−0.01", "0.00"]);
 });
+
+test("a run of more steps than a call takes arguments is drawn, with the time of its last", () => {
+  const steps = Array.from({ length: 200_000 }, (_, i) => ({ ...report.steps[0]!, step: i + 1, seconds: i / 10 }));
+  const text = reportPage({ ...report, steps });
+  expect(text).toContain(">wall clock (h)<");
+  const sure = { ...prediction("yes", "no", 0.6), probabilities: Object.fromEntries(steps.map((s) => [s.step, 0.25])) };
+  expect(reportPage({ ...report, predictions: [sure] })).toContain('<td class="n">0.25</td>');
+});
+
+test("a run that ended for a reason named like something every object has is told as any other (found by fuzzing)", () => {
+  for (const reason of ["__proto__", "constructor", "toString"]) {
+    const told = { ...report, result: { ...report.result, run: { ...report.result.run, reason } } };
+    expect(reportPage(told)).toContain(`${reason}; the prompt of step`);
+  }
+});
