@@ -1,6 +1,7 @@
 /**
  * @file A matrix as coloured cells. In: numbers by row and column. Out: one SVG element as text.
  */
+import { extent, highest } from "../base/extent.js";
 import { emptyChart, escapeXml, fontSize, ink, round, spread, svg, text, textWidth } from "./svg-parts.js";
 
 export interface HeatMap {
@@ -27,10 +28,10 @@ export function heatMap(map: HeatMap): string {
   const { format = (v: number) => v.toFixed(2).replace("-", "−"), numbers = map.columns.length <= 12 } = map;
   const finite = map.values.flat().filter((v): v is number => v !== null && Number.isFinite(v));
   if (finite.length === 0 && map.range === undefined) return emptyChart(map.title, 480, 120);
-  const [low, high] = map.range ?? spread(Math.min(...finite), Math.max(...finite));
+  const [low, high] = map.range ?? spread(...extent(finite));
   const cell = map.cell ?? Math.max(6, Math.min(numbers ? 52 : 22, Math.floor(640 / Math.max(1, map.columns.length))));
   const rowHeight = numbers ? Math.min(cell, 30) : cell;
-  const longest = (labels: readonly string[]) => Math.max(0, ...labels.map(textWidth));
+  const longest = (labels: readonly string[]) => highest(labels.map(textWidth), 0);
   const left = Math.ceil(Math.max(14 + longest(map.rows), 4 + textWidth(map.rowTitle ?? "")));
   const slanted = longest(map.columns) + 4 > cell;
   const top = Math.ceil((map.columnTitle === undefined ? 8 : 24) + (slanted ? 0.78 * longest(map.columns) + 10 : 16));

@@ -1,6 +1,7 @@
 /**
  * @file Tables and small drawings as text. In: cells. Out: Markdown (aligned, so that it reads well in a terminal too).
  */
+import { extent, highest } from "../base/extent.js";
 
 /** One column: heading and side. Numbers read best on the right. */
 export interface Column {
@@ -13,7 +14,12 @@ export function markdownTable(columns: readonly (string | Column)[], rows: reado
   const heads = columns.map((c) => (typeof c === "string" ? { head: c } : c)) as readonly Column[];
   const clean = (cell: string) => cell.replaceAll("|", "\\|").replaceAll(/\s*\n\s*/g, " ");
   const cells = rows.map((row) => heads.map((_, i) => clean(row[i] ?? "")));
-  const widths = heads.map((h, i) => Math.max(3, textWidth(h.head), ...cells.map((row) => textWidth(row[i]!))));
+  const widths = heads.map((h, i) =>
+    highest(
+      cells.map((row) => textWidth(row[i]!)),
+      Math.max(3, textWidth(h.head)),
+    ),
+  );
   const pad = (text: string, i: number) => {
     const fill = " ".repeat(widths[i]! - textWidth(text));
     return heads[i]!.align === "right" ? fill + text : text + fill;
@@ -25,7 +31,7 @@ export function markdownTable(columns: readonly (string | Column)[], rows: reado
 
 /** The same cells without rules, for a terminal. */
 export function plainTable(rows: readonly (readonly string[])[], gap = 2): string {
-  const widths = (rows[0] ?? []).map((_, i) => Math.max(...rows.map((row) => textWidth(row[i] ?? ""))));
+  const widths = (rows[0] ?? []).map((_, i) => highest(rows.map((row) => textWidth(row[i] ?? ""))));
   return rows
     .map((row) =>
       row
@@ -46,7 +52,7 @@ export function sparkline(values: readonly number[], width: number): string {
     return finite.length === 0 ? Number.NaN : finite.reduce((a, b) => a + b, 0) / finite.length;
   });
   const finite = points.filter(Number.isFinite);
-  const [low, high] = [Math.min(...finite), Math.max(...finite)];
+  const [low, high] = extent(finite);
   return points
     .map((p) => (Number.isFinite(p) ? blocks[high > low ? Math.round(((p - low) / (high - low)) * 7) : 0] : " "))
     .join("");

@@ -1,5 +1,6 @@
 import { expect, test } from "vitest";
 import { heatMap } from "./heat-map.js";
+import { markdownTable, plainTable } from "./markdown.js";
 import { bars, histogram, lineChart } from "./svg.js";
 import { escapeXml, ticks, tickText } from "./svg-parts.js";
 
@@ -200,4 +201,17 @@ test("a heat map names its axes and colours, and a slanted label does not leave 
   expect(slanted).toHaveLength(2);
   for (const [, x, text] of slanted)
     expect(Number(x) + 0.6 * 12 * text!.length * Math.cos((50 * Math.PI) / 180)).toBeLessThan(width);
+});
+
+test("as many values as a prompt has pieces, or a table rows: more than a call takes arguments", () => {
+  const many = Array.from({ length: 400 ** 2 }, (_, i) => i);
+  expect(() => Math.max(...many)).toThrow(RangeError);
+  const counts = [...histogram({ title: "t", x: "x", values: many, bins: 4 }).matchAll(/<title>(\d+) from/g)];
+  expect(counts.map((m) => Number(m[1]))).toEqual([40_000, 40_000, 40_000, 40_000]);
+  const labels = many.slice(0, 400).map(String);
+  const values = labels.map((_, r) => many.slice(400 * r, 400 * (r + 1)));
+  expect(heatMap({ title: "t", rows: labels, columns: labels, values })).toContain("399 · 399: 159999.00");
+  const rows = many.map((n) => [String(n)]);
+  expect(markdownTable(["n"], rows)).toContain("| 159999 |");
+  expect(plainTable(rows)).toContain("\n159999");
 });

@@ -5,6 +5,7 @@
  * alone in a file is readable too. Everything that is text is escaped. Values that are not finite are left out, never drawn.
  */
 
+import { extent, highest } from "../base/extent.js";
 import {
   emptyChart,
   escapeXml,
@@ -70,8 +71,8 @@ export function lineChart(chart: LineChart): string {
     ...levels.map((l) => l.y),
   ];
   if (xs.length === 0 || ys.length === 0) return emptyChart(chart.title, width, height);
-  const [x0, x1] = spread(Math.min(...xs), Math.max(...xs));
-  const [lowest, y1] = spread(Math.min(...ys), Math.max(...ys), 0.05);
+  const [x0, x1] = spread(...extent(xs));
+  const [lowest, y1] = spread(...extent(ys), 0.05);
   const y0 = levels.length > 1 ? lowest - 0.05 * (y1 - lowest) : lowest; // room for a label under the lowest line
   const yTicks = ticks(y0, y1, 5);
   const names = legend(
@@ -175,7 +176,7 @@ export function histogram(chart: {
   const values = chart.values.filter(Number.isFinite);
   const { bins = 24, format = plain } = chart;
   if (values.length === 0) return emptyChart(chart.title, 480, 240);
-  const [low, high] = spread(Math.min(...values), Math.max(...values));
+  const [low, high] = spread(...extent(values));
   const counts = new Array<number>(bins).fill(0);
   for (const v of values) counts[Math.min(bins - 1, Math.floor(((v - low) / (high - low)) * bins))]!++;
   const edge = (i: number) => low + ((high - low) * i) / bins;
@@ -220,12 +221,19 @@ export function bars(chart: {
   const entries = chart.entries.filter((e) => Number.isFinite(e.value));
   const { format = plain } = chart;
   if (entries.length === 0) return emptyChart(chart.title, 560, 120);
-  const left = 14 + Math.max(...entries.map((e) => textWidth(e.label)));
+  const left = 14 + highest(entries.map((e) => textWidth(e.label)));
   const width = Math.ceil(left + 460);
   const row = 24;
   const [top, height] = [34, 34 + row * entries.length + 36];
   const reach = entries.flatMap((e) => [e.value + (e.spread ?? 0), e.value - (e.spread ?? 0)]);
-  const [low, high] = spread(Math.min(0, ...reach), Math.max(0, ...reach, ...(chart.levels ?? []).map((l) => l.x)));
+  const [lowest, most] = extent(reach, [0, 0]);
+  const [low, high] = spread(
+    lowest,
+    highest(
+      (chart.levels ?? []).map((l) => l.x),
+      most,
+    ),
+  );
   const X = (v: number) => round(left + ((v - low) / (high - low)) * (width - left - 70));
   const parts = [
     ...entries.map((e, i) => {

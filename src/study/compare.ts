@@ -3,6 +3,7 @@
  *
  * In: StudyInput. Out: scores, FLOPs and wall-clock shares, Improve over prompt tuning stopped at equal FLOPs, curves.
  */
+import { highest } from "../base/extent.js";
 import type { Dataset } from "../data/row.js";
 import { isFreeText } from "../train/encode.js";
 import { majorityBaseline } from "../train/evaluate.js";
@@ -209,7 +210,7 @@ export function bestWithin({ result }: FinishedRun, { task }: Dataset, paperFlop
   const slack = result.cost.paperFlops / Math.max(1, 2 * result.steps);
   const within = result.history.filter((entry) => entry.paperFlops <= paperFlops + slack);
   const scores = (within.length > 0 ? within : result.history.slice(0, 1)).map((entry) => entry.scores[metric]);
-  return Math.max(...scores.map((s) => s ?? Number.NEGATIVE_INFINITY));
+  return highest(scores.map((s) => s ?? Number.NEGATIVE_INFINITY));
 }
 
 /** Score against FLOPs, seconds and steps: the mean over seeds at each evaluation, best so far left out. */

@@ -3,6 +3,7 @@
  *
  * In: StudyInput, sizes. Out: scores of each partial model on itself, its distance to prompt tuning, FLOPs and seconds.
  */
+import { highest } from "../base/extent.js";
 import type { Dataset } from "../data/row.js";
 import type { T5Config } from "../model/config.js";
 import { type PartialSpec, partialModel } from "../model/partial.js";
@@ -130,5 +131,5 @@ function missing(wanted: readonly PartialSize[], sizes: readonly PartialSize[]):
 export function ownScore({ result }: FinishedRun, { task }: Dataset): number {
   const own = result.cost.perStage[0]!.partial;
   const scores = result.history.filter((entry) => entry.partial === own).map((entry) => entry.scores[task.metrics[0]]);
-  return Math.max(...scores.map((score) => score ?? Number.NaN));
+  return highest(scores.map((score) => score ?? Number.NaN));
 }

@@ -2,6 +2,7 @@
  * @file How importance is distributed: histograms of token and piece scores, and the m × k map before and after pruning
  * (XPrompt Fig. 6, 7, 9, 10). In: XPromptStudyInput. Out: charts, and matrices whose pruned cells are null (drawn grey).
  */
+import { extent } from "../base/extent.js";
 import type { ImportanceMode } from "../prune/scores.js";
 import type { Cell, Chart, Matrix, StudyResult } from "./study.js";
 import { forEachSearch, settingsOf, type XPromptStudyInput } from "./xprompt-runs.js";
@@ -31,7 +32,7 @@ export async function saliency(input: XPromptStudyInput): Promise<StudyResult> {
     const labels = {
       rows: tokens.map((_, i) => `token ${i}`),
       columns: Array.from({ length: k }, (_, j) => `${j}`),
-      range: [Math.min(0, ...pieces), Math.max(0, ...pieces)] as const,
+      range: extent(pieces, [0, 0]),
     };
     const mask = best.mask;
     matrices.push({ title: `${title}: piece importance`, ...labels, values: cells(() => true) });
@@ -87,8 +88,7 @@ export async function saliency(input: XPromptStudyInput): Promise<StudyResult> {
 
 /** Counts of values in equal bins from 0, or the lowest where some are negative (`signed`), to the largest, drawn as steps. */
 export function histogram(title: string, values: readonly number[]): Chart {
-  const low = Math.min(0, ...values);
-  const high = Math.max(0, ...values);
+  const [low, high] = extent(values, [0, 0]);
   const span = high - low || 1;
   const counts = new Array<number>(bins).fill(0);
   for (const v of values) counts[Math.min(bins - 1, Math.floor(((v - low) / span) * bins))]!++;

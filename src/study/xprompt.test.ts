@@ -253,6 +253,12 @@ test("a histogram holds every value, negative ones too", () => {
     const heaviest = points.reduce((most, p) => (p[1] > most[1] ? p : most));
     expect(heaviest[0]).toBeLessThanOrEqual(Math.max(...values));
   }
+  // P × k pieces are more than a call takes arguments
+  const { points } = histogram(
+    "h",
+    Array.from({ length: 200_000 }, (_, i) => i),
+  ).series[0]!;
+  expect(points.map(([, n]) => n)).toEqual(new Array(40).fill(10_000));
 });
 
 test("transfer starts the target from the source's prompt", async () => {
