@@ -5,7 +5,7 @@ import { spawnSync } from "node:child_process";
 import { rmSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { afterAll, expect, test } from "vitest";
+import { afterAll, describe, expect, test } from "vitest";
 import { defaults } from "../src/base/options.js";
 import type { Dataset } from "../src/data/row.js";
 import { openCheckpoint } from "../src/model/checkpoint.js";
@@ -16,7 +16,7 @@ import { openEngine } from "../src/session/engine.js";
 import { trainOptions } from "../src/train/options.js";
 import { singleStage } from "../src/train/schedule.js";
 import type { Model } from "../src/workflow/model.js";
-import { prune } from "../src/workflow/prune.js";
+import { type Pruned, prune } from "../src/workflow/prune.js";
 import { bundle } from "./helpers/bundle.js";
 import { fakeEngine, fakeRows, fakeTask, fakeTokenizer } from "./helpers/fake-engine.js";
 import { memoryFolder } from "./helpers/memory-folder.js";
@@ -81,6 +81,51 @@ test("a resume may change which candidates are tried; anything else is refused b
     await expect(prune(model(), data, { ...options, ...change, output } as never, { resume: true })).rejects.toThrow(
       name,
     );
+});
+
+describe("halving chooses the same, whenever it was stopped and however often it is asked", () => {
+  const few = { ...data, validation: fakeRows(6, "validation.jsonl") };
+  const given = (seed: number, name: string) => ({
+    ...{ ...options, steps: 4, evalEvery: 100, tokensPruned: [1, 2, 3], piecesPruned: [1, 2, 3], retrainSteps: 8 },
+    ...{
+      search: "halving" as const,
+      halvingMinSteps: 1,
+      halvingBudget: 0.8,
+      learningRate: 0.4,
+      seed,
+      output: join(root, name),
+    },
+  });
+  const brief = ({ record: { search } }: Pruned) =>
+    JSON.stringify([search.best, search.candidates.map((c) => [c.name, c.steps, c.finished, c.score])]);
+
+  // six validation rows tie often: on these seeds ranking by anything later than the rung chooses otherwise
+  test.each([0, 9, 11])("asked again, seed %i", async (seed) => {
+    const once = await prune(model(), few, given(seed, `again-${seed}`));
+    const again = await prune(model(), few, given(seed, `again-${seed}`), { resume: true });
+    expect(brief(again)).toBe(brief(once));
+    expect(again.result.cost.search).toBe(once.result.cost.search);
+  });
+
+  test.each([4])("stopped at any step, seed %i", { timeout: 60_000 }, async (seed) => {
+    const run = async (name: string, resume: boolean, stopAt = Number.POSITIVE_INFINITY) => {
+      const stop = new AbortController();
+      let steps = 0;
+      const observe = (e: SearchEvent | { kind: "work" | "baseline" }) => {
+        if (e.kind !== "candidate" || e.name === "control" || e.event.kind !== "step") return;
+        steps++;
+        if (steps === stopAt) stop.abort("SIGINT");
+      };
+      const pruned = await prune(model(), few, given(seed, name), { observe, resume, signal: stop.signal });
+      return { steps, text: brief(pruned) };
+    };
+    const whole = await run(`whole-${seed}`, false);
+    for (let stopAt = 1; stopAt < whole.steps; stopAt += 2) {
+      const name = `stopped-${seed}-${stopAt}`;
+      await expect(run(name, false, stopAt)).rejects.toMatchObject({ kind: "interrupted" });
+      expect((await run(name, true)).text, `stopped after ${stopAt} steps`).toBe(whole.text);
+    }
+  });
 });
 
 test("FPT × XPrompt: custom stages tune, and the retrainings are vanilla unless asked otherwise", async () => {

@@ -13,7 +13,7 @@ export const pruneOptions = {
     values: names<StrategyName>(strategies),
     default: "linear",
     source: "xprompt.md §3.3",
-    help: "linear: best token count, then best piece count for it; grid: all pairs; halving: all pairs, most stopped early",
+    help: "linear: best token count, then best piece count for it; grid: all pairs; halving: as many pairs as its budget starts, most stopped early",
   }),
   level: choice({
     values: ["both", "tokens", "pieces"],

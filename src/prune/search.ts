@@ -31,7 +31,14 @@ import { type PruneOptions, pruneOptions } from "./options.js";
 import { defaultWorkers, trainCandidates, type WorkerSettings } from "./pool.js";
 import { claimFolder, keptScores } from "./search-files.js";
 import { holdOut, pruneCounts, rewindTarget } from "./space.js";
-import { type PruneCell, type SearchSpace, type StrategyName, strategies } from "./strategies.js";
+import {
+  halvingCells,
+  halvingPlan,
+  type PruneCell,
+  type SearchSpace,
+  type StrategyName,
+  strategies,
+} from "./strategies.js";
 
 export interface SearchInput {
   readonly engine: Engine;
@@ -121,11 +128,41 @@ export async function openSearch(input: SearchInput, folder: string): Promise<Se
   const settings = durable(input.settings);
   const [P, D] = input.prompt.shape as [number, number];
   const counts = (level: PruneOptions["level"]) => pruneCounts({ ...options, level }, P, D);
-  counts(options.level);
   const rewind = rewindTarget(options.rewindTo, input.schedule);
   const { train: rows, held } = holdOut(input.train, options.holdout, settings.seed);
   const selection = held.length > 0 ? held : input.validation;
   const scored = scoredRows(selection, settings).length;
+  const retraining: Retraining = {
+    engine,
+    tokenizer,
+    task,
+    train: rows,
+    selection,
+    schedule: input.retrainSchedule,
+    settings: durable(input.retrainSettings ?? settings),
+    signal,
+  };
+  const steps = input.retrainSchedule.stages.reduce((sum, stage) => sum + stage.steps, 0);
+  let foreseen: Forecast | undefined;
+  const foresee = () => {
+    foreseen ??= forecast({
+      ...retraining,
+      validation: selection,
+      prompt: input.prompt,
+      mask: null,
+      run: null,
+      resume: false,
+      observe: () => {},
+    });
+    return foreseen;
+  };
+  const spaceOf = (level: PruneOptions["level"]): SearchSpace => {
+    const { halvingMinSteps, halvingBudget } = options;
+    return { ...counts(level), steps, halvingMinSteps, halvingBudget, forecast: foresee };
+  };
+  // a search that cannot be made is refused before anything is trained for it
+  const space = spaceOf(options.level);
+  if (options.search === "halving") halvingPlan(halvingCells(space).length, space);
   claimFolder(folder, identityOf(input), input.resume, input.files);
 
   observe({ kind: "phase", phase: "tune" });
@@ -155,17 +192,6 @@ export async function openSearch(input: SearchInput, folder: string): Promise<Se
   observe({ kind: "scores", importance: scores });
   const rescored = new Map<string, Importance>();
 
-  const retraining: Retraining = {
-    engine,
-    tokenizer,
-    task,
-    train: rows,
-    selection,
-    schedule: input.retrainSchedule,
-    settings: durable(input.retrainSettings ?? settings),
-    signal,
-  };
-  const steps = input.retrainSchedule.stages.reduce((sum, stage) => sum + stage.steps, 0);
   const start = rewind.values(tuned);
   const maskOf: Search["maskOf"] = async ({ tokensPruned, piecesPruned }, prune = "lowest") => {
     const how = { tokensPruned, ranking: options.pieceRanking, layout: options.layout, prune };
@@ -177,19 +203,6 @@ export async function openSearch(input: SearchInput, folder: string): Promise<Se
       rescored.get(name) ?? (await keptScores(join(folder, `${name}.json`), tensorHash(at), size, () => measure(at)));
     rescored.set(name, again);
     return maskFromScores({ tokens: scores.tokens, pieces: again.pieces }, { ...how, piecesPruned });
-  };
-  let foreseen: Forecast | undefined;
-  const foresee = () => {
-    foreseen ??= forecast({
-      ...retraining,
-      validation: selection,
-      prompt: start,
-      mask: null,
-      run: null,
-      resume: false,
-      observe: () => {},
-    });
-    return foreseen;
   };
   const workers: WorkerSettings = {
     ...input.workers,
@@ -235,10 +248,8 @@ export async function openSearch(input: SearchInput, folder: string): Promise<Se
     },
     run: async (strategy, level) => {
       observe({ kind: "phase", phase: "search" });
-      const { halvingMinSteps, halvingBudget } = options;
-      const space: SearchSpace = { ...counts(level), steps, halvingMinSteps, halvingBudget, forecast: foresee };
       const found = new Map<string, Candidate>();
-      await strategies[strategy](space, async (cells, until) => {
+      await strategies[strategy](spaceOf(level), async (cells, until) => {
         const jobs: CandidateJob[] = [];
         for (const cell of cells)
           jobs.push({

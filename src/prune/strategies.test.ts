@@ -139,7 +139,33 @@ test("halving counts evaluations: a large selection set lets fewer start and end
   expect(plan.filter(({ steps }) => steps >= 250).every(({ steps }) => steps % 250 === 0)).toBe(true);
 });
 
-test("any halving plan ends with a whole retraining, never grows, and keeps its budget unless one candidate alone passes it", () => {
+test("a rung drops by what was reached at its end, however far a candidate was trained since", async () => {
+  // a late starter: behind at 250 steps, ahead at 1000; another search trained it to its end already
+  const late = ({ tokensPruned }: PruneCell) => tokensPruned === 2;
+  const space = { ...paper, tokens: [2, 4, 6, 8], pieces: [], halvingMinSteps: 250, halvingBudget: 0.6 };
+  const chosen = async (trained: boolean) => {
+    const run = pretend(() => 0);
+    const found = await strategies.halving(space, async (cells, steps) =>
+      (await run.retrain(cells, trained ? 1000 : steps)).map((c) => {
+        const score = (step: number) => (late(c) ? step / 1000 : 0.5 - c.tokensPruned / 100);
+        const history = [250, 500, 1000].filter((step) => step <= c.steps);
+        const curve = history.map((step) => ({ step, score: score(step), loss: 1, flops: 0 }));
+        return { ...c, score: score(c.steps), history: curve };
+      }),
+    );
+    return found.map(({ name }) => name);
+  };
+  expect(await chosen(false)).toEqual(["4/0"]);
+  expect(await chosen(true)).toEqual(["4/0"]);
+});
+
+test("halving that cannot compare two candidates within its budget is refused, not made without a choice", () => {
+  const two = { ...paper, tokens: [2, 4], pieces: [] };
+  expect(() => halvingPlan(2, two)).toThrow(/even two candidates/);
+  expect(halvingPlan(1, { ...two, tokens: [2] })).toEqual([{ candidates: 1, steps: 1000 }]);
+});
+
+test("any halving plan ends with a whole retraining, never grows, and keeps its budget", () => {
   const spaces = fc.record({
     cells: fc.integer({ min: 1, max: 200 }),
     steps: fc.integer({ min: 1, max: 30_000 }),
@@ -152,15 +178,20 @@ test("any halving plan ends with a whole retraining, never grows, and keeps its 
     fc.property(spaces, ({ cells, evaluation, evalEvery, ...more }) => {
       const forecast = flat(more.steps, evaluation, evalEvery);
       const space = { ...paper, ...more, forecast: () => forecast };
-      const plan = halvingPlan(cells, space);
+      let plan: ReturnType<typeof halvingPlan>;
+      try {
+        plan = halvingPlan(cells, space);
+      } catch (error) {
+        expect(error).toMatchObject({ kind: "usage" });
+        return;
+      }
       expect(plan.at(-1)!.steps).toBe(space.steps);
       for (const [i, rung] of plan.entries()) {
         expect(rung.candidates).toBeGreaterThanOrEqual(1);
         expect(rung.candidates).toBeLessThanOrEqual(plan[i - 1]?.candidates ?? cells);
         expect(rung.steps).toBeGreaterThan(plan[i - 1]?.steps ?? 0);
       }
-      if (plan[0]!.candidates > 1)
-        expect(planFlops(plan, forecast)).toBeLessThanOrEqual(space.halvingBudget * linearFlops(space));
+      if (cells > 1) expect(planFlops(plan, forecast)).toBeLessThanOrEqual(space.halvingBudget * linearFlops(space));
     }),
   );
 });

@@ -4,6 +4,7 @@
  * In: the counts to try, a way to retrain candidates. Out: every candidate that was retrained to its end.
  * A strategy decides only who is trained for how many steps; masks, rewinding and training are the caller's.
  */
+import { SoftpromptError } from "../base/errors.js";
 import type { Forecast } from "../train/forecast.js";
 import type { Candidate } from "./candidate.js";
 
@@ -50,13 +51,13 @@ export const strategies = {
   grid: (space, retrain) => retrain(gridCells(space), space.steps),
   /** Successive halving (Jamieson & Talwalkar 2016): all start, the worse half stops at each rung, the rest go on from where they are. */
   halving: async (space, retrain) => {
-    const cells = [...(space.pieces.length > 0 ? tokenCells(space) : []), ...gridCells(space)];
+    const cells = halvingCells(space);
     const plan = halvingPlan(cells.length, space);
     let alive: readonly PruneCell[] = thin(cells, plan[0]!.candidates);
     let finished: Candidate[] = [];
     for (const { steps, candidates } of plan) {
       finished = await retrain(alive.slice(0, candidates), steps);
-      alive = rankRung(finished);
+      alive = rankRung(finished, steps);
     }
     return finished;
   },
@@ -69,11 +70,27 @@ export function rank(candidates: readonly Candidate[]): Candidate[] {
   return [...candidates].sort((a, b) => b.score - a.score || a.counts.parameters - b.counts.parameters);
 }
 
-/** Unfinished ones: a small dev set ties often after a few steps, and there the loss says more than the size. */
-function rankRung(candidates: readonly Candidate[]): Candidate[] {
-  return [...candidates].sort(
-    (a, b) => b.score - a.score || a.loss - b.loss || a.counts.parameters - b.counts.parameters,
-  );
+/**
+ * By what each had reached when the rung ended, whatever became of it since: a search that is resumed, or asked again, must drop
+ * the same ones. A small dev set ties often after a few steps, and there the loss says more than the size.
+ */
+function rankRung(candidates: readonly Candidate[], steps: number): Candidate[] {
+  return candidates
+    .map((candidate) => ({ candidate, ...standing(candidate, steps) }))
+    .sort(
+      (a, b) => b.score - a.score || a.loss - b.loss || a.candidate.counts.parameters - b.candidate.counts.parameters,
+    )
+    .map(({ candidate }) => candidate);
+}
+
+/**
+ * Best score until a step, the latest of equals. One that another search trained past the step without an evaluation before it
+ * stands by its next.
+ */
+function standing({ history, score, loss }: Candidate, steps: number): { score: number; loss: number } {
+  const before = history.filter(({ step }) => step <= steps);
+  if (before.length === 0) return history[0] ?? { score, loss };
+  return before.reduce((best, entry) => (entry.score >= best.score ? entry : best));
 }
 
 export interface Rung {
@@ -84,10 +101,11 @@ export interface Rung {
 }
 
 /**
- * Rungs that end with at least one candidate trained to the end, for at most `halvingBudget` of the linear search's FLOPs.
+ * Rungs that end with at least one candidate trained to its end, for at most `halvingBudget` of the linear search's FLOPs.
  * Steps double from rung to rung while candidates halve. Every rung ends with an evaluation of all who are in it, which on a
  * large selection set costs more than the steps before it: so among all numbers of rungs, that one is taken which lets most
  * candidates start within the budget, and of several the fewest rungs, whose first is the longest.
+ * @throws SoftpromptError "usage" where no two candidates can be compared within the budget.
  */
 export function halvingPlan(cells: number, space: SearchSpace): Rung[] {
   const forecast = space.forecast();
@@ -102,7 +120,19 @@ export function halvingPlan(cells: number, space: SearchSpace): Rung[] {
       const plan = rungs(start, halvings, forecast);
       if (planFlops(plan, forecast) <= budget) best = plan;
     }
+  if (cells > 1 && best[0]!.candidates < 2)
+    throw new SoftpromptError("usage", "halving cannot compare even two candidates within its budget", {
+      where: "halvingBudget",
+      expected: "room for two candidates, one of them trained to its end, evaluations included",
+      got: `${space.halvingBudget} of the linear search's FLOPs, which are ${space.tokens.length + space.pieces.length} retrainings`,
+      hint: "raise --halving-budget, try more counts, evaluate fewer rows (--max-eval-rows), or take --search linear",
+    });
   return best;
+}
+
+/** Where halving starts from: every pair, and every token count alone. */
+export function halvingCells(space: SearchSpace): PruneCell[] {
+  return [...(space.pieces.length > 0 ? tokenCells(space) : []), ...gridCells(space)];
 }
 
 /** Honest FLOPs of the linear search over the same counts: every retraining to its end. */

@@ -67,6 +67,7 @@ function input(more: Partial<XPromptStudyInput> = {}) {
       piecesPruned: [1, 2],
       workers: 1,
       halvingMinSteps: 2,
+      halvingBudget: 0.8,
     },
     folder: null,
     observe: (event) => {
