@@ -5,7 +5,7 @@
  * masked prompts, counts, and masks as JSON. An entry lives when γ_i · ζ_{i, piece(c)} = 1; γ and ζ are kept apart, so that
  * a mask still says which pieces of a pruned token would have been kept.
  */
-import { SoftpromptError } from "../base/errors.js";
+import { type ErrorKind, SoftpromptError } from "../base/errors.js";
 import type { Random } from "../base/random.js";
 import type { Tensor } from "../base/tensor.js";
 
@@ -261,10 +261,10 @@ export function maskToJson(mask: PromptMask): MaskJson {
   };
 }
 
-/** Reads maskToJson's form back; anything else is refused as an adapter error at `where`. */
-export function maskFromJson(json: unknown, where: string): PromptMask {
+/** Reads maskToJson's form back; anything else is refused at `where`, as an error of `kind`. */
+export function maskFromJson(json: unknown, where: string, kind: ErrorKind = "adapter"): PromptMask {
   const wrong = (what: string, expected: string, got?: unknown) =>
-    new SoftpromptError("adapter", `the mask's ${what} cannot be read`, { where, expected, got });
+    new SoftpromptError(kind, `the mask's ${what} cannot be read`, { where, expected, got });
   if (typeof json !== "object" || json === null) throw wrong("record", "an object", json);
   const { pieces, layout, tokens, piecesKept } = json as Record<string, unknown>;
   if (typeof pieces !== "number" || !Number.isInteger(pieces) || pieces < 1 || pieces > 1 << 16)

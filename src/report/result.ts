@@ -118,12 +118,18 @@ export function codeCommit(root = packageRoot): string | null {
 
 /** Reads a run folder's result.json. @throws SoftpromptError "run" when it is no JSON, or not a run's. */
 export function readResult(folder: string): RunResult {
+  return readResultFile(folder).result;
+}
+
+/** The same, and the JSON whole: a search keeps more in it than every run has. */
+export function readResultFile(folder: string): { file: string; json: object; result: RunResult } {
   const file = join(folder, "result.json");
   const text = readWhole(file, "run")?.toString("utf8");
   if (text === undefined)
     throw new SoftpromptError("run", "there is no result yet", { where: file, expected: "a finished run" });
-  const parsed = resultForm.safeParse(parseJson(text, file, "run"));
-  if (parsed.success) return parsed.data;
+  const json = parseJson(text, file, "run");
+  const parsed = resultForm.safeParse(json);
+  if (parsed.success) return { file, json: json as object, result: parsed.data };
   const issue = parsed.error.issues[0]!;
   throw new SoftpromptError("run", "this is not the result of a tuning", {
     where: file,

@@ -4,15 +4,12 @@
  * In: XPromptResult, or a folder. Out: plain data, enough for the report page, so that it can be made again from the file alone.
  * A file that is read is a stranger's: every field is checked.
  */
-import { readFileSync } from "node:fs";
-import { join } from "node:path";
 import { z } from "zod";
 import { SoftpromptError } from "../base/errors.js";
-import { parseJson } from "../base/json.js";
 import { type MaskJson, maskFromJson, maskToJson, type PieceLayout, pieceLayouts } from "../method/mask.js";
 import type { Candidate } from "../prune/candidate.js";
 import type { XPromptResult } from "../prune/xprompt.js";
-import { type RunResult, readResult, type Scores } from "./result.js";
+import { type RunResult, readResultFile, type Scores } from "./result.js";
 
 /** A candidate without its tensors, which lie in its own folder. */
 export type SearchCandidate = Omit<Candidate, "prompt" | "mask" | "scores"> & { readonly scores: Scores };
@@ -91,9 +88,8 @@ export function searchSummary(result: XPromptResult, metric: string): SearchSumm
  * @throws SoftpromptError "run" when it is no result, or the search in it is none.
  */
 export function readPruneResult(folder: string): PruneResult | null {
-  const run = readResult(folder);
-  const file = join(folder, "result.json");
-  const { search } = parseJson(readFileSync(file, "utf8"), file, "run") as { search?: unknown };
+  const { file, json, result } = readResultFile(folder);
+  const { search } = json as { search?: unknown };
   if (search === undefined) return null;
   const wrong = (got: string) =>
     new SoftpromptError("run", "this is not the result of a search", {
@@ -110,11 +106,11 @@ export function readPruneResult(folder: string): PruneResult | null {
   const [tokens, cells] = [importance.tokens.length, importance.pieces.length];
   if (cells !== tokens * importance.piecesPerToken) throw wrong(`${cells} piece scores for ${tokens} tokens`);
   if (mask !== null) {
-    const { tokens: alive, pieces } = maskFromJson(mask, file);
+    const { tokens: alive, pieces } = maskFromJson(mask, file, "run");
     if (alive.length !== tokens || pieces !== importance.piecesPerToken) throw wrong("a mask of another prompt");
   }
   if (!candidates.some(({ name }) => name === best)) throw wrong(`no candidate is called ${best}`);
-  return { ...run, search: parsed.data };
+  return { ...result, search: parsed.data };
 }
 
 const text = z.string().max(10_000);

@@ -90,6 +90,10 @@ describe("result.json", () => {
 
   const changes: Record<string, [change: (search: Search) => Partial<Search>, message: RegExp]> = {
     "a mask of another prompt": [({ mask }) => ({ mask: { ...mask!, tokens: "11" } }), /cannot be read|another prompt/],
+    "a mask of other letters": [
+      ({ mask }) => ({ mask: { ...mask!, tokens: mask!.tokens.replace(/./, "2") } }),
+      /mask's tokens cannot be read/,
+    ],
     "pieces that do not fit": [
       ({ importance }) => ({ importance: { ...importance, pieces: importance.pieces.slice(1) } }),
       /15 piece scores for 4 tokens/,
@@ -107,7 +111,7 @@ describe("result.json", () => {
       join(folder, "result.json"),
       JSON.stringify({ ...found, search: { ...found.search, ...change(found.search) } }),
     );
-    await expect(writeReport(folder)).rejects.toThrow(message);
+    await expect(writeReport(folder)).rejects.toMatchObject({ kind: "run", message: expect.stringMatching(message) });
   });
 });
 
