@@ -7,7 +7,8 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { lockFolder } from "../base/files.js";
+import { type FolderLock, lockFolder } from "../base/files.js";
+import type { ScoringCost } from "../train/neuron-scores.js";
 import type { Scores } from "../train/types.js";
 import type { Candidate } from "./candidate.js";
 import type { Importance } from "./importance.js";
@@ -18,8 +19,13 @@ import { rank } from "./strategies.js";
 export interface XPromptInput extends SearchInput {
   /** Where everything is kept; null works in a temporary folder that is removed. */
   readonly run: string | null;
-  /** What neuron scores for the schedules cost before; counted in the total. Default nothing. */
-  readonly neurons?: { readonly flops: number; readonly seconds: number };
+  /** The folder's lock where the caller holds it already; else it is taken for as long as the search runs. */
+  readonly lock?: FolderLock;
+  /**
+   * What neuron scores for the schedules cost before; counted in the total. Default nothing.
+   * tuning: those the tuning needs, which serve the retrainings too; retraining: those that they alone need.
+   */
+  readonly neurons?: Record<"tuning" | "retraining", Pick<ScoringCost, "flops" | "seconds">>;
 }
 
 export interface XPromptResult {
@@ -38,8 +44,9 @@ export interface XPromptResult {
   /** On the validation rows. With a holdout they were not looked at before. */
   readonly reported: { readonly best: Scores; readonly control: Scores; readonly tuned: Scores };
   readonly cost: {
-    /** Honest FLOPs. */
+    /** Honest FLOPs. Neuron scores that the tuning needs, and those that the retrainings (the control's too) need beside them. */
     readonly neurons: number;
+    readonly retrainNeurons: number;
     readonly tuning: number;
     /** Importance of tokens and pieces. */
     readonly scoring: number;
@@ -59,11 +66,11 @@ export interface XPromptResult {
 export async function xprompt(input: XPromptInput): Promise<XPromptResult> {
   if (input.run !== null) {
     refuseForeign(input.run);
-    const lock = lockFolder(input.run);
+    const lock = input.lock ?? lockFolder(input.run);
     try {
       return await whole(input, input.run);
     } finally {
-      lock.release();
+      if (input.lock === undefined) lock.release();
     }
   }
   const folder = mkdtempSync(join(tmpdir(), "softprompt-xprompt-"));
@@ -83,7 +90,8 @@ async function whole(input: XPromptInput, folder: string): Promise<XPromptResult
   const best = rank(finished)[0]!;
   input.observe({ kind: "phase", phase: "report" });
   const scoring = search.scoringCost();
-  const { neurons = { flops: 0, seconds: 0 } } = input;
+  const nothing = { flops: 0, seconds: 0 };
+  const { tuning: neurons, retraining: more } = input.neurons ?? { tuning: nothing, retraining: nothing };
   const tuning = tuned.cost.trainFlops + tuned.cost.evalFlops;
   const searching = candidateCost(candidates);
   const controlling = candidateCost([control]);
@@ -102,12 +110,16 @@ async function whole(input: XPromptInput, folder: string): Promise<XPromptResult
     },
     cost: {
       neurons: neurons.flops,
+      retrainNeurons: more.flops,
       tuning,
       scoring: scoring.flops,
       control: controlling.flops,
       search: searching.flops,
-      total: neurons.flops + tuning + scoring.flops + controlling.flops + searching.flops,
-      seconds: neurons.seconds + tuned.cost.seconds + scoring.seconds + controlling.seconds + searching.seconds,
+      total: neurons.flops + more.flops + tuning + scoring.flops + controlling.flops + searching.flops,
+      seconds: [neurons, more, tuned.cost, scoring, controlling, searching].reduce(
+        (all, { seconds }) => all + seconds,
+        0,
+      ),
     },
   };
 }

@@ -28,7 +28,7 @@ function summaryRows({ baseline, search }: PruneResult): [string, string, string
       "control: tuned on for as many steps",
       scoreText(reported.control[metric]),
       kept(control),
-      flopText(before + cost.control),
+      flopText(before + cost.retrainNeurons + cost.control),
     ],
     [
       "XPrompt, best candidate",

@@ -148,6 +148,7 @@ const searchForm = z.object({
   mean: z.object({ score: figure, deviation: figure, count }),
   cost: z.object({
     neurons: amount,
+    retrainNeurons: amount,
     tuning: amount,
     scoring: amount,
     control: amount,

@@ -132,11 +132,28 @@ test("the cost holds the neuron scores, which are made once for the tuning and t
     const { record, result } = await prune(own, data, { ...options, ...fpt, output });
     expect(own.scored).toBe(30);
     expect(result.cost.neurons).toBeGreaterThan(0);
-    const { neurons, tuning, scoring, control, search, total } = result.cost;
+    const { neurons, retrainNeurons, tuning, scoring, control, search, total } = result.cost;
+    expect(retrainNeurons).toBe(0);
     expect(total).toBe(neurons + tuning + scoring + control + search);
     expect(record.cost.flops).toBe(total);
     expect(record.cost.scoringFlops).toBe(neurons + scoring);
   }
+});
+
+test("neuron scores that the retrainings alone need are not charged to the tuning", async () => {
+  const { record } = await prune(model(), data, { ...options, retrainSchedule: "fpt-fr" });
+  const { neurons, retrainNeurons, total } = record.search.cost;
+  expect([neurons, retrainNeurons > 0]).toEqual([0, true]);
+  expect(record.cost).toMatchObject({ flops: total, scoringFlops: retrainNeurons + record.search.cost.scoring });
+});
+
+test("a second prune into the folder is refused before it does anything", async () => {
+  const output = join(root, "twice");
+  const first = prune(model(), data, { ...options, output });
+  const late = model();
+  await expect(prune(late, data, { ...options, output, schedule: "fpt-fr" })).rejects.toMatchObject({ kind: "run" });
+  expect(late.scored).toBe(0);
+  await first;
 });
 
 test("rows: with a cap and no holdout the capped ones are reported, baselines too; with a holdout all", async () => {

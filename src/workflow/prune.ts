@@ -4,7 +4,7 @@
 import { join } from "node:path";
 import { adapterBase, saveAdapter } from "../adapter/adapter.js";
 import type { Adapter } from "../adapter/types.js";
-import { ownFolder, writeFileAtomic } from "../base/files.js";
+import { type FolderLock, lockFolder, ownFolder, writeFileAtomic } from "../base/files.js";
 import { choice, type OptionValues, pickOptions, readOptions } from "../base/options.js";
 import type { Dataset } from "../data/row.js";
 import { type CandidateCost, ownMask } from "../prune/candidate.js";
@@ -71,14 +71,31 @@ export async function prune(
   model: Model,
   data: Dataset,
   given: Partial<OptionValues<typeof pruneTuneOptions>> = {},
-  { observe = () => {}, signal, resume = false, engine, configText }: PruneContext = {},
+  context: PruneContext = {},
 ): Promise<Pruned> {
   const options = readOptions(pruneTuneOptions, given, "prune()");
-  const folder = options.output ?? null;
-  if (folder !== null) {
-    refuseForeign(folder);
-    ownFolder(folder, "adapter");
+  const { output = null } = options;
+  if (output === null) return search(model, data, options, null, context);
+  refuseForeign(output);
+  // for the whole of it: neuron scores before the search and the adapter after it are written here too
+  const lock = lockFolder(output);
+  try {
+    ownFolder(output, "adapter");
+    return await search(model, data, options, lock, context);
+  } finally {
+    lock.release();
   }
+}
+
+/** @param lock of the folder that keeps it; null keeps nothing */
+async function search(
+  model: Model,
+  data: Dataset,
+  options: OptionValues<typeof pruneTuneOptions>,
+  lock: FolderLock | null,
+  { observe = () => {}, signal, resume = false, engine, configText }: PruneContext,
+): Promise<Pruned> {
+  const folder = lock?.folder ?? null;
   // with a holdout nothing may look at the validation rows before the end, the neuron scores included
   const held = options.holdout > 0;
   const seen = held ? { ...data, train: holdOut(data.train, options.holdout, options.seed).train } : data;
@@ -102,7 +119,8 @@ export async function prune(
     await scheduleFor(model, seen, retrainOptions, scores, observe, signal),
   ]);
   const { schedule } = tuning;
-  const neurons = tuning.scoring.flops > 0 ? tuning.scoring : retraining.scoring;
+  const served = tuning.scoring.flops > 0;
+  const neurons = { tuning: tuning.scoring, retraining: served ? { flops: 0, seconds: 0 } : retraining.scoring };
   const weights = await model.checkpoint.sha256();
   const result = await xprompt({
     engine: model.engine,
@@ -116,6 +134,7 @@ export async function prune(
     settings: pickOptions(trainOptions, options) as TrainSettings,
     options: pickOptions(pruneOptions, options) as PruneOptions,
     run: folder,
+    ...(lock && { lock }),
     resume,
     files: configText === undefined ? {} : { [runFiles.config]: configText },
     observe,
@@ -186,7 +205,7 @@ function costOf({ tuned, control, candidates, cost }: XPromptResult) {
     trainFlops: sum("trainFlops"),
     evalFlops: sum("evalFlops"),
     paperFlops: sum("paperFlops"),
-    scoringFlops: cost.neurons + cost.scoring,
+    scoringFlops: cost.neurons + cost.retrainNeurons + cost.scoring,
     seconds: cost.seconds,
     trainSeconds: sum("trainSeconds"),
     evalSeconds: sum("evalSeconds"),

@@ -34,6 +34,7 @@ const temporary = join(root, "tmp");
 mkdirSync(temporary, { recursive: true });
 process.env.TMPDIR = temporary;
 const stateFile = openSync(join(root, "state"), "w");
+const clearRefs = process.platform === "linux" ? openSync("/proc/self/clear_refs", "w") : null;
 // before the readers are loaded, so that they meet the watched functions
 const violation = guard([folder, temporary, join(root, "kept")]);
 const { formats, broken } = await import("./formats.js");
@@ -72,7 +73,8 @@ tell({ kind: "done", state });
 /** Reads one input. @returns what is wrong with how that went, or null */
 async function attempt(files: Files): Promise<string | null> {
   if (format.onDisk) lay(files, folder);
-  const before = { cpu: spent(), memory: resident() };
+  forgetPeak();
+  const before = { cpu: spent(), memory: peak() };
   let problem: string | null = null;
   try {
     await reader(files, folder);
@@ -92,7 +94,7 @@ async function attempt(files: Files): Promise<string | null> {
     else problem = `thrown: ${String(error)}`;
   }
   const took = spent() - before.cpu;
-  const growth = resident() - before.memory;
+  const growth = peak() - before.memory;
   if (took > state.slowest) Object.assign(state, { slowest: Math.round(took), slowestInput: state.input });
   state.growth = Math.max(state.growth, growth);
   if (plan.mode === "fuzz" && took > most.milliseconds) problem ??= `took ${Math.round(took)} ms of processor time`;
@@ -105,8 +107,14 @@ function spent(): number {
   return (user + system) / 1000;
 }
 
-function resident(): number {
+/** Bytes: the most that was resident since forgetPeak(). */
+function peak(): number {
   return process.resourceUsage().maxRSS * 1024;
+}
+
+/** Linux alone can forget; elsewhere an input is seen only when it takes more than all before it. */
+function forgetPeak(): void {
+  if (clearRefs !== null) writeSync(clearRefs, "5", 0);
 }
 
 /** All there is to know of the folder that nobody may write into. */
