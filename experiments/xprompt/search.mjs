@@ -43,7 +43,7 @@ if (values.collect !== undefined) writeFileSync(values.collect, table(cells));
 function run(task, seed, search) {
   const folder = join(out, `${task}-s${seed}-${search}`);
   if (!existsSync(join(folder, "result.json"))) {
-    const resume = existsSync(join(folder, "search.json")) ? ["--resume", folder] : ["--output", folder];
+    const resume = existsSync(join(folder, "search.json")) ? ["--resume"] : [];
     const config = join(import.meta.dirname, "search.yaml");
     const command = [
       "prune",
@@ -57,6 +57,8 @@ function run(task, seed, search) {
       "--threads",
       "1",
       "--quiet",
+      "--output",
+      folder,
       ...resume,
     ];
     const { status } = spawnSync(process.execPath, [join(root, "dist/cli/main.js"), ...command], {
