@@ -46,21 +46,24 @@ const eachExample =
     for (let b = 0; b < examples; b++) for (let i = 0; i < cells; i++) add(i, of(values[b * cells + i]!));
   };
 
-/** Where the absolute value is taken; each adds `examples` contributions, so that the mean is over examples in every mode. */
+/** Where the absolute value is taken, and `mean`, what the mean is of, in ∂L/∂ζ, for people; each `reduce` adds `examples` contributions, so that the mean is over examples in every mode. */
 export const importanceModes = {
   /** The paper's equation, E|∂L(x)/∂γ|. */
-  perExample: eachExample(Math.abs),
+  perExample: { reduce: eachExample(Math.abs), mean: "|∂L/∂ζ|, its size on each example" },
   /** Of the batch's mean, as Super-Tickets' averages over batches; depends on how rows fall into batches. */
-  batchAbs: (values, examples, cells, add) => {
-    for (let i = 0; i < cells; i++) {
-      let sum = 0;
-      for (let b = 0; b < examples; b++) sum += values[b * cells + i]!;
-      add(i, Math.abs(sum));
-    }
+  batchAbs: {
+    reduce: (values, examples, cells, add) => {
+      for (let i = 0; i < cells; i++) {
+        let sum = 0;
+        for (let b = 0; b < examples; b++) sum += values[b * cells + i]!;
+        add(i, Math.abs(sum));
+      }
+    },
+    mean: "|∂L/∂ζ| of whole batches",
   },
   /** E[−∂L/∂γ]: positive where the token lowers the loss. (E²VPT's code ranks by +∂L/∂γ, which prunes the helpful ones.) */
-  signed: eachExample((v) => -v),
-} as const satisfies Record<string, Reduction>;
+  signed: { reduce: eachExample((v) => -v), mean: "−∂L/∂ζ with its sign: above zero where the piece lowers the loss" },
+} as const satisfies Record<string, { readonly reduce: Reduction; readonly mean: string }>;
 
 export type ImportanceMode = keyof typeof importanceModes;
 
@@ -71,10 +74,10 @@ export function scoreCollector(tokens: number, pieces: number, mode: ImportanceM
   return {
     add(derivatives: MaskDerivatives): void {
       const batch = derivatives.tokens.length / tokens;
-      importanceModes[mode](derivatives.tokens, batch, tokens, (i, v) => {
+      importanceModes[mode].reduce(derivatives.tokens, batch, tokens, (i, v) => {
         sums.tokens[i]! += v;
       });
-      importanceModes[mode](derivatives.pieces, batch, tokens * pieces, (i, v) => {
+      importanceModes[mode].reduce(derivatives.pieces, batch, tokens * pieces, (i, v) => {
         sums.pieces[i]! += v;
       });
       examples += batch;

@@ -6,7 +6,8 @@
  */
 import { maskMap } from "../adapter/map.js";
 import { maskFromJson } from "../method/mask.js";
-import { flopText, scoreText, secondText } from "./format.js";
+import { importanceModes } from "../prune/scores.js";
+import { flopText, partialText, scoreText, secondText } from "./format.js";
 import { heatMap } from "./heat-map.js";
 import { markdownTable } from "./markdown.js";
 import { drawing, html, htmlTable, page, settingsList, switched } from "./page.js";
@@ -51,8 +52,10 @@ function chosen({ best, candidates }: SearchSummary): SearchCandidate {
 function those({ mean, candidates }: SearchSummary): string {
   return mean.count < candidates.length
     ? `${mean.count} survivors of ${candidates.length} candidates`
-    : `${mean.count} candidates`;
+    : counted(mean.count);
 }
+
+const counted = (n: number) => `${n} ${n === 1 ? "candidate" : "candidates"}`;
 
 /** Which rows chose, which are reported, and what that means. */
 function choiceNote(search: SearchSummary): string {
@@ -116,10 +119,10 @@ export function prunePage(result: PruneResult): string {
       }),
     );
   return page(`${run.task}: XPrompt`, [
-    html`<h1>${run.task}: XPrompt</h1><p class="lead">${candidates.length} candidates, scored by ${metric}; ${flopText(cost.flops)} and ${secondText(cost.seconds)} in all.</p>`,
+    html`<h1>${run.task}: XPrompt</h1><p class="lead">${counted(candidates.length)}, scored by ${metric}; ${flopText(cost.flops)} and ${secondText(cost.seconds)} in all.</p>`,
     htmlTable(summaryHead, summaryRows(result)),
     html`<p class="soft">${choiceNote(search)}</p>`,
-    html`<h2>Saliency map</h2><p class="soft">How much the loss is expected to change without a piece of a token, to first order: the mean of |∂L/∂γ| (XPrompt, Fig. 9).</p>`,
+    html`<h2>Saliency map</h2><p class="soft">How much the loss is expected to change without a piece of a token, to first order: the mean of ${importanceModes[importance.mode].mean} (XPrompt, Fig. 9). Over ${importance.examples} rows, on ${partialText(importance.partial)}.</p>`,
     switched("saliency", [
       ["pruned cells grey", saliency(true)],
       ["all", saliency(false)],

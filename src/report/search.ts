@@ -8,6 +8,7 @@ import { z } from "zod";
 import { SoftpromptError } from "../base/errors.js";
 import { type MaskJson, maskFromJson, maskToJson, type PieceLayout, pieceLayouts } from "../method/mask.js";
 import type { Candidate } from "../prune/candidate.js";
+import { type ImportanceMode, importanceModes } from "../prune/scores.js";
 import type { XPromptResult } from "../prune/xprompt.js";
 import { type RunResult, readResultFile, type Scores } from "./result.js";
 
@@ -34,7 +35,7 @@ export interface SearchSummary extends Pick<XPromptResult, "mean" | "selection" 
     readonly pieces: readonly number[];
     readonly piecesPerToken: number;
     readonly examples: number;
-    readonly mode: string;
+    readonly mode: ImportanceMode;
     readonly partial: string;
   };
 }
@@ -174,7 +175,7 @@ const searchForm = z.object({
     pieces: z.array(figure),
     piecesPerToken: z.int().positive(),
     examples: count,
-    mode: text,
+    mode: z.enum(Object.keys(importanceModes) as [ImportanceMode]),
     partial: text,
   }),
 }) satisfies z.ZodType<SearchSummary>;
