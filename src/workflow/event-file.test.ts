@@ -147,6 +147,24 @@ test("tune writes it while it trains; --no-tensorboard writes none", async () =>
   const silent = fresh();
   await tune(model, data, { ...given, output: silent, tensorboard: false }, { prompt });
   expect(existsSync(join(silent, "tensorboard"))).toBe(false);
+  // a run that has the file keeps it in step, also where a resume does not ask for one
+  const halted = fresh();
+  const stop = new AbortController();
+  const stopAt2 = (event: { kind: string; step?: number }) => {
+    if (event.kind === "step" && event.step === 2) stop.abort("SIGINT");
+  };
+  const halt = tune(model, data, { ...given, output: halted }, { prompt, observe: stopAt2, signal: stop.signal });
+  await halt.catch(() => {});
+  expect(scalarsIn(halted).length).toBeGreaterThan(0);
+  await tune(model, data, { ...given, output: halted, tensorboard: false }, { prompt, resume: true });
+  expect(scalarsIn(halted)).toEqual(scalarsOf(halted));
+});
+
+test("a folder that cannot be made for it is an io error that names it", () => {
+  const folder = fresh();
+  mkdirSync(folder, { recursive: true });
+  writeFileSync(join(folder, "tensorboard"), "a file");
+  expect(() => renewEventFile(folder)).toThrow(expect.objectContaining({ kind: "io" }));
 });
 
 test("an event file that is a link elsewhere is refused, and elsewhere untouched", () => {

@@ -5,6 +5,7 @@
  * in place: every record is as long as the one it replaces, and a TensorBoard that read further before the cut goes on at a whole record,
  * with no step seen twice.
  */
+import { existsSync } from "node:fs";
 import { join } from "node:path";
 import {
   appendFile,
@@ -12,6 +13,7 @@ import {
   type FileOps,
   readWhole,
   refuseLink,
+  removeLeftovers,
   truncateFile,
   writeFileAtomic,
 } from "../base/files.js";
@@ -27,7 +29,8 @@ export function followEvents(folder: string, ops: FileOps): Follower {
   let empty = true;
   return {
     begin: () => {
-      ops.mkdirSync(join(folder, place[0]), { recursive: true });
+      refuseLink(join(folder, place[0]));
+      if (existsSync(join(folder, place[0]))) removeLeftovers(join(folder, place[0]), ops);
       empty = renewEventFile(folder, ops) === 0;
     },
     line: (text) => {
@@ -36,6 +39,11 @@ export function followEvents(folder: string, ops: FileOps): Follower {
       empty = false;
     },
   };
+}
+
+/** A run that has one keeps it in step, asked or not: one cut at another step than metrics.jsonl would tell of a run that never was. */
+export function hasEventFile(folder: string): boolean {
+  return existsSync(join(folder, ...place));
 }
 
 /**
@@ -47,8 +55,8 @@ export function renewEventFile(folder: string, ops: FileOps = diskOps): number {
   refuseLink(join(folder, place[0]));
   refuseLink(file);
   const wanted = records(readMetrics(folder), true);
-  const found = readWhole(file, "run") ?? Buffer.alloc(0);
-  if (!found.subarray(0, wanted.length).equals(wanted)) writeFileAtomic(file, wanted, ops);
+  const found = readWhole(file, "run");
+  if (found === null || !found.subarray(0, wanted.length).equals(wanted)) writeFileAtomic(file, wanted, ops);
   else if (found.length > wanted.length) truncateFile(file, wanted.length, ops);
   return wanted.length;
 }

@@ -76,7 +76,10 @@ export const runOptions = {
     default: true,
     help: "Also score the frozen model without any prompt, to say what was gained; costs one evaluation",
   }),
-  tensorboard: boolean({ default: true, help: "Write a TensorBoard event file too, event by event while it trains" }),
+  tensorboard: boolean({
+    default: true,
+    help: "Write a TensorBoard event file too, event by event while it trains; one that is there is kept in step in any case",
+  }),
 };
 
 /** All options of one tuning but the data's. */

@@ -13,7 +13,7 @@ import { prunePage } from "../report/prune.js";
 import { readResult, type Scores } from "../report/result.js";
 import { readPruneResult } from "../report/search.js";
 import type { TrainEvent } from "../train/types.js";
-import { renewEventFile } from "./event-file.js";
+import { hasEventFile, renewEventFile } from "./event-file.js";
 import { readMetrics, readPredictions } from "./recorded.js";
 
 /** Writes report.html (and the event file). @returns the page's path. @throws SoftpromptError "run" for a folder without a result. */
@@ -25,7 +25,7 @@ export async function writeReport(folder: string, { tensorboard = true } = {}): 
     return file;
   }
   const page = reportPage(readRunReport(folder));
-  if (tensorboard) renewEventFile(folder);
+  if (tensorboard || hasEventFile(folder)) renewEventFile(folder);
   writeFileAtomic(file, page);
   return file;
 }

@@ -21,7 +21,7 @@ import { openRun } from "../train/run-folder.js";
 import { needsNeuronScores } from "../train/schedule.js";
 import { train } from "../train/trainer.js";
 import type { TrainEvent, TrainResult } from "../train/types.js";
-import { followEvents } from "./event-file.js";
+import { followEvents, hasEventFile } from "./event-file.js";
 import type { Model } from "./model.js";
 import { type PromptOptions, type TuneOptions, tuneOptions } from "./options.js";
 import { writeReport } from "./run-report.js";
@@ -98,7 +98,7 @@ export async function tune(
       ? null
       : openRun(folder, {
           resume,
-          follow: options.tensorboard ? followEvents : undefined,
+          follow: options.tensorboard || hasEventFile(folder) ? followEvents : undefined,
           files: context.configText === undefined ? {} : { [runFiles.config]: context.configText },
         });
   try {
