@@ -14,7 +14,7 @@ import { interrupted } from "../base/errors.js";
 import { ownFolder, sha256 } from "../base/files.js";
 import type { Tensor } from "../base/tensor.js";
 import type { Row, Task } from "../data/row.js";
-import { applyMask, maskFromScores, type PromptMask, type PruneCounts } from "../method/mask.js";
+import { applyMask, fullMask, maskCounts, maskFromScores, type PromptMask, type PruneCounts } from "../method/mask.js";
 import { fullModel, partialModel } from "../model/partial.js";
 import type { Engine } from "../session/engine.js";
 import type { Tokenizer } from "../text/tokenizer.js";
@@ -244,7 +244,9 @@ export async function openSearch(input: SearchInput, folder: string): Promise<Se
         mask: null,
         drop: false,
       };
-      return (await retrain([plain]))[0]!;
+      const control = (await retrain([plain]))[0]!;
+      const [tokens, width] = tuned.prompt.shape as [number, number];
+      return { ...control, counts: maskCounts(fullMask(tokens, options.pieces), width) };
     },
     run: async (strategy, level) => {
       observe({ kind: "phase", phase: "search" });

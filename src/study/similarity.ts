@@ -125,15 +125,18 @@ export async function similarity(
 /** Each measure's mean over all pairs of a relation. */
 function relationTable(prompts: readonly Labelled[]): Table {
   const pairs = prompts.flatMap((a, i) => prompts.slice(i + 1).map((b) => [a, b] as const));
-  const rows = Object.entries(relations).map(([name, holds]): Cell[] => {
+  const rows = Object.entries(relations).flatMap(([name, holds]): Cell[][] => {
     const mine = pairs.filter(([a, b]) => holds(a, b));
+    if (mine.length === 0) return []; // one seed, or one task
     const mean = (of: (a: Labelled, b: Labelled) => number) => spread(mine.map(([a, b]) => of(a, b)));
     return [
-      name,
-      mine.length,
-      ...(Object.keys(measures) as Measure[]).map((m) => mean((a, b) => measures[m].of(a.prompt, b.prompt))),
-      mean((a, b) => moveCosine(a.prompt, a.start, b.prompt, b.start)),
-      mean((a, b) => neuronOverlap(a.neurons!, b.neurons!, activatedShare)),
+      [
+        name,
+        mine.length,
+        ...(Object.keys(measures) as Measure[]).map((m) => mean((a, b) => measures[m].of(a.prompt, b.prompt))),
+        mean((a, b) => moveCosine(a.prompt, a.start, b.prompt, b.start)),
+        mean((a, b) => neuronOverlap(a.neurons!, b.neurons!, activatedShare)),
+      ],
     ];
   });
   const toStart: Cell[] = [
