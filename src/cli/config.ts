@@ -6,8 +6,8 @@ import { SoftpromptError } from "../base/errors.js";
 import { readWhole } from "../base/files.js";
 import { type OptionTable, pickOptions, readPartialOptions } from "../base/options.js";
 
-/** Longer files are no configuration. */
-const maxBytes = 1 << 20;
+/** Longer files are no configuration; the YAML parser takes seconds for a megabyte of numbers. */
+const maxBytes = 1 << 17;
 
 /**
  * Reads `--config FILE`. JSON is YAML too, so one parser reads both; duplicate keys and aliases are refused.

@@ -22,6 +22,17 @@ export interface ChildLimits {
 
 export const childLimits: ChildLimits = { heapMb: 4096, seconds: 60, secondsPerMb: 5 };
 
+/** What a file says of itself: bytes of its pages unpacked, and values in them. */
+export interface ParquetClaims {
+  readonly unpacked: number;
+  readonly values: number;
+}
+
+/** A file that claims little is given little: several times what sound records of that size take as objects, and never more than the limit. */
+export function limitsFor({ unpacked, values }: ParquetClaims): ChildLimits {
+  return { ...childLimits, heapMb: Math.min(childLimits.heapMb, 256 + Math.ceil((8 * unpacked + 256 * values) / 1e6)) };
+}
+
 /** What comes back: the records, or why there are none. */
 export type ChildAnswer = { records: Record<string, unknown>[] } | { problem: string };
 

@@ -9,7 +9,7 @@
  * Source: github.com/apache/parquet-format src/main/thrift/parquet.thrift.
  */
 import { SoftpromptError } from "../base/errors.js";
-import { type ChildAnswer, readInChild } from "./parquet-child.js";
+import { type ChildAnswer, limitsFor, type ParquetClaims, readInChild } from "./parquet-child.js";
 import { checkColumns, type Fields, rowCollector, type Table, type TableOptions, tableLimits } from "./rows.js";
 import { readStruct, type ThriftStruct, type ThriftValue } from "./thrift.js";
 
@@ -21,7 +21,8 @@ export async function parseParquet(
   bytes: Uint8Array,
   where: string,
   options: TableOptions = {},
-  decode: (bytes: Uint8Array) => Promise<ChildAnswer> = readInChild,
+  decode: (bytes: Uint8Array, claims: ParquetClaims) => Promise<ChildAnswer> = (b, claims) =>
+    readInChild(b, limitsFor(claims)),
 ): Promise<Table> {
   const refuse = (problem: string, got?: unknown): never => {
     throw new SoftpromptError("data", `not a readable parquet file: ${problem}`, {
@@ -30,10 +31,10 @@ export async function parseParquet(
       hint: "the file may be cut short, or be something else (a Git LFS pointer, an error page)",
     });
   };
-  const columns = inspect(bytes, refuse);
+  const { columns, ...claims } = inspect(bytes, refuse);
   checkColumns(columns, `${where}, schema`);
   const rows = rowCollector(where, options);
-  const answer = await decode(bytes);
+  const answer = await decode(bytes, claims);
   if ("problem" in answer) return refuse(answer.problem);
   answer.records.forEach((record, i) => {
     const fields = Object.create(null) as Record<string, unknown>;
@@ -48,8 +49,8 @@ const deltaByteArray = 7;
 
 type Refuse = (problem: string, got?: unknown) => never;
 
-/** Walks footer and page headers with bounds; gives the names of the top-level columns. Throws what `refuse` throws. */
-export function inspect(bytes: Uint8Array, refuse: Refuse): string[] {
+/** Walks footer and page headers with bounds; gives the names of the top-level columns, and how much there is. Throws what `refuse` throws. */
+export function inspect(bytes: Uint8Array, refuse: Refuse): { columns: string[] } & ParquetClaims {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const magic = (at: number) => view.getUint32(at, true) === 0x31524150; // "PAR1"
   if (bytes.length < 12 || !magic(0) || !magic(bytes.length - 4)) refuse('it does not begin and end with "PAR1"');
@@ -106,6 +107,9 @@ export function inspect(bytes: Uint8Array, refuse: Refuse): string[] {
           const header = page.get(id);
           if (!(header instanceof Map)) continue;
           const n = int(header, 1, "a page's number of values", tableLimits.parquetValues);
+          // Runs of one value take no bits, and are one for each row; items of lists take at least one each in any file that was not made to harm.
+          if (n > groupRows + 8 * (page.get(2) as number))
+            refuse("a page claims more values than its bytes can hold", n);
           // Every value of this encoding may be as long as the whole page: a small page would unpack to all memory.
           const encoding = header.get(id === 8 ? 4 : 2);
           if (encoding === deltaByteArray && n * (page.get(2) as number) > tableLimits.parquetBytes)
@@ -129,7 +133,7 @@ export function inspect(bytes: Uint8Array, refuse: Refuse): string[] {
     }
   }
   if (counted !== rows) refuse("its row groups do not add up to its rows", `${counted} and ${rows}`);
-  return names;
+  return { columns: names, unpacked, values };
 }
 
 /** The names of the root's children; also checks that the tree uses every element once and is not too deep. */

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import * as zlib from "node:zlib";
 import { parquetWriteBuffer } from "hyparquet-writer";
 import { expect, test } from "vitest";
-import { readInChild } from "./parquet-child.js";
+import { limitsFor, readInChild } from "./parquet-child.js";
 import type { TableOptions } from "./rows.js";
 import { unpackSnappy } from "./snappy.js";
 import { formatOf, parseTable, readTable, type TableFormat } from "./table.js";
@@ -134,6 +134,19 @@ test("parquet: a torn file, another file and a lying footer are refused", async 
   await refuse(lying);
 });
 
+test("parquet: a page that claims more values than it has bytes and rows for is refused before it is decoded", async () => {
+  const data = Array.from({ length: 100 }, () => null);
+  const whole = new Uint8Array(
+    parquetWriteBuffer({ columnData: [{ name: "x", data, type: "INT32", nullable: true }], codec: "UNCOMPRESSED" }),
+  );
+  expect((await parseTable(whole, "parquet", "f.parquet")).rows.length).toBe(100);
+  // the page's header is the first to say 100 (a zigzag varint, c8 01); 8191 is as long
+  const at = whole.findIndex((byte, i) => byte === 0xc8 && whole[i + 1] === 0x01);
+  const lying = whole.slice();
+  lying.set([0xfe, 0x7f], at);
+  await expect(parseTable(lying, "parquet", "f.parquet")).rejects.toThrow(/more values than its bytes[\s\S]*8191/);
+});
+
 test("files: format by ending, sha256, missing files", async () => {
   const folder = await mkdtemp(join(tmpdir(), "softprompt-table-"));
   const path = join(folder, "x.csv");
@@ -161,6 +174,13 @@ test("snappy: a literal, an overlapping copy, and lengths that lie", () => {
     [],
   ])
     expect(() => unpackSnappy(Uint8Array.from(bad), bad[0] ?? 0)).toThrow(/packed data/);
+});
+
+test("parquet: the memory that a file is given follows what it claims, and has a bound", () => {
+  expect(limitsFor({ unpacked: 0, values: 0 }).heapMb).toBe(256);
+  // 400,000 rows of eight columns, 100 MB of text
+  expect(limitsFor({ unpacked: 1e8, values: 3.2e6 }).heapMb).toBe(1876);
+  expect(limitsFor({ unpacked: 2 ** 31, values: 5e7 }).heapMb).toBe(4096);
 });
 
 test("the process that decodes parquet: a deadline, a heap, and damaged bytes end it, not us", async () => {

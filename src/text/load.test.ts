@@ -192,6 +192,13 @@ test.each<[string, (t: ReturnType<typeof small>) => void, RegExp]>([
     /outside/,
   ],
   [
+    "a replacement that cannot be shown as text",
+    (t) => {
+      t.pre_tokenizer = { type: "Metaspace", replacement: { toString: 1 } };
+    },
+    /Metaspace step is not supported/,
+  ],
+  [
     "normalisers nested without end",
     (t) => {
       let n: unknown = null;

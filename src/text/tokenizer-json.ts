@@ -197,7 +197,7 @@ const splitters: Readonly<Record<string, (config: JsonObject, where: string) => 
       throw new SoftpromptError("checkpoint", "this Metaspace step is not supported", {
         where,
         expected: 'replacement "▁" and prepend_scheme "always" or "never"',
-        got: `${String(replacement)}, ${String(scheme)}`,
+        got: [replacement, scheme],
       });
     const split = own(c, "split") !== false;
     return (words) =>

@@ -149,6 +149,15 @@ async function fuzzRange(
       for (const line of lines) {
         if (line.kind === "reason") tally.reasons.add(line.reason);
         if (line.kind === "finding") found(line.input, line.problem, scratch);
+        if (line.kind === "slow") {
+          const { ended: end, lines: more } = await worker(settings.program, {
+            ...{ ...plan, from: line.input, to: line.input + 1, mode: "careful" },
+          });
+          const wrong = more.find((other) => other.kind === "finding");
+          if (wrong?.kind === "finding") found(line.input, wrong.problem, scratch);
+          else if (end === null) tally.leftToLimits++;
+          else found(line.input, end, scratch);
+        }
       }
       from = state.input + 1;
       if (ended === null || state.input >= range.to) continue;

@@ -29,6 +29,8 @@ export interface State {
 
 export type Line =
   | { readonly kind: "done"; readonly state: State }
+  /** Slow, or large, for a reader that goes without the product's own limits: they must answer for it. */
+  | { readonly kind: "slow"; readonly input: number }
   /** A reason for refusal not told before, places and values left out. */
   | { readonly kind: "reason"; readonly reason: string }
   | { readonly kind: "finding"; readonly input: number; readonly problem: string };

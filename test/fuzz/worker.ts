@@ -97,8 +97,12 @@ async function attempt(files: Files): Promise<string | null> {
   const growth = peak() - before.memory;
   if (took > state.slowest) Object.assign(state, { slowest: Math.round(took), slowestInput: state.input });
   state.growth = Math.max(state.growth, growth);
-  if (plan.mode === "fuzz" && took > most.milliseconds) problem ??= `took ${Math.round(took)} ms of processor time`;
-  if (growth > most.growth) problem ??= `took ${Math.round(growth / 1e6)} MB of memory`;
+  const slow = plan.mode === "fuzz" && took > most.milliseconds;
+  const large = growth > most.growth;
+  if ((slow || large) && plan.mode === "fuzz" && format.careful !== undefined)
+    tell({ kind: "slow", input: state.input });
+  else if (slow) problem ??= `took ${Math.round(took)} ms of processor time`;
+  else if (large) problem ??= `took ${Math.round(growth / 1e6)} MB of memory`;
   return violation() ?? problem ?? (format.onDisk && baitNow() !== baitBefore ? "the bait was taken" : null);
 }
 
