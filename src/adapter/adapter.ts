@@ -110,7 +110,6 @@ export function parseAdapter(files: AdapterFiles, folder: string): Adapter {
   throw new SoftpromptError("adapter", "this is not an adapter", {
     where: folder,
     expected: `a folder with ${peftFiles.config} or ${extrasFile}`,
-    got: "neither",
   });
 }
 

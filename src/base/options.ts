@@ -170,7 +170,6 @@ export function readOptions<T extends OptionTable>(table: T, value: unknown, whe
       throw new SoftpromptError("usage", `${key} is missing`, {
         where,
         expected: `${expectation(option)}: ${option.help}`,
-        got: "nothing",
         hint: `give ${flagName(key)} or write \`${key}:\` in the config`,
       });
   }

@@ -63,7 +63,7 @@ export function parseFlags(table: OptionTable, argv: readonly string[], command:
         throw new SoftpromptError("usage", "this flag needs a value", {
           where: token.rawName,
           expected: expectation(option),
-          got: swallowed ? `the flag ${token.value}` : "nothing",
+          got: swallowed ? `the flag ${token.value}` : undefined,
         });
       entry.values.push(token.value);
     }

@@ -85,7 +85,6 @@ function checkPositionals(name: string, command: Command, given: readonly string
     throw new SoftpromptError("usage", `${missing.name.toUpperCase()} is missing`, {
       where,
       expected: missing.help,
-      got: "nothing",
       hint: `softprompt ${name} --help`,
     });
   const many = command.positionals.some((p) => p.many);

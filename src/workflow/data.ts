@@ -198,7 +198,6 @@ function specOf(options: OptionValues<typeof dataOptions>): DatasetSpec {
       throw new SoftpromptError("usage", "your own files need a template", {
         where: "template",
         expected: "a text with {column} holes",
-        got: "nothing",
         hint: 'e.g. --template "review: {text}"',
       });
     return {
@@ -220,7 +219,6 @@ function specOf(options: OptionValues<typeof dataOptions>): DatasetSpec {
     throw new SoftpromptError("usage", "no data are given", {
       where: "data",
       expected: "a declared task with its folder, or your own files",
-      got: "neither",
       hint: "--task sst2 --data FOLDER, or --train FILE --template TEXT --label-column COLUMN",
     });
   if (task === quickstartTask) return { ...shared, ...quickstartFiles };
@@ -244,7 +242,6 @@ function specOf(options: OptionValues<typeof dataOptions>): DatasetSpec {
     throw new SoftpromptError("usage", `where are the files of ${task}?`, {
       where: "data",
       expected: "the folder with the task's official files",
-      got: "nothing",
       hint: "--data FOLDER",
     });
   return { ...shared, task, folder: data, ...defined({ format: options.format }) };

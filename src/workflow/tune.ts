@@ -286,7 +286,6 @@ export async function initSpec(
     new SoftpromptError("usage", `init ${options.init} needs ${option}`, {
       where: "init",
       expected: option,
-      got: "nothing",
     });
   switch (options.init) {
     case "uniform":

@@ -84,7 +84,6 @@ export const study = command({
         throw new SoftpromptError("usage", `${key} is missing`, {
           where: `softprompt study ${name}`,
           expected: `--${key}`,
-          got: "nothing",
         });
     return studyAnswer(name, options as StudyValues & OptionValues<typeof pruneOptions>, context);
   },
