@@ -18,8 +18,10 @@ const step = (n: number): TuneEvent => ({
   gradientNorm: 1,
   tokens: 500,
   seconds: 0.5,
+  openSeconds: 0,
   flops: n,
   paperFlops: n,
+  totalFlops: n,
 });
 const evaluation: TuneEvent = {
   kind: "eval",
@@ -31,6 +33,8 @@ const evaluation: TuneEvent = {
   seconds: 1,
   best: true,
   flops: 2,
+  paperFlops: 2,
+  totalFlops: 2,
 };
 
 test("plain lines where nobody watches: no escapes, at most one status in ten seconds", () => {

@@ -77,7 +77,7 @@ export interface Candidate {
 }
 
 /** Evaluations at the rungs of a halving search included. */
-export type CandidateCost = Omit<TrainCost, "flops" | "perStage">;
+export type CandidateCost = Omit<TrainCost, "flops" | "perStage" | "openSeconds">;
 
 /**
  * Trains a candidate up to `steps` of its schedule, going on from where it stopped before.

@@ -42,6 +42,8 @@ const report: RunReport = {
       trainSeconds: 60,
       evalSeconds: 10,
       scoringSeconds: 0,
+      openSeconds: 0,
+      perStage: [],
       trainedParameters: 3840,
       baseParameters: 9_345_216,
       adapterBytes: 18_815,

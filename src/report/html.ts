@@ -82,6 +82,7 @@ export function reportPage(report: RunReport): string {
     ...errorSection(report.predictions),
     html`<h2>Cost</h2>`,
     costTable(result),
+    ...stageTable(result),
     html`<h2>Settings</h2>`,
     settingsList(result.run.options),
     html`<h2>Where</h2>`,
@@ -245,6 +246,7 @@ function costTable({ cost }: RunResult): Html {
     ["", "training", "evaluation", "together"],
     [
       ["wall clock", secondText(cost.trainSeconds), secondText(cost.evalSeconds), secondText(cost.seconds)],
+      ["opening sessions, within the sum above", "", "", secondText(cost.openSeconds)],
       ["matrix products", flopText(cost.trainFlops), flopText(cost.evalFlops), flopText(cost.flops)],
       ...(cost.scoringFlops > 0
         ? [
@@ -265,6 +267,26 @@ function costTable({ cost }: RunResult): Html {
       ],
     ],
   );
+}
+
+/** What each stage of a schedule took; nothing for a single one. */
+function stageTable({ cost: { perStage } }: RunResult): Html[] {
+  if (perStage.length < 2) return [];
+  return [
+    html`<h2>Stages</h2>`,
+    htmlTable(
+      ["model", "steps", "opening", "training", "with evaluation", "matrix products", "as the papers count"],
+      perStage.map((stage) => [
+        partialText(stage.partial),
+        String(stage.steps),
+        secondText(stage.openSeconds),
+        secondText(stage.seconds),
+        secondText(stage.seconds + stage.evalSeconds),
+        flopText(stage.flops),
+        flopText(stage.paperFlops),
+      ]),
+    ),
+  ];
 }
 
 function whereTable({ where, run }: RunResult): Html {

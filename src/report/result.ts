@@ -12,6 +12,7 @@ import { SoftpromptError } from "../base/errors.js";
 import { readWhole } from "../base/files.js";
 import { parseJson } from "../base/json.js";
 import { packageInfo, packageRoot } from "../base/package.js";
+import type { StageCost } from "../train/types.js";
 
 export type Scores = Readonly<Record<string, number>>;
 
@@ -50,6 +51,10 @@ export interface RunResult {
     readonly trainSeconds: number;
     readonly evalSeconds: number;
     readonly scoringSeconds: number;
+    /** Opening the sessions that train; a session that evaluates is opened within `evalSeconds`. */
+    readonly openSeconds: number;
+    /** Each stage of the schedule in turn; none for a search, whose trainings keep their own. */
+    readonly perStage: readonly StageCost[];
     readonly trainedParameters: number;
     readonly baseParameters: number;
     readonly adapterBytes: number;
@@ -169,6 +174,13 @@ const resultForm = z.object({
     trainSeconds: amount,
     evalSeconds: amount,
     scoringSeconds: amount,
+    openSeconds: amount,
+    perStage: z.array(
+      z.object({
+        ...{ partial: text, steps: count, seconds: amount, evalSeconds: amount, openSeconds: amount },
+        ...{ flops: amount, paperFlops: amount },
+      }),
+    ),
     trainedParameters: count,
     baseParameters: count,
     adapterBytes: count,

@@ -131,12 +131,14 @@ export async function runOne(
     resume: false,
     observe: (event) => input.observe({ kind: "train", event }),
     signal: input.signal,
+    flopsBefore: scoring?.flops ?? 0,
   };
   const name = `${task.name}-seed${seed}-${variant.label}`;
   const result = await cell(
     input.folder,
     name,
-    await identityOf(training),
+    // the second form of what is kept: with the seconds that opening sessions took
+    { ...(await identityOf(training)), form: "2" },
     async () => {
       const { kept: _, ...rest } = await train(training);
       for (const { partial } of schedule.stages) if (partial.name !== "full") await engine.release(partial);

@@ -70,10 +70,14 @@ export function checkIdentity(saved: Identity, now: Identity, where: string): vo
       where,
       expected: list(saved),
       got: list(now),
-      hint: "put back what changed, or start a new run in another folder",
+      hint: `put back what changed${changed.some(isStageSteps) ? ` (${stageStepsFrom})` : ""}, or start a new run in another folder`,
     },
   );
 }
+
+/** A schedule's facts are of its stages; the user gave options. */
+const isStageSteps = (fact: string) => /^schedule\.stage \d+\.steps$/.test(fact);
+const stageStepsFrom = "a stage's steps follow from --steps, --stage-steps, --stage-fractions and --budget";
 
 /** sha256 of a prompt's shape and bytes. */
 export function tensorHash({ shape, data }: Tensor): string {

@@ -17,6 +17,6 @@ export function metricsLine(event: TrainEvent, time: number): string | null {
 
 /** A line without what the wall clock decided, for comparing runs. */
 export function withoutClock(line: string): string {
-  const { time: _time, seconds: _seconds, ...rest } = JSON.parse(line) as Record<string, unknown>;
+  const { time: _time, seconds: _seconds, openSeconds: _open, ...rest } = JSON.parse(line) as Record<string, unknown>;
   return JSON.stringify(rest);
 }

@@ -70,7 +70,7 @@ export function initialState(
 }
 
 export function noCost(partial: string): StageCost {
-  return { partial, steps: 0, seconds: 0, evalSeconds: 0, flops: 0, paperFlops: 0 };
+  return { partial, steps: 0, seconds: 0, evalSeconds: 0, openSeconds: 0, flops: 0, paperFlops: 0 };
 }
 
 /** A state as tensors by name and a JSON value. */

@@ -105,10 +105,11 @@ function warnOfCuts({ encoded, validation, input }: Job, tell: Tell): void {
 }
 
 function resultOf(state: TrainState, reason: StopReason): TrainResult {
-  const [trainFlops, trainSeconds, evalSeconds] = [
+  const [trainFlops, trainSeconds, evalSeconds, openSeconds] = [
     total(state, "flops"),
     total(state, "seconds"),
     total(state, "evalSeconds"),
+    total(state, "openSeconds"),
   ];
   return {
     best: state.best ?? { prompt: state.prompt, step: state.step, scores: {} },
@@ -122,9 +123,10 @@ function resultOf(state: TrainState, reason: StopReason): TrainResult {
       trainFlops,
       evalFlops: state.evalFlops,
       paperFlops: total(state, "paperFlops"),
-      seconds: trainSeconds + evalSeconds,
+      seconds: trainSeconds + evalSeconds + openSeconds,
       trainSeconds,
       evalSeconds,
+      openSeconds,
       perStage: state.perStage,
     },
     history: state.history,

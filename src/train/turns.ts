@@ -46,8 +46,10 @@ export async function step(job: Job, state: TrainState, run: Run | null, tell: T
   const { input, live } = job;
   const { engine, settings } = input;
   const partial = stageModel(job, state);
+  const opened = performance.now();
   const program = await engine.train(partial);
   const started = performance.now();
+  const openSeconds = (started - opened) / 1000;
   const numbers = job.rowsOf(state.step);
   const rows = numbers.map((n) => job.encoded[n]!);
   const learningRate = learningRateAt(state.step + 1, job.totalSteps, settings);
@@ -70,6 +72,7 @@ export async function step(job: Job, state: TrainState, run: Run | null, tell: T
     perStage: addCost(state.perStage, {
       steps: 1,
       seconds,
+      openSeconds,
       flops: batch.flops.honest,
       paperFlops: batch.flops.paper,
     }),
@@ -103,8 +106,10 @@ export async function step(job: Job, state: TrainState, run: Run | null, tell: T
     gradientNorm: update.norm,
     tokens: batch.tokens,
     seconds,
+    openSeconds,
     flops: total(next, "flops"),
     paperFlops: total(next, "paperFlops"),
+    totalFlops: everything(job, next),
   });
   return {
     ...next,
@@ -168,6 +173,7 @@ export async function evaluation(
   const best = own && beats(state.best);
   const full = isFull(engine.checkpoint.config, partial);
   const [flops, paperFlops] = [total(state, "flops"), total(state, "paperFlops")];
+  const totalFlops = everything(job, state) + found.flops;
   const entry: HistoryEntry = {
     step: state.step,
     stage: state.stage,
@@ -176,6 +182,7 @@ export async function evaluation(
     scores,
     flops,
     paperFlops,
+    totalFlops,
     seconds: total(state, "seconds"),
   };
   tell({
@@ -188,6 +195,8 @@ export async function evaluation(
     seconds,
     best,
     flops,
+    paperFlops,
+    totalFlops,
   });
   if (!Number.isFinite(loss))
     tell({ kind: "warning", message: `the validation loss at step ${state.step} on ${partial.name} is ${loss}` });
@@ -224,10 +233,16 @@ function addCost(perStage: readonly StageCost[], more: Partial<Omit<StageCost, "
       steps: sum("steps"),
       seconds: sum("seconds"),
       evalSeconds: sum("evalSeconds"),
+      openSeconds: sum("openSeconds"),
       flops: sum("flops"),
       paperFlops: sum("paperFlops"),
     },
   ];
+}
+
+/** Honest FLOPs of all that was done until now, what came before the first step included. */
+function everything({ input }: Job, state: TrainState): number {
+  return (input.flopsBefore ?? 0) + total(state, "flops") + state.evalFlops;
 }
 
 /** A cost summed over the stages. */

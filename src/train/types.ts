@@ -35,6 +35,8 @@ export interface TrainInput {
   /** With a folder: go on with the run that is there (refused when there is none, or its inputs changed). */
   readonly resume: boolean;
   readonly observe: (event: TrainEvent) => void;
+  /** Honest FLOPs spent on this training before its first step, neuron scores say; `totalFlops` counts them. Default 0. */
+  readonly flopsBefore?: number;
   /** Aborting finishes the step (or drops the evaluation) in progress, saves, and returns with reason "interrupted". */
   readonly signal?: AbortSignal;
   /**
@@ -62,9 +64,13 @@ export type TrainEvent =
       /** Encoder and decoder tokens of this step, prompt included, padding not. */
       tokens: number;
       seconds: number;
-      /** Honest cumulative FLOPs and the paper's, evaluation excluded; see model/flops.ts. */
+      /** Opening the model's session before the step: at the start, at growth and after a resume; else next to nothing. */
+      openSeconds: number;
+      /** Cumulative FLOPs of training: honest and the paper's; see model/flops.ts. */
       flops: number;
       paperFlops: number;
+      /** Honest cumulative FLOPs of everything: training, evaluations, neuron scores. */
+      totalFlops: number;
     }
   | {
       /** A step whose loss, gradient or update was not finite: the prompt did not move. */
@@ -84,8 +90,10 @@ export type TrainEvent =
       loss: number;
       seconds: number;
       best: boolean;
-      /** Honest cumulative FLOPs of training so far, evaluation excluded. */
+      /** As a step's; the total with this evaluation. */
       flops: number;
+      paperFlops: number;
+      totalFlops: number;
     }
   | { kind: "checkpoint"; step: number }
   | { kind: "warning"; message: string }
@@ -112,6 +120,8 @@ export interface HistoryEntry {
   /** Honest cumulative FLOPs of training until here, evaluation excluded, and the paper's. */
   readonly flops: number;
   readonly paperFlops: number;
+  /** Honest cumulative FLOPs of everything: training, evaluations until this one, neuron scores. */
+  readonly totalFlops: number;
   /** Cumulative seconds of training until here, evaluation excluded. */
   readonly seconds: number;
 }
@@ -123,6 +133,8 @@ export interface StageCost {
   /** Training, without and with evaluation. */
   readonly seconds: number;
   readonly evalSeconds: number;
+  /** Opening the sessions to train the stage's model with; those of evaluations are within evalSeconds. */
+  readonly openSeconds: number;
   /** Honest FLOPs of training. */
   readonly flops: number;
   readonly paperFlops: number;
@@ -135,10 +147,11 @@ export interface TrainCost {
   readonly evalFlops: number;
   /** The paper's accounting: forward Linear MACs, training only. */
   readonly paperFlops: number;
-  /** Training and evaluation, over all sessions of a resumed run; building sessions and saving left out. */
+  /** Training, evaluation and opening sessions, over all parts of a resumed run; saving left out. */
   readonly seconds: number;
   readonly trainSeconds: number;
   readonly evalSeconds: number;
+  readonly openSeconds: number;
   readonly perStage: readonly StageCost[];
 }
 

@@ -15,7 +15,9 @@ import { type PruneResult, readPruneResult } from "../report/search.js";
 import { evaluate, majorityBaseline } from "../train/evaluate.js";
 import type { Model } from "./model.js";
 import { prune, pruneTuneOptions } from "./prune.js";
+import { readMetrics } from "./recorded.js";
 import { writeReport } from "./run-report.js";
+import { tune } from "./tune.js";
 
 const root = scratch("prune");
 afterAll(() => rmSync(root, { recursive: true, force: true }));
@@ -73,7 +75,7 @@ describe("result.json", () => {
     expect(run.where).toMatchObject({ device: "cpu", model: { name: "fake" }, data: data.files });
     const { cost } = run;
     expect(cost.flops / (cost.trainFlops + cost.evalFlops + cost.scoringFlops)).toBeCloseTo(1, 12);
-    expect(cost.seconds).toBeCloseTo(cost.trainSeconds + cost.evalSeconds + cost.scoringSeconds, 9);
+    expect(cost.seconds).toBeCloseTo(cost.trainSeconds + cost.evalSeconds + cost.openSeconds + cost.scoringSeconds, 9);
     // 6 runs of 6 steps: the tuning, the control, four candidates
     expect(cost.paperFlops / result.tuned.cost.paperFlops).toBeCloseTo(6, 9);
     expect(cost.trainedParameters).toBe(result.best.counts.parameters);
@@ -138,6 +140,24 @@ test("the cost holds the neuron scores, which are made once for the tuning and t
     expect(record.cost.flops).toBe(total);
     expect(record.cost.scoringFlops).toBe(neurons + scoring);
   }
+});
+
+test("a tuning's metrics count what its result counts: training, evaluations, neuron scores; its stages have their costs", async () => {
+  const output = join(root, "counted");
+  const tuning = { virtualTokens: 4, init: "uniform", steps: 6, evalEvery: 3, schedule: "fpt-fr" } as const;
+  const { result } = await tune(model(), data, { ...tuning, output });
+  const { cost } = result;
+  const [first, ...rest] = readMetrics(output).filter((event) => event.kind === "step" || event.kind === "eval");
+  const last = rest.at(-1)!;
+  expect(first!.totalFlops - first!.flops).toBeCloseTo(cost.scoringFlops, 3);
+  expect(cost.scoringFlops).toBeGreaterThan(0);
+  expect(last).toMatchObject({ kind: "eval", flops: cost.trainFlops, paperFlops: cost.paperFlops });
+  expect(last.totalFlops / cost.flops).toBeCloseTo(1, 12);
+  const sum = (of: (stage: (typeof cost.perStage)[number]) => number) => cost.perStage.reduce((s, v) => s + of(v), 0);
+  expect(cost.perStage.length).toBeGreaterThan(1);
+  expect(sum((s) => s.steps)).toBe(6);
+  expect(sum((s) => s.seconds + s.evalSeconds + s.openSeconds) + cost.scoringSeconds).toBeCloseTo(cost.seconds, 9);
+  expect(readFileSync(join(output, "report.html"), "utf8")).toContain("<h2>Stages</h2>");
 });
 
 test("neuron scores that the retrainings alone need are not charged to the tuning", async () => {

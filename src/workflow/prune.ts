@@ -210,5 +210,7 @@ function costOf({ tuned, control, candidates, cost }: XPromptResult) {
     trainSeconds: sum("trainSeconds"),
     evalSeconds: sum("evalSeconds"),
     scoringSeconds: cost.seconds - sum("seconds"),
+    openSeconds: sum("seconds") - sum("trainSeconds") - sum("evalSeconds"),
+    perStage: [],
   };
 }

@@ -48,8 +48,10 @@ const eventForm = z.discriminatedUnion("kind", [
     gradientNorm: figure,
     tokens: count,
     seconds: figure,
+    openSeconds: figure,
     flops: figure,
     paperFlops: figure,
+    totalFlops: figure,
   }),
   z.object({ kind: z.literal("skip"), ...at, stage: count, problem: text, rows: z.array(text) }),
   z.object({
@@ -62,6 +64,8 @@ const eventForm = z.discriminatedUnion("kind", [
     seconds: figure,
     best: z.boolean(),
     flops: figure,
+    paperFlops: figure,
+    totalFlops: figure,
   }),
   z.object({ kind: z.literal("end"), ...at, reason: text }),
 ]);

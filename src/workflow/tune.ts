@@ -120,6 +120,7 @@ export async function tune(
       resume,
       observe,
       signal,
+      flopsBefore: scoring.flops,
     });
     const kept = training.bestOnFull ?? { prompt: training.last, step: training.steps, scores: {} };
     const after = await model.checkpoint.sha256({ fresh: true });
@@ -175,6 +176,8 @@ export async function tune(
         trainSeconds: training.cost.trainSeconds,
         evalSeconds: training.cost.evalSeconds,
         scoringSeconds: scoring.seconds,
+        openSeconds: training.cost.openSeconds,
+        perStage: training.cost.perStage,
         trainedParameters: kept.prompt.data.length,
         baseParameters: model.checkpoint.parameters,
         adapterBytes,

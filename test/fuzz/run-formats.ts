@@ -234,7 +234,11 @@ const result: RunResult = {
       seconds: 3,
       trainSeconds: 2,
       evalSeconds: 1,
+      openSeconds: 0,
     },
+    perStage: [
+      { partial: "full", steps: 20, seconds: 2, evalSeconds: 1, openSeconds: 0, flops: 8e11, paperFlops: 1e11 },
+    ],
     ...{ scoringSeconds: 0, trainedParameters: 640, baseParameters: 1e7, adapterBytes: 3000, peakBytes: 1e9 },
   },
   where: whereWeAre({

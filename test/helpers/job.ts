@@ -67,7 +67,7 @@ export function fptJob(more: Partial<TrainInput> = {}): TrainInput & { events: T
 /** A result without what the clock decided, prompts as bytes: equal exactly when every bit is. */
 export function fingerprint(result: TrainResult): unknown {
   const bits = (t: Tensor) => Buffer.from(t.data.buffer, t.data.byteOffset, t.data.byteLength).toString("hex");
-  const clocks = new Set(["seconds", "trainSeconds", "evalSeconds"]);
+  const clocks = new Set(["seconds", "trainSeconds", "evalSeconds", "openSeconds"]);
   return JSON.parse(
     JSON.stringify(result, (key, value: unknown) => {
       if (clocks.has(key)) return undefined;
