@@ -23,6 +23,7 @@ import {
   appendFile,
   listFolder,
   lockFolder,
+  makeFolder,
   ownFolder,
   readWhole,
   removeLeftovers,
@@ -104,6 +105,31 @@ describe("writeFileAtomic", () => {
     expect(thrown(() => writeFileAtomic(folder, "x"))).toMatchObject({ kind: "io" });
     writeFileSync(join(folder, "plain"), "");
     expect(thrown(() => writeFileAtomic(join(folder, "plain/x"), "x"))).toMatchObject({ kind: "io" });
+  });
+});
+
+describe("makeFolder", () => {
+  test("makes all levels, finds them there again, refuses a file in the way", () => {
+    const deep = join(folder, "a/b/c");
+    makeFolder(deep);
+    makeFolder(deep);
+    expect(readdirSync(folder)).toEqual(["a"]);
+    expect(readdirSync(join(folder, "a/b"))).toEqual(["c"]);
+    writeFileSync(join(folder, "plain"), "");
+    for (const path of ["plain", "plain/x"])
+      expect(thrown(() => makeFolder(join(folder, path)))).toMatchObject({ kind: "io" });
+    expect(
+      thrown(() => makeFolder(join(folder, "no"), faultyOps({ refuse: { op: 0, code: "EACCES" } }))),
+    ).toMatchObject({
+      problem: "permission denied",
+    });
+  });
+
+  // Node's recursive mkdir tries for ever there
+  test.skipIf(process.platform !== "linux")("a place that takes no folders is a typed error", () => {
+    for (const path of ["/proc/softprompt", "/proc/softprompt/a/b"])
+      expect(thrown(() => writeFileAtomic(join(path, "file"), "x"))).toMatchObject({ kind: "io", exitCode: 10 });
+    expect(thrown(() => lockFolder("/proc/softprompt"))).toMatchObject({ kind: "io" });
   });
 });
 

@@ -21,7 +21,7 @@ export interface FileOps {
   renameSync(from: string, to: string): void;
   unlinkSync(path: string): void;
   truncateSync(path: string, length: number): void;
-  mkdirSync(path: string, options: { recursive: true }): string | undefined;
+  mkdirSync(path: string): void;
 }
 
 /** The operating system's own. */
@@ -35,12 +35,35 @@ export function writeFileAtomic(path: string, content: string | Uint8Array, ops:
   const folder = dirname(path);
   const temp = join(folder, `.${basename(path)}.${process.pid}-${randomBytes(4).toString("hex")}.tmp`);
   try {
-    ops.mkdirSync(folder, { recursive: true });
+    makeFolder(folder, ops);
     writeAndSync(temp, "wx", bytesOf(content), ops);
     ops.renameSync(temp, path);
     syncFolder(folder, ops);
   } catch (cause) {
     quietly(() => ops.unlinkSync(temp));
+    throw ioError(cause, path);
+  }
+}
+
+/**
+ * Makes a folder and those above it; nothing happens where it is there. One level at a time, for Node's own recursive form never comes
+ * back from a place that takes no folders and says that there is none (/proc). @throws SoftpromptError "io".
+ */
+export function makeFolder(path: string, ops: FileOps = diskOps): void {
+  if (isFolder(path)) return;
+  const above = dirname(path);
+  if (above !== path) makeFolder(above, ops);
+  try {
+    ops.mkdirSync(path);
+  } catch (cause) {
+    if (isFolder(path)) return; // somebody else made it meanwhile
+    if (code(cause) === "ENOENT" || code(cause) === "EEXIST")
+      throw new SoftpromptError("io", "no folder can be made here", {
+        where: path,
+        got: code(cause) === "EEXIST" ? "a file of this name" : undefined,
+        hint: "choose another folder",
+        cause,
+      });
     throw ioError(cause, path);
   }
 }
@@ -340,6 +363,14 @@ function syncFolder(folder: string, ops: FileOps): void {
     if (code(cause) !== "EINVAL" && code(cause) !== "ENOTSUP") throw cause;
   } finally {
     ops.closeSync(fd);
+  }
+}
+
+function isFolder(path: string): boolean {
+  try {
+    return fs.statSync(path).isDirectory();
+  } catch {
+    return false;
   }
 }
 

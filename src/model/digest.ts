@@ -6,9 +6,10 @@
  */
 import { createHash } from "node:crypto";
 import { createReadStream } from "node:fs";
-import { mkdir, readFile, realpath, rename, stat, writeFile } from "node:fs/promises";
+import { readFile, realpath, rename, stat, writeFile } from "node:fs/promises";
 import { homedir } from "node:os";
 import { join } from "node:path";
+import { makeFolder } from "../base/files.js";
 
 /** Files below this are hashed every time: it takes well under a second. */
 const rememberFrom = 256 * 1024 * 1024;
@@ -41,7 +42,8 @@ export async function hashFile(path: string, options: HashOptions = {}): Promise
   }
   const digest = await hashBytes(real);
   const temporary = `${place}.${process.pid}`;
-  await mkdir(cache, { recursive: true })
+  await Promise.resolve()
+    .then(() => makeFolder(cache))
     .then(() => writeFile(temporary, digest))
     .then(() => rename(temporary, place))
     .catch(() => undefined);

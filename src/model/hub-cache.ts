@@ -4,10 +4,10 @@
  * models--ORG--NAME/refs/REVISION holds a commit; snapshots/COMMIT/FILE is a link to blobs/ETAG.
  * Source: huggingface.co/docs/huggingface_hub/guides/manage-cache (checked with huggingface_hub 1.x and @huggingface/hub 2.17).
  */
-import { copyFile, link, mkdir, readdir, readFile, rename, stat, symlink } from "node:fs/promises";
+import { copyFile, link, readdir, readFile, rename, stat, symlink } from "node:fs/promises";
 import { homedir } from "node:os";
 import { dirname, join, relative } from "node:path";
-import { ioError, writeFileAtomic } from "../base/files.js";
+import { ioError, makeFolder, writeFileAtomic } from "../base/files.js";
 import { parseIndex } from "./checkpoint.js";
 
 /** $HF_HUB_CACHE, else $HF_HOME/hub, else $XDG_CACHE_HOME/huggingface/hub, else ~/.cache/huggingface/hub. */
@@ -62,7 +62,7 @@ export function cachedModel(cacheDir: string, id: string): CachedModel {
     async place(etag, commit, file) {
       const path = join(snapshot(commit), file);
       if (await stat(path).catch(() => null)) return;
-      await mkdir(dirname(path), { recursive: true });
+      makeFolder(dirname(path));
       const temporary = `${path}.${process.pid}`;
       await symlink(relative(dirname(path), blob(etag)), temporary)
         .catch(() => link(blob(etag), temporary)) // Windows lets only some accounts make symbolic links

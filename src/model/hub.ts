@@ -6,11 +6,11 @@
  * hub lists. Listings come from @huggingface/hub (2.17); it cannot resume a download, so download.ts does that.
  * Names in a listing never become paths: files are looked up in it by names we know, or that a checked index gives.
  */
-import { mkdir, readFile, rename, stat, statfs } from "node:fs/promises";
+import { readFile, rename, stat, statfs } from "node:fs/promises";
 import { join } from "node:path";
 import { HUB_URL, HubApiError, listFiles, modelInfo } from "@huggingface/hub";
 import { SoftpromptError } from "../base/errors.js";
-import { ioError } from "../base/files.js";
+import { ioError, makeFolder } from "../base/files.js";
 import { parseIndex } from "./checkpoint.js";
 import { readConfig } from "./config.js";
 import { type Download, download } from "./download.js";
@@ -197,9 +197,7 @@ async function fetchBlob(
       digest: { kind: entry.kind, hex: entry.etag },
     };
     const part = `${blob}.incomplete`;
-    await mkdir(join(blob, ".."), { recursive: true }).catch((cause) => {
-      throw ioError(cause, blob);
-    });
+    makeFolder(join(blob, ".."));
     await download(what, part, { onBytes: options.onBytes, signal: options.signal, wait: options.retryWait });
     await rename(part, blob).catch(async (cause) => {
       if (!(await complete())) throw ioError(cause, blob); // else another process finished the same file first
@@ -237,9 +235,7 @@ async function checkSpace(cache: CachedModel, entries: readonly Listed[]): Promi
     need += Math.max(0, bytes - (have?.size ?? 0));
   }
   const folder = join(cache.blob("x"), "..");
-  await mkdir(folder, { recursive: true }).catch((cause) => {
-    throw ioError(cause, folder);
-  });
+  makeFolder(folder);
   const disk = await statfs(folder).catch(() => null);
   if (disk && disk.bavail * disk.bsize < need)
     throw new SoftpromptError("io", "the disk of the hub's cache is too full for this model", {
