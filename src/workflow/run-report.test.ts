@@ -75,3 +75,17 @@ test("a folder that is not there is not said to wait for a resume", async () => 
     problem: "there is no such run folder",
   });
 });
+
+test("a study's folder is told from a run's, and where its report is", async () => {
+  const folder = join(root, "study");
+  mkdirSync(folder);
+  writeFileSync(join(folder, "result.json"), JSON.stringify({ study: "search", title: "How to search", tables: [] }));
+  const refused = (hint: string) => ({ kind: "run", problem: expect.stringContaining("a study"), parts: { hint } });
+  await expect(writeReport(folder)).rejects.toMatchObject(
+    refused("the same study command again writes report.html; finished runs are kept"),
+  );
+  const page = join(folder, "report.html");
+  writeFileSync(page, "as the study wrote it");
+  await expect(writeReport(folder)).rejects.toMatchObject(refused(`its report is ${page}`));
+  expect(readFileSync(page, "utf8")).toBe("as the study wrote it");
+});

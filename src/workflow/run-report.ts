@@ -7,7 +7,8 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { SoftpromptError } from "../base/errors.js";
-import { writeFileAtomic } from "../base/files.js";
+import { readWhole, writeFileAtomic } from "../base/files.js";
+import { parseJson } from "../base/json.js";
 import { type EvalPoint, type RunReport, reportPage, type StepPoint } from "../report/html.js";
 import { prunePage } from "../report/prune.js";
 import { readResult, type Scores } from "../report/result.js";
@@ -19,6 +20,7 @@ import { readMetrics, readPredictions } from "./recorded.js";
 /** Writes report.html (and the event file). @returns the page's path. @throws SoftpromptError "run" for a folder without a result. */
 export async function writeReport(folder: string, { tensorboard = true } = {}): Promise<string> {
   const file = join(folder, "report.html");
+  refuseStudy(folder);
   const search = existsSync(join(folder, "result.json")) ? readPruneResult(folder) : null;
   if (search !== null) {
     writeFileAtomic(file, prunePage(search));
@@ -28,6 +30,23 @@ export async function writeReport(folder: string, { tensorboard = true } = {}): 
   if (tensorboard || hasEventFile(folder)) renewEventFile(folder);
   writeFileAtomic(file, page);
   return file;
+}
+
+/** A study writes its page itself, together with its result.json. @throws SoftpromptError "run". */
+function refuseStudy(folder: string): void {
+  const path = join(folder, "result.json");
+  const text = readWhole(path, "run")?.toString("utf8");
+  const found: unknown = text === undefined ? null : parseJson(text, path, "run");
+  if (typeof found !== "object" || found === null || !("study" in found)) return;
+  const page = join(folder, "report.html");
+  throw new SoftpromptError("run", "this is a study, which writes its own report", {
+    where: folder,
+    expected: "the --output folder of a finished train or prune",
+    got: `a study's result.json`,
+    hint: existsSync(page)
+      ? `its report is ${page}`
+      : "the same study command again writes report.html; finished runs are kept",
+  });
 }
 
 /** What report.html shows. */
