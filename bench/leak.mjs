@@ -1,7 +1,7 @@
 /**
  * @file Memory over a long run, in two parts: 2,000 optimizer steps on a tiny T5 with evaluations and a checkpointed run folder,
  * resident memory after step 200 against the end; then sessions opened and disposed (as at growth), after 60 against after 200.
- * Promise: both within 5 %.
+ * Promise: neither grows by more than 5 %; memory that falls is no leak. The figure keeps its sign.
  *
  * node --expose-gc --min-semi-space-size=16 --max-semi-space-size=16 bench/leak.mjs [--steps 2000] [--sessions 200] [--out FILE]
  * Exits with 1 if a promise is broken. The garbage is collected before each sample, and V8 is told to take its young generation at
