@@ -308,6 +308,17 @@ describe("refusals", () => {
     expect(again.reason).toBe("steps");
   });
 
+  test("of a stage's steps it is said which options they follow from, of other changes not", async () => {
+    await cut();
+    const stages = [{ ...base.schedule.stages[0], steps: 6 }, ...base.schedule.stages.slice(1)] as const;
+    const resume = (change: object) => train(fptJob({ ...change, run: folder, resume: true }));
+    const hint = (text: unknown) => ({ parts: { hint: text } });
+    await expect(resume({ schedule: { ...base.schedule, stages } })).rejects.toMatchObject(
+      hint(expect.stringContaining("--steps")),
+    );
+    await expect(resume({ train: fakeRows(22) })).rejects.toMatchObject(hint(expect.not.stringContaining("--steps")));
+  });
+
   test("how often to save may change, and settings that the trainer does not read", async () => {
     await cut();
     const settings = { ...base.settings, checkpointEvery: 2, checkpointSeconds: 7, output: "elsewhere" };
