@@ -82,6 +82,7 @@ export async function neuronScores(
   input: NeuronScoreInput,
 ): Promise<ScoredNeurons> {
   const { config } = engine.checkpoint;
+  checkScoredRows(dataset, input);
   const rows = chosenRows(dataset[input.scoreSplit], input);
   const key = sha256(
     JSON.stringify({
@@ -136,14 +137,21 @@ export async function neuronScores(
   return { scores, cost, kept: false };
 }
 
-/** The first so many rows of a seeded shuffle. */
-function chosenRows(rows: readonly Row[], { scoreExamples, scoreSplit, seed }: NeuronScoreInput): Row[] {
-  if (rows.length === 0)
+/** @throws SoftpromptError(data) where the split that neurons are scored on has no rows. */
+export function checkScoredRows(
+  dataset: Pick<Dataset, "train" | "validation">,
+  { scoreSplit }: Pick<NeuronScoreOptions, "scoreSplit">,
+): void {
+  if (dataset[scoreSplit].length === 0)
     throw new SoftpromptError("data", "there are no rows to score neurons on", {
       where: `split ${scoreSplit}`,
       expected: "at least one row",
       hint: scoreSplit === "validation" ? "use --score-split train" : "give training rows",
     });
+}
+
+/** The first so many rows of a seeded shuffle. */
+function chosenRows(rows: readonly Row[], { scoreExamples, seed }: NeuronScoreInput): Row[] {
   const drawn = random(seed, "neuron-scores/rows").sample(rows.length, Math.min(scoreExamples, rows.length));
   return Array.from(drawn, (i) => rows[i]!);
 }

@@ -5,14 +5,15 @@
  * In: engine, tokenizer, dataset, options of schedule, scoring and training. Out: Schedule, and what scoring cost.
  */
 import type { Dataset } from "../data/row.js";
+import type { T5Config } from "../model/config.js";
 import type { PassShape } from "../model/flops.js";
 import type { Engine } from "../session/engine.js";
 import type { Tokenizer } from "../text/tokenizer.js";
 import { encodeRows, isFreeText } from "./encode.js";
-import { type NeuronScoreOptions, neuronScores, type ScoringCost } from "./neuron-scores.js";
+import { checkScoredRows, type NeuronScoreOptions, neuronScores, type ScoringCost } from "./neuron-scores.js";
 import type { TrainSettings } from "./options.js";
 import { batchOrder, stepsPerEpoch } from "./order.js";
-import { makeSchedule, needsNeuronScores } from "./schedule.js";
+import { makeSchedule, needsNeuronScores, type ScheduleFor } from "./schedule.js";
 import type { ScheduleOptions } from "./schedule-options.js";
 import type { Schedule } from "./stage.js";
 
@@ -27,28 +28,62 @@ export interface Plan {
 }
 
 /**
+ * The schedule in sizes and steps, before any neuron is scored: which layers and neurons stay is not chosen by score yet, and neither
+ * steps nor FLOPs depend on it. So options that cannot be met are refused before a model is run.
+ * @throws SoftpromptError(usage) as makeSchedule; "data" where neurons would have to be scored on no rows.
+ */
+export function outlineSchedule(
+  config: T5Config,
+  tokenizer: Tokenizer,
+  dataset: PlannedData,
+  options: PlanOptions,
+  promptLength: number,
+): Schedule {
+  return outline(dataset, options, target(config, tokenizer, dataset, options, promptLength));
+}
+
+/**
  * Plans a training.
  * @param folder where neuron scores are kept; null keeps nothing.
  * @param signal stops the scoring of neurons.
- * @throws SoftpromptError(usage) as makeSchedule; as neuronScores.
+ * @throws SoftpromptError as outlineSchedule, and only then as neuronScores.
  */
 export async function planSchedule(
   engine: Engine,
   tokenizer: Tokenizer,
-  dataset: Pick<Dataset, "task" | "train" | "validation">,
+  dataset: PlannedData,
   options: PlanOptions,
   { promptLength, folder, signal }: { promptLength: number; folder: string | null; signal?: AbortSignal },
 ): Promise<Plan> {
-  const scored = needsNeuronScores(options)
-    ? await neuronScores(engine, tokenizer, dataset, { ...options, promptLength, folder, signal })
-    : null;
-  const schedule = makeSchedule(options, {
-    config: engine.checkpoint.config,
+  const made = target(engine.checkpoint.config, tokenizer, dataset, options, promptLength);
+  const sizes = outline(dataset, options, made);
+  if (!needsNeuronScores(options)) return { schedule: sizes, scoring: null };
+  const { scores, cost } = await neuronScores(engine, tokenizer, dataset, { ...options, promptLength, folder, signal });
+  return { schedule: makeSchedule(options, { ...made, scores }), scoring: cost };
+}
+
+type PlannedData = Pick<Dataset, "task" | "train" | "validation">;
+
+function target(
+  config: T5Config,
+  tokenizer: Tokenizer,
+  dataset: PlannedData,
+  options: PlanOptions,
+  promptLength: number,
+): ScheduleFor {
+  return {
+    config,
     freeText: isFreeText(dataset),
-    scores: scored?.scores ?? null,
+    scores: null,
     shape: options.budget === undefined ? undefined : typicalShape(tokenizer, dataset, options, promptLength),
-  });
-  return { schedule, scoring: scored?.cost ?? null };
+  };
+}
+
+function outline(dataset: PlannedData, options: PlanOptions, made: ScheduleFor): Schedule {
+  if (!needsNeuronScores(options)) return makeSchedule(options, made);
+  checkScoredRows(dataset, options);
+  const layerChoice = options.layerChoice === "score" ? "first" : options.layerChoice;
+  return makeSchedule({ ...options, layerChoice, neuronChoice: "first" }, made);
 }
 
 /** Steps that the typical shape is averaged over. */

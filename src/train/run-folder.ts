@@ -76,7 +76,11 @@ export interface Run {
 /** What is written into a run folder through its name: the trainer's own, and the folders that the whole tasks add. */
 const ownNames = ["run.json", "metrics.jsonl", "checkpoint", "adapter", "tensorboard"];
 
-/** @throws SoftpromptError "run" (in use; holds a run already; holds none), "io". */
+/**
+ * Without `resume` the folder must hold no run. One whose run.json says nothing yet of what the run is made from, with no checkpoint
+ * and an empty metrics.jsonl or none, holds nothing that was trained: it is begun anew, and `files` are written over those there.
+ * @throws SoftpromptError "run" (in use; holds a run already; holds none), "io".
+ */
 export function openRun(folder: string, { resume, files = {}, ops = diskOps, follow }: OpenRunOptions): Run {
   const head = join(folder, "run.json");
   if (resume && !existsSync(head))
@@ -89,7 +93,7 @@ export function openRun(folder: string, { resume, files = {}, ops = diskOps, fol
   const lock = lockFolder(folder, ops);
   try {
     removeLeftovers(folder, ops);
-    if (existsSync(head) && !resume)
+    if (existsSync(head) && !resume && !nothingTrained(folder, head))
       throw new SoftpromptError("run", "this folder already holds a run", {
         where: folder,
         hint: "resume it, or choose another folder",
@@ -143,16 +147,25 @@ function openedRun(folder: string, head: string, release: () => void, ops: FileO
   };
 }
 
+function nothingTrained(folder: string, head: string): boolean {
+  return readHead(head) === null && trainedFiles(folder).length === 0;
+}
+
+/** What only a training leaves. */
+function trainedFiles(folder: string): string[] {
+  const metrics = join(folder, "metrics.jsonl");
+  return [
+    ...(listFolder(join(folder, "checkpoint")).length > 0 ? ["checkpoint"] : []),
+    ...(existsSync(metrics) && statSync(metrics).size > 0 ? ["metrics.jsonl"] : []),
+  ];
+}
+
 /**
  * Before run.json says what a run is made from, the trainer has written nothing: what is there is of another run, whose
  * prompt must not be gone on with and whose metrics must not be cut.
  */
 function refuseStrangers(folder: string): void {
-  const metrics = join(folder, "metrics.jsonl");
-  const found = [
-    ...(listFolder(join(folder, "checkpoint")).length > 0 ? ["checkpoint"] : []),
-    ...(existsSync(metrics) && statSync(metrics).size > 0 ? ["metrics.jsonl"] : []),
-  ];
+  const found = trainedFiles(folder);
   if (found.length === 0) return;
   throw new SoftpromptError("run", "this folder holds remains of a run that nothing describes", {
     where: folder,

@@ -1,5 +1,5 @@
 /** @file One tuning on the fake engine: the frozen weights are looked at again, signals are obeyed, costs are added up. */
-import { appendFileSync, cpSync, existsSync, rmSync } from "node:fs";
+import { appendFileSync, cpSync, existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, describe, expect, test } from "vitest";
@@ -47,6 +47,53 @@ test("weights that change on disk during the training are found out, though thei
     kind: "checkpoint",
     problem: expect.stringContaining("changed during the run"),
   });
+});
+
+describe("what options alone make impossible is refused before anything is scored, and claims no folder", () => {
+  test.each<[string, object, RegExp]>([
+    ["a custom schedule without sizes", { schedule: "custom" }, /needs the sizes of its stages/],
+    ["a size the model has not", { schedule: "custom", depths: [9] }, /cannot keep 9 of 4 layers/],
+    ["stages of more than all steps", { schedule: "fpt-ld", stageFractions: [0.5, 0.5, 0.5] }, /add up/],
+    ["a budget that cannot be met", { schedule: "fpt-cr", budget: 0.01 }, /cannot spend so little/],
+    ["text to start from that is not given", { init: "text" }, /init text needs initText/],
+  ])("%s", async (name, more, message) => {
+    const output = join(root, name.replaceAll(" ", "-"));
+    const told: string[] = [];
+    const observe = ({ kind }: { kind: string }) => told.push(kind);
+    const start = (given: object) =>
+      tune(modelOf({}), data, { ...options, init: "uniform", ...given, output }, { observe });
+    await expect(start({ baselines: true, ...more })).rejects.toMatchObject({
+      kind: "usage",
+      message: expect.stringMatching(message),
+    });
+    expect(told).toEqual([]);
+    expect(existsSync(output)).toBe(false);
+    expect((await start({})).result.run.steps).toBe(6);
+  });
+});
+
+test("a folder in which nothing was trained yet is begun anew; one step later it holds a run", async () => {
+  const output = join(root, "anew");
+  const begin = (stopAt: string, more = {}) => {
+    const stop = new AbortController();
+    const observe = ({ kind }: { kind: string }) => kind === stopAt && stop.abort("SIGINT");
+    const configText = JSON.stringify(more);
+    return tune(
+      modelOf({}),
+      data,
+      { ...options, ...more, output },
+      { prompt, observe, signal: stop.signal, configText },
+    );
+  };
+  const config = () => readFileSync(join(output, "config.yaml"), "utf8");
+  await expect(begin("work", { baselines: true })).rejects.toMatchObject({ kind: "interrupted" });
+  expect(config()).toBe('{"baselines":true}');
+  expect((await begin("step", { steps: 5 })).result.run.reason).toBe("interrupted");
+  expect(config()).toBe('{"steps":5}');
+  await expect(begin("never")).rejects.toThrow(/already holds a run/);
+  // metrics or checkpoints beside a run.json that says nothing are somebody's, whatever it says
+  writeFileSync(join(output, "run.json"), '{"format":1,"identity":null}');
+  await expect(begin("never")).rejects.toThrow(/already holds a run/);
 });
 
 test("every evaluation takes passes of four micro-batches, the first and the last as well", async () => {

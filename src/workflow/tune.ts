@@ -16,9 +16,10 @@ import type { PromptMask } from "../method/mask.js";
 import { fullModel } from "../model/partial.js";
 import { codeCommit, peakMemory, type RunResult, type Scores, whereWeAre } from "../report/result.js";
 import { type Evaluation, evaluate, evaluationBatch, majorityBaseline, type Prediction } from "../train/evaluate.js";
-import { planSchedule } from "../train/plan.js";
+import { outlineSchedule, planSchedule } from "../train/plan.js";
 import { openRun } from "../train/run-folder.js";
 import { needsNeuronScores } from "../train/schedule.js";
+import type { Schedule } from "../train/stage.js";
 import { train } from "../train/trainer.js";
 import type { TrainEvent, TrainResult } from "../train/types.js";
 import { followEvents, hasEventFile } from "./event-file.js";
@@ -93,6 +94,9 @@ export async function tune(
       expected: "at least one labelled row in the training split",
     });
   const folder = options.output ?? null;
+  // what can be refused without running the model is refused before a folder is claimed and anything is scored
+  outlineFor(model, data, options);
+  const prompt = context.prompt ?? (await startPrompt(model, data, options));
   const run =
     folder === null
       ? null
@@ -105,7 +109,6 @@ export async function tune(
     const weights = await model.checkpoint.sha256();
     const baseline = await baselines(model, data, options, context);
     const { schedule, scoring } = await scheduleFor(model, data, options, folder, observe, signal);
-    const prompt = context.prompt ?? (await startPrompt(model, data, options));
     const training = await train({
       engine: model.engine,
       tokenizer: model.tokenizer,
@@ -248,6 +251,11 @@ async function finalEvaluation(
 function evaluateOptions(options: BaseOptions, signal: AbortSignal | undefined) {
   const { evaluateBy: by, maxInputTokens } = options;
   return { by, maxInputTokens, batchSize: evaluationBatch(options), signal };
+}
+
+/** The schedule's sizes and steps; runs no model. @throws SoftpromptError "usage", "data", as outlineSchedule. */
+export function outlineFor({ checkpoint, tokenizer }: Model, data: Dataset, options: BaseOptions): Schedule {
+  return outlineSchedule(checkpoint.config, tokenizer, data, options, options.virtualTokens);
 }
 
 /** Neuron scores where the schedule needs them, and the stages. */
