@@ -25,18 +25,13 @@ export function claimFolder(
   files: Readonly<Record<string, string>> = {},
 ): void {
   const path = join(folder, "search.json");
-  refuseForeign(folder);
+  refuseTaken(folder, resume);
   const text = readWhole(path, "run")?.toString("utf8");
   if (text === undefined) {
     for (const [name, content] of Object.entries(files)) writeFileAtomic(join(folder, name), content);
     writeFileAtomic(path, `${JSON.stringify({ format: 2, identity }, null, 2)}\n`);
     return;
   }
-  if (!resume)
-    throw new SoftpromptError("run", "this folder already holds a search", {
-      where: folder,
-      hint: "resume it, or choose another folder",
-    });
   const saved = headForm.safeParse(parseJson(text, path, "run"));
   if (!saved.success)
     throw new SoftpromptError("run", "search.json does not say what the search is made from", {
@@ -47,9 +42,18 @@ export function claimFolder(
   checkIdentity(saved.data.identity, identity, folder);
 }
 
-/** A folder that holds something else, a tuning's run say, is no place for a search. @throws SoftpromptError "run". */
-export function refuseForeign(folder: string): void {
-  if (existsSync(join(folder, "search.json"))) return;
+/**
+ * A folder that holds something else, a tuning's run say, is no place for a search; nor is another search's, unless that is gone on
+ * with. @throws SoftpromptError "run".
+ */
+export function refuseTaken(folder: string, resume: boolean): void {
+  const taken = existsSync(join(folder, "search.json"));
+  if (taken && !resume)
+    throw new SoftpromptError("run", "this folder already holds a search", {
+      where: folder,
+      hint: "resume it, or choose another folder",
+    });
+  if (taken) return;
   const found = ["run.json", "result.json", "adapter"].filter((name) => existsSync(join(folder, name)));
   if (found.length > 0)
     throw new SoftpromptError("run", "this folder holds something else than a search", {

@@ -15,11 +15,10 @@ import { ownFolder, sha256 } from "../base/files.js";
 import type { Tensor } from "../base/tensor.js";
 import type { Row, Task } from "../data/row.js";
 import { applyMask, fullMask, maskCounts, maskFromScores, type PromptMask, type PruneCounts } from "../method/mask.js";
-import { fullModel, partialModel } from "../model/partial.js";
+import { fullModel } from "../model/partial.js";
 import type { Engine } from "../session/engine.js";
 import type { Tokenizer } from "../text/tokenizer.js";
 import { evaluate, evaluationBatch, scoredRows } from "../train/evaluate.js";
-import { type Forecast, forecast } from "../train/forecast.js";
 import { type Identity, tensorHash } from "../train/identity.js";
 import { trainOptions } from "../train/options.js";
 import type { Schedule } from "../train/stage.js";
@@ -28,17 +27,10 @@ import type { Scores, TrainEvent, TrainResult, TrainSettings } from "../train/ty
 import type { Candidate, CandidateCost, CandidateJob, Retraining } from "./candidate.js";
 import { type Importance, importance } from "./importance.js";
 import { type PruneOptions, pruneOptions } from "./options.js";
+import { durable, planSearch } from "./plan.js";
 import { defaultWorkers, trainCandidates, type WorkerSettings } from "./pool.js";
 import { claimFolder, keptScores } from "./search-files.js";
-import { holdOut, pruneCounts, rewindTarget } from "./space.js";
-import {
-  halvingCells,
-  halvingPlan,
-  type PruneCell,
-  type SearchSpace,
-  type StrategyName,
-  strategies,
-} from "./strategies.js";
+import { type PruneCell, type StrategyName, strategies } from "./strategies.js";
 
 export interface SearchInput {
   readonly engine: Engine;
@@ -125,44 +117,10 @@ export interface XPromptSelection {
 /** Tunes (or reads back), scores (or reads back), and stands ready. @throws as train(); "interrupted". */
 export async function openSearch(input: SearchInput, folder: string): Promise<Search> {
   const { engine, tokenizer, task, options, signal, observe } = input;
-  const settings = durable(input.settings);
-  const [P, D] = input.prompt.shape as [number, number];
-  const counts = (level: PruneOptions["level"]) => pruneCounts({ ...options, level }, P, D);
-  const rewind = rewindTarget(options.rewindTo, input.schedule);
-  const { train: rows, held } = holdOut(input.train, options.holdout, settings.seed);
-  const selection = held.length > 0 ? held : input.validation;
-  const scored = scoredRows(selection, settings).length;
-  const retraining: Retraining = {
-    engine,
-    tokenizer,
-    task,
-    train: rows,
-    selection,
-    schedule: input.retrainSchedule,
-    settings: durable(input.retrainSettings ?? settings),
-    signal,
-  };
-  const steps = input.retrainSchedule.stages.reduce((sum, stage) => sum + stage.steps, 0);
-  let foreseen: Forecast | undefined;
-  const foresee = () => {
-    foreseen ??= forecast({
-      ...retraining,
-      validation: selection,
-      prompt: input.prompt,
-      mask: null,
-      run: null,
-      resume: false,
-      observe: () => {},
-    });
-    return foreseen;
-  };
-  const spaceOf = (level: PruneOptions["level"]): SearchSpace => {
-    const { halvingMinSteps, halvingBudget } = options;
-    return { ...counts(level), steps, halvingMinSteps, halvingBudget, forecast: foresee };
-  };
+  const [P] = input.prompt.shape as [number, number];
   // a search that cannot be made is refused before anything is trained for it
-  const space = spaceOf(options.level);
-  if (options.search === "halving") halvingPlan(halvingCells(space).length, space);
+  const { settings, rows, selection, heldOut, rewind, scoredOn, retraining, steps, spaceOf } = planSearch(input);
+  const scored = scoredRows(selection, settings).length;
   claimFolder(folder, identityOf(input), input.resume, input.files);
 
   observe({ kind: "phase", phase: "tune" });
@@ -180,9 +138,7 @@ export async function openSearch(input: SearchInput, folder: string): Promise<Se
       batchSize: settings.microBatchSize,
       maxInputTokens: settings.maxInputTokens,
       seed: settings.seed,
-      ...(options.importanceDepth === undefined
-        ? {}
-        : { partial: partialModel(engine.checkpoint.config, { depth: options.importanceDepth }) }),
+      ...(scoredOn && { partial: scoredOn }),
       signal,
     });
   const size = { tokens: P, pieces: options.pieces };
@@ -223,9 +179,9 @@ export async function openSearch(input: SearchInput, folder: string): Promise<Se
     retraining,
     steps,
     selection: {
-      split: held.length > 0 ? "holdout" : "validation",
+      split: heldOut ? "holdout" : "validation",
       rows: scored,
-      reportedRows: held.length > 0 ? input.validation.length : scored,
+      reportedRows: heldOut ? input.validation.length : scored,
     },
     scoringCost: () =>
       [scores, ...rescored.values()].reduce(
@@ -268,7 +224,7 @@ export async function openSearch(input: SearchInput, folder: string): Promise<Se
       return [...found.values()];
     },
     report: async (prompt, known) => {
-      if (held.length === 0) return known;
+      if (!heldOut) return known;
       const { scores } = await evaluate(
         engine,
         fullModel(engine.checkpoint.config),
@@ -287,11 +243,6 @@ export async function openSearch(input: SearchInput, folder: string): Promise<Se
       return scores;
     },
   };
-}
-
-/** Saves at every step unless the settings say how often: a search of hours that is killed loses the step in progress, no more. */
-function durable(settings: TrainSettings): TrainSettings {
-  return { ...settings, checkpointEvery: settings.checkpointEvery || 1 };
 }
 
 /** Stage A. @throws "interrupted" when stopped. */
@@ -371,6 +322,6 @@ function stopIf(signal: AbortSignal | undefined, folder: string, always = false)
   if (!always && !signal?.aborted) return;
   throw interrupted(signal, "the search was stopped; everything done is saved", {
     where: folder,
-    hint: "resume it with the same options",
+    hint: "the same again with resume goes on",
   });
 }

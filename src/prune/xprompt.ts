@@ -13,7 +13,7 @@ import type { Scores } from "../train/types.js";
 import type { Candidate } from "./candidate.js";
 import type { Importance } from "./importance.js";
 import { openSearch, type SearchInput, type Tuned, type XPromptSelection } from "./search.js";
-import { refuseForeign } from "./search-files.js";
+import { refuseTaken } from "./search-files.js";
 import { rank } from "./strategies.js";
 
 export interface XPromptInput extends SearchInput {
@@ -65,7 +65,7 @@ export interface XPromptResult {
  */
 export async function xprompt(input: XPromptInput): Promise<XPromptResult> {
   if (input.run !== null) {
-    refuseForeign(input.run);
+    refuseTaken(input.run, input.resume);
     const lock = input.lock ?? lockFolder(input.run);
     try {
       return await whole(input, input.run);

@@ -1,7 +1,7 @@
 /**
  * @file XPrompt whole on the fake engine: what it leaves in its folder is a run's result like any other, told again from the files.
  */
-import { mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, describe, expect, test } from "vitest";
 import { fakeConfig, fakeEngine, fakeRows, fakeTask, fakeTokenizer } from "../../test/helpers/fake-engine.js";
@@ -165,6 +165,40 @@ test("neuron scores that the retrainings alone need are not charged to the tunin
   const { neurons, retrainNeurons, total } = record.search.cost;
   expect([neurons, retrainNeurons > 0]).toEqual([0, true]);
   expect(record.cost).toMatchObject({ flops: total, scoringFlops: retrainNeurons + record.search.cost.scoring });
+});
+
+describe("what options alone make impossible is refused before anything is scored, and makes no folder", () => {
+  test.each<[string, object, RegExp]>([
+    ["pieces that do not divide the width", { pieces: 7 }, /7/],
+    ["more tokens than there are", { tokensPruned: [30] }, /nothing would survive/],
+    ["a budget for no two candidates", { search: "halving", halvingBudget: 0.1 }, /even two candidates/],
+    ["a step that is never made", { rewindTo: "step:9" }, /no such point to rewind to/],
+    ["a point that is none", { rewindTo: "end" }, /no such point to rewind to/],
+    ["a depth to score on that the model has not", { importanceDepth: 9 }, /cannot keep 9 of 4 layers/],
+    ["a holdout of no row", { holdout: 0.001 }, /too few rows/],
+    ["a custom retraining without sizes", { retrainSchedule: "custom" }, /needs the sizes/],
+    ["a budget that the retraining cannot meet", { schedule: "vanilla", budget: 0.5 }, /needs partial stages/],
+    ["text to start from that is not given", { init: "text" }, /needs initText/],
+  ])("%s", async (name, more, message) => {
+    const output = join(root, name.replaceAll(" ", "-"));
+    const told: string[] = [];
+    const observe = ({ kind }: { kind: string }) => told.push(kind);
+    await expect(prune(model(), data, { ...options, ...more, output }, { observe })).rejects.toMatchObject({
+      kind: "usage",
+      message: expect.stringMatching(message),
+    });
+    expect(told).toEqual([]);
+    expect(existsSync(output)).toBe(false);
+  });
+});
+
+test("another search's folder is refused before the frozen model is scored", async () => {
+  const output = join(root, "others");
+  await prune(model(), data, { ...options, output, baselines: false });
+  const told: string[] = [];
+  const again = prune(model(), data, { ...options, output }, { observe: ({ kind }) => told.push(kind) });
+  await expect(again).rejects.toThrow(/already holds a search/);
+  expect(told).toEqual([]);
 });
 
 test("a second prune into the folder is refused before it does anything", async () => {

@@ -9,8 +9,9 @@ import { choice, type OptionValues, pickOptions, readOptions } from "../base/opt
 import type { Dataset } from "../data/row.js";
 import { type CandidateCost, ownMask } from "../prune/candidate.js";
 import { type PruneOptions, pruneOptions } from "../prune/options.js";
+import { planSearch, type SearchOutline } from "../prune/plan.js";
 import type { SearchEvent } from "../prune/search.js";
-import { refuseForeign } from "../prune/search-files.js";
+import { refuseTaken } from "../prune/search-files.js";
 import { holdOut } from "../prune/space.js";
 import { type XPromptResult, xprompt } from "../prune/xprompt.js";
 import { codeCommit, peakMemory, type Scores, whereWeAre } from "../report/result.js";
@@ -23,7 +24,7 @@ import { type PresetName, presets } from "../train/presets.js";
 import type { Model } from "./model.js";
 import { tuneOptions } from "./options.js";
 import { writeReport } from "./run-report.js";
-import { baselines, runFiles, scheduleFor, startPrompt, type WorkEvent } from "./tune.js";
+import { baselines, outlineFor, runFiles, scheduleFor, startPrompt, type WorkEvent } from "./tune.js";
 
 const { tensorboard: _oneRunOnly, ...searchable } = tuneOptions;
 
@@ -75,64 +76,81 @@ export async function prune(
 ): Promise<Pruned> {
   const options = readOptions(pruneTuneOptions, given, "prune()");
   const { output = null } = options;
-  if (output === null) return search(model, data, options, null, context);
-  refuseForeign(output);
+  if (output !== null) refuseTaken(output, context.resume ?? false);
+  // what can be refused without running the model is refused before a folder is made and anything is scored
+  const outline = await outlineOf(model, data, options);
+  planSearch(outline);
+  if (output === null) return search(model, data, options, outline, null, context);
   // for the whole of it: neuron scores before the search and the adapter after it are written here too
   const lock = lockFolder(output);
   try {
     ownFolder(output, "adapter");
-    return await search(model, data, options, lock, context);
+    return await search(model, data, options, outline, lock, context);
   } finally {
     lock.release();
   }
+}
+
+type Options = OptionValues<typeof pruneTuneOptions>;
+
+/** Rows and options behind the two schedules. */
+function schedulesOf(data: Dataset, options: Options) {
+  // with a holdout nothing may look at the validation rows before the end, the neuron scores included
+  const held = options.holdout > 0;
+  const seen = held ? { ...data, train: holdOut(data.train, options.holdout, options.seed).train } : data;
+  const tuning = held ? { ...options, scoreSplit: "train" as const } : options;
+  const { retrainSchedule } = options;
+  // sizes, stages and budget are those of --schedule; they hold for the retrainings where these have the same one
+  const own =
+    retrainSchedule === options.schedule || retrainSchedule === "custom" ? {} : presetSchedule(retrainSchedule);
+  const steps = options.retrainSteps ?? options.steps;
+  return { held, seen, tuning, retraining: { ...tuning, ...own, schedule: retrainSchedule, steps } };
+}
+
+/** The search with its schedules in outline. @throws SoftpromptError as the schedules and the start prompt do. */
+async function outlineOf(model: Model, data: Dataset, options: Options): Promise<SearchOutline> {
+  const { seen, tuning, retraining } = schedulesOf(data, options);
+  return {
+    engine: model.engine,
+    tokenizer: model.tokenizer,
+    task: data.task,
+    train: data.train,
+    validation: data.validation,
+    schedule: outlineFor(model, seen, tuning),
+    retrainSchedule: outlineFor(model, seen, retraining),
+    prompt: await startPrompt(model, data, options),
+    settings: pickOptions(trainOptions, options) as TrainSettings,
+    options: pickOptions(pruneOptions, options) as PruneOptions,
+  };
 }
 
 /** @param lock of the folder that keeps it; null keeps nothing */
 async function search(
   model: Model,
   data: Dataset,
-  options: OptionValues<typeof pruneTuneOptions>,
+  options: Options,
+  outline: SearchOutline,
   lock: FolderLock | null,
   { observe = () => {}, signal, resume = false, engine, configText }: PruneContext,
 ): Promise<Pruned> {
   const folder = lock?.folder ?? null;
-  // with a holdout nothing may look at the validation rows before the end, the neuron scores included
-  const held = options.holdout > 0;
-  const seen = held ? { ...data, train: holdOut(data.train, options.holdout, options.seed).train } : data;
-  const planned = held ? { ...options, scoreSplit: "train" as const } : options;
-  const { retrainSchedule } = options;
-  // sizes, stages and budget are those of --schedule; they hold for the retrainings where these have the same one
-  const own =
-    retrainSchedule === options.schedule || retrainSchedule === "custom" ? {} : presetSchedule(retrainSchedule);
-  const retrainOptions = {
-    ...planned,
-    ...own,
-    schedule: retrainSchedule,
-    steps: options.retrainSteps ?? options.steps,
-  };
+  const { held, seen, ...planned } = schedulesOf(data, options);
   // the rows that will be reported
   const validation = held ? data.validation : scoredRows(data.validation, options);
   const baseline = await baselines(model, { ...data, validation }, options, { observe, signal });
   const [tuning, retraining] = await withFolder(folder, async (scores) => [
-    await scheduleFor(model, seen, planned, scores, observe, signal),
+    await scheduleFor(model, seen, planned.tuning, scores, observe, signal),
     // neurons scored for the tuning are read back here
-    await scheduleFor(model, seen, retrainOptions, scores, observe, signal),
+    await scheduleFor(model, seen, planned.retraining, scores, observe, signal),
   ]);
   const { schedule } = tuning;
   const served = tuning.scoring.flops > 0;
   const neurons = { tuning: tuning.scoring, retraining: served ? { flops: 0, seconds: 0 } : retraining.scoring };
   const weights = await model.checkpoint.sha256();
   const result = await xprompt({
-    engine: model.engine,
-    tokenizer: model.tokenizer,
-    task: data.task,
-    train: data.train,
-    validation: data.validation,
-    prompt: await startPrompt(model, data, options),
+    ...outline,
     schedule,
     retrainSchedule: retraining.schedule,
-    settings: pickOptions(trainOptions, options) as TrainSettings,
-    options: pickOptions(pruneOptions, options) as PruneOptions,
     run: folder,
     ...(lock && { lock }),
     resume,

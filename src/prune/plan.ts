@@ -1,0 +1,100 @@
+/**
+ * @file What a search is going to do, before a model is run for it: rows, counts, rewinding, what retrainings cost. Refuses what cannot be.
+ *
+ * In: rows, a start prompt, schedules (their sizes and steps; which neurons stay does not matter), PruneOptions. Out: SearchPlan.
+ */
+import type { Row } from "../data/row.js";
+import { type PartialModel, partialModel } from "../model/partial.js";
+import { type Forecast, forecast } from "../train/forecast.js";
+import type { TrainSettings } from "../train/types.js";
+import type { Retraining } from "./candidate.js";
+import type { PruneOptions } from "./options.js";
+import type { SearchInput } from "./search.js";
+import { holdOut, pruneCounts, rewindTarget } from "./space.js";
+import { halvingCells, halvingPlan, type SearchSpace } from "./strategies.js";
+
+/** What is known of a search before it has a folder. */
+export type SearchOutline = Omit<SearchInput, "resume" | "observe">;
+
+export interface SearchPlan {
+  /** Of the tuning; saved often enough for a search of hours. */
+  readonly settings: TrainSettings;
+  /** Rows that tuning and retrainings train on. */
+  readonly rows: readonly Row[];
+  /** Rows that choose: those held out, or the validation rows. */
+  readonly selection: readonly Row[];
+  readonly heldOut: boolean;
+  readonly rewind: ReturnType<typeof rewindTarget>;
+  /** Scores are measured on this model; undefined is the full one. */
+  readonly scoredOn: PartialModel | undefined;
+  readonly retraining: Retraining;
+  /** Steps of one whole retraining. */
+  readonly steps: number;
+  readonly spaceOf: (level: PruneOptions["level"]) => SearchSpace;
+}
+
+/**
+ * Plans a search; runs no model and touches no file.
+ * @param levels that will be gone through. Default the options' own.
+ * @throws SoftpromptError "usage" for counts, pieces, a rewinding, a holdout, a depth to score on or a budget that cannot be.
+ */
+export function planSearch(
+  input: SearchOutline,
+  levels: readonly PruneOptions["level"][] = [input.options.level],
+): SearchPlan {
+  const { engine, tokenizer, task, options, signal, prompt } = input;
+  const settings = durable(input.settings);
+  const [P, D] = prompt.shape as [number, number];
+  const rewind = rewindTarget(options.rewindTo, input.schedule);
+  const { train: rows, held } = holdOut(input.train, options.holdout, settings.seed);
+  const selection = held.length > 0 ? held : input.validation;
+  const { importanceDepth: depth } = options;
+  const retraining: Retraining = {
+    engine,
+    tokenizer,
+    task,
+    train: rows,
+    selection,
+    schedule: input.retrainSchedule,
+    settings: durable(input.retrainSettings ?? settings),
+    signal,
+  };
+  const steps = input.retrainSchedule.stages.reduce((sum, stage) => sum + stage.steps, 0);
+  let foreseen: Forecast | undefined;
+  const foresee = () => {
+    foreseen ??= forecast({
+      ...retraining,
+      validation: selection,
+      prompt,
+      mask: null,
+      run: null,
+      resume: false,
+      observe: () => {},
+    });
+    return foreseen;
+  };
+  const spaceOf = (level: PruneOptions["level"]): SearchSpace => {
+    const { halvingMinSteps, halvingBudget } = options;
+    return { ...pruneCounts({ ...options, level }, P, D), steps, halvingMinSteps, halvingBudget, forecast: foresee };
+  };
+  for (const level of levels) {
+    const space = spaceOf(level);
+    if (options.search === "halving") halvingPlan(halvingCells(space).length, space);
+  }
+  return {
+    settings,
+    rows,
+    selection,
+    heldOut: held.length > 0,
+    rewind,
+    scoredOn: depth === undefined ? undefined : partialModel(engine.checkpoint.config, { depth }),
+    retraining,
+    steps,
+    spaceOf,
+  };
+}
+
+/** Saves at every step unless the settings say how often: a search of hours that is killed loses the step in progress, no more. */
+export function durable(settings: TrainSettings): TrainSettings {
+  return { ...settings, checkpointEvery: settings.checkpointEvery || 1 };
+}
