@@ -201,6 +201,20 @@ function jsonText(node: Node): string {
   return `{${node.pairs.map(([key, value]) => `${JSON.stringify(key)}:${jsonText(value)}`).join(",")}}`;
 }
 
+const lengths = new WeakMap<Node, number>();
+
+/** Characters of its text, about. Parts are shared between trees, and so counted once each. */
+function lengthOf(node: Node): number {
+  let length = lengths.get(node);
+  if (length === undefined) {
+    if ("raw" in node) length = node.raw.length;
+    else if ("items" in node) length = node.items.reduce((sum, item) => sum + 1 + lengthOf(item), 2);
+    else length = node.pairs.reduce((sum, [key, value]) => sum + key.length + 4 + lengthOf(value), 2);
+    lengths.set(node, length);
+  }
+  return length;
+}
+
 /** A list with one element cut, doubled, many times over, moved, swapped for another's, or replaced by `change`. */
 function editList<T>(list: readonly T[], draw: Random, change: (item: T) => T, fresh: () => T): readonly T[] {
   if (list.length === 0) return [fresh()];
@@ -270,7 +284,11 @@ export const editJson: Mutator = (bytes, draw) => {
     tree = treeOf(JSON.parse(textOf(bytes)));
     parsed.set(bytes, tree);
   }
-  for (let n = 1 + draw.integer(3); n > 0; n--) tree = editTree(tree, draw);
+  for (let n = 1 + draw.integer(3); n > 0; n--) {
+    const edited = editTree(tree, draw);
+    // what is many times over, many times over, takes gigabytes to write down
+    if (lengthOf(edited) < 4e6) tree = edited;
+  }
   return bytesOf(jsonText(tree));
 };
 
