@@ -7,17 +7,19 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { interrupted, SoftpromptError } from "../base/errors.js";
 import { lockFolder, ownFolder, sha256 } from "../base/files.js";
 import type { Tensor } from "../base/tensor.js";
 import type { Dataset, Row } from "../data/row.js";
 import { type InitSpec, initPrompt } from "../method/init.js";
 import type { MaskCounts } from "../method/mask.js";
 import type { PruneOptions } from "../prune/options.js";
+import { planSearch } from "../prune/plan.js";
 import type { WorkerSettings } from "../prune/pool.js";
 import { freeOptions, openSearch, type Search, type SearchEvent } from "../prune/search.js";
 import { holdOut } from "../prune/space.js";
 import type { ScoringCost } from "../train/neuron-scores.js";
-import { planSchedule } from "../train/plan.js";
+import { outlineSchedule, type PlanOptions, planSchedule } from "../train/plan.js";
 import type { ScheduleOptions } from "../train/schedule-options.js";
 import { rowsText, type StudyInput } from "./runs.js";
 import type { StudyResult } from "./study.js";
@@ -75,13 +77,18 @@ export async function outcomes(
   wanted: readonly VariantName[],
 ): Promise<Outcome[]> {
   const found: Outcome[] = [];
-  await forEachSearch(input, cases, async (search, { label, task, seed }) => {
-    for (const name of wanted) {
-      const outcome = { label, variant: name, task, seed, ...(await variants[name].run(search)) };
-      input.observe({ kind: "outcome", outcome });
-      found.push(outcome);
-    }
-  });
+  await forEachSearch(
+    input,
+    cases,
+    async (search, { label, task, seed }) => {
+      for (const name of wanted) {
+        const outcome = { label, variant: name, task, seed, ...(await variants[name].run(search)) };
+        input.observe({ kind: "outcome", outcome });
+        found.push(outcome);
+      }
+    },
+    [...new Set(wanted.flatMap((name) => variants[name].levels))],
+  );
   return found;
 }
 
@@ -92,12 +99,18 @@ export interface SearchPlace {
   readonly dataset: Dataset;
 }
 
-/** Opens the search of every case, task and seed in turn. */
+/**
+ * Opens the search of every case, task and seed in turn, once all of them are known to be possible.
+ * @param levels that `use` will ask for candidates of. @throws SoftpromptError as planSearch, before anything is trained.
+ */
 export async function forEachSearch(
   input: XPromptStudyInput,
   cases: readonly Case[],
   use: (search: VariantSearch, place: SearchPlace) => Promise<void>,
+  levels: readonly PruneOptions["level"][] = [],
 ): Promise<void> {
+  for (const seed of input.seeds)
+    for (const dataset of input.tasks) for (const what of cases) checkCase(input, dataset, seed, what, levels);
   const total = input.seeds.length * input.tasks.length * cases.length;
   let index = 0;
   for (const seed of input.seeds)
@@ -105,11 +118,24 @@ export async function forEachSearch(
       for (const what of cases) {
         const { name } = dataset.task;
         input.observe({ kind: "case", task: name, seed, label: what.label, index: index++, total });
-        await withFolder(input.folder, async (folder) => {
-          const place = { label: what.label, task: name, seed, dataset };
-          await withCase(input, dataset, seed, what, folder, (search) => use(search, place));
-        });
+        const place = { label: what.label, task: name, seed, dataset };
+        await stoppedAs(input, name, () =>
+          withFolder(input.folder, (folder) =>
+            withCase(input, dataset, seed, what, folder, (search) => use(search, place)),
+          ),
+        );
       }
+}
+
+/** Of a stop inside a search says how the study goes on, which has no --resume: it always does. */
+async function stoppedAs<R>(input: XPromptStudyInput, where: string, work: () => Promise<R>): Promise<R> {
+  try {
+    return await work();
+  } catch (error) {
+    if (!(error instanceof SoftpromptError) || error.kind !== "interrupted") throw error;
+    const hint = input.folder === null ? undefined : "run the same command again: finished work is kept";
+    throw interrupted(input.signal, "the study was stopped", { where, hint, cause: error });
+  }
 }
 
 /** A search with what a variant may ask beside it. */
@@ -124,6 +150,63 @@ export interface VariantSearch extends Search {
   freshPrompt(length: number): Promise<Tensor>;
 }
 
+/** What of a case is known before its start prompt. */
+function caseOf(input: XPromptStudyInput, dataset: Dataset, seed: number, what: Case) {
+  const options: PruneOptions = { ...input.prune, ...what.prune };
+  const train = what.rows ? what.rows(dataset.train, seed) : dataset.train;
+  // with a holdout nothing may look at the validation rows before the end, the neuron scores included
+  const held = options.holdout > 0;
+  const seen = { ...dataset, train: held ? holdOut(train, options.holdout, seed).train : train };
+  const split = held ? { scoreSplit: "train" as const } : {};
+  const planned = (own: Partial<ScheduleOptions>): PlanOptions => ({
+    ...input.settings,
+    ...input.scoring,
+    ...split,
+    ...input.schedule,
+    ...own,
+    seed,
+  });
+  const steps = options.retrainSteps === undefined ? {} : { steps: options.retrainSteps };
+  return {
+    options,
+    train,
+    seen,
+    tuned: planned(what.schedule ?? {}),
+    retrained: planned({ ...steps, ...what.retrain }),
+  };
+}
+
+/** Runs no model. @throws SoftpromptError for a search that cannot be made. */
+function checkCase(
+  input: XPromptStudyInput,
+  dataset: Dataset,
+  seed: number,
+  what: Case,
+  levels: readonly PruneOptions["level"][],
+): void {
+  const { engine, tokenizer } = input;
+  const { config } = engine.checkpoint;
+  const { options, train, seen, tuned, retrained } = caseOf(input, dataset, seed, what);
+  const init = typeof what.init === "function" ? null : (what.init ?? input.init);
+  // only its length counts; one that another search will give is as long as the study says
+  const length = init?.kind === "fromPrompt" ? init.prompt.shape[0]! : (what.promptLength ?? input.promptLength);
+  planSearch(
+    {
+      engine,
+      tokenizer,
+      task: dataset.task,
+      train,
+      validation: dataset.validation,
+      prompt: { shape: [length, config.width], data: new Float32Array(length * config.width) },
+      schedule: outlineSchedule(config, tokenizer, seen, tuned, length),
+      retrainSchedule: outlineSchedule(config, tokenizer, seen, retrained, length),
+      settings: { ...input.settings, seed },
+      options,
+    },
+    [...new Set([options.level, ...levels])], // openSearch plans the options' own
+  );
+}
+
 /** Opens (or reads back) one search and owns its folder while it is used; the folder is named by what went into it. */
 export async function withCase<R>(
   input: XPromptStudyInput,
@@ -135,27 +218,15 @@ export async function withCase<R>(
 ): Promise<R> {
   const { engine, tokenizer } = input;
   const { task } = dataset;
-  const options: PruneOptions = { ...input.prune, ...what.prune };
+  const { options, train, seen, tuned, retrained } = caseOf(input, dataset, seed, what);
   const init = typeof what.init === "function" ? await what.init(dataset, seed) : (what.init ?? input.init);
   const freshPrompt = (length: number) => initPrompt(init, { checkpoint: engine.checkpoint, tokenizer, length, seed });
   const length = init.kind === "fromPrompt" ? init.prompt.shape[0]! : (what.promptLength ?? input.promptLength);
-  const train = what.rows ? what.rows(dataset.train, seed) : dataset.train;
-  // with a holdout nothing may look at the validation rows before the end, the neuron scores included
-  const held = options.holdout > 0;
-  const seen = held ? holdOut(train, options.holdout, seed).train : train;
-  const split = held ? { scoreSplit: "train" as const } : {};
-  const plan = (own: Partial<ScheduleOptions>) =>
-    planSchedule(
-      engine,
-      tokenizer,
-      { task, train: seen, validation: dataset.validation },
-      { ...input.settings, ...input.scoring, ...split, ...input.schedule, ...own, seed },
-      // the folder also where the study keeps none: one pass then serves stage A and the retrainings
-      { promptLength: length, folder, signal: input.signal },
-    );
-  const tuning = await plan(what.schedule ?? {});
-  const steps = options.retrainSteps === undefined ? {} : { steps: options.retrainSteps };
-  const retraining = await plan({ ...steps, ...what.retrain });
+  const plan = (own: PlanOptions) =>
+    // the folder also where the study keeps none: one pass then serves stage A and the retrainings
+    planSchedule(engine, tokenizer, seen, own, { promptLength: length, folder, signal: input.signal });
+  const tuning = await plan(tuned);
+  const retraining = await plan(retrained);
   const prompt = await freshPrompt(length);
   const key = sha256(
     JSON.stringify([

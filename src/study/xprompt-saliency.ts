@@ -22,43 +22,48 @@ export async function saliency(input: XPromptStudyInput): Promise<StudyResult> {
   const charts: Chart[] = [];
   const matrices: Matrix[] = [];
   const rows: Cell[][] = [];
-  await forEachSearch(input, [{ label: "" }], async (search, { task, seed }) => {
-    const { tokens, pieces, piecesPerToken: k } = search.importance;
-    const { best } = await pick(search, "both");
-    const title = `${task}, seed ${seed}`;
-    charts.push(histogram(`${title}: token importance`, tokens), histogram(`${title}: piece importance`, pieces));
-    const cells = (kept: (i: number, j: number) => boolean) =>
-      tokens.map((_, i) => Array.from({ length: k }, (_, j) => (kept(i, j) ? pieces[i * k + j]! : null)));
-    const labels = {
-      rows: tokens.map((_, i) => `token ${i}`),
-      columns: Array.from({ length: k }, (_, j) => `${j}`),
-      range: extent(pieces, [0, 0]),
-    };
-    const mask = best.mask;
-    matrices.push({ title: `${title}: piece importance`, ...labels, values: cells(() => true) });
-    if (mask !== null)
-      matrices.push({
-        title: `${title}: what survives (${best.counts.tokens} tokens, ${best.counts.pieces} pieces)`,
-        ...labels,
-        values: cells((i, j) => mask.tokens[i] === 1 && mask.piecesKept[i * k + j] === 1),
-      });
-    const sorted = (values: readonly number[]) => [...values].sort((a, b) => b - a);
-    /** Share of all importance, by size where some is negative, that the top tenth holds; 0.1 if all were equal. */
-    const top = (values: readonly number[]) => {
-      const all = sorted(values.map(Math.abs));
-      const sum = (list: readonly number[]) => list.reduce((a, b) => a + b, 0);
-      return (100 * sum(all.slice(0, Math.max(1, Math.round(all.length / 10))))) / sum(all);
-    };
-    rows.push([
-      task,
-      seed,
-      search.importance.examples,
-      top(tokens),
-      top(pieces),
-      best.counts.tokens,
-      best.counts.pieces,
-    ]);
-  });
+  await forEachSearch(
+    input,
+    [{ label: "" }],
+    async (search, { task, seed }) => {
+      const { tokens, pieces, piecesPerToken: k } = search.importance;
+      const { best } = await pick(search, "both");
+      const title = `${task}, seed ${seed}`;
+      charts.push(histogram(`${title}: token importance`, tokens), histogram(`${title}: piece importance`, pieces));
+      const cells = (kept: (i: number, j: number) => boolean) =>
+        tokens.map((_, i) => Array.from({ length: k }, (_, j) => (kept(i, j) ? pieces[i * k + j]! : null)));
+      const labels = {
+        rows: tokens.map((_, i) => `token ${i}`),
+        columns: Array.from({ length: k }, (_, j) => `${j}`),
+        range: extent(pieces, [0, 0]),
+      };
+      const mask = best.mask;
+      matrices.push({ title: `${title}: piece importance`, ...labels, values: cells(() => true) });
+      if (mask !== null)
+        matrices.push({
+          title: `${title}: what survives (${best.counts.tokens} tokens, ${best.counts.pieces} pieces)`,
+          ...labels,
+          values: cells((i, j) => mask.tokens[i] === 1 && mask.piecesKept[i * k + j] === 1),
+        });
+      const sorted = (values: readonly number[]) => [...values].sort((a, b) => b - a);
+      /** Share of all importance, by size where some is negative, that the top tenth holds; 0.1 if all were equal. */
+      const top = (values: readonly number[]) => {
+        const all = sorted(values.map(Math.abs));
+        const sum = (list: readonly number[]) => list.reduce((a, b) => a + b, 0);
+        return (100 * sum(all.slice(0, Math.max(1, Math.round(all.length / 10))))) / sum(all);
+      };
+      rows.push([
+        task,
+        seed,
+        search.importance.examples,
+        top(tokens),
+        top(pieces),
+        best.counts.tokens,
+        best.counts.pieces,
+      ]);
+    },
+    ["both"],
+  );
   return {
     study: "saliency",
     title: "Importance of tokens and pieces",

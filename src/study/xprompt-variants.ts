@@ -13,6 +13,7 @@ import {
   randomMask,
 } from "../method/mask.js";
 import type { Candidate, CandidateJob } from "../prune/candidate.js";
+import type { PruneOptions } from "../prune/options.js";
 import { rank } from "../prune/strategies.js";
 import { candidateCost } from "../prune/xprompt.js";
 import type { Scores } from "../train/types.js";
@@ -22,6 +23,8 @@ export type Measured = Omit<Outcome, "label" | "variant" | "task" | "seed">;
 
 interface VariantEntry {
   readonly label: string;
+  /** Levels whose candidates it asks the search for. */
+  readonly levels: readonly PruneOptions["level"][];
   readonly run: (search: VariantSearch) => Promise<Measured>;
 }
 
@@ -31,21 +34,24 @@ export const randomDraws = 3;
 export const variants = {
   pt: {
     label: "PT",
+    levels: [],
     run: (search) => measured(search, search.tuned.prompt, search.tuned.scores, [], null),
   },
   control: {
     label: "PT continued",
+    levels: [],
     run: async (search) => {
       const control = await search.control();
       return measured(search, control.prompt, control.scores, [control], control);
     },
   },
-  tokens: { label: "token-only", run: (search) => chosen(search, "tokens") },
-  pieces: { label: "piece-only", run: (search) => chosen(search, "pieces") },
-  xprompt: { label: "XPrompt", run: (search) => chosen(search, "both") },
+  tokens: { label: "token-only", levels: ["tokens"], run: (search) => chosen(search, "tokens") },
+  pieces: { label: "piece-only", levels: ["pieces"], run: (search) => chosen(search, "pieces") },
+  xprompt: { label: "XPrompt", levels: ["both"], run: (search) => chosen(search, "both") },
   /** What one gets without choosing: the mean over XPrompt's finished candidates. */
   mean: {
     label: "XPrompt, mean of candidates",
+    levels: ["both"],
     run: async (search) => {
       const { best, all } = await pick(search, "both");
       const finished = all.filter((candidate) => candidate.finished);
@@ -67,6 +73,7 @@ export const variants = {
   /** The pieces that XPrompt pruned, and no others. */
   reversed: {
     label: "Reversed",
+    levels: ["both"],
     run: async (search) => {
       const { best } = await pick(search, "both");
       return retrained(search, [{ name: "reversed", mask: complementMask(await search.maskOf(best)) }], best);
@@ -75,6 +82,7 @@ export const variants = {
   /** As many tokens and pieces as XPrompt, but those of highest score pruned (Super-Tickets' losing ticket). */
   losing: {
     label: "losing ticket",
+    levels: ["both"],
     run: async (search) => {
       const { best } = await pick(search, "both");
       return retrained(search, [{ name: "losing", mask: await search.maskOf(best, "highest") }], best);
@@ -83,6 +91,7 @@ export const variants = {
   /** As many tokens and pieces as XPrompt, drawn; the mean of three draws. */
   random: {
     label: "Random",
+    levels: ["both"],
     run: async (search) => {
       const { best } = await pick(search, "both");
       const mask = await search.maskOf(best);
@@ -96,6 +105,7 @@ export const variants = {
   /** A fresh prompt as long as XPrompt's surviving tokens. */
   length: {
     label: "Length",
+    levels: ["both"],
     run: async (search) => {
       const { best } = await pick(search, "both");
       const prompt = await search.freshPrompt(best.counts.tokens);
@@ -107,12 +117,12 @@ export const variants = {
 export type VariantName = keyof typeof variants;
 
 /** Best of a level's candidates, with all of them. Read back from the search's folder after the first time. */
-export async function pick(search: VariantSearch, level: "both" | "tokens" | "pieces") {
+export async function pick(search: VariantSearch, level: PruneOptions["level"]) {
   const all = await search.run(search.options.search, level);
   return { best: rank(all.filter((candidate) => candidate.finished))[0]!, all };
 }
 
-async function chosen(search: VariantSearch, level: "both" | "tokens" | "pieces"): Promise<Measured> {
+async function chosen(search: VariantSearch, level: PruneOptions["level"]): Promise<Measured> {
   const { best, all } = await pick(search, level);
   return measured(search, best.prompt, best.scores, all, best);
 }

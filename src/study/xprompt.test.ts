@@ -105,6 +105,34 @@ describe.each(Object.keys(xpromptStudies) as XPromptStudyName[])("%s", (name) =>
   });
 });
 
+test.each<[XPromptStudyName, Partial<PruneOptions>, RegExp]>([
+  ["search", { halvingBudget: 0.1 }, /even two candidates/],
+  // the levels that a table asks for beside the search's own: one count of tokens, of pieces two
+  ["granularity", { search: "halving", tokensPruned: [1], piecesPruned: [1, 2], halvingBudget: 0.5 }, /even two/],
+  ["fpt-xprompt", { rewindTo: "step:99" }, /no such point/],
+  ["length", { tokensPruned: [15] }, /nothing would survive/],
+])("%s with %j is refused before the first case is trained", async (name, prune, message) => {
+  const folder = join(root, `refused-${name}`);
+  const { input: given, seen } = input({ folder, schedule: vanilla });
+  await expect(xpromptStudies[name].run({ ...given, prune: { ...given.prune, ...prune } })).rejects.toMatchObject({
+    kind: "usage",
+    message: expect.stringMatching(message),
+  });
+  expect(seen.passes).toBe(0);
+  expect(existsSync(folder)).toBe(false);
+});
+
+test("a study that is stopped says that the same command goes on", async () => {
+  const stop = new AbortController();
+  const { input: given, watch } = input({ folder: join(root, "stopped"), schedule: vanilla, signal: stop.signal });
+  watch.pass = (count) => count === 9 && stop.abort("SIGINT");
+  await expect(xpromptStudies.search.run(given)).rejects.toMatchObject({
+    kind: "interrupted",
+    exitCode: 130,
+    parts: { hint: "run the same command again: finished work is kept" },
+  });
+});
+
 test("a repeated study trains nothing and says the same", async () => {
   const folder = join(root, "repeat");
   const first = input({ folder, schedule: vanilla, seeds: [0] });
