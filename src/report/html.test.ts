@@ -173,6 +173,13 @@ test("a study as text and as a page", () => {
         series: [{ name: hostile, points: [[1, 2] as const] }],
       },
     ],
+    dots: [
+      {
+        title: hostile,
+        xLabel: "average",
+        entries: [{ name: hostile, value: { mean: 71.5, deviation: 0.3, count: 3 } }],
+      },
+    ],
     matrices: [{ title: "m", rows: ["a"], columns: [hostile], values: [[null]] }],
     notes: [hostile],
     settings: { seeds: [1, 2] },

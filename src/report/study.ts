@@ -2,6 +2,7 @@
  * @file A study's answer as text and as a page. In: StudyResult (tables, curves, matrices, notes). Out: Markdown, HTML.
  */
 import type { Cell, Chart, Column, Matrix, StudyResult, Table } from "../study/study.js";
+import { dots } from "./dots.js";
 import { partialText, plainNumber, scaled, secondText } from "./format.js";
 import { heatMap } from "./heat-map.js";
 import { markdownTable } from "./markdown.js";
@@ -27,6 +28,21 @@ export function studyPage(result: StudyResult): string {
           table.columns.map(heading),
           table.rows.map((row) => row.map((cell, i) => cellText(cell, table.columns[i]))),
         )}`,
+    ),
+    ...(result.dots.length > 0 ? [html`<h2>Side by side</h2>`] : []),
+    ...result.dots.map(({ title, xLabel, entries }) =>
+      drawing(
+        dots({
+          title,
+          x: xLabel,
+          entries: entries.map(({ name, value }) => ({
+            label: name,
+            value: value?.mean ?? Number.NaN,
+            deviation: value?.deviation ?? null,
+          })),
+          format: (v) => v.toFixed(2),
+        }),
+      ),
     ),
     ...result.charts.map((chart) => html`<h2>${chart.title}</h2>${chartDrawing(chart)}`),
     ...result.matrices.map((matrix) => html`<h2>${matrix.title}</h2>${drawing(matrixDrawing(matrix))}`),
@@ -91,7 +107,9 @@ function chartDrawing(chart: Chart): Html {
 
 /** One matrix as an SVG of its own (docs pictures). */
 export function matrixDrawing({ title, rows, columns, values, range }: Matrix): string {
-  return heatMap({ title, rows, columns, values, range });
+  // a range that the measure itself has (a cosine's) wants decimals, small importances their first digits
+  const format = range === undefined ? { format: (v: number) => v.toPrecision(2) } : {};
+  return heatMap({ title, rows, columns, values, range, ...format });
 }
 
 function isSpread(cell: Cell): boolean {

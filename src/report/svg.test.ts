@@ -1,4 +1,5 @@
 import { expect, test } from "vitest";
+import { dots } from "./dots.js";
 import { heatMap } from "./heat-map.js";
 import { markdownTable, plainTable } from "./markdown.js";
 import { bars, histogram, lineChart } from "./svg.js";
@@ -214,4 +215,26 @@ test("as many values as a prompt has pieces, or a table rows: more than a call t
   const rows = many.map((n) => [String(n)]);
   expect(markdownTable(["n"], rows)).toContain("| 159999 |");
   expect(plainTable(rows)).toContain("\n159999");
+});
+
+test("dots: higher values further right, whiskers as wide as the deviations, nothing drawn for what was not measured", () => {
+  const drawn = dots({
+    title: "t",
+    x: "average",
+    entries: [
+      { label: "PT", value: 80, deviation: 2 },
+      { label: "none", value: Number.NaN },
+      { label: "XPrompt", value: 84, deviation: null },
+    ],
+  });
+  const [a, b] = [...drawn.matchAll(/<circle cx="([\d.]+)"/g)].map((found) => Number(found[1]));
+  const whiskers = [...drawn.matchAll(/<line x1="([\d.]+)" x2="([\d.]+)"[^>]*stroke-width="1.5"/g)];
+  expect(drawn.match(/<circle/g)).toHaveLength(2);
+  expect(whiskers).toHaveLength(1);
+  const [from, to] = [Number(whiskers[0]![1]), Number(whiskers[0]![2])];
+  expect((from + to) / 2).toBeCloseTo(a!, 0);
+  // 4 points of the axis between the whisker's ends as between the dots
+  expect(to - from).toBeCloseTo(b! - a!, 0);
+  expect(drawn).toContain("80 ± 2");
+  expect(dots({ title: "t", x: "x", entries: [] })).toContain("no values");
 });

@@ -20,7 +20,16 @@ import {
   type Variant,
   vanilla,
 } from "./runs.js";
-import { type Cell, type Chart, type Series, type Spread, type StudyResult, spread, type Table } from "./study.js";
+import {
+  type Cell,
+  type Chart,
+  dotsOf,
+  type Series,
+  type Spread,
+  type StudyResult,
+  spread,
+  type Table,
+} from "./study.js";
 
 /** Table 2's methods beside prompt tuning. */
 export const comparedMethods = {
@@ -165,6 +174,7 @@ export function compareTables(
         rows: verdicts,
       },
     ],
+    dots: dotsOf(table, "average"),
     charts: tasks.flatMap((dataset) => curves(dataset, seeds, variants, find)),
     matrices: [],
     notes: [

@@ -8,7 +8,7 @@ import type { Dataset } from "../data/row.js";
 import type { T5Config } from "../model/config.js";
 import { type PartialSpec, partialModel } from "../model/partial.js";
 import { type FinishedRun, presetSchedule, runAll, type StudyInput, type Variant, vanilla } from "./runs.js";
-import { type Cell, type StudyResult, spread } from "./study.js";
+import { type Cell, dotsOf, type StudyResult, spread, type Table } from "./study.js";
 
 /** Shares of the full model that Table 1 tunes, each by depth, by width, and by both. */
 export const tableOneShares = [0.25, 0.5, 0.75] as const;
@@ -83,26 +83,26 @@ export async function partialAlone(
     share(label, ({ result }) => result.cost.trainFlops),
     share(label, ({ result }) => result.cost.trainSeconds),
   ];
+  const table: Table = {
+    title: "Partial models tuned on their own (layout of FPT's Table 1)",
+    columns: [
+      { name: "model" },
+      { name: "encoder layers", digits: 0 },
+      { name: "neurons a layer", digits: 0 },
+      ...tasks.map(({ task }) => ({ name: `${task.name} ${task.metrics[0]}`, digits: 2 })),
+      { name: "average", digits: 2 },
+      { name: "Δ to PT", unit: "points", digits: 2 },
+      { name: "FLOPs", unit: "% (papers' count)", digits: 1 },
+      { name: "FLOPs", unit: "% (all products)", digits: 1 },
+      { name: "wall", unit: "% (training)", digits: 1 },
+    ],
+    rows: [row("PT", {}), ...sizes.map(({ label, size }) => row(label, size))],
+  };
   return {
     study: "partial-alone",
     title: "Partial models tuned on their own",
-    tables: [
-      {
-        title: "Partial models tuned on their own (layout of FPT's Table 1)",
-        columns: [
-          { name: "model" },
-          { name: "encoder layers", digits: 0 },
-          { name: "neurons a layer", digits: 0 },
-          ...tasks.map(({ task }) => ({ name: `${task.name} ${task.metrics[0]}`, digits: 2 })),
-          { name: "average", digits: 2 },
-          { name: "Δ to PT", unit: "points", digits: 2 },
-          { name: "FLOPs", unit: "% (papers' count)", digits: 1 },
-          { name: "FLOPs", unit: "% (all products)", digits: 1 },
-          { name: "wall", unit: "% (training)", digits: 1 },
-        ],
-        rows: [row("PT", {}), ...sizes.map(({ label, size }) => row(label, size))],
-      },
-    ],
+    tables: [table],
+    dots: dotsOf(table, "average"),
     charts: [],
     matrices: [],
     notes: [

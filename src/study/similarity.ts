@@ -107,6 +107,7 @@ export async function similarity(
     study: "similarity",
     title: "Prompts of partial models, compared",
     tables: [relationTable(prompts), await transferTable(input, runs, sizes)],
+    dots: [],
     charts: [],
     matrices: [...matrices, moves, overlap],
     notes: [

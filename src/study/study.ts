@@ -10,6 +10,8 @@ export interface StudyResult {
   readonly study: string;
   readonly title: string;
   readonly tables: readonly Table[];
+  /** Values of one kind beside each other: a figure of a table's column. */
+  readonly dots: readonly DotChart[];
   readonly charts: readonly Chart[];
   readonly matrices: readonly Matrix[];
   /** Findings and reservations, one sentence each; they stand under the tables. */
@@ -40,6 +42,24 @@ export interface Spread {
   readonly mean: number;
   readonly deviation: number | null;
   readonly count: number;
+}
+
+/** One value with its spread per name. */
+export interface DotChart {
+  readonly title: string;
+  readonly xLabel: string;
+  readonly entries: readonly { readonly name: string; readonly value: Spread | null }[];
+}
+
+/** The figure of a table's column of spreads: its rows by their first cell. A table without that column has none. */
+export function dotsOf({ title, columns, rows }: Table, column: string): DotChart[] {
+  const at = columns.findIndex(({ name }) => name === column);
+  if (at < 0) return [];
+  const entries = rows.map((row) => {
+    const cell = row[at] ?? null;
+    return { name: String(row[0]), value: typeof cell === "object" ? cell : null };
+  });
+  return [{ title, xLabel: `${column}, ± deviation over seeds`, entries }];
 }
 
 /** Curves over one axis. */

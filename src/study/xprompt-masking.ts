@@ -73,6 +73,7 @@ export async function masking(input: XPromptStudyInput): Promise<StudyResult> {
     title: "Masking a tuned prompt without retraining",
     tables,
     charts,
+    dots: [],
     matrices: [],
     notes: [
       "Nothing is retrained: the tuned prompt is evaluated with some tokens set to zero.",

@@ -83,6 +83,7 @@ export async function saliency(input: XPromptStudyInput): Promise<StudyResult> {
       },
     ],
     charts,
+    dots: [],
     matrices,
     notes: [
       `Importance is ${means[input.prune.importance]} at the tuned prompt (xprompt.md §3.2); grey cells are pruned.`,

@@ -6,7 +6,7 @@
  */
 import { SoftpromptError } from "../base/errors.js";
 import type { Dataset } from "../data/row.js";
-import type { StudyResult } from "./study.js";
+import { dotsOf, type StudyResult } from "./study.js";
 import { type Case, outcomes, settingsOf, withCase, withFolder, type XPromptStudyInput } from "./xprompt-runs.js";
 import { differenceTable, type Line, scoreTable } from "./xprompt-tables.js";
 import { pick } from "./xprompt-variants.js";
@@ -51,16 +51,17 @@ export async function transfer(input: XPromptStudyInput): Promise<StudyResult> {
     xo: { label: "XPromptTransfer_o", case: "XPromptTransfer", variant: "pt" },
     x: { label: "XPromptTransfer", case: "XPromptTransfer", variant: "xprompt" },
   } as const satisfies Record<string, Line>;
+  const scores = scoreTable(
+    "Transfer between tasks (XPrompt, Table 7): scores on the target",
+    result,
+    Object.values(lines),
+    tasks,
+  );
   return {
     study: "transfer",
     title: "Transfer between tasks",
     tables: [
-      scoreTable(
-        "Transfer between tasks (XPrompt, Table 7): scores on the target",
-        result,
-        Object.values(lines),
-        tasks,
-      ),
+      scores,
       differenceTable("Questions", result, [
         ["TaskTransfer − PT", lines.task, lines.pt],
         ["XPromptTransfer_o − TaskTransfer", lines.xo, lines.task],
@@ -68,6 +69,7 @@ export async function transfer(input: XPromptStudyInput): Promise<StudyResult> {
         ["XPromptTransfer − XPromptTransfer_o", lines.x, lines.xo],
       ]),
     ],
+    dots: dotsOf(scores, "average"),
     charts: [],
     matrices: [],
     notes: [

@@ -5,7 +5,7 @@
  */
 import { random } from "../base/random.js";
 import type { Row } from "../data/row.js";
-import type { StudyResult, Table } from "./study.js";
+import { dotsOf, type StudyResult, type Table } from "./study.js";
 import { masking } from "./xprompt-masking.js";
 import { type Case, outcomes, settingsOf, type XPromptStudyInput } from "./xprompt-runs.js";
 import { saliency } from "./xprompt-saliency.js";
@@ -164,6 +164,7 @@ function tableStudy(
         study,
         title,
         tables,
+        dots: dotsOf(tables[0]!, "average"),
         charts: [],
         matrices: [],
         notes: notes(input, plan.variants),
