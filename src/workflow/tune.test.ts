@@ -1,5 +1,5 @@
 /** @file One tuning on the fake engine: the frozen weights are looked at again, signals are obeyed, costs are added up. */
-import { appendFileSync, cpSync, existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { appendFileSync, cpSync, existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, describe, expect, test } from "vitest";
@@ -173,5 +173,22 @@ test("a prompt of another base model is no start, of the same width neither, unl
     kind: "adapter",
     parts: { hint: expect.stringContaining("--init-any-base") },
   });
-  expect((await start({ initAnyBase: true })).result.run.steps).toBe(6);
+  const { result, adapter: made } = await start({ initAnyBase: true });
+  expect(result.run.steps).toBe(6);
+  expect(made.training!.settings).toMatchObject({
+    init: "fromPrompt",
+    initFrom: expect.stringMatching(/^sha256 \w{64}$/),
+  });
+});
+
+test("equal runs in two folders leave the same adapter, byte for byte, which tells no folder", async () => {
+  const made = ["here", "there"].map((name) => join(root, name));
+  for (const output of made) await tune(modelOf({}), data, { ...options, output }, { prompt });
+  const [a, b] = made.map((folder) =>
+    readdirSync(join(folder, "adapter")).map((name) => [name, readFileSync(join(folder, "adapter", name), "latin1")]),
+  );
+  expect(a!.length).toBeGreaterThan(2);
+  expect(a).toEqual(b);
+  expect(JSON.stringify(a)).not.toContain(root);
+  expect(JSON.stringify(a)).toContain("learningRate");
 });

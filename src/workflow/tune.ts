@@ -8,14 +8,16 @@ import { adapterBase, checkBase, loadAdapter, saveAdapter } from "../adapter/ada
 import type { Adapter } from "../adapter/types.js";
 import { interrupted, SoftpromptError } from "../base/errors.js";
 import { ownFolder } from "../base/files.js";
+import type { JsonObject } from "../base/json.js";
 import { type OptionValues, readOptions } from "../base/options.js";
 import type { Tensor } from "../base/tensor.js";
 import type { Dataset } from "../data/row.js";
-import { type InitSpec, initPrompt } from "../method/init.js";
+import { type InitKind, type InitSpec, initPrompt } from "../method/init.js";
 import type { PromptMask } from "../method/mask.js";
 import { fullModel } from "../model/partial.js";
 import { codeCommit, peakMemory, type RunResult, type Scores, whereWeAre } from "../report/result.js";
 import { type Evaluation, evaluate, evaluationBatch, majorityBaseline, type Prediction } from "../train/evaluate.js";
+import { tensorHash } from "../train/identity.js";
 import { outlineSchedule, planSchedule } from "../train/plan.js";
 import { openRun } from "../train/run-folder.js";
 import { needsNeuronScores } from "../train/schedule.js";
@@ -148,7 +150,7 @@ export async function tune(
         method,
         schedule: schedule.stages.map(({ partial, steps }) => ({ partial: partial.name, steps })),
         seed: options.seed,
-        settings: JSON.parse(JSON.stringify(options)),
+        settings: adapterSettings(options, prompt),
       },
       scores: final === null ? null : { split: "validation", rows: data.validation.length, values: scores },
       kept: { config: {}, extras: {} },
@@ -320,6 +322,19 @@ export async function initSpec(
     default:
       return { kind: options.init };
   }
+}
+
+/**
+ * Options as an adapter tells them: what made the prompt, wherever it was made. So not where the run was written to; and the adapter that
+ * it started from not by its folder but by its values.
+ */
+export function adapterSettings(
+  options: { readonly output?: string; readonly initFrom?: string; readonly init: InitKind },
+  start: Tensor,
+): JsonObject {
+  const { output: _, initFrom: __, ...settings } = options;
+  const from = options.init === "fromPrompt" ? { initFrom: `sha256 ${tensorHash(start)}` } : {};
+  return JSON.parse(JSON.stringify({ ...settings, ...from }));
 }
 
 /** One line of predictions.jsonl. */
