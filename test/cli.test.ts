@@ -105,6 +105,8 @@ describe("refusals", () => {
       /none\.csv/,
     ],
     [["train", "--resume", place], 6, /no run here to resume/],
+    [["prune", "--resume", place], 6, /no run here to resume/],
+    [["prune"], 2, /model is missing/],
     [["report", place], 6, /no result/],
     [["predict", "x", "--model", "t5-nano", "--adapter", place], 5, /this is not an adapter/],
     [["study", "comparee", "--model", "t5-nano", "--tasks", "quickstart="], 2, /did you mean compare/],
@@ -162,6 +164,35 @@ describe("configuration file", () => {
     expect(shown.splits[0].examples).toHaveLength(2);
     expect(shown.splits[0].rows).toBe(320);
   });
+});
+
+test("prune, interrupt, and the command that the hint gives", { timeout: 300_000 }, async () => {
+  const output = join(place, "search");
+  const small = [
+    "--virtual-tokens",
+    "4",
+    "--steps",
+    "2",
+    "--level",
+    "tokens",
+    "--tokens-pruned",
+    "1",
+    "--workers",
+    "1",
+  ];
+  const interrupt = new AbortController();
+  const stopped = await softprompt(["prune", ...tiny, ...small, "--importance-examples", "8", "--output", output], {
+    signal: interrupt.signal,
+    onError: (text) => text.includes("scoring tokens and pieces") && interrupt.abort("SIGINT"),
+  });
+  expect(stopped.code).toBe(130);
+  const [, hint] = /hint: softprompt (.+)$/m.exec(stopped.stderr)!;
+  expect(hint).toBe(`prune --resume ${output}`);
+  const resumed = await softprompt([...hint!.split(" "), "--json"]);
+  expect(resumed.stderr).not.toMatch(/^error|bug/m);
+  expect(resumed.code).toBe(0);
+  expect(JSON.parse(resumed.stdout)).toMatchObject({ folder: output, run: { method: "xprompt" } });
+  expect((await softprompt(["prune", "--resume", output, "--learning-rate", "0.2"])).stderr).toMatch(/learningRate/);
 });
 
 test("train, interrupt, resume, eval, predict, report: one run from beginning to end", {

@@ -56,15 +56,33 @@ test.each([
       if (event.phase === "score") stop.abort(reason);
     };
     const given = { ...options, output };
-    await expect(prune(model(), data, given, { signal: stop.signal, observe })).rejects.toMatchObject({
-      kind: "interrupted",
-      exitCode,
-    });
+    const configText = "steps: 6\n";
+    const stopped = await prune(model(), data, given, { signal: stop.signal, observe, configText }).catch((e) => e);
+    expect(stopped).toMatchObject({ kind: "interrupted", exitCode });
     expect(seen).not.toContain("scores");
+    expect(stopped).toMatchObject({ parts: { hint: `softprompt prune --resume ${output}` } });
     const { record } = await prune(model(), data, given, { resume: true });
     expect(record.search.candidates.length).toBe(4);
   },
 );
+
+test("how a stopped search goes on depends on what is there: nothing, a search of a program, a search of the command line", async () => {
+  const stoppedAt = async (place: string, name: string, configText?: string) => {
+    const stop = new AbortController();
+    const observe = (event: { kind: string; phase?: string }) => {
+      if (event.kind === place || event.phase === place) stop.abort("SIGINT");
+    };
+    const given = { ...options, output: join(root, name), baselines: true };
+    const error = await prune(model(), data, given, { signal: stop.signal, observe, configText }).catch((e) => e);
+    return error.parts.hint;
+  };
+  expect(await stoppedAt("work", "hints-before", "")).toMatch(/start it again/);
+  expect(await stoppedAt("search", "hints-program")).toMatch(/same again with resume/);
+  for (const phase of ["tune", "score", "control", "search"])
+    expect(await stoppedAt(phase, `hints-${phase}`, "")).toBe(
+      `softprompt prune --resume ${join(root, `hints-${phase}`)}`,
+    );
+});
 
 test("a resume may change which candidates are tried; anything else is refused by name", async () => {
   const output = join(root, "free");

@@ -43,24 +43,10 @@ if (values.collect !== undefined) writeFileSync(values.collect, table(cells));
 function run(task, seed, search) {
   const folder = join(out, `${task}-s${seed}-${search}`);
   if (!existsSync(join(folder, "result.json"))) {
-    const resume = existsSync(join(folder, "search.json")) ? ["--resume"] : [];
     const config = join(import.meta.dirname, "search.yaml");
-    const command = [
-      "prune",
-      "--config",
-      config,
-      ...tasks[task],
-      "--seed",
-      seed,
-      "--search",
-      search,
-      "--threads",
-      "1",
-      "--quiet",
-      "--output",
-      folder,
-      ...resume,
-    ];
+    const options = ["--config", config, ...tasks[task], "--seed", seed, "--search", search, "--threads", "1"];
+    const where = existsSync(join(folder, "search.json")) ? ["--resume", folder] : ["--output", folder];
+    const command = ["prune", ...options, "--quiet", ...where];
     const { status } = spawnSync(process.execPath, [join(root, "dist/cli/main.js"), ...command], {
       cwd: root,
       stdio: "inherit",

@@ -1,10 +1,13 @@
 /**
  * @file One configuration file: YAML or JSON whose every field is an option. In: a path, a table. Out: checked values.
  */
+import { existsSync } from "node:fs";
+import { join } from "node:path";
 import { parseDocument, stringify } from "yaml";
 import { SoftpromptError } from "../base/errors.js";
 import { readWhole } from "../base/files.js";
 import { type OptionTable, pickOptions, readPartialOptions } from "../base/options.js";
+import { runFiles } from "../workflow/tune.js";
 
 /** Longer files are no configuration; the YAML parser takes seconds for a megabyte of numbers. */
 const maxBytes = 1 << 17;
@@ -46,6 +49,26 @@ export async function readConfig(
   }
   const checked = readPartialOptions({ ...others, ...table }, value, file) as Record<string, unknown>;
   return pickOptions(table, checked);
+}
+
+/**
+ * Options of what is in a folder already: its own config.yaml, flags over it. What must not change is refused by whoever goes on with it.
+ * @param name of the command @throws SoftpromptError "run" where there is no configuration.
+ */
+export async function resumedOptions(
+  name: string,
+  folder: string,
+  table: OptionTable,
+  flags: Readonly<Record<string, unknown>>,
+): Promise<Record<string, unknown>> {
+  const file = join(folder, runFiles.config);
+  if (!existsSync(file))
+    throw new SoftpromptError("run", "there is no run here to resume", {
+      where: folder,
+      expected: `a run folder with ${runFiles.config}`,
+      hint: `softprompt ${name} without --resume starts a new run`,
+    });
+  return { ...(await readConfig(file, table)), ...flags, output: folder };
 }
 
 /** The resolved configuration as YAML, keys in the table's order, absent ones left out. */

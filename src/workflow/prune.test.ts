@@ -246,6 +246,8 @@ test("a dropped prompt's adapter loads and answers as the candidate did; its pag
   const { result, adapter, record } = await prune(model(), data, { ...given, output });
   const { best } = result;
   const loaded = loadAdapter(join(output, "adapter"));
+  expect(loaded.training!.settings).toMatchObject({ prunedTokens: "drop", steps: 6 });
+  expect(JSON.stringify(loaded.training)).not.toContain(root);
   expect(loaded.prompt).toEqual(best.prompt);
   expect(loaded.prompt.shape[0]).toBe(best.counts.tokens);
   expect(adapter.mask!.tokens.length).toBe(best.counts.tokens);

@@ -1,9 +1,11 @@
 /**
  * @file XPrompt from beginning to end: tuning, scores, search, the chosen adapter, its report. In: Model, Dataset, options.
  */
+import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { adapterBase, saveAdapter } from "../adapter/adapter.js";
 import type { Adapter } from "../adapter/types.js";
+import { interrupted, SoftpromptError } from "../base/errors.js";
 import { type FolderLock, lockFolder, ownFolder, writeFileAtomic } from "../base/files.js";
 import { choice, type OptionValues, pickOptions, readOptions } from "../base/options.js";
 import type { Dataset } from "../data/row.js";
@@ -24,7 +26,7 @@ import { type PresetName, presets } from "../train/presets.js";
 import type { Model } from "./model.js";
 import { tuneOptions } from "./options.js";
 import { writeReport } from "./run-report.js";
-import { baselines, outlineFor, runFiles, scheduleFor, startPrompt, type WorkEvent } from "./tune.js";
+import { adapterSettings, baselines, outlineFor, runFiles, scheduleFor, startPrompt, type WorkEvent } from "./tune.js";
 
 const { tensorboard: _oneRunOnly, ...searchable } = tuneOptions;
 
@@ -86,9 +88,19 @@ export async function prune(
   try {
     ownFolder(output, "adapter");
     return await search(model, data, options, outline, lock, context);
+  } catch (error) {
+    if (!(error instanceof SoftpromptError) || error.kind !== "interrupted") throw error;
+    throw interrupted(context.signal, error.problem, { ...error.parts, hint: goingOn(output) });
   } finally {
     lock.release();
   }
+}
+
+/** How a search that was stopped goes on. */
+function goingOn(folder: string): string {
+  const [begun, configured] = ["search.json", runFiles.config].map((name) => existsSync(join(folder, name)));
+  if (begun && configured) return `softprompt prune --resume ${folder}`;
+  return begun ? "the same again with resume goes on" : "start it again: nothing was trained yet";
 }
 
 type Options = OptionValues<typeof pruneTuneOptions>;
@@ -162,7 +174,6 @@ async function search(
   });
   const { best } = result;
   const method = options.schedule === "vanilla" ? "xprompt" : `xprompt+${options.schedule}`;
-  const settings = JSON.parse(JSON.stringify(options));
   const adapter: Adapter = {
     prompt: best.prompt,
     mask: ownMask(best),
@@ -173,7 +184,7 @@ async function search(
       method,
       schedule: schedule.stages.map(({ partial, steps }) => ({ partial: partial.name, steps })),
       seed: options.seed,
-      settings,
+      settings: adapterSettings(options, outline.prompt),
     },
     scores: { split: "validation", rows: result.selection.reportedRows, values: result.reported.best },
     kept: { config: {}, extras: {} },
@@ -184,7 +195,7 @@ async function search(
     run: {
       task: data.task.name,
       method,
-      options: settings,
+      options: JSON.parse(JSON.stringify(options)),
       seed: options.seed,
       commit: codeCommit(),
       // of the chosen candidate's retraining

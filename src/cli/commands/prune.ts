@@ -2,7 +2,7 @@
  * @file softprompt prune: XPrompt: tunes a prompt, scores its tokens and pieces, prunes, rewinds, retrains, chooses.
  */
 import { join } from "node:path";
-import { boolean, type OptionTable, pickOptions } from "../../base/options.js";
+import { type OptionTable, type OptionValues, pickOptions, readOptions, string } from "../../base/options.js";
 import { pruneOptions } from "../../prune/options.js";
 import type { SearchEvent } from "../../prune/search.js";
 import { scoreText, secondText } from "../../report/format.js";
@@ -13,21 +13,21 @@ import { modelOptions, promptOptions } from "../../workflow/options.js";
 import { pruneTuneOptions, prune as pruneWhole } from "../../workflow/prune.js";
 import type { WorkEvent } from "../../workflow/tune.js";
 import { command } from "../command.js";
-import { configText } from "../config.js";
+import { configText, resumedOptions } from "../config.js";
 import { defaultFolder } from "../output.js";
 import { modelContext, progress } from "../progress.js";
 import type { Terminal } from "../terminal.js";
-import { trainSections } from "./train.js";
+import { optionalModel, trainSections } from "./train.js";
 
 const { tensorboard: _oneRunOnly, ...runOnly } = trainSections.Run;
 
 export const prune = command({
   summary: "XPrompt: prune a prompt to its best tokens and pieces",
   description:
-    "Tunes a prompt, scores every token and piece by one pass over the training rows, prunes to many candidates, rewinds and retrains each, and keeps the best. A control that simply trains on for as many steps, and the mean of the candidates' selection scores, are always reported beside the best. Everything done is kept: the same command with --resume goes on.",
+    "Tunes a prompt, scores every token and piece by one pass over the training rows, prunes to many candidates, rewinds and retrains each, and keeps the best. A control that simply trains on for as many steps, and the mean of the candidates' selection scores, are always reported beside the best. Everything done is kept: --resume with the folder goes on, with the options in its config.yaml.",
   positionals: [],
   sections: {
-    Model: modelOptions,
+    Model: optionalModel,
     Data: dataOptions,
     Prompt: promptOptions,
     "Pruning (XPrompt)": { ...pruneOptions, retrainSchedule: pruneTuneOptions.retrainSchedule },
@@ -35,14 +35,20 @@ export const prune = command({
     "Schedule of the tuning (Fast Prompt Tuning)": trainSections["Schedule (Fast Prompt Tuning)"],
     Run: {
       ...runOnly,
-      resume: boolean({ default: false, help: "Go on with the search in --output; refused when anything changed" }),
+      resume: string({
+        placeholder: "search's folder",
+        help: "Go on with an interrupted search; which candidates are tried may change, anything else is refused",
+      }),
     },
   },
   examples: [
     "softprompt prune --model t5-nano --task rte --data datasets/RTE --steps 400 --output runs/rte-xprompt",
     "softprompt prune --config prune.yaml --search halving --holdout 0.2",
+    "softprompt prune --resume runs/rte-xprompt",
   ],
-  async run({ resume, ...options }, _, { terminal, signal }) {
+  async run({ resume, ...given }, _, { terminal, signal, given: { resume: _resume, ...said } }) {
+    const wanted = resume === undefined ? given : await resumedOptions("prune", resume, table, said);
+    const options = readOptions(table, wanted, "softprompt prune") as PruneValues;
     const data = await loadData(options);
     const output = options.output ?? defaultFolder(data.task.name, "xprompt", options.seed);
     const model = await openModel(options.model, pickOptions(openOptions, options), modelContext(terminal, signal));
@@ -55,7 +61,7 @@ export const prune = command({
         {
           observe: pruneProgress(terminal),
           signal,
-          resume,
+          resume: resume !== undefined,
           configText: configText(table, { ...options, output }),
           engine: { device, threads, lowMemory, plainOps },
         },
@@ -70,7 +76,10 @@ export const prune = command({
   },
 });
 
-const table = Object.assign({}, modelOptions, dataOptions, promptOptions, pruneTuneOptions) as OptionTable;
+/** Everything that decides a search, in the order of its config.yaml. */
+const tables = { ...modelOptions, ...dataOptions, ...promptOptions, ...pruneTuneOptions };
+const table: OptionTable = tables;
+type PruneValues = OptionValues<typeof tables>;
 
 const phases = {
   tune: "tuning the whole prompt",

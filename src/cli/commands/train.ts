@@ -3,7 +3,6 @@
  */
 import { existsSync } from "node:fs";
 import { join } from "node:path";
-import { SoftpromptError } from "../../base/errors.js";
 import { type OptionTable, type OptionValues, pickOptions, readOptions, string } from "../../base/options.js";
 import { stepFlops } from "../../model/flops.js";
 import { fullModel } from "../../model/partial.js";
@@ -18,7 +17,7 @@ import { openModel, openOptions } from "../../workflow/model.js";
 import { modelOptions, promptOptions, runOptions, tuneOptions } from "../../workflow/options.js";
 import { runFiles, type Tuned, tune } from "../../workflow/tune.js";
 import { type Answer, command } from "../command.js";
-import { configText, readConfig } from "../config.js";
+import { configText, resumedOptions } from "../config.js";
 import { defaultFolder } from "../output.js";
 import { modelContext, progress } from "../progress.js";
 import { resultText, samplesText } from "../summary.js";
@@ -36,7 +35,7 @@ export const trainSections = {
 export const trainTable = Object.assign({}, ...Object.values(trainSections)) as OptionTable;
 
 // --resume takes model and data from the run's own config.yaml, so nothing is required on the command line then.
-const optional = { ...modelOptions, model: { ...modelOptions.model, required: false } };
+export const optionalModel = { ...modelOptions, model: { ...modelOptions.model, required: false } };
 
 export const train = command({
   summary: "learn a soft prompt on a frozen model",
@@ -45,7 +44,7 @@ export const train = command({
   positionals: [],
   sections: {
     ...trainSections,
-    Model: optional,
+    Model: optionalModel,
     Run: {
       ...runOptions,
       resume: string({ placeholder: "run folder", help: "Go on with an interrupted run exactly where it stopped" }),
@@ -58,7 +57,7 @@ export const train = command({
     "softprompt train --resume runs/sst2-prompt-tuning-seed0",
   ],
   async run({ resume, ...given }, _, { terminal, signal, given: { resume: _resume, ...said } }) {
-    const options = resume === undefined ? given : await resumed(resume, said);
+    const options = resume === undefined ? given : await resumedOptions("train", resume, trainTable, said);
     const checked = readOptions(trainTable, options, "softprompt train") as TrainValues;
     return trainAnswer(checked, { terminal, signal, resume: resume !== undefined });
   },
@@ -175,16 +174,4 @@ function defaultOutput(task: string, { schedule, seed }: TrainValues): string {
     const folder = n === 1 ? name : `${name}-${n}`;
     if (!existsSync(join(folder, "run.json"))) return folder;
   }
-}
-
-/** Options of an interrupted run: its own config.yaml, flags over it; what must not change is refused by the run itself. */
-async function resumed(folder: string, flags: Readonly<Record<string, unknown>>): Promise<Record<string, unknown>> {
-  const file = join(folder, runFiles.config);
-  if (!existsSync(file))
-    throw new SoftpromptError("run", "there is no run here to resume", {
-      where: folder,
-      expected: `a run folder with ${runFiles.config}`,
-      hint: "softprompt train without --resume starts a new run",
-    });
-  return { ...(await readConfig(file, trainTable)), ...flags, output: folder };
 }
