@@ -107,8 +107,8 @@ describe.each(Object.keys(xpromptStudies) as XPromptStudyName[])("%s", (name) =>
 
 test.each<[XPromptStudyName, Partial<PruneOptions>, RegExp]>([
   ["search", { halvingBudget: 0.1 }, /even two candidates/],
-  // the levels that a table asks for beside the search's own: one count of tokens, of pieces two
-  ["granularity", { search: "halving", tokensPruned: [1], piecesPruned: [1, 2], halvingBudget: 0.5 }, /even two/],
+  // the table asks for each level alone too, and two counts are too few there (the next test has both together)
+  ["granularity", { search: "halving", halvingBudget: 0.6 }, /even two/],
   ["fpt-xprompt", { rewindTo: "step:99" }, /no such point/],
   ["length", { tokensPruned: [15] }, /nothing would survive/],
 ])("%s with %j is refused before the first case is trained", async (name, prune, message) => {
@@ -120,6 +120,13 @@ test.each<[XPromptStudyName, Partial<PruneOptions>, RegExp]>([
   });
   expect(seen.passes).toBe(0);
   expect(existsSync(folder)).toBe(false);
+});
+
+test("what is impossible at one level alone is no hindrance to a table that does not ask for it", async () => {
+  const given = input({ schedule: vanilla, seeds: [0], tasks: [dataset("one")] }).input;
+  const prune: PruneOptions = { ...given.prune, search: "halving", halvingBudget: 0.6 };
+  const result = await xpromptStudies.parameters.run({ ...given, prune });
+  expect(result.tables.length).toBe(2);
 });
 
 test("a study that is stopped says that the same command goes on", async () => {
