@@ -77,7 +77,7 @@ test("compare: one run per task, seed and method; a second call runs nothing and
     expect(cellOf(first, method, flops).mean).toBeGreaterThan(50);
   }
   expect(cellOf(first, "FPT-CR", flops).mean).toBeLessThan(cellOf(first, "FPT-FR", flops).mean);
-  expect(first.charts).toHaveLength(2 * 3);
+  expect(first.charts).toHaveLength(2 * 4);
   expect(first.charts[0]!.series[1]!.marks!.length).toBeGreaterThan(0);
 });
 
