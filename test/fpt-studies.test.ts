@@ -93,6 +93,18 @@ test("compare: one's own schedule stands beside the papers', which stay as they 
     expect(cellOf(result, method, flops)).toEqual(cellOf(papers, method, flops));
 });
 
+test("a variant that cannot be scheduled is refused before the first run, and nothing is left behind", async () => {
+  const at = mkdtempSync(join(tmpdir(), "study-"));
+  const events: StudyEvent[] = [];
+  const impossible = { label: "too small", schedule: { schedule: "custom", widths: [0.5], budget: 0.05 } } as const;
+  const refused = compare(input({ folder: at, observe: (e) => events.push(e) }), [impossible]);
+  await expect(refused).rejects.toMatchObject({ kind: "usage" });
+  await expect(refused).rejects.toThrow(/too small/);
+  expect(events).toEqual([]);
+  expect(readdirSync(at)).toEqual([]);
+  rmSync(at, { recursive: true, force: true });
+});
+
 test("a stopped study keeps what was finished and says how to go on", async () => {
   const at = mkdtempSync(join(tmpdir(), "study-"));
   const stop = new AbortController();

@@ -4,7 +4,7 @@
  * In: StudyInput, a task, a seed, schedule options. Out: FinishedRun. Every run of one (task, seed) starts from the same
  * prompt, whatever its schedule (fpt.md §2), so that methods are compared pairwise.
  */
-import { interrupted } from "../base/errors.js";
+import { interrupted, SoftpromptError } from "../base/errors.js";
 import type { Tensor } from "../base/tensor.js";
 import type { Dataset } from "../data/row.js";
 import { type InitSpec, initPrompt } from "../method/init.js";
@@ -13,7 +13,7 @@ import type { Tokenizer } from "../text/tokenizer.js";
 import { scoredRows } from "../train/evaluate.js";
 import { identityOf } from "../train/identity.js";
 import type { NeuronScoreOptions, ScoringCost } from "../train/neuron-scores.js";
-import { planSchedule } from "../train/plan.js";
+import { outlineSchedule, type PlanOptions, planSchedule } from "../train/plan.js";
 import type { PresetName } from "../train/presets.js";
 import type { ScheduleOptions } from "../train/schedule-options.js";
 import { train } from "../train/trainer.js";
@@ -82,9 +82,22 @@ export const vanilla: Variant = { label: "PT", schedule: presetSchedule("vanilla
 
 /**
  * Runs every variant on every task and seed, in an order that finishes whole (task, seed) groups first.
- * @throws SoftpromptError(interrupted) when the signal stops it; finished runs are kept.
+ * @throws SoftpromptError(usage, data) before the first run where a variant cannot be scheduled on a task, as outlineSchedule;
+ * (interrupted) when the signal stops it: finished runs are kept.
  */
 export async function runAll(input: StudyInput, variants: readonly Variant[]): Promise<FinishedRun[]> {
+  for (const dataset of input.tasks)
+    for (const variant of variants) {
+      // one seed stands for all: they differ in a budget's typical shape alone, by the order of the rows
+      const options = planOptions(input, variant, input.seeds[0]!);
+      try {
+        outlineSchedule(input.engine.checkpoint.config, input.tokenizer, dataset, options, input.promptLength);
+      } catch (error) {
+        if (!(error instanceof SoftpromptError)) throw error;
+        const problem = `${variant.label} on ${dataset.task.name}: ${error.problem}`;
+        throw new SoftpromptError(error.kind, problem, error.parts);
+      }
+    }
   const total = input.tasks.length * input.seeds.length * variants.length;
   const runs: FinishedRun[] = [];
   for (const seed of input.seeds)
@@ -110,13 +123,11 @@ export async function runOne(
   const { engine, tokenizer } = input;
   const { task } = dataset;
   const start = await startPrompt(input, seed);
-  const { schedule, scoring } = await planSchedule(
-    engine,
-    tokenizer,
-    dataset,
-    { ...input.settings, ...input.scoring, ...input.schedule, ...variant.schedule, seed },
-    { promptLength: input.promptLength, folder: input.folder, signal: input.signal },
-  );
+  const { schedule, scoring } = await planSchedule(engine, tokenizer, dataset, planOptions(input, variant, seed), {
+    promptLength: input.promptLength,
+    folder: input.folder,
+    signal: input.signal,
+  });
   const training: TrainInput = {
     engine,
     tokenizer,
@@ -152,6 +163,10 @@ export async function runOne(
       hint: input.folder === null ? undefined : "run the same command again: finished runs are kept",
     });
   return { label: variant.label, task: task.name, seed, start, result, scoring };
+}
+
+function planOptions(input: StudyInput, variant: Variant, seed: number): PlanOptions {
+  return { ...input.settings, ...input.scoring, ...input.schedule, ...variant.schedule, seed };
 }
 
 /** The start prompt of a seed, the same for every task and variant. */
