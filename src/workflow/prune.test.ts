@@ -192,6 +192,20 @@ describe("what options alone make impossible is refused before anything is score
   });
 });
 
+test("weights that change on disk during the search are found out, and no adapter is left", async () => {
+  const output = join(root, "changed");
+  const changing = model();
+  const checkpoint = {
+    ...changing.checkpoint,
+    sha256: async (how?: { fresh?: boolean }) => (how?.fresh ? "b" : "a").repeat(64),
+  };
+  await expect(prune({ ...changing, checkpoint }, data, { ...options, output })).rejects.toMatchObject({
+    kind: "checkpoint",
+    problem: expect.stringContaining("changed during the run"),
+  });
+  expect(existsSync(join(output, "adapter"))).toBe(false);
+});
+
 test("another search's folder is refused before the frozen model is scored", async () => {
   const output = join(root, "others");
   await prune(model(), data, { ...options, output, baselines: false });

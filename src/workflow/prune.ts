@@ -26,7 +26,16 @@ import { type PresetName, presets } from "../train/presets.js";
 import type { Model } from "./model.js";
 import { tuneOptions } from "./options.js";
 import { writeReport } from "./run-report.js";
-import { adapterSettings, baselines, outlineFor, runFiles, scheduleFor, startPrompt, type WorkEvent } from "./tune.js";
+import {
+  adapterSettings,
+  baselines,
+  outlineFor,
+  refuseChangedModel,
+  runFiles,
+  scheduleFor,
+  startPrompt,
+  type WorkEvent,
+} from "./tune.js";
 
 const { tensorboard: _oneRunOnly, ...searchable } = tuneOptions;
 
@@ -147,6 +156,7 @@ async function search(
 ): Promise<Pruned> {
   const folder = lock?.folder ?? null;
   const { held, seen, ...planned } = schedulesOf(data, options);
+  const weights = await model.checkpoint.sha256();
   // the rows that will be reported
   const validation = held ? data.validation : scoredRows(data.validation, options);
   const baseline = await baselines(model, { ...data, validation }, options, { observe, signal });
@@ -158,7 +168,6 @@ async function search(
   const { schedule } = tuning;
   const served = tuning.scoring.flops > 0;
   const neurons = { tuning: tuning.scoring, retraining: served ? { flops: 0, seconds: 0 } : retraining.scoring };
-  const weights = await model.checkpoint.sha256();
   const result = await xprompt({
     ...outline,
     schedule,
@@ -172,6 +181,7 @@ async function search(
     workers: { engine },
     neurons,
   });
+  await refuseChangedModel(model, weights);
   const { best } = result;
   const method = options.schedule === "vanilla" ? "xprompt" : `xprompt+${options.schedule}`;
   const adapter: Adapter = {

@@ -128,14 +128,7 @@ export async function tune(
       flopsBefore: scoring.flops,
     });
     const kept = training.bestOnFull ?? { prompt: training.last, step: training.steps, scores: {} };
-    const after = await model.checkpoint.sha256({ fresh: true });
-    if (after !== weights)
-      throw new SoftpromptError("checkpoint", "the frozen model's files changed during the run", {
-        where: model.checkpoint.folder,
-        expected: `sha256 ${weights}`,
-        got: `sha256 ${after}`,
-        hint: "somebody else wrote to them; the run cannot be trusted",
-      });
+    await refuseChangedModel(model, weights);
     const final =
       training.reason === "interrupted" ? null : await finalEvaluation(model, data, options, kept.prompt, context);
     const method = options.schedule === "vanilla" ? "prompt-tuning" : `prompt-tuning+${options.schedule}`;
@@ -208,6 +201,18 @@ export async function tune(
   } finally {
     run?.close();
   }
+}
+
+/** The promise that only the prompt moved. @param weights sha256 before the run @throws SoftpromptError(checkpoint) when it is another now */
+export async function refuseChangedModel({ checkpoint }: Model, weights: string): Promise<void> {
+  const after = await checkpoint.sha256({ fresh: true });
+  if (after === weights) return;
+  throw new SoftpromptError("checkpoint", "the frozen model's files changed during the run", {
+    where: checkpoint.folder,
+    expected: `sha256 ${weights}`,
+    got: `sha256 ${after}`,
+    hint: "somebody else wrote to them; the run cannot be trusted",
+  });
 }
 
 /** Majority class (no model is run) and the frozen model without a prompt (one evaluation), on the validation rows of `data`. */
