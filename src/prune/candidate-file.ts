@@ -8,7 +8,7 @@ import { SoftpromptError } from "../base/errors.js";
 import { readWhole, sha256, writeFileAtomic } from "../base/files.js";
 import { parseJson } from "../base/json.js";
 import { maskFromJson, maskToJson } from "../method/mask.js";
-import type { Candidate } from "./candidate.js";
+import type { Candidate, CandidateCost } from "./candidate.js";
 
 /** What is read back of a candidate, with what its evaluations between rungs cost. */
 export interface Kept extends Candidate {
@@ -69,6 +69,15 @@ const amount = z.number().nonnegative();
 /** JSON has no NaN and no infinity: a number that was none is written as null. */
 const loss = z.union([z.number(), z.null().transform(() => Number.NaN)]);
 const score = z.union([z.number(), z.null().transform(() => Number.NEGATIVE_INFINITY)]);
+/** A candidate's cost as any file holds it. */
+export const costForm = z.object({
+  trainFlops: amount,
+  evalFlops: amount,
+  paperFlops: amount,
+  seconds: amount,
+  trainSeconds: amount,
+  evalSeconds: amount,
+}) satisfies z.ZodType<CandidateCost>;
 const history = z.array(z.object({ step: count, score: loss, loss, flops: amount }));
 
 const form = z.object({
@@ -84,14 +93,7 @@ const form = z.object({
   bestStep: count,
   steps: count,
   finished: z.boolean(),
-  cost: z.object({
-    trainFlops: amount,
-    evalFlops: amount,
-    paperFlops: amount,
-    seconds: amount,
-    trainSeconds: amount,
-    evalSeconds: amount,
-  }),
+  cost: costForm,
   history,
   rungs: history,
   rungFlops: amount,

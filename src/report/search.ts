@@ -8,6 +8,7 @@ import { z } from "zod";
 import { SoftpromptError } from "../base/errors.js";
 import { type MaskJson, maskFromJson, maskToJson, type PieceLayout, pieceLayouts } from "../method/mask.js";
 import type { Candidate } from "../prune/candidate.js";
+import { costForm } from "../prune/candidate-file.js";
 import { type ImportanceMode, importanceModes } from "../prune/scores.js";
 import type { XPromptResult } from "../prune/xprompt.js";
 import { type RunResult, readResultFile, type Scores } from "./result.js";
@@ -132,14 +133,7 @@ const candidateForm = z.object({
   bestStep: count,
   steps: count,
   finished: z.boolean(),
-  cost: z.object({
-    trainFlops: amount,
-    evalFlops: amount,
-    paperFlops: amount,
-    seconds: amount,
-    trainSeconds: amount,
-    evalSeconds: amount,
-  }),
+  cost: costForm,
   history: z.array(z.object({ step: count, score: figure, loss: figure, flops: amount })),
 });
 
