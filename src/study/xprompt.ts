@@ -23,6 +23,8 @@ export interface XPromptStudy {
 
 const line = (label: string, variant: VariantName): Line => linesOf(label, [variant])[0]!;
 const one: Case = { label: "" };
+/** The source of what the paper has not. */
+const ours = "our addition";
 
 export const xpromptStudies = {
   "sub-prompts": tableStudy(
@@ -53,6 +55,7 @@ export const xpromptStudies = {
       ["token-only − PT", line("", "tokens"), line("", "pt")],
       ["piece-only − PT", line("", "pieces"), line("", "pt")],
       ["XPrompt − PT", line("", "xprompt"), line("", "pt")],
+      ["XPrompt − PT continued", line("", "xprompt"), line("", "control")],
     ],
     kept: [line("", "tokens"), line("", "pieces"), line("", "xprompt")],
   })),
@@ -70,7 +73,10 @@ export const xpromptStudies = {
   length: tableStudy("length", "Prompt length", "Table 5", () => ({
     cases: [10, 20, 100].map((promptLength) => ({ label: `${promptLength} tokens`, promptLength })),
     variants: ["pt", "control", "xprompt"],
-    pairs: [10, 20, 100].map((n) => [`${n}: XPrompt − PT`, line(`${n} tokens`, "xprompt"), line(`${n} tokens`, "pt")]),
+    pairs: [10, 20, 100].flatMap((n) => [
+      [`${n}: XPrompt − PT`, line(`${n} tokens`, "xprompt"), line(`${n} tokens`, "pt")],
+      [`${n}: XPrompt − PT continued`, line(`${n} tokens`, "xprompt"), line(`${n} tokens`, "control")],
+    ]),
     kept: [],
   })),
   initialisation: tableStudy("initialisation", "Initialisation", "Table 6", () => ({
@@ -99,7 +105,7 @@ export const xpromptStudies = {
     ],
     kept: [],
   })),
-  search: tableStudy("search", "How to search", "our addition", () => ({
+  search: tableStudy("search", "How to search", ours, () => ({
     cases: (["linear", "grid", "halving"] as const).map((search) => ({ label: search, prune: { search } })),
     variants: ["xprompt"],
     pairs: [
@@ -108,7 +114,7 @@ export const xpromptStudies = {
     ],
     kept: [],
   })),
-  "fpt-xprompt": tableStudy("fpt-xprompt", "FPT × XPrompt", "our addition", (input) => {
+  "fpt-xprompt": tableStudy("fpt-xprompt", "FPT × XPrompt", ours, (input) => {
     const fpt = { schedule: input.schedule.schedule === "vanilla" ? ("fpt-cr" as const) : input.schedule.schedule };
     const vanilla = {
       schedule: "vanilla" as const,
@@ -157,7 +163,8 @@ function tableStudy(
       const plan = planOf(input);
       const found = await outcomes(input, plan.cases, plan.variants);
       const lines = plan.cases.flatMap(({ label }) => linesOf(label, plan.variants, label === "" ? "" : `${label}: `));
-      const tables: Table[] = [scoreTable(`${title} (XPrompt, ${source})`, found, lines, input.tasks)];
+      const from = source === ours ? ours : `XPrompt, ${source}`;
+      const tables: Table[] = [scoreTable(`${title} (${from})`, found, lines, input.tasks)];
       if (plan.pairs.length > 0) tables.push(differenceTable("Questions", found, plan.pairs));
       for (const own of plan.kept) tables.push(parameterTable(found, own, input.tasks));
       return {
