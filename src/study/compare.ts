@@ -84,25 +84,30 @@ export function compareTables(
   const labels = variants.map((v) => v.label).filter((label) => label !== vanilla.label);
   const find = (label: string, task: string, seed: number): FinishedRun =>
     runs.find((r) => r.label === label && r.task === task && r.seed === seed)!;
-  /** One number per seed: the mean over tasks of `of`. */
-  const perSeed = (of: (dataset: Dataset, seed: number) => number): number[] =>
-    seeds.map((seed) => tasks.reduce((sum, dataset) => sum + of(dataset, seed), 0) / tasks.length);
+  /** One number per seed: the mean over tasks of `of`; null where it was not measured on one of them. */
+  const perSeed = <V extends number | null>(of: (dataset: Dataset, seed: number) => V): (number | Extract<V, null>)[] =>
+    seeds.map((seed) => {
+      const values: readonly (number | null)[] = tasks.map((dataset) => of(dataset, seed));
+      const mean = measured(values) ? values.reduce((a, b) => a + b, 0) / tasks.length : null;
+      return mean as number | Extract<V, null>;
+    });
 
   const score = (label: string) => (dataset: Dataset, seed: number) =>
     100 * finalScore(find(label, dataset.task.name, seed), dataset);
   /** Prompt tuning stopped where it has spent what the variant spent in all. */
   const stopped = (label: string) => (dataset: Dataset, seed: number) => {
     const spent = find(label, dataset.task.name, seed).result.cost.paperFlops;
-    return 100 * bestWithin(find(vanilla.label, dataset.task.name, seed), dataset, spent);
+    const best = bestWithin(find(vanilla.label, dataset.task.name, seed), dataset, spent);
+    return best === null ? null : 100 * best;
   };
   const share = (label: string, of: (run: FinishedRun) => number) => (dataset: Dataset, seed: number) =>
     (100 * of(find(label, dataset.task.name, seed))) / of(find(vanilla.label, dataset.task.name, seed));
   const wall = wallClock(runs);
 
-  const scoreRow = (name: string, of: (dataset: Dataset, seed: number) => number): Cell[] => [
+  const scoreRow = (name: string, of: (dataset: Dataset, seed: number) => number | null): Cell[] => [
     name,
-    ...tasks.map((dataset) => spread(seeds.map((seed) => of(dataset, seed)))),
-    spread(perSeed(of)),
+    ...tasks.map((dataset) => spreadOfAll(seeds.map((seed) => of(dataset, seed)))),
+    spreadOfAll(perSeed(of)),
   ];
   const costCells = (label: string): Cell[] =>
     [
@@ -116,8 +121,11 @@ export function compareTables(
     ].map((of) => spread(perSeed(share(label, of))));
   const rows = [[...scoreRow(vanilla.label, score(vanilla.label)), ...costCells(vanilla.label), null]];
   for (const label of labels) {
-    const gain = perSeed((d, s) => score(label)(d, s) - stopped(label)(d, s));
-    rows.push([...scoreRow(label, score(label)), ...costCells(label), spread(gain)]);
+    const gain = perSeed((d, s) => {
+      const other = stopped(label)(d, s);
+      return other === null ? null : score(label)(d, s) - other;
+    });
+    rows.push([...scoreRow(label, score(label)), ...costCells(label), spreadOfAll(gain)]);
     rows.push([
       ...scoreRow(`PT at ${label}'s FLOPs`, stopped(label)),
       spread(perSeed(share(label, costs.paper))),
@@ -142,6 +150,9 @@ export function compareTables(
     rows,
   };
 
+  const unmeasured = labels.filter((label) =>
+    tasks.some((dataset) => seeds.some((seed) => stopped(label)(dataset, seed) === null)),
+  );
   const pt = spread(perSeed(score(vanilla.label)));
   const verdicts = labels.map((label): Cell[] => {
     const mine = spread(perSeed(score(label)));
@@ -181,6 +192,11 @@ export function compareTables(
       `Always the most frequent label: ${tasks.map((dataset) => `${dataset.task.name} ${majority(dataset)}`).join(", ")}.`,
       "Scores are the best validation score on the full model, by the task's first metric, × 100; ± is the sample standard deviation over seeds. The split that chose a checkpoint also scores it, as in the papers.",
       "“PT at …'s FLOPs” is prompt tuning's best score until it has spent as much (papers' count); Improve is the method's score minus it, seed by seed. Its resolution is the evaluation interval.",
+      ...(unmeasured.length > 0
+        ? [
+            `Prompt tuning was not evaluated before it had spent what ${unmeasured.join(", ")} did, on every task and seed: no score at equal FLOPs there. A smaller --eval-every gives one.`,
+          ]
+        : []),
       `Wall clock is ${wall.how}.`,
     ],
     settings,
@@ -214,16 +230,17 @@ function wallClock(runs: readonly FinishedRun[]) {
       ({ seconds, steps }) => seconds / steps,
       ({ steps }) => steps,
     );
+  // The full model's sessions stay open from run to run: whoever runs first opened them for all.
   const withGrowth = (run: FinishedRun) =>
     training(run) +
     overStages(
       run,
       ({ openSeconds }) => openSeconds,
-      ({ steps }) => (steps > 0 ? 1 : 0),
+      ({ partial, steps }) => (steps > 0 && partial !== "full" ? 1 : 0),
     );
   const withScoring = (run: FinishedRun) => withGrowth(run) + (run.scoring?.seconds ?? 0);
   return {
-    how: "training alone, each stage at the median seconds per step over seeds, because the load of the machine varies; with growth adds what opening the stages' sessions took (median over seeds; the full model's stays open from run to run, for prompt tuning too); scoring adds the neuron scores' seconds, and the last column the evaluations as measured. The saving below is the one with growth",
+    how: "training alone, each stage at the median seconds per step over seeds, because the load of the machine varies; with growth adds what opening the partial models' sessions took (median over seeds; the full model's stays open from run to run and is counted for none); scoring adds the neuron scores' seconds, and the last column the evaluations as measured. The saving below is the one with growth",
     training,
     withGrowth,
     withScoring,
@@ -231,14 +248,14 @@ function wallClock(runs: readonly FinishedRun[]) {
   };
 }
 
-/** Best validation score among evaluations made before `paperFlops` were exceeded; the first one where none was. */
-export function bestWithin({ result }: FinishedRun, { task }: Dataset, paperFlops: number): number {
+/** Best validation score among evaluations made before `paperFlops` were exceeded; null where none was. */
+export function bestWithin({ result }: FinishedRun, { task }: Dataset, paperFlops: number): number | null {
   const metric = task.metrics[0];
   // Half a step of slack: FPT's steps and PT's fall on other batches.
   const slack = result.cost.paperFlops / Math.max(1, 2 * result.steps);
   const within = result.history.filter((entry) => entry.paperFlops <= paperFlops + slack);
-  const scores = (within.length > 0 ? within : result.history.slice(0, 1)).map((entry) => entry.scores[metric]);
-  return highest(scores.map((s) => s ?? Number.NEGATIVE_INFINITY));
+  if (within.length === 0) return null;
+  return highest(within.map((entry) => entry.scores[metric] ?? Number.NEGATIVE_INFINITY));
 }
 
 /** Score against FLOPs, seconds and steps: the mean over seeds at each evaluation, best so far left out. */
@@ -291,6 +308,15 @@ function verdict(mine: Spread | null, pt: Spread | null, flops: Spread | null, s
 function majority({ task, train, validation }: Dataset): string {
   if (isFreeText({ task, train })) return "–";
   return (100 * (majorityBaseline(task, train, validation).scores[task.metrics[0]] ?? Number.NaN)).toFixed(2);
+}
+
+function measured(values: readonly (number | null)[]): values is readonly number[] {
+  return !values.includes(null);
+}
+
+/** Null where one was not measured: a mean over some seeds cannot stand beside one over all. */
+function spreadOfAll(values: readonly (number | null)[]): Spread | null {
+  return measured(values) ? spread(values) : null;
 }
 
 function difference(a: Spread | null, b: Spread | null): number | null {
