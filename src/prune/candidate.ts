@@ -135,7 +135,9 @@ export async function trainCandidate(
     step: chosen.step,
     loss: own.find((entry) => entry.step === chosen.step)?.loss ?? Number.NaN,
   };
-  if (before && before.score > best.score)
+  // what was seen at the rungs ranks the unfinished; a finished candidate stands by the trainer's own evaluations, as the control does:
+  // the best of more looks would flatter it
+  if (!finished && before && before.score > best.score)
     best = {
       prompt: before.prompt,
       scores: before.scores,

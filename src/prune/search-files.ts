@@ -16,7 +16,7 @@ const headForm = z.strictObject({ format: z.literal(2), identity: z.record(z.str
 
 /**
  * The folder is this search's, or empty. What is trained in it is vouched for by the trainer itself.
- * @param files written before the folder becomes a search, by name: `config.yaml` @throws SoftpromptError "run".
+ * @param files by name: `config.yaml`; written before the folder becomes a search, and again where they differ @throws SoftpromptError "run".
  */
 export function claimFolder(
   folder: string,
@@ -40,6 +40,10 @@ export function claimFolder(
       hint: "start in another folder",
     });
   checkIdentity(saved.data.identity, identity, folder);
+  // what may change on a resume has changed for the next one too
+  for (const [name, content] of Object.entries(files))
+    if (readWhole(join(folder, name), "run")?.toString("utf8") !== content)
+      writeFileAtomic(join(folder, name), content);
 }
 
 /**

@@ -50,7 +50,7 @@ export interface SearchInput {
   readonly options: PruneOptions;
   /** Go on with the search that is in the folder; refused when its inputs changed. */
   readonly resume: boolean;
-  /** Written before the folder becomes a search, by name: `config.yaml`. Not written again on resume. */
+  /** By name: `config.yaml`. Written before the folder becomes a search, and again when a resume changes what may change. */
   readonly files?: Readonly<Record<string, string>>;
   readonly observe: (event: SearchEvent) => void;
   readonly signal?: AbortSignal;
@@ -126,6 +126,8 @@ export async function openSearch(input: SearchInput, folder: string): Promise<Se
   observe({ kind: "phase", phase: "tune" });
   const tuned = input.tuned ?? (await tune(input, rows, selection, ownFolder(folder, "tune"), rewind.keep));
   stopIf(signal, folder);
+  // before anything is scored: a tuning that ended early may not have come so far
+  const start = rewind.values(tuned);
 
   observe({ kind: "phase", phase: "score" });
   const measure = (prompt: Tensor) =>
@@ -148,7 +150,6 @@ export async function openSearch(input: SearchInput, folder: string): Promise<Se
   observe({ kind: "scores", importance: scores });
   const rescored = new Map<string, Importance>();
 
-  const start = rewind.values(tuned);
   const maskOf: Search["maskOf"] = async ({ tokensPruned, piecesPruned }, prune = "lowest") => {
     const how = { tokensPruned, ranking: options.pieceRanking, layout: options.layout, prune };
     if (!options.rescorePieces || tokensPruned === 0 || piecesPruned === 0)
@@ -217,7 +218,7 @@ export async function openSearch(input: SearchInput, folder: string): Promise<Se
             mask: await maskOf(cell),
             drop: options.prunedTokens === "drop",
           });
-        const done = await retrain(jobs, until);
+        const done = (await retrain(jobs, until)).map((candidate) => standingAt(candidate, until));
         for (const candidate of done) found.set(candidate.name, candidate);
         return done;
       });
@@ -280,6 +281,37 @@ export function tunedFrom(init: Tensor, result: TrainResult, task: Task): Tuned 
     kept: result.kept,
     cost: { trainFlops, evalFlops, paperFlops, seconds, trainSeconds, evalSeconds },
     steps: result.steps,
+  };
+}
+
+/**
+ * A candidate as a search sees it that trained it so far and no further, whatever another search in the same folder made of it
+ * since: only then does a search drop, choose and count the same ones every time. Its cost is in proportion to its steps.
+ */
+export function standingAt(candidate: Candidate, until: number): Candidate {
+  const { steps, history, cost } = candidate;
+  if (steps <= until) return candidate;
+  const seen = history.filter((entry) => entry.step <= until);
+  const best = seen.reduce<(typeof history)[number] | null>((a, b) => (a && a.score > b.score ? a : b), null);
+  const part = (whole: number) => (whole * until) / steps;
+  return {
+    ...candidate,
+    steps: until,
+    finished: false,
+    // without an evaluation so far, the next one
+    history: seen.length > 0 ? seen : history.slice(0, 1),
+    score: best?.score ?? Number.NEGATIVE_INFINITY,
+    scores: {},
+    loss: best?.loss ?? Number.NaN,
+    bestStep: best?.step ?? 0,
+    cost: {
+      trainFlops: part(cost.trainFlops),
+      evalFlops: part(cost.evalFlops),
+      paperFlops: part(cost.paperFlops),
+      seconds: part(cost.seconds),
+      trainSeconds: part(cost.trainSeconds),
+      evalSeconds: part(cost.evalSeconds),
+    },
   };
 }
 

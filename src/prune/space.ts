@@ -78,7 +78,7 @@ export function rewindTarget(
         where: "rewindTo",
         expected: `a prompt after step ${step}`,
         got: "training stopped before it, or did not keep it",
-        hint: "choose an earlier step, or tuned",
+        hint: "start in another folder with an earlier step, or --rewind-to tuned",
       });
     },
   };

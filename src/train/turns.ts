@@ -4,6 +4,7 @@
  * In: Job, TrainState. Out: the next TrainState, and events. Source: fpt.md §4, §5, §7.
  */
 import { SoftpromptError } from "../base/errors.js";
+import type { Tensor } from "../base/tensor.js";
 import { stepFlops } from "../model/flops.js";
 import { isFull, type PartialModel } from "../model/partial.js";
 import { learningRateAt } from "../optim/learning-rate.js";
@@ -78,13 +79,15 @@ export async function step(job: Job, state: TrainState, run: Run | null, tell: T
     }),
   };
   const where = { step: next.step, stage: state.stage };
+  const keeping = (prompt: Tensor) =>
+    input.keep?.includes(next.step) ? new Map([...state.kept, [next.step, prompt]]) : state.kept;
 
   if ("problem" in update) {
     const ids = rows.map((row) => row.id);
     tell({ kind: "skip", ...where, problem: update.problem, rows: ids });
     const skippedInRow = state.skippedInRow + 1;
     if (skippedInRow >= skipsAllowed) throw stopped(job, state, run, numbers, learningRate, update.problem);
-    return { ...next, skipped: state.skipped + 1, skippedInRow };
+    return { ...next, skipped: state.skipped + 1, skippedInRow, kept: keeping(state.prompt) };
   }
   // weight decay alone would move the prompt too, so the gradient is asked as well
   if (!state.moved && (update.norm === 0 || update.prompt.data.every((p, i) => p === state.prompt.data[i])))
@@ -117,7 +120,7 @@ export async function step(job: Job, state: TrainState, run: Run | null, tell: T
     optimizer: update.optimizer,
     moved: true,
     skippedInRow: 0,
-    kept: input.keep?.includes(next.step) ? new Map([...state.kept, [next.step, update.prompt]]) : state.kept,
+    kept: keeping(update.prompt),
   };
 }
 

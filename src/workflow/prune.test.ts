@@ -192,6 +192,61 @@ describe("what options alone make impossible is refused before anything is score
   });
 });
 
+describe("two searches in one folder", () => {
+  const wide = {
+    ...options,
+    // so fast that it is best long before the end
+    learningRate: 3,
+    steps: 24,
+    evalEvery: 24,
+    maxEvalRows: 4,
+    tokensPruned: [1, 2, 3],
+    piecesPruned: [1, 2, 3],
+  };
+  const halving = { ...wide, search: "halving", halvingMinSteps: 1, halvingBudget: 0.6 } as const;
+  const grid = { ...wide, search: "grid" } as const;
+  const asked = (folder: string, what: typeof halving | typeof grid, resume: boolean) =>
+    prune(model(), data, { ...what, output: join(root, folder) }, { resume, configText: `search: ${what.search}\n` });
+
+  test("what halving saw at its rungs chooses no checkpoint: grid after it says what grid says alone", async () => {
+    await asked("halved", halving, false);
+    const after = await asked("halved", grid, true);
+    const alone = await asked("gridded", grid, false);
+    const told = ({ result }: typeof alone) =>
+      result.candidates.map(({ name, score, bestStep, prompt }) => ({ name, score, bestStep, prompt }));
+    expect(told(after)).toEqual(told(alone));
+    expect(after.result.mean).toEqual(alone.result.mean);
+    expect(after.result.candidates.every(({ bestStep }) => bestStep === 24)).toBe(true);
+  });
+
+  test("halving after grid drops most and counts them so far; the configuration is the newer one", async () => {
+    await asked("both", grid, false);
+    const { result } = await asked("both", halving, true);
+    const finished = result.candidates.filter((candidate) => candidate.finished);
+    expect(result.mean.count).toBe(finished.length);
+    expect(finished.length).toBeLessThan(result.candidates.length / 2);
+    expect(finished.map(({ name }) => name)).toContain(result.best.name);
+    const fresh = await asked("fresh", halving, false);
+    // the candidates read back are without the evaluations at rungs
+    expect(result.cost.search).toBeLessThanOrEqual(fresh.result.cost.search);
+    expect(result.cost.search).toBeGreaterThan(0.7 * fresh.result.cost.search);
+    expect(readFileSync(join(root, "both", "config.yaml"), "utf8")).toBe("search: halving\n");
+  });
+});
+
+test("a rewinding to a step that the tuning never reached is refused before anything is scored", async () => {
+  const events: string[] = [];
+  const observe = (event: { kind: string; phase?: string }) => {
+    if (event.kind === "phase") events.push(event.phase!);
+  };
+  const early = { ...options, steps: 12, evalEvery: 1, patience: 1, learningRate: 1e-9, rewindTo: "step:11" as const };
+  await expect(prune(model(), data, { ...early, output: join(root, "early") }, { observe })).rejects.toMatchObject({
+    kind: "run",
+    problem: "the prompt of that step was not kept",
+  });
+  expect(events).toEqual(["tune"]);
+});
+
 test("weights that change on disk during the search are found out, and no adapter is left", async () => {
   const output = join(root, "changed");
   const changing = model();
