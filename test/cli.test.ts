@@ -110,6 +110,8 @@ describe("refusals", () => {
     [["report", place], 6, /no result/],
     [["predict", "x", "--model", "t5-nano", "--adapter", place], 5, /this is not an adapter/],
     [["study", "comparee", "--model", "t5-nano", "--tasks", "quickstart="], 2, /did you mean compare/],
+    [["compare", "--model", "none", "--tasks", "quickstart=", "--seeds", "1,1"], 2, /a seed is given twice.*1, 1/s],
+    [["study", "masking", "--model", "none", "--tasks", "quickstart=", "--seeds", "0,2,0"], 2, /a seed is given twice/],
   ] as const)("%j exits with %i", async (argv, exitCode, message) => {
     const { code, stdout, stderr } = await softprompt(argv);
     expect(stderr).toMatch(message);

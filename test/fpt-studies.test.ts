@@ -105,6 +105,11 @@ test("a variant that cannot be scheduled is refused before the first run, and no
   rmSync(at, { recursive: true, force: true });
 });
 
+test("a seed given twice is refused: its runs are equal, and their deviation would say 0", async () => {
+  for (const study of [compare, partialAlone, similarity])
+    await expect(study(input({ seeds: [1, 1] }))).rejects.toMatchObject({ kind: "usage", parts: { where: "seeds" } });
+});
+
 test("a stopped study keeps what was finished and says how to go on", async () => {
   const at = mkdtempSync(join(tmpdir(), "study-"));
   const stop = new AbortController();

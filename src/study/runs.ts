@@ -77,6 +77,18 @@ export function presetSchedule(schedule: PresetName): Partial<ScheduleOptions> {
   };
 }
 
+/** @throws SoftpromptError "usage" where a seed is repeated: the same run twice would count as two, their deviation as 0. */
+export function checkSeeds(seeds: readonly number[]): void {
+  const repeated = seeds.filter((seed, i) => seeds.indexOf(seed) !== i);
+  if (seeds.length === 0 || repeated.length > 0)
+    throw new SoftpromptError("usage", seeds.length === 0 ? "no seeds are given" : "a seed is given twice", {
+      where: "seeds",
+      expected: "one seed or more, each once",
+      got: seeds,
+      hint: "equal seeds give equal runs, which say nothing of the spread",
+    });
+}
+
 /** Prompt tuning on the full model; every table measures against it, under this label. */
 export const vanilla: Variant = { label: "PT", schedule: presetSchedule("vanilla") };
 
@@ -86,6 +98,7 @@ export const vanilla: Variant = { label: "PT", schedule: presetSchedule("vanilla
  * (interrupted) when the signal stops it: finished runs are kept.
  */
 export async function runAll(input: StudyInput, variants: readonly Variant[]): Promise<FinishedRun[]> {
+  checkSeeds(input.seeds);
   for (const dataset of input.tasks)
     for (const variant of variants) {
       // one seed stands for all: they differ in a budget's typical shape alone, by the order of the rows

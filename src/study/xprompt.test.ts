@@ -129,6 +129,32 @@ test("what is impossible at one level alone is no hindrance to a table that does
   expect(result.tables.length).toBe(2);
 });
 
+test.each(Object.keys(xpromptStudies) as XPromptStudyName[])("%s refuses a seed given twice, or none", async (name) => {
+  const { input: given, seen } = input({ schedule: vanilla });
+  for (const seeds of [[1, 1], []])
+    await expect(xpromptStudies[name].run({ ...given, seeds })).rejects.toMatchObject({
+      kind: "usage",
+      parts: { where: "seeds", got: seeds },
+    });
+  expect(seen.passes).toBe(0);
+});
+
+test("few-shot with fewer than 32 training rows is refused before the first run, and says how many there are", async () => {
+  const small = { ...dataset("two"), train: fakeRows(31, "two/train") };
+  const { input: given, seen } = input({ schedule: vanilla, tasks: [dataset("one"), small] });
+  await expect(xpromptStudies["few-shot"].run(given)).rejects.toMatchObject({
+    kind: "data",
+    message: expect.stringMatching(/two.*at least 32.*got: 31/s),
+  });
+  expect(seen.passes).toBe(0);
+});
+
+test("the share held out is said as it was given", async () => {
+  const given = input({ schedule: vanilla, seeds: [0], tasks: [dataset("one")] }).input;
+  const { notes } = await xpromptStudies.parameters.run({ ...given, prune: { ...given.prune, holdout: 0.28 } });
+  expect(notes.join("\n")).toContain("chosen on 28 % of the training rows");
+});
+
 test("a study that is stopped says that the same command goes on", async () => {
   const stop = new AbortController();
   const { input: given, watch } = input({ folder: join(root, "stopped"), schedule: vanilla, signal: stop.signal });

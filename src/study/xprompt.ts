@@ -3,8 +3,10 @@
  *
  * In: XPromptStudyInput. Out: StudyResult. Masking, saliency and transfer, which are more than that, stand in files of their own.
  */
+import { SoftpromptError } from "../base/errors.js";
 import { random } from "../base/random.js";
-import type { Row } from "../data/row.js";
+import type { Dataset, Row } from "../data/row.js";
+import { checkSeeds } from "./runs.js";
 import { dotsOf, type StudyResult, type Table } from "./study.js";
 import { masking } from "./xprompt-masking.js";
 import { type Case, outcomes, settingsOf, type XPromptStudyInput } from "./xprompt-runs.js";
@@ -23,6 +25,8 @@ export interface XPromptStudy {
 
 const line = (label: string, variant: VariantName): Line => linesOf(label, [variant])[0]!;
 const one: Case = { label: "" };
+/** Training rows of few-shot (xprompt.md §5.3). */
+const fewShotRows = 32;
 /** The source of what the paper has not. */
 const ours = "our addition";
 
@@ -96,15 +100,19 @@ export const xpromptStudies = {
     pairs: [],
     kept: [line("", "xprompt")],
   })),
-  "few-shot": tableStudy("few-shot", "Few-shot: 32 training examples", "Table 2", () => ({
-    cases: [{ label: "32 examples", rows: (train, seed) => fewRows(train, 32, seed) }],
-    variants: ["pt", "control", "xprompt"],
-    pairs: [
-      ["XPrompt − PT", line("32 examples", "xprompt"), line("32 examples", "pt")],
-      ["XPrompt − PT continued", line("32 examples", "xprompt"), line("32 examples", "control")],
-    ],
-    kept: [],
-  })),
+  "few-shot": tableStudy("few-shot", `Few-shot: ${fewShotRows} training examples`, "Table 2", ({ tasks }) => {
+    for (const dataset of tasks) checkRows(dataset, fewShotRows);
+    const label = `${fewShotRows} examples`;
+    return {
+      cases: [{ label, rows: (train, seed) => fewRows(train, fewShotRows, seed) }],
+      variants: ["pt", "control", "xprompt"],
+      pairs: [
+        ["XPrompt − PT", line(label, "xprompt"), line(label, "pt")],
+        ["XPrompt − PT continued", line(label, "xprompt"), line(label, "control")],
+      ],
+      kept: [],
+    };
+  }),
   search: tableStudy("search", "How to search", ours, () => ({
     cases: (["linear", "grid", "halving"] as const).map((search) => ({ label: search, prune: { search } })),
     variants: ["xprompt"],
@@ -134,9 +142,9 @@ export const xpromptStudies = {
       kept: [],
     };
   }),
-  masking: { title: "Masking a tuned prompt without retraining", source: "Fig. 2", run: masking },
-  saliency: { title: "Importance of tokens and pieces", source: "Fig. 6, 7, 9, 10", run: saliency },
-  transfer: { title: "Transfer between tasks", source: "Table 7", run: transfer },
+  masking: { title: "Masking a tuned prompt without retraining", source: "Fig. 2", run: seedsChecked(masking) },
+  saliency: { title: "Importance of tokens and pieces", source: "Fig. 6, 7, 9, 10", run: seedsChecked(saliency) },
+  transfer: { title: "Transfer between tasks", source: "Table 7", run: seedsChecked(transfer) },
 } as const satisfies Record<string, XPromptStudy>;
 
 export type XPromptStudyName = keyof typeof xpromptStudies;
@@ -159,7 +167,7 @@ function tableStudy(
   return {
     title,
     source,
-    run: async (input) => {
+    run: seedsChecked(async (input) => {
       const plan = planOf(input);
       const found = await outcomes(input, plan.cases, plan.variants);
       const lines = plan.cases.flatMap(({ label }) => linesOf(label, plan.variants, label === "" ? "" : `${label}: `));
@@ -177,7 +185,14 @@ function tableStudy(
         notes: notes(input, plan.variants),
         settings: settingsOf(input),
       };
-    },
+    }),
+  };
+}
+
+function seedsChecked(run: XPromptStudy["run"]): XPromptStudy["run"] {
+  return async (input) => {
+    checkSeeds(input.seeds);
+    return run(input);
   };
 }
 
@@ -186,7 +201,7 @@ function notes(input: XPromptStudyInput, wanted: readonly VariantName[]): string
   const said = [
     "Score × 100 by the task's first metric; ± is the sample standard deviation over seeds.",
     input.prune.holdout > 0
-      ? `Checkpoints and candidates were chosen on ${100 * input.prune.holdout} % of the training rows, held out; the scores are of the validation rows.`
+      ? `Checkpoints and candidates were chosen on ${Number((100 * input.prune.holdout).toPrecision(6))} % of the training rows, held out; the scores are of the validation rows.`
       : "The validation rows chose checkpoints and candidates and give the score too, as in the paper: the best of many candidates is flattered more than one run is.",
     "FLOPs and time are of everything a line needs: tuning, scoring, all its candidates, evaluations.",
   ];
@@ -205,7 +220,18 @@ function notes(input: XPromptStudyInput, wanted: readonly VariantName[]): string
   return said;
 }
 
+/** @throws SoftpromptError "data" where there are fewer than `count` training rows: the table would be of another number. */
+function checkRows({ task, train }: Dataset, count: number): void {
+  if (train.length < count)
+    throw new SoftpromptError("data", "there are too few training rows to draw from", {
+      where: `few-shot, ${task.name}`,
+      expected: `at least ${count} training rows`,
+      got: train.length,
+      hint: "give more rows, or leave out what cuts them (--train-rows)",
+    });
+}
+
 /** `count` rows drawn once per task and seed, not per class (xprompt.md §5.3). */
 export function fewRows(train: readonly Row[], count: number, seed: number): Row[] {
-  return Array.from(random(seed, "fewshot").sample(train.length, Math.min(count, train.length)), (n) => train[n]!);
+  return Array.from(random(seed, "fewshot").sample(train.length, count), (n) => train[n]!);
 }

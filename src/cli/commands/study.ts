@@ -11,7 +11,7 @@ import { pruneOptions } from "../../prune/options.js";
 import { plainTable } from "../../report/markdown.js";
 import { studyMarkdown, studyPage } from "../../report/study.js";
 import { type FptStudyName, fptStudies } from "../../study/fpt.js";
-import type { StudyEvent } from "../../study/runs.js";
+import { checkSeeds, type StudyEvent } from "../../study/runs.js";
 import type { StudyResult } from "../../study/study.js";
 import { xpromptStudies } from "../../study/xprompt.js";
 import type { XPromptStudyEvent } from "../../study/xprompt-runs.js";
@@ -128,6 +128,7 @@ async function studyAnswer(
       hint: near === undefined ? "softprompt study lists them" : `did you mean ${near}?`,
     });
   }
+  checkSeeds(options.seeds);
   if (options.init === "classLabels" && Object.keys(options.tasks).length > 1)
     throw new SoftpromptError("usage", "init classLabels is of one task, and a study starts all its tasks alike", {
       where: `softprompt study ${name}`,
