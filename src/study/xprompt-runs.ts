@@ -20,6 +20,7 @@ import { freeOptions, openSearch, type Search, type SearchEvent } from "../prune
 import { holdOut } from "../prune/space.js";
 import type { ScoringCost } from "../train/neuron-scores.js";
 import { outlineSchedule, type PlanOptions, planSchedule } from "../train/plan.js";
+import { retrainingSteps } from "../train/schedule.js";
 import type { ScheduleOptions } from "../train/schedule-options.js";
 import { rowsText, type StudyInput } from "./runs.js";
 import type { StudyResult } from "./study.js";
@@ -166,13 +167,13 @@ function caseOf(input: XPromptStudyInput, dataset: Dataset, seed: number, what: 
     ...own,
     seed,
   });
-  const steps = options.retrainSteps === undefined ? {} : { steps: options.retrainSteps };
+  const retrained = planned(what.retrain ?? {});
   return {
     options,
     train,
     seen,
     tuned: planned(what.schedule ?? {}),
-    retrained: planned({ ...steps, ...what.retrain }),
+    retrained: { ...retrained, steps: what.retrain?.steps ?? retrainingSteps(retrained, options.retrainSteps) },
   };
 }
 

@@ -97,6 +97,32 @@ export function makeSchedule(options: ScheduleOptions, target: ScheduleFor): Sch
   };
 }
 
+/**
+ * The options with `steps` as they come out: where stageSteps count the full model's too, their sum replaces --steps, and whoever
+ * trains as long as this schedule must know. @throws SoftpromptError(usage) as makeSchedule for its sizes.
+ */
+export function withPlannedSteps<O extends ScheduleOptions>(options: O): O {
+  const { stageSteps: counts } = options;
+  if (counts === undefined || counts.length !== stageSizes(options).length + 1) return options;
+  return { ...options, steps: counts.reduce((a, b) => a + b, 0) };
+}
+
+/**
+ * Steps of a retraining by `options`. @param wanted of --retrain-steps; default as many as the tuning's
+ * @throws SoftpromptError(usage) where the stages' own counts say otherwise.
+ */
+export function retrainingSteps(options: ScheduleOptions, wanted: number | undefined): number {
+  const { steps } = withPlannedSteps(options);
+  if (wanted === undefined || wanted === steps) return steps;
+  if (options.stageSteps === undefined || options.stageSteps.length !== stageSizes(options).length + 1) return wanted;
+  throw new SoftpromptError("usage", "the retrainings' steps are given twice", {
+    where: "retrainSteps",
+    expected: `${steps}, the sum of stageSteps`,
+    got: wanted,
+    hint: "give the stages' shares (--stage-fractions), or only the partial stages' steps",
+  });
+}
+
 /** FLOPs of a whole schedule when every step has the padded shape `shape`. */
 export function scheduleFlops(config: T5Config, schedule: Schedule, shape: PassShape): Flops {
   return schedule.stages.reduce((sum, { partial, steps }) => {

@@ -192,6 +192,30 @@ describe("what options alone make impossible is refused before anything is score
   });
 });
 
+describe("steps that the stages count", () => {
+  const staged = { ...options, schedule: "fpt-ld", stageSteps: [1, 1, 1, 2], steps: 50 } as const;
+
+  test("the control and every candidate train as long as the tuning, and the record says so", async () => {
+    const { result, record } = await prune(model(), data, staged);
+    expect(result.tuned.steps).toBe(5);
+    expect(result.control.steps).toBe(5);
+    expect(result.candidates.map(({ steps }) => steps)).toEqual(result.candidates.map(() => 5));
+    expect(record.run.options).toMatchObject({ steps: 5 });
+  });
+
+  test("retrainings by the same stages cannot be of another length", async () => {
+    const other = { ...staged, retrainSchedule: "fpt-ld", retrainSteps: 3 } as const;
+    await expect(prune(model(), data, other)).rejects.toThrow(/retrainings' steps are given twice/);
+  });
+});
+
+test("with a holdout neurons are scored on training rows, and the record says so", async () => {
+  const held = { ...options, schedule: "fpt-fr", holdout: 0.25, scoreSplit: "validation" } as const;
+  const { record, adapter } = await prune(model(), data, held);
+  expect(record.run.options).toMatchObject({ scoreSplit: "train" });
+  expect(adapter.training.settings).toMatchObject({ scoreSplit: "train" });
+});
+
 describe("two searches in one folder", () => {
   const wide = {
     ...options,

@@ -23,6 +23,7 @@ import { withFolder } from "../study/xprompt-runs.js";
 import { scoredRows } from "../train/evaluate.js";
 import { type TrainSettings, trainOptions } from "../train/options.js";
 import { type PresetName, presets } from "../train/presets.js";
+import { retrainingSteps, withPlannedSteps } from "../train/schedule.js";
 import type { Model } from "./model.js";
 import { tuneOptions } from "./options.js";
 import { writeReport } from "./run-report.js";
@@ -85,7 +86,7 @@ export async function prune(
   given: Partial<OptionValues<typeof pruneTuneOptions>> = {},
   context: PruneContext = {},
 ): Promise<Pruned> {
-  const options = readOptions(pruneTuneOptions, given, "prune()");
+  const options = settled(readOptions(pruneTuneOptions, given, "prune()"));
   const { output = null } = options;
   if (output !== null) refuseTaken(output, context.resume ?? false);
   // what can be refused without running the model is refused before a folder is made and anything is scored
@@ -114,18 +115,23 @@ function goingOn(folder: string): string {
 
 type Options = OptionValues<typeof pruneTuneOptions>;
 
+/** Options as they take effect, and as they are recorded. With a holdout nothing looks at the validation rows before the end, the neuron scores included. */
+function settled(options: Options): Options {
+  const planned = withPlannedSteps(options);
+  return options.holdout > 0 ? { ...planned, scoreSplit: "train" } : planned;
+}
+
 /** Rows and options behind the two schedules. */
 function schedulesOf(data: Dataset, options: Options) {
-  // with a holdout nothing may look at the validation rows before the end, the neuron scores included
   const held = options.holdout > 0;
   const seen = held ? { ...data, train: holdOut(data.train, options.holdout, options.seed).train } : data;
-  const tuning = held ? { ...options, scoreSplit: "train" as const } : options;
   const { retrainSchedule } = options;
   // sizes, stages and budget are those of --schedule; they hold for the retrainings where these have the same one
   const own =
     retrainSchedule === options.schedule || retrainSchedule === "custom" ? {} : presetSchedule(retrainSchedule);
-  const steps = options.retrainSteps ?? options.steps;
-  return { held, seen, tuning, retraining: { ...tuning, ...own, schedule: retrainSchedule, steps } };
+  const retraining = { ...options, ...own, schedule: retrainSchedule };
+  const steps = retrainingSteps(retraining, options.retrainSteps);
+  return { held, seen, tuning: options, retraining: { ...retraining, steps } };
 }
 
 /** The search with its schedules in outline. @throws SoftpromptError as the schedules and the start prompt do. */

@@ -20,7 +20,7 @@ import { type Evaluation, evaluate, evaluationBatch, majorityBaseline, type Pred
 import { tensorHash } from "../train/identity.js";
 import { outlineSchedule, planSchedule } from "../train/plan.js";
 import { openRun } from "../train/run-folder.js";
-import { needsNeuronScores } from "../train/schedule.js";
+import { needsNeuronScores, withPlannedSteps } from "../train/schedule.js";
 import type { Schedule } from "../train/stage.js";
 import { train } from "../train/trainer.js";
 import type { TrainEvent, TrainResult } from "../train/types.js";
@@ -88,7 +88,7 @@ export async function tune(
   given: Partial<OptionValues<typeof tuneOptions>> = {},
   context: TuneContext = {},
 ): Promise<Tuned> {
-  const options = readOptions(tuneOptions, given, "tune()");
+  const options = withPlannedSteps(readOptions(tuneOptions, given, "tune()"));
   const { observe = () => {}, signal, resume = false } = context;
   if (data.train.length === 0)
     throw new SoftpromptError("data", "there are no training rows", {

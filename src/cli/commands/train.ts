@@ -10,6 +10,7 @@ import { byteText, flopText } from "../../report/format.js";
 import { encodeRows } from "../../train/encode.js";
 import { neuronScoreOptions } from "../../train/neuron-scores.js";
 import { trainOptions } from "../../train/options.js";
+import { withPlannedSteps } from "../../train/schedule.js";
 import { scheduleOptions } from "../../train/schedule-options.js";
 import { dataOptions, loadData } from "../../workflow/data.js";
 import { availableMemory, trainingMemory } from "../../workflow/memory.js";
@@ -58,7 +59,7 @@ export const train = command({
   ],
   async run({ resume, ...given }, _, { terminal, signal, given: { resume: _resume, ...said } }) {
     const options = resume === undefined ? given : await resumedOptions("train", resume, trainTable, said);
-    const checked = readOptions(trainTable, options, "softprompt train") as TrainValues;
+    const checked = withPlannedSteps(readOptions(trainTable, options, "softprompt train") as TrainValues);
     return trainAnswer(checked, { terminal, signal, resume: resume !== undefined });
   },
 });
