@@ -12,6 +12,8 @@ import { flagName } from "../src/base/options.js";
 import { command, optionTable } from "../src/cli/command.js";
 import { commands } from "../src/cli/commands.js";
 import { run } from "../src/cli/run.js";
+import { fptStudies } from "../src/study/fpt.js";
+import { xpromptStudies } from "../src/study/xprompt.js";
 
 const root = resolve(dirname(fileURLToPath(import.meta.url)), "..");
 const width = JSON.parse(readFileSync(join(root, "models/t5-nano/config.json"), "utf8")).d_model as number;
@@ -87,6 +89,9 @@ describe("help", () => {
   });
 });
 
+/** A study that ends at the model, if not before. */
+const none = (name: string) => ["study", name, "--model", "none", "--tasks", "quickstart="];
+
 describe("refusals", () => {
   test.each([
     [["trian"], 2, /unknown command "trian".*did you mean "train"/s],
@@ -110,6 +115,23 @@ describe("refusals", () => {
     [["report", place], 6, /no result/],
     [["predict", "x", "--model", "t5-nano", "--adapter", place], 5, /this is not an adapter/],
     [["study", "comparee", "--model", "t5-nano", "--tasks", "quickstart="], 2, /did you mean compare/],
+    [
+      [...none("parameters"), "--level", "tokens"],
+      2,
+      /softprompt study parameters: this study does not read.*--level/s,
+    ],
+    [[...none("search"), "--search", "linear"], 2, /does not read.*--search/s],
+    [[...none("length"), "--virtual-tokens", "7"], 2, /does not read.*--virtual-tokens/s],
+    [[...none("initialisation"), "--init", "uniform"], 2, /does not read.*--init/s],
+    [[...none("compare"), "--pieces", "4", "--no-rescore-pieces"], 2, /does not read.*--pieces, --rescore-pieces/s],
+    [
+      [...none("partial-alone"), "--holdout", "0.3", "--search", "halving", "--retrain-steps", "7"],
+      2,
+      /does not read.*--search, --holdout, --retrain-steps.*leave them out/s,
+    ],
+    [[...none("similarity"), "--schedule", "fpt-cr", "--budget", "0.5"], 2, /does not read.*--schedule, --budget/s],
+    [[...none("masking"), "--retrain-steps", "7"], 2, /does not read.*--retrain-steps/s],
+    [["compare", "--model", "none", "--tasks", "quickstart=", "--checkpoint-every", "1"], 2, /does not read/],
     [["compare", "--model", "none", "--tasks", "quickstart=", "--seeds", "1,1"], 2, /a seed is given twice.*1, 1/s],
     [["study", "masking", "--model", "none", "--tasks", "quickstart=", "--seeds", "0,2,0"], 2, /a seed is given twice/],
   ] as const)("%j exits with %i", async (argv, exitCode, message) => {
@@ -141,6 +163,12 @@ describe("refusals", () => {
   });
 });
 
+test("what a study does not read are options of the command", () => {
+  const known = Object.keys(optionTable(commands.study!));
+  for (const [name, { unread }] of Object.entries({ ...fptStudies, ...xpromptStudies }))
+    expect([name, unread.filter((key) => !known.includes(key))]).toEqual([name, []]);
+});
+
 describe("configuration file", () => {
   const write = (name: string, text: string) => {
     const file = join(place, name);
@@ -159,6 +187,20 @@ describe("configuration file", () => {
     const { code, stderr } = await softprompt(["show", "--config", write("bad.yaml", text)]);
     expect(code).toBe(2);
     expect(stderr).toMatch(message);
+  });
+  test("a study refuses what it does not read there too, and takes the configuration that it wrote", {
+    timeout: 120_000,
+  }, async () => {
+    const refused = await softprompt([...none("parameters"), "--config", write("study.yaml", "level: tokens\n")]);
+    expect(refused).toMatchObject({ code: 2, stderr: expect.stringMatching(/does not read.*--level/s) });
+    const output = join(place, "masking");
+    const small = "--virtual-tokens 2 --steps 1 --seeds 0 --train-rows 4 --max-eval-rows 2 --pieces 2 --quiet";
+    const tasks = ["--model", "t5-nano", "--tasks", "quickstart="];
+    const first = await softprompt(["study", "masking", ...tasks, "--output", output, ...small.split(" ")]);
+    expect(first).toMatchObject({ code: 0, stderr: "" });
+    const config = join(output, "config.yaml");
+    expect(readFileSync(config, "utf8")).not.toMatch(/level|retrainSteps|search/);
+    expect(await softprompt(["study", "masking", "--config", config, "--quiet"])).toEqual(first);
   });
   test("one file serves every command; flags override it", async () => {
     const config = write("run.yaml", "task: quickstart\nsteps: 5\nlearningRate: 0.1\nexamples: 0\n");

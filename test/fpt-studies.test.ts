@@ -105,6 +105,18 @@ test("a variant that cannot be scheduled is refused before the first run, and no
   rmSync(at, { recursive: true, force: true });
 });
 
+test("compare: what is asked of vanilla's stages is refused or stands beside the others, never ignored", async () => {
+  const asked = (own: object) =>
+    compare(
+      input({ seeds: [0], tasks: [other], schedule: readOptions(scheduleOptions, { steps: 4, ...own }, "test") }),
+    );
+  for (const own of [{ depths: [0.5] }, { widths: [0.5] }, { budget: 0.5 }, { stageFractions: [0.5] }])
+    await expect(asked(own), JSON.stringify(own)).rejects.toMatchObject({ kind: "usage" });
+  const half = await asked({ stageSteps: [2] });
+  const flops = half.tables[0]!.columns.findIndex((c) => c.unit === "% (papers' count)");
+  expect(cellOf(half, "vanilla", flops).mean).toBeCloseTo(50, -1);
+});
+
 test("a seed given twice is refused: its runs are equal, and their deviation would say 0", async () => {
   for (const study of [compare, partialAlone, similarity])
     await expect(study(input({ seeds: [1, 1] }))).rejects.toMatchObject({ kind: "usage", parts: { where: "seeds" } });

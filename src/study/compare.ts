@@ -62,9 +62,10 @@ export async function compare(
 function defaultVariants(own: ScheduleOptions): Variant[] {
   const papers = Object.entries(comparedMethods).map(([label, name]) => ({ label, schedule: presetSchedule(name) }));
   const { schedule, budget, grow, depths, widths, stageFractions, stageSteps } = own;
-  const asPreset =
-    [budget, depths, widths, stageFractions, stageSteps].every((v) => v === undefined) && grow === "steps";
-  if (schedule === "vanilla" || (asPreset && papers.some((p) => p.schedule.schedule === schedule))) return papers;
+  const plain = [budget, depths, widths, stageFractions, stageSteps].every((v) => v === undefined);
+  const listed = grow === "steps" && papers.some((p) => p.schedule.schedule === schedule);
+  // vanilla with sizes, shares or a budget is refused as any schedule that cannot be, before the first run
+  if (plain && (schedule === "vanilla" || listed)) return papers;
   const words = [
     schedule,
     ...(budget === undefined ? [] : [`budget ${budget}`]),

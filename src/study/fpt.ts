@@ -3,6 +3,8 @@
  *
  * In: StudyInput. Out: StudyResult. The experiments and the command line choose from here by name.
  */
+import { pruneOptions } from "../prune/options.js";
+import { type ScheduleOptions, scheduleOptions } from "../train/schedule-options.js";
 import { compare } from "./compare.js";
 import { partialAlone } from "./partial-alone.js";
 import type { StudyInput } from "./runs.js";
@@ -13,23 +15,39 @@ export interface FptStudy {
   readonly title: string;
   /** Where the paper has it. */
   readonly source: string;
+  /** Options, by key, that change nothing in it: who gives one expects what it does not do. */
+  readonly unread: readonly string[];
   readonly run: (input: StudyInput) => Promise<StudyResult>;
 }
+
+/** It prunes nothing, and its runs are kept whole or not at all. */
+const ofOthers = [...Object.keys(pruneOptions), "checkpointEvery", "checkpointSeconds"];
+const readAlone: ReadonlySet<string> = new Set<keyof ScheduleOptions>([
+  "steps",
+  "layerChoice",
+  "neuronChoice",
+  "reduceDecoder",
+]);
+/** Each partial model is one stage of all steps. */
+const withoutGrowth = [...ofOthers, ...Object.keys(scheduleOptions).filter((key) => !readAlone.has(key))];
 
 export const fptStudies = {
   compare: {
     title: "Fast Prompt Tuning against prompt tuning, also at equal FLOPs",
     source: "FPT Table 2",
+    unread: ofOthers,
     run: (input) => compare(input),
   },
   "partial-alone": {
     title: "Partial models tuned on their own",
     source: "FPT Table 1",
+    unread: withoutGrowth,
     run: (input) => partialAlone(input),
   },
   similarity: {
     title: "Are prompts of partial models alike?",
     source: "FPT's observation, fpt.md §10",
+    unread: withoutGrowth,
     run: (input) => similarity(input),
   },
 } as const satisfies Record<string, FptStudy>;

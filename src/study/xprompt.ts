@@ -6,6 +6,7 @@
 import { SoftpromptError } from "../base/errors.js";
 import { random } from "../base/random.js";
 import type { Dataset, Row } from "../data/row.js";
+import type { PruneOptions } from "../prune/options.js";
 import { checkSeeds } from "./runs.js";
 import { dotsOf, type StudyResult, type Table } from "./study.js";
 import { masking } from "./xprompt-masking.js";
@@ -20,6 +21,8 @@ export interface XPromptStudy {
   readonly title: string;
   /** Where the paper has it. */
   readonly source: string;
+  /** Options, by key, that change nothing in it: who gives one expects what it does not do. */
+  readonly unread: readonly string[];
   readonly run: (input: XPromptStudyInput) => Promise<StudyResult>;
 }
 
@@ -27,6 +30,13 @@ const line = (label: string, variant: VariantName): Line => linesOf(label, [vari
 const one: Case = { label: "" };
 /** Training rows of few-shot (xprompt.md §5.3). */
 const fewShotRows = 32;
+/** What a study looks at is its lines, each of a level of its own. */
+const level: keyof PruneOptions = "level";
+/** Masking retrains nothing, and always prunes whole tokens of the tuned prompt. */
+const ofRetraining: readonly (keyof PruneOptions)[] = [
+  ...(["search", "tokensPruned", "piecesPruned", "pieceRanking", "prunedTokens", "rewindTo", "rescorePieces"] as const),
+  ...(["retrainSteps", "halvingMinSteps", "halvingBudget", "workers"] as const),
+];
 /** The source of what the paper has not. */
 const ours = "our addition";
 
@@ -74,26 +84,38 @@ export const xpromptStudies = {
     ],
     kept: [],
   })),
-  length: tableStudy("length", "Prompt length", "Table 5", () => ({
-    cases: [10, 20, 100].map((promptLength) => ({ label: `${promptLength} tokens`, promptLength })),
-    variants: ["pt", "control", "xprompt"],
-    pairs: [10, 20, 100].flatMap((n) => [
-      [`${n}: XPrompt − PT`, line(`${n} tokens`, "xprompt"), line(`${n} tokens`, "pt")],
-      [`${n}: XPrompt − PT continued`, line(`${n} tokens`, "xprompt"), line(`${n} tokens`, "control")],
-    ]),
-    kept: [],
-  })),
-  initialisation: tableStudy("initialisation", "Initialisation", "Table 6", () => ({
-    cases: [
-      { label: "RandomUniform", init: { kind: "uniform", range: 0.5 } },
-      { label: "SampledVocab", init: { kind: "sampledVocab" } },
-    ],
-    variants: ["pt", "control", "xprompt"],
-    pairs: [
-      ["XPrompt: SampledVocab − RandomUniform", line("SampledVocab", "xprompt"), line("RandomUniform", "xprompt")],
-    ],
-    kept: [],
-  })),
+  length: tableStudy(
+    "length",
+    "Prompt length",
+    "Table 5",
+    () => ({
+      cases: [10, 20, 100].map((promptLength) => ({ label: `${promptLength} tokens`, promptLength })),
+      variants: ["pt", "control", "xprompt"],
+      pairs: [10, 20, 100].flatMap((n) => [
+        [`${n}: XPrompt − PT`, line(`${n} tokens`, "xprompt"), line(`${n} tokens`, "pt")],
+        [`${n}: XPrompt − PT continued`, line(`${n} tokens`, "xprompt"), line(`${n} tokens`, "control")],
+      ]),
+      kept: [],
+    }),
+    ["virtualTokens"],
+  ),
+  initialisation: tableStudy(
+    "initialisation",
+    "Initialisation",
+    "Table 6",
+    () => ({
+      cases: [
+        { label: "RandomUniform", init: { kind: "uniform", range: 0.5 } },
+        { label: "SampledVocab", init: { kind: "sampledVocab" } },
+      ],
+      variants: ["pt", "control", "xprompt"],
+      pairs: [
+        ["XPrompt: SampledVocab − RandomUniform", line("SampledVocab", "xprompt"), line("RandomUniform", "xprompt")],
+      ],
+      kept: [],
+    }),
+    ["init", "initRange", "initText", "initFrom", "initAnyBase"],
+  ),
   parameters: tableStudy("parameters", "Parameters that survive", "Table 3", () => ({
     cases: [one],
     variants: ["pt", "xprompt"],
@@ -113,15 +135,21 @@ export const xpromptStudies = {
       kept: [],
     };
   }),
-  search: tableStudy("search", "How to search", ours, () => ({
-    cases: (["linear", "grid", "halving"] as const).map((search) => ({ label: search, prune: { search } })),
-    variants: ["xprompt"],
-    pairs: [
-      ["halving − linear", line("halving", "xprompt"), line("linear", "xprompt")],
-      ["grid − linear", line("grid", "xprompt"), line("linear", "xprompt")],
-    ],
-    kept: [],
-  })),
+  search: tableStudy(
+    "search",
+    "How to search",
+    ours,
+    () => ({
+      cases: (["linear", "grid", "halving"] as const).map((search) => ({ label: search, prune: { search } })),
+      variants: ["xprompt"],
+      pairs: [
+        ["halving − linear", line("halving", "xprompt"), line("linear", "xprompt")],
+        ["grid − linear", line("grid", "xprompt"), line("linear", "xprompt")],
+      ],
+      kept: [],
+    }),
+    ["search"],
+  ),
   "fpt-xprompt": tableStudy("fpt-xprompt", "FPT × XPrompt", ours, (input) => {
     const fpt = { schedule: input.schedule.schedule === "vanilla" ? ("fpt-cr" as const) : input.schedule.schedule };
     const vanilla = {
@@ -142,9 +170,19 @@ export const xpromptStudies = {
       kept: [],
     };
   }),
-  masking: { title: "Masking a tuned prompt without retraining", source: "Fig. 2", run: seedsChecked(masking) },
-  saliency: { title: "Importance of tokens and pieces", source: "Fig. 6, 7, 9, 10", run: seedsChecked(saliency) },
-  transfer: { title: "Transfer between tasks", source: "Table 7", run: seedsChecked(transfer) },
+  masking: {
+    title: "Masking a tuned prompt without retraining",
+    source: "Fig. 2",
+    unread: [level, ...ofRetraining],
+    run: seedsChecked(masking),
+  },
+  saliency: {
+    title: "Importance of tokens and pieces",
+    source: "Fig. 6, 7, 9, 10",
+    unread: [level],
+    run: seedsChecked(saliency),
+  },
+  transfer: { title: "Transfer between tasks", source: "Table 7", unread: [level], run: seedsChecked(transfer) },
 } as const satisfies Record<string, XPromptStudy>;
 
 export type XPromptStudyName = keyof typeof xpromptStudies;
@@ -158,15 +196,18 @@ interface Plan {
   readonly kept: readonly Line[];
 }
 
+/** @param fixed options that its cases set themselves. */
 function tableStudy(
   study: string,
   title: string,
   source: string,
   planOf: (input: XPromptStudyInput) => Plan,
+  fixed: readonly string[] = [],
 ): XPromptStudy {
   return {
     title,
     source,
+    unread: [level, ...fixed],
     run: seedsChecked(async (input) => {
       const plan = planOf(input);
       const found = await outcomes(input, plan.cases, plan.variants);

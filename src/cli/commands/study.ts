@@ -5,18 +5,27 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { nearest, SoftpromptError } from "../../base/errors.js";
 import { ownFolder, writeFileAtomic } from "../../base/files.js";
-import { integer, map, type OptionTable, type OptionValues, pickOptions, string } from "../../base/options.js";
+import {
+  flagName,
+  integer,
+  map,
+  type OptionTable,
+  type OptionValues,
+  pickOptions,
+  string,
+} from "../../base/options.js";
 import type { Dataset } from "../../data/row.js";
 import { pruneOptions } from "../../prune/options.js";
 import { plainTable } from "../../report/markdown.js";
 import { studyMarkdown, studyPage } from "../../report/study.js";
-import { type FptStudyName, fptStudies } from "../../study/fpt.js";
+import { type FptStudy, type FptStudyName, fptStudies } from "../../study/fpt.js";
 import { checkSeeds, type StudyEvent } from "../../study/runs.js";
 import type { StudyResult } from "../../study/study.js";
-import { xpromptStudies } from "../../study/xprompt.js";
+import { type XPromptStudy, xpromptStudies } from "../../study/xprompt.js";
 import type { XPromptStudyEvent } from "../../study/xprompt-runs.js";
 import { neuronScoreOptions } from "../../train/neuron-scores.js";
 import { trainOptions } from "../../train/options.js";
+import { withPlannedSteps } from "../../train/schedule.js";
 import { scheduleOptions } from "../../train/schedule-options.js";
 import { dataOptions, loadData, quickstartTask } from "../../workflow/data.js";
 import { openModel, openOptions } from "../../workflow/model.js";
@@ -60,12 +69,13 @@ type StudyValues = OptionValues<typeof modelOptions> &
   OptionValues<typeof neuronScoreOptions> &
   OptionValues<(typeof sections)["Study"]>;
 
-const names = [...Object.keys(fptStudies), ...Object.keys(xpromptStudies)];
+const studies: Readonly<Record<string, FptStudy | XPromptStudy>> = { ...fptStudies, ...xpromptStudies };
+const names = Object.keys(studies);
 
 export const study = command({
   summary: "run one of the papers' experiments; without a name, list them",
   description:
-    "Runs an experiment over tasks and seeds and prints its tables; report.html has its curves and pictures. Every finished run is kept in the folder, so an interrupted study goes on with the same command.",
+    "Runs an experiment over tasks and seeds and prints its tables; report.html has its curves and pictures. Every finished run is kept in the folder, so an interrupted study goes on with the same command. Options that the named study does not read are refused.",
   positionals: [{ name: "name", help: "which study; without it, the list", required: false }],
   sections: {
     ...studySections,
@@ -102,8 +112,7 @@ export const compare = command({
 });
 
 function studyList(): Answer {
-  const all = { ...fptStudies, ...xpromptStudies };
-  const rows = Object.entries(all).map(([name, { title, source }]) => [
+  const rows = Object.entries(studies).map(([name, { title, source }]) => [
     name,
     title,
     /^(Table|Fig)/.test(source) ? `XPrompt ${source}` : source,
@@ -117,7 +126,7 @@ function studyList(): Answer {
 async function studyAnswer(
   name: string,
   options: StudyValues & Partial<OptionValues<typeof pruneOptions>>,
-  { terminal, signal }: CommandContext,
+  { terminal, signal, given }: CommandContext,
 ): Promise<Answer> {
   if (!names.includes(name)) {
     const near = nearest(name, names);
@@ -128,6 +137,8 @@ async function studyAnswer(
       hint: near === undefined ? "softprompt study lists them" : `did you mean ${near}?`,
     });
   }
+  const { unread } = studies[name]!;
+  refuseUnread(name, unread, given);
   checkSeeds(options.seeds);
   if (options.init === "classLabels" && Object.keys(options.tasks).length > 1)
     throw new SoftpromptError("usage", "init classLabels is of one task, and a study starts all its tasks alike", {
@@ -148,7 +159,7 @@ async function studyAnswer(
       tasks,
       seeds: options.seeds,
       settings: { ...(pickOptions(repeated, options) as OptionValues<typeof repeated>), seed: options.seeds[0] ?? 0 },
-      schedule: pickOptions(scheduleOptions, options) as OptionValues<typeof scheduleOptions>,
+      schedule: withPlannedSteps(pickOptions(scheduleOptions, options) as OptionValues<typeof scheduleOptions>),
       promptLength: options.virtualTokens,
       init: await initSpec(options, tasks[0]!, model),
       scoring: pickOptions(neuronScoreOptions, options) as OptionValues<typeof neuronScoreOptions>,
@@ -165,7 +176,8 @@ async function studyAnswer(
           workers: { engine: pickOptions(openOptions, options) as { lowMemory?: boolean } },
         });
     const report = join(folder, "report.html");
-    writeFileAtomic(join(folder, "config.yaml"), configText(table, { ...options, output: folder }));
+    const read = Object.fromEntries(Object.entries(table).filter(([key]) => !unread.includes(key)));
+    writeFileAtomic(join(folder, "config.yaml"), configText(read, { ...options, output: folder }));
     writeFileAtomic(join(folder, "result.json"), `${JSON.stringify(result, null, 2)}\n`);
     writeFileAtomic(join(folder, "result.md"), `${studyMarkdown(result)}\n`);
     writeFileAtomic(report, studyPage(result));
@@ -176,6 +188,18 @@ async function studyAnswer(
 }
 
 const table = Object.assign({}, ...Object.values(studySections)) as OptionTable;
+
+/** @throws SoftpromptError "usage" for options that would be accepted and change nothing. */
+function refuseUnread(name: string, unread: readonly string[], given: CommandContext["given"]): void {
+  const flags = unread.filter((key) => Object.hasOwn(given, key)).map(flagName);
+  if (flags.length > 0)
+    throw new SoftpromptError("usage", "this study does not read every option that is given", {
+      where: `softprompt study ${name}`,
+      expected: "options that change what it does",
+      got: flags.join(", "),
+      hint: `leave ${flags.length > 1 ? "them" : "it"} out, of the --config file too`,
+    });
+}
 
 /** A study writes result.json, config.yaml and report.html: not over those of a run or a search. @throws SoftpromptError "run". */
 function refuseRuns(folder: string): void {
