@@ -56,8 +56,12 @@ test("nearest words by cosine, ties by lower id, none for a pruned token or a ze
 test("as text: the map, the counts, the score", async () => {
   const text = adapterReportText(await inspectAdapter(adapter));
   expect(text).toContain("0 #·\n1 --\n2 ##");
-  expect(text).toContain("2 tokens, 3 pieces, 3 parameters (50.00 %)");
+  expect(text).toContain("2 tokens, 3 pieces, 3 parameters (50.00 % of these 3 tokens)");
   expect(text).toContain("0.7500 on 10 rows of validation");
+  // without its pruned token the share is of a shorter prompt
+  const mask = { ...fullMask(2, 2), piecesKept: Uint8Array.of(1, 0, 1, 1) };
+  const dropped = { ...adapter, prompt: { shape: [2, 2], data: Float32Array.of(2, 0, 1, 1) }, mask };
+  expect(adapterReportText(await inspectAdapter(dropped))).toContain("3 parameters (75.00 % of these 2 tokens)");
   const plain = await inspectAdapter({ ...adapter, mask: null });
   expect(plain).toMatchObject({ map: null, live: { tokens: 3, pieces: null, parameters: 6 } });
 });

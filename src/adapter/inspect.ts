@@ -76,7 +76,7 @@ export function adapterReportText(report: AdapterReport): string {
     `weights      ${base.sha256 ? `sha256 ${base.sha256}` : "sha256 not recorded"}`,
     `task         ${report.task ?? "not recorded"}${report.method ? `, tuned by ${report.method}` : ""}`,
     `prompt       ${report.tokens} tokens of width ${report.width}`,
-    `alive        ${live.tokens} tokens${live.pieces === null ? "" : `, ${live.pieces} pieces`}, ${live.parameters} parameters (${(100 * live.fraction).toFixed(2)} %)`,
+    `alive        ${live.tokens} tokens${live.pieces === null ? "" : `, ${live.pieces} pieces`}, ${live.parameters} parameters (${(100 * live.fraction).toFixed(2)} % of these ${report.tokens} tokens)`,
   ];
   if (scores)
     for (const [name, value] of Object.entries(scores.values))
