@@ -83,6 +83,21 @@ describe("help", () => {
       for (const name of Object.keys(commands)) expect(stdout).toContain(name);
     }
   });
+  test.each(Object.keys(commands))("%s --help --json is one JSON object", async (name) => {
+    const { code, stdout } = await softprompt([name, "--help", "--json"]);
+    expect(code).toBe(0);
+    const said = JSON.parse(stdout);
+    expect(said.help).toContain(`softprompt ${name}`);
+    expect(Object.keys(said.options.properties)).toEqual(Object.keys(optionTable(commands[name]!)));
+    expect(JSON.parse((await softprompt(["help", name, "--json"])).stdout)).toEqual(said);
+  });
+  test("so is the overview", async () => {
+    for (const argv of [["--help"], ["help"], ["-h"]]) {
+      const said = JSON.parse((await softprompt([...argv, "--json"])).stdout);
+      expect(said.help).toBe((await softprompt(argv)).stdout.trimEnd());
+      expect(said.commands.map(({ name }: { name: string }) => name)).toEqual(Object.keys(commands));
+    }
+  });
   test("--version", async () => {
     const { version } = JSON.parse(readFileSync(join(root, "package.json"), "utf8"));
     expect(await softprompt(["--version"])).toEqual({ code: 0, stdout: `${version}\n`, stderr: "" });

@@ -5,8 +5,8 @@
  */
 import { errorKinds } from "../base/errors.js";
 import { expectation, flagName, type Option, type OptionTable } from "../base/options.js";
-import { type Command, globalOptions } from "./command.js";
-import type { Colors } from "./terminal.js";
+import { type Command, globalOptions, optionTable } from "./command.js";
+import { type Colors, plainColors } from "./terminal.js";
 
 /** `softprompt train [MODEL] [options]` */
 export function usage(name: string, command: Command): string {
@@ -45,6 +45,19 @@ export function helpText(name: string, command: Command, c: Colors, columns = 10
   }
   if (command.examples.length > 0) lines.push(c.bold("Examples"), ...command.examples.map((e) => `  ${e}`), "");
   return lines.join("\n").trimEnd();
+}
+
+/** The same for `--json`: the text, and what it is made of; `options` is the schema of a configuration file. */
+export function helpData(name: string, command: Command) {
+  return {
+    help: helpText(name, command, plainColors),
+    command: name,
+    summary: command.summary,
+    usage: usage(name, command),
+    arguments: command.positionals,
+    options: jsonSchema(optionTable(command), `softprompt ${name}`),
+    examples: command.examples,
+  };
 }
 
 /** The page docs/commands/NAME.md. */

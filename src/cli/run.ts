@@ -7,9 +7,15 @@ import { packageInfo } from "../base/package.js";
 import { type Command, globalOptions, optionTable } from "./command.js";
 import { commands as allCommands } from "./commands.js";
 import { readConfig } from "./config.js";
-import { helpText } from "./describe.js";
+import { helpData, helpText } from "./describe.js";
 import { parseFlags } from "./flags.js";
-import { terminal as openTerminal, type Terminal, type TerminalSettings } from "./terminal.js";
+import {
+  type Colors,
+  terminal as openTerminal,
+  plainColors,
+  type Terminal,
+  type TerminalSettings,
+} from "./terminal.js";
 
 export interface World extends Pick<TerminalSettings, "stdout" | "stderr" | "env"> {
   readonly signal: AbortSignal;
@@ -30,7 +36,8 @@ export async function run(argv: readonly string[], world: World, commands: Comma
       return 0;
     }
     if (["--help", "-h", "help"].includes(name) && (rest.length === 0 || rest[0]!.startsWith("-"))) {
-      terminal.result(overview(terminal, commands));
+      if (terminal.json) terminal.result(JSON.stringify(overviewData(commands), null, 2));
+      else terminal.result(overview(terminal.resultColors, commands));
       return 0;
     }
     const [wanted, args] = name === "help" ? [rest[0]!, ["--help"]] : [name, rest];
@@ -38,7 +45,8 @@ export async function run(argv: readonly string[], world: World, commands: Comma
     const table = optionTable(command);
     const { values, positionals } = parseFlags(table, args, `softprompt ${wanted}`);
     if (values.help) {
-      terminal.result(helpText(wanted, command, terminal.resultColors, Math.min(110, terminal.columns)));
+      if (terminal.json) terminal.result(JSON.stringify(helpData(wanted, command), null, 2));
+      else terminal.result(helpText(wanted, command, terminal.resultColors, Math.min(110, terminal.columns)));
       return 0;
     }
     const config =
@@ -100,7 +108,15 @@ function checkPositionals(name: string, command: Command, given: readonly string
     });
 }
 
-function overview({ resultColors: c }: Terminal, commands: Commands): string {
+/** The overview for `--json`. */
+function overviewData(commands: Commands) {
+  return {
+    help: overview(plainColors, commands),
+    commands: Object.entries(commands).map(([name, { summary }]) => ({ name, summary })),
+  };
+}
+
+function overview(c: Colors, commands: Commands): string {
   const { version, description } = packageInfo();
   const width = Math.max(...Object.keys(commands).map((n) => n.length)) + 2;
   return [

@@ -9,6 +9,9 @@ import picocolors from "picocolors";
 
 export type Colors = ReturnType<typeof picocolors.createColors>;
 
+/** Texts as they are. */
+export const plainColors: Colors = picocolors.createColors(false);
+
 export interface Terminal {
   readonly json: boolean;
   readonly quiet: boolean;
