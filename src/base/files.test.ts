@@ -242,6 +242,26 @@ describe("lockFolder", () => {
     lockFolder(folder).release();
   });
 
+  test("a lock that cannot be read is respected, and ours withdrawn", () => {
+    mkdirSync(join(folder, ".lock-1-00000000.json"));
+    expect(thrown(() => lockFolder(folder))).toMatchObject({
+      kind: "run",
+      problem: expect.stringContaining("cannot be read"),
+    });
+    expect(readdirSync(folder)).toEqual([".lock-1-00000000.json"]);
+  });
+
+  test("the lock that a living process is just writing is no leftover; a dead one's is", async () => {
+    child = spawn(process.execPath, ["-e", "setInterval(() => {}, 1000)"], { stdio: "ignore" });
+    await once(child, "spawn");
+    const writing = `..lock-${child.pid}-00000000.json.${child.pid}-00000000.tmp`;
+    writeFileSync(join(folder, writing), "");
+    expect(removeLeftovers(folder)).toBe(0);
+    child.kill("SIGKILL");
+    await once(child, "exit");
+    expect(removeLeftovers(folder)).toBe(1);
+  });
+
   test("of eight processes that start together at most one gets it, and later ones can", async () => {
     const program = await bundle("test/helpers/lock-worker.ts");
     const workers = Array.from({ length: 8 }, () => {

@@ -134,20 +134,26 @@ export function listFolder(folder: string): string[] {
 }
 
 /**
- * Refuses a name in a folder that is a link: a folder from a stranger must not make us write elsewhere.
+ * Refuses a name in a folder that is a link, a pipe or a device: a folder from a stranger must not make us write elsewhere, or wait.
  * @throws SoftpromptError "run", "io".
  */
 export function refuseLink(path: string): void {
-  let isLink = false;
+  let found: fs.Stats | undefined;
   try {
-    isLink = fs.lstatSync(path).isSymbolicLink();
+    found = fs.lstatSync(path, { throwIfNoEntry: false });
   } catch (cause) {
-    if (code(cause) !== "ENOENT") throw ioError(cause, path);
+    throw ioError(cause, path);
   }
-  if (isLink)
+  if (found?.isSymbolicLink())
     throw new SoftpromptError("run", "this is a link, not a file of the folder's own", {
       where: path,
       hint: "writing through it could change files elsewhere; put the file itself there",
+    });
+  if (found && !found.isFile() && !found.isDirectory())
+    throw new SoftpromptError("run", "this is not a regular file", {
+      where: path,
+      expected: "a file or a folder",
+      got: "a pipe or device",
     });
 }
 
@@ -197,9 +203,15 @@ export function readWhole(path: string, kind: ErrorKind, most: number = mostByte
   }
 }
 
-/** Removes temp files that a death left in `folder`. Only its owner may (see lockFolder). @returns how many there were. */
+/**
+ * Removes temp files that a death left in `folder`. Only its owner may (see lockFolder); the lock that another process is just writing
+ * is left to it. @returns how many there were.
+ */
 export function removeLeftovers(folder: string, ops: FileOps = diskOps): number {
-  const leftovers = listFolder(folder).filter((name) => /^\..+\.\d+-[0-9a-f]{8}\.tmp$/.test(name));
+  const leftovers = listFolder(folder).filter((name) => {
+    const pid = /^\..+\.(\d+)-[0-9a-f]{8}\.tmp$/.exec(name)?.[1];
+    return pid !== undefined && !(name.startsWith("..lock-") && Number(pid) !== process.pid && running(Number(pid)));
+  });
   for (const name of leftovers) removeFile(join(folder, name), ops);
   return leftovers.length;
 }
@@ -232,7 +244,17 @@ export function lockFolder(folder: string, ops: FileOps = diskOps): FolderLock {
   writeFileAtomic(path, `${JSON.stringify(me)}\n`, ops);
   const others = listFolder(folder).filter((other) => /^\.lock-\d+-[0-9a-f]{8}\.json$/.test(other) && other !== name);
   for (const other of others) {
-    const owner = readOwner(join(folder, other));
+    let owner: ProcessIdentity | null;
+    try {
+      owner = readOwner(join(folder, other));
+    } catch (cause) {
+      removeFile(path, ops);
+      throw new SoftpromptError("run", "another process may be working in this folder: its lock cannot be read", {
+        where: join(folder, other),
+        hint: "wait for it; if nothing runs there any more, remove the lock",
+        cause,
+      });
+    }
     if (owner === null || !alive(owner, me)) {
       removeFile(join(folder, other), ops);
       continue;
@@ -303,14 +325,19 @@ function describeProcess(pid: number): ProcessIdentity {
 function alive(owner: ProcessIdentity, me: ProcessIdentity): boolean {
   if (owner.host !== me.host) return true;
   if (owner.boot !== null && me.boot !== null && owner.boot !== me.boot) return false;
-  try {
-    process.kill(owner.pid, 0);
-  } catch (cause) {
-    return code(cause) === "EPERM";
-  }
+  if (!running(owner.pid)) return false;
   const stat = processStat(owner.pid);
   if (stat === null) return true;
   return stat.state !== "Z" && (owner.started === null || owner.started === stat.started);
+}
+
+function running(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (cause) {
+    return code(cause) === "EPERM";
+  }
 }
 
 /** State and start time from /proc; the command's name stands in brackets and may hold anything, so count from the last bracket. */
@@ -319,9 +346,10 @@ function processStat(pid: number): { state: string; started: string } | null {
   return fields && fields.length > 19 ? { state: fields[0]!, started: fields[19]! } : null;
 }
 
+/** null where the lock is gone or is none. @throws where it is there and cannot be read: its owner may live. */
 function readOwner(path: string): ProcessIdentity | null {
+  const text = readWhole(path, "run", 1 << 16);
   try {
-    const text = readWhole(path, "run", 1 << 16);
     const { pid, host, started, boot } = JSON.parse(String(text)) as Partial<ProcessIdentity>;
     return Number.isInteger(pid) && pid! > 0 && typeof host === "string"
       ? { pid: pid!, host, started: started ?? null, boot: boot ?? null }

@@ -40,6 +40,8 @@ const kept = 2;
 
 /** Bytes of a file that is read whole; a real checkpoint is a few kilobytes of JSON and a few prompts. */
 const limits = { json: 256 * 2 ** 20, safetensors: 256 * 2 ** 20 };
+/** A checkpoint holds every evaluation so far; of a long run there may be a million. */
+const bodyLimits = { length: 256 * 2 ** 20, containers: 4_000_000 };
 
 /** Saves a checkpoint durably, then removes all but the newest two. @throws SoftpromptError "io". */
 export function saveCheckpoint(
@@ -109,7 +111,7 @@ function readPair(folder: string, name: string): SavedCheckpoint {
   if (match === null) throw damaged(where, "the file is torn");
   const [, checksum, bodyText] = match as unknown as [string, string, string];
   if (sha256(bodyText) !== checksum) throw damaged(where, "the checksum does not match");
-  const parsed = savedForm.safeParse(parseJson(bodyText, where, "run"));
+  const parsed = savedForm.safeParse(parseJson(bodyText, where, "run", bodyLimits));
   if (!parsed.success) {
     const issue = parsed.error.issues[0]!;
     throw damaged(where, `${issue.path.join(".")}: ${issue.message}`);

@@ -1,4 +1,5 @@
 /** @file Exact resume: a run that was interrupted, killed, torn or out of space ends with the very bytes of one that was not. */
+import { execFileSync } from "node:child_process";
 import {
   existsSync,
   mkdirSync,
@@ -97,6 +98,16 @@ describe("exact resume through every stage of an FPT schedule, with a mask", () 
       result = await train(fptJob({ ...more, engine, signal: abort.signal, run: folder, resume: sessions++ > 0 }));
     } while (result.reason === "interrupted");
     expect(result.skipped).toBeGreaterThan(0);
+    expect(fingerprint(result)).toEqual(whole.result);
+    expect(metricsOf(folder)).toEqual(whole.metrics);
+  });
+
+  test("stopped before its first step, its start is told once", async () => {
+    const whole = await uninterrupted();
+    const abort = new AbortController();
+    abort.abort();
+    expect((await train(fptJob({ run: folder, signal: abort.signal }))).steps).toBe(0);
+    const result = await train(fptJob({ run: folder, resume: true }));
     expect(fingerprint(result)).toEqual(whole.result);
     expect(metricsOf(folder)).toEqual(whole.metrics);
   });
@@ -351,6 +362,38 @@ describe("refusals", () => {
       expect(statSync(elsewhere).mtimeMs).toBe(before);
     },
   );
+
+  test.skipIf(process.platform === "win32").each(["metrics.jsonl", "checkpoint", "run.json"])(
+    "a pipe called %s is refused, not waited for",
+    async (name) => {
+      await cut();
+      rmSync(join(folder, name), { recursive: true });
+      execFileSync("mkfifo", [join(folder, name)]);
+      await expect(train(fptJob({ run: folder, resume: true }))).rejects.toMatchObject({ kind: "run" });
+    },
+  );
+
+  test.each(["search.json", "result.json", "report.html", "adapter", "runs"])(
+    "a folder without a run that holds a %s is left as it is",
+    async (name) => {
+      mkdirSync(folder);
+      writeFileSync(join(folder, name), "mine");
+      await expect(train(fptJob({ run: folder }))).rejects.toMatchObject({
+        kind: "run",
+        problem: "this folder holds something else than a run",
+      });
+      expect(readdirSync(folder)).toEqual([name]);
+      expect(readFileSync(join(folder, name), "utf8")).toBe("mine");
+    },
+  );
+
+  test("a configuration that is another is left as it is; the same one is of a run that died early", () => {
+    mkdirSync(folder);
+    writeFileSync(join(folder, "config.yaml"), "steps: 5\n");
+    expect(() => openRun(folder, { resume: false, files: { "config.yaml": "steps: 6\n" } })).toThrow(/config\.yaml/);
+    expect(readFileSync(join(folder, "config.yaml"), "utf8")).toBe("steps: 5\n");
+    openRun(folder, { resume: false, files: { "config.yaml": "steps: 5\n" } }).close();
+  });
 
   test.each([
     ["without run.json, begun", ["run.json"], false],

@@ -99,6 +99,7 @@ export function openRun(folder: string, { resume, files = {}, ops = diskOps, fol
         hint: "resume it, or choose another folder",
       });
     if (!resume || readHead(head) === null) refuseStrangers(folder);
+    if (!existsSync(head)) refuseOthers(folder, files);
     if (!resume) {
       for (const [name, content] of Object.entries(files)) writeFileAtomic(join(folder, name), content, ops);
       writeHead(head, null, ops);
@@ -172,6 +173,29 @@ function refuseStrangers(folder: string): void {
     expected: "run.json beside them, or neither",
     got: found.join(", "),
     hint: "put its run.json back and resume, or choose another folder",
+  });
+}
+
+/** What another run, a search or a study keeps in its folder; a run that was never begun has none of it. */
+const othersNames = ["search.json", "result.json", "predictions.jsonl", "report.html", "adapter", "candidates", "runs"];
+
+/** A folder without run.json in which something else lies, the user's own configuration say, is not written into. */
+function refuseOthers(folder: string, files: Readonly<Record<string, string>>): void {
+  const differs = (name: string, content: string) => {
+    const there = readWhole(join(folder, name), "run");
+    return there !== null && there.toString("utf8") !== content;
+  };
+  const found = [
+    ...othersNames.filter((name) => existsSync(join(folder, name))),
+    // the same one is of a run that died before its run.json was written
+    ...Object.entries(files).flatMap(([name, content]) => (differs(name, content) ? [name] : [])),
+  ];
+  if (found.length === 0) return;
+  throw new SoftpromptError("run", "this folder holds something else than a run", {
+    where: folder,
+    expected: "a run's folder, or one without files of these names",
+    got: found.join(", "),
+    hint: "choose another folder",
   });
 }
 

@@ -55,7 +55,9 @@ async function work(job: Job, run: Run | null): Promise<TrainResult> {
     return resultOf(state, reason);
   };
 
-  tell({ kind: "start", totalSteps, step: state.step, stages: stages.length });
+  // a checkpoint, be it of step 0, counts the first line already
+  const begun = saved === null ? tell : input.observe;
+  begun({ kind: "start", totalSteps, step: state.step, stages: stages.length });
   if (state.finished !== null) return ended(state.finished, input.observe); // its last line is written already
   if (saved === null) tell({ kind: "stage", step: 0, stage: 0, partial: stages[0].partial.name });
   warnOfCuts(job, tell);

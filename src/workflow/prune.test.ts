@@ -213,7 +213,7 @@ test("with a holdout neurons are scored on training rows, and the record says so
   const held = { ...options, schedule: "fpt-fr", holdout: 0.25, scoreSplit: "validation" } as const;
   const { record, adapter } = await prune(model(), data, held);
   expect(record.run.options).toMatchObject({ scoreSplit: "train" });
-  expect(adapter.training.settings).toMatchObject({ scoreSplit: "train" });
+  expect(adapter.training?.settings).toMatchObject({ scoreSplit: "train" });
 });
 
 describe("two searches in one folder", () => {
