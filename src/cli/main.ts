@@ -44,7 +44,10 @@ if (process.argv[1] !== undefined && realpathSync(process.argv[1]) === fileURLTo
   });
   const exitCode = ended;
   // ONNX Runtime's thread pools end with the process; nothing of ours may keep it alive by accident.
-  process.stdout.write("", () => process.exit(exitCode));
+  // Where this write fails, the stream's error tells why in a moment.
+  process.stdout.write("", (error) =>
+    error ? setTimeout(() => process.exit(exitCode), 1000) : process.exit(exitCode),
+  );
 }
 
 /** Standard output that is a file. Node's own stream writes once and takes a part for the whole, as a disk leaves it that becomes full. */
