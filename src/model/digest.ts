@@ -7,9 +7,9 @@
 import { createHash } from "node:crypto";
 import { createReadStream } from "node:fs";
 import { readFile, realpath, rename, stat, writeFile } from "node:fs/promises";
-import { homedir } from "node:os";
 import { join } from "node:path";
 import { makeFolder } from "../base/files.js";
+import { homeFolder } from "./home.js";
 
 /** Files below this are hashed every time: it takes well under a second. */
 const rememberFrom = 256 * 1024 * 1024;
@@ -23,16 +23,24 @@ export interface HashOptions {
   from?: number;
 }
 
-/** Our cache folder: $SOFTPROMPT_CACHE, else $XDG_CACHE_HOME/softprompt, else ~/.cache/softprompt. */
-export function cacheFolder(env: NodeJS.ProcessEnv = process.env): string {
-  return env.SOFTPROMPT_CACHE || join(env.XDG_CACHE_HOME || join(homedir(), ".cache"), "softprompt");
+/** Our cache folder: $SOFTPROMPT_CACHE, else $XDG_CACHE_HOME/softprompt, else ~/.cache/softprompt; null where there is no home. */
+export function cacheFolder(env: NodeJS.ProcessEnv = process.env): string | null {
+  if (env.SOFTPROMPT_CACHE) return env.SOFTPROMPT_CACHE;
+  if (env.XDG_CACHE_HOME) return join(env.XDG_CACHE_HOME, "softprompt");
+  const home = homeFolder();
+  return home === null ? null : join(home, ".cache", "softprompt");
+}
+
+function digestFolder(): string | null {
+  const folder = cacheFolder();
+  return folder === null ? null : join(folder, "sha256");
 }
 
 /** sha256 of a file, in hex. */
 export async function hashFile(path: string, options: HashOptions = {}): Promise<string> {
   const real = await realpath(path);
   const { size, ino, mtimeNs } = await stat(real, { bigint: true });
-  const cache = options.cache === undefined ? join(cacheFolder(), "sha256") : options.cache;
+  const cache = options.cache === undefined ? digestFolder() : options.cache;
   if (cache === null || size < BigInt(options.from ?? rememberFrom)) return hashBytes(real);
   const key = createHash("sha256").update(`${real}\n${size}\n${ino}\n${mtimeNs}`).digest("hex");
   const place = join(cache, key);

@@ -5,26 +5,39 @@
  * Source: huggingface.co/docs/huggingface_hub/guides/manage-cache (checked with huggingface_hub 1.x and @huggingface/hub 2.17).
  */
 import { copyFile, link, readdir, readFile, rename, stat, symlink } from "node:fs/promises";
-import { homedir } from "node:os";
 import { dirname, join, relative } from "node:path";
+import { SoftpromptError } from "../base/errors.js";
 import { ioError, makeFolder, writeFileAtomic } from "../base/files.js";
 import { parseIndex } from "./checkpoint.js";
+import { homeFolder } from "./home.js";
 
-/** $HF_HUB_CACHE, else $HF_HOME/hub, else $XDG_CACHE_HOME/huggingface/hub, else ~/.cache/huggingface/hub. */
+/** $HF_HUB_CACHE, else $HF_HOME/hub, else $XDG_CACHE_HOME/huggingface/hub, else ~/.cache/huggingface/hub. @throws SoftpromptError "io" where there is no home. */
 export function hubCacheFolder(env: NodeJS.ProcessEnv = process.env): string {
-  return env.HF_HUB_CACHE || env.HUGGINGFACE_HUB_CACHE || join(hubHome(env), "hub");
+  const given = env.HF_HUB_CACHE || env.HUGGINGFACE_HUB_CACHE;
+  if (given) return given;
+  const home = hubHome(env);
+  if (home !== null) return join(home, "hub");
+  throw new SoftpromptError("io", "this user has no home folder for the hub's cache", {
+    where: "hub's cache",
+    hint: "set HF_HOME to a folder that may be written, or give the path of a model's folder",
+  });
 }
 
 /** $HF_TOKEN, else what `hf auth login` left in the home of the cache; undefined when there is none. */
 export async function hubToken(env: NodeJS.ProcessEnv = process.env): Promise<string | undefined> {
   const given = env.HF_TOKEN || env.HUGGING_FACE_HUB_TOKEN;
   if (given) return given.trim();
-  const file = env.HF_TOKEN_PATH || join(hubHome(env), "token");
+  const home = hubHome(env);
+  const file = env.HF_TOKEN_PATH || (home === null ? undefined : join(home, "token"));
+  if (file === undefined) return undefined;
   return (await readFile(file, "utf8").catch(() => "")).trim() || undefined;
 }
 
-function hubHome(env: NodeJS.ProcessEnv): string {
-  return env.HF_HOME || join(env.XDG_CACHE_HOME || join(homedir(), ".cache"), "huggingface");
+function hubHome(env: NodeJS.ProcessEnv): string | null {
+  if (env.HF_HOME) return env.HF_HOME;
+  if (env.XDG_CACHE_HOME) return join(env.XDG_CACHE_HOME, "huggingface");
+  const home = homeFolder();
+  return home === null ? null : join(home, ".cache", "huggingface");
 }
 
 /** The part of the cache that holds one model. */

@@ -4,10 +4,11 @@
 import { existsSync } from "node:fs";
 import { mkdtemp, rm, statfs } from "node:fs/promises";
 import { createRequire } from "node:module";
-import { arch, availableParallelism, cpus, freemem, homedir, platform, tmpdir, totalmem } from "node:os";
+import { arch, availableParallelism, cpus, freemem, platform, tmpdir, totalmem } from "node:os";
 import { dirname, join } from "node:path";
 import { packageFile, packageInfo } from "../../base/package.js";
 import { defineTask } from "../../data/define.js";
+import { homeFolder } from "../../model/home.js";
 import { byteText } from "../../report/format.js";
 import { plainTable } from "../../report/markdown.js";
 import { runtimeInfo } from "../../session/runtime.js";
@@ -114,7 +115,7 @@ async function gpu(): Promise<Finding[]> {
 }
 
 async function disk(): Promise<Finding> {
-  const place = process.env.HF_HOME ?? homedir();
+  const place = process.env.HF_HOME || homeFolder() || tmpdir();
   try {
     const probe = await mkdtemp(join(tmpdir(), "softprompt-doctor-"));
     await rm(probe, { recursive: true });
