@@ -27,6 +27,7 @@ import { retrainingSteps, withPlannedSteps } from "../train/schedule.js";
 import type { Model } from "./model.js";
 import { tuneOptions } from "./options.js";
 import { writeReport } from "./run-report.js";
+import { resumeCommand } from "./shell.js";
 import {
   adapterSettings,
   baselines,
@@ -109,7 +110,7 @@ export async function prune(
 /** How a search that was stopped goes on. */
 function goingOn(folder: string): string {
   const [begun, configured] = ["search.json", runFiles.config].map((name) => existsSync(join(folder, name)));
-  if (begun && configured) return `softprompt prune --resume ${folder}`;
+  if (begun && configured) return resumeCommand("prune", folder);
   return begun ? "the same again with resume goes on" : "start it again: nothing was trained yet";
 }
 

@@ -28,6 +28,7 @@ import { followEvents, hasEventFile } from "./event-file.js";
 import type { Model } from "./model.js";
 import { type PromptOptions, type TuneOptions, tuneOptions } from "./options.js";
 import { writeReport } from "./run-report.js";
+import { resumeCommand } from "./shell.js";
 
 /** What a tuning tells while it goes: the trainer's events, and the work around it. */
 export type TuneEvent = TrainEvent | WorkEvent;
@@ -197,7 +198,7 @@ export async function tune(
     return { result, training, adapter, predictions, folder, report };
   } catch (error) {
     if (folder === null || !(error instanceof SoftpromptError) || error.kind !== "interrupted") throw error;
-    throw interrupted(signal, error.problem, { ...error.parts, hint: `softprompt train --resume ${folder}` });
+    throw interrupted(signal, error.problem, { ...error.parts, hint: resumeCommand("train", folder) });
   } finally {
     run?.close();
   }
