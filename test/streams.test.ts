@@ -91,4 +91,17 @@ describe.skipIf(!existsSync(main) || process.platform === "win32")("a stream tha
     expect(await code).toBe(0);
     expect(() => JSON.parse(readFileSync(path, "utf8"))).not.toThrow();
   });
+
+  test("SIGINT ends predict though its input stays open", async () => {
+    const { child, said, code } = start("predict --model t5-nano --task quickstart".split(" "), [
+      "pipe",
+      "pipe",
+      "pipe",
+    ]);
+    child.stdin!.write("Fine.\n");
+    await new Promise((later) => setTimeout(later, 2000)); // it says nothing until it has rows enough
+    child.kill("SIGINT");
+    expect(await code).toBe(130);
+    expect(said.err).toContain("stopped before the end of the input");
+  });
 });

@@ -4,7 +4,7 @@
 import { stdin } from "node:process";
 import { createInterface } from "node:readline";
 import { loadAdapter } from "../../adapter/adapter.js";
-import { SoftpromptError } from "../../base/errors.js";
+import { interrupted, SoftpromptError } from "../../base/errors.js";
 import { isObject, parseJson } from "../../base/json.js";
 import { boolean, choice, integer, pickOptions, string } from "../../base/options.js";
 import { readTable } from "../../data/table.js";
@@ -76,7 +76,7 @@ export const predict = command({
     };
     try {
       let waiting: Named[] = [];
-      for await (const input of inputsOf(text, options.file)) {
+      for await (const input of inputsOf(text, options.file, signal)) {
         waiting.push(input);
         if (waiting.length < batchSize) continue;
         await reply(waiting);
@@ -96,16 +96,22 @@ interface Named {
 }
 
 /** The inputs one by one; standard input is read as it comes. */
-async function* inputsOf(text: string | undefined, file: string | undefined): AsyncGenerator<Named> {
+async function* inputsOf(
+  text: string | undefined,
+  file: string | undefined,
+  signal: AbortSignal,
+): AsyncGenerator<Named> {
   if (text !== undefined) yield { id: "text", input: asInput(text, "text") };
   else if (file !== undefined)
     for (const { line, fields } of (await readTable(file)).rows) yield { id: `${file}:${line}`, input: fields };
   else {
     let line = 0;
-    for await (const row of createInterface({ input: stdin, crlfDelay: Number.POSITIVE_INFINITY })) {
+    for await (const row of createInterface({ input: stdin, crlfDelay: Number.POSITIVE_INFINITY, signal })) {
       line++;
       if (row.trim() !== "") yield { id: `stdin:${line}`, input: asInput(row, `stdin:${line}`) };
     }
+    // an aborted reader ends like one at the end
+    if (signal.aborted) throw interrupted(signal, "stopped before the end of the input", { where: "standard input" });
   }
 }
 
