@@ -2,8 +2,8 @@
  * @file One configuration file: YAML or JSON whose every field is an option. In: a path, a table. Out: checked values.
  */
 import { existsSync } from "node:fs";
-import { join } from "node:path";
-import { parseDocument, stringify } from "yaml";
+import { join, resolve } from "node:path";
+import { Document, isScalar, parseDocument, type Scalar, stringify } from "yaml";
 import { SoftpromptError } from "../base/errors.js";
 import { readWhole } from "../base/files.js";
 import { type OptionTable, pickOptions, readPartialOptions } from "../base/options.js";
@@ -75,4 +75,39 @@ export async function resumedOptions(
 export function configText(table: OptionTable, options: Readonly<Record<string, unknown>>): string {
   const given = Object.keys(table).filter((key) => options[key] !== undefined);
   return stringify(Object.fromEntries(given.map((key) => [key, options[key]])));
+}
+
+/** Options that are always paths; `model` may be one. */
+const paths: ReadonlySet<string> = new Set(["data", "train", "validation", "test", "initFrom", "output"]);
+
+/**
+ * The configuration of a run that may be resumed from elsewhere: as configText, with whole paths. What the model was called stands behind
+ * its path as a comment, for its records name it so, after a resume too.
+ */
+export function runConfigText(
+  table: OptionTable,
+  options: Readonly<Record<string, unknown>>,
+  label: string | undefined,
+): string {
+  const isFolder = typeof options.model === "string" && existsSync(options.model);
+  const whole = Object.entries(options).map(([key, value]) => [
+    key,
+    typeof value === "string" && value !== "" && (paths.has(key) || (key === "model" && isFolder))
+      ? resolve(value)
+      : value,
+  ]);
+  const document = new Document(parseDocument(configText(table, Object.fromEntries(whole))).toJS());
+  const model = document.get("model", true);
+  const name = label ?? (options.model as string);
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: a comment is one line
+  if (isFolder && isScalar(model) && model.value !== name && name.trim() === name && !/[\x00-\x1f]/.test(name))
+    (model as Scalar).comment = ` ${name}`;
+  return document.toString({ lineWidth: 0 });
+}
+
+/** What the model of a run was called when it began, where its path alone does not say and it is still this `path`. */
+export function modelLabel(folder: string, path: string): string | undefined {
+  const text = readWhole(join(folder, runFiles.config), "run", maxBytes)?.toString("utf8");
+  const model = parseDocument(text ?? "").get("model", true);
+  return (isScalar(model) && model.value === path && model.comment?.trim()) || undefined;
 }

@@ -33,6 +33,8 @@ export interface ModelContext {
   readonly say?: (message: string) => void;
   readonly progress?: (progress: HubProgress) => void;
   readonly signal?: AbortSignal;
+  /** What messages and records call a folder. Default its path as given. */
+  readonly label?: string;
 }
 
 /** The model that ships with the package, by name. */
@@ -62,11 +64,11 @@ export async function openModel(
 export async function modelFolder(
   name: string,
   { revision, offline }: Pick<OptionValues<typeof openOptions>, "revision" | "offline">,
-  { say = () => {}, progress, signal }: ModelContext = {},
+  { say = () => {}, progress, signal, label }: ModelContext = {},
 ): Promise<{ folder: string; label: string }> {
   if (name === bundledModel && !existsSync(name))
     return { folder: packageFile(`models/${bundledModel}`), label: bundledModel };
-  if (existsSync(name)) return { folder: name, label: name };
+  if (existsSync(name)) return { folder: name, label: label ?? name };
   // The hub's client takes a tenth of a second to load; only who names a hub model pays for it.
   const { resolveModel } = await import("../model/hub.js");
   const resolved = await resolveModel(name, { revision, offline, onProgress: progress, signal });

@@ -13,7 +13,7 @@ import { modelOptions, promptOptions } from "../../workflow/options.js";
 import { pruneTuneOptions, prune as pruneWhole } from "../../workflow/prune.js";
 import type { WorkEvent } from "../../workflow/tune.js";
 import { command } from "../command.js";
-import { configText, resumedOptions } from "../config.js";
+import { modelLabel, resumedOptions, runConfigText } from "../config.js";
 import { defaultFolder } from "../output.js";
 import { modelContext, progress } from "../progress.js";
 import type { Terminal } from "../terminal.js";
@@ -51,7 +51,11 @@ export const prune = command({
     const options = readOptions(table, wanted, "softprompt prune") as PruneValues;
     const data = await loadData(options);
     const output = options.output ?? defaultFolder(data.task.name, "xprompt", options.seed);
-    const model = await openModel(options.model, pickOptions(openOptions, options), modelContext(terminal, signal));
+    const label = resume === undefined ? undefined : modelLabel(resume, options.model);
+    const model = await openModel(options.model, pickOptions(openOptions, options), {
+      ...modelContext(terminal, signal),
+      label,
+    });
     try {
       const { device, threads, lowMemory, plainOps } = options;
       const pruned = await pruneWhole(
@@ -62,7 +66,7 @@ export const prune = command({
           observe: pruneProgress(terminal),
           signal,
           resume: resume !== undefined,
-          configText: configText(table, { ...options, output }),
+          configText: runConfigText(table, { ...options, output }, label),
           engine: { device, threads, lowMemory, plainOps },
         },
       );

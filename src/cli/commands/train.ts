@@ -16,9 +16,10 @@ import { dataOptions, loadData } from "../../workflow/data.js";
 import { availableMemory, trainingMemory } from "../../workflow/memory.js";
 import { openModel, openOptions } from "../../workflow/model.js";
 import { modelOptions, promptOptions, runOptions, tuneOptions } from "../../workflow/options.js";
+import { resumeCommand } from "../../workflow/shell.js";
 import { runFiles, type Tuned, tune } from "../../workflow/tune.js";
 import { type Answer, command } from "../command.js";
-import { configText, resumedOptions } from "../config.js";
+import { modelLabel, resumedOptions, runConfigText } from "../config.js";
 import { defaultFolder } from "../output.js";
 import { modelContext, progress } from "../progress.js";
 import { resultText, samplesText } from "../summary.js";
@@ -81,7 +82,7 @@ export async function trainAnswer(
   const { result, folder } = tuned;
   if (result.run.reason === "interrupted") {
     const exitCode = signal.reason === "SIGTERM" ? 143 : 130;
-    const how = `softprompt train --resume ${folder}`;
+    const how = resumeCommand("train", folder!);
     return {
       json: { interrupted: true, step: result.run.steps, folder, resume: how, exitCode },
       text: `Stopped after step ${result.run.steps}; everything is saved. Go on with:\n  ${how}`,
@@ -108,7 +109,11 @@ async function runTraining(
 ): Promise<Tuned> {
   const data = await loadData(options);
   if (data.skipped > 0) terminal.warn(`${data.skipped} bad rows were skipped`);
-  const model = await openModel(options.model, pickOptions(openOptions, options), modelContext(terminal, signal));
+  const label = resume ? modelLabel(options.output!, options.model) : undefined;
+  const model = await openModel(options.model, pickOptions(openOptions, options), {
+    ...modelContext(terminal, signal),
+    label,
+  });
   try {
     const output = options.output ?? defaultOutput(data.task.name, options);
     terminal.note(
@@ -128,7 +133,7 @@ async function runTraining(
         observe: progress(terminal),
         signal,
         resume,
-        configText: configText(trainTable, { ...options, output }),
+        configText: runConfigText(trainTable, { ...options, output }, label),
       },
     );
   } finally {
