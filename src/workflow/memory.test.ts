@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import type { T5Config } from "../model/config.js";
-import { trainingMemory } from "./memory.js";
+import { forwardMemory, trainingMemory } from "./memory.js";
 
 const t5 = (width: number, heads: number, feedForwardWidth: number, layers: number): T5Config => ({
   family: "t5",
@@ -37,4 +37,10 @@ test.each([
   const { total } = trainingMemory(config, { batch, prompt: 20, input: 128, target: 4 }, { lowMemory });
   expect(total / 1e9 / measured).toBeGreaterThan(0.8);
   expect(total / 1e9 / measured).toBeLessThan(1.2);
+});
+
+test("an evaluation of many long rows needs more than a training step of one short row", () => {
+  const long = forwardMemory(small, { batch: 64, prompt: 20, input: 492, target: 4 });
+  const short = trainingMemory(small, { batch: 1, prompt: 20, input: 100, target: 4 });
+  expect(long.total).toBeGreaterThan(2 * short.total);
 });

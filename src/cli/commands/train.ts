@@ -8,12 +8,13 @@ import { stepFlops } from "../../model/flops.js";
 import { fullModel } from "../../model/partial.js";
 import { byteText, flopText } from "../../report/format.js";
 import { encodeRows } from "../../train/encode.js";
+import { evaluationBatch } from "../../train/evaluate.js";
 import { neuronScoreOptions } from "../../train/neuron-scores.js";
 import { trainOptions } from "../../train/options.js";
-import { withPlannedSteps } from "../../train/schedule.js";
+import { needsNeuronScores, withPlannedSteps } from "../../train/schedule.js";
 import { scheduleOptions } from "../../train/schedule-options.js";
 import { dataOptions, loadData } from "../../workflow/data.js";
-import { availableMemory, trainingMemory } from "../../workflow/memory.js";
+import { availableMemory, forwardMemory, trainingMemory } from "../../workflow/memory.js";
 import { openModel, openOptions } from "../../workflow/model.js";
 import { modelOptions, promptOptions, runOptions, tuneOptions } from "../../workflow/options.js";
 import { resumeCommand } from "../../workflow/shell.js";
@@ -122,6 +123,7 @@ async function runTraining(
     await sayCost(
       model.checkpoint.config,
       encodeRows(data.task, data.train, model.tokenizer, options.maxInputTokens),
+      encodeRows(data.task, data.validation, model.tokenizer, options.maxInputTokens),
       options,
       terminal,
     );
@@ -145,6 +147,7 @@ async function runTraining(
 async function sayCost(
   config: Parameters<typeof trainingMemory>[0],
   encoded: readonly { input: Int32Array; target: Int32Array }[],
+  validation: readonly { input: Int32Array }[],
   options: TrainValues,
   terminal: Terminal,
 ): Promise<void> {
@@ -156,7 +159,17 @@ async function sayCost(
     input: longest(encoded.map((r) => r.input)),
     target: longest(encoded.map((r) => r.target)),
   };
-  const need = trainingMemory(config, shape, options);
+  // evaluations and neuron scores take more rows at once, and may meet longer ones
+  const forward = (rows: readonly { input: Int32Array }[], most: number) =>
+    forwardMemory(
+      config,
+      { ...shape, batch: Math.min(most, rows.length), input: longest(rows.map((r) => r.input)) },
+      options,
+    );
+  const needs = [trainingMemory(config, shape, options), forward(validation, evaluationBatch(options))];
+  if (needsNeuronScores(options))
+    needs.push(forward(options.scoreSplit === "train" ? encoded : validation, options.scoreBatchSize));
+  const need = { total: Math.max(...needs.map((n) => n.total)) };
   const free = await availableMemory();
   const mean = encoded.reduce((sum, r) => sum + r.input.length, 0) / Math.max(1, encoded.length);
   const flops = stepFlops(config, fullModel(config), {
