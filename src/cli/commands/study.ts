@@ -201,9 +201,10 @@ function refuseUnread(name: string, unread: readonly string[], given: CommandCon
     });
 }
 
-/** A study writes result.json, config.yaml and report.html: not over those of a run or a search. @throws SoftpromptError "run". */
+/** A study writes its files at its end: not over those of a run, a search or the user's own. @throws SoftpromptError "run". */
 function refuseRuns(folder: string): void {
-  const found = ["run.json", "search.json"].filter((name) => existsSync(join(folder, name)));
+  const own = existsSync(join(folder, "runs")) ? [] : ["config.yaml", "result.json", "result.md", "report.html"];
+  const found = ["run.json", "search.json", ...own].filter((name) => existsSync(join(folder, name)));
   if (found.length > 0)
     throw new SoftpromptError("run", "this folder holds something else than a study", {
       where: folder,
