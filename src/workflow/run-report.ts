@@ -16,6 +16,7 @@ import { readPruneResult } from "../report/search.js";
 import type { TrainEvent } from "../train/types.js";
 import { hasEventFile, renewEventFile } from "./event-file.js";
 import { readMetrics, readPredictions } from "./recorded.js";
+import { resumeCommand } from "./shell.js";
 
 /** Writes report.html (and the event file). @returns the page's path. @throws SoftpromptError "run" for a folder without a result. */
 export async function writeReport(folder: string, { tensorboard = true } = {}): Promise<string> {
@@ -61,7 +62,7 @@ export function readRunReport(folder: string, events = readMetrics(folder)): Run
     throw new SoftpromptError("run", "the run has no result yet", {
       where: folder,
       expected: "result.json, written at the end of a run",
-      hint: `softprompt train --resume ${folder}`,
+      hint: resumeCommand(existsSync(join(folder, "search.json")) ? "prune" : "train", folder),
     });
   const result = readResult(folder);
   return {

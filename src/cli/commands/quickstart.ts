@@ -4,6 +4,7 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { readOptions, string } from "../../base/options.js";
+import { shellWord } from "../../workflow/shell.js";
 import { command } from "../command.js";
 import { quickstartSettings } from "../quickstart-settings.js";
 import { type TrainValues, trainAnswer, trainTable } from "./train.js";
@@ -35,7 +36,7 @@ export const quickstart = command({
     const next = [
       "",
       c.bold("Next"),
-      `  softprompt predict "your own text" --model t5-nano --adapter ${join(options.output!, "adapter")}`,
+      `  softprompt predict "your own text" --model t5-nano --adapter ${shellWord(join(options.output!, "adapter"))}`,
       "  softprompt train --help",
     ];
     return { ...answer, text: `${answer.text}\n${next.join("\n")}` };
