@@ -109,11 +109,10 @@ export const pruneOptions = {
     help: "Steps of each retraining",
   }),
   halvingMinSteps: integer({
-    default: 8,
     min: 1,
     unit: "optimizer steps",
-    source: "our choice",
-    help: "Shortest first rung of the halving search",
+    source: "our choice: a quarter of a retraining",
+    help: "Shortest first rung of the halving search: a shorter one compares more candidates, by scores that say less",
   }),
   halvingBudget: number({
     default: 0.4,

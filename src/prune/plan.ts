@@ -74,7 +74,7 @@ export function planSearch(
     return foreseen;
   };
   const spaceOf = (level: PruneOptions["level"]): SearchSpace => {
-    const { halvingMinSteps, halvingBudget } = options;
+    const { halvingMinSteps = Math.ceil(steps / 4), halvingBudget } = options;
     return { ...pruneCounts({ ...options, level }, P, D), steps, halvingMinSteps, halvingBudget, forecast: foresee };
   };
   for (const level of levels) {
