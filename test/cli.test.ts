@@ -372,7 +372,7 @@ test("a study is not written over files that are no study's", async () => {
   writeFileSync(join(own, "result.json"), "mine");
   const refused = await softprompt(["study", "masking", "--model", "none", "--tasks", "a=none", "--output", own]);
   expect(refused.code).toBe(6);
-  expect(refused.stderr).toMatch(/something else than a study[^]*result\.json/);
+  expect(refused.stderr).toMatch(/something else than a study[\s\S]*result\.json/);
   expect(readFileSync(join(own, "result.json"), "utf8")).toBe("mine");
   rmSync(own, { recursive: true, force: true });
 });
