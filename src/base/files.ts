@@ -158,6 +158,25 @@ export function refuseLink(path: string): void {
 }
 
 /**
+ * Refuses a folder in which something else lies than what is to be written there.
+ * @param found names of what lies there; none is no reason. @throws SoftpromptError "run".
+ */
+export function refuseForeign(
+  folder: string,
+  wanted: "run" | "search" | "study",
+  expected: string,
+  found: readonly string[],
+): void {
+  if (found.length === 0) return;
+  throw new SoftpromptError("run", `this folder holds something else than a ${wanted}`, {
+    where: folder,
+    expected,
+    got: found.join(", "),
+    hint: "choose another folder",
+  });
+}
+
+/**
  * The path of a folder within `root` that we write into; none of the names on the way may be a link. The root itself may be one: it is
  * the user's own choice, what is in it may be a stranger's.
  * @throws SoftpromptError "run", "io".

@@ -7,7 +7,7 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { z } from "zod";
 import { SoftpromptError } from "../base/errors.js";
-import { readWhole, sha256, writeFileAtomic } from "../base/files.js";
+import { readWhole, refuseForeign, sha256, writeFileAtomic } from "../base/files.js";
 import { parseJson } from "../base/json.js";
 import { checkIdentity, type Identity } from "../train/identity.js";
 import { type Importance, isImportance } from "./importance.js";
@@ -59,13 +59,7 @@ export function refuseTaken(folder: string, resume: boolean): void {
     });
   if (taken) return;
   const found = ["run.json", "result.json", "adapter"].filter((name) => existsSync(join(folder, name)));
-  if (found.length > 0)
-    throw new SoftpromptError("run", "this folder holds something else than a search", {
-      where: folder,
-      expected: "a search's folder, or an empty one",
-      got: found.join(", "),
-      hint: "choose another folder",
-    });
+  refuseForeign(folder, "search", "a search's folder, or an empty one", found);
 }
 
 /**

@@ -21,6 +21,7 @@ import {
   listFolder,
   lockFolder,
   readWhole,
+  refuseForeign,
   refuseLink,
   removeLeftovers,
   syncFile,
@@ -190,13 +191,7 @@ function refuseOthers(folder: string, files: Readonly<Record<string, string>>): 
     // the same one is of a run that died before its run.json was written
     ...Object.entries(files).flatMap(([name, content]) => (differs(name, content) ? [name] : [])),
   ];
-  if (found.length === 0) return;
-  throw new SoftpromptError("run", "this folder holds something else than a run", {
-    where: folder,
-    expected: "a run's folder, or one without files of these names",
-    got: found.join(", "),
-    hint: "choose another folder",
-  });
+  refuseForeign(folder, "run", "a run's folder, or one without files of these names", found);
 }
 
 /** Cuts metrics.jsonl back to what the checkpoint counted; what came after will be made again. */

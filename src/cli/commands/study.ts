@@ -4,7 +4,7 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { nearest, SoftpromptError } from "../../base/errors.js";
-import { ownFolder, writeFileAtomic } from "../../base/files.js";
+import { ownFolder, refuseForeign, writeFileAtomic } from "../../base/files.js";
 import {
   flagName,
   integer,
@@ -205,13 +205,7 @@ function refuseUnread(name: string, unread: readonly string[], given: CommandCon
 function refuseRuns(folder: string): void {
   const own = existsSync(join(folder, "runs")) ? [] : ["config.yaml", "result.json", "result.md", "report.html"];
   const found = ["run.json", "search.json", ...own].filter((name) => existsSync(join(folder, name)));
-  if (found.length > 0)
-    throw new SoftpromptError("run", "this folder holds something else than a study", {
-      where: folder,
-      expected: "a study's folder, or an empty one",
-      got: found.join(", "),
-      hint: "choose another folder",
-    });
+  refuseForeign(folder, "study", "a study's folder, or an empty one", found);
 }
 
 /** A task by its folder of official files, or by a YAML file of data options. */
