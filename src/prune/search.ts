@@ -30,7 +30,7 @@ import { type PruneOptions, pruneOptions } from "./options.js";
 import { durable, planSearch } from "./plan.js";
 import { defaultWorkers, trainCandidates, type WorkerSettings } from "./pool.js";
 import { claimFolder, keptScores } from "./search-files.js";
-import { type PruneCell, type StrategyName, strategies } from "./strategies.js";
+import { bestUntil, type PruneCell, type StrategyName, strategies } from "./strategies.js";
 
 export interface SearchInput {
   readonly engine: Engine;
@@ -291,15 +291,14 @@ export function tunedFrom(init: Tensor, result: TrainResult, task: Task): Tuned 
 export function standingAt(candidate: Candidate, until: number): Candidate {
   const { steps, history, cost } = candidate;
   if (steps <= until) return candidate;
-  const seen = history.filter((entry) => entry.step <= until);
-  const best = seen.reduce<(typeof history)[number] | null>((a, b) => (a && a.score > b.score ? a : b), null);
+  const best = bestUntil(history, until);
   const part = (whole: number) => (whole * until) / steps;
   return {
     ...candidate,
     steps: until,
     finished: false,
     // without an evaluation so far, the next one
-    history: seen.length > 0 ? seen : history.slice(0, 1),
+    history: best ? history.filter((entry) => entry.step <= until) : history.slice(0, 1),
     score: best?.score ?? Number.NEGATIVE_INFINITY,
     scores: {},
     loss: best?.loss ?? Number.NaN,

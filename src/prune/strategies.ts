@@ -88,9 +88,13 @@ function rankRung(candidates: readonly Candidate[], steps: number): Candidate[] 
  * stands by its next.
  */
 function standing({ history, score, loss }: Candidate, steps: number): { score: number; loss: number } {
-  const before = history.filter(({ step }) => step <= steps);
-  if (before.length === 0) return history[0] ?? { score, loss };
-  return before.reduce((best, entry) => (entry.score >= best.score ? entry : best));
+  return bestUntil(history, steps) ?? history[0] ?? { score, loss };
+}
+
+/** The best evaluation until a step, the latest of equals; undefined where there was none. */
+export function bestUntil(history: Candidate["history"], steps: number): Candidate["history"][number] | undefined {
+  const [first, ...rest] = history.filter(({ step }) => step <= steps);
+  return first && rest.reduce((best, entry) => (entry.score >= best.score ? entry : best), first);
 }
 
 export interface Rung {
