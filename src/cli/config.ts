@@ -73,8 +73,12 @@ export async function resumedOptions(
 
 /** The resolved configuration as YAML, keys in the table's order, absent ones left out. */
 export function configText(table: OptionTable, options: Readonly<Record<string, unknown>>): string {
-  const given = Object.keys(table).filter((key) => options[key] !== undefined);
-  return stringify(Object.fromEntries(given.map((key) => [key, options[key]])));
+  return stringify(given(table, options));
+}
+
+function given(table: OptionTable, options: Readonly<Record<string, unknown>>): Record<string, unknown> {
+  const keys = Object.keys(table).filter((key) => options[key] !== undefined);
+  return Object.fromEntries(keys.map((key) => [key, options[key]]));
 }
 
 /** Options that are always paths; `model` may be one. */
@@ -96,7 +100,7 @@ export function runConfigText(
       ? resolve(value)
       : value,
   ]);
-  const document = new Document(parseDocument(configText(table, Object.fromEntries(whole))).toJS());
+  const document = new Document(given(table, Object.fromEntries(whole)));
   const model = document.get("model", true);
   const name = label ?? (options.model as string);
   // biome-ignore lint/suspicious/noControlCharactersInRegex: a comment is one line
