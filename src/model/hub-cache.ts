@@ -9,7 +9,7 @@ import { dirname, join, relative } from "node:path";
 import { SoftpromptError } from "../base/errors.js";
 import { ioError, makeFolder, writeFileAtomic } from "../base/files.js";
 import { parseIndex } from "./checkpoint.js";
-import { homeFolder } from "./home.js";
+import { cacheHome } from "./home.js";
 
 /** $HF_HUB_CACHE, else $HF_HOME/hub, else $XDG_CACHE_HOME/huggingface/hub, else ~/.cache/huggingface/hub. @throws SoftpromptError "io" where there is no home. */
 export function hubCacheFolder(env: NodeJS.ProcessEnv = process.env): string {
@@ -35,9 +35,8 @@ export async function hubToken(env: NodeJS.ProcessEnv = process.env): Promise<st
 
 function hubHome(env: NodeJS.ProcessEnv): string | null {
   if (env.HF_HOME) return env.HF_HOME;
-  if (env.XDG_CACHE_HOME) return join(env.XDG_CACHE_HOME, "huggingface");
-  const home = homeFolder();
-  return home === null ? null : join(home, ".cache", "huggingface");
+  const home = cacheHome(env);
+  return home === null ? null : join(home, "huggingface");
 }
 
 /** The part of the cache that holds one model. */
