@@ -103,8 +103,12 @@ export function makeSchedule(options: ScheduleOptions, target: ScheduleFor): Sch
  */
 export function withPlannedSteps<O extends ScheduleOptions>(options: O): O {
   const { stageSteps: counts } = options;
-  if (counts === undefined || counts.length !== stageSizes(options).length + 1) return options;
-  return { ...options, steps: counts.reduce((a, b) => a + b, 0) };
+  return countsWhole(options) ? { ...options, steps: counts!.reduce((a, b) => a + b, 0) } : options;
+}
+
+/** Whether stageSteps hold the full model's steps too. */
+function countsWhole(options: ScheduleOptions): boolean {
+  return options.stageSteps !== undefined && options.stageSteps.length === stageSizes(options).length + 1;
 }
 
 /**
@@ -114,7 +118,7 @@ export function withPlannedSteps<O extends ScheduleOptions>(options: O): O {
 export function retrainingSteps(options: ScheduleOptions, wanted: number | undefined): number {
   const { steps } = withPlannedSteps(options);
   if (wanted === undefined || wanted === steps) return steps;
-  if (options.stageSteps === undefined || options.stageSteps.length !== stageSizes(options).length + 1) return wanted;
+  if (!countsWhole(options)) return wanted;
   throw new SoftpromptError("usage", "the retrainings' steps are given twice", {
     where: "retrainSteps",
     expected: `${steps}, the sum of stageSteps`,
