@@ -122,7 +122,7 @@ function settled(options: Options): Options {
   return options.holdout > 0 ? { ...planned, scoreSplit: "train" } : planned;
 }
 
-/** Rows and options behind the two schedules. */
+/** Rows behind the two schedules, and the options of the second; those of the first are the search's own. */
 function schedulesOf(data: Dataset, options: Options) {
   const held = options.holdout > 0;
   const seen = held ? { ...data, train: holdOut(data.train, options.holdout, options.seed).train } : data;
@@ -132,20 +132,20 @@ function schedulesOf(data: Dataset, options: Options) {
     retrainSchedule === options.schedule || retrainSchedule === "custom" ? {} : presetSchedule(retrainSchedule);
   const retraining = { ...options, ...own, schedule: retrainSchedule };
   const steps = retrainingSteps(retraining, options.retrainSteps);
-  return { held, seen, tuning: options, retraining: { ...retraining, steps } };
+  return { held, seen, retrainOptions: { ...retraining, steps } };
 }
 
 /** The search with its schedules in outline. @throws SoftpromptError as the schedules and the start prompt do. */
 async function outlineOf(model: Model, data: Dataset, options: Options): Promise<SearchOutline> {
-  const { seen, tuning, retraining } = schedulesOf(data, options);
+  const { seen, retrainOptions } = schedulesOf(data, options);
   return {
     engine: model.engine,
     tokenizer: model.tokenizer,
     task: data.task,
     train: data.train,
     validation: data.validation,
-    schedule: outlineFor(model, seen, tuning),
-    retrainSchedule: outlineFor(model, seen, retraining),
+    schedule: outlineFor(model, seen, options),
+    retrainSchedule: outlineFor(model, seen, retrainOptions),
     prompt: await startPrompt(model, data, options),
     settings: pickOptions(trainOptions, options) as TrainSettings,
     options: pickOptions(pruneOptions, options) as PruneOptions,
@@ -162,15 +162,15 @@ async function search(
   { observe = () => {}, signal, resume = false, engine, configText }: PruneContext,
 ): Promise<Pruned> {
   const folder = lock?.folder ?? null;
-  const { held, seen, ...planned } = schedulesOf(data, options);
+  const { held, seen, retrainOptions } = schedulesOf(data, options);
   const weights = await model.checkpoint.sha256();
   // the rows that will be reported
   const validation = held ? data.validation : scoredRows(data.validation, options);
   const baseline = await baselines(model, { ...data, validation }, options, { observe, signal });
   const [tuning, retraining] = await withFolder(folder, async (scores) => [
-    await scheduleFor(model, seen, planned.tuning, scores, observe, signal),
+    await scheduleFor(model, seen, options, scores, observe, signal),
     // neurons scored for the tuning are read back here
-    await scheduleFor(model, seen, planned.retraining, scores, observe, signal),
+    await scheduleFor(model, seen, retrainOptions, scores, observe, signal),
   ]);
   const { schedule } = tuning;
   const served = tuning.scoring.flops > 0;
