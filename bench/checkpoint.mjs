@@ -3,7 +3,7 @@
  */
 import { closeSync, mkdirSync, openSync, writeFileSync, writeSync } from "node:fs";
 import { join } from "node:path";
-import { expectedWeights } from "../dist/model/expected.js";
+import { expectedWeights } from "../dist/model/t5/tensors.js";
 
 /** Bytes written at once. */
 const piece = 1 << 22;
@@ -11,7 +11,7 @@ const piece = 1 << 22;
 /**
  * Writes config.json and model.safetensors.
  * @param {string} folder made if missing
- * @param {import("../dist/model/config.js").T5Config} config
+ * @param {import("../dist/model/t5/config.js").T5Config} config
  * @param {"F32" | "BF16"} dtype
  */
 export function writeRandomCheckpoint(folder, config, dtype) {

@@ -11,10 +11,10 @@ import { availableParallelism, cpus, loadavg, tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { parseArgs } from "node:util";
+import { openEngine } from "../dist/engine/engine.js";
 import { openCheckpoint } from "../dist/model/checkpoint.js";
-import { t5Shape } from "../dist/model/shapes.js";
-import { openEngine } from "../dist/session/engine.js";
-import { runtimeInfo } from "../dist/session/runtime.js";
+import { t5Shape } from "../dist/model/t5/shapes.js";
+import { runtimeInfo } from "../dist/runtime/runtime.js";
 import { batchOf, median } from "./batch.mjs";
 import { writeRandomCheckpoint } from "./checkpoint.mjs";
 

@@ -38,9 +38,9 @@ const { defaults } = await import("../dist/base/options.js");
 const { random } = await import("../dist/base/random.js");
 const { openCheckpoint } = await import("../dist/model/checkpoint.js");
 const { fullModel } = await import("../dist/model/partial.js");
-const { openEngine } = await import("../dist/session/engine.js");
+const { openEngine } = await import("../dist/engine/engine.js");
 const { trainOptions } = await import("../dist/train/options.js");
-const { singleStage } = await import("../dist/train/schedule.js");
+const { singleStage } = await import("../dist/schedule/schedule.js");
 const { train } = await import("../dist/train/trainer.js");
 
 const draw = random(1, "leak");

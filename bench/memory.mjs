@@ -33,7 +33,7 @@ const status = (key) =>
 
 async function child() {
   const { openCheckpoint } = await import("../dist/model/checkpoint.js");
-  const { openEngine } = await import("../dist/session/engine.js");
+  const { openEngine } = await import("../dist/engine/engine.js");
   const checkpoint = await openCheckpoint(options.folder);
   const engine = openEngine(checkpoint, { lowMemory: options.child === "lowMemory" });
   const opened = performance.now();
@@ -57,7 +57,7 @@ async function child() {
 
 if (options.child !== undefined) await child();
 else {
-  const { t5Shape } = await import("../dist/model/shapes.js");
+  const { t5Shape } = await import("../dist/model/t5/shapes.js");
   const { writeRandomCheckpoint } = await import("./checkpoint.mjs");
   const folder = options.folder ?? mkdtempSync(join(tmpdir(), "softprompt-memory-"));
   try {

@@ -3,12 +3,12 @@
  */
 import { rmSync } from "node:fs";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import type { Engine } from "../src/engine/engine.js";
 import { entryMask, fullMask, maskFromScores, pieceOfDimension } from "../src/method/mask.js";
 import { partialModel } from "../src/model/partial.js";
 import { optimizers } from "../src/optim/optimizers.js";
 import { type ImportanceOptions, importance } from "../src/prune/importance.js";
-import type { Engine } from "../src/session/engine.js";
-import { collate, encodeRows } from "../src/train/encode.js";
+import { collate, encodeRows } from "../src/text/rows.js";
 import { memoryFolder } from "./helpers/memory-folder.js";
 import { tinyTokenizer } from "./helpers/tiny.js";
 import { D, K, openTiny, P, plain, prompt, rows, scoring, settings, task } from "./helpers/tiny-prompt.js";

@@ -18,8 +18,8 @@ import {
 } from "../src/graph/graph.js";
 import { interpret, type Numbers } from "../src/graph/interpret.js";
 import * as ops from "../src/graph/ops.js";
-import type { Feed } from "../src/session/runtime.js";
-import { openSession } from "../src/session/session.js";
+import type { Feed } from "../src/runtime/runtime.js";
+import { openSession } from "../src/runtime/session.js";
 
 interface Case<K extends Op> {
   /** Shapes of the float inputs; symbols take their size from `sizes`. An `ids` entry is an int32 input below `below`. */

@@ -8,9 +8,9 @@ import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { Tensor } from "../src/base/tensor.js";
+import { type Engine, type EngineOptions, openEngine } from "../src/engine/engine.js";
 import { openCheckpoint } from "../src/model/checkpoint.js";
 import { exactPartial, type PartialStack } from "../src/model/partial.js";
-import { type Engine, type EngineOptions, openEngine } from "../src/session/engine.js";
 import type { Batch, EncodedRow } from "../src/text/batch.js";
 import { readFixture } from "./helpers/safetensors.js";
 

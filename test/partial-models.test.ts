@@ -11,14 +11,14 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { defaults, readOptions } from "../src/base/options.js";
 import { random } from "../src/base/random.js";
 import type { Tensor } from "../src/base/tensor.js";
+import { type Engine, openEngine } from "../src/engine/engine.js";
 import { openCheckpoint } from "../src/model/checkpoint.js";
 import { exactPartial, fullModel, type NeuronScores, type PartialModel, partialModel } from "../src/model/partial.js";
-import { type Engine, openEngine } from "../src/session/engine.js";
+import { neuronScoreOptions } from "../src/schedule/neuron-scores.js";
+import { scheduleOptions } from "../src/schedule/options.js";
+import { planSchedule } from "../src/schedule/plan.js";
 import type { Batch } from "../src/text/batch.js";
-import { neuronScoreOptions } from "../src/train/neuron-scores.js";
 import { trainOptions } from "../src/train/options.js";
-import { planSchedule } from "../src/train/plan.js";
-import { scheduleOptions } from "../src/train/schedule-options.js";
 import type { Schedule, Stage } from "../src/train/stage.js";
 import { train } from "../src/train/trainer.js";
 import { tinyDataset, tinyTokenizer } from "./helpers/tiny.js";
@@ -172,7 +172,6 @@ function run(engine: Engine, stages: Stage[], more: Partial<Schedule> = {}) {
     schedule: { name: "test", stages: [first!, ...rest], resetOptimizerOnGrow: false, plateau: null, ...more },
     settings: readOptions(trainOptions, { batchSize: 4, microBatchSize: 4, evalEvery: 1, maxInputTokens: 12 }, "test"),
     run: null,
-    resume: false,
     observe: () => undefined,
   });
 }

@@ -12,11 +12,11 @@ import { adapterBase, checkBase, loadAdapter, saveAdapter } from "../src/adapter
 import type { Adapter } from "../src/adapter/types.js";
 import { random } from "../src/base/random.js";
 import type { Tensor } from "../src/base/tensor.js";
+import { type Engine, openEngine } from "../src/engine/engine.js";
 import { applyMask, maskFromScores } from "../src/method/mask.js";
 import { type Checkpoint, openCheckpoint } from "../src/model/checkpoint.js";
-import { type Engine, openEngine } from "../src/session/engine.js";
 import type { EncodedRow } from "../src/text/batch.js";
-import { collate } from "../src/train/encode.js";
+import { collate } from "../src/text/rows.js";
 
 const here = (path: string) => fileURLToPath(new URL(path, import.meta.url));
 const base = here("fixtures/tiny-t5-v11");

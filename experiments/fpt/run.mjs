@@ -15,16 +15,16 @@ import { parseArgs } from "node:util";
 import { parse } from "yaml";
 import { readOptions } from "../../dist/base/options.js";
 import { loadDataset } from "../../dist/data/dataset.js";
+import { openEngine } from "../../dist/engine/engine.js";
 import { openCheckpoint } from "../../dist/model/checkpoint.js";
-import { matrixDrawing, studyMarkdown, studyPage } from "../../dist/report/study.js";
-import { openEngine } from "../../dist/session/engine.js";
+import { neuronScoreOptions } from "../../dist/schedule/neuron-scores.js";
+import { scheduleOptions } from "../../dist/schedule/options.js";
 import { compare } from "../../dist/study/compare.js";
+import { matrixDrawing, studyMarkdown, studyPage } from "../../dist/study/pages.js";
 import { partialAlone } from "../../dist/study/partial-alone.js";
 import { similarity } from "../../dist/study/similarity.js";
 import { loadTokenizer } from "../../dist/text/load.js";
-import { neuronScoreOptions } from "../../dist/train/neuron-scores.js";
 import { trainOptions } from "../../dist/train/options.js";
-import { scheduleOptions } from "../../dist/train/schedule-options.js";
 
 const studies = {
   compare: (input, { variants }) => compare(input, variants),

@@ -7,13 +7,13 @@
 import { z } from "zod";
 import { SoftpromptError } from "../base/errors.js";
 import { sha256 } from "../base/files.js";
+import { floatBytes, floatsFromText, floatsToText } from "../base/floats.js";
 import { type JsonObject, parseJson } from "../base/json.js";
 import type { Tensor } from "../base/tensor.js";
 import { defineTask } from "../data/define.js";
 import type { MetricName } from "../data/metrics.js";
 import type { Scoring, Task } from "../data/row.js";
 import { applyMask, gatherLive, maskFromJson, maskToJson, scatterLive } from "../method/mask.js";
-import { floatBytes, floatsFromText, floatsToText } from "./floats.js";
 import type { Adapter } from "./types.js";
 
 export const extrasFile = "softprompt.json";

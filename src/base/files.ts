@@ -8,7 +8,7 @@
  */
 import { createHash, randomBytes } from "node:crypto";
 import * as fs from "node:fs";
-import { hostname } from "node:os";
+import { hostname, tmpdir } from "node:os";
 import { basename, dirname, join } from "node:path";
 import { type ErrorKind, SoftpromptError } from "./errors.js";
 
@@ -431,4 +431,15 @@ function quietly(action: () => void): void {
 
 function code(cause: unknown): string | undefined {
   return cause instanceof Error && "code" in cause && typeof cause.code === "string" ? cause.code : undefined;
+}
+
+/** Work that was given no folder is done in a temporary one, removed afterwards. */
+export async function withFolder<R>(folder: string | null, use: (folder: string) => Promise<R>): Promise<R> {
+  if (folder !== null) return use(folder);
+  const temporary = fs.mkdtempSync(join(tmpdir(), "softprompt-"));
+  try {
+    return await use(temporary);
+  } finally {
+    fs.rmSync(temporary, { recursive: true, force: true });
+  }
 }

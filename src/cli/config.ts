@@ -7,7 +7,7 @@ import { Document, isScalar, parseDocument, type Scalar, stringify } from "yaml"
 import { SoftpromptError } from "../base/errors.js";
 import { readWhole } from "../base/files.js";
 import { type OptionTable, pickOptions, readPartialOptions } from "../base/options.js";
-import { runFiles } from "../workflow/tune.js";
+import { runFiles } from "../tasks/tune.js";
 
 /** Longer files are no configuration; the YAML parser takes seconds for a megabyte of numbers. */
 const maxBytes = 1 << 17;

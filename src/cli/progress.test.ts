@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import type { TuneEvent } from "../workflow/tune.js";
+import type { TuneEvent } from "../tasks/tune.js";
 import { progress } from "./progress.js";
 import { terminal } from "./terminal.js";
 

@@ -5,8 +5,8 @@
  */
 import { byteText, partialText, plainNumber, scaled, scoreText, secondText } from "../report/format.js";
 import { sparkline } from "../report/markdown.js";
-import type { ModelContext } from "../workflow/model.js";
-import type { TuneEvent } from "../workflow/tune.js";
+import type { ModelContext } from "../tasks/model.js";
+import type { TuneEvent } from "../tasks/tune.js";
 import type { Terminal } from "./terminal.js";
 
 /** Plain lines come at most so often, in seconds; evaluations and stages always. */

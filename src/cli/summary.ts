@@ -1,10 +1,11 @@
 /**
  * @file A finished run in a few lines for the terminal. In: RunResult, predictions. Out: text.
  */
+
+import type { Prediction } from "../evaluate/evaluate.js";
 import { byteText, flopText, scaled, scoreText, secondText } from "../report/format.js";
 import { plainTable } from "../report/markdown.js";
-import type { RunResult } from "../report/result.js";
-import type { Prediction } from "../train/evaluate.js";
+import type { RunResult } from "../run/result.js";
 
 /** Scores before and after, what it cost. */
 export function resultText({ run, scores, scoredOn, baseline, cost }: RunResult): string {

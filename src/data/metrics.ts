@@ -16,6 +16,9 @@ export interface Prediction {
   readonly text: string;
 }
 
+/** What was measured, as fractions 0 … 1, by the metric's name. */
+export type Scores = Readonly<Partial<Record<MetricName, number>>>;
+
 type Pair = readonly [row: Row, prediction: Prediction];
 type Metric = (pairs: readonly Pair[], task: ScoredTask) => number;
 

@@ -1,6 +1,6 @@
 /** @file Initialisers on a small embedding whose rows say who they are. */
 import { expect, test } from "vitest";
-import type { T5Config } from "../model/config.js";
+import type { T5Config } from "../model/t5/config.js";
 import { type InitInput, type InitSpec, initPrompt } from "./init.js";
 
 const D = 4;

@@ -3,11 +3,11 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { hashFile } from "../base/digest.js";
 import { SoftpromptError } from "../base/errors.js";
 import { openCheckpoint, parseIndex } from "./checkpoint.js";
-import { parameterCount } from "./config.js";
-import { hashFile } from "./digest.js";
 import { parseSafetensors, type WritableTensor, writeSafetensors } from "./safetensors.js";
+import { parameterCount } from "./t5/config.js";
 
 const fixture = (name: string) => fileURLToPath(new URL(`../../test/fixtures/${name}`, import.meta.url));
 const models = ["tiny-t5-v10", "tiny-t5-v11", "tiny-t5-flan-sharded", "tiny-t5-bf16", "tiny-t5-f16"];

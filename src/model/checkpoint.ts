@@ -7,14 +7,14 @@
 import { createHash } from "node:crypto";
 import { type FileHandle, open, readdir, readFile, realpath, stat } from "node:fs/promises";
 import { basename, dirname, join, sep } from "node:path";
+import { hashFile } from "../base/digest.js";
 import { SoftpromptError } from "../base/errors.js";
 import { isObject, own, parseJson } from "../base/json.js";
 import { type DType, size, type Tensor } from "../base/tensor.js";
-import { configLimits, readConfig, type T5Config } from "./config.js";
-import { hashFile } from "./digest.js";
-import { matchWeights } from "./expected.js";
 import { type FloatDType, widen } from "./floats.js";
 import { headerBlockLength, parseSafetensorsHeader, type SafetensorsEntry } from "./safetensors.js";
+import { configLimits, readConfig, type T5Config } from "./t5/config.js";
+import { matchWeights } from "./t5/tensors.js";
 
 /** Where one tensor's bytes are. The session lets ONNX Runtime read them from the file itself. */
 export interface TensorSpan {

@@ -7,8 +7,9 @@
  * backward, attention included, over padding too, because padding is computed. Norms, activations, softmax and
  * embedding look-ups are left out of both (under 1 % at t5-base's width).
  */
-import type { T5Config } from "./config.js";
+
 import { fullModel, type PartialModel, type PartialStack } from "./partial.js";
+import type { T5Config } from "./t5/config.js";
 
 /** FLOPs in both kinds. One multiply-accumulate is two FLOPs. */
 export interface Flops {

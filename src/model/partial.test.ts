@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import { SoftpromptError } from "../base/errors.js";
 import { exactPartial, fullModel, isFull, layerChoices, parsePartial, partialModel, topK } from "./partial.js";
-import { t5Shape } from "./shapes.js";
+import { t5Shape } from "./t5/shapes.js";
 
 const large = t5Shape("large");
 const tiny = { ...large, encoderLayers: 4, decoderLayers: 3, feedForwardWidth: 8 };

@@ -5,7 +5,7 @@
  */
 import { createHash } from "node:crypto";
 import { nearest, SoftpromptError } from "../base/errors.js";
-import type { T5Config } from "./config.js";
+import type { T5Config } from "./t5/config.js";
 
 /** What one stack keeps. Indices are of the full model, ascending. */
 export interface PartialStack {

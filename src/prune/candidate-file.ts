@@ -3,9 +3,9 @@
  */
 import { join } from "node:path";
 import { z } from "zod";
-import { floatsFromText, floatsToText } from "../adapter/floats.js";
 import { SoftpromptError } from "../base/errors.js";
 import { readWhole, sha256, writeFileAtomic } from "../base/files.js";
+import { floatsFromText, floatsToText } from "../base/floats.js";
 import { parseJson } from "../base/json.js";
 import { maskFromJson, maskToJson } from "../method/mask.js";
 import type { Candidate, CandidateCost } from "./candidate.js";

@@ -8,16 +8,17 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { sha256 } from "../base/files.js";
 import type { Tensor } from "../base/tensor.js";
+import type { Scores } from "../data/metrics.js";
 import type { Row, Task } from "../data/row.js";
+import type { Engine } from "../engine/engine.js";
+import { evaluatePrepared, evaluationBatch, prepareEvaluation } from "../evaluate/evaluate.js";
 import { applyMask, dropPruned, type MaskCounts, maskCounts, type PromptMask, withoutDead } from "../method/mask.js";
 import { fullModel } from "../model/partial.js";
-import type { Engine } from "../session/engine.js";
+import { type RunInput, trainRun } from "../run/train.js";
 import type { Tokenizer } from "../text/tokenizer.js";
-import { evaluatePrepared, evaluationBatch, prepareEvaluation } from "../train/evaluate.js";
 import { identityOf } from "../train/identity.js";
 import type { Schedule } from "../train/stage.js";
-import { train } from "../train/trainer.js";
-import type { Scores, TrainCost, TrainEvent, TrainInput, TrainSettings } from "../train/types.js";
+import type { TrainCost, TrainEvent, TrainSettings } from "../train/types.js";
 import { type Kept, readCandidate, writeCandidate } from "./candidate-file.js";
 
 /** How candidates are trained; the same for all of a search. */
@@ -96,7 +97,7 @@ export async function trainCandidate(
   const until = Math.min(steps, total);
   const { prompt, mask } = shapeOf(job);
   const full = fullModel(engine.checkpoint.config);
-  const input: TrainInput = {
+  const input: RunInput = {
     engine,
     tokenizer,
     task,
@@ -118,7 +119,7 @@ export async function trainCandidate(
   const before = kept && factsOf(job, kept);
   if (before && (before.finished || before.steps >= until)) return before;
 
-  const result = await train(input);
+  const result = await trainRun(input);
   if (signal?.aborted && result.reason === "interrupted") return null;
   const metric = task.metrics[0];
   const own = result.history

@@ -10,12 +10,12 @@ import { interrupted, SoftpromptError } from "../base/errors.js";
 import { random } from "../base/random.js";
 import type { Tensor } from "../base/tensor.js";
 import type { Row, Task } from "../data/row.js";
+import type { Engine } from "../engine/engine.js";
 import { fullMask, type PieceLayout, pieceLayouts, pieceOfDimension } from "../method/mask.js";
 import { stepFlops } from "../model/flops.js";
 import { fullModel, type PartialModel } from "../model/partial.js";
-import type { Engine } from "../session/engine.js";
+import { collate, encodeRows } from "../text/rows.js";
 import type { Tokenizer } from "../text/tokenizer.js";
-import { collate, encodeRows } from "../train/encode.js";
 import { type ImportanceMode, importanceModes, maskDerivatives, normaliseScores, scoreCollector } from "./scores.js";
 
 export interface ImportanceOptions {

@@ -67,8 +67,6 @@ export function planSearch(
       validation: selection,
       prompt,
       mask: null,
-      run: null,
-      resume: false,
       observe: () => {},
     });
     return foreseen;

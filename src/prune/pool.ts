@@ -11,7 +11,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { type ErrorKind, SoftpromptError } from "../base/errors.js";
 import { ownFolder, writeFileAtomic } from "../base/files.js";
-import type { EngineOptions } from "../session/engine.js";
+import type { EngineOptions } from "../engine/engine.js";
 import type { TrainEvent } from "../train/types.js";
 import { type Candidate, type CandidateJob, factsOf, type Retraining, trainCandidate } from "./candidate.js";
 import { readCandidate } from "./candidate-file.js";

@@ -13,17 +13,18 @@ import { join } from "node:path";
 import { interrupted } from "../base/errors.js";
 import { ownFolder, sha256 } from "../base/files.js";
 import type { Tensor } from "../base/tensor.js";
+import type { Scores } from "../data/metrics.js";
 import type { Row, Task } from "../data/row.js";
+import type { Engine } from "../engine/engine.js";
+import { evaluate, evaluationBatch, scoredRows } from "../evaluate/evaluate.js";
 import { applyMask, fullMask, maskCounts, maskFromScores, type PromptMask, type PruneCounts } from "../method/mask.js";
 import { fullModel } from "../model/partial.js";
-import type { Engine } from "../session/engine.js";
+import { trainRun } from "../run/train.js";
 import type { Tokenizer } from "../text/tokenizer.js";
-import { evaluate, evaluationBatch, scoredRows } from "../train/evaluate.js";
 import { type Identity, tensorHash } from "../train/identity.js";
 import { trainOptions } from "../train/options.js";
 import type { Schedule } from "../train/stage.js";
-import { train } from "../train/trainer.js";
-import type { Scores, TrainEvent, TrainResult, TrainSettings } from "../train/types.js";
+import type { TrainEvent, TrainResult, TrainSettings } from "../train/types.js";
 import type { Candidate, CandidateCost, CandidateJob, Retraining } from "./candidate.js";
 import { type Importance, importance } from "./importance.js";
 import { type PruneOptions, pruneOptions } from "./options.js";
@@ -254,7 +255,7 @@ async function tune(
   folder: string,
   keep: readonly number[],
 ): Promise<Tuned> {
-  const result = await train({
+  const result = await trainRun({
     ...input,
     settings: durable(input.settings),
     train: rows,

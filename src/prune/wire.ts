@@ -1,10 +1,10 @@
 /**
  * @file How a search is written down for its worker processes: worker.json for all candidates, job.json for one.
  */
-import { floatsFromText, floatsToText } from "../adapter/floats.js";
+import { floatsFromText, floatsToText } from "../base/floats.js";
 import type { Row, Task } from "../data/row.js";
+import type { EngineOptions } from "../engine/engine.js";
 import { type MaskJson, maskFromJson, maskToJson } from "../method/mask.js";
-import type { EngineOptions } from "../session/engine.js";
 import type { Schedule } from "../train/stage.js";
 import type { TrainSettings } from "../train/types.js";
 import type { CandidateJob, Retraining } from "./candidate.js";

@@ -7,8 +7,8 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { SoftpromptError } from "../base/errors.js";
+import { openEngine } from "../engine/engine.js";
 import { openCheckpoint } from "../model/checkpoint.js";
-import { openEngine } from "../session/engine.js";
 import type { Tokenizer } from "../text/tokenizer.js";
 import { trainCandidate } from "./candidate.js";
 import type { Order, Report } from "./pool.js";

@@ -4,9 +4,9 @@
  * In: RunReport (read back from the run folder by run-files.ts). Out: one self-contained HTML page.
  */
 import { highest } from "../base/extent.js";
+import type { RunResult, Scores } from "../run/result.js";
 import { byteText, flopText, partialText, plainNumber, scaled, scoreText, secondText } from "./format.js";
 import { drawing, type Html, html, htmlTable, page, say, settingsList, switched } from "./page.js";
-import type { RunResult, Scores } from "./result.js";
 import { type LineChart, lineChart } from "./svg.js";
 
 export interface CurvePoint {

@@ -6,12 +6,12 @@
  */
 import { maskMap } from "../adapter/map.js";
 import { maskFromJson } from "../method/mask.js";
+import type { PruneResult, SearchCandidate, SearchSummary } from "../prune/record.js";
 import { importanceModes } from "../prune/scores.js";
 import { flopText, partialText, scoreText, secondText } from "./format.js";
 import { heatMap } from "./heat-map.js";
 import { markdownTable } from "./markdown.js";
 import { drawing, html, htmlTable, page, settingsList, switched } from "./page.js";
-import type { PruneResult, SearchCandidate, SearchSummary } from "./search.js";
 import { histogram, lineChart } from "./svg.js";
 
 /** Rows of the summary: what one would report. */

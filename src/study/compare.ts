@@ -3,23 +3,16 @@
  *
  * In: StudyInput. Out: scores, FLOPs and wall-clock shares, Improve over prompt tuning stopped at equal FLOPs, curves.
  */
+
 import { highest } from "../base/extent.js";
 import type { Dataset } from "../data/row.js";
-import { isFreeText } from "../train/encode.js";
-import { majorityBaseline } from "../train/evaluate.js";
-import type { PresetName } from "../train/presets.js";
-import type { ScheduleOptions } from "../train/schedule-options.js";
+import { majorityBaseline } from "../evaluate/evaluate.js";
+import type { ScheduleOptions } from "../schedule/options.js";
+import { presetSchedule } from "../schedule/options.js";
+import type { PresetName } from "../schedule/presets.js";
+import { isFreeText } from "../text/rows.js";
 import type { StageCost } from "../train/types.js";
-import {
-  type FinishedRun,
-  finalScore,
-  presetSchedule,
-  rowsText,
-  runAll,
-  type StudyInput,
-  type Variant,
-  vanilla,
-} from "./runs.js";
+import { type FinishedRun, finalScore, rowsText, runAll, type StudyInput, type Variant, vanilla } from "./runs.js";
 import {
   type Cell,
   type Chart,

@@ -4,7 +4,7 @@
  * In: StudyInput. Out: StudyResult. The experiments and the command line choose from here by name.
  */
 import { pruneOptions } from "../prune/options.js";
-import { type ScheduleOptions, scheduleOptions } from "../train/schedule-options.js";
+import { type ScheduleOptions, scheduleOptions } from "../schedule/options.js";
 import { compare } from "./compare.js";
 import { partialAlone } from "./partial-alone.js";
 import type { StudyInput } from "./runs.js";

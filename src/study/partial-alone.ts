@@ -3,11 +3,13 @@
  *
  * In: StudyInput, sizes. Out: scores of each partial model on itself, its distance to prompt tuning, FLOPs and seconds.
  */
+
 import { highest } from "../base/extent.js";
 import type { Dataset } from "../data/row.js";
-import type { T5Config } from "../model/config.js";
 import { type PartialSpec, partialModel } from "../model/partial.js";
-import { type FinishedRun, presetSchedule, runAll, type StudyInput, type Variant, vanilla } from "./runs.js";
+import type { T5Config } from "../model/t5/config.js";
+import { presetSchedule } from "../schedule/options.js";
+import { type FinishedRun, runAll, type StudyInput, type Variant, vanilla } from "./runs.js";
 import { type Cell, dotsOf, type StudyResult, spread, type Table } from "./study.js";
 
 /** Shares of the full model that Table 1 tunes, each by depth, by width, and by both. */

@@ -4,18 +4,19 @@
  * In: StudyInput, a task, a seed, schedule options. Out: FinishedRun. Every run of one (task, seed) starts from the same
  * prompt, whatever its schedule (fpt.md §2), so that methods are compared pairwise.
  */
+
 import { interrupted, SoftpromptError } from "../base/errors.js";
 import type { Tensor } from "../base/tensor.js";
 import type { Dataset } from "../data/row.js";
+import type { Engine } from "../engine/engine.js";
+import { scoredRows } from "../evaluate/evaluate.js";
 import { type InitSpec, initPrompt } from "../method/init.js";
-import type { Engine } from "../session/engine.js";
+import type { NeuronScoreOptions, ScoringCost } from "../schedule/neuron-scores.js";
+import type { ScheduleOptions } from "../schedule/options.js";
+import { presetSchedule } from "../schedule/options.js";
+import { outlineSchedule, type PlanOptions, planSchedule } from "../schedule/plan.js";
 import type { Tokenizer } from "../text/tokenizer.js";
-import { scoredRows } from "../train/evaluate.js";
 import { identityOf } from "../train/identity.js";
-import type { NeuronScoreOptions, ScoringCost } from "../train/neuron-scores.js";
-import { outlineSchedule, type PlanOptions, planSchedule } from "../train/plan.js";
-import type { PresetName } from "../train/presets.js";
-import type { ScheduleOptions } from "../train/schedule-options.js";
 import { train } from "../train/trainer.js";
 import type { TrainEvent, TrainInput, TrainResult, TrainSettings } from "../train/types.js";
 import { cell } from "./cells.js";
@@ -62,19 +63,6 @@ export interface FinishedRun {
 export interface Variant {
   readonly label: string;
   readonly schedule: Partial<ScheduleOptions>;
-}
-
-/** A schedule as its preset has it, whatever sizes, shares, budget or growth the study's own schedule asks for. */
-export function presetSchedule(schedule: PresetName): Partial<ScheduleOptions> {
-  return {
-    schedule,
-    depths: undefined,
-    widths: undefined,
-    stageFractions: undefined,
-    stageSteps: undefined,
-    budget: undefined,
-    grow: "steps",
-  };
 }
 
 /** @throws SoftpromptError "usage" where a seed is repeated: the same run twice would count as two, their deviation as 0. */
@@ -152,7 +140,6 @@ export async function runOne(
     schedule,
     settings: { ...input.settings, seed },
     run: null,
-    resume: false,
     observe: (event) => input.observe({ kind: "train", event }),
     signal: input.signal,
     flopsBefore: scoring?.flops ?? 0,

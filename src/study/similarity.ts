@@ -8,9 +8,9 @@
 import { interrupted } from "../base/errors.js";
 import type { Tensor } from "../base/tensor.js";
 import type { Dataset } from "../data/row.js";
+import { evaluate } from "../evaluate/evaluate.js";
 import { fullModel } from "../model/partial.js";
-import { collate, encodeRows } from "../train/encode.js";
-import { evaluate } from "../train/evaluate.js";
+import { collate, encodeRows } from "../text/rows.js";
 import { aloneVariant, distinctSizes, ownScore, type PartialSize, tableOneSizes } from "./partial-alone.js";
 import { type FinishedRun, runAll, type StudyInput, startPrompt, vanilla } from "./runs.js";
 import { type Measure, measures, moveCosine, neuronOverlap, similarityMatrix } from "./similar.js";

@@ -6,9 +6,9 @@
 import { interrupted } from "../base/errors.js";
 import { random } from "../base/random.js";
 import type { Tensor } from "../base/tensor.js";
+import { evaluatePrepared, prepareEvaluation } from "../evaluate/evaluate.js";
 import { applyMask, maskFromScores, type PromptMask, randomMask } from "../method/mask.js";
 import { fullModel } from "../model/partial.js";
-import { evaluatePrepared, prepareEvaluation } from "../train/evaluate.js";
 import { cell } from "./cells.js";
 import { type Cell, type Chart, type StudyResult, spread, type Table } from "./study.js";
 import { forEachSearch, settingsOf, type VariantSearch, type XPromptStudyInput } from "./xprompt-runs.js";

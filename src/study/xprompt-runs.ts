@@ -4,11 +4,9 @@
  * In: XPromptStudyInput, cases (what differs: length, start, schedules, rows), variants (which sub-prompts). Out: Outcomes.
  * A search is a folder; whatever it trained is read back when a study is run again or asks for the same candidate.
  */
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
+
 import { interrupted, SoftpromptError } from "../base/errors.js";
-import { lockFolder, ownFolder, sha256 } from "../base/files.js";
+import { lockFolder, ownFolder, sha256, withFolder } from "../base/files.js";
 import type { Tensor } from "../base/tensor.js";
 import type { Dataset, Row } from "../data/row.js";
 import { type InitSpec, initPrompt } from "../method/init.js";
@@ -18,10 +16,10 @@ import { planSearch } from "../prune/plan.js";
 import type { WorkerSettings } from "../prune/pool.js";
 import { freeOptions, openSearch, type Search, type SearchEvent } from "../prune/search.js";
 import { holdOut } from "../prune/space.js";
-import type { ScoringCost } from "../train/neuron-scores.js";
-import { outlineSchedule, type PlanOptions, planSchedule } from "../train/plan.js";
-import { retrainingSteps } from "../train/schedule.js";
-import type { ScheduleOptions } from "../train/schedule-options.js";
+import type { ScoringCost } from "../schedule/neuron-scores.js";
+import type { ScheduleOptions } from "../schedule/options.js";
+import { outlineSchedule, type PlanOptions, planSchedule } from "../schedule/plan.js";
+import { retrainingSteps } from "../schedule/schedule.js";
 import { rowsText, type StudyInput } from "./runs.js";
 import type { StudyResult } from "./study.js";
 import { type VariantName, variants } from "./xprompt-variants.js";
@@ -266,17 +264,6 @@ export async function withCase<R>(
     return await use({ ...search, input, options, seed, dataset, freshPrompt, neurons });
   } finally {
     lock.release();
-  }
-}
-
-/** A study without a folder works in a temporary one. */
-export async function withFolder<R>(folder: string | null, use: (folder: string) => Promise<R>): Promise<R> {
-  if (folder !== null) return use(folder);
-  const temporary = mkdtempSync(join(tmpdir(), "softprompt-study-"));
-  try {
-    return await use(temporary);
-  } finally {
-    rmSync(temporary, { recursive: true, force: true });
   }
 }
 

@@ -3,6 +3,7 @@
  */
 import { random } from "../base/random.js";
 import type { Tensor } from "../base/tensor.js";
+import type { Scores } from "../data/metrics.js";
 import {
   complementMask,
   fullMask,
@@ -16,7 +17,6 @@ import type { Candidate, CandidateJob } from "../prune/candidate.js";
 import type { PruneOptions } from "../prune/options.js";
 import { rank } from "../prune/strategies.js";
 import { candidateCost } from "../prune/xprompt.js";
-import type { Scores } from "../train/types.js";
 import type { Outcome, VariantSearch } from "./xprompt-runs.js";
 
 export type Measured = Omit<Outcome, "label" | "variant" | "task" | "seed">;

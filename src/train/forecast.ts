@@ -5,9 +5,10 @@
  * so this is the trainer's own sum, not an estimate, for a schedule that grows at its step counts and no patience; where those
  * end a stage or the run early, it says what would have been spent without.
  */
+
+import { evaluationFlops } from "../evaluate/evaluate.js";
 import { stepFlops } from "../model/flops.js";
 import { fullModel, isFull } from "../model/partial.js";
-import { evaluationFlops } from "./evaluate.js";
 import { prepare } from "./job.js";
 import { boundaries } from "./stage.js";
 import type { TrainInput } from "./types.js";
@@ -27,8 +28,8 @@ export interface Forecast {
 }
 
 /** @throws what prepare() throws for inputs that cannot train. */
-export function forecast(input: TrainInput): Forecast {
-  const job = prepare(input);
+export function forecast(input: Omit<TrainInput, "run">): Forecast {
+  const job = prepare({ ...input, run: null });
   const { engine, schedule, settings, prompt } = input;
   const { config } = engine.checkpoint;
   const P = prompt.shape[0]!;

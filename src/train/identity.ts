@@ -19,7 +19,7 @@ export type Identity = Readonly<Record<string, string>>;
 const free: ReadonlySet<keyof TrainSettings> = new Set(["checkpointEvery", "checkpointSeconds"]);
 
 /** Facts about everything that decides the result of a training. */
-export async function identityOf(input: TrainInput): Promise<Identity> {
+export async function identityOf(input: Omit<TrainInput, "run">): Promise<Identity> {
   const { schedule, settings, task, mask } = input;
   const facts: Record<string, string> = {
     "model weights": await input.engine.checkpoint.sha256(),

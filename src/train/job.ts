@@ -6,13 +6,13 @@
  */
 import { SoftpromptError } from "../base/errors.js";
 import type { Tensor } from "../base/tensor.js";
+import { evaluationBatch, type Prepared, prepareEvaluation } from "../evaluate/evaluate.js";
 import { applyMask, entryMask, maskCounts } from "../method/mask.js";
 import { fullModel, isFull, type PartialModel } from "../model/partial.js";
 import type { Optimizer } from "../optim/optimizer.js";
 import { optimizers } from "../optim/optimizers.js";
 import type { EncodedRow } from "../text/batch.js";
-import { encodeRows } from "./encode.js";
-import { evaluationBatch, type Prepared, prepareEvaluation } from "./evaluate.js";
+import { encodeRows } from "../text/rows.js";
 import { batchOrder, stepsPerEpoch } from "./order.js";
 import { totalSteps } from "./stage.js";
 import type { TrainState } from "./state.js";

@@ -5,7 +5,7 @@ import type { Tensor } from "../base/tensor.js";
 import type { Row } from "../data/row.js";
 import { writeSafetensors } from "../model/safetensors.js";
 import type { EncodedRow } from "../text/batch.js";
-import { collate } from "./encode.js";
+import { collate } from "../text/rows.js";
 import type { TrainSettings } from "./options.js";
 
 export interface BadStep {

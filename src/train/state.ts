@@ -6,8 +6,9 @@
  */
 import { SoftpromptError } from "../base/errors.js";
 import type { Tensor } from "../base/tensor.js";
+import type { Scores } from "../data/metrics.js";
 import type { OptimizerState } from "../optim/optimizer.js";
-import type { Chosen, HistoryEntry, Scores, StageCost, StopReason } from "./types.js";
+import type { Chosen, HistoryEntry, StageCost, StopReason } from "./types.js";
 
 export interface TrainState {
   /** Optimizer steps made, skipped ones included; also the position in the data. */

@@ -41,7 +41,6 @@ function input(more: Partial<TrainInput> = {}): TrainInput & {
     schedule: schedule([{ partial: full, steps: 40 }]),
     settings,
     run: null,
-    resume: false,
     observe: (event) => events.push(event),
     ...more,
     events,

@@ -7,7 +7,6 @@
  */
 import { identityOf } from "./identity.js";
 import { evaluationDue, type Job, over, prepare, stageOver } from "./job.js";
-import { openRun, type Run } from "./run-folder.js";
 import { checkState, initialState, type TrainState } from "./state.js";
 import { evaluation, grow, step, type Tell, total } from "./turns.js";
 import type { StopReason, TrainInput, TrainResult } from "./types.js";
@@ -20,17 +19,8 @@ import type { StopReason, TrainInput, TrainResult } from "./types.js";
  */
 export async function train(input: TrainInput): Promise<TrainResult> {
   const job = prepare(input);
-  if (typeof input.run !== "string") return work(job, input.run);
-  const run = openRun(input.run, { resume: input.resume });
-  try {
-    return await work(job, run);
-  } finally {
-    run.close();
-  }
-}
-
-async function work(job: Job, run: Run | null): Promise<TrainResult> {
-  const { input, totalSteps } = job;
+  const { totalSteps } = job;
+  const { run } = input;
   const { stages } = input.schedule;
   const { checkpointEvery, checkpointSeconds } = input.settings;
   const tell: Tell = (event) => {

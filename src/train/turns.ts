@@ -5,15 +5,16 @@
  */
 import { SoftpromptError } from "../base/errors.js";
 import type { Tensor } from "../base/tensor.js";
+import type { Scores } from "../data/metrics.js";
+import { evaluatePrepared } from "../evaluate/evaluate.js";
 import { stepFlops } from "../model/flops.js";
 import { isFull, type PartialModel } from "../model/partial.js";
 import { learningRateAt } from "../optim/learning-rate.js";
-import { evaluatePrepared } from "./evaluate.js";
 import { type Job, stageModel } from "./job.js";
 import { reproduction } from "./reproduction.js";
-import type { Run } from "./run-folder.js";
+import type { Run } from "./run.js";
 import { noCost, type TrainState } from "./state.js";
-import type { Chosen, HistoryEntry, Scores, StageCost, TrainEvent } from "./types.js";
+import type { Chosen, HistoryEntry, StageCost, TrainEvent } from "./types.js";
 import { applyUpdate, batchGradient } from "./update.js";
 
 /** Skipped steps in a row that stop a run. */

@@ -1,17 +1,15 @@
 /** @file What the trainer takes, tells while it runs, and gives. */
 import type { Tensor } from "../base/tensor.js";
-import type { MetricName } from "../data/metrics.js";
+import type { Scores } from "../data/metrics.js";
 import type { Row, Task } from "../data/row.js";
+import type { Engine } from "../engine/engine.js";
 import type { PromptMask } from "../method/mask.js";
-import type { Engine } from "../session/engine.js";
 import type { Tokenizer } from "../text/tokenizer.js";
 import type { TrainSettings } from "./options.js";
-import type { Run } from "./run-folder.js";
+import type { Run } from "./run.js";
 import type { Schedule } from "./stage.js";
 
 export type { TrainSettings } from "./options.js";
-
-export type Scores = Readonly<Partial<Record<MetricName, number>>>;
 
 /** Everything a training needs; the caller owns the engine (and the run, where it hands in an open one). */
 export interface TrainInput {
@@ -27,13 +25,8 @@ export interface TrainInput {
   readonly mask: PromptMask | null;
   readonly schedule: Schedule;
   readonly settings: TrainSettings;
-  /**
-   * Where to write and resume from: a folder (opened, locked and released here), or a run that the caller opened and will close;
-   * null trains in memory only (studies, tests).
-   */
-  readonly run: string | Run | null;
-  /** With a folder: go on with the run that is there (refused when there is none, or its inputs changed). */
-  readonly resume: boolean;
+  /** Where to write and resume from; the caller opened it and closes it (run/folder.ts). null trains in memory only. */
+  readonly run: Run | null;
   readonly observe: (event: TrainEvent) => void;
   /** Honest FLOPs spent on this training before its first step, neuron scores say; `totalFlops` counts them. Default 0. */
   readonly flopsBefore?: number;

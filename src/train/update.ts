@@ -6,13 +6,13 @@
  * so that however the batch is cut, the update is that of the token-mean loss of the whole batch.
  */
 import type { Tensor } from "../base/tensor.js";
+import type { TrainProgram } from "../engine/engine.js";
 import type { Flops } from "../model/flops.js";
 import { addFlops, noFlops, type PassShape } from "../model/flops.js";
 import { clipNorm } from "../optim/clip.js";
 import type { Optimizer, OptimizerState } from "../optim/optimizer.js";
-import type { TrainProgram } from "../session/engine.js";
 import type { EncodedRow } from "../text/batch.js";
-import { collate } from "./encode.js";
+import { collate } from "../text/rows.js";
 
 export interface StepInput {
   readonly program: TrainProgram;

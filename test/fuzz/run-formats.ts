@@ -10,20 +10,20 @@ import { resultText } from "../../src/cli/summary.js";
 import { trainCandidate } from "../../src/prune/candidate.js";
 import { readCandidate } from "../../src/prune/candidate-file.js";
 import { importance } from "../../src/prune/importance.js";
+import { readPruneResult } from "../../src/prune/record.js";
 import { claimFolder, keptScores } from "../../src/prune/search-files.js";
 import { reportPage } from "../../src/report/html.js";
 import { prunePage, pruneText } from "../../src/report/prune.js";
-import { type RunResult, whereWeAre } from "../../src/report/result.js";
-import { readPruneResult } from "../../src/report/search.js";
-import { loadCheckpoint } from "../../src/train/checkpoint.js";
+import { loadCheckpoint } from "../../src/run/checkpoint.js";
+import { type RunResult, whereWeAre } from "../../src/run/result.js";
+import { trainRun } from "../../src/run/train.js";
+import { singleStage } from "../../src/schedule/schedule.js";
+import type { Model } from "../../src/tasks/model.js";
+import { prune } from "../../src/tasks/prune.js";
+import { readRunReport } from "../../src/tasks/run-report.js";
 import { tensorHash } from "../../src/train/identity.js";
 import { prepare } from "../../src/train/job.js";
-import { singleStage } from "../../src/train/schedule.js";
 import { checkState, initialState } from "../../src/train/state.js";
-import { train } from "../../src/train/trainer.js";
-import type { Model } from "../../src/workflow/model.js";
-import { prune } from "../../src/workflow/prune.js";
-import { readRunReport } from "../../src/workflow/run-report.js";
 import { fakeConfig, fakeEngine, fakeRows, fakeTask, fakeTokenizer } from "../helpers/fake-engine.js";
 import { fptJob, startPrompt } from "../helpers/job.js";
 import { type Content, type Files, type Format, inFolder } from "./format.js";
@@ -32,7 +32,7 @@ import { bytesOf, cached, chance, editBytes, editJson, json, jsonLines, type Mut
 
 export function runFormats(): Record<string, Format> {
   const job = fptJob();
-  const run = once(() => inScratch(async (folder) => void (await train({ ...job, run: folder }))));
+  const run = once(() => inScratch(async (folder) => void (await trainRun({ ...job, run: folder }))));
   const aborted = AbortSignal.abort("SIGTERM");
   return {
     "run folder": {
@@ -44,7 +44,7 @@ export function runFormats(): Record<string, Format> {
           [/checkpoint\/.*\.json$/, checksummed],
           [/checkpoint\/.*\.safetensors$/, safetensors],
         ],
-        (folder) => train({ ...job, run: folder, resume: true, signal: aborted }),
+        (folder) => trainRun({ ...job, run: folder, resume: true, signal: aborted }),
       ),
     },
     checkpoint: resealedPairs(
@@ -64,7 +64,7 @@ export function runFormats(): Record<string, Format> {
         (folder) => {
           const saved = loadCheckpoint(join(folder, "checkpoint"), () => {});
           if (saved === null) return;
-          const { start, optimizer, input, totalSteps } = prepare(job);
+          const { start, optimizer, input, totalSteps } = prepare({ ...job, run: null });
           const fresh = initialState(start, optimizer.init(start), "full", input.keep ?? []);
           checkState(saved.state, fresh, { stages: input.schedule.stages.length, totalSteps }, folder);
         },

@@ -7,9 +7,9 @@
 import { random } from "../../src/base/random.js";
 import { size, type Tensor } from "../../src/base/tensor.js";
 import type { Row, Task } from "../../src/data/row.js";
-import type { T5Config } from "../../src/model/config.js";
+import type { Engine } from "../../src/engine/engine.js";
 import { fullModel, type PartialModel } from "../../src/model/partial.js";
-import type { Engine } from "../../src/session/engine.js";
+import type { T5Config } from "../../src/model/t5/config.js";
 import type { EncodedRow } from "../../src/text/batch.js";
 import type { Tokenizer } from "../../src/text/tokenizer.js";
 

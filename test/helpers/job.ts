@@ -7,9 +7,10 @@ import { random } from "../../src/base/random.js";
 import type { Tensor } from "../../src/base/tensor.js";
 import { maskFromScores } from "../../src/method/mask.js";
 import { fullModel, partialModel } from "../../src/model/partial.js";
-import { withoutClock } from "../../src/train/metrics.js";
+import { withoutClock } from "../../src/run/metrics.js";
+import type { RunInput } from "../../src/run/train.js";
 import { trainOptions } from "../../src/train/options.js";
-import type { TrainEvent, TrainInput, TrainResult } from "../../src/train/types.js";
+import type { TrainEvent, TrainResult } from "../../src/train/types.js";
 import { fakeConfig, fakeEngine, fakeRows, fakeTask, fakeTokenizer } from "./fake-engine.js";
 
 const draw = random(1, "prompt");
@@ -21,7 +22,7 @@ export const startPrompt: Tensor = {
 };
 
 /** FPT's compound growth in small: half, three quarters, full; with a mask of XPrompt's kind. */
-export function fptJob(more: Partial<TrainInput> = {}): TrainInput & { events: TrainEvent[] } {
+export function fptJob(more: Partial<RunInput> = {}): RunInput & { events: TrainEvent[] } {
   const events: TrainEvent[] = [];
   const mask = maskFromScores(
     { tokens: [4, 3, 2, 1], pieces: Float32Array.from({ length: 16 }, (_, n) => n % 5) },

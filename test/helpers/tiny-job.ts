@@ -1,11 +1,12 @@
 /** @file A training on the real engine over the random tiny T5 of test/fixtures: two stages and a mask, a second or two. */
 import { fileURLToPath } from "node:url";
 import { random } from "../../src/base/random.js";
+import { type Engine, openEngine } from "../../src/engine/engine.js";
 import { maskFromScores } from "../../src/method/mask.js";
 import { openCheckpoint } from "../../src/model/checkpoint.js";
 import { fullModel, partialModel } from "../../src/model/partial.js";
-import { type Engine, openEngine } from "../../src/session/engine.js";
-import type { TrainEvent, TrainInput } from "../../src/train/types.js";
+import type { RunInput } from "../../src/run/train.js";
+import type { TrainEvent } from "../../src/train/types.js";
 import { fakeRows, fakeTokenizer } from "./fake-engine.js";
 import { fptJob } from "./job.js";
 
@@ -26,7 +27,7 @@ export const tinyTokenizer = {
   size: 96,
 };
 
-export function tinyJob(engine: Engine, more: Partial<TrainInput> = {}): TrainInput & { events: TrainEvent[] } {
+export function tinyJob(engine: Engine, more: Partial<RunInput> = {}): RunInput & { events: TrainEvent[] } {
   const { config } = engine.checkpoint;
   const draw = random(2, "prompt");
   const D = config.width;

@@ -5,11 +5,11 @@ import { fileURLToPath } from "node:url";
 import { defaults } from "../../src/base/options.js";
 import { random } from "../../src/base/random.js";
 import type { Tensor } from "../../src/base/tensor.js";
+import { type Engine, openEngine } from "../../src/engine/engine.js";
 import { openCheckpoint } from "../../src/model/checkpoint.js";
 import type { ImportanceOptions } from "../../src/prune/importance.js";
-import { type Engine, openEngine } from "../../src/session/engine.js";
+import { singleStage } from "../../src/schedule/schedule.js";
 import { trainOptions } from "../../src/train/options.js";
-import { singleStage } from "../../src/train/schedule.js";
 import { train } from "../../src/train/trainer.js";
 import type { TrainInput } from "../../src/train/types.js";
 import { tinyDataset, tinyTokenizer } from "./tiny.js";
@@ -63,7 +63,6 @@ export const plain = (engine: Engine, steps: number, more: Partial<TrainInput> =
     schedule: singleStage(engine.checkpoint.config, steps),
     settings,
     run: null,
-    resume: false,
     observe: () => {},
     ...more,
   });

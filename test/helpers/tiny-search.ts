@@ -4,12 +4,12 @@
  */
 import { defaults } from "../../src/base/options.js";
 import { random } from "../../src/base/random.js";
+import { openEngine } from "../../src/engine/engine.js";
 import { openCheckpoint } from "../../src/model/checkpoint.js";
 import { pruneOptions } from "../../src/prune/options.js";
 import { xprompt } from "../../src/prune/xprompt.js";
-import { openEngine } from "../../src/session/engine.js";
+import { singleStage } from "../../src/schedule/schedule.js";
 import { trainOptions } from "../../src/train/options.js";
-import { singleStage } from "../../src/train/schedule.js";
 import { tinyDataset, tinyTokenizer } from "./tiny.js";
 
 const [base, run, workers, module] = process.argv.slice(2) as [string, string, string, string];

@@ -6,8 +6,8 @@
  */
 import { existsSync } from "node:fs";
 import { join } from "node:path";
-import { openRun } from "../../src/train/run-folder.js";
-import { train } from "../../src/train/trainer.js";
+import { openRun } from "../../src/run/folder.js";
+import { trainRun } from "../../src/run/train.js";
 import { fakeEngine } from "../helpers/fake-engine.js";
 import { type FaultPlan, faultyOps } from "../helpers/faults.js";
 import { fingerprint, fptJob } from "../helpers/job.js";
@@ -37,7 +37,7 @@ process.stdout.write("ready\n");
 const ops = faultyOps({ ...plan.faults, kill: true });
 const run = openRun(folder, { resume: existsSync(join(folder, "run.json")), ops });
 const warnings: string[] = [];
-const result = await train({
+const result = await trainRun({
   ...job,
   settings: { ...job.settings, checkpointEvery: 2 },
   run,

@@ -13,7 +13,7 @@ import { fileURLToPath } from "node:url";
 const root = fileURLToPath(new URL("../../..", import.meta.url));
 const from = (path) => import(join(root, "dist", path));
 const { openCheckpoint } = await from("model/checkpoint.js");
-const { openEngine } = await from("session/engine.js");
+const { openEngine } = await from("engine/engine.js");
 const { loadTokenizer } = await from("text/load.js");
 const { loadDataset } = await from("data/dataset.js");
 const { encodeRows } = await from("text/encode.js");

@@ -6,14 +6,14 @@ import { mkdtemp, rm, statfs } from "node:fs/promises";
 import { createRequire } from "node:module";
 import { arch, availableParallelism, cpus, freemem, platform, tmpdir, totalmem } from "node:os";
 import { dirname, join } from "node:path";
+import { homeFolder } from "../../base/home.js";
 import { packageFile, packageInfo } from "../../base/package.js";
 import { defineTask } from "../../data/define.js";
-import { homeFolder } from "../../model/home.js";
 import { byteText } from "../../report/format.js";
 import { plainTable } from "../../report/markdown.js";
-import { runtimeInfo } from "../../session/runtime.js";
-import { bundledModel, openModel } from "../../workflow/model.js";
-import { predict } from "../../workflow/predict.js";
+import { runtimeInfo } from "../../runtime/runtime.js";
+import { bundledModel, openModel } from "../../tasks/model.js";
+import { predict } from "../../tasks/predict.js";
 import { command } from "../command.js";
 
 interface Finding {

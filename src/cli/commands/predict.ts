@@ -8,10 +8,10 @@ import { interrupted, SoftpromptError } from "../../base/errors.js";
 import { isObject, parseJson } from "../../base/json.js";
 import { boolean, choice, integer, pickOptions, string } from "../../base/options.js";
 import { readTable } from "../../data/table.js";
-import { loadTask, taskOptions } from "../../workflow/data.js";
-import { openModel, openOptions } from "../../workflow/model.js";
-import { modelOptions } from "../../workflow/options.js";
-import { predict as answer, type PredictInput } from "../../workflow/predict.js";
+import { loadTask, taskOptions } from "../../tasks/data.js";
+import { openModel, openOptions } from "../../tasks/model.js";
+import { modelOptions } from "../../tasks/options.js";
+import { predict as answer, type PredictInput } from "../../tasks/predict.js";
 import { command } from "../command.js";
 import { modelContext } from "../progress.js";
 

@@ -4,7 +4,7 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { readOptions, string } from "../../base/options.js";
-import { shellWord } from "../../workflow/shell.js";
+import { shellWord } from "../../tasks/shell.js";
 import { command } from "../command.js";
 import { quickstartSettings } from "../quickstart-settings.js";
 import { type TrainValues, trainAnswer, trainTable } from "./train.js";

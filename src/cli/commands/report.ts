@@ -2,10 +2,10 @@
  * @file softprompt report: makes a run's report.html and TensorBoard file again from what the run folder holds.
  */
 import { boolean } from "../../base/options.js";
+import { readPruneResult } from "../../prune/record.js";
 import { pruneText } from "../../report/prune.js";
-import { readResult } from "../../report/result.js";
-import { readPruneResult } from "../../report/search.js";
-import { writeReport } from "../../workflow/run-report.js";
+import { readResult } from "../../run/result.js";
+import { writeReport } from "../../tasks/run-report.js";
 import { command } from "../command.js";
 import { resultText } from "../summary.js";
 

@@ -3,10 +3,10 @@
  */
 import { integer, pickOptions, string } from "../../base/options.js";
 import { plainTable } from "../../report/markdown.js";
-import { encodeRows } from "../../train/encode.js";
-import { dataOptions, loadData } from "../../workflow/data.js";
-import { openModel, openOptions } from "../../workflow/model.js";
-import { modelOptions } from "../../workflow/options.js";
+import { dataOptions, loadData } from "../../tasks/data.js";
+import { openModel, openOptions } from "../../tasks/model.js";
+import { modelOptions } from "../../tasks/options.js";
+import { encodeRows } from "../../text/rows.js";
 import { command } from "../command.js";
 import { modelContext } from "../progress.js";
 

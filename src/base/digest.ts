@@ -1,0 +1,64 @@
+/**
+ * @file sha256 of files, remembered: a three-gigabyte checkpoint is hashed once, not at each command.
+ *
+ * In: a path. Out: hex digest. Digests of large files are kept in the user's cache folder under real path, size, inode and modification
+ * time; a cache that cannot be read or written only costs time.
+ */
+import { createHash } from "node:crypto";
+import { createReadStream } from "node:fs";
+import { readFile, realpath, rename, stat, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { makeFolder } from "./files.js";
+import { cacheHome } from "./home.js";
+
+/** Files below this are hashed every time: it takes well under a second. */
+const rememberFrom = 256 * 1024 * 1024;
+
+export interface HashOptions {
+  /** Hash the bytes even if the digest is remembered. Default false. */
+  fresh?: boolean;
+  /** Folder of remembered digests; null remembers nothing. Default `cacheFolder()/sha256`. */
+  cache?: string | null;
+  /** Smallest file to remember, in bytes. Default 256 MiB. */
+  from?: number;
+}
+
+/** Our cache folder: $SOFTPROMPT_CACHE, else $XDG_CACHE_HOME/softprompt, else ~/.cache/softprompt; null where there is no home. */
+export function cacheFolder(env: NodeJS.ProcessEnv = process.env): string | null {
+  if (env.SOFTPROMPT_CACHE) return env.SOFTPROMPT_CACHE;
+  const home = cacheHome(env);
+  return home === null ? null : join(home, "softprompt");
+}
+
+function digestFolder(): string | null {
+  const folder = cacheFolder();
+  return folder === null ? null : join(folder, "sha256");
+}
+
+/** sha256 of a file, in hex. */
+export async function hashFile(path: string, options: HashOptions = {}): Promise<string> {
+  const real = await realpath(path);
+  const { size, ino, mtimeNs } = await stat(real, { bigint: true });
+  const cache = options.cache === undefined ? digestFolder() : options.cache;
+  if (cache === null || size < BigInt(options.from ?? rememberFrom)) return hashBytes(real);
+  const key = createHash("sha256").update(`${real}\n${size}\n${ino}\n${mtimeNs}`).digest("hex");
+  const place = join(cache, key);
+  if (!options.fresh) {
+    const known = await readFile(place, "utf8").catch(() => "");
+    if (/^[0-9a-f]{64}$/.test(known)) return known;
+  }
+  const digest = await hashBytes(real);
+  const temporary = `${place}.${process.pid}`;
+  await Promise.resolve()
+    .then(() => makeFolder(cache))
+    .then(() => writeFile(temporary, digest))
+    .then(() => rename(temporary, place))
+    .catch(() => undefined);
+  return digest;
+}
+
+async function hashBytes(path: string): Promise<string> {
+  const hash = createHash("sha256");
+  for await (const chunk of createReadStream(path, { highWaterMark: 1 << 20 })) hash.update(chunk as Uint8Array);
+  return hash.digest("hex");
+}

@@ -1,0 +1,169 @@
+/** Sessions: feeds are checked before ONNX Runtime sees them; weights are read in place, wherever their files lie. */
+import { cpSync, mkdirSync, mkdtempSync, readdirSync, rmSync, symlinkSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { afterAll, expect, test, vi } from "vitest";
+import { emptyGraph, input, output } from "../graph/graph.js";
+import * as ops from "../graph/ops.js";
+import { openCheckpoint } from "../model/checkpoint.js";
+import { runtimeInfo } from "../runtime/runtime.js";
+import { checkFeeds, openSession } from "../runtime/session.js";
+import type { EncodedRow } from "../text/batch.js";
+import { openEngine } from "./engine.js";
+import { portions } from "./programs.js";
+
+const options = { threads: 1, device: "cpu", lowMemory: false, plainOps: false } as const;
+const float = (shape: number[]) =>
+  ({ dtype: "float32", shape, data: new Float32Array(shape.reduce((a, b) => a * b, 1)) }) as const;
+
+function joined() {
+  const g = emptyGraph();
+  const a = input(g, "a", "float32", ["B", "P", 2]);
+  const b = input(g, "b", "float32", ["B", "T", 2]);
+  const mask = input(g, "mask", "float32", ["B", "P+T", 1]);
+  output(g, "y", ops.mul(g, ops.concat(g, [a, b], 1), mask));
+  return g;
+}
+
+test.each([
+  ["a missing one", { a: float([1, 2, 2]), b: float([1, 3, 2]) }, /feed mask is missing/],
+  [
+    "an unknown one",
+    { a: float([1, 2, 2]), b: float([1, 3, 2]), mask: float([1, 5, 1]), c: float([1]) },
+    /feed c is not an input/,
+  ],
+  [
+    "a wrong rank",
+    { a: float([2, 2]), b: float([1, 3, 2]), mask: float([1, 5, 1]) },
+    /feed a does not fit[\s\S]*a float32\[B, P, 2\]/,
+  ],
+  ["a wrong width", { a: float([1, 2, 3]), b: float([1, 3, 2]), mask: float([1, 5, 1]) }, /feed a does not fit/],
+  [
+    "another batch",
+    { a: float([1, 2, 2]), b: float([2, 3, 2]), mask: float([1, 5, 1]) },
+    /feed b does not fit[\s\S]*with B = 1/,
+  ],
+  [
+    "a sum that is not",
+    { a: float([1, 2, 2]), b: float([1, 3, 2]), mask: float([1, 6, 1]) },
+    /the feeds disagree on P\+T[\s\S]*P\+T = 5/,
+  ],
+  [
+    "too few elements",
+    { a: { ...float([1, 2, 2]), shape: [1, 4, 2] }, b: float([1, 3, 2]), mask: float([1, 7, 1]) },
+    /with 4 elements/,
+  ],
+  [
+    "another type",
+    { a: { dtype: "int32", shape: [1, 2, 2], data: new Int32Array(4) }, b: float([1, 3, 2]), mask: float([1, 5, 1]) },
+    /int32\[1, 2, 2\]/,
+  ],
+] as const)("feeds: %s is refused by name", (_, feeds, message) => {
+  expect(() => checkFeeds("here", joined().inputs, feeds)).toThrow(message);
+});
+
+test("one session serves every length, an empty one too; closed, it says so", async () => {
+  const session = await openSession("joined", joined(), options);
+  for (const [B, P, T] of [
+    [1, 2, 3],
+    [4, 0, 7],
+    [2, 9, 1],
+  ] as const) {
+    const { y } = await session.run({ a: float([B, P, 2]), b: float([B, T, 2]), mask: float([B, P + T, 1]) });
+    expect(y!.shape).toEqual([B, P + T, 2]);
+  }
+  await session.dispose();
+  await session.dispose();
+  await expect(session.run({})).rejects.toThrow(/joined: the session is closed/);
+});
+
+test("a failing run tells the feeds", async () => {
+  const g = emptyGraph();
+  const ids = input(g, "ids", "int32", ["B"]);
+  output(g, "y", ops.gather(g, input(g, "table", "float32", ["N", 2]), ids));
+  const session = await openSession("lookup", g, options);
+  const run = session.run({ ids: { dtype: "int32", shape: [1], data: Int32Array.of(9) }, table: float([3, 2]) });
+  await expect(run).rejects.toThrow(/lookup with ids int32\[1\], table float32\[3, 2\]: ONNX Runtime failed in a run/);
+  await session.dispose();
+});
+
+test("the runtime tells its version and devices", async () => {
+  const { version, devices } = await runtimeInfo();
+  expect(version).toMatch(/^\d+\.\d+\.\d+/);
+  expect(devices).toContain("cpu");
+});
+
+test("a device that is not here is refused with a way out", async () => {
+  const opened = openSession("joined", joined(), { ...options, device: "cuda" });
+  await expect(opened).rejects.toMatchObject({ kind: "engine", exitCode: 7 });
+  await expect(opened).rejects.toThrow(/session on cuda: ONNX Runtime refused the model[\s\S]*hint: try device cpu/);
+});
+
+test("where ONNX Runtime's library cannot be loaded, the error says what to do", async () => {
+  vi.resetModules();
+  vi.doMock("onnxruntime-node", () => {
+    throw new Error("libonnxruntime.so.1: cannot open shared object file");
+  });
+  const { runtimeInfo: info } = await import("../runtime/runtime.js");
+  await expect(info()).rejects.toThrow(/ONNX Runtime cannot be loaded[\s\S]*hint: run npm install again/);
+  vi.doUnmock("onnxruntime-node");
+  await expect(info()).resolves.toMatchObject({ devices: expect.arrayContaining(["cpu"]) });
+});
+
+test("ranking is cut where the logits would be large, and only there", () => {
+  const row = (choices: number, length: number): EncodedRow => ({
+    id: "",
+    input: Int32Array.of(1),
+    target: Int32Array.of(1),
+    choices: Array.from({ length: choices }, () => new Int32Array(length)),
+    gold: 0,
+    truncated: false,
+  });
+  expect(portions([])).toEqual([]);
+  expect(portions([row(2, 3), row(2, 3), row(2, 3)], 12)).toEqual([
+    { from: 0, to: 2 },
+    { from: 2, to: 3 },
+  ]);
+  // one row is never cut; a long choice beside short ones counts for all of them, since they are padded to it
+  expect(portions([row(9, 9), row(1, 1), row(1, 8), row(1, 1)], 16)).toEqual([
+    { from: 0, to: 1 },
+    { from: 1, to: 3 },
+    { from: 3, to: 4 },
+  ]);
+});
+
+const temporary = mkdtempSync(join(tmpdir(), "softprompt-session-"));
+afterAll(() => rmSync(temporary, { recursive: true }));
+
+test("shards in different folders, behind links, give what one folder gives; nothing is written beside them", async () => {
+  const fixture = fileURLToPath(new URL("../../test/fixtures/tiny-t5-flan-sharded", import.meta.url));
+  const linked = join(temporary, "linked");
+  mkdirSync(linked);
+  for (const [i, file] of readdirSync(fixture).entries()) {
+    const apart = join(temporary, `part${i}`);
+    mkdirSync(apart);
+    cpSync(join(fixture, file), join(apart, file));
+    symlinkSync(join(apart, file), join(linked, file));
+  }
+  const row = {
+    id: "1",
+    input: Int32Array.of(5, 6, 1),
+    target: Int32Array.of(7, 1),
+    choices: [Int32Array.of(7, 1)],
+    gold: 0,
+    truncated: false,
+  };
+  const results: Float64Array[] = [];
+  for (const folder of [fixture, linked]) {
+    const engine = openEngine(await openCheckpoint(folder, { outsideLinks: true }), { threads: 1 });
+    const prompt = {
+      shape: [2, engine.checkpoint.config.width],
+      data: new Float32Array(2 * engine.checkpoint.config.width).fill(0.1),
+    };
+    results.push((await (await engine.score()).run(prompt, [row]))[0]!);
+    await engine.dispose();
+  }
+  expect(results[1]).toEqual(results[0]);
+  expect(readdirSync(linked).sort()).toEqual(readdirSync(fixture).sort());
+});

@@ -1,0 +1,194 @@
+/** @file Evaluation on an engine whose answers are known: predictions in the rows' order, probabilities, loss, confusion, baselines. */
+import { describe, expect, test } from "vitest";
+import { fakeConfig, fakeEngine, fakeRows, fakeTask, fakeTokenizer } from "../../test/helpers/fake-engine.js";
+import type { Tensor } from "../base/tensor.js";
+import type { Row, Task } from "../data/row.js";
+import type { Engine } from "../engine/engine.js";
+import { fullModel } from "../model/partial.js";
+import { evaluate, majorityBaseline, prepareEvaluation } from "./evaluate.js";
+
+const full = fullModel(fakeConfig);
+const prompt: Tensor = { shape: [2, 8], data: new Float32Array(16) };
+
+/** Log-probabilities by the row's text: "p a b" means log a for `no` and log b for `yes`; a generation writes the text after "w ". */
+const scripted: Engine = {
+  ...fakeEngine(),
+  score: async () => ({
+    run: async (_, rows) =>
+      rows.map((row) => {
+        const [, ...p] = fakeTokenizer.decode([...row.input]).split(" ");
+        return Float64Array.from(row.choices!, (_, c) => Math.log(Number(p[c]) || 0.5));
+      }),
+  }),
+  generate: async () => ({
+    run: async (_, rows) => rows.map((row) => fakeTokenizer.encode(fakeTokenizer.decode([...row.input]).slice(2))),
+  }),
+};
+const row = (input: string, label: string, n = 0): Row => {
+  const target = fakeTask.verbalizer![label]!;
+  return { id: `file:${n}`, input, target, label, references: [target] };
+};
+const run = (rows: readonly Row[], task: Task = fakeTask, options = {}) =>
+  evaluate(scripted, full, fakeTokenizer, task, rows, prompt, options);
+
+describe("ranking", () => {
+  const rows = [
+    row("p 0.3 0.1", "no"),
+    row("p 0.05 0.15 and a long tail", "yes"),
+    row("p 0.2 0.6", "no"),
+    row("p 0.4 0.4", "no"),
+  ];
+
+  test("predictions stand in the rows' order with probabilities that sum to one; ties take the first label", async () => {
+    const { predictions, scores } = await run(rows, fakeTask, { batchSize: 2 });
+    expect(predictions.map((p) => p.row)).toEqual(rows);
+    expect(predictions.map((p) => p.label)).toEqual(["no", "yes", "yes", "no"]);
+    expect(predictions.map((p) => p.text)).toEqual(["False", "True", "True", "False"]);
+    expect(predictions.map((p) => p.correct)).toEqual([true, true, false, true]);
+    expect(predictions[0]!.probabilities!.no).toBeCloseTo(0.75, 12);
+    for (const { probabilities } of predictions)
+      expect(Object.values(probabilities!).reduce((a, b) => a + b)).toBeCloseTo(1, 12);
+    expect(scores).toEqual({ accuracy: 0.75 });
+  });
+
+  test("the loss is the mean over target tokens of the gold choice's negative log-likelihood", async () => {
+    const { loss } = await run(rows);
+    // False and True have 5 and 4 characters, and each its end
+    expect(loss).toBeCloseTo(-(Math.log(0.3) + Math.log(0.15) + Math.log(0.2) + Math.log(0.4)) / (6 + 5 + 6 + 6), 12);
+  });
+
+  test("confusion counts right labels against predicted ones", async () => {
+    expect((await run(rows)).confusion).toEqual({
+      labels: ["no", "yes"],
+      counts: [
+        [2, 1, 0],
+        [0, 1, 0],
+      ],
+    });
+  });
+
+  test("very unlikely choices do not become NaN", async () => {
+    const { predictions } = await run([row("p 1e-320 1e-300", "yes")]);
+    expect(predictions[0]).toMatchObject({ label: "yes", probabilities: { no: expect.any(Number) } });
+    expect(predictions[0]!.probabilities!.yes).toBeCloseTo(1, 12);
+  });
+
+  test("rows with their own choices are ranked among those", async () => {
+    const own = { ...row("p 0.1 0.2 0.7", "no"), choices: { no: "x", yes: "y", maybe: "z" } };
+    const { predictions, confusion } = await run([own]);
+    expect(predictions[0]).toMatchObject({ label: "maybe", text: "z", correct: false });
+    expect(confusion).toBeNull();
+  });
+
+  test("no rows: zero scores, no NaN predictions", async () => {
+    const { predictions, loss } = await run([]);
+    expect(predictions).toEqual([]);
+    expect(loss).toBeNaN();
+  });
+});
+
+describe("generation", () => {
+  test("a text that is a label's words is that label; another is none and wrong", async () => {
+    const rows = [row("w True", "yes"), row("w  False ", "no"), row("w Maybe", "yes")];
+    const { predictions, confusion, scores } = await run(rows, fakeTask, { by: "generation" });
+    expect(predictions.map((p) => [p.label, p.text, p.probabilities])).toEqual([
+      ["yes", "True", null],
+      ["no", "False", null],
+      [null, "Maybe", null],
+    ]);
+    expect(scores.accuracy).toBeCloseTo(2 / 3, 12);
+    expect(confusion!.counts).toEqual([
+      [1, 0, 0],
+      [0, 1, 1],
+    ]);
+  });
+
+  test("free text generates whatever was asked, any reference is right, a prefix of words is taken off", async () => {
+    const task: Task = { ...fakeTask, verbalizer: null, metrics: ["exactMatch"], targetPrefix: "answer: " };
+    const free = (input: string, ...references: [string, ...string[]]): Row => ({
+      id: input,
+      input,
+      target: references[0],
+      label: null,
+      references,
+    });
+    const rows = [free("w answer: blue", "red", "blue"), free("w green", "red")];
+    const { predictions, scores, loss, confusion } = await run(rows, task, { by: "ranking" });
+    expect(predictions.map((p) => [p.label, p.text, p.correct])).toEqual([
+      [null, "blue", true],
+      [null, "green", false],
+    ]);
+    expect(scores).toEqual({ exactMatch: 0.5 });
+    expect(Number.isFinite(loss)).toBe(true);
+    expect(confusion).toBeNull();
+    expect((await run(rows, task, { loss: false })).loss).toBeNaN();
+  });
+});
+
+test("the bare model is a prompt of no tokens", async () => {
+  let fed: Tensor | undefined;
+  const engine: Engine = {
+    ...scripted,
+    score: async () => ({
+      run: async (feed, rows) => {
+        fed = feed;
+        return rows.map(() => Float64Array.of(-1, -2));
+      },
+    }),
+  };
+  await evaluate(engine, full, fakeTokenizer, fakeTask, [row("x", "no")], null);
+  expect(fed!.shape).toEqual([0, 8]);
+});
+
+test("a cap takes the same rows each time, in their order, and another seed takes others", () => {
+  const rows = fakeRows(50);
+  const take = (seed: number) => prepareEvaluation(fakeTokenizer, fakeTask, rows, { maxEvalRows: 10, seed }).rows;
+  expect(take(1).length).toBe(10);
+  expect(take(1)).toEqual(take(1));
+  expect(take(1)).not.toEqual(take(2));
+  expect([...take(1)].sort((a, b) => rows.indexOf(a) - rows.indexOf(b))).toEqual(take(1));
+  expect(prepareEvaluation(fakeTokenizer, fakeTask, rows, { maxEvalRows: 99 }).rows).toEqual(rows);
+});
+
+test("a cap takes groups whole, one at least: half a question would be easier to get right", () => {
+  const rows = fakeRows(40).map((row, n) => ({ ...row, group: `question ${n >> 2}` }));
+  for (const seed of [1, 2, 3]) {
+    const taken = prepareEvaluation(fakeTokenizer, fakeTask, rows, { maxEvalRows: 10, seed }).rows;
+    expect(taken.length).toBe(8);
+    expect(new Set(taken.map((row) => row.group)).size).toBe(2);
+  }
+  expect(prepareEvaluation(fakeTokenizer, fakeTask, rows, { maxEvalRows: 1 }).rows.length).toBe(4);
+});
+
+describe("majority baseline", () => {
+  test("the training rows' most frequent label, on the validation rows", () => {
+    const train = [row("a", "no"), row("b", "yes"), row("c", "yes")];
+    const validation = [row("d", "yes"), row("e", "no"), row("f", "no"), row("g", "no")];
+    expect(majorityBaseline(fakeTask, train, validation)).toEqual({
+      scores: { accuracy: 0.25 },
+      label: "yes",
+      text: "True",
+    });
+  });
+
+  test("free text: the most frequent target; WSC by generation: always or never the candidate", () => {
+    const task: Task = { ...fakeTask, verbalizer: null, metrics: ["exactMatch"] };
+    const free = (target: string): Row => ({ id: target, input: "", target, label: null, references: [target] });
+    expect(majorityBaseline(task, [free("a"), free("b"), free("b")], [free("b"), free("c")])).toEqual({
+      scores: { exactMatch: 0.5 },
+      label: null,
+      text: "b",
+    });
+    const wsc: Task = { ...task, metrics: ["accuracy"], scoring: { referent: true } };
+    const pronoun = (label: string): Row => ({
+      id: label,
+      input: "",
+      target: "the cat",
+      label,
+      references: ["the cat"],
+    });
+    const some = [pronoun("False"), pronoun("False"), pronoun("True")];
+    expect(majorityBaseline(wsc, some, some).scores.accuracy).toBeCloseTo(2 / 3, 12);
+    expect(majorityBaseline(wsc, [pronoun("True")], some).scores.accuracy).toBeCloseTo(1 / 3, 12);
+  });
+});

@@ -1,0 +1,351 @@
+/**
+ * @file How good a prompt is: predictions by label ranking or generation, scores, loss, confusion, and the majority baseline.
+ *
+ * In: engine, partial model, task, rows, prompt (null is the bare model). Out: Evaluation. Source: fpt.md §6-7, xprompt.md §5.
+ */
+import { interrupted } from "../base/errors.js";
+import { random } from "../base/random.js";
+import type { Tensor } from "../base/tensor.js";
+import type { Scores } from "../data/metrics.js";
+import { computeMetrics } from "../data/metrics.js";
+import type { Row, Task } from "../data/row.js";
+import { labelOfText } from "../data/verbalizer.js";
+import type { Engine } from "../engine/engine.js";
+import { evalFlops, rankingFlops } from "../model/flops.js";
+import type { PartialModel } from "../model/partial.js";
+import type { T5Config } from "../model/t5/config.js";
+import { type EncodedRow, evaluationOrder } from "../text/batch.js";
+import { choicesOf, encodeRows } from "../text/rows.js";
+import type { Tokenizer } from "../text/tokenizer.js";
+
+export interface EvaluateOptions {
+  /** Default "ranking"; rows without choices are generated whatever it says. */
+  readonly by?: "ranking" | "generation";
+  /** Default 492. */
+  readonly maxInputTokens?: number;
+  /** Rows of one pass. Default 32. */
+  readonly batchSize?: number;
+  /** At most so many rows, drawn by `seed`; 0 is all. Rows that are scored together (Row.group) come whole or not at all. Default 0. */
+  readonly maxEvalRows?: number;
+  /** Default 0. */
+  readonly seed?: number;
+  /** Also compute the loss of the targets, which costs generation a second pass. Default true. */
+  readonly loss?: boolean;
+  /** For `evaluate`: stops between batches. */
+  readonly signal?: AbortSignal;
+}
+
+/** What was predicted for one row. */
+export interface Prediction {
+  readonly row: Row;
+  /** Label, or null where generated text is no label's words; for free text always null. */
+  readonly label: string | null;
+  /** The label's words, or the generated text. */
+  readonly text: string;
+  readonly correct: boolean;
+  /** Label → probability among the row's choices (they sum to 1); null for generation. */
+  readonly probabilities: Readonly<Record<string, number>> | null;
+}
+
+/** Right labels against predicted ones. */
+export interface Confusion {
+  readonly labels: readonly string[];
+  /** counts[right][predicted]; the last column is "no label". */
+  readonly counts: readonly (readonly number[])[];
+}
+
+export interface Evaluation {
+  readonly scores: Scores;
+  /** Mean negative log-likelihood of the targets' tokens; NaN where it was not asked for. */
+  readonly loss: number;
+  /** In the order of the rows. */
+  readonly predictions: readonly Prediction[];
+  /** null for free text and for tasks whose choices differ by row. */
+  readonly confusion: Confusion | null;
+  readonly seconds: number;
+  /** Honest FLOPs. */
+  readonly flops: number;
+}
+
+/** Rows ready to be evaluated many times. */
+export interface Prepared {
+  readonly task: Task;
+  readonly rows: readonly Row[];
+  readonly encoded: readonly EncodedRow[];
+  /** Row numbers by length, cut into batches. */
+  readonly batches: readonly (readonly number[])[];
+  readonly by: "ranking" | "generation";
+  readonly loss: boolean;
+}
+
+/** Rows of one evaluation pass beside a training with this micro-batch: without a backward pass four times as many fit. */
+export function evaluationBatch({ microBatchSize }: { readonly microBatchSize: number }): number {
+  return 4 * microBatchSize;
+}
+
+/** Encodes and batches rows once, by length. */
+export function prepareEvaluation(
+  tokenizer: Tokenizer,
+  task: Task,
+  rows: readonly Row[],
+  options: EvaluateOptions = {},
+): Prepared {
+  const { by = "ranking", maxInputTokens = 492, batchSize = 32, maxEvalRows = 0, seed = 0, loss = true } = options;
+  const chosen = scoredRows(rows, { maxEvalRows, seed });
+  const encoded = encodeRows(task, chosen, tokenizer, maxInputTokens);
+  return {
+    task,
+    rows: chosen,
+    encoded,
+    batches: evaluationOrder(encoded, batchSize),
+    by: encoded.every((row) => row.choices !== null) ? by : "generation",
+    loss,
+  };
+}
+
+/** The rows that an evaluation scores: all, or at most maxEvalRows of them. */
+export function scoredRows<R extends Pick<Row, "group">>(
+  rows: readonly R[],
+  { maxEvalRows = 0, seed = 0 }: Pick<EvaluateOptions, "maxEvalRows" | "seed">,
+): readonly R[] {
+  return maxEvalRows > 0 && maxEvalRows < rows.length ? someRows(rows, maxEvalRows, seed) : rows;
+}
+
+/**
+ * At most `most` rows in their order, by whole groups in the order of a seeded shuffle (a question with half of its answers
+ * is easier to get right); one group at least.
+ */
+function someRows<R extends Pick<Row, "group">>(rows: readonly R[], most: number, seed: number): readonly R[] {
+  const groups = new Map<string, number[]>();
+  for (const [n, { group }] of rows.entries()) {
+    const key = group === undefined ? `row ${n}` : `group ${group}`;
+    const members = groups.get(key);
+    if (members === undefined) groups.set(key, [n]);
+    else members.push(n);
+  }
+  const all = [...groups.values()];
+  const chosen: number[] = [];
+  for (const at of random(seed, "eval").sample(all.length, Math.min(most, all.length))) {
+    const group = all[at]!;
+    if (chosen.length > 0 && chosen.length + group.length > most) break; // skipping it would favour short ones
+    chosen.push(...group);
+  }
+  return chosen.sort((a, b) => a - b).map((n) => rows[n]!);
+}
+
+/** Evaluates once. @param prompt [P, D], or null for the bare model. @throws SoftpromptError "interrupted". */
+export async function evaluate(
+  engine: Engine,
+  partial: PartialModel,
+  tokenizer: Tokenizer,
+  task: Task,
+  rows: readonly Row[],
+  prompt: Tensor | null,
+  options: EvaluateOptions = {},
+): Promise<Evaluation> {
+  const prepared = prepareEvaluation(tokenizer, task, rows, options);
+  const found = await evaluatePrepared(engine, partial, tokenizer, prepared, prompt, options.signal);
+  if (found === null) throw interrupted(options.signal, "stopped before every row was scored", { where: task.name });
+  return found;
+}
+
+/** Evaluates prepared rows. @returns null when `signal` was aborted on the way. */
+export async function evaluatePrepared(
+  engine: Engine,
+  partial: PartialModel,
+  tokenizer: Tokenizer,
+  prepared: Prepared,
+  prompt: Tensor | null,
+  signal?: AbortSignal,
+): Promise<Evaluation | null> {
+  const { config } = engine.checkpoint;
+  const feed = prompt ?? { shape: [0, config.width], data: new Float32Array(0) };
+  const pass = passes[prepared.by];
+  const program = await pass.open(engine, partial);
+  const scorer = prepared.loss ? await engine.score(partial) : null;
+  const predictions = new Array<Prediction>(prepared.rows.length);
+  const started = performance.now();
+  let [loss, tokens, flops] = [0, 0, 0];
+  for (const numbers of prepared.batches) {
+    if (signal?.aborted) return null;
+    const encoded = numbers.map((n) => prepared.encoded[n]!);
+    const rows = numbers.map((n) => prepared.rows[n]!);
+    flops += batchFlops(config, partial, prepared, encoded, feed.shape[0]!);
+    const found = await program(feed, encoded, rows, prepared.task, tokenizer);
+    for (const [i, n] of numbers.entries()) {
+      predictions[n] = found.predictions[i]!;
+      tokens += encoded[i]!.target.length;
+    }
+    if (found.loss !== null) loss += found.loss;
+    else if (scorer !== null) {
+      const targets = encoded.map((row) => ({ ...row, choices: [row.target], gold: 0 }));
+      for (const [logProbability] of await scorer.run(feed, targets)) loss -= logProbability!;
+    }
+  }
+  return {
+    scores: scoresOf(prepared.task, predictions),
+    loss: prepared.loss && tokens > 0 ? loss / tokens : Number.NaN,
+    predictions,
+    confusion: confusionOf(prepared.task, predictions),
+    seconds: (performance.now() - started) / 1000,
+    flops,
+  };
+}
+
+/** What evaluating these rows costs, in honest FLOPs, without doing it. @param promptLength P */
+export function evaluationFlops(
+  config: T5Config,
+  partial: PartialModel,
+  prepared: Prepared,
+  promptLength: number,
+): number {
+  return prepared.batches.reduce(
+    (sum, numbers) =>
+      sum +
+      batchFlops(
+        config,
+        partial,
+        prepared,
+        numbers.map((n) => prepared.encoded[n]!),
+        promptLength,
+      ),
+    0,
+  );
+}
+
+/** One pass, and where the pass does not give the loss by the way, the second one that does. */
+function batchFlops(
+  config: T5Config,
+  partial: PartialModel,
+  { by, task, loss }: Prepared,
+  rows: readonly EncodedRow[],
+  prompt: number,
+): number {
+  const longest = (of: (row: EncodedRow) => number) => Math.max(...rows.map(of));
+  const shape = {
+    batch: rows.length,
+    prompt,
+    input: longest((row) => row.input.length),
+    target: passes[by].targetLength(rows, task),
+    choices: longest((row) => row.choices?.length ?? 1),
+  };
+  const pass = evalFlops(config, partial, by, shape).honest;
+  if (!loss || passes[by].givesLoss) return pass;
+  const target = longest((row) => row.target.length);
+  return pass + rankingFlops(config, partial, { ...shape, target, choices: 1 }).honest;
+}
+
+/** Always the training rows' most frequent label (of free text: target), on the validation rows. No model is run. */
+export function majorityBaseline(
+  task: Task,
+  train: readonly Row[],
+  validation: readonly Row[],
+): { scores: Scores; label: string | null; text: string } {
+  const counts = new Map<string, number>();
+  const key = (row: Row) => row.label ?? row.target;
+  for (const row of train) counts.set(key(row), (counts.get(key(row)) ?? 0) + 1);
+  // ties go to the first seen, as a stable sort leaves it
+  const [most] = [...counts].sort(([, a], [, b]) => b - a)[0] ?? [""];
+  const labelled = train.some((row) => row.label !== null);
+  const predictions = validation.map((row): Prediction => {
+    if (!labelled) return predicted(task, row, null, most, null);
+    // WSC by generation says "true" by naming the row's own candidate
+    const words = task.scoring?.referent
+      ? most.toLowerCase() === "true"
+        ? row.target
+        : ""
+      : choicesOf(task, row)?.[most];
+    return predicted(task, row, most, words ?? "", null);
+  });
+  const text = labelled ? (task.verbalizer?.[most] ?? most) : most;
+  return { scores: scoresOf(task, predictions), label: labelled ? most : null, text };
+}
+
+/** One batch of prompt, encoded rows and rows → predictions, and the summed loss where it comes for free. */
+type Pass = (
+  feed: Tensor,
+  encoded: readonly EncodedRow[],
+  rows: readonly Row[],
+  task: Task,
+  tokenizer: Tokenizer,
+) => Promise<{ predictions: Prediction[]; loss: number | null }>;
+
+const passes = {
+  ranking: {
+    givesLoss: true,
+    targetLength: (encoded: readonly EncodedRow[]) =>
+      Math.max(...encoded.flatMap((row) => row.choices!.map((choice) => choice.length))),
+    open: async (engine: Engine, partial: PartialModel): Promise<Pass> => {
+      const program = await engine.score(partial);
+      return async (feed, encoded, rows, task) => {
+        const logs = await program.run(feed, encoded);
+        let loss = 0;
+        const predictions = rows.map((row, i) => {
+          const choices = choicesOf(task, row)!;
+          const labels = Object.keys(choices);
+          const log = logs[i]!;
+          loss -= log[encoded[i]!.gold]!;
+          const best = log.reduce((top, value, n) => (value > log[top]! ? n : top), 0);
+          const weights = log.map((value) => Math.exp(value - log[best]!));
+          const total = weights.reduce((a, b) => a + b, 0);
+          const probabilities = Object.fromEntries(labels.map((label, n) => [label, weights[n]! / total]));
+          return predicted(task, row, labels[best]!, choices[labels[best]!]!, probabilities);
+        });
+        return { predictions, loss };
+      };
+    },
+  },
+  generation: {
+    givesLoss: false,
+    targetLength: (_: readonly EncodedRow[], task: Task) => task.maxTargetTokens,
+    open: async (engine: Engine, partial: PartialModel): Promise<Pass> => {
+      const program = await engine.generate(partial);
+      return async (feed, encoded, rows, task, tokenizer) => {
+        const written = await program.run(feed, encoded, task.maxTargetTokens);
+        const predictions = rows.map((row, i) => {
+          const text = withoutPrefix(tokenizer, task, written[i]!);
+          const choices = choicesOf(task, row);
+          return predicted(task, row, choices && labelOfText(text, choices), text, null);
+        });
+        return { predictions, loss: null };
+      };
+    },
+  },
+} as const;
+
+/** Special tokens are left out of the text, blanks trimmed; a prefix of ordinary words is taken off too (fpt.md §6). */
+function withoutPrefix(tokenizer: Tokenizer, task: Task, ids: readonly number[]): string {
+  const text = tokenizer.decode(ids).trim();
+  const prefix = task.targetPrefix.trim();
+  return prefix !== "" && text.startsWith(prefix) ? text.slice(prefix.length).trim() : text;
+}
+
+function predicted(
+  task: Task,
+  row: Row,
+  label: string | null,
+  text: string,
+  probabilities: Readonly<Record<string, number>> | null,
+): Prediction {
+  // one row's score says whether it is right; a free text may be any of its references
+  const metric = row.label === null ? "exactMatch" : "accuracy";
+  const correct = computeMetrics(task, [row], [{ label, text }], [metric])[metric] === 1;
+  return { row, label, text, correct, probabilities };
+}
+
+function scoresOf(task: Task, predictions: readonly Prediction[]): Scores {
+  const rows = predictions.map(({ row }) => row);
+  return computeMetrics(task, rows, predictions);
+}
+
+function confusionOf(task: Task, predictions: readonly Prediction[]): Confusion | null {
+  if (task.verbalizer === null || predictions.some(({ row }) => row.choices !== undefined)) return null;
+  const labels = Object.keys(task.verbalizer);
+  const counts = labels.map(() => new Array<number>(labels.length + 1).fill(0));
+  for (const { row, label } of predictions) {
+    const right = counts[labels.indexOf(row.label ?? "")];
+    const column = label === null ? labels.length : labels.indexOf(label);
+    if (right !== undefined) right[column]!++;
+  }
+  return { labels, counts };
+}

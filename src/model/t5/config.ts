@@ -1,0 +1,199 @@
+/**
+ * @file T5's config.json as a typed, checked record.
+ *
+ * In: the text of a Hugging Face config.json. Out: T5Config, or a SoftpromptError that names the field.
+ * Defaults and the meaning of each field: transformers `models/t5/configuration_t5.py` (checked with 4.46 and 5.18).
+ */
+import { nearest, SoftpromptError } from "../../base/errors.js";
+import { isObject, type JsonObject, own, parseJson } from "../../base/json.js";
+
+/** Everything the graph needs to know of a T5. */
+export interface T5Config {
+  readonly family: "t5";
+  /** D */
+  readonly width: number;
+  /** K */
+  readonly headWidth: number;
+  /** H */
+  readonly heads: number;
+  /** F */
+  readonly feedForwardWidth: number;
+  readonly encoderLayers: number;
+  readonly decoderLayers: number;
+  /** V, rows of the embedding (may be padded beyond the tokenizer). */
+  readonly vocabulary: number;
+  /** `gelu` is the tanh approximation ("gelu_new"), as T5 v1.1 uses it. */
+  readonly activation: "relu" | "gelu" | "silu";
+  /** Gated: act(wi_0·x) ⊙ (wi_1·x); otherwise act(wi·x). */
+  readonly gated: boolean;
+  /** Tied head: logits = (D^-1/2 · h)·Eᵀ, else h·lm_headᵀ. */
+  readonly tiedHead: boolean;
+  /**
+   * With `tiedHead` false: the file may lack `lm_head.weight`, and the embedding serves as head, unscaled. Only
+   * transformers 5 writes such files (`tie_word_embeddings: true` beside `scale_decoder_outputs: false`). Default false.
+   */
+  readonly headMayShareEmbedding?: boolean;
+  readonly normEpsilon: number;
+  readonly relativeBuckets: number;
+  readonly relativeMaxDistance: number;
+  readonly padId: number;
+  readonly eosId: number;
+  readonly decoderStartId: number;
+}
+
+/** Families whose graph is T5's. mT5 is T5 v1.1 with another vocabulary. */
+const families = { t5: "relu", mt5: "gated-gelu" } as const satisfies Record<string, keyof typeof feedForwards>;
+
+/** `feed_forward_proj` → what stands between the two matrices. */
+const feedForwards = {
+  relu: { activation: "relu", gated: false },
+  gelu_new: { activation: "gelu", gated: false },
+  silu: { activation: "silu", gated: false },
+  "gated-relu": { activation: "relu", gated: true },
+  // transformers reads this one name as the tanh approximation, "for backwards compatibility"
+  "gated-gelu": { activation: "gelu", gated: true },
+  "gated-gelu_new": { activation: "gelu", gated: true },
+  "gated-silu": { activation: "silu", gated: true },
+} as const satisfies Record<string, Pick<T5Config, "activation" | "gated">>;
+
+/** Largest values accepted, each well above any published T5 (XXL: D 4096, F 65536, H 128, L 24; mT5: V 250112). */
+export const configLimits = {
+  d_model: 65_536,
+  d_kv: 4_096,
+  num_heads: 1_024,
+  d_ff: 1_048_576,
+  num_layers: 512,
+  num_decoder_layers: 512,
+  vocab_size: 4_194_304,
+  relative_attention_num_buckets: 4_096,
+  relative_attention_max_distance: 1_048_576,
+  /** All parameters together; 10¹² is ninety times T5-XXL. */
+  parameters: 1e12,
+  /** Characters of the file. */
+  length: 1_000_000,
+} as const;
+
+/**
+ * Reads config.json.
+ * @param where the file's name, for errors.
+ * @throws SoftpromptError("checkpoint") for anything that is not a T5 this project can run.
+ */
+export function readConfig(text: string, where: string): T5Config {
+  const raw = parseJson(text, where, "checkpoint", { length: configLimits.length, containers: 10_000 });
+  if (!isObject(raw)) throw wrong(where, "config.json must hold one object", undefined, raw);
+  const family = readFamily(raw, where);
+  const count = (key: keyof typeof configLimits, fallback?: number, least = 1) =>
+    integer(raw, where, key, least, configLimits[key], fallback);
+
+  const forward = readFeedForward(raw, where, families[family]);
+  const encoderLayers = count("num_layers");
+  const vocabulary = count("vocab_size");
+  const buckets = count("relative_attention_num_buckets", 32, 4);
+  if (buckets % 4 !== 0)
+    throw wrong(
+      where,
+      "relative_attention_num_buckets cannot be split",
+      "a multiple of 4 (two directions, near and far)",
+      buckets,
+    );
+  const distance = count("relative_attention_max_distance", 128);
+  if (distance <= buckets / 2)
+    throw wrong(
+      where,
+      "relative_attention_max_distance leaves the logarithmic buckets empty",
+      `more than relative_attention_num_buckets / 2 = ${buckets / 2}`,
+      distance,
+    );
+  const epsilon = own(raw, "layer_norm_epsilon") ?? 1e-6;
+  if (typeof epsilon !== "number" || !(epsilon >= 1e-12 && epsilon <= 0.1))
+    throw wrong(where, "layer_norm_epsilon is out of range", "a number from 1e-12 to 0.1", epsilon);
+
+  const tied = boolean(raw, where, "tie_word_embeddings", true);
+  // transformers 5 writes tie_word_embeddings: true for every T5 and keeps what it used to mean under another name
+  const scaled = boolean(raw, where, "scale_decoder_outputs", tied);
+  const padId = tokenId(raw, where, "pad_token_id", vocabulary, 0);
+  const config: T5Config = {
+    family: "t5",
+    width: count("d_model"),
+    headWidth: count("d_kv"),
+    heads: count("num_heads"),
+    feedForwardWidth: count("d_ff"),
+    encoderLayers,
+    decoderLayers: count("num_decoder_layers", encoderLayers),
+    vocabulary,
+    ...forward,
+    tiedHead: scaled,
+    ...(tied && !scaled ? { headMayShareEmbedding: true } : {}),
+    normEpsilon: epsilon,
+    relativeBuckets: buckets,
+    relativeMaxDistance: distance,
+    padId,
+    eosId: tokenId(raw, where, "eos_token_id", vocabulary, 1),
+    decoderStartId: tokenId(raw, where, "decoder_start_token_id", vocabulary, padId),
+  };
+  const parameters = parameterCount(config);
+  if (parameters > configLimits.parameters)
+    throw wrong(where, "this model is absurdly large", `at most ${configLimits.parameters} parameters`, parameters);
+  return config;
+}
+
+/** Parameters of the model a config describes, each shared tensor counted once. */
+export function parameterCount(c: T5Config): number {
+  const attention = 4 * c.width * c.heads * c.headWidth;
+  const forward = (c.gated ? 3 : 2) * c.width * c.feedForwardWidth;
+  const bias = c.relativeBuckets * c.heads;
+  const encoder = c.encoderLayers * (attention + forward + 2 * c.width) + bias + c.width;
+  const decoder = c.decoderLayers * (2 * attention + forward + 3 * c.width) + bias + c.width;
+  return encoder + decoder + c.vocabulary * c.width * (c.tiedHead ? 1 : 2);
+}
+
+function readFamily(raw: JsonObject, where: string): keyof typeof families {
+  const type = own(raw, "model_type");
+  if (typeof type === "string" && Object.hasOwn(families, type)) return type as keyof typeof families;
+  throw new SoftpromptError("checkpoint", "this model is not of a supported family", {
+    where,
+    expected: `model_type one of ${Object.keys(families).join(", ")}`,
+    got: type,
+    hint: "Any T5 will do: t5-small, google/t5-v1_1-base, google/t5-large-lm-adapt, google/flan-t5-small, …",
+  });
+}
+
+function readFeedForward(raw: JsonObject, where: string, fallback: keyof typeof feedForwards) {
+  const name = own(raw, "feed_forward_proj") ?? fallback;
+  if (typeof name === "string" && Object.hasOwn(feedForwards, name))
+    return feedForwards[name as keyof typeof feedForwards];
+  const near = typeof name === "string" ? nearest(name, Object.keys(feedForwards)) : undefined;
+  throw new SoftpromptError("checkpoint", "feed_forward_proj is not supported", {
+    where,
+    expected: `one of ${Object.keys(feedForwards).join(", ")}`,
+    got: name,
+    hint:
+      name === "gelu"
+        ? 'without a gate, "gelu" means the exact (erf) GELU, which no published T5 uses'
+        : near && `did you mean "${near}"?`,
+  });
+}
+
+function integer(raw: JsonObject, where: string, key: string, least: number, most: number, fallback?: number): number {
+  const value = own(raw, key) ?? fallback; // null means "the default" in Hugging Face configs
+  if (value === undefined) throw wrong(where, `${key} is missing`, `an integer from ${least} to ${most}`, undefined);
+  if (!Number.isInteger(value) || (value as number) < least || (value as number) > most)
+    throw wrong(where, `${key} is out of range`, `an integer from ${least} to ${most}`, value);
+  return value as number;
+}
+
+function tokenId(raw: JsonObject, where: string, key: string, vocabulary: number, fallback: number): number {
+  const value = own(raw, key);
+  const single = Array.isArray(value) && value.length === 1 ? value[0] : value; // [1] is how some exporters write it
+  return integer({ [key]: single }, where, key, 0, vocabulary - 1, fallback);
+}
+
+function boolean(raw: JsonObject, where: string, key: string, fallback: boolean): boolean {
+  const value = own(raw, key) ?? fallback;
+  if (typeof value !== "boolean") throw wrong(where, `${key} must be true or false`, "true or false", value);
+  return value;
+}
+
+function wrong(where: string, problem: string, expected: string | undefined, got: unknown): SoftpromptError {
+  return new SoftpromptError("checkpoint", problem, { where, expected, got });
+}

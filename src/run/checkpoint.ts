@@ -1,0 +1,206 @@
+/**
+ * @file Checkpoints of a training: the newest two, each a pair of files, each vouched for by checksums.
+ *
+ * In: TrainState and how long metrics.jsonl is. Out: `NNNNNN.safetensors`, then `NNNNNN.json`, which names the sha256 of both
+ * and makes the pair valid; and back. A pair that does not verify is set aside as `*.corrupt` and the one before is used.
+ */
+import { join } from "node:path";
+import { z } from "zod";
+import { SoftpromptError } from "../base/errors.js";
+import {
+  diskOps,
+  type FileOps,
+  listFolder,
+  readWhole,
+  removeFile,
+  removeLeftovers,
+  renameFile,
+  sha256,
+  writeFileAtomic,
+} from "../base/files.js";
+import { parseJson } from "../base/json.js";
+import type { Tensor } from "../base/tensor.js";
+import { parseSafetensors, writeSafetensors } from "../model/safetensors.js";
+import { type StateJson, stateFromSaved, stateToSaved, type TrainState } from "../train/state.js";
+
+/** How much of metrics.jsonl belongs to a checkpoint. */
+export interface MetricsMark {
+  readonly lines: number;
+  readonly bytes: number;
+}
+
+export interface SavedCheckpoint {
+  /** Counts up over the life of a run. */
+  readonly number: number;
+  readonly state: TrainState;
+  readonly metrics: MetricsMark;
+}
+
+const kept = 2;
+
+/** Bytes of a file that is read whole; a real checkpoint is a few kilobytes of JSON and a few prompts. */
+const limits = { json: 256 * 2 ** 20, safetensors: 256 * 2 ** 20 };
+/** A checkpoint holds every evaluation so far; of a long run there may be a million. */
+const bodyLimits = { length: 256 * 2 ** 20, containers: 4_000_000 };
+
+/** Saves a checkpoint durably, then removes all but the newest two. @throws SoftpromptError "io". */
+export function saveCheckpoint(
+  folder: string,
+  { number, state, metrics }: SavedCheckpoint,
+  ops: FileOps = diskOps,
+): void {
+  const { tensors, rest } = stateToSaved(state);
+  const bytes = writeSafetensors(tensors);
+  const body = JSON.stringify({ format: 1, tensors: sha256(bytes), metrics, state: rest });
+  const stem = join(folder, String(number).padStart(6, "0"));
+  writeFileAtomic(`${stem}.safetensors`, bytes, ops);
+  writeFileAtomic(`${stem}.json`, `{"sha256":"${sha256(body)}","body":${body}}\n`, ops);
+  const old = stems(folder).filter((name) => Number(name) <= number - kept);
+  for (const name of old) {
+    removeFile(join(folder, `${name}.json`), ops);
+    removeFile(join(folder, `${name}.safetensors`), ops);
+  }
+}
+
+/**
+ * The newest checkpoint that verifies; damaged newer ones are renamed to `*.corrupt`, and told.
+ *
+ * @returns null where nothing was ever saved.
+ * @throws SoftpromptError "run" where every checkpoint is damaged; "io".
+ */
+export function loadCheckpoint(
+  folder: string,
+  tell: (message: string) => void,
+  ops: FileOps = diskOps,
+): SavedCheckpoint | null {
+  removeLeftovers(folder, ops);
+  const found = stems(folder).reverse();
+  const problems: string[] = [];
+  for (const name of found) {
+    try {
+      const checkpoint = readPair(folder, name);
+      for (const problem of problems)
+        tell(`${problem}; going on from checkpoint ${name} (step ${checkpoint.state.step})`);
+      return checkpoint;
+    } catch (error) {
+      if (!(error instanceof SoftpromptError) || error.kind !== "run") throw error;
+      setAside(folder, name, ops);
+      problems.push(`checkpoint ${name} is damaged and was set aside as ${name}.*.corrupt (${error.problem})`);
+    }
+  }
+  if (problems.length === 0) return null;
+  throw new SoftpromptError("run", "no checkpoint of this run can be used", {
+    where: folder,
+    got: problems.join("; "),
+    hint: "start again in another folder",
+  });
+}
+
+/** Numbers (six to twelve digits) of the pairs whose JSON is there, ascending. Tensors without JSON were never made valid. */
+function stems(folder: string): string[] {
+  return listFolder(folder)
+    .filter((name) => /^\d{6,12}\.json$/.test(name))
+    .map((name) => name.slice(0, -".json".length))
+    .sort((a, b) => Number(a) - Number(b));
+}
+
+function readPair(folder: string, name: string): SavedCheckpoint {
+  const where = join(folder, `${name}.json`);
+  const text = readBytes(where, limits.json).toString("utf8");
+  const match = /^\{"sha256":"([0-9a-f]{64})","body":(.*)\}\n$/s.exec(text);
+  if (match === null) throw damaged(where, "the file is torn");
+  const [, checksum, bodyText] = match as unknown as [string, string, string];
+  if (sha256(bodyText) !== checksum) throw damaged(where, "the checksum does not match");
+  const parsed = savedForm.safeParse(parseJson(bodyText, where, "run", bodyLimits));
+  if (!parsed.success) {
+    const issue = parsed.error.issues[0]!;
+    throw damaged(where, `${issue.path.join(".")}: ${issue.message}`);
+  }
+  const { tensors: hash, metrics, state } = parsed.data;
+  const file = join(folder, `${name}.safetensors`);
+  const bytes = readBytes(file, limits.safetensors);
+  if (sha256(bytes) !== hash) throw damaged(file, "the checksum does not match");
+  const archive = parseSafetensors(bytes, file, "run");
+  const tensors: Record<string, Tensor> = Object.fromEntries(
+    [...archive.entries.keys()].map((key) => [key, archive.tensor(key)]),
+  );
+  return {
+    number: Number(name),
+    metrics,
+    state: stateFromSaved({ tensors, rest: state as unknown as StateJson }, file),
+  };
+}
+
+function readBytes(path: string, limit: number): Buffer {
+  const bytes = readWhole(path, "run", limit);
+  if (bytes === null) throw damaged(path, "the file is missing");
+  return bytes;
+}
+
+function damaged(where: string, problem: string): SoftpromptError {
+  return new SoftpromptError("run", problem, { where });
+}
+
+function setAside(folder: string, name: string, ops: FileOps): void {
+  const there = listFolder(folder);
+  for (const ending of ["json", "safetensors"])
+    if (there.includes(`${name}.${ending}`))
+      renameFile(join(folder, `${name}.${ending}`), join(folder, `${name}.${ending}.corrupt`), ops);
+}
+
+const count = z.number().int().nonnegative();
+/** JSON has no NaN; an evaluation whose loss was none is written as null. */
+const loss = z.union([z.number(), z.null().transform(() => Number.NaN)]);
+const scores = z.record(z.string(), z.number());
+const chosen = z.strictObject({ step: count, scores }).nullable();
+
+const savedForm = z.strictObject({
+  format: z.literal(1),
+  tensors: z.string().regex(/^[0-9a-f]{64}$/),
+  metrics: z.strictObject({ lines: count, bytes: count }),
+  state: z.strictObject({
+    step: count,
+    stage: count,
+    stageStart: count,
+    evaluatedAt: z.number().int().min(-1),
+    optimizerStep: count,
+    moved: z.boolean(),
+    best: chosen,
+    bestOnFull: chosen,
+    stageBest: z.number().nullable(),
+    sinceBest: count,
+    plateauBest: z.number().nullable(),
+    sincePlateau: count,
+    skipped: count,
+    skippedInRow: count,
+    evalFlops: z.number().nonnegative(),
+    perStage: z
+      .array(
+        z.strictObject({
+          partial: z.string(),
+          steps: count,
+          seconds: z.number().nonnegative(),
+          evalSeconds: z.number().nonnegative(),
+          openSeconds: z.number().nonnegative(),
+          flops: z.number().nonnegative(),
+          paperFlops: z.number().nonnegative(),
+        }),
+      )
+      .min(1),
+    history: z.array(
+      z.strictObject({
+        step: count,
+        stage: count,
+        partial: z.string(),
+        loss,
+        scores,
+        flops: z.number().nonnegative(),
+        paperFlops: z.number().nonnegative(),
+        totalFlops: z.number().nonnegative(),
+        seconds: z.number().nonnegative(),
+      }),
+    ),
+    kept: z.array(count),
+    finished: z.enum(["steps", "patience"]).nullable(),
+  }),
+});

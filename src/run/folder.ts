@@ -1,0 +1,220 @@
+/**
+ * @file A run folder: owned by one process, begun once, resumed exactly.
+ *
+ * In: a folder. Out: a RunFolder that the trainer records into.
+ *
+ *     run.json          makes the folder a run; what the run is made from (train/identity.ts), once known
+ *     config.yaml, …    files the front door gives at the start
+ *     metrics.jsonl     one line per event
+ *     checkpoint/       the newest two checkpoints (train/checkpoint.ts)
+ *
+ * Order of writes: metrics reach the disk before the checkpoint that counts them, tensors before the JSON that names them.
+ */
+import { existsSync, statSync } from "node:fs";
+import { join } from "node:path";
+import { z } from "zod";
+import { SoftpromptError } from "../base/errors.js";
+import {
+  appendFile,
+  diskOps,
+  type FileOps,
+  listFolder,
+  lockFolder,
+  readWhole,
+  refuseForeign,
+  refuseLink,
+  removeLeftovers,
+  syncFile,
+  truncateFile,
+  writeFileAtomic,
+} from "../base/files.js";
+import { parseJson } from "../base/json.js";
+import { checkIdentity, type Identity } from "../train/identity.js";
+import type { Run } from "../train/run.js";
+import { loadCheckpoint, type SavedCheckpoint, saveCheckpoint } from "./checkpoint.js";
+import { metricsLine } from "./metrics.js";
+
+export interface OpenRunOptions {
+  /** Go on with the run that is there; without it the folder must not hold one. */
+  readonly resume: boolean;
+  /** Files written before the folder becomes a run, by name: `config.yaml`. Not written again on resume. */
+  readonly files?: Readonly<Record<string, string>>;
+  /** Where files are written; tests hand in faulty ones. */
+  readonly ops?: FileOps;
+  /** Who writes beside metrics.jsonl what it says (TensorBoard's file). Default nobody. */
+  readonly follow?: (folder: string, ops: FileOps) => Follower;
+}
+
+/** Kept in step with metrics.jsonl. What it throws ends the run as a failed write of metrics.jsonl does. */
+export interface Follower {
+  /** metrics.jsonl holds what the run goes on from, and nothing after it. */
+  begin(): void;
+  /** One line, with its line break, has been appended to it. */
+  line(text: string): void;
+}
+
+/** An open run folder; whoever opened it closes it. */
+export interface RunFolder extends Run {
+  /** Where its files are written. */
+  readonly ops: FileOps;
+  /** Gives the folder free. Idempotent. */
+  close(): void;
+}
+
+/** What is written into a run folder through its name: the trainer's own, and the folders that the whole tasks add. */
+const ownNames = ["run.json", "metrics.jsonl", "checkpoint", "adapter", "tensorboard"];
+
+/**
+ * Without `resume` the folder must hold no run. One whose run.json says nothing yet of what the run is made from, with no checkpoint
+ * and an empty metrics.jsonl or none, holds nothing that was trained: it is begun anew, and `files` are written over those there.
+ * @throws SoftpromptError "run" (in use; holds a run already; holds none), "io".
+ */
+export function openRun(folder: string, { resume, files = {}, ops = diskOps, follow }: OpenRunOptions): RunFolder {
+  const head = join(folder, "run.json");
+  if (resume && !existsSync(head))
+    throw new SoftpromptError("run", "there is no run here to resume", {
+      where: folder,
+      expected: "a folder with run.json",
+      hint: "start without resume; a run that died before run.json was written has lost nothing",
+    });
+  for (const name of ownNames) refuseLink(join(folder, name));
+  const lock = lockFolder(folder, ops);
+  try {
+    removeLeftovers(folder, ops);
+    if (existsSync(head) && !resume && !nothingTrained(folder, head))
+      throw new SoftpromptError("run", "this folder already holds a run", {
+        where: folder,
+        hint: "resume it, or choose another folder",
+      });
+    if (!resume || readHead(head) === null) refuseStrangers(folder);
+    if (!existsSync(head)) refuseOthers(folder, files);
+    if (!resume) {
+      for (const [name, content] of Object.entries(files)) writeFileAtomic(join(folder, name), content, ops);
+      writeHead(head, null, ops);
+    }
+    return openedRun(folder, head, lock.release, ops, follow?.(folder, ops) ?? null);
+  } catch (error) {
+    lock.release();
+    throw error;
+  }
+}
+
+function openedRun(
+  folder: string,
+  head: string,
+  release: () => void,
+  ops: FileOps,
+  follower: Follower | null,
+): RunFolder {
+  const metricsFile = join(folder, "metrics.jsonl");
+  const checkpoints = join(folder, "checkpoint");
+  let metrics = { lines: 0, bytes: 0 };
+  let newest = 0;
+  return {
+    folder,
+    ops,
+    begin: (identity, tell) => {
+      const saved = readHead(head);
+      if (saved === null) writeHead(head, identity, ops);
+      else checkIdentity(saved, identity, folder);
+      const checkpoint: SavedCheckpoint | null = loadCheckpoint(checkpoints, tell, ops);
+      if (saved !== null && checkpoint === null) tell("nothing had been saved yet: the run begins again at step 0");
+      metrics = checkpoint?.metrics ?? { lines: 0, bytes: 0 };
+      newest = checkpoint?.number ?? 0;
+      cutMetrics(metricsFile, metrics.bytes, ops);
+      follower?.begin();
+      return checkpoint?.state ?? null;
+    },
+    record: (event) => {
+      const line = metricsLine(event, Date.now());
+      if (line === null) return;
+      appendFile(metricsFile, line, ops);
+      metrics = { lines: metrics.lines + 1, bytes: metrics.bytes + Buffer.byteLength(line) };
+      follower?.line(line);
+    },
+    save: (state) => {
+      syncFile(metricsFile, ops);
+      saveCheckpoint(checkpoints, { number: newest + 1, state, metrics }, ops);
+      newest++;
+    },
+    write: (name, content) => writeFileAtomic(join(folder, name), content, ops),
+    close: release,
+  };
+}
+
+function nothingTrained(folder: string, head: string): boolean {
+  return readHead(head) === null && trainedFiles(folder).length === 0;
+}
+
+/** What only a training leaves. */
+function trainedFiles(folder: string): string[] {
+  const metrics = join(folder, "metrics.jsonl");
+  return [
+    ...(listFolder(join(folder, "checkpoint")).length > 0 ? ["checkpoint"] : []),
+    ...(existsSync(metrics) && statSync(metrics).size > 0 ? ["metrics.jsonl"] : []),
+  ];
+}
+
+/**
+ * Before run.json says what a run is made from, the trainer has written nothing: what is there is of another run, whose
+ * prompt must not be gone on with and whose metrics must not be cut.
+ */
+function refuseStrangers(folder: string): void {
+  const found = trainedFiles(folder);
+  if (found.length === 0) return;
+  throw new SoftpromptError("run", "this folder holds remains of a run that nothing describes", {
+    where: folder,
+    expected: "run.json beside them, or neither",
+    got: found.join(", "),
+    hint: "put its run.json back and resume, or choose another folder",
+  });
+}
+
+/** What another run, a search or a study keeps in its folder; a run that was never begun has none of it. */
+const othersNames = ["search.json", "result.json", "predictions.jsonl", "report.html", "adapter", "candidates", "runs"];
+
+/** A folder without run.json in which something else lies, the user's own configuration say, is not written into. */
+function refuseOthers(folder: string, files: Readonly<Record<string, string>>): void {
+  const differs = (name: string, content: string) => {
+    const there = readWhole(join(folder, name), "run");
+    return there !== null && there.toString("utf8") !== content;
+  };
+  const found = [
+    ...othersNames.filter((name) => existsSync(join(folder, name))),
+    // the same one is of a run that died before its run.json was written
+    ...Object.entries(files).flatMap(([name, content]) => (differs(name, content) ? [name] : [])),
+  ];
+  refuseForeign(folder, "run", "a run's folder, or one without files of these names", found);
+}
+
+/** Cuts metrics.jsonl back to what the checkpoint counted; what came after will be made again. */
+function cutMetrics(path: string, bytes: number, ops: FileOps): void {
+  const length = existsSync(path) ? statSync(path).size : 0;
+  if (length < bytes)
+    throw new SoftpromptError("run", "metrics.jsonl is shorter than the checkpoint says", {
+      where: path,
+      expected: `${bytes} bytes or more`,
+      got: `${length} bytes`,
+      hint: "put the file back, or start a new run in another folder",
+    });
+  if (length > bytes) truncateFile(path, bytes, ops);
+}
+
+const headForm = z.strictObject({ format: z.literal(1), identity: z.record(z.string(), z.string()).nullable() });
+
+function writeHead(path: string, identity: Identity | null, ops: FileOps): void {
+  writeFileAtomic(path, `${JSON.stringify({ format: 1, identity }, null, 2)}\n`, ops);
+}
+
+function readHead(path: string): Identity | null {
+  const text = readWhole(path, "run")?.toString("utf8");
+  if (text === undefined) throw new SoftpromptError("run", "run.json is gone", { where: path });
+  const parsed = headForm.safeParse(parseJson(text, path, "run"));
+  if (parsed.success) return parsed.data.identity;
+  throw new SoftpromptError("run", "run.json cannot be read", {
+    where: path,
+    expected: "{ format: 1, identity }",
+    got: parsed.error.issues[0]?.message,
+    hint: "the file was changed by hand or by a newer version; start a new run in another folder",
+  });
+}

@@ -1,0 +1,80 @@
+/** @file What a plan makes of a task: label tasks keep the decoder whole (fpt.md §3.1), also where each row brings its own answers. */
+import { expect, test } from "vitest";
+import { fakeConfig, fakeEngine, fakeRows, fakeTask, fakeTokenizer } from "../../test/helpers/fake-engine.js";
+import { defaults } from "../base/options.js";
+import type { Row, Task } from "../data/row.js";
+import { trainOptions } from "../train/options.js";
+import type { Schedule } from "../train/stage.js";
+import { neuronScoreOptions } from "./neuron-scores.js";
+import { scheduleOptions } from "./options.js";
+import { outlineSchedule, planSchedule } from "./plan.js";
+
+const wordless: Task = { ...fakeTask, verbalizer: null };
+const choosing = (rows: readonly Row[]) => rows.map((row) => ({ ...row, choices: { no: "False", yes: "True" } }));
+
+test.each<[string, Task, readonly Row[], number]>([
+  ["label words", fakeTask, fakeRows(8), 4],
+  ["answers of each row's own (COPA)", wordless, choosing(fakeRows(8)), 4],
+  ["free text", wordless, fakeRows(8), 2],
+])("%s: half the depth leaves the decoder so many layers", async (_, task, train, layers) => {
+  const options = {
+    ...{ ...defaults(trainOptions), ...defaults(neuronScoreOptions), ...defaults(scheduleOptions) },
+    ...{ schedule: "custom" as const, depths: [0.5], stageFractions: [0.5], steps: 10 },
+  };
+  const where = { promptLength: 4, folder: null };
+  const { schedule } = await planSchedule(
+    fakeEngine(),
+    fakeTokenizer,
+    { task, train, validation: train },
+    options,
+    where,
+  );
+  expect(schedule.stages[0].partial.decoder.layers.length).toBe(layers);
+  expect(schedule.stages[0].partial.encoder.layers.length).toBe(2);
+});
+
+const scored = (more: object) => ({
+  ...{ ...defaults(trainOptions), ...defaults(neuronScoreOptions), ...defaults(scheduleOptions) },
+  ...{ schedule: "fpt-cr" as const, layerChoice: "score" as const, steps: 40 },
+  ...more,
+});
+const data = { task: fakeTask, train: fakeRows(24), validation: fakeRows(8) };
+
+test("the outline has the steps and sizes of the schedule that scores will fill", async () => {
+  const { encoderLayers: L, feedForwardWidth: F } = fakeConfig;
+  const engine = fakeEngine();
+  engine.activations = async () => ({
+    run: async (_, { size }) => ({
+      encoder: Float32Array.from({ length: size * L * F }, (_, n) => (n * 7) % F),
+      decoder: new Float32Array(size * L * F),
+    }),
+  });
+  const sizes = (schedule: Schedule) =>
+    schedule.stages.map(({ partial: { encoder }, steps }) => [
+      steps,
+      encoder.layers.length,
+      encoder.neurons?.map((kept) => kept.length),
+    ]);
+  for (const budget of [undefined, 0.8]) {
+    const options = scored({ budget });
+    const { schedule, scoring } = await planSchedule(engine, fakeTokenizer, data, options, {
+      promptLength: 4,
+      folder: null,
+    });
+    expect(scoring?.flops).toBeGreaterThan(0);
+    expect(sizes(outlineSchedule(fakeConfig, fakeTokenizer, data, options, 4))).toEqual(sizes(schedule));
+  }
+});
+
+test.each<[string, object, object]>([
+  ["a budget that cannot be met", scored({ budget: 0.01 }), data],
+  ["no rows to score on", scored({}), { ...data, validation: [] }],
+])("%s: refused before a neuron is scored", async (_, options, rows) => {
+  const engine = fakeEngine();
+  engine.activations = () => Promise.reject(new Error("the model was run"));
+  const plan = planSchedule(engine, fakeTokenizer, rows as typeof data, options as ReturnType<typeof scored>, {
+    promptLength: 4,
+    folder: null,
+  });
+  await expect(plan).rejects.toMatchObject({ name: "SoftpromptError" });
+});

@@ -1,0 +1,110 @@
+/**
+ * @file From options to a schedule that is ready to train: neuron scores where a stage needs them, the data's own shape
+ * where a budget needs it.
+ *
+ * In: engine, tokenizer, dataset, options of schedule, scoring and training. Out: Schedule, and what scoring cost.
+ */
+import type { Dataset } from "../data/row.js";
+import type { Engine } from "../engine/engine.js";
+import type { PassShape } from "../model/flops.js";
+import type { T5Config } from "../model/t5/config.js";
+import { encodeRows, isFreeText } from "../text/rows.js";
+import type { Tokenizer } from "../text/tokenizer.js";
+import type { TrainSettings } from "../train/options.js";
+import { batchOrder, stepsPerEpoch } from "../train/order.js";
+import type { Schedule } from "../train/stage.js";
+import { checkScoredRows, type NeuronScoreOptions, neuronScores, type ScoringCost } from "./neuron-scores.js";
+import type { ScheduleOptions } from "./options.js";
+import { makeSchedule, needsNeuronScores, type ScheduleFor } from "./schedule.js";
+
+export type PlanOptions = ScheduleOptions &
+  NeuronScoreOptions &
+  Pick<TrainSettings, "batchSize" | "maxInputTokens" | "seed">;
+
+export interface Plan {
+  readonly schedule: Schedule;
+  /** null where no neuron had to be scored. */
+  readonly scoring: ScoringCost | null;
+}
+
+/**
+ * The schedule in sizes and steps, before any neuron is scored: which layers and neurons stay is not chosen by score yet, and neither
+ * steps nor FLOPs depend on it. So options that cannot be met are refused before a model is run.
+ * @throws SoftpromptError(usage) as makeSchedule; "data" where neurons would have to be scored on no rows.
+ */
+export function outlineSchedule(
+  config: T5Config,
+  tokenizer: Tokenizer,
+  dataset: PlannedData,
+  options: PlanOptions,
+  promptLength: number,
+): Schedule {
+  return outline(dataset, options, target(config, tokenizer, dataset, options, promptLength));
+}
+
+/**
+ * Plans a training.
+ * @param folder where neuron scores are kept; null keeps nothing.
+ * @param signal stops the scoring of neurons.
+ * @throws SoftpromptError as outlineSchedule, and only then as neuronScores.
+ */
+export async function planSchedule(
+  engine: Engine,
+  tokenizer: Tokenizer,
+  dataset: PlannedData,
+  options: PlanOptions,
+  { promptLength, folder, signal }: { promptLength: number; folder: string | null; signal?: AbortSignal },
+): Promise<Plan> {
+  const made = target(engine.checkpoint.config, tokenizer, dataset, options, promptLength);
+  const sizes = outline(dataset, options, made);
+  if (!needsNeuronScores(options)) return { schedule: sizes, scoring: null };
+  const { scores, cost } = await neuronScores(engine, tokenizer, dataset, { ...options, promptLength, folder, signal });
+  return { schedule: makeSchedule(options, { ...made, scores }), scoring: cost };
+}
+
+type PlannedData = Pick<Dataset, "task" | "train" | "validation">;
+
+function target(
+  config: T5Config,
+  tokenizer: Tokenizer,
+  dataset: PlannedData,
+  options: PlanOptions,
+  promptLength: number,
+): ScheduleFor {
+  return {
+    config,
+    freeText: isFreeText(dataset),
+    scores: null,
+    shape: options.budget === undefined ? undefined : typicalShape(tokenizer, dataset, options, promptLength),
+  };
+}
+
+function outline(dataset: PlannedData, options: PlanOptions, made: ScheduleFor): Schedule {
+  if (!needsNeuronScores(options)) return makeSchedule(options, made);
+  checkScoredRows(dataset, options);
+  const layerChoice = options.layerChoice === "score" ? "first" : options.layerChoice;
+  return makeSchedule({ ...options, layerChoice, neuronChoice: "first" }, made);
+}
+
+/** Steps that the typical shape is averaged over. */
+const sampledSteps = 256;
+
+/** Mean padded shape of the first steps (at most one pass over the rows), as the trainer will make them. */
+export function typicalShape(
+  tokenizer: Tokenizer,
+  { task, train }: Pick<Dataset, "task" | "train">,
+  { batchSize, maxInputTokens, seed }: Pick<TrainSettings, "batchSize" | "maxInputTokens" | "seed">,
+  promptLength: number,
+): PassShape {
+  const rows = encodeRows(task, train, tokenizer, maxInputTokens);
+  const order = batchOrder(rows, batchSize, seed);
+  const steps = Math.min(sampledSteps, stepsPerEpoch(rows.length, batchSize));
+  let [batch, input, target] = [0, 0, 0];
+  for (let step = 0; step < steps; step++) {
+    const chosen = Array.from(order(step), (n) => rows[n]!);
+    batch += chosen.length / steps;
+    input += Math.max(...chosen.map((row) => row.input.length)) / steps;
+    target += Math.max(...chosen.map((row) => row.target.length)) / steps;
+  }
+  return { batch, prompt: promptLength, input, target };
+}

@@ -1,0 +1,77 @@
+/**
+ * @file A base model ready for work: checkpoint, tokenizer, engine. In: a folder or hub id. Out: Model; the caller disposes it.
+ */
+import { existsSync } from "node:fs";
+import { type OptionValues, readOptions } from "../base/options.js";
+import { packageFile } from "../base/package.js";
+import { openEngine } from "../engine/engine.js";
+import type { Engine } from "../engine/types.js";
+import type { HubProgress } from "../hub/hub.js";
+import { type Checkpoint, openCheckpoint } from "../model/checkpoint.js";
+import { loadTokenizer } from "../text/load.js";
+import type { Tokenizer } from "../text/tokenizer.js";
+import { modelOptions } from "./options.js";
+
+/** A frozen base model. */
+export interface Model {
+  readonly checkpoint: Checkpoint;
+  readonly tokenizer: Tokenizer;
+  readonly engine: Engine;
+  /** Which execution provider the engine runs on. */
+  readonly device: string;
+  /** Frees sessions and their memory. Idempotent. */
+  dispose(): Promise<void>;
+}
+
+/** Everything but the name. */
+export const { model: _model, ...openOptions } = modelOptions;
+export type OpenModelOptions = Partial<OptionValues<typeof openOptions>>;
+
+/** Who listens while a model is fetched. */
+export interface ModelContext {
+  /** What is odd but harmless. */
+  readonly say?: (message: string) => void;
+  readonly progress?: (progress: HubProgress) => void;
+  readonly signal?: AbortSignal;
+  /** What messages and records call a folder. Default its path as given. */
+  readonly label?: string;
+}
+
+/** The model that ships with the package, by name. */
+export const bundledModel = "t5-nano";
+
+/**
+ * Opens a base model.
+ *
+ * @param name a Hugging Face T5 folder, a hub id, or "t5-nano" for the bundled model.
+ * @throws SoftpromptError "checkpoint" (does not fit together), "network", "usage".
+ */
+export async function openModel(
+  name: string,
+  options: OpenModelOptions = {},
+  context: ModelContext = {},
+): Promise<Model> {
+  const chosen = readOptions(openOptions, options, "openModel()");
+  const { folder, label } = await modelFolder(name, chosen, context);
+  const checkpoint = await openCheckpoint(folder, { name: label });
+  for (const warning of checkpoint.warnings) context.say?.(warning);
+  const tokenizer = await loadTokenizer(checkpoint.folder);
+  const engine = openEngine(checkpoint, chosen);
+  return { checkpoint, tokenizer, engine, device: chosen.device, dispose: () => engine.dispose() };
+}
+
+/** Where a model's files lie: a folder as given, the bundled model, or a hub's files in the local cache. */
+export async function modelFolder(
+  name: string,
+  { revision, offline }: Pick<OptionValues<typeof openOptions>, "revision" | "offline">,
+  { say = () => {}, progress, signal, label }: ModelContext = {},
+): Promise<{ folder: string; label: string }> {
+  if (name === bundledModel && !existsSync(name))
+    return { folder: packageFile(`models/${bundledModel}`), label: bundledModel };
+  if (existsSync(name)) return { folder: name, label: label ?? name };
+  // The hub's client takes a tenth of a second to load; only who names a hub model pays for it.
+  const { resolveModel } = await import("../hub/hub.js");
+  const resolved = await resolveModel(name, { revision, offline, onProgress: progress, signal });
+  for (const warning of resolved.warnings) say(warning);
+  return { folder: resolved.folder, label: resolved.name };
+}

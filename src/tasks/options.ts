@@ -1,0 +1,106 @@
+/**
+ * @file The options that the whole tasks add to those of the rooms: which model, which prompt, where results go.
+ */
+import { boolean, choice, integer, list, number, type OptionValues, string } from "../base/options.js";
+import { type InitKind, initialisers } from "../method/init.js";
+import { neuronScoreOptions } from "../schedule/neuron-scores.js";
+import { scheduleOptions } from "../schedule/options.js";
+import { trainOptions } from "../train/options.js";
+
+/** Which base model, and on what it runs. */
+export const modelOptions = {
+  model: string({
+    required: true,
+    placeholder: "folder or hub id",
+    help: "Frozen base model: a Hugging Face T5 folder, a hub id such as google/t5-small-lm-adapt, or t5-nano for the bundled one",
+  }),
+  revision: string({ help: "Branch, tag or commit of a hub model", source: "default main" }),
+  offline: boolean({ default: false, help: "Use the local cache only; never ask a hub" }),
+  ...engineOptions(),
+};
+
+function engineOptions() {
+  return {
+    device: choice({
+      values: ["cpu", "webgpu", "cuda"],
+      default: "cpu",
+      help: "Where the model runs; softprompt doctor lists what this machine has",
+    }),
+    threads: integer({
+      default: 0,
+      min: 0,
+      unit: "threads",
+      help: "Threads inside one operator; 0 lets ONNX Runtime choose",
+    }),
+    lowMemory: boolean({
+      default: false,
+      help: "Trade speed for memory: no pre-packed copies, 16-bit weights widened when used",
+    }),
+    plainOps: boolean({ default: false, help: "Plain ONNX operators only, for runtimes without com.microsoft ones" }),
+  };
+}
+
+/** The soft prompt and where it starts. */
+export const promptOptions = {
+  virtualTokens: integer({
+    default: 20,
+    min: 1,
+    max: 1000,
+    unit: "tokens",
+    source: "fpt.md §2, xprompt.md §2",
+    help: "Length of the soft prompt; each token adds one vector of the model's width to the adapter",
+  }),
+  init: choice({
+    values: Object.keys(initialisers) as InitKind[],
+    default: "sampledVocab",
+    source: "Lester et al. 2021; FPT draws uniform",
+    help: "Where the prompt starts: embeddings of sampled words, random numbers, the label words, a given text, or an earlier prompt",
+  }),
+  initRange: number({ min: 0, help: "With init uniform: elements in ± this", source: "default 1/√width, fpt.md §2" }),
+  initText: string({ help: "With init text: the words whose embeddings the prompt starts from" }),
+  initFrom: string({ placeholder: "adapter folder", help: "With init fromPrompt: the adapter to start from" }),
+  initAnyBase: boolean({
+    default: false,
+    help: "With init fromPrompt: start from it though it was tuned on another base model of the same width",
+  }),
+};
+
+/** Where a run goes. */
+export const runOptions = {
+  output: string({
+    placeholder: "folder",
+    help: "Run folder: configuration, metrics, checkpoints, adapter, result and report",
+    source: "default runs/TASK-METHOD-seedN",
+  }),
+  baselines: boolean({
+    default: true,
+    help: "Also score the frozen model without any prompt, to say what was gained; costs one evaluation",
+  }),
+  tensorboard: boolean({
+    default: true,
+    help: "Write a TensorBoard event file too, event by event while it trains; one that is there is kept in step in any case",
+  }),
+};
+
+/** All options of one tuning but the data's. */
+export const tuneOptions = {
+  ...promptOptions,
+  ...trainOptions,
+  ...scheduleOptions,
+  ...neuronScoreOptions,
+  ...runOptions,
+};
+
+export type ModelOptions = OptionValues<typeof modelOptions>;
+export type PromptOptions = OptionValues<typeof promptOptions>;
+export type TuneOptions = OptionValues<typeof tuneOptions>;
+
+/** Which seeds a study repeats over. */
+export const seedsOption = {
+  seeds: list({
+    of: "integer",
+    min: 0,
+    default: [0, 1, 2],
+    help: "Repeat every run over these seeds; tables give mean ± deviation",
+  }),
+};

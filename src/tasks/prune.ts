@@ -1,0 +1,261 @@
+/**
+ * @file XPrompt from beginning to end: tuning, scores, search, the chosen adapter, its report. In: Model, Dataset, options.
+ */
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import { adapterBase, saveAdapter } from "../adapter/adapter.js";
+import type { Adapter } from "../adapter/types.js";
+import { interrupted, SoftpromptError } from "../base/errors.js";
+import { type FolderLock, lockFolder, ownFolder, withFolder, writeFileAtomic } from "../base/files.js";
+import { choice, type OptionValues, pickOptions, readOptions } from "../base/options.js";
+import type { Dataset } from "../data/row.js";
+import { scoredRows } from "../evaluate/evaluate.js";
+import { type CandidateCost, ownMask } from "../prune/candidate.js";
+import { type PruneOptions, pruneOptions } from "../prune/options.js";
+import { planSearch, type SearchOutline } from "../prune/plan.js";
+import { type PruneResult, searchSummary } from "../prune/record.js";
+import type { SearchEvent } from "../prune/search.js";
+import { refuseTaken } from "../prune/search-files.js";
+import { holdOut } from "../prune/space.js";
+import { type XPromptResult, xprompt } from "../prune/xprompt.js";
+import { codeCommit, peakMemory, type Scores, whereWeAre } from "../run/result.js";
+import { presetSchedule } from "../schedule/options.js";
+import { type PresetName, presets } from "../schedule/presets.js";
+import { retrainingSteps, withPlannedSteps } from "../schedule/schedule.js";
+import { type TrainSettings, trainOptions } from "../train/options.js";
+import type { Model } from "./model.js";
+import { tuneOptions } from "./options.js";
+import { writeReport } from "./run-report.js";
+import { resumeCommand } from "./shell.js";
+import {
+  adapterSettings,
+  baselines,
+  outlineFor,
+  refuseChangedModel,
+  runFiles,
+  scheduleFor,
+  startPrompt,
+  type WorkEvent,
+} from "./tune.js";
+
+const { tensorboard: _oneRunOnly, ...searchable } = tuneOptions;
+
+export const pruneTuneOptions = {
+  ...searchable,
+  ...pruneOptions,
+  retrainSchedule: choice({
+    values: Object.keys(presets) as PresetName[],
+    default: "vanilla",
+    source: "xprompt.md §4; any schedule composes",
+    help: "Schedule of the retrainings; --schedule is that of the tuning before",
+  }),
+};
+
+export interface PruneContext {
+  readonly observe?: (event: SearchEvent | WorkEvent) => void;
+  readonly signal?: AbortSignal;
+  readonly resume?: boolean;
+  /** Written into the folder as config.yaml; the front door knows more options than this room. */
+  readonly configText?: string;
+  /** Engine settings for worker processes. */
+  readonly engine?: {
+    readonly device?: "cpu" | "webgpu" | "cuda";
+    /** 0 shares the cores out among the workers. */
+    readonly threads?: number;
+    readonly lowMemory?: boolean;
+    readonly plainOps?: boolean;
+  };
+}
+
+export interface Pruned {
+  readonly result: XPromptResult;
+  /** What result.json holds: `result` without tensors, and what every run tells. */
+  readonly record: PruneResult;
+  readonly adapter: Adapter;
+  readonly folder: string | null;
+  readonly report: string | null;
+}
+
+/**
+ * Tunes, scores, prunes, rewinds, retrains and chooses.
+ * @param given any of pruneTuneOptions; without `output` nothing is kept.
+ */
+export async function prune(
+  model: Model,
+  data: Dataset,
+  given: Partial<OptionValues<typeof pruneTuneOptions>> = {},
+  context: PruneContext = {},
+): Promise<Pruned> {
+  const options = settled(readOptions(pruneTuneOptions, given, "prune()"));
+  const { output = null } = options;
+  if (output !== null) refuseTaken(output, context.resume ?? false);
+  // what can be refused without running the model is refused before a folder is made and anything is scored
+  const outline = await outlineOf(model, data, options);
+  planSearch(outline);
+  if (output === null) return search(model, data, options, outline, null, context);
+  // for the whole of it: neuron scores before the search and the adapter after it are written here too
+  const lock = lockFolder(output);
+  try {
+    ownFolder(output, "adapter");
+    return await search(model, data, options, outline, lock, context);
+  } catch (error) {
+    if (!(error instanceof SoftpromptError) || error.kind !== "interrupted") throw error;
+    throw interrupted(context.signal, error.problem, { ...error.parts, hint: goingOn(output) });
+  } finally {
+    lock.release();
+  }
+}
+
+/** How a search that was stopped goes on. */
+function goingOn(folder: string): string {
+  const [begun, configured] = ["search.json", runFiles.config].map((name) => existsSync(join(folder, name)));
+  if (begun && configured) return resumeCommand("prune", folder);
+  return begun ? "the same again with resume goes on" : "start it again: nothing was trained yet";
+}
+
+type Options = OptionValues<typeof pruneTuneOptions>;
+
+/** Options as they take effect, and as they are recorded. With a holdout nothing looks at the validation rows before the end, the neuron scores included. */
+function settled(options: Options): Options {
+  const planned = withPlannedSteps(options);
+  return options.holdout > 0 ? { ...planned, scoreSplit: "train" } : planned;
+}
+
+/** Rows behind the two schedules, and the options of the second; those of the first are the search's own. */
+function schedulesOf(data: Dataset, options: Options) {
+  const held = options.holdout > 0;
+  const seen = held ? { ...data, train: holdOut(data.train, options.holdout, options.seed).train } : data;
+  const { retrainSchedule } = options;
+  // sizes, stages and budget are those of --schedule; they hold for the retrainings where these have the same one
+  const own =
+    retrainSchedule === options.schedule || retrainSchedule === "custom" ? {} : presetSchedule(retrainSchedule);
+  const retraining = { ...options, ...own, schedule: retrainSchedule };
+  const steps = retrainingSteps(retraining, options.retrainSteps);
+  return { held, seen, retrainOptions: { ...retraining, steps } };
+}
+
+/** The search with its schedules in outline. @throws SoftpromptError as the schedules and the start prompt do. */
+async function outlineOf(model: Model, data: Dataset, options: Options): Promise<SearchOutline> {
+  const { seen, retrainOptions } = schedulesOf(data, options);
+  return {
+    engine: model.engine,
+    tokenizer: model.tokenizer,
+    task: data.task,
+    train: data.train,
+    validation: data.validation,
+    schedule: outlineFor(model, seen, options),
+    retrainSchedule: outlineFor(model, seen, retrainOptions),
+    prompt: await startPrompt(model, data, options),
+    settings: pickOptions(trainOptions, options) as TrainSettings,
+    options: pickOptions(pruneOptions, options) as PruneOptions,
+  };
+}
+
+/** @param lock of the folder that keeps it; null keeps nothing */
+async function search(
+  model: Model,
+  data: Dataset,
+  options: Options,
+  outline: SearchOutline,
+  lock: FolderLock | null,
+  { observe = () => {}, signal, resume = false, engine, configText }: PruneContext,
+): Promise<Pruned> {
+  const folder = lock?.folder ?? null;
+  const { held, seen, retrainOptions } = schedulesOf(data, options);
+  const weights = await model.checkpoint.sha256();
+  // the rows that will be reported
+  const validation = held ? data.validation : scoredRows(data.validation, options);
+  const baseline = await baselines(model, { ...data, validation }, options, { observe, signal });
+  const [tuning, retraining] = await withFolder(folder, async (scores) => [
+    await scheduleFor(model, seen, options, scores, observe, signal),
+    // neurons scored for the tuning are read back here
+    await scheduleFor(model, seen, retrainOptions, scores, observe, signal),
+  ]);
+  const { schedule } = tuning;
+  const served = tuning.scoring.flops > 0;
+  const neurons = { tuning: tuning.scoring, retraining: served ? { flops: 0, seconds: 0 } : retraining.scoring };
+  const result = await xprompt({
+    ...outline,
+    schedule,
+    retrainSchedule: retraining.schedule,
+    run: folder,
+    ...(lock && { lock }),
+    resume,
+    files: configText === undefined ? {} : { [runFiles.config]: configText },
+    observe,
+    signal,
+    workers: { engine },
+    neurons,
+  });
+  await refuseChangedModel(model, weights);
+  const { best } = result;
+  const method = options.schedule === "vanilla" ? "xprompt" : `xprompt+${options.schedule}`;
+  const adapter: Adapter = {
+    prompt: best.prompt,
+    mask: ownMask(best),
+    base: await adapterBase(model.checkpoint),
+    tokenizer: model.tokenizer.sha256,
+    task: data.task,
+    training: {
+      method,
+      schedule: schedule.stages.map(({ partial, steps }) => ({ partial: partial.name, steps })),
+      seed: options.seed,
+      settings: adapterSettings(options, outline.prompt),
+    },
+    scores: { split: "validation", rows: result.selection.reportedRows, values: result.reported.best },
+    kept: { config: {}, extras: {} },
+  };
+  const adapterBytes =
+    folder === null ? 4 * best.prompt.data.length : saveAdapter(ownFolder(folder, "adapter"), adapter);
+  const record: PruneResult = {
+    run: {
+      task: data.task.name,
+      method,
+      options: JSON.parse(JSON.stringify(options)),
+      seed: options.seed,
+      commit: codeCommit(),
+      // of the chosen candidate's retraining
+      reason: "search",
+      steps: best.steps,
+      bestStep: best.bestStep,
+    },
+    scores: result.reported.best as Scores,
+    scoredOn: { split: "validation", rows: result.selection.reportedRows },
+    baseline,
+    cost: {
+      ...costOf(result),
+      trainedParameters: best.counts.parameters,
+      baseParameters: model.checkpoint.parameters,
+      adapterBytes,
+      peakBytes: peakMemory(),
+    },
+    where: whereWeAre({
+      device: model.device,
+      model: { name: model.checkpoint.name, sha256: weights },
+      data: data.files,
+    }),
+    search: searchSummary(result, data.task.metrics[0]),
+  };
+  if (folder === null) return { result, record, adapter, folder, report: null };
+  writeFileAtomic(join(folder, "result.json"), `${JSON.stringify(record, null, 2)}\n`);
+  return { result, record, adapter, folder, report: await writeReport(folder) };
+}
+
+/** Tuning, control and every candidate, and the scores that all of them needed. */
+function costOf({ tuned, control, candidates, cost }: XPromptResult) {
+  const trained = [tuned.cost, control.cost, ...candidates.map((candidate) => candidate.cost)];
+  const sum = (key: keyof CandidateCost) => trained.reduce((all, of) => all + of[key], 0);
+  return {
+    flops: cost.total,
+    trainFlops: sum("trainFlops"),
+    evalFlops: sum("evalFlops"),
+    paperFlops: sum("paperFlops"),
+    scoringFlops: cost.neurons + cost.retrainNeurons + cost.scoring,
+    seconds: cost.seconds,
+    trainSeconds: sum("trainSeconds"),
+    evalSeconds: sum("evalSeconds"),
+    scoringSeconds: cost.seconds - sum("seconds"),
+    openSeconds: sum("seconds") - sum("trainSeconds") - sum("evalSeconds"),
+    perStage: [],
+  };
+}

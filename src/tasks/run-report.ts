@@ -1,0 +1,96 @@
+/**
+ * @file A run folder read back and told: report.html and the TensorBoard event file. In: the folder. Out: the two files.
+ *
+ * Both are made from metrics.jsonl, result.json and predictions.jsonl alone, so `softprompt report RUN` can make them again.
+ * A search's page is made from its result.json; it has no event file, for it is many runs, each with a metrics.jsonl of its own.
+ */
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import { SoftpromptError } from "../base/errors.js";
+import { readWhole, writeFileAtomic } from "../base/files.js";
+import { parseJson } from "../base/json.js";
+import { readPruneResult } from "../prune/record.js";
+import { type EvalPoint, type RunReport, reportPage, type StepPoint } from "../report/html.js";
+import { prunePage } from "../report/prune.js";
+import { readResult, type Scores } from "../run/result.js";
+import type { TrainEvent } from "../train/types.js";
+import { hasEventFile, renewEventFile } from "./event-file.js";
+import { readMetrics, readPredictions } from "./recorded.js";
+import { resumeCommand } from "./shell.js";
+
+/** Writes report.html (and the event file). @returns the page's path. @throws SoftpromptError "run" for a folder without a result. */
+export async function writeReport(folder: string, { tensorboard = true } = {}): Promise<string> {
+  const file = join(folder, "report.html");
+  refuseStudy(folder);
+  const search = existsSync(join(folder, "result.json")) ? readPruneResult(folder) : null;
+  if (search !== null) {
+    writeFileAtomic(file, prunePage(search));
+    return file;
+  }
+  const page = reportPage(readRunReport(folder));
+  if (tensorboard || hasEventFile(folder)) renewEventFile(folder);
+  writeFileAtomic(file, page);
+  return file;
+}
+
+/** A study writes its page itself, together with its result.json. @throws SoftpromptError "run". */
+function refuseStudy(folder: string): void {
+  const path = join(folder, "result.json");
+  const text = readWhole(path, "run")?.toString("utf8");
+  const found: unknown = text === undefined ? null : parseJson(text, path, "run");
+  if (typeof found !== "object" || found === null || !("study" in found)) return;
+  const page = join(folder, "report.html");
+  throw new SoftpromptError("run", "this is a study, which writes its own report", {
+    where: folder,
+    expected: "the --output folder of a finished train or prune",
+    got: `a study's result.json`,
+    hint: existsSync(page)
+      ? `its report is ${page}`
+      : "the same study command again writes report.html; finished runs are kept",
+  });
+}
+
+/** What report.html shows. */
+export function readRunReport(folder: string, events = readMetrics(folder)): RunReport {
+  if (!existsSync(folder))
+    throw new SoftpromptError("run", "there is no such run folder", {
+      where: folder,
+      expected: "the --output folder of a finished train or prune",
+      got: "no such folder",
+    });
+  if (!existsSync(join(folder, "result.json")))
+    throw new SoftpromptError("run", "the run has no result yet", {
+      where: folder,
+      expected: "result.json, written at the end of a run",
+      hint: resumeCommand(existsSync(join(folder, "search.json")) ? "prune" : "train", folder),
+    });
+  const result = readResult(folder);
+  return {
+    title: `${result.run.task}: ${result.run.method}`,
+    result,
+    ...curvesOf(events),
+    predictions: readPredictions(folder),
+    warnings: events.flatMap((e) => (e.kind === "skip" ? [`step ${e.step} was skipped: ${e.problem}`] : [])),
+  };
+}
+
+/** Events as curves; seconds and FLOPs add up over the run. */
+export function curvesOf(events: readonly TrainEvent[]): Pick<RunReport, "steps" | "evals" | "stages"> {
+  const steps: StepPoint[] = [];
+  const evals: EvalPoint[] = [];
+  const stages: { step: number; partial: string }[] = [];
+  let seconds = 0;
+  for (const event of events) {
+    if (event.kind === "stage") stages.push({ step: event.step, partial: event.partial });
+    if (event.kind === "step" || event.kind === "eval") seconds += event.seconds;
+    if (event.kind === "step") {
+      const { step, loss, learningRate, gradientNorm, flops } = event;
+      steps.push({ step, seconds, flops, loss, learningRate, gradientNorm });
+    }
+    if (event.kind === "eval") {
+      const { step, loss, scores, best, flops } = event;
+      evals.push({ step, seconds, flops, loss, scores: scores as Scores, best });
+    }
+  }
+  return { steps, evals, stages };
+}

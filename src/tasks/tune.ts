@@ -1,0 +1,357 @@
+/**
+ * @file One tuning from beginning to end: baselines, start prompt, schedule, training, scores, adapter, result, report.
+ *
+ * In: Model, Dataset, options. Out: Tuned, and where a folder is given a run folder with everything in it. The command line's
+ * `train` and `quickstart` and the library's `tune` are this one function.
+ */
+import { adapterBase, checkBase, loadAdapter, saveAdapter } from "../adapter/adapter.js";
+import type { Adapter } from "../adapter/types.js";
+import { interrupted, SoftpromptError } from "../base/errors.js";
+import { ownFolder } from "../base/files.js";
+import type { JsonObject } from "../base/json.js";
+import { type OptionValues, readOptions } from "../base/options.js";
+import type { Tensor } from "../base/tensor.js";
+import type { Dataset } from "../data/row.js";
+import { type Evaluation, evaluate, evaluationBatch, majorityBaseline, type Prediction } from "../evaluate/evaluate.js";
+import { type InitKind, type InitSpec, initPrompt } from "../method/init.js";
+import type { PromptMask } from "../method/mask.js";
+import { fullModel } from "../model/partial.js";
+import { openRun } from "../run/folder.js";
+import { codeCommit, peakMemory, type RunResult, type Scores, whereWeAre } from "../run/result.js";
+import { outlineSchedule, planSchedule } from "../schedule/plan.js";
+import { needsNeuronScores, withPlannedSteps } from "../schedule/schedule.js";
+import { tensorHash } from "../train/identity.js";
+import type { Schedule } from "../train/stage.js";
+import { train } from "../train/trainer.js";
+import type { TrainEvent, TrainResult } from "../train/types.js";
+import { followEvents, hasEventFile } from "./event-file.js";
+import type { Model } from "./model.js";
+import { type PromptOptions, type TuneOptions, tuneOptions } from "./options.js";
+import { writeReport } from "./run-report.js";
+import { resumeCommand } from "./shell.js";
+
+/** What a tuning tells while it goes: the trainer's events, and the work around it. */
+export type TuneEvent = TrainEvent | WorkEvent;
+
+export type WorkEvent =
+  | { readonly kind: "baseline"; readonly name: "majority" | "no prompt"; readonly scores: Scores }
+  | { readonly kind: "work"; readonly what: string };
+
+export interface TuneContext {
+  readonly observe?: (event: TuneEvent) => void;
+  /** Aborting finishes the step, saves, and returns with reason "interrupted"; before and after the training it throws that. */
+  readonly signal?: AbortSignal;
+  /** Go on with the run in `output`; refused when anything that decides the result changed. Default false. */
+  readonly resume?: boolean;
+  /** Start prompt that replaces `init`, e.g. of another tuning. */
+  readonly prompt?: Tensor;
+  readonly mask?: PromptMask;
+  /** Written into the run folder as config.yaml; the front door knows more options than this room. */
+  readonly configText?: string;
+}
+
+/** A finished (or interrupted) tuning. */
+export interface Tuned {
+  readonly result: RunResult;
+  readonly training: TrainResult;
+  /** The prompt that is kept: the best on the full model, or the last where nothing was evaluated. */
+  readonly adapter: Adapter;
+  /** What the kept prompt says to the validation rows. */
+  readonly predictions: readonly Prediction[];
+  /** Run folder; null when nothing was written. */
+  readonly folder: string | null;
+  /** Path of report.html; null without a folder. */
+  readonly report: string | null;
+}
+
+/** What a tuning and a search have in common. */
+type BaseOptions = Omit<TuneOptions, "tensorboard" | "output">;
+
+/** Names of what a run folder holds besides the trainer's own files. */
+export const runFiles = {
+  config: "config.yaml",
+  adapter: "adapter",
+  result: "result.json",
+  predictions: "predictions.jsonl",
+  report: "report.html",
+} as const;
+
+/**
+ * Tunes a soft prompt.
+ *
+ * @param given any of tuneOptions, by name; defaults fill the rest. Without `output` nothing is written.
+ * @throws SoftpromptError as the rooms do; "interrupted" while the frozen model or the kept prompt is scored: what was done is
+ *   kept, and a resume goes on. An interruption of the training itself is no error (reason "interrupted").
+ */
+export async function tune(
+  model: Model,
+  data: Dataset,
+  given: Partial<OptionValues<typeof tuneOptions>> = {},
+  context: TuneContext = {},
+): Promise<Tuned> {
+  const options = withPlannedSteps(readOptions(tuneOptions, given, "tune()"));
+  const { observe = () => {}, signal, resume = false } = context;
+  if (data.train.length === 0)
+    throw new SoftpromptError("data", "there are no training rows", {
+      where: data.task.name,
+      expected: "at least one labelled row in the training split",
+    });
+  const folder = options.output ?? null;
+  // what can be refused without running the model is refused before a folder is claimed and anything is scored
+  outlineFor(model, data, options);
+  const prompt = context.prompt ?? (await startPrompt(model, data, options));
+  const run =
+    folder === null
+      ? null
+      : openRun(folder, {
+          resume,
+          follow: options.tensorboard || hasEventFile(folder) ? followEvents : undefined,
+          files: context.configText === undefined ? {} : { [runFiles.config]: context.configText },
+        });
+  try {
+    const weights = await model.checkpoint.sha256();
+    const baseline = await baselines(model, data, options, context);
+    const { schedule, scoring } = await scheduleFor(model, data, options, folder, observe, signal);
+    const training = await train({
+      engine: model.engine,
+      tokenizer: model.tokenizer,
+      task: data.task,
+      train: data.train,
+      validation: data.validation,
+      prompt,
+      mask: context.mask ?? null,
+      schedule,
+      settings: options,
+      run,
+      observe,
+      signal,
+      flopsBefore: scoring.flops,
+    });
+    const kept = training.bestOnFull ?? { prompt: training.last, step: training.steps, scores: {} };
+    await refuseChangedModel(model, weights);
+    const final =
+      training.reason === "interrupted" ? null : await finalEvaluation(model, data, options, kept.prompt, context);
+    const method = options.schedule === "vanilla" ? "prompt-tuning" : `prompt-tuning+${options.schedule}`;
+    const scores = (final?.scores ?? kept.scores) as Scores;
+    const adapter: Adapter = {
+      prompt: kept.prompt,
+      mask: context.mask ?? null,
+      base: await adapterBase(model.checkpoint),
+      tokenizer: model.tokenizer.sha256,
+      task: data.task,
+      training: {
+        method,
+        schedule: schedule.stages.map(({ partial, steps }) => ({ partial: partial.name, steps })),
+        seed: options.seed,
+        settings: adapterSettings(options, prompt),
+      },
+      scores: final === null ? null : { split: "validation", rows: data.validation.length, values: scores },
+      kept: { config: {}, extras: {} },
+    };
+    const adapterBytes =
+      folder === null ? 4 * kept.prompt.data.length : saveAdapter(ownFolder(folder, runFiles.adapter), adapter);
+    const result: RunResult = {
+      run: {
+        task: data.task.name,
+        method,
+        options: JSON.parse(JSON.stringify(options)),
+        seed: options.seed,
+        commit: codeCommit(),
+        reason: training.reason,
+        steps: training.steps,
+        bestStep: kept.step,
+      },
+      scores,
+      scoredOn: { split: "validation", rows: data.validation.length },
+      baseline,
+      cost: {
+        flops: training.cost.flops + scoring.flops,
+        trainFlops: training.cost.trainFlops,
+        evalFlops: training.cost.evalFlops,
+        paperFlops: training.cost.paperFlops,
+        scoringFlops: scoring.flops,
+        seconds: training.cost.seconds + scoring.seconds,
+        trainSeconds: training.cost.trainSeconds,
+        evalSeconds: training.cost.evalSeconds,
+        scoringSeconds: scoring.seconds,
+        openSeconds: training.cost.openSeconds,
+        perStage: training.cost.perStage,
+        trainedParameters: kept.prompt.data.length,
+        baseParameters: model.checkpoint.parameters,
+        adapterBytes,
+        peakBytes: peakMemory(),
+      },
+      where: whereWeAre({
+        device: model.device,
+        model: { name: model.checkpoint.name, sha256: weights },
+        data: data.files,
+      }),
+    };
+    const predictions = final?.predictions ?? [];
+    let report: string | null = null;
+    if (run !== null && training.reason !== "interrupted") {
+      run.write(runFiles.result, `${JSON.stringify(result, null, 2)}\n`);
+      run.write(runFiles.predictions, predictions.map(predictionLine).join(""));
+      report = await writeReport(run.folder, { tensorboard: options.tensorboard });
+    }
+    return { result, training, adapter, predictions, folder, report };
+  } catch (error) {
+    if (folder === null || !(error instanceof SoftpromptError) || error.kind !== "interrupted") throw error;
+    throw interrupted(signal, error.problem, { ...error.parts, hint: resumeCommand("train", folder) });
+  } finally {
+    run?.close();
+  }
+}
+
+/** The promise that only the prompt moved. @param weights sha256 before the run @throws SoftpromptError(checkpoint) when it is another now */
+export async function refuseChangedModel({ checkpoint }: Model, weights: string): Promise<void> {
+  const after = await checkpoint.sha256({ fresh: true });
+  if (after === weights) return;
+  throw new SoftpromptError("checkpoint", "the frozen model's files changed during the run", {
+    where: checkpoint.folder,
+    expected: `sha256 ${weights}`,
+    got: `sha256 ${after}`,
+    hint: "somebody else wrote to them; the run cannot be trusted",
+  });
+}
+
+/** Majority class (no model is run) and the frozen model without a prompt (one evaluation), on the validation rows of `data`. */
+export async function baselines(
+  model: Model,
+  data: Pick<Dataset, "task" | "train" | "validation">,
+  options: BaseOptions,
+  { observe = () => {}, signal }: Pick<TuneContext, "signal"> & { readonly observe?: (event: WorkEvent) => void },
+): Promise<RunResult["baseline"]> {
+  if (data.validation.length === 0) return { majority: null, noPrompt: null };
+  const majority = majorityBaseline(data.task, data.train, data.validation).scores as Scores;
+  observe({ kind: "baseline", name: "majority", scores: majority });
+  if (!options.baselines) return { majority, noPrompt: null };
+  observe({ kind: "work", what: "scoring the frozen model without a prompt" });
+  const bare = await evaluate(
+    model.engine,
+    fullModel(model.checkpoint.config),
+    model.tokenizer,
+    data.task,
+    data.validation,
+    null,
+    evaluateOptions(options, signal),
+  );
+  observe({ kind: "baseline", name: "no prompt", scores: bare.scores as Scores });
+  return { majority, noPrompt: bare.scores as Scores };
+}
+
+/** The kept prompt on all validation rows, with what it said to each. */
+async function finalEvaluation(
+  { engine, tokenizer, checkpoint }: Model,
+  { task, validation }: Dataset,
+  options: TuneOptions,
+  prompt: Tensor,
+  { observe = () => {}, signal }: TuneContext,
+): Promise<Evaluation | null> {
+  if (validation.length === 0) return null;
+  observe({ kind: "work", what: "scoring the kept prompt on all validation rows" });
+  const full = fullModel(checkpoint.config);
+  return evaluate(engine, full, tokenizer, task, validation, prompt, evaluateOptions(options, signal));
+}
+
+/** All rows, in passes of the size that the training evaluates in: what fits there fits here. */
+function evaluateOptions(options: BaseOptions, signal: AbortSignal | undefined) {
+  const { evaluateBy: by, maxInputTokens } = options;
+  return { by, maxInputTokens, batchSize: evaluationBatch(options), signal };
+}
+
+/** The schedule's sizes and steps; runs no model. @throws SoftpromptError "usage", "data", as outlineSchedule. */
+export function outlineFor({ checkpoint, tokenizer }: Model, data: Dataset, options: BaseOptions): Schedule {
+  return outlineSchedule(checkpoint.config, tokenizer, data, options, options.virtualTokens);
+}
+
+/** Neuron scores where the schedule needs them, and the stages. */
+export async function scheduleFor(
+  model: Model,
+  data: Dataset,
+  options: BaseOptions,
+  folder: string | null,
+  observe: (event: { kind: "work"; what: string }) => void,
+  signal?: AbortSignal,
+) {
+  if (needsNeuronScores(options)) observe({ kind: "work", what: "scoring neurons for the partial models" });
+  const { schedule, scoring } = await planSchedule(model.engine, model.tokenizer, data, options, {
+    promptLength: options.virtualTokens,
+    folder,
+    signal,
+  });
+  return { schedule, scoring: scoring ?? { flops: 0, seconds: 0 } };
+}
+
+/** The start prompt [P, D] that the options ask for. */
+export async function startPrompt(model: Model, data: Dataset, options: BaseOptions): Promise<Tensor> {
+  const { checkpoint, tokenizer } = model;
+  return initPrompt(await initSpec(options, data, model), {
+    checkpoint,
+    tokenizer,
+    length: options.virtualTokens,
+    seed: options.seed,
+  });
+}
+
+/** Which initialiser the options mean. @throws SoftpromptError "usage", "adapter" (an earlier prompt of another base model). */
+export async function initSpec(
+  options: PromptOptions,
+  { task }: Pick<Dataset, "task">,
+  { checkpoint, tokenizer }: Pick<Model, "checkpoint" | "tokenizer">,
+): Promise<InitSpec> {
+  const missing = (option: string) =>
+    new SoftpromptError("usage", `init ${options.init} needs ${option}`, {
+      where: "init",
+      expected: option,
+    });
+  switch (options.init) {
+    case "uniform":
+      return { kind: "uniform", range: options.initRange };
+    case "classLabels":
+      if (task.verbalizer === null)
+        throw new SoftpromptError("usage", "this task has no label words to start from", {
+          where: "init",
+          hint: "use sampledVocab or text",
+        });
+      return { kind: "classLabels", labels: Object.values(task.verbalizer) };
+    case "text":
+      if (options.initText === undefined) throw missing("initText");
+      return { kind: "text", text: options.initText };
+    case "fromPrompt": {
+      if (options.initFrom === undefined) throw missing("initFrom");
+      const earlier = loadAdapter(options.initFrom);
+      await checkBase(earlier, checkpoint, { anyBase: options.initAnyBase, tokenizer, flag: "--init-any-base" });
+      return { kind: "fromPrompt", prompt: earlier.prompt };
+    }
+    default:
+      return { kind: options.init };
+  }
+}
+
+/**
+ * Options as an adapter tells them: what made the prompt, wherever it was made. So not where the run was written to; and the adapter that
+ * it started from not by its folder but by its values.
+ */
+export function adapterSettings(
+  options: { readonly output?: string; readonly initFrom?: string; readonly init: InitKind },
+  start: Tensor,
+): JsonObject {
+  const { output: _, initFrom: __, ...settings } = options;
+  const from = options.init === "fromPrompt" ? { initFrom: `sha256 ${tensorHash(start)}` } : {};
+  return JSON.parse(JSON.stringify({ ...settings, ...from }));
+}
+
+/** One line of predictions.jsonl. */
+export function predictionLine({ row, label, text, correct, probabilities }: Prediction): string {
+  return `${JSON.stringify({
+    id: row.id,
+    input: row.input,
+    target: row.target,
+    prediction: text,
+    label: row.label,
+    predictedLabel: label,
+    ...(probabilities !== null && { probabilities }),
+    right: correct,
+  })}\n`;
+}

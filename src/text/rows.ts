@@ -1,0 +1,43 @@
+/**
+ * @file Labelled rows as token ids: text/encode.ts, and the promise that every label is among its row's choices.
+ *
+ * In: Task, rows, Tokenizer. Out: EncodedRow.
+ */
+import { SoftpromptError } from "../base/errors.js";
+import type { Row, Task } from "../data/row.js";
+import type { EncodedRow } from "./batch.js";
+import { encodeRows as encode } from "./encode.js";
+import type { Tokenizer } from "./tokenizer.js";
+
+export { makeBatch as collate } from "./batch.js";
+
+/** The labels a row can have, in ranking order, with their words; null for free text. */
+export function choicesOf(task: Task, row: Row): Readonly<Record<string, string>> | null {
+  return row.choices ?? task.verbalizer;
+}
+
+/** Whether answers are written freely: not where each row brings the answers to choose from (COPA), though no label has words. */
+export function isFreeText({ task, train }: { readonly task: Task; readonly train: readonly Row[] }): boolean {
+  return train.some((row) => choicesOf(task, row) === null);
+}
+
+/**
+ * @param maxInputTokens including end-of-sequence; longer inputs lose their tail.
+ * @throws SoftpromptError "data" naming the row whose label is none of its choices.
+ */
+export function encodeRows(
+  task: Task,
+  rows: readonly Row[],
+  tokenizer: Tokenizer,
+  maxInputTokens: number,
+): EncodedRow[] {
+  const encoded = encode(rows, task, tokenizer, { maxInputTokens });
+  for (const [n, row] of rows.entries())
+    if (encoded[n]!.choices !== null && encoded[n]!.gold < 0)
+      throw new SoftpromptError("data", "the row's label is none of its choices", {
+        where: row.id,
+        expected: Object.keys(choicesOf(task, row)!).join(", "),
+        got: row.label ?? "no label",
+      });
+  return encoded;
+}
