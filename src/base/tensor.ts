@@ -23,6 +23,17 @@ export interface Tensor {
   readonly data: Float32Array;
 }
 
+/** A tensor that is fed to a graph or comes out of it. */
+export type Feed =
+  | { readonly dtype: "float32"; readonly shape: readonly number[]; readonly data: Float32Array }
+  | { readonly dtype: "int32"; readonly shape: readonly number[]; readonly data: Int32Array };
+
+/** By the graph's input names. */
+export type Feeds = Readonly<Record<string, Feed>>;
+
+/** What a method trains, by name: prompt tuning has one, `prompt` [P, D]. */
+export type Parameters = Readonly<Record<string, Tensor>>;
+
 /** Number of elements of a shape; 1 for a scalar. */
 export function size(shape: readonly number[]): number {
   return shape.reduce((a, b) => a * b, 1);

@@ -13,8 +13,9 @@ import { isObject, own, parseJson } from "../base/json.js";
 import { type DType, size, type Tensor } from "../base/tensor.js";
 import { type FloatDType, widen } from "./floats.js";
 import { headerBlockLength, parseSafetensorsHeader, type SafetensorsEntry } from "./safetensors.js";
-import { configLimits, readConfig, type T5Config } from "./t5/config.js";
-import { matchWeights } from "./t5/tensors.js";
+import type { ModelConfig } from "./architecture.js";
+import { architectureOf, configLimits, readConfig } from "./architectures.js";
+import { matchTensors } from "./tensors.js";
 
 /** Where one tensor's bytes are. The session lets ONNX Runtime read them from the file itself. */
 export interface TensorSpan {
@@ -35,8 +36,8 @@ export interface Checkpoint {
   readonly folder: string;
   /** As the user named it: path or hub id@revision. */
   readonly name: string;
-  readonly config: T5Config;
-  /** The model's tensors by canonical name (expected.ts), every one of them present; a shared one appears under each of its names. */
+  readonly config: ModelConfig;
+  /** The model's tensors by canonical name, every one of them present; a shared one appears under each of its names. */
   readonly tensors: ReadonlyMap<string, TensorSpan>;
   /** Each shared tensor counted once. */
   readonly parameters: number;
@@ -103,13 +104,15 @@ export async function openCheckpoint(folder: string, options: CheckpointOptions 
       if (!header.entries.has(name)) throw refusal(file, `tensor ${name} is not in the shard the index names`);
   }
 
-  const { weights, unexpected, copies } = matchWeights(config, entries, folder);
+  const architecture = architectureOf(config);
+  const matched = matchTensors(architecture.tensors(config), entries, folder, architecture.leftOver);
+  const { unexpected, copies } = matched;
   for (const [copy, original] of copies) await sameBytes(entries.get(copy)!, entries.get(original)!);
-  const tensors = new Map([...weights].map(([name, entry]) => [name, span(entry)]));
-  const distinct = new Set(weights.values());
+  const tensors = new Map([...matched.tensors].map(([name, entry]) => [name, span(entry)]));
+  const distinct = new Set(matched.tensors.values());
   const warnings =
     unexpected.length > 0
-      ? [`${unexpected.length} tensors are not part of this T5 and are ignored: ${unexpected.slice(0, 5).join(", ")}`]
+      ? [`${unexpected.length} tensors are not part of this model and are ignored: ${unexpected.slice(0, 5).join(", ")}`]
       : [];
 
   const spanOf = (name: string) => {
@@ -325,7 +328,7 @@ async function digestOf(files: readonly string[], fresh: boolean): Promise<strin
 
 function span(entry: Entry): TensorSpan {
   const { name, shape, file, offset, length } = entry;
-  return { name, dtype: entry.dtype!, shape, file, offset, length }; // matchWeights lets only float types through
+  return { name, dtype: entry.dtype!, shape, file, offset, length }; // matchTensors lets only float types through
 }
 
 async function namesIn(root: string): Promise<string[]> {

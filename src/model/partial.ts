@@ -1,11 +1,12 @@
 /**
  * @file Partial PLMs: which layers and which feed-forward neurons of the full model a smaller graph keeps (fpt.md §3).
  *
- * In: a T5Config (and neuron scores). Out: a PartialModel; the graph builder makes a genuinely smaller graph from it.
+ * In: a ModelConfig (and neuron scores). Out: a PartialModel; the graph builder makes a genuinely smaller graph from it.
  */
-import { createHash } from "node:crypto";
+import { sha256Hex } from "../base/sha256.js";
 import { nearest, SoftpromptError } from "../base/errors.js";
-import type { T5Config } from "./t5/config.js";
+import type { ModelConfig } from "./architecture.js";
+import { architectureOf } from "./architectures.js";
 
 /** What one stack keeps. Indices are of the full model, ascending. */
 export interface PartialStack {
@@ -16,8 +17,8 @@ export interface PartialStack {
 
 /** A smaller model over the same weight file. */
 export interface PartialModel {
-  readonly encoder: PartialStack;
-  readonly decoder: PartialStack;
+  /** By the stack's name. */
+  readonly stacks: Readonly<Record<string, PartialStack>>;
   /**
    * Stable name for caches, logs and checkpoints: layers and neurons of each stack, then a hash of the exact choice
    * where the counts alone do not determine it. "full", "e6d24", "e24w704d24-5f0c21aa".
@@ -26,10 +27,7 @@ export interface PartialModel {
 }
 
 /** How important each neuron is: per stack, per ORIGINAL layer number, [F] (fpt.md §3.3). */
-export interface NeuronScores {
-  readonly encoder: readonly Float32Array[];
-  readonly decoder: readonly Float32Array[];
-}
+export type NeuronScores = Readonly<Record<string, readonly Float32Array[]>>;
 
 /** What to keep of the full model. */
 export interface PartialSpec {
@@ -41,7 +39,7 @@ export interface PartialSpec {
   readonly layerChoice?: LayerChoice;
   /** Default "score" (fpt.md §3.2). */
   readonly neuronChoice?: NeuronChoice;
-  /** Shrink the decoder too (the papers' generative tasks). Default false: encoder only (fpt.md §3.1). */
+  /** Shrink T5's decoder too (the papers' generative tasks). Default false: encoder only (fpt.md §3.1). The one stack of a decoder-only model always shrinks. */
   readonly reduceDecoder?: boolean;
 }
 
@@ -79,17 +77,19 @@ export const neuronChoices = {
 export type NeuronChoice = keyof typeof neuronChoices;
 
 /** The full model as a partial one: every layer, every neuron. */
-export function fullModel(config: T5Config): PartialModel {
-  const all = (n: number) => ({ layers: range(n), neurons: null });
-  return { encoder: all(config.encoderLayers), decoder: all(config.decoderLayers), name: "full" };
+export function fullModel(config: ModelConfig): PartialModel {
+  return { stacks: perStack(config, ({ layers }) => ({ layers: range(layers), neurons: null })), name: "full" };
 }
 
 /** True when the partial model keeps everything, whatever it is called. */
-export function isFull(config: T5Config, partial: PartialModel): boolean {
-  const whole = (stack: PartialStack, layers: number) =>
-    stack.layers.length === layers &&
-    (stack.neurons === null || stack.neurons.every((kept) => kept.length === config.feedForwardWidth));
-  return whole(partial.encoder, config.encoderLayers) && whole(partial.decoder, config.decoderLayers);
+export function isFull(config: ModelConfig, { stacks }: Pick<PartialModel, "stacks">): boolean {
+  return stacksOf(config).every(({ name, layers }) => {
+    const kept = stacks[name]!;
+    return (
+      kept.layers.length === layers &&
+      (kept.neurons === null || kept.neurons.every((n) => n.length === config.feedForwardWidth))
+    );
+  });
 }
 
 /**
@@ -97,47 +97,22 @@ export function isFull(config: T5Config, partial: PartialModel): boolean {
  * @param scores needed where neurons or layers are chosen by score; null otherwise.
  * @throws SoftpromptError(usage) for a size the model cannot have or missing scores.
  */
-export function partialModel(config: T5Config, spec: PartialSpec, scores: NeuronScores | null = null): PartialModel {
+export function partialModel(config: ModelConfig, spec: PartialSpec, scores: NeuronScores | null = null): PartialModel {
   const { depth = 1, width = 1, layerChoice = "even", neuronChoice = "score", reduceDecoder = false } = spec;
   const F = config.feedForwardWidth;
-  const stack = (L: number, own: readonly Float32Array[] | null, reduced: boolean): PartialStack => {
-    // One n for both stacks (fpt.md §3.1): a count beyond a shorter decoder means all of it.
-    const n = reduced ? Math.min(L, kept("depth", depth, depth > 1 ? config.encoderLayers : L, "layers")) : L;
+  if (scores !== null) checkScores(config, scores);
+  const first = stacksOf(config)[0];
+  const stacks = perStack(config, ({ name, layers: L }): PartialStack => {
+    const reduced = name === first.name || reduceDecoder;
+    const own = scores?.[name] ?? null;
+    // One n for all stacks (fpt.md §3.1): a count beyond a shorter decoder means all of it.
+    const n = reduced ? Math.min(L, kept("depth", depth, depth > 1 ? first.layers : L, "layers")) : L;
     const k = reduced ? kept("width", width, F, "feed-forward neurons") : F;
     const layers = n === L ? range(L) : layerChoices[layerChoice](n, L, own?.map(mean) ?? null);
     if (k === F) return { layers, neurons: null };
     return { layers, neurons: layers.map((layer) => neuronChoices[neuronChoice](k, F, own?.[layer] ?? null)) };
-  };
-  if (scores !== null) checkScores(config, scores);
-  const encoder = stack(config.encoderLayers, scores?.encoder ?? null, true);
-  const decoder = stack(config.decoderLayers, scores?.decoder ?? null, reduceDecoder);
-  const partial = { encoder, decoder, name: "" };
-  if (isFull(config, partial)) return fullModel(config);
-  return { encoder, decoder, name: nameOf(config, partial) };
-}
-
-/**
- * A partial model of exactly these layers and neurons.
- * @throws SoftpromptError(usage) for indices that are out of range, repeated or not ascending.
- */
-export function exactPartial(config: T5Config, encoder: PartialStack, decoder: PartialStack): PartialModel {
-  for (const [where, stack, L] of [
-    ["encoder", encoder, config.encoderLayers],
-    ["decoder", decoder, config.decoderLayers],
-  ] as const) {
-    ascending(`${where} layers`, stack.layers, L);
-    if (stack.neurons !== null && stack.neurons.length !== stack.layers.length)
-      throw new SoftpromptError("usage", "one list of neurons is needed for each kept layer", {
-        where: `partial model, ${where}`,
-        expected: `${stack.layers.length} lists`,
-        got: stack.neurons.length,
-      });
-    stack.neurons?.forEach((kept, i) => {
-      ascending(`${where} layer ${stack.layers[i]} neurons`, kept, config.feedForwardWidth);
-    });
-  }
-  const partial = { encoder, decoder, name: "" };
-  return { ...partial, name: nameOf(config, partial) };
+  });
+  return isFull(config, { stacks }) ? fullModel(config) : { stacks, name: nameOf(config, stacks) };
 }
 
 /**
@@ -203,48 +178,47 @@ function kept(option: string, value: number, total: number, unit: string): numbe
   return share ? Math.min(total, Math.max(2, Math.round(value * total))) : value;
 }
 
-function nameOf(config: T5Config, partial: Omit<PartialModel, "name">): string {
-  const part = (letter: string, stack: PartialStack) =>
-    letter + stack.layers.length + (stack.neurons === null ? "" : `w${stack.neurons[0]?.length ?? 0}`);
-  const counts = part("e", partial.encoder) + part("d", partial.decoder);
-  const even = (stack: PartialStack, L: number) =>
-    stack.neurons === null && evenLayers(stack.layers.length, L).every((layer, i) => layer === stack.layers[i]);
-  if (even(partial.encoder, config.encoderLayers) && even(partial.decoder, config.decoderLayers)) return counts;
-  const hash = createHash("sha256");
-  for (const stack of [partial.encoder, partial.decoder]) {
-    hash.update(`layers ${stack.layers.join(" ")}\n`);
-    for (const list of stack.neurons ?? []) hash.update(`neurons ${list.join(" ")}\n`);
-  }
-  return `${counts}-${hash.digest("hex").slice(0, 8)}`;
+function nameOf(config: ModelConfig, stacks: PartialModel["stacks"]): string {
+  const all = stacksOf(config);
+  const counts = all
+    .map(({ name }) => {
+      const { layers, neurons } = stacks[name]!;
+      return name[0] + layers.length + (neurons === null ? "" : `w${neurons[0]?.length ?? 0}`);
+    })
+    .join("");
+  const even = all.every(({ name, layers: L }) => {
+    const { layers, neurons } = stacks[name]!;
+    return neurons === null && evenLayers(layers.length, L).every((layer, i) => layer === layers[i]);
+  });
+  if (even) return counts;
+  const choice = all.map(({ name }) => stackText(stacks[name]!)).join("");
+  return `${counts}-${sha256Hex(choice).slice(0, 8)}`;
 }
 
-function checkScores(config: T5Config, scores: NeuronScores): void {
-  for (const [stack, L] of [
-    ["encoder", config.encoderLayers],
-    ["decoder", config.decoderLayers],
-  ] as const) {
-    const rows = scores[stack];
-    if (rows.length === L && rows.every((r) => r.length === config.feedForwardWidth && r.every(Number.isFinite)))
+/** The exact choice of one stack, as text to hash. */
+function stackText({ layers, neurons }: PartialStack): string {
+  return [`layers ${layers.join(" ")}`, ...(neurons ?? []).map((list) => `neurons ${list.join(" ")}`), ""].join("\n");
+}
+
+function stacksOf(config: ModelConfig) {
+  return architectureOf(config).stacks(config);
+}
+
+function perStack<T>(config: ModelConfig, of: (stack: { name: string; layers: number }) => T): Record<string, T> {
+  return Object.fromEntries(stacksOf(config).map((stack) => [stack.name, of(stack)]));
+}
+
+function checkScores(config: ModelConfig, scores: NeuronScores): void {
+  for (const { name, layers } of stacksOf(config)) {
+    const rows = scores[name];
+    if (rows?.length === layers && rows.every((r) => r.length === config.feedForwardWidth && r.every(Number.isFinite)))
       continue;
-    throw new SoftpromptError("usage", `these neuron scores do not belong to this model's ${stack}`, {
+    throw new SoftpromptError("usage", `these neuron scores do not belong to this model's ${name}`, {
       where: "neuron scores",
-      expected: `finite numbers [${L}, ${config.feedForwardWidth}]`,
-      got: `[${rows.length}, ${rows[0]?.length ?? 0}]`,
+      expected: `finite numbers [${layers}, ${config.feedForwardWidth}]`,
+      got: `[${rows?.length ?? 0}, ${rows?.[0]?.length ?? 0}]`,
     });
   }
-}
-
-function ascending(what: string, indices: ArrayLike<number>, end: number): void {
-  let last = -1;
-  for (const index of Array.from(indices)) {
-    if (!Number.isInteger(index) || index <= last || index >= end)
-      throw new SoftpromptError("usage", `${what} must be ascending whole numbers below ${end}`, {
-        where: "partial model",
-        got: Array.from(indices),
-      });
-    last = index;
-  }
-  if (last < 0) throw new SoftpromptError("usage", `${what} are empty`, { where: "partial model" });
 }
 
 function sizeText(value: string, where: string): number {
@@ -273,7 +247,7 @@ function oneOf(names: readonly string[]): (value: string, where: string) => stri
 function needScores(what: string): SoftpromptError {
   return new SoftpromptError("usage", `${what} needs neuron scores`, {
     where: "partial model",
-    expected: "scores of every layer, from train/neuron-scores.ts",
+    expected: "scores of every layer",
     hint: "compute them first, or choose neurons=first (counts and FLOPs are the same)",
   });
 }

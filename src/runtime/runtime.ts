@@ -6,15 +6,11 @@
  */
 import type { InferenceSession, Tensor } from "onnxruntime-node";
 import { SoftpromptError } from "../base/errors.js";
+import type { Feed } from "../base/tensor.js";
 
 /** Execution providers by our name. */
 export const devices = { cpu: "cpu", webgpu: "webgpu", cuda: "cuda" } as const;
 export type Device = keyof typeof devices;
-
-/** Element types that cross the border. */
-export type Feed =
-  | { readonly dtype: "float32"; readonly shape: readonly number[]; readonly data: Float32Array }
-  | { readonly dtype: "int32"; readonly shape: readonly number[]; readonly data: Int32Array };
 
 export interface RuntimeOptions {
   readonly threads: number;

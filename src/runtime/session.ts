@@ -6,10 +6,10 @@
  */
 import { readFile } from "node:fs/promises";
 import { SoftpromptError } from "../base/errors.js";
-import { shapeText, size } from "../base/tensor.js";
+import { type Feed, type Feeds, shapeText, size } from "../base/tensor.js";
 import type { Dim, Graph, Value } from "../graph/graph.js";
 import { lower } from "../onnx/lower.js";
-import { type Device, type Feed, firstLine, openRaw } from "./runtime.js";
+import { type Device, firstLine, openRaw } from "./runtime.js";
 
 export interface SessionOptions {
   readonly threads: number;
@@ -19,8 +19,6 @@ export interface SessionOptions {
   /** Prefix of ONNX Runtime's profile file, for the bench. */
   readonly profile?: string;
 }
-
-export type Feeds = Readonly<Record<string, Feed>>;
 
 export interface Session {
   /** Runs the whole graph. Refuses missing, unknown or ill-shaped feeds. */

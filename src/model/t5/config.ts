@@ -1,27 +1,20 @@
 /**
  * @file T5's config.json as a typed, checked record.
  *
- * In: the text of a Hugging Face config.json. Out: T5Config, or a SoftpromptError that names the field.
+ * In: a Hugging Face config.json. Out: T5Config, or a SoftpromptError that names the field.
  * Defaults and the meaning of each field: transformers `models/t5/configuration_t5.py` (checked with 4.46 and 5.18).
  */
 import { nearest, SoftpromptError } from "../../base/errors.js";
-import { isObject, type JsonObject, own, parseJson } from "../../base/json.js";
+import { type JsonObject, own } from "../../base/json.js";
+import type { ModelConfig } from "../architecture.js";
+import { parameterCount } from "../tensors.js";
+import { t5Tensors } from "./tensors.js";
 
 /** Everything the graph needs to know of a T5. */
-export interface T5Config {
+export interface T5Config extends ModelConfig {
   readonly family: "t5";
-  /** D */
-  readonly width: number;
-  /** K */
-  readonly headWidth: number;
-  /** H */
-  readonly heads: number;
-  /** F */
-  readonly feedForwardWidth: number;
   readonly encoderLayers: number;
   readonly decoderLayers: number;
-  /** V, rows of the embedding (may be padded beyond the tokenizer). */
-  readonly vocabulary: number;
   /** `gelu` is the tanh approximation ("gelu_new"), as T5 v1.1 uses it. */
   readonly activation: "relu" | "gelu" | "silu";
   /** Gated: act(wi_0·x) ⊙ (wi_1·x); otherwise act(wi·x). */
@@ -36,13 +29,11 @@ export interface T5Config {
   readonly normEpsilon: number;
   readonly relativeBuckets: number;
   readonly relativeMaxDistance: number;
-  readonly padId: number;
-  readonly eosId: number;
   readonly decoderStartId: number;
 }
 
 /** Families whose graph is T5's. mT5 is T5 v1.1 with another vocabulary. */
-const families = { t5: "relu", mt5: "gated-gelu" } as const satisfies Record<string, keyof typeof feedForwards>;
+export const t5Families = { t5: "relu", mt5: "gated-gelu" } as const satisfies Record<string, keyof typeof feedForwards>;
 
 /** `feed_forward_proj` → what stands between the two matrices. */
 const feedForwards = {
@@ -69,23 +60,19 @@ export const configLimits = {
   relative_attention_max_distance: 1_048_576,
   /** All parameters together; 10¹² is ninety times T5-XXL. */
   parameters: 1e12,
-  /** Characters of the file. */
-  length: 1_000_000,
 } as const;
 
 /**
- * Reads config.json.
+ * Reads config.json's object.
  * @param where the file's name, for errors.
  * @throws SoftpromptError("checkpoint") for anything that is not a T5 this project can run.
  */
-export function readConfig(text: string, where: string): T5Config {
-  const raw = parseJson(text, where, "checkpoint", { length: configLimits.length, containers: 10_000 });
-  if (!isObject(raw)) throw wrong(where, "config.json must hold one object", undefined, raw);
-  const family = readFamily(raw, where);
+export function readT5Config(raw: JsonObject, where: string): T5Config {
+  const family = own(raw, "model_type") === "mt5" ? "mt5" : "t5";
   const count = (key: keyof typeof configLimits, fallback?: number, least = 1) =>
     integer(raw, where, key, least, configLimits[key], fallback);
 
-  const forward = readFeedForward(raw, where, families[family]);
+  const forward = readFeedForward(raw, where, t5Families[family]);
   const encoderLayers = count("num_layers");
   const vocabulary = count("vocab_size");
   const buckets = count("relative_attention_num_buckets", 32, 4);
@@ -131,31 +118,10 @@ export function readConfig(text: string, where: string): T5Config {
     eosId: tokenId(raw, where, "eos_token_id", vocabulary, 1),
     decoderStartId: tokenId(raw, where, "decoder_start_token_id", vocabulary, padId),
   };
-  const parameters = parameterCount(config);
+  const parameters = parameterCount(t5Tensors(config));
   if (parameters > configLimits.parameters)
     throw wrong(where, "this model is absurdly large", `at most ${configLimits.parameters} parameters`, parameters);
   return config;
-}
-
-/** Parameters of the model a config describes, each shared tensor counted once. */
-export function parameterCount(c: T5Config): number {
-  const attention = 4 * c.width * c.heads * c.headWidth;
-  const forward = (c.gated ? 3 : 2) * c.width * c.feedForwardWidth;
-  const bias = c.relativeBuckets * c.heads;
-  const encoder = c.encoderLayers * (attention + forward + 2 * c.width) + bias + c.width;
-  const decoder = c.decoderLayers * (2 * attention + forward + 3 * c.width) + bias + c.width;
-  return encoder + decoder + c.vocabulary * c.width * (c.tiedHead ? 1 : 2);
-}
-
-function readFamily(raw: JsonObject, where: string): keyof typeof families {
-  const type = own(raw, "model_type");
-  if (typeof type === "string" && Object.hasOwn(families, type)) return type as keyof typeof families;
-  throw new SoftpromptError("checkpoint", "this model is not of a supported family", {
-    where,
-    expected: `model_type one of ${Object.keys(families).join(", ")}`,
-    got: type,
-    hint: "Any T5 will do: t5-small, google/t5-v1_1-base, google/t5-large-lm-adapt, google/flan-t5-small, …",
-  });
 }
 
 function readFeedForward(raw: JsonObject, where: string, fallback: keyof typeof feedForwards) {

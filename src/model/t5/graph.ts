@@ -1,158 +1,134 @@
 /**
  * @file T5 as graphs: encoder, decoder and head for v1.0, v1.1 and Flan, full or partial.
  *
- * In: config, weight references by Hugging Face name, a PartialModel. Out: graph values. Follows transformers'
- * modeling_t5.py: pre-norm blocks, no attention scaling, no biases, one relative position table per stack (owned by
- * block 0, whichever blocks are kept), tied heads scaled by D^-1/2. Dropout is off: the model is frozen.
+ * In: a Builder, a T5Config. Out: graph values. Follows transformers' modeling_t5.py: pre-norm blocks, no attention scaling, no biases,
+ * one relative position table per stack (owned by block 0, whichever blocks are kept), tied heads scaled by D^-1/2. Dropout is off: the
+ * model is frozen.
  */
-import type { Graph, Value } from "../../graph/graph.js";
-import { constant, scalar } from "../../graph/graph.js";
+import { type Dim, type Graph, scalar, constant, type Value } from "../../graph/graph.js";
 import * as ops from "../../graph/ops.js";
-import type { PartialStack } from "../partial.js";
+import { type Decoded, hiddenScore, type KeyValue, type Prefilled } from "../architecture.js";
+import type { Builder } from "../builder.js";
 import type { T5Config } from "./config.js";
 
-/** Added to the score of a position that must not be seen: exp of it is exactly 0 in float32, and it stays finite. */
-export const hiddenScore = -1e9;
-
-/** A model being written into a graph. `weight` declares a tensor by its Hugging Face name, in its stored type. */
-export interface T5Graph {
-  readonly graph: Graph;
-  readonly config: T5Config;
-  readonly weight: (name: string) => Value;
-}
-
-/** What a stack of blocks computed. */
-export interface StackResult {
-  /** After the final norm: [B, S, D], or […, U, D] in the decoder. */
-  readonly hidden: Value;
-  /** Per kept layer the input of `wo`: […, F] (fpt.md §3.3). */
-  readonly activations: readonly Value[];
-}
-
-/** Keys and values of one attention: [B, H, S, K] each. */
-export interface KeyValue {
-  readonly key: Value;
-  readonly value: Value;
-}
-
 /** Token embeddings as float32: ids […] → […, D]. Rows are gathered before they are widened. */
-export function embed(m: T5Graph, ids: Value): Value {
-  return ops.cast(m.graph, ops.gather(m.graph, m.weight("shared.weight"), ids), "float32");
+export function embed(b: Builder, ids: Value): Value {
+  return ops.cast(b.graph, ops.gather(b.graph, b.weight("shared.weight"), ids), "float32");
 }
 
 /**
- * The encoder over prompt and text.
+ * The encoder over prompt and text, and the decoder's keys and values over its output. Declares
+ * padding [B, 1, 1, S] (0 where a position counts, `hiddenScore` where it is padding) and encoderBuckets int32 [S, S].
  * @param x [B, S, D] embeddings, the prompt before the text
- * @param padding [B, 1, 1, S] 0 where a position counts, `hiddenScore` where it is padding
- * @param buckets int32 [S, S] relative position buckets
  */
-export function encoder(m: T5Graph, kept: PartialStack, x: Value, padding: Value, buckets: Value): StackResult {
-  const { graph: g } = m;
+export function encoder(b: Builder, config: T5Config, x: Value): Prefilled {
+  const { graph: g } = b;
+  const S = x.shape[1]!;
+  const buckets = b.feed("encoderBuckets", "int32", [S, S]);
   // One bias for all layers: position + padding, [B, H, S, S].
-  const bias = ops.add(g, positionBias(m, "encoder", buckets, false), padding);
+  const bias = ops.add(g, positionBias(b, config, "encoder", buckets, false), padding(b, S));
   const activations: Value[] = [];
   let hidden = x;
-  for (const layer of kept.layers) {
+  for (const layer of b.kept.stacks.encoder!.layers) {
     const at = `encoder.block.${layer}.layer`;
-    const normed = norm(m, hidden, `${at}.0.layer_norm.weight`);
-    const keys = keyValue(m, normed, `${at}.0.SelfAttention`);
-    hidden = ops.add(g, hidden, attention(m, normed, keys, bias, `${at}.0.SelfAttention`));
-    const ff = feedForward(m, norm(m, hidden, `${at}.1.layer_norm.weight`), `${at}.1.DenseReluDense`);
+    const normed = norm(b, config, hidden, `${at}.0.layer_norm.weight`);
+    const site = { stack: "encoder", layer, attention: "self" } as const;
+    const keys = b.keyValues(keyValue(b, config, normed, `${at}.0.SelfAttention`), site);
+    hidden = ops.add(g, hidden, attention(b, config, normed, keys, bias, `${at}.0.SelfAttention`));
+    const ff = feedForward(b, config, norm(b, config, hidden, `${at}.1.layer_norm.weight`), `${at}.1.DenseReluDense`);
     activations.push(ff.activation);
     hidden = ops.add(g, hidden, ff.output);
   }
-  return { hidden: norm(m, hidden, "encoder.final_layer_norm.weight"), activations };
-}
-
-/** What the decoder reads besides its own tokens. */
-export interface DecoderContext {
-  /** Keys and values over the encoder's output, per kept layer. */
-  readonly cross: readonly KeyValue[];
-  /** [B, 1, 1, S], as for the encoder. */
-  readonly padding: Value;
-  /** int32 [U, keys]; the bucket number `relativeBuckets` marks a key that lies in the future. */
-  readonly buckets: Value;
-  /** Earlier keys and values per kept layer (generation), else undefined. */
-  readonly past?: readonly KeyValue[];
-}
-
-/** The decoder's keys and values over the encoder's output, per kept layer. */
-export function crossKeyValues(m: T5Graph, kept: PartialStack, encoded: Value): KeyValue[] {
-  return kept.layers.map((layer) => keyValue(m, encoded, `decoder.block.${layer}.layer.1.EncDecAttention`));
+  hidden = norm(b, config, hidden, "encoder.final_layer_norm.weight");
+  const memory = b.kept.stacks.decoder!.layers.map((layer) =>
+    b.keyValues(keyValue(b, config, hidden, `decoder.block.${layer}.layer.1.EncDecAttention`), {
+      stack: "decoder",
+      layer,
+      attention: "cross",
+    }),
+  );
+  return { memory, hidden, activations: { encoder: activations } };
 }
 
 /**
- * The decoder.
+ * The decoder. Declares decoderBuckets int32 [U, keys] (the bucket number `relativeBuckets` marks a key that lies in the future) and padding.
  * @param x [B, U, D] embeddings, or [B, C, U, D] for C choices per row: they share the row's encoder output, so the
  *   cross attention takes them as C·U queries over one set of keys
- * @returns also the self-attention keys and values of each layer, earlier ones included
+ * @param memory keys and values over the encoder's output, per kept layer
  */
 export function decoder(
-  m: T5Graph,
-  kept: PartialStack,
+  b: Builder,
+  config: T5Config,
   x: Value,
-  context: DecoderContext,
-): StackResult & { present: KeyValue[] } {
-  const { graph: g } = m;
-  const bias = positionBias(m, "decoder", context.buckets, true);
+  memory: readonly KeyValue[],
+  past?: readonly KeyValue[],
+): Decoded {
+  const { graph: g } = b;
+  const U = x.shape.at(-2)!;
+  const keys: Dim = past ? `${past[0]!.key.shape.at(-2)}+${U}` : U;
+  const bias = positionBias(b, config, "decoder", b.feed("decoderBuckets", "int32", [U, keys]), true);
+  const memoryBias = padding(b, memory[0]!.key.shape.at(-2)!);
   const activations: Value[] = [];
   const present: KeyValue[] = [];
   let hidden = x;
-  for (const [i, layer] of kept.layers.entries()) {
+  for (const [i, layer] of b.kept.stacks.decoder!.layers.entries()) {
     const at = `decoder.block.${layer}.layer`;
-    let normed = norm(m, hidden, `${at}.0.layer_norm.weight`);
-    const now = append(m, context.past?.[i], keyValue(m, normed, `${at}.0.SelfAttention`));
+    let normed = norm(b, config, hidden, `${at}.0.layer_norm.weight`);
+    const now = append(g, past?.[i], keyValue(b, config, normed, `${at}.0.SelfAttention`));
     present.push(now);
-    hidden = ops.add(g, hidden, attention(m, normed, now, bias, `${at}.0.SelfAttention`));
-    normed = norm(m, hidden, `${at}.1.layer_norm.weight`);
-    hidden = ops.add(g, hidden, attention(m, normed, context.cross[i]!, context.padding, `${at}.1.EncDecAttention`));
-    const ff = feedForward(m, norm(m, hidden, `${at}.2.layer_norm.weight`), `${at}.2.DenseReluDense`);
+    hidden = ops.add(g, hidden, attention(b, config, normed, now, bias, `${at}.0.SelfAttention`));
+    normed = norm(b, config, hidden, `${at}.1.layer_norm.weight`);
+    hidden = ops.add(g, hidden, attention(b, config, normed, memory[i]!, memoryBias, `${at}.1.EncDecAttention`));
+    const ff = feedForward(b, config, norm(b, config, hidden, `${at}.2.layer_norm.weight`), `${at}.2.DenseReluDense`);
     activations.push(ff.activation);
     hidden = ops.add(g, hidden, ff.output);
   }
-  return { hidden: norm(m, hidden, "decoder.final_layer_norm.weight"), activations, present };
+  hidden = norm(b, config, hidden, "decoder.final_layer_norm.weight");
+  return { hidden, present, activations: { decoder: activations } };
 }
 
 /** Logits […, V] of decoder states […, D]. */
-export function head(m: T5Graph, hidden: Value): Value {
-  const { graph: g, config } = m;
-  if (!config.tiedHead) return ops.linear(g, hidden, m.weight("lm_head.weight"));
-  return ops.linear(g, ops.mul(g, hidden, scalar(g, config.width ** -0.5)), m.weight("shared.weight"));
+export function head(b: Builder, config: T5Config, hidden: Value): Value {
+  if (!config.tiedHead) return b.linear(hidden, "lm_head");
+  return b.linear(ops.mul(b.graph, hidden, scalar(b.graph, config.width ** -0.5)), "shared");
 }
 
-function norm(m: T5Graph, x: Value, name: string): Value {
-  return ops.rmsNorm(m.graph, x, ops.cast(m.graph, m.weight(name), "float32"), m.config.normEpsilon);
+function padding(b: Builder, S: Dim): Value {
+  return b.feed("padding", "float32", ["B", 1, 1, S]);
 }
 
-function keyValue(m: T5Graph, x: Value, at: string): KeyValue {
-  const project = (name: string) =>
-    ops.splitHeads(m.graph, ops.linear(m.graph, x, m.weight(`${at}.${name}.weight`)), m.config.heads);
+function norm(b: Builder, config: T5Config, x: Value, name: string): Value {
+  return ops.rmsNorm(b.graph, x, b.vector(name), config.normEpsilon);
+}
+
+function keyValue(b: Builder, config: T5Config, x: Value, at: string): KeyValue {
+  const project = (name: string) => ops.splitHeads(b.graph, b.linear(x, `${at}.${name}`), config.heads);
   return { key: project("k"), value: project("v") };
 }
 
-function append(m: T5Graph, past: KeyValue | undefined, now: KeyValue): KeyValue {
+function append(g: Graph, past: KeyValue | undefined, now: KeyValue): KeyValue {
   if (!past) return now;
-  const join = (a: Value, b: Value) => ops.concat(m.graph, [a, b], a.shape.length - 2);
+  const join = (a: Value, b: Value) => ops.concat(g, [a, b], a.shape.length - 2);
   return { key: join(past.key, now.key), value: join(past.value, now.value) };
 }
 
 /** softmax(q·kᵀ + bias)·v, projected out; T5 folds the usual 1/√K into its weights. */
-function attention(m: T5Graph, x: Value, { key, value }: KeyValue, bias: Value, at: string): Value {
-  const { graph: g, config } = m;
-  const q = ops.linear(g, x, m.weight(`${at}.q.weight`));
+function attention(b: Builder, config: T5Config, x: Value, { key, value }: KeyValue, bias: Value, at: string): Value {
+  const { graph: g } = b;
+  const q = b.linear(x, `${at}.q`);
   // Choices of a row ([B, C, U, ·]) over keys of the row ([B, H, S, K]): one long list of queries.
   const joined = q.shape.length > key.shape.length - 1 ? ops.flatten(g, q, 1) : q;
   const mixed = ops.mergeHeads(g, ops.attend(g, ops.splitHeads(g, joined, config.heads), key, value, bias));
   const context = joined === q ? mixed : ops.reshapeLike(g, mixed, q);
-  return ops.linear(g, context, m.weight(`${at}.o.weight`));
+  return b.linear(context, `${at}.o`);
 }
 
-function feedForward(m: T5Graph, x: Value, at: string): { activation: Value; output: Value } {
-  const { graph: g, config } = m;
-  const into = (name: string) => ops.linear(g, x, m.weight(`${at}.${name}.weight`));
+function feedForward(b: Builder, config: T5Config, x: Value, at: string): { activation: Value; output: Value } {
+  const { graph: g } = b;
+  const into = (name: string) => b.linear(x, `${at}.${name}`);
   const activate = activations[config.activation];
   const activation = config.gated ? ops.mul(g, activate(g, into("wi_0")), into("wi_1")) : activate(g, into("wi"));
-  return { activation, output: ops.linear(g, activation, m.weight(`${at}.wo.weight`)) };
+  return { activation, output: b.linear(activation, `${at}.wo`) };
 }
 
 const activations = {
@@ -162,13 +138,19 @@ const activations = {
 } satisfies Record<T5Config["activation"], (g: Graph, x: Value) => Value>;
 
 /** [1, H, queries, keys] from the stack's table [buckets, H]; `causal` adds the bucket of what must not be seen. */
-function positionBias(m: T5Graph, stack: "encoder" | "decoder", buckets: Value, causal: boolean): Value {
-  const { graph: g, config } = m;
-  const stored = m.weight(`${stack}.block.0.layer.0.SelfAttention.relative_attention_bias.weight`);
-  const byHead = ops.transpose(g, ops.cast(g, stored, "float32"), [1, 0]);
+function positionBias(
+  b: Builder,
+  config: T5Config,
+  stack: "encoder" | "decoder",
+  buckets: Value,
+  causal: boolean,
+): Value {
+  const { graph: g } = b;
+  const table = b.vector(`${stack}.block.0.layer.0.SelfAttention.relative_attention_bias.weight`);
+  const byHead = ops.transpose(g, table, [1, 0]);
   const future = new Float32Array(config.heads).fill(hiddenScore);
-  const table = causal ? ops.concat(g, [byHead, constant(g, [config.heads, 1], future)], 1) : byHead;
-  return ops.expand(g, ops.gather(g, table, buckets, 1), 0);
+  const whole = causal ? ops.concat(g, [byHead, constant(g, [config.heads, 1], future)], 1) : byHead;
+  return ops.expand(g, ops.gather(g, whole, buckets, 1), 0);
 }
 
 /**

@@ -1,0 +1,127 @@
+/**
+ * @file What a family of models says of itself, once, in one object: its config, its tensors, its forward pass and what the host feeds to it.
+ *
+ * Every family runs the same two halves. `prefill` reads prompt and text once and gives its memory: keys and values per layer. `decode` runs
+ * tokens over that memory. T5: prefill is the encoder, the memory is the cross attention's; a decoder-only model: both halves are the one
+ * stack, and the memory is its self attention's. Nothing else in the project knows a family.
+ */
+import type { JsonObject } from "../base/json.js";
+import type { Feeds } from "../base/tensor.js";
+import type { Value } from "../graph/graph.js";
+import type { Builder } from "./builder.js";
+import type { ExpectedTensor } from "./tensors.js";
+
+/** Added to the score of a position that must not be seen: exp of it is exactly 0 in float32, and it stays finite. */
+export const hiddenScore = -1e9;
+
+/** What the project needs to know of any model; each family adds its own fields. */
+export interface ModelConfig {
+  /** Name of the architecture. */
+  readonly family: string;
+  /** D */
+  readonly width: number;
+  /** K */
+  readonly headWidth: number;
+  /** H */
+  readonly heads: number;
+  /** F */
+  readonly feedForwardWidth: number;
+  /** V, rows of the embedding (may be padded beyond the tokenizer). */
+  readonly vocabulary: number;
+  readonly padId: number;
+  readonly eosId: number;
+}
+
+/** A pile of equal blocks: T5 has an encoder and a decoder, a decoder-only model has one. */
+export interface Stack {
+  readonly name: string;
+  readonly layers: number;
+}
+
+/** Keys and values of one attention: [B, G, S, K] each, G the key/value heads. */
+export interface KeyValue {
+  readonly key: Value;
+  readonly value: Value;
+}
+
+/** Per stack and kept layer the input of the feed-forward block's last matrix: […, F] (fpt.md §3.3). */
+export type Activations = Readonly<Record<string, readonly Value[]>>;
+
+export interface Prefilled {
+  /** Per kept layer of the decoding stack. */
+  readonly memory: readonly KeyValue[];
+  /** Last hidden states [B, S, D], after the final norm. */
+  readonly hidden: Value;
+  readonly activations: Activations;
+}
+
+export interface Decoded {
+  /** […, U, D], after the final norm. */
+  readonly hidden: Value;
+  /** Self-attention's keys and values of the decoded tokens per kept layer, earlier ones included. */
+  readonly present: readonly KeyValue[];
+  readonly activations: Activations;
+}
+
+/** Which positions of prompt and text count, [B, S] of 1 and 0. Padding stands left of a prompt and right of a text. */
+export interface Positions {
+  readonly batch: number;
+  readonly length: number;
+  readonly on: Uint8Array;
+}
+
+/** The tokens that are decoded: `length` per row (and choice), after `past` earlier ones. */
+export interface DecodeShape {
+  readonly length: number;
+  readonly past: number;
+}
+
+/** A family. Methods are pure; graphs are written through the Builder alone. */
+export interface Architecture<C extends ModelConfig = ModelConfig> {
+  readonly name: C["family"];
+  /** `model_type` values of config.json that this family reads. */
+  readonly modelTypes: readonly string[];
+  /** PEFT's word for what the model does. */
+  readonly taskType: "SEQ_2_SEQ_LM" | "CAUSAL_LM";
+  /** Name of the token embedding [V, D]. */
+  readonly embedding: string;
+  /**
+   * Reads config.json's object. @param where the file's name, for errors.
+   * @throws SoftpromptError("checkpoint") for anything that the graph cannot run.
+   */
+  readConfig(raw: JsonObject, where: string): C;
+  /** The first stack reads the prompt: it is the one that a partial model always shrinks. */
+  stacks(config: C): readonly [Stack, ...Stack[]];
+  /** Every tensor of the model, in the order of the forward pass. */
+  tensors(config: C): readonly ExpectedTensor[];
+  /** Tensors that checkpoints of this family carry and no model uses; not worth a warning. */
+  leftOver(name: string): boolean;
+  /** One line for `inspect`. */
+  describe(config: C): string;
+  /** Attention heads as PEFT's config records them, and layers likewise. */
+  peftShape(config: C): { readonly layers: number; readonly heads: number; readonly submodules: number };
+  /** Token embeddings as float32: ids […] → […, D]. */
+  embed(b: Builder, config: C, ids: Value): Value;
+  /** @param x [B, S, D] embeddings of prompt and text. */
+  prefill(b: Builder, config: C, x: Value): Prefilled;
+  /**
+   * @param x [B, U, D] embeddings, or [B, C, U, D] for C choices per row over the row's one memory
+   * @param past the `present` of earlier tokens (generation)
+   */
+  decode(b: Builder, config: C, x: Value, memory: readonly KeyValue[], past?: readonly KeyValue[]): Decoded;
+  /** Logits […, V] of hidden states […, D]. */
+  logits(b: Builder, config: C, hidden: Value): Value;
+  /** What `prefill` declares besides its embeddings. */
+  prefillFeeds(config: C, positions: Positions): Feeds;
+  /** What `decode` declares besides its embeddings and memory. */
+  decodeFeeds(config: C, positions: Positions, shape: DecodeShape): Feeds;
+  /** Shape of one layer's memory and past keys: heads and width of a head. */
+  keys(config: C): { readonly heads: number; readonly headWidth: number };
+  /**
+   * The id before the first target token where a row names none (T5's start token); undefined where each row must
+   * (a decoder-only model goes on from the text's last token).
+   */
+  startId(config: C): number | undefined;
+  /** Ids that end a generated text. */
+  stopIds(config: C): readonly number[];
+}

@@ -1,0 +1,37 @@
+/** @file The families of models, listed by hand. In: config.json, or a config read from it. Out: its Architecture. */
+import { SoftpromptError } from "../base/errors.js";
+import { isObject, own, parseJson } from "../base/json.js";
+import type { Architecture, ModelConfig } from "./architecture.js";
+import { t5 } from "./t5/t5.js";
+
+export const architectures = [t5] as const satisfies readonly Architecture<never>[];
+
+/** Characters and containers of a config.json, each well above any published one. */
+export const configLimits = { length: 1_000_000, containers: 10_000 } as const;
+
+/** The family that a config belongs to. */
+export function architectureOf(config: ModelConfig): Architecture {
+  const found = architectures.find((a) => a.name === config.family);
+  if (found === undefined) throw new RangeError(`no architecture ${config.family}`);
+  return found as Architecture<ModelConfig>;
+}
+
+/**
+ * Reads the text of a config.json. @param where the file's name, for errors.
+ * @throws SoftpromptError("checkpoint") for anything that is not a model this project can run, naming the families that it can.
+ */
+export function readConfig(text: string, where: string): ModelConfig {
+  const raw = parseJson(text, where, "checkpoint", configLimits);
+  if (!isObject(raw))
+    throw new SoftpromptError("checkpoint", "config.json must hold one object", { where, got: raw });
+  const type = own(raw, "model_type");
+  const found = architectures.find((a) => (a.modelTypes as readonly unknown[]).includes(type));
+  if (found === undefined)
+    throw new SoftpromptError("checkpoint", "this model is not of a supported family", {
+      where,
+      expected: `model_type one of ${architectures.flatMap((a) => a.modelTypes).join(", ")}`,
+      got: type,
+      hint: "Any T5 will do: t5-small, google/t5-v1_1-base, google/flan-t5-small, …",
+    });
+  return found.readConfig(raw, where);
+}

@@ -1,0 +1,64 @@
+/** @file T5 as an Architecture: its config, tensors, graph, and what the host feeds (masks as biases, position buckets). */
+import type { Feed, Feeds } from "../../base/tensor.js";
+import { type Architecture, hiddenScore, type Positions } from "../architecture.js";
+import { readT5Config, type T5Config, t5Families } from "./config.js";
+import { decoder, embed, encoder, head, relativeBuckets } from "./graph.js";
+import { t5LeftOvers, t5Tensors } from "./tensors.js";
+
+export const t5: Architecture<T5Config> = {
+  name: "t5",
+  modelTypes: Object.keys(t5Families),
+  taskType: "SEQ_2_SEQ_LM",
+  embedding: "shared.weight",
+  readConfig: readT5Config,
+  stacks: ({ encoderLayers, decoderLayers }) => [
+    { name: "encoder", layers: encoderLayers },
+    { name: "decoder", layers: decoderLayers },
+  ],
+  tensors: t5Tensors,
+  leftOver: (name) => t5LeftOvers.has(name),
+  describe: (c) =>
+    `T5, ${c.encoderLayers} + ${c.decoderLayers} layers, width ${c.width}, ${c.heads} heads of ${c.headWidth}`,
+  peftShape: ({ encoderLayers, heads }) => ({ layers: encoderLayers, heads, submodules: 2 }),
+  embed: (b, _, ids) => embed(b, ids),
+  prefill: encoder,
+  decode: decoder,
+  logits: head,
+  prefillFeeds: (config, positions) => ({
+    padding: padding(positions),
+    encoderBuckets: int([positions.length, positions.length], buckets(config, positions.length, false)),
+  }),
+  decodeFeeds: (config, positions, { length, past }): Feeds => ({
+    padding: padding(positions),
+    decoderBuckets:
+      past === 0
+        ? int([length, length], buckets(config, length, true))
+        : int([length, past + length], relativeBuckets(config, length, past + length, { causal: true, first: past })),
+  }),
+  keys: ({ heads, headWidth }) => ({ heads, headWidth }),
+  startId: ({ decoderStartId }) => decoderStartId,
+  stopIds: ({ eosId }) => [eosId],
+};
+
+const int = (shape: readonly number[], data: Int32Array): Feed => ({ dtype: "int32", shape, data });
+
+function padding({ batch, length, on }: Positions): Feed {
+  const data = Float32Array.from(on, (counts) => (counts ? 0 : hiddenScore));
+  return { dtype: "float32", shape: [batch, 1, 1, length], data };
+}
+
+const tables = new WeakMap<T5Config, Map<string, Int32Array>>();
+
+/** Bucket tables depend on the length only; the last few are kept. */
+function buckets(config: T5Config, length: number, causal: boolean): Int32Array {
+  const known = tables.get(config) ?? new Map<string, Int32Array>();
+  tables.set(config, known);
+  const key = `${length}${causal}`;
+  let table = known.get(key);
+  if (!table) {
+    if (known.size >= 16) known.clear();
+    table = relativeBuckets(config, length, length, { causal });
+    known.set(key, table);
+  }
+  return table;
+}
