@@ -77,7 +77,7 @@ const cases: { readonly [K in Op]: readonly Case<K>[] } = {
   exp: [{ inputs: [["B", 3]], attributes: none, wrt: [0] }],
   sigmoid: [{ inputs: [["B", 3]], attributes: none, wrt: [0] }],
   relu: [{ inputs: [["B", "S", 5]], attributes: none, wrt: [0] }],
-  positive: [{ inputs: [["B", 3]], attributes: none }],
+  step: [{ inputs: [["B", 3]], attributes: none }],
   gelu: [{ inputs: [["B", "S", 5]], attributes: none, wrt: [0] }],
   cast: [{ inputs: [["B", 3]], attributes: { to: "float32" } }],
   matmul: [
@@ -188,7 +188,7 @@ const cases: { readonly [K in Op]: readonly Case<K>[] } = {
     { inputs: [["B", "C", "U", 3]], attributes: { axis: 1 }, wrt: [0] },
     { inputs: [["B", 3, 2]], attributes: { axis: 1 }, wrt: [0] },
   ],
-  expand: [{ inputs: [["B", 3]], attributes: { axis: 1 }, wrt: [0] }],
+  unsqueeze: [{ inputs: [["B", 3]], attributes: { axis: 1 }, wrt: [0] }],
   concat: [
     {
       inputs: [
@@ -207,7 +207,7 @@ const cases: { readonly [K in Op]: readonly Case<K>[] } = {
       wrt: [0, 1],
     },
   ],
-  part: [
+  slice: [
     {
       inputs: [
         ["B", "S", 3],
@@ -231,7 +231,7 @@ const cases: { readonly [K in Op]: readonly Case<K>[] } = {
     { inputs: [["B", "U", 5], { ids: ["B", "U"], below: 5 }], attributes: none, wrt: [0] },
     { inputs: [["B", "C", "U", 5], { ids: ["B", "C", "U"], below: 5 }], attributes: none, wrt: [0] },
   ],
-  addAt: [{ inputs: [["B", "U", 5], { ids: ["B", "U"], below: 5 }, ["B", "U"]], attributes: none }],
+  scatterAdd: [{ inputs: [["B", "U", 5], { ids: ["B", "U"], below: 5 }, ["B", "U"]], attributes: none }],
   argMax: [{ inputs: [["B", 7]], attributes: none }],
 };
 

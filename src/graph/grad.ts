@@ -10,7 +10,7 @@ import { type Graph, type Node, type Op, scalar, type Value } from "./graph.js";
 import * as ops from "./ops.js";
 
 /** Ops without a rule: an op here inside the cone stops the differentiation, by name. */
-type Opaque = "abs" | "positive" | "cast" | "mean" | "part" | "gather" | "addAt" | "argMax";
+type Opaque = "abs" | "step" | "cast" | "mean" | "slice" | "gather" | "scatterAdd" | "argMax";
 export type DifferentiableOp = Exclude<Op, Opaque>;
 
 /**
@@ -40,7 +40,7 @@ export const rules = {
   exp: (g, { outputs: [y] }, dy) => [mul(g, dy, y!)],
   // σ' = σ − σ²
   sigmoid: (g, { outputs: [y] }, dy) => [mul(g, dy, sub(g, y!, mul(g, y!, y!)))],
-  relu: (g, { inputs: [x] }, dy) => [mul(g, dy, ops.positive(g, x!))],
+  relu: (g, { inputs: [x] }, dy) => [mul(g, dy, ops.step(g, x!))],
   // (x·s)' = s + x·s(1−s)·w' = s + (y − y·s)·w', where y = x·s
   gelu: (g, { inputs: [x], outputs: [y, s] }, dy) => {
     const w = add(g, mul(g, mul(g, x!, x!), scalar(g, bend)), scalar(g, slope));
@@ -90,15 +90,15 @@ export const rules = {
   mergeHeads: (g, { inputs: [x] }, dy) => [ops.splitHeads(g, dy, x!.shape.at(-3) as number)],
   reshapeLike: (g, { inputs: [x] }, dy) => [ops.reshapeLike(g, dy, x!)],
   flatten: (g, { inputs: [x] }, dy) => [ops.reshapeLike(g, dy, x!)],
-  expand: (g, { inputs: [x] }, dy) => [ops.reshapeLike(g, dy, x!)],
+  unsqueeze: (g, { inputs: [x] }, dy) => [ops.reshapeLike(g, dy, x!)],
   concat: (g, { inputs, attributes: { axis } }, dy, needs) => {
     if (inputs.length !== 2) throw unknown("concat of more than two parts");
-    return inputs.map((x, i) => (needs(i) ? ops.part(g, dy, x, axis, i === 0 ? "start" : "end") : undefined));
+    return inputs.map((x, i) => (needs(i) ? ops.slice(g, dy, x, axis, i === 0 ? "start" : "end") : undefined));
   },
   // dx = (softmax − onehot)·dy
   nll: (g, { inputs: [, ids], outputs: [, logProbabilities] }, dy) => {
-    const pushed = mul(g, ops.exp(g, logProbabilities!), ops.expand(g, dy, dy.shape.length));
-    return [ops.addAt(g, pushed, ids!, mul(g, dy, scalar(g, -1)))];
+    const pushed = mul(g, ops.exp(g, logProbabilities!), ops.unsqueeze(g, dy, dy.shape.length));
+    return [ops.scatterAdd(g, pushed, ids!, mul(g, dy, scalar(g, -1)))];
   },
 } satisfies { [K in DifferentiableOp]: Rule<K> };
 
@@ -151,7 +151,7 @@ function unbroadcast(g: Graph, dy: Value, x: Value): Value {
 
 function reshapeOnes(g: Graph, like: Value): Value {
   const one = scalar(g, 1);
-  return like.shape.length === 0 ? one : like.shape.reduce((v: Value) => ops.expand(g, v, 0), one);
+  return like.shape.length === 0 ? one : like.shape.reduce((v: Value) => ops.unsqueeze(g, v, 0), one);
 }
 
 function orNone(value: Value | false | undefined): Value | undefined {

@@ -30,10 +30,10 @@ test("a graph and its gradient, printed", () => {
     linear_2: float32[B, 2] = linear x w {back=false precision=float32}
     mul_3: float32[B, 2] = mul linear_2 linear_2
     sum_4: float32[1, 1] = sum mul_3 {axes=[0,1]}
-    expand_6: float32[1] = expand c1[] {axis=0}
-    expand_7: float32[1, 1] = expand expand_6 {axis=0}
+    unsqueeze_6: float32[1] = unsqueeze c1[] {axis=0}
+    unsqueeze_7: float32[1, 1] = unsqueeze unsqueeze_6 {axis=0}
     mul_9: float32[B, 2] = mul mul_3 c0[]
-    add_10: float32[B, 2] = add expand_7 mul_9
+    add_10: float32[B, 2] = add unsqueeze_7 mul_9
     mul_11: float32[B, 2] = mul add_10 linear_2
     mul_12: float32[B, 2] = mul add_10 linear_2
     add_13: float32[B, 2] = add mul_11 mul_12

@@ -29,7 +29,7 @@ export interface Attributes {
   sigmoid: Record<never, never>;
   relu: Record<never, never>;
   /** 1 where x > 0, else 0. */
-  positive: Record<never, never>;
+  step: Record<never, never>;
   /** x·σ(2u), u = √(2/π)(x + 0.044715 x³): T5's "gelu_new". Outputs y and σ(2u). */
   gelu: Record<never, never>;
   cast: { to: DType };
@@ -52,16 +52,16 @@ export interface Attributes {
   /** Joins two neighbouring axes into one. */
   flatten: { axis: number };
   /** A new axis of size 1. */
-  expand: { axis: number };
+  unsqueeze: { axis: number };
   concat: { axis: number };
   /** The part of `axis` from the start (or the end) that is as long as that axis of the second input. */
-  part: { axis: number; from: "start" | "end" };
+  slice: { axis: number; from: "start" | "end" };
   /** Rows of the first input along `axis`, by int32 ids. */
   gather: { axis: number };
   /** −log softmax(x)[id] over the last axis. Outputs it and log softmax(x). */
   nll: Record<never, never>;
   /** x […, V] with values […] added at one place of the last axis each: int32 ids […]. */
-  addAt: Record<never, never>;
+  scatterAdd: Record<never, never>;
   /** Index of the largest element of the last axis, as int32. */
   argMax: Record<never, never>;
 }

@@ -37,7 +37,7 @@ export const infer: { [K in Op]: Infer<K> } = {
   exp: same("exp"),
   sigmoid: same("sigmoid"),
   relu: same("relu"),
-  positive: same("positive"),
+  step: same("step"),
   gelu: (inputs) => {
     const [type] = same("gelu")(inputs, {});
     return [type!, type!];
@@ -103,7 +103,7 @@ export const infer: { [K in Op]: Infer<K> } = {
     const joined = typeof a === "number" && typeof b === "number" ? a * b : a === 1 ? b : b === 1 ? a : `${a}*${b}`;
     return [{ dtype: x!.dtype, shape: [...x!.shape.slice(0, axis), joined, ...x!.shape.slice(axis + 2)] }];
   },
-  expand: ([x], { axis }) => [
+  unsqueeze: ([x], { axis }) => [
     { dtype: x!.dtype, shape: [...x!.shape.slice(0, axis), 1, ...x!.shape.slice(axis)] as Dim[] },
   ],
   concat: (inputs, { axis }) => {
@@ -120,7 +120,7 @@ export const infer: { [K in Op]: Infer<K> } = {
       : joined.join("+");
     return [{ dtype: first.dtype, shape: first.shape.map((d, i) => (i === axis ? total : d)) }];
   },
-  part: ([x, like], { axis }) => [
+  slice: ([x, like], { axis }) => [
     { dtype: x!.dtype, shape: x!.shape.map((d, i) => (i === axis ? like!.shape[axis]! : d)) },
   ],
   gather: (inputs, { axis }) => {
@@ -139,10 +139,10 @@ export const infer: { [K in Op]: Infer<K> } = {
       { dtype: "float32", shape: x.shape },
     ];
   },
-  addAt: (inputs) => {
+  scatterAdd: (inputs) => {
     const [x, ids, values] = inputs as [ValueType, ValueType, ValueType];
     if (ids.dtype !== "int32" || !equal(x.shape.slice(0, -1), ids.shape) || !equal(ids.shape, values.shape))
-      throw refuse("addAt", "x […, V], int32 ids […] and values […]", inputs);
+      throw refuse("scatterAdd", "x […, V], int32 ids […] and values […]", inputs);
     return [x];
   },
   argMax: ([x]) => [{ dtype: "int32", shape: x!.shape.slice(0, -1) }],

@@ -36,7 +36,7 @@ const meanings: { readonly [K in Op]: Meaning<K> } = {
   exp: map(Math.exp),
   sigmoid: map(sigmoid),
   relu: map((x) => Math.max(x, 0)),
-  positive: map((x) => (x > 0 ? 1 : 0)),
+  step: map((x) => (x > 0 ? 1 : 0)),
   gelu: ([x]) => [
     { shape: x!.shape, data: x!.data.map((v) => v * slope(v)) },
     { shape: x!.shape, data: x!.data.map(slope) },
@@ -85,7 +85,7 @@ const meanings: { readonly [K in Op]: Meaning<K> } = {
       data: x!.data,
     },
   ],
-  expand: ([x], { attributes: { axis } }) => [
+  unsqueeze: ([x], { attributes: { axis } }) => [
     { shape: [...x!.shape.slice(0, axis), 1, ...x!.shape.slice(axis)], data: x!.data },
   ],
   concat: (inputs, { attributes: { axis } }) => {
@@ -98,7 +98,7 @@ const meanings: { readonly [K in Op]: Meaning<K> } = {
         data.push(...x.data.subarray((o * x.data.length) / outer, ((o + 1) * x.data.length) / outer));
     return [{ shape, data: Float64Array.from(data) }];
   },
-  part: ([x, like], { attributes: { axis, from } }) => {
+  slice: ([x, like], { attributes: { axis, from } }) => {
     const [total, length] = [x!.shape[axis]!, like!.shape[axis]!];
     const first = from === "start" ? 0 : total - length;
     return [select(x!, axis, { shape: [length], data: Float64Array.from({ length }, (_, i) => first + i) })];
@@ -109,7 +109,7 @@ const meanings: { readonly [K in Op]: Meaning<K> } = {
     const width = x!.shape.at(-1)!;
     return [{ shape: ids!.shape, data: ids!.data.map((id, i) => -logs.data[i * width + id]!) }, logs];
   },
-  addAt: ([x, ids, values]) => {
+  scatterAdd: ([x, ids, values]) => {
     const data = Float64Array.from(x!.data);
     for (const [i, id] of ids!.data.entries()) data[i * x!.shape.at(-1)! + id]! += values!.data[i]!;
     return [{ shape: x!.shape, data }];

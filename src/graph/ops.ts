@@ -38,12 +38,12 @@ export const abs = one("abs", {});
 export const exp = one("exp", {});
 export const sigmoid = one("sigmoid", {});
 export const relu = one("relu", {});
-export const positive = one("positive", {});
+export const step = one("step", {});
 /** Returns only y; the gradient rule reads σ(2u) from the node. */
 export const gelu = one("gelu", {});
 export const mergeHeads = one("mergeHeads", {});
 export const reshapeLike = one("reshapeLike", {});
-export const addAt = one("addAt", {});
+export const scatterAdd = one("scatterAdd", {});
 export const argMax = one("argMax", {});
 export const attend = one("attend", {});
 
@@ -63,11 +63,11 @@ export const transpose = (graph: Graph, x: Value, order: readonly number[]): Val
 export const splitHeads = (graph: Graph, x: Value, heads: number): Value =>
   apply(graph, "splitHeads", [x], { heads })[0]!;
 export const flatten = (graph: Graph, x: Value, axis: number): Value => apply(graph, "flatten", [x], { axis })[0]!;
-export const expand = (graph: Graph, x: Value, axis: number): Value => apply(graph, "expand", [x], { axis })[0]!;
+export const unsqueeze = (graph: Graph, x: Value, axis: number): Value => apply(graph, "unsqueeze", [x], { axis })[0]!;
 export const concat = (graph: Graph, parts: readonly Value[], axis: number): Value =>
   parts.length === 1 ? parts[0]! : apply(graph, "concat", parts, { axis })[0]!;
-export const part = (graph: Graph, x: Value, like: Value, axis: number, from: "start" | "end"): Value =>
-  apply(graph, "part", [x, like], { axis, from })[0]!;
+export const slice = (graph: Graph, x: Value, like: Value, axis: number, from: "start" | "end"): Value =>
+  apply(graph, "slice", [x, like], { axis, from })[0]!;
 export const gather = (graph: Graph, table: Value, ids: Value, axis = 0): Value =>
   apply(graph, "gather", [table, ids], { axis })[0]!;
 export const nll = (graph: Graph, logits: Value, ids: Value): Value => apply(graph, "nll", [logits, ids], {})[0]!;

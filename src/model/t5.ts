@@ -168,7 +168,7 @@ function positionBias(m: T5Graph, stack: "encoder" | "decoder", buckets: Value, 
   const byHead = ops.transpose(g, ops.cast(g, stored, "float32"), [1, 0]);
   const future = new Float32Array(config.heads).fill(hiddenScore);
   const table = causal ? ops.concat(g, [byHead, constant(g, [config.heads, 1], future)], 1) : byHead;
-  return ops.expand(g, ops.gather(g, table, buckets, 1), 0);
+  return ops.unsqueeze(g, ops.gather(g, table, buckets, 1), 0);
 }
 
 /**

@@ -96,7 +96,7 @@ export const lowerings: { readonly [K in Op]: Lowering<K> } = {
   exp: plainly("Exp"),
   sigmoid: plainly("Sigmoid"),
   relu: plainly("Relu"),
-  positive: (w, { inputs, outputs }) => {
+  step: (w, { inputs, outputs }) => {
     const over = w.add("Greater", [w.name(inputs[0]!), w.float(0)]);
     w.add("Cast", [over], { to: { int: w.onnxType("float32") } }, [w.name(outputs[0]!)]);
   },
@@ -167,13 +167,13 @@ export const lowerings: { readonly [K in Op]: Lowering<K> } = {
     const shape = [...Array(axis).fill(0), -1, ...after];
     w.add("Reshape", [w.name(x!), w.integers(shape as number[])], {}, [w.name(outputs[0]!)]);
   },
-  expand: (w, { inputs, attributes: { axis }, outputs }) => {
+  unsqueeze: (w, { inputs, attributes: { axis }, outputs }) => {
     w.add("Unsqueeze", [w.name(inputs[0]!), w.integers([axis])], {}, [w.name(outputs[0]!)]);
   },
   concat: (w, { inputs, attributes: { axis }, outputs }) => {
     w.add("Concat", inputs.map(w.name), { axis: { int: axis } }, [w.name(outputs[0]!)]);
   },
-  part: (w, { inputs: [x, like], attributes: { axis, from }, outputs }) => {
+  slice: (w, { inputs: [x, like], attributes: { axis, from }, outputs }) => {
     const length = (v: Value) => w.add("Shape", [w.name(v)], { start: { int: axis }, end: { int: axis + 1 } });
     const total = length(x!);
     const [start, end] =
@@ -189,7 +189,7 @@ export const lowerings: { readonly [K in Op]: Lowering<K> } = {
     const picked = w.add("GatherElements", [w.name(logProbabilities!), at], { axis: { int: -1 } });
     w.add("Neg", [w.add("Squeeze", [picked, w.integers([-1])])], {}, [w.name(y!)]);
   },
-  addAt: (w, { inputs: [x, ids, values], outputs }) => {
+  scatterAdd: (w, { inputs: [x, ids, values], outputs }) => {
     const at = (v: Value) => w.add("Unsqueeze", [w.name(v), w.integers([-1])]);
     const attributes = { axis: { int: -1 }, reduction: { text: "add" } };
     w.add("ScatterElements", [w.name(x!), at(ids!), at(values!)], attributes, [w.name(outputs[0]!)]);
