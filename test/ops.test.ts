@@ -5,6 +5,7 @@
 import { describe, expect, test } from "vitest";
 import { random } from "../src/base/random.js";
 import { size } from "../src/base/tensor.js";
+import { sizeOf } from "../src/graph/dims.js";
 import { gradient, rules } from "../src/graph/grad.js";
 import {
   type Attributes,
@@ -29,7 +30,7 @@ interface Case<K extends Op> {
   readonly wrt?: readonly number[];
 }
 
-const sizes: Record<string, number> = { B: 2, C: 3, S: 4, T: 3, P: 2, U: 2, "P+T": 5, "C*U": 6 };
+const sizes = { B: 2, C: 3, S: 4, T: 3, P: 2, U: 2, N: 7 };
 const none = {};
 
 const cases: { readonly [K in Op]: readonly Case<K>[] } = {
@@ -77,8 +78,12 @@ const cases: { readonly [K in Op]: readonly Case<K>[] } = {
   exp: [{ inputs: [["B", 3]], attributes: none, wrt: [0] }],
   sigmoid: [{ inputs: [["B", 3]], attributes: none, wrt: [0] }],
   relu: [{ inputs: [["B", "S", 5]], attributes: none, wrt: [0] }],
-  positive: [{ inputs: [["B", 3]], attributes: none }],
-  gelu: [{ inputs: [["B", "S", 5]], attributes: none, wrt: [0] }],
+  step: [{ inputs: [["B", 3]], attributes: none }],
+  gelu: [
+    { inputs: [["B", "S", 5]], attributes: { exact: false }, wrt: [0] },
+    { inputs: [["B", "S", 5]], attributes: { exact: true }, wrt: [0] },
+  ],
+  silu: [{ inputs: [["B", "S", 5]], attributes: none, wrt: [0] }],
   cast: [{ inputs: [["B", 3]], attributes: { to: "float32" } }],
   matmul: [
     {
@@ -86,7 +91,7 @@ const cases: { readonly [K in Op]: readonly Case<K>[] } = {
         ["B", 3, 4],
         ["B", 4, 2],
       ],
-      attributes: { transA: false, transB: false },
+      attributes: { transA: false, transB: false, alpha: 1 },
       wrt: [0, 1],
     },
     {
@@ -94,7 +99,7 @@ const cases: { readonly [K in Op]: readonly Case<K>[] } = {
         ["B", 3, 4],
         ["B", 2, 4],
       ],
-      attributes: { transA: false, transB: true },
+      attributes: { transA: false, transB: true, alpha: 1 },
       wrt: [0, 1],
     },
     {
@@ -102,7 +107,7 @@ const cases: { readonly [K in Op]: readonly Case<K>[] } = {
         ["B", 4, 3],
         ["B", 4, 2],
       ],
-      attributes: { transA: true, transB: false },
+      attributes: { transA: true, transB: false, alpha: 1 },
       wrt: [0, 1],
     },
     {
@@ -110,7 +115,23 @@ const cases: { readonly [K in Op]: readonly Case<K>[] } = {
         ["B", 4, 3],
         ["B", 2, 4],
       ],
-      attributes: { transA: true, transB: true },
+      attributes: { transA: true, transB: true, alpha: 1 },
+      wrt: [0, 1],
+    },
+    {
+      inputs: [
+        ["B", 3, 4],
+        ["B", 4, 2],
+      ],
+      attributes: { transA: false, transB: false, alpha: 0.25 },
+      wrt: [0, 1],
+    },
+    {
+      inputs: [
+        ["B", 4, 3],
+        ["B", 2, 4],
+      ],
+      attributes: { transA: true, transB: true, alpha: -3 },
       wrt: [0, 1],
     },
     {
@@ -118,7 +139,7 @@ const cases: { readonly [K in Op]: readonly Case<K>[] } = {
         ["B", "S", 4],
         [4, 2],
       ],
-      attributes: { transA: false, transB: false },
+      attributes: { transA: false, transB: false, alpha: 1 },
       wrt: [0, 1],
     },
   ],
@@ -128,19 +149,41 @@ const cases: { readonly [K in Op]: readonly Case<K>[] } = {
         ["B", "S", 4],
         [3, 4],
       ],
-      attributes: { back: false, precision: "float32" },
-      wrt: [0],
+      attributes: { back: false, stored: "out,in", precision: "float32" },
+      wrt: [0, 1],
     },
     {
       inputs: [
         ["B", "S", 3],
         [3, 4],
       ],
-      attributes: { back: true, precision: "float32" },
-      wrt: [0],
+      attributes: { back: true, stored: "out,in", precision: "float32" },
+      wrt: [0, 1],
+    },
+    {
+      inputs: [["B", "P+T", 4], [3, 4], [3]],
+      attributes: { back: false, stored: "out,in", precision: "float32" },
+      wrt: [0, 1, 2],
+    },
+    {
+      inputs: [["B", "C", "U", 4], [4, 3], [3]],
+      attributes: { back: false, stored: "in,out", precision: "float32" },
+      wrt: [0, 1, 2],
+    },
+    {
+      inputs: [
+        ["B", 3],
+        [4, 3],
+      ],
+      attributes: { back: true, stored: "in,out", precision: "float32" },
+      wrt: [0, 1],
     },
   ],
-  rmsNorm: [{ inputs: [["B", "S", 6], [6]], attributes: { epsilon: 1e-6 }, wrt: [0] }],
+  rmsNorm: [
+    { inputs: [["B", "S", 6], [6]], attributes: { epsilon: 1e-6 }, wrt: [0, 1] },
+    { inputs: [["B", 2, "S", 3], [3]], attributes: { epsilon: 0.1 }, wrt: [0, 1] },
+  ],
+  layerNorm: [{ inputs: [["B", "S", 6], [6], [6]], attributes: { epsilon: 1e-5 }, wrt: [0, 1, 2] }],
   attend: [
     {
       inputs: [
@@ -149,8 +192,8 @@ const cases: { readonly [K in Op]: readonly Case<K>[] } = {
         ["B", 2, "S", 3],
         ["B", 1, 1, "S"],
       ],
-      attributes: none,
-      wrt: [0, 1, 2],
+      attributes: { scale: 1 },
+      wrt: [0, 1, 2, 3],
     },
     {
       inputs: [
@@ -159,8 +202,49 @@ const cases: { readonly [K in Op]: readonly Case<K>[] } = {
         ["B", "C", 2, "U", 3],
         [1, 2, "U", "U"],
       ],
-      attributes: none,
-      wrt: [0, 1, 2],
+      attributes: { scale: 1 },
+      wrt: [0, 1, 2, 3],
+    },
+    // 4 query heads over 2 key heads, each row with a mask of its own; then 3 over 1
+    {
+      inputs: [
+        ["B", 4, "U", 3],
+        ["B", 2, "S", 3],
+        ["B", 2, "S", 5],
+        ["B", 1, "U", "S"],
+      ],
+      attributes: { scale: 3 ** -0.5 },
+      wrt: [0, 1, 2, 3],
+    },
+    {
+      inputs: [
+        ["B", "C", 3, "P+T", 2],
+        ["B", "C", 1, "S", 2],
+        ["B", "C", 1, "S", 2],
+        ["P+T", "S"],
+      ],
+      attributes: { scale: 0.5 },
+      wrt: [0, 1, 2, 3],
+    },
+  ],
+  rope: [
+    ...[false, true].map((back) => ({
+      inputs: [["B", 3, "S", 8], ["N", 4], ["N", 4], { ids: ["B", "S"], below: 7 }],
+      attributes: { back },
+      wrt: [0],
+    })),
+    // the last two of six channels stay
+    ...[false, true].map((back) => ({
+      inputs: [["B", 3, "S", 6], ["N", 2], ["N", 2], { ids: ["B", "S"], below: 7 }],
+      attributes: { back },
+      wrt: [0],
+    })),
+    // one list of positions for all rows; more leading axes
+    { inputs: [["B", 3, "S", 4], ["N", 2], ["N", 2], { ids: ["S"], below: 7 }], attributes: { back: false }, wrt: [0] },
+    {
+      inputs: [["B", "C", 2, "U", 6], ["N", 2], ["N", 2], { ids: ["B", "C", "U"], below: 7 }],
+      attributes: { back: false },
+      wrt: [0],
     },
   ],
   sum: [{ inputs: [["B", "S", 3]], attributes: { axes: [1, 2] }, wrt: [0] }],
@@ -173,6 +257,10 @@ const cases: { readonly [K in Op]: readonly Case<K>[] } = {
   mergeHeads: [
     { inputs: [["B", 2, "S", 3]], attributes: none, wrt: [0] },
     { inputs: [["B", "C", 2, "U", 3]], attributes: none, wrt: [0] },
+  ],
+  regroup: [
+    { inputs: [["B", 4, "U", 3]], attributes: { heads: 2 }, wrt: [0] },
+    { inputs: [["B", 2, "2*P+2*T", 3]], attributes: { heads: 4 }, wrt: [0] },
   ],
   reshapeLike: [
     {
@@ -188,7 +276,7 @@ const cases: { readonly [K in Op]: readonly Case<K>[] } = {
     { inputs: [["B", "C", "U", 3]], attributes: { axis: 1 }, wrt: [0] },
     { inputs: [["B", 3, 2]], attributes: { axis: 1 }, wrt: [0] },
   ],
-  expand: [{ inputs: [["B", 3]], attributes: { axis: 1 }, wrt: [0] }],
+  unsqueeze: [{ inputs: [["B", 3]], attributes: { axis: 1 }, wrt: [0] }],
   concat: [
     {
       inputs: [
@@ -206,14 +294,48 @@ const cases: { readonly [K in Op]: readonly Case<K>[] } = {
       attributes: { axis: 1 },
       wrt: [0, 1],
     },
+    {
+      inputs: [
+        ["B", "P", 3],
+        ["B", "T", 3],
+        ["B", 1, 3],
+        ["B", "U", 3],
+      ],
+      attributes: { axis: 1 },
+      wrt: [0, 1, 2, 3],
+    },
   ],
-  part: [
+  broadcastLike: [
+    { inputs: [[1, "P", 3], ["B"]], attributes: { axis: 0 }, wrt: [0] },
+    {
+      inputs: [
+        ["B", 1, 3],
+        ["U", "S", 2],
+      ],
+      attributes: { axis: 1 },
+      wrt: [0],
+    },
+    {
+      inputs: [
+        ["B", 1],
+        ["B", "S"],
+      ],
+      attributes: { axis: 1 },
+      wrt: [0],
+    },
+  ],
+  split: [
+    { inputs: [["B", "S", 6]], attributes: { axis: 2, parts: 3 }, wrt: [0] },
+    { inputs: [["B", 4, "S"]], attributes: { axis: 1, parts: 2 }, wrt: [0] },
+  ],
+  slice: [
     {
       inputs: [
         ["B", "S", 3],
         ["B", "P", 3],
       ],
       attributes: { axis: 1, from: "start" },
+      wrt: [0],
     },
     {
       inputs: [
@@ -221,17 +343,66 @@ const cases: { readonly [K in Op]: readonly Case<K>[] } = {
         ["B", "T", 3],
       ],
       attributes: { axis: 1, from: "end" },
+      wrt: [0],
+    },
+    // what lies behind one element and two more
+    {
+      inputs: [
+        ["B", "P+T", 3],
+        ["B", "U", 3],
+        ["B", 1],
+        ["B", "P"],
+      ],
+      attributes: { axis: 1, from: "start" },
+      wrt: [0],
     },
   ],
+  padLike: [
+    {
+      inputs: [
+        ["B", "P", 3],
+        ["B", "S", 3],
+      ],
+      attributes: { axis: 1, from: "start" },
+      wrt: [0],
+    },
+    {
+      inputs: [
+        ["B", "T", 3],
+        ["B", "S", 3],
+      ],
+      attributes: { axis: 1, from: "end" },
+      wrt: [0],
+    },
+    {
+      inputs: [
+        ["B", 3, "P"],
+        ["B", 3, "S"],
+        ["B", 3, 1],
+      ],
+      attributes: { axis: 2, from: "start" },
+      wrt: [0],
+    },
+  ],
+  // few rows, so that some are taken twice
   gather: [
-    { inputs: [[5, 3], { ids: ["B", "S"], below: 5 }], attributes: { axis: 0 } },
-    { inputs: [[2, 5], { ids: ["U", "S"], below: 5 }], attributes: { axis: 1 } },
+    { inputs: [[5, 3], { ids: ["B", "S"], below: 5 }], attributes: { axis: 0 }, wrt: [0] },
+    { inputs: [[2, 5], { ids: ["U", "S"], below: 5 }], attributes: { axis: 1 }, wrt: [0] },
+    { inputs: [["B", 2, 4, 3], { ids: ["S"], below: 4 }], attributes: { axis: 2 }, wrt: [0] },
+  ],
+  gatherRows: [
+    { inputs: [["B", "S", 3], { ids: ["B", "P+T"], below: 4 }], attributes: none, wrt: [0] },
+    { inputs: [["B", "S", 3], { ids: ["B", 1], below: 4 }], attributes: none, wrt: [0] },
+  ],
+  scatterRows: [
+    { inputs: [[4, 3], { ids: ["B", "P+T"], below: 4 }, ["B", "P+T", 3]], attributes: { batched: false } },
+    { inputs: [["B", "S", 3], { ids: ["B", "P+T"], below: 4 }, ["B", "P+T", 3]], attributes: { batched: true } },
   ],
   nll: [
     { inputs: [["B", "U", 5], { ids: ["B", "U"], below: 5 }], attributes: none, wrt: [0] },
     { inputs: [["B", "C", "U", 5], { ids: ["B", "C", "U"], below: 5 }], attributes: none, wrt: [0] },
   ],
-  addAt: [{ inputs: [["B", "U", 5], { ids: ["B", "U"], below: 5 }, ["B", "U"]], attributes: none }],
+  scatterAdd: [{ inputs: [["B", "U", 5], { ids: ["B", "U"], below: 5 }, ["B", "U"]], attributes: none }],
   argMax: [{ inputs: [["B", 7]], attributes: none }],
 };
 
@@ -252,7 +423,7 @@ function build({ op, inputs: specs, attributes }: Case<Op> & { op: Op }, name: s
   const feeds: Record<string, Numbers> = {};
   const inputs = specs.map((spec, i) => {
     const dims = "ids" in spec ? spec.ids : spec;
-    const shape = dims.map((d) => (typeof d === "number" ? d : sizes[d]!));
+    const shape = dims.map((d) => sizeOf(d, sizes));
     const data = Float64Array.from({ length: size(shape) }, () =>
       "ids" in spec ? draw.integer(spec.below) : away(draw.uniform(-2, 2)),
     );

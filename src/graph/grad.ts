@@ -1,30 +1,33 @@
 /**
  * @file Reverse-mode differentiation, graph to graph: the whole of it on one page.
  *
- * In: a graph, a scalar loss, one value. Out: new nodes in the same graph that compute d loss / d value, made of the
- * same ordinary ops, so that any inference runtime can train. Only the cone is walked: nodes that depend on the value
- * and that the loss depends on. A frozen weight lies outside it, so no weight gradient is ever made.
+ * In: a graph, a scalar loss, some values. Out: new nodes in the same graph that compute d loss / d value for each,
+ * made of the same ordinary ops, so that any inference runtime can train. Only the cone is walked: nodes that depend on
+ * one of the values and that the loss depends on. A frozen weight lies outside it, so no gradient of it is ever made.
  */
 import { SoftpromptError } from "../base/errors.js";
 import { type Graph, type Node, type Op, scalar, type Value } from "./graph.js";
+import { isGrouped } from "./infer.js";
 import * as ops from "./ops.js";
 
 /** Ops without a rule: an op here inside the cone stops the differentiation, by name. */
-type Opaque = "abs" | "positive" | "cast" | "mean" | "part" | "gather" | "addAt" | "argMax";
+type Opaque = "abs" | "step" | "cast" | "mean" | "scatterAdd" | "scatterRows" | "argMax";
 export type DifferentiableOp = Exclude<Op, Opaque>;
 
 /**
  * One rule: from the gradient `dy` of the node's first output to the gradients of its inputs. `needs(i)` tells whether
- * input i lies in the cone; a rule leaves the others undefined. Other outputs (softmax, norms) carry no gradient.
+ * input i lies in the cone; a rule leaves the others undefined. Other outputs (softmax, norms) carry no gradient, but
+ * for `split`, whose rule reads `dys`.
  */
 type Rule<K extends Op> = (
   g: Graph,
   node: Node<K>,
   dy: Value,
   needs: (index: number) => boolean,
+  dys: readonly (Value | undefined)[],
 ) => readonly (Value | undefined)[];
 
-const { add, sub, mul, matmul, sum } = ops;
+const { add, sub, mul, matmul, mean, sum } = ops;
 
 /** gelu_new(x) = x·σ(w), w = √(8/π)(x + 0.044715 x³); w' = `slope` + `bend`·x². */
 const [slope, bend] = [Math.sqrt(8 / Math.PI), 3 * 0.044715 * Math.sqrt(8 / Math.PI)];
@@ -40,49 +43,88 @@ export const rules = {
   exp: (g, { outputs: [y] }, dy) => [mul(g, dy, y!)],
   // σ' = σ − σ²
   sigmoid: (g, { outputs: [y] }, dy) => [mul(g, dy, sub(g, y!, mul(g, y!, y!)))],
-  relu: (g, { inputs: [x] }, dy) => [mul(g, dy, ops.positive(g, x!))],
+  relu: (g, { inputs: [x] }, dy) => [mul(g, dy, ops.step(g, x!))],
   // (x·s)' = s + x·s(1−s)·w' = s + (y − y·s)·w', where y = x·s
-  gelu: (g, { inputs: [x], outputs: [y, s] }, dy) => {
+  gelu: (g, { inputs: [x], outputs: [y, s], attributes: { exact } }, dy) => {
+    if (exact) {
+      // (x·Φ)' = Φ + x·φ, φ(x) = e^(−x²/2)/√(2π)
+      const bell = ops.exp(g, mul(g, mul(g, x!, x!), scalar(g, -0.5)));
+      return [mul(g, dy, add(g, s!, mul(g, mul(g, x!, bell), scalar(g, 1 / Math.sqrt(2 * Math.PI)))))];
+    }
     const w = add(g, mul(g, mul(g, x!, x!), scalar(g, bend)), scalar(g, slope));
     return [mul(g, dy, add(g, s!, mul(g, sub(g, y!, mul(g, y!, s!)), w)))];
   },
-  // y = A·B, y = A·Bᵀ, y = Aᵀ·B, y = Aᵀ·Bᵀ
-  matmul: (g, { inputs: [a, b], attributes: { transA, transB } }, dy, needs) =>
+  // (x·s)' = s + x·s(1−s) = s + (y − y·s)
+  silu: (g, { outputs: [y, s] }, dy) => [mul(g, dy, add(g, s!, sub(g, y!, mul(g, y!, s!))))],
+  // y = A·B, y = A·Bᵀ, y = Aᵀ·B, y = Aᵀ·Bᵀ, each times alpha
+  matmul: (g, { inputs: [a, b], attributes: { transA, transB, alpha } }, dy, needs) =>
     [
       needs(0) &&
         unbroadcast(
           g,
-          transA ? matmul(g, b!, dy, { transA: transB, transB: true }) : matmul(g, dy, b!, { transB: !transB }),
+          transA
+            ? matmul(g, b!, dy, { transA: transB, transB: true, alpha })
+            : matmul(g, dy, b!, { transB: !transB, alpha }),
           a!,
         ),
       needs(1) &&
         unbroadcast(
           g,
-          transB ? matmul(g, dy, a!, { transA: true, transB: transA }) : matmul(g, a!, dy, { transA: !transA }),
+          transB
+            ? matmul(g, dy, a!, { transA: true, transB: transA, alpha })
+            : matmul(g, a!, dy, { transA: !transA, alpha }),
           b!,
         ),
     ].map(orNone),
-  linear: (g, { inputs: [, w], attributes: { back, precision } }, dy, needs) => {
-    if (needs(1)) throw frozen("linear");
-    return [ops.apply(g, "linear", [dy, w!], { back: !back, precision })[0]];
+  linear: (g, { inputs: [x, w, bias], attributes: { back, ...how } }, dy, needs) => {
+    const outFirst = (how.stored === "out,in") !== back;
+    const [rows, dRows] = needs(1) ? [matrix(g, x!), matrix(g, dy)] : [];
+    return [
+      needs(0) && ops.apply(g, "linear", [dy, w!], { back: !back, ...how })[0],
+      needs(1) && (outFirst ? matmul(g, dRows!, rows!, { transA: true }) : matmul(g, rows!, dRows!, { transA: true })),
+      bias !== undefined && needs(2) && unbroadcast(g, dy, bias),
+    ].map(orNone);
   },
   // y = x·r·g: dx = r·(dy·g) − x·r²·mean(dy·y). The mean needs no pass of its own over dy·g.
   rmsNorm: (g, { inputs: [x, gain], outputs: [y, r] }, dy, needs) => {
-    if (needs(1)) throw frozen("rmsNorm");
-    const last = x!.shape.length - 1;
-    const share = mul(g, ops.mean(g, mul(g, dy, y!), [last]), mul(g, r!, r!));
-    return [sub(g, mul(g, mul(g, dy, gain!), r!), mul(g, x!, share))];
+    const dGain = needs(1) && unbroadcast(g, mul(g, mul(g, dy, x!), r!), gain!);
+    if (!needs(0)) return [undefined, orNone(dGain)];
+    const share = mul(g, mean(g, mul(g, dy, y!), [x!.shape.length - 1]), mul(g, r!, r!));
+    return [sub(g, mul(g, mul(g, dy, gain!), r!), mul(g, x!, share)), orNone(dGain)];
   },
-  // y = P·v, P = softmax(q·kᵀ + bias): dS = P ⊙ (dy·vᵀ − rowsum(dy ⊙ y)), since rowsum(dP ⊙ P) = rowsum(dy ⊙ y)
-  attend: (g, { inputs: [q, k, v, bias], outputs: [y, p] }, dy, needs) => {
-    if (needs(3)) throw frozen("attend", `its bias ${bias!.name}`);
-    const dv = needs(2) && unbroadcast(g, matmul(g, p!, dy, { transA: true }), v!);
-    if (!needs(0) && !needs(1)) return [undefined, undefined, orNone(dv)];
-    const rows = sum(g, mul(g, dy, y!), [y!.shape.length - 1]);
-    const ds = mul(g, p!, sub(g, matmul(g, dy, v!, { transB: true }), rows));
-    const dq = needs(0) && unbroadcast(g, matmul(g, ds, k!), q!);
-    const dk = needs(1) && unbroadcast(g, matmul(g, ds, q!, { transA: true }), k!);
-    return [dq, dk, dv].map(orNone);
+  // y = (x − μ)·r·g + b, h = dy·g: dx = r·(h − mean(h) − (x − μ)·r²·mean(h·(x − μ)))
+  layerNorm: (g, { inputs: [x, gain, bias], outputs: [, mu, r] }, dy, needs) => {
+    const last = [x!.shape.length - 1];
+    const centred = (needs(0) || needs(1)) && sub(g, x!, mu!);
+    const dGain = needs(1) && unbroadcast(g, mul(g, mul(g, dy, centred as Value), r!), gain!);
+    const dBias = needs(2) && unbroadcast(g, dy, bias!);
+    if (!needs(0)) return [undefined, dGain, dBias].map((v) => orNone(v));
+    const h = mul(g, dy, gain!);
+    const share = mul(g, mean(g, mul(g, h, centred as Value), last), mul(g, r!, r!));
+    const dx = mul(g, sub(g, sub(g, h, mean(g, h, last)), mul(g, centred as Value, share)), r!);
+    return [dx, dGain, dBias].map(orNone);
+  },
+  // y = P·v, P = softmax(scale·q·kᵀ + bias): dS = P ⊙ (dy·vᵀ − rowsum(dy ⊙ y)), since rowsum(dP ⊙ P) = rowsum(dy ⊙ y).
+  // Query heads that share a key head stand one below the other in every product (`regroup`).
+  attend: (g, { inputs: [q, k, v, bias], attributes: { scale }, outputs: [y, p] }, dy, needs) => {
+    const grouped = isGrouped(q!, k!);
+    const join = (x: Value) => (grouped ? ops.regroup(g, x, k!.shape.at(-3) as number) : x);
+    const part = (x: Value) => (grouped ? ops.regroup(g, x, q!.shape.at(-3) as number) : x);
+    const dyRows = join(dy);
+    const dv = needs(2) && unbroadcast(g, matmul(g, join(p!), dyRows, { transA: true }), v!);
+    if (!needs(0) && !needs(1) && !needs(3)) return [undefined, undefined, orNone(dv)];
+    const total = sum(g, mul(g, dy, y!), [y!.shape.length - 1]);
+    const ds = mul(g, p!, sub(g, part(matmul(g, dyRows, v!, { transB: true })), total));
+    const dBias = needs(3) && unbroadcast(g, ds, bias!);
+    const dsRows = join(ds);
+    const dq = needs(0) && unbroadcast(g, part(matmul(g, dsRows, k!, { alpha: scale })), q!);
+    const dk = needs(1) && unbroadcast(g, matmul(g, dsRows, join(q!), { transA: true, alpha: scale }), k!);
+    return [dq, dk, dv, dBias].map(orNone);
+  },
+  // a rotation's transpose is the rotation back
+  rope: (g, { inputs: [, ...how], attributes: { back } }, dy, needs) => {
+    if (needs(1) || needs(2)) throw frozen("rope", "its angles");
+    return [ops.apply(g, "rope", [dy, ...how], { back: !back })[0]];
   },
   sum: (g, { inputs: [x] }, dy) => [add(g, dy, mul(g, x!, scalar(g, 0)))],
   transpose: (g, { attributes: { order } }, dy) => [ops.transpose(g, dy, invert(order))],
@@ -90,23 +132,59 @@ export const rules = {
   mergeHeads: (g, { inputs: [x] }, dy) => [ops.splitHeads(g, dy, x!.shape.at(-3) as number)],
   reshapeLike: (g, { inputs: [x] }, dy) => [ops.reshapeLike(g, dy, x!)],
   flatten: (g, { inputs: [x] }, dy) => [ops.reshapeLike(g, dy, x!)],
-  expand: (g, { inputs: [x] }, dy) => [ops.reshapeLike(g, dy, x!)],
-  concat: (g, { inputs, attributes: { axis } }, dy, needs) => {
-    if (inputs.length !== 2) throw unknown("concat of more than two parts");
-    return inputs.map((x, i) => (needs(i) ? ops.part(g, dy, x, axis, i === 0 ? "start" : "end") : undefined));
+  unsqueeze: (g, { inputs: [x] }, dy) => [ops.reshapeLike(g, dy, x!)],
+  regroup: (g, { inputs: [x] }, dy) => [ops.regroup(g, dy, x!.shape.at(-3) as number)],
+  broadcastLike: (g, { attributes: { axis } }, dy) => [sum(g, dy, [axis])],
+  concat: (g, { inputs, attributes: { axis } }, dy, needs) =>
+    inputs.map((x, i) => {
+      if (!needs(i)) return undefined;
+      return i === inputs.length - 1
+        ? ops.slice(g, dy, x, axis, "end")
+        : ops.slice(g, dy, x, axis, "start", inputs.slice(0, i));
+    }),
+  split: (g, { outputs, attributes: { axis } }, _, __, dys) => [
+    ops.concat(
+      g,
+      outputs.map((y, i) => dys[i] ?? mul(g, y, scalar(g, 0))),
+      axis,
+    ),
+  ],
+  slice: (g, { inputs: [x, , ...skipped], attributes }, dy) => [
+    ops.apply(g, "padLike", [dy, x!, ...skipped], attributes)[0],
+  ],
+  padLike: (g, { inputs: [x, , ...skipped], attributes }, dy) => [
+    ops.apply(g, "slice", [dy, x!, ...skipped], attributes)[0],
+  ],
+  // Rows come first, whatever axis they were taken from, are added up, and go back.
+  gather: (g, { inputs: [table, ids], attributes: { axis } }, dy) => {
+    const others = table!.shape.map((_, i) => i).filter((i) => i !== axis);
+    const rank = ids!.shape.length;
+    const idAxes = Array.from({ length: rank }, (_, i) => axis + i);
+    const otherAxes = others.map((i) => (i < axis ? i : i + rank - 1));
+    const front = axis === 0 ? table! : ops.transpose(g, table!, [axis, ...others]);
+    const rows = axis === 0 ? dy : ops.transpose(g, dy, [...idAxes, ...otherAxes]);
+    const added = ops.scatterRows(g, front, ids!, rows, false);
+    return [axis === 0 ? added : ops.transpose(g, added, invert([axis, ...others]))];
   },
+  gatherRows: (g, { inputs: [x, ids] }, dy) => [ops.scatterRows(g, x!, ids!, dy, true)],
   // dx = (softmax − onehot)·dy
   nll: (g, { inputs: [, ids], outputs: [, logProbabilities] }, dy) => {
-    const pushed = mul(g, ops.exp(g, logProbabilities!), ops.expand(g, dy, dy.shape.length));
-    return [ops.addAt(g, pushed, ids!, mul(g, dy, scalar(g, -1)))];
+    const pushed = mul(g, ops.exp(g, logProbabilities!), ops.unsqueeze(g, dy, dy.shape.length));
+    return [ops.scatterAdd(g, pushed, ids!, mul(g, dy, scalar(g, -1)))];
   },
 } satisfies { [K in DifferentiableOp]: Rule<K> };
 
-/**
- * Appends the gradient of `loss` (one element) with respect to `wrt` and returns it; its shape is that of `wrt`.
- * Refuses, by name, an op in the cone that has no rule, and a loss that does not depend on `wrt`.
- */
+/** `gradients` for one value. */
 export function gradient(graph: Graph, loss: Value, wrt: Value): Value {
+  return gradients(graph, loss, [wrt])[0]!;
+}
+
+/**
+ * Appends the gradients of `loss` (one element) with respect to each value, in one walk, and returns them; their shapes
+ * are those of the values. Refuses, by name, an op in the cone that has no rule, and a value that the loss does not
+ * depend on.
+ */
+export function gradients(graph: Graph, loss: Value, wrt: readonly Value[]): readonly Value[] {
   if (loss.shape.some((d) => d !== 1))
     throw new SoftpromptError("engine", "only a loss of one element can be differentiated", {
       where: "gradient",
@@ -114,13 +192,8 @@ export function gradient(graph: Graph, loss: Value, wrt: Value): Value {
       got: loss.shape,
     });
   const nodes = [...graph.nodes]; // the walk must not see the nodes it appends
-  const cone = new Set([wrt.id]);
+  const cone = new Set(wrt.map((v) => v.id));
   for (const node of nodes) if (node.inputs.some((v) => cone.has(v.id))) for (const v of node.outputs) cone.add(v.id);
-  if (!cone.has(loss.id))
-    throw new SoftpromptError("engine", `the loss does not depend on ${wrt.name}`, {
-      where: "gradient",
-      expected: `a path from ${wrt.name} to ${loss.name}`,
-    });
 
   const grads = new Map<number, Value>([[loss.id, reshapeOnes(graph, loss)]]);
   for (const node of nodes.reverse()) {
@@ -128,8 +201,8 @@ export function gradient(graph: Graph, loss: Value, wrt: Value): Value {
     if (dys.every((dy) => dy === undefined) || !node.inputs.some((v) => cone.has(v.id))) continue;
     const rule = rules[node.op as DifferentiableOp] as Rule<Op> | undefined;
     if (!rule) throw unknown(node.op);
-    if (dys.slice(1).some((dy) => dy !== undefined)) throw unknown(`${node.op}'s second output`);
-    const dxs = rule(graph, node, dys[0]!, (i) => cone.has(node.inputs[i]!.id));
+    if (node.op !== "split" && dys.slice(1).some((dy) => dy !== undefined)) throw unknown(`${node.op}'s second output`);
+    const dxs = rule(graph, node, dys[0]!, (i) => cone.has(node.inputs[i]!.id), dys);
     for (const [i, dx] of dxs.entries()) {
       const x = node.inputs[i]!;
       if (dx === undefined || !cone.has(x.id)) continue;
@@ -137,7 +210,21 @@ export function gradient(graph: Graph, loss: Value, wrt: Value): Value {
       grads.set(x.id, before ? add(graph, before, dx) : dx);
     }
   }
-  return grads.get(wrt.id)!;
+  return wrt.map((v) => {
+    const found = grads.get(v.id);
+    if (found) return found;
+    throw new SoftpromptError("engine", `the loss does not depend on ${v.name}`, {
+      where: "gradient",
+      expected: `a path from ${v.name} to ${loss.name}`,
+    });
+  });
+}
+
+/** All axes but the last joined: [N, D]. */
+function matrix(g: Graph, x: Value): Value {
+  let flat = x;
+  for (let axis = x.shape.length - 3; axis >= 0; axis--) flat = ops.flatten(g, flat, axis);
+  return flat;
 }
 
 /** Undoes broadcasting: sums a gradient down to the shape of the operand it belongs to. */
@@ -151,7 +238,7 @@ function unbroadcast(g: Graph, dy: Value, x: Value): Value {
 
 function reshapeOnes(g: Graph, like: Value): Value {
   const one = scalar(g, 1);
-  return like.shape.length === 0 ? one : like.shape.reduce((v: Value) => ops.expand(g, v, 0), one);
+  return like.shape.length === 0 ? one : like.shape.reduce((v: Value) => ops.unsqueeze(g, v, 0), one);
 }
 
 function orNone(value: Value | false | undefined): Value | undefined {
@@ -173,10 +260,10 @@ function unknown(what: string): SoftpromptError {
   });
 }
 
-function frozen(op: string, what = "its weight"): SoftpromptError {
+function frozen(op: string, what: string): SoftpromptError {
   return new SoftpromptError("engine", `${op} has no gradient for ${what}`, {
     where: "gradient",
     expected: "a frozen operand outside the cone between the prompt and the loss",
-    hint: "weights are never trained here",
+    hint: "this operand is never trained here",
   });
 }

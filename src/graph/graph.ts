@@ -19,6 +19,9 @@ export type Weight =
 /** How a frozen linear layer multiplies. One entry now; 8-bit kernels join here. */
 export type Precision = "float32";
 
+/** Which way round a linear layer's matrix lies in its file. GPT-2 alone has [in, out]. */
+export type Stored = "out,in" | "in,out";
+
 /** Attributes of every op; the keys are the list of ops. */
 export interface Attributes {
   add: Record<never, never>;
@@ -29,17 +32,33 @@ export interface Attributes {
   sigmoid: Record<never, never>;
   relu: Record<never, never>;
   /** 1 where x > 0, else 0. */
-  positive: Record<never, never>;
-  /** x·σ(2u), u = √(2/π)(x + 0.044715 x³): T5's "gelu_new". Outputs y and σ(2u). */
-  gelu: Record<never, never>;
+  step: Record<never, never>;
+  /**
+   * x·s. `exact`: s = Φ(x), the normal distribution function ("gelu"). Else s = σ(2u), u = √(2/π)(x + 0.044715 x³)
+   * ("gelu_new"). Outputs y and s.
+   */
+  gelu: { exact: boolean };
+  /** x·σ(x). Outputs y and σ(x). */
+  silu: Record<never, never>;
   cast: { to: DType };
-  matmul: { transA: boolean; transB: boolean };
-  /** x·Wᵀ (W stored [out, in]), or with `back` x·W: the way a gradient goes. */
-  linear: { back: boolean; precision: Precision };
+  /** alpha·A·B, either side transposed in its last two axes. */
+  matmul: { transA: boolean; transB: boolean; alpha: number };
+  /** The layer's product y = x·Wᵀ (+ bias [out], a third input), W stored as said; with `back` the way a gradient goes. */
+  linear: { back: boolean; stored: Stored; precision: Precision };
   /** x·r·g with r = 1/√(mean x² + ε) over the last axis. Outputs y and r. */
   rmsNorm: { epsilon: number };
-  /** softmax(q·kᵀ + bias)·v. Outputs the context and the softmax. */
-  attend: Record<never, never>;
+  /** (x − μ)·r·g + b with μ the mean and 1/r² the variance + ε of the last axis. Outputs y, μ and r. */
+  layerNorm: { epsilon: number };
+  /**
+   * softmax(scale·q·kᵀ + bias)·v. Outputs the context and the softmax [.., H, S, S']. Keys and values may have fewer
+   * heads, G: query heads 0 … H/G−1 then share key head 0, and so on.
+   */
+  attend: { scale: number };
+  /**
+   * Turns x [.., H, S, K] by angles: channels i and i + R/2 of the first R, by cos and sin [N, R/2] at row `positions`
+   * (int32 [.., S]). Channels from R on stay. `back` turns the other way.
+   */
+  rope: { back: boolean };
   sum: { axes: readonly number[] };
   mean: { axes: readonly number[] };
   transpose: { order: readonly number[] };
@@ -47,21 +66,39 @@ export interface Attributes {
   splitHeads: { heads: number };
   /** […, H, S, K] → […, S, H·K]. */
   mergeHeads: Record<never, never>;
+  /** […, H, S, X] → […, heads, H·S/heads, X]: the same elements. The heads of one group stand one below the other. */
+  regroup: { heads: number };
   /** Same elements, the shape of the second input. */
   reshapeLike: Record<never, never>;
   /** Joins two neighbouring axes into one. */
   flatten: { axis: number };
   /** A new axis of size 1. */
-  expand: { axis: number };
+  unsqueeze: { axis: number };
+  /** Repeats an axis of size 1 as often as that axis of the second input is long. */
+  broadcastLike: { axis: number };
   concat: { axis: number };
-  /** The part of `axis` from the start (or the end) that is as long as that axis of the second input. */
-  part: { axis: number; from: "start" | "end" };
+  /** Equal parts of `axis`, one output each. */
+  split: { axis: number; parts: number };
+  /**
+   * The part of `axis` from the start (or the end) that is as long as that axis of the second input. More inputs are
+   * skipped first: the part begins where they, one behind the other, would end.
+   */
+  slice: { axis: number; from: "start" | "end" };
+  /** What `slice` cut, put back: zeros as long as the second input, x at the same place. */
+  padLike: { axis: number; from: "start" | "end" };
   /** Rows of the first input along `axis`, by int32 ids. */
   gather: { axis: number };
+  /** Rows of x [B, S, D] by int32 ids [B, U], each from its own b: [B, U, D]. */
+  gatherRows: Record<never, never>;
+  /**
+   * Zeros in the shape of the first input [N, …], with values […ids, …] added to row id each. `batched`: [B, S, D] with
+   * ids [B, U] and values [B, U, D].
+   */
+  scatterRows: { batched: boolean };
   /** −log softmax(x)[id] over the last axis. Outputs it and log softmax(x). */
   nll: Record<never, never>;
   /** x […, V] with values […] added at one place of the last axis each: int32 ids […]. */
-  addAt: Record<never, never>;
+  scatterAdd: Record<never, never>;
   /** Index of the largest element of the last axis, as int32. */
   argMax: Record<never, never>;
 }

@@ -1,6 +1,7 @@
 /**
  * @file What shape each op gives, and which inputs it refuses. In: types of the inputs and attributes. Out: types of the results.
  */
+import { over, plus, times } from "./dims.js";
 import { type Attributes, type Dim, type Op, refuse, type Shape, type ValueType } from "./graph.js";
 
 type Infer<K extends Op> = (inputs: readonly ValueType[], attributes: Attributes[K]) => ValueType[];
@@ -28,6 +29,13 @@ const reduce =
     return [{ dtype: x!.dtype, shape: x!.shape.map((d, i) => (axes.includes(i) ? 1 : d)) }];
   };
 
+const twice =
+  (op: Op): Infer<Op> =>
+  (inputs, attributes) => {
+    const [type] = same(op)(inputs, attributes);
+    return [type!, type!];
+  };
+
 /** The shapes of each op's results. Reduced axes stay, with size 1. */
 export const infer: { [K in Op]: Infer<K> } = {
   add: elementwise("add"),
@@ -37,11 +45,9 @@ export const infer: { [K in Op]: Infer<K> } = {
   exp: same("exp"),
   sigmoid: same("sigmoid"),
   relu: same("relu"),
-  positive: same("positive"),
-  gelu: (inputs) => {
-    const [type] = same("gelu")(inputs, {});
-    return [type!, type!];
-  },
+  step: same("step"),
+  gelu: twice("gelu"),
+  silu: twice("silu"),
   cast: ([x], { to }) => [{ dtype: to, shape: x!.shape }],
   matmul: (inputs, { transA, transB }) => {
     const [a, b] = inputs as [ValueType, ValueType];
@@ -56,11 +62,13 @@ export const infer: { [K in Op]: Infer<K> } = {
     ]);
     return [{ dtype: "float32", shape: [...batch, m, n] }];
   },
-  linear: (inputs, { back }) => {
-    const [x, w] = inputs as [ValueType, ValueType];
-    const [from, to] = back ? [w.shape[0], w.shape[1]] : [w.shape[1], w.shape[0]];
-    if (w.shape.length !== 2 || x.shape.at(-1) !== from)
-      throw refuse("linear", `x […, ${from}] and W [out, in]${back ? ", backwards" : ""}`, inputs);
+  linear: (inputs, { back, stored }) => {
+    const [x, w, bias] = inputs as [ValueType, ValueType, ValueType | undefined];
+    const [to, from] = (stored === "out,in") === back ? [...w.shape].reverse() : w.shape;
+    if (w.shape.length !== 2 || x.shape.at(-1) !== from || inputs.length > 3)
+      throw refuse("linear", `x […, ${from}] and W [${stored}]${back ? ", backwards" : ""}`, inputs);
+    if (bias && (back || bias.shape.length !== 1 || bias.shape[0] !== to))
+      throw refuse("linear", `a bias [${to}], forwards only`, inputs);
     return [{ dtype: "float32", shape: [...x.shape.slice(0, -1), to!] }];
   },
   rmsNorm: (inputs) => {
@@ -71,12 +79,44 @@ export const infer: { [K in Op]: Infer<K> } = {
       { dtype: "float32", shape: [...x.shape.slice(0, -1), 1] },
     ];
   },
+  layerNorm: (inputs) => {
+    const [x, g, b] = inputs as [ValueType, ValueType, ValueType];
+    if (inputs.length !== 3 || [g, b].some((v) => v.shape.length !== 1 || v.shape[0] !== x.shape.at(-1)))
+      throw refuse("layerNorm", "x […, D], g [D] and b [D]", inputs);
+    const one: ValueType = { dtype: "float32", shape: [...x.shape.slice(0, -1), 1] };
+    return [{ dtype: "float32", shape: x.shape }, one, one];
+  },
   attend: (inputs) => {
     const [q, k, v, bias] = inputs as [ValueType, ValueType, ValueType, ValueType];
-    const scores = infer.matmul([q, k], { transA: false, transB: true })[0]!;
-    broadcastTo("attend", bias.shape, scores.shape, inputs);
-    const context = infer.matmul([scores, v], { transA: false, transB: false })[0]!;
-    return [context, scores];
+    const [heads, groups] = [q.shape.at(-3), k.shape.at(-3)];
+    const grouped = isGrouped(q, k);
+    if (grouped && (Number(heads) % Number(groups) !== 0 || v.shape.at(-3) !== groups))
+      throw refuse("attend", "query heads that are a multiple of the key heads, and as many value heads", inputs);
+    const flat = grouped ? infer.regroup([q], { heads: groups as number })[0]! : q;
+    const products = infer.matmul([flat, k], { transA: false, transB: true, alpha: 1 })[0]!;
+    const context = infer.matmul([products, v], { transA: false, transB: false, alpha: 1 })[0]!;
+    const [y, p] = grouped
+      ? [context, products].map((x) => infer.regroup([x], { heads: heads as number })[0]!)
+      : [context, products];
+    broadcastTo("attend", bias.shape, p!.shape, inputs);
+    return [y!, p!];
+  },
+  rope: (inputs) => {
+    const [x, cos, sin, positions] = inputs as [ValueType, ValueType, ValueType, ValueType];
+    const [half, width] = [cos.shape[1], x.shape.at(-1)];
+    const where = positions.shape;
+    const fits =
+      x.shape.length >= 3 &&
+      cos.shape.length === 2 &&
+      equal(cos.shape, sin.shape) &&
+      typeof half === "number" &&
+      typeof width === "number" &&
+      2 * half <= width &&
+      positions.dtype === "int32" &&
+      equal(where, [...x.shape.slice(0, -3), x.shape.at(-2)!].slice(-where.length));
+    if (!fits)
+      throw refuse("rope", "x [.., H, S, K], cos and sin [N, R/2] with R ≤ K, positions int32 [.., S]", inputs);
+    return [x];
   },
   sum: reduce("sum"),
   mean: reduce("mean"),
@@ -96,14 +136,28 @@ export const infer: { [K in Op]: Infer<K> } = {
     if (typeof h !== "number" || typeof k !== "number") throw refuse("mergeHeads", "[…, H, S, K]", [x!]);
     return [{ dtype: x!.dtype, shape: [...x!.shape.slice(0, -3), s!, h * k] }];
   },
+  regroup: ([x], { heads }) => {
+    const [h, s] = x!.shape.slice(-3);
+    const length =
+      typeof h !== "number"
+        ? undefined
+        : h % heads === 0
+          ? times(h / heads, s!)
+          : heads % h === 0
+            ? over(s!, heads / h)
+            : undefined;
+    if (length === undefined) throw refuse("regroup", `[…, H, S, X] with H·S divisible by ${heads}`, [x!]);
+    return [{ dtype: x!.dtype, shape: [...x!.shape.slice(0, -3), heads, length, x!.shape.at(-1)!] }];
+  },
   reshapeLike: ([x, like]) => [{ dtype: x!.dtype, shape: like!.shape }],
   flatten: ([x], { axis }) => {
     const [a, b] = [x!.shape[axis]!, x!.shape[axis + 1]!];
     if (a === undefined || b === undefined) throw refuse("flatten", `axes ${axis} and ${axis + 1}`, [x!]);
-    const joined = typeof a === "number" && typeof b === "number" ? a * b : a === 1 ? b : b === 1 ? a : `${a}*${b}`;
-    return [{ dtype: x!.dtype, shape: [...x!.shape.slice(0, axis), joined, ...x!.shape.slice(axis + 2)] }];
+    const after = x!.shape.slice(axis + 2);
+    if (after.some((d) => typeof d !== "number")) throw refuse("flatten", "known sizes behind the joined axes", [x!]);
+    return [{ dtype: x!.dtype, shape: [...x!.shape.slice(0, axis), times(a, b), ...after] }];
   },
-  expand: ([x], { axis }) => [
+  unsqueeze: ([x], { axis }) => [
     { dtype: x!.dtype, shape: [...x!.shape.slice(0, axis), 1, ...x!.shape.slice(axis)] as Dim[] },
   ],
   concat: (inputs, { axis }) => {
@@ -114,21 +168,44 @@ export const infer: { [K in Op]: Infer<K> } = {
       )
     )
       throw refuse("concat", `equal shapes except axis ${axis}`, inputs);
-    const joined = inputs.map((v) => v.shape[axis]!);
-    const total = joined.every((d) => typeof d === "number")
-      ? (joined as number[]).reduce((a, b) => a + b, 0)
-      : joined.join("+");
+    const total = plus(inputs.map((v) => v.shape[axis]!));
     return [{ dtype: first.dtype, shape: first.shape.map((d, i) => (i === axis ? total : d)) }];
   },
-  part: ([x, like], { axis }) => [
-    { dtype: x!.dtype, shape: x!.shape.map((d, i) => (i === axis ? like!.shape[axis]! : d)) },
-  ],
+  broadcastLike: (inputs, { axis }) => {
+    const [x, like] = inputs as [ValueType, ValueType];
+    if (x.shape[axis] !== 1 || like.shape[axis] === undefined)
+      throw refuse("broadcastLike", `size 1 at axis ${axis}, and a second input that has this axis`, inputs);
+    return [withSize(x, axis, like)];
+  },
+  split: ([x], { axis, parts }) => {
+    const total = x!.shape[axis];
+    if (typeof total !== "number" || total % parts !== 0)
+      throw refuse("split", `axis ${axis} in ${parts} equal parts`, [x!]);
+    const part = { dtype: x!.dtype, shape: x!.shape.map((d, i) => (i === axis ? total / parts : d)) };
+    return new Array<ValueType>(parts).fill(part);
+  },
+  slice: ([x, like], { axis }) => [withSize(x!, axis, like!)],
+  padLike: ([x, like], { axis }) => [withSize(x!, axis, like!)],
   gather: (inputs, { axis }) => {
     const [table, ids] = inputs as [ValueType, ValueType];
     if (ids.dtype !== "int32") throw refuse("gather", "a table and int32 ids", inputs);
     return [
       { dtype: table.dtype, shape: [...table.shape.slice(0, axis), ...ids.shape, ...table.shape.slice(axis + 1)] },
     ];
+  },
+  gatherRows: (inputs) => {
+    const [x, ids] = inputs as [ValueType, ValueType];
+    if (x.shape.length !== 3 || ids.shape.length !== 2 || ids.dtype !== "int32" || ids.shape[0] !== x.shape[0])
+      throw refuse("gatherRows", "x [B, S, D] and int32 ids [B, U]", inputs);
+    return [{ dtype: x.dtype, shape: [...ids.shape, x.shape[2]!] }];
+  },
+  scatterRows: (inputs, { batched }) => {
+    const [like, ids, values] = inputs as [ValueType, ValueType, ValueType];
+    const row = like.shape.slice(batched ? 2 : 1);
+    const together = !batched || (like.shape.length === 3 && ids.shape.length === 2 && ids.shape[0] === like.shape[0]);
+    if (!together || ids.dtype !== "int32" || !equal(values.shape, [...ids.shape, ...row]))
+      throw refuse("scatterRows", `a table, int32 ids and a row for each${batched ? ", by b" : ""}`, inputs);
+    return [{ dtype: "float32", shape: like.shape }];
   },
   nll: (inputs) => {
     const [x, ids] = inputs as [ValueType, ValueType];
@@ -139,14 +216,25 @@ export const infer: { [K in Op]: Infer<K> } = {
       { dtype: "float32", shape: x.shape },
     ];
   },
-  addAt: (inputs) => {
+  scatterAdd: (inputs) => {
     const [x, ids, values] = inputs as [ValueType, ValueType, ValueType];
     if (ids.dtype !== "int32" || !equal(x.shape.slice(0, -1), ids.shape) || !equal(ids.shape, values.shape))
-      throw refuse("addAt", "x […, V], int32 ids […] and values […]", inputs);
+      throw refuse("scatterAdd", "x […, V], int32 ids […] and values […]", inputs);
     return [x];
   },
   argMax: ([x]) => [{ dtype: "int32", shape: x!.shape.slice(0, -1) }],
 };
+
+/** True where several query heads share a key head. */
+export function isGrouped(q: ValueType, k: ValueType): boolean {
+  const [heads, groups] = [q.shape.at(-3), k.shape.at(-3)];
+  return typeof heads === "number" && typeof groups === "number" && heads !== groups;
+}
+
+/** `x` with the size of `like` at one axis. */
+function withSize(x: ValueType, axis: number, like: ValueType): ValueType {
+  return { dtype: x.dtype, shape: x.shape.map((d, i) => (i === axis ? like.shape[axis]! : d)) };
+}
 
 /** The shape two operands make together, NumPy's rule; symbols must be equal or meet a 1. */
 function broadcast(op: string, inputs: readonly ValueType[]): Shape {

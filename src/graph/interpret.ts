@@ -27,6 +27,24 @@ const zip =
 const sigmoid = (x: number) => 1 / (1 + Math.exp(-x));
 const slope = (x: number) => sigmoid(Math.sqrt(8 / Math.PI) * (x + 0.044715 * x ** 3));
 
+/** The normal distribution function, by a series that converges fast for the values tests use (|x| < 6). */
+function normal(x: number): number {
+  let [sum, term] = [x, x];
+  for (let n = 1; Math.abs(term) > 1e-18; n++) {
+    term *= (x * x) / (2 * n + 1);
+    sum += term;
+  }
+  return 0.5 + (sum * Math.exp((-x * x) / 2)) / Math.sqrt(2 * Math.PI);
+}
+
+/** y = x·f(x), and f(x). */
+const weighed =
+  (f: (x: number) => number) =>
+  (x: Numbers): Numbers[] => [
+    { shape: x.shape, data: x.data.map((v) => v * f(v)) },
+    { shape: x.shape, data: x.data.map(f) },
+  ];
+
 /** What each op computes. */
 const meanings: { readonly [K in Op]: Meaning<K> } = {
   add: zip((a, b) => a + b),
@@ -36,16 +54,18 @@ const meanings: { readonly [K in Op]: Meaning<K> } = {
   exp: map(Math.exp),
   sigmoid: map(sigmoid),
   relu: map((x) => Math.max(x, 0)),
-  positive: map((x) => (x > 0 ? 1 : 0)),
-  gelu: ([x]) => [
-    { shape: x!.shape, data: x!.data.map((v) => v * slope(v)) },
-    { shape: x!.shape, data: x!.data.map(slope) },
-  ],
+  step: map((x) => (x > 0 ? 1 : 0)),
+  gelu: ([x], { attributes: { exact } }) => weighed(exact ? normal : slope)(x!),
+  silu: ([x]) => weighed(sigmoid)(x!),
   cast: map((x) => x),
-  matmul: ([a, b], { attributes: { transA, transB } }) => [
-    product(transA ? swapLast(a!) : a!, transB ? swapLast(b!) : b!),
-  ],
-  linear: ([x, w], { attributes: { back } }) => [product(x!, back ? w! : swapLast(w!))],
+  matmul: ([a, b], { attributes: { transA, transB, alpha } }) => {
+    const { shape, data } = product(transA ? swapLast(a!) : a!, transB ? swapLast(b!) : b!);
+    return [{ shape, data: data.map((v) => alpha * v) }];
+  },
+  linear: ([x, w, bias], { attributes: { back, stored } }) => {
+    const y = product(x!, (stored === "out,in") === back ? w! : swapLast(w!));
+    return [bias ? broadcast(y, bias, (a, b) => a + b) : y];
+  },
   rmsNorm: ([x, gain], { attributes: { epsilon } }) => {
     const width = x!.shape.at(-1)!;
     const rows = lastRows(x!);
@@ -56,10 +76,45 @@ const meanings: { readonly [K in Op]: Meaning<K> } = {
       { shape: [...x!.shape.slice(0, -1), 1], data: r },
     ];
   },
-  attend: ([q, k, v, bias]) => {
-    const scores = broadcast(product(q!, swapLast(k!)), bias!, (a, b) => a + b);
+  layerNorm: ([x, gain, bias], { attributes: { epsilon } }) => {
+    const width = x!.shape.at(-1)!;
+    const stats = lastRows(x!).map((row) => {
+      const mean = row.reduce((s, v) => s + v, 0) / width;
+      return [mean, 1 / Math.sqrt(row.reduce((s, v) => s + (v - mean) ** 2, 0) / width + epsilon)] as const;
+    });
+    const y = x!.data.map((v, i) => {
+      const [mean, r] = stats[Math.floor(i / width)]!;
+      return (v - mean) * r * gain!.data[i % width]! + bias!.data[i % width]!;
+    });
+    const column = (which: 0 | 1) => ({
+      shape: [...x!.shape.slice(0, -1), 1],
+      data: Float64Array.from(stats, (s) => s[which]),
+    });
+    return [{ shape: x!.shape, data: y }, column(0), column(1)];
+  },
+  attend: ([q, k, v, bias], { attributes: { scale } }) => {
+    const [heads, groups] = [q!.shape.at(-3), k!.shape.at(-3)];
+    // key head of each query head, written out: 0 0 1 1
+    const each = (x: Numbers) => (heads === groups || groups === undefined ? x : repeatHeads(x, heads! / groups));
+    const raw = product(q!, swapLast(each(k!)));
+    const scores = broadcast({ ...raw, data: raw.data.map((s) => scale * s) }, bias!, (a, b) => a + b);
     const p = { shape: scores.shape, data: Float64Array.from(logSoftmax(scores).data, Math.exp) };
-    return [product(p, v!), p];
+    return [product(p, each(v!)), p];
+  },
+  rope: ([x, cos, sin, positions], { attributes: { back } }) => {
+    const half = cos!.shape[1]!;
+    const data = Float64Array.from(x!.data);
+    for (const index of indices(x!.shape.slice(0, -1))) {
+      const [heads, at] = [index.length - 2, offset([...index, 0], x!.shape)];
+      const row = positions!.data[offset(index.toSpliced(heads, 1), positions!.shape)]!;
+      for (let i = 0; i < half; i++) {
+        const [c, s] = [cos!.data[row * half + i]!, (back ? -1 : 1) * sin!.data[row * half + i]!];
+        const [a, b] = [x!.data[at + i]!, x!.data[at + i + half]!];
+        data[at + i] = a * c - b * s;
+        data[at + i + half] = b * c + a * s;
+      }
+    }
+    return [{ shape: x!.shape, data }];
   },
   sum: ([x], { attributes: { axes } }) => [reduce(x!, axes)],
   mean: ([x], { attributes: { axes } }) => {
@@ -78,6 +133,10 @@ const meanings: { readonly [K in Op]: Meaning<K> } = {
     const [h, k] = turned.shape.slice(-2) as [number, number];
     return [{ shape: [...turned.shape.slice(0, -2), h * k], data: turned.data }];
   },
+  regroup: ([x], { attributes: { heads } }) => {
+    const [h, s, width] = x!.shape.slice(-3) as [number, number, number];
+    return [{ shape: [...x!.shape.slice(0, -3), heads, (h * s) / heads, width], data: x!.data }];
+  },
   reshapeLike: ([x, like]) => [{ shape: like!.shape, data: x!.data }],
   flatten: ([x], { attributes: { axis } }) => [
     {
@@ -85,7 +144,7 @@ const meanings: { readonly [K in Op]: Meaning<K> } = {
       data: x!.data,
     },
   ],
-  expand: ([x], { attributes: { axis } }) => [
+  unsqueeze: ([x], { attributes: { axis } }) => [
     { shape: [...x!.shape.slice(0, axis), 1, ...x!.shape.slice(axis)], data: x!.data },
   ],
   concat: (inputs, { attributes: { axis } }) => {
@@ -98,18 +157,54 @@ const meanings: { readonly [K in Op]: Meaning<K> } = {
         data.push(...x.data.subarray((o * x.data.length) / outer, ((o + 1) * x.data.length) / outer));
     return [{ shape, data: Float64Array.from(data) }];
   },
-  part: ([x, like], { attributes: { axis, from } }) => {
+  broadcastLike: ([x, like], { attributes: { axis } }) => [
+    select(x!, axis, { shape: [like!.shape[axis]!], data: new Float64Array(like!.shape[axis]!) }),
+  ],
+  split: ([x], { attributes: { axis, parts } }) => {
+    const length = x!.shape[axis]! / parts;
+    return Array.from({ length: parts }, (_, i) => select(x!, axis, range(i * length, length)));
+  },
+  slice: ([x, like, ...skipped], { attributes: { axis, from } }) => {
     const [total, length] = [x!.shape[axis]!, like!.shape[axis]!];
-    const first = from === "start" ? 0 : total - length;
-    return [select(x!, axis, { shape: [length], data: Float64Array.from({ length }, (_, i) => first + i) })];
+    const first = from === "end" ? total - length : skipped.reduce((n, v) => n + v.shape[axis]!, 0);
+    return [select(x!, axis, range(first, length))];
+  },
+  padLike: ([x, like, ...skipped], { attributes: { axis, from } }) => {
+    const [total, length] = [like!.shape[axis]!, x!.shape[axis]!];
+    const first = from === "end" ? total - length : skipped.reduce((n, v) => n + v.shape[axis]!, 0);
+    const shape = x!.shape.map((d, i) => (i === axis ? total : d));
+    const data = Float64Array.from(indices(shape), (index) => {
+      const at = index[axis]! - first;
+      return at < 0 || at >= length ? 0 : x!.data[offset(index.with(axis, at), x!.shape)]!;
+    });
+    return [{ shape, data }];
   },
   gather: ([table, ids], { attributes: { axis } }) => [select(table!, axis, ids!)],
+  gatherRows: ([x, ids]) => {
+    const [, rows, width] = x!.shape as [number, number, number];
+    const shape = [...ids!.shape, width];
+    const data = Float64Array.from(
+      indices(shape),
+      ([b, u, d]) => x!.data[(b! * rows + ids!.data[b! * ids!.shape[1]! + u!]!) * width + d!]!,
+    );
+    return [{ shape, data }];
+  },
+  scatterRows: ([like, ids, values], { attributes: { batched } }) => {
+    const rows = batched ? like!.shape[1]! : 0;
+    const width = size(like!.shape.slice(batched ? 2 : 1));
+    const data = new Float64Array(size(like!.shape));
+    for (const [i, id] of ids!.data.entries()) {
+      const to = (batched ? Math.floor(i / ids!.shape[1]!) * rows + id : id) * width;
+      for (let d = 0; d < width; d++) data[to + d]! += values!.data[i * width + d]!;
+    }
+    return [{ shape: like!.shape, data }];
+  },
   nll: ([x, ids]) => {
     const logs = logSoftmax(x!);
     const width = x!.shape.at(-1)!;
     return [{ shape: ids!.shape, data: ids!.data.map((id, i) => -logs.data[i * width + id]!) }, logs];
   },
-  addAt: ([x, ids, values]) => {
+  scatterAdd: ([x, ids, values]) => {
     const data = Float64Array.from(x!.data);
     for (const [i, id] of ids!.data.entries()) data[i * x!.shape.at(-1)! + id]! += values!.data[i]!;
     return [{ shape: x!.shape, data }];
@@ -223,6 +318,17 @@ function select(x: Numbers, axis: number, ids: Numbers): Numbers {
     shape: [...x.shape.slice(0, axis), ...ids.shape, ...x.shape.slice(axis + 1)],
     data: Float64Array.from(data),
   };
+}
+
+function range(first: number, length: number): Numbers {
+  return { shape: [length], data: Float64Array.from({ length }, (_, i) => first + i) };
+}
+
+/** Each head `times` times in a row. */
+function repeatHeads(x: Numbers, times: number): Numbers {
+  const axis = x.shape.length - 3;
+  const length = x.shape[axis]! * times;
+  return select(x, axis, { shape: [length], data: Float64Array.from({ length }, (_, i) => Math.floor(i / times)) });
 }
 
 function lastRows(x: Numbers): Float64Array[] {

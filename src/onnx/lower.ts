@@ -64,6 +64,7 @@ export function lower(source: Graph, options: LoweringOptions): OnnxModel {
     return key;
   };
   const wide = new Map<number, string>();
+  const shared = new Map<string, string>();
   const reads = new Set([
     ...graph.nodes.flatMap((n) => n.inputs.map((v) => v.id)),
     ...graph.outputs.map((o) => o.value.id),
@@ -87,6 +88,11 @@ export function lower(source: Graph, options: LoweringOptions): OnnxModel {
       const name = add("Cast", [writer.name(value)], { to: { int: dtypes.float32.onnx } });
       wide.set(value.id, name);
       return name;
+    },
+    once: (key, make) => {
+      const known = shared.get(key) ?? make();
+      shared.set(key, known);
+      return known;
     },
     onnxType: (dtype) => dtypes[dtype].onnx,
   };

@@ -6,6 +6,7 @@
  */
 import type { DType } from "../base/tensor.js";
 import type { Node, Op, Value } from "../graph/graph.js";
+import { isGrouped } from "../graph/infer.js";
 
 /** ONNX's default domain and ONNX Runtime's own. */
 export const opsets = { "": 21, "com.microsoft": 1 } as const;
@@ -46,6 +47,8 @@ export interface Writer {
   float(value: number): string;
   /** A weight as float32. */
   widened(value: Value): string;
+  /** What `make` wrote under this key before, else what it writes now: for small tensors that many nodes read. */
+  once(key: string, make: () => string): string;
   onnxType(dtype: DType): number;
 }
 
@@ -64,28 +67,61 @@ const reduction =
     w.add(type, [w.name(inputs[0]!), w.integers(attributes.axes)], { keepdims: { int: 1 } }, [w.name(outputs[0]!)]);
   };
 
-/** A·B with either side transposed in its last two axes; one kernel, or Transpose + MatMul. */
+/** alpha·A·B with either side transposed in its last two axes; one kernel, or Mul + Transpose + MatMul. */
 function product(
   w: Writer,
   a: string,
   b: string,
   ranks: readonly [number, number],
-  { transA, transB }: { transA: boolean; transB: boolean },
+  { transA = false, transB = false, alpha = 1 }: { transA?: boolean; transB?: boolean; alpha?: number },
   to?: string,
 ): string {
   const outputs = to === undefined ? undefined : [to];
-  if (!transA && !transB) return w.add("MatMul", [a, b], {}, outputs);
+  if (!transA && !transB && alpha === 1) return w.add("MatMul", [a, b], {}, outputs);
   if (!w.options.plain)
     return w.add(
       "FusedMatMul",
       [a, b],
-      { transA: { int: +transA }, transB: { int: +transB } },
+      { transA: { int: +transA }, transB: { int: +transB }, alpha: { float: alpha } },
       outputs,
       "com.microsoft",
     );
   const turned = (name: string, rank: number) => w.add("Transpose", [name], { perm: { ints: swapLast(rank) } });
-  return w.add("MatMul", [transA ? turned(a, ranks[0]) : a, transB ? turned(b, ranks[1]) : b], {}, outputs);
+  const left = transA ? turned(a, ranks[0]) : a;
+  const scaled = alpha === 1 ? left : w.add("Mul", [left, w.float(alpha)]);
+  return w.add("MatMul", [scaled, transB ? turned(b, ranks[1]) : b], {}, outputs);
 }
+
+/** An int32 value as int64, which the indexing operators want. */
+const wideIds = (w: Writer, ids: Value): string =>
+  w.once(`int64 ${ids.id}`, () => w.add("Cast", [w.name(ids)], { to: { int: w.onnxType("int64") } }));
+
+/** The length of one axis, as a 1-D tensor. */
+const lengthOf = (w: Writer, v: Value, axis: number): string =>
+  w.once(`length ${v.id} ${axis}`, () => w.add("Shape", [w.name(v)], { start: { int: axis }, end: { int: axis + 1 } }));
+
+/** Where a slice begins and ends, as 1-D tensors. */
+function bounds(
+  w: Writer,
+  { whole, part, skipped }: { whole: Value; part: Value; skipped: readonly Value[] },
+  { axis, from }: { axis: number; from: "start" | "end" },
+): [string, string] {
+  const [total, length] = [lengthOf(w, whole, axis), lengthOf(w, part, axis)];
+  if (from === "end") return [w.add("Sub", [total, length]), total];
+  if (skipped.length === 0) return [w.integers([0]), length];
+  const before = skipped.map((v) => lengthOf(w, v, axis));
+  const start = before.slice(1).reduce((a, b) => w.add("Add", [a, b]), before[0]!);
+  return [start, w.add("Add", [start, length])];
+}
+
+/** Heads of a group one below the other, or back: a Reshape that takes the other sizes from where they stand. */
+const regroup = (w: Writer, x: string, rank: number, heads: number, to?: string): string =>
+  w.add(
+    "Reshape",
+    [x, w.integers([...Array(rank - 3).fill(0), heads, -1, 0])],
+    {},
+    to === undefined ? undefined : [to],
+  );
 
 /** The lowering of every op. */
 export const lowerings: { readonly [K in Op]: Lowering<K> } = {
@@ -96,15 +132,21 @@ export const lowerings: { readonly [K in Op]: Lowering<K> } = {
   exp: plainly("Exp"),
   sigmoid: plainly("Sigmoid"),
   relu: plainly("Relu"),
-  positive: (w, { inputs, outputs }) => {
+  step: (w, { inputs, outputs }) => {
     const over = w.add("Greater", [w.name(inputs[0]!), w.float(0)]);
     w.add("Cast", [over], { to: { int: w.onnxType("float32") } }, [w.name(outputs[0]!)]);
   },
-  // One fused kernel where only y is wanted; in parts where the gradient reads σ(w) too.
-  gelu: (w, { inputs, outputs }) => {
+  // One fused kernel where only y is wanted; in parts where the gradient reads s too.
+  gelu: (w, { inputs, attributes: { exact }, outputs }) => {
     const [x, y, s] = [w.name(inputs[0]!), w.name(outputs[0]!), outputs[1]!];
     if (!w.used(s)) {
-      w.add("Gelu", [x], { approximate: { text: "tanh" } }, [y]);
+      w.add("Gelu", [x], { approximate: { text: exact ? "none" : "tanh" } }, [y]);
+      return;
+    }
+    if (exact) {
+      const erf = w.add("Erf", [w.add("Mul", [x, w.float(Math.SQRT1_2)])]);
+      w.add("Mul", [w.add("Add", [erf, w.float(1)]), w.float(0.5)], {}, [w.name(s)]);
+      w.add("Mul", [x, w.name(s)], {}, [y]);
       return;
     }
     const k = Math.sqrt(8 / Math.PI);
@@ -112,16 +154,27 @@ export const lowerings: { readonly [K in Op]: Lowering<K> } = {
     w.add("Sigmoid", [w.add("Mul", [inner, x])], {}, [w.name(s)]);
     w.add("Mul", [x, w.name(s)], {}, [y]);
   },
+  silu: (w, { inputs, outputs: [y, s] }) => {
+    const x = w.name(inputs[0]!);
+    if (!w.used(s!) && !w.options.plain) {
+      w.add("QuickGelu", [x], { alpha: { float: 1 } }, [w.name(y!)], "com.microsoft");
+      return;
+    }
+    w.add("Sigmoid", [x], {}, [w.name(s!)]);
+    w.add("Mul", [x, w.name(s!)], {}, [w.name(y!)]);
+  },
   cast: (w, { inputs, attributes, outputs }) => {
     w.add("Cast", [w.name(inputs[0]!)], { to: { int: w.onnxType(attributes.to) } }, [w.name(outputs[0]!)]);
   },
   matmul: (w, { inputs: [a, b], attributes, outputs }) => {
     product(w, w.name(a!), w.name(b!), [a!.shape.length, b!.shape.length], attributes, w.name(outputs[0]!));
   },
-  // How a frozen linear layer is computed, both ways: this is the one place. W is stored [out, in].
-  linear: (w, { inputs: [x, weight], attributes: { back }, outputs }) => {
-    const trans = { transA: false, transB: !back };
-    product(w, w.name(x!), w.widened(weight!), [x!.shape.length, 2], trans, w.name(outputs[0]!));
+  // How a linear layer is computed, both ways: this is the one place.
+  linear: (w, { inputs: [x, weight, bias], attributes: { back, stored }, outputs }) => {
+    const trans = { transB: (stored === "out,in") !== back };
+    const y = w.name(outputs[0]!);
+    const pure = product(w, w.name(x!), w.widened(weight!), [x!.shape.length, 2], trans, bias ? undefined : y);
+    if (bias) w.add("Add", [pure, w.widened(bias)], {}, [y]);
   },
   rmsNorm: (w, { inputs: [x, g], attributes: { epsilon }, outputs: [y, r] }) => {
     if (!w.options.plain) {
@@ -136,11 +189,48 @@ export const lowerings: { readonly [K in Op]: Lowering<K> } = {
     w.add("Reciprocal", [root], {}, [w.name(r!)]);
     w.add("Mul", [w.add("Mul", [w.name(x!), w.name(r!)]), w.name(g!)], {}, [w.name(y!)]);
   },
-  attend: (w, { inputs: [q, k, v, bias], outputs: [y, p] }) => {
+  layerNorm: (w, { inputs, attributes: { epsilon }, outputs: [y, mean, r] }) => {
+    const outputs = w.used(mean!) || w.used(r!) ? [y!, mean!, r!] : [y!];
+    const attributes = { axis: { int: -1 }, epsilon: { float: epsilon }, stash_type: { int: 1 } };
+    w.add("LayerNormalization", inputs.map(w.name), attributes, outputs.map(w.name));
+  },
+  // Query heads that share keys become more rows of one product, so that keys and values are never repeated.
+  attend: (w, { inputs: [q, k, v, bias], attributes: { scale }, outputs: [y, p] }) => {
     const rank = q!.shape.length;
-    const scores = product(w, w.name(q!), w.name(k!), [rank, rank], { transA: false, transB: true });
-    w.add("Softmax", [w.add("Add", [scores, w.name(bias!)])], { axis: { int: -1 } }, [w.name(p!)]);
-    w.add("MatMul", [w.name(p!), w.name(v!)], {}, [w.name(y!)]);
+    const [heads, groups] = [q!.shape.at(-3) as number, k!.shape.at(-3) as number];
+    const grouped = isGrouped(q!, k!);
+    const join = (x: string) => (grouped ? regroup(w, x, rank, groups) : x);
+    const part = (x: string, to?: string) => (grouped ? regroup(w, x, rank, heads, to) : x);
+    const scores = product(w, join(w.name(q!)), w.name(k!), [rank, rank], { transB: true, alpha: scale });
+    w.add("Softmax", [w.add("Add", [part(scores), w.name(bias!)])], { axis: { int: -1 } }, [w.name(p!)]);
+    const context = w.add("MatMul", [join(w.name(p!)), w.name(v!)], {}, grouped ? undefined : [w.name(y!)]);
+    if (grouped) part(context, w.name(y!));
+  },
+  // One kernel where every row has positions of its own; in parts elsewhere.
+  rope: (w, { inputs: [x, cos, sin, positions], attributes: { back }, outputs: [y] }) => {
+    const [rank, heads, width] = [x!.shape.length, x!.shape.at(-3), x!.shape.at(-1) as number];
+    const half = cos!.shape[1] as number;
+    const to = [w.name(y!)];
+    if (!w.options.plain && rank === 4 && positions!.shape.length === 2 && typeof heads === "number") {
+      const turn = back ? w.once(`minus ${sin!.id}`, () => w.add("Neg", [w.name(sin!)])) : w.name(sin!);
+      const partial: Record<string, Attribute> =
+        2 * half < width ? { num_heads: { int: heads }, rotary_embedding_dim: { int: 2 * half } } : {};
+      w.add("RotaryEmbedding", [w.name(x!), wideIds(w, positions!), w.name(cos!), turn], partial, to, "com.microsoft");
+      return;
+    }
+    const at = (table: Value) =>
+      w.once(`rows ${table.id} ${positions!.id}`, () => {
+        const rows = w.add("Gather", [w.name(table), w.name(positions!)], { axis: { int: 0 } });
+        return w.add("Unsqueeze", [rows, w.integers([-3])]);
+      });
+    const [c, s] = [at(cos!), at(sin!)];
+    const sizes = 2 * half < width ? [half, half, width - 2 * half] : [half, half];
+    const parts = sizes.map((_, i) => `${to[0]}/part${i}`);
+    w.add("Split", [w.name(x!), w.integers(sizes)], { axis: { int: -1 } }, parts);
+    const mul = (u: string, v: string) => w.add("Mul", [u, v]);
+    const first = w.add(back ? "Add" : "Sub", [mul(parts[0]!, c), mul(parts[1]!, s)]);
+    const second = w.add(back ? "Sub" : "Add", [mul(parts[1]!, c), mul(parts[0]!, s)]);
+    w.add("Concat", [first, second, ...parts.slice(2)], { axis: { int: -1 } }, to);
   },
   sum: reduction("ReduceSum"),
   mean: reduction("ReduceMean"),
@@ -159,6 +249,9 @@ export const lowerings: { readonly [K in Op]: Lowering<K> } = {
     const shape = [...Array(rank - 2).fill(0), outputs[0]!.shape.at(-1) as number];
     w.add("Reshape", [turned, w.integers(shape)], {}, [w.name(outputs[0]!)]);
   },
+  regroup: (w, { inputs: [x], attributes: { heads }, outputs }) => {
+    regroup(w, w.name(x!), x!.shape.length, heads, w.name(outputs[0]!));
+  },
   reshapeLike: (w, { inputs: [x, like], outputs }) => {
     w.add("Reshape", [w.name(x!), w.add("Shape", [w.name(like!)])], {}, [w.name(outputs[0]!)]);
   },
@@ -167,21 +260,56 @@ export const lowerings: { readonly [K in Op]: Lowering<K> } = {
     const shape = [...Array(axis).fill(0), -1, ...after];
     w.add("Reshape", [w.name(x!), w.integers(shape as number[])], {}, [w.name(outputs[0]!)]);
   },
-  expand: (w, { inputs, attributes: { axis }, outputs }) => {
+  unsqueeze: (w, { inputs, attributes: { axis }, outputs }) => {
     w.add("Unsqueeze", [w.name(inputs[0]!), w.integers([axis])], {}, [w.name(outputs[0]!)]);
   },
   concat: (w, { inputs, attributes: { axis }, outputs }) => {
     w.add("Concat", inputs.map(w.name), { axis: { int: axis } }, [w.name(outputs[0]!)]);
   },
-  part: (w, { inputs: [x, like], attributes: { axis, from }, outputs }) => {
-    const length = (v: Value) => w.add("Shape", [w.name(v)], { start: { int: axis }, end: { int: axis + 1 } });
-    const total = length(x!);
-    const [start, end] =
-      from === "start" ? [w.integers([0]), length(like!)] : [w.add("Sub", [total, length(like!)]), total];
-    w.add("Slice", [w.name(x!), start, end, w.integers([axis])], {}, [w.name(outputs[0]!)]);
+  broadcastLike: (w, { inputs: [x, like], attributes: { axis }, outputs }) => {
+    const [before, after] = [axis, x!.shape.length - axis - 1].map((n) => Array<number>(n).fill(1));
+    const parts = [before!, null, after!].flatMap((ones) => {
+      if (ones === null) return [lengthOf(w, like!, axis)];
+      return ones.length > 0 ? [w.integers(ones)] : [];
+    });
+    const shape = parts.length === 1 ? parts[0]! : w.add("Concat", parts, { axis: { int: 0 } });
+    w.add("Expand", [w.name(x!), shape], {}, [w.name(outputs[0]!)]);
+  },
+  split: (w, { inputs, attributes: { axis, parts }, outputs }) => {
+    const attributes = { axis: { int: axis }, num_outputs: { int: parts } };
+    w.add("Split", inputs.map(w.name), attributes, outputs.map(w.name));
+  },
+  slice: (w, { inputs: [x, like, ...skipped], attributes, outputs }) => {
+    const [start, end] = bounds(w, { whole: x!, part: like!, skipped }, attributes);
+    w.add("Slice", [w.name(x!), start, end, w.integers([attributes.axis])], {}, [w.name(outputs[0]!)]);
+  },
+  padLike: (w, { inputs: [x, like, ...skipped], attributes, outputs }) => {
+    const [start, end] = bounds(w, { whole: like!, part: x!, skipped }, attributes);
+    const behind = w.add("Sub", [lengthOf(w, like!, attributes.axis), end]);
+    const pads = w.add("Concat", [start, behind], { axis: { int: 0 } });
+    w.add("Pad", [w.name(x!), pads, "", w.integers([attributes.axis])], {}, [w.name(outputs[0]!)]);
   },
   gather: (w, { inputs, attributes: { axis }, outputs }) => {
     w.add("Gather", inputs.map(w.name), { axis: { int: axis } }, [w.name(outputs[0]!)]);
+  },
+  gatherRows: (w, { inputs: [x, ids], outputs }) => {
+    const at = w.add("Unsqueeze", [wideIds(w, ids!), w.integers([-1])]);
+    w.add("GatherND", [w.name(x!), at], { batch_dims: { int: 1 } }, [w.name(outputs[0]!)]);
+  },
+  scatterRows: (w, { inputs: [like, ids, values], attributes: { batched }, outputs }) => {
+    const y = w.name(outputs[0]!);
+    // Few rows for each batch entry: a product with a matrix that has a one where a row goes.
+    if (batched) {
+      const places = w.add("OneHot", [wideIds(w, ids!), lengthOf(w, like!, 1), w.integers([0, 1])], {
+        axis: { int: -1 },
+      });
+      const ones = w.add("Cast", [places], { to: { int: w.onnxType("float32") } });
+      product(w, ones, w.name(values!), [3, 3], { transA: true }, y);
+      return;
+    }
+    const zeros = w.add("ConstantOfShape", [w.add("Shape", [w.name(like!)])]);
+    const at = w.add("Unsqueeze", [wideIds(w, ids!), w.integers([-1])]);
+    w.add("ScatterND", [zeros, at, w.name(values!)], { reduction: { text: "add" } }, [y]);
   },
   nll: (w, { inputs: [x, ids], outputs: [y, logProbabilities] }) => {
     w.add("LogSoftmax", [w.name(x!)], { axis: { int: -1 } }, [w.name(logProbabilities!)]);
@@ -189,7 +317,7 @@ export const lowerings: { readonly [K in Op]: Lowering<K> } = {
     const picked = w.add("GatherElements", [w.name(logProbabilities!), at], { axis: { int: -1 } });
     w.add("Neg", [w.add("Squeeze", [picked, w.integers([-1])])], {}, [w.name(y!)]);
   },
-  addAt: (w, { inputs: [x, ids, values], outputs }) => {
+  scatterAdd: (w, { inputs: [x, ids, values], outputs }) => {
     const at = (v: Value) => w.add("Unsqueeze", [w.name(v), w.integers([-1])]);
     const attributes = { axis: { int: -1 }, reduction: { text: "add" } };
     w.add("ScatterElements", [w.name(x!), at(ids!), at(values!)], attributes, [w.name(outputs[0]!)]);

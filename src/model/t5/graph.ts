@@ -150,7 +150,7 @@ function positionBias(
   const byHead = ops.transpose(g, table, [1, 0]);
   const future = new Float32Array(config.heads).fill(hiddenScore);
   const whole = causal ? ops.concat(g, [byHead, constant(g, [config.heads, 1], future)], 1) : byHead;
-  return ops.expand(g, ops.gather(g, whole, buckets, 1), 0);
+  return ops.unsqueeze(g, ops.gather(g, whole, buckets, 1), 0);
 }
 
 /**
