@@ -52,7 +52,7 @@ async function openOurs(size) {
   const weights = new Float32Array(B).fill(1 / (B * U));
   const step = async () => {
     const from = performance.now();
-    await train.run(prompt, batch, weights);
+    await train.run({ prompt }, batch, weights);
     return performance.now() - from;
   };
   await step();

@@ -107,7 +107,7 @@ const sessionSamples = [];
 for (let n = 1; n <= sessions; n++) {
   const partial = { ...fullModel(config), name: `model ${n}` };
   const program = await engine.train(partial);
-  for (let run = 0; run < 3; run++) await program.run(prompt, batch, new Float32Array(2).fill(1));
+  for (let run = 0; run < 3; run++) await program.run({ prompt }, batch, new Float32Array(2).fill(1));
   await engine.release(partial);
   if (n % 10 === 0) sessionSamples.push({ sessions: n, ...memory() });
 }

@@ -47,9 +47,9 @@ async function child() {
   let stepMs = Number.POSITIVE_INFINITY;
   for (let i = 0; i < Number(options.steps); i++) {
     const from = performance.now();
-    const { loss, gradient } = await train.run(prompt, batch, new Float32Array(B).fill(1 / (B * U)));
+    const { loss, gradients } = await train.run({ prompt }, batch, new Float32Array(B).fill(1 / (B * U)));
     stepMs = Math.min(stepMs, performance.now() - from);
-    if (![...loss, ...gradient].every(Number.isFinite)) throw new Error("the step gave NaN or infinity");
+    if (![...loss, ...gradients.prompt.data].every(Number.isFinite)) throw new Error("the step gave NaN or infinity");
   }
   await engine.dispose();
   console.log(JSON.stringify({ openMs, openPeak, stepMs, peak: status("VmHWM"), parameters: checkpoint.parameters }));

@@ -12,8 +12,8 @@ import { cpus, tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { parseArgs } from "node:util";
 import { openEngine } from "../dist/engine/engine.js";
+import { partialParameters, stepFlops } from "../dist/engine/flops.js";
 import { openCheckpoint } from "../dist/model/checkpoint.js";
-import { partialParameters, stepFlops } from "../dist/model/flops.js";
 import { fullModel, partialModel } from "../dist/model/partial.js";
 import { t5Shape, t5Sizes } from "../dist/model/t5/shapes.js";
 import { batchOf, median, time } from "./batch.mjs";
@@ -78,7 +78,7 @@ async function measure(model, shape) {
     const weights = new Float32Array(shape.batch).fill(1 / (shape.batch * shape.target));
     const stepper = async (partial) => {
       const program = await engine.train(partial);
-      return () => time(() => program.run(prompt, batch, weights));
+      return () => time(() => program.run({ prompt }, batch, weights));
     };
     const fullStep = await stepper(full);
     const flops = stepFlops(config, full, shape);

@@ -9,11 +9,11 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { openEngine } from "../dist/engine/engine.js";
+import { stepFlops } from "../dist/engine/flops.js";
 import { emptyGraph, input, output } from "../dist/graph/graph.js";
 import { apply } from "../dist/graph/ops.js";
 import { bindWeights } from "../dist/model/bindings.js";
 import { openCheckpoint } from "../dist/model/checkpoint.js";
-import { stepFlops } from "../dist/model/flops.js";
 import { fullModel } from "../dist/model/partial.js";
 import { t5Shape } from "../dist/model/t5/shapes.js";
 import { runtimeInfo } from "../dist/runtime/runtime.js";
@@ -106,7 +106,7 @@ async function measure(size) {
       data: new Float32Array(shape.prompt * config.width).fill(0.1),
     };
     const weights = new Float32Array(shape.batch).fill(1 / (shape.batch * shape.target));
-    const step = () => train.run(prompt, batch, weights);
+    const step = () => train.run({ prompt }, batch, weights);
     for (let i = 0; i < 2; i++) {
       await step();
       await ceiling.run();

@@ -4,13 +4,13 @@
  */
 import { describe, expect, test } from "vitest";
 import { random } from "../src/base/random.js";
+import type { Feed } from "../src/base/tensor.js";
 import { size } from "../src/base/tensor.js";
 import { gradient, gradients } from "../src/graph/grad.js";
 import { emptyGraph, type Graph, input, output, scalar, type Value } from "../src/graph/graph.js";
 import { interpret, type Numbers } from "../src/graph/interpret.js";
 import * as ops from "../src/graph/ops.js";
-import type { Feed } from "../src/session/runtime.js";
-import { openSession } from "../src/session/session.js";
+import { openSession } from "../src/runtime/session.js";
 
 const [B, P, T, U, D, H, K, V] = [2, 2, 3, 2, 8, 4, 4, 7];
 const draw = random(5, "gradients");

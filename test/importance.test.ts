@@ -34,7 +34,7 @@ describe("importance", () => {
     const encoded = encodeRows(task, [rows[row]!], tinyTokenizer, 492);
     const data = prompt.data.map((v, n) => (entries[n] ? v * factor : v));
     const program = await engine.train();
-    const step = await program.run({ shape: [P, D], data }, collate(encoded), Float32Array.of(1));
+    const step = await program.run({ prompt: { shape: [P, D], data } }, collate(encoded), Float32Array.of(1));
     return step.loss[0]! / encoded[0]!.target.length;
   }
   /** ∂L/∂mask at one by Richardson-extrapolated central differences: error ~h⁴ and float32 rounding/h, about 1e-3 of the largest. */

@@ -4,6 +4,7 @@
  */
 import { describe, expect, test } from "vitest";
 import { random } from "../src/base/random.js";
+import type { Feed } from "../src/base/tensor.js";
 import { size } from "../src/base/tensor.js";
 import { sizeOf } from "../src/graph/dims.js";
 import { gradient, rules } from "../src/graph/grad.js";
@@ -19,7 +20,6 @@ import {
 } from "../src/graph/graph.js";
 import { interpret, type Numbers } from "../src/graph/interpret.js";
 import * as ops from "../src/graph/ops.js";
-import type { Feed } from "../src/runtime/runtime.js";
 import { openSession } from "../src/runtime/session.js";
 
 interface Case<K extends Op> {

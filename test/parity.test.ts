@@ -7,10 +7,10 @@
 import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import type { Tensor } from "../src/base/tensor.js";
+import type { Parameters, Tensor } from "../src/base/tensor.js";
 import { type Engine, type EngineOptions, openEngine } from "../src/engine/engine.js";
 import { openCheckpoint } from "../src/model/checkpoint.js";
-import { exactPartial, type PartialStack } from "../src/model/partial.js";
+import type { PartialStack } from "../src/model/partial.js";
 import type { Batch, EncodedRow } from "../src/text/batch.js";
 import { readFixture } from "./helpers/safetensors.js";
 
@@ -50,18 +50,18 @@ describe.each(models.flatMap((model) => ways.map(([way, options]) => ({ model, w
     const batch = batchOf(oracle);
     const ones = new Float32Array(oracle.batch).fill(1);
     let engine: Engine;
-    let none: Tensor;
+    let none: Parameters;
     beforeAll(async () => {
       engine = openEngine(await openCheckpoint(folder), options);
-      none = { shape: [0, engine.checkpoint.config.width], data: new Float32Array(0) };
+      none = { prompt: { shape: [0, engine.checkpoint.config.width], data: new Float32Array(0) } };
     });
     afterAll(() => engine.dispose());
 
     test("hidden states and logits", async () => {
       const forward = await engine.forward();
-      const got = await forward.run(wanted.prompt!, batch);
-      expectClose(got.encoder, wanted.encoder!);
-      expectClose(got.decoder, wanted.decoder!);
+      const got = await forward.run({ prompt: wanted.prompt! }, batch);
+      expectClose(got.prefill, wanted.encoder!);
+      expectClose(got.decode, wanted.decoder!);
       expectClose(got.logits, wanted.logits!);
       expectClose((await forward.run(none, batch)).logits, wanted["bare.logits"]!);
     });
@@ -69,17 +69,17 @@ describe.each(models.flatMap((model) => ways.map(([way, options]) => ({ model, w
     test("loss and prompt gradient, every row apart", async () => {
       const train = await engine.train();
       for (const [prompt, prefix] of [
-        [wanted.prompt!, ""],
-        [wanted.prompts!, "perRow."],
+        [{ prompt: wanted.prompt! }, ""],
+        [rowsOfPrompts(wanted.prompts!), "perRow."],
       ] as const) {
         const got = await train.run(prompt, batch, ones);
         expectClose({ shape: [oracle.batch], data: got.loss }, wanted[`${prefix}loss`]!);
-        expectClose({ shape: wanted.prompts!.shape, data: got.gradient }, wanted[`${prefix}gradient`]!);
+        expectClose({ shape: wanted.prompts!.shape, data: got.gradients.prompt!.data }, wanted[`${prefix}gradient`]!);
         expect([...got.tokens]).toEqual(oracle.targetMask.map((row) => row.reduce((a, b) => a + b)));
       }
       const bare = await train.run(none, batch, ones);
       expectClose({ shape: [oracle.batch], data: bare.loss }, wanted["bare.loss"]!);
-      expect(bare.gradient.length).toBe(0);
+      expect(bare.gradients.prompt!.data.length).toBe(0);
     });
 
     test("ranking: the target's log-probability is minus its loss, whatever stands beside it", async () => {
@@ -92,26 +92,26 @@ describe.each(models.flatMap((model) => ways.map(([way, options]) => ({ model, w
           ...[Int32Array.of(9, 1), Int32Array.of(5), Int32Array.of(7, 8, 9, 10, 11, 12, 13)].slice(b),
         ],
       }));
-      const got = await score.run(wanted.prompt!, rows);
+      const got = await score.run({ prompt: wanted.prompt! }, rows);
       expect(got.map((c) => c.length)).toEqual([4, 3, 2, 1]);
       const targets = Float32Array.from(got, (c) => -c[0]!);
       expectClose({ shape: [oracle.batch], data: targets }, wanted.loss!);
-      const alone = await score.run(wanted.prompt!, [{ ...rows[1]!, choices: [rows[1]!.choices[2]!] }]);
+      const alone = await score.run({ prompt: wanted.prompt! }, [{ ...rows[1]!, choices: [rows[1]!.choices[2]!] }]);
       expect(got[1]![2]).toBeCloseTo(alone[0]![0]!, 4);
     });
 
     test("greedy generation gives the same ids", async () => {
       const generate = await engine.generate();
-      expect(await generate.run(wanted.prompt!, rowsOf(oracle), oracle.maxTokens)).toEqual(oracle.greedy);
+      expect(await generate.run({ prompt: wanted.prompt! }, rowsOf(oracle), oracle.maxTokens)).toEqual(oracle.greedy);
       expect(await generate.run(none, rowsOf(oracle), oracle.maxTokens)).toEqual(oracle.bareGreedy);
-      expect(await generate.run(wanted.prompt!, [], oracle.maxTokens)).toEqual([]);
+      expect(await generate.run({ prompt: wanted.prompt! }, [], oracle.maxTokens)).toEqual([]);
     });
 
     test("feed-forward activations", async () => {
-      const got = await (await engine.activations()).run(wanted.prompt!, batch);
+      const got = await (await engine.activations()).run({ prompt: wanted.prompt! }, batch);
       for (const stack of ["encoder", "decoder"] as const) {
         const { shape } = wanted[`activations.${stack}`]!;
-        expectClose({ shape, data: got[stack] }, wanted[`activations.${stack}`]!);
+        expectClose({ shape, data: got[stack]! }, wanted[`activations.${stack}`]!);
       }
     });
 
@@ -121,10 +121,13 @@ describe.each(models.flatMap((model) => ways.map(([way, options]) => ({ model, w
         layers: kept[s].layers,
         neurons: kept[s].neurons?.map((n) => Int32Array.from(n)) ?? null,
       });
-      const partial = exactPartial(engine.checkpoint.config, stack("encoder"), stack("decoder"));
-      const got = await (await engine.train(partial)).run(wanted.prompt!, batch, ones);
+      const partial = { stacks: { encoder: stack("encoder"), decoder: stack("decoder") }, name: label };
+      const got = await (await engine.train(partial)).run({ prompt: wanted.prompt! }, batch, ones);
       expectClose({ shape: [oracle.batch], data: got.loss }, wanted[`partial.${label}.loss`]!);
-      expectClose({ shape: wanted.prompts!.shape, data: got.gradient }, wanted[`partial.${label}.gradient`]!);
+      expectClose(
+        { shape: wanted.prompts!.shape, data: got.gradients.prompt!.data },
+        wanted[`partial.${label}.gradient`]!,
+      );
       await engine.release(partial);
     });
   },
@@ -134,6 +137,7 @@ describe("the training step", () => {
   const folder = fileURLToPath(new URL("fixtures/tiny-t5-v11", import.meta.url));
   const oracle = JSON.parse(readFileSync(`${folder}/oracle.json`, "utf8")) as Oracle;
   const prompts = readFixture(new URL("fixtures/tiny-t5-v11/oracle.safetensors", import.meta.url)).prompts!;
+  const own = rowsOfPrompts(prompts);
   const batch = batchOf(oracle);
   let engine: Engine;
   beforeAll(async () => {
@@ -144,46 +148,52 @@ describe("the training step", () => {
   test("gives the same bits again", async () => {
     const train = await engine.train();
     const weights = Float32Array.of(0.1, 0.2, 0.3, 0.4);
-    const first = await train.run(prompts, batch, weights);
-    for (let i = 0; i < 5; i++) expect(await train.run(prompts, batch, weights)).toEqual(first);
+    const first = await train.run(own, batch, weights);
+    for (let i = 0; i < 5; i++) expect(await train.run(own, batch, weights)).toEqual(first);
   });
 
   test("weights scale each row's gradient and leave the losses alone", async () => {
     const train = await engine.train();
-    const plain = await train.run(prompts, batch, new Float32Array(4).fill(1));
-    const weighted = await train.run(prompts, batch, Float32Array.of(2, 0, 0.5, 1));
+    const plain = await train.run(own, batch, new Float32Array(4).fill(1));
+    const weighted = await train.run(own, batch, Float32Array.of(2, 0, 0.5, 1));
     expect(weighted.loss).toEqual(plain.loss);
-    const row = plain.gradient.length / 4;
-    const scaled = plain.gradient.map((v, i) => v * [2, 0, 0.5, 1][Math.floor(i / row)]!);
-    expectClose({ shape: [scaled.length], data: weighted.gradient }, { shape: [scaled.length], data: scaled });
-    expect(weighted.gradient.subarray(row, 2 * row).every((v) => v === 0)).toBe(true);
+    const row = plain.gradients.prompt!.data.length / 4;
+    const scaled = plain.gradients.prompt!.data.map((v, i) => v * [2, 0, 0.5, 1][Math.floor(i / row)]!);
+    expectClose(
+      { shape: [scaled.length], data: weighted.gradients.prompt!.data },
+      { shape: [scaled.length], data: scaled },
+    );
+    expect(weighted.gradients.prompt!.data.subarray(row, 2 * row).every((v) => v === 0)).toBe(true);
   });
 
   test("more padding changes nothing beyond rounding", async () => {
     const train = await engine.train();
     const weights = new Float32Array(4).fill(1);
-    const short = await train.run(prompts, batch, weights);
-    const long = await train.run(prompts, padded(batch, 9, 5), weights);
+    const short = await train.run(own, batch, weights);
+    const long = await train.run(own, padded(batch, 9, 5), weights);
     expectClose({ shape: [4], data: long.loss }, { shape: [4], data: short.loss });
-    expectClose({ shape: prompts.shape, data: long.gradient }, { shape: prompts.shape, data: short.gradient });
+    expectClose(
+      { shape: prompts.shape, data: long.gradients.prompt!.data },
+      { shape: prompts.shape, data: short.gradients.prompt!.data },
+    );
     expect(long.tokens).toEqual(short.tokens);
   });
 
   test("a prompt of another width, a batch of another size and a foreign id are refused", async () => {
     const train = await engine.train();
     const weights = new Float32Array(4).fill(1);
-    const wide = { shape: [2, 33], data: new Float32Array(66) };
+    const wide = { prompt: { shape: [2, 33], data: new Float32Array(66) } };
     await expect(train.run(wide, batch, weights)).rejects.toThrow(
       /prompt does not fit the model[\s\S]*\[P, 32\][\s\S]*\[2, 33\]/,
     );
-    const three = { shape: [3, 5, 32], data: new Float32Array(480) };
-    await expect(train.run(three, batch, weights)).rejects.toThrow(/float32\[4, P, 32\]/);
+    await expect(train.run(own.slice(1), batch, weights)).rejects.toThrow(/4 sets[\s\S]*3/);
+    await expect(train.run({}, batch, weights)).rejects.toThrow(/prompt does not fit the model/);
     const foreign = { ...batch, inputIds: batch.inputIds.with(3, 96) };
-    await expect(train.run(prompts, foreign, weights)).rejects.toThrow(/input id 96 is not in the model's vocabulary/);
+    await expect(train.run(own, foreign, weights)).rejects.toThrow(/input id 96 is not in the model's vocabulary/);
     const negative = { ...batch, targetIds: batch.targetIds.with(0, -100) };
-    await expect(train.run(prompts, negative, weights)).rejects.toThrow(/target id -100/);
+    await expect(train.run(own, negative, weights)).rejects.toThrow(/target id -100/);
     const short = { ...batch, targetMask: batch.targetMask.subarray(1) };
-    await expect(train.run(prompts, short, weights)).rejects.toMatchObject({ kind: "engine" });
+    await expect(train.run(own, short, weights)).rejects.toMatchObject({ kind: "engine" });
   });
 
   test("an engine that was disposed says so", async () => {
@@ -192,9 +202,17 @@ describe("the training step", () => {
     await other.dispose();
     await other.dispose();
     await expect(other.train()).rejects.toThrow(/disposed/);
-    await expect(train.run(prompts, batch, new Float32Array(4))).rejects.toThrow(/closed/);
+    await expect(train.run(own, batch, new Float32Array(4))).rejects.toThrow(/closed/);
   });
 });
+
+/** [B, P, D] as one set of parameters per row. */
+function rowsOfPrompts({ shape: [B, P, D], data }: Tensor): Parameters[] {
+  const size = P! * D!;
+  return Array.from({ length: B! }, (_, b) => ({
+    prompt: { shape: [P!, D!], data: data.subarray(b * size, (b + 1) * size) },
+  }));
+}
 
 function batchOf(o: Oracle): Batch {
   const ints = (rows: number[][]) => Int32Array.from(rows.flat());

@@ -64,10 +64,10 @@ async function ours(prompt: Tensor, task: Task): Promise<Answer> {
     const target = Int32Array.from([...task.decoderIds[b]!.slice(1), 1]);
     return { id: String(b), input, target, choices: null, gold: -1, truncated: false };
   });
-  const { logits } = await (await engine.forward()).run(prompt, collate(rows));
+  const { logits } = await (await engine.forward()).run({ prompt }, collate(rows));
   const [B, U, V] = logits.shape as [number, number, number];
   const at = (b: number, u: number) => Array.from(logits.data.subarray((b * U + u) * V, (b * U + u + 1) * V));
-  const generated = await (await engine.generate()).run(prompt, rows, task.maxNewTokens);
+  const generated = await (await engine.generate()).run({ prompt }, rows, task.maxNewTokens);
   return {
     logits: Array.from({ length: B }, (_, b) => Array.from({ length: U }, (_, u) => at(b, u))),
     generated,

@@ -9,6 +9,7 @@ import { SoftpromptError } from "../base/errors.js";
 import { removeFile, writeFileAtomic } from "../base/files.js";
 import { shapeText, type Tensor } from "../base/tensor.js";
 import { applyMask } from "../method/mask.js";
+import { architectureOf } from "../model/architectures.js";
 import type { Checkpoint } from "../model/checkpoint.js";
 import type { Tokenizer } from "../text/tokenizer.js";
 import { adapterCard } from "./card.js";
@@ -23,6 +24,7 @@ export type AdapterForm = "both" | "peft" | "compact";
 /** What an adapter records of its base. */
 export async function adapterBase(checkpoint: Checkpoint): Promise<AdapterBase> {
   const { config, name } = checkpoint;
+  const shape = architectureOf(config).peftShape(config);
   const hub = /^([\w.-]+\/[\w.-]+)@(.+)$/.exec(name);
   return {
     name: hub?.[1] ?? name,
@@ -30,8 +32,8 @@ export async function adapterBase(checkpoint: Checkpoint): Promise<AdapterBase> 
     sha256: await checkpoint.sha256(),
     family: config.family,
     width: config.width,
-    layers: config.encoderLayers,
-    heads: config.heads,
+    layers: shape.layers,
+    heads: shape.heads,
   };
 }
 
@@ -142,9 +144,10 @@ export async function checkBase(adapter: Adapter, checkpoint: Checkpoint, check:
       got: `${got} (${checkpoint.name})`,
       hint: `load that base model; to use the prompt on this one all the same, give ${check.flag ?? "--any-base"}`,
     });
-  if (base.layers !== null && base.layers !== config.encoderLayers)
-    throw differ("the number of layers", base.layers, config.encoderLayers);
-  if (base.heads !== null && base.heads !== config.heads) throw differ("the number of heads", base.heads, config.heads);
+  const shape = architectureOf(config).peftShape(config);
+  if (base.layers !== null && base.layers !== shape.layers)
+    throw differ("the number of layers", base.layers, shape.layers);
+  if (base.heads !== null && base.heads !== shape.heads) throw differ("the number of heads", base.heads, shape.heads);
   if (adapter.tokenizer !== null && check.tokenizer && adapter.tokenizer !== check.tokenizer.sha256)
     throw differ("the tokenizer's sha256", adapter.tokenizer, check.tokenizer.sha256);
   if (base.sha256 !== null) {

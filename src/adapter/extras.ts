@@ -36,7 +36,7 @@ const format = z.looseObject({
     name: text,
     revision: text.nullable(),
     sha256: hash.nullable(),
-    family: z.literal("t5"),
+    family: z.string(),
     width: size,
     layers: size.nullable(),
     heads: size.nullable(),

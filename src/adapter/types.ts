@@ -14,17 +14,18 @@ export interface AdapterBase {
   readonly revision: string | null;
   /** Hash of the weights (Checkpoint.sha256). */
   readonly sha256: string | null;
-  readonly family: "t5";
+  /** Architecture's name: "t5". */
+  readonly family: string;
   /** D */
   readonly width: number;
-  /** Encoder layers and attention heads, as PEFT records them. */
+  /** Layers and attention heads, as PEFT records them. */
   readonly layers: number | null;
   readonly heads: number | null;
 }
 
 /** How the prompt was tuned, as far as known. */
 export interface AdapterTraining {
-  /** "prompt-tuning", "fpt-ld", "xprompt", … */
+  /** "prompt-tuning", "prompt-tuning+fpt-cr", "xprompt", … */
   readonly method: string;
   /** Stages in order. */
   readonly schedule: readonly { readonly partial: string; readonly steps: number }[];

@@ -5,19 +5,20 @@
  * A program owns an ONNX Runtime session; whoever opened the engine disposes it, and with it every program.
  */
 import { SoftpromptError } from "../base/errors.js";
+import type { Method } from "../method/method.js";
+import { promptTuning } from "../method/prompt.js";
 import { bindWeights } from "../model/bindings.js";
 import type { Checkpoint } from "../model/checkpoint.js";
 import { fullModel, type PartialModel } from "../model/partial.js";
-import type { SessionOptions } from "../runtime/session.js";
-import { type Owned, type ProgramKinds, programs } from "./programs.js";
-import type { Engine, EngineOptions } from "./types.js";
+import { type Owned, programs } from "./programs.js";
+import type { Engine, EngineOptions, ProgramKinds } from "./types.js";
 
 export type * from "./types.js";
 
 /** Opens an engine; nothing is read until a program is asked for. The caller disposes it. */
-export function openEngine(checkpoint: Checkpoint, options: EngineOptions = {}): Engine {
-  const { threads = 0, lowMemory = false, device = "cpu", plainOps = false } = options;
-  const session: SessionOptions = { threads, lowMemory, device, plainOps };
+export function openEngine(checkpoint: Checkpoint, given: EngineOptions = {}, method: Method = promptTuning): Engine {
+  const { threads = 0, lowMemory = false, device = "cpu", plainOps = false } = given;
+  const options = { threads, lowMemory, device, plainOps };
   // A promise per (kind, partial): two callers at once share one session.
   const opened = new Map<string, Map<keyof ProgramKinds, Promise<Owned<unknown>>>>();
   let disposed = false;
@@ -32,8 +33,8 @@ export function openEngine(checkpoint: Checkpoint, options: EngineOptions = {}):
     opened.set(partial.name, kinds);
     let program = kinds.get(kind);
     if (!program) {
-      const source = { config: checkpoint.config, weights: bindWeights(checkpoint, partial), partial };
-      program = programs[kind](source, session);
+      const source = { config: checkpoint.config, weights: bindWeights(checkpoint, partial), partial, method };
+      program = programs[kind](source, options);
       kinds.set(kind, program);
       program.catch(() => kinds.delete(kind));
     }
@@ -53,7 +54,8 @@ export function openEngine(checkpoint: Checkpoint, options: EngineOptions = {}):
   const full = fullModel(checkpoint.config);
   return {
     checkpoint,
-    arithmetic: { device, lowMemory, plainOps },
+    method,
+    options,
     train: (partial = full) => open("train", partial),
     score: (partial = full) => open("score", partial),
     generate: (partial = full) => open("generate", partial),

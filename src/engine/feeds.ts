@@ -1,86 +1,116 @@
 /**
- * @file From batches to feeds: what the host computes for a graph (masks as biases, shifted targets, position buckets).
+ * @file From parameters and batches to feeds: what every family has in common. What a family needs besides is its own (Architecture).
  */
 import { SoftpromptError } from "../base/errors.js";
-import { shapeText } from "../base/tensor.js";
-import type { T5Config } from "../model/t5/config.js";
-import { hiddenScore, relativeBuckets } from "../model/t5/graph.js";
-import type { Feed } from "../runtime/runtime.js";
-import type { Feeds } from "../runtime/session.js";
+import { type Feed, type Feeds, type Parameters, shapeText, size } from "../base/tensor.js";
+import type { Method } from "../method/method.js";
+import type { ModelConfig, Positions } from "../model/architecture.js";
 import type { Batch } from "../text/batch.js";
-import type { PromptFeed } from "./types.js";
+import type { GivenParameters } from "./types.js";
 
 export const float = (shape: readonly number[], data: Float32Array): Feed => ({ dtype: "float32", shape, data });
 export const int = (shape: readonly number[], data: Int32Array): Feed => ({ dtype: "int32", shape, data });
 
-/** Padded encoder ids: the part of a Batch the encoder reads. */
-export type EncoderBatch = Pick<Batch, "size" | "inputIds" | "inputMask" | "inputLength">;
+/** Padded ids: the part of a Batch that prefill reads. */
+export type TextBatch = Pick<Batch, "size" | "inputIds" | "inputMask" | "inputLength">;
 
-/** P of a prompt; refuses one that does not fit the model or the batch. */
-export function promptLength(prompt: PromptFeed, config: T5Config, rows: number): number {
-  const { shape, data } = prompt;
-  const fits =
-    (shape.length === 2 || (shape.length === 3 && shape[0] === rows)) &&
-    shape.at(-1) === config.width &&
-    data.length === shape.reduce((a, b) => a * b, 1);
-  if (!fits)
-    throw new SoftpromptError("engine", "the prompt does not fit the model", {
-      where: "prompt",
-      expected: `float32[P, ${config.width}], or float32[${rows}, P, ${config.width}] with one prompt per row`,
-      got: shapeText("float32", shape),
-      hint: "a prompt belongs to the base model it was trained on",
+/** The parameters of a batch as the graph takes them, and how many tokens they put before the text. */
+export interface FedParameters {
+  readonly feeds: Feeds;
+  /** P, of the longest. */
+  readonly tokens: number;
+  /** Of each row, where rows bring their own and differ; null where all have P. */
+  readonly lengths: readonly number[] | null;
+}
+
+/**
+ * Parameters for all rows, or one set per row. Prompts of different length stand at the end of the P places, so that nothing lies between
+ * prompt and text.
+ * @throws SoftpromptError "engine" for parameters that do not fit the model or the rows.
+ */
+export function parameterFeeds(
+  method: Method,
+  config: ModelConfig,
+  given: GivenParameters,
+  rows: number,
+): FedParameters {
+  const own = Array.isArray(given) ? (given as readonly Parameters[]) : null;
+  if (own !== null && own.length !== rows)
+    throw new SoftpromptError("engine", "there is not one set of parameters per row", {
+      where: "parameters",
+      expected: `${rows} sets`,
+      got: own.length,
     });
-  return shape.at(-2)!;
+  const sets = own ?? [given as Parameters];
+  const tokens = sets.map((set) => method.adds(set).tokens);
+  const most = Math.max(0, ...tokens);
+  const feeds: Record<string, Feed> = {};
+  for (const { name, shape, perRow } of method.parameters(config)) {
+    const tensors = sets.map((set) => set[name]);
+    for (const tensor of tensors) {
+      const fits =
+        tensor !== undefined &&
+        tensor.shape.length === shape.length &&
+        tensor.shape.every((n, i) => typeof shape[i] === "string" || n === shape[i]) &&
+        tensor.data.length === size(tensor.shape);
+      if (!fits)
+        throw new SoftpromptError("engine", `the ${name} does not fit the model`, {
+          where: name,
+          expected: shapeText("float32", shape),
+          got: tensor === undefined ? "nothing" : shapeText("float32", tensor.shape),
+          hint: `a ${name} belongs to the base model it was trained on`,
+        });
+    }
+    const first = tensors[0]!;
+    if (!perRow) {
+      feeds[name] = float(first.shape, first.data);
+      continue;
+    }
+    const whole = own === null ? first.shape : [most, ...first.shape.slice(1)];
+    const data = new Float32Array(rows * size(whole));
+    for (let b = 0; b < rows; b++) {
+      const row = tensors[own === null ? 0 : b]!;
+      data.set(row.data, (b + 1) * size(whole) - row.data.length);
+    }
+    feeds[name] = float([rows, ...whole], data);
+  }
+  return { feeds, tokens: most, lengths: tokens.every((n) => n === most) ? null : tokens };
 }
 
-/** prompt, inputIds, padding and encoderBuckets of a batch. */
-export function encoderFeeds(prompt: PromptFeed, batch: EncoderBatch, config: T5Config): Record<string, Feed> {
-  const { size: B, inputLength: T } = batch;
-  const P = promptLength(prompt, config, B);
-  checkIds("input", batch.inputIds, config.vocabulary);
-  const S = P + T;
-  const padding = new Float32Array(B * S);
-  for (let b = 0; b < B; b++)
-    for (let t = 0; t < T; t++) if (!batch.inputMask[b * T + t]) padding[b * S + P + t] = hiddenScore;
-  return {
-    prompt: float([B, P, config.width], prompt.shape.length === 3 ? prompt.data : repeat(prompt.data, B)),
-    inputIds: int([B, T], batch.inputIds),
-    padding: float([B, 1, 1, S], padding),
-    encoderBuckets: int([S, S], buckets(config, S, false)),
-  };
+/** Which positions of prompt and text count. */
+export function positionsOf({ tokens: P, lengths }: FedParameters, batch: TextBatch): Positions {
+  const { size: B, inputLength: T, inputMask } = batch;
+  const length = P + T;
+  const on = new Uint8Array(B * length);
+  for (let b = 0; b < B; b++) {
+    on.fill(1, b * length + P - (lengths?.[b] ?? P), b * length + P);
+    for (let t = 0; t < T; t++) on[b * length + P + t] = inputMask[b * T + t]!;
+  }
+  return { batch: B, length, on };
 }
 
-/** decoderIds (targets shifted right behind the start token) and decoderBuckets; `leading` is [B] or [B, C]. */
-export function decoderFeeds(ids: Int32Array, leading: readonly number[], U: number, config: T5Config): Feeds {
-  checkIds("target", ids, config.vocabulary);
+/** inputIds of a batch, checked. */
+export function textFeeds({ size: B, inputLength: T, inputIds }: TextBatch, { vocabulary }: ModelConfig): Feeds {
+  checkIds("input", inputIds, vocabulary);
+  return { inputIds: int([B, T], inputIds) };
+}
+
+/** decoderIds: targets shifted right behind the id that each row begins with. `leading` is [B] or [B, C]. */
+export function shiftedIds(
+  ids: Int32Array,
+  leading: readonly number[],
+  U: number,
+  { vocabulary }: ModelConfig,
+  firstOf: (row: number) => number,
+): Feeds {
+  checkIds("target", ids, vocabulary);
   const shifted = new Int32Array(ids.length);
+  const perRow = size(leading.slice(1)) * U;
   for (let at = 0; at < ids.length; at += U) {
-    shifted[at] = config.decoderStartId;
+    shifted[at] = firstOf(Math.floor(at / perRow));
     shifted.set(ids.subarray(at, at + U - 1), at + 1);
   }
-  return { decoderIds: int([...leading, U], shifted), decoderBuckets: int([U, U], buckets(config, U, true)) };
-}
-
-const tables = new WeakMap<T5Config, Map<string, Int32Array>>();
-
-/** Bucket tables depend on the length only; the last few are kept. */
-function buckets(config: T5Config, length: number, causal: boolean): Int32Array {
-  const known = tables.get(config) ?? new Map<string, Int32Array>();
-  tables.set(config, known);
-  const key = `${length}${causal}`;
-  let table = known.get(key);
-  if (!table) {
-    if (known.size >= 16) known.clear();
-    table = relativeBuckets(config, length, length, { causal });
-    known.set(key, table);
-  }
-  return table;
-}
-
-function repeat(data: Float32Array, times: number): Float32Array {
-  const out = new Float32Array(data.length * times);
-  for (let i = 0; i < times; i++) out.set(data, i * data.length);
-  return out;
+  return { decoderIds: int([...leading, U], shifted) };
 }
 
 /** A wrong id would read outside the embedding, or, below zero, silently from its end. */

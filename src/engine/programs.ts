@@ -1,36 +1,28 @@
 /**
  * @file The engine's programs: each opens the sessions it needs and turns batches into results.
  *
- * In: a ModelSource and session options. Out: the programs of engine.ts, each with its dispose.
+ * In: a ModelSource and session options. Out: the programs of types.ts, each with its dispose.
  */
-import type { Tensor } from "../base/tensor.js";
-import { relativeBuckets } from "../model/t5/graph.js";
-import type { Feed } from "../runtime/runtime.js";
+import { SoftpromptError } from "../base/errors.js";
+import type { Feed, Feeds, Tensor } from "../base/tensor.js";
+import type { DecodeShape, Positions } from "../model/architecture.js";
+import { architectureOf } from "../model/architectures.js";
 import { openSession, type Session, type SessionOptions } from "../runtime/session.js";
-import type { EncodedRow } from "../text/batch.js";
-import { decoderFeeds, type EncoderBatch, encoderFeeds, float, int, promptLength } from "./feeds.js";
+import { type Batch, type EncodedRow, pad } from "../text/batch.js";
+import { float, int, parameterFeeds, positionsOf, shiftedIds, type TextBatch, textFeeds } from "./feeds.js";
 import {
   activationGraph,
-  encodeGraph,
   forwardGraph,
   type ModelSource,
+  prefillGraph,
   scoreGraph,
   stepGraph,
   trainGraph,
 } from "./graphs.js";
-import type { ActivationProgram, ForwardProgram, GenerateProgram, ScoreProgram, TrainProgram } from "./types.js";
+import type { GivenParameters, ProgramKinds } from "./types.js";
 
 /** A program and the sessions it owns. */
 export type Owned<Program> = Program & { dispose(): Promise<void> };
-
-/** Every kind of program an engine makes, by name. */
-export interface ProgramKinds {
-  train: TrainProgram;
-  score: ScoreProgram;
-  generate: GenerateProgram;
-  activations: ActivationProgram;
-  forward: ForwardProgram;
-}
 
 type Opener<Program> = (source: ModelSource, options: SessionOptions) => Promise<Owned<Program>>;
 
@@ -38,13 +30,13 @@ type Opener<Program> = (source: ModelSource, options: SessionOptions) => Promise
 export const programs: { readonly [K in keyof ProgramKinds]: Opener<ProgramKinds[K]> } = {
   async train(source, options) {
     const session = await openSession(`train ${source.partial.name}`, trainGraph(source), options);
+    const names = source.method.parameters(source.config).map(({ name }) => name);
     return {
-      async run(prompt, batch, weights) {
+      async run(parameters, batch, weights) {
         const { size: B, targetLength: U, targetMask } = batch;
         const tokenWeights = Float32Array.from(targetMask, (on, i) => (on ? weights[Math.floor(i / U)]! : 0));
-        const { nll, gradient } = await session.run({
-          ...encoderFeeds(prompt, batch, source.config),
-          ...decoderFeeds(batch.targetIds, [B], U, source.config),
+        const { nll, ...rest } = await session.run({
+          ...teacherForced(source, parameters, batch).feeds,
           targetIds: int([B, U], batch.targetIds),
           tokenWeights: float([B, U], tokenWeights),
         });
@@ -55,7 +47,8 @@ export const programs: { readonly [K in keyof ProgramKinds]: Opener<ProgramKinds
           tokens[Math.floor(i / U)]! += 1;
           loss[Math.floor(i / U)]! += nll!.data[i]!;
         }
-        return { loss: Float32Array.from(loss), tokens, gradient: gradient!.data as Float32Array };
+        const gradients = Object.fromEntries(names.map((name) => [name, tensorOf(rest[`gradient.${name}`]!)]));
+        return { loss: Float32Array.from(loss), tokens, gradients };
       },
       dispose: () => session.dispose(),
     };
@@ -64,11 +57,10 @@ export const programs: { readonly [K in keyof ProgramKinds]: Opener<ProgramKinds
   async score(source, options) {
     const session = await openSession(`score ${source.partial.name}`, scoreGraph(source), options);
     return {
-      async run(prompt, rows) {
-        promptLength(prompt, source.config, rows.length);
+      async run(parameters, rows) {
         const scores: Float64Array[] = [];
         for (const { from, to } of portions(rows)) {
-          const own = prompt.shape.length === 3 ? promptRows(prompt, from, to) : prompt;
+          const own = Array.isArray(parameters) ? parameters.slice(from, to) : parameters;
           scores.push(...(await rank(source, session, own, rows.slice(from, to))));
         }
         return scores;
@@ -78,30 +70,34 @@ export const programs: { readonly [K in keyof ProgramKinds]: Opener<ProgramKinds
   },
 
   async generate(source, options) {
-    const encode = await openSession(`encode ${source.partial.name}`, encodeGraph(source), options);
+    const prefill = await openSession(`prefill ${source.partial.name}`, prefillGraph(source), options);
     const step = await openSession(`decode ${source.partial.name}`, stepGraph(source), options);
     return {
-      run: (prompt, rows, maxTokens) => generate(source, { encode, step }, prompt, rows, maxTokens),
+      run: (parameters, rows, maxTokens) => generate(source, { prefill, step }, parameters, rows, maxTokens),
       async dispose() {
-        await encode.dispose();
+        await prefill.dispose();
         await step.dispose();
       },
     };
   },
 
   async activations(source, options) {
-    const session = await openSession("activations", activationGraph(source), options);
+    const graph = activationGraph(source);
+    const declared = new Set(graph.inputs.map(({ name }) => name));
+    const stacks = architectureOf(source.config).stacks(source.config);
+    const session = await openSession("activations", graph, options);
     return {
-      async run(prompt, batch) {
-        const P = prompt.shape.at(-2)!;
-        const encoded = encoderFeeds(prompt, batch, source.config);
-        const result = await session.run({
-          ...encoded,
-          ...decoderFeeds(batch.targetIds, [batch.size], batch.targetLength, source.config),
-          encoderShare: shares(batch.inputMask, batch.size, batch.inputLength, P),
-          decoderShare: shares(batch.targetMask, batch.size, batch.targetLength, 0),
-        });
-        return { encoder: result.encoder!.data as Float32Array, decoder: result.decoder!.data as Float32Array };
+      async run(parameters, batch) {
+        const { feeds, positions } = teacherForced(source, parameters, batch);
+        const shares: Record<string, Feed> = {};
+        for (const { name } of stacks) {
+          const halves = { prefill: declared.has(`${name}.prefillShare`), decode: declared.has(`${name}.decodeShare`) };
+          const [prefill, decode] = sharesOf(positions, batch, halves);
+          if (halves.prefill) shares[`${name}.prefillShare`] = prefill;
+          if (halves.decode) shares[`${name}.decodeShare`] = decode;
+        }
+        const result = await session.run({ ...feeds, ...shares });
+        return Object.fromEntries(stacks.map(({ name }) => [name, result[name]!.data as Float32Array]));
       },
       dispose: () => session.dispose(),
     };
@@ -110,16 +106,12 @@ export const programs: { readonly [K in keyof ProgramKinds]: Opener<ProgramKinds
   async forward(source, options) {
     const session = await openSession(`forward ${source.partial.name}`, forwardGraph(source), options);
     return {
-      async run(prompt, batch) {
-        const result = await session.run({
-          ...encoderFeeds(prompt, batch, source.config),
-          ...decoderFeeds(batch.targetIds, [batch.size], batch.targetLength, source.config),
-        });
-        const tensor = ({ shape, data }: Feed): Tensor => ({ shape, data: data as Float32Array });
+      async run(parameters, batch) {
+        const result = await session.run(teacherForced(source, parameters, batch).feeds);
         return {
-          encoder: tensor(result.encoder!),
-          decoder: tensor(result.decoder!),
-          logits: tensor(result.logits!),
+          prefill: tensorOf(result.prefill!),
+          decode: tensorOf(result.decode!),
+          logits: tensorOf(result.logits!),
         };
       },
       dispose: () => session.dispose(),
@@ -127,21 +119,58 @@ export const programs: { readonly [K in keyof ProgramKinds]: Opener<ProgramKinds
   },
 };
 
+const tensorOf = ({ shape, data }: Feed): Tensor => ({ shape, data: data as Float32Array });
+
+/** Parameters and text of a batch: what every graph that begins with prefill takes. */
+function prefilled({ config, method }: ModelSource, parameters: GivenParameters, batch: TextBatch) {
+  const fed = parameterFeeds(method, config, parameters, batch.size);
+  const positions = positionsOf(fed, batch);
+  const own = architectureOf(config).prefillFeeds(config, positions);
+  return { feeds: { ...fed.feeds, ...textFeeds(batch, config), ...own }, positions };
+}
+
+/** And what the decoding half takes. */
+function decoded(source: ModelSource, positions: Positions, shape: DecodeShape): Feeds {
+  return architectureOf(source.config).decodeFeeds(source.config, positions, shape);
+}
+
+function teacherForced(source: ModelSource, parameters: GivenParameters, batch: Batch) {
+  const { size: B, targetLength: U } = batch;
+  const { feeds, positions } = prefilled(source, parameters, batch);
+  const shifted = shiftedIds(batch.targetIds, [B], U, source.config, firstIds(source, batch.firstIds ?? null));
+  return { feeds: { ...feeds, ...decoded(source, positions, { length: U, past: 0 }), ...shifted }, positions };
+}
+
+/** The id before each row's first target token. */
+function firstIds({ config }: ModelSource, own: Int32Array | null): (row: number) => number {
+  if (own !== null) return (row) => own[row]!;
+  const start = architectureOf(config).startId(config);
+  if (start === undefined)
+    throw new SoftpromptError("engine", "these rows do not say which token the target follows", {
+      where: config.family,
+      expected: "rows encoded for a decoder-only model, whose `first` is the last token of the text",
+    });
+  return () => start;
+}
+
 /** Log-probabilities of each row's choices: rows padded to the most choices and the longest. */
 async function rank(
-  { config }: ModelSource,
+  source: ModelSource,
   session: Session,
-  prompt: Tensor,
+  parameters: GivenParameters,
   rows: readonly EncodedRow[],
 ): Promise<Float64Array[]> {
+  const { config } = source;
   const choices = rows.map((row) => row.choices ?? []);
   const [B, C, U] = choiceShape(rows);
+  const { feeds, positions } = prefilled(source, parameters, textBatch(rows, config.padId));
   if (C === 0 || U === 0) return choices.map((row) => new Float64Array(row.length));
   const ids = new Int32Array(B * C * U).fill(config.padId);
   for (const [b, row] of choices.entries()) for (const [c, choice] of row.entries()) ids.set(choice, (b * C + c) * U);
   const { nll } = await session.run({
-    ...encoderFeeds(prompt, encoderBatch(rows, config.padId), config),
-    ...decoderFeeds(ids, [B, C], U, config),
+    ...feeds,
+    ...decoded(source, positions, { length: U, past: 0 }),
+    ...shiftedIds(ids, [B, C], U, config, firstIds(source, firstOf(rows))),
     targetIds: int([B, C, U], ids),
   });
   return choices.map((row, b) =>
@@ -153,7 +182,7 @@ async function rank(
   );
 }
 
-/** Decoder tokens scored at once: each has V logits and V log-probabilities (0.5 GB at 32,128). */
+/** Decoded tokens scored at once: each has V logits and V log-probabilities (0.5 GB at 32,128). */
 const tokensAtOnce = 2048;
 
 /** Cuts rows where many or long choices (ReCoRD's entities) would make the logits large; a row is never cut. */
@@ -178,37 +207,36 @@ function choiceShape(rows: readonly EncodedRow[]): [number, number, number] {
   ];
 }
 
-function promptRows({ shape, data }: Tensor, from: number, to: number): Tensor {
-  const row = shape[1]! * shape[2]!;
-  return { shape: [to - from, shape[1]!, shape[2]!], data: data.subarray(from * row, to * row) };
-}
-
-/** Greedy decoding: encode once, then one token per step, until every row has ended or has `maxTokens`. */
+/** Greedy decoding: prefill once, then one token per step, until every row has ended or has `maxTokens`. */
 async function generate(
-  { config, partial }: ModelSource,
-  { encode, step }: { encode: Session; step: Session },
-  prompt: Tensor,
+  source: ModelSource,
+  { prefill, step }: { prefill: Session; step: Session },
+  parameters: GivenParameters,
   rows: readonly EncodedRow[],
   maxTokens: number,
 ): Promise<number[][]> {
+  const { config, partial } = source;
+  const architecture = architectureOf(config);
   const B = rows.length;
   const out: number[][] = rows.map(() => []);
   if (B === 0) return out;
-  const encoded = encoderFeeds(prompt, encoderBatch(rows, config.padId), config);
-  const cross = await encode.run(encoded);
-  const layers = partial.decoder.layers.map((_, i) => i);
+  const { feeds, positions } = prefilled(source, parameters, textBatch(rows, config.padId));
+  const memory = await prefill.run(feeds);
+  const { heads, headWidth } = architecture.keys(config);
+  const layers = partial.stacks[architecture.stacks(config).at(-1)!.name]!.layers.map((_, i) => i);
   const cache: Record<string, Feed> = {};
   for (const i of layers)
     for (const name of [`pastKey${i}`, `pastValue${i}`])
-      cache[name] = float([B, config.heads, 0, config.headWidth], new Float32Array(0));
-  let ids = new Int32Array(B).fill(config.decoderStartId);
+      cache[name] = float([B, heads, 0, headWidth], new Float32Array(0));
+  const stops = new Set(architecture.stopIds(config));
+  const first = firstIds(source, firstOf(rows));
+  let ids = Int32Array.from({ length: B }, (_, b) => first(b));
   const done = new Uint8Array(B);
   for (let n = 0; n < maxTokens && done.includes(0); n++) {
     const result = await step.run({
       decoderIds: int([B, 1], ids),
-      padding: encoded.padding!,
-      decoderBuckets: int([1, n + 1], relativeBuckets(config, 1, n + 1, { causal: true, first: n })),
-      ...cross,
+      ...decoded(source, positions, { length: 1, past: n }),
+      ...memory,
       ...cache,
     });
     ids = Int32Array.from(result.next!.data);
@@ -217,7 +245,7 @@ async function generate(
       cache[`pastValue${i}`] = result[`value${i}`]!;
     }
     for (const [b, id] of ids.entries()) {
-      if (id === config.eosId) done[b] = 1;
+      if (stops.has(id)) done[b] = 1;
       if (done[b]) ids[b] = config.padId;
       else out[b]!.push(id);
     }
@@ -226,25 +254,36 @@ async function generate(
 }
 
 /** Rows padded on the right to the longest. */
-function encoderBatch(rows: readonly EncodedRow[], padId: number): EncoderBatch {
-  const inputLength = Math.max(...rows.map((r) => r.input.length));
-  const inputIds = new Int32Array(rows.length * inputLength).fill(padId);
-  const inputMask = new Int32Array(rows.length * inputLength);
-  for (const [b, { input }] of rows.entries()) {
-    inputIds.set(input, b * inputLength);
-    inputMask.fill(1, b * inputLength, b * inputLength + input.length);
-  }
-  return { size: rows.length, inputIds, inputMask, inputLength };
+function textBatch(rows: readonly EncodedRow[], padId: number): TextBatch {
+  const { ids, mask, length } = pad(
+    rows.map((row) => row.input),
+    padId,
+  );
+  return { size: rows.length, inputIds: ids, inputMask: mask, inputLength: length };
 }
 
-/** [B, 1, lead+N]: 1/(valid positions of the row) on the row's valid positions; the `lead` first are all valid. */
-function shares(mask: Int32Array, B: number, N: number, lead: number): Feed {
-  const width = lead + N;
-  const out = new Float32Array(B * width);
+/** Rows' own first ids, where they bring them. */
+function firstOf(rows: readonly EncodedRow[]): Int32Array | null {
+  return rows.some((row) => row.first === undefined) ? null : Int32Array.from(rows, (row) => row.first!);
+}
+
+/**
+ * 1/(valid positions of the row) on the row's valid positions, [B, 1, P+T] and [B, 1, U]; only the halves that the stack computes in count.
+ */
+function sharesOf(
+  positions: Positions,
+  { size: B, targetLength: U, targetMask }: Batch,
+  halves: { readonly prefill: boolean; readonly decode: boolean },
+): readonly [Feed, Feed] {
+  const S = positions.length;
+  const [prefill, decode] = [new Float32Array(B * S), new Float32Array(B * U)];
   for (let b = 0; b < B; b++) {
-    const row = mask.subarray(b * N, (b + 1) * N);
-    const count = lead + row.reduce((n, on) => n + (on ? 1 : 0), 0);
-    for (let i = 0; i < width; i++) if (i < lead || row[i - lead]) out[b * width + i] = 1 / count;
+    const text = positions.on.subarray(b * S, (b + 1) * S);
+    const target = targetMask.subarray(b * U, (b + 1) * U);
+    const valid = (mask: Iterable<number>) => [...mask].reduce((n, on) => n + (on ? 1 : 0), 0);
+    const count = (halves.prefill ? valid(text) : 0) + (halves.decode ? valid(target) : 0);
+    for (const [i, on] of text.entries()) if (on) prefill[b * S + i] = 1 / count;
+    for (const [i, on] of target.entries()) if (on) decode[b * U + i] = 1 / count;
   }
-  return float([B, 1, width], out);
+  return [float([B, 1, S], prefill), float([B, 1, U], decode)];
 }

@@ -161,7 +161,7 @@ test("shards in different folders, behind links, give what one folder gives; not
       shape: [2, engine.checkpoint.config.width],
       data: new Float32Array(2 * engine.checkpoint.config.width).fill(0.1),
     };
-    results.push((await (await engine.score()).run(prompt, [row]))[0]!);
+    results.push((await (await engine.score()).run({ prompt }, [row]))[0]!);
     await engine.dispose();
   }
   expect(results[1]).toEqual(results[0]);

@@ -1,7 +1,8 @@
 /**
  * @file What the engine promises: options, programs and their results. Re-exported by `engine.ts`.
  */
-import type { Tensor } from "../base/tensor.js";
+import type { Parameters, Tensor } from "../base/tensor.js";
+import type { Method } from "../method/method.js";
 import type { Checkpoint } from "../model/checkpoint.js";
 import type { PartialModel } from "../model/partial.js";
 import type { Batch, EncodedRow } from "../text/batch.js";
@@ -17,53 +18,65 @@ export interface EngineOptions {
   plainOps?: boolean;
 }
 
-/** The prompt of a batch: one prompt for all rows ([P, D]) or one per row ([B, P, D]); P = 0 is the bare model. */
-export type PromptFeed = Tensor;
+/** Parameters for all rows, or one set per row (several adapters in one batch; prompts may differ in length). */
+export type GivenParameters = Parameters | readonly Parameters[];
 
 export interface StepResult {
   /** [B] negative log-likelihood of the target, summed over its tokens. */
   readonly loss: Float32Array;
   /** [B] number of target tokens that count. */
   readonly tokens: Int32Array;
-  /** [B, P, D]: d (Σ_b weight_b · loss_b) / d prompt_b. Rows stay separate; their sum trains a shared prompt. */
-  readonly gradient: Float32Array;
+  /**
+   * d (Σ_b weight_b · loss_b) / d parameter. Of a parameter that is fed per row, [B, …]: rows stay separate, their sum trains a shared one.
+   */
+  readonly gradients: Parameters;
 }
 
-/** Loss and prompt gradient in one pass. */
+/** Loss and gradients in one pass. */
 export interface TrainProgram {
   /** @param weights [B] factor of each row's summed loss; 1/(tokens of the whole batch) gives the token-mean loss. */
-  run(prompt: PromptFeed, batch: Batch, weights: Float32Array): Promise<StepResult>;
+  run(parameters: GivenParameters, batch: Batch, weights: Float32Array): Promise<StepResult>;
 }
 
-/** Label ranking: encode once, score each choice. */
+/** Label ranking: read prompt and text once, score each choice. */
 export interface ScoreProgram {
   /** @returns one array per row: log-probability (summed over tokens, natural log) of each of the row's choices. */
-  run(prompt: PromptFeed, rows: readonly EncodedRow[]): Promise<Float64Array[]>;
+  run(parameters: GivenParameters, rows: readonly EncodedRow[]): Promise<Float64Array[]>;
 }
 
 /** Greedy decoding with a key/value cache. */
 export interface GenerateProgram {
   /** @returns one id array per row, without start, end and padding ids. */
-  run(prompt: PromptFeed, rows: readonly EncodedRow[], maxTokens: number): Promise<number[][]>;
+  run(parameters: GivenParameters, rows: readonly EncodedRow[], maxTokens: number): Promise<number[][]>;
 }
 
 /** Feed-forward activations for neuron scores (fpt.md §3.3): full model, teacher-forced. */
 export interface ActivationProgram {
-  /** @returns per row the mean over valid positions of |activation|: encoder [B, L, F] and decoder [B, L, F]. */
-  run(prompt: PromptFeed, batch: Batch): Promise<{ encoder: Float32Array; decoder: Float32Array }>;
+  /** @returns by stack, per row the mean over the stack's valid positions of |activation|: [B, L, F]. */
+  run(parameters: GivenParameters, batch: Batch): Promise<Readonly<Record<string, Float32Array>>>;
 }
 
 /** Last hidden states and logits, for parity tests and analysis. */
 export interface ForwardProgram {
-  /** @returns encoder [B, P+T, D], decoder [B, U, D] (both after the final norm), logits [B, U, V]; teacher-forced. */
-  run(prompt: PromptFeed, batch: Batch): Promise<{ encoder: Tensor; decoder: Tensor; logits: Tensor }>;
+  /** @returns prefill [B, P+T, D], decode [B, U, D] (both after the final norm), logits [B, U, V]; teacher-forced. */
+  run(parameters: GivenParameters, batch: Batch): Promise<{ prefill: Tensor; decode: Tensor; logits: Tensor }>;
 }
 
-/** Programs over one frozen checkpoint. Programs are made on first use and cached per (kind, partial.name). */
+/** Every kind of program an engine makes, by name. */
+export interface ProgramKinds {
+  train: TrainProgram;
+  score: ScoreProgram;
+  generate: GenerateProgram;
+  activations: ActivationProgram;
+  forward: ForwardProgram;
+}
+
+/** Programs over one frozen checkpoint and one method. Programs are made on first use and cached per (kind, partial.name). */
 export interface Engine {
   readonly checkpoint: Checkpoint;
-  /** How it computes, as far as it changes the numbers in their last digits: not to be changed within a run. */
-  readonly arithmetic: Readonly<Required<Pick<EngineOptions, "device" | "lowMemory" | "plainOps">>>;
+  readonly method: Method;
+  /** As opened, defaults filled in; workers open theirs with the same. */
+  readonly options: Readonly<Required<EngineOptions>>;
   train(partial?: PartialModel): Promise<TrainProgram>;
   score(partial?: PartialModel): Promise<ScoreProgram>;
   generate(partial?: PartialModel): Promise<GenerateProgram>;

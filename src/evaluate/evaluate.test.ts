@@ -1,7 +1,7 @@
 /** @file Evaluation on an engine whose answers are known: predictions in the rows' order, probabilities, loss, confusion, baselines. */
 import { describe, expect, test } from "vitest";
 import { fakeConfig, fakeEngine, fakeRows, fakeTask, fakeTokenizer } from "../../test/helpers/fake-engine.js";
-import type { Tensor } from "../base/tensor.js";
+import type { Parameters, Tensor } from "../base/tensor.js";
 import type { Row, Task } from "../data/row.js";
 import type { Engine } from "../engine/engine.js";
 import { fullModel } from "../model/partial.js";
@@ -131,7 +131,7 @@ test("the bare model is a prompt of no tokens", async () => {
     ...scripted,
     score: async () => ({
       run: async (feed, rows) => {
-        fed = feed;
+        fed = (feed as Parameters).prompt;
         return rows.map(() => Float64Array.of(-1, -2));
       },
     }),

@@ -5,15 +5,15 @@
  */
 import { interrupted } from "../base/errors.js";
 import { random } from "../base/random.js";
-import type { Tensor } from "../base/tensor.js";
+import type { Parameters, Tensor } from "../base/tensor.js";
 import type { Scores } from "../data/metrics.js";
 import { computeMetrics } from "../data/metrics.js";
 import type { Row, Task } from "../data/row.js";
 import { labelOfText } from "../data/verbalizer.js";
 import type { Engine } from "../engine/engine.js";
-import { evalFlops, rankingFlops } from "../model/flops.js";
+import { evalFlops, rankingFlops } from "../engine/flops.js";
+import type { ModelConfig } from "../model/architecture.js";
 import type { PartialModel } from "../model/partial.js";
-import type { T5Config } from "../model/t5/config.js";
 import { type EncodedRow, evaluationOrder } from "../text/batch.js";
 import { choicesOf, encodeRows } from "../text/rows.js";
 import type { Tokenizer } from "../text/tokenizer.js";
@@ -159,7 +159,7 @@ export async function evaluatePrepared(
   signal?: AbortSignal,
 ): Promise<Evaluation | null> {
   const { config } = engine.checkpoint;
-  const feed = prompt ?? { shape: [0, config.width], data: new Float32Array(0) };
+  const given = { prompt: prompt ?? { shape: [0, config.width], data: new Float32Array(0) } };
   const pass = passes[prepared.by];
   const program = await pass.open(engine, partial);
   const scorer = prepared.loss ? await engine.score(partial) : null;
@@ -170,8 +170,8 @@ export async function evaluatePrepared(
     if (signal?.aborted) return null;
     const encoded = numbers.map((n) => prepared.encoded[n]!);
     const rows = numbers.map((n) => prepared.rows[n]!);
-    flops += batchFlops(config, partial, prepared, encoded, feed.shape[0]!);
-    const found = await program(feed, encoded, rows, prepared.task, tokenizer);
+    flops += batchFlops(config, partial, prepared, encoded, given.prompt.shape[0]!);
+    const found = await program(given, encoded, rows, prepared.task, tokenizer);
     for (const [i, n] of numbers.entries()) {
       predictions[n] = found.predictions[i]!;
       tokens += encoded[i]!.target.length;
@@ -179,7 +179,7 @@ export async function evaluatePrepared(
     if (found.loss !== null) loss += found.loss;
     else if (scorer !== null) {
       const targets = encoded.map((row) => ({ ...row, choices: [row.target], gold: 0 }));
-      for (const [logProbability] of await scorer.run(feed, targets)) loss -= logProbability!;
+      for (const [logProbability] of await scorer.run(given, targets)) loss -= logProbability!;
     }
   }
   return {
@@ -194,7 +194,7 @@ export async function evaluatePrepared(
 
 /** What evaluating these rows costs, in honest FLOPs, without doing it. @param promptLength P */
 export function evaluationFlops(
-  config: T5Config,
+  config: ModelConfig,
   partial: PartialModel,
   prepared: Prepared,
   promptLength: number,
@@ -215,7 +215,7 @@ export function evaluationFlops(
 
 /** One pass, and where the pass does not give the loss by the way, the second one that does. */
 function batchFlops(
-  config: T5Config,
+  config: ModelConfig,
   partial: PartialModel,
   { by, task, loss }: Prepared,
   rows: readonly EncodedRow[],
@@ -263,7 +263,7 @@ export function majorityBaseline(
 
 /** One batch of prompt, encoded rows and rows → predictions, and the summed loss where it comes for free. */
 type Pass = (
-  feed: Tensor,
+  given: Parameters,
   encoded: readonly EncodedRow[],
   rows: readonly Row[],
   task: Task,
@@ -277,8 +277,8 @@ const passes = {
       Math.max(...encoded.flatMap((row) => row.choices!.map((choice) => choice.length))),
     open: async (engine: Engine, partial: PartialModel): Promise<Pass> => {
       const program = await engine.score(partial);
-      return async (feed, encoded, rows, task) => {
-        const logs = await program.run(feed, encoded);
+      return async (given, encoded, rows, task) => {
+        const logs = await program.run(given, encoded);
         let loss = 0;
         const predictions = rows.map((row, i) => {
           const choices = choicesOf(task, row)!;
@@ -300,8 +300,8 @@ const passes = {
     targetLength: (_: readonly EncodedRow[], task: Task) => task.maxTargetTokens,
     open: async (engine: Engine, partial: PartialModel): Promise<Pass> => {
       const program = await engine.generate(partial);
-      return async (feed, encoded, rows, task, tokenizer) => {
-        const written = await program.run(feed, encoded, task.maxTargetTokens);
+      return async (given, encoded, rows, task, tokenizer) => {
+        const written = await program.run(given, encoded, task.maxTargetTokens);
         const predictions = rows.map((row, i) => {
           const text = withoutPrefix(tokenizer, task, written[i]!);
           const choices = choicesOf(task, row);

@@ -11,8 +11,8 @@ import { join } from "node:path";
 import { HUB_URL, HubApiError, listFiles, modelInfo } from "@huggingface/hub";
 import { SoftpromptError } from "../base/errors.js";
 import { ioError, makeFolder } from "../base/files.js";
+import { readConfig } from "../model/architectures.js";
 import { parseIndex } from "../model/checkpoint.js";
-import { readConfig } from "../model/t5/config.js";
 import { type CachedModel, cachedModel, commitPattern, firstMissing, hubCacheFolder, hubToken } from "./cache.js";
 import { type Download, download } from "./download.js";
 

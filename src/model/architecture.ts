@@ -26,6 +26,8 @@ export interface ModelConfig {
   readonly heads: number;
   /** F */
   readonly feedForwardWidth: number;
+  /** Two matrices into the feed-forward block, multiplied by each other, where a plain one has one. */
+  readonly gated: boolean;
   /** V, rows of the embedding (may be padded beyond the tokenizer). */
   readonly vocabulary: number;
   readonly padId: number;
@@ -96,7 +98,7 @@ export interface Architecture<C extends ModelConfig = ModelConfig> {
   tensors(config: C): readonly ExpectedTensor[];
   /** Tensors that checkpoints of this family carry and no model uses; not worth a warning. */
   leftOver(name: string): boolean;
-  /** One line for `inspect`. */
+  /** One phrase for `inspect`: layers, width, heads, feed-forward. */
   describe(config: C): string;
   /** Attention heads as PEFT's config records them, and layers likewise. */
   peftShape(config: C): { readonly layers: number; readonly heads: number; readonly submodules: number };

@@ -4,7 +4,7 @@ import { isObject, own, parseJson } from "../base/json.js";
 import type { Architecture, ModelConfig } from "./architecture.js";
 import { t5 } from "./t5/t5.js";
 
-export const architectures = [t5] as const satisfies readonly Architecture<never>[];
+export const architectures: readonly Architecture[] = [t5];
 
 /** Characters and containers of a config.json, each well above any published one. */
 export const configLimits = { length: 1_000_000, containers: 10_000 } as const;
@@ -13,7 +13,7 @@ export const configLimits = { length: 1_000_000, containers: 10_000 } as const;
 export function architectureOf(config: ModelConfig): Architecture {
   const found = architectures.find((a) => a.name === config.family);
   if (found === undefined) throw new RangeError(`no architecture ${config.family}`);
-  return found as Architecture<ModelConfig>;
+  return found;
 }
 
 /**
@@ -22,10 +22,9 @@ export function architectureOf(config: ModelConfig): Architecture {
  */
 export function readConfig(text: string, where: string): ModelConfig {
   const raw = parseJson(text, where, "checkpoint", configLimits);
-  if (!isObject(raw))
-    throw new SoftpromptError("checkpoint", "config.json must hold one object", { where, got: raw });
+  if (!isObject(raw)) throw new SoftpromptError("checkpoint", "config.json must hold one object", { where, got: raw });
   const type = own(raw, "model_type");
-  const found = architectures.find((a) => (a.modelTypes as readonly unknown[]).includes(type));
+  const found = architectures.find((a) => typeof type === "string" && a.modelTypes.includes(type));
   if (found === undefined)
     throw new SoftpromptError("checkpoint", "this model is not of a supported family", {
       where,

@@ -66,8 +66,8 @@ function expectedByName(config: ModelConfig): ReadonlyMap<string, ExpectedTensor
 /** Which neurons of a tensor stay; null for all. */
 function keptNeurons(tensor: ExpectedTensor | undefined, partial: PartialModel) {
   if (!tensor?.neurons) return null;
-  const { stack, layer, axis } = tensor.neurons;
-  const { layers, neurons } = partial.stacks[stack]!;
-  const indices = neurons?.[layers.indexOf(layer)];
+  const { axis } = tensor.neurons;
+  const { layers, neurons } = partial.stacks[tensor.part]!;
+  const indices = neurons?.[layers.indexOf(tensor.layer!)];
   return indices && indices.length < tensor.shape[axis]! ? { axis, indices } : null;
 }

@@ -5,9 +5,10 @@
  * the ones it needs (method/*.ts) and leaves the rest. A slice of a partial model and a linear layer's bias and storage are dealt with
  * here, so an architecture never asks for them.
  */
+
+import type { DType } from "../base/tensor.js";
 import { type Graph, input, type Shape, type Value } from "../graph/graph.js";
 import * as ops from "../graph/ops.js";
-import type { DType } from "../base/tensor.js";
 import type { KeyValue } from "./architecture.js";
 import type { Weights } from "./bindings.js";
 import type { PartialModel } from "./partial.js";

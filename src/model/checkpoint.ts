@@ -11,10 +11,10 @@ import { hashFile } from "../base/digest.js";
 import { SoftpromptError } from "../base/errors.js";
 import { isObject, own, parseJson } from "../base/json.js";
 import { type DType, size, type Tensor } from "../base/tensor.js";
-import { type FloatDType, widen } from "./floats.js";
-import { headerBlockLength, parseSafetensorsHeader, type SafetensorsEntry } from "./safetensors.js";
 import type { ModelConfig } from "./architecture.js";
 import { architectureOf, configLimits, readConfig } from "./architectures.js";
+import { type FloatDType, widen } from "./floats.js";
+import { headerBlockLength, parseSafetensorsHeader, type SafetensorsEntry } from "./safetensors.js";
 import { matchTensors } from "./tensors.js";
 
 /** Where one tensor's bytes are. The session lets ONNX Runtime read them from the file itself. */
@@ -112,7 +112,9 @@ export async function openCheckpoint(folder: string, options: CheckpointOptions 
   const distinct = new Set(matched.tensors.values());
   const warnings =
     unexpected.length > 0
-      ? [`${unexpected.length} tensors are not part of this model and are ignored: ${unexpected.slice(0, 5).join(", ")}`]
+      ? [
+          `${unexpected.length} tensors are not part of this model and are ignored: ${unexpected.slice(0, 5).join(", ")}`,
+        ]
       : [];
 
   const spanOf = (name: string) => {

@@ -3,9 +3,10 @@
  *
  * In: a ModelConfig (and neuron scores). Out: a PartialModel; the graph builder makes a genuinely smaller graph from it.
  */
-import { sha256Hex } from "../base/sha256.js";
+
 import { nearest, SoftpromptError } from "../base/errors.js";
-import type { ModelConfig } from "./architecture.js";
+import { sha256Hex } from "../base/sha256.js";
+import type { ModelConfig, Stack } from "./architecture.js";
 import { architectureOf } from "./architectures.js";
 
 /** What one stack keeps. Indices are of the full model, ascending. */
@@ -183,7 +184,7 @@ function nameOf(config: ModelConfig, stacks: PartialModel["stacks"]): string {
   const counts = all
     .map(({ name }) => {
       const { layers, neurons } = stacks[name]!;
-      return name[0] + layers.length + (neurons === null ? "" : `w${neurons[0]?.length ?? 0}`);
+      return name.charAt(0) + layers.length + (neurons === null ? "" : `w${neurons[0]?.length ?? 0}`);
     })
     .join("");
   const even = all.every(({ name, layers: L }) => {
@@ -204,7 +205,7 @@ function stacksOf(config: ModelConfig) {
   return architectureOf(config).stacks(config);
 }
 
-function perStack<T>(config: ModelConfig, of: (stack: { name: string; layers: number }) => T): Record<string, T> {
+function perStack<T>(config: ModelConfig, of: (stack: Stack) => T): Record<string, T> {
   return Object.fromEntries(stacksOf(config).map((stack) => [stack.name, of(stack)]));
 }
 

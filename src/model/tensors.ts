@@ -19,8 +19,10 @@ export interface ExpectedTensor {
   readonly standIns?: readonly string[];
   /** Part of the model, for `inspect`: a stack's name, "embedding" or "head". */
   readonly part: string;
-  /** Which axis holds the feed-forward neurons of which layer: a partial model keeps some of them. */
-  readonly neurons?: { readonly stack: string; readonly layer: number; readonly axis: 0 | 1 };
+  /** The block it belongs to, counted in the full model; a partial model without the block does without the tensor. */
+  readonly layer?: number;
+  /** Which axis holds the feed-forward neurons of its block: a partial model keeps some of them. */
+  readonly neurons?: { readonly axis: 0 | 1 };
   /** A linear layer's matrix that is stored [in, out] (GPT-2). Default [out, in]. */
   readonly transposed?: boolean;
 }

@@ -11,8 +11,8 @@ import { random } from "../base/random.js";
 import type { Tensor } from "../base/tensor.js";
 import type { Row, Task } from "../data/row.js";
 import type { Engine } from "../engine/engine.js";
+import { stepFlops } from "../engine/flops.js";
 import { fullMask, type PieceLayout, pieceLayouts, pieceOfDimension } from "../method/mask.js";
-import { stepFlops } from "../model/flops.js";
 import { fullModel, type PartialModel } from "../model/partial.js";
 import { collate, encodeRows } from "../text/rows.js";
 import type { Tokenizer } from "../text/tokenizer.js";
@@ -114,11 +114,11 @@ export async function importance(
     const { size: B, inputLength, targetLength } = batch;
     const counts = encoded.slice(first, first + B).map((row) => row.target.length);
     const step = await program.run(
-      prompt,
+      { prompt },
       batch,
       Float32Array.from(counts, (n) => 1 / n),
     );
-    const derivatives = maskDerivatives(step.gradient, prompt, piece, pieces);
+    const derivatives = maskDerivatives(step.gradients.prompt!.data, prompt, piece, pieces);
     const bad = batch.ids.filter((_, b) => !derivatives.tokens.subarray(b * P, (b + 1) * P).every(Number.isFinite));
     if (bad.length > 0)
       throw new SoftpromptError("numeric", "the gradient of these rows is not finite", {

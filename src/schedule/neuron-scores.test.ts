@@ -5,9 +5,10 @@ import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { tinyDataset, tinyTokenizer } from "../../test/helpers/tiny.js";
 import { type Engine, openEngine } from "../engine/engine.js";
+import { activationFlops } from "../engine/flops.js";
 import { openCheckpoint } from "../model/checkpoint.js";
-import { activationFlops } from "../model/flops.js";
 import { partialModel } from "../model/partial.js";
+import type { T5Config } from "../model/t5/config.js";
 import { collate, encodeRows } from "../text/rows.js";
 import { type NeuronScoreInput, neuronScores } from "./neuron-scores.js";
 
@@ -37,10 +38,10 @@ describe.each(["tiny-t5-v10", "tiny-t5-v11"])("%s", (name) => {
     const { scores } = await score();
     const alone = await score({ scoreBatchSize: 1 });
     for (const stack of ["encoder", "decoder"] as const)
-      scores[stack].forEach((layer, l) => {
+      scores[stack]!.forEach((layer, l) => {
         layer.forEach((value, j) => {
           // float32 sums over other paddings: a few units in the seventh digit
-          expect(Math.abs(value - alone.scores[stack][l]![j]!)).toBeLessThan(1e-5 * Math.max(1, value));
+          expect(Math.abs(value - alone.scores[stack]![l]![j]!)).toBeLessThan(1e-5 * Math.max(1, value));
         });
       });
   });
@@ -50,28 +51,28 @@ describe.each(["tiny-t5-v10", "tiny-t5-v11"])("%s", (name) => {
       neuronScores(engine, tinyTokenizer, { ...dataset, validation: dataset.validation.slice(from, to) }, input);
     const [all, short, long] = [await score(), await part(0, 6), await part(6, 12)];
     for (const stack of ["encoder", "decoder"] as const)
-      all.scores[stack].forEach((layer, l) => {
+      all.scores[stack]!.forEach((layer, l) => {
         layer.forEach((value, j) => {
-          const mean = (short.scores[stack][l]![j]! + long.scores[stack][l]![j]!) / 2;
+          const mean = (short.scores[stack]![l]![j]! + long.scores[stack]![l]![j]!) / 2;
           expect(Math.abs(value - mean)).toBeLessThan(1e-5 * Math.max(1, value));
         });
       });
-    expect(all.scores.encoder.some((layer) => layer.some((value) => value > 0))).toBe(true);
+    expect(all.scores.encoder!.some((layer) => layer.some((value) => value > 0))).toBe(true);
   });
 
   test("have one row per layer of each stack, fit the model's partial sizes, and are read back bit for bit", async () => {
-    const { config } = engine.checkpoint;
+    const config = engine.checkpoint.config as T5Config;
     const folder = mkdtempSync(join(tmpdir(), "scores-"));
     const first = await score({ folder });
     expect(first.kept).toBe(false);
-    expect([first.scores.encoder.length, first.scores.decoder.length]).toEqual([
+    expect([first.scores.encoder!.length, first.scores.decoder!.length]).toEqual([
       config.encoderLayers,
       config.decoderLayers,
     ]);
     const again = await score({ folder, scoreBatchSize: 2 });
     expect(again).toEqual({ ...first, kept: true });
     const partial = partialModel(config, { width: 0.25, reduceDecoder: true }, again.scores);
-    expect(partial.encoder.neurons![0]!.length).toBe(config.feedForwardWidth / 4);
+    expect(partial.stacks.encoder!.neurons![0]!.length).toBe(config.feedForwardWidth / 4);
   });
 
   test("another seed, split, number of examples or prompt length is another table", async () => {

@@ -13,9 +13,10 @@ import { random } from "../base/random.js";
 import type { Tensor } from "../base/tensor.js";
 import type { Dataset, Row } from "../data/row.js";
 import type { Engine } from "../engine/engine.js";
-import { activationFlops, addFlops, noFlops } from "../model/flops.js";
+import { activationFlops, addFlops, noFlops } from "../engine/flops.js";
+import type { ModelConfig } from "../model/architecture.js";
+import { architectureOf } from "../model/architectures.js";
 import type { NeuronScores } from "../model/partial.js";
-import type { T5Config } from "../model/t5/config.js";
 import { collate, encodeRows } from "../text/rows.js";
 import type { Tokenizer } from "../text/tokenizer.js";
 
@@ -105,7 +106,9 @@ export async function neuronScores(
   encoded.sort((a, b) => a.input.length - b.input.length);
   const prompt = randomPrompt(config.width, input.promptLength, input.seed);
   const program = await engine.activations();
-  const sums = { encoder: zeros(config.encoderLayers, config), decoder: zeros(config.decoderLayers, config) };
+  const sums = architectureOf(config)
+    .stacks(config)
+    .map(({ name, layers }) => ({ name, layers: zeros(layers, config) }));
   let flops = noFlops;
   const started = performance.now();
   for (let first = 0; first < encoded.length; first += input.scoreBatchSize) {
@@ -115,9 +118,8 @@ export async function neuronScores(
         hint: "the pass is short; it is made again",
       });
     const batch = collate(encoded.slice(first, first + input.scoreBatchSize));
-    const means = await program.run(prompt, batch);
-    accumulate(sums.encoder, means.encoder, batch.size);
-    accumulate(sums.decoder, means.decoder, batch.size);
+    const means = await program.run({ prompt }, batch);
+    for (const { name, layers } of sums) accumulate(layers, means[name]!, batch.size);
     const { size, inputLength, targetLength } = batch;
     flops = addFlops(
       flops,
@@ -125,9 +127,9 @@ export async function neuronScores(
     );
   }
   const average = (stack: Float64Array[]) => stack.map((sum) => Float32Array.from(sum, (s) => s / rows.length));
-  const scores = { encoder: average(sums.encoder), decoder: average(sums.decoder) };
+  const scores = Object.fromEntries(sums.map(({ name, layers }) => [name, average(layers)]));
   const cost = { seconds: (performance.now() - started) / 1000, flops: flops.honest, examples: rows.length };
-  if (![...scores.encoder, ...scores.decoder].every((layer) => layer.every(Number.isFinite)))
+  if (!Object.values(scores).every((layers) => layers.every((layer) => layer.every(Number.isFinite))))
     throw new SoftpromptError("numeric", "activations are not finite", {
       where: "neuron scores",
       expected: "finite activations of the full model",
@@ -166,7 +168,7 @@ function randomPrompt(width: number, length: number, seed: number): Tensor {
   };
 }
 
-function zeros(layers: number, { feedForwardWidth }: T5Config): Float64Array[] {
+function zeros(layers: number, { feedForwardWidth }: ModelConfig): Float64Array[] {
   return Array.from({ length: layers }, () => new Float64Array(feedForwardWidth));
 }
 
@@ -185,12 +187,13 @@ type Kept = Omit<ScoredNeurons, "kept">;
 function keptText(key: string, { scores, cost }: Kept): string {
   const pack = (stack: readonly Float32Array[]) =>
     stack.map((s) => Buffer.from(s.buffer, s.byteOffset, s.byteLength).toString("base64"));
-  const body = { key, cost, encoder: pack(scores.encoder), decoder: pack(scores.decoder) };
+  const packed = Object.entries(scores).map(([stack, layers]) => [stack, pack(layers)]);
+  const body = { key, cost, ...Object.fromEntries(packed) };
   return JSON.stringify({ ...body, check: sha256(JSON.stringify(body)) });
 }
 
 /** null when there is no file, or it is damaged, or of something else. */
-function readKept(path: string, key: string, config: T5Config): Kept | null {
+function readKept(path: string, key: string, config: ModelConfig): Kept | null {
   try {
     const { check, ...body } = JSON.parse(readWhole(path, "run")!.toString("utf8"));
     if (body.key !== key || check !== sha256(JSON.stringify(body))) return null;
@@ -199,12 +202,13 @@ function readKept(path: string, key: string, config: T5Config): Kept | null {
         const bytes = Buffer.from(text, "base64");
         return new Float32Array(bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.byteLength));
       });
-    const scores = { encoder: unpack(body.encoder), decoder: unpack(body.decoder) };
-    const fits = (stack: Float32Array[], layers: number) =>
-      stack.length === layers && stack.every((s) => s.length === config.feedForwardWidth);
-    return fits(scores.encoder, config.encoderLayers) && fits(scores.decoder, config.decoderLayers)
-      ? { scores, cost: body.cost }
-      : null;
+    const stacks = architectureOf(config).stacks(config);
+    const scores = Object.fromEntries(stacks.map(({ name }) => [name, unpack(body[name])]));
+    const fits = stacks.every(
+      ({ name, layers }) =>
+        scores[name]!.length === layers && scores[name]!.every((s) => s.length === config.feedForwardWidth),
+    );
+    return fits ? { scores, cost: body.cost } : null;
   } catch {
     return null;
   }

@@ -29,8 +29,8 @@ test.each<[string, Task, readonly Row[], number]>([
     options,
     where,
   );
-  expect(schedule.stages[0].partial.decoder.layers.length).toBe(layers);
-  expect(schedule.stages[0].partial.encoder.layers.length).toBe(2);
+  expect(schedule.stages[0].partial.stacks.decoder!.layers.length).toBe(layers);
+  expect(schedule.stages[0].partial.stacks.encoder!.layers.length).toBe(2);
 });
 
 const scored = (more: object) => ({
@@ -50,10 +50,10 @@ test("the outline has the steps and sizes of the schedule that scores will fill"
     }),
   });
   const sizes = (schedule: Schedule) =>
-    schedule.stages.map(({ partial: { encoder }, steps }) => [
+    schedule.stages.map(({ partial, steps }) => [
       steps,
-      encoder.layers.length,
-      encoder.neurons?.map((kept) => kept.length),
+      partial.stacks.encoder!.layers.length,
+      partial.stacks.encoder!.neurons?.map((kept) => kept.length),
     ]);
   for (const budget of [undefined, 0.8]) {
     const options = scored({ budget });

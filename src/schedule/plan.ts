@@ -6,8 +6,8 @@
  */
 import type { Dataset } from "../data/row.js";
 import type { Engine } from "../engine/engine.js";
-import type { PassShape } from "../model/flops.js";
-import type { T5Config } from "../model/t5/config.js";
+import type { PassShape } from "../engine/flops.js";
+import type { ModelConfig } from "../model/architecture.js";
 import { encodeRows, isFreeText } from "../text/rows.js";
 import type { Tokenizer } from "../text/tokenizer.js";
 import type { TrainSettings } from "../train/options.js";
@@ -33,7 +33,7 @@ export interface Plan {
  * @throws SoftpromptError(usage) as makeSchedule; "data" where neurons would have to be scored on no rows.
  */
 export function outlineSchedule(
-  config: T5Config,
+  config: ModelConfig,
   tokenizer: Tokenizer,
   dataset: PlannedData,
   options: PlanOptions,
@@ -65,7 +65,7 @@ export async function planSchedule(
 type PlannedData = Pick<Dataset, "task" | "train" | "validation">;
 
 function target(
-  config: T5Config,
+  config: ModelConfig,
   tokenizer: Tokenizer,
   dataset: PlannedData,
   options: PlanOptions,

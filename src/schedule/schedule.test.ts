@@ -30,12 +30,14 @@ test.each([
   const config = t5Shape(model);
   const ld = make({ schedule: "fpt-ld", steps }, config);
   expect(boundaries(ld)).toEqual(ends);
-  expect(ld.stages.map((s) => s.partial.encoder.layers.length)).toEqual([6, 12, 18, 24]);
-  expect(ld.stages.every((s) => s.partial.decoder.layers.length === 24)).toBe(true);
+  expect(ld.stages.map((s) => s.partial.stacks.encoder!.layers.length)).toEqual([6, 12, 18, 24]);
+  expect(ld.stages.every((s) => s.partial.stacks.decoder!.layers.length === 24)).toBe(true);
   const fr = make({ schedule: "fpt-fr", steps }, config);
-  expect(fr.stages.map((s) => s.partial.encoder.neurons?.[0]?.length)).toEqual([...widths, undefined]);
+  expect(fr.stages.map((s) => s.partial.stacks.encoder!.neurons?.[0]?.length)).toEqual([...widths, undefined]);
   const cr = make({ schedule: "fpt-cr", steps }, config, true);
-  expect(cr.stages.map((s) => [s.partial.decoder.layers.length, s.partial.decoder.neurons?.[0]?.length])).toEqual([
+  expect(
+    cr.stages.map((s) => [s.partial.stacks.decoder!.layers.length, s.partial.stacks.decoder!.neurons?.[0]?.length]),
+  ).toEqual([
     [6, widths[0]],
     [12, widths[1]],
     [18, widths[2]],
@@ -64,7 +66,7 @@ test("XL variants of the presets reproduce Table 2's FLOPs averaged over the fiv
 
 test("stages in steps or shares, own sizes, and steps that never get lost in rounding", () => {
   const own = make({ schedule: "custom", depths: [0.25, 12], stageSteps: [10, 20], steps: 100 });
-  expect(own.stages.map((s) => [s.partial.encoder.layers.length, s.steps])).toEqual([
+  expect(own.stages.map((s) => [s.partial.stacks.encoder!.layers.length, s.steps])).toEqual([
     [6, 10],
     [12, 20],
     [24, 70],

@@ -4,16 +4,16 @@
  * In: ScheduleOptions, the model's config, neuron scores where the choice needs them. Out: Schedule. Source: fpt.md §4.
  */
 import { SoftpromptError } from "../base/errors.js";
-import { addFlops, type Flops, noFlops, type PassShape, stepFlops } from "../model/flops.js";
+import { addFlops, type Flops, noFlops, type PassShape, stepFlops } from "../engine/flops.js";
+import type { ModelConfig } from "../model/architecture.js";
 import { fullModel, type NeuronScores, type PartialModel, type PartialSpec, partialModel } from "../model/partial.js";
-import type { T5Config } from "../model/t5/config.js";
 import { type Schedule, type Stage, totalSteps } from "../train/stage.js";
 import type { ScheduleOptions } from "./options.js";
 import { type Preset, type PresetName, presets } from "./presets.js";
 
 /** What a schedule is made for. */
 export interface ScheduleFor {
-  readonly config: T5Config;
+  readonly config: ModelConfig;
   /** True where answers are written, not chosen (isFreeText): `reduceDecoder: auto` then shrinks the decoder too. */
   readonly freeText: boolean;
   /** null where no stage chooses by score; see needsNeuronScores. */
@@ -29,7 +29,7 @@ export interface ScheduleFor {
 export const leastFullShare = 0.1;
 
 /** The schedule of one stage: `steps` on one model, by default the full one. */
-export function singleStage(config: T5Config, steps: number, partial: PartialModel = fullModel(config)): Schedule {
+export function singleStage(config: ModelConfig, steps: number, partial: PartialModel = fullModel(config)): Schedule {
   return {
     name: partial.name === "full" ? "vanilla" : partial.name,
     stages: [{ partial, steps }],
@@ -128,7 +128,7 @@ export function retrainingSteps(options: ScheduleOptions, wanted: number | undef
 }
 
 /** FLOPs of a whole schedule when every step has the padded shape `shape`. */
-export function scheduleFlops(config: T5Config, schedule: Schedule, shape: PassShape): Flops {
+export function scheduleFlops(config: ModelConfig, schedule: Schedule, shape: PassShape): Flops {
   return schedule.stages.reduce((sum, { partial, steps }) => {
     const step = stepFlops(config, partial, shape);
     return addFlops(sum, { paper: steps * step.paper, honest: steps * step.honest });
@@ -136,7 +136,7 @@ export function scheduleFlops(config: T5Config, schedule: Schedule, shape: PassS
 }
 
 /** FLOPs of a schedule over those of as many steps on the full model, in both kinds. */
-export function scheduleShare(config: T5Config, schedule: Schedule, shape: PassShape): Flops {
+export function scheduleShare(config: ModelConfig, schedule: Schedule, shape: PassShape): Flops {
   const own = scheduleFlops(config, schedule, shape);
   const steps = totalSteps(schedule);
   const full = stepFlops(config, fullModel(config), shape);
@@ -233,7 +233,7 @@ function budgetSteps(
   by: keyof Flops,
   steps: readonly number[],
   models: readonly PartialModel[],
-  { config, shape }: { config: T5Config; shape: PassShape },
+  { config, shape }: { config: ModelConfig; shape: PassShape },
 ): number[] {
   const total = steps.reduce((a, b) => a + b, 0);
   const partial = total - steps.at(-1)!;

@@ -6,8 +6,9 @@
 
 import { highest } from "../base/extent.js";
 import type { Dataset } from "../data/row.js";
+import type { ModelConfig } from "../model/architecture.js";
+import { architectureOf } from "../model/architectures.js";
 import { type PartialSpec, partialModel } from "../model/partial.js";
-import type { T5Config } from "../model/t5/config.js";
 import { presetSchedule } from "../schedule/options.js";
 import { type FinishedRun, runAll, type StudyInput, type Variant, vanilla } from "./runs.js";
 import { type Cell, dotsOf, type StudyResult, spread, type Table } from "./study.js";
@@ -34,14 +35,15 @@ export function tableOneSizes(shares: readonly number[] = tableOneShares): Parti
 }
 
 /** Those sizes that differ on this model: a shallow one rounds ¼ and ½ of its layers to the same two. Earlier ones stay. */
-export function distinctSizes(config: T5Config, sizes: readonly PartialSize[]): PartialSize[] {
+export function distinctSizes(config: ModelConfig, sizes: readonly PartialSize[]): PartialSize[] {
   const counts = sizes.map(({ size }) => countsOf(config, size).join());
   return sizes.filter((_, i) => counts.indexOf(counts[i]!) === i);
 }
 
-/** Layers and neurons per layer that a size keeps of the encoder. */
-function countsOf(config: T5Config, size: PartialSize["size"]): [layers: number, neurons: number] {
-  const { layers, neurons } = partialModel(config, { ...size, neuronChoice: "first" }).encoder;
+/** Layers and neurons per layer that a size keeps of the stack that is shrunk. */
+function countsOf(config: ModelConfig, size: PartialSize["size"]): [layers: number, neurons: number] {
+  const [shrunk] = architectureOf(config).stacks(config);
+  const { layers, neurons } = partialModel(config, { ...size, neuronChoice: "first" }).stacks[shrunk.name]!;
   return [layers.length, neurons?.[0]?.length ?? config.feedForwardWidth];
 }
 

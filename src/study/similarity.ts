@@ -9,6 +9,7 @@ import { interrupted } from "../base/errors.js";
 import type { Tensor } from "../base/tensor.js";
 import type { Dataset } from "../data/row.js";
 import { evaluate } from "../evaluate/evaluate.js";
+import { architectureOf } from "../model/architectures.js";
 import { fullModel } from "../model/partial.js";
 import { collate, encodeRows } from "../text/rows.js";
 import { aloneVariant, distinctSizes, ownScore, type PartialSize, tableOneSizes } from "./partial-alone.js";
@@ -227,9 +228,10 @@ async function activatedBy(input: StudyInput, dataset: Dataset, prompt: Tensor):
     settings.maxInputTokens,
   );
   const program = await engine.activations();
-  const layers = config.encoderLayers + config.decoderLayers;
   const F = config.feedForwardWidth;
-  const sums = Array.from({ length: layers }, () => new Float32Array(F));
+  const sums = architectureOf(config)
+    .stacks(config)
+    .map(({ name, layers }) => ({ name, layers: Array.from({ length: layers }, () => new Float32Array(F)) }));
   for (let first = 0; first < rows.length; first += 16) {
     if (input.signal?.aborted)
       throw interrupted(input.signal, "the study was stopped while activations were measured", {
@@ -237,16 +239,13 @@ async function activatedBy(input: StudyInput, dataset: Dataset, prompt: Tensor):
         hint: "finished runs are kept",
       });
     const batch = collate(rows.slice(first, first + 16));
-    const { encoder, decoder } = await program.run(prompt, batch);
-    for (let b = 0; b < batch.size; b++)
-      for (let layer = 0; layer < layers; layer++) {
-        const inEncoder = layer < config.encoderLayers;
-        const source = inEncoder ? encoder : decoder;
-        const at = inEncoder
-          ? (b * config.encoderLayers + layer) * F
-          : (b * config.decoderLayers + layer - config.encoderLayers) * F;
-        for (let j = 0; j < F; j++) sums[layer]![j]! += source[at + j]!;
-      }
+    const means = await program.run({ prompt }, batch);
+    for (const { name, layers } of sums)
+      for (let b = 0; b < batch.size; b++)
+        for (const [layer, sum] of layers.entries()) {
+          const at = (b * layers.length + layer) * F;
+          for (let j = 0; j < F; j++) sum[j]! += means[name]![at + j]!;
+        }
   }
-  return sums;
+  return sums.flatMap(({ layers }) => layers);
 }

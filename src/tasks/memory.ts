@@ -5,9 +5,10 @@
  * An estimate: the constants are fitted to measured peaks (memory.test.ts) and meant to be right within a fifth for a training step alone.
  */
 import { freemem } from "node:os";
-import { type PassShape, partialParameters } from "../model/flops.js";
+import { type PassShape, partialParameters } from "../engine/flops.js";
+import type { ModelConfig } from "../model/architecture.js";
+import { architectureOf } from "../model/architectures.js";
 import { fullModel, type PartialModel, type PartialStack } from "../model/partial.js";
-import type { T5Config } from "../model/t5/config.js";
 
 export interface MemoryEstimate {
   readonly weights: number;
@@ -26,7 +27,7 @@ const aliveShare = 2 / 3;
 
 /** Peak of a training step of `shape` (its batch is the micro-batch). */
 export function trainingMemory(
-  config: T5Config,
+  config: ModelConfig,
   shape: PassShape,
   { lowMemory = false, partial = fullModel(config) }: { lowMemory?: boolean; partial?: PartialModel } = {},
 ): MemoryEstimate {
@@ -36,12 +37,17 @@ export function trainingMemory(
   const inner = config.heads * config.headWidth;
   const ffn = ({ layers, neurons }: PartialStack) =>
     layers.reduce((sum, _, i) => sum + (neurons?.[i]?.length ?? config.feedForwardWidth), 0) * (config.gated ? 5 : 2);
-  const { encoder, decoder } = partial;
+  // the stack that reads prompt and text, and the one that decodes over it (the same one in a decoder-only model)
+  const stacks = architectureOf(config).stacks(config);
+  const [reading, decoding] = [stacks[0], stacks.at(-1)!].map(({ name }) => partial.stacks[name]!) as [
+    PartialStack,
+    PartialStack,
+  ];
   const perRow =
-    S * (encoder.layers.length * (8 * config.width + 4 * inner) + ffn(encoder)) +
-    encoder.layers.length * 2 * config.heads * S * S +
-    U * (decoder.layers.length * (12 * config.width + 6 * inner) + ffn(decoder)) +
-    decoder.layers.length * (2 * S * inner + 2 * config.heads * U * (U + S)) +
+    S * (reading.layers.length * (8 * config.width + 4 * inner) + ffn(reading)) +
+    reading.layers.length * 2 * config.heads * S * S +
+    U * (decoding.layers.length * (12 * config.width + 6 * inner) + ffn(decoding)) +
+    decoding.layers.length * (2 * S * inner + 2 * config.heads * U * (U + S)) +
     3 * U * config.vocabulary;
   const activations = aliveShare * 4 * shape.batch * perRow;
   return { weights, activations, total: baseBytes + weights + activations };
@@ -51,7 +57,7 @@ export function trainingMemory(
  * Peak of a pass without a backward (evaluation, neuron scores): the widest encoder layer's values. Rough, and rather too low: sessions that
  * were open before keep some of their memory (t5-nano on BoolQ: 1.07 GB said, peaks of 1.31 and 1.58 GB measured).
  */
-export function forwardMemory(config: T5Config, shape: PassShape, { lowMemory = false } = {}): MemoryEstimate {
+export function forwardMemory(config: ModelConfig, shape: PassShape, { lowMemory = false } = {}): MemoryEstimate {
   const weights =
     partialParameters(config, fullModel(config)) * (lowMemory ? perParameter.lowMemory : perParameter.normal);
   const S = shape.prompt + shape.input;

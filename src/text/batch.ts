@@ -13,6 +13,8 @@ export interface EncodedRow {
   readonly input: Int32Array;
   /** Decoder target ids with end-of-sequence. */
   readonly target: Int32Array;
+  /** The id that the target follows, where it is the row's own (a decoder-only model: the text's last token); else the model's start id. */
+  readonly first?: number;
   /** Candidate targets in verbalizer order (each with end-of-sequence), or null for free text. */
   readonly choices: readonly Int32Array[] | null;
   /** Index of the right choice, or -1. */
@@ -37,6 +39,8 @@ export interface Batch {
   readonly targetMask: Int32Array;
   /** U */
   readonly targetLength: number;
+  /** [B] EncodedRow.first, or null where rows have none. */
+  readonly firstIds?: Int32Array | null;
   readonly ids: readonly string[];
 }
 
@@ -53,14 +57,15 @@ export function makeBatch(rows: readonly EncodedRow[]): Batch {
     targetIds: target.ids,
     targetMask: target.mask,
     targetLength: target.length,
+    firstIds: rows.some((row) => row.first === undefined) ? null : Int32Array.from(rows, (row) => row.first!),
     ids: rows.map((r) => r.id),
   };
 }
 
-/** Ids [B, N] and mask [B, N] of lists of different lengths, N the longest; the padding id is 0. */
-export function pad(lists: readonly Int32Array[]): { ids: Int32Array; mask: Int32Array; length: number } {
+/** Ids [B, N] and mask [B, N] of lists of different lengths, N the longest. */
+export function pad(lists: readonly Int32Array[], padId = 0): { ids: Int32Array; mask: Int32Array; length: number } {
   const length = lists.reduce((most, list) => Math.max(most, list.length), 0);
-  const ids = new Int32Array(lists.length * length);
+  const ids = new Int32Array(lists.length * length).fill(padId);
   const mask = new Int32Array(lists.length * length);
   lists.forEach((list, b) => {
     ids.set(list, b * length);

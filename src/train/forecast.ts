@@ -6,8 +6,8 @@
  * end a stage or the run early, it says what would have been spent without.
  */
 
+import { stepFlops } from "../engine/flops.js";
 import { evaluationFlops } from "../evaluate/evaluate.js";
-import { stepFlops } from "../model/flops.js";
 import { fullModel, isFull } from "../model/partial.js";
 import { prepare } from "./job.js";
 import { boundaries } from "./stage.js";

@@ -7,6 +7,7 @@ import { SoftpromptError } from "../base/errors.js";
 import { sha256 } from "../base/files.js";
 import type { Tensor } from "../base/tensor.js";
 import type { Row } from "../data/row.js";
+import type { Engine } from "../engine/types.js";
 import { maskToJson } from "../method/mask.js";
 import type { PartialStack } from "../model/partial.js";
 import { type TrainSettings, trainOptions } from "./options.js";
@@ -17,6 +18,9 @@ export type Identity = Readonly<Record<string, string>>;
 
 /** Settings that do not decide what is computed: they may change between sessions. */
 const free: ReadonlySet<keyof TrainSettings> = new Set(["checkpointEvery", "checkpointSeconds"]);
+
+/** Options of the engine that change numbers in their last digits: not to be changed within a run. */
+const arithmetic = ["device", "lowMemory", "plainOps"] as const satisfies readonly (keyof Engine["options"])[];
 
 /** Facts about everything that decides the result of a training. */
 export async function identityOf(input: Omit<TrainInput, "run">): Promise<Identity> {
@@ -34,7 +38,7 @@ export async function identityOf(input: Omit<TrainInput, "run">): Promise<Identi
     "schedule.stages": String(schedule.stages.length),
     keep: JSON.stringify(input.keep ?? []),
   };
-  for (const [key, value] of Object.entries(input.engine.arithmetic)) facts[`engine.${key}`] = String(value);
+  for (const key of arithmetic) facts[`engine.${key}`] = String(input.engine.options[key]);
   for (const [key, value] of Object.entries(task)) facts[`task.${key}`] = JSON.stringify(value);
   // by the table, for a caller's settings may carry more than the trainer reads
   for (const key of Object.keys(trainOptions) as (keyof TrainSettings)[])
@@ -42,7 +46,7 @@ export async function identityOf(input: Omit<TrainInput, "run">): Promise<Identi
   for (const [i, { partial, steps }] of schedule.stages.entries()) {
     facts[`schedule.stage ${i + 1}.steps`] = String(steps);
     facts[`schedule.stage ${i + 1}.model`] =
-      `${partial.name} ${stackHash(partial.encoder)} ${stackHash(partial.decoder)}`;
+      `${partial.name} ${Object.values(partial.stacks).map(stackHash).join(" ")}`;
   }
   return facts;
 }

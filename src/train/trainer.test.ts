@@ -4,8 +4,8 @@ import { fakeConfig, fakeEngine, fakeRows, fakeTask, fakeTokenizer } from "../..
 import { defaults } from "../base/options.js";
 import { random } from "../base/random.js";
 import type { Tensor } from "../base/tensor.js";
+import { stepFlops } from "../engine/flops.js";
 import { entryMask, fullMask, maskFromScores } from "../method/mask.js";
-import { stepFlops } from "../model/flops.js";
 import { fullModel, partialModel } from "../model/partial.js";
 import { trainOptions } from "./options.js";
 import type { Schedule } from "./stage.js";
@@ -90,7 +90,7 @@ describe("vanilla", () => {
     const never = {
       ...engine,
       score: async () => ({
-        run: async (_: Tensor, rows: readonly unknown[]) => rows.map(() => Float64Array.of(-1, -2)),
+        run: async (_: unknown, rows: readonly unknown[]) => rows.map(() => Float64Array.of(-1, -2)),
       }),
     };
     const job = input({ engine: never, task: flat, settings: { ...settings, patience: 2 } });

@@ -6,8 +6,8 @@
 import { SoftpromptError } from "../base/errors.js";
 import type { Tensor } from "../base/tensor.js";
 import type { Scores } from "../data/metrics.js";
+import { stepFlops } from "../engine/flops.js";
 import { evaluatePrepared } from "../evaluate/evaluate.js";
-import { stepFlops } from "../model/flops.js";
 import { isFull, type PartialModel } from "../model/partial.js";
 import { learningRateAt } from "../optim/learning-rate.js";
 import { type Job, stageModel } from "./job.js";

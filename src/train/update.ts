@@ -7,8 +7,8 @@
  */
 import type { Tensor } from "../base/tensor.js";
 import type { TrainProgram } from "../engine/engine.js";
-import type { Flops } from "../model/flops.js";
-import { addFlops, noFlops, type PassShape } from "../model/flops.js";
+import type { Flops } from "../engine/flops.js";
+import { addFlops, noFlops, type PassShape } from "../engine/flops.js";
 import { clipNorm } from "../optim/clip.js";
 import type { Optimizer, OptimizerState } from "../optim/optimizer.js";
 import type { EncodedRow } from "../text/batch.js";
@@ -48,9 +48,9 @@ export async function batchGradient(input: StepInput): Promise<BatchGradient> {
   let flops = noFlops;
   for (const micro of microBatches(input.rows, microBatchSize)) {
     const batch = collate(micro);
-    const step = await program.run(prompt, batch, new Float32Array(micro.length).fill(1 / targetTokens));
-    for (let b = 0, n = 0; b < micro.length; b++)
-      for (let i = 0; i < P * D; i++, n++) sum[i] = sum[i]! + step.gradient[n]!;
+    const step = await program.run({ prompt }, batch, new Float32Array(micro.length).fill(1 / targetTokens));
+    const rows = step.gradients.prompt!.data;
+    for (let b = 0, n = 0; b < micro.length; b++) for (let i = 0; i < P * D; i++, n++) sum[i] = sum[i]! + rows[n]!;
     for (const l of step.loss) loss += l / targetTokens;
     flops = addFlops(
       flops,

@@ -8,9 +8,9 @@ import { adapterReportText, inspectAdapter } from "../../src/adapter/inspect.js"
 import type { Adapter } from "../../src/adapter/types.js";
 import { random } from "../../src/base/random.js";
 import { applyMask, maskFromScores } from "../../src/method/mask.js";
+import { readConfig } from "../../src/model/architectures.js";
 import { openCheckpoint, parseIndex } from "../../src/model/checkpoint.js";
 import { parseSafetensors, parseSafetensorsHeader, writeSafetensors } from "../../src/model/safetensors.js";
-import { readConfig } from "../../src/model/t5/config.js";
 import { loadTokenizer } from "../../src/text/load.js";
 import { parseSentencePiece } from "../../src/text/sentencepiece.js";
 import type { Tokenizer } from "../../src/text/tokenizer.js";

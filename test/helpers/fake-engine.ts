@@ -5,9 +5,10 @@
  * A row counts as right once the prompt is near enough for its difficulty, so accuracy climbs from 0 to 1 as the prompt is learnt.
  */
 import { random } from "../../src/base/random.js";
-import { size, type Tensor } from "../../src/base/tensor.js";
+import { type Parameters, size, type Tensor } from "../../src/base/tensor.js";
 import type { Row, Task } from "../../src/data/row.js";
 import type { Engine } from "../../src/engine/engine.js";
+import { promptTuning } from "../../src/method/prompt.js";
 import { fullModel, type PartialModel } from "../../src/model/partial.js";
 import type { T5Config } from "../../src/model/t5/config.js";
 import type { EncodedRow } from "../../src/text/batch.js";
@@ -41,7 +42,7 @@ export interface FakeEngineOptions {
   /** The prompt does not matter to the loss. Default false. */
   readonly deaf?: boolean;
   readonly sha256?: string;
-  readonly arithmetic?: Partial<Engine["arithmetic"]>;
+  readonly options?: Partial<Engine["options"]>;
 }
 
 export interface FakeEngine extends Engine {
@@ -77,12 +78,14 @@ export function fakeEngine(options: FakeEngineOptions = {}): FakeEngine {
       name: "fake",
       config: fakeConfig,
       sha256: async () => options.sha256 ?? "0".repeat(64),
-    } as Engine["checkpoint"],
-    arithmetic: { device: "cpu", lowMemory: false, plainOps: false, ...options.arithmetic },
+    } as unknown as Engine["checkpoint"],
+    method: promptTuning,
+    options: { threads: 0, device: "cpu", lowMemory: false, plainOps: false, ...options.options },
     train: async (partial = fullModel(fakeConfig)) => {
       open("train", partial);
       return {
-        run: async (prompt, batch, weights) => {
+        run: async (parameters, batch, weights) => {
+          const prompt = (parameters as Parameters).prompt!;
           await options.before?.("train");
           passes.push(batch.size);
           const target = hidden(partial, prompt);
@@ -107,16 +110,16 @@ export function fakeEngine(options: FakeEngineOptions = {}): FakeEngine {
           const poison = options.poison?.(batch.ids) ?? null;
           if (poison === "loss") loss[0] = Number.POSITIVE_INFINITY;
           if (poison === "gradient") gradient[0] = Number.NaN;
-          return { loss, tokens, gradient };
+          return { loss, tokens, gradients: { prompt: { shape: [batch.size, ...prompt.shape], data: gradient } } };
         },
       };
     },
     score: async (partial = fullModel(fakeConfig)) => {
       open("score", partial);
       return {
-        run: async (prompt, rows) => {
+        run: async (given, rows) => {
           await options.before?.("score");
-          const d = distance(partial, prompt);
+          const d = distance(partial, (given as Parameters).prompt!);
           return rows.map((row) =>
             Float64Array.from(row.choices!, (_, c) => (c === row.gold ? -d * difficulty(row) : -0.3 - 0.01 * c)),
           );
@@ -126,9 +129,9 @@ export function fakeEngine(options: FakeEngineOptions = {}): FakeEngine {
     generate: async (partial = fullModel(fakeConfig)) => {
       open("generate", partial);
       return {
-        run: async (prompt, rows) => {
+        run: async (given, rows) => {
           await options.before?.("generate");
-          const d = distance(partial, prompt);
+          const d = distance(partial, (given as Parameters).prompt!);
           return rows.map((row) => (d * difficulty(row) < 0.3 ? [...row.target.slice(0, -1)] : [35, 35]));
         },
       };

@@ -6,10 +6,11 @@ import { join } from "node:path";
 import { loadAdapter } from "../../adapter/adapter.js";
 import { adapterReportText, inspectAdapter } from "../../adapter/inspect.js";
 import { boolean, integer, string } from "../../base/options.js";
+import { partialParameters, stepFlops } from "../../engine/flops.js";
+import type { ModelConfig, Stack } from "../../model/architecture.js";
+import { architectureOf } from "../../model/architectures.js";
 import { type Checkpoint, openCheckpoint } from "../../model/checkpoint.js";
-import { partialParameters, stepFlops } from "../../model/flops.js";
 import { fullModel, type PartialModel, parsePartial, partialModel } from "../../model/partial.js";
-import type { T5Config } from "../../model/t5/config.js";
 import { byteText, flopText, scaled } from "../../report/format.js";
 import { plainTable } from "../../report/markdown.js";
 import { trainingMemory } from "../../tasks/memory.js";
@@ -114,7 +115,7 @@ async function modelFacts(checkpoint: Checkpoint, shape: Shape, hash: boolean) {
   };
   const text = plainTable([
     ["model", checkpoint.name],
-    ["architecture", architecture(config)],
+    ["architecture", architectureOf(config).describe(config)],
     ["parameters", `${scaled(checkpoint.parameters)} (${checkpoint.parameters})`],
     [
       "stored as",
@@ -133,7 +134,7 @@ async function modelFacts(checkpoint: Checkpoint, shape: Shape, hash: boolean) {
 }
 
 function partialAnswer(
-  config: T5Config,
+  config: ModelConfig,
   partial: PartialModel,
   shape: Shape,
   full: Awaited<ReturnType<typeof modelFacts>>,
@@ -142,18 +143,18 @@ function partialAnswer(
   const memory = trainingMemory(config, shape, { partial });
   const parameters = partialParameters(config, partial);
   const share = (part: number, whole: number) => `${((100 * part) / whole).toFixed(1)} %`;
-  const stack = (name: "encoder" | "decoder") => {
-    const { layers, neurons } = partial[name];
+  const stacks = architectureOf(config).stacks(config);
+  const stackText = (stack: Stack) => {
+    const { layers, neurons } = partial.stacks[stack.name]!;
     const width = neurons?.[0]?.length ?? config.feedForwardWidth;
-    return `layers ${layers.join(",")} (${layers.length} of ${name === "encoder" ? config.encoderLayers : config.decoderLayers}); ${width} of ${config.feedForwardWidth} neurons`;
+    return `layers ${layers.join(",")} (${layers.length} of ${stack.layers}); ${width} of ${config.feedForwardWidth} neurons`;
   };
   return {
     json: {
       ...full.json,
       partial: {
         name: partial.name,
-        encoder: partial.encoder.layers,
-        decoder: partial.decoder.layers,
+        ...Object.fromEntries(stacks.map(({ name }) => [name, partial.stacks[name]!.layers])),
         parameters,
         flops,
         memory,
@@ -161,8 +162,7 @@ function partialAnswer(
     },
     text: `${full.text}\n\n${plainTable([
       ["partial model", partial.name],
-      ["  encoder", stack("encoder")],
-      ["  decoder", stack("decoder")],
+      ...stacks.map((stack): [string, string] => [`  ${stack.name}`, stackText(stack)]),
       ["  parameters", `${scaled(parameters)} (${share(parameters, partialParameters(config, fullModel(config)))})`],
       [
         "  matrix products",
@@ -171,13 +171,4 @@ function partialAnswer(
       ["  memory, about", `${byteText(memory.total)} (${share(memory.total, full.memory.total)})`],
     ])}`,
   };
-}
-
-function architecture(c: T5Config): string {
-  return [
-    `T5, ${c.encoderLayers} + ${c.decoderLayers} layers, width ${c.width}, ${c.heads} heads of ${c.headWidth}`,
-    `feed-forward ${c.feedForwardWidth} ${c.gated ? "gated " : ""}${c.activation}`,
-    `vocabulary ${c.vocabulary}`,
-    c.tiedHead ? "tied head" : "untied head",
-  ].join(", ");
 }

@@ -4,8 +4,8 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { type OptionTable, type OptionValues, pickOptions, readOptions, string } from "../../base/options.js";
+import { stepFlops } from "../../engine/flops.js";
 import { evaluationBatch } from "../../evaluate/evaluate.js";
-import { stepFlops } from "../../model/flops.js";
 import { fullModel } from "../../model/partial.js";
 import { byteText, flopText } from "../../report/format.js";
 import { neuronScoreOptions } from "../../schedule/neuron-scores.js";

@@ -33,7 +33,10 @@ export interface T5Config extends ModelConfig {
 }
 
 /** Families whose graph is T5's. mT5 is T5 v1.1 with another vocabulary. */
-export const t5Families = { t5: "relu", mt5: "gated-gelu" } as const satisfies Record<string, keyof typeof feedForwards>;
+export const t5Families = { t5: "relu", mt5: "gated-gelu" } as const satisfies Record<
+  string,
+  keyof typeof feedForwards
+>;
 
 /** `feed_forward_proj` → what stands between the two matrices. */
 const feedForwards = {

@@ -5,7 +5,7 @@
  * one relative position table per stack (owned by block 0, whichever blocks are kept), tied heads scaled by D^-1/2. Dropout is off: the
  * model is frozen.
  */
-import { type Dim, type Graph, scalar, constant, type Value } from "../../graph/graph.js";
+import { constant, type Dim, type Graph, scalar, type Value } from "../../graph/graph.js";
 import * as ops from "../../graph/ops.js";
 import { type Decoded, hiddenScore, type KeyValue, type Prefilled } from "../architecture.js";
 import type { Builder } from "../builder.js";

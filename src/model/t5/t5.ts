@@ -18,7 +18,12 @@ export const t5: Architecture<T5Config> = {
   tensors: t5Tensors,
   leftOver: (name) => t5LeftOvers.has(name),
   describe: (c) =>
-    `T5, ${c.encoderLayers} + ${c.decoderLayers} layers, width ${c.width}, ${c.heads} heads of ${c.headWidth}`,
+    [
+      `T5, ${c.encoderLayers} + ${c.decoderLayers} layers, width ${c.width}, ${c.heads} heads of ${c.headWidth}`,
+      `feed-forward ${c.feedForwardWidth} ${c.gated ? "gated " : ""}${c.activation}`,
+      `vocabulary ${c.vocabulary}`,
+      c.tiedHead ? "tied head" : "untied head",
+    ].join(", "),
   peftShape: ({ encoderLayers, heads }) => ({ layers: encoderLayers, heads, submodules: 2 }),
   embed: (b, _, ids) => embed(b, ids),
   prefill: encoder,

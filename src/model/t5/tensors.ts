@@ -21,21 +21,22 @@ export function t5Tensors(c: T5Config): readonly ExpectedTensor[] {
     const attentions = stack === "encoder" ? ["SelfAttention"] : ["SelfAttention", "EncDecAttention"];
     for (let block = 0; block < layers; block++) {
       const at = (layer: number, rest: string) => `${stack}.block.${block}.layer.${layer}.${rest}.weight`;
+      const of = (more: Partial<ExpectedTensor> = {}) => ({ layer: block, ...more });
       for (const [layer, attention] of attentions.entries()) {
-        for (const x of ["q", "k", "v"]) add(stack, at(layer, `${attention}.${x}`), [inner, D]);
-        add(stack, at(layer, `${attention}.o`), [D, inner]);
+        for (const x of ["q", "k", "v"]) add(stack, at(layer, `${attention}.${x}`), [inner, D], of());
+        add(stack, at(layer, `${attention}.o`), [D, inner], of());
         // the first block owns the position bias of the whole stack; cross-attention has none
         if (block === 0 && layer === 0)
           add(stack, at(layer, `${attention}.relative_attention_bias`), [c.relativeBuckets, c.heads]);
-        add(stack, at(layer, "layer_norm"), [D]);
+        add(stack, at(layer, "layer_norm"), [D], of());
       }
       const last = attentions.length;
       // neuron j is row j of wi (wi_0, wi_1) and column j of wo
-      const neurons = (axis: 0 | 1) => ({ neurons: { stack, layer: block, axis } });
+      const neurons = (axis: 0 | 1) => of({ neurons: { axis } });
       for (const wi of c.gated ? ["wi_0", "wi_1"] : ["wi"])
         add(stack, at(last, `DenseReluDense.${wi}`), [F, D], neurons(0));
       add(stack, at(last, "DenseReluDense.wo"), [D, F], neurons(1));
-      add(stack, at(last, "layer_norm"), [D]);
+      add(stack, at(last, "layer_norm"), [D], of());
     }
     add(stack, `${stack}.final_layer_norm.weight`, [D]);
   }

@@ -1,39 +1,12 @@
 /**
- * @file What a pass costs, in two kinds. In: T5Config, PartialModel, padded shapes. Out: floating-point operations.
+ * @file T5's cost in closed form, derived by hand from fpt.md §8.2: the authority that counts from graphs are held against.
  *
- * `paper`: 2 × the multiply-accumulates of the Linear layers in the forward pass, as ptflops counted them for FPT's
- * tables (fpt.md §8): no attention products, no backward, no evaluation.
- * `honest`: 2 × the multiply-accumulates of every matrix product that the engine's graph really computes, forward and
- * backward, attention included, over padding too, because padding is computed. Norms, activations, softmax and
- * embedding look-ups are left out of both (under 1 % at t5-base's width).
+ * In: T5Config, PartialModel, padded shapes. Out: floating-point operations.
  */
 
-import { fullModel, type PartialModel, type PartialStack } from "./partial.js";
-import type { T5Config } from "./t5/config.js";
-
-/** FLOPs in both kinds. One multiply-accumulate is two FLOPs. */
-export interface Flops {
-  readonly paper: number;
-  readonly honest: number;
-}
-
-/** Padded shape of a training or teacher-forced batch. */
-export interface PassShape {
-  /** B */
-  readonly batch: number;
-  /** P */
-  readonly prompt: number;
-  /** T, without the prompt. */
-  readonly input: number;
-  /** U */
-  readonly target: number;
-}
-
-export const noFlops: Flops = { paper: 0, honest: 0 };
-
-export function addFlops(a: Flops, b: Flops): Flops {
-  return { paper: a.paper + b.paper, honest: a.honest + b.honest };
-}
+import type { Flops, PassShape } from "../../src/engine/flops.js";
+import { fullModel, type PartialModel, type PartialStack } from "../../src/model/partial.js";
+import type { T5Config } from "../../src/model/t5/config.js";
 
 /**
  * Forward multiply-accumulates of the Linear layers of one example, in closed form (fpt.md §8.2): E + D + H.
@@ -42,9 +15,9 @@ export function addFlops(a: Flops, b: Flops): Flops {
 export function paperMacs(config: T5Config, partial: PartialModel, length: number, target: number): number {
   const size = sizes(config);
   return (
-    encoderLinear(size, partial.encoder, length) +
-    decoderLinear(size, partial.decoder, target) +
-    crossKeys(size, partial.decoder, length) +
+    encoderLinear(size, partial.stacks.encoder!, length) +
+    decoderLinear(size, partial.stacks.decoder!, target) +
+    crossKeys(size, partial.stacks.decoder!, length) +
     target * size.D * size.V
   );
 }
@@ -90,10 +63,11 @@ export function rankingFlops(config: T5Config, partial: PartialModel, shape: Pas
   const { batch, prompt, input, target, choices } = shape;
   const S = prompt + input;
   const size = sizes(config);
-  const once = encoderLinear(size, partial.encoder, S) + crossKeys(size, partial.decoder, S);
-  const each = decoderLinear(size, partial.decoder, target) + target * size.D * size.V;
+  const once = encoderLinear(size, partial.stacks.encoder!, S) + crossKeys(size, partial.stacks.decoder!, S);
+  const each = decoderLinear(size, partial.stacks.decoder!, target) + target * size.D * size.V;
   const attention =
-    encoderAttention(size, partial.encoder, S) + choices * decoderAttention(size, partial.decoder, target, S);
+    encoderAttention(size, partial.stacks.encoder!, S) +
+    choices * decoderAttention(size, partial.stacks.decoder!, target, S);
   return { paper: 2 * batch * (once + choices * each), honest: 2 * batch * (once + choices * each + attention) };
 }
 
@@ -106,22 +80,12 @@ export function generationFlops(config: T5Config, partial: PartialModel, shape: 
   const S = prompt + input;
   const size = sizes(config);
   const linear = paperMacs(config, partial, S, target);
-  const L = partial.decoder.layers.length;
+  const L = partial.stacks.decoder!.layers.length;
   const cached = L * (2 * ((target * (target + 1)) / 2) * size.I + 2 * target * S * size.I);
   return {
     paper: 2 * batch * linear,
-    honest: 2 * batch * (linear + encoderAttention(size, partial.encoder, S) + cached),
+    honest: 2 * batch * (linear + encoderAttention(size, partial.stacks.encoder!, S) + cached),
   };
-}
-
-/** Evaluation of a batch, whichever way the settings ask for. `choices` counts for ranking only. */
-export function evalFlops(
-  config: T5Config,
-  partial: PartialModel,
-  by: "ranking" | "generation",
-  shape: PassShape & { choices: number },
-): Flops {
-  return by === "ranking" ? rankingFlops(config, partial, shape) : generationFlops(config, partial, shape);
 }
 
 /** Parameters that a partial model's graph uses, embeddings and head included; for `inspect` and memory checks. */
@@ -134,8 +98,8 @@ export function partialParameters(config: T5Config, partial: PartialModel): numb
     );
   return (
     V * D * (config.tiedHead ? 1 : 2) +
-    stack(partial.encoder, 1) +
-    stack(partial.decoder, 2) +
+    stack(partial.stacks.encoder!, 1) +
+    stack(partial.stacks.decoder!, 2) +
     2 * config.relativeBuckets * config.heads
   );
 }
@@ -192,8 +156,8 @@ function forwardMacs(config: T5Config, partial: PartialModel, S: number, U: numb
   const size = sizes(config);
   return (
     paperMacs(config, partial, S, U) +
-    encoderAttention(size, partial.encoder, S) +
-    decoderAttention(size, partial.decoder, U, S)
+    encoderAttention(size, partial.stacks.encoder!, S) +
+    decoderAttention(size, partial.stacks.decoder!, U, S)
   );
 }
 
@@ -206,6 +170,7 @@ function backwardMacs(config: T5Config, partial: PartialModel, S: number, U: num
   const size = sizes(config);
   const { D, I } = size;
   const linear = paperMacs(config, partial, S, U) - U * 5 * D * I;
-  const attention = 2 * (encoderAttention(size, partial.encoder, S) + decoderAttention(size, partial.decoder, U, S));
+  const attention =
+    2 * (encoderAttention(size, partial.stacks.encoder!, S) + decoderAttention(size, partial.stacks.decoder!, U, S));
   return linear + attention - 4 * U * U * I - U * S * I;
 }

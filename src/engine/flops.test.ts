@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
+import { fullModel, partialModel } from "../model/partial.js";
+import { t5Shape } from "../model/t5/shapes.js";
 import { generationFlops, paperMacs, partialParameters, rankingFlops, stepFlops } from "./flops.js";
-import { fullModel, partialModel } from "./partial.js";
-import { t5Shape } from "./t5/shapes.js";
 
 const large = t5Shape("large");
 const xl = t5Shape("xl");

@@ -1,0 +1,150 @@
+/**
+ * @file What a pass costs, in two kinds, counted from the graph that the engine runs: every family, method and partial model alike.
+ *
+ * In: ModelConfig, PartialModel, padded shapes. Out: floating-point operations.
+ * `paper`: 2 × the multiply-accumulates of the Linear layers in the forward pass, as ptflops counted them for FPT's
+ * tables (fpt.md §8): no attention products, no backward, no evaluation.
+ * `honest`: 2 × the multiply-accumulates of every matrix product, forward and backward, attention included, over padding too, because
+ * padding is computed. Norms, activations, softmax and embedding look-ups are left out of both (under 1 % at t5-base's width).
+ */
+import { counter, type Flops as GraphFlops } from "../graph/count.js";
+import type { Graph } from "../graph/graph.js";
+import type { Method } from "../method/method.js";
+import { promptTuning } from "../method/prompt.js";
+import type { ModelConfig } from "../model/architecture.js";
+import { architectureOf } from "../model/architectures.js";
+import { shapeWeights } from "../model/bindings.js";
+import { fullModel, type PartialModel } from "../model/partial.js";
+import {
+  activationGraph,
+  forwardGraph,
+  type ModelSource,
+  prefillGraph,
+  scoreGraph,
+  stepGraph,
+  trainGraph,
+} from "./graphs.js";
+
+/** FLOPs in both kinds. One multiply-accumulate is two FLOPs. */
+export interface Flops {
+  readonly paper: number;
+  readonly honest: number;
+}
+
+/** Padded shape of a training or teacher-forced batch. */
+export interface PassShape {
+  /** B */
+  readonly batch: number;
+  /** P */
+  readonly prompt: number;
+  /** T, without the prompt. */
+  readonly input: number;
+  /** U */
+  readonly target: number;
+}
+
+export const noFlops: Flops = { paper: 0, honest: 0 };
+
+export function addFlops(a: Flops, b: Flops): Flops {
+  return { paper: a.paper + b.paper, honest: a.honest + b.honest };
+}
+
+const graphs = {
+  train: trainGraph,
+  forward: forwardGraph,
+  score: scoreGraph,
+  activations: activationGraph,
+  prefill: prefillGraph,
+  step: stepGraph,
+} as const satisfies Record<string, (source: ModelSource) => Graph>;
+
+type Counted = ReturnType<typeof counter>;
+const counted = new WeakMap<ModelConfig, Map<string, Counted>>();
+
+/** The count of one graph; graphs of a model are made once. */
+function costs(kind: keyof typeof graphs, config: ModelConfig, partial: PartialModel, method: Method): Counted {
+  const known = counted.get(config) ?? new Map<string, Counted>();
+  counted.set(config, known);
+  const key = `${kind} ${method.name} ${partial.name}`;
+  let found = known.get(key);
+  if (found === undefined) {
+    found = counter(graphs[kind]({ config, partial, method, weights: shapeWeights(config, partial) }));
+    known.set(key, found);
+  }
+  return found;
+}
+
+const symbols = ({ batch, prompt, input, target }: PassShape) => ({ B: batch, P: prompt, T: input, U: target });
+const both = ({ total, linears }: GraphFlops): Flops => ({ paper: linears.forward, honest: total });
+
+/** One training step: loss and gradients of a batch. */
+export function stepFlops(
+  config: ModelConfig,
+  partial: PartialModel,
+  shape: PassShape,
+  method: Method = promptTuning,
+): Flops {
+  return both(costs("train", config, partial, method)(symbols(shape)));
+}
+
+/** One teacher-forced forward pass with logits. */
+export function forwardFlops(config: ModelConfig, partial: PartialModel, shape: PassShape): Flops {
+  return both(costs("forward", config, partial, promptTuning)(symbols(shape)));
+}
+
+/** Neuron scores of a batch: a forward pass of the full model up to the last activations, and the products that average them. */
+export function activationFlops(config: ModelConfig, shape: PassShape): Flops {
+  return both(costs("activations", config, fullModel(config), promptTuning)(symbols(shape)));
+}
+
+/**
+ * Label ranking: prompt and text are read once, and every choice is decoded teacher-forced over them.
+ * @param choices candidates per row (of one padded length `target`)
+ */
+export function rankingFlops(
+  config: ModelConfig,
+  partial: PartialModel,
+  shape: PassShape & { choices: number },
+): Flops {
+  return both(costs("score", config, partial, promptTuning)({ ...symbols(shape), C: shape.choices }));
+}
+
+/** Greedy generation with a key/value cache: one prefill, then `target` steps of one token each. */
+export function generationFlops(config: ModelConfig, partial: PartialModel, shape: PassShape): Flops {
+  const sizes = symbols(shape);
+  let sum = both(costs("prefill", config, partial, promptTuning)(sizes));
+  const step = costs("step", config, partial, promptTuning);
+  for (let N = 0; N < shape.target; N++) sum = addFlops(sum, both(step({ ...sizes, N })));
+  return sum;
+}
+
+/** Evaluation of a batch, whichever way the settings ask for. `choices` counts for ranking only. */
+export function evalFlops(
+  config: ModelConfig,
+  partial: PartialModel,
+  by: "ranking" | "generation",
+  shape: PassShape & { choices: number },
+): Flops {
+  return by === "ranking" ? rankingFlops(config, partial, shape) : generationFlops(config, partial, shape);
+}
+
+/**
+ * Forward multiply-accumulates of the Linear layers of one example (fpt.md §8.2).
+ * @param length S, prompt and text together (the papers: 512)  @param target T of §8.2 (here U)
+ */
+export function paperMacs(config: ModelConfig, partial: PartialModel, length: number, target: number): number {
+  return forwardFlops(config, partial, { batch: 1, prompt: 0, input: length, target }).paper / 2;
+}
+
+/** Parameters that a partial model's graph uses, embeddings and head included; for `inspect` and memory checks. */
+export function partialParameters(config: ModelConfig, partial: PartialModel): number {
+  const architecture = architectureOf(config);
+  return architecture.tensors(config).reduce((sum, { shape, part, neurons, layer }) => {
+    const kept = partial.stacks[part];
+    const index = layer === undefined ? -1 : (kept?.layers.indexOf(layer) ?? -1);
+    if (kept !== undefined && layer !== undefined && index < 0) return sum;
+    const k = neurons && kept?.neurons?.[index]?.length;
+    const size = shape.reduce((a, b) => a * b, 1);
+    return sum + (neurons && k !== undefined ? (size / shape[neurons.axis]!) * k : size);
+  }, 0);
+}
