@@ -42,12 +42,9 @@ export function parameterFeeds(
       got: own.length,
     });
   const sets = own ?? [given as Parameters];
-  const tokens = sets.map((set) => method.adds(set).tokens);
-  const most = Math.max(0, ...tokens);
-  const feeds: Record<string, Feed> = {};
-  for (const { name, shape, perRow } of method.parameters(config)) {
-    const tensors = sets.map((set) => set[name]);
-    for (const tensor of tensors) {
+  const specs = method.parameters(config);
+  for (const { name, shape } of specs)
+    for (const { [name]: tensor } of sets) {
       const fits =
         tensor !== undefined &&
         tensor.shape.length === shape.length &&
@@ -61,6 +58,11 @@ export function parameterFeeds(
           hint: `a ${name} belongs to the base model it was trained on`,
         });
     }
+  const tokens = sets.map((set) => method.adds(set).tokens);
+  const most = Math.max(0, ...tokens);
+  const feeds: Record<string, Feed> = {};
+  for (const { name, perRow } of specs) {
+    const tensors = sets.map((set) => set[name]!);
     const first = tensors[0]!;
     if (!perRow) {
       feeds[name] = float(first.shape, first.data);
