@@ -151,8 +151,8 @@ describe("masks in training", () => {
         mask,
         settings: { ...settings, optimizer, weightDecay: 0.1, learningRate },
       });
-      expect(last.data.every((v, n) => live[n] === 1 || Object.is(v, 0))).toBe(true);
-      expect(last.data.some((v, n) => live[n] === 1 && v !== prompt.data[n])).toBe(true);
+      expect(last.prompt!.data.every((v, n) => live[n] === 1 || Object.is(v, 0))).toBe(true);
+      expect(last.prompt!.data.some((v, n) => live[n] === 1 && v !== prompt.data[n])).toBe(true);
     },
   );
 });

@@ -92,7 +92,7 @@ describe.each(["tiny-t5-v10", "tiny-t5-v11"])("%s", (name) => {
       { partial: everything(), steps: 3 },
       { partial: fullModel(engine.checkpoint.config), steps: 4 },
     ]);
-    expect(Buffer.from(grown.last.data.buffer)).toEqual(Buffer.from(whole.last.data.buffer));
+    expect(Buffer.from(grown.last.prompt!.data.buffer)).toEqual(Buffer.from(whole.last.prompt!.data.buffer));
     expect(grown.cost.perStage.map((s) => s.steps)).toEqual([2, 3, 4]);
   });
 
@@ -104,7 +104,7 @@ describe.each(["tiny-t5-v10", "tiny-t5-v11"])("%s", (name) => {
     ];
     const kept = await run(engine, stages);
     const reset = await run(engine, stages, { resetOptimizerOnGrow: true });
-    expect(relativeError(reset.last.data, kept.last.data)).toBeGreaterThan(1e-4);
+    expect(relativeError(reset.last.prompt!.data, kept.last.prompt!.data)).toBeGreaterThan(1e-4);
   });
 
   test("plateau growth leaves a stage early and gives its steps to the last one", async () => {
@@ -171,7 +171,7 @@ function run(engine: Engine, stages: Stage[], more: Partial<Schedule> = {}) {
     task: dataset.task,
     train: dataset.train,
     validation: dataset.validation,
-    prompt: somePrompt(engine, 4),
+    parameters: { prompt: somePrompt(engine, 4) },
     mask: null,
     schedule: { name: "test", stages: [first!, ...rest], resetOptimizerOnGrow: false, plateau: null, ...more },
     settings: readOptions(trainOptions, { batchSize: 4, microBatchSize: 4, evalEvery: 1, maxInputTokens: 12 }, "test"),

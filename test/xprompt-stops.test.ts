@@ -180,7 +180,7 @@ test.skipIf(process.platform !== "linux")(
       settings: { ...defaults(trainOptions), learningRate: 0.05, batchSize: 8, microBatchSize: 8, evalEvery: 40 },
       options: { ...defaults(pruneOptions), pieces: 8, level: "tokens" as const, tokensPruned: [1, 2, 3] },
       ...{ run: join(root, "killed"), resume: false },
-      workers: { count: 2, module, engine: { threads: 1 } },
+      workers: { count: 2, module },
       observe: (event: SearchEvent) => {
         if (killed || event.kind !== "candidate" || event.name === "control" || event.event.kind !== "step") return;
         // both are at work; one still starting would die of the signal instead of obeying it

@@ -74,8 +74,8 @@ describe("the search", () => {
     expect(result.best.score).toBe(Math.max(...result.candidates.map((c) => c.score)));
     for (const { counts, tokensPruned, piecesPruned } of result.candidates)
       expect(counts).toMatchObject({ tokens: P - tokensPruned, pieces: (P - tokensPruned) * (K - piecesPruned) });
-    const control = await plain(engine, 8, { prompt: result.tuned.prompt });
-    expect(result.control.prompt).toEqual(control.best.prompt);
+    const control = await plain(engine, 8, { parameters: { prompt: result.tuned.prompt } });
+    expect(result.control.prompt).toEqual(control.best.parameters.prompt);
     expect(result.mean.count).toBe(4);
     expect(result.selection).toEqual({ split: "validation", rows: 12, reportedRows: 12 });
     expect(result.reported.best).toEqual(result.best.scores);
@@ -87,17 +87,20 @@ describe("the search", () => {
   test("candidates start from the rewound values: tuned, initial, or of a step", async () => {
     const tuned = await plain(engine, 8, { keep: [3] });
     const only = { ...options, level: "tokens" as const, tokensPruned: [1] };
-    const starts = { tuned: tuned.best.prompt, init: prompt, "step:3": tuned.kept.get(3)! };
-    const live = entryMask(maskFromScores(await scoreOf(tuned.best.prompt), { tokensPruned: 1, piecesPruned: 0 }), D);
+    const starts = { tuned: tuned.best.parameters.prompt!, init: prompt, "step:3": tuned.kept.get(3)!.prompt! };
+    const live = entryMask(
+      maskFromScores(await scoreOf(tuned.best.parameters.prompt!), { tokensPruned: 1, piecesPruned: 0 }),
+      D,
+    );
     for (const [rewindTo, values] of Object.entries(starts)) {
       const run = mkdtempSync(join(folders, "rewind-"));
       await search({ options: { ...only, rewindTo }, run: join(run, "x") });
       const job = await plain(engine, 8, {
-        prompt: { shape: [P, D], data: values.data.map((v, n) => (live[n] ? v : 0)) },
-        mask: maskFromScores(await scoreOf(tuned.best.prompt), { tokensPruned: 1, piecesPruned: 0 }),
+        parameters: { prompt: { shape: [P, D], data: values.data.map((v, n) => (live[n] ? v : 0)) } },
+        mask: maskFromScores(await scoreOf(tuned.best.parameters.prompt!), { tokensPruned: 1, piecesPruned: 0 }),
       });
       const kept = JSON.parse(readFileSync(join(run, "x/candidates/t01-p00/candidate.json"), "utf8")).body;
-      expect(Buffer.from(kept.prompt.data, "base64")).toEqual(Buffer.from(job.best.prompt.data.buffer));
+      expect(Buffer.from(kept.prompt.data, "base64")).toEqual(Buffer.from(job.best.parameters.prompt!.data.buffer));
     }
     await expect(search({ options: { ...only, rewindTo: "step:9" } })).rejects.toThrow(/N up to 8/);
   });
@@ -154,7 +157,7 @@ describe("the search", () => {
         expect(loaded.prompt).toEqual(best.prompt);
         expect(loaded.mask).toEqual(ownMask(best));
         const told = (at: Tensor) =>
-          evaluate(engine, fullModel(engine.checkpoint.config), tinyTokenizer, task, validation, at);
+          evaluate(engine, fullModel(engine.checkpoint.config), tinyTokenizer, task, validation, { prompt: at });
         const { predictions, scores } = await told(loaded.prompt);
         expect(predictions).toEqual((await told(best.prompt)).predictions);
         expect(scores).toEqual(best.scores);
@@ -234,8 +237,17 @@ test("halving: rungs continue where they stopped, and what it spent, evaluations
   // no step is ever done twice, none is left out
   for (const steps of trained.values()) expect(steps).toEqual(steps.map((_, i) => i + 1));
   const foreseen = forecast({
-    ...{ engine, tokenizer: tinyTokenizer, task, train: rows, validation, prompt, mask: null, settings },
-    ...{ schedule: retrainSchedule, run: null, resume: false, observe: () => {} },
+    ...{
+      engine,
+      tokenizer: tinyTokenizer,
+      task,
+      train: rows,
+      validation,
+      parameters: { prompt },
+      mask: null,
+      settings,
+    },
+    ...{ schedule: retrainSchedule, run: null, observe: () => {} },
   });
   const space = {
     ...{ tokens: [1, 2, 3], pieces: [1, 2, 4, 6], steps: 16, halvingMinSteps: 2, halvingBudget: 0.4 },
@@ -301,7 +313,8 @@ test("worker processes find what one process finds", { timeout: 120_000 }, async
   const base = join(folders, "base");
   mkdirSync(base);
   cpSync(fileURLToPath(new URL("fixtures/tiny-t5-v11", import.meta.url)), base, { recursive: true });
-  const own = openEngine(await openCheckpoint(base), { threads: 1 });
+  // not the defaults: what a worker's engine computes with is what its parent's does
+  const own = openEngine(await openCheckpoint(base), { threads: 1, lowMemory: true, plainOps: true });
   try {
     const module = await bundle("test/helpers/tiny-worker.ts");
     const tokens = { ...options, level: "tokens" as const };
@@ -310,10 +323,14 @@ test("worker processes find what one process finds", { timeout: 120_000 }, async
       engine: own,
       options: tokens,
       run: join(folders, "workers"),
-      workers: { count: 2, module, engine: { threads: 1 } },
+      workers: { count: 2, module },
     });
     expect(existsSync(join(folders, "workers/candidates/worker.json"))).toBe(true);
     expect(withoutClock(two)).toEqual(withoutClock(one));
+    for (const { name } of [...two.candidates, two.control]) {
+      const { identity } = JSON.parse(readFileSync(join(folders, "workers/candidates", name, "run/run.json"), "utf8"));
+      expect([identity["engine.lowMemory"], identity["engine.plainOps"]]).toEqual(["true", "true"]);
+    }
   } finally {
     await own.dispose();
   }

@@ -29,7 +29,7 @@ const row = (input: string, label: string, n = 0): Row => {
   return { id: `file:${n}`, input, target, label, references: [target] };
 };
 const run = (rows: readonly Row[], task: Task = fakeTask, options = {}) =>
-  evaluate(scripted, full, fakeTokenizer, task, rows, prompt, options);
+  evaluate(scripted, full, fakeTokenizer, task, rows, { prompt }, options);
 
 describe("ranking", () => {
   const rows = [

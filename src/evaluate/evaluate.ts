@@ -5,7 +5,7 @@
  */
 import { interrupted } from "../base/errors.js";
 import { random } from "../base/random.js";
-import type { Parameters, Tensor } from "../base/tensor.js";
+import { type Parameters, size } from "../base/tensor.js";
 import type { Scores } from "../data/metrics.js";
 import { computeMetrics } from "../data/metrics.js";
 import type { Row, Task } from "../data/row.js";
@@ -133,18 +133,18 @@ function someRows<R extends Pick<Row, "group">>(rows: readonly R[], most: number
   return chosen.sort((a, b) => a - b).map((n) => rows[n]!);
 }
 
-/** Evaluates once. @param prompt [P, D], or null for the bare model. @throws SoftpromptError "interrupted". */
+/** Evaluates once. @param parameters of the engine's method, or null for the bare model. @throws SoftpromptError "interrupted". */
 export async function evaluate(
   engine: Engine,
   partial: PartialModel,
   tokenizer: Tokenizer,
   task: Task,
   rows: readonly Row[],
-  prompt: Tensor | null,
+  parameters: Parameters | null,
   options: EvaluateOptions = {},
 ): Promise<Evaluation> {
   const prepared = prepareEvaluation(tokenizer, task, rows, options);
-  const found = await evaluatePrepared(engine, partial, tokenizer, prepared, prompt, options.signal);
+  const found = await evaluatePrepared(engine, partial, tokenizer, prepared, parameters, options.signal);
   if (found === null) throw interrupted(options.signal, "stopped before every row was scored", { where: task.name });
   return found;
 }
@@ -155,11 +155,11 @@ export async function evaluatePrepared(
   partial: PartialModel,
   tokenizer: Tokenizer,
   prepared: Prepared,
-  prompt: Tensor | null,
+  parameters: Parameters | null,
   signal?: AbortSignal,
 ): Promise<Evaluation | null> {
   const { config } = engine.checkpoint;
-  const given = { prompt: prompt ?? { shape: [0, config.width], data: new Float32Array(0) } };
+  const given = parameters ?? bareParameters(engine);
   const pass = passes[prepared.by];
   const program = await pass.open(engine, partial);
   const scorer = prepared.loss ? await engine.score(partial) : null;
@@ -170,7 +170,7 @@ export async function evaluatePrepared(
     if (signal?.aborted) return null;
     const encoded = numbers.map((n) => prepared.encoded[n]!);
     const rows = numbers.map((n) => prepared.rows[n]!);
-    flops += batchFlops(config, partial, prepared, encoded, given.prompt.shape[0]!);
+    flops += batchFlops(config, partial, prepared, encoded, engine.method.adds(given).tokens);
     const found = await program(given, encoded, rows, prepared.task, tokenizer);
     for (const [i, n] of numbers.entries()) {
       predictions[n] = found.predictions[i]!;
@@ -190,6 +190,16 @@ export async function evaluatePrepared(
     seconds: (performance.now() - started) / 1000,
     flops,
   };
+}
+
+/** Parameters that add nothing: a prompt of no tokens. */
+function bareParameters({ method, checkpoint }: Engine): Parameters {
+  return Object.fromEntries(
+    method.parameters(checkpoint.config).map(({ name, shape }) => {
+      const own = shape.map((n) => (typeof n === "number" ? n : 0));
+      return [name, { shape: own, data: new Float32Array(size(own)) }];
+    }),
+  );
 }
 
 /** What evaluating these rows costs, in honest FLOPs, without doing it. @param promptLength P */

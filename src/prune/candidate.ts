@@ -103,7 +103,7 @@ export async function trainCandidate(
     task,
     train: retraining.train,
     validation: selection,
-    prompt,
+    parameters: { prompt },
     mask,
     schedule,
     settings,
@@ -130,7 +130,7 @@ export async function trainCandidate(
   // a score on a partial model stands beside none on the full one: a rung inside a partial stage has its own evaluation alone
   const chosen = result.bestOnFull ?? (finished ? result.best : { ...result.best, scores: {} });
   let best = {
-    prompt: chosen.prompt,
+    prompt: chosen.parameters.prompt!,
     scores: chosen.scores,
     score: chosen.scores[metric] ?? Number.NEGATIVE_INFINITY,
     step: chosen.step,
@@ -163,7 +163,7 @@ export async function trainCandidate(
     rungSeconds += now.seconds;
     const entry = { step: result.steps, score: now.scores[metric]!, loss: now.loss, flops: result.cost.trainFlops };
     rungs.push(entry);
-    if (entry.score >= best.score) best = { prompt: result.last, scores: now.scores, ...entry };
+    if (entry.score >= best.score) best = { prompt: result.last.prompt!, scores: now.scores, ...entry };
   }
   const { trainFlops, evalFlops, paperFlops, seconds, trainSeconds, evalSeconds } = result.cost;
   const candidate: Kept = {

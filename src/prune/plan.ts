@@ -65,7 +65,7 @@ export function planSearch(
     foreseen ??= forecast({
       ...retraining,
       validation: selection,
-      prompt,
+      parameters: { prompt },
       mask: null,
       observe: () => {},
     });

@@ -11,7 +11,6 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { type ErrorKind, SoftpromptError } from "../base/errors.js";
 import { ownFolder, writeFileAtomic } from "../base/files.js";
-import type { EngineOptions } from "../engine/engine.js";
 import type { TrainEvent } from "../train/types.js";
 import { type Candidate, type CandidateJob, factsOf, type Retraining, trainCandidate } from "./candidate.js";
 import { readCandidate } from "./candidate-file.js";
@@ -20,8 +19,6 @@ import { jobText, retrainingText } from "./wire.js";
 export interface WorkerSettings {
   /** Processes; 1 trains in this one. */
   readonly count: number;
-  /** For the workers' engines; threads are shared out among them where not given, or 0. */
-  readonly engine?: EngineOptions;
   /** The program a worker runs. Default: worker.js beside this file. */
   readonly module?: string;
 }
@@ -82,10 +79,9 @@ async function inProcesses(
   const count = Math.min(workers.count, jobs.length);
   const threads = Math.max(1, Math.floor(availableParallelism() / count));
   const shared = join(folder, "worker.json");
-  writeFileAtomic(
-    shared,
-    retrainingText(retraining, { ...workers.engine, threads: workers.engine?.threads || threads }),
-  );
+  // as this process computes, so do they; threads are shared out among them where not given
+  const { options } = retraining.engine;
+  writeFileAtomic(shared, retrainingText(retraining, { ...options, threads: options.threads || threads }));
   for (const job of jobs) writeFileAtomic(join(folder, job.name, "job.json"), jobText(job));
   const left = [...jobs];
   const failures: SoftpromptError[] = [];

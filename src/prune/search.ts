@@ -233,7 +233,7 @@ export async function openSearch(input: SearchInput, folder: string): Promise<Se
         tokenizer,
         task,
         input.validation,
-        prompt,
+        { prompt },
         {
           by: settings.evaluateBy,
           maxInputTokens: settings.maxInputTokens,
@@ -257,6 +257,7 @@ async function tune(
 ): Promise<Tuned> {
   const result = await trainRun({
     ...input,
+    parameters: { prompt: input.prompt },
     settings: durable(input.settings),
     train: rows,
     validation: selection,
@@ -272,14 +273,14 @@ async function tune(
 
 /** A finished training as stage A. */
 export function tunedFrom(init: Tensor, result: TrainResult, task: Task): Tuned {
-  const { prompt, scores } = result.bestOnFull ?? result.best;
+  const { parameters, scores } = result.bestOnFull ?? result.best;
   const { trainFlops, evalFlops, paperFlops, seconds, trainSeconds, evalSeconds } = result.cost;
   return {
     init,
-    prompt,
+    prompt: parameters.prompt!,
     scores,
     score: scores[task.metrics[0]] ?? Number.NaN,
-    kept: result.kept,
+    kept: new Map([...result.kept].map(([step, { prompt }]) => [step, prompt!])),
     cost: { trainFlops, evalFlops, paperFlops, seconds, trainSeconds, evalSeconds },
     steps: result.steps,
   };

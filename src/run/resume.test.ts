@@ -298,7 +298,7 @@ describe("refusals", () => {
     ["engine.lowMemory", { engine: fakeEngine({ options: { lowMemory: true } }) }],
     ["tokenizer", { tokenizer: { ...base.tokenizer, sha256: "3".repeat(64) } }],
     ["task.verbalizer", { task: { ...base.task, verbalizer: { no: "No", yes: "Yes" } } }],
-    ["start prompt", { prompt: { shape: [4, 8], data: startPrompt.data.map((v) => v + 1) } }],
+    ["start prompt", { parameters: { prompt: { shape: [4, 8], data: startPrompt.data.map((v) => v + 1) } } }],
     ["mask", { mask: fullMask(4, 4) }],
     [
       "schedule.stage 1.steps",

@@ -42,18 +42,22 @@ function run(label: string, seed: number, scores: number[], secondsPerStep: numb
     flops: 15 * perStep[i]!,
     paperFlops: 5 * perStep[i]!,
   }));
-  const chosen = { prompt: { shape: [0, 0], data: new Float32Array() }, step: 10, scores: { accuracy: best } };
+  const chosen = {
+    parameters: { prompt: { shape: [0, 0], data: new Float32Array() } },
+    step: 10,
+    scores: { accuracy: best },
+  };
   const trainSeconds = stages.reduce((sum, s) => sum + s.seconds, 0);
   return {
     label,
     task: dataset.task.name,
     seed,
-    start: chosen.prompt,
+    start: chosen.parameters.prompt,
     scoring: label === "PT" ? null : { seconds: 4, flops: 30, examples: 5 },
     result: {
       best: chosen,
       bestOnFull: chosen,
-      last: chosen.prompt,
+      last: chosen.parameters,
       steps: 10,
       skipped: 0,
       reason: "steps",

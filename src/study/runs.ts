@@ -135,7 +135,7 @@ export async function runOne(
     task,
     train: dataset.train,
     validation: dataset.validation,
-    prompt: start,
+    parameters: { prompt: start },
     mask: null,
     schedule,
     settings: { ...input.settings, seed },

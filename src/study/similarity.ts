@@ -63,9 +63,9 @@ export async function similarity(
       task: run.task,
       seed: run.seed,
       size: run.label,
-      prompt: run.result.best.prompt,
+      prompt: run.result.best.parameters.prompt!,
       start: run.start,
-      neurons: await activatedBy(input, dataset, run.result.best.prompt),
+      neurons: await activatedBy(input, dataset, run.result.best.parameters.prompt!),
     });
   }
   const first = input.seeds[0]!;
@@ -175,7 +175,7 @@ async function transferTable(
       tokenizer,
       dataset.task,
       dataset.validation,
-      prompt,
+      { prompt },
       {
         by: settings.evaluateBy,
         maxInputTokens: settings.maxInputTokens,
@@ -197,7 +197,7 @@ async function transferTable(
       for (const seed of input.seeds) {
         const run = runs.find((r) => r.task === dataset.task.name && r.seed === seed && r.label === label);
         if (run !== undefined) own.push(100 * ownScore(run, dataset));
-        const prompt = run?.result.best.prompt ?? (await startPrompt(input, seed));
+        const prompt = run?.result.best.parameters.prompt ?? (await startPrompt(input, seed));
         full.push(await onFull(dataset, prompt, seed));
       }
       cells.push(spread(own), spread(full));

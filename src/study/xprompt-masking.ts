@@ -102,7 +102,7 @@ function scorer(search: VariantSearch): (prompt: Tensor) => Promise<number> {
   const full = fullModel(engine.checkpoint.config);
   return (prompt) =>
     cell(search.folder, "masked", { prompt: prompt.data, rows: prepared.rows.map((row) => row.id) }, async () => {
-      const found = await evaluatePrepared(engine, full, tokenizer, prepared, prompt, signal);
+      const found = await evaluatePrepared(engine, full, tokenizer, prepared, { prompt }, signal);
       if (found === null)
         throw interrupted(signal, "the study was stopped", { where: "masking", hint: "what was scored is kept" });
       return found.scores[task.metrics[0]] ?? Number.NaN;

@@ -71,8 +71,8 @@ export async function predict(
     loss: false,
   });
   const full = fullModel(model.checkpoint.config);
-  const prompt = loaded?.prompt ?? null;
-  const found = await evaluatePrepared(model.engine, full, model.tokenizer, prepared, prompt, options.signal);
+  const parameters = loaded && { prompt: loaded.prompt };
+  const found = await evaluatePrepared(model.engine, full, model.tokenizer, prepared, parameters, options.signal);
   if (found === null)
     throw interrupted(options.signal, "stopped before every input was answered", { where: task.name });
   return found.predictions.map(({ label, text, probabilities }) => ({ label, text, probabilities }));

@@ -345,7 +345,9 @@ test("a dropped prompt's adapter loads and answers as the candidate did; its pag
   expect(loaded.prompt.shape[0]).toBe(best.counts.tokens);
   expect(adapter.mask!.tokens.length).toBe(best.counts.tokens);
   const full = fullModel(fakeConfig);
-  const { scores } = await evaluate(model().engine, full, fakeTokenizer, fakeTask, data.validation, loaded.prompt);
+  const { scores } = await evaluate(model().engine, full, fakeTokenizer, fakeTask, data.validation, {
+    prompt: loaded.prompt,
+  });
   expect(scores).toEqual(best.scores);
   const cells = record.search.importance.pieces.length;
   // every pruned cell has no colour and no number on the map after pruning, and all have one before it

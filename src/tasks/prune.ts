@@ -57,14 +57,6 @@ export interface PruneContext {
   readonly resume?: boolean;
   /** Written into the folder as config.yaml; the front door knows more options than this room. */
   readonly configText?: string;
-  /** Engine settings for worker processes. */
-  readonly engine?: {
-    readonly device?: "cpu" | "webgpu" | "cuda";
-    /** 0 shares the cores out among the workers. */
-    readonly threads?: number;
-    readonly lowMemory?: boolean;
-    readonly plainOps?: boolean;
-  };
 }
 
 export interface Pruned {
@@ -158,7 +150,7 @@ async function search(
   options: Options,
   outline: SearchOutline,
   lock: FolderLock | null,
-  { observe = () => {}, signal, resume = false, engine, configText }: PruneContext,
+  { observe = () => {}, signal, resume = false, configText }: PruneContext,
 ): Promise<Pruned> {
   const folder = lock?.folder ?? null;
   const { held, seen, retrainOptions } = schedulesOf(data, options);
@@ -184,7 +176,6 @@ async function search(
     files: configText === undefined ? {} : { [runFiles.config]: configText },
     observe,
     signal,
-    workers: { engine },
     neurons,
   });
   await refuseChangedModel(model, weights);

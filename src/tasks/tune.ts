@@ -118,7 +118,7 @@ export async function tune(
       task: data.task,
       train: data.train,
       validation: data.validation,
-      prompt,
+      parameters: { prompt },
       mask: context.mask ?? null,
       schedule,
       settings: options,
@@ -127,14 +127,15 @@ export async function tune(
       signal,
       flopsBefore: scoring.flops,
     });
-    const kept = training.bestOnFull ?? { prompt: training.last, step: training.steps, scores: {} };
+    const kept = training.bestOnFull ?? { parameters: training.last, step: training.steps, scores: {} };
+    const tuned = kept.parameters.prompt!;
     await refuseChangedModel(model, weights);
     const final =
-      training.reason === "interrupted" ? null : await finalEvaluation(model, data, options, kept.prompt, context);
+      training.reason === "interrupted" ? null : await finalEvaluation(model, data, options, tuned, context);
     const method = options.schedule === "vanilla" ? "prompt-tuning" : `prompt-tuning+${options.schedule}`;
     const scores = (final?.scores ?? kept.scores) as Scores;
     const adapter: Adapter = {
-      prompt: kept.prompt,
+      prompt: tuned,
       mask: context.mask ?? null,
       base: await adapterBase(model.checkpoint),
       tokenizer: model.tokenizer.sha256,
@@ -149,7 +150,7 @@ export async function tune(
       kept: { config: {}, extras: {} },
     };
     const adapterBytes =
-      folder === null ? 4 * kept.prompt.data.length : saveAdapter(ownFolder(folder, runFiles.adapter), adapter);
+      folder === null ? 4 * tuned.data.length : saveAdapter(ownFolder(folder, runFiles.adapter), adapter);
     const result: RunResult = {
       run: {
         task: data.task.name,
@@ -176,7 +177,7 @@ export async function tune(
         scoringSeconds: scoring.seconds,
         openSeconds: training.cost.openSeconds,
         perStage: training.cost.perStage,
-        trainedParameters: kept.prompt.data.length,
+        trainedParameters: tuned.data.length,
         baseParameters: model.checkpoint.parameters,
         adapterBytes,
         peakBytes: peakMemory(),
@@ -251,7 +252,7 @@ async function finalEvaluation(
   if (validation.length === 0) return null;
   observe({ kind: "work", what: "scoring the kept prompt on all validation rows" });
   const full = fullModel(checkpoint.config);
-  return evaluate(engine, full, tokenizer, task, validation, prompt, evaluateOptions(options, signal));
+  return evaluate(engine, full, tokenizer, task, validation, { prompt }, evaluateOptions(options, signal));
 }
 
 /** All rows, in passes of the size that the training evaluates in: what fits there fits here. */

@@ -30,9 +30,9 @@ export interface Forecast {
 /** @throws what prepare() throws for inputs that cannot train. */
 export function forecast(input: Omit<TrainInput, "run">): Forecast {
   const job = prepare({ ...input, run: null });
-  const { engine, schedule, settings, prompt } = input;
+  const { engine, schedule, settings, parameters } = input;
   const { config } = engine.checkpoint;
-  const P = prompt.shape[0]!;
+  const P = engine.method.adds(parameters).tokens;
   const ends = boundaries(schedule);
   const full = fullModel(config);
   const measured = job.validation.rows.length > 0;

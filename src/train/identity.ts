@@ -31,7 +31,9 @@ export async function identityOf(input: Omit<TrainInput, "run">): Promise<Identi
     tokenizer: input.tokenizer.sha256,
     "training rows": rowsHash(input.train),
     "validation rows": rowsHash(input.validation),
-    "start prompt": tensorHash(input.prompt),
+    ...Object.fromEntries(
+      Object.entries(input.parameters).map(([name, tensor]) => [`start ${name}`, tensorHash(tensor)]),
+    ),
     mask: mask === null ? "none" : sha256(JSON.stringify(maskToJson(mask))),
     "schedule.resetOptimizerOnGrow": String(schedule.resetOptimizerOnGrow),
     "schedule.plateau": JSON.stringify(schedule.plateau),

@@ -5,7 +5,7 @@
  * Nothing here has an effect or looks at a clock, which is what makes a resume exact.
  */
 import { SoftpromptError } from "../base/errors.js";
-import type { Tensor } from "../base/tensor.js";
+import { type Parameters, size } from "../base/tensor.js";
 import { evaluationBatch, type Prepared, prepareEvaluation } from "../evaluate/evaluate.js";
 import { applyMask, entryMask, maskCounts } from "../method/mask.js";
 import { fullModel, isFull, type PartialModel } from "../model/partial.js";
@@ -21,8 +21,8 @@ import type { TrainInput } from "./types.js";
 /** What stays the same over the whole training. */
 export interface Job {
   readonly input: TrainInput;
-  readonly start: Tensor;
-  /** [P × D] of 0 and 1, or null for all ones. */
+  readonly start: Parameters;
+  /** Of the prompt, [P × D] of 0 and 1, or null for all ones. */
   readonly live: Float32Array | null;
   readonly optimizer: Optimizer;
   readonly encoded: readonly EncodedRow[];
@@ -34,14 +34,21 @@ export interface Job {
 
 /** @throws SoftpromptError for what could not train: shapes, no rows, a mask of zeros, labels that are none. */
 export function prepare(input: TrainInput): Job {
-  const { engine, settings, prompt, mask, task, tokenizer, schedule } = input;
+  const { engine, settings, parameters, mask, task, tokenizer, schedule } = input;
   const D = engine.checkpoint.config.width;
-  if (prompt.shape.length !== 2 || prompt.shape[1] !== D || prompt.data.length !== prompt.shape[0]! * D)
-    throw new SoftpromptError("usage", "the prompt does not fit the base model", {
-      where: engine.checkpoint.name,
-      expected: `[tokens, ${D}]`,
-      got: `[${prompt.shape.join(", ")}]`,
-    });
+  for (const { name, shape } of engine.method.parameters(engine.checkpoint.config)) {
+    const given = parameters[name];
+    const fits =
+      given?.shape.length === shape.length &&
+      shape.every((n, i) => typeof n === "string" || n === given.shape[i]) &&
+      given.data.length === size(given.shape);
+    if (!fits)
+      throw new SoftpromptError("usage", `the ${name} does not fit the base model`, {
+        where: engine.checkpoint.name,
+        expected: `[${shape.map((n) => (n === "P" ? "tokens" : n)).join(", ")}]`,
+        got: given === undefined ? "nothing" : `[${given.shape.join(", ")}]`,
+      });
+  }
   if (input.train.length === 0)
     throw new SoftpromptError("data", "there are no training rows", { where: task.name, expected: "1 row or more" });
   if (mask !== null && maskCounts(mask, D).parameters === 0)
@@ -49,7 +56,7 @@ export function prepare(input: TrainInput): Job {
   const encoded = encodeRows(task, input.train, tokenizer, settings.maxInputTokens);
   return {
     input,
-    start: mask === null ? prompt : applyMask(prompt, mask),
+    start: mask === null ? parameters : { ...parameters, prompt: applyMask(parameters.prompt!, mask) },
     live: mask === null ? null : entryMask(mask, D),
     optimizer: optimizers[settings.optimizer](settings),
     encoded,

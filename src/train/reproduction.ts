@@ -1,7 +1,7 @@
 /**
- * @file What is needed to see a bad step again. In: the batch, the prompt, the settings. Out: two files' contents by name.
+ * @file What is needed to see a bad step again. In: the batch, the parameters, the settings. Out: two files' contents by name.
  */
-import type { Tensor } from "../base/tensor.js";
+import type { Parameters } from "../base/tensor.js";
 import type { Row } from "../data/row.js";
 import { writeSafetensors } from "../model/safetensors.js";
 import type { EncodedRow } from "../text/batch.js";
@@ -14,24 +14,24 @@ export interface BadStep {
   readonly problem: string;
   readonly learningRate: number;
   readonly settings: TrainSettings;
-  readonly prompt: Tensor;
+  readonly parameters: Parameters;
   readonly encoded: readonly EncodedRow[];
   readonly rows: readonly Row[];
 }
 
 /**
- * `reproduction-STEP.json` tells the step in words and texts; `reproduction-STEP.safetensors` holds the prompt [P, D] and the batch as
+ * `reproduction-STEP.json` tells the step in words and texts; `reproduction-STEP.safetensors` holds the parameters (prompt [P, D]) and the batch as
  * fed: input_ids, input_mask [B, T], target_ids, target_mask [B, U].
  */
 export function reproduction(bad: BadStep): Record<string, string | Uint8Array> {
-  const { prompt, encoded, ...told } = bad;
+  const { parameters, encoded, ...told } = bad;
   const batch = collate(encoded);
   const [B, T, U] = [batch.size, batch.inputLength, batch.targetLength];
   const name = `reproduction-${bad.step}`;
   return {
     [`${name}.json`]: `${JSON.stringify({ ...told, tensors: `${name}.safetensors` }, null, 2)}\n`,
     [`${name}.safetensors`]: writeSafetensors({
-      prompt,
+      ...parameters,
       input_ids: { shape: [B, T], data: batch.inputIds },
       input_mask: { shape: [B, T], data: batch.inputMask },
       target_ids: { shape: [B, U], data: batch.targetIds },

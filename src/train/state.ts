@@ -5,7 +5,7 @@
  * There is no random state: every use of chance names its stream (base/random.ts), and the data position is the step.
  */
 import { SoftpromptError } from "../base/errors.js";
-import type { Tensor } from "../base/tensor.js";
+import type { Parameters, Tensor } from "../base/tensor.js";
 import type { Scores } from "../data/metrics.js";
 import type { OptimizerState } from "../optim/optimizer.js";
 import type { Chosen, HistoryEntry, StageCost, StopReason } from "./types.js";
@@ -18,7 +18,7 @@ export interface TrainState {
   readonly stageStart: number;
   /** Step of the last evaluation; −1 before the first. */
   readonly evaluatedAt: number;
-  readonly prompt: Tensor;
+  readonly parameters: Parameters;
   readonly optimizer: OptimizerState;
   /** True once an update was seen to move the prompt. */
   readonly moved: boolean;
@@ -34,14 +34,14 @@ export interface TrainState {
   readonly evalFlops: number;
   readonly perStage: readonly StageCost[];
   readonly history: readonly HistoryEntry[];
-  readonly kept: ReadonlyMap<number, Tensor>;
+  readonly kept: ReadonlyMap<number, Parameters>;
   /** Why it ended; null while there is something left to do. */
   readonly finished: Exclude<StopReason, "interrupted"> | null;
 }
 
 /** The state before the first step. */
 export function initialState(
-  prompt: Tensor,
+  parameters: Parameters,
   optimizer: OptimizerState,
   partial: string,
   keep: readonly number[],
@@ -51,7 +51,7 @@ export function initialState(
     stage: 0,
     stageStart: 0,
     evaluatedAt: -1,
-    prompt,
+    parameters,
     optimizer,
     moved: false,
     best: null,
@@ -65,7 +65,7 @@ export function initialState(
     evalFlops: 0,
     perStage: [noCost(partial)],
     history: [],
-    kept: new Map(keep.includes(0) ? [[0, prompt]] : []),
+    kept: new Map(keep.includes(0) ? [[0, parameters]] : []),
     finished: null,
   };
 }
@@ -83,7 +83,7 @@ export interface SavedState {
 type ChosenJson = { readonly step: number; readonly scores: Scores } | null;
 
 export interface StateJson
-  extends Omit<TrainState, "prompt" | "optimizer" | "best" | "bestOnFull" | "kept" | "evaluatedAt"> {
+  extends Omit<TrainState, "parameters" | "optimizer" | "best" | "bestOnFull" | "kept" | "evaluatedAt"> {
   readonly evaluatedAt: number;
   readonly optimizerStep: number;
   readonly best: ChosenJson;
@@ -92,15 +92,19 @@ export interface StateJson
 }
 
 export function stateToSaved(state: TrainState): SavedState {
-  const { prompt, optimizer, best, bestOnFull, kept, ...rest } = state;
-  const tensors: Record<string, Tensor> = { prompt };
-  for (const [name, tensor] of Object.entries(optimizer.tensors)) tensors[`optimizer.${name}`] = tensor;
-  if (best) tensors.best = best.prompt;
-  if (bestOnFull) tensors.bestOnFull = bestOnFull.prompt;
-  for (const [step, tensor] of kept) tensors[`kept.${step}`] = tensor;
+  const { parameters, optimizer, best, bestOnFull, kept, ...rest } = state;
+  const groups: [string, Parameters][] = [
+    ["parameters", parameters],
+    ["optimizer", optimizer.tensors],
+    ...(best ? [["best", best.parameters] as [string, Parameters]] : []),
+    ...(bestOnFull ? [["bestOnFull", bestOnFull.parameters] as [string, Parameters]] : []),
+    ...[...kept].map(([step, tensors]): [string, Parameters] => [`kept.${step}`, tensors]),
+  ];
   const bare = (chosen: Chosen | null): ChosenJson => chosen && { step: chosen.step, scores: chosen.scores };
   return {
-    tensors,
+    tensors: Object.fromEntries(
+      groups.flatMap(([group, own]) => Object.entries(own).map(([name, tensor]) => [`${group}.${name}`, tensor])),
+    ),
     rest: {
       ...rest,
       optimizerStep: optimizer.step,
@@ -112,27 +116,35 @@ export function stateToSaved(state: TrainState): SavedState {
 }
 
 /** The inverse of stateToSaved. The bytes were vouched for by a checksum; what is left to check is that the parts belong together. */
-export function stateFromSaved({ tensors, rest }: SavedState, where: string): TrainState {
-  const tensor = (name: string): Tensor => {
-    const found = tensors[name];
-    if (found === undefined) throw new SoftpromptError("run", `the saved state lacks ${name}`, { where });
+export function stateFromSaved(saved: SavedState, where: string): TrainState {
+  const tensors = Object.entries(saved.tensors).map(([name, tensor]) => [currentName(name), tensor] as const);
+  const group = (prefix: string): Parameters => {
+    const own = tensors.filter(([name]) => name.startsWith(`${prefix}.`));
+    return Object.fromEntries(own.map(([name, tensor]) => [name.slice(prefix.length + 1), tensor]));
+  };
+  const parameters = (prefix: string): Parameters => {
+    const found = group(prefix);
+    if (Object.keys(found).length === 0) throw new SoftpromptError("run", `the saved state lacks ${prefix}`, { where });
     return found;
   };
-  const chosen = (name: string, bare: ChosenJson): Chosen | null => bare && { prompt: tensor(name), ...bare };
-  const { optimizerStep, best, bestOnFull, kept, ...plain } = rest;
-  const prefix = "optimizer.";
-  const moments = Object.keys(tensors).filter((name) => name.startsWith(prefix));
+  const chosen = (name: string, bare: ChosenJson): Chosen | null => bare && { parameters: parameters(name), ...bare };
+  const { optimizerStep, best, bestOnFull, kept, ...plain } = saved.rest;
   return {
     ...plain,
-    prompt: tensor("prompt"),
-    optimizer: {
-      step: optimizerStep,
-      tensors: Object.fromEntries(moments.map((name) => [name.slice(prefix.length), tensor(name)])),
-    },
+    parameters: parameters("parameters"),
+    optimizer: { step: optimizerStep, tensors: group("optimizer") },
     best: chosen("best", best),
     bestOnFull: chosen("bestOnFull", bestOnFull),
-    kept: new Map(kept.map((step) => [step, tensor(`kept.${step}`)])),
+    kept: new Map(kept.map((step) => [step, parameters(`kept.${step}`)])),
   };
+}
+
+/** Version 0.1 saved one prompt: `prompt`, `best`, `kept.3`, `optimizer.row`. */
+function currentName(name: string): string {
+  if (name === "prompt") return "parameters.prompt";
+  if (name === "best" || name === "bestOnFull" || /^kept\.\d+$/.test(name)) return `${name}.prompt`;
+  const moment = /^optimizer\.([^.]+)$/.exec(name)?.[1];
+  return moment === undefined ? name : `optimizer.prompt.${moment}`;
 }
 
 /**
@@ -161,9 +173,15 @@ export function checkState(
   if (state.step > totalSteps) refuse("step", `at most ${totalSteps}`, state.step);
   if (state.stageStart > state.step) refuse("stageStart", `at most ${state.step}`, state.stageStart);
   if (state.perStage.length !== state.stage + 1) refuse("perStage", `${state.stage + 1} stages`, state.perStage.length);
-  alike("prompt", state.prompt, fresh.prompt);
-  for (const chosen of [state.best, state.bestOnFull]) if (chosen) alike("best", chosen.prompt, fresh.prompt);
-  for (const [step, tensor] of state.kept) alike(`prompt of step ${step}`, tensor, fresh.prompt);
+  const allAlike = (group: string, own: Parameters) => {
+    for (const name of new Set([...Object.keys(own), ...Object.keys(fresh.parameters)])) {
+      if (own[name] === undefined) refuse(`${group}${name}`, "present", "missing");
+      alike(`${group}${name}`, own[name]!, fresh.parameters[name]);
+    }
+  };
+  allAlike("", state.parameters);
+  for (const chosen of [state.best, state.bestOnFull]) if (chosen) allAlike("best ", chosen.parameters);
+  for (const [step, own] of state.kept) allAlike(`step ${step}'s `, own);
   const names = Object.keys(fresh.optimizer.tensors).sort().join(", ");
   const found = Object.keys(state.optimizer.tensors).sort().join(", ");
   if (names !== found) refuse("optimizer state", names, found);

@@ -36,7 +36,7 @@ function input(more: Partial<TrainInput> = {}): TrainInput & {
     task: fakeTask,
     train: fakeRows(32),
     validation: fakeRows(40, "validation.jsonl"),
-    prompt,
+    parameters: { prompt },
     mask: null,
     schedule: schedule([{ partial: full, steps: 40 }]),
     settings,
@@ -79,7 +79,7 @@ describe("vanilla", () => {
     const parts = await train(job);
     expect(Math.max(...(job.engine as ReturnType<typeof fakeEngine>).passes)).toBe(microBatchSize);
     // rows are summed in float64: only the fake engine's own float32 losses differ in order
-    const worst = Math.max(...parts.last.data.map((v, n) => Math.abs(v - whole.last.data[n]!)));
+    const worst = Math.max(...parts.last.prompt!.data.map((v, n) => Math.abs(v - whole.last.prompt!.data[n]!)));
     expect(worst).toBeLessThan(1e-6);
     expect(parts.history.map((h) => h.scores)).toEqual(whole.history.map((h) => h.scores));
   });
@@ -123,14 +123,14 @@ describe("vanilla", () => {
 
   test("without validation rows the last prompt is the best", async () => {
     const result = await train(input({ validation: [] }));
-    expect(result.best).toEqual({ prompt: result.last, step: 40, scores: {} });
+    expect(result.best).toEqual({ parameters: result.last, step: 40, scores: {} });
     expect(result.bestOnFull).toBeNull();
   });
 
   test("prompts of asked steps are kept, the start among them", async () => {
     const result = await train(input({ keep: [0, 7, 40] }));
     expect([...result.kept.keys()]).toEqual([0, 7, 40]);
-    expect(result.kept.get(0)).toEqual(prompt);
+    expect(result.kept.get(0)).toEqual({ prompt });
     expect(result.kept.get(40)).toEqual(result.last);
   });
 
@@ -260,7 +260,7 @@ describe("masks", () => {
       );
       const live = entryMask(mask, 8);
       expect(live.includes(0)).toBe(true);
-      for (const { data } of [...kept.values(), best.prompt])
+      for (const { data } of [...kept.values(), best.parameters].map((p) => p.prompt!))
         expect(data.every((v, n) => (live[n] ? v !== prompt.data[n] && v !== 0 : Object.is(v, 0)))).toBe(true);
     },
   );
@@ -320,9 +320,9 @@ describe("numbers that go wrong", () => {
   });
 
   test("a prompt of another width, no training rows, a label that is none: refused", async () => {
-    await expect(train(input({ prompt: { shape: [4, 6], data: new Float32Array(24) } }))).rejects.toThrow(
-      /\[tokens, 8\]/,
-    );
+    await expect(
+      train(input({ parameters: { prompt: { shape: [4, 6], data: new Float32Array(24) } } })),
+    ).rejects.toThrow(/\[tokens, 8\]/);
     await expect(train(input({ train: [] }))).rejects.toMatchObject({ kind: "data" });
     const rows = [{ ...fakeRows(1)[0]!, label: "maybe" }];
     await expect(train(input({ train: rows }))).rejects.toThrow(/train\.jsonl:1[\s\S]*no, yes/);

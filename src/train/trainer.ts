@@ -5,6 +5,7 @@
  * The loop is a walk over TrainState values: evaluate what is due, stop, grow, or step (turns.ts). Every turn is decided by the state
  * alone (job.ts), so a run that was stopped between any two turns goes on to the same bytes.
  */
+import { initParameters } from "../optim/parameters.js";
 import { identityOf } from "./identity.js";
 import { evaluationDue, type Job, over, prepare, stageOver } from "./job.js";
 import { checkState, initialState, type TrainState } from "./state.js";
@@ -12,7 +13,7 @@ import { evaluation, grow, step, type Tell, total } from "./turns.js";
 import type { StopReason, TrainInput, TrainResult } from "./types.js";
 
 /**
- * Trains a soft prompt.
+ * Trains the parameters of the engine's method.
  *
  * @throws SoftpromptError "usage" (settings that cannot train), "data", "run" (folder busy, damaged or changed), "numeric" (nothing
  *   moves, or three steps in a row are not finite), "io". An abort is no error: the result's reason is "interrupted".
@@ -27,7 +28,12 @@ export async function train(input: TrainInput): Promise<TrainResult> {
     run?.record(event);
     input.observe(event);
   };
-  const fresh = initialState(job.start, job.optimizer.init(job.start), stages[0].partial.name, input.keep ?? []);
+  const fresh = initialState(
+    job.start,
+    initParameters(job.optimizer, job.start),
+    stages[0].partial.name,
+    input.keep ?? [],
+  );
   const saved = run?.begin(await identityOf(input), (message) => tell({ kind: "warning", message })) ?? null;
   if (saved !== null) checkState(saved, fresh, { stages: stages.length, totalSteps }, run!.folder);
   let state = saved ?? fresh;
@@ -104,9 +110,9 @@ function resultOf(state: TrainState, reason: StopReason): TrainResult {
     total(state, "openSeconds"),
   ];
   return {
-    best: state.best ?? { prompt: state.prompt, step: state.step, scores: {} },
+    best: state.best ?? { parameters: state.parameters, step: state.step, scores: {} },
     bestOnFull: state.bestOnFull,
-    last: state.prompt,
+    last: state.parameters,
     steps: state.step,
     skipped: state.skipped,
     reason,

@@ -4,12 +4,13 @@
  * In: Job, TrainState. Out: the next TrainState, and events. Source: fpt.md §4, §5, §7.
  */
 import { SoftpromptError } from "../base/errors.js";
-import type { Tensor } from "../base/tensor.js";
+import type { Parameters } from "../base/tensor.js";
 import type { Scores } from "../data/metrics.js";
 import { stepFlops } from "../engine/flops.js";
 import { evaluatePrepared } from "../evaluate/evaluate.js";
 import { isFull, type PartialModel } from "../model/partial.js";
 import { learningRateAt } from "../optim/learning-rate.js";
+import { initParameters } from "../optim/parameters.js";
 import { type Job, stageModel } from "./job.js";
 import { reproduction } from "./reproduction.js";
 import type { Run } from "./run.js";
@@ -22,7 +23,7 @@ const skipsAllowed = 3;
 
 export type Tell = (event: TrainEvent) => void;
 
-/** Growth: the next stage's model, the same prompt, the same optimizer state unless the schedule says afresh. */
+/** Growth: the next stage's model, the same parameters, the same optimizer state unless the schedule says afresh. */
 export async function grow(job: Job, state: TrainState, tell: Tell): Promise<TrainState> {
   const { engine, schedule } = job.input;
   const old = stageModel(job, state);
@@ -34,7 +35,7 @@ export async function grow(job: Job, state: TrainState, tell: Tell): Promise<Tra
     ...state,
     stage,
     stageStart: state.step,
-    optimizer: schedule.resetOptimizerOnGrow ? job.optimizer.init(state.prompt) : state.optimizer,
+    optimizer: schedule.resetOptimizerOnGrow ? initParameters(job.optimizer, state.parameters) : state.optimizer,
     stageBest: null,
     sinceBest: 0,
     plateauBest: null,
@@ -57,12 +58,14 @@ export async function step(job: Job, state: TrainState, run: Run | null, tell: T
   const learningRate = learningRateAt(state.step + 1, job.totalSteps, settings);
   const batch = await batchGradient({
     program,
-    prompt: state.prompt,
+    method: engine.method,
+    config: engine.checkpoint.config,
+    parameters: state.parameters,
     rows,
     microBatchSize: settings.microBatchSize,
-    flopsOf: (shape) => stepFlops(engine.checkpoint.config, partial, shape),
+    flopsOf: (shape) => stepFlops(engine.checkpoint.config, partial, shape, engine.method),
   });
-  const update = applyUpdate(batch, state.prompt, state.optimizer, job.optimizer, {
+  const update = applyUpdate(batch, state.parameters, state.optimizer, job.optimizer, {
     learningRate,
     clip: settings.clip,
     live,
@@ -80,18 +83,18 @@ export async function step(job: Job, state: TrainState, run: Run | null, tell: T
     }),
   };
   const where = { step: next.step, stage: state.stage };
-  const keeping = (prompt: Tensor) =>
-    input.keep?.includes(next.step) ? new Map([...state.kept, [next.step, prompt]]) : state.kept;
+  const keeping = (parameters: Parameters) =>
+    input.keep?.includes(next.step) ? new Map([...state.kept, [next.step, parameters]]) : state.kept;
 
   if ("problem" in update) {
     const ids = rows.map((row) => row.id);
     tell({ kind: "skip", ...where, problem: update.problem, rows: ids });
     const skippedInRow = state.skippedInRow + 1;
     if (skippedInRow >= skipsAllowed) throw stopped(job, state, run, numbers, learningRate, update.problem);
-    return { ...next, skipped: state.skipped + 1, skippedInRow, kept: keeping(state.prompt) };
+    return { ...next, skipped: state.skipped + 1, skippedInRow, kept: keeping(state.parameters) };
   }
   // weight decay alone would move the prompt too, so the gradient is asked as well
-  if (!state.moved && (update.norm === 0 || update.prompt.data.every((p, i) => p === state.prompt.data[i])))
+  if (!state.moved && (update.norm === 0 || equalParameters(update.parameters, state.parameters)))
     throw new SoftpromptError(
       "numeric",
       "the first step did not move the prompt by its gradient: nothing is being learnt",
@@ -117,12 +120,16 @@ export async function step(job: Job, state: TrainState, run: Run | null, tell: T
   });
   return {
     ...next,
-    prompt: update.prompt,
+    parameters: update.parameters,
     optimizer: update.optimizer,
     moved: true,
     skippedInRow: 0,
-    kept: keeping(update.prompt),
+    kept: keeping(update.parameters),
   };
+}
+
+function equalParameters(a: Parameters, b: Parameters): boolean {
+  return Object.entries(a).every(([name, { data }]) => data.every((value, i) => value === b[name]!.data[i]));
 }
 
 /** The error of repeated skips, after leaving behind what is needed to see it again. */
@@ -141,7 +148,7 @@ function stopped(
     problem,
     learningRate,
     settings: job.input.settings,
-    prompt: state.prompt,
+    parameters: state.parameters,
     encoded: numbers.map((n) => job.encoded[n]!),
     rows,
   });
@@ -165,12 +172,12 @@ export async function evaluation(
   tell: Tell,
 ): Promise<TrainState | null> {
   const { engine, tokenizer, task, schedule, signal } = job.input;
-  const found = await evaluatePrepared(engine, partial, tokenizer, job.validation, state.prompt, signal);
+  const found = await evaluatePrepared(engine, partial, tokenizer, job.validation, state.parameters, signal);
   if (found === null) return null;
   const { scores, loss, seconds } = found;
   const scoreOf = (of: Scores) => finiteOr(of[task.metrics[0]], -Number.MAX_VALUE);
   const score = scoreOf(scores);
-  const chosen: Chosen = { prompt: state.prompt, step: state.step, scores };
+  const chosen: Chosen = { parameters: state.parameters, step: state.step, scores };
   const beats = (old: Chosen | null) => old === null || score >= scoreOf(old.scores);
   // the extra evaluation on the full model decides nothing but the best there: `best` stays a score of the model trained on
   const own = partial.name === stageModel(job, state).name;

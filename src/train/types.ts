@@ -1,5 +1,5 @@
 /** @file What the trainer takes, tells while it runs, and gives. */
-import type { Tensor } from "../base/tensor.js";
+import type { Parameters } from "../base/tensor.js";
 import type { Scores } from "../data/metrics.js";
 import type { Row, Task } from "../data/row.js";
 import type { Engine } from "../engine/engine.js";
@@ -19,9 +19,9 @@ export interface TrainInput {
   readonly train: readonly Row[];
   /** May be empty: then nothing is evaluated and the last prompt counts as the best. */
   readonly validation: readonly Row[];
-  /** [P, D] start values. */
-  readonly prompt: Tensor;
-  /** null = all ones. Masked entries stay exactly zero. */
+  /** Start values of what the engine's method trains. */
+  readonly parameters: Parameters;
+  /** Of the prompt; null = all ones. Masked entries stay exactly zero. */
   readonly mask: PromptMask | null;
   readonly schedule: Schedule;
   readonly settings: TrainSettings;
@@ -37,7 +37,7 @@ export interface TrainInput {
    * a later pause, or none, goes on. It decides nothing that is computed. Default never.
    */
   readonly pauseAfter?: number;
-  /** Steps whose prompt is wanted in TrainResult.kept (rewinding to step k). Default none. */
+  /** Steps whose parameters are wanted in TrainResult.kept (rewinding to step k). Default none. */
   readonly keep?: readonly number[];
 }
 
@@ -94,10 +94,9 @@ export type TrainEvent =
 
 export type StopReason = "steps" | "patience" | "interrupted";
 
-/** A prompt with the evaluation that chose it. */
+/** Parameters with the evaluation that chose them. */
 export interface Chosen {
-  /** [P, D] */
-  readonly prompt: Tensor;
+  readonly parameters: Parameters;
   readonly step: number;
   readonly scores: Scores;
 }
@@ -156,8 +155,8 @@ export interface TrainResult {
   readonly best: Chosen;
   /** Best among evaluations on the full model (the one to report for FPT); null if none was made. */
   readonly bestOnFull: Chosen | null;
-  /** Prompt after the last step. */
-  readonly last: Tensor;
+  /** After the last step. */
+  readonly last: Parameters;
   readonly steps: number;
   /** Steps that moved nothing because a number was not finite. */
   readonly skipped: number;
@@ -165,6 +164,6 @@ export interface TrainResult {
   readonly cost: TrainCost;
   /** Every evaluation in order. */
   readonly history: readonly HistoryEntry[];
-  /** Prompts after the steps of TrainInput.keep. */
-  readonly kept: ReadonlyMap<number, Tensor>;
+  /** After the steps of TrainInput.keep. */
+  readonly kept: ReadonlyMap<number, Parameters>;
 }

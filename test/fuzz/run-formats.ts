@@ -1,4 +1,5 @@
 /** @file Formats of run folders: written by a real training on the fake engine, read by what resumes and reports. */
+
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -7,6 +8,7 @@ import { sha256 } from "../../src/base/files.js";
 import { trainTable } from "../../src/cli/commands/train.js";
 import { readConfig } from "../../src/cli/config.js";
 import { resultText } from "../../src/cli/summary.js";
+import { initParameters } from "../../src/optim/parameters.js";
 import { trainCandidate } from "../../src/prune/candidate.js";
 import { readCandidate } from "../../src/prune/candidate-file.js";
 import { importance } from "../../src/prune/importance.js";
@@ -65,7 +67,7 @@ export function runFormats(): Record<string, Format> {
           const saved = loadCheckpoint(join(folder, "checkpoint"), () => {});
           if (saved === null) return;
           const { start, optimizer, input, totalSteps } = prepare({ ...job, run: null });
-          const fresh = initialState(start, optimizer.init(start), "full", input.keep ?? []);
+          const fresh = initialState(start, initParameters(optimizer, start), "full", input.keep ?? []);
           checkState(saved.state, fresh, { stages: input.schedule.stages.length, totalSteps }, folder);
         },
       ),
@@ -163,7 +165,8 @@ async function searchOnce(folder: string): Promise<void> {
 }
 
 async function trainOneCandidate(folder: string): Promise<void> {
-  const { task, train: rows, validation, settings, prompt, mask } = fptJob();
+  const { task, train: rows, validation, settings, parameters, mask } = fptJob();
+  const prompt = parameters.prompt!;
   const schedule = singleStage(fakeConfig, 6);
   const how = {
     engine: fakeEngine(),

@@ -34,7 +34,7 @@ export function fptJob(more: Partial<RunInput> = {}): RunInput & { events: Train
     task: fakeTask,
     train: fakeRows(21),
     validation: fakeRows(30, "validation.jsonl"),
-    prompt: startPrompt,
+    parameters: { prompt: startPrompt },
     mask,
     schedule: {
       name: "fpt-test",

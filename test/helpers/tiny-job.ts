@@ -37,7 +37,9 @@ export function tinyJob(engine: Engine, more: Partial<RunInput> = {}): RunInput 
     tokenizer: tinyTokenizer,
     train: fakeRows(21),
     validation: fakeRows(12, "validation.jsonl"),
-    prompt: { shape: [4, D], data: Float32Array.from({ length: 4 * D }, () => draw.uniform(-0.5, 0.5)) },
+    parameters: {
+      prompt: { shape: [4, D], data: Float32Array.from({ length: 4 * D }, () => draw.uniform(-0.5, 0.5)) },
+    },
     mask: maskFromScores({ tokens: [4, 3, 2, 1], pieces: new Float32Array(32) }, { tokensPruned: 1, piecesPruned: 2 }),
     schedule: {
       ...base.schedule,

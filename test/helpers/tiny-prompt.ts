@@ -58,7 +58,7 @@ export const plain = (engine: Engine, steps: number, more: Partial<TrainInput> =
     task,
     train: rows,
     validation,
-    prompt,
+    parameters: { prompt },
     mask: null,
     schedule: singleStage(engine.checkpoint.config, steps),
     settings,

@@ -34,7 +34,7 @@ const result = await xprompt({
     if ((event.kind === "candidate" || event.kind === "tune") && event.event.kind === "step")
       console.log(`step ${event.kind === "candidate" ? event.name : "tune"} ${event.event.step}`);
   },
-  workers: { count: Number(workers), module, engine: { threads: 1 } },
+  workers: { count: Number(workers), module },
 });
 console.log(
   `result ${JSON.stringify(result, (key, v) => (/seconds$/i.test(key) ? undefined : v instanceof Map ? [...v] : v))}`,

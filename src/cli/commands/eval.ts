@@ -83,8 +83,8 @@ export const evaluate = command({
       });
       terminal.note(`scoring ${prepared.rows.length} ${options.split} rows …`);
       const full = fullModel(model.checkpoint.config);
-      const prompt = adapter?.prompt ?? null;
-      const found = await evaluatePrepared(model.engine, full, model.tokenizer, prepared, prompt, signal);
+      const parameters = adapter && { prompt: adapter.prompt };
+      const found = await evaluatePrepared(model.engine, full, model.tokenizer, prepared, parameters ?? null, signal);
       if (found === null)
         throw interrupted(signal, "stopped before every row was scored", { where: "softprompt eval" });
       const majority = majorityBaseline(data.task, data.train, prepared.rows);

@@ -57,7 +57,6 @@ export const prune = command({
       label,
     });
     try {
-      const { device, threads, lowMemory, plainOps } = options;
       const pruned = await pruneWhole(
         model,
         data,
@@ -67,7 +66,6 @@ export const prune = command({
           signal,
           resume: resume !== undefined,
           configText: runConfigText(table, { ...options, output }, label),
-          engine: { device, threads, lowMemory, plainOps },
         },
       );
       return {

@@ -173,7 +173,6 @@ async function studyAnswer(
           ...shared,
           observe,
           prune: pickOptions(pruneOptions, options) as OptionValues<typeof pruneOptions>,
-          workers: { engine: pickOptions(openOptions, options) as { lowMemory?: boolean } },
         });
     const report = join(folder, "report.html");
     const read = Object.fromEntries(Object.entries(table).filter(([key]) => !unread.includes(key)));
