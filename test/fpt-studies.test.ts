@@ -78,7 +78,21 @@ test("compare: one run per task, seed and method; a second call runs nothing and
   }
   expect(cellOf(first, "FPT-CR", flops).mean).toBeLessThan(cellOf(first, "FPT-FR", flops).mean);
   expect(first.charts).toHaveLength(2 * 4);
-  expect(first.charts[0]!.series[1]!.marks!.length).toBeGreaterThan(0);
+  // prompt tuning has one stage and no strip; every other method has its own, from its beginning on
+  for (const { view, series } of first.charts) {
+    expect(series[0]!.stages).toBeUndefined();
+    for (const { name, stages, points } of series.slice(1)) {
+      const at = stages!.map(({ x }) => x);
+      expect(stages!.at(-1)!.partial, name).toBe("full");
+      if (view !== "all FLOPs") expect(at[0], name).toBe(0); // neuron scores come before the first stage
+      expect(at, name).toEqual([...at].sort((a, b) => a - b));
+      expect(at.at(-1)!, name).toBeLessThan(points.at(-1)![0]);
+    }
+  }
+  expect(new Set(first.charts[0]!.series.slice(1).map(({ stages }) => stages![0]!.partial)).size).toBe(3);
+  for (const column of first.tables[0]!.columns.keys())
+    if (first.tables[0]!.columns[column]!.name === "wall")
+      expect(cellOf(first, "FPT-LD", column)).toMatchObject({ deviation: null, count: 2 });
 });
 
 test("compare: one's own schedule stands beside the papers', which stay as they are", async () => {

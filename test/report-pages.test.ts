@@ -1,6 +1,7 @@
 import { expect, test } from "vitest";
-import { type Prediction, type RunReport, reportPage } from "../src/report/html.js";
+import { type RunReport, reportPage } from "../src/report/html.js";
 import { html, htmlTable, page, switched } from "../src/report/page.js";
+import type { Prediction } from "../src/report/predictions.js";
 import { cellText, studyMarkdown, studyPage } from "../src/study/pages.js";
 
 const hostile = `"><img src=x onerror=alert(1)><script>alert('2')</script>`;
@@ -119,10 +120,10 @@ test("a run's page says what was measured", () => {
   expect(text).toMatch(/<b>1 min 10 s<\/b>/);
   // confusion: of three yes, one right; of one no, one right
   expect(text).toMatch(
-    /<td>yes<\/td><td class="n">2<\/td><td class="n">1<\/td><td class="n">3<\/td><td class="n">33\.3<\/td>/,
+    /<td>yes<\/td><td class="n">2<\/td><td class="n">1<\/td><td class="n">3<\/td><td class="n">33\.3 %<\/td>/,
   );
   expect(text).toMatch(
-    /<td>no<\/td><td class="n">1<\/td><td class="n">0<\/td><td class="n">1<\/td><td class="n">100\.0<\/td>/,
+    /<td>no<\/td><td class="n">1<\/td><td class="n">0<\/td><td class="n">1<\/td><td class="n">100\.0 %<\/td>/,
   );
   // the surest error stands first, and long inputs fold
   expect(text.indexOf("surest")).toBeLessThan(text.indexOf("less sure"));
@@ -222,7 +223,9 @@ test("a run of more steps than a call takes arguments is drawn, with the time of
   const text = reportPage({ ...report, steps });
   expect(text).toContain(">wall clock (h)<");
   const sure = { ...prediction("yes", "no", 0.6), probabilities: Object.fromEntries(steps.map((s) => [s.step, 0.25])) };
-  expect(reportPage({ ...report, predictions: [sure] })).toContain('<td class="n">0.25</td>');
+  expect(reportPage({ ...report, predictions: [sure] })).toContain(
+    '<td class="n" data-head="probability">0.25</td>',
+  );
 });
 
 test("a run that ended for a reason named like something every object has is told as any other (found by fuzzing)", () => {

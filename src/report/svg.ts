@@ -7,21 +7,26 @@
 
 import { extent, highest } from "../base/extent.js";
 import {
+  centred,
   emptyChart,
   escapeXml,
   faint,
+  fitted,
   ink,
+  labelled,
   legend,
   lineHeight,
+  marker,
   plain,
   round,
   seriesColor,
+  seriesDash,
   spread,
   svg,
   text,
+  textOver,
   textWidth,
   ticks,
-  tickText,
   xLabels,
 } from "./svg-parts.js";
 
@@ -31,9 +36,10 @@ export interface Series {
   readonly points: readonly (readonly [number, number])[];
   /** [x, low, high]: a shaded band, e.g. mean ± one standard deviation over seeds. */
   readonly band?: readonly (readonly [number, number, number])[];
-  /** Draw the points as dots too (evaluations, not losses). */
+  /** Draw the points too (evaluations, not losses). */
   readonly dots?: boolean;
-  readonly dashed?: boolean;
+  /** Where another model took over, ascending, the first stage among them: a strip of the series' own above the chart. */
+  readonly stages?: readonly { readonly x: number; readonly label: string }[];
 }
 
 export interface LineChart {
@@ -41,64 +47,90 @@ export interface LineChart {
   readonly x: string;
   readonly y: string;
   readonly series: readonly Series[];
-  /** Vertical lines with a label: stage boundaries. */
+  /** Vertical lines with a label: the step that is kept. */
   readonly marks?: readonly { readonly x: number; readonly label: string }[];
   /** Horizontal lines with a label: a majority baseline. */
   readonly levels?: readonly { readonly y: number; readonly label: string }[];
+  /** x counts something: its ticks are whole numbers. */
+  readonly wholeX?: boolean;
   /** How x and y numbers read; default: at most four digits. */
   readonly formatX?: (value: number) => string;
   readonly formatY?: (value: number) => string;
   readonly width?: number;
+  /** With one row above the plot; strips, marks and further rows of the legend are added to it. */
   readonly height?: number;
 }
 
 /** Longest polyline drawn; longer series are thinned to the lowest and highest of each stretch, so peaks stay. */
 const maxPoints = 800;
 
+interface Box {
+  readonly left: number;
+  readonly right: number;
+  readonly top: number;
+  readonly bottom: number;
+}
+
 /** Loss against steps, score against FLOPs, … */
 export function lineChart(chart: LineChart): string {
-  const { width = 720, height = 280, formatX = plain, formatY = plain } = chart;
+  const { width = 480, height: plotHeight = 270, formatX = plain, formatY = plain } = chart;
   const series = chart.series.map((s) => ({
     ...s,
     points: thin(s.points.filter(([x, y]) => Number.isFinite(x) && Number.isFinite(y))),
     band: s.band?.filter((b) => b.every(Number.isFinite)),
+    stages: s.stages?.filter(({ x }) => Number.isFinite(x)),
   }));
   const given = chart.marks?.filter((m) => Number.isFinite(m.x)) ?? [];
   const levels = chart.levels?.filter((l) => Number.isFinite(l.y)) ?? [];
-  const xs = [...series.flatMap((s) => s.points.map(([x]) => x)), ...given.map((m) => m.x)];
+  const xs = [
+    ...series.flatMap((s) => [...s.points.map(([x]) => x), ...(s.stages ?? []).map(({ x }) => x)]),
+    ...given.map((m) => m.x),
+  ];
   const ys = [
     ...series.flatMap((s) => [...s.points.map(([, y]) => y), ...(s.band ?? []).flatMap(([, l, h]) => [l, h])]),
     ...levels.map((l) => l.y),
   ];
-  if (xs.length === 0 || ys.length === 0) return emptyChart(chart.title, width, height);
-  const [x0, x1] = spread(...extent(xs));
-  const [lowest, y1] = spread(...extent(ys), 0.05);
-  const y0 = levels.length > 1 ? lowest - 0.05 * (y1 - lowest) : lowest; // room for a label under the lowest line
-  const yTicks = ticks(y0, y1, 5);
-  const names = legend(
-    series.map((s) => s.name),
-    textWidth(chart.y) + 20,
-    width,
+  if (xs.length === 0 || ys.length === 0) return emptyChart(chart.title, width, plotHeight);
+  const [x0, x1] = fromZero(...extent(xs));
+  const [y0, y1] = spread(...extent(ys), 0.05);
+  const yTicks = labelled(ticks(y0, y1, 5), formatY);
+  const yTitle = fitted(chart.y, width - 8);
+  const names = legend(series, textWidth(yTitle) + 20, width);
+  const left = Math.ceil(
+    Math.min(
+      width / 3,
+      Math.max(
+        40,
+        12 +
+          highest(
+            yTicks.map(([, label]) => textWidth(label)),
+            0,
+          ),
+      ),
+    ),
   );
-  const left = Math.ceil(Math.max(40, 12 + Math.max(...yTicks.map((t) => textWidth(tickText(formatY(t)))))));
-  const X = (x: number) => round(box.left + ((x - x0) / (x1 - x0)) * (box.right - box.left));
-  const box = { left, right: width - 14, top: 22 + names.height, bottom: height - 44 };
-  const marks = placed(given, X, box.right);
-  box.top += marks.height;
+  const right = width - 14;
+  const X = (x: number) => round(left + ((x - x0) / (x1 - x0)) * (right - left));
+  const strips = stageStrips(series, X, { left, right, top: 22 + names.height }, formatX);
+  const marks = placed(given, X, { left, right });
+  const top = 22 + names.height + strips.height + marks.height;
+  const height = plotHeight + top - 22;
+  const box: Box = { left, right, top, bottom: height - 44 };
   const Y = (y: number) => round(box.bottom - ((y - y0) / (y1 - y0)) * (box.bottom - box.top));
+  const xTicks = ticks(x0, x1, Math.round(width / 80)).filter((t) => !chart.wholeX || Number.isInteger(t));
   const parts = [
     ...yTicks.map(
-      (t) =>
+      ([t, label]) =>
         `<line x1="${box.left}" x2="${box.right}" y1="${Y(t)}" y2="${Y(t)}" stroke="${faint}" stroke-width="1"/>` +
-        text(tickText(formatY(t)), box.left - 6, Y(t) + 4, "end"),
+        text(fitted(label, box.left - 8), box.left - 6, Y(t) + 4, "end"),
     ),
-    ...xLabels(ticks(x0, x1, Math.round(width / 80)), formatX, X, box.bottom + 17, width),
+    ...xLabels(xTicks, formatX, X, box.bottom + 17, width),
+    strips.drawn,
     ...marks.places.map(
       ({ x, label, at, row, anchor }) =>
         `<line x1="${at}" x2="${at}" y1="${box.top - 4}" y2="${box.bottom}" stroke="${ink}" stroke-dasharray="2 4" opacity=".6"><title>${escapeXml(`${label} at ${formatX(x)}`)}</title></line>` +
         (row === null ? "" : text(label, at, box.top - 8 - row * lineHeight, anchor)),
     ),
-    ...levelLines(levels, Y, box, formatY),
     ...series.map((s, i) => {
       const color = seriesColor(i);
       const band = s.band?.length
@@ -107,60 +139,108 @@ export function lineChart(chart: LineChart): string {
             ...[...s.band].reverse().map(([x, low]) => `${X(x)},${Y(low)}`),
           ].join(" ")}"/>`
         : "";
-      const dash = s.dashed ? ' stroke-dasharray="5 4"' : "";
-      const line = `<polyline fill="none" stroke="${color}" stroke-width="1.8" stroke-linejoin="round"${dash} points="${s.points
+      const line = `<polyline fill="none" stroke="${color}" stroke-width="1.8" stroke-linejoin="round"${seriesDash(i)} points="${s.points
         .map(([x, y]) => `${X(x)},${Y(y)}`)
         .join(" ")}"/>`;
-      const dots = (s.dots ? s.points : s.points.length === 1 ? s.points : []).map(
-        ([x, y]) =>
-          `<circle cx="${X(x)}" cy="${Y(y)}" r="3" fill="${color}"><title>${escapeXml(`${s.name}: ${formatY(y)} at ${formatX(x)}`)}</title></circle>`,
+      const dots = (s.dots || s.points.length === 1 ? s.points : []).map(([x, y]) =>
+        marker(i, X(x), Y(y), `${s.name}: ${formatY(y)} at ${formatX(x)}`),
       );
       return band + line + dots.join("");
     }),
-    text(chart.x, (box.left + box.right) / 2, height - 8, "middle"),
+    ...levelLines(levels, Y, box, formatY),
+    centred(chart.x, (box.left + box.right) / 2, height - 8, width),
     names.drawn,
   ];
-  return svg(chart.title, width, height, `${parts.join("\n")}\n${text(chart.y, 4, 13, "start")}`);
+  return svg(chart.title, width, height, `${parts.join("\n")}\n${text(yTitle, 4, 13, "start")}`);
+}
+
+/** What is never negative (steps, seconds, FLOPs) begins at zero; one value alone stands inside its axis. */
+function fromZero(low: number, high: number): [number, number] {
+  if (low < 0) return spread(low, high);
+  return high === 0 ? [0, 1] : [0, low === high ? high * 1.25 : high];
+}
+
+/** Above the plot, for every series that has stages, a strip of them: named where the name has room, else numbered. */
+function stageStrips(
+  series: readonly Pick<Series, "name" | "stages">[],
+  X: (x: number) => number,
+  { left, right, top }: Omit<Box, "bottom">,
+  formatX: (value: number) => string,
+): { drawn: string; height: number } {
+  const pitch = lineHeight + 2;
+  const staged = series.flatMap(({ name, stages = [] }, i) => (stages.length > 0 ? [{ name, stages, i }] : []));
+  const drawn = staged.flatMap(({ name, stages, i }, row) =>
+    stages.map(({ x, label }, n) => {
+      const next = stages[n + 1];
+      const [from, to] = [Math.max(left, X(x)), next === undefined ? right : Math.max(left, X(next.x))];
+      const room = to - from - 6;
+      const y = top + row * pitch;
+      const shown = [label, String(n + 1)].find((words) => textWidth(words) <= room);
+      const told = `${name}, stage ${n + 1} from ${formatX(x)}: ${label}`;
+      return (
+        `<rect x="${round(from)}" y="${round(y)}" width="${round(Math.max(1, to - from - 1))}" height="${lineHeight}" fill="${seriesColor(i)}" fill-opacity="${n % 2 === 0 ? 0.16 : 0.34}"><title>${escapeXml(told)}</title></rect>` +
+        (shown === undefined ? "" : text(shown, from + 3, y + 12, "start"))
+      );
+    }),
+  );
+  return { drawn: drawn.join("\n"), height: staged.length === 0 ? 0 : staged.length * pitch + 4 };
 }
 
 /** Labels of vertical lines in as few rows as they fit in; beyond three rows the rest shows its label on pointing only. */
 function placed(
   marks: NonNullable<LineChart["marks"]>,
   X: (x: number) => number,
-  right: number,
+  { left, right }: Pick<Box, "left" | "right">,
 ): { places: { x: number; label: string; at: number; row: number | null; anchor: "start" | "end" }[]; height: number } {
   const rows: number[] = [];
   const places = [...marks]
     .sort((a, b) => a.x - b.x)
-    .map(({ x, label }) => {
-      const at = X(x);
+    .map((mark) => {
+      const at = X(mark.x);
+      const anchor =
+        at + textWidth(mark.label) > right && at - left > right - at ? ("end" as const) : ("start" as const);
+      const label = fitted(mark.label, anchor === "end" ? at - left : right - at);
       const long = textWidth(label);
-      const anchor = at + long > right ? ("end" as const) : ("start" as const);
       const start = anchor === "end" ? at - long : at;
       let row = rows.findIndex((end) => end + 6 <= start);
       if (row < 0) row = rows.length;
-      if (row > 2) return { x, label, at, row: null, anchor };
+      if (row > 2) return { ...mark, at, row: null, anchor };
       rows[row] = start + long;
-      return { x, label, at, row, anchor };
+      return { x: mark.x, label, at, row, anchor };
     });
   return { places, height: rows.length === 0 ? 0 : rows.length * lineHeight + 4 };
 }
 
-/** Horizontal lines; of two that are close, the lower one has its label below. */
+/** Horizontal lines, with labels inside the plot at the right: above their lines, pushed apart where lines are close. */
 function levelLines(
   levels: NonNullable<LineChart["levels"]>,
   Y: (y: number) => number,
-  box: { left: number; right: number },
+  box: Box,
   format: (value: number) => string,
 ): string[] {
   const sorted = [...levels].sort((a, b) => b.y - a.y);
+  const wanted = apart(
+    sorted.map(({ y }) => Y(y) - 4),
+    lineHeight,
+    [box.top + 11, box.bottom - 8],
+  );
   return sorted.map((l, i) => {
-    const close = i > 0 && Y(l.y) - Y(sorted[i - 1]!.y) < lineHeight;
+    const label = fitted(`${l.label} ${format(l.y)}`, box.right - box.left);
+    const at = wanted[i];
     return (
-      `<line x1="${box.left}" x2="${box.right}" y1="${Y(l.y)}" y2="${Y(l.y)}" stroke="${ink}" stroke-dasharray="6 4" opacity=".6"/>` +
-      text(`${l.label} ${format(l.y)}`, box.right, Y(l.y) + (close ? 13 : -4), "end")
+      `<line x1="${box.left}" x2="${box.right}" y1="${Y(l.y)}" y2="${Y(l.y)}" stroke="${ink}" stroke-dasharray="6 4" opacity=".6"><title>${escapeXml(`${l.label} ${format(l.y)}`)}</title></line>` +
+      (at === undefined ? "" : textOver(label, box.right, at, "end"))
     );
   });
+}
+
+/** Ascending places moved as little as keeps them `gap` apart within the bounds; as many of them as there is room for. */
+function apart(places: readonly number[], gap: number, [low, high]: readonly [number, number]): number[] {
+  const out: number[] = [];
+  for (const place of places.slice(0, Math.floor((high - low) / gap) + 1))
+    out.push(Math.max(place, low, (out.at(-1) ?? Number.NEGATIVE_INFINITY) + gap));
+  for (let i = out.length - 1, most = high; i >= 0; i--, most -= gap) out[i] = Math.min(out[i]!, most);
+  return out;
 }
 
 /** Counts of values in equal bins (xprompt.md Fig. 6). */
@@ -204,53 +284,8 @@ export function histogram(chart: {
       box.bottom + 17,
       width,
     ),
-    text(chart.x, (box.left + box.right) / 2, height - 8, "middle"),
-    text(chart.y ?? "count", 4, 13, "start"),
-  ];
-  return svg(chart.title, width, height, parts.join("\n"));
-}
-
-/** One horizontal bar per label, with an optional whisker of ± spread. */
-export function bars(chart: {
-  readonly title: string;
-  readonly x: string;
-  readonly entries: readonly { readonly label: string; readonly value: number; readonly spread?: number }[];
-  readonly levels?: readonly { readonly x: number; readonly label: string }[];
-  readonly format?: (value: number) => string;
-}): string {
-  const entries = chart.entries.filter((e) => Number.isFinite(e.value));
-  const { format = plain } = chart;
-  if (entries.length === 0) return emptyChart(chart.title, 560, 120);
-  const left = 14 + highest(entries.map((e) => textWidth(e.label)));
-  const width = Math.ceil(left + 460);
-  const row = 24;
-  const [top, height] = [34, 34 + row * entries.length + 36];
-  const reach = entries.flatMap((e) => [e.value + (e.spread ?? 0), e.value - (e.spread ?? 0)]);
-  const [lowest, most] = extent(reach, [0, 0]);
-  const [low, high] = spread(
-    lowest,
-    highest(
-      (chart.levels ?? []).map((l) => l.x),
-      most,
-    ),
-  );
-  const X = (v: number) => round(left + ((v - low) / (high - low)) * (width - left - 70));
-  const parts = [
-    ...entries.map((e, i) => {
-      const y = top + i * row;
-      const [a, b] = [X(Math.min(0, e.value)), X(Math.max(0, e.value))];
-      const whisker = e.spread
-        ? `<line x1="${X(e.value - e.spread)}" x2="${X(e.value + e.spread)}" y1="${y + 9}" y2="${y + 9}" stroke="${ink}" stroke-width="1.5"/>`
-        : "";
-      const tip = X(Math.max(e.value + (e.spread ?? 0), 0)) + 6;
-      const number = e.spread ? `${format(e.value)} ± ${format(e.spread)}` : format(e.value);
-      return `${text(e.label, left - 6, y + 13, "end")}<rect x="${a}" y="${y}" width="${round(Math.max(1, b - a))}" height="${row - 6}" fill="${seriesColor(0)}"/>${whisker}${text(number, tip, y + 13, "start")}`;
-    }),
-    ...(chart.levels ?? []).map(
-      (l) =>
-        `<line x1="${X(l.x)}" x2="${X(l.x)}" y1="${top - 4}" y2="${top + row * entries.length}" stroke="${ink}" stroke-dasharray="4 4" opacity=".6"/>${text(l.label, X(l.x), top - 8, "middle")}`,
-    ),
-    text(chart.x, left, height - 10, "start"),
+    centred(chart.x, (box.left + box.right) / 2, height - 8, width),
+    text(fitted(chart.y ?? "count", width - 8), 4, 13, "start"),
   ];
   return svg(chart.title, width, height, parts.join("\n"));
 }

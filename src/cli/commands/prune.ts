@@ -19,8 +19,6 @@ import { modelContext, progress } from "../progress.js";
 import type { Terminal } from "../terminal.js";
 import { optionalModel, trainSections } from "./train.js";
 
-const { tensorboard: _oneRunOnly, ...runOnly } = trainSections.Run;
-
 export const prune = command({
   summary: "XPrompt: prune a prompt to its best tokens and pieces",
   description:
@@ -34,7 +32,8 @@ export const prune = command({
     Training: trainSections.Training,
     "Schedule of the tuning (Fast Prompt Tuning)": trainSections["Schedule (Fast Prompt Tuning)"],
     Run: {
-      ...runOnly,
+      ...trainSections.Run,
+      tensorboard: pruneTuneOptions.tensorboard,
       resume: string({
         placeholder: "search's folder",
         help: "Go on with an interrupted search; which candidates are tried may change, anything else is refused",
