@@ -223,9 +223,7 @@ test("a run of more steps than a call takes arguments is drawn, with the time of
   const text = reportPage({ ...report, steps });
   expect(text).toContain(">wall clock (h)<");
   const sure = { ...prediction("yes", "no", 0.6), probabilities: Object.fromEntries(steps.map((s) => [s.step, 0.25])) };
-  expect(reportPage({ ...report, predictions: [sure] })).toContain(
-    '<td class="n" data-head="probability">0.25</td>',
-  );
+  expect(reportPage({ ...report, predictions: [sure] })).toContain('<td class="n" data-head="probability">0.25</td>');
 });
 
 test("a run that ended for a reason named like something every object has is told as any other (found by fuzzing)", () => {

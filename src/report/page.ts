@@ -137,10 +137,10 @@ figure { margin: 0; } figcaption { font-size: .9rem; font-weight: 600; margin: .
 .scroll, .chart { overflow-x: auto; background: linear-gradient(to right, var(--page) 35%, transparent) left / 3rem 100% no-repeat local, linear-gradient(to left, var(--page) 35%, transparent) right / 3rem 100% no-repeat local,
   linear-gradient(to right, var(--shade), transparent) left / .9rem 100% no-repeat scroll, linear-gradient(to left, var(--shade), transparent) right / .9rem 100% no-repeat scroll; }
 .scroll :is(th, td):first-child { position: sticky; left: 0; background: var(--page); }
-table { border-collapse: collapse; font-size: .9rem; } th, td { text-align: left; padding: .3rem .7rem; border-bottom: 1px solid var(--faint); vertical-align: top; }
+table { border-collapse: separate; border-spacing: 0; font-size: .9rem; } th, td { text-align: left; padding: .3rem .7rem; border-bottom: 1px solid var(--faint); vertical-align: top; }
 th { font-weight: 600; vertical-align: bottom; } .n { text-align: right; font-variant-numeric: tabular-nums; } td.n, td > code { white-space: nowrap; } td.long { min-width: 15rem; } td:first-child:not(.n) { min-width: 6.5rem; }
-.tight { font-size: .8rem; } .tight :is(th, td) { padding: .3rem .4rem; }
-@media (max-width: 40rem) { .chart:not(.charts *) svg { max-width: none; zoom: .74; } .scroll :is(th, td):first-child { max-width: 38vw; overflow-wrap: anywhere; }
+.tight { font-size: .8rem; } .tight :is(th, td) { padding: .3rem .28rem; }
+@media (max-width: 40rem) { .chart:not(.charts *) svg { max-width: none; zoom: .74; } .scroll :is(th, td):first-child { max-width: 38vw; overflow-wrap: anywhere; } .scroll td:not(.n) { min-width: 6.5rem; }
   .stacked thead { display: none; } .stacked tr { display: grid; grid-template-columns: repeat(3, 1fr); padding: .4rem 0; border-bottom: 1px solid var(--faint); }
   .stacked td { border: 0; padding: .1rem .5rem .1rem 0; min-width: 0; text-align: left; overflow-wrap: anywhere; } .stacked td:nth-child(-n + 2) { grid-column: 1 / -1; max-width: none; }
   .stacked td:nth-child(n + 3)::before { content: attr(data-head); display: block; color: var(--soft); font-size: .8rem; } }

@@ -156,11 +156,22 @@ export function legend(
   return { drawn: drawn.join(""), height: row * lineHeight };
 }
 
-/** A range that is never empty, widened by a share of itself. */
+/** A range that is never empty, nor so narrow that rounding eats it, widened by a share of itself. */
 export function spread(low: number, high: number, margin = 0): [number, number] {
-  if (low === high) return [low - (Math.abs(low) || 1) * 0.1, high + (Math.abs(high) || 1) * 0.1];
+  const size = Math.max(Math.abs(low), Math.abs(high));
+  if (size < tiny) return [-0.1, 0.1];
+  if (high - low < 1e-9 * size) return [low - 0.1 * size, high + 0.1 * size];
   return [low - (high - low) * margin, high + (high - low) * margin];
 }
+
+/** What is never negative (steps, seconds, FLOPs) begins at zero; one value alone stands inside its axis. */
+export function fromZero(low: number, high: number): [number, number] {
+  if (low < 0) return spread(low, high);
+  return high < tiny ? [0, 1] : [0, low === high ? high * 1.25 : high];
+}
+
+/** Below it is nothing that is measured. */
+const tiny = 1e-200;
 
 export function round(value: number): number {
   return Math.round(value * 10) / 10;

@@ -12,6 +12,7 @@ import {
   escapeXml,
   faint,
   fitted,
+  fromZero,
   ink,
   labelled,
   legend,
@@ -152,12 +153,6 @@ export function lineChart(chart: LineChart): string {
     names.drawn,
   ];
   return svg(chart.title, width, height, `${parts.join("\n")}\n${text(yTitle, 4, 13, "start")}`);
-}
-
-/** What is never negative (steps, seconds, FLOPs) begins at zero; one value alone stands inside its axis. */
-function fromZero(low: number, high: number): [number, number] {
-  if (low < 0) return spread(low, high);
-  return high === 0 ? [0, 1] : [0, low === high ? high * 1.25 : high];
 }
 
 /** Above the plot, for every series that has stages, a strip of them: named where the name has room, else numbered. */

@@ -141,7 +141,8 @@ function curves(all: readonly Chart[]): Section {
 function stageList(all: readonly Chart[]): Html[] {
   const series = all.flatMap((chart) => chart.series.filter(({ stages = [] }) => stages.length > 0));
   const lines = series.map(
-    ({ name, stages }) => `${name}: ${stages!.map(({ partial }, n) => `${n + 1} ${partialText(partial)}`).join("; ")}`,
+    ({ name, stages }) =>
+      `${name}: ${stages!.map(({ partial }, n) => `(${n + 1}) ${partialText(partial)}`).join("; ")}`,
   );
   if (lines.length === 0) return [];
   return [

@@ -16,6 +16,7 @@ import { command } from "../command.js";
 import { modelLabel, resumedOptions, runConfigText } from "../config.js";
 import { defaultFolder } from "../output.js";
 import { modelContext, progress } from "../progress.js";
+import { samplesText } from "../summary.js";
 import type { Terminal } from "../terminal.js";
 import { optionalModel, trainSections } from "./train.js";
 
@@ -69,9 +70,12 @@ export const prune = command({
           engine: { device, threads, lowMemory, plainOps },
         },
       );
+      const { predictions } = pruned;
+      const samples =
+        predictions.length === 0 ? [] : [`${terminal.resultColors.bold("Samples")}\n${samplesText(predictions)}`];
       return {
         json: { ...pruned.record, folder: output, report: pruned.report, adapter: join(output, "adapter") },
-        text: `${pruneText(pruned.record)}\n\nrun      ${output}\nadapter  ${join(output, "adapter")}\nreport   ${pruned.report}`,
+        text: `${[pruneText(pruned.record), ...samples].join("\n\n")}\n\nrun      ${output}\nadapter  ${join(output, "adapter")}\nreport   ${pruned.report}`,
       };
     } finally {
       await model.dispose();
