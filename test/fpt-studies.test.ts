@@ -1,7 +1,7 @@
 /**
  * @file FPT's studies end to end on a tiny checkpoint: what is run, what is kept, what the tables say.
  */
-import { mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -54,7 +54,15 @@ test("compare: one run per task, seed and method; a second call runs nothing and
   const stepsOf = (all: StudyEvent[]) => all.filter((e) => e.kind === "train" && e.event.kind === "step").length;
   expect(events.filter((e) => e.kind === "done")).toHaveLength(2 * 2 * 4);
   expect(stepsOf(events)).toBe(2 * 2 * 4 * 10);
-  expect(readdirSync(folder).filter((f) => f.startsWith("parity-seed0-"))).toHaveLength(4);
+  const kept = readdirSync(folder).filter((f) => f.startsWith("parity-seed0-"));
+  expect(kept.filter((f) => f.endsWith(".json"))).toHaveLength(4);
+  // and for TensorBoard, in folders that have the runs' names, the evaluations
+  const named = kept.filter((f) => !f.endsWith(".json")).sort();
+  expect(named).toEqual(["FPT-CR", "FPT-FR", "FPT-LD", "PT"].map((label) => `parity-seed0-${label}`));
+  for (const name of named) {
+    const text = readFileSync(join(folder, name, "events.out.tfevents.softprompt"), "latin1");
+    expect(text.match(/validation\/accuracy/g)!.length, name).toBeGreaterThan(2);
+  }
 
   const again: StudyEvent[] = [];
   expect(await compare(input({ folder, observe: (e) => again.push(e) }))).toEqual(first);
@@ -150,7 +158,7 @@ test("a stopped study keeps what was finished and says how to go on", async () =
     }),
   );
   await expect(stopped).rejects.toMatchObject({ kind: "interrupted" });
-  expect(readdirSync(at).filter((f) => f.startsWith("parity"))).toHaveLength(3);
+  expect(readdirSync(at).filter((f) => f.endsWith(".json"))).toHaveLength(3);
   rmSync(at, { recursive: true });
 });
 

@@ -135,7 +135,7 @@ p.lead, .soft { color: var(--soft); } code { font-size: .92em; } .sha { overflow
 .charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(24rem, 100%), 1fr)); gap: .8rem 1rem; } .charts svg { width: 100%; max-width: 40rem; }
 figure { margin: 0; } figcaption { font-size: .9rem; font-weight: 600; margin: .3rem 0; }
 .scroll, .chart { overflow-x: auto; background: linear-gradient(to right, var(--page) 35%, transparent) left / 3rem 100% no-repeat local, linear-gradient(to left, var(--page) 35%, transparent) right / 3rem 100% no-repeat local,
-  linear-gradient(to right, var(--shade), transparent) left / .9rem 100% no-repeat scroll, linear-gradient(to left, var(--shade), transparent) right / .9rem 100% no-repeat scroll; }
+  linear-gradient(to right, var(--shade), transparent) left top / .9rem calc(100% - 2px) no-repeat scroll, linear-gradient(to left, var(--shade), transparent) right top / .9rem calc(100% - 2px) no-repeat scroll; }
 .scroll :is(th, td):first-child { position: sticky; left: 0; background: var(--page); }
 table { border-collapse: separate; border-spacing: 0; font-size: .9rem; } th, td { text-align: left; padding: .3rem .7rem; border-bottom: 1px solid var(--faint); vertical-align: top; }
 th { font-weight: 600; vertical-align: bottom; } .n { text-align: right; font-variant-numeric: tabular-nums; } td.n, td > code { white-space: nowrap; } td.long { min-width: 15rem; } td:first-child:not(.n) { min-width: 6.5rem; }

@@ -19,8 +19,10 @@ import {
   truncateFile,
   writeFileAtomic,
 } from "../base/files.js";
+import type { Scores } from "../data/metrics.js";
 import { eventFileHeader, type Scalar, scalarRecord } from "../report/tensorboard.js";
 import type { Follower } from "../run/folder.js";
+import type { HistoryEntry } from "../train/types.js";
 import { type Recorded, readEvent, readMetrics } from "./recorded.js";
 
 const eventFile = "events.out.tfevents.softprompt";
@@ -75,6 +77,19 @@ export function renewSearchEvents(folder: string): void {
   }
 }
 
+/** Of a training that kept its evaluations alone (a study's): their scores, at the seconds of training since it began. */
+export function writeEvaluations(
+  folder: string,
+  history: readonly Pick<HistoryEntry, "step" | "seconds" | "loss" | "scores">[],
+): void {
+  const file = join(folder, eventFile);
+  refuseLink(file);
+  const scalars = history.flatMap(({ step, seconds, loss, scores }) =>
+    evaluated(step, loss, scores).map((scalar) => ({ ...scalar, wallTime: seconds })),
+  );
+  writeFileAtomic(file, Buffer.concat([eventFileHeader(0), ...scalars.map(scalarRecord)]));
+}
+
 /** Records of the events, after the header that begins a file where asked for. */
 function records(events: readonly Recorded[], first: boolean): Buffer {
   const header = first && events[0] !== undefined ? [eventFileHeader(secondsOf(events[0]))] : [];
@@ -84,23 +99,20 @@ function records(events: readonly Recorded[], first: boolean): Buffer {
 const secondsOf = (event: Recorded) => Date.parse(event.time) / 1000;
 
 function scalars(event: Recorded): Scalar[] {
-  const at = (tag: string, value: number | null): Scalar => ({
-    tag,
-    step: event.kind === "warning" ? 0 : event.step,
-    value: value ?? Number.NaN,
-    wallTime: secondsOf(event),
-  });
+  const wallTime = secondsOf(event);
   if (event.kind === "step")
     return [
-      at("train/loss", event.loss),
-      at("train/learningRate", event.learningRate),
-      at("train/gradientNorm", event.gradientNorm),
-      at("train/tokensPerSecond", event.tokens / event.seconds),
-    ];
+      { tag: "train/loss", value: event.loss },
+      { tag: "train/learningRate", value: event.learningRate },
+      { tag: "train/gradientNorm", value: event.gradientNorm },
+      { tag: "train/tokensPerSecond", value: event.tokens / event.seconds },
+    ].map((scalar) => ({ ...scalar, step: event.step, wallTime }));
   if (event.kind === "eval")
-    return [
-      at("validation/loss", event.loss),
-      ...Object.entries(event.scores).map(([name, score]) => at(`validation/${name}`, score)),
-    ];
+    return evaluated(event.step, event.loss, event.scores).map((scalar) => ({ ...scalar, wallTime }));
   return [];
+}
+
+function evaluated(step: number, loss: number, scores: Scores): Omit<Scalar, "wallTime">[] {
+  const named = Object.entries(scores).map(([name, score]) => ({ tag: `validation/${name}`, step, value: score }));
+  return [{ tag: "validation/loss", step, value: loss }, ...named];
 }
