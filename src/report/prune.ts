@@ -10,11 +10,12 @@ import type { PruneResult, SearchCandidate, SearchSummary } from "../prune/recor
 import { importanceModes } from "../prune/scores.js";
 import { flopText, partialText, scoreText, secondText } from "./format.js";
 import { heatMap } from "./heat-map.js";
+import { histogram } from "./histogram.js";
 import { costTable, tiles, whereTable } from "./html.js";
 import { markdownTable } from "./markdown.js";
 import { charts, drawing, html, htmlTable, page, settingsList, switched } from "./page.js";
 import { type Prediction, predictionSections } from "./predictions.js";
-import { histogram, lineChart } from "./svg.js";
+import { lineChart } from "./svg.js";
 
 /** Rows of the summary: what one would report. */
 function summaryRows({ baseline, search }: PruneResult): [string, string, string, string][] {
