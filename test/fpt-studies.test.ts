@@ -158,7 +158,7 @@ test("a stopped study keeps what was finished and says how to go on", async () =
     }),
   );
   await expect(stopped).rejects.toMatchObject({ kind: "interrupted" });
-  expect(readdirSync(at).filter((f) => f.endsWith(".json"))).toHaveLength(3);
+  expect(readdirSync(at).filter((f) => f.startsWith("parity") && f.endsWith(".json"))).toHaveLength(3);
   rmSync(at, { recursive: true });
 });
 
