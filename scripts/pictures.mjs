@@ -22,7 +22,7 @@ const runs = [
 ];
 
 /** What a mouse shows on a page; no picture in a README shows it. */
-const hover = /><title>[^<]*<\/title><\/(?:rect|circle|line)>/g;
+const hover = /><title>[^<]*<\/title><\/(?:rect|circle|line|polygon)>/g;
 
 const into = "docs/pictures";
 mkdirSync(into, { recursive: true });

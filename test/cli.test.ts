@@ -291,7 +291,7 @@ test("train, interrupt, resume, eval, predict, report: one run from beginning to
     "result.json",
     "predictions.jsonl",
     "report.html",
-    "tensorboard",
+    "events.out.tfevents.softprompt",
     "adapter/adapter_model.safetensors",
   ])
     expect(existsSync(join(output, file)), file).toBe(true);

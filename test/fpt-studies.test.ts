@@ -1,7 +1,7 @@
 /**
  * @file FPT's studies end to end on a tiny checkpoint: what is run, what is kept, what the tables say.
  */
-import { mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -54,7 +54,15 @@ test("compare: one run per task, seed and method; a second call runs nothing and
   const stepsOf = (all: StudyEvent[]) => all.filter((e) => e.kind === "train" && e.event.kind === "step").length;
   expect(events.filter((e) => e.kind === "done")).toHaveLength(2 * 2 * 4);
   expect(stepsOf(events)).toBe(2 * 2 * 4 * 10);
-  expect(readdirSync(folder).filter((f) => f.startsWith("parity-seed0-"))).toHaveLength(4);
+  const kept = readdirSync(folder).filter((f) => f.startsWith("parity-seed0-"));
+  expect(kept.filter((f) => f.endsWith(".json"))).toHaveLength(4);
+  // and for TensorBoard, in folders that have the runs' names, the evaluations
+  const named = kept.filter((f) => !f.endsWith(".json")).sort();
+  expect(named).toEqual(["FPT-CR", "FPT-FR", "FPT-LD", "PT"].map((label) => `parity-seed0-${label}`));
+  for (const name of named) {
+    const text = readFileSync(join(folder, name, "events.out.tfevents.softprompt"), "latin1");
+    expect(text.match(/validation\/accuracy/g)!.length, name).toBeGreaterThan(2);
+  }
 
   const again: StudyEvent[] = [];
   expect(await compare(input({ folder, observe: (e) => again.push(e) }))).toEqual(first);
@@ -78,7 +86,21 @@ test("compare: one run per task, seed and method; a second call runs nothing and
   }
   expect(cellOf(first, "FPT-CR", flops).mean).toBeLessThan(cellOf(first, "FPT-FR", flops).mean);
   expect(first.charts).toHaveLength(2 * 4);
-  expect(first.charts[0]!.series[1]!.marks!.length).toBeGreaterThan(0);
+  // prompt tuning has one stage and no strip; every other method has its own, from its beginning on
+  for (const { view, series } of first.charts) {
+    expect(series[0]!.stages).toBeUndefined();
+    for (const { name, stages, points } of series.slice(1)) {
+      const at = stages!.map(({ x }) => x);
+      expect(stages!.at(-1)!.partial, name).toBe("full");
+      if (view !== "all FLOPs") expect(at[0], name).toBe(0); // neuron scores come before the first stage
+      expect(at, name).toEqual([...at].sort((a, b) => a - b));
+      expect(at.at(-1)!, name).toBeLessThan(points.at(-1)![0]);
+    }
+  }
+  expect(new Set(first.charts[0]!.series.slice(1).map(({ stages }) => stages![0]!.partial)).size).toBe(3);
+  for (const column of first.tables[0]!.columns.keys())
+    if (first.tables[0]!.columns[column]!.name === "wall")
+      expect(cellOf(first, "FPT-LD", column)).toMatchObject({ deviation: null, count: 2 });
 });
 
 test("compare: one's own schedule stands beside the papers', which stay as they are", async () => {
@@ -136,7 +158,7 @@ test("a stopped study keeps what was finished and says how to go on", async () =
     }),
   );
   await expect(stopped).rejects.toMatchObject({ kind: "interrupted" });
-  expect(readdirSync(at).filter((f) => f.startsWith("parity"))).toHaveLength(3);
+  expect(readdirSync(at).filter((f) => f.startsWith("parity") && f.endsWith(".json"))).toHaveLength(3);
   rmSync(at, { recursive: true });
 });
 

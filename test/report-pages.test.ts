@@ -1,6 +1,7 @@
 import { expect, test } from "vitest";
-import { type Prediction, type RunReport, reportPage } from "../src/report/html.js";
+import { type RunReport, reportPage } from "../src/report/html.js";
 import { html, htmlTable, page, switched } from "../src/report/page.js";
+import type { Prediction } from "../src/report/predictions.js";
 import { cellText, studyMarkdown, studyPage } from "../src/study/pages.js";
 
 const hostile = `"><img src=x onerror=alert(1)><script>alert('2')</script>`;
@@ -119,10 +120,10 @@ test("a run's page says what was measured", () => {
   expect(text).toMatch(/<b>1 min 10 s<\/b>/);
   // confusion: of three yes, one right; of one no, one right
   expect(text).toMatch(
-    /<td>yes<\/td><td class="n">2<\/td><td class="n">1<\/td><td class="n">3<\/td><td class="n">33\.3<\/td>/,
+    /<td>yes<\/td><td class="n">2<\/td><td class="n">1<\/td><td class="n">3<\/td><td class="n">33\.3 %<\/td>/,
   );
   expect(text).toMatch(
-    /<td>no<\/td><td class="n">1<\/td><td class="n">0<\/td><td class="n">1<\/td><td class="n">100\.0<\/td>/,
+    /<td>no<\/td><td class="n">1<\/td><td class="n">0<\/td><td class="n">1<\/td><td class="n">100\.0 %<\/td>/,
   );
   // the surest error stands first, and long inputs fold
   expect(text.indexOf("surest")).toBeLessThan(text.indexOf("less sure"));
@@ -192,6 +193,79 @@ test("a study as text and as a page", () => {
   expect(elements(studyPage(study).replace("</html>", ""))).not.toContain("script");
 });
 
+test("a study's charts of several axes are shown one axis at a time, with the stages of every method named once", () => {
+  const chart = (task: string, view: "steps" | "time") => ({
+    title: `${task}: accuracy against ${view}`,
+    view,
+    x: "steps" as const,
+    xLabel: view,
+    yLabel: "accuracy × 100, mean of 2 seeds",
+    series: [
+      { name: "PT", points: [[5, 1] as const, [10, 2] as const] },
+      {
+        name: hostile,
+        points: [[5, 1] as const, [10, 2] as const],
+        stages: [
+          { x: 0, partial: "e2w192d4-9f02c77c" },
+          { x: 4, partial: "full" },
+        ],
+      },
+    ],
+  });
+  const charts = ["sst2", "rte"].flatMap((task) => [chart(task, "steps"), chart(task, "time")]);
+  const study = { study: "compare", title: "t", tables: [], dots: [], charts, matrices: [], notes: [], settings: {} };
+  const text = studyPage(study);
+  elements(text.replace("</html>", ""));
+  expect(text.match(/type="radio"/g)).toHaveLength(2);
+  const [, steps, time] = text.split('<div class="view">');
+  for (const [pane, view] of [
+    [steps!, "steps"],
+    [time!.split("</figure></div></div>")[0]!, "time"],
+  ] as const)
+    expect([...pane.matchAll(/<figcaption>([^<]*)</g)].map(([, title]) => title)).toEqual([
+      `sst2: accuracy against ${view}`,
+      `rte: accuracy against ${view}`,
+    ]);
+  expect(text).toContain(">accuracy × 100, mean of 2 seeds</text>");
+  expect(
+    text.match(/<li>[^<]*\(1\) 2 encoder layers × 192 neurons, 4 decoder layers; \(2\) the full model<\/li>/g),
+  ).toHaveLength(1);
+  // one chart at a time has the figure of the table beside it
+  const dots = [
+    { title: "d", xLabel: "average", entries: [{ name: "PT", value: { mean: 1, deviation: 1, count: 2 } }] },
+  ];
+  expect(studyPage({ ...study, dots, charts: charts.slice(0, 2) })).toContain("<section><h2>Side by side</h2>");
+  expect(studyPage({ ...study, dots })).not.toContain("<section>");
+});
+
+test("what is wide scrolls under its first column; what is said of a long text stands under it on a phone", () => {
+  const rows = [Array.from({ length: 12 }, (_, i) => String(i))];
+  const head = Array.from({ length: 12 }, (_, i) => `column ${i}`);
+  expect(htmlTable(head, rows).html).toContain('<div class="scroll" tabindex="0"><table class="tight">');
+  const errors = reportPage(report);
+  expect(errors).toContain('<table class="stacked">');
+  for (const name of ["expected", "said", "probability"]) expect(errors).toContain(`data-head="${name}"`);
+  expect(htmlTable([hostile], [["a"]], { stacked: true }).html).not.toContain("<img");
+  const style = /<style>(.*?)<\/style>/s.exec(errors)![1]!;
+  expect(style).toMatch(/\.scroll :is\(th, td\):first-child \{ position: sticky; left: 0;/);
+  expect(style).not.toMatch(/url\(|@import/);
+});
+
+test("a run of stages shows them above every curve from the first, numbered as in the table of stages", () => {
+  const text = reportPage({
+    ...report,
+    stages: [
+      { step: 0, partial: "e2d4" },
+      { step: 2, partial: "full" },
+    ],
+  });
+  // a loss and a score on three axes
+  expect(text.match(/stage 1 from 0/g)).toHaveLength(6);
+  expect(text.match(/, stage 2 from [^<]*: full</g)).toHaveLength(6);
+  expect(text).toContain("numbered as below");
+  expect(reportPage({ ...report, stages: [{ step: 0, partial: "full" }] })).not.toContain("numbered as below");
+});
+
 test("a column of numbers stands on the right, heading too; one word among them and it does not", () => {
   const table = htmlTable(
     ["what", "time", "value", "share"],
@@ -222,7 +296,7 @@ test("a run of more steps than a call takes arguments is drawn, with the time of
   const text = reportPage({ ...report, steps });
   expect(text).toContain(">wall clock (h)<");
   const sure = { ...prediction("yes", "no", 0.6), probabilities: Object.fromEntries(steps.map((s) => [s.step, 0.25])) };
-  expect(reportPage({ ...report, predictions: [sure] })).toContain('<td class="n">0.25</td>');
+  expect(reportPage({ ...report, predictions: [sure] })).toContain('<td class="n" data-head="probability">0.25</td>');
 });
 
 test("a run that ended for a reason named like something every object has is told as any other (found by fuzzing)", () => {

@@ -4,8 +4,10 @@
  */
 import { extent, highest } from "../base/extent.js";
 import {
+  centred,
   emptyChart,
   faint,
+  fitted,
   ink,
   plain,
   round,
@@ -28,14 +30,17 @@ export interface Dots {
 }
 
 const row = 22;
+/** What a long name and the numbers leave of a phone's width is still enough to tell dots apart. */
+const [longestLabel, plotWidth] = [170, 230];
 
 /** One row per entry, in the order given. */
 export function dots({ title, x, entries, format = plain }: Dots): string {
   const known = entries.filter((e) => Number.isFinite(e.value));
-  if (known.length === 0) return emptyChart(title, 560, 120);
-  const left = 14 + highest(entries.map((e) => textWidth(e.label)));
+  if (known.length === 0) return emptyChart(title, 480, 120);
+  const labels = entries.map((e) => fitted(e.label, longestLabel));
+  const left = 14 + highest(labels.map(textWidth));
   const numbers = 16 + highest(known.map((e) => textWidth(numberOf(e, format))));
-  const box = { left, right: left + 380, top: 8, bottom: 8 + row * entries.length };
+  const box = { left, right: left + plotWidth, top: 8, bottom: 8 + row * entries.length };
   const width = Math.ceil(box.right + numbers);
   const [low, high] = spread(
     ...extent(known.flatMap((e) => [e.value - (e.deviation ?? 0), e.value + (e.deviation ?? 0)])),
@@ -51,14 +56,14 @@ export function dots({ title, x, entries, format = plain }: Dots): string {
       ...at.map((t) => line(X(t), X(t), box.top, box.bottom, faint, 1)),
       ...entries.map((e, i) => {
         const y = box.top + row * (i + 0.5);
-        const label = text(e.label, left - 8, y + 4, "end");
+        const label = text(labels[i]!, left - 8, y + 4, "end");
         if (!Number.isFinite(e.value)) return label;
         const whisker = e.deviation ? line(X(e.value - e.deviation), X(e.value + e.deviation), y, y, ink, 1.5) : "";
         const dot = `<circle cx="${X(e.value)}" cy="${round(y)}" r="4.5" fill="${seriesColor(0)}"/>`;
         return `${label}${whisker}${dot}${text(numberOf(e, format), box.right + 10, y + 4, "start")}`;
       }),
       ...xLabels(at, format, X, box.bottom + 16, width),
-      text(x, (box.left + box.right) / 2, box.bottom + 34, "middle"),
+      centred(x, (box.left + box.right) / 2, box.bottom + 34, width),
     ].join("\n"),
   );
 }

@@ -2,7 +2,7 @@
  * @file A matrix as coloured cells. In: numbers by row and column. Out: one SVG element as text.
  */
 import { extent, highest } from "../base/extent.js";
-import { emptyChart, escapeXml, fontSize, ink, round, spread, svg, text, textWidth } from "./svg-parts.js";
+import { emptyChart, escapeXml, fitted, fontSize, ink, round, spread, svg, text, textWidth } from "./svg-parts.js";
 
 export interface HeatMap {
   readonly title: string;
@@ -19,9 +19,9 @@ export interface HeatMap {
   /** Write the number into each cell. Default: when there are at most 12 columns. */
   readonly numbers?: boolean;
   readonly format?: (value: number) => string;
-  /** Side of a cell in pixels; by default what fits. */
-  readonly cell?: number;
 }
+
+const longestLabel = 220;
 
 /** A matrix: similarity of prompts, saliency of pieces (xprompt.md Fig. 9). */
 export function heatMap(map: HeatMap): string {
@@ -29,15 +29,27 @@ export function heatMap(map: HeatMap): string {
   const finite = map.values.flat().filter((v): v is number => v !== null && Number.isFinite(v));
   if (finite.length === 0 && map.range === undefined) return emptyChart(map.title, 480, 120);
   const [low, high] = map.range ?? spread(...extent(finite));
-  const cell = map.cell ?? Math.max(6, Math.min(numbers ? 52 : 22, Math.floor(640 / Math.max(1, map.columns.length))));
-  const rowHeight = numbers ? Math.min(cell, 30) : cell;
   const longest = (labels: readonly string[]) => highest(labels.map(textWidth), 0);
-  const left = Math.ceil(Math.max(14 + longest(map.rows), 4 + textWidth(map.rowTitle ?? "")));
-  const slanted = longest(map.columns) + 4 > cell;
-  const top = Math.ceil((map.columnTitle === undefined ? 8 : 24) + (slanted ? 0.78 * longest(map.columns) + 10 : 16));
+  const fair = Math.floor(640 / Math.max(1, map.columns.length));
+  const cell = numbers
+    ? Math.max(Math.min(52, fair), 6 + longest(finite.map(format)))
+    : Math.max(6, Math.min(22, fair));
+  const rows = map.rows.map((name) => fitted(name, longestLabel));
+  const columns = map.columns.map((name) => fitted(name, longestLabel));
+  const rowHeight = numbers ? Math.min(cell, 30) : cell;
+  const left = Math.ceil(Math.max(14 + longest(rows), 8 + textWidth(map.rowTitle ?? "")));
+  const slanted = longest(columns) + 4 > cell;
+  const top = Math.ceil((map.columnTitle === undefined ? 8 : 24) + (slanted ? 0.78 * longest(columns) + 10 : 16));
   const scaleAt = left + cell * map.columns.length + 18;
-  // A slanted last label leans over the scale; its own width is the room it needs.
-  const width = Math.ceil(scaleAt + Math.max(64, textWidth(map.unit ?? ""), slanted ? 0.65 * longest(map.columns) : 0));
+  const scaleLabels = Array.from({ length: 5 }, (_, i) => format(high - ((high - low) * i) / 4));
+  const rightmost = [
+    17 + longest(scaleLabels),
+    textWidth(map.unit ?? ""),
+    left + textWidth(map.columnTitle ?? "") - scaleAt,
+    // a slanted last label leans over the scale; its own width is the room it needs
+    slanted ? 0.65 * longest(columns) : 0,
+  ];
+  const width = Math.ceil(scaleAt + 4 + highest(rightmost));
   const height = Math.ceil(top + rowHeight * map.rows.length + 8);
   const cells = map.values.flatMap((row, r) =>
     row.map((value, c) => {
@@ -54,10 +66,10 @@ export function heatMap(map: HeatMap): string {
     }),
   );
   const every = Math.max(1, Math.ceil(14 / rowHeight));
-  const everyColumn = slanted ? Math.max(1, Math.ceil(12 / cell)) : 1;
+  const everyColumn = slanted ? Math.max(1, Math.ceil(15 / cell)) : 1;
   const labels = [
-    ...map.rows.map((r, i) => (i % every ? "" : text(r, left - 6, top + i * rowHeight + rowHeight / 2 + 4, "end"))),
-    ...map.columns.map((c, i) => {
+    ...rows.map((r, i) => (i % every ? "" : text(r, left - 6, top + i * rowHeight + rowHeight / 2 + 4, "end"))),
+    ...columns.map((c, i) => {
       if (i % everyColumn) return "";
       const [x, y] = [round(left + i * cell + cell / 2), top - 6];
       return slanted
@@ -66,9 +78,9 @@ export function heatMap(map: HeatMap): string {
     }),
   ];
   const below = top + (map.unit === undefined ? 0 : 18);
-  const scale = Array.from({ length: 5 }, (_, i) => {
+  const scale = scaleLabels.map((label, i) => {
     const y = below + i * 18;
-    return `<rect x="${scaleAt}" y="${y}" width="12" height="17" fill="${viridis(1 - i / 4)}"/>${text(format(high - ((high - low) * i) / 4), scaleAt + 17, y + 13, "start")}`;
+    return `<rect x="${scaleAt}" y="${y}" width="12" height="17" fill="${viridis(1 - i / 4)}"/>${text(label, scaleAt + 17, y + 13, "start")}`;
   });
   const titles = [
     ...(map.unit === undefined ? [] : [text(map.unit, scaleAt, top + 11, "start")]),

@@ -6,7 +6,8 @@
 import { highest } from "../base/extent.js";
 import type { RunResult, Scores } from "../run/result.js";
 import { byteText, flopText, partialText, plainNumber, scaled, scoreText, secondText } from "./format.js";
-import { drawing, type Html, html, htmlTable, page, say, settingsList, switched } from "./page.js";
+import { charts, type Html, html, htmlTable, page, settingsList, switched } from "./page.js";
+import { type Prediction, predictionSections } from "./predictions.js";
 import { type LineChart, lineChart } from "./svg.js";
 
 export interface CurvePoint {
@@ -29,20 +30,6 @@ export interface EvalPoint extends CurvePoint {
   readonly best: boolean;
 }
 
-/** What the tuned model said to one row. */
-export interface Prediction {
-  readonly id: string;
-  readonly input: string;
-  readonly target: string;
-  readonly prediction: string;
-  /** Label of the row and the predicted one; null for free text. */
-  readonly label: string | null;
-  readonly predictedLabel: string | null;
-  /** Label → probability among the choices; absent when generated. */
-  readonly probabilities?: Readonly<Record<string, number>>;
-  readonly right: boolean;
-}
-
 export interface RunReport {
   readonly title: string;
   readonly result: RunResult;
@@ -53,11 +40,6 @@ export interface RunReport {
   readonly predictions: readonly Prediction[];
   readonly warnings: readonly string[];
 }
-
-/** How many rows of each kind the page shows. */
-const shownErrors = 25;
-const shownSamples = 8;
-const longestText = 400;
 
 /** Why a run ended, in words; an unknown reason stands for itself. */
 const endings: Readonly<Record<string, string>> = {
@@ -75,11 +57,10 @@ export function reportPage(report: RunReport): string {
 <p class="lead">${result.run.method} on ${result.run.task}, seed ${result.run.seed}, ${result.where.model.name}; ${result.run.steps} steps, ${ending(result.run.reason)}; the prompt of step ${result.run.bestStep} is kept.</p>`,
     tiles(result),
     ...report.warnings.map((w) => html`<p class="bad">Warning: ${w}</p>`),
-    html`<h2>Curves</h2>`,
+    html`<h2>Curves</h2><p class="soft">Of this one run, seed ${result.run.seed}.${report.stages.length > 1 ? " The strip above a curve is the stages of the schedule, numbered as below." : ""}</p>`,
     curves(report),
     ...scoreSection(result),
-    ...confusionSection(report.predictions),
-    ...errorSection(report.predictions),
+    ...predictionSections(report.predictions),
     html`<h2>Cost</h2>`,
     costTable(result),
     ...stageTable(result),
@@ -90,7 +71,8 @@ export function reportPage(report: RunReport): string {
   ]);
 }
 
-function tiles({ scores, baseline, cost }: RunResult): Html {
+/** What one looks for first. */
+export function tiles({ scores, baseline, cost }: RunResult): Html {
   const tile = (value: string, label: string) => html`<div class="tile"><b>${value}</b><span>${label}</span></div>`;
   const [metric, score] = Object.entries(scores)[0] ?? ["score", Number.NaN];
   const before = baseline.noPrompt?.[metric];
@@ -125,26 +107,26 @@ function axesOf(points: readonly CurvePoint[]): Record<"steps" | "time" | "FLOPs
 }
 
 /** Loss and score, each against steps, time or FLOPs. */
-function curves({ steps, evals, stages, result }: RunReport): Html {
+export function curves({ steps, evals, stages, result }: RunReport): Html {
   const metrics = [...new Set(evals.flatMap((e) => Object.keys(e.scores)))];
   return switched(
     "axis",
     Object.entries(axesOf([...steps, ...evals])).map(([name, axis]) => {
       const at = (step: number) => steps.find((s) => s.step >= step) ?? steps.at(-1);
-      const marks = stages
-        .filter((s) => s.step > 0)
-        .flatMap((s) => {
-          const point = at(s.step);
-          return point === undefined ? [] : [{ x: axis.of(point), label: partialText(s.partial, true) }];
-        });
+      const grown = stages.flatMap(({ step, partial }) => {
+        const point = at(step);
+        return point === undefined ? [] : [{ x: step === 0 ? 0 : axis.of(point), label: partialText(partial, true) }];
+      });
+      const staged = grown.length > 1 ? { stages: grown } : {};
       const kept = evals.find((e) => e.step === result.run.bestStep);
-      const chart = (rest: Pick<LineChart, "title" | "y" | "series" | "levels" | "formatY" | "marks">) =>
-        drawing(lineChart({ x: axis.label, formatX: axis.format, marks, width: 480, height: 270, ...rest }));
+      const marks = kept === undefined ? [] : [{ x: axis.of(kept), label: "kept" }];
+      const chart = (rest: Pick<LineChart, "title" | "y" | "series" | "levels" | "formatY">) =>
+        lineChart({ x: axis.label, formatX: axis.format, wholeX: name === "steps", marks, ...rest });
       const loss = chart({
         title: `Loss against ${axis.label}`,
         y: "loss per target token",
         series: [
-          { name: "training", points: steps.map((s) => [axis.of(s), s.loss]) },
+          { name: "training", points: steps.map((s) => [axis.of(s), s.loss]), ...staged },
           { name: "validation", points: evals.map((e) => [axis.of(e), e.loss]), dots: true },
         ],
       });
@@ -156,16 +138,20 @@ function curves({ steps, evals, stages, result }: RunReport): Html {
           y: `${metric} × 100, validation`,
           formatY: scoreText,
           series: [
-            { name: metric, points: evals.map((e) => [axis.of(e), e.scores[metric] ?? Number.NaN]), dots: true },
+            {
+              name: metric,
+              points: evals.map((e) => [axis.of(e), e.scores[metric] ?? Number.NaN]),
+              dots: true,
+              ...staged,
+            },
           ],
-          marks: [...marks, ...(kept === undefined ? [] : [{ x: axis.of(kept), label: "kept" }])],
           levels: [
             ...level(result.baseline.majority, metric, "majority class"),
             ...level(result.baseline.noPrompt, metric, "no prompt"),
           ],
         }),
       );
-      return [name, html`<div class="pair">${[loss, ...scores]}</div>`] as const;
+      return [name, charts([loss, ...scores])] as const;
     }),
   );
 }
@@ -186,62 +172,7 @@ function scoreSection({ scores, scoredOn, baseline }: RunResult): Html[] {
   ];
 }
 
-function confusionSection(predictions: readonly Prediction[]): Html[] {
-  const labelled = predictions.filter((p) => p.label !== null && p.predictedLabel !== null);
-  const labels = [...new Set(labelled.flatMap((p) => [p.label!, p.predictedLabel!]))].sort();
-  if (labels.length < 2 || labels.length > 30) return [];
-  const count = (gold: string, said: string) =>
-    labelled.filter((p) => p.label === gold && p.predictedLabel === said).length;
-  return [
-    html`<h2>Confusion</h2><p class="soft">Rows: the true label. Columns: what the model said.</p>`,
-    htmlTable(
-      ["true \\ said", ...labels, "rows", "right"],
-      labels.map((gold) => {
-        const rows = labelled.filter((p) => p.label === gold).length;
-        return [
-          gold,
-          ...labels.map((said) => String(count(gold, said))),
-          String(rows),
-          rows === 0 ? "–" : scoreText(count(gold, gold) / rows),
-        ];
-      }),
-    ),
-  ];
-}
-
-/** The surest mistakes first: they tell most about data and template. */
-function errorSection(predictions: readonly Prediction[]): Html[] {
-  const sureness = (p: Prediction) => highest(Object.values(p.probabilities ?? {}), 0);
-  const wrong = predictions.filter((p) => !p.right).sort((a, b) => sureness(b) - sureness(a));
-  const right = predictions.filter((p) => p.right);
-  const table = (rows: readonly Prediction[]) =>
-    htmlTable(
-      ["row", "input", "expected", "said", "probability"],
-      rows.map((p) => [
-        html`<code>${p.id}</code>`,
-        clipped(p.input),
-        clipped(p.target),
-        clipped(p.prediction),
-        p.probabilities === undefined ? "–" : sureness(p).toFixed(2),
-      ]),
-    );
-  return [
-    ...(wrong.length === 0
-      ? []
-      : [
-          html`<h2>Errors</h2><p class="soft">${Math.min(shownErrors, wrong.length)} of ${wrong.length}, the surest first.</p>`,
-          table(wrong.slice(0, shownErrors)),
-        ]),
-    ...(right.length === 0
-      ? []
-      : [
-          html`<h2>Right answers</h2><p class="soft">${Math.min(shownSamples, right.length)} of ${right.length}.</p>`,
-          table(right.slice(0, shownSamples)),
-        ]),
-  ];
-}
-
-function costTable({ cost }: RunResult): Html {
+export function costTable({ cost }: RunResult): Html {
   return htmlTable(
     ["", "training", "evaluation", "together"],
     [
@@ -275,8 +206,9 @@ function stageTable({ cost: { perStage } }: RunResult): Html[] {
   return [
     html`<h2>Stages</h2>`,
     htmlTable(
-      ["model", "steps", "opening", "training", "with evaluation", "matrix products", "as the papers count"],
-      perStage.map((stage) => [
+      ["stage", "model", "steps", "opening", "training", "with evaluation", "matrix products", "as the papers count"],
+      perStage.map((stage, i) => [
+        String(i + 1),
         partialText(stage.partial),
         String(stage.steps),
         secondText(stage.openSeconds),
@@ -289,7 +221,7 @@ function stageTable({ cost: { perStage } }: RunResult): Html[] {
   ];
 }
 
-function whereTable({ where, run }: RunResult): Html {
+export function whereTable({ where, run }: RunResult): Html {
   return htmlTable(
     ["", ""],
     [
@@ -306,10 +238,4 @@ function whereTable({ where, run }: RunResult): Html {
       ]),
     ],
   );
-}
-
-function clipped(text: string): Html {
-  return text.length <= longestText
-    ? say(text)
-    : html`<details><summary>${text.slice(0, longestText)}…</summary>${text.slice(longestText)}</details>`;
 }

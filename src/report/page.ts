@@ -29,11 +29,24 @@ export function html(
   return { html: parts.map((part, i) => part + (filled[i] ?? "")).join("") };
 }
 
-/** A chart made by svg.ts, which escapes by itself. */
+/** A picture made by svg-parts.ts, which escapes by itself, in its own size: a matrix. */
 export const drawing = (svg: string): Html => ({ html: `<div class="chart">${svg}</div>` });
 
-/** A table; columns of numbers on the right, heading and all. Cells that are Html stay as they are. */
-export function htmlTable(head: readonly string[], rows: readonly (readonly (string | number | Html)[])[]): Html {
+/** Charts beside each other, as many as the page is wide enough for, each as wide as its share of the page. */
+export const charts = (svgs: readonly string[]): Html => ({
+  html: `<div class="charts">${svgs.map((svg) => drawing(svg).html).join("\n")}</div>`,
+});
+
+/**
+ * A table; columns of numbers on the right, heading and all. Cells that are Html stay as they are. One wider than the page scrolls under
+ * its first column, and shows by a shadow that it does.
+ * @param stacked on a narrow screen a row's first two cells lie above the others, each with its heading: long texts and what is said of them
+ */
+export function htmlTable(
+  head: readonly string[],
+  rows: readonly (readonly (string | number | Html)[])[],
+  { stacked = false } = {},
+): Html {
   const numeric = head.map((_, i) => {
     const cells = rows.map((row) => row[i] ?? "").filter((cell) => cell !== "");
     return (
@@ -41,17 +54,20 @@ export function htmlTable(head: readonly string[], rows: readonly (readonly (str
     );
   });
   const cell = (value: string | number | Html, i: number) => {
-    if (typeof value === "object") return `<td>${value.html}</td>`;
+    const name = stacked ? ` data-head="${escapeXml(head[i] ?? "")}"` : "";
+    if (typeof value === "object") return `<td${name}>${value.html}</td>`;
     const kind = numeric[i] ? ' class="n"' : String(value).length > 40 ? ' class="long"' : "";
-    return `<td${kind}>${escapeXml(String(value))}</td>`;
+    return `<td${kind}${name}>${escapeXml(String(value))}</td>`;
   };
   const body = rows.map((row) => `<tr>${row.map(cell).join("")}</tr>`).join("\n");
   const heads = head.map((h, i) => `<th${numeric[i] ? ' class="n"' : ""}>${escapeXml(h)}</th>`).join("");
+  const kinds = [...(stacked ? ["stacked"] : []), ...(head.length > manyColumns ? ["tight"] : [])].join(" ");
   return {
-    html: `<div class="scroll"><table>${head.every((h) => h === "") ? "" : `<thead><tr>${heads}</tr></thead>`}<tbody>\n${body}\n</tbody></table></div>`,
+    html: `<div class="scroll" tabindex="0"><table${kinds === "" ? "" : ` class="${kinds}"`}>${head.every((h) => h === "") ? "" : `<thead><tr>${heads}</tr></thead>`}<tbody>\n${body}\n</tbody></table></div>`,
   };
 }
 
+const manyColumns = 8;
 const units = /^(±|%|of|ms|s|min|h|[kMGTPE]?(B|FLOP)?)$/;
 
 /** "71.51 ± 0.32", "1 min 05 s", "0.063 % of 4.07 M", "–": numbers with units and nothing else. */
@@ -102,10 +118,10 @@ ${parts.map((p) => p.html).join("\n")}
 
 const most = 6; // views a switch may have
 const style = `
-:root { color-scheme: light dark; --page: #ffffff; --ink: #1f2937; --soft: #6b7280; --faint: #e5e7eb; --void: #b6bac2; --card: #f8fafc;
+:root { color-scheme: light dark; --page: #ffffff; --ink: #1f2937; --soft: #6b7280; --faint: #e5e7eb; --void: #b6bac2; --card: #f8fafc; --shade: rgb(15 23 42 / .28);
   --good: #047857; --bad: #b91c1c;
   --s0: #2563eb; --s1: #d97706; --s2: #059669; --s3: #db2777; --s4: #7c3aed; --s5: #0891b2; --s6: #65a30d; --s7: #dc2626; }
-@media (prefers-color-scheme: dark) { :root { --page: #0f172a; --ink: #e5e7eb; --soft: #9ca3af; --faint: #334155; --void: #475569; --card: #1e293b;
+@media (prefers-color-scheme: dark) { :root { --page: #0f172a; --ink: #e5e7eb; --soft: #9ca3af; --faint: #334155; --void: #475569; --card: #1e293b; --shade: rgb(203 213 225 / .38);
   --good: #34d399; --bad: #f87171;
   --s0: #60a5fa; --s1: #fbbf24; --s2: #34d399; --s3: #f472b6; --s4: #a78bfa; --s5: #22d3ee; --s6: #a3e635; --s7: #f87171; } }
 body { margin: 0; background: var(--page); color: var(--ink); font: 15px/1.5 system-ui, sans-serif; }
@@ -115,11 +131,19 @@ p.lead, .soft { color: var(--soft); } code { font-size: .92em; } .sha { overflow
 .tiles { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(12rem, 45%), 1fr)); gap: .8rem; margin: 1.2rem 0; padding: 0; }
 .tile { background: var(--card); border: 1px solid var(--faint); border-radius: .5rem; padding: .6rem .9rem; }
 .tile b { display: block; font-size: 1.35rem; white-space: nowrap; } .tile span { color: var(--soft); font-size: .85rem; }
-.chart { overflow-x: auto; } .chart svg { display: block; max-width: 100%; height: auto; } .scroll { overflow-x: auto; }
-.pair { display: flex; flex-wrap: wrap; gap: 0 1rem; } .pair .chart { max-width: 100%; }
-@media (max-width: 40rem) { .chart svg { max-width: none; zoom: .74; } }
-table { border-collapse: collapse; font-size: .9rem; } th, td { text-align: left; padding: .3rem .7rem; border-bottom: 1px solid var(--faint); vertical-align: top; }
+.chart svg { display: block; max-width: 100%; height: auto; }
+.charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(24rem, 100%), 1fr)); gap: .8rem 1rem; } .charts svg { width: 100%; max-width: 40rem; }
+figure { margin: 0; } figcaption { font-size: .9rem; font-weight: 600; margin: .3rem 0; }
+.scroll, .chart { overflow-x: auto; background: linear-gradient(to right, var(--page) 35%, transparent) left / 3rem 100% no-repeat local, linear-gradient(to left, var(--page) 35%, transparent) right / 3rem 100% no-repeat local,
+  linear-gradient(to right, var(--shade), transparent) left top / .9rem calc(100% - 2px) no-repeat scroll, linear-gradient(to left, var(--shade), transparent) right top / .9rem calc(100% - 2px) no-repeat scroll; }
+.scroll :is(th, td):first-child { position: sticky; left: 0; background: var(--page); }
+table { border-collapse: separate; border-spacing: 0; font-size: .9rem; } th, td { text-align: left; padding: .3rem .7rem; border-bottom: 1px solid var(--faint); vertical-align: top; }
 th { font-weight: 600; vertical-align: bottom; } .n { text-align: right; font-variant-numeric: tabular-nums; } td.n, td > code { white-space: nowrap; } td.long { min-width: 15rem; } td:first-child:not(.n) { min-width: 6.5rem; }
+.tight { font-size: .8rem; } .tight :is(th, td) { padding: .3rem .28rem; }
+@media (max-width: 40rem) { .chart:not(.charts *) svg { max-width: none; zoom: .74; } .scroll :is(th, td):first-child { max-width: 38vw; overflow-wrap: anywhere; } .scroll td:not(.n) { min-width: 6.5rem; }
+  .stacked thead { display: none; } .stacked tr { display: grid; grid-template-columns: repeat(3, 1fr); padding: .4rem 0; border-bottom: 1px solid var(--faint); }
+  .stacked td { border: 0; padding: .1rem .5rem .1rem 0; min-width: 0; text-align: left; overflow-wrap: anywhere; } .stacked td:nth-child(-n + 2) { grid-column: 1 / -1; max-width: none; }
+  .stacked td:nth-child(n + 3)::before { content: attr(data-head); display: block; color: var(--soft); font-size: .8rem; } }
 .settings { columns: 17rem; column-gap: 2rem; font-size: .9rem; margin: .6rem 0; } .settings div { break-inside: avoid; display: flex; flex-wrap: wrap; justify-content: space-between; gap: 0 .8rem; padding: .2rem 0; border-bottom: 1px solid var(--faint); }
 .settings dd { margin: 0; overflow-wrap: anywhere; } .good { color: var(--good); } .bad { color: var(--bad); }
 .switch input { position: absolute; opacity: 0; } .switch label { display: inline-block; padding: .15rem .8rem; border: 1px solid var(--faint); border-radius: 1rem; margin: 0 .4rem .5rem 0; cursor: pointer; font-size: .85rem; }

@@ -10,9 +10,12 @@ import type { PruneResult, SearchCandidate, SearchSummary } from "../prune/recor
 import { importanceModes } from "../prune/scores.js";
 import { flopText, partialText, scoreText, secondText } from "./format.js";
 import { heatMap } from "./heat-map.js";
+import { histogram } from "./histogram.js";
+import { costTable, tiles, whereTable } from "./html.js";
 import { markdownTable } from "./markdown.js";
-import { drawing, html, htmlTable, page, settingsList, switched } from "./page.js";
-import { histogram, lineChart } from "./svg.js";
+import { charts, drawing, html, htmlTable, page, settingsList, switched } from "./page.js";
+import { type Prediction, predictionSections } from "./predictions.js";
+import { lineChart } from "./svg.js";
 
 /** Rows of the summary: what one would report. */
 function summaryRows({ baseline, search }: PruneResult): [string, string, string, string][] {
@@ -93,8 +96,8 @@ export function pruneText(result: PruneResult): string {
   ].join("\n\n");
 }
 
-/** The search's report.html. */
-export function prunePage(result: PruneResult): string {
+/** The search's report.html. @param predictions of the chosen candidate on the rows that are reported */
+export function prunePage(result: PruneResult, predictions: readonly Prediction[] = []): string {
   const { run, search, cost } = result;
   const { importance, control, candidates, metric } = search;
   const best = chosen(search);
@@ -120,6 +123,7 @@ export function prunePage(result: PruneResult): string {
     );
   return page(`${run.task}: XPrompt`, [
     html`<h1>${run.task}: XPrompt</h1><p class="lead">${counted(candidates.length)}, scored by ${metric}; ${flopText(cost.flops)} and ${secondText(cost.seconds)} in all.</p>`,
+    tiles(result),
     htmlTable(summaryHead, summaryRows(result)),
     html`<p class="soft">${choiceNote(search)}</p>`,
     html`<h2>Saliency map</h2><p class="soft">How much the loss is expected to change without a piece of a token, to first order: the mean of ${importanceModes[importance.mode].mean} (XPrompt, Fig. 9). Over ${importance.examples} rows, on ${partialText(importance.partial)}.</p>`,
@@ -127,19 +131,19 @@ export function prunePage(result: PruneResult): string {
       ["pruned cells grey", saliency(true)],
       ["all", saliency(false)],
     ]),
-    html`<h2>Importance of tokens</h2>`,
-    drawing(
+    html`<h2>Importance of tokens, of pieces</h2>`,
+    charts([
       histogram({ title: "Importance of tokens", x: "importance", values: importance.tokens, y: "tokens", bins: 20 }),
-    ),
-    html`<h2>Importance of pieces</h2>`,
-    drawing(histogram({ title: "Importance of pieces", x: "importance", values: importance.pieces, y: "pieces" })),
-    html`<h2>Retraining</h2>`,
-    drawing(
+      histogram({ title: "Importance of pieces", x: "importance", values: importance.pieces, y: "pieces" }),
+    ]),
+    html`<h2>Retraining</h2><p class="soft">One run each, seed ${run.seed}.</p>`,
+    charts([
       lineChart({
         title: "Selection score of the chosen candidate and the control",
         x: "steps of retraining",
         y: `${metric} × 100`,
         formatX: String,
+        wholeX: true,
         formatY: scoreText,
         series: [best, control].map((c) => ({
           name: c.name === best.name ? `chosen (${c.name})` : "control",
@@ -148,10 +152,15 @@ export function prunePage(result: PruneResult): string {
         })),
         levels: [{ y: search.tuned.score, label: "prompt tuning" }],
       }),
-    ),
+    ]),
     html`<h2>Candidates</h2><p class="soft">t04-p08: 4 tokens pruned, then 8 pieces of each token that is left.</p>`,
     htmlTable(candidateHead, candidateRows(search)),
+    ...predictionSections(predictions),
+    html`<h2>Cost</h2>`,
+    costTable(result),
     html`<h2>Settings</h2>`,
     settingsList(run.options),
+    html`<h2>Where</h2>`,
+    whereTable(result),
   ]);
 }

@@ -1,8 +1,10 @@
+import fc from "fast-check";
 import { expect, test } from "vitest";
 import { dots } from "./dots.js";
 import { heatMap } from "./heat-map.js";
+import { histogram } from "./histogram.js";
 import { markdownTable, plainTable } from "./markdown.js";
-import { bars, histogram, lineChart } from "./svg.js";
+import { lineChart } from "./svg.js";
 import { escapeXml, ticks, tickText } from "./svg-parts.js";
 
 const hostile = `</title><script>alert("1")</script>&'\u0000`;
@@ -33,9 +35,9 @@ const charts = {
           [2, 3],
         ],
         dots: true,
-        band: [
-          [0, 0.5, 1.5],
-          [2, 2, 4],
+        stages: [
+          { x: 0, label: hostile },
+          { x: 1, label: hostile },
         ],
       },
       { name: "b", points: [[0, 2]] },
@@ -46,7 +48,7 @@ const charts = {
   }),
   heat: heatMap({ title: hostile, rows: [hostile], columns: [hostile, "b"], values: [[0.5, null]] }),
   histogram: histogram({ title: hostile, x: hostile, values: [1, 2, 2, Number.POSITIVE_INFINITY] }),
-  bars: bars({ title: hostile, x: hostile, entries: [{ label: hostile, value: -1, spread: 0.5 }] }),
+  dots: dots({ title: hostile, x: hostile, entries: [{ label: hostile, value: -1, deviation: 0.5 }] }),
 };
 
 test.each(Object.entries(charts))("%s: well formed, escaped, no script", (_, svg) => {
@@ -63,7 +65,7 @@ test.each([
     lineChart({ title: "t", x: "x", y: "y", series: [{ name: "a", points: [[0, Number.NaN]] }] }),
   ],
   ["histogram", histogram({ title: "t", x: "x", values: [] })],
-  ["bars", bars({ title: "t", x: "x", entries: [] })],
+  ["dots", dots({ title: "t", x: "x", entries: [] })],
 ])("%s without values says so", (_, svg) => {
   expect(svg).toContain("no values");
   tagsOf(svg);
@@ -126,47 +128,240 @@ test("escaping leaves nothing that XML forbids", () => {
 /** Where each text lies, by a font as wide as DejaVu Sans on average (0.6 em): [left, right, baseline, text]. */
 function places(svg: string): { left: number; right: number; y: number; text: string }[] {
   const found = svg.matchAll(/<text x="([\d.-]+)" y="([\d.-]+)" text-anchor="(\w+)" font-size="(\d+)"[^>]*>([^<]*)</g);
-  return [...found].map(([, x, y, anchor, size, text]) => {
-    const wide = 0.6 * Number(size) * [...text!].length;
+  return [...found].map(([, x, y, anchor, size, escaped]) => {
+    const text = escaped!.replaceAll(/&[^;]+;/g, "'");
+    const squares = text.match(/[\u4e00-\u9fff]/g)?.length ?? 0;
+    const wide = Number(size) * (0.6 * [...text].length + 0.4 * squares);
     const left = Number(x) - (anchor === "end" ? wide : anchor === "middle" ? wide / 2 : 0);
-    return { left, right: left + wide, y: Number(y), text: text! };
+    return { left, right: left + wide, y: Number(y), text };
   });
 }
 
-test.each([
-  [480, 8],
-  [480, 1e6],
-  [720, 30_000],
-  [360, 0.004],
-])("no label of a chart %i wide lies over another or outside, x up to %d", (width, last) => {
-  const svg = lineChart({
-    title: "t",
-    x: "optimizer steps",
-    y: "loss per target token",
-    width,
-    formatY: (v) => (100 * v).toFixed(1),
-    series: ["training", "validation", "a third with a long name", "and a fourth one"].map((name, i) => ({
-      name,
-      points: [
-        [0, i],
-        [last, i / 10],
-      ],
-    })),
-    marks: [0.3, 0.35, 0.95, 0.97].map((x) => ({ x: x * last, label: "enc 2×192, dec 4" })),
-    levels: [
-      { y: 0.5, label: "majority class" },
-      { y: 0.488, label: "no prompt" },
-    ],
-  });
+/** Labels that lie over each other or leave the picture; and a picture that would not follow the page's width. */
+function faults(svg: string): string[] {
+  const [, wide, high] = /^<svg [^>]*viewBox="0 0 ([\d.]+) ([\d.]+)" width="\1" height="\2"/.exec(svg) ?? [];
+  if (high === undefined) return ["no viewBox, or another than the size"];
   const all = places(svg);
-  expect(all.filter(({ left, right }) => left < 0 || right > width)).toEqual([]);
+  const outside = all.filter(
+    ({ left, right, y }) => left < -0.1 || right > Number(wide) + 0.1 || y < 9 || y > Number(high),
+  );
   const clashes = all.flatMap((a, i) =>
     all
       .slice(i + 1)
-      .filter((b) => Math.abs(a.y - b.y) < 11 && a.left < b.right - 1 && b.left < a.right - 1)
+      .filter((b) => Math.abs(a.y - b.y) < 12 && a.left < b.right - 0.2 && b.left < a.right - 0.2)
       .map((b) => `${a.text} / ${b.text}`),
   );
-  expect(clashes).toEqual([]);
+  return [...outside.map(({ text }) => `outside: ${text}`), ...clashes];
+}
+
+const size = fc.oneof(
+  fc.double({ min: -1e12, max: 1e12, noNaN: true }),
+  fc.double({ min: 0, max: 1, noNaN: true }),
+  fc.integer({ min: 0, max: 200 }),
+  fc.constantFrom(0, Number.NaN, Number.POSITIVE_INFINITY, 0.6, 0.600001),
+);
+const label = fc.oneof(
+  fc.constantFrom(
+    "kept",
+    "no prompt",
+    "majority class",
+    "enc 2×192, dec 4",
+    "full",
+    "PT at FPT-LD's FLOPs",
+    "控制组的长名字",
+  ),
+  fc.string({ minLength: 1, maxLength: 90, unit: fc.constantFrom(..."abcdefgh ×") }),
+);
+const formatOf = fc.constantFrom(
+  undefined,
+  (v: number) => (100 * v).toFixed(1),
+  (v: number) => `${v.toPrecision(3)} GFLOP`,
+  (v: number) => String(Math.round(v)),
+);
+
+test("no label of a line chart lies over another or outside, whatever is drawn", () => {
+  const points = fc.array(fc.tuple(size, size), { maxLength: 12 }).map((p) => p.sort(([a], [b]) => a - b));
+  const stages = fc
+    .array(fc.record({ x: size, label }), { maxLength: 4 })
+    .map((s) => s.filter(({ x }) => !Number.isNaN(x)).sort((a, b) => a.x - b.x));
+  const chart = fc.record({
+    title: label,
+    x: label,
+    y: label,
+    series: fc.array(fc.record({ name: label, points, dots: fc.boolean(), stages }), { maxLength: 6 }),
+    marks: fc.array(fc.record({ x: size, label }), { maxLength: 6 }),
+    levels: fc.array(fc.record({ y: size, label }), { maxLength: 4 }),
+    formatX: formatOf,
+    formatY: formatOf,
+    wholeX: fc.boolean(),
+    width: fc.constantFrom(360, 480, 720),
+  });
+  fc.assert(
+    fc.property(chart, ({ formatX, formatY, ...rest }) => {
+      const drawn = lineChart({ ...rest, ...(formatX && { formatX }), ...(formatY && { formatY }) });
+      expect(faults(drawn)).toEqual([]);
+      expect(drawn).not.toMatch(/NaN|Infinity|undefined/);
+    }),
+    { numRuns: 400 },
+  );
+});
+
+test("no label of dots, histograms and matrices lies over another or outside", () => {
+  const entries = fc.array(fc.record({ label, value: size, deviation: fc.option(fc.double({ min: 0, max: 50 })) }), {
+    maxLength: 9,
+  });
+  fc.assert(
+    fc.property(entries, label, formatOf, (some, x, format) => {
+      expect(faults(dots({ title: "t", x, entries: some, ...(format && { format }) }))).toEqual([]);
+    }),
+    { numRuns: 200 },
+  );
+  fc.assert(
+    fc.property(fc.array(size, { maxLength: 40 }), label, formatOf, (values, x, format) => {
+      expect(faults(histogram({ title: "t", x, y: x, values, ...(format && { format }) }))).toEqual([]);
+    }),
+    { numRuns: 200 },
+  );
+  const matrix = fc
+    .tuple(fc.array(label, { minLength: 1, maxLength: 5 }), fc.array(label, { minLength: 1, maxLength: 20 }))
+    .chain(([rows, columns]) =>
+      fc.record({
+        rows: fc.constant(rows),
+        columns: fc.constant(columns),
+        values: fc.array(fc.array(fc.option(size), { minLength: columns.length, maxLength: columns.length }), {
+          minLength: rows.length,
+          maxLength: rows.length,
+        }),
+        rowTitle: fc.option(label, { nil: undefined }),
+        columnTitle: fc.option(label, { nil: undefined }),
+        unit: fc.option(label, { nil: undefined }),
+        format: fc.constantFrom(undefined, (v: number) => v.toPrecision(2)),
+      }),
+    );
+  fc.assert(
+    fc.property(matrix, ({ format, ...map }) => {
+      expect(faults(heatMap({ title: "t", ...map, ...(format && { format }) }))).toEqual([]);
+    }),
+    { numRuns: 200 },
+  );
+});
+
+test("“kept” at the right edge, over a level at the top: each has its place (found by a reader)", () => {
+  const drawn = lineChart({
+    title: "t",
+    x: "optimizer steps",
+    y: "accuracy × 100, validation",
+    formatY: (v) => (100 * v).toFixed(1),
+    series: [
+      {
+        name: "accuracy",
+        points: [
+          [5, 0.5],
+          [40, 0.6],
+        ],
+        dots: true,
+      },
+    ],
+    marks: [{ x: 40, label: "kept" }],
+    levels: [
+      { y: 0.6, label: "no prompt" },
+      { y: 0.6, label: "majority class" },
+      { y: 0.5999, label: "a third" },
+    ],
+  });
+  expect(faults(drawn)).toEqual([]);
+  for (const word of ["kept", "no prompt 60.0", "majority class 60.0", "a third 60.0"])
+    expect(drawn).toContain(`>${word}</text>`);
+});
+
+test("one evaluation alone stands inside an axis of whole steps from zero", () => {
+  const drawn = lineChart({
+    title: "t",
+    x: "steps of retraining",
+    y: "accuracy",
+    wholeX: true,
+    formatX: String,
+    series: [{ name: "chosen", points: [[8, 0.5]] }],
+  });
+  const labels = places(drawn).filter(({ y }) => y > 230 && y < 250);
+  expect(labels.map(({ text }) => text)).toEqual(["0", "2", "4", "6", "8", "10"]);
+});
+
+test("series differ by dash and marker, not by colour alone, in the legend too", () => {
+  const names = ["PT", "FPT-LD", "FPT-FR", "FPT-CR", "mine"];
+  const drawn = lineChart({
+    title: "t",
+    x: "x",
+    y: "y",
+    series: names.map((name, i) => ({
+      name,
+      points: [
+        [0, i],
+        [1, i + 1],
+      ],
+      dots: true,
+    })),
+  });
+  const dashOf = (element: string) =>
+    [...drawn.matchAll(new RegExp(`<${element} [^>]*stroke-width="1.8"[^>]*>`, "g"))].map(
+      ([tag]) => /stroke-dasharray="([^"]+)"/.exec(tag)?.[1] ?? "solid",
+    );
+  expect(new Set(dashOf("polyline")).size).toBe(5);
+  expect(dashOf("line")).toEqual(dashOf("polyline"));
+  // of each marker one in the legend and one per point; shapes are told apart by their first offsets
+  expect(drawn.match(/<circle/g)).toHaveLength(3);
+  expect(drawn.match(/<polygon/g)).toHaveLength(12);
+});
+
+test("every series has a strip of its own stages from its first, named where there is room and numbered where not", () => {
+  const drawn = lineChart({
+    title: "t",
+    x: "steps",
+    y: "y",
+    series: [
+      {
+        name: "PT",
+        points: [
+          [0, 1],
+          [100, 2],
+        ],
+      },
+      {
+        name: "FPT-LD",
+        points: [
+          [0, 1],
+          [100, 2],
+        ],
+        stages: [
+          { x: 0, label: "enc 2" },
+          { x: 50, label: "full" },
+        ],
+      },
+      {
+        name: "FPT-CR",
+        points: [
+          [0, 1],
+          [100, 2],
+        ],
+        stages: [
+          { x: 0, label: "enc 2×192, dec 4" },
+          { x: 10, label: "full" },
+        ],
+      },
+    ],
+  });
+  const strips = [...drawn.matchAll(/<rect x="([\d.]+)"[^>]*fill="var\(--s(\d)[^>]*><title>([^<]*)/g)];
+  expect(strips.map(([, , series, told]) => `${series} ${told}`)).toEqual([
+    "1 FPT-LD, stage 1 from 0: enc 2",
+    "1 FPT-LD, stage 2 from 50: full",
+    "2 FPT-CR, stage 1 from 0: enc 2×192, dec 4",
+    "2 FPT-CR, stage 2 from 10: full",
+  ]);
+  expect(
+    places(drawn)
+      .filter(({ y }) => y > 13 && y < 70)
+      .map(({ text }) => text),
+  ).toEqual(expect.arrayContaining(["enc 2", "full", "1"]));
 });
 
 test("ticks lose zeros that say nothing, and only those", () => {

@@ -61,8 +61,8 @@ export interface RunFolder extends Run {
   close(): void;
 }
 
-/** What is written into a run folder through its name: the trainer's own, and the folders that the whole tasks add. */
-const ownNames = ["run.json", "metrics.jsonl", "checkpoint", "adapter", "tensorboard"];
+/** What is written into a run folder through its name: the trainer's own, and what the whole tasks add. */
+const ownNames = ["run.json", "metrics.jsonl", "checkpoint", "adapter", "events.out.tfevents.softprompt"];
 
 /**
  * Without `resume` the folder must hold no run. One whose run.json says nothing yet of what the run is made from, with no checkpoint

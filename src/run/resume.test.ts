@@ -346,11 +346,12 @@ describe("refusals", () => {
     expect(readdirSync(folder).filter((name) => name.startsWith(".lock"))).toEqual([]);
   });
 
-  test.each(["metrics.jsonl", "checkpoint", "run.json", "adapter", "tensorboard"])(
+  test.each(["metrics.jsonl", "checkpoint", "run.json", "adapter", "events.out.tfevents.softprompt"])(
     "a %s that is a link to elsewhere is refused, and elsewhere untouched",
     async (name) => {
       await cut();
-      for (const made of ["adapter", "tensorboard"]) mkdirSync(join(folder, made));
+      mkdirSync(join(folder, "adapter"));
+      writeFileSync(join(folder, "events.out.tfevents.softprompt"), "");
       const elsewhere = join(root, `elsewhere-${count++}`);
       renameSync(join(folder, name), elsewhere);
       symlinkSync(elsewhere, join(folder, name));

@@ -24,7 +24,7 @@ export async function cell<R>(
 ): Promise<R> {
   if (folder === null) return compute();
   const key = sha256(toText(inputs));
-  const path = join(folder, `${name.replace(/[^A-Za-z0-9._-]+/g, "_")}-${key.slice(0, 12)}.json`);
+  const path = join(folder, `${fileName(name)}-${key.slice(0, 12)}.json`);
   const kept = read(path, key);
   if (kept !== undefined) return kept as R;
   const result = await compute();
@@ -34,6 +34,9 @@ export async function cell<R>(
   }
   return result;
 }
+
+/** A run's name as a file or folder is called. */
+export const fileName = (name: string): string => name.replace(/[^A-Za-z0-9._-]+/g, "_");
 
 /** The kept result, or undefined when there is none, it is damaged, or it belongs to other inputs. */
 function read(path: string, key: string): unknown {

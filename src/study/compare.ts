@@ -103,16 +103,21 @@ export function compareTables(
     ...tasks.map((dataset) => spreadOfAll(seeds.map((seed) => of(dataset, seed)))),
     spreadOfAll(perSeed(of)),
   ];
-  const costCells = (label: string): Cell[] =>
-    [
-      costs.paper,
-      costs.honest,
-      wall.training,
-      wall.withGrowth,
-      wall.withScoring,
-      costs.everything,
-      wall.everything,
-    ].map((of) => spread(perSeed(share(label, of))));
+  const flops = (label: string, of: (run: FinishedRun) => number) => spread(perSeed(share(label, of)));
+  // priced at one median for all seeds: how far they lie apart was not measured
+  const seconds = (label: string, of: (run: FinishedRun) => number) => {
+    const found = flops(label, of);
+    return found && { ...found, deviation: null };
+  };
+  const costCells = (label: string): Cell[] => [
+    flops(label, costs.paper),
+    flops(label, costs.honest),
+    seconds(label, wall.training),
+    seconds(label, wall.withGrowth),
+    seconds(label, wall.withScoring),
+    flops(label, costs.everything),
+    seconds(label, wall.everything),
+  ];
   const rows = [[...scoreRow(vanilla.label, score(vanilla.label)), ...costCells(vanilla.label), null]];
   for (const label of labels) {
     const gain = perSeed((d, s) => {
@@ -191,7 +196,7 @@ export function compareTables(
             `Prompt tuning was not evaluated before it had spent what ${unmeasured.join(", ")} did, on every task and seed: no score at equal FLOPs there. A smaller --eval-every gives one.`,
           ]
         : []),
-      `Wall clock is ${wall.how}.`,
+      `Wall clock is ${wall.how}. It has no ±: the seeds share one price.`,
     ],
     settings,
   };
@@ -252,7 +257,7 @@ export function bestWithin({ result }: FinishedRun, { task }: Dataset, paperFlop
   return highest(within.map((entry) => entry.scores[metric] ?? Number.NEGATIVE_INFINITY));
 }
 
-/** Score against FLOPs, seconds and steps: the mean over seeds at each evaluation, best so far left out. */
+/** Score against steps, seconds and FLOPs: the mean over seeds at each evaluation, best so far left out. */
 function curves(
   dataset: Dataset,
   seeds: readonly number[],
@@ -260,36 +265,56 @@ function curves(
   find: (label: string, task: string, seed: number) => FinishedRun,
 ): Chart[] {
   const metric = dataset.task.metrics[0];
-  const axes = [
-    ["flops", "training FLOPs (all products)", (e: Entry) => e.flops],
-    ["flops", "all FLOPs (training, evaluation, neuron scores)", (e: Entry) => e.totalFlops],
-    ["seconds", "seconds of training", (e: Entry) => e.seconds],
-    ["steps", "optimizer steps", (e: Entry) => e.step],
-  ] as const;
-  return axes.map(([x, xLabel, of]) => ({
+  const of = seeds.length === 1 ? `seed ${seeds[0]}` : `mean of ${seeds.length} seeds`;
+  return axes.map(({ view, x, xLabel, at }) => ({
     title: `${dataset.task.name}: ${metric} against ${xLabel}`,
+    view,
     x,
     xLabel,
-    yLabel: metric,
+    yLabel: `${metric} × 100, ${of}`,
     series: variants.map(({ label }): Series => {
-      const histories = seeds.map((seed) => find(label, dataset.task.name, seed).result.history);
-      const length = Math.min(...histories.map((h) => h.length));
-      const average = (i: number, f: (e: Entry) => number) =>
-        histories.reduce((sum, h) => sum + f(h[i]!), 0) / histories.length;
-      const points = Array.from(
-        { length },
-        (_, i) => [average(i, of), 100 * average(i, (e) => e.scores[metric] ?? 0)] as const,
-      );
-      const first = histories[0]!;
-      const marks = points.flatMap(([at], i) =>
-        i > 0 && first[i]!.partial !== first[i - 1]!.partial ? [{ x: at, label: first[i]!.partial }] : [],
-      );
-      return { name: label, points, marks };
+      const runs = seeds.map((seed) => find(label, dataset.task.name, seed));
+      const length = Math.min(...runs.map(({ result }) => result.history.length));
+      const average = (f: (run: FinishedRun) => number) => runs.reduce((sum, run) => sum + f(run), 0) / runs.length;
+      const points = Array.from({ length }, (_, i) => {
+        const score = average(({ result }) => result.history[i]!.scores[metric] ?? 0);
+        return [average(({ result }) => at(result.history[i]!)), 100 * score] as const;
+      });
+      const stages = runs[0]!.result.cost.perStage.map(({ partial }, n) => ({
+        x: average((run) => whereStage(run, n, at)),
+        partial,
+      }));
+      return { name: label, points, ...(stages.length > 1 && { stages }) };
     }),
   }));
 }
 
-type Entry = FinishedRun["result"]["history"][number];
+/** Where a run's stage began, on an axis that only evaluations are known on: between those before and after, in proportion to the steps. */
+function whereStage({ result, scoring }: FinishedRun, stage: number, at: (entry: Entry) => number): number {
+  const step = result.cost.perStage.slice(0, stage).reduce((sum, { steps }) => sum + steps, 0);
+  const start = at({ ...nothingYet, totalFlops: scoring?.flops ?? 0 });
+  const known = [[0, start] as const, ...result.history.map((entry) => [entry.step, at(entry)] as const)];
+  const next = known.findIndex(([s]) => s >= step);
+  if (next <= 0) return next === 0 ? start : known.at(-1)![1];
+  const [[before, low], [after, high]] = [known[next - 1]!, known[next]!];
+  return low + ((high - low) * (step - before)) / (after - before);
+}
+
+const nothingYet = { step: 0, seconds: 0, flops: 0, totalFlops: 0 };
+
+const axes: readonly (Pick<Chart, "x" | "xLabel"> & { view: string; at: (entry: Entry) => number })[] = [
+  { view: "steps", x: "steps", xLabel: "optimizer steps", at: (e) => e.step },
+  { view: "time", x: "seconds", xLabel: "seconds of training", at: (e) => e.seconds },
+  { view: "FLOPs", x: "flops", xLabel: "training FLOPs (all products)", at: (e) => e.flops },
+  {
+    view: "all FLOPs",
+    x: "flops",
+    xLabel: "all FLOPs (training, evaluation, neuron scores)",
+    at: (e) => e.totalFlops,
+  },
+];
+
+type Entry = Pick<FinishedRun["result"]["history"][number], keyof typeof nothingYet>;
 
 function verdict(mine: Spread | null, pt: Spread | null, flops: Spread | null, seconds: Spread | null): string {
   if (mine === null || pt === null || flops === null || seconds === null) return "not measured";

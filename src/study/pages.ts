@@ -2,13 +2,14 @@
  * @file A study's answer as text and as a page. In: StudyResult (tables, curves, matrices, notes). Out: Markdown, HTML.
  */
 
+import { highest } from "../base/extent.js";
 import { dots } from "../report/dots.js";
 import { partialText, plainNumber, scaled, secondText } from "../report/format.js";
 import { heatMap } from "../report/heat-map.js";
 import { markdownTable } from "../report/markdown.js";
-import { drawing, type Html, html, htmlTable, page, settingsList } from "../report/page.js";
+import { charts, drawing, type Html, html, htmlTable, page, settingsList, switched } from "../report/page.js";
 import { lineChart } from "../report/svg.js";
-import type { Cell, Chart, Column, Matrix, StudyResult, Table } from "./study.js";
+import type { Cell, Chart, Column, DotChart, Matrix, StudyResult, Table } from "./study.js";
 
 /** Tables and notes as Markdown, for the terminal and for docs/log.md. */
 export function studyMarkdown(result: StudyResult): string {
@@ -30,22 +31,7 @@ export function studyPage(result: StudyResult): string {
           table.rows.map((row) => row.map((cell, i) => cellText(cell, table.columns[i]))),
         )}`,
     ),
-    ...(result.dots.length > 0 ? [html`<h2>Side by side</h2>`] : []),
-    ...result.dots.map(({ title, xLabel, entries }) =>
-      drawing(
-        dots({
-          title,
-          x: xLabel,
-          entries: entries.map(({ name, value }) => ({
-            label: name,
-            value: value?.mean ?? Number.NaN,
-            deviation: value?.deviation ?? null,
-          })),
-          format: (v) => v.toFixed(2),
-        }),
-      ),
-    ),
-    ...result.charts.map((chart) => html`<h2>${chart.title}</h2>${chartDrawing(chart)}`),
+    ...beside(sideBySide(result.dots), curves(result.charts)),
     ...result.matrices.map((matrix) => html`<h2>${matrix.title}</h2>${drawing(matrixDrawing(matrix))}`),
     ...(result.notes.length > 0
       ? [html`<h2>Notes</h2><ul>${result.notes.map((note) => html`<li>${note}</li>`)}</ul>`]
@@ -91,19 +77,95 @@ const axisFormat = {
   value: (v: number) => plainNumber(v),
 } satisfies Record<Chart["x"], (value: number) => string>;
 
-function chartDrawing(chart: Chart): Html {
-  // Marks of several series would lie over each other; the first series that has some names the growth.
-  const grown = chart.series.find((s) => (s.marks ?? []).length > 0);
-  return drawing(
+/** Two sections in columns where each shows one picture at a time, else one after the other. */
+function beside(dotted: Section, curved: Section): Html[] {
+  const both = [dotted, curved].filter(({ parts }) => parts.length > 0);
+  if (both.length < 2 || both.some(({ shown }) => shown > 1)) return both.flatMap(({ parts }) => parts);
+  return [html`<div class="charts">${both.map(({ parts }) => html`<section>${parts}</section>`)}</div>`];
+}
+
+/** Parts of a page, and how many pictures they show at a time. */
+interface Section {
+  readonly parts: readonly Html[];
+  readonly shown: number;
+}
+
+function sideBySide(all: readonly DotChart[]): Section {
+  if (all.length === 0) return { parts: [], shown: 0 };
+  const drawn = all.map(({ title, xLabel, entries }) =>
+    dots({
+      title,
+      x: xLabel,
+      entries: entries.map(({ name, value }) => ({
+        label: name,
+        value: value?.mean ?? Number.NaN,
+        deviation: value?.deviation ?? null,
+      })),
+      format: (v) => v.toFixed(2),
+    }),
+  );
+  return { parts: [html`<h2>Side by side</h2>`, charts(drawn)], shown: all.length };
+}
+
+/** All charts, those of one view at a time where they have views, and the names of the stages that their strips number. */
+function curves(all: readonly Chart[]): Section {
+  if (all.length === 0) return { parts: [], shown: 0 };
+  const drawn = (some: readonly Chart[]) => html`<div class="charts">${some.map(titledChart)}</div>`;
+  const unswitched = all.filter(({ view }) => view === undefined);
+  const views = [...new Set(all.flatMap(({ view }) => view ?? []))];
+  const inView = (view: string) => all.filter((chart) => chart.view === view);
+  return {
+    parts: [
+      html`<h2>Curves</h2>`,
+      ...(views.length === 0
+        ? []
+        : [
+            switched(
+              "view",
+              views.map((view) => [view, drawn(inView(view))]),
+            ),
+          ]),
+      ...(unswitched.length === 0 ? [] : [drawn(unswitched)]),
+      ...stageList(all),
+    ],
+    shown:
+      unswitched.length +
+      highest(
+        views.map((view) => inView(view).length),
+        0,
+      ),
+  };
+}
+
+/** Stages of each series once, though a chart per task and axis has them. */
+function stageList(all: readonly Chart[]): Html[] {
+  const series = all.flatMap((chart) => chart.series.filter(({ stages = [] }) => stages.length > 0));
+  const lines = series.map(
+    ({ name, stages }) =>
+      `${name}: ${stages!.map(({ partial }, n) => `(${n + 1}) ${partialText(partial)}`).join("; ")}`,
+  );
+  if (lines.length === 0) return [];
+  return [
+    html`<p class="soft">The strips above the curves are the stages of each method, numbered.</p><ul class="soft">${[...new Set(lines)].map((line) => html`<li>${line}</li>`)}</ul>`,
+  ];
+}
+
+function titledChart(chart: Chart): Html {
+  return html`<figure><figcaption>${chart.title}</figcaption>${drawing(
     lineChart({
       title: chart.title,
       x: chart.xLabel,
       y: chart.yLabel,
       formatX: axisFormat[chart.x],
-      series: chart.series.map(({ name, points }) => ({ name, points, dots: points.length < 40 })),
-      marks: grown?.marks?.map(({ x, label }) => ({ x, label: `${grown.name}: ${partialText(label, true)}` })),
+      wholeX: chart.x === "steps",
+      series: chart.series.map(({ name, points, stages }) => ({
+        name,
+        points,
+        dots: points.length < 40,
+        ...(stages && { stages: stages.map(({ x, partial }) => ({ x, label: partialText(partial, true) })) }),
+      })),
     }),
-  );
+  )}</figure>`;
 }
 
 /** One matrix as an SVG of its own (docs pictures). */

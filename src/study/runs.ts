@@ -6,6 +6,7 @@
  */
 
 import { interrupted, SoftpromptError } from "../base/errors.js";
+import { ownFolder } from "../base/files.js";
 import type { Tensor } from "../base/tensor.js";
 import type { Dataset } from "../data/row.js";
 import type { Engine } from "../engine/engine.js";
@@ -15,11 +16,12 @@ import type { NeuronScoreOptions, ScoringCost } from "../schedule/neuron-scores.
 import type { ScheduleOptions } from "../schedule/options.js";
 import { presetSchedule } from "../schedule/options.js";
 import { outlineSchedule, type PlanOptions, planSchedule } from "../schedule/plan.js";
+import { writeEvaluations } from "../tasks/event-file.js";
 import type { Tokenizer } from "../text/tokenizer.js";
 import { identityOf } from "../train/identity.js";
 import { train } from "../train/trainer.js";
 import type { TrainEvent, TrainInput, TrainResult, TrainSettings } from "../train/types.js";
-import { cell } from "./cells.js";
+import { cell, fileName } from "./cells.js";
 
 /** What every study needs; the caller owns the engine. */
 export interface StudyInput {
@@ -162,6 +164,7 @@ export async function runOne(
       where: name,
       hint: input.folder === null ? undefined : "run the same command again: finished runs are kept",
     });
+  if (input.folder !== null) writeEvaluations(ownFolder(input.folder, fileName(name)), result.history);
   return { label: variant.label, task: task.name, seed, start, result, scoring };
 }
 

@@ -65,6 +65,8 @@ export function dotsOf({ title, columns, rows }: Table, column: string): DotChar
 /** Curves over one axis. */
 export interface Chart {
   readonly title: string;
+  /** Of charts that differ in their axis alone, the axis in a word: the page shows those of one view at a time. */
+  readonly view?: string;
   readonly x: "steps" | "seconds" | "flops" | "value";
   readonly xLabel: string;
   readonly yLabel: string;
@@ -75,8 +77,8 @@ export interface Series {
   readonly name: string;
   /** Ascending in x. */
   readonly points: readonly (readonly [x: number, y: number])[];
-  /** Vertical marks with a word, e.g. where the model grew. */
-  readonly marks?: readonly { readonly x: number; readonly label: string }[];
+  /** Models trained one after the other, the first among them, and where each took over. */
+  readonly stages?: readonly { readonly x: number; readonly partial: string }[];
 }
 
 /** A heat map. `values` is [rows.length][columns.length]; null cells are drawn grey. */

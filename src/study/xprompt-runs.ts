@@ -20,6 +20,7 @@ import type { ScoringCost } from "../schedule/neuron-scores.js";
 import type { ScheduleOptions } from "../schedule/options.js";
 import { outlineSchedule, type PlanOptions, planSchedule } from "../schedule/plan.js";
 import { retrainingSteps } from "../schedule/schedule.js";
+import { renewSearchEvents } from "../tasks/event-file.js";
 import { rowsText, type StudyInput } from "./runs.js";
 import type { StudyResult } from "./study.js";
 import { type VariantName, variants } from "./xprompt-variants.js";
@@ -120,7 +121,10 @@ export async function forEachSearch(
         const place = { label: what.label, task: name, seed, dataset };
         await stoppedAs(input, name, () =>
           withFolder(input.folder, (folder) =>
-            withCase(input, dataset, seed, what, folder, (search) => use(search, place)),
+            withCase(input, dataset, seed, what, folder, async (search) => {
+              await use(search, place);
+              if (folder !== null) renewSearchEvents(search.folder);
+            }),
           ),
         );
       }

@@ -8,14 +8,16 @@ import { fptJob, metricsOf, scratch } from "../../test/helpers/job.js";
 import { listFolder } from "../base/files.js";
 import { openRun } from "../run/folder.js";
 import { trainRun } from "../run/train.js";
-import { followEvents, renewEventFile } from "./event-file.js";
+import { followEvents, renewEventFile, renewSearchEvents } from "./event-file.js";
+import { prune } from "./prune.js";
+import { writeReport } from "./run-report.js";
 import { tune } from "./tune.js";
 
 const root = scratch("events");
 afterAll(() => rmSync(root, { recursive: true, force: true }));
 let count = 0;
 const fresh = () => join(root, `run-${count++}`);
-const eventFile = (folder: string) => join(folder, "tensorboard", "events.out.tfevents.softprompt");
+const eventFile = (folder: string) => join(folder, "events.out.tfevents.softprompt");
 
 /** [tag, step, value] of every record, by the format's own description: length u64, crc u32, data, crc u32. */
 function scalarsIn(folder: string): [string, number, number][] {
@@ -103,7 +105,12 @@ test("a death at any operation or byte, then a resume: every step once, in order
     if (resume) resumed++;
     expect(metricsOf(folder)).toEqual(metricsOf(whole));
     expect(scalarsIn(folder)).toEqual(scalarsOf(folder));
-    expect(readdirSync(join(folder, "tensorboard"))).toEqual(["events.out.tfevents.softprompt"]);
+    expect(readdirSync(folder).sort()).toEqual([
+      "checkpoint",
+      "events.out.tfevents.softprompt",
+      "metrics.jsonl",
+      "run.json",
+    ]);
   }
   expect(resumed).toBeGreaterThan(18);
 }, 60_000);
@@ -146,7 +153,7 @@ test("tune writes it while it trains; --no-tensorboard writes none", async () =>
   expect(scalarsIn(output)).toEqual(scalarsOf(output));
   const silent = fresh();
   await tune(model, data, { ...given, output: silent, tensorboard: false }, { prompt });
-  expect(existsSync(join(silent, "tensorboard"))).toBe(false);
+  expect(existsSync(eventFile(silent))).toBe(false);
   // a run that has the file keeps it in step, also where a resume does not ask for one
   const halted = fresh();
   const stop = new AbortController();
@@ -160,19 +167,43 @@ test("tune writes it while it trains; --no-tensorboard writes none", async () =>
   expect(scalarsIn(halted)).toEqual(scalarsOf(halted));
 });
 
-test("a folder that cannot be made for it is an io error that names it", () => {
-  const folder = fresh();
-  mkdirSync(folder, { recursive: true });
-  writeFileSync(join(folder, "tensorboard"), "a file");
-  expect(() => renewEventFile(folder)).toThrow(expect.objectContaining({ kind: "io" }));
-});
-
 test("an event file that is a link elsewhere is refused, and elsewhere untouched", () => {
   const folder = fresh();
-  mkdirSync(join(folder, "tensorboard"), { recursive: true });
+  mkdirSync(folder, { recursive: true });
   const elsewhere = join(root, "precious");
   writeFileSync(elsewhere, "mine");
   symlinkSync(elsewhere, eventFile(folder));
   expect(() => renewEventFile(folder)).toThrow(/link/);
   expect(readFileSync(elsewhere, "utf8")).toBe("mine");
 });
+
+test("a search leaves one for its tuning, its control and every candidate, in folders that have their names", async () => {
+  const folder = fresh();
+  const engine = fakeEngine();
+  const checkpoint = { ...engine.checkpoint, parameters: 1000, bytes: 4000 };
+  const model = { checkpoint, tokenizer: fakeTokenizer, engine, device: "cpu" as const, dispose: async () => {} };
+  const data = { task: fakeTask, train: fakeRows(16), validation: fakeRows(9), test: [], files: [], skipped: 0 };
+  const given = {
+    ...{ virtualTokens: 4, init: "uniform" as const, steps: 4, evalEvery: 2, pieces: 4, workers: 1 },
+    ...{ tokensPruned: [1], piecesPruned: [1], baselines: false },
+  };
+  await prune(model, data, { ...given, output: folder, tensorboard: false });
+  expect(listFolder(folder).filter((name) => name.startsWith("events"))).toEqual([]);
+  expect(existsSync(eventFile(join(folder, "tune")))).toBe(false);
+  await writeReport(folder);
+  const candidates = readdirSync(join(folder, "candidates")).sort();
+  expect(candidates).toEqual(["control", "t01-p00", "t01-p01"]);
+  expect(scalarsIn(join(folder, "tune"))).toEqual(scalarsOf(join(folder, "tune")));
+  for (const name of candidates) {
+    const scalars = scalarsIn(join(folder, "candidates", name));
+    expect(scalars).toEqual(scalarsOf(join(folder, "candidates", name, "run")));
+    expect(scalars.filter(([tag]) => tag === "train/loss").map(([, step]) => step)).toEqual([1, 2, 3, 4]);
+  }
+  // a link among the candidates is not followed
+  const elsewhere = fresh();
+  mkdirSync(join(elsewhere, "run"), { recursive: true });
+  writeFileSync(join(elsewhere, "run", "metrics.jsonl"), "");
+  symlinkSync(elsewhere, join(folder, "candidates", "t02-p02"));
+  renewSearchEvents(folder);
+  expect(readdirSync(elsewhere)).toEqual(["run"]);
+}, 30_000);

@@ -1,11 +1,14 @@
 /**
- * @file A run's TensorBoard event file, which grows while the run does. In: lines of metrics.jsonl. Out: tensorboard/events.out.tfevents.softprompt.
+ * @file A run's TensorBoard event file, which grows while the run does. In: lines of metrics.jsonl. Out: events.out.tfevents.softprompt.
+ *
+ * TensorBoard calls a run by the path of the folder that holds its file: so it lies in the run folder itself, and a candidate's in the
+ * folder that has the candidate's name.
  *
  * The file is metrics.jsonl told again and nothing else, wall times included. So a resume can cut it to the same event as metrics.jsonl,
  * in place: every record is as long as the one it replaces, and a TensorBoard that read further before the cut goes on at a whole record,
  * with no step seen twice.
  */
-import { existsSync } from "node:fs";
+import { existsSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import {
   appendFile,
@@ -13,24 +16,23 @@ import {
   type FileOps,
   readWhole,
   refuseLink,
-  removeLeftovers,
   truncateFile,
   writeFileAtomic,
 } from "../base/files.js";
+import type { Scores } from "../data/metrics.js";
 import { eventFileHeader, type Scalar, scalarRecord } from "../report/tensorboard.js";
 import type { Follower } from "../run/folder.js";
+import type { HistoryEntry } from "../train/types.js";
 import { type Recorded, readEvent, readMetrics } from "./recorded.js";
 
-const place = ["tensorboard", "events.out.tfevents.softprompt"] as const;
+const eventFile = "events.out.tfevents.softprompt";
 
 /** Writes every event as it is recorded: `tensorboard --logdir` shows it at its next look. */
 export function followEvents(folder: string, ops: FileOps): Follower {
-  const file = join(folder, ...place);
+  const file = join(folder, eventFile);
   let empty = true;
   return {
     begin: () => {
-      refuseLink(join(folder, place[0]));
-      if (existsSync(join(folder, place[0]))) removeLeftovers(join(folder, place[0]), ops);
       empty = renewEventFile(folder, ops) === 0;
     },
     line: (text) => {
@@ -43,22 +45,49 @@ export function followEvents(folder: string, ops: FileOps): Follower {
 
 /** A run that has one keeps it in step, asked or not: one cut at another step than metrics.jsonl would tell of a run that never was. */
 export function hasEventFile(folder: string): boolean {
-  return existsSync(join(folder, ...place));
+  return existsSync(join(folder, eventFile));
 }
 
 /**
- * Makes the event file what metrics.jsonl says, touching only what differs. @returns its length in bytes.
+ * Makes the event file what metrics.jsonl says, touching only what differs.
+ * @param into the folder that it lies in, where that is not the run's own @returns its length in bytes.
  * @throws SoftpromptError "run" (a link instead of the file; a line that is no event), "io".
  */
-export function renewEventFile(folder: string, ops: FileOps = diskOps): number {
-  const file = join(folder, ...place);
-  refuseLink(join(folder, place[0]));
+export function renewEventFile(folder: string, ops: FileOps = diskOps, into = folder): number {
+  const file = join(into, eventFile);
   refuseLink(file);
   const wanted = records(readMetrics(folder), true);
   const found = readWhole(file, "run");
   if (found === null || !found.subarray(0, wanted.length).equals(wanted)) writeFileAtomic(file, wanted, ops);
   else if (found.length > wanted.length) truncateFile(file, wanted.length, ops);
   return wanted.length;
+}
+
+/** A search's event files: of the tuning, the control and every candidate, those of an earlier search in the same folder among them. */
+export function renewSearchEvents(folder: string): void {
+  const [tuning, candidates] = [join(folder, "tune"), join(folder, "candidates")];
+  for (const own of [tuning, candidates]) refuseLink(own);
+  if (existsSync(tuning)) renewEventFile(tuning);
+  if (!existsSync(candidates)) return;
+  for (const entry of readdirSync(candidates, { withFileTypes: true })) {
+    const candidate = join(candidates, entry.name);
+    if (!entry.isDirectory()) continue; // a link leads to what is not this search's
+    refuseLink(join(candidate, "run"));
+    if (existsSync(join(candidate, "run", "metrics.jsonl"))) renewEventFile(join(candidate, "run"), diskOps, candidate);
+  }
+}
+
+/** Of a training that kept its evaluations alone (a study's): their scores, at the seconds of training since it began. */
+export function writeEvaluations(
+  folder: string,
+  history: readonly Pick<HistoryEntry, "step" | "seconds" | "loss" | "scores">[],
+): void {
+  const file = join(folder, eventFile);
+  refuseLink(file);
+  const scalars = history.flatMap(({ step, seconds, loss, scores }) =>
+    evaluated(step, loss, scores).map((scalar) => ({ ...scalar, wallTime: seconds })),
+  );
+  writeFileAtomic(file, Buffer.concat([eventFileHeader(0), ...scalars.map(scalarRecord)]));
 }
 
 /** Records of the events, after the header that begins a file where asked for. */
@@ -70,23 +99,20 @@ function records(events: readonly Recorded[], first: boolean): Buffer {
 const secondsOf = (event: Recorded) => Date.parse(event.time) / 1000;
 
 function scalars(event: Recorded): Scalar[] {
-  const at = (tag: string, value: number | null): Scalar => ({
-    tag,
-    step: event.kind === "warning" ? 0 : event.step,
-    value: value ?? Number.NaN,
-    wallTime: secondsOf(event),
-  });
+  const wallTime = secondsOf(event);
   if (event.kind === "step")
     return [
-      at("train/loss", event.loss),
-      at("train/learningRate", event.learningRate),
-      at("train/gradientNorm", event.gradientNorm),
-      at("train/tokensPerSecond", event.tokens / event.seconds),
-    ];
+      { tag: "train/loss", value: event.loss },
+      { tag: "train/learningRate", value: event.learningRate },
+      { tag: "train/gradientNorm", value: event.gradientNorm },
+      { tag: "train/tokensPerSecond", value: event.tokens / event.seconds },
+    ].map((scalar) => ({ ...scalar, step: event.step, wallTime }));
   if (event.kind === "eval")
-    return [
-      at("validation/loss", event.loss),
-      ...Object.entries(event.scores).map(([name, score]) => at(`validation/${name}`, score)),
-    ];
+    return evaluated(event.step, event.loss, event.scores).map((scalar) => ({ ...scalar, wallTime }));
   return [];
+}
+
+function evaluated(step: number, loss: number, scores: Scores): Omit<Scalar, "wallTime">[] {
+  const named = Object.entries(scores).map(([name, score]) => ({ tag: `validation/${name}`, step, value: score }));
+  return [{ tag: "validation/loss", step, value: loss }, ...named];
 }

@@ -14,8 +14,8 @@ import { type PruneResult, readPruneResult } from "../prune/record.js";
 import { prunePage, pruneText } from "../report/prune.js";
 import { readResult } from "../run/result.js";
 import type { Model } from "./model.js";
-import { prune, pruneTuneOptions } from "./prune.js";
-import { readMetrics } from "./recorded.js";
+import { type Pruned, prune } from "./prune.js";
+import { readMetrics, readPredictions } from "./recorded.js";
 import { writeReport } from "./run-report.js";
 import { tune } from "./tune.js";
 
@@ -64,7 +64,7 @@ describe("result.json", () => {
   const output = join(root, "whole");
 
   test("is a run's result, with baselines, and the search beside it", async () => {
-    const { record, result, report } = await prune(model(), data, { ...options, output });
+    const { record, result, report, predictions } = await prune(model(), data, { ...options, output });
     const run = readResult(output);
     expect(readPruneResult(output)).toEqual(record);
     expect(run.run).toMatchObject({ task: "parabola", method: "xprompt", seed: 0 });
@@ -79,14 +79,24 @@ describe("result.json", () => {
     // 6 runs of 6 steps: the tuning, the control, four candidates
     expect(cost.paperFlops / result.tuned.cost.paperFlops).toBeCloseTo(6, 9);
     expect(cost.trainedParameters).toBe(result.best.counts.parameters);
-    expect(readFileSync(report!, "utf8")).toBe(prunePage(record));
+    // the chosen prompt was asked once more, which counts: half of what its two evaluations took
+    expect(cost.flops - result.cost.total).toBeCloseTo(result.best.cost.evalFlops / 2, 3);
+    const told = readPredictions(output);
+    expect(told.map(({ right }) => right)).toEqual(predictions.map(({ correct }) => correct));
+    expect(told.map(({ id }) => id)).toEqual(data.validation.map(({ id }) => id));
+    expect(told.filter(({ right }) => right).length / 30).toBeCloseTo(run.scores.accuracy!, 12);
+    const page = readFileSync(report!, "utf8");
+    expect(page).toBe(prunePage(record, told));
+    for (const heading of ["Confusion", "Right answers", "Cost", "Where"])
+      expect(page).toContain(`<h2>${heading}</h2>`);
   });
 
-  test("the page is made again from the file alone, to the byte", async () => {
+  test("the page is made again from the two files alone, to the byte", async () => {
     const page = readFileSync(join(output, "report.html"), "utf8");
     const copy = join(root, "copy");
     mkdirSync(copy);
-    writeFileSync(join(copy, "result.json"), readFileSync(join(output, "result.json")));
+    for (const file of ["result.json", "predictions.jsonl"])
+      writeFileSync(join(copy, file), readFileSync(join(output, file)));
     expect(readFileSync(await writeReport(copy), "utf8")).toBe(page);
   });
 
@@ -119,9 +129,12 @@ describe("result.json", () => {
 
 type Search = PruneResult["search"];
 
-test("options without an effect are not offered; baselines are, and cost an evaluation only where asked for", async () => {
-  expect(pruneTuneOptions).not.toHaveProperty("tensorboard");
-  await expect(prune(model(), data, { ...options, tensorboard: true } as never)).rejects.toThrow(/tensorboard/);
+/** What scoring the chosen prompt once more took: the evaluations that are no training's. */
+function finalFlops({ tuned, control, candidates }: Pruned["result"], { cost }: PruneResult): number {
+  return cost.evalFlops - [tuned, control, ...candidates].reduce((sum, of) => sum + of.cost.evalFlops, 0);
+}
+
+test("baselines cost an evaluation only where asked for", async () => {
   const { record } = await prune(model(), data, { ...options, baselines: false });
   expect(record.baseline.noPrompt).toBeNull();
   expect(record.baseline.majority).not.toBeNull();
@@ -137,7 +150,7 @@ test("the cost holds the neuron scores, which are made once for the tuning and t
     const { neurons, retrainNeurons, tuning, scoring, control, search, total } = result.cost;
     expect(retrainNeurons).toBe(0);
     expect(total).toBe(neurons + tuning + scoring + control + search);
-    expect(record.cost.flops).toBe(total);
+    expect(record.cost.flops).toBeCloseTo(total + finalFlops(result, record), 3);
     expect(record.cost.scoringFlops).toBe(neurons + scoring);
   }
 });
@@ -161,10 +174,11 @@ test("a tuning's metrics count what its result counts: training, evaluations, ne
 });
 
 test("neuron scores that the retrainings alone need are not charged to the tuning", async () => {
-  const { record } = await prune(model(), data, { ...options, retrainSchedule: "fpt-fr" });
+  const { record, result } = await prune(model(), data, { ...options, retrainSchedule: "fpt-fr" });
   const { neurons, retrainNeurons, total } = record.search.cost;
   expect([neurons, retrainNeurons > 0]).toEqual([0, true]);
-  expect(record.cost).toMatchObject({ flops: total, scoringFlops: retrainNeurons + record.search.cost.scoring });
+  expect(record.cost.flops).toBeCloseTo(total + finalFlops(result, record), 3);
+  expect(record.cost.scoringFlops).toBe(retrainNeurons + record.search.cost.scoring);
 });
 
 describe("what options alone make impossible is refused before anything is scored, and makes no folder", () => {

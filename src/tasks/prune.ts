@@ -7,9 +7,9 @@ import { adapterBase, saveAdapter } from "../adapter/adapter.js";
 import type { Adapter } from "../adapter/types.js";
 import { interrupted, SoftpromptError } from "../base/errors.js";
 import { type FolderLock, lockFolder, ownFolder, withFolder, writeFileAtomic } from "../base/files.js";
-import { choice, type OptionValues, pickOptions, readOptions } from "../base/options.js";
+import { boolean, choice, type OptionValues, pickOptions, readOptions } from "../base/options.js";
 import type { Dataset } from "../data/row.js";
-import { scoredRows } from "../evaluate/evaluate.js";
+import { type Evaluation, type Prediction, scoredRows } from "../evaluate/evaluate.js";
 import { type CandidateCost, ownMask } from "../prune/candidate.js";
 import { type PruneOptions, pruneOptions } from "../prune/options.js";
 import { planSearch, type SearchOutline } from "../prune/plan.js";
@@ -30,7 +30,9 @@ import { resumeCommand } from "./shell.js";
 import {
   adapterSettings,
   baselines,
+  finalEvaluation,
   outlineFor,
+  predictionLine,
   refuseChangedModel,
   runFiles,
   scheduleFor,
@@ -38,11 +40,13 @@ import {
   type WorkEvent,
 } from "./tune.js";
 
-const { tensorboard: _oneRunOnly, ...searchable } = tuneOptions;
-
 export const pruneTuneOptions = {
-  ...searchable,
+  ...tuneOptions,
   ...pruneOptions,
+  tensorboard: boolean({
+    default: true,
+    help: "When the search is done, write TensorBoard event files too: of the tuning, the control and every candidate",
+  }),
   retrainSchedule: choice({
     values: Object.keys(presets) as PresetName[],
     default: "vanilla",
@@ -64,6 +68,8 @@ export interface Pruned {
   /** What result.json holds: `result` without tensors, and what every run tells. */
   readonly record: PruneResult;
   readonly adapter: Adapter;
+  /** What the chosen prompt says to the rows that are reported. */
+  readonly predictions: readonly Prediction[];
   readonly folder: string | null;
   readonly report: string | null;
 }
@@ -180,6 +186,8 @@ async function search(
   });
   await refuseChangedModel(model, weights);
   const { best } = result;
+  const final = await finalEvaluation(model, { ...data, validation }, options, best.prompt, { observe, signal });
+  const predictions = final?.predictions ?? [];
   const method = options.schedule === "vanilla" ? "xprompt" : `xprompt+${options.schedule}`;
   const adapter: Adapter = {
     prompt: best.prompt,
@@ -214,7 +222,7 @@ async function search(
     scoredOn: { split: "validation", rows: result.selection.reportedRows },
     baseline,
     cost: {
-      ...costOf(result),
+      ...costOf(result, final ?? { flops: 0, seconds: 0 }),
       trainedParameters: best.counts.parameters,
       baseParameters: model.checkpoint.parameters,
       adapterBytes,
@@ -227,24 +235,26 @@ async function search(
     }),
     search: searchSummary(result, data.task.metrics[0]),
   };
-  if (folder === null) return { result, record, adapter, folder, report: null };
-  writeFileAtomic(join(folder, "result.json"), `${JSON.stringify(record, null, 2)}\n`);
-  return { result, record, adapter, folder, report: await writeReport(folder) };
+  if (folder === null) return { result, record, adapter, predictions, folder, report: null };
+  writeFileAtomic(join(folder, runFiles.result), `${JSON.stringify(record, null, 2)}\n`);
+  writeFileAtomic(join(folder, runFiles.predictions), predictions.map(predictionLine).join(""));
+  const report = await writeReport(folder, { tensorboard: options.tensorboard });
+  return { result, record, adapter, predictions, folder, report };
 }
 
-/** Tuning, control and every candidate, and the scores that all of them needed. */
-function costOf({ tuned, control, candidates, cost }: XPromptResult) {
+/** Tuning, control and every candidate, the scores that all of them needed, and what the chosen one was asked at the end. */
+function costOf({ tuned, control, candidates, cost }: XPromptResult, final: Pick<Evaluation, "flops" | "seconds">) {
   const trained = [tuned.cost, control.cost, ...candidates.map((candidate) => candidate.cost)];
   const sum = (key: keyof CandidateCost) => trained.reduce((all, of) => all + of[key], 0);
   return {
-    flops: cost.total,
+    flops: cost.total + final.flops,
     trainFlops: sum("trainFlops"),
-    evalFlops: sum("evalFlops"),
+    evalFlops: sum("evalFlops") + final.flops,
     paperFlops: sum("paperFlops"),
     scoringFlops: cost.neurons + cost.retrainNeurons + cost.scoring,
-    seconds: cost.seconds,
+    seconds: cost.seconds + final.seconds,
     trainSeconds: sum("trainSeconds"),
-    evalSeconds: sum("evalSeconds"),
+    evalSeconds: sum("evalSeconds") + final.seconds,
     scoringSeconds: cost.seconds - sum("seconds"),
     openSeconds: sum("seconds") - sum("trainSeconds") - sum("evalSeconds"),
     perStage: [],

@@ -6,7 +6,7 @@ import { z } from "zod";
 import { SoftpromptError } from "../base/errors.js";
 import { readWhole } from "../base/files.js";
 import { parseJson } from "../base/json.js";
-import type { Prediction } from "../report/html.js";
+import type { Prediction } from "../report/predictions.js";
 import type { TrainEvent } from "../train/types.js";
 
 /** An event of a training and when it was recorded. */

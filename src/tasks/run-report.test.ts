@@ -59,12 +59,12 @@ test.each<[string, () => string, RegExp]>([
   await expect(writeReport(folder)).rejects.toMatchObject({ kind: "run", message: expect.stringMatching(message) });
 });
 
-test("a tensorboard folder that is a link elsewhere is not written into", async () => {
+test("an event file that is a link elsewhere is not written into", async () => {
   const folder = copy();
   const elsewhere = join(root, "elsewhere");
   mkdirSync(elsewhere);
-  rmSync(join(folder, "tensorboard"), { recursive: true });
-  symlinkSync(elsewhere, join(folder, "tensorboard"));
+  rmSync(join(folder, "events.out.tfevents.softprompt"));
+  symlinkSync(join(elsewhere, "file"), join(folder, "events.out.tfevents.softprompt"));
   await expect(writeReport(folder)).rejects.toMatchObject({ kind: "run", problem: expect.stringContaining("link") });
   expect(readdirSync(elsewhere)).toEqual([]);
 });

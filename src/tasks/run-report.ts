@@ -1,8 +1,9 @@
 /**
- * @file A run folder read back and told: report.html and the TensorBoard event file. In: the folder. Out: the two files.
+ * @file A run folder read back and told: report.html and the TensorBoard event file. In: the folder. Out: the page and the file.
  *
  * Both are made from metrics.jsonl, result.json and predictions.jsonl alone, so `softprompt report RUN` can make them again.
- * A search's page is made from its result.json; it has no event file, for it is many runs, each with a metrics.jsonl of its own.
+ * A search's page is made from its result.json and predictions.jsonl; being many runs, each with a metrics.jsonl of its own, it has an event
+ * file for each.
  */
 import { existsSync } from "node:fs";
 import { join } from "node:path";
@@ -14,7 +15,7 @@ import { type EvalPoint, type RunReport, reportPage, type StepPoint } from "../r
 import { prunePage } from "../report/prune.js";
 import { readResult, type Scores } from "../run/result.js";
 import type { TrainEvent } from "../train/types.js";
-import { hasEventFile, renewEventFile } from "./event-file.js";
+import { hasEventFile, renewEventFile, renewSearchEvents } from "./event-file.js";
 import { readMetrics, readPredictions } from "./recorded.js";
 import { resumeCommand } from "./shell.js";
 
@@ -24,7 +25,9 @@ export async function writeReport(folder: string, { tensorboard = true } = {}): 
   refuseStudy(folder);
   const search = existsSync(join(folder, "result.json")) ? readPruneResult(folder) : null;
   if (search !== null) {
-    writeFileAtomic(file, prunePage(search));
+    const page = prunePage(search, readPredictions(folder));
+    if (tensorboard) renewSearchEvents(folder);
+    writeFileAtomic(file, page);
     return file;
   }
   const page = reportPage(readRunReport(folder));

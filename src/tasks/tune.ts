@@ -242,12 +242,12 @@ export async function baselines(
 }
 
 /** The kept prompt on all validation rows, with what it said to each. */
-async function finalEvaluation(
+export async function finalEvaluation(
   { engine, tokenizer, checkpoint }: Model,
-  { task, validation }: Dataset,
-  options: TuneOptions,
+  { task, validation }: Pick<Dataset, "task" | "validation">,
+  options: BaseOptions,
   prompt: Tensor,
-  { observe = () => {}, signal }: TuneContext,
+  { observe = () => {}, signal }: Pick<TuneContext, "signal"> & { readonly observe?: (event: WorkEvent) => void },
 ): Promise<Evaluation | null> {
   if (validation.length === 0) return null;
   observe({ kind: "work", what: "scoring the kept prompt on all validation rows" });

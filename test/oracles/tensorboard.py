@@ -50,7 +50,7 @@ def expected(run):
 
 
 def check(run):
-    board = EventAccumulator(str(run / "tensorboard"), size_guidance={"scalars": 0}).Reload()
+    board = EventAccumulator(str(run), size_guidance={"scalars": 0}).Reload()
     want = expected(run)
     assert sorted(board.Tags()["scalars"]) == sorted(want), (board.Tags()["scalars"], sorted(want))
     points = 0

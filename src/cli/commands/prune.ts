@@ -16,10 +16,9 @@ import { command } from "../command.js";
 import { modelLabel, resumedOptions, runConfigText } from "../config.js";
 import { defaultFolder } from "../output.js";
 import { modelContext, progress } from "../progress.js";
+import { samplesText } from "../summary.js";
 import type { Terminal } from "../terminal.js";
 import { optionalModel, trainSections } from "./train.js";
-
-const { tensorboard: _oneRunOnly, ...runOnly } = trainSections.Run;
 
 export const prune = command({
   summary: "XPrompt: prune a prompt to its best tokens and pieces",
@@ -34,7 +33,8 @@ export const prune = command({
     Training: trainSections.Training,
     "Schedule of the tuning (Fast Prompt Tuning)": trainSections["Schedule (Fast Prompt Tuning)"],
     Run: {
-      ...runOnly,
+      ...trainSections.Run,
+      tensorboard: pruneTuneOptions.tensorboard,
       resume: string({
         placeholder: "search's folder",
         help: "Go on with an interrupted search; which candidates are tried may change, anything else is refused",
@@ -68,9 +68,12 @@ export const prune = command({
           configText: runConfigText(table, { ...options, output }, label),
         },
       );
+      const { predictions } = pruned;
+      const samples =
+        predictions.length === 0 ? [] : [`${terminal.resultColors.bold("Samples")}\n${samplesText(predictions)}`];
       return {
         json: { ...pruned.record, folder: output, report: pruned.report, adapter: join(output, "adapter") },
-        text: `${pruneText(pruned.record)}\n\nrun      ${output}\nadapter  ${join(output, "adapter")}\nreport   ${pruned.report}`,
+        text: `${[pruneText(pruned.record), ...samples].join("\n\n")}\n\nrun      ${output}\nadapter  ${join(output, "adapter")}\nreport   ${pruned.report}`,
       };
     } finally {
       await model.dispose();

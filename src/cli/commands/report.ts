@@ -12,7 +12,7 @@ import { resultText } from "../summary.js";
 export const report = command({
   summary: "render a run's report again",
   description:
-    "Reads metrics.jsonl, result.json and predictions.jsonl of a finished run and writes report.html (one self-contained page) and the TensorBoard event file. Of a pruning, result.json is enough.",
+    "Reads metrics.jsonl, result.json and predictions.jsonl of a finished run and writes report.html (one self-contained page) and the TensorBoard event file; of a pruning one event file for the tuning, the control and each candidate.",
   positionals: [{ name: "run", help: "run folder", required: true }],
   sections: {
     Report: { tensorboard: boolean({ default: true, help: "Write the TensorBoard event file too" }) },
