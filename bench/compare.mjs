@@ -14,7 +14,7 @@ import { parseArgs } from "node:util";
 import { openEngine } from "../dist/engine/engine.js";
 import { openCheckpoint } from "../dist/model/checkpoint.js";
 import { t5Shape } from "../dist/model/t5/shapes.js";
-import { runtimeInfo } from "../dist/runtime/runtime.js";
+import { nodeRuntime } from "../dist/runtime/node.js";
 import { batchOf, median } from "./batch.mjs";
 import { writeRandomCheckpoint } from "./checkpoint.mjs";
 
@@ -88,7 +88,7 @@ async function openTorch(size) {
   return { versions, step, dispose: () => child.stdin.end() };
 }
 
-const runtime = await runtimeInfo();
+const runtime = await nodeRuntime.info();
 const report = {
   date: new Date().toISOString().slice(0, 10),
   cpu: `${cpus()[0].model.trim()}, ${availableParallelism()} threads`,

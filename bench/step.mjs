@@ -16,7 +16,7 @@ import { bindWeights } from "../dist/model/bindings.js";
 import { openCheckpoint } from "../dist/model/checkpoint.js";
 import { fullModel } from "../dist/model/partial.js";
 import { t5Shape } from "../dist/model/t5/shapes.js";
-import { runtimeInfo } from "../dist/runtime/runtime.js";
+import { nodeRuntime } from "../dist/runtime/node.js";
 import { openSession } from "../dist/runtime/session.js";
 import { batchOf, median, time } from "./batch.mjs";
 import { writeRandomCheckpoint } from "./checkpoint.mjs";
@@ -138,7 +138,7 @@ async function measure(size) {
   }
 }
 
-const info = await runtimeInfo();
+const info = await nodeRuntime.info();
 const results = [];
 for (const size of positionals.length > 0 ? positionals : ["small", "base"]) {
   const r = await measure(size);

@@ -1,10 +1,11 @@
 /**
- * @file The law of the house: a room imports only from itself and from rooms before it; nothing imports the front doors.
+ * @file The law of the house: a room imports only from itself and from rooms before it, nothing imports the front doors, no file imports
+ * itself around a circle, and the path from engine to trainer and evaluation does without Node. Each law is shown to see a planted breach.
  */
 import { readdirSync, readFileSync } from "node:fs";
 import { dirname, join, relative, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
-import { expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 
 /** The walk, in order. `cli` is the front door and may see everything; `index.ts` re-exports. */
 const rooms = [
@@ -31,38 +32,154 @@ const rooms = [
   "cli",
 ];
 
+/** Where the engine's path may meet Node. */
+const nodeFiles = ["runtime/node.ts"];
+const engineDoors = [
+  "engine/engine.ts",
+  "train/trainer.ts",
+  "evaluate/evaluate.ts",
+  "method/methods.ts",
+  "adapter/peft.ts",
+];
+
+/** A tree of sources by path. */
+type Tree = ReadonlyMap<string, string>;
+
 const src = resolve(dirname(fileURLToPath(import.meta.url)), "../src");
-const files = readdirSync(src, { recursive: true, encoding: "utf8" }).filter((f) => f.endsWith(".ts"));
-const imports = (file: string) =>
-  [
-    ...readFileSync(join(src, file), "utf8").matchAll(
-      /^(?:import|export)\b[^"';]*?from\s+"([^"]+)"|^import\s+"([^"]+)"|import\("([^"]+)"\)/gm,
-    ),
-  ].map((m) => (m[1] ?? m[2] ?? m[3])!);
+const tree: Tree = new Map(
+  readdirSync(src, { recursive: true, encoding: "utf8" })
+    .filter((f) => f.endsWith(".ts"))
+    .map((f) => [f, readFileSync(join(src, f), "utf8")]),
+);
 const roomOf = (path: string) => (path.includes("/") ? path.split("/")[0]! : "index");
 
-test("every room is on the walk", () => {
-  expect([...new Set(files.map(roomOf))].filter((r) => r !== "index" && !rooms.includes(r))).toEqual([]);
-});
+interface Import {
+  readonly target: string;
+  /** Only types: gone at run time. */
+  readonly typeOnly: boolean;
+}
 
-test("imports only go back along the walk", () => {
-  const wrong: string[] = [];
-  for (const file of files) {
-    if (file === "index.ts") continue;
-    for (const target of imports(file).filter((t) => t.startsWith("."))) {
-      const to = roomOf(relative(src, resolve(src, dirname(file), target)));
-      if (rooms.indexOf(to) > rooms.indexOf(roomOf(file)) || to === "index") wrong.push(`${file} → ${target}`);
-    }
+/** Static, dynamic and required imports of a file. */
+function imports(text: string): Import[] {
+  const found: Import[] = [];
+  for (const [, typed, clause, target] of text.matchAll(
+    /^(?:import|export)\s+(type\s+)?([^"';]*?from\s+)?"([^"]+)"/gm,
+  )) {
+    const names = /^\{([^}]*)\}/.exec(clause ?? "")?.[1]?.split(",");
+    const onlyTypes = names?.every((name) => name.trim() === "" || name.trim().startsWith("type "));
+    found.push({ target: target!, typeOnly: typed !== undefined || onlyTypes === true });
   }
-  expect(wrong).toEqual([]);
+  for (const [, target] of text.matchAll(/\b(?:import|require|resolve)\(\s*"([^"]+)"/g))
+    found.push({ target: target!, typeOnly: false });
+  return found;
+}
+
+/** A file's imports inside the tree. */
+function inside(tree: Tree, file: string): { to: string; typeOnly: boolean }[] {
+  return imports(tree.get(file)!)
+    .filter(({ target }) => target.startsWith("."))
+    .map(({ target, typeOnly }) => ({
+      to: relative(src, resolve(src, dirname(file), target)).replace(/\.js$/, ".ts"),
+      typeOnly,
+    }));
+}
+
+function upward(tree: Tree): string[] {
+  return [...tree.keys()]
+    .filter((file) => file !== "index.ts")
+    .flatMap((file) =>
+      inside(tree, file).flatMap(({ to }) => {
+        const room = roomOf(to);
+        return rooms.indexOf(room) > rooms.indexOf(roomOf(file)) || room === "index" ? [`${file} → ${to}`] : [];
+      }),
+    );
+}
+
+/** Circles of imports that stay at run time, each once; tests left out. */
+function circles(tree: Tree): string[] {
+  const found = new Set<string>();
+  const done = new Set<string>();
+  const visit = (file: string, path: readonly string[]) => {
+    const at = path.indexOf(file);
+    if (at >= 0) found.add([...path.slice(at), file].join(" → "));
+    if (at >= 0 || done.has(file)) return;
+    for (const { to, typeOnly } of inside(tree, file)) if (!typeOnly && tree.has(to)) visit(to, [...path, file]);
+    done.add(file);
+  };
+  for (const file of tree.keys()) if (!file.endsWith(".test.ts")) visit(file, []);
+  return [...found];
+}
+
+/** Node's modules and native packages on the engine's path. */
+function nodeOnThePath(tree: Tree): string[] {
+  const seen = new Set<string>();
+  const found: string[] = [];
+  const visit = (file: string) => {
+    if (seen.has(file) || !tree.has(file) || nodeFiles.includes(file)) return;
+    seen.add(file);
+    for (const { target, typeOnly } of imports(tree.get(file)!))
+      if (!typeOnly && (target.startsWith("node:") || target === "onnxruntime-node")) found.push(`${file} → ${target}`);
+    for (const { to, typeOnly } of inside(tree, file)) if (!typeOnly) visit(to);
+  };
+  for (const door of engineDoors) visit(door);
+  return found;
+}
+
+/** Product files that import a package, createRequire and require.resolve included. */
+function importers(tree: Tree, name: string): string[] {
+  const product = [...tree.keys()].filter((f) => !f.endsWith(".test.ts"));
+  return product.filter((f) =>
+    imports(tree.get(f)!).some(({ target }) => target === name || target.startsWith(`${name}/`)),
+  );
+}
+
+const planted = (file: string, line: string): Tree => new Map([...tree, [file, `${line}\n${tree.get(file) ?? ""}`]]);
+
+test("every room is on the walk", () => {
+  expect([...new Set([...tree.keys()].map(roomOf))].filter((r) => r !== "index" && !rooms.includes(r))).toEqual([]);
 });
 
-test("only one file imports ONNX Runtime, one the protobuf schema, one PEFT's key names", () => {
-  const product = files.filter((f) => !f.endsWith(".test.ts"));
-  const importers = (name: string) =>
-    product.filter((f) => imports(f).some((t) => t === name || t.startsWith(`${name}/`)));
-  expect(importers("onnxruntime-node").length).toBeLessThanOrEqual(1);
-  expect(importers("onnx-buf").length).toBeLessThanOrEqual(1);
-  const naming = product.filter((f) => readFileSync(join(src, f), "utf8").includes("prompt_embeddings"));
-  expect(naming.filter((f) => !f.startsWith("adapter/")).length).toBe(0);
+describe("imports only go back along the walk", () => {
+  test("as it is", () => expect(upward(tree)).toEqual([]));
+  test.each([
+    ["graph/graph.ts", 'import { train } from "../train/trainer.js";'],
+    ["data/row.ts", 'import type { Batch } from "../text/batch.js";'],
+    ["tasks/tune.ts", 'const later = () => import("../study/study.js");'],
+  ])("a breach in %s is seen", (file, line) => {
+    expect(upward(planted(file, line))).toHaveLength(1);
+  });
+});
+
+describe("no circle of imports at run time", () => {
+  test("as it is", () => expect(circles(tree)).toEqual([]));
+  test("a circle inside a room is seen", () => {
+    expect(circles(planted("graph/graph.ts", 'import { infer } from "./ops.js";'))).not.toEqual([]);
+  });
+});
+
+describe("engine, trainer and evaluation do without Node", () => {
+  test("as it is", () => expect(nodeOnThePath(tree)).toEqual([]));
+  test("a breach far down the path is seen", () => {
+    expect(nodeOnThePath(planted("graph/simplify.ts", 'import { join } from "node:path";'))).toEqual([
+      "graph/simplify.ts → node:path",
+    ]);
+  });
+});
+
+describe("one file each", () => {
+  test("imports ONNX Runtime, and the protobuf schema", () => {
+    expect(importers(tree, "onnxruntime-node").filter((f) => f !== "runtime/node.ts")).toEqual([]);
+    expect(importers(tree, "onnx-buf").length).toBeLessThanOrEqual(1);
+  });
+  test("a second importer is seen, by createRequire too", () => {
+    const breach = planted(
+      "report/page.ts",
+      'createRequire(import.meta.url)("x"); require("onnxruntime-node/package.json");',
+    );
+    expect(importers(breach, "onnxruntime-node")).toContain("report/page.ts");
+  });
+  test("PEFT's key names stand in the adapter room alone", () => {
+    const naming = [...tree].filter(([f, text]) => !f.endsWith(".test.ts") && text.includes("prompt_embeddings"));
+    expect(naming.map(([f]) => f).filter((f) => !f.startsWith("adapter/"))).toEqual([]);
+  });
 });

@@ -1,7 +1,7 @@
-/** @file sha256 without Node: for names that are made on the path that also runs in a browser. In: text. Out: hex. */
+/** @file sha256 without Node, for the path that also runs in a browser. In: text or bytes. Out: hex. */
 import { sha256 } from "@noble/hashes/sha2.js";
 import { bytesToHex, utf8ToBytes } from "@noble/hashes/utils.js";
 
-export function sha256Hex(text: string): string {
-  return bytesToHex(sha256(utf8ToBytes(text)));
+export function sha256Hex(content: string | Uint8Array): string {
+  return bytesToHex(sha256(typeof content === "string" ? utf8ToBytes(content) : content));
 }

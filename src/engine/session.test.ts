@@ -7,7 +7,7 @@ import { afterAll, expect, test, vi } from "vitest";
 import { emptyGraph, input, output } from "../graph/graph.js";
 import * as ops from "../graph/ops.js";
 import { openCheckpoint } from "../model/checkpoint.js";
-import { runtimeInfo } from "../runtime/runtime.js";
+import { nodeRuntime } from "../runtime/node.js";
 import { checkFeeds, openSession } from "../runtime/session.js";
 import type { EncodedRow } from "../text/batch.js";
 import { openEngine } from "./engine.js";
@@ -89,7 +89,7 @@ test("a failing run tells the feeds", async () => {
 });
 
 test("the runtime tells its version and devices", async () => {
-  const { version, devices } = await runtimeInfo();
+  const { version, devices } = await nodeRuntime.info();
   expect(version).toMatch(/^\d+\.\d+\.\d+/);
   expect(devices).toContain("cpu");
 });
@@ -105,7 +105,7 @@ test("where ONNX Runtime's library cannot be loaded, the error says what to do",
   vi.doMock("onnxruntime-node", () => {
     throw new Error("libonnxruntime.so.1: cannot open shared object file");
   });
-  const { runtimeInfo: info } = await import("../runtime/runtime.js");
+  const { info } = (await import("../runtime/node.js")).nodeRuntime;
   await expect(info()).rejects.toThrow(/ONNX Runtime cannot be loaded[\s\S]*hint: run npm install again/);
   vi.doUnmock("onnxruntime-node");
   await expect(info()).resolves.toMatchObject({ devices: expect.arrayContaining(["cpu"]) });

@@ -6,9 +6,8 @@
  * stack, and the memory is its self attention's. Nothing else in the project knows a family.
  */
 import type { JsonObject } from "../base/json.js";
-import type { Feeds } from "../base/tensor.js";
-import type { Value } from "../graph/graph.js";
-import type { Builder } from "./builder.js";
+import type { DType, Feeds } from "../base/tensor.js";
+import type { Graph, Shape, Value } from "../graph/graph.js";
 import type { ExpectedTensor } from "./tensors.js";
 
 /** Added to the score of a position that must not be seen: exp of it is exactly 0 in float32, and it stays finite. */
@@ -44,6 +43,58 @@ export interface Stack {
 export interface KeyValue {
   readonly key: Value;
   readonly value: Value;
+}
+
+/** What one stack keeps. Indices are of the full model, ascending. */
+export interface PartialStack {
+  readonly layers: readonly number[];
+  /** Kept neurons per kept layer (same order as `layers`), or null for all. */
+  readonly neurons: readonly Int32Array[] | null;
+}
+
+/** A smaller model over the same weight file. */
+export interface PartialModel {
+  /** By the stack's name. */
+  readonly stacks: Readonly<Record<string, PartialStack>>;
+  /**
+   * Stable name for caches, logs and checkpoints: layers and neurons of each stack, then a hash of the exact choice
+   * where the counts alone do not determine it. "full", "e6d24", "e24w704d24-5f0c21aa".
+   */
+  readonly name: string;
+}
+
+/** The frozen tensors of a model, by name. */
+export interface Weights {
+  has(name: string): boolean;
+  /** Declares the tensor of that name in a graph, cut to what the partial model keeps. */
+  declare(graph: Graph, name: string): Value;
+}
+
+/** Which attention keys and values belong to. */
+export interface AttentionSite {
+  readonly stack: string;
+  /** Layer number in the full model. */
+  readonly layer: number;
+  readonly attention: "self" | "cross";
+}
+
+/** A model being written into a graph. */
+export interface Builder {
+  readonly graph: Graph;
+  /** What is kept of the model. */
+  readonly kept: PartialModel;
+  /** A tensor fed at each run, declared at its first use. */
+  feed(name: string, dtype: DType, shape: Shape): Value;
+  /** A frozen tensor in its stored type, by its full name. */
+  weight(name: string): Value;
+  /** A frozen vector as float32: norms, biases. */
+  vector(name: string): Value;
+  /** x·Wᵀ (+ bias) with the frozen linear layer of that name (without ".weight"). The only way a model multiplies by a weight. */
+  linear(x: Value, name: string): Value;
+  /** Embeddings of the text [B, T, D] → those of prompt and text [B, P + T, D]. */
+  embeddings(x: Value): Value;
+  /** Keys and values of one attention over prompt and text. */
+  keyValues(computed: KeyValue, site: AttentionSite): KeyValue;
 }
 
 /** Per stack and kept layer the input of the feed-forward block's last matrix: […, F] (fpt.md §3.3). */

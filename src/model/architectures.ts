@@ -3,11 +3,15 @@ import { SoftpromptError } from "../base/errors.js";
 import { isObject, own, parseJson } from "../base/json.js";
 import type { Architecture, ModelConfig } from "./architecture.js";
 import { t5 } from "./t5/t5.js";
+import { parameterCount } from "./tensors.js";
 
 export const architectures: readonly Architecture[] = [t5];
 
 /** Characters and containers of a config.json, each well above any published one. */
 export const configLimits = { length: 1_000_000, containers: 10_000 } as const;
+
+/** 10¹² is ninety times T5-XXL. */
+const maxParameters = 1e12;
 
 /** The family that a config belongs to. */
 export function architectureOf(config: ModelConfig): Architecture {
@@ -32,5 +36,13 @@ export function readConfig(text: string, where: string): ModelConfig {
       got: type,
       hint: "Any T5 will do: t5-small, google/t5-v1_1-base, google/flan-t5-small, …",
     });
-  return found.readConfig(raw, where);
+  const config = found.readConfig(raw, where);
+  const parameters = parameterCount(found.tensors(config));
+  if (parameters > maxParameters)
+    throw new SoftpromptError("checkpoint", "this model is absurdly large", {
+      where,
+      expected: `at most ${maxParameters} parameters`,
+      got: parameters,
+    });
+  return config;
 }

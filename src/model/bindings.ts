@@ -8,17 +8,12 @@
 import { SoftpromptError } from "../base/errors.js";
 import { constant, type Graph, type Value, weight } from "../graph/graph.js";
 import { gather } from "../graph/ops.js";
-import type { ModelConfig } from "./architecture.js";
+import type { ModelConfig, PartialModel, Weights } from "./architecture.js";
 import { architectureOf } from "./architectures.js";
 import type { Checkpoint } from "./checkpoint.js";
-import type { PartialModel } from "./partial.js";
 import type { ExpectedTensor } from "./tensors.js";
 
-export interface Weights {
-  has(name: string): boolean;
-  /** Declares the tensor of that name in a graph, cut to what the partial model keeps. */
-  declare(graph: Graph, name: string): Value;
-}
+export type { Weights } from "./architecture.js";
 
 /** The weights of a model as far as a partial model keeps them. */
 export function bindWeights(checkpoint: Checkpoint, partial: PartialModel): Weights {

@@ -6,39 +6,11 @@
  * here, so an architecture never asks for them.
  */
 
-import type { DType } from "../base/tensor.js";
-import { type Graph, input, type Shape, type Value } from "../graph/graph.js";
+import { type Graph, input } from "../graph/graph.js";
 import * as ops from "../graph/ops.js";
-import type { KeyValue } from "./architecture.js";
-import type { Weights } from "./bindings.js";
-import type { PartialModel } from "./partial.js";
+import type { Builder, PartialModel, Weights } from "./architecture.js";
 
-/** Which attention keys and values belong to. */
-export interface AttentionSite {
-  readonly stack: string;
-  /** Layer number in the full model. */
-  readonly layer: number;
-  readonly attention: "self" | "cross";
-}
-
-/** A model being written into a graph. */
-export interface Builder {
-  readonly graph: Graph;
-  /** What is kept of the model. */
-  readonly kept: PartialModel;
-  /** A tensor fed at each run, declared at its first use. */
-  feed(name: string, dtype: DType, shape: Shape): Value;
-  /** A frozen tensor in its stored type, by its full name. */
-  weight(name: string): Value;
-  /** A frozen vector as float32: norms, biases. */
-  vector(name: string): Value;
-  /** x·Wᵀ (+ bias) with the frozen linear layer of that name (without ".weight"). The only way a model multiplies by a weight. */
-  linear(x: Value, name: string): Value;
-  /** Embeddings of the text [B, T, D] → those of prompt and text [B, P + T, D]. */
-  embeddings(x: Value): Value;
-  /** Keys and values of one attention over prompt and text. */
-  keyValues(computed: KeyValue, site: AttentionSite): KeyValue;
-}
+export type { AttentionSite, Builder } from "./architecture.js";
 
 /** The frozen model alone: no method has entered yet. */
 export function openBuilder(graph: Graph, weights: Weights, kept: PartialModel): Builder {

@@ -6,26 +6,10 @@
 
 import { nearest, SoftpromptError } from "../base/errors.js";
 import { sha256Hex } from "../base/sha256.js";
-import type { ModelConfig, Stack } from "./architecture.js";
+import type { ModelConfig, PartialModel, PartialStack, Stack } from "./architecture.js";
 import { architectureOf } from "./architectures.js";
 
-/** What one stack keeps. Indices are of the full model, ascending. */
-export interface PartialStack {
-  readonly layers: readonly number[];
-  /** Kept neurons per kept layer (same order as `layers`), or null for all. */
-  readonly neurons: readonly Int32Array[] | null;
-}
-
-/** A smaller model over the same weight file. */
-export interface PartialModel {
-  /** By the stack's name. */
-  readonly stacks: Readonly<Record<string, PartialStack>>;
-  /**
-   * Stable name for caches, logs and checkpoints: layers and neurons of each stack, then a hash of the exact choice
-   * where the counts alone do not determine it. "full", "e6d24", "e24w704d24-5f0c21aa".
-   */
-  readonly name: string;
-}
+export type { PartialModel, PartialStack } from "./architecture.js";
 
 /** How important each neuron is: per stack, per ORIGINAL layer number, [F] (fpt.md §3.3). */
 export type NeuronScores = Readonly<Record<string, readonly Float32Array[]>>;

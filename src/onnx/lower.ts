@@ -4,7 +4,6 @@
  * In: a checked Graph. Out: a model of a few hundred kilobytes; frozen weights stay in their safetensors file as
  * external data (location = the file's name; the session is told its folder), small constants are inline.
  */
-import { basename, dirname } from "node:path";
 import { create, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
 import {
   type AttributeProtoSchema,
@@ -137,6 +136,10 @@ function onlyFolder(paths: Iterable<string>): string | null {
   const folders = new Set([...paths].map((p) => dirname(p)));
   return folders.size === 1 ? [...folders][0]! : null;
 }
+
+/** Without node:path, which a browser does not have; weight files are named by real paths. */
+const basename = (path: string) => path.slice(Math.max(path.lastIndexOf("/"), path.lastIndexOf("\\")) + 1);
+const dirname = (path: string) => path.slice(0, Math.max(path.lastIndexOf("/"), path.lastIndexOf("\\"), 0)) || ".";
 
 function bytesOf(value: Value): Weight {
   return (value.source as { weight: Weight }).weight;

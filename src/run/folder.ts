@@ -30,7 +30,7 @@ import {
 } from "../base/files.js";
 import { parseJson } from "../base/json.js";
 import { checkIdentity, type Identity } from "../train/identity.js";
-import type { Run } from "../train/run.js";
+import type { Run } from "../train/types.js";
 import { loadCheckpoint, type SavedCheckpoint, saveCheckpoint } from "./checkpoint.js";
 import { metricsLine } from "./metrics.js";
 

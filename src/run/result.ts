@@ -4,7 +4,6 @@
  * One form for every run, so that studies and tables read files, not logs. Scores are fractions in [0, 1].
  */
 import { readFileSync } from "node:fs";
-import { createRequire } from "node:module";
 import { arch, cpus, platform, totalmem } from "node:os";
 import { join } from "node:path";
 import { z } from "zod";
@@ -12,6 +11,7 @@ import { SoftpromptError } from "../base/errors.js";
 import { readWhole } from "../base/files.js";
 import { parseJson } from "../base/json.js";
 import { packageInfo, packageRoot } from "../base/package.js";
+import { engineVersion } from "../runtime/node.js";
 import type { StageCost } from "../train/types.js";
 
 export type Scores = Readonly<Record<string, number>>;
@@ -199,12 +199,3 @@ const resultForm = z.object({
     data: z.array(z.object({ path: text, sha256: text, rows: count })).max(1000),
   }),
 }) satisfies z.ZodType<RunResult>;
-
-function engineVersion(): string {
-  try {
-    const file = createRequire(import.meta.url).resolve("onnxruntime-node/package.json");
-    return JSON.parse(readFileSync(file, "utf8")).version;
-  } catch {
-    return "unknown";
-  }
-}

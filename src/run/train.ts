@@ -3,9 +3,9 @@
  *
  * In: TrainInput with a folder's name in place of a Run. Out: TrainResult.
  */
-import type { Run } from "../train/run.js";
+
 import { train } from "../train/trainer.js";
-import type { TrainInput, TrainResult } from "../train/types.js";
+import type { Run, TrainInput, TrainResult } from "../train/types.js";
 import { openRun } from "./folder.js";
 
 export interface RunInput extends Omit<TrainInput, "run"> {

@@ -4,12 +4,12 @@
  * In: a Graph. Out: a Session. Symbols ("B", "P+T") must agree among the feeds of one run; a wrong feed is told by
  * name and shape. Whoever opened a session disposes it.
  */
-import { readFile } from "node:fs/promises";
 import { SoftpromptError } from "../base/errors.js";
 import { type Feed, type Feeds, shapeText, size } from "../base/tensor.js";
 import type { Dim, Graph, Value } from "../graph/graph.js";
 import { lower } from "../onnx/lower.js";
-import { type Device, firstLine, openRaw } from "./runtime.js";
+import { nodeRuntime } from "./node.js";
+import { type Device, firstLine, type Runtime } from "./runtime.js";
 
 export interface SessionOptions {
   readonly threads: number;
@@ -28,18 +28,17 @@ export interface Session {
 }
 
 /** Lowers a graph and opens a session on it. */
-export async function openSession(name: string, graph: Graph, options: SessionOptions): Promise<Session> {
+export async function openSession(
+  name: string,
+  graph: Graph,
+  options: SessionOptions,
+  runtime: Runtime = nodeRuntime,
+): Promise<Session> {
   const model = lower(graph, { plain: options.plainOps, widenPerUse: options.lowMemory });
-  // Files of several folders (or none) cannot be read in place: ONNX Runtime takes one folder, or everything from memory.
-  const external: { path: string; data: Uint8Array }[] = [];
-  if (model.folder === null)
-    for (const { path, location } of model.files) external.push({ path: location, data: await readFile(path) });
-  const raw = await openRaw(model.bytes, {
+  const raw = await runtime.open(model.bytes, model, {
     threads: options.threads,
     device: options.device,
     lowMemory: options.lowMemory,
-    folder: model.folder,
-    external,
     profile: options.profile ?? null,
   });
   let open = true;

@@ -4,17 +4,17 @@
  * Facts are plain strings: settings in full, so that a change can be shown; prompts, rows, weights and neurons as sha256.
  */
 import { SoftpromptError } from "../base/errors.js";
-import { sha256 } from "../base/files.js";
+import { floatBytes } from "../base/floats.js";
+import { sha256Hex } from "../base/sha256.js";
 import type { Tensor } from "../base/tensor.js";
 import type { Row } from "../data/row.js";
 import type { Engine } from "../engine/types.js";
 import { maskToJson } from "../method/mask.js";
 import type { PartialStack } from "../model/partial.js";
 import { type TrainSettings, trainOptions } from "./options.js";
-import type { TrainInput } from "./types.js";
+import type { Identity, TrainInput } from "./types.js";
 
-/** Name → value or sha256. Compared as a whole. */
-export type Identity = Readonly<Record<string, string>>;
+export type { Identity } from "./types.js";
 
 /** Settings that do not decide what is computed: they may change between sessions. */
 const free: ReadonlySet<keyof TrainSettings> = new Set(["checkpointEvery", "checkpointSeconds"]);
@@ -27,14 +27,14 @@ export async function identityOf(input: Omit<TrainInput, "run">): Promise<Identi
   const { schedule, settings, task, mask } = input;
   const facts: Record<string, string> = {
     "model weights": await input.engine.checkpoint.sha256(),
-    "model config": sha256(JSON.stringify(input.engine.checkpoint.config)),
+    "model config": sha256Hex(JSON.stringify(input.engine.checkpoint.config)),
     tokenizer: input.tokenizer.sha256,
     "training rows": rowsHash(input.train),
     "validation rows": rowsHash(input.validation),
     ...Object.fromEntries(
       Object.entries(input.parameters).map(([name, tensor]) => [`start ${name}`, tensorHash(tensor)]),
     ),
-    mask: mask === null ? "none" : sha256(JSON.stringify(maskToJson(mask))),
+    mask: mask === null ? "none" : sha256Hex(JSON.stringify(maskToJson(mask))),
     "schedule.resetOptimizerOnGrow": String(schedule.resetOptimizerOnGrow),
     "schedule.plateau": JSON.stringify(schedule.plateau),
     "schedule.stages": String(schedule.stages.length),
@@ -87,18 +87,21 @@ const stageStepsFrom = "a stage's steps follow from --steps, --stage-steps, --st
 
 /** sha256 of a prompt's shape and bytes. */
 export function tensorHash({ shape, data }: Tensor): string {
-  return sha256(Buffer.concat([Buffer.from(`${shape.join("x")}:`), bytesOf(data)]));
+  return sha256Hex(joined(new TextEncoder().encode(`${shape.join("x")}:`), floatBytes(data)));
 }
 
 function rowsHash(rows: readonly Row[]): string {
-  return sha256(rows.map((row) => JSON.stringify(row)).join("\n"));
+  return sha256Hex(rows.map((row) => JSON.stringify(row)).join("\n"));
 }
 
 function stackHash({ layers, neurons }: PartialStack): string {
-  const kept = neurons === null ? "all" : sha256(neurons.map((n) => n.join()).join(";")).slice(0, 16);
+  const kept = neurons === null ? "all" : sha256Hex(neurons.map((n) => n.join()).join(";")).slice(0, 16);
   return `layers ${layers.join()} neurons ${kept}`;
 }
 
-function bytesOf(data: Float32Array): Buffer {
-  return Buffer.from(data.buffer, data.byteOffset, data.byteLength);
+function joined(head: Uint8Array, body: Uint8Array): Uint8Array {
+  const whole = new Uint8Array(head.length + body.length);
+  whole.set(head);
+  whole.set(body, head.length);
+  return whole;
 }

@@ -8,7 +8,46 @@ import { SoftpromptError } from "../base/errors.js";
 import type { Parameters, Tensor } from "../base/tensor.js";
 import type { Scores } from "../data/metrics.js";
 import type { OptimizerState } from "../optim/optimizer.js";
-import type { Chosen, HistoryEntry, StageCost, StopReason } from "./types.js";
+
+export type StopReason = "steps" | "patience" | "interrupted";
+
+/** Parameters with the evaluation that chose them. */
+export interface Chosen {
+  readonly parameters: Parameters;
+  readonly step: number;
+  readonly scores: Scores;
+}
+
+/** One evaluation. */
+export interface HistoryEntry {
+  readonly step: number;
+  readonly stage: number;
+  /** Name of the model evaluated on. */
+  readonly partial: string;
+  readonly loss: number;
+  readonly scores: Scores;
+  /** Honest cumulative FLOPs of training until here, evaluation excluded, and the paper's. */
+  readonly flops: number;
+  readonly paperFlops: number;
+  /** Honest cumulative FLOPs of everything: training, evaluations until this one, neuron scores. */
+  readonly totalFlops: number;
+  /** Cumulative seconds of training until here, evaluation excluded. */
+  readonly seconds: number;
+}
+
+/** Cost of one stage; `steps` counts skipped ones too. */
+export interface StageCost {
+  readonly partial: string;
+  readonly steps: number;
+  /** Training, without and with evaluation. */
+  readonly seconds: number;
+  readonly evalSeconds: number;
+  /** Opening the sessions to train the stage's model with; those of evaluations are within evalSeconds. */
+  readonly openSeconds: number;
+  /** Honest FLOPs of training. */
+  readonly flops: number;
+  readonly paperFlops: number;
+}
 
 export interface TrainState {
   /** Optimizer steps made, skipped ones included; also the position in the data. */

@@ -13,9 +13,8 @@ import { learningRateAt } from "../optim/learning-rate.js";
 import { initParameters } from "../optim/parameters.js";
 import { type Job, stageModel } from "./job.js";
 import { reproduction } from "./reproduction.js";
-import type { Run } from "./run.js";
 import { noCost, type TrainState } from "./state.js";
-import type { Chosen, HistoryEntry, StageCost, TrainEvent } from "./types.js";
+import type { Chosen, HistoryEntry, Run, StageCost, TrainEvent } from "./types.js";
 import { applyUpdate, batchGradient } from "./update.js";
 
 /** Skipped steps in a row that stop a run. */

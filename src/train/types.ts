@@ -6,10 +6,11 @@ import type { Engine } from "../engine/engine.js";
 import type { PromptMask } from "../method/mask.js";
 import type { Tokenizer } from "../text/tokenizer.js";
 import type { TrainSettings } from "./options.js";
-import type { Run } from "./run.js";
 import type { Schedule } from "./stage.js";
+import type { Chosen, HistoryEntry, StageCost, StopReason, TrainState } from "./state.js";
 
 export type { TrainSettings } from "./options.js";
+export type { Chosen, HistoryEntry, StageCost, StopReason } from "./state.js";
 
 /** Everything a training needs; the caller owns the engine (and the run, where it hands in an open one). */
 export interface TrainInput {
@@ -92,46 +93,6 @@ export type TrainEvent =
   | { kind: "warning"; message: string }
   | { kind: "end"; reason: StopReason; step: number };
 
-export type StopReason = "steps" | "patience" | "interrupted";
-
-/** Parameters with the evaluation that chose them. */
-export interface Chosen {
-  readonly parameters: Parameters;
-  readonly step: number;
-  readonly scores: Scores;
-}
-
-/** One evaluation. */
-export interface HistoryEntry {
-  readonly step: number;
-  readonly stage: number;
-  /** Name of the model evaluated on. */
-  readonly partial: string;
-  readonly loss: number;
-  readonly scores: Scores;
-  /** Honest cumulative FLOPs of training until here, evaluation excluded, and the paper's. */
-  readonly flops: number;
-  readonly paperFlops: number;
-  /** Honest cumulative FLOPs of everything: training, evaluations until this one, neuron scores. */
-  readonly totalFlops: number;
-  /** Cumulative seconds of training until here, evaluation excluded. */
-  readonly seconds: number;
-}
-
-/** Cost of one stage; `steps` counts skipped ones too. */
-export interface StageCost {
-  readonly partial: string;
-  readonly steps: number;
-  /** Training, without and with evaluation. */
-  readonly seconds: number;
-  readonly evalSeconds: number;
-  /** Opening the sessions to train the stage's model with; those of evaluations are within evalSeconds. */
-  readonly openSeconds: number;
-  /** Honest FLOPs of training. */
-  readonly flops: number;
-  readonly paperFlops: number;
-}
-
 export interface TrainCost {
   /** All matrix products: training and evaluation. */
   readonly flops: number;
@@ -166,4 +127,25 @@ export interface TrainResult {
   readonly history: readonly HistoryEntry[];
   /** After the steps of TrainInput.keep. */
   readonly kept: ReadonlyMap<number, Parameters>;
+}
+
+/** Name → value or sha256. Compared as a whole. */
+export type Identity = Readonly<Record<string, string>>;
+
+/** Where a training records its events and saves its states; whoever opened it closes it. */
+export interface Run {
+  /** Its name for messages: the folder. */
+  readonly folder: string;
+  /**
+   * Says what the run is made from: written down at the first call, compared ever after.
+   * @returns the newest good state, the recorded events cut back to it; null where nothing was saved yet.
+   * @throws SoftpromptError "run" naming what changed, or where no saved state is usable.
+   */
+  begin(identity: Identity, tell: (message: string) => void): TrainState | null;
+  /** Records the event if it is one that is recorded. */
+  record(event: TrainEvent): void;
+  /** Saves a state durably. */
+  save(state: TrainState): void;
+  /** Writes another file of the run, whole or not at all: what is needed to see a bad step again. */
+  write(name: string, content: string | Uint8Array): void;
 }

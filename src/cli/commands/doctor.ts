@@ -3,7 +3,6 @@
  */
 import { existsSync } from "node:fs";
 import { mkdtemp, rm, statfs } from "node:fs/promises";
-import { createRequire } from "node:module";
 import { arch, availableParallelism, cpus, freemem, platform, tmpdir, totalmem } from "node:os";
 import { dirname, join } from "node:path";
 import { homeFolder } from "../../base/home.js";
@@ -11,7 +10,7 @@ import { packageFile, packageInfo } from "../../base/package.js";
 import { defineTask } from "../../data/define.js";
 import { byteText } from "../../report/format.js";
 import { plainTable } from "../../report/markdown.js";
-import { runtimeInfo } from "../../runtime/runtime.js";
+import { enginePackage, nodeRuntime } from "../../runtime/node.js";
 import { bundledModel, openModel } from "../../tasks/model.js";
 import { predict } from "../../tasks/predict.js";
 import { command } from "../command.js";
@@ -73,7 +72,7 @@ function machine(): Finding {
 
 async function engine(): Promise<Finding> {
   try {
-    const { version } = await runtimeInfo();
+    const { version } = await nodeRuntime.info();
     return { what: "ONNX Runtime", found: `${version}, devices: ${(await devicesHere()).join(", ")}`, state: "ok" };
   } catch (error) {
     return {
@@ -87,13 +86,12 @@ async function engine(): Promise<Finding> {
 
 /** What softprompt offers of what ONNX Runtime lists: it names cuda wherever it could run, installed or not. */
 async function devicesHere(): Promise<string[]> {
-  const { devices: listed } = await runtimeInfo();
+  const { devices: listed } = await nodeRuntime.info();
   const installed: Readonly<Record<string, () => boolean>> = {
     cpu: () => true,
     webgpu: () => true,
     cuda: () => {
-      const folder = dirname(createRequire(import.meta.url).resolve("onnxruntime-node/package.json"));
-      return existsSync(join(folder, "bin/napi-v6", platform(), arch(), "libonnxruntime_providers_cuda.so"));
+      return existsSync(join(enginePackage(), "bin/napi-v6", platform(), arch(), "libonnxruntime_providers_cuda.so"));
     },
   };
   return listed.filter((name) => installed[name]?.() ?? false);

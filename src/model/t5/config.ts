@@ -7,8 +7,6 @@
 import { nearest, SoftpromptError } from "../../base/errors.js";
 import { type JsonObject, own } from "../../base/json.js";
 import type { ModelConfig } from "../architecture.js";
-import { parameterCount } from "../tensors.js";
-import { t5Tensors } from "./tensors.js";
 
 /** Everything the graph needs to know of a T5. */
 export interface T5Config extends ModelConfig {
@@ -61,8 +59,6 @@ export const configLimits = {
   vocab_size: 4_194_304,
   relative_attention_num_buckets: 4_096,
   relative_attention_max_distance: 1_048_576,
-  /** All parameters together; 10¹² is ninety times T5-XXL. */
-  parameters: 1e12,
 } as const;
 
 /**
@@ -121,9 +117,6 @@ export function readT5Config(raw: JsonObject, where: string): T5Config {
     eosId: tokenId(raw, where, "eos_token_id", vocabulary, 1),
     decoderStartId: tokenId(raw, where, "decoder_start_token_id", vocabulary, padId),
   };
-  const parameters = parameterCount(t5Tensors(config));
-  if (parameters > configLimits.parameters)
-    throw wrong(where, "this model is absurdly large", `at most ${configLimits.parameters} parameters`, parameters);
   return config;
 }
 

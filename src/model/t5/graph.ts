@@ -7,8 +7,8 @@
  */
 import { constant, type Dim, type Graph, scalar, type Value } from "../../graph/graph.js";
 import * as ops from "../../graph/ops.js";
+import type { Builder } from "../architecture.js";
 import { type Decoded, hiddenScore, type KeyValue, type Prefilled } from "../architecture.js";
-import type { Builder } from "../builder.js";
 import type { T5Config } from "./config.js";
 
 /** Token embeddings as float32: ids […] → […, D]. Rows are gathered before they are widened. */

@@ -1,0 +1,129 @@
+/**
+ * @file ONNX Runtime for Node: the only file that imports it. Checked with onnxruntime-node 1.30.
+ *
+ * In: model bytes, weight files and settings. Out: a raw session; versions and devices for `doctor`. Only inference is used: the
+ * training kernels are in a training build only, which has no JavaScript package.
+ */
+import { readFileSync } from "node:fs";
+import { readFile } from "node:fs/promises";
+import { createRequire } from "node:module";
+import { dirname, join } from "node:path";
+import type { InferenceSession, Tensor } from "onnxruntime-node";
+import { SoftpromptError } from "../base/errors.js";
+import type { Feed } from "../base/tensor.js";
+import { devices, firstLine, type Runtime, type RuntimeOptions } from "./runtime.js";
+
+type Ort = typeof import("onnxruntime-node");
+let loaded: Promise<Ort> | undefined;
+
+/** Loads ONNX Runtime once; a typed error says what to do where its native library is missing. */
+function ort(): Promise<Ort> {
+  loaded ??= import("onnxruntime-node").then(
+    (module) => {
+      const found = (module as { default?: Ort }).default ?? module;
+      found.env.logLevel = "fatal"; // what matters is thrown, and told in our words
+      return found;
+    },
+    (cause) => {
+      loaded = undefined;
+      throw new SoftpromptError("engine", "ONNX Runtime cannot be loaded", {
+        where: `onnxruntime-node on ${process.platform}-${process.arch}, Node ${process.version}`,
+        expected: "a platform it ships for: linux, darwin or win32, x64 or arm64, with glibc",
+        got: cause instanceof Error ? cause.message : cause,
+        hint: "run npm install again (npm ci --ignore-scripts is enough for the CPU); Alpine needs a glibc image",
+        cause,
+      });
+    },
+  );
+  return loaded;
+}
+
+/** Folder of the installed engine's package. @throws where it is not installed. */
+export function enginePackage(): string {
+  return dirname(createRequire(import.meta.url).resolve("onnxruntime-node/package.json"));
+}
+
+/** Version of the installed engine, without loading it; "unknown" where it cannot be told. */
+export function engineVersion(): string {
+  try {
+    return JSON.parse(readFileSync(join(enginePackage(), "package.json"), "utf8")).version;
+  } catch {
+    return "unknown";
+  }
+}
+
+export const nodeRuntime: Runtime = {
+  name: "node",
+
+  async info() {
+    const { env, listSupportedBackends } = await ort();
+    return {
+      version: env.versions.node ?? env.versions.common,
+      devices: listSupportedBackends().map((b) => b.name),
+    };
+  },
+
+  async open(model, { folder, files }, options) {
+    const { InferenceSession, Tensor } = await ort();
+    // Files of several folders (or none) cannot be read in place: ONNX Runtime takes one folder, or everything from memory.
+    const external: { path: string; data: Uint8Array }[] = [];
+    if (folder === null)
+      for (const { path, location } of files) external.push({ path: location, data: await readFile(path) });
+    let session: InferenceSession;
+    try {
+      session = await InferenceSession.create(model, sessionOptions(options, folder, external));
+    } catch (cause) {
+      throw new SoftpromptError("engine", "ONNX Runtime refused the model", {
+        where: `session on ${options.device}`,
+        got: firstLine(cause),
+        hint:
+          options.device === "cpu" ? undefined : "try device cpu; softprompt doctor lists the devices of this machine",
+        cause,
+      });
+    }
+    return {
+      async run(feeds) {
+        const tensors: Record<string, Tensor> = {};
+        for (const [name, { dtype, data, shape }] of Object.entries(feeds))
+          tensors[name] = new Tensor(dtype, data as Float32Array, shape);
+        const results = await session.run(tensors);
+        return Object.fromEntries(
+          Object.entries(results).map(([name, t]) => [name, { dtype: t.type, shape: t.dims, data: t.data } as Feed]),
+        );
+      },
+      release: () => session.release(),
+      endProfiling: () => session.endProfiling(),
+    };
+  },
+};
+
+function sessionOptions(
+  options: RuntimeOptions,
+  folder: string | null,
+  external: readonly { readonly path: string; readonly data: Uint8Array }[],
+): InferenceSession.SessionOptions {
+  return {
+    executionProviders: [devices[options.device]],
+    intraOpNumThreads: options.threads,
+    graphOptimizationLevel: "all",
+    logSeverityLevel: 4, // errors are thrown; they need not be printed as well
+    // A memory plan per shape would gain some 3 % and keep about 100 kB for each shape ever seen: long runs see thousands.
+    enableMemPattern: false,
+    // The arena keeps what it once took, in ever larger blocks: some 0.8 GB on T5-Large, for 6 % of speed.
+    enableCpuMemArena: !options.lowMemory,
+    ...(options.profile ? { enableProfiling: true, profileFilePrefix: options.profile } : {}),
+    ...(external.length > 0 ? { externalData: [...external] } : {}),
+    extra: {
+      session: {
+        ...(folder !== null ? { model_external_initializers_file_folder_path: folder } : {}),
+        // Sessions take turns: a worker that keeps spinning after its run would take a core from the next session.
+        force_spinning_stop: "1",
+        ...(options.lowMemory ? { disable_prepacking: "1" } : {}),
+      },
+      // Folding a cast of a 16-bit weight would keep the wide copy for good.
+      ...(options.lowMemory
+        ? { optimization: { disable_specified_optimizers: "ConstantFolding;CommonSubexpressionElimination" } }
+        : {}),
+    },
+  };
+}
