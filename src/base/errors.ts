@@ -1,8 +1,10 @@
 /**
  * @file The one error type a caller can act on. In: what went wrong, in four parts. Out: SoftpromptError with an exit code.
  *
- * Every message says where it happened, what was expected, what came, and what to do.
+ * Every message says where it happened, what was expected, what came, and what to do. Control characters in it are escaped: parts of
+ * it are often a user's file.
  */
+import { printable } from "./printable.js";
 
 /** Kinds of failure a caller can act on, each with the exit code of the command line. */
 export const errorKinds = {
@@ -100,7 +102,7 @@ function message(problem: string, parts: ErrorParts): string {
   if (parts.expected !== undefined) lines.push(`  expected: ${parts.expected}`);
   if (parts.got !== undefined) lines.push(`  got: ${show(parts.got)}`);
   if (parts.hint !== undefined) lines.push(`  hint: ${parts.hint}`);
-  return lines.join("\n");
+  return printable(lines.join("\n"));
 }
 
 function editDistance(a: string, b: string): number {

@@ -36,10 +36,49 @@ export function parseJson(text: string, where: string, kind: ErrorKind, limits: 
     throw new SoftpromptError(kind, "this is not valid JSON", {
       where,
       got: cause instanceof Error ? cause.message : text.slice(0, 60),
-      hint: "the file may be cut short or not be JSON at all (a Git LFS pointer, an error page)",
+      hint: hintFor(text),
       cause,
     });
   }
+}
+
+/** What a text that is no JSON probably is; strings in it are not looked into. */
+function hintFor(text: string): string {
+  const bare = text.slice(0, 1_000_000).replace(/"(?:[^"\\]|\\.)*"/g, '""');
+  if (/[:[,]\s*[+-]?(NaN|Infinity|nan|inf)\b/.test(bare))
+    return "NaN and Infinity are no JSON, though Python writes them: write null, or leave the key out";
+  if (bare.includes("\ufeff")) return "a byte order mark stands inside: files were joined; take it out";
+  if (/[{,]\s*'[^']*'\s*:/.test(bare) || /:\s*(True|False|None)\b/.test(bare))
+    return 'this looks like a Python dict: write it with json.dumps, keys and texts in "…"';
+  return "the file may be cut short or not be JSON at all (a Git LFS pointer, an error page)";
+}
+
+/** A number of so many digits may be one that JavaScript does not hold. */
+const longNumber = /\d{16}/;
+
+/**
+ * JSON whose numbers that JavaScript cannot hold are texts instead, as they are written: 9007199254740993 would become
+ * 9007199254740992 without a word. Everything else stays, also what is no JSON.
+ */
+export function exactNumbers(text: string): string {
+  if (!longNumber.test(text)) return text;
+  return text.replace(/"(?:[^"\\]|\\.)*"|-?\d[\d.eE+-]*/g, (token) => {
+    if (token.length < 16 || token[0] === '"' || !/^-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?$/.test(token)) return token;
+    return sameNumber(token) ? token : `"${token}"`;
+  });
+}
+
+/** Whether the nearest number that JavaScript has says the same digits. */
+function sameNumber(token: string): boolean {
+  const digits = (written: string) => {
+    const [, whole = "", fraction = "", power = "0"] = /^-?(\d+)(?:\.(\d+))?(?:[eE]([+-]?\d+))?$/.exec(written) ?? [];
+    const all = (whole + fraction).replace(/^0+/, "");
+    const short = all.replace(/0+$/, "");
+    return `${short}e${Number(power) - fraction.length + all.length - short.length}`;
+  };
+  const held = Number(token);
+  if (!Number.isFinite(held)) return false;
+  return digits(token) === digits(String(held)) && (Number.isSafeInteger(held) || !Number.isInteger(held));
 }
 
 export function isObject(value: unknown): value is JsonObject {

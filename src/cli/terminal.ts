@@ -2,10 +2,12 @@
  * @file The terminal: results to stdout, everything else to stderr, colours only where they are wanted.
  *
  * Out: a Terminal. `--json` leaves stdout to JSON alone; `--quiet` leaves stderr to errors; NO_COLOR (any non-empty value),
- * FORCE_COLOR and "is it a TTY" decide colours, as https://no-color.org says.
+ * FORCE_COLOR and "is it a TTY" decide colours, as https://no-color.org says. Whatever is written here holds no control character but
+ * line breaks, tabs and our own colours.
  */
 import type { WriteStream } from "node:tty";
 import picocolors from "picocolors";
+import { printableColoured } from "../base/printable.js";
 
 export type Colors = ReturnType<typeof picocolors.createColors>;
 
@@ -60,20 +62,20 @@ export function terminal({ json, quiet, stdout, stderr, env }: TerminalSettings)
     columns: stderr.columns ?? 80,
     result: (text) => {
       clear();
-      stdout.write(`${text}\n`);
+      stdout.write(`${printableColoured(text)}\n`);
     },
     note: (text) => {
       if (quiet) return;
       clear();
-      stderr.write(`${text}\n`);
+      stderr.write(`${printableColoured(text)}\n`);
     },
     warn: (text) => {
       clear();
-      stderr.write(`${colors.yellow("warning")} ${text}\n`);
+      stderr.write(`${colors.yellow("warning")} ${printableColoured(text)}\n`);
     },
     redraw: (line) => {
       if (!live) return;
-      stderr.write(`\r\x1b[2K${line}`);
+      stderr.write(`\r\x1b[2K${printableColoured(line)}`);
       drawn = true;
     },
     settle: () => {

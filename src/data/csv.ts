@@ -1,112 +1,133 @@
 /**
- * @file Comma- or tab-separated values, by csv-parse.
+ * @file Delimited files (csv, tsv and what else calls itself so) as tables.
  *
- * In: bytes (UTF-8, with or without byte order mark, LF, CRLF or CR), a header line unless `header` names the columns.
- * Out: Table of strings. A record with another number of fields than the header is a bad row, named by line.
- * Source: RFC 4180; csv-parse 7 reads the quotes.
+ * In: bytes (encoding.ts), a header line unless `header` names the columns. Out: Table of strings. The separator and the quotes are
+ * found out unless they are given (delimited.ts). A record with another number of fields than the header is a bad row, named by line.
  */
-import { CsvError, type Info, parse } from "csv-parse/sync";
 import { SoftpromptError } from "../base/errors.js";
-import { checkColumns, type Fields, rowCollector, type Table, type TableOptions, tableLimits } from "./rows.js";
+import { delimiters, readRecords, sniff } from "./delimited.js";
+import { toText } from "./encoding.js";
+import {
+  checkColumns,
+  examples,
+  type Fields,
+  rowCollector,
+  type Table,
+  type TableOptions,
+  tableLimits,
+} from "./rows.js";
 
-/** Parses delimited text. Throws SoftpromptError (data). */
-export function parseCsv(bytes: Uint8Array, where: string, options: TableOptions & { delimiter: string }): Table {
+/** Parses delimited text. @param usual the separator of the file's ending. Throws SoftpromptError (data, usage). */
+export function parseCsv(bytes: Uint8Array, where: string, usual: string, options: TableOptions = {}): Table {
   const rows = rowCollector(where, options);
-  const text = decode(bytes, where);
-  const records = parseRecords(text, where, options, (error) => rows.bad(error));
-  let columns = options.header;
-  if (columns) checkColumns(columns, `${where}, header`);
-  for (const { record, info } of records) {
-    // csv-parse counts the lines read so far; the record may have begun some lines above, by the line breaks in its fields.
-    const line = info.lines - record.reduce((n, cell) => n + (cell.match(/\r\n|\n|\r/g)?.length ?? 0), 0);
-    if (!columns) {
-      columns = record.map((name) => name.trim());
-      checkColumns(columns, `${where}:${line}`);
+  const text = toText(bytes, where);
+  const given = {
+    ...(options.delimiter !== undefined && { delimiter: delimiterOf(options.delimiter) }),
+    ...(options.quotes !== undefined && { quotes: options.quotes }),
+  };
+  const dialect = sniff(text, usual, given, options.header?.length);
+  const notices = dialect.notices.map((notice) => `${where}: ${notice}`);
+  let columns: readonly string[] | undefined = options.header;
+  let kept: readonly number[] = [];
+  const marked: number[] = [];
+  const repeated: number[] = [];
+  const begin = (names: readonly string[], at: string): void => {
+    kept = named(names, at, notices);
+    checkColumns(
+      kept.map((i) => names[i]!),
+      at,
+    );
+    columns = names;
+  };
+  if (columns) begin(columns, `${where}, header`);
+  let first = true;
+  for (const { line, fields: record, problem, marked: mark } of readRecords(text, dialect, dialect.start)) {
+    if (mark && !first) marked.push(line);
+    first = false;
+    if (problem !== null) {
+      const error = new SoftpromptError("data", problem.text, { where: `${where}:${problem.line}`, hint: problem.hint });
+      if (!columns) throw error;
+      rows.bad(error);
       continue;
     }
-    if (record.length !== columns.length) {
-      rows.bad(
-        new SoftpromptError("data", "this row has another number of fields than the header", {
-          where: `${where}:${line}`,
-          expected: `${columns.length} fields: ${columns.join(", ")}`,
-          got: `${record.length} fields`,
-          hint: options.delimiter === "\t" ? undefined : 'fields with commas need quotes: "a, b"',
-        }),
+    if (!columns) {
+      begin(
+        record.map((name) => name.trim()),
+        `${where}:${line}`,
       );
       continue;
     }
+    if (record.length > 1 && record.length === columns.length && record.every((cell, i) => cell.trim() === columns![i])) {
+      repeated.push(line);
+      continue;
+    }
+    if (record.length !== columns.length || tooLong(record)) {
+      rows.bad(wrongRecord(record, columns, `${where}:${line}`, dialect.delimiter));
+      continue;
+    }
     const fields = Object.create(null) as Record<string, unknown>;
-    columns.forEach((name, i) => {
-      fields[name] = record[i];
-    });
+    for (const i of kept) fields[columns[i]!] = record[i];
     rows.add(line, fields as Fields);
   }
   if (!columns)
     throw new SoftpromptError("data", "this file has no header line", { where, expected: "the names of the columns" });
-  return rows.table(columns);
+  if (marked.length > 0)
+    notices.push(`${where}: a byte order mark stands before ${examples(marked.map((l) => `line ${l}`))}: files were joined`);
+  if (repeated.length > 0)
+    notices.push(`${where}: the header stands again in ${examples(repeated.map((l) => `line ${l}`))} and is left out there`);
+  const all = columns;
+  return rows.table(
+    kept.map((i) => all[i]!),
+    notices,
+  );
 }
 
-function parseRecords(
-  text: string,
+/** The columns that have a name. One without is an index that was written along, or a separator at the end of every line. */
+function named(names: readonly string[], where: string, notices: string[]): number[] {
+  const kept = names.flatMap((name, i) => (name.trim() === "" ? [] : [i]));
+  if (kept.length === 0) checkColumns(names, where);
+  if (kept.length < names.length) {
+    const without = names.flatMap((name, i) => (name.trim() === "" ? [`column ${i + 1}`] : []));
+    notices.push(
+      `${where}: ${examples(without)} ${without.length === 1 ? "has" : "have"} no name and ${without.length === 1 ? "is" : "are"} left out (pandas writes its index so; to_csv(index=False) does not)`,
+    );
+  }
+  return kept;
+}
+
+function tooLong(record: readonly string[]): boolean {
+  return record.reduce((sum, cell) => sum + cell.length, 0) > tableLimits.rowBytes;
+}
+
+function wrongRecord(
+  record: readonly string[],
+  columns: readonly string[],
   where: string,
-  options: TableOptions & { delimiter: string },
-  bad: (error: SoftpromptError) => void,
-): { record: string[]; info: Info }[] {
-  const typed = (error: unknown): SoftpromptError => {
-    if (!(error instanceof CsvError)) throw error;
-    const at = typeof error.lines === "number" ? `:${error.lines}` : "";
-    return new SoftpromptError("data", "this is not well-formed delimited text", {
-      where: `${where}${at}`,
-      got: error.message,
-      hint: 'a quote inside a quoted field is written twice: "say ""no"""',
-      cause: error,
+  delimiter: string,
+): SoftpromptError {
+  if (tooLong(record))
+    return new SoftpromptError("data", "this row is too long", {
+      where,
+      expected: `at most ${tableLimits.rowBytes} characters`,
     });
-  };
-  try {
-    return parse(text, {
-      delimiter: options.delimiter,
-      quote: options.quotes === false ? null : '"',
-      escape: options.quotes === false ? null : '"',
-      info: true,
-      relax_column_count: true,
-      skip_empty_lines: true,
-      max_record_size: tableLimits.rowBytes,
-      skip_records_with_error: options.skipBadRows ?? false,
-      on_skip: (error: unknown) => {
-        bad(typed(error));
-        return undefined;
-      },
-    }) as unknown as { record: string[]; info: Info }[];
-  } catch (error) {
-    throw typed(error);
-  }
+  const fields = (n: number) => `${n} field${n === 1 ? "" : "s"}`;
+  const name = { ",": "commas", ";": "semicolons", "|": "bars" }[delimiter];
+  return new SoftpromptError("data", "this row has another number of fields than the header", {
+    where,
+    expected: `${fields(columns.length)}: ${columns.join(", ")}`,
+    got: fields(record.length),
+    hint: name === undefined ? undefined : `fields with ${name} need quotes: "a${delimiter} b"; another separator is given by --delimiter`,
+  });
 }
 
-function decode(bytes: Uint8Array, where: string): string {
-  try {
-    return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
-  } catch (cause) {
-    throw new SoftpromptError("data", "this file is not valid UTF-8", {
-      where: `${where}:${badLine(bytes)}`,
-      hint: "save the file as UTF-8",
-      cause,
-    });
-  }
-}
-
-/** The first line that is not UTF-8. */
-function badLine(bytes: Uint8Array): number {
-  const decoder = new TextDecoder("utf-8", { fatal: true });
-  let line = 1;
-  for (let from = 0; from < bytes.length; line++) {
-    const feed = bytes.indexOf(0x0a, from);
-    const end = feed < 0 ? bytes.length : feed;
-    try {
-      decoder.decode(bytes.subarray(from, end));
-    } catch {
-      return line;
-    }
-    from = end + 1;
-  }
-  return line;
+/** A separator as the user says it: by name, as `\t`, or itself. Throws SoftpromptError (usage). */
+export function delimiterOf(said: string): string {
+  const named = Object.hasOwn(delimiters, said) ? delimiters[said as keyof typeof delimiters] : undefined;
+  const one = named ?? (said === "\\t" ? "\t" : said);
+  if (typeof one === "string" && one.length === 1 && !/["\r\n\ufeff]/.test(one)) return one;
+  throw new SoftpromptError("usage", "this is no separator of fields", {
+    where: "delimiter",
+    expected: `${Object.keys(delimiters).join(", ")}, or one character`,
+    got: said,
+  });
 }

@@ -92,7 +92,10 @@ test("a prefix stands before every input, braces and all; targets take theirs fr
   const found = await loadDataset({ task: "rte", folder: path, inputPrefix: "rte {x} ", targetPrefix: "<extra_id_0>" });
   expect(found.train[0]!.input).toBe("rte {x} hypothesis: h0 premise: p0");
   expect(found.task.targetPrefix).toBe("<extra_id_0>");
-  expect(found.notices).toEqual(["2 of 2 validation rows have an input that also stands in the training rows"]);
+  expect(found.notices).toEqual([
+    "2 of 2 validation rows have an input that also stands in the training rows: val.jsonl:1 = train.jsonl:1, val.jsonl:2 = train.jsonl:2",
+    "only 2 validation rows: one answer is 50 points of the score",
+  ]);
 });
 
 test("a bad row is named by file, line and column, or skipped and counted", async () => {

@@ -1,5 +1,5 @@
 /**
- * @file Datasets: a declared task with its folder, or the user's own files, as labelled text.
+ * @file Datasets: a declared task with its folder, the user's own files, or rows in memory, as labelled text.
  *
  * In: a DatasetSpec. Out: Dataset, with sha256 of every file, few-shot sample and holdout taken, notices said.
  */
@@ -8,15 +8,16 @@ import { basename, join, resolve } from "node:path";
 import { nearest, SoftpromptError } from "../base/errors.js";
 import { isObject } from "../base/json.js";
 import { checkKeys, defineTask, type TaskDefinition } from "./define.js";
+import { type MemoryRow, tableOf } from "./memory.js";
+import { datasetNotices, type EmptyRow, labelSpellings, spellingNotice } from "./notices.js";
 import type { Example } from "./records.js";
 import type { Dataset, Row, Task } from "./row.js";
-import { type Fields, type TableOptions, tableLimits } from "./rows.js";
+import { examples, type Fields, type Table, type TableOptions, tableLimits } from "./rows.js";
 import { type FewShot, holdout, sampleFewShot } from "./split.js";
-import { readSquad } from "./squad.js";
 import { readTable } from "./table.js";
 import { type DeclaredTask, type Format, type Split, type TaskName, taskNames, tasks } from "./tasks.js";
 import { cell, checkTemplate, compileTemplate, type Template, textOf } from "./template.js";
-import { labelOf, maxLabels } from "./verbalizer.js";
+import { labelOf, labelText, maxLabels } from "./verbalizer.js";
 
 interface CommonSpec extends TableOptions {
   /** Put before every input, e.g. "sst2 ". Default "". */
@@ -39,10 +40,9 @@ export interface DeclaredSpec extends CommonSpec {
   readonly format?: string;
 }
 
-/** The user's own files. */
-export interface FilesSpec extends CommonSpec, Omit<TaskDefinition, "name" | "inputPrefix" | "targetPrefix"> {
-  readonly files: { readonly train: string; readonly validation?: string; readonly test?: string };
-  /** Default the training file's name. */
+/** What the user's own rows need said, wherever they are. */
+interface OwnSpec extends CommonSpec, Omit<TaskDefinition, "name" | "inputPrefix" | "targetPrefix"> {
+  /** Default the training file's name, or "rows". */
   readonly name?: string;
   /** Column with the label. Either this or `target`. Without a verbalizer the labels are their own words. */
   readonly label?: string;
@@ -50,11 +50,25 @@ export interface FilesSpec extends CommonSpec, Omit<TaskDefinition, "name" | "in
   readonly target?: string;
   /** Name in the template → column of the file. */
   readonly columns?: Readonly<Record<string, string>>;
+}
+
+/** The user's own files. */
+export interface FilesSpec extends OwnSpec {
+  readonly files: { readonly train: string; readonly validation?: string; readonly test?: string };
   /** Paths are relative to this folder. Default the working directory. */
   readonly base?: string;
 }
 
-export type DatasetSpec = DeclaredSpec | FilesSpec;
+/** Rows that the program has already. */
+export interface RowsSpec extends OwnSpec {
+  readonly rows: {
+    readonly train: readonly MemoryRow[];
+    readonly validation?: readonly MemoryRow[];
+    readonly test?: readonly MemoryRow[];
+  };
+}
+
+export type DatasetSpec = DeclaredSpec | FilesSpec | RowsSpec;
 
 const commonKeys = [
   "inputPrefix",
@@ -65,49 +79,60 @@ const commonKeys = [
   "skipBadRows",
   "header",
   "quotes",
+  "delimiter",
 ];
 const declaredKeys = ["task", "folder", "format", ...commonKeys];
-const filesKeys = [
-  ...[
-    "files",
-    "name",
-    "template",
-    "verbalizer",
-    "label",
-    "target",
-    "columns",
-    "base",
-    "metrics",
-    "maxTargetTokens",
-    "scoring",
-  ],
+const ownKeys = [
+  ...["name", "template", "verbalizer", "label", "target", "columns", "metrics", "maxTargetTokens", "scoring"],
   ...commonKeys,
 ];
+const splits = ["train", "validation", "test"] as const satisfies readonly Split[];
 
-/** Where rows come from, whatever the spec: the task, the files of each split, and how a record becomes examples. */
+/** Where the rows of a split lie. */
+interface Place {
+  /** Path of the file; "rows" and the like for rows in memory. */
+  readonly path: string;
+  /** Read once, however often it is asked for. */
+  readonly table: () => Promise<Table & { sha256: string }>;
+  /** Names a row in ids and errors. */
+  readonly row: (line: number) => string;
+  /** Names the whole in errors. */
+  readonly name: string;
+}
+
+/** Where rows come from, whatever the spec: the task, the place of each split, and how a record becomes examples. */
 interface Source {
   readonly task: Task;
-  readonly paths: Readonly<Record<Split, string | null>>;
+  readonly places: Readonly<Record<Split, Place | null>>;
   readonly read: (fields: Fields, place: { where: string; split: Split }) => Example[];
   /** Columns that must be there, checked once for a file. */
   readonly checkColumns?: (columns: readonly string[], where: string) => void;
+  readonly notices: readonly string[];
 }
 
 /** Loads a dataset. Throws SoftpromptError (usage for the spec, data for the files). */
 export async function loadDataset(spec: DatasetSpec): Promise<Dataset> {
-  const source = "task" in spec ? await declaredSource(spec) : await filesSource(spec);
+  const source = "task" in spec ? await declaredSource(spec) : await ownSource(spec);
   const { fewShot, holdoutFraction = 0.1, seed = 0 } = spec;
   const files: { path: string; sha256: string; rows: number }[] = [];
-  const notices: string[] = [];
+  const notices: string[] = [...source.notices];
+  const empty: EmptyRow[] = [];
+  const bad: string[] = [];
   let skipped = 0;
   const load = async (split: Split): Promise<Row[]> => {
-    const path = source.paths[split];
-    if (path === null) return [];
-    const found = await loadRows(source, path, split, spec);
-    files.push({ path, sha256: found.sha256, rows: found.rows.length });
+    const place = source.places[split];
+    if (place === null) return [];
+    const found = await rowsOf(source, place, split, spec);
+    files.push({ path: place.path, sha256: found.sha256, rows: found.rows.length });
+    notices.push(...found.notices);
+    empty.push(...found.empty);
+    bad.push(...found.bad);
     skipped += found.skipped;
     if (found.rows.length === 0 && split !== "test")
-      throw new SoftpromptError("data", `the ${split} file has no usable row`, { where: path });
+      throw new SoftpromptError("data", `the ${split} ${"rows" in spec ? "list" : "file"} has no usable row`, {
+        where: place.path,
+        got: found.skipped > 0 ? `${found.skipped} bad rows: ${examples(found.bad, found.skipped)}` : undefined,
+      });
     return found.rows;
   };
   let train = await load("train");
@@ -117,7 +142,7 @@ export async function loadDataset(spec: DatasetSpec): Promise<Dataset> {
     const { kept, held } = holdout(train, { fraction: holdoutFraction, seed });
     [train, validation] = [kept, held];
     notices.push(
-      `no validation file: ${held.length} of ${kept.length + held.length} training rows are held out (seed ${seed})`,
+      `no validation ${"rows" in spec ? "rows" : "file"}: ${held.length} of ${kept.length + held.length} training rows are held out (seed ${seed})`,
     );
   }
   if (fewShot) {
@@ -125,38 +150,48 @@ export async function loadDataset(spec: DatasetSpec): Promise<Dataset> {
     train = sampleFewShot(train, fewShot);
     notices.push(`few-shot: ${train.length} of ${of} training rows are used (seed ${fewShot.seed})`);
   }
-  if (skipped > 0) notices.push(`${skipped} bad rows were skipped`);
-  const seen = new Set(train.map((row) => row.input));
-  const both = validation.filter((row) => seen.has(row.input)).length;
-  if (both > 0)
-    notices.push(`${both} of ${validation.length} validation rows have an input that also stands in the training rows`);
+  if (skipped > 0)
+    notices.push(`${skipped} bad row${skipped === 1 ? " was" : "s were"} skipped: ${examples(bad, skipped)}`);
+  notices.push(...datasetNotices(source.task, { train, validation, test }, empty));
   return { task: source.task, train, validation, test, files, skipped, notices };
 }
 
-/** The rows of one file. */
-async function loadRows(
-  source: Source,
-  path: string,
-  split: Split,
-  options: TableOptions,
-): Promise<{ rows: Row[]; skipped: number; sha256: string }> {
-  const table = path.endsWith(".json") ? await readSquad(path) : await readTable(path, options);
-  source.checkColumns?.(table.columns, basename(path));
+interface LoadedRows {
+  readonly rows: Row[];
+  readonly skipped: number;
+  readonly bad: readonly string[];
+  readonly empty: readonly EmptyRow[];
+  readonly sha256: string;
+  readonly notices: readonly string[];
+}
+
+/** The rows of one split. */
+async function rowsOf(source: Source, place: Place, split: Split, options: TableOptions): Promise<LoadedRows> {
+  const table = await place.table();
+  if (table.rows.length > 0) source.checkColumns?.(table.columns, place.name);
   const template = compileTemplate(source.task.template, `${source.task.name}, template`);
   let skipped = table.skipped;
+  const bad: string[] = [...table.bad];
   const rows: Row[] = [];
+  const empty: EmptyRow[] = [];
   for (const record of table.rows) {
-    const where = `${basename(path)}:${record.line}`;
+    const id = place.row(record.line);
     try {
-      for (const example of source.read(record.fields, { where: record.where ?? where, split }))
-        rows.push(toRow(example, where, template, source.task));
+      for (const example of source.read(record.fields, { where: record.where ?? id, split })) {
+        const row = toRow(example, id, template, source.task);
+        rows.push(row);
+        const columns = template.fields.filter((name) => textOf(example.fields, name, id).trim() === "");
+        if (row.label === null && row.target.trim() === "" && split !== "test") columns.push("its target");
+        if (columns.length > 0) empty.push({ id: row.id, columns });
+      }
     } catch (error) {
       if (!(error instanceof SoftpromptError) || error.kind !== "data" || !options.skipBadRows) throw error;
       skipped++;
+      if (bad.length < 4) bad.push(`${id} (${error.problem})`);
     }
-    if (rows.length > tableLimits.rows) throw new SoftpromptError("data", "too many rows", { where: path });
+    if (rows.length > tableLimits.rows) throw new SoftpromptError("data", "too many rows", { where: place.path });
   }
-  return { rows, skipped, sha256: table.sha256 };
+  return { rows, skipped, bad, empty, sha256: table.sha256, notices: table.notices };
 }
 
 function toRow(example: Example, where: string, template: Template, task: Task): Row {
@@ -211,8 +246,9 @@ async function declaredSource(spec: DeclaredSpec): Promise<Source> {
   const { declared, format } = chooseFormat(spec.task, spec.format);
   return {
     task: declaredTask(spec.task, spec),
-    paths: await findFiles(spec.folder, declared),
+    places: filePlaces(await findFiles(spec.folder, declared), spec),
     read: format.read ?? declared.read,
+    notices: [],
   };
 }
 
@@ -232,7 +268,7 @@ export function taskName(name: string): TaskName {
   });
 }
 
-async function findFiles(folder: string, declared: DeclaredTask): Promise<Source["paths"]> {
+async function findFiles(folder: string, declared: DeclaredTask): Promise<Readonly<Record<Split, string | null>>> {
   let names: string[];
   try {
     names = (await readdir(folder)).sort();
@@ -256,30 +292,72 @@ async function findFiles(folder: string, declared: DeclaredTask): Promise<Source
   return { train, validation: find("validation"), test: find("test") };
 }
 
-async function filesSource(spec: FilesSpec): Promise<Source> {
-  checkKeys(spec, filesKeys, "dataset");
-  if (!isObject(spec.files))
+function filePlaces(paths: Readonly<Record<Split, string | null>>, options: TableOptions): Source["places"] {
+  const place = (path: string | null): Place | null =>
+    path === null
+      ? null
+      : {
+          path,
+          table: once(() => readTable(path, options)),
+          row: (line) => `${basename(path)}:${line}`,
+          name: basename(path),
+        };
+  return { train: place(paths.train), validation: place(paths.validation), test: place(paths.test) };
+}
+
+function memoryPlaces({ rows }: RowsSpec): Source["places"] {
+  const place = (split: Split): Place | null => {
+    const given = rows[split];
+    if (given === undefined) return null;
+    const name = split === "train" ? "rows" : `${split}Rows`;
+    return {
+      path: name,
+      table: once(async () => tableOf(given, name)),
+      row: (line) => `${name}[${line - 1}]`,
+      name,
+    };
+  };
+  return { train: place("train"), validation: place("validation"), test: place("test") };
+}
+
+function once<T>(read: () => Promise<T>): () => Promise<T> {
+  let found: Promise<T> | undefined;
+  return () => (found ??= read());
+}
+
+async function ownSource(spec: FilesSpec | RowsSpec): Promise<Source> {
+  checkKeys(spec, [...("rows" in spec ? ["rows"] : ["files", "base"]), ...ownKeys], "dataset");
+  const given: unknown = "rows" in spec ? spec.rows : spec.files;
+  if (!isObject(given))
     throw new SoftpromptError("usage", "no files given", { where: "dataset", expected: "files: { train: … }" });
-  checkKeys(spec.files, ["train", "validation", "test"], "dataset, files");
-  const path = (split: Split): string | null =>
-    spec.files[split] ? resolve(spec.base ?? ".", spec.files[split]) : null;
-  const train = path("train");
+  checkKeys(given, splits, "dataset, files");
+  const path = (split: Split): string | null => {
+    const said = "rows" in spec ? undefined : spec.files[split];
+    return said ? resolve((spec as FilesSpec).base ?? ".", said) : null;
+  };
+  const places =
+    "rows" in spec
+      ? memoryPlaces(spec)
+      : filePlaces({ train: path("train"), validation: path("validation"), test: path("test") }, spec);
+  const { train } = places;
   if (train === null) throw new SoftpromptError("usage", "no training file given", { where: "dataset, files.train" });
   if ((spec.label === undefined) === (spec.target === undefined))
     throw new SoftpromptError("usage", "either a label column or a target column", {
       where: "dataset",
-      expected: "label for classification, target for free text",
+      expected: `label for classification, target for free text; the columns are ${(await train.table()).columns.join(", ")}`,
       got: spec.label === undefined ? "neither" : "both",
+      hint: "--label-column COLUMN or --target-column COLUMN",
     });
   if (spec.target !== undefined && spec.verbalizer)
     throw new SoftpromptError("usage", "a verbalizer is for labels, not for free text", {
       where: "dataset, verbalizer",
     });
   const column = spec.label ?? spec.target!;
-  const verbalizer = spec.label === undefined ? null : (spec.verbalizer ?? (await labelsOf(train, spec.label, spec)));
+  const own = spec.label === undefined || spec.verbalizer ? null : await labelsOf(train, spec.label);
+  const verbalizer = spec.label === undefined ? null : (spec.verbalizer ?? own!.verbalizer);
   const columns = spec.columns ?? {};
   const task = defineTask({
-    name: spec.name ?? basename(train).replace(/\.[^.]*$/, ""),
+    name: spec.name ?? ("rows" in spec ? "rows" : train.name.replace(/\.[^.]*$/, "")),
     template: spec.template,
     verbalizer,
     metrics: spec.metrics,
@@ -292,16 +370,16 @@ async function filesSource(spec: FilesSpec): Promise<Source> {
   const holes = compileTemplate(task.template);
   return {
     task,
-    paths: { train, validation: path("validation"), test: path("test") },
+    places,
+    notices: own?.notices ?? [],
     checkColumns: (found, where) => {
       checkTemplate(holes, [...found, ...Object.keys(columns)], `${where} and template`);
-      for (const name of [column, ...Object.values(columns)])
-        if (!found.includes(name.split(".")[0]!) && !found.includes(name)) noColumn(name, found, where);
+      for (const name of [column, ...Object.values(columns)]) checkColumn(name, found, where);
     },
     read: (fields, { where, split }) => {
       const named = renamed(fields, columns);
       const value = cell(fields, column);
-      const unknown = split === "test" && (value === undefined || value === null);
+      const unknown = split === "test" && labelText(value) === "";
       if (spec.label !== undefined) {
         const label = unknown ? null : labelOf(value, labels, where, column);
         return [{ part: "", fields: named, label, target: null }];
@@ -312,21 +390,47 @@ async function filesSource(spec: FilesSpec): Promise<Source> {
   };
 }
 
-/** Labels as their own words: those of the training file, sorted. */
-async function labelsOf(path: string, column: string, options: TableOptions): Promise<Record<string, string>> {
-  const table = await readTable(path, options);
-  if (!table.columns.includes(column.split(".")[0]!) && !table.columns.includes(column))
-    noColumn(column, table.columns, basename(path));
+/** Labels as their own words: those of the training rows, sorted. A row without one is left to whoever reads it as an example. */
+async function labelsOf(place: Place, column: string) {
+  const table = await place.table();
+  if (table.rows.length === 0)
+    throw new SoftpromptError("data", "the train file has no usable row", {
+      where: place.path,
+      got: table.columns.length > 0 ? `only a header: ${table.columns.join(", ")}` : undefined,
+    });
+  checkColumn(column, table.columns, place.name);
   const found = new Set<string>();
   for (const { fields, line } of table.rows) {
-    found.add(textOf(fields, column, `${basename(path)}:${line}`).trim());
+    const text = labelText(cell(fields, column));
+    if (text === null) textOf(fields, column, place.row(line)); // says what it is
+    else if (text !== "") found.add(text);
     if (found.size > maxLabels)
       throw new SoftpromptError("usage", `column ${column} has more than ${maxLabels} different values`, {
-        where: basename(path),
+        where: place.name,
         hint: "if it is a text to be written, give it as target instead of label",
       });
   }
-  return Object.fromEntries([...found].sort().map((l) => [l, l]));
+  const spellings = labelSpellings(found);
+  const labels = [...spellings.keys()].sort();
+  if (labels.length < 2)
+    throw new SoftpromptError(
+      "data",
+      labels.length === 0 ? `column ${column} is empty in every row` : `column ${column} holds only one value`,
+      {
+        where: place.name,
+        expected: "two labels at least",
+        got: labels[0],
+        hint: "a verbalizer names labels that no row has yet; free text goes into a target column",
+      },
+    );
+  return {
+    verbalizer: Object.fromEntries(labels.map((l) => [l, l])) as Record<string, string>,
+    notices: spellingNotice(column, spellings),
+  };
+}
+
+function checkColumn(name: string, found: readonly string[], where: string): void {
+  if (!found.includes(name.split(".")[0]!) && !found.includes(name)) noColumn(name, found, where);
 }
 
 function answersOf(fields: Fields, column: string, where: string): string[] {

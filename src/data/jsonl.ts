@@ -1,41 +1,54 @@
 /**
- * @file JSON lines: one object a line.
+ * @file JSON lines: one object a line; and JSON documents that hold a list of such objects.
  *
- * In: bytes (UTF-8, with or without byte order mark, LF or CRLF, blank lines allowed). Out: Table; columns are all keys seen,
- * in order of appearance. Equal keys in one object, other values than objects, and bad UTF-8 are refused with their line.
+ * In: bytes (encoding.ts; LF, CRLF or CR, blank lines allowed). Out: Table; columns are all keys seen, in order of appearance. Equal
+ * keys in one object, other values than objects, and bad UTF-8 are refused with their line. Numbers that JavaScript cannot hold stay
+ * as they are written, as texts: two ids above 2^53 do not become one.
  */
 import { SoftpromptError } from "../base/errors.js";
-import { isObject, parseJson } from "../base/json.js";
-import { checkColumns, type Fields, rowCollector, type Table, type TableOptions, tableLimits } from "./rows.js";
+import { exactNumbers, isObject, type JsonObject, own, parseJson } from "../base/json.js";
+import { afterLine, lineEnd, notUtf8, toText, toUtf8 } from "./encoding.js";
+import { checkColumns, examples, type Fields, rowCollector, type Table, type TableOptions, tableLimits } from "./rows.js";
+import { isSquad, squadTable } from "./squad.js";
 
 /** What one line may hold; MultiRC's longest line has 30 kB and 300 objects. */
 const lineLimits = { length: tableLimits.rowBytes, depth: 32, containers: 100_000 };
+/** The same for a whole document. */
+const documentLimits = { length: tableLimits.fileBytes, depth: 32, containers: 5_000_000 };
 
 /** Parses JSON lines. Throws SoftpromptError (data). */
-export function parseJsonl(bytes: Uint8Array, where: string, options: TableOptions = {}): Table {
+export function parseJsonl(file: Uint8Array, where: string, options: TableOptions = {}): Table {
+  const bytes = toUtf8(file, where);
   const rows = rowCollector(where, options);
-  const columns = new Set<string>();
+  const columns = columnCollector(where);
   const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+  const marked: number[] = [];
   let line = 0;
-  const start = bytes[0] === 0xef && bytes[1] === 0xbb && bytes[2] === 0xbf ? 3 : 0;
-  for (let from = start; from < bytes.length; ) {
-    const feed = bytes.indexOf(0x0a, from);
-    const end = feed < 0 ? bytes.length : feed;
+  for (let from = 0; from < bytes.length; ) {
+    const end = lineEnd(bytes, from);
     line++;
+    let text = bytes.subarray(from, end);
+    if (text[0] === 0xef && text[1] === 0xbb && text[2] === 0xbf) {
+      text = text.subarray(3);
+      marked.push(line);
+    }
     try {
-      const fields = parseLine(bytes.subarray(from, end), `${where}:${line}`, decoder);
+      const fields = parseLine(text, `${where}:${line}`, decoder);
       if (fields) {
-        for (const key of Object.keys(fields)) columns.add(key);
-        if (columns.size > tableLimits.columns) checkColumns([...columns], where);
+        columns.add(fields);
         rows.add(line, fields);
       }
     } catch (error) {
-      if (!(error instanceof SoftpromptError) || columns.size > tableLimits.columns) throw error;
+      if (!(error instanceof SoftpromptError) || columns.full()) throw error;
       rows.bad(error);
     }
-    from = end + 1;
+    from = afterLine(bytes, end);
   }
-  return rows.table([...columns]);
+  const notices =
+    marked.length === 0
+      ? []
+      : [`${where}: a byte order mark stands before ${examples(marked.map((l) => `line ${l}`))}: files were joined`];
+  return rows.table(columns.all(), notices);
 }
 
 function parseLine(bytes: Uint8Array, where: string, decoder: InstanceType<typeof TextDecoder>): Fields | null {
@@ -49,20 +62,92 @@ function parseLine(bytes: Uint8Array, where: string, decoder: InstanceType<typeo
   try {
     text = decoder.decode(bytes);
   } catch (cause) {
-    throw new SoftpromptError("data", "this line is not valid UTF-8", {
-      where,
-      hint: "save the file as UTF-8",
-      cause,
-    });
+    throw notUtf8(where, bytes, cause);
   }
   if (text.trim() === "") return null;
-  const value = parseJson(text, where, "data", lineLimits);
+  const value = parseJson(exactNumbers(text), where, "data", lineLimits);
   if (!isObject(value))
     throw new SoftpromptError("data", "a line must hold one JSON object", {
       where,
       expected: '{"column": value, …}',
       got: text.slice(0, 60),
-      hint: text.trimStart().startsWith("[") ? "this looks like a JSON array: write one object a line" : undefined,
+      hint: text.trimStart().startsWith("[")
+        ? "this looks like a JSON list: name the file .json, or write one object a line"
+        : undefined,
     });
+  return fieldsOf(value);
+}
+
+/**
+ * Parses a .json file: a list of objects, an object with one such list, SQuAD's articles; or, where it is none of them, JSON lines
+ * under another name. Throws SoftpromptError (data).
+ */
+export function parseJsonDocument(file: Uint8Array, where: string, options: TableOptions = {}): Table {
+  const text = toText(file, where).replace(/^\ufeff/, "");
+  if (text.trim() === "") return { columns: [], rows: [], skipped: 0, bad: [], notices: [] };
+  if (isLines(text)) return parseJsonl(file, where, options);
+  const root = parseJson(exactNumbers(text), where, "data", documentLimits);
+  if (isSquad(root)) return squadTable(root, where);
+  const rows = rowCollector(where, options);
+  const columns = columnCollector(where);
+  listIn(root, where).forEach((value, i) => {
+    if (isObject(value)) {
+      columns.add(value);
+      rows.add(i + 1, fieldsOf(value));
+    } else
+      rows.bad(
+        new SoftpromptError("data", "an item of the list is no object", {
+          where: `${where}, item ${i + 1}`,
+          expected: '{"column": value, …}',
+          got: value,
+        }),
+      );
+  });
+  return rows.table(columns.all());
+}
+
+/** Whether a text is objects one below the other: its first line is a whole object, whatever follows. */
+function isLines(text: string): boolean {
+  const first = /[^\r\n]*\S[^\r\n]*/.exec(text)?.[0] ?? "";
+  if (!/^\s*\{.*\}\s*$/.test(first)) return false;
+  try {
+    const value: unknown = JSON.parse(first);
+    // one line that is a whole document of another kind is none
+    return isObject(value) && (text.trim() !== first.trim() || Object.values(value).every((v) => typeof v !== "object"));
+  } catch {
+    return false;
+  }
+}
+
+function listIn(root: unknown, where: string): readonly unknown[] {
+  if (Array.isArray(root)) return root as unknown[];
+  if (isObject(root)) {
+    const lists = Object.keys(root).filter((key) => Array.isArray(own(root, key)));
+    const objects = lists.filter((key) => (own(root, key) as unknown[]).some(isObject));
+    if (objects.length === 1) return own(root, objects[0]!) as unknown[];
+  }
+  const byColumn = isObject(root) && Object.values(root).length > 0 && Object.values(root).every(isObject);
+  throw new SoftpromptError("data", "this JSON is no list of objects", {
+    where,
+    expected: '[{"column": value, …}, …], or one object a line',
+    got: isObject(root) ? `an object with ${Object.keys(root).slice(0, 8).join(", ")}` : typeof root,
+    hint: byColumn ? "pandas writes rows with to_json(orient='records', lines=True)" : undefined,
+  });
+}
+
+function fieldsOf(value: JsonObject): Fields {
   return Object.assign(Object.create(null), value) as Fields;
+}
+
+/** The keys seen, in order of appearance, within the limit. */
+export function columnCollector(where: string) {
+  const columns = new Set<string>();
+  return {
+    add(fields: Fields): void {
+      for (const key of Object.keys(fields)) columns.add(key);
+      if (columns.size > tableLimits.columns) checkColumns([...columns], where);
+    },
+    full: () => columns.size > tableLimits.columns,
+    all: () => [...columns],
+  };
 }

@@ -103,9 +103,16 @@ export function computeMetrics(
   return Object.fromEntries(names.map((name) => [name, metrics[name](pairs, task)]));
 }
 
-/** The label of the task's F1: `scoring.positiveLabel`, else the last of the verbalizer. */
+/**
+ * The label of the task's F1: `scoring.positiveLabel`, else the largest where all labels are numbers (scikit-learn's 1 of -1 and 1; an
+ * object lists `1` before `-1` however it was written), else the last of the verbalizer.
+ */
 export function positiveLabel(task: ScoredTask): string | null {
-  return task.scoring?.positiveLabel ?? Object.keys(task.verbalizer ?? {}).at(-1) ?? null;
+  if (task.scoring?.positiveLabel !== undefined) return task.scoring.positiveLabel;
+  const labels = Object.keys(task.verbalizer ?? {});
+  if (labels.length > 0 && labels.every((label) => label.trim() !== "" && Number.isFinite(Number(label))))
+    return labels.reduce((a, b) => (Number(b) > Number(a) ? b : a));
+  return labels.at(-1) ?? null;
 }
 
 /** 1 if the prediction is right: by label where the row has one, else by text. */

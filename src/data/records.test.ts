@@ -154,7 +154,7 @@ test("a test split has no labels; a training split must", () => {
   const { read } = tasks.rte;
   const row = { premise: "p", hypothesis: "h" };
   expect(read(row, at("test"))[0]!.label).toBeNull();
-  expect(() => read(row, at("train"))).toThrow(/column label holds no known label/);
+  expect(() => read(row, at("train"))).toThrow(/column label is missing/);
 });
 
 test("formats and label words are those of the papers", () => {

@@ -11,7 +11,7 @@ import { noAnswer } from "./metrics.js";
 import type { Fields } from "./rows.js";
 import type { Split } from "./tasks.js";
 import { cell, textOf } from "./template.js";
-import { labelOf } from "./verbalizer.js";
+import { labelOf, labelText } from "./verbalizer.js";
 
 /** Where a record stands. */
 export interface RecordPlace {
@@ -67,7 +67,7 @@ function labelIn(
 ): string | null {
   const column = firstOf(fields, names);
   const value = cell(fields, column);
-  if (place.split === "test" && (value === undefined || value === null || value === -1 || value === "-1")) return null;
+  if (place.split === "test" && ["", "-1"].includes(labelText(value) ?? "?")) return null;
   return values[labelOf(value, Object.keys(values), place.where, column)]!;
 }
 

@@ -39,7 +39,7 @@ export interface Task {
 }
 
 export interface Scoring {
-  /** The label of `f1` and `f1a`; default the last of the verbalizer. */
+  /** The label of `f1` and `f1a`; default the largest of numbers, else the last of the verbalizer. */
   readonly positiveLabel?: string;
   /** What a generated text that is no label counts as in `f1`: wrong (default), or the positive label (fpt.md §6, QQP). */
   readonly outOfLabel?: "wrong" | "positive";
@@ -59,6 +59,6 @@ export interface Dataset {
   readonly files: readonly { readonly path: string; readonly sha256: string; readonly rows: number }[];
   /** Rows left out by --skip-bad-rows. */
   readonly skipped: number;
-  /** What the reader should know: a holdout was taken, rows stand in two splits. */
+  /** What the reader should know: a holdout was taken, rows stand in two splits. Every command that loads data says them. */
   readonly notices?: readonly string[];
 }

@@ -37,6 +37,10 @@ export interface Table {
   readonly rows: readonly TableRow[];
   /** Rows left out by `skipBadRows`. */
   readonly skipped: number;
+  /** The first of them, with what was wrong. */
+  readonly bad: readonly string[];
+  /** What the reader should know: a column without a name was left out, files were joined. */
+  readonly notices: readonly string[];
 }
 
 export interface TableOptions {
@@ -44,8 +48,19 @@ export interface TableOptions {
   readonly skipBadRows?: boolean;
   /** csv and tsv: the names of the columns of a file without a header line. */
   readonly header?: readonly string[];
-  /** csv and tsv: `"` quotes fields. Default true for csv, false for tsv (GLUE's files have lone quotes). */
+  /** csv and tsv: `"` quotes fields. Default true; with tabs only where the file shows it (GLUE's files have lone quotes). */
   readonly quotes?: boolean;
+  /** csv and tsv: what separates fields: comma, semicolon, tab, pipe, or one character. Default what the file shows. */
+  readonly delimiter?: string;
+}
+
+/** Examples that a notice gives at most. */
+const mostExamples = 3;
+
+/** A few of many, for a notice: "line 4, line 9, line 12 and 5 more". @param total where `all` are only the first */
+export function examples(all: readonly string[], total = all.length): string {
+  const more = total - Math.min(all.length, mostExamples);
+  return `${all.slice(0, mostExamples).join(", ")}${more > 0 ? ` and ${more} more` : ""}`;
 }
 
 /** Refuses a set of column names that no row could be read by. */
@@ -67,6 +82,7 @@ export function checkColumns(columns: readonly string[], where: string): void {
 export function rowCollector(where: string, options: TableOptions) {
   const rows: TableRow[] = [];
   let skipped = 0;
+  const bad: string[] = [];
   return {
     add(line: number, fields: Fields): void {
       if (rows.length >= tableLimits.rows)
@@ -80,7 +96,14 @@ export function rowCollector(where: string, options: TableOptions) {
     bad(error: SoftpromptError): void {
       if (!options.skipBadRows) throw error;
       skipped++;
+      if (bad.length <= mostExamples) bad.push(`${error.parts.where} (${error.problem})`);
     },
-    table: (columns: readonly string[]): Table => ({ columns, rows, skipped }),
+    table: (columns: readonly string[], notices: readonly string[] = []): Table => ({
+      columns,
+      rows,
+      skipped,
+      bad,
+      notices,
+    }),
   };
 }

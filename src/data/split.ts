@@ -1,7 +1,8 @@
 /**
  * @file Splits: few-shot samples, holdouts, shuffles, each from its own seeded stream.
  *
- * In: rows and a seed. Out: rows. Rows of one group (the answers to one question) are never torn apart by a holdout.
+ * In: rows and a seed. Out: rows, the same for equal rows and seeds. Labels keep their shares, so that a rare label is not left out by
+ * chance; rows of one group (the answers to one question) are never torn apart.
  */
 import { SoftpromptError } from "../base/errors.js";
 import { random } from "../base/random.js";
@@ -9,32 +10,49 @@ import type { Row } from "./row.js";
 
 export interface FewShot {
   readonly count: number;
-  /** `total`: that many rows, whatever their labels (xprompt.md §5.3); `class`: that many of every label. Default total. */
+  /**
+   * `total`: that many rows in all, labels in their shares (xprompt.md §5.3); where rows have groups, whole groups and at most that many
+   * rows. `class`: that many of every label. Default total.
+   */
   readonly per?: "total" | "class";
   readonly seed: number;
 }
 
 /** Draws a small training set without replacement; stream `fewshot`. Throws SoftpromptError (usage) if there are too few rows. */
 export function sampleFewShot(rows: readonly Row[], { count, per = "total", seed }: FewShot): Row[] {
-  const draw = (from: readonly Row[], stream: string, what: string): Row[] => {
-    if (!Number.isInteger(count) || count < 1 || count > from.length)
-      throw new SoftpromptError("usage", `cannot draw ${count} rows ${what}`, {
-        where: "few-shot count",
-        expected: `1 … ${from.length}`,
-        got: count,
-      });
-    return [...random(seed, stream).sample(from.length, count)].map((i) => from[i]!);
+  const check = (most: number, what: string, least = 1): void => {
+    if (Number.isInteger(count) && count >= least && count <= most) return;
+    throw new SoftpromptError("usage", `cannot draw ${count} rows ${what}`, {
+      where: "few-shot count",
+      expected: `${least} … ${most}`,
+      got: count,
+    });
   };
-  if (per === "total") return draw(rows, "fewshot", "from the training set");
-  const labels = [...new Set(rows.map((r) => r.label))].sort((a, b) => (String(a) < String(b) ? -1 : 1));
-  const drawn = labels.flatMap((label) =>
-    draw(
-      rows.filter((r) => r.label === label),
-      `fewshot/${label}`,
-      `of label ${label}`,
-    ),
-  );
-  return shuffled(drawn, seed, "fewshot/order");
+  if (per === "class") {
+    const labels = [...new Set(rows.map((r) => r.label))].sort((a, b) => (String(a) < String(b) ? -1 : 1));
+    const drawn = labels.flatMap((label) => {
+      const of = rows.filter((r) => r.label === label);
+      check(of.length, `of label ${label}`);
+      return [...random(seed, `fewshot/${label}`).sample(of.length, count)].map((i) => of[i]!);
+    });
+    return shuffled(drawn, seed, "fewshot/order");
+  }
+  check(rows.length, "from the training set");
+  const units = unitsOf(rows);
+  const order = shuffled(units, seed, "fewshot");
+  if (units.length === rows.length) {
+    const take = taker(units, count, 0);
+    return order.filter(take).flatMap((unit) => unit.rows);
+  }
+  check(rows.length, "in whole groups", Math.min(...units.map((unit) => unit.rows.length)));
+  let drawn = 0;
+  return order
+    .filter((unit) => {
+      const fits = drawn + unit.rows.length <= count;
+      if (fits) drawn += unit.rows.length;
+      return fits;
+    })
+    .flatMap((unit) => unit.rows);
 }
 
 export interface Holdout {
@@ -43,21 +61,21 @@ export interface Holdout {
   readonly seed: number;
 }
 
-/** Takes a share of the rows away, at least one on either side; stream `holdout`. Both parts keep the order of the rows. */
+/**
+ * Takes a share of the rows (or groups of rows) away, at least one on either side; stream `holdout`. Every label keeps its share, and
+ * one that two rows have is on both sides where there is room. Both parts keep the order of the rows.
+ */
 export function holdout(rows: readonly Row[], { fraction, seed }: Holdout): { kept: Row[]; held: Row[] } {
-  const groups = [...new Set(rows.map(groupOf))];
-  if (!(fraction > 0 && fraction < 1) || groups.length < 2)
+  const units = unitsOf(rows);
+  if (!(fraction > 0 && fraction < 1) || units.length < 2)
     throw new SoftpromptError("usage", "cannot hold rows out", {
       where: "holdout",
       expected: "a share between 0 and 1 of at least two rows (or groups of rows)",
-      got: `${fraction} of ${groups.length}`,
+      got: `${fraction} of ${units.length}`,
     });
-  const count = Math.min(groups.length - 1, Math.max(1, Math.round(groups.length * fraction)));
-  const taken = new Set([...random(seed, "holdout").sample(groups.length, count)].map((i) => groups[i]!));
-  return {
-    kept: rows.filter((r) => !taken.has(groupOf(r))),
-    held: rows.filter((r) => taken.has(groupOf(r))),
-  };
+  const count = Math.min(units.length - 1, Math.max(1, Math.round(units.length * fraction)));
+  const held = new Set(shuffled(units, seed, "holdout").filter(taker(units, count, 1)).flatMap((unit) => unit.rows));
+  return { kept: rows.filter((r) => !held.has(r)), held: rows.filter((r) => held.has(r)) };
 }
 
 /** A seeded shuffle by a named stream. */
@@ -65,6 +83,71 @@ export function shuffled<T>(list: readonly T[], seed: number, stream: string): T
   return [...random(seed, stream).permutation(list.length)].map((i) => list[i]!);
 }
 
-function groupOf(row: Row): string {
-  return row.group === undefined ? `row ${row.id}` : `group ${row.group}`;
+/** What is drawn together: a row, or the rows of a group. */
+interface Unit {
+  readonly rows: Row[];
+  /** Its label, or the labels of its rows; "" where it has none. */
+  stratum: string;
+}
+
+function unitsOf(rows: readonly Row[]): Unit[] {
+  const units = new Map<string, Unit>();
+  for (const row of rows) {
+    const key = row.group === undefined ? `row ${row.id}` : `group ${row.group}`;
+    const unit = units.get(key);
+    if (unit) unit.rows.push(row);
+    else units.set(key, { rows: [row], stratum: "" });
+  }
+  for (const unit of units.values())
+    unit.stratum = JSON.stringify([...new Set(unit.rows.map((row) => row.label))].sort());
+  return [...units.values()];
+}
+
+/**
+ * Tells of units that come in some order which to take, so that `count` are taken and labels keep their shares.
+ * @param left how many of a label that several units have must not be taken
+ */
+function taker(units: readonly Unit[], count: number, left: number): (unit: Unit) => boolean {
+  const sizes = new Map<string, number>();
+  for (const { stratum } of units) sizes.set(stratum, (sizes.get(stratum) ?? 0) + 1);
+  // a label that only one unit has cannot be shared out: such units are drawn together (ReCoRD's answers are all of this kind)
+  const key = ({ stratum }: Unit) => (sizes.get(stratum) === 1 ? "" : stratum);
+  const strata = new Map<string, number>();
+  for (const unit of units) strata.set(key(unit), (strata.get(key(unit)) ?? 0) + 1);
+  const wanted = shares(
+    new Map([...strata].sort(([a], [b]) => (a < b ? -1 : 1))),
+    units.length,
+    count,
+    (name, size) => (name === "" ? size : size - left),
+  );
+  return (unit) => {
+    const n = wanted.get(key(unit))!;
+    wanted.set(key(unit), n - 1);
+    return n > 0;
+  };
+}
+
+/** How many of each stratum, by the largest remainder; one of each at least where `count` suffices, and never above its cap. */
+function shares(
+  strata: ReadonlyMap<string, number>,
+  total: number,
+  count: number,
+  cap: (name: string, size: number) => number,
+): Map<string, number> {
+  const least = count >= strata.size ? 1 : 0;
+  const entries = [...strata].map(([name, size]) => {
+    const quota = (count * size) / total;
+    const most = cap(name, size);
+    return { name, quota, most, n: Math.min(most, Math.max(least, Math.floor(quota))) };
+  });
+  const sum = () => entries.reduce((s, e) => s + e.n, 0);
+  for (let missing = count - sum(); missing !== 0; missing = count - sum()) {
+    const step = Math.sign(missing);
+    const open = entries.filter((e) => (step > 0 ? e.n < e.most : e.n > least));
+    // all caps reached: what must stay on the other side is given up
+    const of = open.length > 0 ? open : entries.filter((e) => (step > 0 ? e.n < strata.get(e.name)! : e.n > 0));
+    const best = of.reduce((a, b) => (step * (b.quota - b.n) > step * (a.quota - a.n) ? b : a));
+    best.n += step;
+  }
+  return new Map(entries.map(({ name, n }) => [name, n]));
 }

@@ -1,5 +1,5 @@
 /**
- * @file Tables from strangers: jsonl, csv, tsv and parquet files as columns and rows.
+ * @file Tables from strangers: jsonl, json, csv, tsv and parquet files as columns and rows.
  *
  * In: a path, or bytes with a format. Out: Table. Every error names file, row and column. A row that cannot be used stops
  * the reading, or is counted with `skipBadRows`. Limits are constants (rows.ts); a file beyond them is refused, not tried.
@@ -9,7 +9,7 @@ import { readFile, stat } from "node:fs/promises";
 import { basename, extname } from "node:path";
 import { nearest, SoftpromptError } from "../base/errors.js";
 import { parseCsv } from "./csv.js";
-import { parseJsonl } from "./jsonl.js";
+import { parseJsonDocument, parseJsonl } from "./jsonl.js";
 import { parseParquet } from "./parquet.js";
 import { type Table, type TableOptions, tableLimits } from "./rows.js";
 
@@ -19,8 +19,9 @@ type Parser = (bytes: Uint8Array, where: string, options: TableOptions) => Table
 export const tableFormats = {
   jsonl: parseJsonl,
   ndjson: parseJsonl,
-  csv: (bytes, where, options) => parseCsv(bytes, where, { ...options, delimiter: "," }),
-  tsv: (bytes, where, options) => parseCsv(bytes, where, { quotes: false, ...options, delimiter: "\t" }),
+  json: parseJsonDocument,
+  csv: (bytes, where, options) => parseCsv(bytes, where, ",", options),
+  tsv: (bytes, where, options) => parseCsv(bytes, where, "\t", options),
   parquet: parseParquet,
 } satisfies Record<string, Parser>;
 
@@ -31,11 +32,13 @@ export function formatOf(path: string): TableFormat {
   const ending = extname(path).slice(1).toLowerCase();
   if (Object.hasOwn(tableFormats, ending)) return ending as TableFormat;
   const near = nearest(ending, Object.keys(tableFormats));
+  const packed = ["gz", "zip", "zst", "bz2", "xz"].includes(ending) ? "unpack it first" : undefined;
+  const sheet = ["xlsx", "xls", "ods"].includes(ending) ? "save the sheet as csv" : undefined;
   throw new SoftpromptError("data", "this kind of file is not known", {
     where: path,
     expected: `a file ending in ${Object.keys(tableFormats).join(", ")}`,
     got: ending === "" ? "no ending" : `.${ending}`,
-    hint: near ? `is it a .${near} file?` : undefined,
+    hint: packed ?? sheet ?? (near ? `is it a .${near} file?` : undefined),
   });
 }
 
@@ -47,6 +50,7 @@ export async function parseTable(
   options: TableOptions = {},
 ): Promise<Table> {
   if (bytes.length > tableLimits.fileBytes) tooLarge(where, bytes.length);
+  if (bytes.length === 0) throw new SoftpromptError("data", "this file is empty", { where });
   return await tableFormats[format](bytes, where, options);
 }
 

@@ -1,9 +1,11 @@
 /**
  * @file Verbalizers: labels and the words the decoder says for them.
  *
- * In: label → words. Out: checks, the label of a cell, the label of a generated text.
+ * In: label → words. Out: checks, the label of a cell, the label of a generated text. One label has many spellings in files: `1` is
+ * `1.0` once a column had a gap, and `True` is `TRUE` in a sheet; they are the same label in every format.
  */
 import { nearest, SoftpromptError } from "../base/errors.js";
+import { codePoints } from "../base/printable.js";
 
 export type Verbalizer = Readonly<Record<string, string>>;
 
@@ -20,6 +22,7 @@ export function checkVerbalizer(verbalizer: Verbalizer, where: string): void {
     refuse("a verbalizer has a wrong number of labels", `2 … ${maxLabels}`, labels.length);
   const words = new Map<string, string>();
   for (const [label, text] of labels) {
+    if (label.trim() === "") refuse("a label is empty", "a name for every label", text);
     if (typeof text !== "string" || text.trim() === "") refuse(`the label ${label} has no words`, "a text", text);
     const same = words.get(text.trim());
     if (same !== undefined) refuse(`the labels ${same} and ${label} have the same words`, "different words", text);
@@ -27,21 +30,62 @@ export function checkVerbalizer(verbalizer: Verbalizer, where: string): void {
   }
 }
 
-/** The label a cell means: by its text; `true`, `1` and `1.0` mean their text. Throws SoftpromptError (data). */
+/** A cell as a label: its text without outer blanks, whole numbers without `.0`; "" for a missing one, null for what is no label. */
+export function labelText(value: unknown): string | null {
+  if (value === undefined || value === null) return "";
+  if (typeof value === "string") return plainNumber(value.trim());
+  if (typeof value === "boolean" || typeof value === "bigint") return String(value);
+  if (typeof value !== "number" || !Number.isFinite(value)) return null;
+  return plainNumber(String(value));
+}
+
+function plainNumber(text: string): string {
+  const whole = /^([+-]?\d+)\.0+$/.exec(text)?.[1] ?? text;
+  return whole === "-0" ? "0" : whole;
+}
+
+/** `TRUE`, `True` and `true` are one; anything else is itself. */
+export function spelling(label: string): string {
+  const lower = label.toLowerCase();
+  return lower === "true" || lower === "false" ? lower : label;
+}
+
+/** Labels without what no eye sees: Unicode form, characters without width, kinds of blanks. */
+export function visible(label: string): string {
+  return label
+    .normalize("NFC")
+    .replace(/[\u00ad\u200b-\u200f\u2060\ufe00-\ufe0f\ufeff]/g, "")
+    .replace(/\s+/g, " ")
+    .trim();
+}
+
+/** The label a cell means, in any of its spellings. Throws SoftpromptError (data). */
 export function labelOf(value: unknown, labels: readonly string[], where: string, column: string): string {
-  const text =
-    typeof value === "string"
-      ? value.trim()
-      : typeof value === "number" || typeof value === "boolean"
-        ? String(value)
-        : null;
-  if (text !== null && labels.includes(text)) return text;
+  if (typeof value === "string" && labels.includes(value.trim())) return value.trim();
+  const text = labelText(value);
+  if (text === "")
+    throw new SoftpromptError("data", `column ${column} is missing`, {
+      where,
+      expected: `a label: ${labels.slice(0, 20).join(", ")}`,
+      hint: "--skip-bad-rows leaves such rows out",
+    });
+  if (text !== null) {
+    if (labels.includes(text)) return text;
+    const same = labels.filter((label) => spelling(plainNumber(label)) === spelling(text));
+    if (same.length === 1) return same[0]!;
+  }
+  const alike = text === null ? undefined : labels.find((label) => visible(label) === visible(text));
   const near = text === null ? undefined : nearest(text, labels);
   throw new SoftpromptError("data", `column ${column} holds no known label`, {
     where,
     expected: `one of ${labels.slice(0, 20).join(", ")}`,
     got: value,
-    hint: near ? `did you mean ${near}?` : undefined,
+    hint:
+      alike !== undefined
+        ? `${alike} looks the same and is written otherwise: ${codePoints(alike)}, here ${codePoints(text!)}`
+        : near
+          ? `did you mean ${near}?`
+          : undefined,
   });
 }
 

@@ -1,5 +1,5 @@
 /**
- * @file Data as options: a declared task with its folder, the quickstart's own rows, or the user's files. Out: Dataset, Task.
+ * @file Data as options: a declared task with its folder, the quickstart's own rows, the user's files, or rows of a program. Out: Dataset, Task.
  */
 import { SoftpromptError } from "../base/errors.js";
 import {
@@ -17,6 +17,7 @@ import {
 import { packageFile } from "../base/package.js";
 import { type DatasetSpec, declaredTask, type FilesSpec, loadDataset, taskName } from "../data/dataset.js";
 import { defineTask } from "../data/define.js";
+import type { MemoryRow } from "../data/memory.js";
 import { type MetricName, metricNames } from "../data/metrics.js";
 import type { Dataset, Task } from "../data/row.js";
 import { tasks } from "../data/tasks.js";
@@ -50,6 +51,11 @@ export const taskOptions = {
   template: string({ placeholder: "text", help: "The encoder's text with {column} holes; {{ and }} are braces" }),
   verbalizer: map({ help: "Label and the words the decoder says for it; without it the labels are their own words" }),
   metrics: list({ values: metricNames, help: "What is reported; the first chooses checkpoints" }),
+  positiveLabel: string({
+    placeholder: "label",
+    help: "The label that f1 is of",
+    source: "default the largest of numbers, else the last of the verbalizer",
+  }),
   maxTargetTokens: integer({
     min: 1,
     max: 4096,
@@ -65,7 +71,7 @@ export const taskOptions = {
 export const dataOptions = {
   ...taskOptions,
   data: string({ placeholder: "folder", help: "Folder with the declared task's official files" }),
-  train: string({ placeholder: "file", help: "Your own training rows: jsonl, csv, tsv or parquet" }),
+  train: string({ placeholder: "file", help: "Your own training rows: jsonl, json, csv, tsv or parquet" }),
   validation: string({
     placeholder: "file",
     help: "Your own validation rows; without them a share of the training rows is held out",
@@ -78,7 +84,20 @@ export const dataOptions = {
   }),
   columns: map({ help: "Name in the template and the column of the file that it means" }),
   header: list({ help: "Column names of a csv or tsv file without a header line" }),
-  fewShot: integer({ min: 1, unit: "rows", help: "Train on so few rows, drawn with --data-seed" }),
+  delimiter: string({
+    placeholder: "comma, semicolon, tab, pipe or a character",
+    help: "What separates the fields of a csv or tsv file",
+    source: "default what the file shows",
+  }),
+  quotes: boolean({
+    help: 'Whether " quotes fields of a csv or tsv file; with --no-quotes it is text',
+    source: "default yes; with tabs only where every quote is one of a quoted field",
+  }),
+  fewShot: integer({
+    min: 1,
+    unit: "rows",
+    help: "Train on so few rows, drawn with --data-seed, the same rows for equal seeds; labels keep their shares, groups of rows stay whole",
+  }),
   fewShotPer: choice({
     values: ["total", "class"],
     default: "total",
@@ -90,9 +109,9 @@ export const dataOptions = {
     min: 0,
     max: 0.9,
     unit: "share of the training rows",
-    help: "Held out as validation rows where there is no validation file",
+    help: "Held out as validation rows where there is no validation file: the same rows for equal --data-seed; labels keep their shares, groups of rows stay whole",
   }),
-  dataSeed: integer({ default: 0, min: 0, help: "Draws few-shot rows and the holdout" }),
+  dataSeed: integer({ default: 0, min: 0, help: "Draws few-shot rows and the holdout; equal seeds draw equal rows" }),
   skipBadRows: boolean({
     default: false,
     help: "Leave out and count rows that cannot be used, instead of stopping at the first",
@@ -101,9 +120,62 @@ export const dataOptions = {
 
 export type DataOptions = Partial<OptionValues<typeof dataOptions>>;
 
-/** Loads rows. @param options any of dataOptions. @throws SoftpromptError "usage" (what is asked for), "data" (what is in the files). */
-export async function loadData(options: DataOptions): Promise<Dataset> {
+/** Rows of a program instead of files, for the library. */
+export interface RowsOptions
+  extends Omit<
+    DataOptions,
+    "data" | "format" | "train" | "validation" | "test" | "header" | "delimiter" | "quotes" | "skipBadRows"
+  > {
+  /** Training rows: column → text, number or truth value. Errors name them by index: `rows[3]`. */
+  readonly rows: readonly MemoryRow[];
+  /** Validation rows; without them a share of `rows` is held out (`holdoutFraction`). */
+  readonly validationRows?: readonly MemoryRow[];
+  readonly testRows?: readonly MemoryRow[];
+  /** Labels that are their own words, instead of a verbalizer. */
+  readonly labels?: readonly string[];
+}
+
+/**
+ * Loads rows. @param options any of dataOptions; in a program, `rows` in place of files.
+ * @throws SoftpromptError "usage" (what is asked for), "data" (what is in the files or rows).
+ */
+export async function loadData(options: DataOptions | RowsOptions): Promise<Dataset> {
+  if ("rows" in options && options.rows !== undefined) {
+    const { rows, ...rest } = options;
+    return loadRows(rows, rest);
+  }
   return loadDataset(specOf(readOptions(dataOptions, pickOptions(dataOptions, options), "data")));
+}
+
+/**
+ * Rows of a program as a Dataset, checked like a file: `loadRows([{ text: "fine", label: 1 }, …], { template: "{text}" })`.
+ * The label column is `label` and the target column `target` unless said otherwise.
+ */
+export async function loadRows(rows: readonly MemoryRow[], options: Omit<RowsOptions, "rows">): Promise<Dataset> {
+  const { validationRows, testRows, labels, ...rest } = options;
+  const checked = readOptions(dataOptions, rest, "loadRows()");
+  const without = ["data", "format", "train", "validation", "test", "header", "delimiter", "quotes"] as const;
+  for (const key of without)
+    if (checked[key] !== undefined)
+      throw new SoftpromptError("usage", `${key} is for files`, {
+        where: key,
+        expected: "rows without it",
+        got: checked[key],
+      });
+  if (labels !== undefined && checked.verbalizer !== undefined)
+    throw new SoftpromptError("usage", "both labels and a verbalizer are given", {
+      where: "labels",
+      expected: "one of them",
+    });
+  const has = (column: string) => Array.isArray(rows) && rows.some((row) => Object.hasOwn(row ?? {}, column));
+  const said = checked.labelColumn !== undefined || checked.targetColumn !== undefined;
+  return loadDataset({
+    ...sharedSpec(checked),
+    rows: defined({ train: rows, validation: validationRows, test: testRows }),
+    ...ownSpec(checked),
+    ...(!said && (has("label") ? { label: "label" } : has("target") ? { target: "target" } : {})),
+    ...(labels !== undefined && { verbalizer: Object.fromEntries(labels.map((label) => [label, label])) }),
+  });
 }
 
 /**
@@ -112,7 +184,7 @@ export async function loadData(options: DataOptions): Promise<Dataset> {
  */
 export function asRecorded(options: DataOptions, recorded: Task | null): DataOptions {
   if (recorded === null) return options;
-  const { template, verbalizer, metrics, maxTargetTokens, targetPrefix } = recorded;
+  const { template, verbalizer, metrics, maxTargetTokens, targetPrefix, scoring } = recorded;
   if (options.train !== undefined)
     return {
       ...defined({
@@ -122,6 +194,7 @@ export function asRecorded(options: DataOptions, recorded: Task | null): DataOpt
         metrics: [...metrics],
         maxTargetTokens,
         targetPrefix,
+        positiveLabel: scoring?.positiveLabel,
       }),
       ...defined(options),
     };
@@ -150,6 +223,7 @@ export function taskDifferences(recorded: Task, used: Task): string[] {
 export function loadTask(options: Partial<OptionValues<typeof taskOptions>>): Task | null {
   const { task, format, template, verbalizer, metrics, maxTargetTokens, inputPrefix, targetPrefix } = options;
   const own = defined({ verbalizer, metrics: metrics as MetricName[] | undefined, maxTargetTokens });
+  const scoring = scoringOf(options);
   const prefixes = defined({ inputPrefix, targetPrefix });
   const withoutEffect = (given: object, because: string) => {
     const [key] = Object.keys(given);
@@ -162,23 +236,39 @@ export function loadTask(options: Partial<OptionValues<typeof taskOptions>>): Ta
   };
   if (template !== undefined) {
     withoutEffect(defined({ format }), "on a template of your own");
-    return defineTask({ ...prefixes, ...own, name: task ?? "task", template });
+    return defineTask({ ...prefixes, ...own, ...scoring, name: task ?? "task", template });
   }
   if (task === undefined) {
-    withoutEffect({ ...defined({ format }), ...own, ...prefixes }, "without a task or a template");
+    withoutEffect(
+      { ...defined({ format }), ...own, ...prefixes, ...defined({ positiveLabel: options.positiveLabel }) },
+      "without a task or a template",
+    );
     return null;
   }
   if (task === quickstartTask) {
     withoutEffect(defined({ format }), "on the bundled rows");
     const { name, template } = quickstartFiles;
-    return defineTask({ name, template, ...prefixes, ...own, verbalizer: verbalizer ?? quickstartFiles.verbalizer });
+    const words = verbalizer ?? quickstartFiles.verbalizer;
+    return defineTask({ name, template, ...prefixes, ...own, ...scoring, verbalizer: words });
   }
-  return defineTask({ ...declaredTask(task, { format, ...prefixes }), ...own });
+  const declared = declaredTask(task, { format, ...prefixes });
+  return defineTask({
+    ...declared,
+    ...own,
+    ...(scoring.scoring && { scoring: { ...declared.scoring, ...scoring.scoring } }),
+  });
 }
 
-function specOf(options: OptionValues<typeof dataOptions>): DatasetSpec {
-  const { task, train, data, fewShot, fewShotPer, dataSeed, holdoutFraction, skipBadRows, header } = options;
-  const shared = defined({
+function scoringOf({ positiveLabel }: { readonly positiveLabel?: string }): Pick<FilesSpec, "scoring"> {
+  return positiveLabel === undefined ? {} : { scoring: { positiveLabel } };
+}
+
+type Checked = OptionValues<typeof dataOptions>;
+
+/** What every kind of rows can be told. */
+function sharedSpec(options: Checked) {
+  const { fewShot, fewShotPer, dataSeed, holdoutFraction, skipBadRows, header, delimiter, quotes } = options;
+  return defined({
     inputPrefix: options.inputPrefix,
     targetPrefix: options.targetPrefix,
     fewShot: fewShot === undefined ? undefined : { count: fewShot, per: fewShotPer, seed: dataSeed },
@@ -186,33 +276,48 @@ function specOf(options: OptionValues<typeof dataOptions>): DatasetSpec {
     seed: dataSeed,
     skipBadRows,
     header,
+    delimiter,
+    quotes,
   });
+}
+
+/** What the user's own rows need said. @throws SoftpromptError "usage" without a template. */
+function ownSpec(options: Checked) {
+  const { template, labelColumn, targetColumn } = options;
+  if (template === undefined)
+    throw new SoftpromptError("usage", "your own files need a template", {
+      where: "template",
+      expected: "a text with {column} holes",
+      hint: 'e.g. --template "review: {text}"',
+    });
+  return {
+    template,
+    ...scoringOf(options),
+    ...defined({
+      name: options.task,
+      label: labelColumn,
+      target: targetColumn,
+      verbalizer: options.verbalizer,
+      columns: options.columns,
+      metrics: options.metrics as MetricName[] | undefined,
+      maxTargetTokens: options.maxTargetTokens,
+    }),
+  };
+}
+
+function specOf(options: Checked): DatasetSpec {
+  const { task, train, data } = options;
+  const shared = sharedSpec(options);
   if (train !== undefined) {
-    const { template, labelColumn, targetColumn } = options;
     if (data !== undefined)
       throw new SoftpromptError("usage", "both a folder and files are given", {
         where: "data",
         expected: "data with a declared task, or train with a template",
       });
-    if (template === undefined)
-      throw new SoftpromptError("usage", "your own files need a template", {
-        where: "template",
-        expected: "a text with {column} holes",
-        hint: 'e.g. --template "review: {text}"',
-      });
     return {
       ...shared,
       files: defined({ train, validation: options.validation, test: options.test }) as FilesSpec["files"],
-      template,
-      ...defined({
-        name: task,
-        label: labelColumn,
-        target: targetColumn,
-        verbalizer: options.verbalizer,
-        columns: options.columns,
-        metrics: options.metrics as MetricName[] | undefined,
-        maxTargetTokens: options.maxTargetTokens,
-      }),
+      ...ownSpec(options),
     };
   }
   if (task === undefined)
@@ -228,6 +333,7 @@ function specOf(options: OptionValues<typeof dataOptions>): DatasetSpec {
     "labelColumn",
     "targetColumn",
     "metrics",
+    "positiveLabel",
     "maxTargetTokens",
     "validation",
     "test",

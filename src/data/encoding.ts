@@ -1,0 +1,186 @@
+/**
+ * @file Bytes of a text file as text: UTF-8, or UTF-16 that says so by its byte order mark.
+ *
+ * In: bytes, whole or as they come. Out: text, or UTF-8 bytes without a mark. Anything else is refused with the line of the first
+ * bad byte: read as UTF-8 it would lose letters silently, and guessing an encoding would lose other ones.
+ */
+import { SoftpromptError } from "../base/errors.js";
+import { tableLimits } from "./rows.js";
+
+type Encoding = "utf-8" | "utf-16le" | "utf-16be";
+
+/** The encoding that a file's first bytes say, and the length of its byte order mark. */
+function encodingOf(bytes: Uint8Array): { encoding: Encoding; mark: number } {
+  const [a, b, c] = bytes;
+  if (a === 0xef && b === 0xbb && c === 0xbf) return { encoding: "utf-8", mark: 3 };
+  if (a === 0xff && b === 0xfe) return { encoding: "utf-16le", mark: 2 };
+  if (a === 0xfe && b === 0xff) return { encoding: "utf-16be", mark: 2 };
+  return { encoding: "utf-8", mark: 0 };
+}
+
+/** The bytes as UTF-8 without a byte order mark; UTF-8 itself is not checked here. Throws SoftpromptError (data). */
+export function toUtf8(bytes: Uint8Array, where: string): Uint8Array {
+  const { encoding, mark } = encodingOf(bytes);
+  const body = bytes.subarray(mark);
+  if (encoding === "utf-8") {
+    refuseZeros(body, where);
+    return body;
+  }
+  try {
+    return Buffer.from(new TextDecoder(encoding, { fatal: true }).decode(body));
+  } catch (cause) {
+    throw new SoftpromptError("data", "this file begins as UTF-16 and is none", {
+      where,
+      hint: "it may be cut short; save it as UTF-8",
+      cause,
+    });
+  }
+}
+
+/** A whole file as text. Throws SoftpromptError (data) naming the first line that is not UTF-8. */
+export function toText(bytes: Uint8Array, where: string): string {
+  const body = toUtf8(bytes, where);
+  try {
+    return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(body);
+  } catch (cause) {
+    const { line, at } = firstBad(body);
+    throw notUtf8(`${where}:${line}`, body.subarray(at), cause);
+  }
+}
+
+/** "This is not valid UTF-8", with what the bytes say in the encoding that is likely. @param rest from the first bad byte on, or before it */
+export function notUtf8(where: string, rest: Uint8Array, cause?: unknown): SoftpromptError {
+  const high = rest.findIndex((byte) => byte >= 0x80);
+  const byte = rest[high];
+  const letter = byte === undefined ? "" : new TextDecoder("windows-1252").decode(Uint8Array.of(byte));
+  return new SoftpromptError("data", "this is not valid UTF-8", {
+    where,
+    got:
+      byte === undefined ? undefined : `byte 0x${byte.toString(16)}, which is ${JSON.stringify(letter)} in Windows-1252`,
+    hint: "save the file as UTF-8; if it is Latin-1: iconv -f WINDOWS-1252 -t UTF-8 FILE",
+    cause,
+  });
+}
+
+/** UTF-16 without its mark is mostly valid UTF-8, full of zeros. */
+function refuseZeros(bytes: Uint8Array, where: string): void {
+  const head = bytes.subarray(0, 512);
+  const zeros = head.reduce((n, byte) => n + Number(byte === 0), 0);
+  if (zeros * 4 > head.length)
+    throw new SoftpromptError("data", "this is not a text file in UTF-8", {
+      where,
+      got: `${zeros} zeros in the first ${head.length} bytes`,
+      hint: "it looks like UTF-16 without a byte order mark, or like a binary file; save it as UTF-8",
+    });
+}
+
+/** The first line that is not UTF-8, and where it begins. */
+function firstBad(bytes: Uint8Array): { line: number; at: number } {
+  const decoder = new TextDecoder("utf-8", { fatal: true });
+  let line = 1;
+  let from = 0;
+  for (; from < bytes.length; line++) {
+    const end = lineEnd(bytes, from);
+    try {
+      decoder.decode(bytes.subarray(from, end));
+    } catch {
+      break;
+    }
+    from = afterLine(bytes, end);
+  }
+  return { line, at: from };
+}
+
+/** Where the line that begins at `from` ends: at LF, CRLF or CR, or with the bytes. */
+export function lineEnd(bytes: Uint8Array, from: number): number {
+  const feed = bytes.indexOf(0x0a, from);
+  const end = feed < 0 ? bytes.length : feed;
+  // most lines have no CR but before their LF
+  const back = bytes.subarray(from, end).indexOf(0x0d);
+  return back < 0 ? end : from + back;
+}
+
+/** Where the next line begins. */
+export function afterLine(bytes: Uint8Array, end: number): number {
+  return end + (bytes[end] === 0x0d && bytes[end + 1] === 0x0a ? 2 : 1);
+}
+
+export interface TextLine {
+  /** 1-based. */
+  readonly line: number;
+  readonly text: string;
+}
+
+/**
+ * Lines of a stream as they come, each as soon as its end is there. UTF-8 or marked UTF-16, LF, CRLF or CR.
+ * @param where names the stream in errors: "stdin". Throws SoftpromptError (data) naming the line.
+ */
+export async function* linesOf(stream: AsyncIterable<Uint8Array | string>, where: string): AsyncGenerator<TextLine> {
+  let wide: InstanceType<typeof TextDecoder> | null = null;
+  let begun = false;
+  let rest: Uint8Array = new Uint8Array(0);
+  let line = 0;
+  let afterReturn = false;
+  const decoder = new TextDecoder("utf-8", { fatal: true });
+  const decode = (bytes: Uint8Array): TextLine => {
+    line++;
+    if (bytes.length > tableLimits.rowBytes) throw tooLong(`${where}:${line}`, bytes.length);
+    try {
+      return { line, text: decoder.decode(bytes) };
+    } catch (cause) {
+      throw notUtf8(`${where}:${line}`, bytes, cause);
+    }
+  };
+  for await (const chunk of stream) {
+    let bytes: Uint8Array = typeof chunk === "string" ? Buffer.from(chunk) : chunk;
+    if (!begun) {
+      rest = Buffer.concat([rest, bytes]);
+      if (rest.length < 3) continue; // a mark may still be incomplete
+      bytes = rest;
+      rest = new Uint8Array(0);
+    }
+    const first = !begun;
+    begun = true;
+    if (first) {
+      const { encoding, mark } = encodingOf(bytes);
+      bytes = bytes.subarray(mark);
+      if (encoding !== "utf-8") wide = new TextDecoder(encoding, { fatal: true });
+      else refuseZeros(bytes, where);
+    }
+    if (wide !== null) bytes = Buffer.from(wideText(wide, bytes, `${where}:${line + 1}`));
+    if (rest.length + bytes.length > 2 * tableLimits.rowBytes)
+      throw tooLong(`${where}:${line + 1}`, rest.length + bytes.length);
+    rest = rest.length === 0 ? bytes : Buffer.concat([rest, bytes]);
+    let from = 0;
+    if (afterReturn && rest.length > 0) {
+      if (rest[0] === 0x0a) from = 1;
+      afterReturn = false;
+    }
+    for (let end = lineEnd(rest, from); end < rest.length; end = lineEnd(rest, from)) {
+      yield decode(rest.subarray(from, end));
+      // a CR at the end of what came is the end of a line already; an LF that follows belongs to it
+      afterReturn = rest[end] === 0x0d && end + 1 === rest.length;
+      from = afterLine(rest, end);
+    }
+    rest = rest.slice(from);
+  }
+  if (!begun) rest = rest.subarray(encodingOf(rest).mark);
+  if (wide !== null) rest = Buffer.concat([rest, Buffer.from(wideText(wide, new Uint8Array(0), `${where}:${line + 1}`, true))]);
+  if (rest.length > 0) yield decode(rest);
+}
+
+function wideText(decoder: InstanceType<typeof TextDecoder>, bytes: Uint8Array, where: string, end = false): string {
+  try {
+    return decoder.decode(bytes, { stream: !end });
+  } catch (cause) {
+    throw new SoftpromptError("data", "this begins as UTF-16 and is none", { where, hint: "send UTF-8", cause });
+  }
+}
+
+function tooLong(where: string, length: number): SoftpromptError {
+  return new SoftpromptError("data", "this line is too long", {
+    where,
+    expected: `at most ${tableLimits.rowBytes} bytes`,
+    got: length,
+  });
+}
