@@ -21,6 +21,8 @@ export interface DelimitedRecord {
   readonly fields: readonly string[];
   /** How many of the fields stood in quotes. */
   readonly quoted: number;
+  /** A quote stands inside a field that does not begin with one: there it is text, as Python and sheets read it. */
+  readonly stray: boolean;
   /** Why the record cannot be used, and the line to look at; null for a good one. */
   readonly problem: { readonly text: string; readonly line: number; readonly hint: string } | null;
   /** A byte order mark stood before it: another file was appended here. */
@@ -56,6 +58,7 @@ export function* readRecords(
     const beginAt = at;
     const fields: string[] = [];
     let quoted = 0;
+    let stray = false;
     let problem: DelimitedRecord["problem"] = null;
     for (;;) {
       if (quotes && text.charCodeAt(at) === quote) {
@@ -69,18 +72,18 @@ export function* readRecords(
         fields.push(found);
       } else {
         const from = at;
-        let stray = false;
         for (; at < text.length; at++) {
           const c = text.charCodeAt(at);
           if (c === separator || c === feed || c === back) break;
           if (c === quote) stray = true;
         }
         fields.push(text.slice(from, at));
-        if (stray && quotes)
+        // text, were it not for a quote that probably was meant to quote
+        if (quotes && stray && /^[ \t]+"/.test(fields.at(-1)!))
           problem ??= {
             line,
-            text: "a quote stands inside a field that does not begin with one",
-            hint: 'quote the whole field and write its own quotes twice: "say ""no"""; or read quotes as text: --no-quotes',
+            text: "a quote stands behind a blank, so that it quotes nothing",
+            hint: "take the blank behind the separator out; or read quotes as text: --no-quotes",
           };
       }
       if (text.charCodeAt(at) === separator && at < text.length) {
@@ -96,7 +99,7 @@ export function* readRecords(
       line = begin;
       while (at < text.length && !endOfLine()) at++;
     }
-    yield { line: begin, fields, quoted, problem, marked };
+    yield { line: begin, fields, quoted, stray, problem, marked };
   }
 
   /** The field whose opening quote is at `at`; afterwards `at` is behind the closing one. */
@@ -182,8 +185,8 @@ function sniffQuotes(text: string, delimiter: string, start: Sniffed["start"], n
   if (!text.includes('"')) return false;
   let [wrapped, doubled, needed, withComma, width] = [0, 0, 0, 0, 0];
   let headQuoted = false;
-  for (const { fields, quoted, problem } of readRecords(text, { delimiter, quotes: true }, start)) {
-    if (problem !== null) return false;
+  for (const { fields, quoted, stray, problem } of readRecords(text, { delimiter, quotes: true }, start)) {
+    if (problem !== null || stray) return false;
     if (width === 0) {
       width = fields.length;
       headQuoted = quoted === width;

@@ -1,11 +1,12 @@
 /**
  * @file Parquet files, by hyparquet behind a guard.
  *
- * In: bytes. Out: Table; integers as numbers, dates as ISO texts, binary as UTF-8 text, lists and structs as they are.
+ * In: bytes. Out: Table; integers as numbers (as texts where a number would not be exact), decimals and dates as texts, binary as UTF-8
+ * text, lists and structs as they are.
  * Before hyparquet sees a file, its footer and every page header are read here with bounds: counts, sizes, unpacked sizes.
  * A file that claims more than it holds, or unpacks to more than the limits, is refused; so a small file cannot ask for
  * gigabytes. What only the pages themselves can lie about is left to a child process (parquet-child.ts).
- * Compression: none, snappy, gzip, brotli, and zstd where Node has it (22.15 and later).
+ * Compression: none, snappy, gzip, brotli, zstd, lz4.
  * Source: github.com/apache/parquet-format src/main/thrift/parquet.thrift.
  */
 import { SoftpromptError } from "../base/errors.js";
@@ -159,10 +160,14 @@ function structs(value: ThriftValue | undefined): ThriftStruct[] {
   return Array.isArray(value) ? value.filter((v): v is ThriftStruct => v instanceof Map) : [];
 }
 
-/** A cell as the rest of the house knows cells: no big integers, no dates, no bytes. */
+/** A cell as the rest of the house knows cells: no big integers, no bytes, at no depth. */
 function plain(value: unknown): unknown {
   if (typeof value === "bigint") return Number.isSafeInteger(Number(value)) ? Number(value) : value.toString();
   if (value instanceof Date) return Number.isNaN(value.getTime()) ? null : value.toISOString();
   if (value instanceof Uint8Array) return new TextDecoder().decode(value);
+  if (Array.isArray(value)) return value.map(plain);
+  if (ArrayBuffer.isView(value)) return Array.from(value as unknown as ArrayLike<unknown>, plain);
+  if (typeof value === "object" && value !== null)
+    return Object.fromEntries(Object.entries(value).map(([key, inner]) => [key, plain(inner)]));
   return value;
 }
