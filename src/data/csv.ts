@@ -15,10 +15,16 @@ import {
   type Table,
   type TableOptions,
   tableLimits,
+  turns,
 } from "./rows.js";
 
 /** Parses delimited text. @param usual the separator of the file's ending. Throws SoftpromptError (data, usage). */
-export function parseCsv(bytes: Uint8Array, where: string, usual: string, options: TableOptions = {}): Table {
+export async function parseCsv(
+  bytes: Uint8Array,
+  where: string,
+  usual: string,
+  options: TableOptions = {},
+): Promise<Table> {
   const rows = rowCollector(where, options);
   const text = toText(bytes, where);
   const given = {
@@ -41,7 +47,9 @@ export function parseCsv(bytes: Uint8Array, where: string, usual: string, option
   };
   if (columns) begin(columns, `${where}, header`);
   let first = true;
+  const turn = turns(where, options.signal);
   for (const { line, fields: record, problem, marked: mark } of readRecords(text, dialect, dialect.start)) {
+    await turn();
     if (mark && !first) marked.push(line);
     first = false;
     if (problem !== null) {

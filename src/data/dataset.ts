@@ -12,7 +12,7 @@ import { type MemoryRow, tableOf } from "./memory.js";
 import { datasetNotices, type EmptyRow, labelSpellings, spellingNotice } from "./notices.js";
 import type { Example } from "./records.js";
 import type { Dataset, Row, Task } from "./row.js";
-import { examples, type Fields, type Table, type TableOptions, tableLimits } from "./rows.js";
+import { examples, type Fields, type Table, type TableOptions, tableLimits, turns } from "./rows.js";
 import { type FewShot, holdout, sampleFewShot } from "./split.js";
 import { readTable } from "./table.js";
 import { type DeclaredTask, type Format, type Split, type TaskName, taskNames, tasks } from "./tasks.js";
@@ -110,9 +110,9 @@ interface Source {
   readonly notices: readonly string[];
 }
 
-/** Loads a dataset. Throws SoftpromptError (usage for the spec, data for the files). */
-export async function loadDataset(spec: DatasetSpec): Promise<Dataset> {
-  const source = "task" in spec ? await declaredSource(spec) : await ownSource(spec);
+/** Loads a dataset. @param signal stops it. Throws SoftpromptError (usage for the spec, data for the files, interrupted). */
+export async function loadDataset(spec: DatasetSpec, signal?: AbortSignal): Promise<Dataset> {
+  const source = "task" in spec ? await declaredSource(spec, signal) : await ownSource(spec, signal);
   const { fewShot, holdoutFraction = 0.1, seed = 0 } = spec;
   const files: { path: string; sha256: string; rows: number }[] = [];
   const notices: string[] = [...source.notices];
@@ -122,7 +122,7 @@ export async function loadDataset(spec: DatasetSpec): Promise<Dataset> {
   const load = async (split: Split): Promise<Row[]> => {
     const place = source.places[split];
     if (place === null) return [];
-    const found = await rowsOf(source, place, split, spec);
+    const found = await rowsOf(source, place, split, { ...spec, signal });
     files.push({ path: place.path, sha256: found.sha256, rows: found.rows.length });
     notices.push(...found.notices);
     empty.push(...found.empty);
@@ -174,7 +174,9 @@ async function rowsOf(source: Source, place: Place, split: Split, options: Table
   const bad: string[] = [...table.bad];
   const rows: Row[] = [];
   const empty: EmptyRow[] = [];
+  const turn = turns(place.path, options.signal);
   for (const record of table.rows) {
+    await turn();
     const id = place.row(record.line);
     try {
       for (const example of source.read(record.fields, { where: record.where ?? id, split })) {
@@ -241,12 +243,12 @@ function chooseFormat(nameOrAlias: string, given: string | undefined) {
   return { name, declared, format, formatName };
 }
 
-async function declaredSource(spec: DeclaredSpec): Promise<Source> {
+async function declaredSource(spec: DeclaredSpec, signal: AbortSignal | undefined): Promise<Source> {
   checkKeys(spec, declaredKeys, "dataset");
   const { declared, format } = chooseFormat(spec.task, spec.format);
   return {
     task: declaredTask(spec.task, spec),
-    places: filePlaces(await findFiles(spec.folder, declared), spec),
+    places: filePlaces(await findFiles(spec.folder, declared), { ...spec, signal }),
     read: format.read ?? declared.read,
     notices: [],
   };
@@ -325,7 +327,7 @@ function once<T>(read: () => Promise<T>): () => Promise<T> {
   return () => (found ??= read());
 }
 
-async function ownSource(spec: FilesSpec | RowsSpec): Promise<Source> {
+async function ownSource(spec: FilesSpec | RowsSpec, signal: AbortSignal | undefined): Promise<Source> {
   checkKeys(spec, [...("rows" in spec ? ["rows"] : ["files", "base"]), ...ownKeys], "dataset");
   const given: unknown = "rows" in spec ? spec.rows : spec.files;
   if (!isObject(given))
@@ -338,7 +340,7 @@ async function ownSource(spec: FilesSpec | RowsSpec): Promise<Source> {
   const places =
     "rows" in spec
       ? memoryPlaces(spec)
-      : filePlaces({ train: path("train"), validation: path("validation"), test: path("test") }, spec);
+      : filePlaces({ train: path("train"), validation: path("validation"), test: path("test") }, { ...spec, signal });
   const { train } = places;
   if (train === null) throw new SoftpromptError("usage", "no training file given", { where: "dataset, files.train" });
   if ((spec.label === undefined) === (spec.target === undefined))

@@ -8,7 +8,7 @@
 import { SoftpromptError } from "../base/errors.js";
 import { exactNumbers, isObject, type JsonObject, own, parseJson } from "../base/json.js";
 import { afterLine, lineEnd, notUtf8, toText, toUtf8 } from "./encoding.js";
-import { checkColumns, examples, type Fields, rowCollector, type Table, type TableOptions, tableLimits } from "./rows.js";
+import { checkColumns, examples, type Fields, rowCollector, type Table, type TableOptions, tableLimits, turns } from "./rows.js";
 import { isSquad, squadTable } from "./squad.js";
 
 /** What one line may hold; MultiRC's longest line has 30 kB and 300 objects. */
@@ -17,14 +17,16 @@ const lineLimits = { length: tableLimits.rowBytes, depth: 32, containers: 100_00
 const documentLimits = { length: tableLimits.fileBytes, depth: 32, containers: 5_000_000 };
 
 /** Parses JSON lines. Throws SoftpromptError (data). */
-export function parseJsonl(file: Uint8Array, where: string, options: TableOptions = {}): Table {
+export async function parseJsonl(file: Uint8Array, where: string, options: TableOptions = {}): Promise<Table> {
   const bytes = toUtf8(file, where);
   const rows = rowCollector(where, options);
   const columns = columnCollector(where);
   const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
   const marked: number[] = [];
   let line = 0;
+  const turn = turns(where, options.signal);
   for (let from = 0; from < bytes.length; ) {
+    await turn();
     const end = lineEnd(bytes, from);
     line++;
     let text = bytes.subarray(from, end);
@@ -82,7 +84,11 @@ function parseLine(bytes: Uint8Array, where: string, decoder: InstanceType<typeo
  * Parses a .json file: a list of objects, an object with one such list, SQuAD's articles; or, where it is none of them, JSON lines
  * under another name. Throws SoftpromptError (data).
  */
-export function parseJsonDocument(file: Uint8Array, where: string, options: TableOptions = {}): Table {
+export async function parseJsonDocument(
+  file: Uint8Array,
+  where: string,
+  options: TableOptions = {},
+): Promise<Table> {
   const text = toText(file, where).replace(/^\ufeff/, "");
   if (text.trim() === "") return { columns: [], rows: [], skipped: 0, bad: [], notices: [] };
   if (isLines(text)) return parseJsonl(file, where, options);

@@ -166,7 +166,11 @@ process.stdin.on("end", async () => {
 });`;
 
 /** Reads the records of a file in a child process. Never throws for what is in the bytes; SoftpromptError (io) without a process. */
-export function readInChild(bytes: Uint8Array, limits: ChildLimits = childLimits): Promise<ChildAnswer> {
+export function readInChild(
+  bytes: Uint8Array,
+  limits: ChildLimits = childLimits,
+  signal?: AbortSignal,
+): Promise<ChildAnswer> {
   const { resolve: pathOf } = createRequire(import.meta.url);
   const libraries = { hyparquet: pathToFileURL(pathOf("hyparquet")).href, fzstd: pathOf("fzstd") };
   const seconds = limits.seconds + (limits.secondsPerMb * bytes.length) / 1e6;
@@ -180,6 +184,8 @@ export function readInChild(bytes: Uint8Array, limits: ChildLimits = childLimits
       late = true;
       child.kill("SIGKILL");
     }, seconds * 1000);
+    const stop = () => child.kill("SIGKILL");
+    signal?.addEventListener("abort", stop, { once: true });
     const chunks: Buffer[] = [];
     child.stdout.on("data", (chunk: Buffer) => chunks.push(chunk));
     child.stdin.on("error", () => {}); // the child ended before it had read everything; "close" says why
@@ -191,6 +197,7 @@ export function readInChild(bytes: Uint8Array, limits: ChildLimits = childLimits
     });
     child.on("close", (code) => {
       clearTimeout(deadline);
+      signal?.removeEventListener("abort", stop);
       if (late) return resolve({ problem: `reading it takes more than ${Math.round(seconds)} seconds` });
       if (code !== 0)
         return resolve({ problem: `reading it needs more than ${limits.heapMb} MB, or its pages are damaged` });

@@ -9,7 +9,7 @@
  * Compression: none, snappy, gzip, brotli, zstd, lz4.
  * Source: github.com/apache/parquet-format src/main/thrift/parquet.thrift.
  */
-import { SoftpromptError } from "../base/errors.js";
+import { interrupted, SoftpromptError } from "../base/errors.js";
 import { type ChildAnswer, limitsFor, type ParquetClaims, readInChild } from "./parquet-child.js";
 import { checkColumns, type Fields, rowCollector, type Table, type TableOptions, tableLimits } from "./rows.js";
 import { readStruct, type ThriftStruct, type ThriftValue } from "./thrift.js";
@@ -23,7 +23,7 @@ export async function parseParquet(
   where: string,
   options: TableOptions = {},
   decode: (bytes: Uint8Array, claims: ParquetClaims) => Promise<ChildAnswer> = (b, claims) =>
-    readInChild(b, limitsFor(claims)),
+    readInChild(b, limitsFor(claims), options.signal),
 ): Promise<Table> {
   const refuse = (problem: string, got?: unknown): never => {
     throw new SoftpromptError("data", `not a readable parquet file: ${problem}`, {
@@ -36,6 +36,7 @@ export async function parseParquet(
   checkColumns(columns, `${where}, schema`);
   const rows = rowCollector(where, options);
   const answer = await decode(bytes, claims);
+  if (options.signal?.aborted) throw interrupted(options.signal, "stopped while reading", { where });
   if ("problem" in answer) return refuse(answer.problem);
   answer.records.forEach((record, i) => {
     const fields = Object.create(null) as Record<string, unknown>;

@@ -3,7 +3,7 @@
  *
  * In: rows from a reader (jsonl.ts, csv.ts, parquet.ts). Out: Table.
  */
-import { SoftpromptError } from "../base/errors.js";
+import { interrupted, SoftpromptError } from "../base/errors.js";
 
 /** What one data file may hold. */
 export const tableLimits = {
@@ -52,6 +52,25 @@ export interface TableOptions {
   readonly quotes?: boolean;
   /** csv and tsv: what separates fields: comma, semicolon, tab, pipe, or one character. Default what the file shows. */
   readonly delimiter?: string;
+  /** Stops the reading. */
+  readonly signal?: AbortSignal;
+}
+
+/** Rows between two looks at the signal. */
+const rowsPerTurn = 2_000;
+
+/**
+ * Lets the process hear a signal now and then while rows are read, for a reading that takes seconds must be stoppable.
+ * @returns to be awaited once a row. Throws SoftpromptError (interrupted).
+ */
+export function turns(where: string, signal: AbortSignal | undefined): () => Promise<void> | undefined {
+  let rows = 0;
+  return () => {
+    if (signal === undefined || ++rows % rowsPerTurn !== 0) return undefined;
+    return new Promise<void>((resolve) => setImmediate(resolve)).then(() => {
+      if (signal.aborted) throw interrupted(signal, "stopped while reading", { where });
+    });
+  };
 }
 
 /** Examples that a notice gives at most. */

@@ -5,6 +5,7 @@ import { SoftpromptError } from "../base/errors.js";
 import {
   boolean,
   choice,
+  flagName,
   integer,
   list,
   map,
@@ -20,7 +21,9 @@ import { defineTask } from "../data/define.js";
 import type { MemoryRow } from "../data/memory.js";
 import { type MetricName, metricNames } from "../data/metrics.js";
 import type { Dataset, Task } from "../data/row.js";
+import { examples } from "../data/rows.js";
 import { tasks } from "../data/tasks.js";
+import type { Tokenizer } from "../text/tokenizer.js";
 
 /** The bundled rows, by name, as the task option knows them. */
 export const quickstartTask = "quickstart";
@@ -136,15 +139,33 @@ export interface RowsOptions
 }
 
 /**
- * Loads rows. @param options any of dataOptions; in a program, `rows` in place of files.
- * @throws SoftpromptError "usage" (what is asked for), "data" (what is in the files or rows).
+ * Loads rows. @param options any of dataOptions; in a program, `rows` in place of files. What the reader should know of them stands in
+ * the Dataset's `notices`.
+ * @throws SoftpromptError "usage" (what is asked for), "data" (what is in the files or rows), "interrupted".
  */
-export async function loadData(options: DataOptions | RowsOptions): Promise<Dataset> {
+export async function loadData(
+  options: DataOptions | RowsOptions,
+  { signal }: { readonly signal?: AbortSignal } = {},
+): Promise<Dataset> {
   if ("rows" in options && options.rows !== undefined) {
     const { rows, ...rest } = options;
     return loadRows(rows, rest);
   }
-  return loadDataset(specOf(readOptions(dataOptions, pickOptions(dataOptions, options), "data")));
+  return loadDataset(specOf(readOptions(dataOptions, pickOptions(dataOptions, options), "data")), signal);
+}
+
+/** Says how many targets the model cannot be taught whole, for they are longer than `maxTargetTokens`; [] where none is. */
+export function targetNotices({ task, train, validation }: Dataset, tokenizer: Pick<Tokenizer, "encode">): string[] {
+  const longest = task.maxTargetTokens - 1; // its end-of-sequence counts
+  const rows = [...train, ...validation].filter((row) => row.choices === undefined && row.label === null);
+  const cut = rows.filter((row) => {
+    const text = (task.targetPrefix + row.target).normalize("NFKC");
+    return text.length > longest && tokenizer.encode(text).length > longest; // no token is shorter than a character
+  });
+  if (cut.length === 0) return [];
+  return [
+    `${cut.length} of ${rows.length} targets are longer than ${task.maxTargetTokens} tokens and are cut (${flagName("maxTargetTokens")}): ${examples(cut.map((row) => row.id))}`,
+  ];
 }
 
 /**
