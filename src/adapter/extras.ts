@@ -8,7 +8,7 @@ import { z } from "zod";
 import { SoftpromptError } from "../base/errors.js";
 import { sha256 } from "../base/files.js";
 import { floatBytes, floatsFromText, floatsToText } from "../base/floats.js";
-import { type JsonObject, parseJson } from "../base/json.js";
+import { isObject, type JsonObject, parseJson } from "../base/json.js";
 import type { Tensor } from "../base/tensor.js";
 import { defineTask } from "../data/define.js";
 import type { MetricName } from "../data/metrics.js";
@@ -23,6 +23,11 @@ const text = z.string().max(1_000_000);
 const hash = z.string().regex(/^[0-9a-f]{64}$/);
 const count = z.number().int().min(0).max(1e12);
 const size = count.min(1).max(65_536);
+/** Label → words. Kept as it is: z.record drops a label that is called `__proto__`. */
+const words = z.custom<Readonly<Record<string, string>>>(
+  (value) => isObject(value) && Object.values(value).every((w) => typeof w === "string" && w.length <= 1_000_000),
+  "expected label words",
+);
 const scores = z.record(z.string().max(100), z.number());
 
 const format = z.looseObject({
@@ -46,7 +51,7 @@ const format = z.looseObject({
     .looseObject({
       name: text,
       template: text,
-      verbalizer: z.record(text, text).nullable(),
+      verbalizer: words.nullable(),
       metrics: z.array(z.string().max(100)).min(1).max(100),
       maxTargetTokens: size,
       targetPrefix: text,

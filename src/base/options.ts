@@ -254,7 +254,7 @@ export function checkOption(option: Option, value: unknown, where: string): unkn
     case "map": {
       if (typeof value !== "object" || value === null || Array.isArray(value)) throw refuse();
       const entries = Object.entries(value).map(([k, v]) => {
-        if (k === "__proto__" || !["string", "number", "boolean"].includes(typeof v)) throw refuse();
+        if (!["string", "number", "boolean"].includes(typeof v)) throw refuse();
         return [k, String(v)] as const;
       });
       return Object.fromEntries(entries);

@@ -3,7 +3,7 @@
  */
 import { existsSync } from "node:fs";
 import { join, resolve } from "node:path";
-import { Document, isScalar, parseDocument, type Scalar, stringify } from "yaml";
+import { Document, isMap, isPair, isScalar, parseDocument, type Scalar, stringify } from "yaml";
 import { SoftpromptError } from "../base/errors.js";
 import { readWhole } from "../base/files.js";
 import { type OptionTable, pickOptions, readPartialOptions } from "../base/options.js";
@@ -37,6 +37,7 @@ export async function readConfig(
       expected: "one `key: value` per line",
       got: problem.message.split("\n")[0],
     });
+  takeTextsAsWritten(document, { ...others, ...table });
   let value: unknown;
   try {
     value = document.toJS({ maxAliasCount: 0 });
@@ -49,6 +50,28 @@ export async function readConfig(
   }
   const checked = readPartialOptions({ ...others, ...table }, value, file) as Record<string, unknown>;
   return pickOptions(table, checked);
+}
+
+/**
+ * YAML makes truth values and numbers of words that nobody meant so: `{ no: False, yes: True }` would teach "false" and "true", and the
+ * label `1.0` would be `1`. Where an option wants texts, what is written is taken.
+ */
+function takeTextsAsWritten(document: ReturnType<typeof parseDocument>, table: OptionTable): void {
+  if (!isMap(document.contents)) return;
+  for (const { key, value } of document.contents.items) {
+    const name = isScalar(key) ? String(key.value) : "";
+    if (!Object.hasOwn(table, name) || table[name]!.kind !== "map" || !isMap(value)) continue;
+    for (const pair of value.items)
+      if (isPair(pair)) {
+        asWritten(pair.key);
+        asWritten(pair.value);
+      }
+  }
+}
+
+function asWritten(node: unknown): void {
+  if (isScalar(node) && ["boolean", "number", "bigint"].includes(typeof node.value) && node.source !== undefined)
+    node.value = node.source;
 }
 
 /**

@@ -6,6 +6,7 @@ import type { Prediction } from "../evaluate/evaluate.js";
 import { byteText, flopText, scaled, scoreText, secondText } from "../report/format.js";
 import { plainTable } from "../report/markdown.js";
 import type { RunResult } from "../run/result.js";
+import { short } from "./data.js";
 
 /** Scores before and after, what it cost. */
 export function resultText({ run, scores, scoredOn, baseline, cost }: RunResult): string {
@@ -51,14 +52,14 @@ export function samplesText(predictions: readonly Prediction[], count = 3): stri
   const chosen = [...right.slice(0, count - (wrong ? 1 : 0)), ...(wrong ? [wrong] : [])].slice(0, count);
   return chosen
     .map(({ row, text, correct, probabilities, label }) => {
-      const sure = probabilities === null || label === null ? "" : ` (${probabilities[label]?.toFixed(2)})`;
-      const verdict = correct ? "right" : `wrong, should be “${row.target}”`;
+      const sure =
+        probabilities === null || label === null || !Object.hasOwn(probabilities, label)
+          ? ""
+          : ` (${probabilities[label]!.toFixed(2)})`;
+      const verdict = correct ? "right" : `wrong, should be “${clip(row.target, 60)}”`;
       return `  ${clip(row.input, 90)}\n    → ${clip(text, 60)}${sure}, ${verdict}`;
     })
     .join("\n");
 }
 
-function clip(text: string, length: number): string {
-  const line = text.replaceAll(/\s+/g, " ");
-  return line.length > length ? `${line.slice(0, length - 1)}…` : line;
-}
+const clip = (text: string, length: number): string => short(text.replaceAll(/\s+/g, " "), length);

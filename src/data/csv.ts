@@ -53,7 +53,10 @@ export async function parseCsv(
     if (mark && !first) marked.push(line);
     first = false;
     if (problem !== null) {
-      const error = new SoftpromptError("data", problem.text, { where: `${where}:${problem.line}`, hint: problem.hint });
+      const error = new SoftpromptError("data", problem.text, {
+        where: `${where}:${problem.line}`,
+        hint: problem.hint,
+      });
       if (!columns) throw error;
       rows.bad(error);
       continue;
@@ -65,7 +68,11 @@ export async function parseCsv(
       );
       continue;
     }
-    if (record.length > 1 && record.length === columns.length && record.every((cell, i) => cell.trim() === columns![i])) {
+    if (
+      record.length > 1 &&
+      record.length === columns.length &&
+      record.every((cell, i) => cell.trim() === columns![i])
+    ) {
       repeated.push(line);
       continue;
     }
@@ -80,9 +87,13 @@ export async function parseCsv(
   if (!columns)
     throw new SoftpromptError("data", "this file has no header line", { where, expected: "the names of the columns" });
   if (marked.length > 0)
-    notices.push(`${where}: a byte order mark stands before ${examples(marked.map((l) => `line ${l}`))}: files were joined`);
+    notices.push(
+      `${where}: a byte order mark stands before ${examples(marked.map((l) => `line ${l}`))}: files were joined`,
+    );
   if (repeated.length > 0)
-    notices.push(`${where}: the header stands again in ${examples(repeated.map((l) => `line ${l}`))} and is left out there`);
+    notices.push(
+      `${where}: the header stands again in ${examples(repeated.map((l) => `line ${l}`))} and is left out there`,
+    );
   const all = columns;
   return rows.table(
     kept.map((i) => all[i]!),
@@ -124,7 +135,10 @@ function wrongRecord(
     where,
     expected: `${fields(columns.length)}: ${columns.join(", ")}`,
     got: fields(record.length),
-    hint: name === undefined ? undefined : `fields with ${name} need quotes: "a${delimiter} b"; another separator is given by --delimiter`,
+    hint:
+      name === undefined
+        ? undefined
+        : `fields with ${name} need quotes: "a${delimiter} b"; another separator is given by --delimiter`,
   });
 }
 

@@ -404,7 +404,8 @@ async function labelsOf(place: Place, column: string) {
   const found = new Set<string>();
   for (const { fields, line } of table.rows) {
     const text = labelText(cell(fields, column));
-    if (text === null) textOf(fields, column, place.row(line)); // says what it is
+    if (text === null)
+      textOf(fields, column, place.row(line)); // says what it is
     else if (text !== "") found.add(text);
     if (found.size > maxLabels)
       throw new SoftpromptError("usage", `column ${column} has more than ${maxLabels} different values`, {

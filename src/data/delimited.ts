@@ -107,7 +107,10 @@ export function* readRecords(
     let value = "";
     for (let from = ++at; ; ) {
       if (at >= text.length)
-        return { text: "a quote is opened here and never closed", hint: 'a quote inside a quoted field is written twice: "say ""no"""' };
+        return {
+          text: "a quote is opened here and never closed",
+          hint: 'a quote inside a quoted field is written twice: "say ""no"""',
+        };
       const c = text.charCodeAt(at);
       if (c === feed || c === back) endOfLine();
       else if (c !== quote) at++;
@@ -171,7 +174,12 @@ function sniffDelimiter(text: string, usual: string, start: Sniffed["start"], fi
     if (width < 2 || alike === 0) continue;
     const share = alike / records;
     // the usual separator is left only for one that clearly fits better
-    const better = best.width === 0 ? true : best.delimiter === usual ? share > best.share + 0.1 : share > best.share || (share === best.share && width > best.width);
+    const better =
+      best.width === 0
+        ? true
+        : best.delimiter === usual
+          ? share > best.share + 0.1
+          : share > best.share || (share === best.share && width > best.width);
     if (better) best = { delimiter, share, width };
   }
   return best.delimiter;

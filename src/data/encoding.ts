@@ -56,7 +56,9 @@ export function notUtf8(where: string, rest: Uint8Array, cause?: unknown): Softp
   return new SoftpromptError("data", "this is not valid UTF-8", {
     where,
     got:
-      byte === undefined ? undefined : `byte 0x${byte.toString(16)}, which is ${JSON.stringify(letter)} in Windows-1252`,
+      byte === undefined
+        ? undefined
+        : `byte 0x${byte.toString(16)}, which is ${JSON.stringify(letter)} in Windows-1252`,
     hint: "save the file as UTF-8; if it is Latin-1: iconv -f WINDOWS-1252 -t UTF-8 FILE",
     cause,
   });
@@ -165,7 +167,8 @@ export async function* linesOf(stream: AsyncIterable<Uint8Array | string>, where
     rest = rest.slice(from);
   }
   if (!begun) rest = rest.subarray(encodingOf(rest).mark);
-  if (wide !== null) rest = Buffer.concat([rest, Buffer.from(wideText(wide, new Uint8Array(0), `${where}:${line + 1}`, true))]);
+  if (wide !== null)
+    rest = Buffer.concat([rest, Buffer.from(wideText(wide, new Uint8Array(0), `${where}:${line + 1}`, true))]);
   if (rest.length > 0) yield decode(rest);
 }
 

@@ -8,7 +8,16 @@
 import { SoftpromptError } from "../base/errors.js";
 import { exactNumbers, isObject, type JsonObject, own, parseJson } from "../base/json.js";
 import { afterLine, lineEnd, notUtf8, toText, toUtf8 } from "./encoding.js";
-import { checkColumns, examples, type Fields, rowCollector, type Table, type TableOptions, tableLimits, turns } from "./rows.js";
+import {
+  checkColumns,
+  examples,
+  type Fields,
+  rowCollector,
+  type Table,
+  type TableOptions,
+  tableLimits,
+  turns,
+} from "./rows.js";
 import { isSquad, squadTable } from "./squad.js";
 
 /** What one line may hold; MultiRC's longest line has 30 kB and 300 objects. */
@@ -84,11 +93,7 @@ function parseLine(bytes: Uint8Array, where: string, decoder: InstanceType<typeo
  * Parses a .json file: a list of objects, an object with one such list, SQuAD's articles; or, where it is none of them, JSON lines
  * under another name. Throws SoftpromptError (data).
  */
-export async function parseJsonDocument(
-  file: Uint8Array,
-  where: string,
-  options: TableOptions = {},
-): Promise<Table> {
+export async function parseJsonDocument(file: Uint8Array, where: string, options: TableOptions = {}): Promise<Table> {
   const text = toText(file, where).replace(/^\ufeff/, "");
   if (text.trim() === "") return { columns: [], rows: [], skipped: 0, bad: [], notices: [] };
   if (isLines(text)) return parseJsonl(file, where, options);
@@ -119,7 +124,9 @@ function isLines(text: string): boolean {
   try {
     const value: unknown = JSON.parse(first);
     // one line that is a whole document of another kind is none
-    return isObject(value) && (text.trim() !== first.trim() || Object.values(value).every((v) => typeof v !== "object"));
+    return (
+      isObject(value) && (text.trim() !== first.trim() || Object.values(value).every((v) => typeof v !== "object"))
+    );
   } catch {
     return false;
   }

@@ -60,11 +60,12 @@ function labelNotices({ verbalizer }: Task, train: readonly Row[]): string[] {
     );
   const counts = countLabels(train);
   if (counts.size === 1)
-    notices.push(`all ${train.length} training rows have the label ${[...counts.keys()][0]}: there is nothing to learn`);
+    notices.push(
+      `all ${train.length} training rows have the label ${[...counts.keys()][0]}: there is nothing to learn`,
+    );
   else {
     const without = labels.filter((label) => !counts.has(label));
-    if (counts.size > 0 && without.length > 0)
-      notices.push(`no training row has the label ${examples(without)}`);
+    if (counts.size > 0 && without.length > 0) notices.push(`no training row has the label ${examples(without)}`);
   }
   return notices;
 }

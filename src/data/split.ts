@@ -74,7 +74,11 @@ export function holdout(rows: readonly Row[], { fraction, seed }: Holdout): { ke
       got: `${fraction} of ${units.length}`,
     });
   const count = Math.min(units.length - 1, Math.max(1, Math.round(units.length * fraction)));
-  const held = new Set(shuffled(units, seed, "holdout").filter(taker(units, count, 1)).flatMap((unit) => unit.rows));
+  const held = new Set(
+    shuffled(units, seed, "holdout")
+      .filter(taker(units, count, 1))
+      .flatMap((unit) => unit.rows),
+  );
   return { kept: rows.filter((r) => !held.has(r)), held: rows.filter((r) => held.has(r)) };
 }
 
@@ -114,11 +118,8 @@ function taker(units: readonly Unit[], count: number, left: number): (unit: Unit
   const key = ({ stratum }: Unit) => (sizes.get(stratum) === 1 ? "" : stratum);
   const strata = new Map<string, number>();
   for (const unit of units) strata.set(key(unit), (strata.get(key(unit)) ?? 0) + 1);
-  const wanted = shares(
-    new Map([...strata].sort(([a], [b]) => (a < b ? -1 : 1))),
-    units.length,
-    count,
-    (name, size) => (name === "" ? size : size - left),
+  const wanted = shares(new Map([...strata].sort(([a], [b]) => (a < b ? -1 : 1))), units.length, count, (name, size) =>
+    name === "" ? size : size - left,
   );
   return (unit) => {
     const n = wanted.get(key(unit))!;

@@ -5,7 +5,7 @@
  */
 import { SoftpromptError } from "../base/errors.js";
 import { isObject, own } from "../base/json.js";
-import { type Table, type TableRow } from "./rows.js";
+import type { Table, TableRow } from "./rows.js";
 
 const get = (value: unknown, key: string): unknown => (isObject(value) ? own(value, key) : undefined);
 

@@ -54,7 +54,7 @@ export function spelling(label: string): string {
 export function visible(label: string): string {
   return label
     .normalize("NFC")
-    .replace(/[\u00ad\u200b-\u200f\u2060\ufe00-\ufe0f\ufeff]/g, "")
+    .replace(/\p{Default_Ignorable_Code_Point}/gu, "")
     .replace(/\s+/g, " ")
     .trim();
 }

@@ -9,12 +9,13 @@ import { type Evaluation, evaluatePrepared, majorityBaseline, prepareEvaluation 
 import { fullModel } from "../../model/partial.js";
 import { flopText, plainNumber, scoreText, secondText } from "../../report/format.js";
 import { plainTable } from "../../report/markdown.js";
-import { asRecorded, dataOptions, loadData, taskDifferences } from "../../tasks/data.js";
+import { asRecorded, dataOptions, taskDifferences } from "../../tasks/data.js";
 import { openModel, openOptions } from "../../tasks/model.js";
 import { modelOptions } from "../../tasks/options.js";
 import { recordedInputTokens } from "../../tasks/predict.js";
 import { predictionLine } from "../../tasks/tune.js";
 import { command } from "../command.js";
+import { loadSaid, sayTokenNotices, short } from "../data.js";
 import { modelContext } from "../progress.js";
 
 export const evaluate = command({
@@ -59,7 +60,7 @@ export const evaluate = command({
   async run(options, _, { terminal, signal }) {
     const adapter = options.adapter === undefined ? null : loadAdapter(options.adapter);
     const recorded = adapter?.task ?? null;
-    const data = await loadData(asRecorded(options, recorded));
+    const data = await loadSaid(asRecorded(options, recorded), { terminal, signal });
     const differ = recorded === null ? [] : taskDifferences(recorded, data.task);
     if (differ.length > 0)
       terminal.warn(
@@ -81,6 +82,7 @@ export const evaluate = command({
         maxInputTokens: options.maxInputTokens ?? recordedInputTokens(adapter),
         seed: 0,
       });
+      const notices = sayTokenNotices(data, model.tokenizer, terminal);
       terminal.note(`scoring ${prepared.rows.length} ${options.split} rows …`);
       const full = fullModel(model.checkpoint.config);
       const parameters = adapter && { prompt: adapter.prompt };
@@ -101,6 +103,7 @@ export const evaluate = command({
           confusion: found.confusion,
           seconds: found.seconds,
           flops: found.flops,
+          notices,
         },
         text: evaluationText(data.task.name, options.split, prepared.rows.length, found, majority.scores),
       };
@@ -119,7 +122,7 @@ function evaluationText(
 ): string {
   const lines = [
     plainTable([
-      [`${task}, ${rows} ${split} rows`, "score", "majority class"],
+      [`${short(task, 40)}, ${rows} ${split} rows`, "score", "majority class"],
       ...Object.entries(scores).map(([name, score]) => [
         name,
         scoreText(score),
@@ -129,12 +132,14 @@ function evaluationText(
     "",
     `loss ${plainNumber(loss)} per target token · ${secondText(seconds)} · ${flopText(flops)}`,
   ];
+  // long labels would make a table that no terminal holds
+  const widest = Math.max(8, Math.floor(80 / (1 + (confusion?.labels.length ?? 0))) - 2);
   if (confusion !== null && confusion.labels.length <= 20)
     lines.push(
       "",
       plainTable([
-        ["true \\ said", ...confusion.labels, "no label"],
-        ...confusion.counts.map((row, i) => [confusion.labels[i]!, ...row.map(String)]),
+        ["true \\ said", ...confusion.labels.map((label) => short(label, widest)), "no label"],
+        ...confusion.counts.map((row, i) => [short(confusion.labels[i]!, widest), ...row.map(String)]),
       ]),
     );
   return lines.join("\n");

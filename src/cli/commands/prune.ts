@@ -7,13 +7,14 @@ import { pruneOptions } from "../../prune/options.js";
 import type { SearchEvent } from "../../prune/search.js";
 import { scoreText, secondText } from "../../report/format.js";
 import { pruneText } from "../../report/prune.js";
-import { dataOptions, loadData } from "../../tasks/data.js";
+import { dataOptions } from "../../tasks/data.js";
 import { openModel, openOptions } from "../../tasks/model.js";
 import { modelOptions, promptOptions } from "../../tasks/options.js";
 import { pruneTuneOptions, prune as pruneWhole } from "../../tasks/prune.js";
 import type { WorkEvent } from "../../tasks/tune.js";
 import { command } from "../command.js";
 import { modelLabel, resumedOptions, runConfigText } from "../config.js";
+import { loadSaid, sayTokenNotices } from "../data.js";
 import { defaultFolder } from "../output.js";
 import { modelContext, progress } from "../progress.js";
 import { samplesText } from "../summary.js";
@@ -49,7 +50,7 @@ export const prune = command({
   async run({ resume, ...given }, _, { terminal, signal, given: { resume: _resume, ...said } }) {
     const wanted = resume === undefined ? given : await resumedOptions("prune", resume, table, said);
     const options = readOptions(table, wanted, "softprompt prune") as PruneValues;
-    const data = await loadData(options);
+    const data = await loadSaid(options, { terminal, signal });
     const output = options.output ?? defaultFolder(data.task.name, "xprompt", options.seed);
     const label = resume === undefined ? undefined : modelLabel(resume, options.model);
     const model = await openModel(options.model, pickOptions(openOptions, options), {
@@ -57,6 +58,7 @@ export const prune = command({
       label,
     });
     try {
+      const notices = sayTokenNotices(data, model.tokenizer, terminal);
       const pruned = await pruneWhole(
         model,
         data,
@@ -72,7 +74,7 @@ export const prune = command({
       const samples =
         predictions.length === 0 ? [] : [`${terminal.resultColors.bold("Samples")}\n${samplesText(predictions)}`];
       return {
-        json: { ...pruned.record, folder: output, report: pruned.report, adapter: join(output, "adapter") },
+        json: { ...pruned.record, notices, folder: output, report: pruned.report, adapter: join(output, "adapter") },
         text: `${[pruneText(pruned.record), ...samples].join("\n\n")}\n\nrun      ${output}\nadapter  ${join(output, "adapter")}\nreport   ${pruned.report}`,
       };
     } finally {

@@ -1,14 +1,20 @@
 /**
  * @file softprompt show: real examples of a task as the model will read them, before anything is trained.
  */
+import { interrupted } from "../../base/errors.js";
 import { integer, pickOptions, string } from "../../base/options.js";
+import { printable, printableLine } from "../../base/printable.js";
+import { countLabels } from "../../data/notices.js";
+import type { Dataset, Row } from "../../data/row.js";
 import { plainTable } from "../../report/markdown.js";
-import { dataOptions, loadData } from "../../tasks/data.js";
-import { openModel, openOptions } from "../../tasks/model.js";
+import { dataOptions } from "../../tasks/data.js";
+import { type Model, openModel, openOptions } from "../../tasks/model.js";
 import { modelOptions } from "../../tasks/options.js";
 import { encodeRows } from "../../text/rows.js";
 import { command } from "../command.js";
+import { loadSaid, sayTokenNotices, short, shortList } from "../data.js";
 import { modelContext } from "../progress.js";
+import type { Terminal } from "../terminal.js";
 
 const { model: _, ...engine } = modelOptions;
 
@@ -37,60 +43,123 @@ export const show = command({
     "softprompt show --train train.csv --template 'review: {text}' --label-column stars --verbalizer 0=bad --verbalizer 1=good",
   ],
   async run(options, _, { terminal, signal }) {
-    const data = await loadData(options);
+    const data = await loadSaid(options, { terminal, signal });
     const { task } = data;
     const model =
       options.model === undefined
         ? null
         : await openModel(options.model, pickOptions(openOptions, options), modelContext(terminal, signal));
-    const splits = (["train", "validation", "test"] as const).map((split) => {
-      const rows = data[split];
-      const labels: Record<string, number> = {};
-      for (const { label } of rows) if (label !== null) labels[label] = (labels[label] ?? 0) + 1;
-      const labelled = rows.filter((row) => task.verbalizer === null || row.label !== null);
-      const encoded = model === null ? null : encodeRows(task, labelled, model.tokenizer, options.maxInputTokens);
-      const lengths = encoded?.map((row) => row.input.length).sort((a, b) => a - b) ?? [];
-      return {
-        split,
-        rows: rows.length,
-        labels,
-        tokens:
-          encoded === null || lengths.length === 0
-            ? null
-            : {
-                median: lengths[lengths.length >> 1]!,
-                longest: lengths.at(-1)!,
-                cut: encoded.filter((row) => row.truncated).length,
-              },
-        examples: rows.slice(0, options.examples).map(({ id, input, target, label }) => ({ id, input, target, label })),
-      };
-    });
-    await model?.dispose();
-    const { resultColors: c } = terminal;
-    const text = [
-      `${c.bold(task.name)}  ${task.metrics.join(", ")}`,
-      `template    ${task.template}`,
-      `verbalizer  ${
-        task.verbalizer === null
-          ? "none: free text"
-          : Object.entries(task.verbalizer)
-              .map(([l, w]) => `${l} → “${w}”`)
-              .join(", ")
-      }`,
-      "",
-      plainTable([
-        ["split", "rows", "labels", ...(model === null ? [] : ["tokens (median, longest, cut)"])],
-        ...splits.map((s) => [
-          s.split,
-          String(s.rows),
-          Object.entries(s.labels)
-            .map(([l, n]) => `${l} ${n}`)
-            .join(", "),
-          ...(s.tokens === null ? [] : [`${s.tokens.median}, ${s.tokens.longest}, ${s.tokens.cut}`]),
-        ]),
-      ]),
-      ...splits.flatMap((s) => s.examples.map((e) => `\n${c.cyan(e.id)}\n  ${e.input}\n  → ${e.target}`)),
-    ].join("\n");
-    return { json: { task, splits, skipped: data.skipped, files: data.files }, text };
+    const splits: Split[] = [];
+    let notices = data.notices ?? [];
+    try {
+      if (model !== null) notices = sayTokenNotices(data, model.tokenizer, terminal);
+      for (const name of ["train", "validation", "test"] as const) {
+        const rows = data[name];
+        splits.push({
+          split: name,
+          rows: rows.length,
+          labels: countLabels(rows),
+          tokens: model === null ? null : await tokensOf(data, rows, model, options.maxInputTokens, signal),
+          examples: rows
+            .slice(0, options.examples)
+            .map(({ id, input, target, label }) => ({ id, input, target, label })),
+        });
+      }
+    } finally {
+      await model?.dispose();
+    }
+    return {
+      json: {
+        task,
+        splits: splits.map((split) => ({ ...split, labels: Object.fromEntries(split.labels) })),
+        skipped: data.skipped,
+        files: data.files,
+        notices,
+      },
+      text: showText(data, splits, model !== null, terminal),
+    };
   },
 });
+
+interface Split {
+  readonly split: "train" | "validation" | "test";
+  readonly rows: number;
+  readonly labels: ReadonlyMap<string, number>;
+  readonly tokens: { readonly median: number; readonly longest: number; readonly cut: number } | null;
+  readonly examples: readonly Pick<Row, "id" | "input" | "target" | "label">[];
+}
+
+/** Rows that are encoded before the process looks whether it shall stop. */
+const rowsPerTurn = 500;
+
+async function tokensOf(
+  { task }: Dataset,
+  rows: readonly Row[],
+  { tokenizer }: Model,
+  maxInputTokens: number,
+  signal: AbortSignal,
+): Promise<Split["tokens"]> {
+  const labelled = rows.filter((row) => task.verbalizer === null || row.label !== null);
+  const lengths: number[] = [];
+  let cut = 0;
+  for (let from = 0; from < labelled.length; from += rowsPerTurn) {
+    for (const row of encodeRows(task, labelled.slice(from, from + rowsPerTurn), tokenizer, maxInputTokens)) {
+      lengths.push(row.input.length);
+      cut += Number(row.truncated);
+    }
+    await new Promise<void>((resolve) => setImmediate(resolve));
+    if (signal.aborted) throw interrupted(signal, "stopped before every row was counted", { where: "softprompt show" });
+  }
+  if (lengths.length === 0) return null;
+  lengths.sort((a, b) => a - b);
+  return { median: lengths[lengths.length >> 1]!, longest: lengths.at(-1)!, cut };
+}
+
+/** Longest label that stands whole in the table. */
+const labelWidth = 40;
+
+function showText(data: Dataset, splits: readonly Split[], counted: boolean, terminal: Terminal): string {
+  const { task } = data;
+  const { resultColors: c } = terminal;
+  const width = Math.max(40, terminal.columns);
+  const words = task.verbalizer;
+  // where every row brings its own answers, they say nothing about the split
+  const labels = (split: Split) =>
+    words === null
+      ? ""
+      : shortList(
+          [...split.labels].map(([l, n]) => `${short(l, labelWidth)} ${n}`),
+          width - (counted ? 50 : 22),
+        );
+  return [
+    `${c.bold(short(task.name, width))}  ${task.metrics.join(", ")}`,
+    `template    ${printableLine(task.template)}`,
+    `verbalizer  ${
+      words !== null
+        ? shortList(
+            Object.entries(words).map(([l, w]) => `${short(l, labelWidth)} → “${short(w, labelWidth)}”`),
+            width - 12,
+          )
+        : hasChoices(data)
+          ? "none: every row has its own answers to choose from; they are ranked"
+          : "none: free text"
+    }`,
+    "",
+    plainTable([
+      ["split", "rows", ...(words === null ? [] : ["labels"]), ...(counted ? ["tokens (median, longest, cut)"] : [])],
+      ...splits.map((s) => [
+        s.split,
+        String(s.rows),
+        ...(words === null ? [] : [labels(s)]),
+        ...(s.tokens === null ? [] : [`${s.tokens.median}, ${s.tokens.longest}, ${s.tokens.cut}`]),
+      ]),
+    ]),
+    ...splits.flatMap((s) =>
+      s.examples.map((e) => `\n${c.cyan(printableLine(e.id))}\n  ${printable(e.input)}\n  → ${printable(e.target)}`),
+    ),
+  ].join("\n");
+}
+
+function hasChoices({ train, validation, test }: Dataset): boolean {
+  return [train, validation, test].some((rows) => rows.some((row) => row.choices !== undefined));
+}

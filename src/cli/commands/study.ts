@@ -26,13 +26,14 @@ import { checkSeeds, type StudyEvent } from "../../study/runs.js";
 import type { StudyResult } from "../../study/study.js";
 import { type XPromptStudy, xpromptStudies } from "../../study/xprompt.js";
 import type { XPromptStudyEvent } from "../../study/xprompt-runs.js";
-import { dataOptions, loadData, quickstartTask } from "../../tasks/data.js";
+import { dataOptions, quickstartTask } from "../../tasks/data.js";
 import { openModel, openOptions } from "../../tasks/model.js";
 import { modelOptions, promptOptions, seedsOption } from "../../tasks/options.js";
 import { initSpec } from "../../tasks/tune.js";
 import { trainOptions } from "../../train/options.js";
 import { type Answer, type CommandContext, command } from "../command.js";
 import { configText, readConfig } from "../config.js";
+import { loadSaid, sayTokenNotices } from "../data.js";
 import { modelContext, progress, scoresText } from "../progress.js";
 import type { Terminal } from "../terminal.js";
 
@@ -150,9 +151,13 @@ async function studyAnswer(
   const folder = options.output ?? join("studies", name);
   refuseRuns(folder);
   const tasks: Dataset[] = [];
-  for (const [task, place] of Object.entries(options.tasks)) tasks.push(await taskData(task, place, options.trainRows));
+  for (const [task, place] of Object.entries(options.tasks))
+    tasks.push(await taskData(task, place, options.trainRows, { terminal, signal }));
   const model = await openModel(options.model, pickOptions(openOptions, options), modelContext(terminal, signal));
   try {
+    const notices = tasks.flatMap((data) =>
+      sayTokenNotices(data, model.tokenizer, terminal).map((notice) => `${data.task.name}: ${notice}`),
+    );
     const shared = {
       engine: model.engine,
       tokenizer: model.tokenizer,
@@ -180,7 +185,7 @@ async function studyAnswer(
     writeFileAtomic(join(folder, "result.json"), `${JSON.stringify(result, null, 2)}\n`);
     writeFileAtomic(join(folder, "result.md"), `${studyMarkdown(result)}\n`);
     writeFileAtomic(report, studyPage(result));
-    return { json: { ...result, report }, text: `${studyMarkdown(result)}\n\nreport  ${report}` };
+    return { json: { ...result, notices, report }, text: `${studyMarkdown(result)}\n\nreport  ${report}` };
   } finally {
     await model.dispose();
   }
@@ -208,12 +213,17 @@ function refuseRuns(folder: string): void {
 }
 
 /** A task by its folder of official files, or by a YAML file of data options. */
-async function taskData(task: string, place: string, trainRows: number | undefined): Promise<Dataset> {
+async function taskData(
+  task: string,
+  place: string,
+  trainRows: number | undefined,
+  context: Pick<CommandContext, "terminal" | "signal">,
+): Promise<Dataset> {
   const few = trainRows === undefined ? {} : { fewShot: trainRows };
-  if (task === quickstartTask) return loadData({ task, ...few });
+  if (task === quickstartTask) return loadSaid({ task, ...few }, context);
   if (/\.(ya?ml|json)$/.test(place))
-    return loadData({ ...(await readConfig(place, dataOptions, table)), task, ...few });
-  return loadData({ task, data: place, ...few });
+    return loadSaid({ ...(await readConfig(place, dataOptions, table)), task, ...few }, context);
+  return loadSaid({ task, data: place, ...few }, context);
 }
 
 function studyProgress(terminal: Terminal): (event: StudyEvent | XPromptStudyEvent) => void {

@@ -11,7 +11,7 @@ import { byteText, flopText } from "../../report/format.js";
 import { neuronScoreOptions } from "../../schedule/neuron-scores.js";
 import { scheduleOptions } from "../../schedule/options.js";
 import { needsNeuronScores, withPlannedSteps } from "../../schedule/schedule.js";
-import { dataOptions, loadData } from "../../tasks/data.js";
+import { dataOptions } from "../../tasks/data.js";
 import { availableMemory, forwardMemory, trainingMemory } from "../../tasks/memory.js";
 import { openModel, openOptions } from "../../tasks/model.js";
 import { modelOptions, promptOptions, runOptions, tuneOptions } from "../../tasks/options.js";
@@ -21,6 +21,7 @@ import { encodeRows } from "../../text/rows.js";
 import { trainOptions } from "../../train/options.js";
 import { type Answer, command } from "../command.js";
 import { modelLabel, resumedOptions, runConfigText } from "../config.js";
+import { loadSaid, sayTokenNotices } from "../data.js";
 import { defaultFolder } from "../output.js";
 import { modelContext, progress } from "../progress.js";
 import { resultText, samplesText } from "../summary.js";
@@ -79,7 +80,7 @@ export async function trainAnswer(
   options: TrainValues,
   { terminal, signal, resume }: { terminal: Terminal; signal: AbortSignal; resume: boolean },
 ): Promise<Answer> {
-  const tuned = await runTraining(options, { terminal, signal, resume });
+  const { tuned, notices } = await runTraining(options, { terminal, signal, resume });
   const { result, folder } = tuned;
   if (result.run.reason === "interrupted") {
     const exitCode = signal.reason === "SIGTERM" ? 143 : 130;
@@ -92,7 +93,7 @@ export async function trainAnswer(
   }
   const { resultColors: c } = terminal;
   return {
-    json: { ...result, folder, report: tuned.report, adapter: join(folder!, runFiles.adapter) },
+    json: { ...result, notices, folder, report: tuned.report, adapter: join(folder!, runFiles.adapter) },
     text: [
       resultText(result),
       ...(tuned.predictions.length > 0 ? ["", c.bold("Samples"), samplesText(tuned.predictions)] : []),
@@ -107,9 +108,8 @@ export async function trainAnswer(
 async function runTraining(
   options: TrainValues,
   { terminal, signal, resume }: { terminal: Terminal; signal: AbortSignal; resume: boolean },
-): Promise<Tuned> {
-  const data = await loadData(options);
-  if (data.skipped > 0) terminal.warn(`${data.skipped} bad rows were skipped`);
+): Promise<{ tuned: Tuned; notices: readonly string[] }> {
+  const data = await loadSaid(options, { terminal, signal });
   const label = resume ? modelLabel(options.output!, options.model) : undefined;
   const model = await openModel(options.model, pickOptions(openOptions, options), {
     ...modelContext(terminal, signal),
@@ -120,6 +120,7 @@ async function runTraining(
     terminal.note(
       `${data.task.name}: ${data.train.length} training rows, ${data.validation.length} validation rows; ${model.checkpoint.name}: ${model.checkpoint.parameters} parameters, frozen`,
     );
+    const notices = sayTokenNotices(data, model.tokenizer, terminal);
     await sayCost(
       model.checkpoint.config,
       encodeRows(data.task, data.train, model.tokenizer, options.maxInputTokens),
@@ -127,7 +128,7 @@ async function runTraining(
       options,
       terminal,
     );
-    return await tune(
+    const tuned = await tune(
       model,
       data,
       { ...pickOptions(tuneOptions, options), output },
@@ -138,6 +139,7 @@ async function runTraining(
         configText: runConfigText(trainTable, { ...options, output }, label),
       },
     );
+    return { tuned, notices };
   } finally {
     await model.dispose();
   }

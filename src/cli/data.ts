@@ -1,0 +1,51 @@
+/**
+ * @file Data for a command: loaded, and what its reader should know said before anything is done with it.
+ *
+ * In: data options, Terminal. Out: Dataset; its notices on stderr (commands put them into their `--json` answer too).
+ */
+import { printableLine } from "../base/printable.js";
+import type { Dataset } from "../data/row.js";
+import { type DataOptions, loadData, targetNotices } from "../tasks/data.js";
+import type { Tokenizer } from "../text/tokenizer.js";
+import type { Terminal } from "./terminal.js";
+
+/** Loads rows and says their notices. Throws as loadData. */
+export async function loadSaid(
+  options: DataOptions,
+  { terminal, signal }: { readonly terminal: Terminal; readonly signal: AbortSignal },
+): Promise<Dataset> {
+  const data = await loadData(options, { signal });
+  sayNotices(data.notices ?? [], terminal);
+  return data;
+}
+
+/** The notices of some data, one line each. */
+export function sayNotices(notices: readonly string[], terminal: Terminal): void {
+  for (const notice of notices) terminal.note(`${terminal.colors.yellow("notice")} ${printableLine(notice)}`);
+}
+
+/** What only a tokenizer can tell of the data, said too. @returns all notices of the data, for `--json` */
+export function sayTokenNotices(data: Dataset, tokenizer: Tokenizer, terminal: Terminal): string[] {
+  const found = targetNotices(data, tokenizer);
+  sayNotices(found, terminal);
+  return [...(data.notices ?? []), ...found];
+}
+
+/** A user's text as one short line: control characters escaped, cut at `width` characters. */
+export function short(text: string, width: number): string {
+  const line = [...printableLine(text)];
+  return line.length <= width ? line.join("") : `${line.slice(0, width - 1).join("")}…`;
+}
+
+/** As many items as a line takes, and how many more there are. */
+export function shortList(items: readonly string[], width: number): string {
+  let line = "";
+  for (const [i, item] of items.entries()) {
+    const next = line === "" ? item : `${line}, ${item}`;
+    const rest = items.length - i - 1;
+    if (i > 0 && next.length + (rest > 0 ? ` and ${rest} more`.length : 0) > width)
+      return `${line} and ${items.length - i} more`;
+    line = next;
+  }
+  return line;
+}
