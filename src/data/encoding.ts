@@ -1,11 +1,10 @@
 /**
  * @file Bytes of a text file as text: UTF-8, or UTF-16 that says so by its byte order mark.
  *
- * In: bytes, whole or as they come. Out: text, or UTF-8 bytes without a mark. Anything else is refused with the line of the first
+ * In: bytes. Out: text, or UTF-8 bytes without a mark. Anything else is refused with the line of the first
  * bad byte: read as UTF-8 it would lose letters silently, and guessing an encoding would lose other ones.
  */
 import { SoftpromptError } from "../base/errors.js";
-import { tableLimits } from "./rows.js";
 
 type Encoding = "utf-8" | "utf-16le" | "utf-16be";
 
@@ -105,85 +104,4 @@ export function lineEnd(bytes: Uint8Array, from: number): number {
 /** Where the next line begins. */
 export function afterLine(bytes: Uint8Array, end: number): number {
   return end + (bytes[end] === 0x0d && bytes[end + 1] === 0x0a ? 2 : 1);
-}
-
-export interface TextLine {
-  /** 1-based. */
-  readonly line: number;
-  readonly text: string;
-}
-
-/**
- * Lines of a stream as they come, each as soon as its end is there. UTF-8 or marked UTF-16, LF, CRLF or CR.
- * @param where names the stream in errors: "stdin". Throws SoftpromptError (data) naming the line.
- */
-export async function* linesOf(stream: AsyncIterable<Uint8Array | string>, where: string): AsyncGenerator<TextLine> {
-  let wide: InstanceType<typeof TextDecoder> | null = null;
-  let begun = false;
-  let rest: Uint8Array = new Uint8Array(0);
-  let line = 0;
-  let afterReturn = false;
-  const decoder = new TextDecoder("utf-8", { fatal: true });
-  const decode = (bytes: Uint8Array): TextLine => {
-    line++;
-    if (bytes.length > tableLimits.rowBytes) throw tooLong(`${where}:${line}`, bytes.length);
-    try {
-      return { line, text: decoder.decode(bytes) };
-    } catch (cause) {
-      throw notUtf8(`${where}:${line}`, bytes, cause);
-    }
-  };
-  for await (const chunk of stream) {
-    let bytes: Uint8Array = typeof chunk === "string" ? Buffer.from(chunk) : chunk;
-    if (!begun) {
-      rest = Buffer.concat([rest, bytes]);
-      if (rest.length < 3) continue; // a mark may still be incomplete
-      bytes = rest;
-      rest = new Uint8Array(0);
-    }
-    const first = !begun;
-    begun = true;
-    if (first) {
-      const { encoding, mark } = encodingOf(bytes);
-      bytes = bytes.subarray(mark);
-      if (encoding !== "utf-8") wide = new TextDecoder(encoding, { fatal: true });
-      else refuseZeros(bytes, where);
-    }
-    if (wide !== null) bytes = Buffer.from(wideText(wide, bytes, `${where}:${line + 1}`));
-    if (rest.length + bytes.length > 2 * tableLimits.rowBytes)
-      throw tooLong(`${where}:${line + 1}`, rest.length + bytes.length);
-    rest = rest.length === 0 ? bytes : Buffer.concat([rest, bytes]);
-    let from = 0;
-    if (afterReturn && rest.length > 0) {
-      if (rest[0] === 0x0a) from = 1;
-      afterReturn = false;
-    }
-    for (let end = lineEnd(rest, from); end < rest.length; end = lineEnd(rest, from)) {
-      yield decode(rest.subarray(from, end));
-      // a CR at the end of what came is the end of a line already; an LF that follows belongs to it
-      afterReturn = rest[end] === 0x0d && end + 1 === rest.length;
-      from = afterLine(rest, end);
-    }
-    rest = rest.slice(from);
-  }
-  if (!begun) rest = rest.subarray(encodingOf(rest).mark);
-  if (wide !== null)
-    rest = Buffer.concat([rest, Buffer.from(wideText(wide, new Uint8Array(0), `${where}:${line + 1}`, true))]);
-  if (rest.length > 0) yield decode(rest);
-}
-
-function wideText(decoder: InstanceType<typeof TextDecoder>, bytes: Uint8Array, where: string, end = false): string {
-  try {
-    return decoder.decode(bytes, { stream: !end });
-  } catch (cause) {
-    throw new SoftpromptError("data", "this begins as UTF-16 and is none", { where, hint: "send UTF-8", cause });
-  }
-}
-
-function tooLong(where: string, length: number): SoftpromptError {
-  return new SoftpromptError("data", "this line is too long", {
-    where,
-    expected: `at most ${tableLimits.rowBytes} bytes`,
-    got: length,
-  });
 }
