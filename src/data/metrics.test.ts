@@ -2,7 +2,14 @@ import { readFileSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { describe, expect, test } from "vitest";
-import { computeMetrics, type MetricName, namesReferent, type Prediction, type ScoredTask } from "./metrics.js";
+import {
+  computeMetrics,
+  type MetricName,
+  namesReferent,
+  type Prediction,
+  positiveLabel,
+  type ScoredTask,
+} from "./metrics.js";
 import { rouge } from "./rouge.js";
 import type { Row } from "./row.js";
 
@@ -145,4 +152,24 @@ test.each([
   };
   const task: ScoredTask = { verbalizer: null, scoring: { referent: true } };
   expect(score(task, [row], [{ label: null, text: prediction }], "accuracy")).toBe(1);
+});
+
+test("f1 is of 1 where the labels are -1 and 1, however an object lists them; of the last label else; or as asked for", () => {
+  const gold = [..."1101"].map((l) => labelled(l === "1" ? "1" : "-1"));
+  const majority = gold.map(() => said("1"));
+  const task: ScoredTask = { verbalizer: { "-1": "bad", 1: "good" } };
+  expect(score(task, gold, majority, "f1")).toBeCloseTo(6 / 7, 12); // 3 right of 3 gold, 4 predicted
+  expect(score({ ...task, scoring: { positiveLabel: "-1" } }, gold, majority, "f1")).toBe(0);
+  expect(positiveLabel({ verbalizer: { 10: "a", 9: "b", "-3.5": "c" } })).toBe("10");
+  expect(positiveLabel({ verbalizer: { yes: "a", no: "b" } })).toBe("no");
+  expect(positiveLabel({ verbalizer: { 1: "a", no: "b" } })).toBe("no");
+});
+
+test("labels with the names of an object's own properties are scored like any other", () => {
+  const names = ["constructor", "__proto__", "toString"];
+  const rows = names.map((l) => labelled(l));
+  const task = classes(...names);
+  expect(score(task, rows, names.map(said), "accuracy")).toBe(1);
+  expect(score(task, rows, names.map(said), "macroF1")).toBe(1);
+  expect(score(task, rows, ["__proto__", "__proto__", "toString"].map(said), "accuracy")).toBeCloseTo(2 / 3, 12);
 });

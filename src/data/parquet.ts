@@ -35,6 +35,7 @@ export async function parseParquet(
   const { columns, ...claims } = inspect(bytes, refuse);
   checkColumns(columns, `${where}, schema`);
   const rows = rowCollector(where, options);
+  if (claims.values === 0 && claims.rows === 0) return rows.table(columns);
   const answer = await decode(bytes, claims);
   if (options.signal?.aborted) throw interrupted(options.signal, "stopped while reading", { where });
   if ("problem" in answer) return refuse(answer.problem);
@@ -52,7 +53,7 @@ const deltaByteArray = 7;
 type Refuse = (problem: string, got?: unknown) => never;
 
 /** Walks footer and page headers with bounds; gives the names of the top-level columns, and how much there is. Throws what `refuse` throws. */
-export function inspect(bytes: Uint8Array, refuse: Refuse): { columns: string[] } & ParquetClaims {
+export function inspect(bytes: Uint8Array, refuse: Refuse): { columns: string[]; rows: number } & ParquetClaims {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const magic = (at: number) => view.getUint32(at, true) === 0x31524150; // "PAR1"
   if (bytes.length < 12 || !magic(0) || !magic(bytes.length - 4)) refuse('it does not begin and end with "PAR1"');
@@ -89,6 +90,8 @@ export function inspect(bytes: Uint8Array, refuse: Refuse): { columns: string[] 
     for (const chunk of chunks) {
       const column = chunk.get(3);
       if (!(column instanceof Map)) return refuse("a column lies in another file, or has no description");
+      // a group without rows has pages nowhere: writers put their place at 0
+      if (groupRows === 0 && column.get(5) === 0) continue;
       const size = int(column, 7, "a column's size", body);
       const data = int(column, 9, "a column's place", body);
       const dictionary = int(column, 11, "a dictionary's place", body, 0);
@@ -135,7 +138,7 @@ export function inspect(bytes: Uint8Array, refuse: Refuse): { columns: string[] 
     }
   }
   if (counted !== rows) refuse("its row groups do not add up to its rows", `${counted} and ${rows}`);
-  return { columns: names, unpacked, values };
+  return { columns: names, rows, unpacked, values };
 }
 
 /** The names of the root's children; also checks that the tree uses every element once and is not too deep. */
@@ -163,6 +166,7 @@ function structs(value: ThriftValue | undefined): ThriftStruct[] {
 
 /** A cell as the rest of the house knows cells: no big integers, no bytes, at no depth. */
 function plain(value: unknown): unknown {
+  if (value === undefined) return null;
   if (typeof value === "bigint") return Number.isSafeInteger(Number(value)) ? Number(value) : value.toString();
   if (value instanceof Date) return Number.isNaN(value.getTime()) ? null : value.toISOString();
   if (value instanceof Uint8Array) return new TextDecoder().decode(value);

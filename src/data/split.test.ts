@@ -38,6 +38,46 @@ test("holdout: a share, by seed, order kept, groups whole", () => {
   expect(() => holdout(rows.slice(0, 1), { fraction: 0.5, seed: 1 })).toThrow(/cannot hold/);
 });
 
+test("labels keep their shares in the holdout and the few-shot sample, and a rare one is on both sides", () => {
+  const rare = Array.from({ length: 173 }, (_, i) => row(i, i % 13 === 0 && i < 169 ? "rare" : "often"));
+  for (let seed = 0; seed < 20; seed++) {
+    const { kept, held } = holdout(rare, { fraction: 0.1, seed });
+    const of = (list: readonly Row[], label: string) => list.filter((r) => r.label === label).length;
+    expect([of(held, "rare"), of(held, "often"), of(kept, "rare")]).toEqual([1, 16, 12]);
+    const few = sampleFewShot(rare, { count: 26, seed });
+    expect([of(few, "rare"), of(few, "often")]).toEqual([2, 24]);
+  }
+  // two rows of a label: one on either side; one row: it may be anywhere, but nothing breaks
+  const two = [...Array.from({ length: 20 }, (_, i) => row(i, "a")), row(20, "b"), row(21, "b"), row(22, "c")];
+  const { kept, held } = holdout(two, { fraction: 0.1, seed: 3 });
+  expect([held.length, held.filter((r) => r.label === "b").length]).toEqual([2, 1]);
+  expect(kept.some((r) => r.label === "b")).toBe(true);
+  // as many different labels as rows, as where every row has its own answers
+  const own = Array.from({ length: 30 }, (_, i) => row(i, `label ${i}`));
+  expect(holdout(own, { fraction: 0.2, seed: 1 }).held.length).toBe(6);
+});
+
+test("the number of rows is what was asked for, whatever the labels", () => {
+  for (let n = 2; n < 40; n++) {
+    const list = Array.from({ length: n }, (_, i) => row(i, ["a", "b", "c", "d"][i % 7 > 3 ? 0 : i % 7]!));
+    for (const fraction of [0.05, 0.3, 0.5, 0.9]) {
+      const { held } = holdout(list, { fraction, seed: n });
+      expect(held.length).toBe(Math.min(n - 1, Math.max(1, Math.round(n * fraction))));
+    }
+    for (const count of [1, 2, n >> 1, n].filter((c) => c >= 1))
+      expect(new Set(sampleFewShot(list, { count, seed: n })).size).toBe(count);
+  }
+});
+
+test("few-shot: groups of rows stay whole", () => {
+  const grouped = Array.from({ length: 60 }, (_, i) => row(i, i % 2 ? "a" : "b", `q${i >> 2}`));
+  const few = sampleFewShot(grouped, { count: 18, seed: 1 });
+  expect(few.length).toBe(16);
+  for (const group of new Set(few.map((r) => r.group))) expect(few.filter((r) => r.group === group).length).toBe(4);
+  expect(sampleFewShot(grouped, { count: 18, seed: 1 })).toEqual(few);
+  expect(() => sampleFewShot(grouped, { count: 3, seed: 1 })).toThrow(/whole groups[\s\S]*4 …/);
+});
+
 test("shuffles are permutations by seed and stream", () => {
   const list = [...Array(50).keys()];
   expect(shuffled(list, 1, "x").sort((a, b) => a - b)).toEqual(list);

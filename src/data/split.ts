@@ -135,16 +135,17 @@ function shares(
   count: number,
   cap: (name: string, size: number) => number,
 ): Map<string, number> {
-  const least = count >= strata.size ? 1 : 0;
+  const named = [...strata.keys()].filter((name) => name !== "").length;
   const entries = [...strata].map(([name, size]) => {
     const quota = (count * size) / total;
     const most = cap(name, size);
-    return { name, quota, most, n: Math.min(most, Math.max(least, Math.floor(quota))) };
+    const least = name !== "" && count >= named ? Math.min(1, most) : 0;
+    return { name, quota, least, most, n: Math.min(most, Math.max(least, Math.floor(quota))) };
   });
   const sum = () => entries.reduce((s, e) => s + e.n, 0);
   for (let missing = count - sum(); missing !== 0; missing = count - sum()) {
     const step = Math.sign(missing);
-    const open = entries.filter((e) => (step > 0 ? e.n < e.most : e.n > least));
+    const open = entries.filter((e) => (step > 0 ? e.n < e.most : e.n > e.least));
     // all caps reached: what must stay on the other side is given up
     const of = open.length > 0 ? open : entries.filter((e) => (step > 0 ? e.n < strata.get(e.name)! : e.n > 0));
     const best = of.reduce((a, b) => (step * (b.quota - b.n) > step * (a.quota - a.n) ? b : a));

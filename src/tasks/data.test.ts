@@ -1,7 +1,7 @@
 /** @file Tasks from options: what an adapter recorded fills the gaps, what has no effect is refused. */
 import { describe, expect, test } from "vitest";
 import { declaredTask } from "../data/dataset.js";
-import { asRecorded, loadData, loadTask, taskDifferences } from "./data.js";
+import { asRecorded, loadData, loadRows, loadTask, targetNotices, taskDifferences } from "./data.js";
 
 describe("an adapter's task stands in for what was not asked for", () => {
   const recorded = declaredTask("rte", { format: "openprompt", inputPrefix: "{rte} ", targetPrefix: "<extra_id_0>" });
@@ -60,3 +60,108 @@ test.each([
   expect(() => loadTask(options)).toThrow(message);
 });
 test("nothing asked for is no task", () => expect(loadTask({})).toBe(null));
+
+describe("rows of a program", () => {
+  const rows = Array.from({ length: 30 }, (_, i) => ({ text: `t ${i}`, stars: i % 3, good: i % 2 === 0 }));
+  test("are loaded like those of a file, values of any plain kind, named by index", async () => {
+    const data = await loadRows(rows, {
+      template: "review {text}: {stars}",
+      labelColumn: "good",
+      holdoutFraction: 0.2,
+    });
+    expect([data.train.length, data.validation.length]).toEqual([24, 6]);
+    expect(data.task).toMatchObject({ name: "rows", verbalizer: { false: "false", true: "true" } });
+    expect(data.train[0]).toMatchObject({ input: "review t 0: 0", label: "true", id: "rows[0]" });
+    expect(data.files).toEqual([{ path: "rows", sha256: expect.stringMatching(/^[0-9a-f]{64}$/), rows: 30 }]);
+    const again = await loadData({
+      rows,
+      template: "review {text}: {stars}",
+      labelColumn: "good",
+      holdoutFraction: 0.2,
+    });
+    expect(again).toEqual(data);
+  });
+  test("with rows to validate on, labels as their own words, or free text", async () => {
+    const labelled = [
+      { text: "a", label: 1 },
+      { text: "b", label: 0.0 },
+    ];
+    const data = await loadRows(labelled, { template: "{text}", labels: ["0", "1"], validationRows: labelled });
+    expect(data.validation.map((r) => [r.id, r.target])).toEqual([
+      ["validationRows[0]", "1"],
+      ["validationRows[1]", "0"],
+    ]);
+    expect(data.notices!.some((n) => /validation rows have an input/.test(n))).toBe(true);
+    const free = await loadRows(
+      [
+        { q: "a", target: "x" },
+        { q: "b", target: "y" },
+      ],
+      { template: "{q}" },
+    );
+    expect(free.task.verbalizer).toBeNull();
+  });
+  test.each<[string, unknown, object, RegExp]>([
+    ["a missing cell", [{ text: "a", label: 1 }, { label: 0 }], {}, /rows\[1\]: column text is missing/],
+    [
+      "a label that is not a number",
+      [
+        { text: "a", label: Number.NaN },
+        { text: "b", label: 0 },
+      ],
+      {},
+      /rows\[0\]: column label holds no text/,
+    ],
+    ["a date", [{ text: new Date(0), label: 1 }], {}, /rows\[0\]: column text holds no plain value[\s\S]*Date/],
+    ["no object", [{ text: "a", label: 1 }, "b"], {}, /rows\[1\]: a row is no object/],
+    ["no list", { text: "a" }, {}, /rows: the rows are no list/],
+    ["no row", [], { labelColumn: "label" }, /no usable row/],
+    [
+      "an unknown label",
+      [
+        { text: "a", label: 2 },
+        { text: "b", label: 0 },
+      ],
+      { verbalizer: { 0: "x", 1: "y" } },
+      /rows\[0\]: column label holds no known label/,
+    ],
+    ["options of files", [{ text: "a", label: 1 }], { train: "x.csv" }, /train is for files/],
+    [
+      "labels and a verbalizer",
+      [{ text: "a", label: 1 }],
+      { labels: ["a"], verbalizer: { 1: "a" } },
+      /both labels and a verbalizer/,
+    ],
+    ["an unknown option", [{ text: "a", label: 1 }], { lables: ["a"] }, /unknown option "lables"/],
+  ])("%s: refused", async (_, given, options, message) => {
+    await expect(loadRows(given as [], { template: "{text}", ...options })).rejects.toThrow(message);
+  });
+});
+
+test("targets that the model cannot be taught whole are counted", async () => {
+  const data = await loadRows(
+    [
+      { q: "a", target: "one two three" },
+      { q: "b", target: "one two three four five" },
+      { q: "c", target: "1 2 3 4" },
+    ],
+    { template: "{q}", maxTargetTokens: 4, validationRows: [{ q: "d", target: "x" }] },
+  );
+  const byWord = { encode: (text: string) => Int32Array.from(text.split(" "), Number) };
+  expect(targetNotices(data, byWord as never)).toEqual([
+    "2 of 4 targets are longer than 4 tokens and are cut (--max-target-tokens): rows[1], rows[2]",
+  ]);
+  expect(targetNotices({ ...data, task: { ...data.task, maxTargetTokens: 6 } }, byWord as never)).toEqual([]);
+});
+
+test("the label that f1 is of is an option, of a declared task's adapter too", async () => {
+  const rows = [
+    { text: "a", label: "x" },
+    { text: "b", label: "y" },
+  ];
+  const { task } = await loadRows(rows, { template: "{text}", metrics: ["f1"], positiveLabel: "x" });
+  expect(task.scoring).toEqual({ positiveLabel: "x" });
+  await expect(loadRows(rows, { template: "{text}", positiveLabel: "z" })).rejects.toThrow(/positiveLabel is wrong/);
+  expect(loadTask({ task: "multirc", positiveLabel: "False" })!.scoring).toEqual({ positiveLabel: "False" });
+  expect(asRecorded({ train: "x.csv" }, task)).toMatchObject({ positiveLabel: "x" });
+});
