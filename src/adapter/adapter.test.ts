@@ -139,6 +139,13 @@ test("a task's scoring survives a round trip", () => {
   expect(loadAdapter(save("both", { ...adapter, task })).task).toEqual(task);
 });
 
+test("labels with the names of an object's own properties are labels like any other", () => {
+  const names = ["constructor", "__proto__", "toString", "-1", "1"];
+  const task = { ...adapter.task!, verbalizer: Object.fromEntries(names.map((name, i) => [name, `word ${i}`])) };
+  const again = loadAdapter(save("both", { ...adapter, task })).task!;
+  expect(Object.entries(again.verbalizer!)).toEqual(Object.entries(task.verbalizer));
+});
+
 test("of a PEFT adapter with two submodules the first half is the prompt", () => {
   const folder = save("peft");
   edit(folder, "adapter_config.json", (c) => Object.assign(c, { num_transformer_submodules: null }));

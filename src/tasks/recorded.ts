@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { z } from "zod";
 import { SoftpromptError } from "../base/errors.js";
 import { readWhole } from "../base/files.js";
-import { parseJson } from "../base/json.js";
+import { isObject, parseJson } from "../base/json.js";
 import type { Prediction } from "../report/predictions.js";
 import type { TrainEvent } from "../train/types.js";
 
@@ -70,6 +70,14 @@ const eventForm = z.discriminatedUnion("kind", [
   z.object({ kind: z.literal("end"), ...at, reason: text }),
 ]);
 
+/** Label → probability. Kept as it is: z.record drops a label that is called `__proto__`. */
+const byLabel = z
+  .custom<Readonly<Record<string, number | null>>>(
+    (value) => isObject(value) && Object.values(value).every((p) => p === null || typeof p === "number"),
+    "expected a probability for each label",
+  )
+  .transform((value) => Object.fromEntries(Object.entries(value).map(([label, p]) => [label, p ?? Number.NaN])));
+
 const predictionForm = z.object({
   id: text,
   input: text,
@@ -77,7 +85,7 @@ const predictionForm = z.object({
   prediction: text,
   label: text.nullable(),
   predictedLabel: text.nullable(),
-  probabilities: z.record(z.string(), figure).optional(),
+  probabilities: byLabel.optional(),
   right: z.boolean(),
 });
 

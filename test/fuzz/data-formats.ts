@@ -1,4 +1,6 @@
 /** @file Formats of data: tables from memory, parquet with its decoding, and the official files of the declared tasks. */
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import { SoftpromptError } from "../../src/base/errors.js";
 import { loadDataset } from "../../src/data/dataset.js";
 import { parseTable, type TableFormat } from "../../src/data/table.js";
@@ -9,8 +11,27 @@ import { readParquetHere } from "./parquet-here.js";
 
 const lines = (...records: unknown[]) => bytesOf(records.map((record) => `${JSON.stringify(record)}\n`).join(""));
 
-const csv = ['text,label\n"a, ""b""\nc",1\nplain,2\n,\n', "\ufefftext,label\r\neins,1\r\nzwei,2\r\n", "a;b,c\n1;2,3\n"];
-const tsv = ['text\tlabel\n"a\t1\nb"\t2\n', "sentence\tlabel\nfine \t1\nbad \t0\n"];
+/** As Excel's "Unicode text" is: UTF-16 with its mark. */
+const wide = (text: string) => Buffer.from(`\ufeff${text}`, "utf16le");
+
+const csv = [
+  'text,label\n"a, ""b""\nc",1\nplain,2\n,\n',
+  "\ufefftext,label\r\neins,1\r\nzwei,2\r\n",
+  "a;b,c\n1;2,3\n",
+  'sep=;\r\ntext;label\r\n"a; b";1\rzwei;2\n',
+  "text|label\na|1\n\ufefftext|label\nb|2\n",
+  ",text,label\n0,a,x\n1,b,y\n",
+];
+const tsv = [
+  'text\tlabel\n"a\t1\nb"\t2\n',
+  "sentence\tlabel\nfine \t1\nbad \t0\n",
+  'text\tlabel\n"he said ""no"""\t1\n"tab\there"\t2\n',
+];
+const documents = [
+  '[{"text": "a \\"b\\"", "label": 1, "deep": {"list": [1, {"x": null}]}},\n {"text": "zwei", "label": 9007199254740993}]',
+  '{"version": 1, "data": [{"text": "a", "label": 0}, {"text": "b"}]}',
+  '{"text": "a", "label": 1}\n\ufeff{"text": "b", "label": 12345678901234567890}\n',
+];
 const jsonl = [
   '{"text": "a \\"b\\" \\u00e9", "label": 1, "deep": {"list": [1, 2, {"x": null}]}}\r\n{"text": "zwei", "label": 0}\n',
   '\n{"text":"","label":null}\n\n{"label":true,"text":["x"],"1":2}',
@@ -85,7 +106,11 @@ const squad = {
   ],
 };
 
-export function dataFormats(): Record<string, Format> {
+/** @param fixtures folder of test/fixtures: what pyarrow wrote is there */
+export function dataFormats(fixtures: string): Record<string, Format> {
+  const written = ["zstd", "lz4", "exact", "empty-group"].map((name) =>
+    Uint8Array.from(readFileSync(join(fixtures, "data", `${name}.parquet`))),
+  );
   const table = (format: TableFormat, sound: readonly Uint8Array[], mutator: Mutator) =>
     inMemory(
       `rows.${format}`,
@@ -106,11 +131,13 @@ export function dataFormats(): Record<string, Format> {
       },
     );
   return {
-    csv: table("csv", csv.map(bytesOf), editBytes),
-    tsv: table("tsv", tsv.map(bytesOf), editBytes),
+    csv: table("csv", [...csv.map(bytesOf), wide(csv[1]!.slice(1)), wide(csv[3]!)], editBytes),
+    tsv: table("tsv", [...tsv.map(bytesOf), wide(tsv[2]!), wide(tsv[1]!).swap16()], editBytes),
     jsonl: table("jsonl", jsonl.map(bytesOf), jsonLines),
+    "JSON documents": table("json", documents.slice(0, 2).map(bytesOf), json),
+    "JSON documents, byte by byte": table("json", [...documents.map(bytesOf), wide(documents[0]!)], editBytes),
     parquet: {
-      ...inMemory("rows.parquet", parquetFiles, parquet, readParquetHere),
+      ...inMemory("rows.parquet", () => [...parquetFiles(), ...written], parquet, readParquetHere),
       careful: (files) => parseTable(files["rows.parquet"] as Uint8Array, "parquet", "rows.parquet"),
     },
     "official files": {

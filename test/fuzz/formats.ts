@@ -8,7 +8,7 @@ import { runFormats } from "./run-formats.js";
 
 /** @param fixtures the folder test/fixtures */
 export function formats(fixtures: string): Record<string, Format> {
-  return { ...modelFormats(fixtures), ...runFormats(), ...dataFormats() };
+  return { ...modelFormats(fixtures), ...runFormats(), ...dataFormats(fixtures) };
 }
 
 /** Readers with the faults that the fuzzer must see, to test the fuzzer: they take the sound file and fail at any other. */

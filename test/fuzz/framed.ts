@@ -158,7 +158,7 @@ function spansOf(message: Uint8Array): Span[] {
   return spans;
 }
 
-const codecs = ["SNAPPY", "GZIP", "UNCOMPRESSED"] as const;
+const codecs = ["SNAPPY", "GZIP", "UNCOMPRESSED", "ZSTD", "LZ4_RAW"] as const;
 const rows = 24;
 const column = <T>(of: (row: number) => T): T[] => Array.from({ length: rows }, (_, row) => of(row));
 
@@ -188,6 +188,8 @@ function parquetFile(
   const compressors = {
     UNCOMPRESSED: {},
     GZIP: { GZIP: (bytes: Uint8Array) => gzip(page ? page(bytes) : bytes) },
+    ZSTD: { ZSTD: (bytes: Uint8Array) => rawFrame(page ? page(bytes) : bytes) },
+    LZ4_RAW: { LZ4_RAW: (bytes: Uint8Array) => oneLiteral(page ? page(bytes) : bytes) },
     // hyparquet-writer's own snappy makes matches; ours for changed pages makes none
     SNAPPY: page ? { SNAPPY: (bytes: Uint8Array) => literals(page(bytes)) } : {},
   };
@@ -211,6 +213,28 @@ function literals(bytes: Uint8Array): Uint8Array {
   return Buffer.concat(parts);
 }
 
+/** zstd without compression: one frame that says its size, of raw blocks (RFC 8878 §3.1.1). */
+function rawFrame(bytes: Uint8Array): Uint8Array {
+  const size = Buffer.alloc(4);
+  size.writeUInt32LE(bytes.length);
+  const parts: Uint8Array[] = [Uint8Array.of(0x28, 0xb5, 0x2f, 0xfd, 0xa0), size];
+  const most = 1 << 16;
+  for (let at = 0; at === 0 || at < bytes.length; at += most) {
+    const chunk = bytes.subarray(at, at + most);
+    const header = Number(at + most >= bytes.length) | (chunk.length << 3);
+    parts.push(Uint8Array.of(header & 255, (header >> 8) & 255, header >> 16), chunk);
+  }
+  return Buffer.concat(parts);
+}
+
+/** LZ4 without compression: one literal. */
+function oneLiteral(bytes: Uint8Array): Uint8Array {
+  if (bytes.length < 15) return Buffer.concat([Uint8Array.of(bytes.length << 4), bytes]);
+  const rest = bytes.length - 15;
+  const length = [...new Uint8Array(Math.floor(rest / 255)).fill(255), rest % 255];
+  return Buffer.concat([Uint8Array.of(0xf0, ...length), bytes]);
+}
+
 /** Sound files of each codec, with two sets of columns. */
 export const parquetFiles = (): Uint8Array[] =>
   codecs.flatMap((codec) => [parquetFile(codec, 0), parquetFile(codec, 1)]);
@@ -226,7 +250,7 @@ export const parquet: Mutator = (bytes, draw, others) => {
       footer,
     );
   if (how < 0.65) return editWithin(bytes, 4, footer, (part) => sameLength(part, draw, others));
-  const codec = pick(draw, ["SNAPPY", "GZIP"] as const);
+  const codec = pick(draw, ["SNAPPY", "GZIP", "ZSTD", "LZ4_RAW"] as const);
   const share = pick(draw, [0.1, 0.4, 1]);
   return parquetFile(codec, draw.integer(2), (page) => (chance(draw, share) ? sameLength(page, draw, [page]) : page));
 };
