@@ -135,7 +135,7 @@ export function dataFormats(fixtures: string): Record<string, Format> {
     tsv: table("tsv", [...tsv.map(bytesOf), wide(tsv[2]!), wide(tsv[1]!).swap16()], editBytes),
     jsonl: table("jsonl", jsonl.map(bytesOf), jsonLines),
     "JSON documents": table("json", documents.slice(0, 2).map(bytesOf), json),
-    "JSON documents, byte by byte": table("json", [...documents.map(bytesOf), wide(documents[0]!)], editBytes),
+    "JSON documents by bytes": table("json", [...documents.map(bytesOf), wide(documents[0]!)], editBytes),
     parquet: {
       ...inMemory("rows.parquet", () => [...parquetFiles(), ...written], parquet, readParquetHere),
       careful: (files) => parseTable(files["rows.parquet"] as Uint8Array, "parquet", "rows.parquet"),
