@@ -13,7 +13,9 @@ import { openModel, openOptions } from "../../tasks/model.js";
 import { modelOptions } from "../../tasks/options.js";
 import { predict as answer, type PredictInput } from "../../tasks/predict.js";
 import { command } from "../command.js";
+import { sayNotices } from "../data.js";
 import { modelContext } from "../progress.js";
+import type { Terminal } from "../terminal.js";
 
 /** Rows answered together while they stream in. */
 const batchSize = 32;
@@ -21,7 +23,7 @@ const batchSize = 32;
 export const predict = command({
   summary: "answer one text, a file or stdin with a tuned prompt; JSON lines on stdout",
   description:
-    'Reads the text given, or --file (jsonl, csv, tsv, parquet), or standard input: one JSON object per line with the fields of the template, or plain lines where the template has one field. Writes one line per input: {"id", "label", "text", "probabilities"}. Without --adapter the frozen model answers without a prompt (needs --template and --verbalizer).',
+    'Reads the text given, or --file (jsonl, json, csv, tsv, parquet), or standard input: one JSON object per line with the fields of the template, or plain lines where the template has one field. Writes one line per input: {"id", "label", "text", "probabilities"}. Without --adapter the frozen model answers without a prompt (needs --template and --verbalizer).',
   positionals: [{ name: "text", help: "one text to answer; without it, --file or standard input", required: false }],
   sections: {
     Model: modelOptions,
@@ -30,7 +32,7 @@ export const predict = command({
       anyBase: boolean({ default: false, help: "Use the adapter though the base model is not the recorded one" }),
     },
     Input: {
-      file: string({ placeholder: "file", help: "Rows to answer: jsonl, csv, tsv or parquet" }),
+      file: string({ placeholder: "file", help: "Rows to answer: jsonl, json, csv, tsv or parquet" }),
       maxInputTokens: integer({
         min: 1,
         unit: "tokens",
@@ -76,7 +78,7 @@ export const predict = command({
     };
     try {
       let waiting: Named[] = [];
-      for await (const input of inputsOf(text, options.file, signal)) {
+      for await (const input of inputsOf(text, options.file, terminal, signal)) {
         waiting.push(input);
         if (waiting.length < batchSize) continue;
         await reply(waiting);
@@ -99,12 +101,15 @@ interface Named {
 async function* inputsOf(
   text: string | undefined,
   file: string | undefined,
+  terminal: Terminal,
   signal: AbortSignal,
 ): AsyncGenerator<Named> {
   if (text !== undefined) yield { id: "text", input: asInput(text, "text") };
-  else if (file !== undefined)
-    for (const { line, fields } of (await readTable(file)).rows) yield { id: `${file}:${line}`, input: fields };
-  else {
+  else if (file !== undefined) {
+    const { rows, notices } = await readTable(file, { signal });
+    sayNotices(notices, terminal);
+    for (const { line, fields } of rows) yield { id: `${file}:${line}`, input: fields };
+  } else {
     let line = 0;
     for await (const row of createInterface({ input: stdin, crlfDelay: Number.POSITIVE_INFINITY, signal })) {
       line++;
