@@ -13,21 +13,23 @@ import type { Terminal } from "./terminal.js";
 export async function loadSaid(
   options: DataOptions,
   { terminal, signal }: { readonly terminal: Terminal; readonly signal: AbortSignal },
+  of = "",
 ): Promise<Dataset> {
   const data = await loadData(options, { signal });
-  sayNotices(data.notices ?? [], terminal);
+  sayNotices(data.notices ?? [], terminal, of);
   return data;
 }
 
-/** The notices of some data, one line each. */
-export function sayNotices(notices: readonly string[], terminal: Terminal): void {
-  for (const notice of notices) terminal.note(`${terminal.colors.yellow("notice")} ${printableLine(notice)}`);
+/** The notices of some data, one line each. @param of which data, where there are several */
+export function sayNotices(notices: readonly string[], terminal: Terminal, of = ""): void {
+  for (const notice of notices)
+    terminal.note(`${terminal.colors.yellow("notice")} ${printableLine(of === "" ? notice : `${of}: ${notice}`)}`);
 }
 
 /** What only a tokenizer can tell of the data, said too. @returns all notices of the data, for `--json` */
-export function sayTokenNotices(data: Dataset, tokenizer: Tokenizer, terminal: Terminal): string[] {
+export function sayTokenNotices(data: Dataset, tokenizer: Tokenizer, terminal: Terminal, of = ""): string[] {
   const found = targetNotices(data, tokenizer);
-  sayNotices(found, terminal);
+  sayNotices(found, terminal, of);
   return [...(data.notices ?? []), ...found];
 }
 

@@ -4,6 +4,7 @@
 import { nearest, SoftpromptError } from "../base/errors.js";
 import { type OptionTable, readOptions } from "../base/options.js";
 import { packageInfo } from "../base/package.js";
+import { printable } from "../base/printable.js";
 import { type Command, globalOptions, optionTable } from "./command.js";
 import { commands as allCommands } from "./commands.js";
 import { readConfig } from "./config.js";
@@ -144,7 +145,7 @@ function report(error: unknown, { colors: c, json, ...terminal }: Terminal, { st
   }
   const text = error instanceof Error ? (error.stack ?? error.message) : String(error);
   if (json) terminal.result(JSON.stringify({ error: { kind: "bug", problem: text, exitCode: exitOfABug } }));
-  stderr.write(`${c.red("this is a bug of softprompt")}; please report it with these lines:\n${text}\n`);
+  stderr.write(`${c.red("this is a bug of softprompt")}; please report it with these lines:\n${printable(text)}\n`);
   return exitOfABug;
 }
 

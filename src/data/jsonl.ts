@@ -76,15 +76,22 @@ function parseLine(bytes: Uint8Array, where: string, decoder: InstanceType<typeo
     throw notUtf8(where, bytes, cause);
   }
   if (text.trim() === "") return null;
+  // the first line of a document that was laid out for reading
+  if (/^\s*[[{]\s*$/.test(text) || text.trimStart().startsWith("["))
+    throw new SoftpromptError("data", "a line must hold one JSON object", {
+      where,
+      expected: '{"column": value, …}',
+      got: text.slice(0, 60),
+      hint: text.includes("[")
+        ? "this looks like a JSON list: name the file .json, or write one object a line"
+        : "an object that takes several lines: name the file .json, or write one object a line",
+    });
   const value = parseJson(exactNumbers(text), where, "data", lineLimits);
   if (!isObject(value))
     throw new SoftpromptError("data", "a line must hold one JSON object", {
       where,
       expected: '{"column": value, …}',
       got: text.slice(0, 60),
-      hint: text.trimStart().startsWith("[")
-        ? "this looks like a JSON list: name the file .json, or write one object a line"
-        : undefined,
     });
   return fieldsOf(value);
 }

@@ -29,7 +29,9 @@ export async function parseParquet(
     throw new SoftpromptError("data", `not a readable parquet file: ${problem}`, {
       where,
       got,
-      hint: "the file may be cut short, or be something else (a Git LFS pointer, an error page)",
+      hint: /support/.test(problem)
+        ? "write the file again with plain types and snappy, gzip or zstd"
+        : "the file may be cut short, or be something else (a Git LFS pointer, an error page)",
     });
   };
   const { columns, ...claims } = inspect(bytes, refuse);

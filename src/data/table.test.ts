@@ -130,6 +130,8 @@ test.each([
   ["{'a': 'b'}", /Python dict/],
   ['{"a": None}', /Python dict/],
   ['{"a": "x NaN", }', /cut short/],
+  ['[\n{"a": 1}\n]', /f\.jsonl:1: a line must hold one JSON object[\s\S]*name the file \.json/],
+  ['{\n"a": 1\n}', /f\.jsonl:1: [\s\S]*takes several lines/],
 ])("jsonl: %s is refused with what it is", async (text, message) => {
   await expect(parse(text, "jsonl")).rejects.toThrow(message);
 });

@@ -2,9 +2,9 @@
  * @file What a search needs to know before it starts: counts to try, where to rewind to, which rows are held out.
  */
 import { SoftpromptError } from "../base/errors.js";
-import { random } from "../base/random.js";
 import type { Tensor } from "../base/tensor.js";
 import type { Row } from "../data/row.js";
+import { holdout } from "../data/split.js";
 import { fullMask, pieceOfDimension } from "../method/mask.js";
 import type { Schedule } from "../train/stage.js";
 import type { PruneOptions } from "./options.js";
@@ -84,22 +84,24 @@ export function rewindTarget(
   };
 }
 
-/** Splits off a share of the rows, at least one and never all, by the seed; nothing where the share is 0. Groups stay together. */
+/**
+ * Splits off a share of the rows, at least one and never all, by the seed; nothing where the share is 0. Labels keep their shares, and
+ * groups stay together.
+ */
 export function holdOut(
   rows: readonly Row[],
   share: number,
   seed: number,
 ): { train: readonly Row[]; held: readonly Row[] } {
   if (share === 0) return { train: rows, held: [] };
-  const groups = [...new Set(rows.map((row) => row.group ?? row.id))];
-  const count = Math.round(share * groups.length);
-  if (count < 1 || count >= groups.length)
+  const groups = new Set(rows.map((row) => row.group ?? row.id)).size;
+  const count = Math.round(share * groups);
+  if (count < 1 || count >= groups)
     throw new SoftpromptError("usage", "too few rows to hold some out", {
       where: "holdout",
       expected: "a share that leaves rows on both sides",
-      got: `${share} of ${groups.length}`,
+      got: `${share} of ${groups}`,
     });
-  const chosen = new Set(Array.from(random(seed, "holdout").sample(groups.length, count), (n) => groups[n]!));
-  const isHeld = (row: Row) => chosen.has(row.group ?? row.id);
-  return { train: rows.filter((row) => !isHeld(row)), held: rows.filter(isHeld) };
+  const { kept, held } = holdout(rows, { fraction: share, seed });
+  return { train: kept, held };
 }

@@ -226,5 +226,8 @@ test("a holdout is disjoint, seeded, and keeps groups together", () => {
   expect(holdOut(rows, 0.2, 1)).toEqual({ train, held });
   expect(holdOut(rows, 0.2, 2).held).not.toEqual(held);
   expect(holdOut(rows, 0, 1).train).toBe(rows);
+  const rare = rows.map((row, i) => ({ ...row, group: undefined, label: i % 5 === 0 ? "rare" : "often" }));
+  const of = (list: readonly { label: string | null }[]) => list.filter((row) => row.label === "rare").length;
+  for (let seed = 0; seed < 10; seed++) expect(of(holdOut(rare, 0.2, seed).held)).toBe(Math.round(of(rare) * 0.2));
   expect(() => holdOut(rows.slice(0, 1), 0.2, 1)).toThrow(/too few rows/);
 });

@@ -156,7 +156,7 @@ async function studyAnswer(
   const model = await openModel(options.model, pickOptions(openOptions, options), modelContext(terminal, signal));
   try {
     const notices = tasks.flatMap((data) =>
-      sayTokenNotices(data, model.tokenizer, terminal).map((notice) => `${data.task.name}: ${notice}`),
+      sayTokenNotices(data, model.tokenizer, terminal, data.task.name).map((notice) => `${data.task.name}: ${notice}`),
     );
     const shared = {
       engine: model.engine,
@@ -220,10 +220,10 @@ async function taskData(
   context: Pick<CommandContext, "terminal" | "signal">,
 ): Promise<Dataset> {
   const few = trainRows === undefined ? {} : { fewShot: trainRows };
-  if (task === quickstartTask) return loadSaid({ task, ...few }, context);
+  if (task === quickstartTask) return loadSaid({ task, ...few }, context, task);
   if (/\.(ya?ml|json)$/.test(place))
-    return loadSaid({ ...(await readConfig(place, dataOptions, table)), task, ...few }, context);
-  return loadSaid({ task, data: place, ...few }, context);
+    return loadSaid({ ...(await readConfig(place, dataOptions, table)), task, ...few }, context, task);
+  return loadSaid({ task, data: place, ...few }, context, task);
 }
 
 function studyProgress(terminal: Terminal): (event: StudyEvent | XPromptStudyEvent) => void {
