@@ -182,29 +182,44 @@ export function writeSafetensors(
       throw new TypeError(`cannot write ${show(name)}: ${bytes.length} bytes for ${shapeText(dtype, t.shape)}`);
     return { name, dtype, shape: t.shape, bytes };
   });
-  list.sort((a, b) => dtypes[b.dtype].bytes - dtypes[a.dtype].bytes || (a.name < b.name ? -1 : 1));
+  const { header, order } = safetensorsLayout(list, metadata);
+  const file = new Uint8Array(order.reduce((sum, { bytes }) => sum + bytes.length, header.length));
+  file.set(header);
+  let at = header.length;
+  for (const { bytes } of order) {
+    file.set(bytes, at);
+    at += bytes.length;
+  }
+  return file;
+}
 
+/** What stands before the data, for who writes tensor by tensor; the data follow in `order`, without gaps. */
+export function safetensorsLayout<
+  T extends { readonly name: string; readonly dtype: DType; readonly shape: readonly number[] },
+>(
+  tensors: readonly T[],
+  metadata: Readonly<Record<string, string>> = {},
+): { readonly header: Uint8Array; readonly order: readonly T[] } {
+  const order = [...tensors].sort(
+    (a, b) => dtypes[b.dtype].bytes - dtypes[a.dtype].bytes || (a.name < b.name ? -1 : 1),
+  );
   const parts: string[] = [];
   const meta = Object.entries(metadata).sort(([a], [b]) => (a < b ? -1 : 1));
   if (meta.length > 0)
     parts.push(`"__metadata__":{${meta.map(([k, v]) => `${JSON.stringify(k)}:${JSON.stringify(v)}`).join(",")}}`);
   let end = 0;
-  for (const { name, dtype, shape, bytes } of list) {
-    const entry = { dtype: dtypes[dtype].safetensors, shape, data_offsets: [end, end + bytes.length] };
+  for (const { name, dtype, shape } of order) {
+    const bytes = size(shape) * dtypes[dtype].bytes;
+    const entry = { dtype: dtypes[dtype].safetensors, shape, data_offsets: [end, end + bytes] };
     parts.push(`${JSON.stringify(name)}:${JSON.stringify(entry)}`);
-    end += bytes.length;
+    end += bytes;
   }
   const unpadded = new TextEncoder().encode(`{${parts.join(",")}}`);
   const headerBytes = Math.ceil(unpadded.length / 8) * 8;
-  const file = new Uint8Array(8 + headerBytes + end).fill(0x20, 8, 8 + headerBytes);
-  new DataView(file.buffer).setBigUint64(0, BigInt(headerBytes), true);
-  file.set(unpadded, 8);
-  let at = 8 + headerBytes;
-  for (const { bytes } of list) {
-    file.set(bytes, at);
-    at += bytes.length;
-  }
-  return file;
+  const header = new Uint8Array(8 + headerBytes).fill(0x20, 8);
+  new DataView(header.buffer).setBigUint64(0, BigInt(headerBytes), true);
+  header.set(unpadded, 8);
+  return { header, order };
 }
 
 const cutShort = "the file was cut short; fetch it again";
