@@ -176,14 +176,12 @@ describe("vocabularies", () => {
     expect(tokenizer.pre_tokenizer.pretokenizers[0].pattern.Regex).toContain(
       String.raw`|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|`,
     );
-    expect(tokenizer.added_tokens.map((t: { id: number; special: boolean }) => [t.id, t.special])).toEqual(
-      [
-        [261, true],
-        [262, true],
-        [263, false],
-      ], // prettier
-    );
-    expect(tokenizer.model.vocab["Ġthe"]).toBe(258);
+    expect(tokenizer.added_tokens.map((t: { id: number; special: boolean }) => [t.id, t.special])).toEqual([
+      [261, true],
+      [262, true],
+      [263, false],
+    ]);
+    expect(tokenizer.model.vocab.Ġthe).toBe(258);
     expect(tokenizer.model.vocab).not.toHaveProperty("[PAD264]");
     expect(tokenizer.model.merges).toEqual(["Ġ t", "h e", "Ġt he", "i n", "Ġ a"]);
     expect(tokenizer.post_processor).toBeNull();

@@ -9,7 +9,7 @@
  */
 import { createHash, randomBytes } from "node:crypto";
 import { type FileHandle, open, rm, stat, statfs } from "node:fs/promises";
-import { basename, dirname, join } from "node:path";
+import { basename, join } from "node:path";
 import { interrupted, SoftpromptError } from "../../base/errors.js";
 import {
   ioError,

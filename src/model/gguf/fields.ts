@@ -53,11 +53,11 @@ export class Fields {
     throw this.wrong(key, "true or false");
   }
 
-  list<K extends "string" | "number">(key: string, kind: K): readonly (K extends "string" ? string : number)[] {
-    const value = this.get(key);
-    // biome-ignore lint/suspicious/useValidTypeof: the kind is one of typeof's own names
-    if (Array.isArray(value) && value.every((v) => typeof v === kind)) return value;
-    throw this.wrong(key, `a list of ${kind}s`);
+  texts(key: string): readonly string[] {
+    return this.list(key, "texts", (v): v is string => typeof v === "string");
+  }
+  numbers(key: string): readonly number[] {
+    return this.list(key, "numbers", (v): v is number => typeof v === "number");
   }
 
   /** Keys that begin with `prefix` and were never asked for. */
@@ -77,6 +77,12 @@ export class Fields {
 
   refuse(problem: string, expected?: string, got?: unknown, hint?: string): SoftpromptError {
     return new SoftpromptError("checkpoint", problem, { where: this.where, expected, got, hint });
+  }
+
+  private list<T>(key: string, kind: string, is: (value: unknown) => value is T): readonly T[] {
+    const value = this.get(key);
+    if (Array.isArray(value) && value.every(is)) return value;
+    throw this.wrong(key, `a list of ${kind}`);
   }
 
   private get(key: string): GgufValue | undefined {

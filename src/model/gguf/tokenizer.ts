@@ -90,11 +90,11 @@ export function tokenizerFiles(fields: Fields, vocabulary: number, contextLength
   const kind = fields.text("tokenizer.ggml.model");
   if (kind !== "gpt2" && kind !== "llama")
     throw fields.refuse("this kind of vocabulary is not read", "tokenizer.ggml.model gpt2 or llama", kind);
-  const tokens = fields.list("tokenizer.ggml.tokens", "string");
+  const tokens = fields.texts("tokenizer.ggml.tokens");
   if (tokens.length === 0 || tokens.length > vocabulary)
     throw fields.wrong("tokenizer.ggml.tokens", `1 to ${vocabulary} tokens, as many as the embedding has rows`);
   const types = fields.has("tokenizer.ggml.token_type")
-    ? fields.list("tokenizer.ggml.token_type", "number")
+    ? fields.numbers("tokenizer.ggml.token_type")
     : tokens.map(() => 1);
   if (types.length !== tokens.length)
     throw fields.wrong("tokenizer.ggml.token_type", `${tokens.length} types, one for each token`);
@@ -260,7 +260,7 @@ function sentencePieceParts(
 
 /** The file's merges; each must join two tokens to a third, or a reader of tokenizer.json would refuse them. */
 function checkedMerges(fields: Fields, vocab: ReadonlyMap<string, number>): readonly string[] {
-  const merges = fields.list("tokenizer.ggml.merges", "string");
+  const merges = fields.texts("tokenizer.ggml.merges");
   for (const merge of merges) {
     const at = merge.indexOf(" "); // U+0020 alone: a token may hold other blanks
     const [left, right] = [merge.slice(0, at), merge.slice(at + 1)];
@@ -281,7 +281,7 @@ function mergesFromScores(
   types: readonly number[],
   vocab: ReadonlyMap<string, number>,
 ): string[] {
-  const scores = fields.list("tokenizer.ggml.scores", "number");
+  const scores = fields.numbers("tokenizer.ggml.scores");
   if (scores.length !== tokens.length || !scores.every(Number.isFinite))
     throw fields.wrong("tokenizer.ggml.scores", `${tokens.length} finite scores, one for each token`);
   // only pieces take part: control tokens are never made of text, user-defined ones are found before
