@@ -8,7 +8,7 @@ import { createHash } from "node:crypto";
 import { createReadStream } from "node:fs";
 import { readFile, realpath, rename, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { makeFolder } from "./files.js";
+import { ioError, makeFolder } from "./files.js";
 import { cacheHome } from "./home.js";
 
 /** Files below this are hashed every time: it takes well under a second. */
@@ -59,6 +59,10 @@ export async function hashFile(path: string, options: HashOptions = {}): Promise
 
 async function hashBytes(path: string): Promise<string> {
   const hash = createHash("sha256");
-  for await (const chunk of createReadStream(path, { highWaterMark: 1 << 20 })) hash.update(chunk as Uint8Array);
+  try {
+    for await (const chunk of createReadStream(path, { highWaterMark: 1 << 20 })) hash.update(chunk as Uint8Array);
+  } catch (cause) {
+    throw ioError(cause, path);
+  }
   return hash.digest("hex");
 }

@@ -27,16 +27,26 @@ export function architectureOf(config: ModelConfig): Architecture {
 export function readConfig(text: string, where: string): ModelConfig {
   const raw = parseJson(text, where, "checkpoint", configLimits);
   if (!isObject(raw)) throw new SoftpromptError("checkpoint", "config.json must hold one object", { where, got: raw });
-  const type = own(raw, "model_type");
+  // older exporters wrote the class alone
+  const type = own(raw, "model_type") ?? classes.get(firstOf(own(raw, "architectures")));
+  // ByT5's model is a T5; only the tokenizer's class tells it
+  const tokenizer = own(raw, "tokenizer_class");
+  const reason = notRun.get(typeof tokenizer === "string" && tokenizer.startsWith("ByT5") ? "byt5" : type);
+  if (reason !== undefined)
+    throw new SoftpromptError("checkpoint", reason, {
+      where,
+      expected: `model_type one of ${architectures.flatMap((a) => a.modelTypes).join(", ")}`,
+      hint: "google/mt5-small and google/flan-t5-small know many languages too",
+    });
   const found = architectures.find((a) => typeof type === "string" && a.modelTypes.includes(type));
   if (found === undefined)
     throw new SoftpromptError("checkpoint", "this model is not of a supported family", {
       where,
       expected: `model_type one of ${architectures.flatMap((a) => a.modelTypes).join(", ")}`,
       got: type,
-      hint: "Any T5 will do: t5-small, google/t5-v1_1-base, google/flan-t5-small, …",
+      hint: "Any T5 will do: t5-small, t5-base, google/flan-t5-small, google/flan-t5-base, …",
     });
-  const config = found.readConfig(raw, where);
+  const config = found.readConfig({ ...raw, model_type: type }, where);
   const parameters = parameterCount(found.tensors(config));
   if (parameters > maxParameters)
     throw new SoftpromptError("checkpoint", "this model is absurdly large", {
@@ -45,4 +55,24 @@ export function readConfig(text: string, where: string): ModelConfig {
       got: parameters,
     });
   return config;
+}
+
+/** A class of `architectures` → its model_type. */
+const classes = new Map<unknown, string>([
+  ["T5ForConditionalGeneration", "t5"],
+  ["T5WithLMHeadModel", "t5"],
+  ["MT5ForConditionalGeneration", "mt5"],
+]);
+
+/** Families that look like one that is run, with the reason why they are not. */
+const notRun = new Map<unknown, string>([
+  [
+    "umt5",
+    "umT5 is not supported: each of its layers has a position bias of its own, where T5 shares the first layer's",
+  ],
+  ["byt5", "ByT5 is not supported: it reads bytes instead of pieces, and has no tokenizer file"],
+]);
+
+function firstOf(value: unknown): unknown {
+  return Array.isArray(value) ? (value as unknown[])[0] : undefined;
 }

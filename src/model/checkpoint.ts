@@ -1,19 +1,22 @@
 /**
  * @file A base model on disk: config, tensors by Hugging Face name, where their bytes lie.
  *
- * In: a Hugging Face T5 folder (config.json and model.safetensors, or shards with model.safetensors.index.json).
+ * In: a Hugging Face T5 folder (config.json and model.safetensors, or shards with model.safetensors.index.json), or a GGUF file.
  * Out: a Checkpoint: everything checked at opening, bytes read only when asked for. Never writes into the folder, never reads a pickle.
  */
 import { createHash } from "node:crypto";
-import { type FileHandle, open, readdir, readFile, realpath, stat } from "node:fs/promises";
+import { type FileHandle, lstat, open, readdir, readFile, readlink, realpath, stat } from "node:fs/promises";
 import { basename, dirname, join, sep } from "node:path";
 import { hashFile } from "../base/digest.js";
-import { SoftpromptError } from "../base/errors.js";
+import { SoftpromptError, show } from "../base/errors.js";
+import { ioError } from "../base/files.js";
 import { isObject, own, parseJson } from "../base/json.js";
 import { type DType, size, type Tensor } from "../base/tensor.js";
 import type { ModelConfig } from "./architecture.js";
 import { architectureOf, configLimits, readConfig } from "./architectures.js";
 import { type FloatDType, widen } from "./floats.js";
+import type { ConvertProgress } from "./gguf/convert.js";
+import { ggufFiles } from "./gguf/find.js";
 import { headerBlockLength, parseSafetensorsHeader, type SafetensorsEntry } from "./safetensors.js";
 import { matchTensors } from "./tensors.js";
 
@@ -63,6 +66,24 @@ export interface CheckpointOptions {
   name?: string;
   /** Accept weight files that are links to outside the folder (other than the hub cache's own). Default false. */
   outsideLinks?: boolean;
+  /** While a GGUF file is converted. */
+  onProgress?: (progress: ConvertProgress) => void;
+  signal?: AbortSignal;
+}
+
+/**
+ * The folder of a model's path: the path itself; or, of a GGUF file or a folder that holds one, what it is converted to, once, in the cache.
+ * @throws SoftpromptError as convertGguf.
+ */
+export async function checkpointFolder(
+  path: string,
+  { onProgress, signal }: CheckpointOptions = {},
+): Promise<{ readonly folder: string; readonly warnings: readonly string[] }> {
+  const files = await ggufFiles(path);
+  if (files === null) return { folder: path, warnings: [] };
+  const { convertGguf } = await import("./gguf/convert.js"); // who opens a folder need not load it
+  // what cannot be run is refused before its gigabytes are written
+  return convertGguf(files, { onProgress, signal, accept: readConfig });
 }
 
 const weightFile = "model.safetensors";
@@ -76,7 +97,8 @@ type Entry = SafetensorsEntry & { readonly file: string };
  * Opens a base model: reads config.json and the headers, checks that they belong together.
  * @throws SoftpromptError("checkpoint") naming the file, the tensor, and what was expected.
  */
-export async function openCheckpoint(folder: string, options: CheckpointOptions = {}): Promise<Checkpoint> {
+export async function openCheckpoint(path: string, options: CheckpointOptions = {}): Promise<Checkpoint> {
+  const { folder, warnings: oddities } = await checkpointFolder(path, options);
   const root = await realFolder(folder);
   const configPath = await realFile(root, "config.json", options);
   if (!configPath) throw refusal(folder, "there is no config.json", "a Hugging Face model folder", await namesIn(root));
@@ -85,6 +107,8 @@ export async function openCheckpoint(folder: string, options: CheckpointOptions 
   const paths = await weightPaths(root, folder, options);
   const entries = new Map<string, Entry>();
   const files: { file: string; bytes: number }[] = [];
+  /** Names that the index gives to a shard which lacks them, with the shard. */
+  const lacking = new Map<string, string>();
   for (const { file, only } of paths) {
     const bytes = (await stat(file)).size;
     files.push({ file, bytes });
@@ -100,22 +124,30 @@ export async function openCheckpoint(folder: string, options: CheckpointOptions 
         );
       entries.set(entry.name, { ...entry, file });
     }
-    for (const name of only ?? [])
-      if (!header.entries.has(name)) throw refusal(file, `tensor ${name} is not in the shard the index names`);
+    for (const name of only ?? []) if (!header.entries.has(name)) lacking.set(name, file);
   }
-
   const architecture = architectureOf(config);
-  const matched = matchTensors(architecture.tensors(config), entries, folder, architecture.leftOver);
+  const expected = architecture.tensors(config);
+  const needed = expected.find(({ name }) => lacking.has(name))?.name;
+  if (needed !== undefined) throw refusal(lacking.get(needed)!, `tensor ${needed} is not in the shard the index names`);
+
+  const matched = matchTensors(expected, entries, folder, architecture.leftOver);
   const { unexpected, copies } = matched;
   for (const [copy, original] of copies) await sameBytes(entries.get(copy)!, entries.get(original)!);
   const tensors = new Map([...matched.tensors].map(([name, entry]) => [name, span(entry)]));
   const distinct = new Set(matched.tensors.values());
-  const warnings =
-    unexpected.length > 0
+  const some = (names: readonly string[]) => show(names.slice(0, 5), 400);
+  const warnings = [
+    ...oddities,
+    ...(unexpected.length > 0
+      ? [`${unexpected.length} tensors are not part of this model and are ignored: ${some(unexpected)}`]
+      : []),
+    ...(lacking.size > 0
       ? [
-          `${unexpected.length} tensors are not part of this model and are ignored: ${unexpected.slice(0, 5).join(", ")}`,
+          `${indexFile} names ${lacking.size} tensors that no shard holds and this model does not use: ${some([...lacking.keys()])}`,
         ]
-      : [];
+      : []),
+  ];
 
   const spanOf = (name: string) => {
     const found = tensors.get(name);
@@ -125,7 +157,7 @@ export async function openCheckpoint(folder: string, options: CheckpointOptions 
   let digest: Promise<string> | undefined;
   return {
     folder: root,
-    name: options.name ?? folder,
+    name: options.name ?? path,
     config,
     tensors,
     parameters: [...distinct].reduce((sum, entry) => sum + size(entry.shape), 0),
@@ -182,14 +214,17 @@ async function weightPaths(root: string, folder: string, options: CheckpointOpti
   if (!index) {
     const names = await namesIn(root);
     const pickle = names.find((name) => /\.(bin|pt|pth|ckpt|h5|msgpack)$/.test(name));
+    const variant = names.find((name) => /^(model\..+|.+\.model|pytorch_model|weights)\.safetensors$/.test(name));
     throw new SoftpromptError("checkpoint", `there is no ${weightFile}`, {
       where: folder,
       expected: `${weightFile}, or shards with ${indexFile}`,
       got: names.slice(0, 12),
-      hint: pickle
-        ? `${pickle} is not read: pickles can run code. Convert it once in Python: ` +
-          `T5ForConditionalGeneration.from_pretrained(folder).save_pretrained(folder, safe_serialization=True)`
-        : "download the model again with its .safetensors files",
+      hint: variant
+        ? `${variant} is not looked at: copy or link it to ${weightFile} if it is the whole model`
+        : pickle
+          ? `${pickle} is not read: pickles can run code. Convert it once in Python: ` +
+            `T5ForConditionalGeneration.from_pretrained(folder).save_pretrained(folder, safe_serialization=True)`
+          : "download the model again with its .safetensors files",
     });
   }
   const shards = parseIndex(await readText(index, 25_000_000), join(folder, indexFile));
@@ -205,6 +240,7 @@ async function weightPaths(root: string, folder: string, options: CheckpointOpti
 
 async function realFolder(folder: string): Promise<string> {
   const real = await realpath(folder).catch((cause) => {
+    if (isDenied(cause)) throw ioError(cause, folder);
     throw new SoftpromptError("checkpoint", "there is no such model folder", { where: folder, cause });
   });
   if (!(await stat(real)).isDirectory()) throw refusal(folder, "this is not a folder", "a Hugging Face model folder");
@@ -214,7 +250,15 @@ async function realFolder(folder: string): Promise<string> {
 /** Real path of a regular file of the folder; undefined if there is none; a link that leaves the folder is refused. */
 async function realFile(root: string, name: string, options: CheckpointOptions): Promise<string | undefined> {
   const path = join(root, name);
-  const real = await realpath(path).catch((cause: NodeJS.ErrnoException) => {
+  const real = await realpath(path).catch(async (cause: NodeJS.ErrnoException) => {
+    if (isDenied(cause)) throw ioError(cause, path);
+    if (cause.code === "ENOENT" && (await isLink(path)))
+      throw new SoftpromptError("checkpoint", `${name} is a link to a file that is gone`, {
+        where: path,
+        got: await readlink(path),
+        hint: "fetch the model again; in the hub's cache a file of the folder blobs was removed",
+        cause,
+      });
     if (cause.code === "ENOENT") return undefined;
     throw new SoftpromptError("checkpoint", "this file cannot be opened", { where: path, got: cause.code, cause });
   });
@@ -236,14 +280,30 @@ function hubBlobs(root: string): string | null {
   return basename(snapshots) === "snapshots" && basename(repo).startsWith("models--") ? join(repo, "blobs") : null;
 }
 
+async function isLink(path: string): Promise<boolean> {
+  return (await lstat(path).catch(() => null))?.isSymbolicLink() ?? false;
+}
+
+function isDenied(cause: unknown): boolean {
+  return ["EACCES", "EPERM"].includes((cause as NodeJS.ErrnoException).code ?? "");
+}
+
 async function readText(path: string, limit: number): Promise<string> {
   const { size: bytes } = await stat(path);
   if (bytes > limit) throw refusal(path, "this file is too large", `at most ${limit} bytes`, `${bytes} bytes`);
-  return readFile(path, "utf8");
+  return readFile(path, "utf8").catch((cause) => {
+    throw ioError(cause, path);
+  });
+}
+
+async function openFile(file: string): Promise<FileHandle> {
+  return open(file).catch((cause) => {
+    throw ioError(cause, file);
+  });
 }
 
 async function readHeader(file: string, bytes: number) {
-  const handle = await open(file);
+  const handle = await openFile(file);
   try {
     const first = await readExactly(handle, file, 0, Math.min(8, bytes));
     const block = await readExactly(handle, file, 0, headerBlockLength(first, bytes, file));
@@ -254,7 +314,7 @@ async function readHeader(file: string, bytes: number) {
 }
 
 async function readTensor(at: TensorSpan): Promise<Tensor> {
-  const handle = await open(at.file);
+  const handle = await openFile(at.file);
   try {
     const bytes = await readExactly(handle, at.file, at.offset, at.length);
     return { shape: at.shape, data: widen(bytes, at.dtype as FloatDType) };
@@ -269,7 +329,7 @@ async function readRows(at: TensorSpan, ids: readonly number[]): Promise<Tensor>
     throw new RangeError(`${at.name} has no rows: its shape is [${at.shape.join(", ")}]`);
   const stride = at.length / rows;
   const data = new Float32Array(ids.length * columns);
-  const handle = await open(at.file);
+  const handle = await openFile(at.file);
   try {
     for (const [i, id] of ids.entries()) {
       if (!Number.isInteger(id) || id < 0 || id >= rows)
@@ -312,7 +372,7 @@ async function sameBytes(copy: Entry, original: Entry): Promise<void> {
 
 async function hashSpan(entry: Entry): Promise<string> {
   const hash = createHash("sha256");
-  const handle = await open(entry.file);
+  const handle = await openFile(entry.file);
   try {
     for (let done = 0; done < entry.length; done += 1 << 24)
       hash.update(await readExactly(handle, entry.file, entry.offset + done, Math.min(1 << 24, entry.length - done)));
@@ -334,7 +394,10 @@ function span(entry: Entry): TensorSpan {
 }
 
 async function namesIn(root: string): Promise<string[]> {
-  return (await readdir(root)).sort();
+  const names = await readdir(root).catch((cause) => {
+    throw ioError(cause, root);
+  });
+  return names.sort();
 }
 
 function refusal(where: string, problem: string, expected?: string, got?: unknown): SoftpromptError {

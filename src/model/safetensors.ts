@@ -21,7 +21,7 @@ export const safetensorsLimits = {
   nameLength: 512,
 } as const;
 
-/** Every type of the format and the bytes of one element. Those in `ours` can be read; the others only be skipped. */
+/** Types of the format and the bytes of one element. Those in `ours` can be read; the others, and newer ones, only be skipped. */
 const formatTypes: Readonly<Record<string, number>> = {
   ...{ BOOL: 1, U8: 1, I8: 1, F8_E5M2: 1, F8_E4M3: 1, F8_E8M0: 1, I16: 2, U16: 2, F16: 2, BF16: 2 },
   ...{ I32: 4, U32: 4, F32: 4, F64: 8, I64: 8, U64: 8, C64: 8 },
@@ -64,8 +64,10 @@ export function headerBlockLength(
     throw fail("too short for a safetensors file", "10 bytes or more", `${fileBytes} bytes`);
   const length = new DataView(first.buffer, first.byteOffset, 8).getBigUint64(0, true);
   if (length > BigInt(safetensorsLimits.headerBytes)) {
-    const hint = first[0] === 0x80 || (first[0] === 0x50 && first[1] === 0x4b) ? "this looks like a pickle" : undefined;
-    throw fail("the header is too long", `at most ${safetensorsLimits.headerBytes} bytes`, `${length} bytes`, hint);
+    const start = Buffer.from(first.subarray(0, 8)).toString("latin1");
+    const other = otherFormats.find(([pattern]) => pattern.test(start));
+    if (other) throw fail("this is not a safetensors file", "a safetensors file", other[1], other[2]);
+    throw fail("the header is too long", `at most ${safetensorsLimits.headerBytes} bytes`, `${length} bytes`);
   }
   if (8n + length > BigInt(fileBytes))
     throw fail("the file ends inside its header", `${8n + length} bytes or more`, `${fileBytes} bytes`, cutShort);
@@ -222,6 +224,24 @@ export function safetensorsLayout<
   return { header, order };
 }
 
+/** What is found under the name of a safetensors file: the first eight bytes, what they are, what to do. */
+const otherFormats: readonly (readonly [pattern: RegExp, what: string, hint: string])[] = [
+  [
+    /^version /,
+    "a Git LFS pointer",
+    "it only names the file; fetch the file itself (git lfs pull), or download the model again",
+  ],
+  [
+    /^\s*<(!doctyp|!--|\?xml|html|head|body)/i,
+    "a web page",
+    "a login page or an error was saved in place of the file; download it again",
+  ],
+  [/^GGUF/, "a GGUF file", "give it a name that ends in .gguf, and the path of the file as the model"],
+  [/^(\x80|PK)/, "a pickle or a zip archive, as PyTorch writes them", "pickles are not read: they can run code"],
+  [/^\x89HDF/, "an HDF5 file, as Keras writes them", "take the model's safetensors file"],
+  [/^\s*[{[]/, "JSON", "a message of a server, or an index, was saved in place of the file; download it again"],
+];
+
 const cutShort = "the file was cut short; fetch it again";
 
 function refusal(where: string, kind: ErrorKind) {
@@ -263,8 +283,8 @@ function readEntry(
   if (extra !== undefined) throw fail(`${label} has an unknown field`, "dtype, shape, data_offsets", extra);
 
   const storedType = own(value, "dtype");
-  if (typeof storedType !== "string" || !Object.hasOwn(formatTypes, storedType))
-    throw fail(`${label} has an unknown dtype`, Object.keys(formatTypes).join(", "), storedType);
+  if (typeof storedType !== "string" || !/^[A-Z][A-Z0-9_]{1,23}$/.test(storedType))
+    throw fail(`${label} has an impossible dtype`, `a name such as ${Object.keys(formatTypes).join(", ")}`, storedType);
   const shape = own(value, "shape");
   if (!Array.isArray(shape) || shape.length > safetensorsLimits.rank || !shape.every(isCount))
     throw fail(`${label} has an impossible shape`, `up to ${safetensorsLimits.rank} sizes, each 0 … 2^53-1`, shape);
@@ -277,7 +297,8 @@ function readEntry(
     throw fail(`${label} lies outside the file`, `at most ${fileBytes - dataOffset} bytes of data`, offsets, cutShort);
   // once a product passes 2^53 it can only be inexact, never small again, unless a zero follows: look for that first
   const elements = shape.includes(0) ? 0 : size(shape as number[]);
-  const bytes = elements * formatTypes[storedType]!;
+  // the format grows: a type from after this code can be skipped, but not measured
+  const bytes = Object.hasOwn(formatTypes, storedType) ? elements * formatTypes[storedType]! : end - start;
   if (!Number.isSafeInteger(bytes) || bytes !== end - start)
     throw fail(`${label} has the wrong number of bytes`, `${bytes} for ${shapeText(storedType, shape)}`, end - start);
   return {

@@ -41,6 +41,9 @@ export function parameterCount(expected: readonly ExpectedTensor[]): number {
   return expected.reduce((sum, { shape }) => sum + shape.reduce((a, b) => a * b, 1), 0);
 }
 
+/** What families call the matrix that a model with a tied head lacks. */
+const headNames = new Set(["lm_head.weight", "embed_out.weight"]);
+
 /**
  * Finds each expected tensor among `entries` and checks its shape and type.
  * @throws SoftpromptError("checkpoint") naming the tensor and both shapes, or those that are missing.
@@ -87,7 +90,10 @@ export function matchTensors<Entry extends SafetensorsEntry>(
         where,
         expected: missing.slice(0, 5).join(", ") + (more > 0 ? ` and ${more} more` : ""),
         got: [...entries.keys()].slice(0, 5),
-        hint: "is this an encoder-only model, or one of another family? config.json must describe these weights",
+        hint:
+          missing.length === 1 && headNames.has(missing[0]!)
+            ? `config.json says "tie_word_embeddings": false, but the file has no ${missing[0]}; if the head is tied, say true`
+            : "is this an encoder-only model, or one of another family? config.json must describe these weights",
       },
     );
   }

@@ -7,7 +7,7 @@ import { packageFile } from "../base/package.js";
 import { openEngine } from "../engine/engine.js";
 import type { Engine } from "../engine/types.js";
 import type { HubProgress } from "../hub/hub.js";
-import { type Checkpoint, openCheckpoint } from "../model/checkpoint.js";
+import { type Checkpoint, checkpointFolder, openCheckpoint } from "../model/checkpoint.js";
 import { loadTokenizer } from "../text/load.js";
 import type { Tokenizer } from "../text/tokenizer.js";
 import { modelOptions } from "./options.js";
@@ -68,7 +68,17 @@ export async function modelFolder(
 ): Promise<{ folder: string; label: string }> {
   if (name === bundledModel && !existsSync(name))
     return { folder: packageFile(`models/${bundledModel}`), label: bundledModel };
-  if (existsSync(name)) return { folder: name, label: label ?? name };
+  if (existsSync(name)) {
+    // a GGUF file is converted here, where somebody listens
+    const { folder } = await checkpointFolder(name, {
+      onProgress: (at) => {
+        if (at.done === 0) say(`${at.file} is converted once: ${at.total} bytes in ${at.folder}`);
+        progress?.(at);
+      },
+      signal,
+    });
+    return { folder, label: label ?? name };
+  }
   // The hub's client takes a tenth of a second to load; only who names a hub model pays for it.
   const { resolveModel } = await import("../hub/hub.js");
   const resolved = await resolveModel(name, { revision, offline, onProgress: progress, signal });

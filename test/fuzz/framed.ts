@@ -1,7 +1,7 @@
 /**
  * @file Mutators that know a frame: they change what is inside and make lengths and checksums true again. In, out: bytes.
  *
- * safetensors (length, JSON header, data), protobuf messages, checksummed JSON, parquet pages before they are compressed.
+ * safetensors (length, JSON header, data), GGUF (counts, keys, values, tensors, data), protobuf messages, checksummed JSON, parquet pages before they are compressed.
  * Without them every input would end at the first length or checksum, and nothing behind would be tried.
  */
 import { gzipSync } from "node:zlib";
@@ -55,6 +55,91 @@ export const safetensors: Mutator = (bytes, draw, others) => {
     return Buffer.concat([length, bytes.subarray(8)]);
   }
   return withLength(header, editBytes(data, draw, others));
+};
+
+interface GgufPart {
+  /** A count, type, dimension or offset of so many bytes; a text, whose length stands before it; numbers. */
+  readonly kind: "number" | "text" | "numbers";
+  readonly content: Uint8Array;
+  /** One of many in an array: there are hundreds of them to each part of the frame. */
+  readonly item: boolean;
+}
+
+const ggufParts = new WeakMap<Uint8Array, { parts: GgufPart[]; data: Uint8Array }>();
+
+/** The header of a sound GGUF file, cut into parts. */
+function partsOfGguf(bytes: Uint8Array) {
+  const known = ggufParts.get(bytes);
+  if (known) return known;
+  const parts: GgufPart[] = [];
+  const all = Buffer.from(bytes);
+  let at = 0;
+  const take = (kind: GgufPart["kind"], length: number, item = false) => {
+    parts.push({ kind, content: all.subarray(at, at + length), item });
+    at += length;
+    return kind === "number" && length >= 4 ? all.readUInt32LE(at - length) : 0;
+  };
+  const text = (item = false) => {
+    const length = Number(all.readBigUInt64LE(at));
+    at += 8;
+    take("text", length, item);
+  };
+  const widths = [1, 1, 2, 2, 4, 4, 4, 1, 0, 0, 8, 8, 8];
+  take("numbers", 4);
+  take("number", 4);
+  const tensors = take("number", 8);
+  const keys = take("number", 8);
+  for (let i = 0; i < keys; i++) {
+    text();
+    const type = take("number", 4);
+    if (type === 8) text();
+    else if (type !== 9) take("number", widths[type]!);
+    else {
+      const element = take("number", 4);
+      const count = take("number", 8);
+      if (element !== 8) take("numbers", count * widths[element]!);
+      else for (let n = 0; n < count; n++) text(true);
+    }
+  }
+  for (let i = 0; i < tensors; i++) {
+    text();
+    const rank = take("number", 4);
+    for (let n = 0; n < rank; n++) take("number", 8);
+    take("number", 4);
+    take("number", 8);
+  }
+  const read = { parts, data: all.subarray(Math.ceil(at / 32) * 32) };
+  ggufParts.set(bytes, read);
+  return read;
+}
+
+/** Any byte; or a few parts of the header, with true lengths and the data where they belong. */
+export const gguf: Mutator = (bytes, draw, others) => {
+  if (chance(draw, 0.2)) return editBytes(bytes, draw, others);
+  const { parts, data } = partsOfGguf(bytes);
+  const frame = parts.flatMap(({ item }, i) => (item ? [] : [i]));
+  const changed = new Map<number, Uint8Array>();
+  for (let n = 1 + draw.integer(3); n > 0; n--) {
+    const i = chance(draw, 0.8) ? pick(draw, frame) : draw.integer(parts.length);
+    const { kind, content } = parts[i]!;
+    if (kind === "number") {
+      const other = Buffer.alloc(8);
+      const old = Buffer.concat([content, Buffer.alloc(8)]).readBigUInt64LE(0);
+      const value = chance(draw, 0.5) ? pick(draw, extremes) : old + BigInt(draw.integer(9) - 4);
+      other.writeBigUInt64LE(BigInt.asUintN(64, value));
+      changed.set(i, other.subarray(0, content.length));
+    } else changed.set(i, kind === "text" ? editBytes(content, draw, [content]) : sameLength(content, draw, [content]));
+  }
+  const header = parts.map(({ kind, content }, i) => {
+    const now = changed.get(i) ?? content;
+    if (kind !== "text") return now;
+    const length = Buffer.alloc(8);
+    const lie = changed.has(i) && chance(draw, 0.1);
+    length.writeBigUInt64LE(lie ? BigInt.asUintN(64, pick(draw, extremes)) : BigInt(now.length));
+    return Buffer.concat([length, now]);
+  });
+  const size = header.reduce((sum, part) => sum + part.length, 0);
+  return Buffer.concat([...header, Buffer.alloc(Math.ceil(size / 32) * 32 - size), data]);
 };
 
 /** `{"…":"…","body":BODY}` with its sha256 made true again: for whoever writes checksums himself. */

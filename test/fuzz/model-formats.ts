@@ -7,16 +7,22 @@ import { extrasText } from "../../src/adapter/extras.js";
 import { adapterReportText, inspectAdapter } from "../../src/adapter/inspect.js";
 import type { Adapter } from "../../src/adapter/types.js";
 import { random } from "../../src/base/random.js";
+import { size } from "../../src/base/tensor.js";
 import { applyMask, maskFromScores } from "../../src/method/mask.js";
 import { readConfig } from "../../src/model/architectures.js";
 import { openCheckpoint, parseIndex } from "../../src/model/checkpoint.js";
+import { describeModel, ropeFreqs } from "../../src/model/gguf/architectures.js";
+import { dequantise } from "../../src/model/gguf/blocks.js";
+import { Fields } from "../../src/model/gguf/fields.js";
+import { parseGgufHeader } from "../../src/model/gguf/header.js";
+import { tokenizerFiles } from "../../src/model/gguf/tokenizer.js";
 import { parseSafetensors, parseSafetensorsHeader, writeSafetensors } from "../../src/model/safetensors.js";
 import { loadTokenizer } from "../../src/text/load.js";
 import { parseSentencePiece } from "../../src/text/sentencepiece.js";
 import type { Tokenizer } from "../../src/text/tokenizer.js";
 import { parseTokenizerJson } from "../../src/text/tokenizer-json.js";
 import { bytes, type Files, type Format, inFolder, inMemory } from "./format.js";
-import { protobuf, safetensors } from "./framed.js";
+import { gguf, protobuf, safetensors } from "./framed.js";
 import { bytesOf, chance, editBytes, extremes, json, pick, textOf } from "./mutate.js";
 
 /** @param fixtures the folder test/fixtures */
@@ -81,6 +87,12 @@ export function modelFormats(fixtures: string): Record<string, Format> {
         parseSafetensorsHeader(bytes(files, "header"), Number(textOf(bytes(files, "size"))), "model.safetensors"),
       onDisk: false,
     },
+    gguf: inMemory(
+      "model.gguf",
+      () => ["qwen2", "gpt2", "llama"].map((name) => fixture(`gguf/${name}.gguf`)),
+      gguf,
+      readGguf,
+    ),
     index: inMemory(
       "index",
       () => [index, smallIndex],
@@ -136,6 +148,23 @@ export function modelFormats(fixtures: string): Record<string, Format> {
     ),
     ...adapterFormats(fixtures),
   };
+}
+
+/** Everything that a conversion reads, without the writing. */
+function readGguf(file: Uint8Array): void {
+  const header = parseGgufHeader(file, file.length, "model.gguf");
+  if ("more" in header) throw new Error("more was asked for than there is");
+  for (const { name, type, shape, offset, length } of header.tensors.values()) {
+    if (offset < header.dataOffset || offset + length > file.length) throw new Error(`${name} lies outside the file`);
+    if (dequantise(file.subarray(offset, offset + length), type).length !== size(shape))
+      throw new Error(`${name} is not as long as its shape`);
+  }
+  const freqs = header.tensors.get(ropeFreqs);
+  const divisors =
+    freqs?.type === "F32" ? dequantise(file.subarray(freqs.offset, freqs.offset + freqs.length), "F32") : null;
+  const { vocabulary, contextLength } = describeModel(header, divisors, "model.gguf");
+  const files = tokenizerFiles(new Fields(header.metadata, "model.gguf"), vocabulary, contextLength);
+  JSON.parse(files.tokenizer);
 }
 
 /** A tokenizer that was read must also work, or say why not. */

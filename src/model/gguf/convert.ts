@@ -10,21 +10,23 @@
 import { createHash, randomBytes } from "node:crypto";
 import { type FileHandle, open, rm, stat, statfs } from "node:fs/promises";
 import { basename, join } from "node:path";
+import { cacheFolder, hashFile } from "../../base/digest.js";
 import { interrupted, SoftpromptError } from "../../base/errors.js";
 import {
   ioError,
   listFolder,
   lockFolder,
   makeFolder,
+  readWhole,
   removeFile,
   renameFile,
   writeFileAtomic,
 } from "../../base/files.js";
+import { isObject, own, parseJson } from "../../base/json.js";
 import { type DType, dtypes, size } from "../../base/tensor.js";
-import { cacheFolder, hashFile } from "../digest.js";
 import { type FloatDType, narrow } from "../floats.js";
 import { safetensorsLayout } from "../safetensors.js";
-import { describeModel, type MappedTensor, ropeFreqs } from "./architectures.js";
+import { type DescribedModel, describeModel, type MappedTensor, ropeFreqs } from "./architectures.js";
 import { blockTypes, dequantise } from "./blocks.js";
 import { Fields } from "./fields.js";
 import { type GgufHeader, type GgufTensor, parseGgufHeader } from "./header.js";
@@ -48,8 +50,10 @@ export interface ConvertOptions {
 }
 
 export interface ConvertProgress {
-  /** Where the model will lie. */
+  /** Name of the GGUF file. */
   readonly file: string;
+  /** Where the model will lie. */
+  readonly folder: string;
   /** Bytes. */
   readonly done: number;
   readonly total: number;
@@ -77,40 +81,16 @@ export async function convertGguf(files: readonly string[], options: ConvertOpti
   const { header, fileOf } = await readHeaders(files);
   const divisors = header.tensors.get(ropeFreqs);
   const model = describeModel(header, divisors ? await readSmall(fileOf(divisors.name), divisors) : null, where);
-  const fields = new Fields(header.metadata, where);
-  const tokenizer = tokenizerFiles(fields, model.vocabulary, model.contextLength);
-  const plan = model.tensors.map((tensor) => {
-    const source = header.tensors.get(tensor.gguf)!;
-    return { ...tensor, source, name: tensor.hub, dtype: targetType(source, dtype) };
-  });
-  for (const { order, shape, gguf, source } of plan) {
-    if (order.kind === "halves" && shape.length === 1 && blockTypes[source.type].elements > 1)
-      throw fields.refuse(`the vector ${gguf} is quantised`, "F32, F16 or BF16", source.type);
-    if (order.kind === "transposed" && size(shape) > mostTransposed)
-      throw fields.refuse(
-        `tensor ${gguf} is too large to be transposed`,
-        `at most ${mostTransposed} elements`,
-        size(shape),
-      );
-  }
-  const most = plan.reduce((a, b) => (size(a.shape) >= size(b.shape) ? a : b));
-  const config = { ...model.config, ...tokenizer.ids, torch_dtype: most.dtype };
-  const texts = {
-    "config.json": `${JSON.stringify(config, null, 2)}\n`,
-    "tokenizer.json": tokenizer.tokenizer,
-    "tokenizer_config.json": tokenizer.config,
-    ...(tokenizer.ends.length > 1
-      ? { "generation_config.json": `${JSON.stringify({ ...tokenizer.ids, eos_token_id: tokenizer.ends }, null, 2)}\n` }
-      : {}),
-  };
-  options.accept?.(texts["config.json"], `${where} (config.json made of it)`);
-
   const source = await hashOf(files);
   const cache = options.cache ?? defaultCache();
   const folder = join(cache, `${source}-${dtype}-v${version}`);
-  const result = { folder, source, warnings: [...model.warnings, ...tokenizer.warnings] };
-  if (await stat(join(folder, recordFile)).catch(() => null)) return result;
+  const known = warningsOf(folder);
+  if (known) return { folder, source, warnings: known };
 
+  const fields = new Fields(header.metadata, where);
+  const plan = planOf(model.tensors, header, fields, dtype);
+  const texts = textsOf(model, fields, plan);
+  options.accept?.(texts["config.json"], `${where} (config.json made of it)`);
   const { header: start, order } = safetensorsLayout(plan, { format: "pt" });
   const bytes = order.reduce((sum, t) => sum + size(t.shape) * dtypes[t.dtype].bytes, start.length);
   const total = bytes + Object.values(texts).reduce((sum, text) => sum + Buffer.byteLength(text), 0);
@@ -121,17 +101,18 @@ export async function convertGguf(files: readonly string[], options: ConvertOpti
   makeFolder(work);
   try {
     const lock = lockFolder(work); // tells others that somebody lives here
-    const report = (done: number) => options.onProgress?.({ file: folder, done, total });
+    const report = (done: number) => options.onProgress?.({ file: basename(where), folder, done, total });
     report(0);
     await writeWeights(join(work, "model.safetensors"), start, order, fileOf, { ...options, report });
     for (const [name, text] of Object.entries(texts)) writeFileAtomic(join(work, name), text);
-    const record = { version, dtype, source: files.map((file) => basename(file)), sha256: source, bytes };
+    const { warnings } = model;
+    const record = { version, dtype, source: files.map((file) => basename(file)), sha256: source, bytes, warnings };
     writeFileAtomic(join(work, recordFile), `${JSON.stringify(record, null, 2)}\n`);
     await moveInto(work, folder);
     lock.release();
     for (const name of listFolder(folder).filter((n) => n.startsWith(".lock-"))) removeFile(join(folder, name));
     report(total);
-    return result;
+    return { folder, source, warnings };
   } catch (cause) {
     await rm(work, { recursive: true, force: true }).catch(() => {}); // the first error is the one to tell
     throw ioError(cause, work);
@@ -139,6 +120,51 @@ export async function convertGguf(files: readonly string[], options: ConvertOpti
 }
 
 const workPrefix = ".making-";
+
+/** What was odd when a folder was made; undefined where there is none. A folder's record is written last. */
+function warningsOf(folder: string): readonly string[] | undefined {
+  const path = join(folder, recordFile);
+  const bytes = readWhole(path, "checkpoint", 1 << 20);
+  if (bytes === null) return undefined;
+  const record = parseJson(bytes.toString("utf8"), path, "checkpoint");
+  const warnings = isObject(record) ? own(record, "warnings") : undefined;
+  return Array.isArray(warnings) ? warnings.filter((w) => typeof w === "string") : [];
+}
+
+function planOf(
+  tensors: readonly MappedTensor[],
+  header: GgufHeader,
+  fields: Fields,
+  dtype: "bf16" | "f32",
+): readonly Planned[] {
+  return tensors.map((tensor) => {
+    const { order, shape, gguf, hub } = tensor;
+    const source = header.tensors.get(gguf)!;
+    if (order.kind === "halves" && shape.length === 1 && blockTypes[source.type].elements > 1)
+      throw fields.refuse(`the vector ${gguf} is quantised`, "F32, F16 or BF16", source.type);
+    if (order.kind === "transposed" && size(shape) > mostTransposed)
+      throw fields.refuse(
+        `tensor ${gguf} is too large to be transposed`,
+        `at most ${mostTransposed} elements`,
+        size(shape),
+      );
+    return { ...tensor, source, name: hub, dtype: targetType(source, dtype) };
+  });
+}
+
+/** The folder's files but the weights. */
+function textsOf(model: DescribedModel, fields: Fields, plan: readonly Planned[]) {
+  const tokenizer = tokenizerFiles(fields, model.vocabulary, model.contextLength);
+  const most = plan.reduce((a, b) => (size(a.shape) >= size(b.shape) ? a : b));
+  const text = (value: object) => `${JSON.stringify(value, null, 2)}\n`;
+  const ends = { ...tokenizer.ids, eos_token_id: tokenizer.ends };
+  return {
+    "config.json": text({ ...model.config, ...tokenizer.ids, torch_dtype: most.dtype }),
+    "tokenizer.json": tokenizer.tokenizer,
+    "tokenizer_config.json": tokenizer.config,
+    ...(tokenizer.ends.length > 1 ? { "generation_config.json": text(ends) } : {}),
+  };
+}
 
 /** Reads and joins the headers of all shards; the first one has the metadata. */
 async function readHeaders(
@@ -186,7 +212,7 @@ function targetType(source: GgufTensor, dtype: "bf16" | "f32"): DType & FloatDTy
   return dtype === "bf16" ? "bfloat16" : "float32";
 }
 
-type Planned = MappedTensor & { readonly source: GgufTensor; readonly dtype: FloatDType };
+type Planned = MappedTensor & { readonly name: string; readonly source: GgufTensor; readonly dtype: FloatDType };
 
 async function writeWeights(
   path: string,
@@ -288,7 +314,7 @@ async function readExactly(handle: FileHandle, file: string, offset: number, len
 
 async function hashOf(files: readonly string[]): Promise<string> {
   const digests: string[] = [];
-  for (const file of files) digests.push(await hashFile(file));
+  for (const file of files) digests.push(await hashFile(file, { from: 0 })); // remembered, so that opening it again is quick;
   return digests.length === 1 ? digests[0]! : createHash("sha256").update(digests.sort().join("\n")).digest("hex");
 }
 

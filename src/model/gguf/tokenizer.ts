@@ -18,7 +18,6 @@ export interface TokenizerFiles {
   readonly ends: readonly number[];
   /** Ids for config.json; only those that the file names. */
   readonly ids: Readonly<Record<string, number>>;
-  readonly warnings: readonly string[];
 }
 
 /** tokenizer.ggml.token_type */
@@ -98,7 +97,6 @@ export function tokenizerFiles(fields: Fields, vocabulary: number, contextLength
     : tokens.map(() => 1);
   if (types.length !== tokens.length)
     throw fields.wrong("tokenizer.ggml.token_type", `${tokens.length} types, one for each token`);
-  const warnings: string[] = [];
   // fillers up to the embedding's size have no merges, but a whole word could be one
   const kept = kind === "gpt2" ? (id: number) => types[id] !== tokenTypes.unused : () => true;
   const vocab = new Map<string, number>();
@@ -165,7 +163,6 @@ export function tokenizerFiles(fields: Fields, vocabulary: number, contextLength
     config: `${JSON.stringify(config, null, 2)}\n`,
     ends: [...new Set(ends)],
     ids: Object.fromEntries(Object.entries(ids).filter(([, value]) => value !== undefined)) as Record<string, number>,
-    warnings,
   };
 }
 

@@ -95,10 +95,25 @@ describe("reads", () => {
   });
 });
 
+test("a config without model_type is what its class says", () => {
+  expect(read({ ...v10, model_type: undefined, architectures: ["T5ForConditionalGeneration"] })).toEqual(read(v10));
+  const mt5 = { ...v11, feed_forward_proj: undefined };
+  expect(read({ ...mt5, model_type: undefined, architectures: ["MT5ForConditionalGeneration"] })).toEqual(
+    read({ ...mt5, model_type: "mt5" }),
+  );
+});
+
 describe("refuses, naming the field", () => {
   test.each([
     ["another family", { ...v10, model_type: "bert" }, /not of a supported family[\s\S]*t5, mt5[\s\S]*"bert"/],
-    ["no family", { ...v10, model_type: undefined }, /supported family/],
+    ["no family", { ...v10, model_type: undefined, architectures: undefined }, /supported family/],
+    ["another class", { ...v10, model_type: undefined, architectures: ["constructor"] }, /supported family/],
+    ["umT5", { ...v10, model_type: "umt5" }, /umT5 is not supported: each of its layers has a position bias/],
+    [
+      "ByT5, whose model is a T5",
+      { ...v10, tokenizer_class: "ByT5Tokenizer" },
+      /ByT5 is not supported: it reads bytes/,
+    ],
     ["an inherited name as family", { ...v10, model_type: "constructor" }, /supported family/],
     ["a missing width", { ...v10, d_model: undefined }, /d_model is missing/],
     ["a width of text", { ...v10, d_model: "512" }, /d_model is out of range[\s\S]*"512"/],
