@@ -9,7 +9,7 @@ import { createReadStream } from "node:fs";
 import { readFile, realpath, rename, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { ioError, makeFolder } from "./files.js";
-import { cacheHome } from "./home.js";
+import { cacheHome, expandPath } from "./home.js";
 
 /** Files below this are hashed every time: it takes well under a second. */
 const rememberFrom = 256 * 1024 * 1024;
@@ -25,7 +25,7 @@ export interface HashOptions {
 
 /** Our cache folder: $SOFTPROMPT_CACHE, else $XDG_CACHE_HOME/softprompt, else ~/.cache/softprompt; null where there is no home. */
 export function cacheFolder(env: NodeJS.ProcessEnv = process.env): string | null {
-  if (env.SOFTPROMPT_CACHE) return env.SOFTPROMPT_CACHE;
+  if (env.SOFTPROMPT_CACHE) return expandPath(env.SOFTPROMPT_CACHE, env);
   const home = cacheHome(env);
   return home === null ? null : join(home, "softprompt");
 }

@@ -12,9 +12,22 @@ export function homeFolder(): string | null {
   }
 }
 
+/**
+ * A path of the environment as Python's expanduser and expandvars read it, for so do Hugging Face's tools: a `~` at its beginning is the home
+ * folder, $NAME and ${NAME} are variables. A shell expands them only where it sees them; a service's or a container's file does not.
+ */
+export function expandPath(path: string, env: NodeJS.ProcessEnv): string {
+  const home = env.HOME || homeFolder();
+  const rooted = home !== null && /^~(?=$|[/\\])/.test(path) ? home + path.slice(1) : path;
+  return rooted.replace(
+    /\$(?:(\w+)|\{([^}]*)\})/g,
+    (whole, bare?: string, braced?: string) => env[bare ?? braced!] ?? whole,
+  );
+}
+
 /** Where caches lie: $XDG_CACHE_HOME, else ~/.cache; null where there is no home. */
 export function cacheHome(env: NodeJS.ProcessEnv): string | null {
-  if (env.XDG_CACHE_HOME) return env.XDG_CACHE_HOME;
+  if (env.XDG_CACHE_HOME) return expandPath(env.XDG_CACHE_HOME, env);
   const home = homeFolder();
   return home === null ? null : join(home, ".cache");
 }

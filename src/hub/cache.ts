@@ -8,13 +8,13 @@ import { copyFile, link, readdir, readFile, rename, stat, symlink } from "node:f
 import { dirname, join, relative } from "node:path";
 import { SoftpromptError } from "../base/errors.js";
 import { ioError, makeFolder, writeFileAtomic } from "../base/files.js";
-import { cacheHome } from "../base/home.js";
+import { cacheHome, expandPath } from "../base/home.js";
 import { parseIndex } from "../model/checkpoint.js";
 
 /** $HF_HUB_CACHE, else $HF_HOME/hub, else $XDG_CACHE_HOME/huggingface/hub, else ~/.cache/huggingface/hub. @throws SoftpromptError "io" where there is no home. */
 export function hubCacheFolder(env: NodeJS.ProcessEnv = process.env): string {
   const given = env.HF_HUB_CACHE || env.HUGGINGFACE_HUB_CACHE;
-  if (given) return given;
+  if (given) return expandPath(given, env);
   const home = hubHome(env);
   if (home !== null) return join(home, "hub");
   throw new SoftpromptError("io", "this user has no home folder for the hub's cache", {
@@ -28,13 +28,14 @@ export async function hubToken(env: NodeJS.ProcessEnv = process.env): Promise<st
   const given = env.HF_TOKEN || env.HUGGING_FACE_HUB_TOKEN;
   if (given) return given.trim();
   const home = hubHome(env);
-  const file = env.HF_TOKEN_PATH || (home === null ? undefined : join(home, "token"));
+  const file =
+    (env.HF_TOKEN_PATH && expandPath(env.HF_TOKEN_PATH, env)) || (home === null ? undefined : join(home, "token"));
   if (file === undefined) return undefined;
   return (await readFile(file, "utf8").catch(() => "")).trim() || undefined;
 }
 
 function hubHome(env: NodeJS.ProcessEnv): string | null {
-  if (env.HF_HOME) return env.HF_HOME;
+  if (env.HF_HOME) return expandPath(env.HF_HOME, env);
   const home = cacheHome(env);
   return home === null ? null : join(home, "huggingface");
 }
@@ -47,6 +48,8 @@ export interface CachedModel {
   blob(etag: string): string;
   /** The commit a branch or tag pointed to when it was last asked for, or null. */
   commitOf(revision: string): Promise<string | null>;
+  /** Pull requests that are in the cache, with their commits. */
+  pullRequests(): Promise<readonly { readonly revision: string; readonly commit: string }[]>;
   /** Remembers it. */
   remember(revision: string, commit: string): void;
   /** Makes a complete blob appear in a snapshot under a file's name. */
@@ -67,6 +70,12 @@ export function cachedModel(cacheDir: string, id: string): CachedModel {
       if (commitPattern.test(revision)) return revision;
       const commit = (await readFile(join(root, "refs", revision), "utf8").catch(() => "")).trim();
       return commitPattern.test(commit) ? commit : null;
+    },
+    async pullRequests() {
+      const numbers = await readdir(join(root, "refs", "refs", "pr")).catch(() => []);
+      const found = numbers.filter((n) => /^\d{1,9}$/.test(n)).sort((a, b) => Number(a) - Number(b));
+      const commits = await Promise.all(found.map((n) => this.commitOf(`refs/pr/${n}`)));
+      return found.flatMap((n, i) => (commits[i] ? [{ revision: `refs/pr/${n}`, commit: commits[i] }] : []));
     },
     remember(revision, commit) {
       if (!commitPattern.test(revision)) writeFileAtomic(join(root, "refs", revision), commit);

@@ -10,6 +10,7 @@ import { createReadStream } from "node:fs";
 import { type FileHandle, open, rm, stat } from "node:fs/promises";
 import { SoftpromptError } from "../base/errors.js";
 import { ioError } from "../base/files.js";
+import { connectionFailure, type Failure, failureOf, isPage, pageFailure, withoutPassword } from "./web.js";
 
 export interface Download {
   readonly url: string;
@@ -27,6 +28,9 @@ export interface DownloadOptions {
   attempts?: number;
   /** Milliseconds before the first retry, doubled each time. Default 1000. */
   wait?: number;
+  /** Default the global one. */
+  fetch?: typeof fetch;
+  env?: NodeJS.ProcessEnv;
   /** Milliseconds without a byte after which a connection counts as dead. Default 60,000. */
   stall?: number;
 }
@@ -66,26 +70,29 @@ export async function download(what: Download, part: string, options: DownloadOp
         hint: "run the same command again; it goes on where it stopped",
       });
     failures = (await sizeOf(part)) > have ? 1 : failures + 1;
-    if (problem.final || failures >= attempts || ++requests >= mostRequests)
-      throw new SoftpromptError("network", problem.text, {
-        where: what.url,
-        got: problem.status,
-        hint: problem.final
-          ? "set HF_TOKEN if the model is private, or needs a licence to be accepted on its page"
-          : "run the same command again; it goes on where it stopped",
+    // a server that asks for more patience than this is left alone until the user comes back
+    const patience = problem.wait === undefined || problem.wait <= mostPatience;
+    if (problem.final || !patience || failures >= attempts || ++requests >= mostRequests)
+      throw new SoftpromptError("network", problem.problem, {
+        where: withoutPassword(what.url),
+        got: problem.status === undefined ? undefined : `status ${problem.status}`,
+        hint: problem.final ? problem.hint : `${problem.hint}${problem.hint ? "; " : ""}${again}`,
         cause: problem.cause,
       });
-    await new Promise((resolve) => setTimeout(resolve, wait * 2 ** Math.min(failures - 1, 6)));
+    await new Promise((resolve) =>
+      setTimeout(resolve, Math.max(problem.wait ?? 0, wait * 2 ** Math.min(failures - 1, 6))),
+    );
   }
 }
 
-interface Problem {
-  readonly text: string;
-  /** Trying again cannot help. */
-  readonly final: boolean;
-  readonly status?: number;
-  readonly cause?: unknown;
-}
+/** Milliseconds that Retry-After may ask for. */
+const mostPatience = 60_000;
+
+const again = "run the same command again; it goes on where it stopped";
+
+const broken = (problem: string, cause?: unknown): Failure => ({
+  ...{ problem, cause, final: false, hint: "" },
+});
 
 /** One request for the bytes from `have` on. @returns null when the stream ended well; disk errors are thrown. */
 async function fetchRest(
@@ -93,7 +100,7 @@ async function fetchRest(
   part: string,
   have: number,
   options: DownloadOptions,
-): Promise<Problem | null> {
+): Promise<Failure | null> {
   const stalled = new AbortController();
   const alarm = setTimeout(() => stalled.abort(new Error("no bytes came")), options.stall ?? 60_000);
   const signal = options.signal ? AbortSignal.any([options.signal, stalled.signal]) : stalled.signal;
@@ -102,14 +109,18 @@ async function fetchRest(
     // identity: a range of compressed bytes would mean other bytes
     const headers = new Headers({ ...what.headers, "accept-encoding": "identity" });
     if (have > 0) headers.set("range", `bytes=${have}-`);
-    const response = await fetch(what.url, { headers, signal }).catch((cause) => ({ failed: cause as unknown }));
-    if ("failed" in response) return { text: "the connection failed", final: false, cause: response.failed };
+    const request = options.fetch ?? fetch;
+    const response = await request(what.url, { headers, signal }).catch((cause) => ({ failed: cause as unknown }));
+    if ("failed" in response) return connectionFailure(response.failed, options.env ?? process.env);
+    if (response.ok && isPage(response)) {
+      await response.body?.cancel();
+      return pageFailure;
+    }
     const start = startOf(response, have);
     if (start === null || !response.body) {
       await response.body?.cancel();
       if (response.status === 416) await rm(part, { force: true });
-      const final = response.status >= 400 && response.status < 500 && ![408, 416, 429].includes(response.status);
-      return { text: `the server answered ${response.status}`, final, status: response.status };
+      return failureOf(response);
     }
     handle = await open(part, have > 0 ? "r+" : "w").catch((cause) => {
       throw ioError(cause, part);
@@ -119,8 +130,8 @@ async function fetchRest(
     const chunks = response.body[Symbol.asyncIterator]();
     while (true) {
       const next = await chunks.next().catch((cause) => ({ failed: cause as unknown }));
-      if ("failed" in next) return { text: "the connection broke", final: false, cause: next.failed };
-      if (next.done) return at === what.bytes ? null : { text: "the connection ended early", final: false };
+      if ("failed" in next) return broken("the connection broke", next.failed);
+      if (next.done) return at === what.bytes ? null : broken("the connection ended early");
       alarm.refresh();
       const room = what.bytes - at;
       await handle.write(next.value, 0, Math.min(next.value.length, room), at).catch((cause) => {

@@ -12,7 +12,7 @@ export const modelOptions = {
   model: string({
     required: true,
     placeholder: "folder or hub id",
-    help: "Frozen base model: a Hugging Face T5 folder, a hub id such as google/t5-small-lm-adapt, or t5-nano for the bundled one",
+    help: "Frozen base model: a Hugging Face T5 folder, a hub id such as google/flan-t5-small, or t5-nano for the bundled one",
   }),
   revision: string({ help: "Branch, tag or commit of a hub model", source: "default main" }),
   offline: boolean({ default: false, help: "Use the local cache only; never ask a hub" }),

@@ -1,7 +1,7 @@
 /**
  * @file A hub on this machine: speaks the paths of the Hugging Face hub's API as far as fetching a model needs them, and can misbehave on request.
  *
- * api/models/ID/revision/REV · api/models/ID/tree/COMMIT (in pages, `Link: next`) · ID/resolve/COMMIT/FILE: small files served at once,
+ * api/models/ID/revision/REV · api/models/ID/discussions · api/models/ID/tree/COMMIT (in pages, `Link: next`) · ID/resolve/COMMIT/FILE: small files served at once,
  * large ones by redirect to another host name ("cdn"), with ETag, X-Repo-Commit, X-Linked-Etag, X-Linked-Size and Range.
  */
 import { createHash } from "node:crypto";
@@ -16,6 +16,10 @@ export interface HubRepo {
   token?: string;
   /** Branches and tags besides "main". */
   refs?: string[];
+  /** Files of pull requests, by ref; each has a commit of its own. */
+  pulls?: Record<string, Record<string, Uint8Array>>;
+  /** What the discussions API lists. */
+  discussions?: object[];
 }
 
 export interface HubServer {
@@ -49,13 +53,20 @@ export async function openHubServer(repos: Record<string, HubRepo>): Promise<Hub
     const [id, repo] = found;
     if (name === "hub" && repo.token && request.headers.authorization !== `Bearer ${repo.token}`)
       return void send(response, 401, { error: "Access to this model is restricted" }, { "x-error-code": "GatedRepo" });
-    const commit = commitOf(id);
+    const main = commitOf(id);
     const isLfs = repo.lfs ?? ((file: string) => file.endsWith(".safetensors"));
     const rest = path.slice(path.indexOf(`/${id}/`) + id.length + 2);
 
     const revision = /^revision\/(.+)$/.exec(rest)?.[1];
+    // a pull request's commit and files where its name or its commit is asked for
+    const [ref, pulled] =
+      Object.entries(repo.pulls ?? {}).find(([name]) => rest.includes(name) || rest.includes(commitOf(id + name))) ??
+      [];
+    const [commit, files] = ref === undefined ? [main, repo.files] : [commitOf(id + ref), pulled!];
+    if (path.startsWith("/api/models/") && rest === "discussions")
+      return void send(response, 200, { discussions: repo.discussions ?? [], count: repo.discussions?.length ?? 0 });
     if (path.startsWith("/api/models/") && revision !== undefined) {
-      if (![commit, "main", ...(repo.refs ?? [])].includes(revision))
+      if (![commit, "main", ...(repo.refs ?? []), ref].includes(revision))
         return void send(response, 404, { error: "Invalid rev id" }, { "x-error-code": "RevisionNotFound" });
       return void send(response, 200, {
         _id: "1",
@@ -69,7 +80,7 @@ export async function openHubServer(repos: Record<string, HubRepo>): Promise<Hub
       });
     }
     if (path.startsWith("/api/models/") && rest === `tree/${commit}`) {
-      const entries = Object.entries(repo.files).map(([file, bytes]) => {
+      const entries = Object.entries(files).map(([file, bytes]) => {
         const pointer = { type: "file", path: file, size: bytes.length, oid: gitBlob(bytes) };
         return isLfs(file)
           ? { ...pointer, lfs: { oid: sha256(bytes), size: bytes.length, pointerSize: 130 } }
@@ -81,7 +92,7 @@ export async function openHubServer(repos: Record<string, HubRepo>): Promise<Hub
       return void send(response, 200, page ? entries.slice(half) : entries.slice(0, half), page ? {} : { link: next });
     }
     const file = rest.startsWith(`resolve/${commit}/`) ? rest.slice(`resolve/${commit}/`.length) : "";
-    const bytes = repo.files[file];
+    const bytes = files[file];
     if (!bytes) return void send(response, 404, { error: "Entry not found" }, { "x-error-code": "EntryNotFound" });
     const common = { "x-repo-commit": commit, "accept-ranges": "bytes" };
     if (isLfs(file) && name === "hub") {

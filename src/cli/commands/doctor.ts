@@ -5,7 +5,7 @@ import { existsSync } from "node:fs";
 import { mkdtemp, rm, statfs } from "node:fs/promises";
 import { arch, availableParallelism, cpus, freemem, platform, tmpdir, totalmem } from "node:os";
 import { dirname, join } from "node:path";
-import { homeFolder } from "../../base/home.js";
+import { expandPath, homeFolder } from "../../base/home.js";
 import { packageFile, packageInfo } from "../../base/package.js";
 import { defineTask } from "../../data/define.js";
 import { byteText } from "../../report/format.js";
@@ -113,7 +113,7 @@ async function gpu(): Promise<Finding[]> {
 }
 
 async function disk(): Promise<Finding> {
-  const place = process.env.HF_HOME || homeFolder() || tmpdir();
+  const place = (process.env.HF_HOME && expandPath(process.env.HF_HOME, process.env)) || homeFolder() || tmpdir();
   try {
     const probe = await mkdtemp(join(tmpdir(), "softprompt-doctor-"));
     await rm(probe, { recursive: true });
