@@ -4,7 +4,7 @@
   gguf_models.py OUT_DIR
 
 Out: OUT_DIR/blocks.json            {type: {"blocks": base64, "values": base64 of float32}} of random blocks
-     OUT_DIR/{llama,qwen2,qwen3,gpt2}.gguf
+     OUT_DIR/{llama,qwen2,qwen3,gpt2}.gguf, OUT_DIR/split-….gguf in shards
      OUT_DIR/expected.json          {model: {"config": …, "tensors": {hub name: [type, shape, sha256 of the stored bytes]}}}
      OUT_DIR/sentencepiece.json     {"lines": […], "ids": [[…]]}: what the SentencePiece library gives for llama.gguf's vocabulary
 
@@ -57,9 +57,9 @@ def permute(w, heads):
 
 
 class Model:
-    def __init__(self, name, arch):
+    def __init__(self, name, arch, split=0):
         self.name, self.expected = name, {}
-        self.writer = GGUFWriter(OUT / f"{name}.gguf", arch)
+        self.writer = GGUFWriter(OUT / f"{name}.gguf", arch, split_max_tensors=split)
 
     def tensor(self, gguf, hub, shape, kind="F32", order=lambda a: a):
         a = (draw.standard_normal(shape) * 0.05).astype(np.float32)
@@ -137,8 +137,8 @@ def common(w, width, layers, heads, ff, context=64):
     w.add_context_length(context); w.add_embedding_length(width); w.add_block_count(layers); w.add_feed_forward_length(ff); w.add_head_count(heads)
 
 
-def decoder(name, arch, vocabulary, width, heads, kv, head, ff, kinds, extra, biases=False, norms=False, tied=True, freqs=None):
-    m = Model(name, arch)
+def decoder(name, arch, vocabulary, width, heads, kv, head, ff, kinds, extra, biases=False, norms=False, tied=True, freqs=None, split=0):
+    m = Model(name, arch, split)
     w = m.writer
     common(w, width, 1, heads, ff)
     w.add_head_count_kv(kv); w.add_layer_norm_rms_eps(1e-5); w.add_rope_freq_base(500000.0)
@@ -198,5 +198,6 @@ expected = {
     "qwen3": decoder("qwen3", "qwen3", lambda w: byte_vocabulary(w, "qwen2"), 32, 2, 1, 32, 64, every("Q8_0", attn_k="F32"),
                      lambda w: (w.add_key_length(32), w.add_value_length(32)), norms=True),
     "gpt2": gpt2(),
+    "split": decoder("split", "qwen3", lambda w: byte_vocabulary(w, "qwen2"), 32, 2, 2, 16, 32, every("Q8_0"), lambda w: w.add_key_length(16), norms=True, split=6),
 }
 (OUT / "expected.json").write_text(json.dumps(expected, indent=1) + "\n")

@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { Tokenizer } from "@huggingface/tokenizers";
 import { afterAll, describe, expect, test } from "vitest";
-import { fakeGguf, text, textMeta, u32, u32Meta } from "../../../test/helpers/gguf.js";
+import { fakeGguf, text, textMeta, u32, u32Meta, u64 } from "../../../test/helpers/gguf.js";
 import { hashFile } from "../../base/digest.js";
 import { SoftpromptError } from "../../base/errors.js";
 import { parseSafetensors } from "../safetensors.js";
@@ -31,10 +31,11 @@ const refusal = async (work: Promise<unknown>) => {
 };
 const python = process.env.SOFTPROMPT_PYTHON ?? "python3";
 
-describe("the four small models, against what the Python package made of the same rows", () => {
+describe("the small models, one of them in shards, against what the Python package made of the same rows", () => {
   const expected = json(fixture("expected.json")) as Record<string, Record<string, [string, number[], string]>>;
   test.each(Object.keys(expected))("%s: every tensor by name, type, shape and bytes, and no other", async (name) => {
-    const { folder } = await convertGguf([fixture(`${name}.gguf`)], { cache: cache() });
+    const place = fixture(name === "split" ? "split-00002-of-00003.gguf" : `${name}.gguf`);
+    const { folder } = await convertGguf((await ggufFiles(place))!, { cache: cache() });
     const file = parseSafetensors(readFileSync(join(folder, "model.safetensors")), name);
     expect([...file.entries.keys()].sort()).toEqual(Object.keys(expected[name]!).sort());
     for (const [tensor, [dtype, shape, hash]] of Object.entries(expected[name]!)) {
@@ -386,6 +387,131 @@ describe("which files a path means", () => {
     expect(await ggufFiles(folder)).toEqual(names);
     for (const name of names) writeFileSync(name, fakeGguf());
     expect((await refusal(convertGguf(names, { cache: cache() }))).message).toMatch(/tensor a is in two shards/);
+  });
+});
+
+describe("llama in its kinds", () => {
+  const D = 16;
+  const bytes = (n: number, type = 4) => ({ type, value: u32(n) });
+  const real = (n: number) => ({ type: 6, value: Buffer.from(new Float32Array([n]).buffer) });
+  const list = (...numbers: number[]) => ({
+    type: 9,
+    value: Buffer.concat([u32(4), u64(numbers.length), ...numbers.map((n) => u32(n))]),
+  });
+  const texts = (...parts: string[]) => ({
+    type: 9,
+    value: Buffer.concat([u32(8), u64(parts.length), ...parts.map((part) => text(part))]),
+  });
+  /** Two heads of 8, one layer; the numbers of tensor n are n·1000 + 0, 1, 2 … */
+  const llama = async (
+    keys: Record<string, { type: number; value: Uint8Array }>,
+    more: Record<string, number[]> = {},
+  ) => {
+    const all: Record<string, { type: number; value: Uint8Array }> = {
+      ...{
+        context_length: bytes(64),
+        embedding_length: bytes(D),
+        block_count: bytes(1),
+        feed_forward_length: bytes(24),
+      },
+      ...{ "attention.head_count": bytes(2), "attention.layer_norm_rms_epsilon": real(1e-6), ...keys },
+    };
+    const tensors: Record<string, number[]> = {
+      ...{ "token_embd.weight": [D, 3], "output_norm.weight": [D], "blk.0.attn_norm.weight": [D] },
+      ...{ "blk.0.ffn_norm.weight": [D], "blk.0.attn_q.weight": [D, D], "blk.0.attn_k.weight": [D, D] },
+      ...{ "blk.0.attn_v.weight": [D, D], "blk.0.attn_output.weight": [D, D], "blk.0.ffn_gate.weight": [D, 24] },
+      ...{ "blk.0.ffn_up.weight": [D, 24], "blk.0.ffn_down.weight": [24, D], ...more },
+    };
+    const data: Uint8Array[] = [];
+    let at = 0;
+    const placed = Object.entries(tensors).map(([name, dims], n) => {
+      const count = dims.reduce((a, b) => a * b);
+      const numbers = Float32Array.from({ length: Math.ceil(count / 8) * 8 }, (_, i) => 1000 * n + i);
+      data.push(new Uint8Array(numbers.buffer));
+      at += numbers.length * 4;
+      return { name, dims, offset: at - numbers.length * 4 };
+    });
+    const meta = [
+      textMeta("general.architecture", "llama"),
+      ...Object.entries(all).map(([key, value]) => ({ key: `llama.${key}`, ...value })),
+      textMeta("tokenizer.ggml.model", "llama"),
+      { key: "tokenizer.ggml.tokens", ...texts("<unk>", "<s>", "a") },
+      { key: "tokenizer.ggml.token_type", ...list(2, 3, 1) },
+      { key: "tokenizer.ggml.scores", type: 9, value: Buffer.concat([u32(6), u64(3), Buffer.alloc(12)]) },
+      u32Meta("tokenizer.ggml.bos_token_id", 1),
+    ];
+    const path = join(scratch, `l-${caches++}.gguf`);
+    writeFileSync(path, Buffer.concat([fakeGguf({ meta, tensors: placed, data: 0 }), ...data]));
+    const { folder } = await convertGguf([path], { cache: cache() });
+    return {
+      config: json(join(folder, "config.json")),
+      weights: parseSafetensors(readFileSync(join(folder, "model.safetensors")), path),
+    };
+  };
+  const problem = async (...parts: Parameters<typeof llama>) => (await refusal(llama(...parts))).message;
+
+  test("key/value heads as many as heads, and base 10,000, where the file is silent; head width from the sizes", async () => {
+    const { config } = await llama({});
+    expect(config).toMatchObject({
+      num_key_value_heads: 2,
+      head_dim: 8,
+      rope_theta: 10_000,
+      rms_norm_eps: 1e-6,
+      tie_word_embeddings: true,
+    });
+    expect(config).not.toHaveProperty("rope_scaling");
+  });
+  test("a window is Mistral's; one no shorter than the context is none", async () => {
+    expect((await llama({ "attention.sliding_window": bytes(32) })).config).toMatchObject({
+      model_type: "mistral",
+      sliding_window: 32,
+    });
+    expect((await llama({ "attention.sliding_window": bytes(64) })).config.model_type).toBe("llama");
+  });
+  test("linear scaling in both spellings; yarn, another width of rotation, experts are refused by name", async () => {
+    const linear = { "rope.scaling.type": { type: 8, value: text("linear") }, "rope.scaling.factor": real(4) };
+    expect((await llama(linear)).config.rope_scaling).toEqual({ rope_type: "linear", factor: 4 });
+    expect((await llama({ "rope.scale_linear": real(2) })).config.rope_scaling).toEqual({
+      rope_type: "linear",
+      factor: 2,
+    });
+    expect(await problem({ "rope.scaling.type": { type: 8, value: text("yarn") } })).toMatch(
+      /scaling of positions is not converted[\s\S]*yarn/,
+    );
+    expect(await problem({ "rope.dimension_count": bytes(4) })).toMatch(/not of one even width/);
+    expect(await problem({ expert_count: bytes(8) })).toMatch(/mixtures of experts/);
+    expect(await problem({}, { "rope_freqs.weight": [4] })).toMatch(/rope_freqs\.weight is no scaling that is known/);
+  });
+  test("one number per layer where all are equal; else refused", async () => {
+    expect((await llama({ feed_forward_length: list(24, 24) })).config.intermediate_size).toBe(24);
+    expect(await problem({ feed_forward_length: list(24, 32) })).toMatch(/the same integer/);
+  });
+  test("biases are found by their tensors, put in order like the rows, and either all there or refused", async () => {
+    const biases = {
+      "blk.0.attn_q.bias": [D],
+      "blk.0.attn_k.bias": [D],
+      "blk.0.attn_v.bias": [D],
+      "blk.0.attn_output.bias": [D],
+    };
+    const { config, weights } = await llama({}, biases);
+    expect(config).toMatchObject({ attention_bias: true, mlp_bias: false });
+    const start = 1000 * 11; // the twelfth tensor
+    expect([...weights.tensor("model.layers.0.self_attn.q_proj.bias").data]).toEqual(
+      [0, 2, 4, 6, 1, 3, 5, 7, 8, 10, 12, 14, 9, 11, 13, 15].map((i) => start + i),
+    );
+    expect([...weights.tensor("model.layers.0.self_attn.v_proj.bias").data]).toEqual(
+      Array.from({ length: D }, (_, i) => start + 2000 + i),
+    );
+    expect(await problem({}, { "blk.0.attn_q.bias": [D] })).toMatch(/3 tensors are missing[\s\S]*attn_k\.bias/);
+    expect(await problem({}, { "blk.0.attn_rot.weight": [D] })).toMatch(
+      /no part of this model: blk\.0\.attn_rot\.weight/,
+    );
+  });
+  test("a shape that the metadata does not say, a layer that is not there", async () => {
+    expect(await problem({}, { "blk.0.ffn_down.weight": [24, 8] })).toMatch(
+      /ffn_down\.weight does not fit[\s\S]*\[16, 24\][\s\S]*\[8, 24\]/,
+    );
+    expect(await problem({ block_count: bytes(2) })).toMatch(/9 tensors are missing[\s\S]*blk\.1\.attn_norm\.weight/);
   });
 });
 

@@ -19,7 +19,7 @@ export async function ggufFiles(path: string): Promise<readonly string[] | null>
     throw ioError(cause, path);
   });
   if (names.includes("config.json")) return null; // a Hugging Face folder, whatever lies in it besides
-  const models = names.filter((name) => /\.gguf$/i.test(name)).sort();
+  const models = names.filter((name) => /\.gguf$/i.test(name) && !/^mmproj/i.test(name)).sort(); // mmproj: what sees pictures
   const firsts = models.filter((name) => (shardName.exec(name)?.[2] ?? "00001") === "00001");
   if (models.length === 0) return null;
   if (firsts.length === 1) return shardsOf(join(path, firsts[0]!));

@@ -111,7 +111,7 @@ describe("refused, saying why, before anything large is made", () => {
 });
 
 describe("the fixtures", () => {
-  const files = readdirSync(fixtures).filter((f) => f.endsWith(".gguf"));
+  const files = readdirSync(fixtures).filter((f) => f.endsWith(".gguf") && !f.startsWith("split"));
   test.each(files)("%s reads from any part of its start, and cut anywhere is refused or asks for more", (name) => {
     const file = new Uint8Array(readFileSync(new URL(name, fixtures)));
     const whole = parse(file);
