@@ -6,7 +6,7 @@ import { type OptionValues, readOptions } from "../base/options.js";
 import { packageFile } from "../base/package.js";
 import { openEngine } from "../engine/engine.js";
 import type { Engine } from "../engine/types.js";
-import type { HubProgress } from "../hub/hub.js";
+import type { HubOptions, HubProgress, ResolvedModel } from "../hub/hub.js";
 import { type Checkpoint, checkpointFolder, openCheckpoint } from "../model/checkpoint.js";
 import { loadTokenizer } from "../text/load.js";
 import type { Tokenizer } from "../text/tokenizer.js";
@@ -60,7 +60,7 @@ export async function openModel(
   return { checkpoint, tokenizer, engine, device: chosen.device, dispose: () => engine.dispose() };
 }
 
-/** Where a model's files lie: a folder as given, the bundled model, or a hub's files in the local cache. */
+/** Where a model's files lie: a folder as given, the bundled model, a hub's files in the local cache, or what a GGUF file was converted to. */
 export async function modelFolder(
   name: string,
   { revision, offline }: Pick<OptionValues<typeof openOptions>, "revision" | "offline">,
@@ -68,20 +68,23 @@ export async function modelFolder(
 ): Promise<{ folder: string; label: string }> {
   if (name === bundledModel && !existsSync(name))
     return { folder: packageFile(`models/${bundledModel}`), label: bundledModel };
-  if (existsSync(name)) {
-    // a GGUF file is converted here, where somebody listens
-    const { folder } = await checkpointFolder(name, {
-      onProgress: (at) => {
-        if (at.done === 0) say(`${at.file} is converted once: ${at.total} bytes in ${at.folder}`);
-        progress?.(at);
-      },
-      signal,
-    });
-    return { folder, label: label ?? name };
-  }
-  // The hub's client takes a tenth of a second to load; only who names a hub model pays for it.
+  const place = existsSync(name)
+    ? { folder: name, name: label ?? name, warnings: [] }
+    : await fromHub(name, { revision, offline, onProgress: progress, signal });
+  // a GGUF file is converted here, where somebody listens
+  const { folder, warnings } = await checkpointFolder(place.folder, {
+    onProgress: (at) => {
+      if (at.done === 0) say(`${at.file} is converted once: ${at.total} bytes in ${at.folder}`);
+      progress?.(at);
+    },
+    signal,
+  });
+  for (const warning of [...place.warnings, ...warnings]) say(warning);
+  return { folder, label: place.name };
+}
+
+/** The hub's client takes a tenth of a second to load; only who names a hub model pays for it. */
+async function fromHub(name: string, options: HubOptions): Promise<ResolvedModel> {
   const { resolveModel } = await import("../hub/hub.js");
-  const resolved = await resolveModel(name, { revision, offline, onProgress: progress, signal });
-  for (const warning of resolved.warnings) say(warning);
-  return { folder: resolved.folder, label: resolved.name };
+  return resolveModel(name, options);
 }
