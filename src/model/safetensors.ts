@@ -64,9 +64,8 @@ export function headerBlockLength(
     throw fail("too short for a safetensors file", "10 bytes or more", `${fileBytes} bytes`);
   const length = new DataView(first.buffer, first.byteOffset, 8).getBigUint64(0, true);
   if (length > BigInt(safetensorsLimits.headerBytes)) {
-    const start = Buffer.from(first.subarray(0, 8)).toString("latin1");
-    const other = otherFormats.find(([pattern]) => pattern.test(start));
-    if (other) throw fail("this is not a safetensors file", "a safetensors file", other[1], other[2]);
+    const other = otherFormat(first);
+    if (other) throw fail("this is not a safetensors file", "a safetensors file", other.what, other.hint);
     throw fail("the header is too long", `at most ${safetensorsLimits.headerBytes} bytes`, `${length} bytes`);
   }
   if (8n + length > BigInt(fileBytes))
@@ -224,7 +223,14 @@ export function safetensorsLayout<
   return { header, order };
 }
 
-/** What is found under the name of a safetensors file: the first eight bytes, what they are, what to do. */
+/** What a file of weights is instead, by its first eight bytes; undefined where that is not known. */
+export function otherFormat(first: Uint8Array): { readonly what: string; readonly hint: string } | undefined {
+  const start = Buffer.from(first.subarray(0, 8)).toString("latin1");
+  const [, what, hint] = otherFormats.find(([pattern]) => pattern.test(start)) ?? [];
+  return what === undefined || hint === undefined ? undefined : { what, hint };
+}
+
+/** What is found under the name of a file of weights: the first eight bytes, what they are, what to do. */
 const otherFormats: readonly (readonly [pattern: RegExp, what: string, hint: string])[] = [
   [
     /^version /,

@@ -53,6 +53,11 @@ describe("refused, saying why, before anything large is made", () => {
     fakeGguf({ tensors: [tensor], ...more });
   const cases: Record<string, [Uint8Array, RegExp]> = {
     "another format": [fakeGguf({ magic: "GGML" }), /not a GGUF file/],
+    "a Git LFS pointer": [
+      Buffer.from("version https://git-lfs.github.com/spec/v1\n"),
+      /Git LFS pointer[\s\S]*git lfs pull/,
+    ],
+    "a web page": [Buffer.from("<!DOCTYPE html>"), /a web page/],
     "version 1": [fakeGguf({ version: u32(1) }), /version of GGUF is not read/],
     "version 4": [fakeGguf({ version: u32(4) }), /version of GGUF is not read/],
     "big-endian": [fakeGguf({ version: Uint8Array.of(0, 0, 0, 3) }), /big-endian/],

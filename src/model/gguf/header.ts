@@ -9,6 +9,7 @@
  */
 import { isUtf8 } from "node:buffer";
 import { SoftpromptError, show } from "../../base/errors.js";
+import { otherFormat } from "../safetensors.js";
 import { type BlockType, blockTypeNames, blockTypes, unreadTypes } from "./blocks.js";
 
 /** Limits that no real file meets; each refuses a file made to exhaust the reader. */
@@ -77,7 +78,10 @@ export function parseGgufHeader(block: Uint8Array, fileBytes: number, where: str
 function parse(cursor: Cursor, where: string): GgufHeader {
   const fail = refusal(where);
   const magic = cursor.take(4, "the magic number");
-  if (magic.toString("latin1") !== "GGUF") throw fail("this is not a GGUF file", '"GGUF" at the start', quoted(magic));
+  if (magic.toString("latin1") !== "GGUF") {
+    const other = otherFormat(cursor.start());
+    throw fail("this is not a GGUF file", '"GGUF" at the start', other?.what ?? quoted(magic), other?.hint);
+  }
   const version = cursor.u32("the version");
   if (version !== 2 && version !== 3) {
     // byte order is not written down; a version whose low half is 0 is one read the wrong way round
@@ -222,6 +226,11 @@ class Cursor {
     const start = this.at;
     this.at = end;
     return start;
+  }
+
+  /** The first eight bytes, or as many as there are. */
+  start(): Uint8Array {
+    return this.bytes.subarray(0, 8);
   }
 
   take(length: number, what: string): Buffer {
