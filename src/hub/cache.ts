@@ -48,13 +48,17 @@ export interface CachedModel {
   blob(etag: string): string;
   /** The commit a branch or tag pointed to when it was last asked for, or null. */
   commitOf(revision: string): Promise<string | null>;
-  /** Pull requests that are in the cache, with their commits. */
-  pullRequests(): Promise<readonly { readonly revision: string; readonly commit: string }[]>;
+  /** The pull request that stood in for main when the hub was last asked, or null. */
+  converted(): Promise<{ readonly revision: string; readonly commit: string } | null>;
+  rememberConverted(revision: string): void;
   /** Remembers it. */
   remember(revision: string, commit: string): void;
   /** Makes a complete blob appear in a snapshot under a file's name. */
   place(etag: string, commit: string, file: string): Promise<void>;
 }
+
+/** Beside Hugging Face's own folders, which its tools alone look at. A cached pull request may be anybody's; this one is the bot's. */
+const conversionFile = ".softprompt-converted";
 
 export const commitPattern = /^[0-9a-f]{40}$/;
 
@@ -71,11 +75,13 @@ export function cachedModel(cacheDir: string, id: string): CachedModel {
       const commit = (await readFile(join(root, "refs", revision), "utf8").catch(() => "")).trim();
       return commitPattern.test(commit) ? commit : null;
     },
-    async pullRequests() {
-      const numbers = await readdir(join(root, "refs", "refs", "pr")).catch(() => []);
-      const found = numbers.filter((n) => /^\d{1,9}$/.test(n)).sort((a, b) => Number(a) - Number(b));
-      const commits = await Promise.all(found.map((n) => this.commitOf(`refs/pr/${n}`)));
-      return found.flatMap((n, i) => (commits[i] ? [{ revision: `refs/pr/${n}`, commit: commits[i] }] : []));
+    async converted() {
+      const revision = (await readFile(join(root, conversionFile), "utf8").catch(() => "")).trim();
+      const commit = /^refs\/pr\/\d{1,9}$/.test(revision) ? await this.commitOf(revision) : null;
+      return commit === null ? null : { revision, commit };
+    },
+    rememberConverted(revision) {
+      writeFileAtomic(join(root, conversionFile), revision);
     },
     remember(revision, commit) {
       if (!commitPattern.test(revision)) writeFileAtomic(join(root, "refs", revision), commit);

@@ -357,6 +357,10 @@ describe("the hub's own copy", () => {
     expect([error.kind, error.problem]).toEqual(["checkpoint", "this repository holds no safetensors weights"]);
     expect((await refusal(resolve(`tiny/bot@${commitOf("tiny/bot")}`))).kind).toBe("checkpoint");
     expect(downloads()).toEqual([]);
+    // one that the user named himself stands in for nothing but itself
+    await resolve("tiny/stranger@refs/pr/1");
+    expect((await resolve("tiny/stranger@refs/pr/1", { offline: true })).warnings).toEqual([]);
+    expect((await refusal(resolve("tiny/stranger", { offline: true }))).message).toMatch(/not in the local cache/);
   });
   test("a hub without discussions", async () => {
     hub.intercept = (request, response) => {

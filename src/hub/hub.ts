@@ -3,22 +3,31 @@
  *
  * In: "folder", "name", "organisation/name" or either with "@revision"; or "organisation/name/FILE.gguf". Out: a folder, or a GGUF file, that
  * openCheckpoint can open. Fetched are only config.json, the tokenizer, and safetensors (or the one GGUF file); every file is pinned to one commit and checked against the digest that the
- * hub lists. Listings come from @huggingface/hub (2.17); it cannot resume a download, so download.ts does that.
+ * hub lists. Listings come from @huggingface/hub (2.17, api.ts); it cannot resume a download, so download.ts does that.
  * Names in a listing never become paths: files are looked up in it by names we know, or that a checked index or the user gives.
  * Where main has pickles alone, the copy that the hub's own conversion bot has put into a pull request is taken, and nobody else's: anyone can
  * open a pull request with other weights.
  */
 import { readFile, rename, stat, statfs } from "node:fs/promises";
 import { join } from "node:path";
-import { HUB_URL, HubApiError, listFiles, modelInfo } from "@huggingface/hub";
 import { SoftpromptError } from "../base/errors.js";
 import { ioError, makeFolder } from "../base/files.js";
-import { isObject, own } from "../base/json.js";
 import { readConfig } from "../model/architectures.js";
 import { parseIndex } from "../model/checkpoint.js";
-import { type CachedModel, cachedModel, commitPattern, firstMissing, hubCacheFolder, hubToken } from "./cache.js";
+import {
+  boundedFetch,
+  commitOf,
+  conversionOf,
+  filesOf,
+  type Hub,
+  type Listed,
+  smallFiles,
+  Unreachable,
+} from "./api.js";
+import { type CachedModel, cachedModel, firstMissing, hubCacheFolder, hubToken } from "./cache.js";
 import { type Download, download } from "./download.js";
-import { connectionFailure, type Failure, failureOf, isPage, webFetch, withoutPassword } from "./web.js";
+import { checkedToken, hubAddress, readName } from "./names.js";
+import { webFetch } from "./web.js";
 
 export interface HubOptions {
   /** Branch, tag or commit. Default "main", or what follows "@" in the name. */
@@ -55,21 +64,6 @@ export interface ResolvedModel {
 }
 
 const indexFile = "model.safetensors.index.json";
-const smallFiles = [
-  "config.json",
-  "tokenizer.json",
-  "spiece.model",
-  "tokenizer_config.json",
-  "special_tokens_map.json",
-  "added_tokens.json",
-  "generation_config.json",
-  "chat_template.jinja",
-];
-/** Bytes of a file that is no weights, and of one answer of the hub's API. */
-const smallFileBytes = 50_000_000;
-/** Answers of the API per model: a listing comes in pages. */
-const mostAnswers = 50;
-
 /** Resolves a model's name. @throws SoftpromptError "checkpoint" (no such model), "network", "io", "interrupted". */
 export async function resolveModel(nameOrPath: string, options: HubOptions = {}): Promise<ResolvedModel> {
   const env = options.env ?? process.env;
@@ -104,52 +98,6 @@ export async function resolveModel(nameOrPath: string, options: HubOptions = {})
   }
 }
 
-interface Hub {
-  readonly url: string;
-  readonly token: string | undefined;
-  readonly fetch: typeof fetch;
-  readonly env: NodeJS.ProcessEnv;
-}
-
-/** The API gave no answer of use. Never leaves this file. */
-class Unreachable extends Error {
-  constructor(readonly failure: Failure) {
-    super(failure.problem, { cause: failure.cause });
-  }
-}
-
-/** The hub's address, without a slash at its end. Whatever is wrong with it, it is not shown whole: it may hold a password. */
-function hubAddress(given: string | undefined, env: NodeJS.ProcessEnv): string {
-  const text = given ?? (env.HF_ENDPOINT || HUB_URL);
-  const wrong = (problem: string) =>
-    new SoftpromptError("usage", problem, {
-      where: given === undefined ? "HF_ENDPOINT" : "the hub's address",
-      expected: `an address such as ${HUB_URL}`,
-      got: withoutPassword(text),
-    });
-  if (!URL.canParse(text)) throw wrong("the hub's address is not a URL");
-  const url = new URL(text);
-  if (!/^https?:$/.test(url.protocol)) throw wrong("the hub's address must begin with https:// or http://");
-  if (url.username !== "" || url.password !== "")
-    throw wrong("the hub's address must not hold a name and password: set HF_TOKEN instead");
-  return text.replace(/\/+$/, "");
-}
-
-/** @throws SoftpromptError("usage") for what no request can carry, without showing it. */
-function checkedToken(token: string | undefined): string | undefined {
-  if (token === undefined || /^[\x21-\x7e]+$/.test(token)) return token;
-  throw new SoftpromptError("usage", "the hub's token holds a character that no token has (a blank, a line break)", {
-    where: "HF_TOKEN, HF_TOKEN_PATH or the file that `hf auth login` wrote",
-    hint: "copy the token again from the hub's settings",
-  });
-}
-
-interface Listed {
-  readonly bytes: number;
-  readonly etag: string;
-  readonly kind: "sha256" | "gitBlob";
-}
-
 async function fromCache(
   cache: CachedModel,
   id: string,
@@ -165,9 +113,9 @@ async function fromCache(
   const commit = await cache.commitOf(revision);
   const missing = await lacks(commit);
   // main may be known by its converted copy alone
-  const others = missing !== "" && revision === "main" && file === null ? await cache.pullRequests() : [];
-  for (const found of missing === "" ? [{ revision, commit: commit! }] : others) {
-    if ((await lacks(found.commit)) !== "") continue;
+  const copy = missing !== "" && revision === "main" && file === null ? await cache.converted() : null;
+  const found = missing === "" ? { revision, commit: commit! } : copy;
+  if (found && (await lacks(found.commit)) === "") {
     const warnings = [
       ...(failure ? [`${failure.problem}; using the cached ${id}@${found.commit.slice(0, 12)}`] : []),
       ...(found.revision === revision ? [] : [converted(id, found.revision)]),
@@ -212,17 +160,9 @@ async function fromHub(
   options: HubOptions,
 ): Promise<ResolvedModel> {
   const api = boundedFetch(hub, options.signal);
-  const at = { hubUrl: hub.url, fetch: api };
-  const info = await asked(hub, id, revision, () =>
-    modelInfo({ name: id, revision, additionalFields: ["sha"], ...at }),
-  );
-  const commit: unknown = info.sha;
-  if (typeof commit !== "string" || !commitPattern.test(commit))
-    throw odd(hub, id, "a commit of 40 hex digits", commit);
+  const commit = await commitOf(hub, id, revision, api);
   const result = resolved(cache, id, commit, file, []);
-  const listed = await asked(hub, id, revision, () =>
-    readListing(hub, id, listFiles({ repo: id, revision: commit, ...at })),
-  );
+  const listed = await filesOf(hub, id, commit, api);
 
   const url = (file: string) => `${hub.url}/${id}/resolve/${commit}/${file}`;
   const weights =
@@ -270,6 +210,7 @@ async function fromHub(
     const pull = revision === "main" ? await conversionOf(hub, id, api) : null;
     if (pull === null) throw withoutSafetensors(id, revision, [...listed.keys()]);
     const copy = await fromHub(hub, cache, id, pull, null, options);
+    cache.rememberConverted(pull);
     return { ...copy, warnings: [converted(id, pull), ...copy.warnings] };
   }
   await fetchAll(small);
@@ -315,56 +256,6 @@ async function fetchBlob(
   options.onBytes(entry.bytes);
 }
 
-/** Which files there are, how long, and with which digest. Directories and names of no interest stay out by being unasked for. */
-async function readListing(hub: Hub, id: string, pages: AsyncIterable<unknown>): Promise<ReadonlyMap<string, Listed>> {
-  const files = new Map<string, Listed>();
-  for await (const page of pages) {
-    const { type, path, size, oid, lfs } = page as Record<string, unknown>;
-    if (type !== "file" || typeof path !== "string") continue;
-    const big = lfs as { oid?: unknown; size?: unknown } | undefined | null;
-    const etag = big ? big.oid : oid;
-    const bytes = big ? big.size : size;
-    if (typeof etag !== "string" || !(big ? /^[0-9a-f]{64}$/ : commitPattern).test(etag))
-      throw odd(hub, id, `a digest of ${path.slice(0, 80)}`, etag);
-    if (!Number.isSafeInteger(bytes) || (bytes as number) < 0)
-      throw odd(hub, id, `a size of ${path.slice(0, 80)}`, bytes);
-    if (smallFiles.includes(path) && ((bytes as number) > smallFileBytes || bytes === 0))
-      throw odd(hub, id, `${path} of 1 to ${smallFileBytes} bytes`, bytes);
-    files.set(path, { bytes: bytes as number, etag, kind: big ? "sha256" : "gitBlob" });
-  }
-  return files;
-}
-
-/** The pull request in which the hub's own bot has put this repository's weights as safetensors, e.g. "refs/pr/1"; or null. */
-async function conversionOf(hub: Hub, id: string, api: typeof fetch): Promise<string | null> {
-  const response = await api(`${hub.url}/api/models/${id}/discussions`).catch((error) => {
-    if (error instanceof SoftpromptError) throw error;
-    return null; // whoever has no discussions has no conversion
-  });
-  if (!response?.ok) return null;
-  const answer: unknown = await response.json().catch(() => null);
-  const discussions = isObject(answer) ? own(answer, "discussions") : undefined;
-  for (const entry of Array.isArray(discussions) ? (discussions as unknown[]) : []) {
-    if (!isObject(entry)) continue;
-    const author = own(entry, "author");
-    const number = own(entry, "num");
-    if (
-      own(entry, "title") === "Adding `safetensors` variant of this model" &&
-      own(entry, "isPullRequest") === true &&
-      own(entry, "status") === "open" &&
-      isObject(author) &&
-      own(author, "name") === conversionBot &&
-      Number.isSafeInteger(number) &&
-      (number as number) > 0
-    )
-      return `refs/pr/${number as number}`;
-  }
-  return null;
-}
-
-/** Who converts on the hub's behalf. */
-const conversionBot = "SFconvertbot";
-
 /** Says beforehand that the disk is too small, where the system tells. */
 async function checkSpace(cache: CachedModel, entries: readonly Listed[]): Promise<void> {
   let need = 0;
@@ -385,105 +276,6 @@ async function checkSpace(cache: CachedModel, entries: readonly Listed[]): Promi
     });
 }
 
-/** Calls the hub's API and turns its failures into ours. */
-async function asked<T>(hub: Hub, id: string, revision: string, call: () => Promise<T>): Promise<T> {
-  try {
-    return await call();
-  } catch (error) {
-    if (error instanceof SoftpromptError || error instanceof Unreachable) throw error;
-    if (!(error instanceof HubApiError)) throw odd(hub, id, "an answer of the hub's API", String(error));
-    const status = error.statusCode;
-    if (status === 404 || status === 401 || status === 403)
-      throw new SoftpromptError(
-        "checkpoint",
-        status === 404 ? "the hub has no such model or revision" : "the hub denies access to this model",
-        {
-          where: `${hub.url}/${id}@${revision}`,
-          got: `status ${status}`,
-          hint: hub.token
-            ? "check the spelling, and that your token may read it"
-            : "check the spelling; a private or licensed model needs HF_TOKEN. (There is no folder of this name either.)",
-        },
-      );
-    const { problem } = failureOf(new Response(null, { status: status >= 200 && status <= 599 ? status : 500 }));
-    throw new Unreachable({ problem, hint: "try again later", status, final: false, cause: error });
-  }
-}
-
-/** A fetch for the API: sends the token to the hub alone, waits 30 s at most, reads 50 MB at most, and a bounded number of pages. */
-function boundedFetch(hub: Hub, signal: AbortSignal | undefined): typeof fetch {
-  let answers = 0;
-  return async (input, init) => {
-    const url = new URL(String(input));
-    if (url.origin !== new URL(hub.url).origin) throw new Error(`the listing goes on at another host: ${url.host}`);
-    if (++answers > mostAnswers) throw new Error("the listing does not end");
-    const headers = new Headers(init?.headers);
-    if (hub.token) headers.set("authorization", `Bearer ${hub.token}`);
-    const limit = AbortSignal.timeout(30_000);
-    let tooLong = false;
-    try {
-      const response = await hub.fetch(url, {
-        ...init,
-        headers,
-        signal: signal ? AbortSignal.any([signal, limit]) : limit,
-      });
-      if (response.status === 429 || response.status >= 500) {
-        await response.body?.cancel();
-        throw new Unreachable(failureOf(response));
-      }
-      if (response.ok && isPage(response)) {
-        await response.body?.cancel();
-        throw odd(hub, url.pathname, "an answer of the hub's API", "a web page (text/html)");
-      }
-      const parts: Uint8Array[] = [];
-      let bytes = 0;
-      for await (const part of response.body ?? []) {
-        bytes += part.length;
-        if (bytes > smallFileBytes) {
-          tooLong = true;
-          break;
-        }
-        parts.push(part);
-      }
-      if (!tooLong) {
-        const { status, statusText } = response;
-        // a copy of the headers: those of another fetch are of another class
-        return new Response(bytes > 0 ? Buffer.concat(parts) : null, {
-          status,
-          statusText,
-          headers: [...response.headers],
-        });
-      }
-    } catch (cause) {
-      if (cause instanceof SoftpromptError || cause instanceof Unreachable) throw cause;
-      if (signal?.aborted)
-        throw new SoftpromptError("interrupted", "the download was stopped", { where: hub.url, cause });
-      throw new Unreachable(connectionFailure(cause, hub.env));
-    }
-    throw new Error("the answer is too long");
-  };
-}
-
-/** "organisation/name@revision" → its parts; refuses what is neither an id nor a revision. */
-function readName(name: string, asked: string | undefined): { id: string; revision: string; file: string | null } {
-  const part = "[A-Za-z0-9][\\w.-]{0,95}";
-  const pattern = new RegExp(`^(${part}(?:/${part})?)(?:/(${part}\\.gguf))?(?:@(.+))?$`);
-  const [, id, file, inName] = pattern.exec(name) ?? [];
-  if (id === undefined || /--|\.\./.test(id) || file?.includes(".."))
-    throw new SoftpromptError("checkpoint", "there is no such model folder", {
-      where: name,
-      expected: "a folder that exists, or a hub id such as google/flan-t5-small",
-    });
-  const revision = asked ?? inName ?? "main";
-  if (!/^[A-Za-z0-9][\w.-]*(\/[A-Za-z0-9][\w.-]*)*$/.test(revision) || revision.includes("..") || revision.length > 200)
-    throw new SoftpromptError("usage", "this is not a revision", {
-      where: name,
-      expected: "a branch, a tag, or a commit of 40 hex digits",
-      got: revision,
-    });
-  return { id, revision, file: file ?? null };
-}
-
 function withoutSafetensors(id: string, revision: string, files: readonly string[]): SoftpromptError {
   return new SoftpromptError("checkpoint", "this repository holds no safetensors weights", {
     where: `${id}@${revision}`,
@@ -492,14 +284,5 @@ function withoutSafetensors(id: string, revision: string, files: readonly string
     hint:
       "pickles (pytorch_model.bin) are not read, they can run code, and the hub's bot has made no copy of this model. Models that load: " +
       "t5-small, google/flan-t5-small; or convert this one once in Python with save_pretrained(folder, safe_serialization=True)",
-  });
-}
-
-function odd(hub: Hub, id: string, expected: string, got: unknown): SoftpromptError {
-  return new SoftpromptError("network", "the hub answered something else than expected", {
-    where: `${hub.url} (${id})`,
-    expected,
-    got,
-    hint: "is HF_ENDPOINT really a hub? A captive portal or proxy may have answered in its place",
   });
 }
