@@ -16,7 +16,7 @@ export interface Hub {
   readonly env: NodeJS.ProcessEnv;
 }
 
-/** The API gave no answer of use. Never leaves this file. */
+/** The API gave no answer of use. Never leaves this room. */
 export class Unreachable extends Error {
   constructor(readonly failure: Failure) {
     super(failure.problem, { cause: failure.cause });
@@ -29,6 +29,7 @@ export interface Listed {
   readonly kind: "sha256" | "gitBlob";
 }
 
+/** What is fetched besides the weights, as far as it is there. */
 export const smallFiles = [
   "config.json",
   "tokenizer.json",

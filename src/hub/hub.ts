@@ -2,8 +2,8 @@
  * @file From a model's name to a folder with its files: a path as it is, a hub id through the cache.
  *
  * In: "folder", "name", "organisation/name" or either with "@revision"; or "organisation/name/FILE.gguf". Out: a folder, or a GGUF file, that
- * openCheckpoint can open. Fetched are only config.json, the tokenizer, and safetensors (or the one GGUF file); every file is pinned to one commit and checked against the digest that the
- * hub lists. Listings come from @huggingface/hub (2.17, api.ts); it cannot resume a download, so download.ts does that.
+ * openCheckpoint can open. Fetched are only config.json, the tokenizer, and safetensors (or the one GGUF file); every file is pinned to one
+ * commit and checked against the digest that the hub lists. Listings come from @huggingface/hub (2.17, api.ts); it cannot resume a download, so download.ts does that.
  * Names in a listing never become paths: files are looked up in it by names we know, or that a checked index or the user gives.
  * Where main has pickles alone, the copy that the hub's own conversion bot has put into a pull request is taken, and nobody else's: anyone can
  * open a pull request with other weights.

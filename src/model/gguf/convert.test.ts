@@ -1,6 +1,15 @@
 import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  utimesSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -347,6 +356,18 @@ describe("the cache", () => {
     };
     expect((await refusal(convertGguf([fixture("llama.gguf")], { cache: place, accept }))).problem).toBe(
       "not this one",
+    );
+    expect(readdirSync(place)).toEqual([]);
+  });
+  test("the file is replaced while it is read: refused, for the folder would bear another one's hash", async () => {
+    const path = join(scratch, "replaced.gguf");
+    const bytes = readFileSync(fixture("gpt2.gguf"));
+    writeFileSync(path, bytes);
+    utimesSync(path, 1, 1);
+    const onProgress = (p: ConvertProgress) => p.done === 0 && writeFileSync(path, bytes);
+    const place = cache();
+    expect((await refusal(convertGguf([path], { cache: place, onProgress }))).message).toMatch(
+      /changed while it was converted/,
     );
     expect(readdirSync(place)).toEqual([]);
   });

@@ -78,6 +78,7 @@ const mostTransposed = 1 << 28;
 export async function convertGguf(files: readonly string[], options: ConvertOptions = {}): Promise<Converted> {
   const [where] = files as [string, ...string[]];
   const dtype = options.dtype ?? "bf16";
+  const before = await stampOf(files);
   const { header, fileOf } = await readHeaders(files);
   const divisors = header.tensors.get(ropeFreqs);
   const model = describeModel(header, divisors ? await readSmall(fileOf(divisors.name), divisors) : null, where);
@@ -104,6 +105,9 @@ export async function convertGguf(files: readonly string[], options: ConvertOpti
     const report = (done: number) => options.onProgress?.({ file: basename(where), folder, done, total });
     report(0);
     await writeWeights(join(work, "model.safetensors"), start, order, fileOf, { ...options, report });
+    // else the folder would bear the hash of what it was not made of
+    if ((await stampOf(files)) !== before)
+      throw new SoftpromptError("checkpoint", "the file changed while it was converted", { where, hint: "try again" });
     for (const [name, text] of Object.entries(texts)) writeFileAtomic(join(work, name), text);
     const { warnings } = model;
     const record = { version, dtype, source: files.map((file) => basename(file)), sha256: source, bytes, warnings };
@@ -310,6 +314,18 @@ async function readExactly(handle: FileHandle, file: string, offset: number, len
     done += bytesRead;
   }
   return bytes;
+}
+
+/** Sizes and times of modification. */
+async function stampOf(files: readonly string[]): Promise<string> {
+  const stamps: string[] = [];
+  for (const file of files) {
+    const { size: bytes, mtimeNs } = await stat(file, { bigint: true }).catch((cause) => {
+      throw ioError(cause, file);
+    });
+    stamps.push(`${bytes} ${mtimeNs}`);
+  }
+  return stamps.join("\n");
 }
 
 async function hashOf(files: readonly string[]): Promise<string> {
