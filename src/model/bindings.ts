@@ -6,7 +6,7 @@
  * and not at each step. With `lowMemory` nothing is folded and the slice is taken in each step.
  */
 import { SoftpromptError } from "../base/errors.js";
-import { constant, type Graph, type Value, weight } from "../graph/graph.js";
+import { constant, weight } from "../graph/graph.js";
 import { gather } from "../graph/ops.js";
 import type { ModelConfig, PartialModel, Weights } from "./architecture.js";
 import { architectureOf } from "./architectures.js";

@@ -4,7 +4,7 @@
 import { existsSync } from "node:fs";
 import { mkdtemp, rm, statfs } from "node:fs/promises";
 import { arch, availableParallelism, cpus, freemem, platform, tmpdir, totalmem } from "node:os";
-import { dirname, join } from "node:path";
+import { join } from "node:path";
 import { expandPath, homeFolder } from "../../base/home.js";
 import { packageFile, packageInfo } from "../../base/package.js";
 import { defineTask } from "../../data/define.js";
