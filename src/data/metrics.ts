@@ -5,6 +5,7 @@
  * Every metric is one entry of the table below. Sources: fpt.md §6, xprompt.md §5; F1 as scikit-learn's f1_score with zero
  * where nothing was predicted.
  */
+import { type MetricName, metricNames, type Scores } from "./metric-names.js";
 import { rouge } from "./rouge.js";
 import type { Row, Task } from "./row.js";
 
@@ -16,8 +17,7 @@ export interface Prediction {
   readonly text: string;
 }
 
-/** What was measured, as fractions 0 … 1, by the metric's name. */
-export type Scores = Readonly<Partial<Record<MetricName, number>>>;
+export { type MetricName, metricNames, type Scores };
 
 type Pair = readonly [row: Row, prediction: Prediction];
 type Metric = (pairs: readonly Pair[], task: ScoredTask) => number;
@@ -81,11 +81,7 @@ const metrics = {
   rouge1: (pairs) => mean(pairs, ([row, p]) => rouge(p.text, row.target).rouge1),
   rouge2: (pairs) => mean(pairs, ([row, p]) => rouge(p.text, row.target).rouge2),
   rougeL: (pairs) => mean(pairs, ([row, p]) => rouge(p.text, row.target).rougeL),
-} satisfies Record<string, Metric>;
-
-export type MetricName = keyof typeof metrics;
-
-export const metricNames = Object.keys(metrics) as MetricName[];
+} satisfies Record<MetricName, Metric>;
 
 /** The target of a question without an answer (fpt.md §6). */
 export const noAnswer = "no answer";

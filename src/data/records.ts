@@ -8,8 +8,7 @@
 import { SoftpromptError, show } from "../base/errors.js";
 import { isObject, type JsonObject } from "../base/json.js";
 import { noAnswer } from "./metrics.js";
-import type { Fields } from "./rows.js";
-import type { Split } from "./tasks.js";
+import type { Fields, Split } from "./rows.js";
 import { cell, textOf } from "./template.js";
 import { labelOf, labelText } from "./verbalizer.js";
 

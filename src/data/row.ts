@@ -1,7 +1,7 @@
 /**
  * @file What the data room hands on: labelled text. In: fields of a data file under a Task. Out: Row, Dataset.
  */
-import type { MetricName } from "./metrics.js";
+import type { MetricName } from "./metric-names.js";
 
 /** One example as text: what the encoder reads and what the decoder shall say. */
 export interface Row {

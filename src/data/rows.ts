@@ -21,6 +21,8 @@ export const tableLimits = {
   parquetPageBytes: 256 * 1024 * 1024,
 };
 
+export type Split = "train" | "validation" | "test";
+
 /** The cells of one row by column; an object without a prototype, so that any name is only a name. */
 export type Fields = Readonly<Record<string, unknown>>;
 

@@ -21,10 +21,10 @@ import {
   xsum,
 } from "./records.js";
 import type { Scoring } from "./row.js";
-import type { Fields } from "./rows.js";
+import type { Fields, Split } from "./rows.js";
 import type { Verbalizer } from "./verbalizer.js";
 
-export type Split = "train" | "validation" | "test";
+export type { Split } from "./rows.js";
 
 export interface Format {
   readonly template: string;

@@ -4,7 +4,7 @@
  * In: places in the chart's own units, and where they lie in the picture. Out: SVG text, and how much room above the plot it takes.
  */
 
-import type { LineChart, Series } from "./svg.js";
+import type { LineChart, Series } from "./charts.js";
 import { escapeXml, fitted, ink, lineHeight, round, seriesColor, text, textOver, textWidth } from "./svg-parts.js";
 
 /** The plot within its picture. */
