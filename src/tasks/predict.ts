@@ -91,7 +91,7 @@ export function recordedInputTokens(adapter: Pick<Adapter, "training"> | null): 
 function unlabelledRow(task: Task, template: Template, input: PredictInput, id: string): Row {
   const fields = typeof input === "string" ? { [theOneField(template, id)]: input } : input;
   const [label, target] = Object.entries(task.verbalizer ?? {})[0] ?? [null, ""];
-  return { id, input: template.fill(fields, id), target, label, references: [target] };
+  return { id, ...template.fillRow(fields, id), target, label, references: [target] };
 }
 
 function theOneField({ fields }: Template, id: string): string {

@@ -39,7 +39,7 @@ test.skipIf(!existsSync(t5))("T5's tokenizer.json: the ids and texts of Hugging 
   expect(disagreements(tokenizer, rows, (r: { tokenizers: number[] }) => r.tokenizers)).toEqual([]);
   const texts = rows.map((r) => [tokenizer.decode(r.tokenizers), r.decoded]).filter(([a, b]) => a !== b);
   expect(texts).toEqual([]);
-  expect([tokenizer.padId, tokenizer.eosId, tokenizer.unkId, tokenizer.size]).toEqual([0, 1, 2, 32100]);
+  expect([tokenizer.padId, tokenizer.eosIds[0], tokenizer.unkId, tokenizer.size]).toEqual([0, 1, 2, 32100]);
   expect(tokenizer.encode("<extra_id_0>")).toEqual([32099]);
 });
 
@@ -47,7 +47,7 @@ test.skipIf(!existsSync(t5))("T5's spiece.model alone: the ids of SentencePiece"
   const tokenizer = parseSentencePiece(bytes(join(t5, "spiece.model")), "spiece.model");
   const rows = read("t5.json") as { text: string; sentencepiece: number[] }[];
   expect(disagreements(tokenizer, rows, (r: { sentencepiece: number[] }) => r.sentencepiece)).toEqual([]);
-  expect([tokenizer.padId, tokenizer.eosId, tokenizer.unkId, tokenizer.size]).toEqual([0, 1, 2, 32100]);
+  expect([tokenizer.padId, tokenizer.eosIds[0], tokenizer.unkId, tokenizer.size]).toEqual([0, 1, 2, 32100]);
 });
 
 // 1,000 lines by models/t5-nano/make/tokenizer_lines.py, on which transformers and the Rust tokenizers library agree.
@@ -60,7 +60,7 @@ describe.skipIf(!existsSync(join(nano, "tokenizer.json")))("t5-nano's tokenizer"
   test("our ids on its 1,000 lines", async () => {
     const tokenizer = await loadTokenizer(nano);
     expect(lines.length).toBeGreaterThanOrEqual(1000);
-    expect(lines.every((r) => r.ids.at(-1) === tokenizer.eosId)).toBe(true);
+    expect(lines.every((r) => r.ids.at(-1) === tokenizer.eosIds[0])).toBe(true);
     expect(disagreements(tokenizer, lines, ids)).toEqual([]);
   });
 
@@ -90,7 +90,7 @@ test("a folder without a tokenizer is refused", async () => {
 
 test("decode leaves special tokens out unless asked, and gives the text back", () => {
   const tokenizer = parseSentencePiece(bytes(join(fixtures, "tiny.model")), "tiny.model");
-  const ids = [...tokenizer.encode("<extra_id_0> the kettle sings"), tokenizer.eosId];
+  const ids = [...tokenizer.encode("<extra_id_0> the kettle sings"), tokenizer.eosIds[0]];
   expect(tokenizer.decode(ids)).toBe("the kettle sings");
   expect(tokenizer.decode(ids, { keepSpecial: true })).toBe("<extra_id_0> the kettle sings</s>");
   expect(tokenizer.decode([])).toBe("");

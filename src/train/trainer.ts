@@ -7,6 +7,7 @@
  */
 import { initParameters } from "../optim/parameters.js";
 import { identityOf } from "./identity.js";
+import { encodingNotices } from "../text/notices.js";
 import { evaluationDue, type Job, over, prepare, stageOver } from "./job.js";
 import { checkState, initialState, type TrainState } from "./state.js";
 import { evaluation, grow, step, type Tell, total } from "./turns.js";
@@ -56,7 +57,7 @@ export async function train(input: TrainInput): Promise<TrainResult> {
   begun({ kind: "start", totalSteps, step: state.step, stages: stages.length });
   if (state.finished !== null) return ended(state.finished, input.observe); // its last line is written already
   if (saved === null) tell({ kind: "stage", step: 0, stage: 0, partial: stages[0].partial.name });
-  warnOfCuts(job, tell);
+  warnOfRows(job, tell);
 
   for (;;) {
     if (input.signal?.aborted) {
@@ -92,14 +93,10 @@ export async function train(input: TrainInput): Promise<TrainResult> {
   }
 }
 
-function warnOfCuts({ encoded, validation, input }: Job, tell: Tell): void {
-  const cut = [...encoded, ...validation.encoded].filter((row) => row.truncated).length;
-  const all = encoded.length + validation.encoded.length;
-  if (cut > 0)
-    tell({
-      kind: "warning",
-      message: `${cut} of ${all} inputs are longer than ${input.settings.maxInputTokens} tokens and lose their tail (--max-input-tokens)`,
-    });
+function warnOfRows({ encoded, validation, input }: Job, tell: Tell): void {
+  const both = { rows: [...input.train, ...validation.rows], encoded: [...encoded, ...validation.encoded] };
+  const options = { maxInputTokens: input.settings.maxInputTokens };
+  for (const message of encodingNotices(both, input.task, input.tokenizer, options)) tell({ kind: "warning", message });
 }
 
 function resultOf(state: TrainState, reason: StopReason): TrainResult {
