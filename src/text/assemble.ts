@@ -69,8 +69,7 @@ export function assemble(parts: TokenizerParts): Tokenizer {
       const out: number[] = framed ? [...parts.frame.before] : [];
       const guarded = userText === true ? [{ from: 0, to: text.length }] : userText;
       const [first, second] = guarded.length > 0 ? [rawGuarded, normalGuarded] : [raw, normal];
-      const allowed = (token: AddedToken, from: number, to: number) =>
-        !isControl(token) || !touches(guarded, from, to);
+      const allowed = (token: AddedToken, from: number, to: number) => !isControl(token) || !touches(guarded, from, to);
       for (const section of first(wellFormed(text), guarded.length > 0 ? allowed : undefined))
         if (typeof section === "number") out.push(section);
         else

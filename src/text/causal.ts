@@ -56,7 +56,9 @@ export function encodeCausal(text: CausalText, targets: CausalTargets, tokenizer
 
 function guarded(spans: readonly Span[], length: number): TextOptions {
   return {
-    userText: spans.flatMap(({ from, to }) => (from < Math.min(to, length) ? [{ from, to: Math.min(to, length) }] : [])),
+    userText: spans.flatMap(({ from, to }) =>
+      from < Math.min(to, length) ? [{ from, to: Math.min(to, length) }] : [],
+    ),
   };
 }
 

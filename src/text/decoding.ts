@@ -98,7 +98,10 @@ const utf8 = new TextDecoder("utf-8", { ignoreBOM: true });
 const bytePiece = /^<0x([0-9A-F]{2})>$/;
 
 /** Makes decoders of one vocabulary. */
-export function decoding({ names, verbatim, special }: Names, how: Decoding): (options?: DecodeOptions) => StreamDecoder {
+export function decoding(
+  { names, verbatim, special }: Names,
+  how: Decoding,
+): (options?: DecodeOptions) => StreamDecoder {
   const known = new Map<number, Uint8Array>();
   const bytesOf = (id: number, name: string): Uint8Array => {
     let bytes = known.get(id);
@@ -177,7 +180,8 @@ export function unfinished(bytes: Uint8Array): number {
   for (let back = 1; back <= 3 && back <= bytes.length; back++) {
     const lead = bytes[bytes.length - back]!;
     if (lead >= 0x80 && lead < 0xc0) continue;
-    const length = lead >= 0xc2 && lead <= 0xdf ? 2 : lead >= 0xe0 && lead <= 0xef ? 3 : lead >= 0xf0 && lead <= 0xf4 ? 4 : 1;
+    const length =
+      lead >= 0xc2 && lead <= 0xdf ? 2 : lead >= 0xe0 && lead <= 0xef ? 3 : lead >= 0xf0 && lead <= 0xf4 ? 4 : 1;
     if (back >= length) return 0;
     if (back === 1) return 1;
     const second = bytes[bytes.length - back + 1]!;

@@ -10,7 +10,7 @@ import { SoftpromptError } from "../base/errors.js";
 import type { Row, Task } from "../data/row.js";
 import type { EncodedRow } from "./batch.js";
 import { encodeCausal, encodeCausalInput } from "./causal.js";
-import { type Fitted, fit } from "./fit.js";
+import { type Fitted, fitText } from "./fit.js";
 import { type EncodingRules, seq2seqRules } from "./rules.js";
 import type { Tokenizer } from "./tokenizer.js";
 
@@ -94,7 +94,7 @@ function fittedInput(row: Text, tokenizer: Tokenizer, rules: EncodingRules, limi
   if (ids.length <= limit) return { ...whole, cut: [], ids, tokensLost: 0 };
   if (fields.length === 0)
     return { ...whole, cut: [], ids: ids.slice(0, Math.max(0, limit)), tokensLost: ids.length - limit };
-  const fitted = fit(whole, (text) => encode(text).length, limit);
+  const fitted = fitText(whole, (text) => encode(text).length, limit);
   if (fitted === null)
     throw new SoftpromptError("usage", "the template alone is longer than an input may be", {
       where: row.id,

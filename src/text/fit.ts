@@ -28,7 +28,7 @@ const slack = 2;
 const longestWord = 24;
 
 /** The text with at most `limit` tokens, or null where the template alone has more. */
-export function fit(text: Text, count: Count, limit: number): Fitted | null {
+export function fitText(text: Text, count: Count, limit: number): Fitted | null {
   const before = count(text);
   let [fitted, now] = [text, before];
   const cut: string[] = [];

@@ -47,11 +47,7 @@ export async function loadTokenizer(folder: string): Promise<Tokenizer> {
   const vocabulary = await readIfThere(path("vocab.json"), maxTokenizerJsonBytes);
   const merges = await readIfThere(path("merges.txt"), maxMergesBytes);
   if (vocabulary && merges && Object.hasOwn(bpeFilesClasses, config.class ?? ""))
-    return parseBpeFiles(
-      { vocabulary, where: path("vocab.json") },
-      { merges, where: path("merges.txt") },
-      config,
-    );
+    return parseBpeFiles({ vocabulary, where: path("vocab.json") }, { merges, where: path("merges.txt") }, config);
   throw noTokenizer(folder, config, vocabulary !== null && merges !== null);
 }
 

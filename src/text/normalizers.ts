@@ -27,9 +27,7 @@ const replacedPatterns: Readonly<Record<string, RegExp>> = {
 /** The normalisation steps that are read exactly. */
 const normalizers: StepTable<Normalizer> = {
   Sequence: (c, where) => {
-    const steps = array(own(c, "normalizers"), where).map((n, i) =>
-      readNormalizer(n, `${where}.normalizers[${i}]`),
-    );
+    const steps = array(own(c, "normalizers"), where).map((n, i) => readNormalizer(n, `${where}.normalizers[${i}]`));
     return (text) => steps.reduce((t, next) => next(t), text);
   },
   Precompiled: (c, where) => {
@@ -70,7 +68,7 @@ const normalizers: StepTable<Normalizer> = {
   // A letter at a time: JavaScript looks around a Σ, Rust's `char::to_lowercase` does not.
   Lowercase: () => (text) => (plainAscii.test(text) ? text.toLowerCase() : Array.from(text, lower).join("")),
   StripAccents: () => (text) => text.replace(/\p{M}/gu, ""),
-  Nmt: () => (text) => text.replace(nmtDropped, "").replace(nmtBlanks, " "),
+  Nmt: () => (text) => text.replace(/[\p{C}\p{Z}▁]|\ufffd/gu, (c) => nmt.get(c.codePointAt(0)!) ?? c),
   ByteLevel: () => toByteCharacters,
   NFC: () => (text) => text.normalize("NFC"),
   NFD: () => (text) => text.normalize("NFD"),
@@ -90,12 +88,33 @@ function shortText(value: unknown, where: string): string {
 
 const lower = (character: string): string => character.toLowerCase();
 const plainAscii = /^[\x20-\x7e]*$/;
-/** Control characters that SentencePiece's nmt rules drop, and characters that they make a blank. */
-const nmtDropped = new RegExp("[\\u0001-\\u0008\\u000b\\u000e-\\u001f\\u007f\\u008f\\u009f]", "g");
-const nmtBlanks = new RegExp(
-  "[\\u0009\\u000a\\u000c\\u000d\\u1680\\u200b-\\u200f\\u2028\\u2029\\u2581\\ufeff\\ufffd]",
-  "g",
-);
+/** SentencePiece's nmt rules: control characters that they drop, and characters that they make a blank. */
+const nmt = new Map<number, string>([
+  ...[
+    [0x01, 0x08],
+    [0x0b, 0x0b],
+    [0x0e, 0x1f],
+    [0x7f, 0x7f],
+    [0x8f, 0x8f],
+    [0x9f, 0x9f],
+  ].flatMap(every("")),
+  ...[
+    [0x09, 0x0a],
+    [0x0c, 0x0d],
+    [0x1680, 0x1680],
+    [0x200b, 0x200f],
+    [0x2028, 0x2029],
+    [0x2581, 0x2581],
+  ].flatMap(every(" ")),
+  ...[
+    [0xfeff, 0xfeff],
+    [0xfffd, 0xfffd],
+  ].flatMap(every(" ")),
+]);
+
+function every(becomes: string): (range: readonly number[]) => [number, string][] {
+  return ([from, to]) => Array.from({ length: to! - from! + 1 }, (_, i) => [from! + i, becomes]);
+}
 
 /** The normaliser that a file describes; none is one that changes nothing. */
 export function readNormalizer(config: unknown, where: string): Normalizer {

@@ -46,8 +46,7 @@ function cutInputs(encoded: readonly EncodedRow[], limit: number): string | null
   const head = `${cut.length} of ${encoded.length} inputs are longer than ${limit} tokens`;
   const lost = sum(cut.map((row) => row.cut?.tokens ?? 0));
   const byField = new Map<string, number>();
-  for (const row of cut)
-    for (const name of row.cut?.fields ?? []) byField.set(name, (byField.get(name) ?? 0) + 1);
+  for (const row of cut) for (const name of row.cut?.fields ?? []) byField.set(name, (byField.get(name) ?? 0) + 1);
   const fields = [...byField].map(([name, count]) => `{${show(name, 40)}} in ${count}`).join(", ");
   const what = fields === "" ? "lose their tail" : `lose the end of ${fields}`;
   return `${head} and ${what}, ${lost} tokens in all (--max-input-tokens)`;

@@ -27,17 +27,21 @@ export function step<T>(table: StepTable<T>, config: unknown, where: string): T 
 
 export function object(value: unknown, where: string): JsonObject {
   if (isObject(value)) return value;
-  throw new SoftpromptError("checkpoint", "an object is missing", { where, expected: "an object", got: typeof value });
+  throw new SoftpromptError("checkpoint", "an object is missing", { where, expected: "an object", got: kindOf(value) });
 }
 
 export function array(value: unknown, where: string): readonly unknown[] {
   if (Array.isArray(value)) return value as unknown[];
-  throw new SoftpromptError("checkpoint", "a list is missing", { where, expected: "a list", got: typeof value });
+  throw new SoftpromptError("checkpoint", "a list is missing", { where, expected: "a list", got: kindOf(value) });
 }
 
 export function string(value: unknown, where: string): string {
   if (typeof value === "string") return value;
-  throw new SoftpromptError("checkpoint", "a text is missing", { where, expected: "a string", got: typeof value });
+  throw new SoftpromptError("checkpoint", "a text is missing", { where, expected: "a string", got: kindOf(value) });
+}
+
+function kindOf(value: unknown): string {
+  return value === null ? "null" : Array.isArray(value) ? "a list" : typeof value;
 }
 
 /** A field that is true, false, or left out. */

@@ -18,7 +18,7 @@ const patterns = {
   "GPT-2, Pythia, SmolLM2": `${contractions}| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+`,
   "GPT-2, shorter": "'(?:[sdmt]|ll|ve|re)| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+",
   "Llama 3": `(?i:${contractions})|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}|${ending}`,
-  "cl100k":
+  cl100k:
     "'(?i:[sdmt]|ll|ve|re)|[^\\r\\n\\p{L}\\p{N}]?+\\p{L}+|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]++[\\r\\n]*|\\s*[\\r\\n]|\\s+(?!\\S)|\\s+",
   "Qwen 2, Qwen 3": `(?i:${contractions})|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}|${ending}`,
   "Qwen 3.5": `(?i:${contractions})|[^\\r\\n\\p{L}\\p{N}]?[\\p{L}\\p{M}]+|\\p{N}| ?[^\\s\\p{L}\\p{M}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+`,
@@ -27,12 +27,12 @@ const patterns = {
     " ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+",
   "digits in threes": "\\p{N}{1,3}",
   "a digit": "\\d",
-  "digits": "\\d+",
+  digits: "\\d+",
   "Latin digits": "[0-9]",
   "a number": "\\p{N}",
   "a blank": " ",
-  "blanks": "\\s+",
-  "lines": "[\\r\\n]",
+  blanks: "\\s+",
+  lines: "[\\r\\n]",
 } as const satisfies Readonly<Record<string, string>>;
 
 /** Oniguruma's text in JavaScript's words; right for the patterns above, not for every pattern. */

@@ -21,10 +21,13 @@ const processors: StepTable<Frame> = {
   Sequence: (c, where) =>
     array(own(c, "processors"), where)
       .map((p, i) => step(processors, p, `${where}.processors[${i}]`))
-      .reduce((inner, outer) => ({
-        before: [...outer.before, ...inner.before],
-        after: [...inner.after, ...outer.after],
-      }), nothing),
+      .reduce(
+        (inner, outer) => ({
+          before: [...outer.before, ...inner.before],
+          after: [...inner.after, ...outer.after],
+        }),
+        nothing,
+      ),
   // It moves offsets only.
   ByteLevel: () => nothing,
   TemplateProcessing: (c, where) => {
@@ -60,7 +63,8 @@ export function readPostProcessor(config: unknown, where: string): Frame {
 
 function idsOf(special: Readonly<Record<string, unknown>>, name: string, where: string): number[] {
   const ids = array(own(object(own(special, name), `${where}, special token`), "ids"), where);
-  if (ids.length > maxFrame || !ids.every(isIndex)) refuse(where, "a special token has no usable ids", "a few ids", ids);
+  if (ids.length > maxFrame || !ids.every(isIndex))
+    refuse(where, "a special token has no usable ids", "a few ids", ids);
   return ids as number[];
 }
 

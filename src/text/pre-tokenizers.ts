@@ -53,12 +53,7 @@ const preTokenizers: StepTable<PreTokenizer> = {
       flag(c, "invert", false, where),
     ),
   Punctuation: (c, where) => cut(/[!-/:-@[-`{-~]|\p{P}/gu, readBehaviour(c, "Isolated", where), false),
-  Whitespace: () =>
-    cut(
-      new RegExp(`[${wordCharacters}]+|[^${wordCharacters}${whiteSpace}]+`, "gu"),
-      "Removed",
-      true,
-    ),
+  Whitespace: () => cut(new RegExp(`[${wordCharacters}]+|[^${wordCharacters}${whiteSpace}]+`, "gu"), "Removed", true),
   WhitespaceSplit: () => cut(new RegExp(whiteSpace, "gu"), "Removed", false),
   CharDelimiterSplit: (c, where) => {
     const delimiter = string(own(c, "delimiter"), where);

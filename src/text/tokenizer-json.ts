@@ -16,7 +16,7 @@ import { assemble, byteIds, tokenizerLimits } from "./assemble.js";
 import { bpe, type Merges } from "./bpe.js";
 import { byteLevelDecoding, type Decoding, readDecoder, sentencePieceDecoding } from "./decoding.js";
 import { readNormalizer } from "./normalizers.js";
-import { array, flag, isIndex, object, oneOf } from "./parts.js";
+import { array, flag, isIndex, object } from "./parts.js";
 import { type Frame, readPostProcessor } from "./post-processor.js";
 import { readPreTokenizer } from "./pre-tokenizers.js";
 import { utf8 } from "./protobuf.js";
@@ -58,7 +58,9 @@ export function parseTokenizerJson(bytes: Uint8Array, where: string, config: Tok
 export function makeTokenizer(root: JsonObject, where: string, sha256: string, config: TokenizerConfig): Tokenizer {
   const at = (name: string) => `${where}, ${name}`;
   const modelConfig = object(own(root, "model"), at("model"));
-  const type = oneOf(modelConfig, "type", ["Unigram", "BPE"], kindOf(modelConfig), at("model.type"));
+  const type = own(modelConfig, "type") ?? kindOf(modelConfig);
+  if (type !== "Unigram" && type !== "BPE")
+    return refuse(at("model.type"), "tokenizers of this kind are not read", "Unigram (T5), BPE (decoders)", type);
   const model = type === "BPE" ? readBpe(modelConfig, where) : readUnigram(modelConfig, where);
   const names: (string | undefined)[] = [];
   for (const [text, id] of model.vocabulary) names[id] = text;
@@ -201,7 +203,8 @@ function readVocabulary(value: unknown, place: string): Map<string, number> {
   const taken = new Uint8Array(2 * tokenizerLimits.pieces);
   for (const [text, id] of entries) {
     check(text, place);
-    if (!isIndex(id) || id >= taken.length) return refuse(place, `the piece ${text} has no usable id`, "a whole number", id);
+    if (!isIndex(id) || id >= taken.length)
+      return refuse(place, `the piece ${text} has no usable id`, "a whole number", id);
     if (taken[id]) refuse(place, "two pieces have the same id", "every id once", id);
     taken[id] = 1;
   }
@@ -219,7 +222,7 @@ function readMerges(value: unknown, vocabulary: ReadonlyMap<string, number>, pre
     right: new Int32Array(lines.length),
     merged: new Int32Array(lines.length),
   };
-  lines.forEach((entry, rank) => {
+  for (const [rank, entry] of lines.entries()) {
     const sides: unknown[] = typeof entry === "string" ? entry.split(" ") : Array.isArray(entry) ? entry : [];
     const [left, right] = sides;
     if (sides.length !== 2 || typeof left !== "string" || typeof right !== "string")
@@ -229,7 +232,7 @@ function readMerges(value: unknown, vocabulary: ReadonlyMap<string, number>, pre
     merges.left[rank] = id(left);
     merges.right[rank] = id(right);
     merges.merged[rank] = id(left + right.slice(prefix.length));
-  });
+  }
   return merges;
 }
 

@@ -47,3 +47,8 @@ export interface Tokenizer {
   /** sha256 of the file it was read from. */
   readonly sha256: string;
 }
+
+/** The tokenizer beside a model whose embedding has `rows` rows: if that is fewer than it has ids, encoding rows checks them. */
+export function limitedTo(tokenizer: Tokenizer, rows: number): Tokenizer {
+  return tokenizer.size > rows ? { ...tokenizer, usable: rows } : tokenizer;
+}

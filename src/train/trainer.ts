@@ -6,8 +6,8 @@
  * alone (job.ts), so a run that was stopped between any two turns goes on to the same bytes.
  */
 import { initParameters } from "../optim/parameters.js";
+import { rowNotices } from "../text/rows.js";
 import { identityOf } from "./identity.js";
-import { encodingNotices } from "../text/notices.js";
 import { evaluationDue, type Job, over, prepare, stageOver } from "./job.js";
 import { checkState, initialState, type TrainState } from "./state.js";
 import { evaluation, grow, step, type Tell, total } from "./turns.js";
@@ -94,9 +94,10 @@ export async function train(input: TrainInput): Promise<TrainResult> {
 }
 
 function warnOfRows({ encoded, validation, input }: Job, tell: Tell): void {
-  const both = { rows: [...input.train, ...validation.rows], encoded: [...encoded, ...validation.encoded] };
-  const options = { maxInputTokens: input.settings.maxInputTokens };
-  for (const message of encodingNotices(both, input.task, input.tokenizer, options)) tell({ kind: "warning", message });
+  const { task, tokenizer, settings } = input;
+  const rows = [...input.train, ...validation.rows];
+  for (const message of rowNotices(task, rows, [...encoded, ...validation.encoded], tokenizer, settings.maxInputTokens))
+    tell({ kind: "warning", message });
 }
 
 function resultOf(state: TrainState, reason: StopReason): TrainResult {

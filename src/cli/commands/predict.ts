@@ -62,6 +62,14 @@ export const predict = command({
     const task = loadTask(options) ?? adapter?.task ?? undefined;
     const model = await openModel(options.model, pickOptions(openOptions, options), modelContext(terminal, signal));
     const { by, maxInputTokens, anyBase } = options;
+    const told = new Set<string>();
+    // One of a kind: inputs come in batches, and each would tell its own numbers.
+    const notice = (message: string) => {
+      const kind = message.replace(/^\d+ of \d+ /, "").slice(0, 20);
+      if (told.has(kind)) return;
+      told.add(kind);
+      terminal.warn(message);
+    };
     const reply = async (part: readonly Named[]) => {
       const names = part.map(({ id }) => id);
       const inputs = part.map(({ input }) => input);
@@ -73,6 +81,7 @@ export const predict = command({
         names,
         signal,
         batchSize,
+        notice,
       });
       for (const [i, { id }] of part.entries()) terminal.result(JSON.stringify({ id, ...found[i] }));
     };
