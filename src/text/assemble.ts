@@ -17,7 +17,9 @@ export interface TokenizerParts {
   /** Piece of each id of the model; added tokens beyond them come from `added`. */
   readonly names: readonly (string | undefined)[];
   /** Ids of a word. */
-  readonly segment: (word: string) => readonly number[];
+  readonly segment: Segment;
+  /** The same by a model that lacks these pieces: some vocabularies hold `</s>` as a piece that text can match. */
+  readonly segmentWithout: (ids: ReadonlySet<number>) => Segment;
   readonly added: readonly AddedToken[];
   readonly unkId: number | undefined;
   readonly normalize: (text: string) => string;
@@ -30,6 +32,8 @@ export interface TokenizerParts {
   readonly eosIds: readonly number[];
   readonly sha256: string;
 }
+
+export type Segment = (word: string) => readonly number[];
 
 /** What a tokenizer file may hold. mT5's vocabulary, the largest of its family, has 250,112 pieces. */
 export const tokenizerLimits = {
@@ -61,6 +65,15 @@ export function assemble(parts: TokenizerParts): Tokenizer {
   const rawGuarded = cutter(parts.added.filter((t) => !t.normalized || isControl(t)).map(asWritten));
   const normalGuarded = cutter(parts.added.filter((t) => t.normalized && !isControl(t)).map(inNormal));
 
+  const controls = new Map(parts.added.filter(isControl).map((t) => [t.id, t.content]));
+  const forbidden = new Set([...controls.keys()].filter((id) => id !== parts.unkId));
+  let withoutControls: Segment | null = null;
+  const segmentGuarded: Segment = (word) => {
+    const ids = segment(word);
+    if (!ids.some((id) => forbidden.has(id))) return ids;
+    withoutControls ??= parts.segmentWithout(forbidden);
+    return withoutControls(word);
+  };
   /** Whether normalising keeps a text's first character; if not, what is left does not begin where the text does. */
   const startStays = (text: string) => normalize(String.fromCodePoint(text.codePointAt(0)!)) !== "";
 
@@ -70,6 +83,7 @@ export function assemble(parts: TokenizerParts): Tokenizer {
       const guarded = userText === true ? [{ from: 0, to: text.length }] : userText;
       const [first, second] = guarded.length > 0 ? [rawGuarded, normalGuarded] : [raw, normal];
       const allowed = (token: AddedToken, from: number, to: number) => !isControl(token) || !touches(guarded, from, to);
+      const segmentWord = guarded.length > 0 ? segmentGuarded : segment;
       for (const section of first(wellFormed(text), guarded.length > 0 ? allowed : undefined))
         if (typeof section === "number") out.push(section);
         else
@@ -77,7 +91,7 @@ export function assemble(parts: TokenizerParts): Tokenizer {
             if (typeof part === "number") out.push(part);
             else
               for (const word of words(part.text, section.at === 0 && part.at === 0 && startStays(section.text)))
-                for (const piece of segment(word)) out.push(piece);
+                for (const piece of segmentWord(word)) out.push(piece);
       if (framed) out.push(...parts.frame.after);
       return out;
     },
@@ -92,7 +106,7 @@ export function assemble(parts: TokenizerParts): Tokenizer {
     unkId: parts.unkId,
     eosIds: parts.eosIds,
     frame: parts.frame,
-    controls: new Map(parts.added.filter(isControl).map((t) => [t.id, t.content])),
+    controls,
     size: names.length,
     sha256: parts.sha256,
   };

@@ -35,7 +35,7 @@ export interface Work {
 }
 
 export interface Bpe {
-  segment(word: string, work?: Work): readonly number[];
+  readonly segment: (word: string, work?: Work) => readonly number[];
 }
 
 const cachedWords = 50_000;
@@ -129,6 +129,23 @@ export function bpe(parts: BpeParts): Bpe {
         cache.set(word, ids);
       }
       return ids;
+    },
+  };
+}
+
+/** The model, and models that lack some of its pieces. */
+export function bpeSegments(parts: BpeParts) {
+  return {
+    segment: bpe(parts).segment,
+    segmentWithout: (ids: ReadonlySet<number>) => {
+      const { left, right, merged } = parts.merges;
+      const kept = [...merged.keys()].filter((rank) => ![left, right, merged].some((side) => ids.has(side[rank]!)));
+      const only = (side: Int32Array) => Int32Array.from(kept, (rank) => side[rank]!);
+      return bpe({
+        ...parts,
+        vocabulary: new Map([...parts.vocabulary].filter(([, id]) => !ids.has(id))),
+        merges: { left: only(left), right: only(right), merged: only(merged) },
+      }).segment;
     },
   };
 }

@@ -76,8 +76,7 @@ export function encodeInput(text: string, tokenizer: Tokenizer, options: EncodeO
 }
 
 /** A row's input as it fits, and its ids. */
-interface FittedInput extends Pick<Fitted, "input" | "fields" | "cut"> {
-  readonly ids: readonly number[];
+interface FittedInput extends Fitted {
   readonly tokensLost: number;
 }
 
@@ -94,14 +93,14 @@ function fittedInput(row: Text, tokenizer: Tokenizer, rules: EncodingRules, limi
   if (ids.length <= limit) return { ...whole, cut: [], ids, tokensLost: 0 };
   if (fields.length === 0)
     return { ...whole, cut: [], ids: ids.slice(0, Math.max(0, limit)), tokensLost: ids.length - limit };
-  const fitted = fitText(whole, (text) => encode(text).length, limit);
+  const fitted = fitText({ ...whole, ids }, encode, limit);
   if (fitted === null)
     throw new SoftpromptError("usage", "the template alone is longer than an input may be", {
       where: row.id,
       expected: `at most ${limit} tokens beside what stands round every input`,
       hint: "raise maxInputTokens (--max-input-tokens), or shorten the template",
     });
-  return { ...fitted, ids: encode(fitted), tokensLost: fitted.before - fitted.now };
+  return { ...fitted, tokensLost: ids.length - fitted.ids.length };
 }
 
 /** What the two ways of encoding give of one row. */

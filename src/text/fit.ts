@@ -1,7 +1,7 @@
 /**
  * @file A text that is too long: which field is cut, and where.
  *
- * In: a filled template with the stretches of its fields, a way to count tokens, a limit. Out: the text that fits.
+ * In: a filled template with the stretches of its fields, a way to encode it, a limit. Out: the text that fits.
  * The template's own text stays whole, and so do all fields but one: the one that the template marks (`{passage!cut}`), else
  * the longest. Only where even without it the text does not fit is the next one cut. A cut falls between words where there are
  * words. Tokens are counted of the whole text each time, as tokens of parts do not add up.
@@ -14,59 +14,56 @@ export interface Fitted {
   readonly fields: readonly FieldSpan[];
   /** Names of the fields that were cut; empty where the text fitted as it was. */
   readonly cut: readonly string[];
-  /** Tokens before and now. */
-  readonly before: number;
-  readonly now: number;
+  readonly ids: readonly number[];
 }
 
 type Text = Pick<Fitted, "input" | "fields">;
-export type Count = (text: Text) => number;
+type Encoded = Text & Pick<Fitted, "ids">;
+type Encode = (text: Text) => readonly number[];
 
 /** Tokens that may stay unused: the search for the last one costs more than it gives. */
 const slack = 2;
 /** Longest part of a word that a cut goes back over. */
 const longestWord = 24;
 
-/** The text with at most `limit` tokens, or null where the template alone has more. */
-export function fitText(text: Text, count: Count, limit: number): Fitted | null {
-  const before = count(text);
-  let [fitted, now] = [text, before];
+/** The text with at most `limit` tokens, or null where the template alone has more. @param whole with its own ids */
+export function fitText(whole: Encoded, encode: Encode, limit: number): Fitted | null {
+  const withIds = (text: Text): Encoded => ({ ...text, ids: encode(text) });
+  let fitted = whole;
   const cut: string[] = [];
-  const order = text.fields
+  const order = whole.fields
     .map((field, at) => ({ at, length: field.to - field.from, marked: field.cut === true }))
     .filter(({ length }) => length > 0)
     .sort((a, b) => Number(b.marked) - Number(a.marked) || b.length - a.length);
   for (const { at } of order) {
-    if (now <= limit) break;
-    const without = shortened(fitted, at, 0);
-    const least = count(without);
-    cut.push(text.fields[at]!.name);
-    if (least > limit) [fitted, now] = [without, least];
-    else [fitted, now] = longestThatFits(fitted, at, { count, limit, least, most: now });
+    if (fitted.ids.length <= limit) break;
+    const without = withIds(shortened(fitted, at, 0));
+    cut.push(whole.fields[at]!.name);
+    fitted = without.ids.length > limit ? without : longestThatFits(fitted, without, { at, limit, withIds });
   }
-  return now <= limit ? { ...fitted, cut, before, now } : null;
+  return fitted.ids.length <= limit ? { ...fitted, cut } : null;
 }
 
-/** @param bounds `least` and `most` are the tokens without the field and with all of it. */
+/** @param without the text without the field, which fits; with all of it it does not. */
 function longestThatFits(
-  text: Text,
-  at: number,
-  bounds: { count: Count; limit: number; least: number; most: number },
-): [Text, number] {
-  const { count, limit } = bounds;
+  text: Encoded,
+  without: Encoded,
+  { at, limit, withIds }: { at: number; limit: number; withIds: (text: Text) => Encoded },
+): Encoded {
   const { from, to } = text.fields[at]!;
-  let [low, lowTokens, high, highTokens] = [0, bounds.least, to - from, bounds.most];
+  let [low, best, high, most] = [0, without, to - from, text.ids.length];
   // Tokens grow about evenly with characters; every third guess halves, for texts where they do not.
-  for (let n = 1; high - low > 1 && limit - lowTokens > slack; n++) {
-    const share = n % 3 === 0 ? 0.5 : (limit - lowTokens) / Math.max(1, highTokens - lowTokens);
+  for (let n = 1; high - low > 1 && limit - best.ids.length > slack; n++) {
+    const had = best.ids.length;
+    const share = n % 3 === 0 ? 0.5 : (limit - had) / Math.max(1, most - had);
     const guess = Math.min(high - 1, Math.max(low + 1, low + Math.floor((high - low) * share)));
-    const tokens = count(shortened(text, at, guess));
-    if (tokens <= limit) [low, lowTokens] = [guess, tokens];
-    else [high, highTokens] = [guess, tokens];
+    const tried = withIds(shortened(text, at, guess));
+    if (tried.ids.length <= limit) [low, best] = [guess, tried];
+    else [high, most] = [guess, tried.ids.length];
   }
-  const words = shortened(text, at, wordEnd(text.input, from, low));
-  const tokens = count(words);
-  return tokens <= limit ? [words, tokens] : [shortened(text, at, low), lowTokens];
+  const end = wordEnd(text.input, from, low);
+  const words = end === low ? best : withIds(shortened(text, at, end));
+  return words.ids.length <= limit ? words : best;
 }
 
 /** The length up to the end of the last whole word, or as it is where that word is long. */

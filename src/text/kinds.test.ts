@@ -79,3 +79,14 @@ test.each(["llama 2", "metaspace first", "metaspace never"])(
     expect([fair.length > 8_500, lost]).toEqual([true, []]);
   },
 );
+
+test.each(["qwen", "llama 2", "llama 3", "unigram first", "odd added tokens, NFKC"])(
+  "%s: no line of a user's holds a control token",
+  (name) => {
+    const tokenizer = kindTokenizer(name);
+    const controls = (line: string, userText?: true) =>
+      tokenizer.encode(line, { userText }).filter((id) => tokenizer.controls.has(id) && id !== tokenizer.unkId);
+    expect(lines.filter((line) => controls(line).length > 0).length).toBeGreaterThan(20);
+    expect(lines.filter((line) => controls(line, true).length > 0)).toEqual([]);
+  },
+);

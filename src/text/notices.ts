@@ -4,7 +4,6 @@
  * In: rows and their EncodedRows. Out: notices, one sentence each; what they name of the user's data is quoted as JSON, so
  * that no control character reaches a terminal.
  */
-import { show } from "../base/errors.js";
 import type { Row, Task } from "../data/row.js";
 import type { EncodedRow } from "./batch.js";
 import type { EncodeOptions } from "./encode.js";
@@ -32,12 +31,14 @@ export function encodingNotices(
   ].filter((notice) => notice !== null);
 }
 
-/** Also what JSON leaves as it is and a terminal may obey: C1 controls, directions of writing, line separators. */
+/** Text of the user's, cut short; also what JSON leaves as it is and a terminal may obey is written out. */
 const quoted = (text: string) =>
-  JSON.stringify(show(text, 40)).replace(
+  JSON.stringify(text.length > 40 ? `${text.slice(0, 39)}…` : text).replace(
     /[\u007f-\u009f\u2028\u2029]|\p{Cf}/gu,
     (c) => `\\u{${c.codePointAt(0)!.toString(16)}}`,
   );
+/** A name of the user's: as it is where it is plain. */
+const named = (name: string) => (/^[\p{L}\p{N}\p{P} ]{1,60}$/u.test(name) ? name : quoted(name));
 const sum = (numbers: readonly number[]) => numbers.reduce((a, b) => a + b, 0);
 
 function cutInputs(encoded: readonly EncodedRow[], limit: number): string | null {
@@ -47,7 +48,7 @@ function cutInputs(encoded: readonly EncodedRow[], limit: number): string | null
   const lost = sum(cut.map((row) => row.cut?.tokens ?? 0));
   const byField = new Map<string, number>();
   for (const row of cut) for (const name of row.cut?.fields ?? []) byField.set(name, (byField.get(name) ?? 0) + 1);
-  const fields = [...byField].map(([name, count]) => `{${show(name, 40)}} in ${count}`).join(", ");
+  const fields = [...byField].map(([name, count]) => `{${named(name)}} in ${count}`).join(", ");
   const what = fields === "" ? "lose their tail" : `lose the end of ${fields}`;
   return `${head} and ${what}, ${lost} tokens in all (--max-input-tokens)`;
 }
@@ -58,7 +59,7 @@ function cutTargets(encoded: readonly EncodedRow[], limit: number): string | nul
   return `${cut.length} of ${encoded.length} targets are longer than ${limit} tokens and are cut, ${sum(cut.map((row) => row.targetCut!))} tokens in all (--max-target-tokens)`;
 }
 
-/** Rows where half of the ids are unknown are hardly read at all. */
+/** A row of which less than this is left is hardly read at all. */
 const mostlyUnknown = 0.5;
 
 function unknownCharacters({ rows, encoded }: RowsAndIds, tokenizer: Tokenizer): string | null {
@@ -69,11 +70,23 @@ function unknownCharacters({ rows, encoded }: RowsAndIds, tokenizer: Tokenizer):
   if (some === 0) return null;
   const at = unknown.findIndex((count) => count > 0);
   const character = [...rows[at]!.input].find((c) => tokenizer.encode(c).includes(unkId));
-  const example = character === undefined ? "" : `, e.g. ${quoted(character)} in ${show(rows[at]!.id, 60)}`;
-  const mostly = unknown.filter((count, i) => count >= mostlyUnknown * (encoded[i]!.input.length - 1)).length;
+  const example = character === undefined ? "" : `, e.g. ${quoted(character)} in ${named(rows[at]!.id)}`;
+  const mostly = rows.filter(
+    (row, i) => unknown[i]! > 0 && keptShare(row, encoded[i]!, tokenizer) < mostlyUnknown,
+  ).length;
   return `${some} of ${rows.length} rows hold characters that the tokenizer does not know${example}${
     mostly > 0 ? `; ${mostly} become mostly unknown tokens` : ""
   }`;
+}
+
+/** How much of what the user wrote comes back from the ids, in characters; neighbouring unknown ones are one token. */
+function keptShare(row: Row, { input, truncated }: EncodedRow, tokenizer: Tokenizer): number {
+  if (truncated) return 1;
+  const size = (text: string) => text.replace(/\p{White_Space}/gu, "").length;
+  const written =
+    row.fields === undefined ? size(row.input) : sum(row.fields.map((f) => size(row.input.slice(f.from, f.to))));
+  const template = size(row.input) - written;
+  return written === 0 ? 1 : (size(tokenizer.decode([...input])) - template) / written;
 }
 
 /** Rows that a model cannot tell apart though they are labelled differently. */
@@ -90,7 +103,7 @@ function equalRows({ rows, encoded }: RowsAndIds): string | null {
     }
     const [a, b] = [rows[before]!, rows[i]!];
     if (a.label === null || b.label === null || a.label === b.label) continue;
-    if (count === 0) example = `${show(a.id, 60)} (${quoted(a.label)}) and ${show(b.id, 60)} (${quoted(b.label)})`;
+    if (count === 0) example = `${named(a.id)} (${quoted(a.label)}) and ${named(b.id)} (${quoted(b.label)})`;
     count++;
   }
   if (count === 0) return null;
@@ -110,7 +123,7 @@ function controlTokens({ rows, encoded }: RowsAndIds, tokenizer: Tokenizer): str
     const text = row.fields === undefined ? [row.input] : row.fields.map(({ from, to }) => row.input.slice(from, to));
     const found = [...ids].map((id) => controls.get(id)!).find((token) => text.some((t) => t.includes(token)));
     if (found === undefined) continue;
-    if (count === 0) example = `${quoted(found)} in ${show(row.id, 60)}`;
+    if (count === 0) example = `${quoted(found)} in ${named(row.id)}`;
     count++;
   }
   if (count === 0) return null;

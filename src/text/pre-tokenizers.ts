@@ -134,6 +134,12 @@ function cut(pattern: RegExp, behaviour: Behaviour, invert: boolean): PreTokeniz
           continue;
         }
       }
+      if (!invert && behaviour === "Removed") {
+        const kept = word.split(pattern); // no pattern here captures
+        if (i === 0 && kept[0] === "") startStays = false;
+        for (const piece of kept) if (piece !== "") out.push(piece);
+        continue;
+      }
       const pieces = behave(matchesOf(word, pattern, invert), behaviour);
       for (const [from, to] of pieces) if (to > from) out.push(word.slice(from, to));
       if (i === 0 && !pieces.some(([from, to]) => from === 0 && to > 0)) startStays = false;

@@ -18,7 +18,7 @@ import { splitAtSpaces } from "./pre-tokenizers.js";
 import { type Field, fields, float32, utf8 } from "./protobuf.js";
 import type { Tokenizer } from "./tokenizer.js";
 import { laterTokens, noConfig, type TokenizerConfig } from "./tokenizer-config.js";
-import { unigram } from "./unigram.js";
+import { unigramSegments } from "./unigram.js";
 
 const pieceTypes = { normal: 1, unknown: 2, control: 3, userDefined: 4, unused: 5, byte: 6 } as const;
 const modelTypes: Readonly<Record<number, string>> = { 1: "unigram", 2: "bpe", 3: "word", 4: "char" };
@@ -93,7 +93,7 @@ export function parseSentencePiece(bytes: Uint8Array, where: string, options: Se
   if (later.length > 0) hash.update(JSON.stringify(later)); // other ids: another tokenizer
   return assemble({
     names: pieces.map((p) => p.text),
-    segment: unigram(pieces, unkId, model.byteFallback ? byteIds(ids, where, true) : null).segment,
+    ...unigramSegments(pieces, unkId, model.byteFallback ? byteIds(ids, where, true) : null),
     added: [...added, ...later],
     unkId,
     normalize,

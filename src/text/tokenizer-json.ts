@@ -12,8 +12,8 @@ import { createHash } from "node:crypto";
 import { SoftpromptError } from "../base/errors.js";
 import { type JsonObject, own, parseJson } from "../base/json.js";
 import type { AddedToken } from "./added.js";
-import { assemble, byteIds, tokenizerLimits } from "./assemble.js";
-import { bpe, type Merges } from "./bpe.js";
+import { assemble, byteIds, type TokenizerParts, tokenizerLimits } from "./assemble.js";
+import { bpeSegments, type Merges } from "./bpe.js";
 import { byteLevelDecoding, type Decoding, readDecoder, sentencePieceDecoding } from "./decoding.js";
 import { readNormalizer } from "./normalizers.js";
 import { array, flag, isIndex, object } from "./parts.js";
@@ -22,7 +22,7 @@ import { readPreTokenizer } from "./pre-tokenizers.js";
 import { utf8 } from "./protobuf.js";
 import type { Tokenizer } from "./tokenizer.js";
 import { laterTokens, noConfig, type TokenizerConfig } from "./tokenizer-config.js";
-import { type Piece, unigram } from "./unigram.js";
+import { type Piece, unigramSegments } from "./unigram.js";
 
 /** Files above this are refused; mT5's has 16 MB, Qwen 3's 11 MB. */
 export const maxTokenizerJsonBytes = 64 * 1024 * 1024;
@@ -33,7 +33,8 @@ interface Model {
   readonly vocabulary: ReadonlyMap<string, number>;
   readonly unkId: number | undefined;
   readonly byteFallback: boolean;
-  readonly segment: (word: string) => readonly number[];
+  readonly segment: TokenizerParts["segment"];
+  readonly segmentWithout: TokenizerParts["segmentWithout"];
 }
 
 /** Parses the bytes of a `tokenizer.json`. Throws SoftpromptError (kind checkpoint) for anything it cannot use exactly. */
@@ -85,6 +86,7 @@ export function makeTokenizer(root: JsonObject, where: string, sha256: string, c
   return assemble({
     names,
     segment: model.segment,
+    segmentWithout: model.segmentWithout,
     added,
     unkId: model.unkId,
     normalize: readNormalizer(own(root, "normalizer"), at("normalizer")),
@@ -130,8 +132,8 @@ function readUnigram(model: JsonObject, where: string): Model {
     });
   const vocabulary = new Map(pieces.map((p, id) => [p.text, id]));
   const byteFallback = own(model, "byte_fallback") === true;
-  const { segment } = unigram(pieces, unkId, byteFallback ? byteIds(vocabulary, where, true) : null);
-  return { vocabulary, unkId, byteFallback, segment };
+  const segments = unigramSegments(pieces, unkId, byteFallback ? byteIds(vocabulary, where, true) : null);
+  return { vocabulary, unkId, byteFallback, ...segments };
 }
 
 function readPieces(model: JsonObject, where: string): Piece[] {
@@ -183,7 +185,7 @@ function readBpe(model: JsonObject, where: string): Model {
   if (unkText !== undefined && unkText !== null && unkId === undefined)
     refuse(`${place}.unk_token`, "the unknown token is not in the vocabulary", "a piece or null", unkText);
   const byteFallback = flag(model, "byte_fallback", false, place);
-  const { segment } = bpe({
+  const segments = bpeSegments({
     vocabulary,
     merges: readMerges(own(model, "merges"), vocabulary, prefix, `${place}.merges`),
     unknown: unkId === undefined ? null : { id: unkId, fuse: flag(model, "fuse_unk", false, place) },
@@ -192,7 +194,7 @@ function readBpe(model: JsonObject, where: string): Model {
     prefix,
     suffix: affix("end_of_word_suffix"),
   });
-  return { vocabulary, unkId, byteFallback, segment };
+  return { vocabulary, unkId, byteFallback, ...segments };
 }
 
 function readVocabulary(value: unknown, place: string): Map<string, number> {
