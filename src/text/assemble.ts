@@ -65,7 +65,7 @@ export function assemble(parts: TokenizerParts): Tokenizer {
   const rawGuarded = cutter(parts.added.filter((t) => !t.normalized || isControl(t)).map(asWritten));
   const normalGuarded = cutter(parts.added.filter((t) => t.normalized && !isControl(t)).map(inNormal));
 
-  const controls = new Map(parts.added.filter(isControl).map((t) => [t.id, t.content]));
+  const controls = new Map(parts.added.filter(isControl).map((t) => [t.id, t]));
   const forbidden = new Set([...controls.keys()].filter((id) => id !== parts.unkId));
   let withoutControls: Segment | null = null;
   const segmentGuarded: Segment = (word) => {

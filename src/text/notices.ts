@@ -118,10 +118,10 @@ function controlTokens({ rows, encoded }: RowsAndIds, tokenizer: Tokenizer): str
   for (const [i, { input }] of encoded.entries()) {
     const row = rows[i]!;
     // The ids say fast that there is none; what is the template's own is no user's.
-    const ids = new Set([...input.subarray(0, -1)].filter((id) => controls.has(id) && id !== tokenizer.unkId));
+    const ids = new Set([...input.subarray(0, -1)].filter((id) => controls.get(id)?.special && id !== tokenizer.unkId));
     if (ids.size === 0) continue;
     const text = row.fields === undefined ? [row.input] : row.fields.map(({ from, to }) => row.input.slice(from, to));
-    const found = [...ids].map((id) => controls.get(id)!).find((token) => text.some((t) => t.includes(token)));
+    const found = [...ids].map((id) => controls.get(id)!.content).find((token) => text.some((t) => t.includes(token)));
     if (found === undefined) continue;
     if (count === 0) example = `${quoted(found)} in ${named(row.id)}`;
     count++;

@@ -38,8 +38,8 @@ export interface Tokenizer {
   readonly eosIds: readonly number[];
   /** The ids that `special` puts round a text. */
   readonly frame: { readonly before: readonly number[]; readonly after: readonly number[] };
-  /** Tokens that steer a model where a user writes them: every added token but runs of blanks. Id → text. */
-  readonly controls: ReadonlyMap<number, string>;
+  /** Tokens that may steer a model where a user writes them: every added token but runs of blanks. By id. */
+  readonly controls: ReadonlyMap<number, { readonly content: string; readonly special: boolean }>;
   /** Ids 0 … size-1 exist in the tokenizer; the model's vocabulary may be padded beyond it. */
   readonly size: number;
   /** Rows of the model's embedding where the tokenizer has more ids than that: rows that use one are refused by name. */
