@@ -25,6 +25,10 @@ const patterns = {
   "Tekken (Mistral Nemo)":
     `[^\\r\\n\\p{L}\\p{N}]?[${upper}]*[${lower}]+|[^\\r\\n\\p{L}\\p{N}]?[${upper}]+[${lower}]*|\\p{N}|` +
     " ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+",
+  "o200k (GPT-4o), Llama 4":
+    `[^\\r\\n\\p{L}\\p{N}]?[${upper}]*[${lower}]+(?i:${contractions})?|[^\\r\\n\\p{L}\\p{N}]?[${upper}]+[${lower}]*(?i:${contractions})?|` +
+    "\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+",
+  "three digits (Falcon)": "[0-9][0-9][0-9]",
   "digits in threes": "\\p{N}{1,3}",
   "a digit": "\\d",
   digits: "\\d+",

@@ -82,7 +82,7 @@ export function parseSentencePiece(bytes: Uint8Array, where: string, options: Se
   for (const t of added) ids.set(t.content, t.id);
   const config = options.config ?? noConfig;
   // Matched as they are written: the normaliser here puts a blank before every text.
-  const later = laterTokens(config, (text) => ids.get(text), pieces.length + count).map((t) => ({
+  const later = laterTokens(config, (text) => ids.get(text), pieces.length + count, false).map((t) => ({
     ...t,
     normalized: false,
   }));

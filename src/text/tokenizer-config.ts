@@ -77,13 +77,15 @@ export function readTokenizerConfig(files: {
 }
 
 /**
- * Tokens that the config adds to those that a tokenizer's own file has. As in transformers, a token that is known keeps its
- * id and flags. `count` is how many ids there are already; a new one must go on from there.
+ * Tokens that the config adds to those that a tokenizer's own file has. `count` is how many ids there are already; a new one
+ * must go on from there. As in transformers, a token that is known keeps its flags, and beside a tokenizer.json its id too,
+ * whatever the config says (`knownKeepIds`).
  */
 export function laterTokens(
   config: TokenizerConfig,
   known: (content: string) => number | undefined,
   count: number,
+  knownKeepIds: boolean,
 ): AddedToken[] {
   let next = count;
   return config.added.filter((token) => {
@@ -92,7 +94,7 @@ export function laterTokens(
       next++;
       return true;
     }
-    if (id === token.id) return false;
+    if (id === token.id || (id !== undefined && knownKeepIds)) return false;
     throw new SoftpromptError("checkpoint", `the id of the added token ${token.content} does not fit the vocabulary`, {
       where: config.addedWhere,
       expected: String(id ?? next),

@@ -68,7 +68,7 @@ export function makeTokenizer(root: JsonObject, where: string, sha256: string, c
   const ownTokens = readAdded(own(root, "added_tokens"), model.vocabulary, where);
   const byText = new Map([...model.vocabulary, ...ownTokens.map((t) => [t.content, t.id] as const)]);
   const count = Math.max(names.length, ...ownTokens.map((t) => t.id + 1));
-  const added = [...ownTokens, ...laterTokens(config, (text) => byText.get(text), count)];
+  const added = [...ownTokens, ...laterTokens(config, (text) => byText.get(text), count, true)];
   for (const t of added) byText.set(t.content, t.id);
 
   const preTokenize = readPreTokenizer(own(root, "pre_tokenizer"), at("pre_tokenizer"));

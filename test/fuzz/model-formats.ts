@@ -142,7 +142,7 @@ export function modelFormats(fixtures: string): Record<string, Format> {
         },
         { "tokenizer.json": tiny },
         { "tokenizer.json": byteLevelSteps(), ...companions },
-        { "tokenizer.json": sentencePieceSteps(), ...companions, "added_tokens.json": bytesOf("{\"<new>\":266}") },
+        { "tokenizer.json": sentencePieceSteps(), ...companions, "added_tokens.json": bytesOf('{"<new>":266}') },
         { ...splitFiles(), "tokenizer_config.json": companions["tokenizer_config.json"]! },
       ],
       [
