@@ -11,13 +11,13 @@ import type { Row, Task } from "../data/row.js";
 import type { EncodedRow } from "./batch.js";
 import { encodeCausal, encodeCausalInput } from "./causal.js";
 import { type Fitted, fitText } from "./fit.js";
-import { type EncodingRules, seq2seqRules } from "./rules.js";
+import { type EncodingRules, rulesOf } from "./rules.js";
 import type { Tokenizer } from "./tokenizer.js";
 
 export interface EncodeOptions {
   /** Longest input in tokens, with what the rules put round it, prompt not counted. At least 2. */
   readonly maxInputTokens: number;
-  /** Default T5's. */
+  /** Default the tokenizer's own, else T5's. */
   readonly rules?: EncodingRules;
 }
 
@@ -43,7 +43,8 @@ export function encodeRows(
       expected: "at least 2: one token of text and the end-of-sequence",
       got: options.maxInputTokens,
     });
-  const { rules = seq2seqRules(tokenizer), maxInputTokens } = options;
+  const { maxInputTokens } = options;
+  const rules = rulesOf(tokenizer, options);
   if (task.verbalizer !== null) checkLabels(task.verbalizer, task, tokenizer);
   const encode = rules.joined === null ? separately(task, tokenizer, rules) : jointly(task, tokenizer, rules);
   const limit = maxInputTokens - rules.before.length - rules.after.length;
@@ -69,7 +70,8 @@ export function encodeRows(
 
 /** The ids of one text as an input, as `encodeRows` makes them; for predictions on texts without a Row. */
 export function encodeInput(text: string, tokenizer: Tokenizer, options: EncodeOptions): Int32Array {
-  const { rules = seq2seqRules(tokenizer), maxInputTokens } = options;
+  const { maxInputTokens } = options;
+  const rules = rulesOf(tokenizer, options);
   const limit = maxInputTokens - rules.before.length - rules.after.length;
   const { ids } = fittedInput({ id: "input", input: text }, tokenizer, rules, limit);
   return Int32Array.from([...rules.before, ...ids, ...rules.after]);

@@ -7,6 +7,7 @@
 import type { Row, Task } from "../data/row.js";
 import type { EncodedRow } from "./batch.js";
 import type { EncodeOptions } from "./encode.js";
+import { rulesOf } from "./rules.js";
 import type { Tokenizer } from "./tokenizer.js";
 
 /** Rows beside their ids: the same number of both, in the same order. */
@@ -27,7 +28,7 @@ export function encodingNotices(
     cutTargets(encoded, task.maxTargetTokens),
     unknownCharacters({ rows, encoded }, tokenizer),
     equalRows({ rows, encoded }),
-    ...(options.rules?.guardFields ? [] : [controlTokens({ rows, encoded }, tokenizer)]),
+    ...(rulesOf(tokenizer, options).guardFields ? [] : [controlTokens({ rows, encoded }, tokenizer)]),
   ].filter((notice) => notice !== null);
 }
 

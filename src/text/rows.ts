@@ -25,7 +25,7 @@ export function isFreeText({ task, train }: { readonly task: Task; readonly trai
 
 /**
  * @param maxInputTokens including end-of-sequence; longer inputs lose the end of their longest field.
- * @param rules how the model's family wants its rows; default T5's.
+ * @param rules how the model's family wants its rows; default the tokenizer's, else T5's.
  * @throws SoftpromptError "data" naming the row whose label is none of its choices.
  */
 export function encodeRows(

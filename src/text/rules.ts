@@ -52,3 +52,8 @@ function endToken(tokenizer: Tokenizer, name: string): number {
     hint: "eos_token of tokenizer_config.json names it",
   });
 }
+
+/** The rules by which rows are encoded: as asked, else as the tokenizer's model wants them, else T5's. */
+export function rulesOf(tokenizer: Tokenizer, { rules }: { readonly rules?: EncodingRules }): EncodingRules {
+  return rules ?? tokenizer.rules ?? seq2seqRules(tokenizer);
+}

@@ -2,6 +2,7 @@
  * @file The tokenizer as the rest of the house sees it, whatever family its file is of.
  */
 import type { DecodeOptions, StreamDecoder } from "./decoding.js";
+import type { EncodingRules } from "./rules.js";
 
 export type { DecodeOptions, StreamDecoder } from "./decoding.js";
 
@@ -44,6 +45,8 @@ export interface Tokenizer {
   readonly size: number;
   /** Rows of the model's embedding where the tokenizer has more ids than that: rows that use one are refused by name. */
   readonly usable?: number;
+  /** How the model's family wants its rows, where a model was opened with it. Default T5's. */
+  readonly rules?: EncodingRules;
   /** sha256 of the file it was read from. */
   readonly sha256: string;
 }
