@@ -40,7 +40,7 @@ export const evaluate = command({
       maxInputTokens: integer({
         min: 1,
         unit: "tokens",
-        help: "Longest input; longer ones are cut at the end",
+        help: "Longest input; a longer one loses the end of its longest field",
         source: "default what the adapter was tuned with, else 492",
       }),
       maxEvalRows: integer({
