@@ -70,7 +70,7 @@ function unknownCharacters({ rows, encoded }: RowsAndIds, tokenizer: Tokenizer):
   const some = unknown.filter((count) => count > 0).length;
   if (some === 0) return null;
   const at = unknown.findIndex((count) => count > 0);
-  const character = [...rows[at]!.input].find((c) => tokenizer.encode(c).includes(unkId));
+  const character = [...new Set(rows[at]!.input)].find((c) => tokenizer.encode(c).includes(unkId));
   const example = character === undefined ? "" : `, e.g. ${quoted(character)} in ${named(rows[at]!.id)}`;
   const mostly = rows.filter(
     (row, i) => unknown[i]! > 0 && keptShare(row, encoded[i]!, tokenizer) < mostlyUnknown,
@@ -92,14 +92,19 @@ function keptShare(row: Row, { input, truncated }: EncodedRow, tokenizer: Tokeni
 
 /** Rows that a model cannot tell apart though they are labelled differently. */
 function equalRows({ rows, encoded }: RowsAndIds): string | null {
-  const seen = new Map<string, number>();
+  const seen = new Map<number, number[]>(); // by a hash: the ids themselves as text would be a copy of all data
   let count = 0;
   let example = "";
   for (const [i, { input }] of encoded.entries()) {
-    const key = Buffer.from(input.buffer, input.byteOffset, input.byteLength).toString("latin1");
-    const before = seen.get(key);
+    const key = input.reduce((hash, id) => (Math.imul(hash, 0x01000193) ^ id) | 0, input.length);
+    const alike = seen.get(key);
+    if (alike === undefined) {
+      seen.set(key, [i]);
+      continue;
+    }
+    const before = alike.find((n) => same(encoded[n]!.input, input));
     if (before === undefined) {
-      seen.set(key, i);
+      alike.push(i);
       continue;
     }
     const [a, b] = [rows[before]!, rows[i]!];
@@ -111,15 +116,21 @@ function equalRows({ rows, encoded }: RowsAndIds): string | null {
   return `${count} of ${rows.length} rows become the same ids as a row with another label, e.g. ${example}`;
 }
 
+function same(a: Int32Array, b: Int32Array): boolean {
+  return a.length === b.length && a.every((id, i) => id === b[i]);
+}
+
 function controlTokens({ rows, encoded }: RowsAndIds, tokenizer: Tokenizer): string | null {
   const { controls } = tokenizer;
   if (controls.size === 0) return null;
+  const steers = new Uint8Array(tokenizer.size);
+  for (const [id, { special }] of controls) if (special && id !== tokenizer.unkId) steers[id] = 1;
   let count = 0;
   let example = "";
   for (const [i, { input }] of encoded.entries()) {
     const row = rows[i]!;
     // The ids say fast that there is none; what is the template's own is no user's.
-    const ids = new Set([...input.subarray(0, -1)].filter((id) => controls.get(id)?.special && id !== tokenizer.unkId));
+    const ids = new Set(input.subarray(0, -1).filter((id) => steers[id] === 1));
     if (ids.size === 0) continue;
     const text = row.fields === undefined ? [row.input] : row.fields.map(({ from, to }) => row.input.slice(from, to));
     const found = [...ids].map((id) => controls.get(id)!.content).find((token) => text.some((t) => t.includes(token)));

@@ -100,7 +100,7 @@ export function makeTokenizer(root: JsonObject, where: string, sha256: string, c
   });
 }
 
-/** Files of before 2019 do not say what their model is. */
+/** Older files do not say what their model is. */
 function kindOf(model: JsonObject): "Unigram" | "BPE" {
   return own(model, "merges") === undefined ? "Unigram" : "BPE";
 }
