@@ -107,8 +107,8 @@ export function prepareEvaluation(
 }
 
 /** What a user should know of these rows as ids: cuts, unknown characters, control tokens. */
-export function preparedNotices({ task, rows, encoded, maxInputTokens }: Prepared, tokenizer: Tokenizer): string[] {
-  return rowNotices(task, rows, encoded, tokenizer, maxInputTokens);
+export function preparedNotices({ rows, encoded, maxInputTokens }: Prepared, tokenizer: Tokenizer): string[] {
+  return rowNotices(rows, encoded, tokenizer, maxInputTokens);
 }
 
 /** The rows that an evaluation scores: all, or at most maxEvalRows of them. */

@@ -23,9 +23,14 @@ export function encodingNotices(
   tokenizer: Tokenizer,
   options: EncodeOptions,
 ): string[] {
+  const targets = cutTargets(encoded, task.maxTargetTokens);
+  return [...inputNotices({ rows, encoded }, tokenizer, options), ...(targets === null ? [] : [targets])];
+}
+
+/** The same of the inputs alone. */
+export function inputNotices({ rows, encoded }: RowsAndIds, tokenizer: Tokenizer, options: EncodeOptions): string[] {
   return [
     cutInputs(encoded, options.maxInputTokens),
-    cutTargets(encoded, task.maxTargetTokens),
     unknownCharacters({ rows, encoded }, tokenizer),
     equalRows({ rows, encoded }),
     ...(rulesOf(tokenizer, options).guardFields ? [] : [controlTokens({ rows, encoded }, tokenizer)]),

@@ -7,7 +7,7 @@ import { SoftpromptError } from "../base/errors.js";
 import type { Row, Task } from "../data/row.js";
 import type { EncodedRow } from "./batch.js";
 import { encodeRows as encode } from "./encode.js";
-import { encodingNotices } from "./notices.js";
+import { inputNotices } from "./notices.js";
 import type { EncodingRules } from "./rules.js";
 import type { Tokenizer } from "./tokenizer.js";
 
@@ -46,14 +46,13 @@ export function encodeRows(
   return encoded;
 }
 
-/** What a user should know of these rows: cuts, unknown characters, control tokens, rows that became equal. */
+/** What a user should know of these inputs: cuts, unknown characters, control tokens, rows that became equal. */
 export function rowNotices(
-  task: Task,
   rows: readonly Row[],
   encoded: readonly EncodedRow[],
   tokenizer: Tokenizer,
   maxInputTokens: number,
   rules?: EncodingRules,
 ): string[] {
-  return encodingNotices({ rows, encoded }, task, tokenizer, { maxInputTokens, rules });
+  return inputNotices({ rows, encoded }, tokenizer, { maxInputTokens, rules });
 }

@@ -94,9 +94,9 @@ export async function train(input: TrainInput): Promise<TrainResult> {
 }
 
 function warnOfRows({ encoded, validation, input }: Job, tell: Tell): void {
-  const { task, tokenizer, settings } = input;
+  const { tokenizer, settings } = input;
   const rows = [...input.train, ...validation.rows];
-  for (const message of rowNotices(task, rows, [...encoded, ...validation.encoded], tokenizer, settings.maxInputTokens))
+  for (const message of rowNotices(rows, [...encoded, ...validation.encoded], tokenizer, settings.maxInputTokens))
     tell({ kind: "warning", message });
 }
 

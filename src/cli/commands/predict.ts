@@ -68,7 +68,7 @@ export const predict = command({
       const kind = message.replace(/^\d+ of \d+ /, "").slice(0, 20);
       if (told.has(kind)) return;
       told.add(kind);
-      terminal.warn(message);
+      sayNotices([message], terminal);
     };
     const reply = async (part: readonly Named[]) => {
       const names = part.map(({ id }) => id);
