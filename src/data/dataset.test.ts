@@ -76,6 +76,10 @@ test("a declared task reads its official names; without validation rows are held
   expect(found.train[0]).toEqual({
     id: "train.jsonl:1",
     input: "hypothesis: h0 premise: p0",
+    fields: [
+      { name: "hypothesis", from: 12, to: 14 },
+      { name: "premise", from: 24, to: 26 },
+    ],
     target: "not_entailment",
     label: "not_entailment",
     references: ["not_entailment"],

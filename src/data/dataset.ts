@@ -202,7 +202,7 @@ function toRow(example: Example, where: string, template: Template, task: Task):
   const target = example.target ?? words;
   return {
     id,
-    input: template.fill(example.fields, id),
+    ...template.fillRow(example.fields, id),
     target,
     label: example.label,
     references: example.references ?? [target],

@@ -3,12 +3,23 @@
  */
 import type { MetricName } from "./metric-names.js";
 
+/** Where in a row's text one of its fields stands: UTF-16 units from … to-1. */
+export interface FieldSpan {
+  readonly name: string;
+  readonly from: number;
+  readonly to: number;
+  /** The template marks it as the one to shorten where the text is too long. */
+  readonly cut?: boolean;
+}
+
 /** One example as text: what the encoder reads and what the decoder shall say. */
 export interface Row {
   /** File and line (1-based) or row number; stands in every error and sample. */
   readonly id: string;
   /** The filled template; the encoder's text. */
   readonly input: string;
+  /** The stretches of `input` that came from fields, in order; what lies between is the template's. Default: not known. */
+  readonly fields?: readonly FieldSpan[];
   /** The text to be generated; for a classification the label words of `label`. */
   readonly target: string;
   /** The task's label, or null for free-text targets. */

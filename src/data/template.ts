@@ -1,11 +1,13 @@
 /**
  * @file Templates: fields of a row become the text the encoder reads.
  *
- * In: text with `{field}` holes (`{a.b}` reaches into an object; `{{` and `}}` are braces). Out: `fill(fields)`.
+ * In: text with `{field}` holes (`{a.b}` reaches into an object; `{field!cut}` is the one to shorten where a text is too
+ * long; `{{` and `}}` are braces). Out: `fill(fields)`, and where in the text each field came to stand.
  * A hole that no column fits is refused with the nearest name; a cell that is missing or no plain value is refused by row.
  */
 import { nearest, SoftpromptError } from "../base/errors.js";
 import { isObject } from "../base/json.js";
+import type { FieldSpan } from "./row.js";
 import type { Fields } from "./rows.js";
 
 /** Longest text one row may become. */
@@ -17,11 +19,20 @@ export interface Template {
   readonly fields: readonly string[];
   /** The text for one row; `where` names the row in errors. */
   fill(fields: Fields, where: string): string;
+  /** The same, as a Row has it: with the stretches that the fields take. */
+  fillRow(fields: Fields, where: string): { input: string; fields: readonly FieldSpan[] };
+}
+
+const cutMark = "!cut";
+
+interface Hole {
+  readonly name: string;
+  readonly cut: boolean;
 }
 
 /** Compiles a template. Throws SoftpromptError (usage) naming the place of a stray brace. */
 export function compileTemplate(source: string, where = "template"): Template {
-  const parts: (string | { hole: string })[] = [];
+  const parts: (string | Hole)[] = [];
   const refuse = (problem: string, at: number, hint: string): never => {
     throw new SoftpromptError("usage", problem, {
       where: `${where}, character ${at + 1}`,
@@ -39,29 +50,35 @@ export function compileTemplate(source: string, where = "template"): Template {
       const end = source.indexOf("}", i);
       const hole = end < 0 ? "" : source.slice(i + 1, end).trim();
       if (end < 0) refuse("a hole is not closed", i, "write {{ for a brace");
-      if (hole === "" || hole.includes("{")) refuse("a hole has no name", i, "write {column}, or {{ for a brace");
-      parts.push(text, { hole });
+      const cut = hole.endsWith(cutMark);
+      const name = cut ? hole.slice(0, -cutMark.length).trim() : hole;
+      if (name === "" || name.includes("{")) refuse("a hole has no name", i, "write {column}, or {{ for a brace");
+      parts.push(text, { name, cut });
       text = "";
       i = end;
     } else if (c === "}") refuse("a brace closes nothing", i, "write }} for a brace");
     else text += c;
   }
   parts.push(text);
-  const fields = [...new Set(parts.flatMap((p) => (typeof p === "string" ? [] : [p.hole])))];
-  return {
-    source,
-    fields,
-    fill: (row, place) => {
-      const filled = parts.map((p) => (typeof p === "string" ? p : textOf(row, p.hole, place))).join("");
+  const fields = [...new Set(parts.flatMap((p) => (typeof p === "string" ? [] : [p.name])))];
+  const fillRow: Template["fillRow"] = (row, place) => {
+    const spans: FieldSpan[] = [];
+    let filled = "";
+    for (const part of parts) {
+      const from = filled.length;
+      filled += typeof part === "string" ? part : textOf(row, part.name, place);
       if (filled.length > maxTextCharacters)
         throw new SoftpromptError("data", "this row's text is too long", {
           where: place,
           expected: `at most ${maxTextCharacters} characters`,
           got: filled.length,
         });
-      return filled;
-    },
+      if (typeof part !== "string")
+        spans.push({ name: part.name, from, to: filled.length, ...(part.cut ? { cut: true } : {}) });
+    }
+    return { input: filled, fields: spans };
   };
+  return { source, fields, fill: (row, place) => fillRow(row, place).input, fillRow };
 }
 
 /** Refuses a template with holes that no column fits. Throws SoftpromptError (usage). */

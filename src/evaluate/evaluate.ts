@@ -15,7 +15,7 @@ import { evalFlops, rankingFlops } from "../engine/flops.js";
 import type { ModelConfig } from "../model/architecture.js";
 import type { PartialModel } from "../model/partial.js";
 import { type EncodedRow, evaluationOrder } from "../text/batch.js";
-import { choicesOf, encodeRows } from "../text/rows.js";
+import { choicesOf, encodeRows, rowNotices } from "../text/rows.js";
 import type { Tokenizer } from "../text/tokenizer.js";
 
 export interface EvaluateOptions {
@@ -76,6 +76,8 @@ export interface Prepared {
   readonly batches: readonly (readonly number[])[];
   readonly by: "ranking" | "generation";
   readonly loss: boolean;
+  /** What the rows were cut to. */
+  readonly maxInputTokens: number;
 }
 
 /** Rows of one evaluation pass beside a training with this micro-batch: without a backward pass four times as many fit. */
@@ -100,7 +102,13 @@ export function prepareEvaluation(
     batches: evaluationOrder(encoded, batchSize),
     by: encoded.every((row) => row.choices !== null) ? by : "generation",
     loss,
+    maxInputTokens,
   };
+}
+
+/** What a user should know of these rows as ids: cuts, unknown characters, control tokens. */
+export function preparedNotices({ rows, encoded, maxInputTokens }: Prepared, tokenizer: Tokenizer): string[] {
+  return rowNotices(rows, encoded, tokenizer, maxInputTokens);
 }
 
 /** The rows that an evaluation scores: all, or at most maxEvalRows of them. */

@@ -37,6 +37,8 @@ export const smallFiles = [
   "tokenizer_config.json",
   "special_tokens_map.json",
   "added_tokens.json",
+  "vocab.json",
+  "merges.txt",
   "generation_config.json",
   "chat_template.jinja",
 ];

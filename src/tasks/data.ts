@@ -51,7 +51,10 @@ export const taskOptions = {
     help: "One of the declared task's formats, e.g. t5, openprompt",
     source: "default its first",
   }),
-  template: string({ placeholder: "text", help: "The encoder's text with {column} holes; {{ and }} are braces" }),
+  template: string({
+    placeholder: "text",
+    help: "The input's text with {column} holes; {{ and }} are braces; of a text that is too long {column!cut} is cut, else the longest column",
+  }),
   verbalizer: map({ help: "Label and the words the decoder says for it; without it the labels are their own words" }),
   metrics: list({ values: metricNames, help: "What is reported; the first chooses checkpoints" }),
   positiveLabel: string({

@@ -9,7 +9,7 @@ import type { Engine } from "../engine/types.js";
 import type { HubOptions, HubProgress, ResolvedModel } from "../hub/hub.js";
 import { type Checkpoint, checkpointFolder, openCheckpoint } from "../model/checkpoint.js";
 import { loadTokenizer } from "../text/load.js";
-import type { Tokenizer } from "../text/tokenizer.js";
+import { limitedTo, type Tokenizer } from "../text/tokenizer.js";
 import { modelOptions } from "./options.js";
 
 /** A frozen base model. */
@@ -55,7 +55,7 @@ export async function openModel(
   const { folder, label } = await modelFolder(name, chosen, context);
   const checkpoint = await openCheckpoint(folder, { name: label });
   for (const warning of checkpoint.warnings) context.say?.(warning);
-  const tokenizer = await loadTokenizer(checkpoint.folder);
+  const tokenizer = limitedTo(await loadTokenizer(checkpoint.folder), checkpoint.config.vocabulary);
   const engine = openEngine(checkpoint, chosen);
   return { checkpoint, tokenizer, engine, device: chosen.device, dispose: () => engine.dispose() };
 }

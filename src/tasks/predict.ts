@@ -8,7 +8,7 @@ import type { Adapter } from "../adapter/types.js";
 import { interrupted, SoftpromptError } from "../base/errors.js";
 import type { Row, Task } from "../data/row.js";
 import { compileTemplate, type Template } from "../data/template.js";
-import { evaluatePrepared, prepareEvaluation } from "../evaluate/evaluate.js";
+import { evaluatePrepared, preparedNotices, prepareEvaluation } from "../evaluate/evaluate.js";
 import { fullModel } from "../model/partial.js";
 import type { Model } from "./model.js";
 
@@ -38,6 +38,8 @@ export interface PredictOptions {
   /** Names of the inputs in errors; default "input 1", … */
   readonly names?: readonly string[];
   readonly signal?: AbortSignal;
+  /** Hears what should be known of the inputs: cut, with unknown characters, with the text of control tokens. */
+  readonly notice?: (message: string) => void;
 }
 
 /**
@@ -70,6 +72,7 @@ export async function predict(
     batchSize: options.batchSize,
     loss: false,
   });
+  for (const message of preparedNotices(prepared, model.tokenizer)) options.notice?.(message);
   const full = fullModel(model.checkpoint.config);
   const parameters = loaded && { prompt: loaded.prompt };
   const found = await evaluatePrepared(model.engine, full, model.tokenizer, prepared, parameters, options.signal);
@@ -91,7 +94,7 @@ export function recordedInputTokens(adapter: Pick<Adapter, "training"> | null): 
 function unlabelledRow(task: Task, template: Template, input: PredictInput, id: string): Row {
   const fields = typeof input === "string" ? { [theOneField(template, id)]: input } : input;
   const [label, target] = Object.entries(task.verbalizer ?? {})[0] ?? [null, ""];
-  return { id, input: template.fill(fields, id), target, label, references: [target] };
+  return { id, ...template.fillRow(fields, id), target, label, references: [target] };
 }
 
 function theOneField({ fields }: Template, id: string): string {

@@ -9,9 +9,9 @@ import { type Random, random } from "../base/random.js";
 /** A Row as token ids. */
 export interface EncodedRow {
   readonly id: string;
-  /** Encoder ids with end-of-sequence, truncated on the right to maxInputTokens. */
+  /** Ids of the input, at most maxInputTokens: of T5 with end-of-sequence, of a causal model up to where the target begins. */
   readonly input: Int32Array;
-  /** Decoder target ids with end-of-sequence. */
+  /** Target ids with end-of-sequence. */
   readonly target: Int32Array;
   /** The id that the target follows, where it is the row's own (a decoder-only model: the text's last token); else the model's start id. */
   readonly first?: number;
@@ -21,6 +21,10 @@ export interface EncodedRow {
   readonly gold: number;
   /** True when the input had to be cut. */
   readonly truncated: boolean;
+  /** What was cut of the input, where `truncated`: names of fields (none where they are not known), and tokens. */
+  readonly cut?: { readonly fields: readonly string[]; readonly tokens: number };
+  /** Tokens cut off a free text's target. */
+  readonly targetCut?: number;
 }
 
 /** Padded arrays for the engine. Padding id is 0 in both; the masks say what counts. */

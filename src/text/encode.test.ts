@@ -23,8 +23,8 @@ test("an input ends with end-of-sequence, also when it is cut", () => {
   const [whole] = encodeRows([long], task, tokenizer, { maxInputTokens: 200 });
   const [cut] = encodeRows([long], task, tokenizer, { maxInputTokens: 6 });
   expect([whole!.truncated, cut!.truncated]).toEqual([false, true]);
-  expect([...cut!.input]).toEqual([...whole!.input.slice(0, 5), tokenizer.eosId]);
-  expect(whole!.input.at(-1)).toBe(tokenizer.eosId);
+  expect([...cut!.input]).toEqual([...whole!.input.slice(0, 5), tokenizer.eosIds[0]]);
+  expect(whole!.input.at(-1)).toBe(tokenizer.eosIds[0]);
   expect(encodeInput(long.input, tokenizer, { maxInputTokens: 6 })).toEqual(cut!.input);
   // Exactly as long as allowed is not cut.
   const [exact] = encodeRows([long], task, tokenizer, { maxInputTokens: whole!.input.length });
@@ -42,14 +42,14 @@ test("the target prefix stands before targets and candidates", () => {
   const prefixed = { ...task, targetPrefix: "<extra_id_0>" };
   const [r] = encodeRows([row("x", "cheese", "yes")], prefixed, tokenizer, { maxInputTokens: 20 });
   expect(r!.target[0]).toBe(tokenizer.size - 1);
-  expect([...r!.target.slice(1)]).toEqual([...tokenizer.encode("cheese"), tokenizer.eosId]);
+  expect([...r!.target.slice(1)]).toEqual([...tokenizer.encode("cheese"), tokenizer.eosIds[0]]);
   expect(r!.choices!.every((c) => c[0] === tokenizer.size - 1)).toBe(true);
 });
 
 test("a free-text target is cut to maxTargetTokens, its end kept; a row's own choices win", () => {
   const free = { ...task, verbalizer: null, maxTargetTokens: 4 };
   const [r] = encodeRows([row("x", "the old ferryman laughed twice", null)], free, tokenizer, { maxInputTokens: 20 });
-  expect([r!.target.length, r!.target.at(-1), r!.choices, r!.gold]).toEqual([4, tokenizer.eosId, null, -1]);
+  expect([r!.target.length, r!.target.at(-1), r!.choices, r!.gold]).toEqual([4, tokenizer.eosIds[0], null, -1]);
   const own = row("x", "lemons", "b", { choices: { a: "apples", b: "lemons", c: "bread" } });
   const [o] = encodeRows([own], free, tokenizer, { maxInputTokens: 20 });
   expect([o!.choices!.length, o!.gold]).toEqual([3, 1]);

@@ -1,24 +1,36 @@
 /**
  * @file From a Row to token ids: truncation, targets, candidates.
  *
- * In: rows of the data room, a Task, a Tokenizer. Out: EncodedRow.
- * The encoder's text is cut on the right and always ends with end-of-sequence (fpt.md §2). `maxInputTokens` counts the
- * text with its end-of-sequence, never the prompt. Candidates are never cut: a shortened label would be another label.
+ * In: rows of the data room, a Task, a Tokenizer, the family's EncodingRules. Out: EncodedRow.
+ * An input that is too long loses the end of its longest field (fit.ts), never the template's text or another field; a row
+ * whose fields are not known is cut on the right. `maxInputTokens` counts the text with the ids that the rules put round it,
+ * never the prompt. Candidates are never cut: a shortened label would be another label.
  */
 import { SoftpromptError } from "../base/errors.js";
 import type { Row, Task } from "../data/row.js";
 import type { EncodedRow } from "./batch.js";
+import { encodeCausal, encodeCausalInput } from "./causal.js";
+import { type Fitted, fitText } from "./fit.js";
+import { type EncodingRules, rulesOf } from "./rules.js";
 import type { Tokenizer } from "./tokenizer.js";
 
 export interface EncodeOptions {
-  /** Longest input in tokens, end-of-sequence counted, prompt not. At least 2. */
+  /** Longest input in tokens, with what the rules put round it, prompt not counted. At least 2. */
   readonly maxInputTokens: number;
+  /** Default the tokenizer's own, else T5's. */
+  readonly rules?: EncodingRules;
 }
 
 /** What encoding needs of a task. */
 export type EncodedTask = Pick<Task, "name" | "verbalizer" | "maxTargetTokens" | "targetPrefix">;
 
-/** Encodes rows in order. Throws SoftpromptError if two candidates of a row have the same ids (they could never be told apart). */
+/** What encoding needs of a row. */
+type Text = Pick<Row, "id" | "input" | "fields">;
+
+/**
+ * Encodes rows in order. Throws SoftpromptError if two labels have the same ids (they could never be told apart), if a
+ * template alone is longer than maxInputTokens, or if an id has no row in the model's embedding.
+ */
 export function encodeRows(
   rows: readonly Row[],
   task: EncodedTask,
@@ -31,49 +43,157 @@ export function encodeRows(
       expected: "at least 2: one token of text and the end-of-sequence",
       got: options.maxInputTokens,
     });
-  const words = (text: string) => Int32Array.from([...tokenizer.encode(task.targetPrefix + text), tokenizer.eosId]);
-  const encodeChoices = (choices: Readonly<Record<string, string>>, where: string) => {
-    const encoded = Object.values(choices).map(words);
-    const labels = Object.keys(choices);
-    const seen = new Map<string, number>();
-    encoded.forEach((ids, i) => {
-      const key = ids.join(" ");
-      const same = seen.get(key);
-      // Two names of one entity may tokenise alike (ReCoRD): harmless, the first is ranked. Two labels may not.
-      if (same !== undefined && choices === task.verbalizer)
-        throw new SoftpromptError("data", `the labels ${labels[same]} and ${labels[i]} have the same tokens`, {
-          where,
-          expected: "label words that the tokenizer can tell apart",
-          got: `${choices[labels[same]!]} and ${choices[labels[i]!]}`,
-        });
-      seen.set(key, i);
-    });
-    return { labels, encoded };
-  };
-  const shared = task.verbalizer === null ? null : encodeChoices(task.verbalizer, `task ${task.name}, verbalizer`);
-
+  const { maxInputTokens } = options;
+  const rules = rulesOf(tokenizer, options);
+  if (task.verbalizer !== null) checkLabels(task.verbalizer, task, tokenizer);
+  const encode = rules.joined === null ? separately(task, tokenizer, rules) : jointly(task, tokenizer, rules);
+  const limit = maxInputTokens - rules.before.length - rules.after.length;
   return rows.map((row) => {
-    const ids = tokenizer.encode(row.input);
-    const truncated = ids.length > options.maxInputTokens - 1;
-    const kept = truncated ? ids.slice(0, options.maxInputTokens - 1) : ids;
-    const choices = row.choices ? encodeChoices(row.choices, row.id) : shared;
-    let target = words(row.target);
-    if (choices === null && target.length > task.maxTargetTokens) {
-      target = target.slice(0, task.maxTargetTokens);
-      target[target.length - 1] = tokenizer.eosId;
-    }
-    return {
+    const labels = row.choices ?? task.verbalizer;
+    const text = fittedInput(row, tokenizer, rules, limit);
+    const { input, target, choices } = encode(text, row, labels);
+    const spare = labels === null ? Math.max(0, target.length - task.maxTargetTokens) : 0;
+    const encoded = {
       id: row.id,
-      input: Int32Array.from([...kept, tokenizer.eosId]),
-      target,
-      choices: choices?.encoded ?? null,
-      gold: choices === null || row.label === null ? -1 : choices.labels.indexOf(row.label),
-      truncated,
+      input: Int32Array.from([...rules.before, ...input, ...rules.after]),
+      target: spare > 0 ? shortTarget(target, task.maxTargetTokens) : target,
+      choices,
+      gold: labels === null || row.label === null ? -1 : Object.keys(labels).indexOf(row.label),
+      truncated: text.tokensLost > 0,
+      ...(text.tokensLost > 0 ? { cut: { fields: text.cut, tokens: text.tokensLost } } : {}),
+      ...(spare > 0 ? { targetCut: spare } : {}),
     };
+    checkIds(encoded, tokenizer);
+    return encoded;
   });
 }
 
-/** The ids of one text as an encoder input, as `encodeRows` makes them; for predictions on texts without a Row. */
+/** The ids of one text as an input, as `encodeRows` makes them; for predictions on texts without a Row. */
 export function encodeInput(text: string, tokenizer: Tokenizer, options: EncodeOptions): Int32Array {
-  return Int32Array.from([...tokenizer.encode(text).slice(0, options.maxInputTokens - 1), tokenizer.eosId]);
+  const { maxInputTokens } = options;
+  const rules = rulesOf(tokenizer, options);
+  const limit = maxInputTokens - rules.before.length - rules.after.length;
+  const { ids } = fittedInput({ id: "input", input: text }, tokenizer, rules, limit);
+  return Int32Array.from([...rules.before, ...ids, ...rules.after]);
+}
+
+/** A row's input as it fits, and its ids. */
+interface FittedInput extends Fitted {
+  readonly tokensLost: number;
+}
+
+function fittedInput(row: Text, tokenizer: Tokenizer, rules: EncodingRules, limit: number): FittedInput {
+  const fields = row.fields ?? (rules.joined === null ? [] : [{ name: "input", from: 0, to: row.input.length }]);
+  const encode = (text: Pick<Fitted, "input" | "fields">): readonly number[] => {
+    const userText = rules.guardFields ? text.fields.filter(({ from, to }) => to > from) : [];
+    return rules.joined === null
+      ? tokenizer.encode(text.input, { userText })
+      : encodeCausalInput({ input: text.input, userText }, rules.guardFields, tokenizer);
+  };
+  const whole = { input: row.input, fields };
+  const ids = encode(whole);
+  if (ids.length <= limit) return { ...whole, cut: [], ids, tokensLost: 0 };
+  if (fields.length === 0)
+    return { ...whole, cut: [], ids: ids.slice(0, Math.max(0, limit)), tokensLost: ids.length - limit };
+  const fitted = fitText({ ...whole, ids }, encode, limit);
+  if (fitted === null)
+    throw new SoftpromptError("usage", "the template alone is longer than an input may be", {
+      where: row.id,
+      expected: `at most ${limit} tokens beside what stands round every input`,
+      hint: "raise maxInputTokens (--max-input-tokens), or shorten the template",
+    });
+  return { ...fitted, tokensLost: ids.length - fitted.ids.length };
+}
+
+/** What the two ways of encoding give of one row. */
+interface Parts {
+  readonly input: readonly number[];
+  readonly target: Int32Array;
+  readonly choices: readonly Int32Array[] | null;
+}
+type Encode = (text: FittedInput, row: Row, labels: Readonly<Record<string, string>> | null) => Parts;
+
+function separately(task: EncodedTask, tokenizer: Tokenizer, rules: EncodingRules): Encode {
+  const words = (text: string) => {
+    const said = task.targetPrefix + text;
+    const userText = rules.guardFields ? [{ from: task.targetPrefix.length, to: said.length }] : [];
+    return Int32Array.from([...tokenizer.encode(said, { userText }), rules.targetEnd]);
+  };
+  const all = (labels: Readonly<Record<string, string>>) => Object.values(labels).map(words);
+  const shared = task.verbalizer === null ? null : all(task.verbalizer);
+  return (text, row) => ({
+    input: text.ids,
+    target: words(row.target),
+    choices: row.choices ? all(row.choices) : shared,
+  });
+}
+
+function jointly(task: EncodedTask, tokenizer: Tokenizer, rules: EncodingRules): Encode {
+  const kept = new Map<string, Int32Array>(); // most rows end alike: one array for all that are equal
+  const closed = (ids: readonly number[]): Int32Array => {
+    const key = ids.join(" ");
+    let found = kept.get(key);
+    if (found === undefined) {
+      found = Int32Array.from([...ids, rules.targetEnd]);
+      if (kept.size < 10_000) kept.set(key, found);
+    }
+    return found;
+  };
+  return (text, row, labels) => {
+    const words = labels === null ? [] : Object.values(labels);
+    const { input, targets } = encodeCausal(
+      { input: text.input, userText: text.fields },
+      {
+        prefix: task.targetPrefix,
+        texts: [row.target, ...words],
+        separator: rules.joined!.separator,
+        guard: rules.guardFields,
+      },
+      tokenizer,
+    );
+    const [target, ...choices] = targets.map(closed);
+    return { input, target: target!, choices: labels === null ? null : choices };
+  };
+}
+
+function shortTarget(target: Int32Array, length: number): Int32Array {
+  const short = target.slice(0, length);
+  short[length - 1] = target.at(-1)!;
+  return short;
+}
+
+/** Two names of one entity may tokenise alike (ReCoRD): harmless, the first is ranked. Two labels may not. */
+function checkLabels(verbalizer: Readonly<Record<string, string>>, task: EncodedTask, tokenizer: Tokenizer): void {
+  const seen = new Map<string, string>();
+  for (const [label, words] of Object.entries(verbalizer)) {
+    const ids = tokenizer.encode(task.targetPrefix + words);
+    const key = ids.join(" ");
+    const other = seen.get(key);
+    if (other !== undefined)
+      throw new SoftpromptError("data", `the labels ${other} and ${label} have the same tokens`, {
+        where: `task ${task.name}, verbalizer`,
+        expected: "label words that the tokenizer can tell apart",
+        got: `${verbalizer[other]!} and ${words}`,
+        hint:
+          tokenizer.unkId !== undefined && ids.includes(tokenizer.unkId)
+            ? "both have characters that this tokenizer does not know; they become its unknown token"
+            : undefined,
+      });
+    seen.set(key, label);
+  }
+}
+
+/** Refuses a row with an id that the model has no embedding for, before anything runs. */
+function checkIds(row: Pick<EncodedRow, "id" | "input" | "target" | "choices">, tokenizer: Tokenizer): void {
+  const { usable } = tokenizer;
+  if (usable === undefined) return;
+  for (const ids of [row.input, row.target, ...(row.choices ?? [])])
+    for (const id of ids)
+      if (id >= usable)
+        throw new SoftpromptError("checkpoint", "the tokenizer has ids that the model's embedding has no row for", {
+          where: row.id,
+          expected: `ids below ${usable}`,
+          got: `${id} (${tokenizer.piece(id)})`,
+          hint: `the tokenizer has ${tokenizer.size} ids, the embedding ${usable} rows: is it this model's tokenizer?`,
+        });
 }

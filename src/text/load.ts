@@ -1,5 +1,5 @@
 /**
- * @file The tokenizer of a model folder: `tokenizer.json`, or `spiece.model` alone.
+ * @file The tokenizer of a model folder: `tokenizer.json`, or `spiece.model` alone, or `vocab.json` with `merges.txt`.
  *
  * In: a Hugging Face folder. Out: a Tokenizer. Known differences from the two reference libraries, by design or by theirs:
  * - With `tokenizer.json` a blank at the end of a text is a token of its own (▁), as the tokenizers library has it; with
@@ -13,40 +13,72 @@
 import { readFile, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { SoftpromptError } from "../base/errors.js";
-import { isObject, own, parseJson } from "../base/json.js";
+import { bpeFilesClasses, maxMergesBytes, parseBpeFiles } from "./bpe-files.js";
 import { maxSentencePieceBytes, parseSentencePiece } from "./sentencepiece.js";
 import type { Tokenizer } from "./tokenizer.js";
+import { type ConfigFile, readTokenizerConfig, type TokenizerConfig } from "./tokenizer-config.js";
 import { maxTokenizerJsonBytes, parseTokenizerJson } from "./tokenizer-json.js";
 
-/** Reads the tokenizer of `folder`: tokenizer.json if there is one, else spiece.model. Throws SoftpromptError (checkpoint, io). */
+/** Longest `tokenizer_config.json` and companions; Llama 3's has 55 kB. */
+const maxConfigBytes = 1 << 22;
+
+/** Tokenizers that have no file, because text is bytes or characters to them. */
+const withoutFile: Readonly<Record<string, string>> = {
+  ByT5Tokenizer: "its ids are bytes",
+  PerceiverTokenizer: "its ids are bytes",
+  CanineTokenizer: "its ids are code points",
+};
+
+/**
+ * Reads the tokenizer of `folder`: tokenizer.json if there is one, else spiece.model, else vocab.json with merges.txt.
+ * Throws SoftpromptError (checkpoint, io).
+ */
 export async function loadTokenizer(folder: string): Promise<Tokenizer> {
-  const json = join(folder, "tokenizer.json");
-  const jsonBytes = await readIfThere(json, maxTokenizerJsonBytes);
-  if (jsonBytes) return parseTokenizerJson(jsonBytes, json);
-  const spiece = join(folder, "spiece.model");
-  const spieceBytes = await readIfThere(spiece, maxSentencePieceBytes);
-  if (spieceBytes) return parseSentencePiece(spieceBytes, spiece, { extraIds: await extraIds(folder) });
-  throw new SoftpromptError("checkpoint", "no tokenizer found", {
+  const config = readTokenizerConfig({
+    config: await textIfThere(folder, "tokenizer_config.json"),
+    specialTokens: await textIfThere(folder, "special_tokens_map.json"),
+    addedTokens: await textIfThere(folder, "added_tokens.json"),
+  });
+  const path = (name: string) => join(folder, name);
+  const json = await readIfThere(path("tokenizer.json"), maxTokenizerJsonBytes);
+  if (json) return parseTokenizerJson(json, path("tokenizer.json"), config);
+  const spiece = await readIfThere(path("spiece.model"), maxSentencePieceBytes);
+  if (spiece) return parseSentencePiece(spiece, path("spiece.model"), { extraIds: config.extraIds, config });
+  const vocabulary = await readIfThere(path("vocab.json"), maxTokenizerJsonBytes);
+  const merges = await readIfThere(path("merges.txt"), maxMergesBytes);
+  if (vocabulary && merges && Object.hasOwn(bpeFilesClasses, config.class ?? ""))
+    return parseBpeFiles({ vocabulary, where: path("vocab.json") }, { merges, where: path("merges.txt") }, config);
+  throw noTokenizer(folder, config, vocabulary !== null && merges !== null);
+}
+
+function noTokenizer(folder: string, config: TokenizerConfig, bpe: boolean): SoftpromptError {
+  const expected = "tokenizer.json, spiece.model, or vocab.json with merges.txt";
+  const name = config.class;
+  if (name !== undefined && Object.hasOwn(withoutFile, name))
+    return new SoftpromptError("checkpoint", `a ${name} is not read: ${withoutFile[name]}, it has no vocabulary file`, {
+      where: join(folder, "tokenizer_config.json"),
+      expected,
+      got: `tokenizer_class ${name}`,
+      hint: "choose a model with a tokenizer of pieces, e.g. T5 or mT5 for ByT5",
+    });
+  if (bpe)
+    return new SoftpromptError("checkpoint", "vocab.json and merges.txt do not say how text is cut into words", {
+      where: join(folder, "tokenizer_config.json"),
+      expected: `tokenizer_class ${Object.keys(bpeFilesClasses).join(", ")}; or a tokenizer.json`,
+      got: name ?? "no tokenizer_class",
+    });
+  return new SoftpromptError("checkpoint", "no tokenizer found", {
     where: folder,
-    expected: "tokenizer.json or spiece.model",
-    hint: "give the folder of a Hugging Face T5 checkpoint",
+    expected,
+    got: name === undefined ? undefined : `tokenizer_class ${name}`,
+    hint: "give the folder of a Hugging Face checkpoint",
   });
 }
 
-/** `extra_ids` of tokenizer_config.json, if it says one. */
-async function extraIds(folder: string): Promise<number | undefined> {
-  const where = join(folder, "tokenizer_config.json");
-  const bytes = await readIfThere(where, 1 << 22);
-  if (!bytes) return undefined;
-  const config = parseJson(bytes.toString("utf8"), where, "checkpoint");
-  const value = isObject(config) ? own(config, "extra_ids") : undefined;
-  if (value === undefined || value === null) return undefined;
-  if (typeof value === "number" && Number.isInteger(value) && value >= 0 && value <= 10_000) return value;
-  throw new SoftpromptError("checkpoint", "extra_ids must be a small whole number", {
-    where,
-    expected: "0 … 10000",
-    got: value,
-  });
+async function textIfThere(folder: string, name: string): Promise<ConfigFile | undefined> {
+  const where = join(folder, name);
+  const bytes = await readIfThere(where, maxConfigBytes);
+  return bytes === null ? undefined : { text: bytes.toString("utf8"), where };
 }
 
 async function readIfThere(path: string, limit: number): Promise<Buffer | null> {

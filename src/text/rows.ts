@@ -7,6 +7,8 @@ import { SoftpromptError } from "../base/errors.js";
 import type { Row, Task } from "../data/row.js";
 import type { EncodedRow } from "./batch.js";
 import { encodeRows as encode } from "./encode.js";
+import { inputNotices } from "./notices.js";
+import type { EncodingRules } from "./rules.js";
 import type { Tokenizer } from "./tokenizer.js";
 
 export { makeBatch as collate } from "./batch.js";
@@ -22,7 +24,8 @@ export function isFreeText({ task, train }: { readonly task: Task; readonly trai
 }
 
 /**
- * @param maxInputTokens including end-of-sequence; longer inputs lose their tail.
+ * @param maxInputTokens including end-of-sequence; longer inputs lose the end of their longest field.
+ * @param rules how the model's family wants its rows; default the tokenizer's, else T5's.
  * @throws SoftpromptError "data" naming the row whose label is none of its choices.
  */
 export function encodeRows(
@@ -30,8 +33,9 @@ export function encodeRows(
   rows: readonly Row[],
   tokenizer: Tokenizer,
   maxInputTokens: number,
+  rules?: EncodingRules,
 ): EncodedRow[] {
-  const encoded = encode(rows, task, tokenizer, { maxInputTokens });
+  const encoded = encode(rows, task, tokenizer, { maxInputTokens, rules });
   for (const [n, row] of rows.entries())
     if (encoded[n]!.choices !== null && encoded[n]!.gold < 0)
       throw new SoftpromptError("data", "the row's label is none of its choices", {
@@ -40,4 +44,15 @@ export function encodeRows(
         got: row.label ?? "no label",
       });
   return encoded;
+}
+
+/** What a user should know of these inputs: cuts, unknown characters, control tokens, rows that became equal. */
+export function rowNotices(
+  rows: readonly Row[],
+  encoded: readonly EncodedRow[],
+  tokenizer: Tokenizer,
+  maxInputTokens: number,
+  rules?: EncodingRules,
+): string[] {
+  return inputNotices({ rows, encoded }, tokenizer, { maxInputTokens, rules });
 }

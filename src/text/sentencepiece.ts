@@ -10,10 +10,15 @@
  */
 import { createHash } from "node:crypto";
 import { SoftpromptError } from "../base/errors.js";
-import { type AddedToken, assemble, splitAtSpaces, tokenizerLimits } from "./assemble.js";
+import type { AddedToken } from "./added.js";
+import { assemble, byteIds, tokenizerLimits } from "./assemble.js";
 import { readCharsmap } from "./charsmap.js";
+import { sentencePieceDecoding } from "./decoding.js";
+import { splitAtSpaces } from "./pre-tokenizers.js";
 import { type Field, fields, float32, utf8 } from "./protobuf.js";
 import type { Tokenizer } from "./tokenizer.js";
+import { laterTokens, noConfig, type TokenizerConfig } from "./tokenizer-config.js";
+import { unigramSegments } from "./unigram.js";
 
 const pieceTypes = { normal: 1, unknown: 2, control: 3, userDefined: 4, unused: 5, byte: 6 } as const;
 const modelTypes: Readonly<Record<number, string>> = { 1: "unigram", 2: "bpe", 3: "word", 4: "char" };
@@ -24,6 +29,8 @@ export const maxSentencePieceBytes = 64 * 1024 * 1024;
 export interface SentencePieceOptions {
   /** How many `<extra_id_N>` follow the vocabulary; default 100 as in T5, or 0 if the vocabulary already has them. */
   readonly extraIds?: number;
+  /** What stands beside the file: tokens added to the vocabulary, the names of some. */
+  readonly config?: TokenizerConfig;
 }
 
 /** Parses the bytes of a `spiece.model`. Throws SoftpromptError (kind checkpoint) for anything it cannot use. */
@@ -71,15 +78,32 @@ export function parseSentencePiece(bytes: Uint8Array, where: string, options: Se
   };
   // Words can be segmented one by one where no piece reaches across a blank and a blank alone is known.
   const whole = !seen.has("▁") || model.pieces.some((p) => p.type === pieceTypes.normal && p.text.indexOf("▁", 1) > 0);
+  const ids = new Map(pieces.map((p, id) => [p.text, id]));
+  for (const t of added) ids.set(t.content, t.id);
+  const config = options.config ?? noConfig;
+  // Matched as they are written: the normaliser here puts a blank before every text.
+  const later = laterTokens(config, (text) => ids.get(text), pieces.length + count, false).map((t) => ({
+    ...t,
+    normalized: false,
+  }));
+  for (const t of later) ids.set(t.content, t.id);
+  const unkId = unknowns[0]!;
+  const eosId = ids.get(config.roles.eos ?? "</s>");
+  const hash = createHash("sha256").update(bytes);
+  if (later.length > 0) hash.update(JSON.stringify(later)); // other ids: another tokenizer
   return assemble({
-    pieces,
-    added,
-    unkId: unknowns[0]!,
-    byteFallback: model.byteFallback,
+    names: pieces.map((p) => p.text),
+    ...unigramSegments(pieces, unkId, model.byteFallback ? byteIds(ids, where, true) : null),
+    added: [...added, ...later],
+    unkId,
     normalize,
     words: whole ? (text) => (text.length > 0 ? [text] : []) : splitAtSpaces,
-    sha256: createHash("sha256").update(bytes).digest("hex"),
-    where,
+    decoding: { ...sentencePieceDecoding, byteFallback: model.byteFallback },
+    frame: { before: [], after: eosId === undefined ? [] : [eosId] },
+    padId: ids.get(config.roles.pad ?? "<pad>"),
+    bosId: ids.get(config.roles.bos ?? "<s>"),
+    eosIds: eosId === undefined ? [] : [eosId],
+    sha256: hash.digest("hex"),
   });
 }
 

@@ -1,29 +1,44 @@
 /**
  * @file A `tokenizer.json` of the Hugging Face tokenizers library: bytes in, Tokenizer out.
  *
- * In: version 1.0 files with a Unigram model, as all T5s have. Out: the ids that library gives, added tokens included.
- * Every step the file may name is in the two tables below; a step that is not there is refused by name, so that no file is
- * tokenised almost right. Regular expressions from the file are never run: the one that T5 files carry is known by its text.
- * Source: tokenizers 0.23, src/{normalizers,pre_tokenizers,models/unigram,tokenizer/added_vocabulary}.
+ * In: version 1.0 files with a Unigram model (T5) or a BPE model (GPT-2, Llama, Qwen, SmolLM, Mistral, Pythia), and what
+ * `tokenizer_config.json` says beside them. Out: the ids that library gives, added tokens included.
+ * Every step the file may name is in a table (normalizers.ts, pre-tokenizers.ts, post-processor.ts, decoding.ts); a step
+ * that is not there is refused by name, so that no file is tokenised almost right. Regular expressions from the file are
+ * never run: those of known families are known by their text (patterns.ts).
+ * Source: tokenizers 0.23, src/{normalizers,pre_tokenizers,models,processors,decoders,tokenizer/added_vocabulary}.
  */
 import { createHash } from "node:crypto";
-import { nearest, SoftpromptError } from "../base/errors.js";
-import { isObject, type JsonObject, own, parseJson } from "../base/json.js";
-import { type AddedToken, assemble, splitAtSpaces, tokenizerLimits } from "./assemble.js";
-import { maxCharsmapBytes, readCharsmap } from "./charsmap.js";
+import { SoftpromptError } from "../base/errors.js";
+import { type JsonObject, own, parseJson } from "../base/json.js";
+import type { AddedToken } from "./added.js";
+import { assemble, byteIds, type TokenizerParts, tokenizerLimits } from "./assemble.js";
+import { bpeSegments, type Merges } from "./bpe.js";
+import { byteLevelDecoding, type Decoding, readDecoder, sentencePieceDecoding } from "./decoding.js";
+import { readNormalizer } from "./normalizers.js";
+import { array, flag, isIndex, object } from "./parts.js";
+import { type Frame, readPostProcessor } from "./post-processor.js";
+import { readPreTokenizer } from "./pre-tokenizers.js";
 import { utf8 } from "./protobuf.js";
 import type { Tokenizer } from "./tokenizer.js";
-import type { Piece } from "./unigram.js";
+import { laterTokens, noConfig, type TokenizerConfig } from "./tokenizer-config.js";
+import { type Piece, unigramSegments } from "./unigram.js";
 
-/** Files above this are refused; mT5's has 16 MB. */
+/** Files above this are refused; mT5's has 16 MB, Qwen 3's 11 MB. */
 export const maxTokenizerJsonBytes = 64 * 1024 * 1024;
 
-type Normalizer = (text: string) => string;
-/** Cuts words further; the first part of a section may get a blank before it. */
-type Splitter = (words: readonly string[]) => string[];
+/** What one kind of model gives. */
+interface Model {
+  /** Piece → id. */
+  readonly vocabulary: ReadonlyMap<string, number>;
+  readonly unkId: number | undefined;
+  readonly byteFallback: boolean;
+  readonly segment: TokenizerParts["segment"];
+  readonly segmentWithout: TokenizerParts["segmentWithout"];
+}
 
 /** Parses the bytes of a `tokenizer.json`. Throws SoftpromptError (kind checkpoint) for anything it cannot use exactly. */
-export function parseTokenizerJson(bytes: Uint8Array, where: string): Tokenizer {
+export function parseTokenizerJson(bytes: Uint8Array, where: string, config: TokenizerConfig = noConfig): Tokenizer {
   if (bytes.length > maxTokenizerJsonBytes)
     throw new SoftpromptError("checkpoint", "this tokenizer.json is too large", {
       where,
@@ -33,19 +48,81 @@ export function parseTokenizerJson(bytes: Uint8Array, where: string): Tokenizer 
   const root = object(
     parseJson(utf8(bytes, where), where, "checkpoint", {
       length: maxTokenizerJsonBytes,
-      containers: tokenizerLimits.pieces + tokenizerLimits.addedTokens + 10_000,
+      containers: tokenizerLimits.pieces + tokenizerLimits.merges + tokenizerLimits.addedTokens + 10_000,
     }),
     where,
   );
-  const model = object(own(root, "model"), `${where}, model`);
-  const type = own(model, "type");
-  if (type !== "Unigram")
-    throw new SoftpromptError("checkpoint", "only Unigram tokenizers (T5's) are read", {
-      where: `${where}, model.type`,
-      expected: "Unigram",
-      got: type,
-    });
-  const pieces = readVocabulary(model, where);
+  return makeTokenizer(root, where, createHash("sha256").update(bytes).digest("hex"), config);
+}
+
+/** The tokenizer of a parsed `tokenizer.json`; `sha256` of the bytes it came from. */
+export function makeTokenizer(root: JsonObject, where: string, sha256: string, config: TokenizerConfig): Tokenizer {
+  const at = (name: string) => `${where}, ${name}`;
+  const modelConfig = object(own(root, "model"), at("model"));
+  const type = own(modelConfig, "type") ?? kindOf(modelConfig);
+  if (type !== "Unigram" && type !== "BPE")
+    return refuse(at("model.type"), "tokenizers of this kind are not read", "Unigram (T5), BPE (decoders)", type);
+  const model = type === "BPE" ? readBpe(modelConfig, where) : readUnigram(modelConfig, where);
+  const names: (string | undefined)[] = [];
+  for (const [text, id] of model.vocabulary) names[id] = text;
+  const ownTokens = readAdded(own(root, "added_tokens"), model.vocabulary, where);
+  const byText = new Map([...model.vocabulary, ...ownTokens.map((t) => [t.content, t.id] as const)]);
+  const count = Math.max(names.length, ...ownTokens.map((t) => t.id + 1));
+  const added = [...ownTokens, ...laterTokens(config, (text) => byText.get(text), count, true)];
+  for (const t of added) byText.set(t.content, t.id);
+
+  const preTokenize = readPreTokenizer(own(root, "pre_tokenizer"), at("pre_tokenizer"));
+  const role = (name: keyof TokenizerConfig["roles"], otherwise: string) => byText.get(config.roles[name] ?? otherwise);
+  const [bosId, eosId] = [role("bos", "<s>"), role("eos", "</s>")];
+  const frame = llamaFrame(readPostProcessor(own(root, "post_processor"), at("post_processor")), config, bosId, eosId);
+  const size = Math.max(count, ...added.map((t) => t.id + 1));
+  for (const id of [...frame.before, ...frame.after])
+    if (id >= size)
+      throw new SoftpromptError("checkpoint", "a special token is outside the vocabulary", {
+        where: at("post_processor"),
+        expected: `0 … ${size - 1}`,
+        got: id,
+      });
+  return assemble({
+    names,
+    segment: model.segment,
+    segmentWithout: model.segmentWithout,
+    added,
+    unkId: model.unkId,
+    normalize: readNormalizer(own(root, "normalizer"), at("normalizer")),
+    words: (text, atStart) => (text.length > 0 ? preTokenize({ list: [text], atStart }).list : []),
+    decoding: decodingOf(root, type, model, at("decoder")),
+    frame,
+    padId: role("pad", "<pad>"),
+    bosId,
+    eosIds: eosId === undefined ? [] : [eosId],
+    sha256,
+  });
+}
+
+/** Older files do not say what their model is. */
+function kindOf(model: JsonObject): "Unigram" | "BPE" {
+  return own(model, "merges") === undefined ? "Unigram" : "BPE";
+}
+
+/** T5's files say their decoder in several ways that mean SentencePiece's; of BPE every step counts. */
+function decodingOf(root: JsonObject, type: "Unigram" | "BPE", model: Model, where: string): Decoding {
+  if (type === "Unigram") return { ...sentencePieceDecoding, byteFallback: model.byteFallback };
+  const config = own(root, "decoder");
+  if (config !== null && config !== undefined) return readDecoder(config, where);
+  return model.byteFallback ? { ...sentencePieceDecoding, byteFallback: true, strip: 1 } : byteLevelDecoding;
+}
+
+/** `add_bos_token` and `add_eos_token` rule where the class is Llama's own; PreTrainedTokenizerFast does not read them. */
+function llamaFrame(frame: Frame, config: TokenizerConfig, bos: number | undefined, eos: number | undefined): Frame {
+  if (!/^(Code)?LlamaTokenizer(Fast)?$/.test(config.class ?? "")) return frame;
+  const side = (wanted: boolean | undefined, id: number | undefined, otherwise: readonly number[]) =>
+    wanted === undefined ? otherwise : wanted && id !== undefined ? [id] : [];
+  return { before: side(config.addBos, bos, frame.before), after: side(config.addEos, eos, frame.after) };
+}
+
+function readUnigram(model: JsonObject, where: string): Model {
+  const pieces = readPieces(model, where);
   const unkId = own(model, "unk_id");
   if (!isIndex(unkId) || unkId >= pieces.length)
     throw new SoftpromptError("checkpoint", "the unknown token is outside the vocabulary", {
@@ -53,58 +130,121 @@ export function parseTokenizerJson(bytes: Uint8Array, where: string): Tokenizer 
       expected: `0 … ${pieces.length - 1}`,
       got: unkId,
     });
-  const normalize = normalizer(own(root, "normalizer"), `${where}, normalizer`);
-  const split = splitter(own(root, "pre_tokenizer"), `${where}, pre_tokenizer`);
-  return assemble({
-    pieces,
-    added: readAdded(own(root, "added_tokens"), pieces, where),
-    unkId,
-    byteFallback: own(model, "byte_fallback") === true,
-    normalize,
-    words: (text) => (text.length > 0 ? split([text]) : []),
-    sha256: createHash("sha256").update(bytes).digest("hex"),
-    where,
-  });
+  const vocabulary = new Map(pieces.map((p, id) => [p.text, id]));
+  const byteFallback = own(model, "byte_fallback") === true;
+  const segments = unigramSegments(pieces, unkId, byteFallback ? byteIds(vocabulary, where, true) : null);
+  return { vocabulary, unkId, byteFallback, ...segments };
 }
 
-function readVocabulary(model: JsonObject, where: string): Piece[] {
+function readPieces(model: JsonObject, where: string): Piece[] {
   const list = own(model, "vocab");
   const place = `${where}, model.vocab`;
-  const refuse = (at: string, problem: string, expected: string, got?: unknown): never => {
-    throw new SoftpromptError("checkpoint", problem, { where: at, expected, got });
-  };
   if (!Array.isArray(list) || list.length === 0 || list.length > tokenizerLimits.pieces)
     return refuse(place, "no usable vocabulary", `1 … ${tokenizerLimits.pieces} pairs [piece, score]`);
-  const seen = new Set<string>();
-  let characters = 0;
+  const check = pieceCheck(place);
   return list.map((entry: unknown, i) => {
     const [text, score] = Array.isArray(entry) && entry.length === 2 ? (entry as unknown[]) : [];
     const at = `${place}[${i}]`;
     if (typeof text !== "string" || typeof score !== "number")
       return refuse(at, "this is no piece", "[piece, score]", JSON.stringify(entry));
+    check(text, at);
+    if (!Number.isFinite(score)) refuse(at, "a score is not finite", "a log probability", score);
+    return { text, score, matches: true };
+  });
+}
+
+/** Bounds one piece and all of them together; refuses the second of two equal ones. */
+function pieceCheck(place: string): (text: string, at: string) => void {
+  const seen = new Set<string>();
+  let characters = 0;
+  return (text, at) => {
     if (text.length === 0 || text.length > tokenizerLimits.pieceLength)
       refuse(at, "a piece has a wrong length", `1 … ${tokenizerLimits.pieceLength} characters`, text.length);
-    if (!Number.isFinite(score)) refuse(at, "a score is not finite", "a log probability", score);
     if (seen.has(text)) refuse(at, "a piece stands twice in the vocabulary", "every piece once", text);
     seen.add(text);
     characters += text.length;
     if (characters > tokenizerLimits.characters)
       refuse(place, "the vocabulary is too large", `at most ${tokenizerLimits.characters} characters`);
-    return { text, score, matches: true };
-  });
+  };
 }
 
-function readAdded(list: unknown, pieces: readonly Piece[], where: string): AddedToken[] {
+function readBpe(model: JsonObject, where: string): Model {
+  const place = `${where}, model`;
+  const vocabulary = readVocabulary(own(model, "vocab"), `${place}.vocab`);
+  const dropout = own(model, "dropout");
+  if (dropout !== undefined && dropout !== null && dropout !== 0)
+    refuse(`${place}.dropout`, "merges dropped at random are not supported", "null", dropout);
+  const affix = (name: string): string => {
+    const value = own(model, name) ?? "";
+    if (typeof value === "string" && value.length <= 32) return value;
+    return refuse(`${place}.${name}`, "not a short text", "a text or null", value);
+  };
+  const prefix = affix("continuing_subword_prefix");
+  const unkText = own(model, "unk_token");
+  const unkId = typeof unkText === "string" ? vocabulary.get(unkText) : undefined;
+  if (unkText !== undefined && unkText !== null && unkId === undefined)
+    refuse(`${place}.unk_token`, "the unknown token is not in the vocabulary", "a piece or null", unkText);
+  const byteFallback = flag(model, "byte_fallback", false, place);
+  const segments = bpeSegments({
+    vocabulary,
+    merges: readMerges(own(model, "merges"), vocabulary, prefix, `${place}.merges`),
+    unknown: unkId === undefined ? null : { id: unkId, fuse: flag(model, "fuse_unk", false, place) },
+    byteIds: byteFallback ? byteIds(vocabulary, where, false) : null,
+    ignoreMerges: flag(model, "ignore_merges", false, place),
+    prefix,
+    suffix: affix("end_of_word_suffix"),
+  });
+  return { vocabulary, unkId, byteFallback, ...segments };
+}
+
+function readVocabulary(value: unknown, place: string): Map<string, number> {
+  const entries = Object.entries(object(value, place));
+  if (entries.length === 0 || entries.length > tokenizerLimits.pieces)
+    refuse(place, "no usable vocabulary", `1 … ${tokenizerLimits.pieces} pieces`, entries.length);
+  const check = pieceCheck(place);
+  const taken = new Uint8Array(2 * tokenizerLimits.pieces);
+  for (const [text, id] of entries) {
+    check(text, place);
+    if (!isIndex(id) || id >= taken.length)
+      return refuse(place, `the piece ${text} has no usable id`, "a whole number", id);
+    if (taken[id]) refuse(place, "two pieces have the same id", "every id once", id);
+    taken[id] = 1;
+  }
+  return new Map(entries as [string, number][]);
+}
+
+/** Merges as texts ("Ġ t": cut at the one blank, as pieces may hold other kinds) or as pairs. */
+function readMerges(value: unknown, vocabulary: ReadonlyMap<string, number>, prefix: string, place: string): Merges {
+  const list = array(value, place);
+  if (list.length > tokenizerLimits.merges)
+    refuse(place, "there are too many merges", `at most ${tokenizerLimits.merges}`, list.length);
+  const lines = list.filter((entry) => typeof entry !== "string" || !entry.startsWith("#version"));
+  const merges = {
+    left: new Int32Array(lines.length),
+    right: new Int32Array(lines.length),
+    merged: new Int32Array(lines.length),
+  };
+  for (const [rank, entry] of lines.entries()) {
+    const sides: unknown[] = typeof entry === "string" ? entry.split(" ") : Array.isArray(entry) ? entry : [];
+    const [left, right] = sides;
+    if (sides.length !== 2 || typeof left !== "string" || typeof right !== "string")
+      return refuse(`${place}[${rank}]`, "this is no merge", "two pieces", JSON.stringify(entry));
+    const id = (text: string): number =>
+      vocabulary.get(text) ?? refuse(`${place}[${rank}]`, "a merge is of no piece", "pieces of the vocabulary", text);
+    merges.left[rank] = id(left);
+    merges.right[rank] = id(right);
+    merges.merged[rank] = id(left + right.slice(prefix.length));
+  }
+  return merges;
+}
+
+function readAdded(list: unknown, vocabulary: ReadonlyMap<string, number>, where: string): AddedToken[] {
   const place = `${where}, added_tokens`;
   if (list === undefined || list === null) return [];
   if (!Array.isArray(list) || list.length > tokenizerLimits.addedTokens)
-    throw new SoftpromptError("checkpoint", "the added tokens are unusable", {
-      where: place,
-      expected: `a list of at most ${tokenizerLimits.addedTokens}`,
-    });
-  const pieceIds = new Map(pieces.map((p, id) => [p.text, id]));
+    return refuse(place, "the added tokens are unusable", `a list of at most ${tokenizerLimits.addedTokens}`);
   const taken = new Map<number, string>();
-  let next = pieces.length;
+  let next = vocabulary.size;
   return list.map((entry: unknown, i) => {
     const at = `${place}[${i}]`;
     const token = object(entry, at);
@@ -112,154 +252,24 @@ function readAdded(list: unknown, pieces: readonly Piece[], where: string): Adde
     const id = own(token, "id");
     if (typeof content !== "string" || content.length === 0 || content.length > tokenizerLimits.pieceLength)
       throw new SoftpromptError("checkpoint", "an added token has no usable text", { where: at, got: content });
-    const expected = pieceIds.get(content) ?? next;
+    const expected = vocabulary.get(content) ?? next;
     if (id !== expected || taken.has(expected))
-      throw new SoftpromptError("checkpoint", `the id of the added token ${content} does not fit the vocabulary`, {
-        where: at,
-        expected: `${expected}, once`,
-        got: id,
-      });
+      return refuse(at, `the id of the added token ${content} does not fit the vocabulary`, `${expected}, once`, id);
     if (expected === next) next++;
     taken.set(expected, content);
-    const flag = (name: string, otherwise: boolean): boolean => {
-      const value = own(token, name);
-      if (value === undefined) return otherwise;
-      if (typeof value !== "boolean")
-        throw new SoftpromptError("checkpoint", `"${name}" must be true or false`, { where: at, got: value });
-      return value;
-    };
-    const special = flag("special", false);
+    const special = flag(token, "special", false, at);
     return {
       id: expected,
       content,
       special,
-      normalized: flag("normalized", !special),
-      lstrip: flag("lstrip", false),
-      rstrip: flag("rstrip", false),
-      singleWord: flag("single_word", false),
+      normalized: flag(token, "normalized", !special, at),
+      lstrip: flag(token, "lstrip", false, at),
+      rstrip: flag(token, "rstrip", false, at),
+      singleWord: flag(token, "single_word", false, at),
     };
   });
 }
 
-/** The normalisation steps that are read exactly. */
-const normalizers: Readonly<Record<string, (config: JsonObject, where: string) => Normalizer>> = {
-  Sequence: (c, where) => {
-    const steps = array(own(c, "normalizers"), where).map((n, i) => normalizer(n, `${where}.normalizers[${i}]`));
-    return (text) => steps.reduce((t, step) => step(t), text);
-  },
-  Precompiled: (c, where) => {
-    const blob = own(c, "precompiled_charsmap");
-    if (blob === null || blob === "") return (text) => text;
-    if (typeof blob !== "string" || blob.length > 2 * maxCharsmapBytes || !/^[A-Za-z0-9+/]*={0,2}$/.test(blob))
-      throw new SoftpromptError("checkpoint", "the precompiled character map is not base64", { where });
-    return readCharsmap(Buffer.from(blob, "base64"), "graphemes", where);
-  },
-  Replace: (c, where) => {
-    const pattern = object(own(c, "pattern"), where);
-    const content = string(own(c, "content"), where);
-    const literal = own(pattern, "String");
-    if (typeof literal === "string" && literal.length > 0) return (text) => text.split(literal).join(content);
-    if (own(pattern, "Regex") === " {2,}") return (text) => text.replace(/ {2,}/g, () => content);
-    throw new SoftpromptError("checkpoint", "this replacement pattern is not supported", {
-      where,
-      expected: 'a literal String, or the Regex " {2,}"',
-      got: JSON.stringify(pattern),
-    });
-  },
-  Strip: (c) => {
-    const left = own(c, "strip_left") !== false;
-    const right = own(c, "strip_right") !== false;
-    return (text) => {
-      const t = left ? text.replace(/^\p{White_Space}+/u, "") : text;
-      return right ? trimEnd(t) : t;
-    };
-  },
-  Lowercase: () => (text) => text.toLowerCase(),
-  NFC: () => (text) => text.normalize("NFC"),
-  NFD: () => (text) => text.normalize("NFD"),
-  NFKC: () => (text) => text.normalize("NFKC"),
-  NFKD: () => (text) => text.normalize("NFKD"),
-};
-
-/** The ways to cut a text into words that are read exactly. */
-const splitters: Readonly<Record<string, (config: JsonObject, where: string) => Splitter>> = {
-  Sequence: (c, where) => {
-    const steps = array(own(c, "pretokenizers"), where).map((n, i) => splitter(n, `${where}.pretokenizers[${i}]`));
-    return (words) => steps.reduce<readonly string[]>((w, step) => step(w), words) as string[];
-  },
-  WhitespaceSplit: () => (words) =>
-    words.flatMap((w) => w.split(/\p{White_Space}+/u).filter((part) => part.length > 0)),
-  Metaspace: (c, where) => {
-    const replacement = own(c, "replacement") ?? "▁";
-    // Files before tokenizers 0.15 say add_prefix_space; "first" is like "always" for the text of one section only.
-    const scheme = own(c, "prepend_scheme") ?? (own(c, "add_prefix_space") === false ? "never" : "always");
-    if (replacement !== "▁" || (scheme !== "always" && scheme !== "never"))
-      throw new SoftpromptError("checkpoint", "this Metaspace step is not supported", {
-        where,
-        expected: 'replacement "▁" and prepend_scheme "always" or "never"',
-        got: [replacement, scheme],
-      });
-    const split = own(c, "split") !== false;
-    return (words) =>
-      words.flatMap((word) => {
-        let text = word.replaceAll(" ", "▁");
-        if (scheme === "always" && !text.startsWith("▁")) text = `▁${text}`;
-        return split ? splitAtSpaces(text) : [text];
-      });
-  },
-};
-
-function normalizer(config: unknown, where: string): Normalizer {
-  if (config === null || config === undefined) return (text) => text;
-  return step(normalizers, config, where);
-}
-
-function splitter(config: unknown, where: string): Splitter {
-  if (config === null || config === undefined) return (words) => [...words];
-  return step(splitters, config, where);
-}
-
-function step<T>(
-  table: Readonly<Record<string, (c: JsonObject, where: string) => T>>,
-  config: unknown,
-  where: string,
-): T {
-  const c = object(config, where);
-  const type = own(c, "type");
-  if (typeof type !== "string" || !Object.hasOwn(table, type)) {
-    const near = typeof type === "string" ? nearest(type, Object.keys(table)) : undefined;
-    throw new SoftpromptError("checkpoint", "this step of the tokenizer is not supported", {
-      where: `${where}.type`,
-      expected: Object.keys(table).join(", "),
-      got: type,
-      hint: near ? `did the file mean ${near}?` : undefined,
-    });
-  }
-  return table[type]!(c, where);
-}
-
-function object(value: unknown, where: string): JsonObject {
-  if (isObject(value)) return value;
-  throw new SoftpromptError("checkpoint", "an object is missing", { where, expected: "an object", got: typeof value });
-}
-
-function array(value: unknown, where: string): readonly unknown[] {
-  if (Array.isArray(value)) return value as unknown[];
-  throw new SoftpromptError("checkpoint", "a list is missing", { where, expected: "a list", got: typeof value });
-}
-
-function string(value: unknown, where: string): string {
-  if (typeof value === "string") return value;
-  throw new SoftpromptError("checkpoint", "a text is missing", { where, expected: "a string", got: typeof value });
-}
-
-function isIndex(value: unknown): value is number {
-  return typeof value === "number" && Number.isInteger(value) && value >= 0;
-}
-
-/** Without a regular expression, whose `\s+$` takes quadratic time on a long run of blanks inside the text. */
-function trimEnd(text: string): string {
-  let end = text.length;
-  while (end > 0 && /\p{White_Space}/u.test(text[end - 1]!)) end--;
-  return text.slice(0, end);
+function refuse(where: string, problem: string, expected: string, got?: unknown): never {
+  throw new SoftpromptError("checkpoint", problem, { where, expected, got });
 }

@@ -1,20 +1,57 @@
 /**
- * @file The tokenizer as the rest of the house sees it. (contract; the text room fills it in)
+ * @file The tokenizer as the rest of the house sees it, whatever family its file is of.
  */
+import type { DecodeOptions, StreamDecoder } from "./decoding.js";
+import type { EncodingRules } from "./rules.js";
+
+export type { DecodeOptions, StreamDecoder } from "./decoding.js";
+
+/** A stretch of a text in UTF-16 units: from … to-1. */
+export interface Span {
+  readonly from: number;
+  readonly to: number;
+}
+
+export interface TextOptions {
+  /** Put the ids of the tokenizer's own frame round the text (BOS before it, T5's `</s>` behind it). Default false. */
+  readonly special?: boolean;
+  /**
+   * Stretches that a user wrote: the text of a control token there stays text, in order and without overlap; `true` is the
+   * whole text. Default none: `</s>` in the text becomes its id.
+   */
+  readonly userText?: readonly Span[] | true;
+}
 
 /** Text to ids and back. Immutable. */
 export interface Tokenizer {
-  /** Ids without end-of-sequence; special tokens written in the text (`<extra_id_0>`) become their own id. */
-  encode(text: string): number[];
+  encode(text: string, options?: TextOptions): number[];
   /** Text of ids; special tokens are left out unless `keepSpecial`. */
-  decode(ids: readonly number[], options?: { keepSpecial?: boolean }): string;
-  /** The piece of one id as written in the vocabulary ("▁the"). */
+  decode(ids: readonly number[], options?: DecodeOptions): string;
+  /** Text of ids that come one after the other; what it gives joined is what `decode` gives for all of them. */
+  openDecoder(options?: DecodeOptions): StreamDecoder;
+  /** The piece of one id as written in the vocabulary ("▁the", "Ġthe"). */
   piece(id: number): string;
-  readonly padId: number;
-  readonly eosId: number;
-  readonly unkId: number;
+  /** Absent where the tokenizer's files name none. What a model needs of them is its family's business. */
+  readonly padId?: number;
+  readonly bosId?: number;
+  readonly unkId?: number;
+  /** Its own end tokens, maybe none; a model's generation config may name more. */
+  readonly eosIds: readonly number[];
+  /** The ids that `special` puts round a text. */
+  readonly frame: { readonly before: readonly number[]; readonly after: readonly number[] };
+  /** Tokens that may steer a model where a user writes them: every added token but runs of blanks. By id. */
+  readonly controls: ReadonlyMap<number, { readonly content: string; readonly special: boolean }>;
   /** Ids 0 … size-1 exist in the tokenizer; the model's vocabulary may be padded beyond it. */
   readonly size: number;
+  /** Rows of the model's embedding where the tokenizer has more ids than that: rows that use one are refused by name. */
+  readonly usable?: number;
+  /** How the model's family wants its rows, where a model was opened with it. Default T5's. */
+  readonly rules?: EncodingRules;
   /** sha256 of the file it was read from. */
   readonly sha256: string;
+}
+
+/** The tokenizer beside a model whose embedding has `rows` rows: if that is fewer than it has ids, encoding rows checks them. */
+export function limitedTo(tokenizer: Tokenizer, rows: number): Tokenizer {
+  return tokenizer.size > rows ? { ...tokenizer, usable: rows } : tokenizer;
 }

@@ -92,6 +92,19 @@ export function unigram(pieces: readonly Piece[], unkId: number, byteIds: readon
   };
 }
 
+/** The model, and models that lack some of its pieces. */
+export function unigramSegments(pieces: readonly Piece[], unkId: number, byteIds: readonly number[] | null) {
+  return {
+    segment: unigram(pieces, unkId, byteIds).segment,
+    segmentWithout: (ids: ReadonlySet<number>) =>
+      unigram(
+        pieces.map((piece, id) => (ids.has(id) ? { ...piece, matches: false } : piece)),
+        unkId,
+        byteIds,
+      ).segment,
+  };
+}
+
 interface Trie {
   /** The node behind `unit` (a UTF-16 code unit), or -1. */
   child(node: number, unit: number): number;

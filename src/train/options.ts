@@ -61,7 +61,7 @@ export const trainOptions = {
     min: 1,
     unit: "tokens, prompt not counted",
     source: "fpt.md §2",
-    help: "Longest input; longer ones are cut at the end",
+    help: "Longest input; a longer one loses the end of its longest field",
   }),
   evalEvery: integer({
     default: 500,

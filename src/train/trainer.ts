@@ -6,6 +6,7 @@
  * alone (job.ts), so a run that was stopped between any two turns goes on to the same bytes.
  */
 import { initParameters } from "../optim/parameters.js";
+import { rowNotices } from "../text/rows.js";
 import { identityOf } from "./identity.js";
 import { evaluationDue, type Job, over, prepare, stageOver } from "./job.js";
 import { checkState, initialState, type TrainState } from "./state.js";
@@ -56,7 +57,7 @@ export async function train(input: TrainInput): Promise<TrainResult> {
   begun({ kind: "start", totalSteps, step: state.step, stages: stages.length });
   if (state.finished !== null) return ended(state.finished, input.observe); // its last line is written already
   if (saved === null) tell({ kind: "stage", step: 0, stage: 0, partial: stages[0].partial.name });
-  warnOfCuts(job, tell);
+  warnOfRows(job, tell);
 
   for (;;) {
     if (input.signal?.aborted) {
@@ -92,14 +93,11 @@ export async function train(input: TrainInput): Promise<TrainResult> {
   }
 }
 
-function warnOfCuts({ encoded, validation, input }: Job, tell: Tell): void {
-  const cut = [...encoded, ...validation.encoded].filter((row) => row.truncated).length;
-  const all = encoded.length + validation.encoded.length;
-  if (cut > 0)
-    tell({
-      kind: "warning",
-      message: `${cut} of ${all} inputs are longer than ${input.settings.maxInputTokens} tokens and lose their tail (--max-input-tokens)`,
-    });
+function warnOfRows({ encoded, validation, input }: Job, tell: Tell): void {
+  const { tokenizer, settings } = input;
+  const rows = [...input.train, ...validation.rows];
+  for (const message of rowNotices(rows, [...encoded, ...validation.encoded], tokenizer, settings.maxInputTokens))
+    tell({ kind: "warning", message });
 }
 
 function resultOf(state: TrainState, reason: StopReason): TrainResult {

@@ -17,7 +17,9 @@ import { Fields } from "../../src/model/gguf/fields.js";
 import { parseGgufHeader } from "../../src/model/gguf/header.js";
 import { tokenizerFiles } from "../../src/model/gguf/tokenizer.js";
 import { parseSafetensors, parseSafetensorsHeader, writeSafetensors } from "../../src/model/safetensors.js";
+import { byteCharacters } from "../../src/text/byte-level.js";
 import { loadTokenizer } from "../../src/text/load.js";
+import { qwen2PatternText } from "../../src/text/patterns.js";
 import { parseSentencePiece } from "../../src/text/sentencepiece.js";
 import type { Tokenizer } from "../../src/text/tokenizer.js";
 import { parseTokenizerJson } from "../../src/text/tokenizer-json.js";
@@ -48,7 +50,7 @@ export function modelFormats(fixtures: string): Record<string, Format> {
       added_tokens: pieces.added_tokens.filter(({ id }: { id: number }) => id < 300),
     }),
   );
-  const tokenizers = [tiny, everyStep()];
+  const tokenizers = [tiny, everyStep(), byteLevelSteps(), sentencePieceSteps()];
   return {
     safetensors: inMemory(
       "model.safetensors",
@@ -139,10 +141,14 @@ export function modelFormats(fixtures: string): Record<string, Format> {
           "tokenizer_config.json": bytesOf('{"extra_ids":7,"eos_token":"</s>"}'),
         },
         { "tokenizer.json": tiny },
+        { "tokenizer.json": byteLevelSteps(), ...companions },
+        { "tokenizer.json": sentencePieceSteps(), ...companions, "added_tokens.json": bytesOf('{"<new>":266}') },
+        { ...splitFiles(), "tokenizer_config.json": companions["tokenizer_config.json"]! },
       ],
       [
         [/\.json$/, json],
         [/\.model$/, protobuf],
+        [/\.txt$/, editBytes],
       ],
       async (at) => use(await loadTokenizer(at)),
     ),
@@ -169,10 +175,15 @@ function readGguf(file: Uint8Array): void {
 
 /** A tokenizer that was read must also work, or say why not. */
 function use(tokenizer: Tokenizer): void {
-  const ids = tokenizer.encode("The kettle ｓｉｎｇｓ é\u0301 <extra_id_0> 日本 \ud800");
-  for (const id of ids)
-    if (!(Number.isInteger(id) && id >= 0 && id < tokenizer.size)) throw new Error(`id ${id} of ${tokenizer.size}`);
-  tokenizer.decode(ids, { keepSpecial: true });
+  const text = "The kettle ｓｉｎｇｓ é\u0301 <extra_id_0> 日本 <|end|> 12½ \ud800";
+  for (const options of [{}, { special: true }, { userText: true }, { userText: [{ from: 4, to: 20 }] }] as const) {
+    const ids = tokenizer.encode(text, options);
+    for (const id of ids)
+      if (!(Number.isInteger(id) && id >= 0 && id < tokenizer.size)) throw new Error(`id ${id} of ${tokenizer.size}`);
+    const decoder = tokenizer.openDecoder({ keepSpecial: true });
+    const streamed = ids.map((id) => decoder.push(id)).join("") + decoder.flush();
+    if (streamed !== tokenizer.decode(ids, { keepSpecial: true })) throw new Error("a stream gives another text");
+  }
 }
 
 function headerBlock(file: Uint8Array) {
@@ -238,6 +249,107 @@ function everyStep(): Uint8Array {
     }),
   );
 }
+
+/** A byte-level BPE with every step that such files have. */
+function byteLevelSteps(): Uint8Array {
+  const letters = [...byteCharacters];
+  const words = ["Ġt", "he", "Ġthe", "in", "ing", "<|end|>"];
+  return bytesOf(
+    JSON.stringify({
+      added_tokens: [
+        { id: 261, content: "<|end|>", special: true, normalized: false },
+        { id: 262, content: "  ", special: false, normalized: true, single_word: true },
+      ],
+      normalizer: { type: "Sequence", normalizers: [{ type: "NFC" }, { type: "Nmt" }, { type: "StripAccents" }] },
+      pre_tokenizer: {
+        type: "Sequence",
+        pretokenizers: [
+          { type: "Split", pattern: { Regex: qwen2PatternText }, behavior: "Isolated", invert: false },
+          { type: "Split", pattern: { String: "in" }, behavior: "MergedWithNext", invert: false },
+          { type: "Digits", individual_digits: true },
+          { type: "Punctuation", behavior: "Contiguous" },
+          { type: "ByteLevel", add_prefix_space: false, trim_offsets: true, use_regex: true },
+        ],
+      },
+      post_processor: {
+        type: "Sequence",
+        processors: [
+          { type: "ByteLevel" },
+          {
+            type: "TemplateProcessing",
+            single: [{ SpecialToken: { id: "<|end|>", type_id: 0 } }, { Sequence: { id: "A", type_id: 0 } }],
+            special_tokens: { "<|end|>": { id: "<|end|>", ids: [261], tokens: ["<|end|>"] } },
+          },
+        ],
+      },
+      decoder: { type: "ByteLevel" },
+      model: {
+        type: "BPE",
+        ignore_merges: true,
+        vocab: Object.fromEntries([...letters, ...words].map((piece, id) => [piece, id])),
+        merges: ["Ġ t", "h e", ["Ġt", "he"], ["i", "n"]],
+      },
+    }),
+  );
+}
+
+/** A BPE of SentencePiece's kind with byte fallback. */
+function sentencePieceSteps(): Uint8Array {
+  const bytePieces = Array.from({ length: 256 }, (_, b) => `<0x${b.toString(16).toUpperCase().padStart(2, "0")}>`);
+  const pieces = ["<unk>", "<s>", "</s>", ...bytePieces, "▁", "t", "h", "e", "▁t", "he", "▁the"];
+  return bytesOf(
+    JSON.stringify({
+      added_tokens: [{ id: 2, content: "</s>", special: true, normalized: false, rstrip: true }],
+      normalizer: {
+        type: "Sequence",
+        normalizers: [
+          { type: "Prepend", prepend: "▁" },
+          { type: "Replace", pattern: { String: " " }, content: "▁" },
+        ],
+      },
+      pre_tokenizer: { type: "Metaspace", replacement: "▁", prepend_scheme: "first", split: false },
+      post_processor: { type: "RobertaProcessing", cls: ["<s>", 1], sep: ["</s>", 2] },
+      decoder: {
+        type: "Sequence",
+        decoders: [
+          { type: "Replace", pattern: { String: "▁" }, content: " " },
+          { type: "ByteFallback" },
+          { type: "Fuse" },
+          { type: "Strip", content: " ", start: 1, stop: 0 },
+        ],
+      },
+      model: {
+        type: "BPE",
+        unk_token: "<unk>",
+        fuse_unk: true,
+        byte_fallback: true,
+        vocab: Object.fromEntries(pieces.map((piece, id) => [piece, id])),
+        merges: ["▁ t", "h e", "▁t he"],
+      },
+    }),
+  );
+}
+
+/** vocab.json and merges.txt. */
+function splitFiles(): Files {
+  const vocab = Object.fromEntries([...byteCharacters, "Ġt", "he", "Ġthe", "<|end|>"].map((piece, id) => [piece, id]));
+  return { "vocab.json": bytesOf(JSON.stringify(vocab)), "merges.txt": bytesOf("#version: 0.2\nĠ t\nh e\nĠt he\n") };
+}
+
+/** What stands beside a tokenizer's own file. */
+const companions: Readonly<Record<string, Uint8Array>> = {
+  "tokenizer_config.json": bytesOf(
+    JSON.stringify({
+      tokenizer_class: "GPT2Tokenizer",
+      add_bos_token: true,
+      add_prefix_space: false,
+      bos_token: "<s>",
+      eos_token: { content: "<|end|>" },
+    }),
+  ),
+  "special_tokens_map.json": bytesOf('{"pad_token":"</s>","unk_token":{"content":"<unk>"}}'),
+  "added_tokens.json": bytesOf('{"<new>":263}'),
+};
 
 /** tiny.model with its first pieces alone and without its character map: its frame, without 240 kB. */
 function smallModel(model: Uint8Array): Uint8Array {

@@ -151,9 +151,14 @@ export const fakeTokenizer: Tokenizer = {
   encode: (text) => [...text].map((c) => c.charCodeAt(0)),
   decode: (ids) => String.fromCharCode(...ids.filter((id) => id > 31)),
   piece: (id) => String.fromCharCode(id),
+  openDecoder: () => {
+    throw new Error("not a tokenizer that streams");
+  },
   padId: 0,
-  eosId: 1,
+  eosIds: [1],
   unkId: 2,
+  frame: { before: [], after: [1] },
+  controls: new Map(),
   size: 256,
   sha256: "1".repeat(64),
 };

@@ -10,9 +10,14 @@ export const tinyTokenizer: Tokenizer = {
   encode: (text) => text.split(" ").filter(Boolean).map(Number),
   decode: (ids, { keepSpecial = false } = {}) => ids.filter((id) => keepSpecial || id > 2).join(" "),
   piece: (id) => String(id),
+  openDecoder: () => {
+    throw new Error("not a tokenizer that streams");
+  },
   padId: 0,
-  eosId: 1,
+  eosIds: [1],
   unkId: 2,
+  frame: { before: [], after: [1] },
+  controls: new Map(),
   size: 96,
   sha256: "0".repeat(64),
 };

@@ -5,7 +5,13 @@ import { checkBase, loadAdapter } from "../../adapter/adapter.js";
 import { interrupted, SoftpromptError } from "../../base/errors.js";
 import { writeFileAtomic } from "../../base/files.js";
 import { boolean, choice, integer, pickOptions, string } from "../../base/options.js";
-import { type Evaluation, evaluatePrepared, majorityBaseline, prepareEvaluation } from "../../evaluate/evaluate.js";
+import {
+  type Evaluation,
+  evaluatePrepared,
+  majorityBaseline,
+  preparedNotices,
+  prepareEvaluation,
+} from "../../evaluate/evaluate.js";
 import { fullModel } from "../../model/partial.js";
 import { flopText, plainNumber, scoreText, secondText } from "../../report/format.js";
 import { plainTable } from "../../report/markdown.js";
@@ -15,7 +21,7 @@ import { modelOptions } from "../../tasks/options.js";
 import { recordedInputTokens } from "../../tasks/predict.js";
 import { predictionLine } from "../../tasks/tune.js";
 import { command } from "../command.js";
-import { loadSaid, sayTokenNotices, short } from "../data.js";
+import { loadSaid, sayNotices, sayTokenNotices, short } from "../data.js";
 import { modelContext } from "../progress.js";
 
 export const evaluate = command({
@@ -40,7 +46,7 @@ export const evaluate = command({
       maxInputTokens: integer({
         min: 1,
         unit: "tokens",
-        help: "Longest input; longer ones are cut at the end",
+        help: "Longest input; a longer one loses the end of its longest field",
         source: "default what the adapter was tuned with, else 492",
       }),
       maxEvalRows: integer({
@@ -82,7 +88,9 @@ export const evaluate = command({
         maxInputTokens: options.maxInputTokens ?? recordedInputTokens(adapter),
         seed: 0,
       });
-      const notices = sayTokenNotices(data, model.tokenizer, terminal);
+      const ofInputs = preparedNotices(prepared, model.tokenizer);
+      const notices = [...sayTokenNotices(data, model.tokenizer, terminal), ...ofInputs];
+      sayNotices(ofInputs, terminal);
       terminal.note(`scoring ${prepared.rows.length} ${options.split} rows …`);
       const full = fullModel(model.checkpoint.config);
       const parameters = adapter && { prompt: adapter.prompt };

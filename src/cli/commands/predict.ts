@@ -36,7 +36,7 @@ export const predict = command({
       maxInputTokens: integer({
         min: 1,
         unit: "tokens",
-        help: "Longest input; longer ones are cut at the end",
+        help: "Longest input; a longer one loses the end of its longest field",
         source: "default what the adapter was tuned with, else 492",
       }),
       by: choice({
@@ -62,6 +62,14 @@ export const predict = command({
     const task = loadTask(options) ?? adapter?.task ?? undefined;
     const model = await openModel(options.model, pickOptions(openOptions, options), modelContext(terminal, signal));
     const { by, maxInputTokens, anyBase } = options;
+    const told = new Set<string>();
+    // One of a kind: inputs come in batches, and each would tell its own numbers.
+    const notice = (message: string) => {
+      const kind = message.replace(/^\d+ of \d+ /, "").slice(0, 20);
+      if (told.has(kind)) return;
+      told.add(kind);
+      sayNotices([message], terminal);
+    };
     const reply = async (part: readonly Named[]) => {
       const names = part.map(({ id }) => id);
       const inputs = part.map(({ input }) => input);
@@ -73,6 +81,7 @@ export const predict = command({
         names,
         signal,
         batchSize,
+        notice,
       });
       for (const [i, { id }] of part.entries()) terminal.result(JSON.stringify({ id, ...found[i] }));
     };

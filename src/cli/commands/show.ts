@@ -10,9 +10,10 @@ import { plainTable } from "../../report/markdown.js";
 import { dataOptions } from "../../tasks/data.js";
 import { type Model, openModel, openOptions } from "../../tasks/model.js";
 import { modelOptions } from "../../tasks/options.js";
-import { encodeRows } from "../../text/rows.js";
+import type { EncodedRow } from "../../text/batch.js";
+import { encodeRows, rowNotices } from "../../text/rows.js";
 import { command } from "../command.js";
-import { loadSaid, sayTokenNotices, short, shortList } from "../data.js";
+import { loadSaid, sayNotices, sayTokenNotices, short, shortList } from "../data.js";
 import { modelContext } from "../progress.js";
 import type { Terminal } from "../terminal.js";
 
@@ -55,11 +56,15 @@ export const show = command({
       if (model !== null) notices = sayTokenNotices(data, model.tokenizer, terminal);
       for (const name of ["train", "validation", "test"] as const) {
         const rows = data[name];
+        const counted = model === null ? null : await tokensOf(data, rows, model, options.maxInputTokens, signal);
+        const found = counted?.notices ?? [];
+        sayNotices(found, terminal, name);
+        notices = [...notices, ...found.map((notice) => `${name}: ${notice}`)];
         splits.push({
           split: name,
           rows: rows.length,
           labels: countLabels(rows),
-          tokens: model === null ? null : await tokensOf(data, rows, model, options.maxInputTokens, signal),
+          tokens: counted?.tokens ?? null,
           examples: rows
             .slice(0, options.examples)
             .map(({ id, input, target, label }) => ({ id, input, target, label })),
@@ -98,21 +103,22 @@ async function tokensOf(
   { tokenizer }: Model,
   maxInputTokens: number,
   signal: AbortSignal,
-): Promise<Split["tokens"]> {
+): Promise<{ tokens: Split["tokens"]; notices: readonly string[] }> {
   const labelled = rows.filter((row) => task.verbalizer === null || row.label !== null);
-  const lengths: number[] = [];
-  let cut = 0;
+  const encoded: EncodedRow[] = [];
   for (let from = 0; from < labelled.length; from += rowsPerTurn) {
-    for (const row of encodeRows(task, labelled.slice(from, from + rowsPerTurn), tokenizer, maxInputTokens)) {
-      lengths.push(row.input.length);
-      cut += Number(row.truncated);
-    }
+    for (const row of encodeRows(task, labelled.slice(from, from + rowsPerTurn), tokenizer, maxInputTokens))
+      encoded.push(row);
     await new Promise<void>((resolve) => setImmediate(resolve));
     if (signal.aborted) throw interrupted(signal, "stopped before every row was counted", { where: "softprompt show" });
   }
-  if (lengths.length === 0) return null;
-  lengths.sort((a, b) => a - b);
-  return { median: lengths[lengths.length >> 1]!, longest: lengths.at(-1)!, cut };
+  if (encoded.length === 0) return { tokens: null, notices: [] };
+  const lengths = encoded.map(({ input }) => input.length).sort((a, b) => a - b);
+  const cut = encoded.filter(({ truncated }) => truncated).length;
+  return {
+    tokens: { median: lengths[lengths.length >> 1]!, longest: lengths.at(-1)!, cut },
+    notices: rowNotices(labelled, encoded, tokenizer, maxInputTokens),
+  };
 }
 
 /** Longest label that stands whole in the table. */

@@ -1,0 +1,148 @@
+/**
+ * @file What a user should know of rows that became ids: cuts, unknown characters, control tokens, rows that became equal.
+ *
+ * In: rows and their EncodedRows. Out: notices, one sentence each; what they name of the user's data is quoted as JSON, so
+ * that no control character reaches a terminal.
+ */
+import type { Row, Task } from "../data/row.js";
+import type { EncodedRow } from "./batch.js";
+import type { EncodeOptions } from "./encode.js";
+import { rulesOf } from "./rules.js";
+import type { Tokenizer } from "./tokenizer.js";
+
+/** Rows beside their ids: the same number of both, in the same order. */
+export interface RowsAndIds {
+  readonly rows: readonly Row[];
+  readonly encoded: readonly EncodedRow[];
+}
+
+/** @param options as they were given to `encodeRows`. */
+export function encodingNotices(
+  { rows, encoded }: RowsAndIds,
+  task: Pick<Task, "maxTargetTokens">,
+  tokenizer: Tokenizer,
+  options: EncodeOptions,
+): string[] {
+  const targets = cutTargets(encoded, task.maxTargetTokens);
+  return [...inputNotices({ rows, encoded }, tokenizer, options), ...(targets === null ? [] : [targets])];
+}
+
+/** The same of the inputs alone. */
+export function inputNotices({ rows, encoded }: RowsAndIds, tokenizer: Tokenizer, options: EncodeOptions): string[] {
+  return [
+    cutInputs(encoded, options.maxInputTokens),
+    unknownCharacters({ rows, encoded }, tokenizer),
+    equalRows({ rows, encoded }),
+    ...(rulesOf(tokenizer, options).guardFields ? [] : [controlTokens({ rows, encoded }, tokenizer)]),
+  ].filter((notice) => notice !== null);
+}
+
+/** Text of the user's, cut short; also what JSON leaves as it is and a terminal may obey is written out. */
+const quoted = (text: string) =>
+  JSON.stringify(text.length > 40 ? `${text.slice(0, 39)}…` : text).replace(
+    /[\u007f-\u009f\u2028\u2029]|\p{Cf}/gu,
+    (c) => `\\u{${c.codePointAt(0)!.toString(16)}}`,
+  );
+/** A name of the user's: as it is where it is plain. */
+const named = (name: string) => (/^[\p{L}\p{N}\p{P} ]{1,60}$/u.test(name) ? name : quoted(name));
+const sum = (numbers: readonly number[]) => numbers.reduce((a, b) => a + b, 0);
+
+function cutInputs(encoded: readonly EncodedRow[], limit: number): string | null {
+  const cut = encoded.filter((row) => row.truncated);
+  if (cut.length === 0) return null;
+  const head = `${cut.length} of ${encoded.length} inputs are longer than ${limit} tokens`;
+  const lost = sum(cut.map((row) => row.cut?.tokens ?? 0));
+  const byField = new Map<string, number>();
+  for (const row of cut) for (const name of row.cut?.fields ?? []) byField.set(name, (byField.get(name) ?? 0) + 1);
+  const fields = [...byField].map(([name, count]) => `{${named(name)}} in ${count}`).join(", ");
+  const what = fields === "" ? "lose their tail" : `lose the end of ${fields}`;
+  return `${head} and ${what}, ${lost} tokens in all (--max-input-tokens)`;
+}
+
+function cutTargets(encoded: readonly EncodedRow[], limit: number): string | null {
+  const cut = encoded.filter((row) => row.targetCut !== undefined);
+  if (cut.length === 0) return null;
+  return `${cut.length} of ${encoded.length} targets are longer than ${limit} tokens and are cut, ${sum(cut.map((row) => row.targetCut!))} tokens in all (--max-target-tokens)`;
+}
+
+/** A row of which less than this is left is hardly read at all. */
+const mostlyUnknown = 0.5;
+
+function unknownCharacters({ rows, encoded }: RowsAndIds, tokenizer: Tokenizer): string | null {
+  const { unkId } = tokenizer;
+  if (unkId === undefined) return null;
+  const unknown = encoded.map((row) => row.input.reduce((count, id) => count + (id === unkId ? 1 : 0), 0));
+  const some = unknown.filter((count) => count > 0).length;
+  if (some === 0) return null;
+  const at = unknown.findIndex((count) => count > 0);
+  const character = [...new Set(rows[at]!.input)].find((c) => tokenizer.encode(c).includes(unkId));
+  const example = character === undefined ? "" : `, e.g. ${quoted(character)} in ${named(rows[at]!.id)}`;
+  const mostly = rows.filter(
+    (row, i) => unknown[i]! > 0 && keptShare(row, encoded[i]!, tokenizer) < mostlyUnknown,
+  ).length;
+  return `${some} of ${rows.length} rows hold characters that the tokenizer does not know${example}${
+    mostly > 0 ? `; ${mostly} become mostly unknown tokens` : ""
+  }`;
+}
+
+/** How much of what the user wrote comes back from the ids, in characters; neighbouring unknown ones are one token. */
+function keptShare(row: Row, { input, truncated }: EncodedRow, tokenizer: Tokenizer): number {
+  if (truncated) return 1;
+  const size = (text: string) => text.replace(/\p{White_Space}/gu, "").length;
+  const written =
+    row.fields === undefined ? size(row.input) : sum(row.fields.map((f) => size(row.input.slice(f.from, f.to))));
+  const template = size(row.input) - written;
+  return written === 0 ? 1 : (size(tokenizer.decode([...input])) - template) / written;
+}
+
+/** Rows that a model cannot tell apart though they are labelled differently. */
+function equalRows({ rows, encoded }: RowsAndIds): string | null {
+  const seen = new Map<number, number[]>(); // by a hash: the ids themselves as text would be a copy of all data
+  let count = 0;
+  let example = "";
+  for (const [i, { input }] of encoded.entries()) {
+    const key = input.reduce((hash, id) => (Math.imul(hash, 0x01000193) ^ id) | 0, input.length);
+    const alike = seen.get(key);
+    if (alike === undefined) {
+      seen.set(key, [i]);
+      continue;
+    }
+    const before = alike.find((n) => same(encoded[n]!.input, input));
+    if (before === undefined) {
+      alike.push(i);
+      continue;
+    }
+    const [a, b] = [rows[before]!, rows[i]!];
+    if (a.label === null || b.label === null || a.label === b.label) continue;
+    if (count === 0) example = `${named(a.id)} (${quoted(a.label)}) and ${named(b.id)} (${quoted(b.label)})`;
+    count++;
+  }
+  if (count === 0) return null;
+  return `${count} of ${rows.length} rows become the same ids as a row with another label, e.g. ${example}`;
+}
+
+function same(a: Int32Array, b: Int32Array): boolean {
+  return a.length === b.length && a.every((id, i) => id === b[i]);
+}
+
+function controlTokens({ rows, encoded }: RowsAndIds, tokenizer: Tokenizer): string | null {
+  const { controls } = tokenizer;
+  if (controls.size === 0) return null;
+  const steers = new Uint8Array(tokenizer.size);
+  for (const [id, { special }] of controls) if (special && id !== tokenizer.unkId) steers[id] = 1;
+  let count = 0;
+  let example = "";
+  for (const [i, { input }] of encoded.entries()) {
+    const row = rows[i]!;
+    // The ids say fast that there is none; what is the template's own is no user's.
+    const ids = new Set(input.subarray(0, -1).filter((id) => steers[id] === 1));
+    if (ids.size === 0) continue;
+    const text = row.fields === undefined ? [row.input] : row.fields.map(({ from, to }) => row.input.slice(from, to));
+    const found = [...ids].map((id) => controls.get(id)!.content).find((token) => text.some((t) => t.includes(token)));
+    if (found === undefined) continue;
+    if (count === 0) example = `${quoted(found)} in ${named(row.id)}`;
+    count++;
+  }
+  if (count === 0) return null;
+  return `${count} of ${rows.length} rows hold the text of a control token, which the model reads as that token, e.g. ${example}`;
+}

@@ -1,0 +1,59 @@
+/**
+ * @file How a family wants its rows as ids. In: a tokenizer. Out: EncodingRules; a family that differs makes its own.
+ */
+import { SoftpromptError } from "../base/errors.js";
+import type { Tokenizer } from "./tokenizer.js";
+
+export interface EncodingRules {
+  /** Ids put before every input (BOS), and behind it (T5's end-of-sequence). */
+  readonly before: readonly number[];
+  readonly after: readonly number[];
+  /** The id that closes every target. */
+  readonly targetEnd: number;
+  /** The text of control tokens in fields and targets stays text; otherwise `</s>` there is the token, as T5 has it. */
+  readonly guardFields: boolean;
+  /**
+   * Input and target are one text (causal models): its ids are split where the target begins. `separator` is put between
+   * them where neither has white space there. Null: two texts.
+   */
+  readonly joined: { readonly separator: string } | null;
+}
+
+/** T5: input and target are two texts, each with end-of-sequence. Throws SoftpromptError (checkpoint) if there is none. */
+export function seq2seqRules(tokenizer: Tokenizer): EncodingRules {
+  const end = endToken(tokenizer, "</s>");
+  return { before: [], after: [end], targetEnd: end, guardFields: false, joined: null };
+}
+
+/**
+ * Llama and its kin: the target goes on where the input ends; BOS as the tokenizer's own files have it; a user's text never
+ * becomes a control token.
+ * @param options `targetEnd` where a model stops at another token than its tokenizer says (a chat model's end of turn).
+ */
+export function causalRules(
+  tokenizer: Tokenizer,
+  options: { readonly targetEnd?: number; readonly separator?: string } = {},
+): EncodingRules {
+  return {
+    before: tokenizer.frame.before,
+    after: [],
+    targetEnd: options.targetEnd ?? endToken(tokenizer, "an end token (eos_token)"),
+    guardFields: true,
+    joined: { separator: options.separator ?? " " },
+  };
+}
+
+function endToken(tokenizer: Tokenizer, name: string): number {
+  const [id] = tokenizer.eosIds;
+  if (id !== undefined) return id;
+  throw new SoftpromptError("checkpoint", `the vocabulary has no ${name}`, {
+    where: "tokenizer",
+    expected: "a token that ends targets",
+    hint: "eos_token of tokenizer_config.json names it",
+  });
+}
+
+/** The rules by which rows are encoded: as asked, else as the tokenizer's model wants them, else T5's. */
+export function rulesOf(tokenizer: Tokenizer, { rules }: { readonly rules?: EncodingRules }): EncodingRules {
+  return rules ?? tokenizer.rules ?? seq2seqRules(tokenizer);
+}
