@@ -45,7 +45,10 @@ async function main() {
     const text = readFileSync(path, "utf8");
     if (!/^ {4}\w+: import\("[^"]*options\.js"\)\.\w+Option</m.test(text)) continue;
     const tables = await import(pathToFileURL(path.replace(/\.d\.ts$/, ".js")).href);
-    writeFileSync(path, withComments(text, tables, (option) => optionWords(option, expectation)));
+    writeFileSync(
+      path,
+      withComments(text, tables, (option) => optionWords(option, expectation)),
+    );
   }
 }
 

@@ -102,7 +102,9 @@ async function* inputsOf(
   else if (file !== undefined) {
     // parquet and csv readers take time to load: only who gives a file pays
     const { readTable } = await import("../../data/table.js");
-    for (const { line, fields } of (await readTable(file)).rows) yield* structured(fields, `${file}:${line}`, task);
+    const { rows, notices } = await readTable(file, { signal });
+    sayNotices(notices, terminal);
+    for (const { line, fields } of rows) yield* structured(fields, `${file}:${line}`, task);
   } else {
     if (stdin.isTTY) terminal.note("one text a line; Ctrl-D ends");
     for await (const line of linesOf(stdin, "stdin", signal)) {

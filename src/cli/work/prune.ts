@@ -64,6 +64,7 @@ export async function prune(
     return {
       json: {
         ...pruned.record,
+        notices,
         ...(warning !== null && { warning }),
         folder: output,
         report: pruned.report,

@@ -67,6 +67,7 @@ export async function trainAnswer(
   return {
     json: {
       ...result,
+      notices,
       ...(warning !== null && { warning }),
       folder,
       report: tuned.report,
