@@ -38,7 +38,15 @@ export type { StudyResult } from "./study/study.js";
 export { xpromptStudies } from "./study/xprompt.js";
 export { type DataOptions, loadData, loadRows, type RowsOptions } from "./tasks/data.js";
 export { type Model, type OpenModelOptions, openModel } from "./tasks/model.js";
-export { type Answer, type PredictInput, type PredictOptions, predict } from "./tasks/predict.js";
+export {
+  type Answer,
+  type PredictAllOptions,
+  type PredictInput,
+  type PredictOptions,
+  type PredictStreamOptions,
+  predict,
+  predictStream,
+} from "./tasks/predict.js";
 export { type Pruned, prune } from "./tasks/prune.js";
 export { type Tuned, type TuneEvent, tune } from "./tasks/tune.js";
 export { loadTokenizer } from "./text/load.js";

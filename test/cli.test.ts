@@ -10,11 +10,12 @@ import { afterAll, describe, expect, test } from "vitest";
 import { errorKinds } from "../src/base/errors.js";
 import { flagName } from "../src/base/options.js";
 import { command, optionTable } from "../src/cli/command.js";
-import { commands } from "../src/cli/commands.js";
+import { loadCommands, commands as loaders } from "../src/cli/commands.js";
 import { run } from "../src/cli/run.js";
 import { fptStudies } from "../src/study/fpt.js";
 import { xpromptStudies } from "../src/study/xprompt.js";
 
+const commands = await loadCommands();
 const root = resolve(dirname(fileURLToPath(import.meta.url)), "..");
 const width = JSON.parse(readFileSync(join(root, "models/t5-nano/config.json"), "utf8")).d_model as number;
 const place = mkdtempSync(join(tmpdir(), "softprompt-cli-"));
@@ -22,7 +23,7 @@ afterAll(() => rmSync(place, { recursive: true, force: true }));
 
 async function softprompt(
   argv: readonly string[],
-  { signal = new AbortController().signal, table = commands, onError = (_: string) => {} } = {},
+  { signal = new AbortController().signal, table = loaders, onError = (_: string) => {} } = {},
 ) {
   let [stdout, stderr] = ["", ""];
   const code = await run(
@@ -172,7 +173,7 @@ describe("refusals", () => {
       examples: [],
       run: () => Promise.reject(new TypeError("oops")),
     });
-    const { code, stderr } = await softprompt(["broken"], { table: { broken } });
+    const { code, stderr } = await softprompt(["broken"], { table: { broken: async () => broken } });
     expect(code).toBe(70);
     expect(stderr).toMatch(/this is a bug.*TypeError: oops/s);
   });
@@ -337,9 +338,74 @@ test("train, interrupt, resume, eval, predict, report: one run from beginning to
   ).toEqual([`${file}:1`, `${file}:2`]);
   expect(many.stderr).toBe("");
 
+  // the run's folder is enough: its adapter, the base model and the task are recorded
+  const short = await softprompt(["predict", "A fine day.", "--adapter", output]);
+  expect(JSON.parse(short.stdout)).toEqual(answer);
+  const labelled = join(place, "labelled.csv");
+  writeFileSync(labelled, "mood,text\npositive,Good.\nnegative,Bad.\npositive,Fine.\n");
+  const one = JSON.parse((await softprompt(["eval", "--adapter", output, "--test", labelled, "--json"])).stdout);
+  expect(one).toMatchObject({ task: "quickstart", split: "test", rows: 3 });
+  expect(one.confusion.counts.flat().reduce((a: number, b: number) => a + b)).toBe(3);
+  const unclear = await softprompt(["eval", "--adapter", output, "--test", file]);
+  expect(unclear).toMatchObject({ code: 3, stderr: expect.stringMatching(/--label-column/) });
+  const near = await softprompt(["predict", "x", "--adapter", `${output}n`]);
+  expect(near).toMatchObject({ code: 5, stderr: expect.stringContaining(`did you mean ${output}?`) });
+
   rmSync(join(output, "report.html"));
   expect((await softprompt(["report", output])).code).toBe(0);
   expect(readFileSync(join(output, "report.html"), "utf8")).toContain("quickstart: prompt-tuning");
+});
+
+test("a finished run goes on to more steps, to the same prompt as one that was begun for them; and is pruned without being tuned again", {
+  timeout: 300_000,
+}, async () => {
+  const argv = ["train", ...tiny, "--virtual-tokens", "4", "--eval-every", "2", "--quiet"];
+  const [short, long, falling] = ["short", "long", "falling"].map((name) => join(place, name)) as [
+    string,
+    string,
+    string,
+  ];
+  for (const [steps, output] of [
+    ["2", short],
+    ["4", long],
+  ] as const)
+    expect(await softprompt([...argv, "--steps", steps, "--output", output])).toMatchObject({ code: 0 });
+  expect(await softprompt(["train", "--resume", short, "--steps", "4", "--quiet"])).toMatchObject({ code: 0 });
+  const weights = (run: string) => readFileSync(join(run, "adapter/adapter_model.safetensors"));
+  expect(weights(short).equals(weights(long))).toBe(true);
+  expect(readFileSync(join(short, "config.yaml"), "utf8")).toMatch(/^steps: 4$/m);
+  expect(await softprompt(["train", "--resume", short, "--quiet"])).toMatchObject({ code: 0 });
+
+  const back = await softprompt(["train", "--resume", short, "--steps", "3"]);
+  expect(back).toMatchObject({ code: 6, stderr: expect.stringMatching(/more than 4 steps/) });
+  const linear = [...argv, "--steps", "2", "--learning-rate-schedule", "linear", "--output", falling];
+  expect((await softprompt(linear)).code).toBe(0);
+  const inexact = await softprompt(["train", "--resume", falling, "--steps", "4"]);
+  expect(inexact).toMatchObject({ code: 6, stderr: expect.stringMatching(/learning rate falls.*--init-from/s) });
+
+  const pruned = join(place, "pruned");
+  const prune = [
+    "prune",
+    "--from",
+    short,
+    "--output",
+    pruned,
+    "--level",
+    "tokens",
+    "--tokens-pruned",
+    "1",
+    "--retrain-steps",
+    "2",
+  ];
+  const found = await softprompt([...prune, "--importance-examples", "8", "--workers", "1", "--json"]);
+  expect(found.code, found.stderr).toBe(0);
+  expect(existsSync(join(pruned, "tune"))).toBe(false);
+  const tuned = JSON.parse(readFileSync(join(short, "result.json"), "utf8"));
+  const { search } = JSON.parse(found.stdout);
+  // what the run spent is counted, though it was not spent again
+  expect(search.cost.tuning).toBeGreaterThanOrEqual(tuned.cost.trainFlops);
+  const held = await softprompt([...prune, "--output", join(place, "held"), "--holdout", "0.5"]);
+  expect(held).toMatchObject({ code: 6, stderr: expect.stringMatching(/held out/) });
 });
 
 const built = existsSync(join(root, "dist/cli/main.js"));

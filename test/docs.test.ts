@@ -7,9 +7,10 @@ import { dirname, join, resolve } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import { describe, expect, test } from "vitest";
 import { docsPages } from "../src/cli/commands/docs.js";
-import { commands } from "../src/cli/commands.js";
+import { loadCommands } from "../src/cli/commands.js";
 import { exitCodesMarkdown } from "../src/cli/describe.js";
 
+const commands = await loadCommands();
 const root = resolve(dirname(fileURLToPath(import.meta.url)), "..");
 const read = (path: string) => readFileSync(join(root, path), "utf8");
 

@@ -9,7 +9,7 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import { defaults, readOptions } from "../src/base/options.js";
 import { type Engine, openEngine } from "../src/engine/engine.js";
 import { openCheckpoint } from "../src/model/checkpoint.js";
-import { neuronScoreOptions } from "../src/schedule/neuron-scores.js";
+import { neuronScoreOptions } from "../src/schedule/neuron-options.js";
 import { scheduleOptions } from "../src/schedule/options.js";
 import { bestWithin, compare } from "../src/study/compare.js";
 import { distinctSizes, partialAlone, tableOneSizes } from "../src/study/partial-alone.js";

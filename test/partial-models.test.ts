@@ -15,7 +15,7 @@ import { type Engine, openEngine } from "../src/engine/engine.js";
 import { openCheckpoint } from "../src/model/checkpoint.js";
 import { fullModel, type NeuronScores, type PartialModel, partialModel } from "../src/model/partial.js";
 import type { T5Config } from "../src/model/t5/config.js";
-import { neuronScoreOptions } from "../src/schedule/neuron-scores.js";
+import { neuronScoreOptions } from "../src/schedule/neuron-options.js";
 import { scheduleOptions } from "../src/schedule/options.js";
 import { planSchedule } from "../src/schedule/plan.js";
 import type { Batch } from "../src/text/batch.js";

@@ -92,16 +92,107 @@ describe.skipIf(!existsSync(main) || process.platform === "win32")("a stream tha
     expect(() => JSON.parse(readFileSync(path, "utf8"))).not.toThrow();
   });
 
-  test("SIGINT ends predict though its input stays open", async () => {
-    const { child, said, code } = start("predict --model t5-nano --task quickstart".split(" "), [
-      "pipe",
-      "pipe",
-      "pipe",
-    ]);
-    child.stdin!.write("Fine.\n");
-    await new Promise((later) => setTimeout(later, 2000)); // it says nothing until it has rows enough
+  const predicting = ["predict", "--model", "t5-nano", "--task", "quickstart"];
+  const answered = (text: string) =>
+    text
+      .trim()
+      .split("\n")
+      .map((line) => JSON.parse(line));
+
+  test("predict answers each line while its input stays open; SIGINT ends it", async () => {
+    const { child, said, code } = start(predicting, ["pipe", "pipe", "pipe"]);
+    for (const n of [1, 2]) {
+      child.stdin!.write(`Fine ${n}.\n`);
+      // it would wait for ever if it waited for more lines
+      while (said.out.split("\n").length - 1 < n) await new Promise((later) => setTimeout(later, 20));
+    }
     child.kill("SIGINT");
     expect(await code).toBe(130);
+    expect(answered(said.out).map(({ id }) => id)).toEqual(["stdin:1", "stdin:2"]);
+    expect(said.err).toContain("SIGINT: stopping");
+    expect(said.err).not.toContain("saving");
     expect(said.err).toContain("stopped before the end of the input");
+  });
+
+  test("one line of answers for each line of input: texts with braces, JSON with its columns, blank lines, lines that are no text", async () => {
+    const lines = [
+      Buffer.from("Fine.\n\n{not JSON} at all\n"),
+      Buffer.from('{"text": "Good.", "id": 7, "more": [1]}\ncaf\xe9\n', "latin1"),
+      Buffer.from('{"other": 1}\n\nLast.'),
+    ];
+    const { child, said, code } = start([...predicting, "--skip-bad-rows"], ["pipe", "pipe", "pipe"]);
+    child.stdin!.end(Buffer.concat(lines));
+    expect(await code).toBe(0);
+    const found = answered(said.out);
+    expect(found.map(({ id }) => id)).toEqual([
+      "stdin:1",
+      "stdin:2",
+      "stdin:3",
+      7,
+      "stdin:5",
+      "stdin:6",
+      "stdin:7",
+      "stdin:8",
+    ]);
+    expect(found.map(({ label, error }) => (label === null ? error.problem : "label"))).toEqual([
+      "label",
+      "this line is blank",
+      "label",
+      "label",
+      "this line is not valid UTF-8",
+      "column text is missing",
+      "this line is blank",
+      "label",
+    ]);
+    expect(found[3].input).toEqual({ text: "Good.", id: 7, more: [1] });
+  });
+
+  test("a line that cannot be used ends predict with 3, after the answers before it", async () => {
+    const { child, said, code } = start(predicting, ["pipe", "pipe", "pipe"]);
+    child.stdin!.end(Buffer.from("One.\nTwo.\ncaf\xe9\nFour.\n", "latin1"));
+    expect(await code).toBe(3);
+    expect(answered(said.out)).toHaveLength(2);
+    expect(said.err).toMatch(/stdin:3: this line is not valid UTF-8/);
+  });
+
+  test("--lines jsonl refuses what is none", async () => {
+    const { child, said, code } = start([...predicting, "--lines", "jsonl"], ["pipe", "pipe", "pipe"]);
+    child.stdin!.end("{not JSON}\n");
+    expect(await code).toBe(3);
+    expect(said.err).toMatch(/stdin:1: this is not valid JSON/);
+  });
+
+  test("answers go to --output; a file that cannot be written, or is the input, is refused before the model is opened", async () => {
+    const { said, code } = start([...predicting, "Fine.", "--output", "there/answers.jsonl"]);
+    expect(await code).toBe(0);
+    expect(said.out).toBe("");
+    expect(answered(readFileSync(join(place, "there/answers.jsonl"), "utf8"))).toHaveLength(1);
+    const folder = start([...predicting, "Fine.", "--output", place, "--model", "none"]);
+    expect(await folder.code).toBe(10);
+    expect(folder.said.err).toMatch(/this is a folder, not a file/);
+    const same = start([...predicting, "--file", "x.jsonl", "--output", "./x.jsonl"]);
+    expect(await same.code).toBe(2);
+    const late = start(["eval", "--model", "none", "--task", "quickstart", "--predictions", place]);
+    expect(await late.code).toBe(10);
+  });
+
+  test("SIGHUP saves as SIGTERM does, and ends with 129; one that was switched off (nohup) does nothing", async () => {
+    const hung = start(tuning("hung"));
+    await steps("hung");
+    hung.child.kill("SIGHUP");
+    expect(await hung.code).toBe(129);
+    expect(hung.said.err).toContain("SIGHUP: finishing this step and saving");
+    expect(hung.said.out).toContain("train --resume hung");
+
+    const child = spawn("sh", ["-c", `trap '' HUP; exec "$0" "$@"`, process.execPath, main, ...tuning("nohup")], {
+      cwd: place,
+      stdio: "ignore",
+    });
+    const code = new Promise((done) => child.on("close", done));
+    await steps("nohup");
+    if (process.platform === "linux") child.kill("SIGHUP");
+    await new Promise((later) => setTimeout(later, 200));
+    child.kill("SIGTERM");
+    expect(await code).toBe(143);
   });
 });

@@ -4,8 +4,9 @@
  * In: an Adapter, a folder. Out: PEFT's three files and softprompt.json beside them; or the Adapter back, every value finite.
  * Read are PEFT's own adapters (no softprompt.json), ours, and compact ones (softprompt.json alone). Never read: pickles.
  */
-import { join } from "node:path";
-import { SoftpromptError } from "../base/errors.js";
+import { existsSync, readdirSync } from "node:fs";
+import { basename, dirname, join } from "node:path";
+import { nearest, SoftpromptError } from "../base/errors.js";
 import { removeFile, writeFileAtomic } from "../base/files.js";
 import { shapeText, type Tensor } from "../base/tensor.js";
 import { applyMask } from "../method/mask.js";
@@ -71,13 +72,48 @@ export function saveAdapter(folder: string, adapter: Adapter, form: AdapterForm 
   return bytes;
 }
 
-/** Reads an adapter folder. @throws SoftpromptError "adapter" naming the file and what is wrong with it. */
-export function loadAdapter(folder: string): Adapter {
+/**
+ * Reads an adapter. @param place its folder, or the run folder that it lies in.
+ * @throws SoftpromptError "adapter" naming the file and what is wrong with it.
+ */
+export function loadAdapter(place: string): Adapter {
+  const folder = adapterIn(place);
   const config = readAdapterFile(folder, peftFiles.config, peftLimits.configBytes);
   const extras = readAdapterFile(folder, extrasFile, extrasLimits.bytes);
   const weights = config && readAdapterFile(folder, peftFiles.weights, peftLimits.weightsBytes);
   if (config && !weights) throw missingWeights(folder);
   return parseAdapter({ config, weights, extras }, folder);
+}
+
+const hasAdapter = (folder: string) => [peftFiles.config, extrasFile].some((name) => existsSync(join(folder, name)));
+
+/** The adapter's own folder where a run's is given. */
+function adapterIn(place: string): string {
+  if (hasAdapter(place)) return place;
+  const below = join(place, "adapter");
+  if (hasAdapter(below)) return below;
+  if (existsSync(place)) return place; // what is missing is told by whoever reads it
+  throw new SoftpromptError("adapter", "there is no such adapter", {
+    where: place,
+    expected: `a folder with ${peftFiles.config} or ${extrasFile}, or a run folder`,
+    got: "no such folder",
+    hint: nearby(place),
+  });
+}
+
+/** Adapters and runs beside a name that is none. */
+function nearby(place: string): string | undefined {
+  try {
+    const above = dirname(place);
+    const found = readdirSync(above).filter(
+      (name) => hasAdapter(join(above, name)) || hasAdapter(join(above, name, "adapter")),
+    );
+    const near = nearest(basename(place), found);
+    if (near !== undefined) return `did you mean ${join(above, near)}?`;
+    return found.length === 0 ? undefined : `there are ${found.slice(0, 5).join(", ")} in ${above}`;
+  } catch {
+    return undefined;
+  }
 }
 
 /** The files of an adapter; null where there is none. */
@@ -111,7 +147,7 @@ export function parseAdapter(files: AdapterFiles, folder: string): Adapter {
     };
   throw new SoftpromptError("adapter", "this is not an adapter", {
     where: folder,
-    expected: `a folder with ${peftFiles.config} or ${extrasFile}`,
+    expected: `a folder with ${peftFiles.config} or ${extrasFile}, or a run folder with one in adapter`,
   });
 }
 

@@ -1,6 +1,7 @@
 /**
  * @file README.md of an adapter: a model card that the Hugging Face hub reads and a person can act on.
  */
+import { compileTemplate } from "../data/template.js";
 import { isFull, maskCounts } from "../method/mask.js";
 import { maskMap } from "./map.js";
 import type { Adapter } from "./types.js";
@@ -9,7 +10,8 @@ import type { Adapter } from "./types.js";
 export function adapterCard(adapter: Adapter): string {
   const { base, prompt, mask, task, scores, training } = adapter;
   const [tokens, width] = prompt.shape as [number, number];
-  const hubId = /^[\w.-]+\/[\w.-]+$/.test(base.name) ? base.name : null;
+  // a model of a hub has a revision; "models/mine" without one may be a folder
+  const hubId = base.revision !== null && /^[\w.-]+\/[\w.-]+$/.test(base.name) ? base.name : null;
   const counts = mask && !isFull(mask) ? maskCounts(mask, width) : null;
   const lines = [
     "---",
@@ -31,13 +33,17 @@ export function adapterCard(adapter: Adapter): string {
     "",
     "## Use",
     "",
+    "In this folder, with PEFT and transformers:",
+    "",
     "```python",
-    "from peft import PeftModel",
-    "from transformers import AutoModelForSeq2SeqLM",
-    `model = PeftModel.from_pretrained(AutoModelForSeq2SeqLM.from_pretrained(${JSON.stringify(hubId ?? "the/base-model")}), "this-folder")`,
+    ...pythonLines(adapter, hubId),
     "```",
     "",
-    "or `softprompt predict --adapter this-folder`.",
+    "or with softprompt, which checks that the base model is the one it was tuned on:",
+    "",
+    "```sh",
+    shellLine(adapter, hubId),
+    "```",
   ];
   if (task)
     lines.push(
@@ -77,6 +83,61 @@ export function adapterCard(adapter: Adapter): string {
     );
   if (mask && counts) lines.push("", "## What survives", "", ...maskMap(mask).split("\n").map(indent));
   return `${lines.join("\n")}\n`;
+}
+
+/** A text for each hole of the template. */
+const example = "A text.";
+
+function pythonLines({ base, task }: Adapter, hubId: string | null): string[] {
+  const revision = hubId !== null && base.revision !== "main" ? `, revision=${JSON.stringify(base.revision)}` : "";
+  const input = task === null ? example : compileTemplate(task.template).fill(examples(task.template), "card");
+  return [
+    ...(base.name === bundledName && hubId === null
+      ? [
+          "import json, subprocess",
+          "",
+          "# the model that ships with softprompt",
+          'found = subprocess.run(["softprompt", "inspect", "t5-nano", "--no-hash", "--json"], check=True, capture_output=True)',
+          'base = json.loads(found.stdout)["folder"]',
+        ]
+      : [
+          `base = ${JSON.stringify(base.name || "the/base-model")}${hubId === null ? "  # folder of the base model" : ""}`,
+        ]),
+    "",
+    "import torch",
+    "from peft import PeftModel",
+    "from transformers import AutoModelForSeq2SeqLM, AutoTokenizer",
+    "",
+    `tokenizer = AutoTokenizer.from_pretrained(base${revision})`,
+    `model = AutoModelForSeq2SeqLM.from_pretrained(base, dtype=torch.float32${revision})`,
+    "# PEFT 0.21.0 asks for a method by the name that it had before transformers 5",
+    'old, new = (f"_prepare_{part}encoder_decoder_kwargs_for_generation" for part in ("", "text_"))',
+    "if not hasattr(model, old) and hasattr(model, new):",
+    "    setattr(type(model), old, getattr(type(model), new))",
+    'model = PeftModel.from_pretrained(model, ".").eval()',
+    `inputs = tokenizer(${JSON.stringify(input)}, return_tensors="pt")`,
+    `answer = model.generate(**inputs, max_new_tokens=${task?.maxTargetTokens ?? 20})`,
+    "print(tokenizer.decode(answer[0], skip_special_tokens=True))",
+  ];
+}
+
+/** The model that ships with the package; tasks/model.ts opens it by this name. */
+const bundledName = "t5-nano";
+
+function examples(template: string): Record<string, string> {
+  const fields: Record<string, string> = Object.create(null);
+  for (const hole of compileTemplate(template).fields) fields[hole] = example;
+  return fields;
+}
+
+function shellLine({ base, task }: Adapter, hubId: string | null): string {
+  const fields = task === null ? [] : compileTemplate(task.template).fields;
+  const input = fields.length > 1 ? JSON.stringify(examples(task!.template)) : example;
+  return [
+    `softprompt predict '${input.replaceAll("'", "'\\''")}' --adapter .`,
+    ...(base.name === "" && hubId === null ? ["--model the/base-model"] : []),
+    ...(task === null ? ["--template '{text}'"] : []),
+  ].join(" ");
 }
 
 function indent(text: string): string {

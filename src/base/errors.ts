@@ -17,7 +17,7 @@ export const errorKinds = {
   numeric: { exitCode: 8, meaning: "a number went wrong: NaN, infinity, or training that changes nothing" },
   network: { exitCode: 9, meaning: "a hub could not be reached, or answered wrongly" },
   io: { exitCode: 10, meaning: "the file system refused: no space, no permission" },
-  interrupted: { exitCode: 130, meaning: "stopped by a signal, after saving (130 SIGINT, 143 SIGTERM)" },
+  interrupted: { exitCode: 130, meaning: "stopped by a signal, after saving (130 SIGINT, 143 SIGTERM, 129 SIGHUP)" },
 } as const;
 
 export type ErrorKind = keyof typeof errorKinds;
@@ -32,7 +32,7 @@ export interface ErrorParts {
   /** What the user can do next. */
   hint?: string;
   cause?: unknown;
-  /** Overrides the kind's exit code (143 for SIGTERM). */
+  /** Overrides the kind's exit code (143 for SIGTERM, 129 for SIGHUP). */
   exitCode?: number;
 }
 
@@ -50,7 +50,18 @@ export class SoftpromptError extends Error {
   }
 }
 
-/** The error of work that a signal stopped; the signal's reason is its name, and SIGTERM has an exit code of its own. */
+/** Signals that ask for an orderly end, with the exit code of a process that ends by them. */
+export const signalExitCodes = { SIGINT: 130, SIGTERM: 143, SIGHUP: 129 } as const;
+
+/** The exit code of work that was stopped by a signal; the reason is the signal's name. */
+export function signalExitCode(signal: AbortSignal | undefined): number {
+  const name = String(signal?.reason);
+  return Object.hasOwn(signalExitCodes, name)
+    ? signalExitCodes[name as keyof typeof signalExitCodes]
+    : errorKinds.interrupted.exitCode;
+}
+
+/** The error of work that a signal stopped. */
 export function interrupted(
   signal: AbortSignal | undefined,
   problem: string,
@@ -58,7 +69,7 @@ export function interrupted(
 ): SoftpromptError {
   return new SoftpromptError("interrupted", problem, {
     ...parts,
-    exitCode: signal?.reason === "SIGTERM" ? 143 : errorKinds.interrupted.exitCode,
+    exitCode: signalExitCode(signal),
   });
 }
 

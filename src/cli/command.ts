@@ -22,7 +22,7 @@ export type Merged<S extends Sections> = Intersection<S[keyof S]> extends infer 
 /** What a command is given to work with. */
 export interface CommandContext {
   readonly terminal: Terminal;
-  /** Aborted at the first SIGINT or SIGTERM; the reason is the signal's name. */
+  /** Aborted at the first SIGINT, SIGTERM or SIGHUP; the reason is the signal's name. */
   readonly signal: AbortSignal;
   /** What flags and config file really said, defaults left out. */
   readonly given: Readonly<Record<string, unknown>>;
@@ -46,6 +46,8 @@ export interface Command<S extends Sections = Sections> {
   readonly sections: S;
   /** Command lines worth copying. */
   readonly examples: readonly string[];
+  /** It saves when a signal stops it, however long its step takes; others end within a moment. Default false. */
+  readonly saves?: boolean;
   run(
     options: OptionValues<Merged<S>>,
     positionals: readonly string[],

@@ -1,31 +1,32 @@
 /**
- * @file The commands of the command line: one table, one file per command.
+ * @file The commands of the command line: name → how its declaration is loaded. One file per command.
+ *
+ * Nothing is loaded before it is named: `softprompt --version` loads no command, `softprompt train --help` only that one's
+ * options. What a command works with (the engine, the tasks) is loaded by ../work when it runs.
  */
 import type { Command } from "./command.js";
-import { docs } from "./commands/docs.js";
-import { doctor } from "./commands/doctor.js";
-import { evaluate } from "./commands/eval.js";
-import { inspect } from "./commands/inspect.js";
-import { predict } from "./commands/predict.js";
-import { prune } from "./commands/prune.js";
-import { quickstart } from "./commands/quickstart.js";
-import { report } from "./commands/report.js";
-import { show } from "./commands/show.js";
-import { compare, study } from "./commands/study.js";
-import { train } from "./commands/train.js";
 
-/** Name → command, in the order of `softprompt --help`. */
-export const commands: Readonly<Record<string, Command>> = {
-  quickstart,
-  doctor,
-  inspect,
-  show,
-  train,
-  eval: evaluate,
-  predict,
-  prune,
-  compare,
-  study,
-  report,
-  docs: docs(() => commands),
+export type Loaders = Readonly<Record<string, () => Promise<Command>>>;
+
+/** In the order of `softprompt --help`. */
+export const commands: Loaders = {
+  quickstart: async () => (await import("./commands/quickstart.js")).quickstart,
+  doctor: async () => (await import("./commands/doctor.js")).doctor,
+  inspect: async () => (await import("./commands/inspect.js")).inspect,
+  show: async () => (await import("./commands/show.js")).show,
+  train: async () => (await import("./commands/train.js")).train,
+  eval: async () => (await import("./commands/eval.js")).evaluate,
+  predict: async () => (await import("./commands/predict.js")).predict,
+  prune: async () => (await import("./commands/prune.js")).prune,
+  compare: async () => (await import("./commands/study.js")).compare,
+  study: async () => (await import("./commands/study.js")).study,
+  report: async () => (await import("./commands/report.js")).report,
+  docs: async () => (await import("./commands/docs.js")).docs(() => loadCommands(commands)),
 };
+
+/** All declarations, for what speaks of all commands at once. */
+export async function loadCommands(loaders: Loaders = commands): Promise<Record<string, Command>> {
+  const all: Record<string, Command> = {};
+  for (const [name, load] of Object.entries(loaders)) all[name] = await load();
+  return all;
+}

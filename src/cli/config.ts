@@ -105,7 +105,7 @@ function given(table: OptionTable, options: Readonly<Record<string, unknown>>): 
 }
 
 /** Options that are always paths; `model` may be one. */
-const paths: ReadonlySet<string> = new Set(["data", "train", "validation", "test", "initFrom", "output"]);
+const paths: ReadonlySet<string> = new Set(["data", "train", "validation", "test", "initFrom", "from", "output"]);
 
 /**
  * The configuration of a run that may be resumed from elsewhere: as configText, with whole paths. What the model was called stands behind

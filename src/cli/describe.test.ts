@@ -2,10 +2,11 @@
 import picocolors from "picocolors";
 import { expect, test } from "vitest";
 import { flagName } from "../base/options.js";
-import { commands } from "./commands.js";
+import { loadCommands } from "./commands.js";
 import { helpText } from "./describe.js";
 import { parseFlags } from "./flags.js";
 
+const commands = await loadCommands();
 const plain = picocolors.createColors(false);
 
 test.each(Object.entries(commands))(

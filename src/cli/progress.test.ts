@@ -52,7 +52,7 @@ test("plain lines where nobody watches: no escapes, at most one status in ten se
   expect(text).not.toContain("\r");
   expect(written).toHaveLength(3); // at 0.5 s, at 10.5 s, the evaluation
   // 500 tokens in half a second; 79 steps left of half a second each
-  expect(written[1]).toMatch(/step 21\/100 · loss 0\.\d+ · 1\.00 k tokens\/s · 39\.5 s left/);
+  expect(written[1]).toMatch(/step 21\/100 · loss 0\.\d+ · 39\.5 s left · 1\.00 k tokens\/s/);
   expect(written[2]).toMatch(/step 2: accuracy 50\.0, loss 0\.7, best so far \(1\.0 s\)/);
 });
 

@@ -37,9 +37,9 @@ export function progress(terminal: Terminal, now = () => performance.now() / 100
     return [
       `step ${step}/${total}`,
       `loss ${plainNumber(mean, 3)}`,
-      ...(lastScore === "" ? [] : [lastScore]),
-      `${scaled(tokens / seconds)} tokens/s`,
       `${secondText(left)} left`,
+      ...(lastScore === "" ? [] : [lastScore.split(", ").slice(0, 2).join(", ")]),
+      `${scaled(tokens / seconds)} tokens/s`,
     ].join(" · ");
   };
 
@@ -71,7 +71,7 @@ export function progress(terminal: Terminal, now = () => performance.now() / 100
       if (!terminal.live) return terminal.note(status());
       const text = status();
       const room = Math.max(0, Math.min(40, terminal.columns - text.length - 3));
-      terminal.redraw(`${c.green(sparkline(losses, room))} ${text}`.slice(0, 4 * terminal.columns));
+      terminal.redraw(room === 0 ? text : `${c.green(sparkline(losses, room))} ${text}`);
     },
     eval: (event) => {
       lastScore = scoresText(event.scores);

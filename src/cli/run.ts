@@ -1,15 +1,12 @@
 /**
  * @file One invocation of the command line as a function, so that tests can call it. In: argv, streams. Out: exit code.
  */
-import { nearest, SoftpromptError } from "../base/errors.js";
+import { interrupted, nearest, SoftpromptError } from "../base/errors.js";
 import { type OptionTable, readOptions } from "../base/options.js";
 import { packageInfo } from "../base/package.js";
-import { printable } from "../base/printable.js";
-import { type Command, globalOptions, optionTable } from "./command.js";
-import { commands as allCommands } from "./commands.js";
-import { readConfig } from "./config.js";
-import { helpData, helpText } from "./describe.js";
-import { parseFlags } from "./flags.js";
+import { type Answer, type Command, globalOptions, optionTable } from "./command.js";
+import { commands as allCommands, type Loaders, loadCommands } from "./commands.js";
+import { tablesWithin } from "./printable.js";
 import {
   type Colors,
   terminal as openTerminal,
@@ -24,10 +21,8 @@ export interface World extends Pick<TerminalSettings, "stdout" | "stderr" | "env
 
 const exitOfABug = 70;
 
-type Commands = Readonly<Record<string, Command>>;
-
 /** Runs `softprompt …argv`. Never throws. @returns the exit code. */
-export async function run(argv: readonly string[], world: World, commands: Commands = allCommands): Promise<number> {
+export async function run(argv: readonly string[], world: World, commands: Loaders = allCommands): Promise<number> {
   // Errors in the flags themselves must already honour --json and --quiet.
   let terminal = openTerminal({ ...world, json: argv.includes("--json"), quiet: argv.includes("--quiet") });
   try {
@@ -37,32 +32,36 @@ export async function run(argv: readonly string[], world: World, commands: Comma
       return 0;
     }
     if (["--help", "-h", "help"].includes(name) && (rest.length === 0 || rest[0]!.startsWith("-"))) {
-      if (terminal.json) terminal.result(JSON.stringify(overviewData(commands), null, 2));
-      else terminal.result(overview(terminal.resultColors, commands));
+      const all = await loadCommands(commands);
+      if (terminal.json) terminal.result(JSON.stringify(overviewData(all), null, 2));
+      else terminal.result(overview(terminal.resultColors, all));
       return 0;
     }
     const [wanted, args] = name === "help" ? [rest[0]!, ["--help"]] : [name, rest];
-    const command = find(wanted, commands);
+    const command = await find(wanted, commands)();
     const table = optionTable(command);
+    const { parseFlags } = await import("./flags.js");
     const { values, positionals } = parseFlags(table, args, `softprompt ${wanted}`);
     if (values.help) {
+      const { helpData, helpText } = await import("./describe.js");
       if (terminal.json) terminal.result(JSON.stringify(helpData(wanted, command), null, 2));
       else terminal.result(helpText(wanted, command, terminal.resultColors, Math.min(110, terminal.columns)));
       return 0;
     }
-    const config =
-      values.config === undefined ? {} : await readConfig(String(values.config), table, everyOption(commands));
+    const config = values.config === undefined ? {} : await configOf(String(values.config), table, commands);
     const options = readOptions(table, { ...config, ...values }, `softprompt ${wanted}`) as Record<string, unknown>;
     checkPositionals(wanted, command, positionals);
     terminal = openTerminal({ ...world, json: Boolean(options.json), quiet: Boolean(options.quiet) });
     const own = (all: Readonly<Record<string, unknown>>) =>
       Object.fromEntries(Object.entries(all).filter(([key]) => !Object.hasOwn(globalOptions, key)));
-    const answer = await command.run(own(options), positionals, {
+    const work = command.run(own(options), positionals, {
       terminal,
       signal: world.signal,
       given: own({ ...config, ...values }),
     });
-    if (answer !== null) terminal.result(terminal.json ? JSON.stringify(answer.json, null, 2) : answer.text);
+    const answer = await untilSignal(work, wanted, command, terminal, world.signal);
+    if (answer !== null)
+      terminal.result(terminal.json ? JSON.stringify(answer.json, null, 2) : shown(answer, terminal));
     return answer?.exitCode ?? 0;
   } catch (error) {
     terminal.settle();
@@ -70,12 +69,14 @@ export async function run(argv: readonly string[], world: World, commands: Comma
   }
 }
 
-/** The options of all commands together. */
-function everyOption(commands: Commands): OptionTable {
-  return Object.assign({}, ...Object.values(commands).map(optionTable));
+/** Values of the configuration file; keys that are options of other commands alone are left alone. */
+async function configOf(file: string, table: OptionTable, commands: Loaders): Promise<Record<string, unknown>> {
+  const { readConfig } = await import("./config.js");
+  const everyOption = Object.assign({}, ...Object.values(await loadCommands(commands)).map(optionTable));
+  return readConfig(file, table, everyOption);
 }
 
-function find(name: string, commands: Commands): Command {
+function find(name: string, commands: Loaders): () => Promise<Command> {
   if (Object.hasOwn(commands, name)) return commands[name]!;
   const near = nearest(name, Object.keys(commands));
   throw new SoftpromptError("usage", `unknown command ${JSON.stringify(name)}`, {
@@ -109,6 +110,44 @@ function checkPositionals(name: string, command: Command, given: readonly string
     });
 }
 
+/** How long a command that has nothing to save may take to end by itself, in milliseconds. */
+const grace = 1500;
+
+/** Says at a signal what happens now; a command that has nothing to save and does not heed it is left where it is. */
+async function untilSignal<T>(
+  work: Promise<T>,
+  name: string,
+  { saves = false }: Command,
+  terminal: Terminal,
+  signal: AbortSignal,
+): Promise<T> {
+  let timer: NodeJS.Timeout | undefined;
+  const left = new Promise<never>((_, leave) => {
+    const told = () => {
+      terminal.settle();
+      terminal.warn(
+        `${signal.reason}: ${saves ? "finishing this step and saving" : "stopping"}; once more ends at once`,
+      );
+      const error = interrupted(signal, "stopped before the end", { where: `softprompt ${name}` });
+      if (!saves) timer = setTimeout(() => leave(error), grace);
+    };
+    if (signal.aborted) told();
+    else signal.addEventListener("abort", told, { once: true });
+  });
+  try {
+    return await Promise.race([work, left]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/** An answer's text, its tables no wider than the terminal. */
+function shown({ text }: Answer, { resultColumns }: Terminal): string {
+  return resultColumns === null ? text : tablesWithin(text, resultColumns);
+}
+
+type Commands = Readonly<Record<string, Command>>;
+
 /** The overview for `--json`. */
 function overviewData(commands: Commands) {
   return {
@@ -131,7 +170,8 @@ function overview(c: Colors, commands: Commands): string {
 }
 
 /** Tells an error in the form asked for. @returns its exit code. */
-function report(error: unknown, { colors: c, json, ...terminal }: Terminal, { stderr, env }: World): number {
+function report(thrown: unknown, { colors: c, json, ...terminal }: Terminal, { env }: World): number {
+  const error = lostPlace(thrown);
   if (error instanceof SoftpromptError) {
     if (json)
       terminal.result(
@@ -139,14 +179,24 @@ function report(error: unknown, { colors: c, json, ...terminal }: Terminal, { st
           error: { kind: error.kind, problem: error.problem, ...plain(error.parts), exitCode: error.exitCode },
         }),
       );
-    else stderr.write(`${c.red("error")} ${error.message}\n`);
-    if (env.SOFTPROMPT_DEBUG) stderr.write(`${error.stack}\n`);
+    else terminal.error(`${c.red("error")} ${error.message}`);
+    if (env.SOFTPROMPT_DEBUG) terminal.error(String(error.stack));
     return error.exitCode;
   }
   const text = error instanceof Error ? (error.stack ?? error.message) : String(error);
   if (json) terminal.result(JSON.stringify({ error: { kind: "bug", problem: text, exitCode: exitOfABug } }));
-  stderr.write(`${c.red("this is a bug of softprompt")}; please report it with these lines:\n${printable(text)}\n`);
+  terminal.error(`${c.red("this is a bug of softprompt")}; please report it with these lines:\n${text}`);
   return exitOfABug;
+}
+
+/** The one system call without a path of ours to name: the process asks where it is. */
+function lostPlace(thrown: unknown): unknown {
+  if ((thrown as NodeJS.ErrnoException | null)?.syscall !== "uv_cwd") return thrown;
+  return new SoftpromptError("io", "the working directory is gone", {
+    where: "softprompt",
+    hint: "it was deleted or moved while this shell was in it: cd to another folder",
+    cause: thrown,
+  });
 }
 
 function plain({ where, expected, got, hint }: SoftpromptError["parts"]) {

@@ -45,6 +45,25 @@ export function resultText({ run, scores, scoredOn, baseline, cost }: RunResult)
   ].join("\n");
 }
 
+/**
+ * What a reader must not miss in the numbers: a prompt that is no better than none, or than the most frequent label, by the metric that chose
+ * it. Null where it is better, or where nothing is known to compare with.
+ */
+export function warningOf({ scores, baseline }: Pick<RunResult, "scores" | "baseline">): string | null {
+  const [metric, score] = Object.entries(scores)[0] ?? [];
+  if (metric === undefined || score === undefined) return null;
+  const none = baseline.noPrompt?.[metric];
+  const majority = baseline.majority?.[metric];
+  const look = "look at the labels, the learning rate and the number of steps";
+  if (none !== undefined && none !== null && score < none)
+    return `the tuned prompt is worse than no prompt (${metric} ${scoreText(score)} against ${scoreText(none)}): ${look}`;
+  if (none !== undefined && none !== null && score === none)
+    return `the tuned prompt is no better than no prompt (${metric} ${scoreText(score)}): ${look}`;
+  if (majority !== undefined && majority !== null && score <= majority)
+    return `the tuned prompt is no better than always the most frequent answer (${metric} ${scoreText(score)} against ${scoreText(majority)}): ${look}`;
+  return null;
+}
+
 /** A few predictions, right and wrong ones where there are both. */
 export function samplesText(predictions: readonly Prediction[], count = 3): string {
   const wrong = predictions.find((p) => !p.correct);

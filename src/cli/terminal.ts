@@ -6,13 +6,12 @@
  * line breaks, tabs and our own colours.
  */
 import type { WriteStream } from "node:tty";
-import picocolors from "picocolors";
-import { printableColoured } from "../base/printable.js";
+import { type Colors, colorsFor, cutTo, forTerminal } from "./printable.js";
 
-export type Colors = ReturnType<typeof picocolors.createColors>;
+export type { Colors };
 
 /** Texts as they are. */
-export const plainColors: Colors = picocolors.createColors(false);
+export const plainColors: Colors = colorsFor(false);
 
 export interface Terminal {
   readonly json: boolean;
@@ -25,13 +24,17 @@ export interface Terminal {
   readonly live: boolean;
   /** Characters per line of stderr; 80 when unknown. */
   readonly columns: number;
+  /** Characters per line of stdout; null where it is no terminal. */
+  readonly resultColumns: number | null;
   /** One line (or block) of the result. */
   result(text: string): void;
   /** One line of progress or advice; silent when quiet. */
   note(text: string): void;
   /** A warning; shown even when quiet. */
   warn(text: string): void;
-  /** Redraws the last line of stderr in place; only when `live` and not quiet. */
+  /** An error; shown even when quiet. */
+  error(text: string): void;
+  /** Redraws the last line of stderr in place, cut to the terminal's width; only when `live` and not quiet. */
   redraw(line: string): void;
   /** Ends a redrawn line. */
   settle(): void;
@@ -40,7 +43,7 @@ export interface Terminal {
 export interface TerminalSettings {
   readonly json: boolean;
   readonly quiet: boolean;
-  readonly stdout: Pick<WriteStream, "write"> & { isTTY?: boolean };
+  readonly stdout: Pick<WriteStream, "write"> & { isTTY?: boolean; columns?: number };
   readonly stderr: Pick<WriteStream, "write"> & { isTTY?: boolean; columns?: number };
   readonly env: Readonly<Record<string, string | undefined>>;
 }
@@ -52,30 +55,42 @@ export function terminal({ json, quiet, stdout, stderr, env }: TerminalSettings)
     if (drawn) stderr.write("\r\x1b[2K");
     drawn = false;
   };
-  const colors = picocolors.createColors(wantsColor(env, Boolean(stderr.isTTY)));
+  const colors = colorsFor(wantsColor(env, Boolean(stderr.isTTY)));
+  // asked anew each time: windows are resized
+  const columns = () => stderr.columns ?? 80;
   return {
     json,
     quiet,
     colors,
-    resultColors: picocolors.createColors(wantsColor(env, Boolean(stdout.isTTY))),
+    resultColors: colorsFor(wantsColor(env, Boolean(stdout.isTTY))),
     live,
-    columns: stderr.columns ?? 80,
+    get columns() {
+      return columns();
+    },
+    get resultColumns() {
+      return stdout.isTTY ? (stdout.columns ?? 80) : null;
+    },
     result: (text) => {
       clear();
-      stdout.write(`${printableColoured(text)}\n`);
+      stdout.write(`${forTerminal(text)}\n`);
     },
     note: (text) => {
       if (quiet) return;
       clear();
-      stderr.write(`${printableColoured(text)}\n`);
+      stderr.write(`${forTerminal(text)}\n`);
     },
     warn: (text) => {
       clear();
-      stderr.write(`${colors.yellow("warning")} ${printableColoured(text)}\n`);
+      stderr.write(forTerminal(`${colors.yellow("warning")} ${text}\n`));
+    },
+    error: (text) => {
+      clear();
+      stderr.write(`${forTerminal(text)}\n`);
     },
     redraw: (line) => {
       if (!live) return;
-      stderr.write(`\r\x1b[2K${printableColoured(line)}`);
+      // the last column is left free: some terminals wrap when it is filled
+      stderr.write(`\r\x1b[2K${forTerminal(cutTo(line, columns() - 1))}`);
       drawn = true;
     },
     settle: () => {

@@ -3,7 +3,7 @@
  *
  * In: engine, partial model, task, rows, prompt (null is the bare model). Out: Evaluation. Source: fpt.md §6-7, xprompt.md §5.
  */
-import { interrupted } from "../base/errors.js";
+import { interrupted, SoftpromptError } from "../base/errors.js";
 import { random } from "../base/random.js";
 import { type Parameters, size } from "../base/tensor.js";
 import type { Scores } from "../data/metrics.js";
@@ -187,7 +187,10 @@ export async function evaluatePrepared(
     if (found.loss !== null) loss += found.loss;
     else if (scorer !== null) {
       const targets = encoded.map((row) => ({ ...row, choices: [row.target], gold: 0 }));
-      for (const [logProbability] of await scorer.run(given, targets)) loss -= logProbability!;
+      for (const [i, log] of (await scorer.run(given, targets)).entries()) {
+        if (!Number.isFinite(log[0])) throw noNumber(rows[i]!, log);
+        loss -= log[0]!;
+      }
     }
   }
   return {
@@ -306,6 +309,7 @@ const passes = {
           const best = log.reduce((top, value, n) => (value > log[top]! ? n : top), 0);
           const weights = log.map((value) => Math.exp(value - log[best]!));
           const total = weights.reduce((a, b) => a + b, 0);
+          if (!Number.isFinite(total)) throw noNumber(row, log);
           const probabilities = Object.fromEntries(labels.map((label, n) => [label, weights[n]! / total]));
           return predicted(task, row, labels[best]!, choices[labels[best]!]!, probabilities);
         });
@@ -315,11 +319,19 @@ const passes = {
   },
   generation: {
     givesLoss: false,
-    targetLength: (_: readonly EncodedRow[], task: Task) => task.maxTargetTokens,
+    targetLength: longestAnswer,
     open: async (engine: Engine, partial: PartialModel): Promise<Pass> => {
       const program = await engine.generate(partial);
       return async (given, encoded, rows, task, tokenizer) => {
-        const written = await program.run(given, encoded, task.maxTargetTokens);
+        const written = await program.run(given, encoded, longestAnswer(encoded, task));
+        // The likeliest of all tokens is padding where none has a number; a sound model never begins with it.
+        const silent = written.findIndex(([first]) => first === engine.checkpoint.config.padId);
+        if (silent >= 0) {
+          const { target } = encoded[silent]!;
+          const scorer = await engine.score(partial);
+          const [log] = await scorer.run(given, [{ ...encoded[silent]!, choices: [target], gold: 0 }]);
+          if (!Number.isFinite(log![0])) throw noNumber(rows[silent]!, log!);
+        }
         const predictions = rows.map((row, i) => {
           const text = withoutPrefix(tokenizer, task, written[i]!);
           const choices = choicesOf(task, row);
@@ -330,6 +342,24 @@ const passes = {
     },
   },
 } as const;
+
+/** Tokens that an answer may have: what the task says, and never fewer than the longest label has, or it could not be said. */
+function longestAnswer(encoded: readonly EncodedRow[], task: Task): number {
+  return encoded.reduce(
+    (most, { choices }) => (choices ?? []).reduce((longest, { length }) => Math.max(longest, length), most),
+    task.maxTargetTokens,
+  );
+}
+
+/** A row that the model has no probability for. Taken as it comes, its first label would look like an answer. */
+function noNumber(row: Row, logs: ArrayLike<number>): SoftpromptError {
+  return new SoftpromptError("numeric", "the model gives no probability for this row", {
+    where: row.id,
+    expected: "a finite number for every label or target",
+    got: [...Array.from(logs).slice(0, 5)].join(", "),
+    hint: "the model's weights or the prompt hold NaN or infinity, or this row makes them overflow; the file may be damaged",
+  });
+}
 
 /** Special tokens are left out of the text, blanks trimmed; a prefix of ordinary words is taken off too (fpt.md §6). */
 function withoutPrefix(tokenizer: Tokenizer, task: Task, ids: readonly number[]): string {

@@ -202,11 +202,13 @@ function cutMetrics(path: string, bytes: number, ops: FileOps): void {
 
 const headForm = z.strictObject({ format: z.literal(1), identity: z.record(z.string(), z.string()).nullable() });
 
-function writeHead(path: string, identity: Identity | null, ops: FileOps): void {
+/** Writes run.json. */
+export function writeHead(path: string, identity: Identity | null, ops: FileOps): void {
   writeFileAtomic(path, `${JSON.stringify({ format: 1, identity }, null, 2)}\n`, ops);
 }
 
-function readHead(path: string): Identity | null {
+/** What a run is made from; null where it was not said yet. @throws SoftpromptError "run". */
+export function readHead(path: string): Identity | null {
   const text = readWhole(path, "run")?.toString("utf8");
   if (text === undefined) throw new SoftpromptError("run", "run.json is gone", { where: path });
   const parsed = headForm.safeParse(parseJson(text, path, "run"));

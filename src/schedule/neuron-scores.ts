@@ -8,7 +8,6 @@
 import { join } from "node:path";
 import { interrupted, SoftpromptError } from "../base/errors.js";
 import { readWhole, sha256, writeFileAtomic } from "../base/files.js";
-import { choice, integer, type OptionValues } from "../base/options.js";
 import { random } from "../base/random.js";
 import type { Tensor } from "../base/tensor.js";
 import type { Dataset, Row } from "../data/row.js";
@@ -19,31 +18,9 @@ import { architectureOf } from "../model/architectures.js";
 import type { NeuronScores } from "../model/partial.js";
 import { collate, encodeRows } from "../text/rows.js";
 import type { Tokenizer } from "../text/tokenizer.js";
+import type { NeuronScoreOptions } from "./neuron-options.js";
 
-export const neuronScoreOptions = {
-  scoreExamples: integer({
-    default: 1000,
-    min: 1,
-    unit: "examples",
-    source: "fpt.md §3.3",
-    help: "Rows that neuron scores are computed on, drawn with the seed; all rows where there are fewer",
-  }),
-  scoreSplit: choice({
-    values: ["validation", "train"],
-    default: "validation",
-    source: "fpt.md §3.3",
-    help: "Which rows those are; train keeps the reported score free of any use of validation rows",
-  }),
-  scoreBatchSize: integer({
-    default: 16,
-    min: 1,
-    unit: "rows",
-    source: "our choice; the papers' 1 gives the same scores",
-    help: "Rows scored at once",
-  }),
-};
-
-export type NeuronScoreOptions = OptionValues<typeof neuronScoreOptions>;
+export type { NeuronScoreOptions } from "./neuron-options.js";
 
 export interface ScoringCost {
   /** Of the pass that computed the scores, even when they were read back now. */

@@ -5,7 +5,7 @@ import { defaults } from "../base/options.js";
 import type { Row, Task } from "../data/row.js";
 import { trainOptions } from "../train/options.js";
 import type { Schedule } from "../train/stage.js";
-import { neuronScoreOptions } from "./neuron-scores.js";
+import { neuronScoreOptions } from "./neuron-options.js";
 import { scheduleOptions } from "./options.js";
 import { outlineSchedule, planSchedule } from "./plan.js";
 

@@ -13,7 +13,7 @@ import { complementMask } from "../method/mask.js";
 import type { Candidate, CandidateJob } from "../prune/candidate.js";
 import { type PruneOptions, pruneOptions } from "../prune/options.js";
 import type { Search } from "../prune/search.js";
-import { neuronScoreOptions } from "../schedule/neuron-scores.js";
+import { neuronScoreOptions } from "../schedule/neuron-options.js";
 import { scheduleOptions } from "../schedule/options.js";
 import { trainOptions } from "../train/options.js";
 import type { Spread } from "./study.js";

@@ -1,7 +1,7 @@
 /**
  * @file Data as options: a declared task with its folder, the quickstart's own rows, the user's files, or rows of a program. Out: Dataset, Task.
  */
-import { SoftpromptError } from "../base/errors.js";
+import { nearest, SoftpromptError } from "../base/errors.js";
 import {
   boolean,
   choice,
@@ -368,6 +368,15 @@ function specOf(options: Checked): DatasetSpec {
         expected: "train FILE with it, or neither",
         got: options[key],
       });
+  // a misspelt name is told before its files are asked for
+  if (data === undefined && nearest(task, [quickstartTask]) !== undefined && !Object.hasOwn(tasks, task))
+    throw new SoftpromptError("usage", "no such task", {
+      where: "--task",
+      expected: [...Object.keys(tasks), quickstartTask].join(", "),
+      got: task,
+      hint: `did you mean ${quickstartTask}?`,
+    });
+  taskName(task);
   if (data === undefined)
     throw new SoftpromptError("usage", `where are the files of ${task}?`, {
       where: "data",

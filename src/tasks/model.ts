@@ -2,13 +2,13 @@
  * @file A base model ready for work: checkpoint, tokenizer, engine. In: a folder or hub id. Out: Model; the caller disposes it.
  */
 import { existsSync } from "node:fs";
+import { availableParallelism, cpus } from "node:os";
+import { SoftpromptError } from "../base/errors.js";
 import { type OptionValues, readOptions } from "../base/options.js";
 import { packageFile } from "../base/package.js";
-import { openEngine } from "../engine/engine.js";
 import type { Engine } from "../engine/types.js";
 import type { HubOptions, HubProgress, ResolvedModel } from "../hub/hub.js";
-import { type Checkpoint, checkpointFolder, openCheckpoint } from "../model/checkpoint.js";
-import { loadTokenizer } from "../text/load.js";
+import { type Checkpoint, checkpointFolder } from "../model/checkpoint.js";
 import { limitedTo, type Tokenizer } from "../text/tokenizer.js";
 import { modelOptions } from "./options.js";
 
@@ -51,13 +51,40 @@ export async function openModel(
   options: OpenModelOptions = {},
   context: ModelContext = {},
 ): Promise<Model> {
-  const chosen = readOptions(openOptions, options, "openModel()");
+  const given = readOptions(openOptions, options, "openModel()");
+  const chosen = { ...given, threads: threadsOf(given.threads) };
+  // Whoever only reads options does not load the engine with them.
+  const [{ openCheckpoint }, { loadTokenizer }, { openEngine }] = await Promise.all([
+    import("../model/checkpoint.js"),
+    import("../text/load.js"),
+    import("../engine/engine.js"),
+  ]);
   const { folder, label } = await modelFolder(name, chosen, context);
   const checkpoint = await openCheckpoint(folder, { name: label });
   for (const warning of checkpoint.warnings) context.say?.(warning);
   const tokenizer = limitedTo(await loadTokenizer(checkpoint.folder), checkpoint.config.vocabulary);
   const engine = openEngine(checkpoint, chosen);
   return { checkpoint, tokenizer, engine, device: chosen.device, dispose: () => engine.dispose() };
+}
+
+/** More threads than this for each core that the process may use only wait for each other, and at thousands the process dies. */
+const threadsPerCore = 4;
+
+/**
+ * Threads inside one operator. ONNX Runtime's own choice (0) counts the machine's cores; where the process may use fewer (taskset, a
+ * container) its threads would take them from each other.
+ * @throws SoftpromptError "usage" for more than the process can have any use of.
+ */
+export function threadsOf(wanted: number, { mine = availableParallelism(), all = cpus().length } = {}): number {
+  const most = threadsPerCore * mine;
+  if (wanted > most)
+    throw new SoftpromptError("usage", "so many threads cannot run here", {
+      where: "--threads",
+      expected: `at most ${most}: this process may use ${mine} core${mine === 1 ? "" : "s"}`,
+      got: wanted,
+      hint: "0 takes as many as are good",
+    });
+  return wanted === 0 && mine < all ? mine : wanted;
 }
 
 /** Where a model's files lie: a folder as given, the bundled model, a hub's files in the local cache, or what a GGUF file was converted to. */

@@ -3,8 +3,10 @@
  */
 import { boolean, choice, integer, list, number, type OptionValues, string } from "../base/options.js";
 import { type InitKind, initialisers } from "../method/init.js";
-import { neuronScoreOptions } from "../schedule/neuron-scores.js";
+import { pruneOptions } from "../prune/options.js";
+import { neuronScoreOptions } from "../schedule/neuron-options.js";
 import { scheduleOptions } from "../schedule/options.js";
+import { type PresetName, presets } from "../schedule/presets.js";
 import { trainOptions } from "../train/options.js";
 
 /** Which base model, and on what it runs. */
@@ -30,7 +32,7 @@ function engineOptions() {
       default: 0,
       min: 0,
       unit: "threads",
-      help: "Threads inside one operator; 0 lets ONNX Runtime choose",
+      help: "Threads inside one operator, at most four for each core that the process may use; 0 takes those that are good here",
     }),
     lowMemory: boolean({
       default: false,
@@ -89,6 +91,26 @@ export const tuneOptions = {
   ...scheduleOptions,
   ...neuronScoreOptions,
   ...runOptions,
+};
+
+/** All options of one search but the data's. */
+export const pruneTuneOptions = {
+  ...tuneOptions,
+  ...pruneOptions,
+  tensorboard: boolean({
+    default: true,
+    help: "When the search is done, write TensorBoard event files too: of the tuning, the control and every candidate",
+  }),
+  from: string({
+    placeholder: "run folder",
+    help: "Prune the prompt of this finished run instead of tuning one; its options are taken over, and what it cost is counted",
+  }),
+  retrainSchedule: choice({
+    values: Object.keys(presets) as PresetName[],
+    default: "vanilla",
+    source: "xprompt.md §4; any schedule composes",
+    help: "Schedule of the retrainings; --schedule is that of the tuning before",
+  }),
 };
 
 export type ModelOptions = OptionValues<typeof modelOptions>;

@@ -7,24 +7,24 @@ import { adapterBase, saveAdapter } from "../adapter/adapter.js";
 import type { Adapter } from "../adapter/types.js";
 import { interrupted, SoftpromptError } from "../base/errors.js";
 import { type FolderLock, lockFolder, ownFolder, withFolder, writeFileAtomic } from "../base/files.js";
-import { boolean, choice, type OptionValues, pickOptions, readOptions } from "../base/options.js";
+import { type OptionValues, pickOptions, readOptions } from "../base/options.js";
 import type { Dataset } from "../data/row.js";
 import { type Evaluation, type Prediction, scoredRows } from "../evaluate/evaluate.js";
 import { type CandidateCost, ownMask } from "../prune/candidate.js";
 import { type PruneOptions, pruneOptions } from "../prune/options.js";
 import { planSearch, type SearchOutline } from "../prune/plan.js";
 import { type PruneResult, searchSummary } from "../prune/record.js";
-import type { SearchEvent } from "../prune/search.js";
+import { type SearchEvent, type Tuned, tunedFrom } from "../prune/search.js";
 import { refuseTaken } from "../prune/search-files.js";
 import { holdOut } from "../prune/space.js";
 import { type XPromptResult, xprompt } from "../prune/xprompt.js";
-import { codeCommit, peakMemory, type Scores, whereWeAre } from "../run/result.js";
+import { codeCommit, peakMemory, readResult, type Scores, whereWeAre } from "../run/result.js";
+import { trainRun } from "../run/train.js";
 import { presetSchedule } from "../schedule/options.js";
-import { type PresetName, presets } from "../schedule/presets.js";
 import { retrainingSteps, withPlannedSteps } from "../schedule/schedule.js";
 import { type TrainSettings, trainOptions } from "../train/options.js";
 import type { Model } from "./model.js";
-import { tuneOptions } from "./options.js";
+import { pruneTuneOptions } from "./options.js";
 import { writeReport } from "./run-report.js";
 import { resumeCommand } from "./shell.js";
 import {
@@ -39,21 +39,6 @@ import {
   startPrompt,
   type WorkEvent,
 } from "./tune.js";
-
-export const pruneTuneOptions = {
-  ...tuneOptions,
-  ...pruneOptions,
-  tensorboard: boolean({
-    default: true,
-    help: "When the search is done, write TensorBoard event files too: of the tuning, the control and every candidate",
-  }),
-  retrainSchedule: choice({
-    values: Object.keys(presets) as PresetName[],
-    default: "vanilla",
-    source: "xprompt.md §4; any schedule composes",
-    help: "Schedule of the retrainings; --schedule is that of the tuning before",
-  }),
-};
 
 export interface PruneContext {
   readonly observe?: (event: SearchEvent | WorkEvent) => void;
@@ -170,12 +155,14 @@ async function search(
     await scheduleFor(model, seen, retrainOptions, scores, observe, signal),
   ]);
   const { schedule } = tuning;
+  const tuned = options.from === undefined ? null : await tunedBy(options.from, { ...outline, schedule });
   const served = tuning.scoring.flops > 0;
   const neurons = { tuning: tuning.scoring, retraining: served ? { flops: 0, seconds: 0 } : retraining.scoring };
   const result = await xprompt({
     ...outline,
     schedule,
     retrainSchedule: retraining.schedule,
+    ...(tuned && { tuned }),
     run: folder,
     ...(lock && { lock }),
     resume,
@@ -240,6 +227,38 @@ async function search(
   writeFileAtomic(join(folder, runFiles.predictions), predictions.map(predictionLine).join(""));
   const report = await writeReport(folder, { tensorboard: options.tensorboard });
   return { result, record, adapter, predictions, folder, report };
+}
+
+/**
+ * What tuning a run has done already, instead of doing it again: a finished run that is gone on with makes no step, and is refused where
+ * anything that decides its result is not as it was.
+ */
+async function tunedBy(folder: string, outline: SearchOutline): Promise<Tuned> {
+  const finished = readResult(folder).run;
+  const { rows, selection, rewind, heldOut } = planSearch(outline);
+  const refuse = (problem: string, expected: string, got: string, hint: string) =>
+    new SoftpromptError("run", problem, { where: folder, expected, got, hint });
+  if (heldOut)
+    throw refuse(
+      "the run was tuned on the rows that would be held out",
+      "no --holdout with --from",
+      `--holdout ${outline.options.holdout}`,
+      "leave one of them out",
+    );
+  if (finished.reason === "interrupted")
+    throw refuse("the run is not finished", "a finished run", finished.reason, resumeCommand("train", folder));
+  const result = await trainRun({
+    ...outline,
+    parameters: { prompt: outline.prompt },
+    train: rows,
+    validation: selection,
+    mask: null,
+    run: folder,
+    resume: true,
+    observe: () => {},
+    keep: rewind.keep,
+  });
+  return tunedFrom(outline.prompt, result, outline.task);
 }
 
 /** Tuning, control and every candidate, the scores that all of them needed, and what the chosen one was asked at the end. */

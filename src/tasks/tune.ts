@@ -9,7 +9,7 @@ import type { Adapter } from "../adapter/types.js";
 import { interrupted, SoftpromptError } from "../base/errors.js";
 import { ownFolder } from "../base/files.js";
 import type { JsonObject } from "../base/json.js";
-import { type OptionValues, readOptions } from "../base/options.js";
+import { flagName, type OptionValues, readOptions } from "../base/options.js";
 import type { Tensor } from "../base/tensor.js";
 import type { Dataset } from "../data/row.js";
 import { type Evaluation, evaluate, evaluationBatch, majorityBaseline, type Prediction } from "../evaluate/evaluate.js";
@@ -303,8 +303,9 @@ export async function initSpec(
 ): Promise<InitSpec> {
   const missing = (option: string) =>
     new SoftpromptError("usage", `init ${options.init} needs ${option}`, {
-      where: "init",
-      expected: option,
+      where: "--init",
+      expected: `${flagName(option)}, or ${option} in the config`,
+      hint: "softprompt train --help",
     });
   switch (options.init) {
     case "uniform":
@@ -335,10 +336,15 @@ export async function initSpec(
  * it started from not by its folder but by its values.
  */
 export function adapterSettings(
-  options: { readonly output?: string; readonly initFrom?: string; readonly init: InitKind },
+  options: {
+    readonly output?: string;
+    readonly initFrom?: string;
+    readonly init: InitKind;
+    readonly from?: string | undefined;
+  },
   start: Tensor,
 ): JsonObject {
-  const { output: _, initFrom: __, ...settings } = options;
+  const { output: _, initFrom: __, from: ___, ...settings } = options;
   const from = options.init === "fromPrompt" ? { initFrom: `sha256 ${tensorHash(start)}` } : {};
   return JSON.parse(JSON.stringify({ ...settings, ...from }));
 }

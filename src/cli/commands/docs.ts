@@ -25,7 +25,8 @@ export function docsPages(commands: Readonly<Record<string, Command>>): Record<s
   return { "README.md": `${index}\n`, ...Object.fromEntries(pages) };
 }
 
-export function docs(commands: () => Readonly<Record<string, Command>>): Command {
+/** @param load gives all commands; it is asked when the command runs, for it is one of them */
+export function docs(load: () => Promise<Readonly<Record<string, Command>>>): Command {
   return command({
     summary: "write the documentation of all commands, or the JSON schema of a config",
     description:
@@ -42,11 +43,12 @@ export function docs(commands: () => Readonly<Record<string, Command>>): Command
     },
     examples: ["softprompt docs docs/commands", "softprompt docs --schema train > run.schema.json"],
     async run({ schema, check }, [folder = "docs/commands"]) {
+      const commands = await load();
       if (schema !== undefined) {
-        const json = jsonSchema(optionTable(commands()[schema]!), `softprompt ${schema}`);
+        const json = jsonSchema(optionTable(commands[schema]!), `softprompt ${schema}`);
         return { json, text: JSON.stringify(json, null, 2) };
       }
-      const pages = docsPages(commands());
+      const pages = docsPages(commands);
       if (check) {
         const { readFile } = await import("node:fs/promises");
         const stale: string[] = [];

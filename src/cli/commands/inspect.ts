@@ -1,174 +1,46 @@
 /**
- * @file softprompt inspect: what is in a base model, a partial one, or an adapter, before anything is run.
+ * @file softprompt inspect, declared. The work itself is ../work/inspect.ts.
  */
-import { existsSync } from "node:fs";
-import { join } from "node:path";
-import { loadAdapter } from "../../adapter/adapter.js";
-import { adapterReportText, inspectAdapter } from "../../adapter/inspect.js";
-import { boolean, integer, string } from "../../base/options.js";
-import { partialParameters, stepFlops } from "../../engine/flops.js";
-import type { ModelConfig, Stack } from "../../model/architecture.js";
-import { architectureOf } from "../../model/architectures.js";
-import { type Checkpoint, openCheckpoint } from "../../model/checkpoint.js";
-import { fullModel, type PartialModel, parsePartial, partialModel } from "../../model/partial.js";
-import { byteText, flopText, scaled } from "../../report/format.js";
-import { plainTable } from "../../report/markdown.js";
-import { trainingMemory } from "../../tasks/memory.js";
-import { type ModelContext, modelFolder } from "../../tasks/model.js";
+import { boolean, integer, type OptionValues, string } from "../../base/options.js";
 import { modelOptions } from "../../tasks/options.js";
-import { loadTokenizer } from "../../text/load.js";
-import { type Answer, command } from "../command.js";
-import { modelContext } from "../progress.js";
+import { command } from "../command.js";
+
+const sections = {
+  Model: {
+    revision: modelOptions.revision,
+    offline: modelOptions.offline,
+    partial: string({
+      placeholder: "depth=6,width=0.25",
+      help: "Partial model to show: layers and feed-forward neurons to keep, as shares or numbers",
+    }),
+    hash: boolean({ default: true, help: "Compute the sha256 of the weights" }),
+  },
+  "Shape of the step": {
+    batchSize: integer({ default: 8, min: 1, unit: "rows", help: "Rows of one pass" }),
+    inputTokens: integer({ default: 128, min: 1, unit: "tokens", help: "Text tokens of a row" }),
+    virtualTokens: integer({ default: 20, min: 1, unit: "tokens", help: "Length of the soft prompt" }),
+    targetTokens: integer({ default: 4, min: 1, unit: "tokens", help: "Target tokens of a row" }),
+  },
+  Adapter: {
+    model: string({ placeholder: "folder or hub id", help: "Base model of the adapter, for the nearest words" }),
+    nearest: integer({ default: 5, min: 0, unit: "words", help: "Nearest vocabulary words per virtual token" }),
+  },
+};
 
 export const inspect = command({
   summary: "show what is in a base model, a partial model or an adapter",
   description:
     "For a base model: architecture, parameters, element types, sha256 of the weights, and the memory a training step will need. With --partial: what remains of it, its FLOPs and memory. For an adapter: tokens, pieces, parameters, scores, the map of pruned pieces and, with --model, the vocabulary words nearest to each virtual token.",
   positionals: [{ name: "target", help: "model folder, hub id, t5-nano, or adapter folder", required: true }],
-  sections: {
-    Model: {
-      revision: modelOptions.revision,
-      offline: modelOptions.offline,
-      partial: string({
-        placeholder: "depth=6,width=0.25",
-        help: "Partial model to show: layers and feed-forward neurons to keep, as shares or numbers",
-      }),
-      hash: boolean({ default: true, help: "Compute the sha256 of the weights" }),
-    },
-    "Shape of the step": {
-      batchSize: integer({ default: 8, min: 1, unit: "rows", help: "Rows of one pass" }),
-      inputTokens: integer({ default: 128, min: 1, unit: "tokens", help: "Text tokens of a row" }),
-      virtualTokens: integer({ default: 20, min: 1, unit: "tokens", help: "Length of the soft prompt" }),
-      targetTokens: integer({ default: 4, min: 1, unit: "tokens", help: "Target tokens of a row" }),
-    },
-    Adapter: {
-      model: string({ placeholder: "folder or hub id", help: "Base model of the adapter, for the nearest words" }),
-      nearest: integer({ default: 5, min: 0, unit: "words", help: "Nearest vocabulary words per virtual token" }),
-    },
-  },
+  sections,
   examples: [
     "softprompt inspect t5-nano",
     "softprompt inspect t5-nano --partial depth=0.5,width=0.25",
     "softprompt inspect runs/sst2/adapter --model t5-nano",
   ],
-  async run(options, [target], { terminal, signal }) {
-    const listen = modelContext(terminal, signal);
-    if (isAdapter(target!)) return adapterAnswer(target!, options, listen);
-    const { folder, label } = await modelFolder(target!, options, listen);
-    const checkpoint = await openCheckpoint(folder, { name: label });
-    const shape = {
-      batch: options.batchSize,
-      prompt: options.virtualTokens,
-      input: options.inputTokens,
-      target: options.targetTokens,
-    };
-    const facts = await modelFacts(checkpoint, shape, options.hash);
-    if (options.partial === undefined) return { json: facts.json, text: facts.text };
-    // Which neurons stay depends on data; how many, and so cost and memory, does not.
-    const partial = partialModel(checkpoint.config, { ...parsePartial(options.partial), neuronChoice: "first" });
-    return partialAnswer(checkpoint.config, partial, shape, facts);
-  },
+  run: async (options, [target], context) => (await import("../work/inspect.js")).inspect(options, target!, context),
 });
 
-type Shape = { batch: number; prompt: number; input: number; target: number };
-
-/** An adapter folder says so by its files. */
-function isAdapter(folder: string): boolean {
-  return ["adapter_config.json", "softprompt.json"].some((name) => existsSync(join(folder, name)));
-}
-
-async function adapterAnswer(
-  folder: string,
-  { model, nearest, revision, offline }: { model?: string; nearest: number; revision?: string; offline: boolean },
-  listen: ModelContext,
-): Promise<Answer> {
-  const adapter = loadAdapter(folder);
-  let base: { checkpoint: Checkpoint; tokenizer: Awaited<ReturnType<typeof loadTokenizer>> } | undefined;
-  if (model !== undefined) {
-    const place = await modelFolder(model, { revision, offline }, listen);
-    const checkpoint = await openCheckpoint(place.folder, { name: place.label });
-    base = { checkpoint, tokenizer: await loadTokenizer(checkpoint.folder) };
-  }
-  const report = await inspectAdapter(adapter, base, nearest);
-  return { json: report, text: adapterReportText(report) };
-}
-
-async function modelFacts(checkpoint: Checkpoint, shape: Shape, hash: boolean) {
-  const { config } = checkpoint;
-  const dtypes = new Map<string, number>();
-  for (const { dtype } of checkpoint.tensors.values()) dtypes.set(dtype, (dtypes.get(dtype) ?? 0) + 1);
-  const sha256 = hash ? await checkpoint.sha256() : null;
-  const full = fullModel(config);
-  const memory = trainingMemory(config, shape);
-  const low = trainingMemory(config, shape, { lowMemory: true });
-  const flops = stepFlops(config, full, shape);
-  const json = {
-    name: checkpoint.name,
-    folder: checkpoint.folder,
-    config,
-    parameters: checkpoint.parameters,
-    bytes: checkpoint.bytes,
-    dtypes: Object.fromEntries(dtypes),
-    sha256,
-    warnings: checkpoint.warnings,
-    step: { shape, flops, memory: { ...memory, lowMemory: low.total } },
-  };
-  const text = plainTable([
-    ["model", checkpoint.name],
-    ["architecture", architectureOf(config).describe(config)],
-    ["parameters", `${scaled(checkpoint.parameters)} (${checkpoint.parameters})`],
-    [
-      "stored as",
-      `${[...dtypes].map(([d, n]) => `${d} × ${n}`).join(", ")}; ${byteText(checkpoint.bytes)} in ${checkpoint.files.length} file${checkpoint.files.length === 1 ? "" : "s"}`,
-    ],
-    ["sha256", sha256 ?? "not computed"],
-    ["training step", `${shape.batch} rows × (${shape.prompt} + ${shape.input}) tokens, ${shape.target} target tokens`],
-    [
-      "  matrix products",
-      `${flopText(flops.honest)} forward and backward (${flopText(flops.paper)} as the papers count)`,
-    ],
-    ["  memory, about", `${byteText(memory.total)} (${byteText(low.total)} with --low-memory)`],
-    ...checkpoint.warnings.map((w) => ["note", w]),
-  ]);
-  return { json, text, flops, memory };
-}
-
-function partialAnswer(
-  config: ModelConfig,
-  partial: PartialModel,
-  shape: Shape,
-  full: Awaited<ReturnType<typeof modelFacts>>,
-): Answer {
-  const flops = stepFlops(config, partial, shape);
-  const memory = trainingMemory(config, shape, { partial });
-  const parameters = partialParameters(config, partial);
-  const share = (part: number, whole: number) => `${((100 * part) / whole).toFixed(1)} %`;
-  const stacks = architectureOf(config).stacks(config);
-  const stackText = (stack: Stack) => {
-    const { layers, neurons } = partial.stacks[stack.name]!;
-    const width = neurons?.[0]?.length ?? config.feedForwardWidth;
-    return `layers ${layers.join(",")} (${layers.length} of ${stack.layers}); ${width} of ${config.feedForwardWidth} neurons`;
-  };
-  return {
-    json: {
-      ...full.json,
-      partial: {
-        name: partial.name,
-        ...Object.fromEntries(stacks.map(({ name }) => [name, partial.stacks[name]!.layers])),
-        parameters,
-        flops,
-        memory,
-      },
-    },
-    text: `${full.text}\n\n${plainTable([
-      ["partial model", partial.name],
-      ...stacks.map((stack): [string, string] => [`  ${stack.name}`, stackText(stack)]),
-      ["  parameters", `${scaled(parameters)} (${share(parameters, partialParameters(config, fullModel(config)))})`],
-      [
-        "  matrix products",
-        `${flopText(flops.honest)} (${share(flops.honest, full.flops.honest)}; as the papers count ${share(flops.paper, full.flops.paper)})`,
-      ],
-      ["  memory, about", `${byteText(memory.total)} (${share(memory.total, full.memory.total)})`],
-    ])}`,
-  };
-}
+export type InspectValues = OptionValues<(typeof sections)["Model"]> &
+  OptionValues<(typeof sections)["Shape of the step"]> &
+  OptionValues<(typeof sections)["Adapter"]>;

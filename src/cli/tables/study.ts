@@ -1,0 +1,48 @@
+/**
+ * @file The option tables of compare and study.
+ */
+import { integer, map, type OptionTable, type OptionValues, string } from "../../base/options.js";
+import { pruneOptions } from "../../prune/options.js";
+import { neuronScoreOptions } from "../../schedule/neuron-options.js";
+import { scheduleOptions } from "../../schedule/options.js";
+import { quickstartTask } from "../../tasks/data.js";
+import { modelOptions, promptOptions, seedsOption } from "../../tasks/options.js";
+import { trainOptions } from "../../train/options.js";
+
+/** Options of a training, but for the seed: a study has several. */
+export const { seed: _seed, ...repeated } = trainOptions;
+
+/** By heading. */
+export const sections = {
+  Model: modelOptions,
+  Tasks: {
+    tasks: map({
+      required: true,
+      help: `Task and its folder of official files, or a YAML file with data options (train, template, …); ${quickstartTask}= for the bundled rows`,
+    }),
+    trainRows: integer({ min: 1, unit: "rows", help: "Train on so few rows of each task, drawn with seed 0" }),
+    ...seedsOption,
+  },
+  Prompt: promptOptions,
+  Training: repeated,
+  Schedule: { ...scheduleOptions, ...neuronScoreOptions },
+  Study: {
+    output: string({
+      placeholder: "folder",
+      help: "Finished runs, result.json and report.html; an interrupted study goes on from here",
+      source: "default studies/NAME",
+    }),
+  },
+};
+export const studySections = { ...sections, "Pruning (XPrompt studies)": pruneOptions };
+
+export type StudyValues = OptionValues<typeof modelOptions> &
+  OptionValues<(typeof sections)["Tasks"]> &
+  OptionValues<typeof promptOptions> &
+  OptionValues<typeof repeated> &
+  OptionValues<typeof scheduleOptions> &
+  OptionValues<typeof neuronScoreOptions> &
+  OptionValues<(typeof sections)["Study"]>;
+
+/** All options of all studies. */
+export const studyTable = Object.assign({}, ...Object.values(studySections)) as OptionTable;

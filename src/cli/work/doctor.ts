@@ -1,0 +1,213 @@
+/**
+ * @file The work of softprompt doctor: what runs here, on which devices, and what is missing.
+ */
+import { existsSync } from "node:fs";
+import { mkdtemp, rm, statfs } from "node:fs/promises";
+import { arch, availableParallelism, cpus, freemem, platform, tmpdir, totalmem } from "node:os";
+import { join } from "node:path";
+import { SoftpromptError } from "../../base/errors.js";
+import { expandPath, homeFolder } from "../../base/home.js";
+import { packageFile, packageInfo } from "../../base/package.js";
+import { defineTask } from "../../data/define.js";
+import { emptyGraph, input, output } from "../../graph/graph.js";
+import * as ops from "../../graph/ops.js";
+import { byteText } from "../../report/format.js";
+import { plainTable } from "../../report/markdown.js";
+import { enginePackage, nodeRuntime } from "../../runtime/node.js";
+import { type Device, devices } from "../../runtime/runtime.js";
+import { openSession } from "../../runtime/session.js";
+import { bundledModel, openModel } from "../../tasks/model.js";
+import { predict } from "../../tasks/predict.js";
+import type { Answer } from "../command.js";
+import type { Terminal } from "../terminal.js";
+
+interface Finding {
+  readonly what: string;
+  readonly found: string;
+  /** "fault" stops softprompt from working; "note" is worth knowing. */
+  readonly state: "ok" | "note" | "fault";
+  readonly remedy?: string;
+}
+
+/** Lowest Node version, as package.json's engines says. */
+const leastNode = [20, 19] as const;
+
+export async function doctor({ resultColors: c }: Terminal): Promise<Answer> {
+  const findings = [node(), machine(), await engine(), ...(await gpu()), await disk(), await model()];
+  const marks = { ok: c.green("ok"), note: c.yellow("note"), fault: c.red("fault") };
+  const lines = findings.flatMap((f) => [
+    [marks[f.state], f.what, f.found],
+    ...(f.remedy === undefined ? [] : [["", "", c.dim(`→ ${f.remedy}`)]]),
+  ]);
+  const faults = findings.filter((f) => f.state === "fault").length;
+  const verdict = faults === 0 ? "softprompt works here." : `${faults} fault${faults === 1 ? "" : "s"} to mend.`;
+  return {
+    json: { version: packageInfo().version, ok: faults === 0, findings },
+    text: `${plainTable(lines)}\n\n${verdict}`,
+    exitCode: faults === 0 ? 0 : 7,
+  };
+}
+
+function node(): Finding {
+  const [major, minor] = process.versions.node.split(".").map(Number) as [number, number];
+  const fine = major > leastNode[0] || (major === leastNode[0] && minor >= leastNode[1]);
+  return {
+    what: "Node",
+    found: process.versions.node,
+    state: fine ? "ok" : "fault",
+    remedy: fine ? undefined : `install Node ${leastNode.join(".")} or newer`,
+  };
+}
+
+function machine(): Finding {
+  const model = cpus()[0]?.model.trim() ?? "unknown processor";
+  return {
+    what: "Machine",
+    found: `${platform()}-${arch()}, ${model}, ${availableParallelism()} threads, ${byteText(freemem())} of ${byteText(totalmem())} memory free`,
+    state: "ok",
+  };
+}
+
+async function engine(): Promise<Finding> {
+  try {
+    const { version } = await nodeRuntime.info();
+    const tried = await devicesTried();
+    const working = tried.filter(({ problem }) => problem === null).map(({ name }) => name);
+    const broken = tried.filter(({ problem }) => problem !== null);
+    const told = broken.map(({ name, problem }) => `${name} (${problem})`).join("; ");
+    return {
+      what: "ONNX Runtime",
+      found: `${version}, devices: ${working.join(", ") || "none"}${told === "" ? "" : `; does not start: ${told}`}`,
+      state: working.includes("cpu") ? "ok" : "fault",
+      ...(working.includes("cpu") ? {} : { remedy: "install again; the CPU engine is part of the package" }),
+    };
+  } catch (error) {
+    return {
+      what: "ONNX Runtime",
+      found: error instanceof Error ? error.message.split("\n")[0]! : String(error),
+      state: "fault",
+      remedy: "install again; if the engine's own install script failed: npm install --ignore-scripts",
+    };
+  }
+}
+
+interface Tried {
+  readonly name: Device;
+  /** Why a graph does not run there; null where it does. */
+  readonly problem: string | null;
+}
+
+let tried: Promise<Tried[]> | undefined;
+
+/** Every device that ONNX Runtime lists, each with a tiny graph run on it: it lists what it was built with, whether that starts here or not. */
+function devicesTried(): Promise<Tried[]> {
+  tried ??= (async () => {
+    const { devices: listed } = await nodeRuntime.info();
+    const found: Tried[] = [];
+    for (const name of Object.keys(devices) as Device[])
+      if (listed.includes(name) && (name !== "cuda" || cudaInstalled()))
+        found.push({ name, problem: await tryDevice(name) });
+    return found;
+  })();
+  return tried;
+}
+
+/** Without its libraries the attempt would say nothing that "not installed" does not. */
+function cudaInstalled(): boolean {
+  return existsSync(join(enginePackage(), "bin/napi-v6", platform(), arch(), "libonnxruntime_providers_cuda.so"));
+}
+
+/** 2 + 3 on the device. @returns what went wrong, or null. */
+async function tryDevice(device: Device): Promise<string | null> {
+  try {
+    const graph = emptyGraph();
+    const a = input(graph, "a", "float32", [2]);
+    const b = input(graph, "b", "float32", [2]);
+    output(graph, "sum", ops.add(graph, a, b));
+    const session = await openSession("doctor", graph, { device, threads: 1, lowMemory: false, plainOps: true });
+    try {
+      const number = (value: number) => ({
+        dtype: "float32" as const,
+        shape: [2],
+        data: Float32Array.of(value, value),
+      });
+      const { sum } = await session.run({ a: number(2), b: number(3) });
+      return sum?.data[1] === 5 ? null : "it computes 2 + 3 wrongly";
+    } finally {
+      await session.dispose();
+    }
+  } catch (error) {
+    const said = String(error instanceof SoftpromptError ? (error.parts.got ?? error.problem) : error);
+    // ONNX Runtime puts a place of its source and a condition before the reason
+    return said.split("\n")[0]!.replace(/^.* was false\. /, "");
+  }
+}
+
+/** A GPU that is there but not used is the most frequent surprise. */
+async function gpu(): Promise<Finding[]> {
+  if (platform() !== "linux" || !existsSync("/dev/nvidiactl")) return [];
+  const here = await devicesTried().catch(() => []);
+  if (here.some(({ name, problem }) => name === "cuda" && problem === null))
+    return [{ what: "NVIDIA GPU", found: "use it with --device cuda", state: "ok" }];
+  return [
+    {
+      what: "NVIDIA GPU",
+      found: "there, but ONNX Runtime's CUDA libraries are not installed",
+      state: "note",
+      remedy: "README, “With a GPU”, has the one command that fetches them",
+    },
+  ];
+}
+
+async function disk(): Promise<Finding> {
+  const place = (process.env.HF_HOME && expandPath(process.env.HF_HOME, process.env)) || homeFolder() || tmpdir();
+  try {
+    const probe = await mkdtemp(join(tmpdir(), "softprompt-doctor-"));
+    await rm(probe, { recursive: true });
+    const { bavail, bsize } = await statfs(place).catch(() => statfs(tmpdir()));
+    const free = bavail * bsize;
+    return {
+      what: "Disk",
+      found: `${byteText(free)} free at ${place}`,
+      state: free < 1e9 ? "note" : "ok",
+      remedy: free < 1e9 ? "a base model from a hub needs up to several GB; set HF_HOME to a larger disk" : undefined,
+    };
+  } catch (error) {
+    return {
+      what: "Disk",
+      found: `the temporary folder cannot be written: ${error instanceof Error ? error.message : error}`,
+      state: "fault",
+      remedy: "set TMPDIR to a folder you may write",
+    };
+  }
+}
+
+/** The bundled model answers one text: graph, engine, tokenizer and weights work together. */
+async function model(): Promise<Finding> {
+  const what = "Bundled model";
+  if (!existsSync(join(packageFile("models/t5-nano"), "model.safetensors")))
+    return {
+      what,
+      found: "missing",
+      state: "note",
+      remedy: "quickstart needs it; any other command takes --model PATH or a hub id",
+    };
+  try {
+    const opened = await openModel(bundledModel);
+    try {
+      const started = performance.now();
+      const task = defineTask({ name: "doctor", template: "{text}", verbalizer: { no: "negative", yes: "positive" } });
+      await predict(opened, null, ["Does this work?"], { task });
+      return { what, found: `answered a first text in ${Math.round(performance.now() - started)} ms`, state: "ok" };
+    } finally {
+      await opened.dispose();
+    }
+  } catch (error) {
+    return {
+      what,
+      found: error instanceof Error ? error.message.split("\n")[0]! : String(error),
+      state: "fault",
+      remedy: "install again; if it stays, report it with SOFTPROMPT_DEBUG=1 softprompt doctor",
+    };
+  }
+}

@@ -1,0 +1,138 @@
+/**
+ * @file The work of softprompt eval: rows of one split, scored under a prompt or none.
+ */
+import { checkBase, loadAdapter } from "../../adapter/adapter.js";
+import { interrupted, SoftpromptError } from "../../base/errors.js";
+import { writeFileAtomic } from "../../base/files.js";
+import type { Dataset, Row, Task } from "../../data/row.js";
+import {
+  type Evaluation,
+  evaluatePrepared,
+  majorityBaseline,
+  preparedNotices,
+  prepareEvaluation,
+} from "../../evaluate/evaluate.js";
+import { fullModel } from "../../model/partial.js";
+import { flopText, plainNumber, scoreText, secondText } from "../../report/format.js";
+import { plainTable } from "../../report/markdown.js";
+import { asRecorded, taskDifferences } from "../../tasks/data.js";
+import { recordedInputTokens } from "../../tasks/predict.js";
+import { loadScored } from "../../tasks/scored-file.js";
+import { predictionLine } from "../../tasks/tune.js";
+import type { Answer, CommandContext } from "../command.js";
+import type { EvalValues } from "../commands/eval.js";
+import { loadSaid, sayNotices, sayTokenNotices, short } from "../data.js";
+import { checkWritable } from "../output.js";
+import { openWithAdapter } from "./recorded-model.js";
+
+export async function evaluate(options: EvalValues, { terminal, signal }: CommandContext): Promise<Answer> {
+  if (options.predictions !== undefined)
+    checkWritable(options.predictions, [options.train, options.validation, options.test]);
+  const adapter = options.adapter === undefined ? null : loadAdapter(options.adapter);
+  const recorded = adapter?.task ?? null;
+  const { task, split, rows, known, data } = await scoredRows(options, recorded, { terminal, signal });
+  const differ = recorded === null ? [] : taskDifferences(recorded, task);
+  if (differ.length > 0)
+    terminal.warn(
+      `the adapter was tuned on ${recorded!.name} with another ${differ.join(", ")}: this is not how it learnt to answer`,
+    );
+  if (rows.length === 0)
+    throw new SoftpromptError("data", `there are no ${split} rows`, {
+      where: task.name,
+      expected: "a split with labelled rows",
+    });
+  const model = await openWithAdapter(options.model, adapter, options, { terminal, signal });
+  try {
+    if (adapter !== null)
+      await checkBase(adapter, model.checkpoint, { anyBase: options.anyBase, tokenizer: model.tokenizer });
+    const prepared = prepareEvaluation(model.tokenizer, task, rows, {
+      ...options,
+      by: options.evaluateBy,
+      maxInputTokens: options.maxInputTokens ?? recordedInputTokens(adapter),
+    });
+    const ofInputs = preparedNotices(prepared, model.tokenizer);
+    const notices = [...(data === null ? [] : sayTokenNotices(data, model.tokenizer, terminal)), ...ofInputs];
+    sayNotices(ofInputs, terminal);
+    terminal.note(`scoring ${prepared.rows.length} ${split} rows …`);
+    const full = fullModel(model.checkpoint.config);
+    const parameters = adapter && { prompt: adapter.prompt };
+    const found = await evaluatePrepared(model.engine, full, model.tokenizer, prepared, parameters, signal);
+    if (found === null) throw interrupted(signal, "stopped before every row was scored", { where: "softprompt eval" });
+    const majority = majorityBaseline(task, known, prepared.rows);
+    if (options.predictions !== undefined)
+      writeFileAtomic(options.predictions, found.predictions.map(predictionLine).join(""));
+    return {
+      json: {
+        task: task.name,
+        split,
+        rows: prepared.rows.length,
+        scores: found.scores,
+        majority: majority.scores,
+        loss: found.loss,
+        confusion: found.confusion,
+        seconds: found.seconds,
+        flops: found.flops,
+        notices,
+      },
+      text: evaluationText(`${short(task.name, 40)}, ${prepared.rows.length} ${split} rows`, found, majority.scores),
+    };
+  } finally {
+    await model.dispose();
+  }
+}
+
+interface Scored {
+  readonly task: Task;
+  readonly split: EvalValues["split"];
+  readonly rows: readonly Row[];
+  /** The rows whose most frequent label is the majority baseline: the training rows, or where there are none the scored ones. */
+  readonly known: readonly Row[];
+  /** All of the data; null where they are one file. */
+  readonly data: Dataset | null;
+}
+
+/** A split of a task's data; or, with an adapter that knows its task, the one file that is given. */
+async function scoredRows(
+  options: EvalValues,
+  recorded: Task | null,
+  context: Pick<CommandContext, "terminal" | "signal">,
+): Promise<Scored> {
+  const file =
+    options.split === "validation" ? (options.validation ?? options.test) : (options.test ?? options.validation);
+  if (recorded !== null && file !== undefined && options.train === undefined && options.data === undefined) {
+    const { task, rows } = await loadScored(recorded, file, options);
+    return { task, split: file === options.test ? "test" : "validation", rows, known: rows, data: null };
+  }
+  const data = await loadSaid(asRecorded(options, recorded), context);
+  return { task: data.task, split: options.split, rows: data[options.split], known: data.train, data };
+}
+
+function evaluationText(
+  what: string,
+  { scores, loss, confusion, seconds, flops }: Evaluation,
+  majority: Evaluation["scores"],
+): string {
+  const lines = [
+    plainTable([
+      [what, "score", "majority class"],
+      ...Object.entries(scores).map(([name, score]) => [
+        name,
+        scoreText(score),
+        scoreText(majority[name as keyof typeof majority]),
+      ]),
+    ]),
+    "",
+    `loss ${plainNumber(loss)} per target token · ${secondText(seconds)} · ${flopText(flops)}`,
+  ];
+  // long labels would make a table that no terminal holds
+  const widest = Math.max(8, Math.floor(80 / (1 + (confusion?.labels.length ?? 0))) - 2);
+  if (confusion !== null && confusion.labels.length <= 20)
+    lines.push(
+      "",
+      plainTable([
+        ["true \\ said", ...confusion.labels.map((label) => short(label, widest)), "no label"],
+        ...confusion.counts.map((row, i) => [short(confusion.labels[i]!, widest), ...row.map(String)]),
+      ]),
+    );
+  return lines.join("\n");
+}

@@ -1,0 +1,198 @@
+/**
+ * @file The work of softprompt predict: inputs as they come, one JSON line for each.
+ */
+import { stdin } from "node:process";
+import { loadAdapter } from "../../adapter/adapter.js";
+import { SoftpromptError } from "../../base/errors.js";
+import { isObject, type JsonObject, parseJson } from "../../base/json.js";
+import type { Task } from "../../data/row.js";
+import { templateFields } from "../../data/template.js";
+import { inputsIn } from "../../tasks/choices.js";
+import { loadTask } from "../../tasks/data.js";
+import { type Answer, type PredictInput, predictStream } from "../../tasks/predict.js";
+import type { CommandContext } from "../command.js";
+import type { PredictValues } from "../commands/predict.js";
+import { sayNotices } from "../data.js";
+import { type Line, linesOf } from "../lines.js";
+import { checkWritable, lineFile } from "../output.js";
+import { openWithAdapter } from "./recorded-model.js";
+
+export async function predict(
+  options: PredictValues,
+  text: string | undefined,
+  { terminal, signal }: CommandContext,
+): Promise<null> {
+  if (text !== undefined && options.file !== undefined)
+    throw new SoftpromptError("usage", "both a text and a file are given", {
+      where: "softprompt predict",
+      expected: "one of them",
+    });
+  if (options.output !== undefined) checkWritable(options.output, [options.file]);
+  const adapter = options.adapter === undefined ? null : loadAdapter(options.adapter);
+  const task = loadTask(options) ?? adapter?.task ?? undefined;
+  const model = await openWithAdapter(options.model, adapter, options, { terminal, signal });
+  const out = options.output === undefined ? null : lineFile(options.output);
+  const write = (line: JsonObject) => {
+    const json = JSON.stringify(line, (_, value) => (typeof value === "bigint" ? wholeNumber(value) : value));
+    if (out === null) terminal.result(json);
+    else out.write(json);
+  };
+  // inputs that are read and not yet answered, by their number
+  const waiting = new Map<number, Asked>();
+  const blanks: { readonly before: number; readonly line: JsonObject }[] = [];
+  let [read, told] = [0, 0];
+  const tellBlanks = () => {
+    while (blanks[0] !== undefined && blanks[0].before <= told) write(blanks.shift()!.line);
+  };
+  const asked = async function* (): AsyncGenerator<PredictInput | SoftpromptError> {
+    for await (const one of inputsOf(text, options, task, { terminal, signal })) {
+      if (one.blank) {
+        blanks.push({ before: read, line: errorLine(one.where, one.blank) });
+        tellBlanks();
+        continue;
+      }
+      waiting.set(read++, one);
+      yield one.input;
+    }
+  };
+  try {
+    const answers = predictStream(model, adapter, asked(), {
+      by: options.by,
+      maxInputTokens: options.maxInputTokens,
+      anyBase: options.anyBase,
+      skipBadRows: options.skipBadRows,
+      task,
+      nameOf: (index) => waiting.get(index)!.where,
+      signal,
+      notice: oneOfAKind(terminal),
+    });
+    for await (const answer of answers) {
+      tellBlanks();
+      write(outputLine(waiting.get(told)!, answer));
+      waiting.delete(told++);
+    }
+    tellBlanks();
+  } finally {
+    out?.close();
+    await model.dispose();
+  }
+  return null;
+}
+
+/** Says one notice of a kind: inputs come in batches, and each would tell its own numbers. */
+function oneOfAKind(terminal: CommandContext["terminal"]): (message: string) => void {
+  const told = new Set<string>();
+  return (message) => {
+    const kind = message.replace(/^\d+ of \d+ /, "").slice(0, 20);
+    if (told.has(kind)) return;
+    told.add(kind);
+    sayNotices([message], terminal);
+  };
+}
+
+interface Asked {
+  /** The input's own id, or where it stands. */
+  readonly id: string | number;
+  /** Where it stands, for errors. */
+  readonly where: string;
+  /** A line that is no text is its error. */
+  readonly input: PredictInput | SoftpromptError;
+  /** Why there is nothing to answer. */
+  readonly blank?: SoftpromptError;
+}
+
+/** The inputs one by one; standard input is read as it comes. */
+async function* inputsOf(
+  text: string | undefined,
+  { file, lines }: PredictValues,
+  task: Task | undefined,
+  { terminal, signal }: Pick<CommandContext, "terminal" | "signal">,
+): AsyncGenerator<Asked> {
+  // with several holes only an object says which text is which
+  const form = task !== undefined && lines === "auto" && templateFields(task.template).length > 1 ? "jsonl" : lines;
+  if (text !== undefined) yield* structured(fromText(text, form, "text"), "text", task);
+  else if (file !== undefined) {
+    // parquet and csv readers take time to load: only who gives a file pays
+    const { readTable } = await import("../../data/table.js");
+    const { rows, notices } = await readTable(file, { signal });
+    sayNotices(notices, terminal);
+    for (const { line, fields } of rows) yield* structured(fields, `${file}:${line}`, task);
+  } else {
+    if (stdin.isTTY) terminal.note("one text a line; Ctrl-D ends");
+    for await (const line of linesOf(stdin, "stdin", signal)) {
+      const where = `stdin:${line.number}`;
+      if (typeof line.text === "string" && line.text.trim() === "") {
+        const blank = new SoftpromptError("data", "this line is blank", { where });
+        yield { id: where, where, input: blank, blank };
+      } else yield* structured(fromLine(line, form, where), where, task);
+    }
+  }
+}
+
+function fromLine({ text }: Line, form: PredictValues["lines"], where: string) {
+  return typeof text === "string" ? fromText(text, form, where) : text;
+}
+
+/** A text as what `form` says it is. */
+function fromText(text: string, form: PredictValues["lines"], where: string): PredictInput | SoftpromptError {
+  if (form === "text" || (form === "auto" && !isJsonObject(text))) return text;
+  try {
+    const value = parseJson(text, where, "data", { length: 2_000_000 });
+    if (isObject(value)) return value;
+    throw new SoftpromptError("data", "this is no JSON object", {
+      where,
+      expected: 'an object with the fields of the template, e.g. {"text": "…"}',
+      got: text,
+      hint: "--lines text reads every line as it stands",
+    });
+  } catch (error) {
+    // in its place among the others, which are answered first
+    if (error instanceof SoftpromptError) return error;
+    throw error;
+  }
+}
+
+function isJsonObject(text: string): boolean {
+  if (!text.trimStart().startsWith("{")) return false;
+  try {
+    return isObject(JSON.parse(text));
+  } catch {
+    return false;
+  }
+}
+
+/** A record as the inputs in it: one, or where the task's official form holds several (a passage with its queries), each of them. */
+function* structured(input: PredictInput | SoftpromptError, where: string, task: Task | undefined): Generator<Asked> {
+  if (typeof input === "string" || input instanceof SoftpromptError || task === undefined) {
+    yield { id: idOf(input) ?? where, where, input };
+    return;
+  }
+  try {
+    for (const { id, fields } of inputsIn(task, input, where))
+      yield { id: (id === where ? idOf(input) : undefined) ?? id, where: id, input: fields };
+  } catch (error) {
+    if (!(error instanceof SoftpromptError)) throw error;
+    yield { id: where, where, input: error };
+  }
+}
+
+function idOf(input: PredictInput | SoftpromptError): string | number | undefined {
+  const id =
+    isObject(input) && !(input instanceof SoftpromptError) && Object.hasOwn(input, "id") ? input.id : undefined;
+  return typeof id === "string" || typeof id === "number" ? id : undefined;
+}
+
+function outputLine({ id, where, input }: Asked, { error, ...answer }: Answer): JsonObject {
+  if (error !== undefined) return { ...errorLine(where, error), id };
+  const columns = typeof input === "string" || input instanceof SoftpromptError ? {} : { input };
+  return { id, ...answer, ...columns };
+}
+
+function errorLine(id: string, { kind, problem, parts }: SoftpromptError): JsonObject {
+  const { where, expected, hint } = parts;
+  return { id, label: null, text: "", probabilities: null, error: { kind, problem, where, expected, hint } };
+}
+
+function wholeNumber(value: bigint): number | string {
+  return Number.isSafeInteger(Number(value)) ? Number(value) : String(value);
+}

@@ -1,0 +1,135 @@
+/**
+ * @file The work of softprompt prune: a search for the terminal.
+ */
+import { join } from "node:path";
+import { pickOptions, readOptions } from "../../base/options.js";
+import type { SearchEvent } from "../../prune/search.js";
+import { pruneCounts } from "../../prune/space.js";
+import { scoreText, secondText } from "../../report/format.js";
+import { pruneText } from "../../report/prune.js";
+import { openModel, openOptions } from "../../tasks/model.js";
+import { pruneTuneOptions } from "../../tasks/options.js";
+import { prune as pruneWhole } from "../../tasks/prune.js";
+import type { WorkEvent } from "../../tasks/tune.js";
+import type { Answer, CommandContext } from "../command.js";
+import { modelLabel, resumedOptions, runConfigText } from "../config.js";
+import { loadSaid, sayTokenNotices } from "../data.js";
+import { defaultFolder } from "../output.js";
+import { overall } from "../overall.js";
+import { modelContext, progress } from "../progress.js";
+import { samplesText, warningOf } from "../summary.js";
+import { type PruneValues, pruneTable } from "../tables/prune.js";
+import { trainTable } from "../tables/train.js";
+import type { Terminal } from "../terminal.js";
+
+export async function prune(
+  {
+    resume,
+    ...given
+  }: { readonly resume?: string | undefined; readonly from?: string | undefined; readonly [key: string]: unknown },
+  { terminal, signal, given: { resume: _resume, ...said } }: CommandContext,
+): Promise<Answer> {
+  const wanted =
+    resume !== undefined
+      ? await resumedOptions("prune", resume, pruneTable, said)
+      : given.from === undefined
+        ? given
+        : await optionsFrom(given.from, said);
+  const options = readOptions(pruneTable, wanted, "softprompt prune") as PruneValues;
+  const data = await loadSaid(options, { terminal, signal });
+  const output = options.output ?? defaultFolder(data.task.name, "xprompt", options.seed);
+  const begun = resume ?? options.from;
+  const label = begun === undefined ? undefined : modelLabel(begun, options.model);
+  const model = await openModel(options.model, pickOptions(openOptions, options), {
+    ...modelContext(terminal, signal),
+    label,
+  });
+  try {
+    const notices = sayTokenNotices(data, model.tokenizer, terminal);
+    const pruned = await pruneWhole(
+      model,
+      data,
+      { ...pickOptions(pruneTuneOptions, options), output },
+      {
+        observe: pruneProgress(terminal, retrainings(options, model.checkpoint.config.width)),
+        signal,
+        resume: resume !== undefined,
+        configText: runConfigText(pruneTable, { ...options, output }, label),
+      },
+    );
+    const warning = warningOf(pruned.record);
+    const { predictions } = pruned;
+    const samples =
+      predictions.length === 0 ? [] : [`${terminal.resultColors.bold("Samples")}\n${samplesText(predictions)}`];
+    return {
+      json: {
+        ...pruned.record,
+        notices,
+        ...(warning !== null && { warning }),
+        folder: output,
+        report: pruned.report,
+        adapter: join(output, "adapter"),
+      },
+      text: `${[pruneText(pruned.record), ...samples].join("\n\n")}${warning === null ? "" : `\n\n${warning}`}\n\nrun      ${output}\nadapter  ${join(output, "adapter")}\nreport   ${pruned.report}`,
+    };
+  } finally {
+    await model.dispose();
+  }
+}
+
+const phases = {
+  tune: "tuning the whole prompt",
+  score: "scoring tokens and pieces",
+  control: "control: tuning on without pruning",
+  search: "retraining pruned candidates",
+  report: "scoring what was chosen",
+} satisfies Record<Extract<SearchEvent, { kind: "phase" }>["phase"], string>;
+
+/** Options of the run whose prompt is pruned, and over them what is said; where it was written to and how it was looked at stays its own. */
+async function optionsFrom(folder: string, said: Readonly<Record<string, unknown>>): Promise<Record<string, unknown>> {
+  const { output: _, ...run } = await resumedOptions("train", folder, trainTable, {});
+  return { ...pickOptions(pruneTable, run), ...said };
+}
+
+/** Whole retrainings that a search makes, the control included; halving's survivors count by their share of the budget. */
+function retrainings(options: PruneValues, width: number): number {
+  const { tokens, pieces } = pruneCounts(options, options.virtualTokens, width);
+  const linear = tokens.length + pieces.length;
+  const searched = {
+    linear,
+    grid: Math.max(1, tokens.length) * Math.max(1, pieces.length),
+    halving: options.halvingBudget * linear,
+  } satisfies Record<PruneValues["search"], number>;
+  return 1 + searched[options.search];
+}
+
+/** @param total retrainings */
+function pruneProgress(terminal: Terminal, total: number) {
+  let watch = progress(terminal);
+  let current = "";
+  const all = overall();
+  // steps of retrainings so far, of a whole one, and at the last word about the time left
+  let [steps, whole, told] = [0, 0, 0];
+  return (event: SearchEvent | WorkEvent) => {
+    if (event.kind === "work" || event.kind === "baseline") watch(event);
+    else if (event.kind === "phase") {
+      if (event.phase === "control") all.begin();
+      terminal.note(terminal.colors.bold(`${phases[event.phase]} …`));
+    } else if (event.kind === "tune") watch(event.event);
+    else if (event.kind === "candidate") {
+      if (event.name !== current) watch = progress(terminal);
+      current = event.name;
+      if (event.event.kind === "start") whole = event.event.totalSteps;
+      if (event.event.kind === "step") steps++;
+      // Evaluations of every candidate would flood the screen; its outcome follows in one line.
+      if (event.event.kind === "step" && terminal.live) watch(event.event);
+    } else if (event.kind === "retrained") {
+      const { name, counts, score, cost, finished } = event.candidate;
+      const left = all.end(total * whole - steps, steps - told);
+      told = steps;
+      terminal.note(
+        `${name}: ${counts.tokens} tokens, ${counts.parameters} parameters, ${scoreText(score)}${finished ? "" : " (stopped)"} (${secondText(cost.seconds)})${left === "" ? "" : ` · ${left}`}`,
+      );
+    }
+  };
+}

@@ -1,0 +1,46 @@
+/**
+ * @file The base model of an adapter: the one that is given, or the one that the adapter recorded.
+ */
+import { existsSync } from "node:fs";
+import type { Adapter } from "../../adapter/types.js";
+import { SoftpromptError } from "../../base/errors.js";
+import { pickOptions } from "../../base/options.js";
+import { bundledModel, type Model, openModel, openOptions } from "../../tasks/model.js";
+import type { CommandContext } from "../command.js";
+import { modelContext } from "../progress.js";
+
+/** @throws SoftpromptError "usage" where nobody says which model. */
+export async function openWithAdapter(
+  given: string | undefined,
+  adapter: Adapter | null,
+  options: { readonly revision?: string | undefined },
+  { terminal, signal }: Pick<CommandContext, "terminal" | "signal">,
+): Promise<Model> {
+  const wanted: ReturnType<typeof recorded> = given === undefined ? recorded(adapter) : { model: given };
+  const asked = pickOptions(openOptions, options);
+  const revision = options.revision ?? wanted.revision;
+  const chosen = revision === undefined ? asked : { ...asked, revision };
+  return openModel(wanted.model, chosen, modelContext(terminal, signal));
+}
+
+/** A name that can be opened here: the bundled model, a folder that is there, a hub id. Whether it is the same model is checked by its sha256. */
+function recorded(adapter: Adapter | null): { model: string; revision?: string } {
+  const missing = (got: string | undefined, hint: string) =>
+    new SoftpromptError("usage", "model is missing", {
+      where: "--model",
+      expected: "folder or hub id of the frozen base model",
+      got,
+      hint,
+    });
+  if (adapter === null)
+    throw missing(undefined, "give --model, or --adapter with an adapter that records its base model");
+  const { name, revision } = adapter.base;
+  if (name === "") throw missing(undefined, "the adapter does not say which model it is for: give --model");
+  if (name === bundledModel || existsSync(name)) return { model: name };
+  if (/^[\w.-]+\/[\w.-]+$/.test(name) && !/^\.{1,2}\//.test(name))
+    return revision === null ? { model: name } : { model: name, revision };
+  throw missing(
+    `the adapter was tuned on ${name}, which is not here`,
+    "give --model with the place where that model lies now",
+  );
+}

@@ -1,0 +1,198 @@
+/**
+ * @file The work of softprompt study and compare: table on the terminal, page and JSON in a folder.
+ */
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import { nearest, SoftpromptError } from "../../base/errors.js";
+import { ownFolder, refuseForeign, writeFileAtomic } from "../../base/files.js";
+import { flagName, type OptionValues, pickOptions } from "../../base/options.js";
+import type { Dataset } from "../../data/row.js";
+import { pruneOptions } from "../../prune/options.js";
+import { plainTable } from "../../report/markdown.js";
+import { neuronScoreOptions } from "../../schedule/neuron-options.js";
+import { scheduleOptions } from "../../schedule/options.js";
+import { withPlannedSteps } from "../../schedule/schedule.js";
+import { type FptStudy, type FptStudyName, fptStudies } from "../../study/fpt.js";
+import { studyMarkdown, studyPage } from "../../study/pages.js";
+import { checkSeeds, type StudyEvent } from "../../study/runs.js";
+import type { StudyResult } from "../../study/study.js";
+import { type XPromptStudy, xpromptStudies } from "../../study/xprompt.js";
+import type { XPromptStudyEvent } from "../../study/xprompt-runs.js";
+import { dataOptions, quickstartTask } from "../../tasks/data.js";
+import { openModel, openOptions } from "../../tasks/model.js";
+import { initSpec } from "../../tasks/tune.js";
+import type { Answer, CommandContext } from "../command.js";
+import { configText, readConfig } from "../config.js";
+import { loadSaid, sayTokenNotices } from "../data.js";
+import { overall } from "../overall.js";
+import { modelContext, progress, scoresText } from "../progress.js";
+import { repeated, type StudyValues, studyTable } from "../tables/study.js";
+import type { Terminal } from "../terminal.js";
+
+const studies: Readonly<Record<string, FptStudy | XPromptStudy>> = { ...fptStudies, ...xpromptStudies };
+const names = Object.keys(studies);
+
+/** @param name of the study; without it, the list of them. */
+export async function study(
+  options: Partial<StudyValues & OptionValues<typeof pruneOptions>>,
+  name: string | undefined,
+  context: CommandContext,
+): Promise<Answer> {
+  if (name === undefined) return studyList();
+  checkName(name);
+  for (const key of ["model", "tasks"] as const)
+    if (options[key] === undefined)
+      throw new SoftpromptError("usage", `${key} is missing`, {
+        where: `softprompt study ${name}`,
+        expected: `--${key}`,
+      });
+  return studyAnswer(name, options as StudyValues & OptionValues<typeof pruneOptions>, context);
+}
+
+function studyList(): Answer {
+  const rows = Object.entries(studies).map(([name, { title, source }]) => [
+    name,
+    title,
+    /^(Table|Fig)/.test(source) ? `XPrompt ${source}` : source,
+  ]);
+  return {
+    json: rows.map(([name, title, source]) => ({ name, title, source })),
+    text: plainTable([["study", "question", "where the paper has it"], ...rows]),
+  };
+}
+
+/** @throws SoftpromptError "usage" where no study has this name. */
+function checkName(name: string): void {
+  if (!names.includes(name)) {
+    const near = nearest(name, names);
+    throw new SoftpromptError("usage", "no such study", {
+      where: "softprompt study",
+      expected: names.join(", "),
+      got: name,
+      hint: near === undefined ? "softprompt study lists them" : `did you mean ${near}?`,
+    });
+  }
+}
+
+export async function studyAnswer(
+  name: string,
+  options: StudyValues & Partial<OptionValues<typeof pruneOptions>>,
+  { terminal, signal, given }: CommandContext,
+): Promise<Answer> {
+  checkName(name);
+  const { unread } = studies[name]!;
+  refuseUnread(name, unread, given);
+  checkSeeds(options.seeds);
+  if (options.init === "classLabels" && Object.keys(options.tasks).length > 1)
+    throw new SoftpromptError("usage", "init classLabels is of one task, and a study starts all its tasks alike", {
+      where: `softprompt study ${name}`,
+      expected: "one task, or another init",
+      got: Object.keys(options.tasks).join(", "),
+      hint: "run the study for each task by itself, or use sampledVocab",
+    });
+  const folder = options.output ?? join("studies", name);
+  refuseRuns(folder);
+  const tasks: Dataset[] = [];
+  for (const [task, place] of Object.entries(options.tasks))
+    tasks.push(await taskData(task, place, options.trainRows, { terminal, signal }));
+  const model = await openModel(options.model, pickOptions(openOptions, options), modelContext(terminal, signal));
+  try {
+    const notices = tasks.flatMap((data) =>
+      sayTokenNotices(data, model.tokenizer, terminal, data.task.name).map((notice) => `${data.task.name}: ${notice}`),
+    );
+    const shared = {
+      engine: model.engine,
+      tokenizer: model.tokenizer,
+      tasks,
+      seeds: options.seeds,
+      settings: { ...(pickOptions(repeated, options) as OptionValues<typeof repeated>), seed: options.seeds[0] ?? 0 },
+      schedule: withPlannedSteps(pickOptions(scheduleOptions, options) as OptionValues<typeof scheduleOptions>),
+      promptLength: options.virtualTokens,
+      init: await initSpec(options, tasks[0]!, model),
+      scoring: pickOptions(neuronScoreOptions, options) as OptionValues<typeof neuronScoreOptions>,
+      folder: ownFolder(folder, "runs"),
+      signal,
+    };
+    const observe = studyProgress(terminal);
+    const result: StudyResult = Object.hasOwn(fptStudies, name)
+      ? await fptStudies[name as FptStudyName].run({ ...shared, observe })
+      : await xpromptStudies[name as keyof typeof xpromptStudies].run({
+          ...shared,
+          observe,
+          prune: pickOptions(pruneOptions, options) as OptionValues<typeof pruneOptions>,
+        });
+    const report = join(folder, "report.html");
+    const read = Object.fromEntries(Object.entries(studyTable).filter(([key]) => !unread.includes(key)));
+    writeFileAtomic(join(folder, "config.yaml"), configText(read, { ...options, output: folder }));
+    writeFileAtomic(join(folder, "result.json"), `${JSON.stringify(result, null, 2)}\n`);
+    writeFileAtomic(join(folder, "result.md"), `${studyMarkdown(result)}\n`);
+    writeFileAtomic(report, studyPage(result));
+    return { json: { ...result, notices, report }, text: `${studyMarkdown(result)}\n\nreport  ${report}` };
+  } finally {
+    await model.dispose();
+  }
+}
+
+/** @throws SoftpromptError "usage" for options that would be accepted and change nothing. */
+function refuseUnread(name: string, unread: readonly string[], given: CommandContext["given"]): void {
+  const flags = unread.filter((key) => Object.hasOwn(given, key)).map(flagName);
+  if (flags.length > 0)
+    throw new SoftpromptError("usage", "this study does not read every option that is given", {
+      where: `softprompt study ${name}`,
+      expected: "options that change what it does",
+      got: flags.join(", "),
+      hint: `leave ${flags.length > 1 ? "them" : "it"} out, of the --config file too`,
+    });
+}
+
+/** A study writes its files at its end: not over those of a run, a search or the user's own. @throws SoftpromptError "run". */
+function refuseRuns(folder: string): void {
+  const own = existsSync(join(folder, "runs")) ? [] : ["config.yaml", "result.json", "result.md", "report.html"];
+  const found = ["run.json", "search.json", ...own].filter((name) => existsSync(join(folder, name)));
+  refuseForeign(folder, "study", "a study's folder, or an empty one", found);
+}
+
+/** A task by its folder of official files, or by a YAML file of data options. */
+async function taskData(
+  task: string,
+  place: string,
+  trainRows: number | undefined,
+  context: Pick<CommandContext, "terminal" | "signal">,
+): Promise<Dataset> {
+  const few = trainRows === undefined ? {} : { fewShot: trainRows };
+  if (task === quickstartTask) return loadSaid({ task, ...few }, context, task);
+  if (/\.(ya?ml|json)$/.test(place))
+    return loadSaid({ ...(await readConfig(place, dataOptions, studyTable)), task, ...few }, context, task);
+  return loadSaid({ task, data: place, ...few }, context, task);
+}
+
+function studyProgress(terminal: Terminal): (event: StudyEvent | XPromptStudyEvent) => void {
+  let watch = progress(terminal);
+  const { colors: c } = terminal;
+  const all = overall();
+  let begun = false;
+  const start = (index: number, total: number, what: string) => {
+    watch = progress(terminal);
+    // the run before this one has just ended
+    const left = begun ? all.end(total - index) : "";
+    all.begin();
+    begun = true;
+    terminal.note(`${c.bold(`${index + 1}/${total} ${what}`)}${left === "" ? "" : c.dim(` · ${left}`)}`);
+  };
+  // Hundreds of evaluations would flood the screen; the outcome of each run follows in one line.
+  const steps = (event: Parameters<typeof watch>[0]) => {
+    if (event.kind === "step" || event.kind === "start" || event.kind === "skip") watch(event);
+  };
+  return (event) => {
+    if (event.kind === "run") start(event.index, event.total, `${event.task}, seed ${event.seed}: ${event.label}`);
+    else if (event.kind === "done")
+      terminal.note(`  ${scoresText({ score: event.score })} in ${event.seconds.toFixed(1)} s`);
+    else if (event.kind === "train") steps(event.event);
+    else if (event.kind === "case") start(event.index, event.total, `${event.task}, seed ${event.seed} ${event.label}`);
+    else if (event.kind === "outcome")
+      terminal.note(
+        `  ${event.outcome.variant}: ${scoresText({ score: event.outcome.score })}, ${event.outcome.counts.parameters} parameters`,
+      );
+    else if (event.event.kind === "tune" || event.event.kind === "candidate") steps(event.event.event);
+  };
+}

@@ -1,0 +1,83 @@
+/**
+ * @file A run that shall make more steps than it was begun for: the same folder, made ready to go on exactly where it stopped.
+ *
+ * In: a run folder, a number of steps. Out: the folder, in which a run of so many steps stands at its last checkpoint. That is exact only
+ * where no step so far would have been another one: one stage, and a learning rate that does not know the end. Anything else is refused.
+ */
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import { SoftpromptError } from "../base/errors.js";
+import { diskOps, type FileOps, lockFolder } from "../base/files.js";
+import type { Identity } from "../train/identity.js";
+import { loadCheckpoint, saveCheckpoint } from "./checkpoint.js";
+import { readHead, writeHead } from "./folder.js";
+
+/** The fact of run.json that says how far a run of one stage goes. */
+const length = "schedule.stage 1.steps";
+
+/**
+ * @returns whether anything changed: not where the run has this many steps already and an end before it.
+ * @throws SoftpromptError "run" where going on would not be exact, or would be shorter.
+ */
+export function extendRun(folder: string, steps: number, ops: FileOps = diskOps): boolean {
+  const head = join(folder, "run.json");
+  if (!existsSync(head)) return false; // whoever resumes it says what is missing
+  const lock = lockFolder(folder, ops);
+  try {
+    const identity = readHead(head);
+    if (identity === null) return false;
+    const begun = Number(identity[length]);
+    if (identity["schedule.stages"] === "1" && begun === steps) return false;
+    refuseInexact(folder, identity, begun, steps);
+    const checkpoint = loadCheckpoint(join(folder, "checkpoint"), () => {}, ops);
+    if (checkpoint !== null) {
+      const { state } = checkpoint;
+      if (state.finished !== null && state.finished !== "steps")
+        throw notExact(folder, `it stopped by itself (${state.finished}), not for want of steps`, begun, steps);
+      // before run.json: a run that is not finished and has no step left ends as it did
+      if (state.finished !== null)
+        saveCheckpoint(
+          join(folder, "checkpoint"),
+          { ...checkpoint, number: checkpoint.number + 1, state: { ...state, finished: null } },
+          ops,
+        );
+    }
+    writeHead(head, { ...identity, [length]: String(steps) }, ops);
+    return true;
+  } finally {
+    lock.release();
+  }
+}
+
+function refuseInexact(folder: string, identity: Identity, begun: number, steps: number): void {
+  const rate = identity["settings.learningRateSchedule"];
+  if (identity["schedule.stages"] !== "1")
+    throw notExact(
+      folder,
+      "its schedule has several stages, whose lengths follow from the number of steps",
+      begun,
+      steps,
+    );
+  if (!(steps > begun))
+    throw new SoftpromptError("run", "the run has made more steps already, or shall make as many", {
+      where: folder,
+      expected: `more than ${begun} steps`,
+      got: steps,
+    });
+  if (rate !== "constant")
+    throw notExact(
+      folder,
+      `its learning rate falls towards the end (${rate}), so every step so far would have been another`,
+      begun,
+      steps,
+    );
+}
+
+function notExact(folder: string, why: string, begun: number, steps: number): SoftpromptError {
+  return new SoftpromptError("run", `the run cannot go on exactly to more steps: ${why}`, {
+    where: folder,
+    expected: `${begun} steps`,
+    got: steps,
+    hint: `start a new run from its prompt: --init fromPrompt --init-from ${join(folder, "adapter")} with the steps to be added and another --output`,
+  });
+}

@@ -1,0 +1,29 @@
+/**
+ * @file The options of neuron scores, apart from the scoring: help texts and schemas need no engine.
+ */
+import { choice, integer, type OptionValues } from "../base/options.js";
+
+export const neuronScoreOptions = {
+  scoreExamples: integer({
+    default: 1000,
+    min: 1,
+    unit: "examples",
+    source: "fpt.md §3.3",
+    help: "Rows that neuron scores are computed on, drawn with the seed; all rows where there are fewer",
+  }),
+  scoreSplit: choice({
+    values: ["validation", "train"],
+    default: "validation",
+    source: "fpt.md §3.3",
+    help: "Which rows those are; train keeps the reported score free of any use of validation rows",
+  }),
+  scoreBatchSize: integer({
+    default: 16,
+    min: 1,
+    unit: "rows",
+    source: "our choice; the papers' 1 gives the same scores",
+    help: "Rows scored at once",
+  }),
+};
+
+export type NeuronScoreOptions = OptionValues<typeof neuronScoreOptions>;

@@ -1,0 +1,157 @@
+/**
+ * @file predict and predictStream: order, pauses, bad inputs, choices by row, and models that give no numbers.
+ */
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { SoftpromptError } from "../base/errors.js";
+import { declaredTask } from "../data/dataset.js";
+import { defineTask } from "../data/define.js";
+import { choicesOfInput, inputsIn } from "./choices.js";
+import { type Model, openModel, threadsOf } from "./model.js";
+import { type PredictInput, predict, predictStream } from "./predict.js";
+
+let model: Model;
+beforeAll(async () => {
+  model = await openModel("t5-nano");
+});
+afterAll(() => model.dispose());
+
+const task = defineTask({
+  name: "mood",
+  template: "sentence: {text}",
+  verbalizer: { negative: "negative", positive: "positive" },
+});
+
+async function all<T>(items: AsyncIterable<T>): Promise<T[]> {
+  const found: T[] = [];
+  for await (const item of items) found.push(item);
+  return found;
+}
+
+describe("a stream", () => {
+  test("gives the answers that predict gives, in the order of the inputs, whatever comes together", async () => {
+    const texts = ["fine", "a much longer text about a dull film", "bad", "good and warm", "x"];
+    const asked = await predict(model, null, texts, { task });
+    for (const batchSize of [1, 2, 32]) {
+      const streamed = await all(predictStream(model, null, texts, { task, batchSize }));
+      expect(streamed.map(({ label }) => label)).toEqual(asked.map(({ label }) => label));
+      for (const [i, { probabilities }] of streamed.entries())
+        expect(probabilities!.negative).toBeCloseTo(asked[i]!.probabilities!.negative!, 5);
+    }
+  });
+
+  test("answers what is there while the source has not said more", async () => {
+    let release = () => {};
+    const later = new Promise<void>((done) => {
+      release = done;
+    });
+    async function* source() {
+      yield "fine";
+      await later;
+      yield "bad";
+    }
+    const answers = predictStream(model, null, source(), { task });
+    expect((await answers.next()).value).toMatchObject({ label: expect.any(String) });
+    release(); // would never come if the first answer waited for it
+    expect((await all(answers)).length).toBe(1);
+  });
+
+  test("answers everything before a bad input, then throws its error", async () => {
+    const inputs: PredictInput[] = ["fine", "bad", { other: "no such hole" }, "good"];
+    const seen: unknown[] = [];
+    await expect(
+      (async () => {
+        for await (const answer of predictStream(model, null, inputs, { task })) seen.push(answer);
+      })(),
+    ).rejects.toThrow(/input 3: column text is missing/);
+    expect(seen).toHaveLength(2);
+  });
+
+  test("so too where the source itself fails", async () => {
+    async function* source() {
+      yield "fine";
+      throw new TypeError("torn");
+    }
+    const answers = predictStream(model, null, source(), { task });
+    expect((await answers.next()).done).toBe(false);
+    await expect(answers.next()).rejects.toThrow(TypeError);
+  });
+
+  test("with skipBadRows each bad input is answered by its error, in its place", async () => {
+    const inputs: PredictInput[] = [{ other: "no" }, "fine", {}, "bad"];
+    const answers = await all(predictStream(model, null, inputs, { task, skipBadRows: true }));
+    expect(answers.map(({ error }) => error?.kind ?? "none")).toEqual(["data", "none", "data", "none"]);
+    expect(answers.map(({ label }) => label === null)).toEqual([true, false, true, false]);
+    expect(await predict(model, null, inputs, { task, skipBadRows: true })).toHaveLength(4);
+  });
+
+  test("leaving early closes the source", async () => {
+    let closed = false;
+    async function* source() {
+      try {
+        for (;;) yield "fine";
+      } finally {
+        closed = true;
+      }
+    }
+    for await (const _ of predictStream(model, null, source(), { task, batchSize: 1 })) break;
+    await new Promise((later) => setTimeout(later, 0));
+    expect(closed).toBe(true);
+  });
+});
+
+describe("tasks that rank other words for each row are ranked, as in training", () => {
+  test("COPA and WSC in OpenPrompt's wording, ReCoRD by its entities", async () => {
+    const copa = {
+      premise: "It rained.",
+      choice1: "The street was wet.",
+      choice2: "The sun shone.",
+      question: "effect",
+    };
+    const [answer] = await predict(model, null, [copa], { task: declaredTask("copa", { format: "openprompt" }) });
+    expect(Object.keys(answer!.probabilities!)).toEqual(["choice1", "choice2"]);
+    expect([copa.choice1, copa.choice2]).toContain(answer!.text);
+
+    const wsc = { marked: "*Tom* said *he* left.", pronoun: "he", candidate: "Tom" };
+    const [referent] = await predict(model, null, [wsc], { task: declaredTask("wsc", { format: "openprompt" }) });
+    expect(Object.keys(referent!.probabilities!)).toEqual(["False", "True"]);
+
+    const record = { query: "@placeholder won.", entities: "Ann, Bob", passage: "Ann met Bob." };
+    const [entity] = await predict(model, null, [record], { task: declaredTask("record") });
+    expect(Object.keys(entity!.probabilities!)).toEqual(["Ann", "Bob"]);
+  });
+
+  test("an official ReCoRD record holds as many inputs as queries, with the entities of its passage", () => {
+    const text = "Ann met Bob in Rome, N.Y.";
+    const entities = [
+      [0, 2],
+      [8, 10],
+      [15, 24],
+    ].map(([start, end]) => ({ start, end }));
+    const fields = { passage: { text, entities }, qas: [{ query: "@placeholder met." }, { query: "In @placeholder" }] };
+    const found = inputsIn(declaredTask("record"), fields, "f:1");
+    expect(found.map(({ id }) => id)).toEqual(["f:1 q0", "f:1 q1"]);
+    // a comma in a name does not cut it in two
+    expect(Object.keys(choicesOfInput(declaredTask("record"), found[1]!.fields, "f:1")!)).toEqual([
+      "Ann",
+      "Bob",
+      "Rome, N.Y.",
+    ]);
+  });
+
+  test("choices given with the input count for any task without label words; those that are none are refused", async () => {
+    const free = defineTask({ name: "any", template: "{text}" });
+    const [answer] = await predict(model, null, [{ text: "Which?", choices: ["yes", "no"] }], { task: free });
+    expect(answer!.probabilities).not.toBeNull();
+    await expect(predict(model, null, [{ text: "Which?", choices: "yes" }], { task: free })).rejects.toThrow(
+      /input 1: the choices cannot be used/,
+    );
+  });
+});
+
+test("threads: bounded by the cores that the process may use, and no more than those by default", () => {
+  expect(threadsOf(0, { mine: 2, all: 2 })).toBe(0);
+  expect(threadsOf(0, { mine: 1, all: 2 })).toBe(1);
+  expect(threadsOf(4, { mine: 1, all: 2 })).toBe(4);
+  for (const wanted of [5, 1000, 1_000_000])
+    expect(() => threadsOf(wanted, { mine: 1, all: 2 })).toThrow(SoftpromptError);
+});
