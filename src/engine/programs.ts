@@ -122,11 +122,18 @@ export const programs: { readonly [K in keyof ProgramKinds]: Opener<ProgramKinds
 const tensorOf = ({ shape, data }: Feed): Tensor => ({ shape, data: data as Float32Array });
 
 /** Parameters and text of a batch: what every graph that begins with prefill takes. */
-function prefilled({ config, method }: ModelSource, parameters: GivenParameters, batch: TextBatch) {
-  const fed = parameterFeeds(method, config, parameters, batch.size);
+function prefilled({ config, method }: ModelSource, parameters: GivenParameters, given: TextBatch) {
+  const fed = parameterFeeds(method, config, parameters, given.size);
+  const batch = fed.tokens + given.inputLength > 0 ? given : hiddenText(given, config.padId);
   const positions = positionsOf(fed, batch);
   const own = architectureOf(config).prefillFeeds(config, positions);
   return { feeds: { ...fed.feeds, ...textFeeds(batch, config), ...own }, positions };
+}
+
+/** One position that does not count: not every kernel takes a sequence of length 0 (a text of one token, and no prompt). */
+function hiddenText({ size }: TextBatch, padId: number): TextBatch {
+  const inputIds = new Int32Array(size).fill(padId);
+  return { size, inputIds, inputMask: new Int32Array(size), inputLength: 1 };
 }
 
 /** And what the decoding half takes. */
@@ -169,7 +176,7 @@ async function rank(
   for (const [b, row] of choices.entries()) for (const [c, choice] of row.entries()) ids.set(choice, (b * C + c) * U);
   const { nll } = await session.run({
     ...feeds,
-    ...decoded(source, positions, { length: U, past: 0 }),
+    ...decoded(source, positions, { length: U, past: 0, choices: C }),
     ...shiftedIds(ids, [B, C], U, config, firstIds(source, firstOf(rows))),
     targetIds: int([B, C, U], ids),
   });
