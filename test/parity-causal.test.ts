@@ -32,6 +32,7 @@ const models = [
   "tiny-causal-llama-bias",
   "tiny-causal-mistral",
   "tiny-causal-qwen2",
+  "tiny-causal-qwen2-window",
   "tiny-causal-qwen3",
   "tiny-causal-gpt2",
   "tiny-causal-neox",

@@ -65,6 +65,10 @@ MODELS = {
         num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2, tie_word_embeddings=True,
         rope_theta=1000.0, use_sliding_window=False, sliding_window=4, max_window_layers=2, torch_dtype="bfloat16", **common),
         dict(seed=4, dtype=torch.bfloat16)),
+    # a window in the upper layer only
+    "tiny-causal-qwen2-window": (dict(model_type="qwen2", architectures=["Qwen2ForCausalLM"], hidden_size=32, intermediate_size=40,
+        num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2, tie_word_embeddings=False,
+        rope_theta=1000.0, use_sliding_window=True, sliding_window=4, max_window_layers=1, **common), dict(seed=9)),
     # norms of queries and keys; transformers 5's layout of the rotation
     "tiny-causal-qwen3": (dict(model_type="qwen3", architectures=["Qwen3ForCausalLM"], hidden_size=32, intermediate_size=40,
         num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2, head_dim=16, tie_word_embeddings=True,
