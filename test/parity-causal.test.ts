@@ -191,6 +191,28 @@ describe.each(models.flatMap((model) => ways.map(([way, options]) => ({ model, w
   },
 );
 
+test("a context window counts virtual tokens: longer rows are refused, generation ends at it", async () => {
+  const model = "tiny-causal-gpt2"; // 32 positions
+  const engine = openEngine(await openCheckpoint(folderOf(model)), { threads: 1 });
+  const prompt = { prompt: wantedOf(model).prompt! };
+  const row = (text: number, target: number): EncodedRow => {
+    const [, , long] = rowsOf(oracleOf(model));
+    const input = Int32Array.from({ length: text - 1 }, (_, i) => 3 + i);
+    return { ...long!, input, target: Int32Array.from({ length: target }, (_, i) => 40 + i) };
+  };
+  const forward = await engine.forward();
+  await forward.run(prompt, collate([row(25, 5), row(3, 7)])); // 3 + 24 + 5 positions, though the padded targets reach further
+  await expect(forward.run(prompt, collate([row(3, 1), row(26, 5)]))).rejects.toThrow(/row 1[\s\S]*32[\s\S]*33/);
+  const score = await engine.score();
+  const ranked = { ...row(26, 5), choices: [Int32Array.of(5), Int32Array.of(5, 6, 7, 8, 9)] };
+  await expect(score.run(prompt, [ranked])).rejects.toThrow(/context window/);
+  const [ids] = await (await engine.generate()).run(prompt, [row(26, 1)], 12);
+  expect(ids!.length).toBeLessThanOrEqual(4);
+  const foreign = { ...row(3, 1), first: 96 };
+  await expect(forward.run(prompt, collate([foreign]))).rejects.toThrow(/first id 96/);
+  await engine.dispose();
+});
+
 /** A row's text but its last token, the last token, and the target. */
 function rowsOf(o: Oracle): EncodedRow[] {
   const valid = (ids: number[], mask: number[]) => Int32Array.from(ids.filter((_, i) => mask[i]));

@@ -226,6 +226,9 @@ class Model:
                 if in_first:
                     m.nf = len(keep)
             last.weight = torch.nn.Parameter((last.weight[keep] if in_first else last.weight[:, keep]).detach().clone())
+        types = getattr(self.base.config, "layer_types", None)
+        if types is not None:  # a layer that stays keeps its window
+            self.base.config.layer_types = [types[i] for i in layers]
         setattr(self.base, self.blocks, torch.nn.ModuleList([self.layers[i] for i in layers]))
         self.hf.config.num_hidden_layers = self.base.config.num_hidden_layers = len(layers)
 

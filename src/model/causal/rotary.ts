@@ -36,10 +36,11 @@ export function frequencies({ width, base, scaling }: Rotary): Float32Array {
   const { lowFactor, highFactor, originalPositions } = scaling;
   const [longest, shortest] = [originalPositions / lowFactor, originalPositions / highFactor];
   return plain.map((w) => {
-    const wave = f((2 * Math.PI) / w);
+    // PyTorch divides a number by a tensor as the reciprocal times the number
+    const wave = f(f(1 / w) * f(2 * Math.PI));
     if (wave < shortest) return w;
     if (wave > longest) return w / factor;
-    const smooth = f(f(f(originalPositions / wave) - lowFactor) / (highFactor - lowFactor));
+    const smooth = f(f(f(f(1 / wave) * originalPositions) - lowFactor) / (highFactor - lowFactor));
     return f(f(f(f(1 - smooth) * w) / factor) + f(smooth * w));
   });
 }
