@@ -63,6 +63,12 @@ const classes = new Map<unknown, string>([
   ["T5ForConditionalGeneration", "t5"],
   ["T5WithLMHeadModel", "t5"],
   ["MT5ForConditionalGeneration", "mt5"],
+  ["LlamaForCausalLM", "llama"],
+  ["MistralForCausalLM", "mistral"],
+  ["Qwen2ForCausalLM", "qwen2"],
+  ["Qwen3ForCausalLM", "qwen3"],
+  ["GPT2LMHeadModel", "gpt2"],
+  ["GPTNeoXForCausalLM", "gpt_neox"],
 ]);
 
 /** Families that look like one that is run, with the reason why they are not. */
