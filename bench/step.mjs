@@ -58,7 +58,7 @@ async function openCeiling(checkpoint) {
   const product = (name, back) => {
     const w = weights.declare(graph, name);
     perRow += 2 * w.shape[0] * w.shape[1];
-    x = apply(graph, "linear", [x, w], { back, precision: "float32" })[0];
+    x = apply(graph, "linear", [x, w], { back, stored: "out,in", precision: "float32" })[0];
   };
   for (let layer = 0; layer < config.encoderLayers; layer++) {
     const at = `encoder.block.${layer}.layer`;

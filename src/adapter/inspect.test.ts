@@ -16,7 +16,7 @@ const embedding = [
   [0, 0],
 ];
 const checkpoint = {
-  config: { width: 2, vocabulary: 5 },
+  config: { family: "t5", width: 2, vocabulary: 5 },
   readRows: async (name: string, ids: number[]) => {
     expect(name).toBe("shared.weight");
     return { shape: [ids.length, 2], data: Float32Array.from(ids.flatMap((id) => embedding[id]!)) };

@@ -5,6 +5,7 @@
  * Nearest words (Lester et al. 2021, §"Qualitative analysis"): cosine between a prompt vector and every row of the embedding.
  */
 import { isFull, livePieces, maskCounts } from "../method/mask.js";
+import { architectureOf } from "../model/architectures.js";
 import type { Checkpoint } from "../model/checkpoint.js";
 import type { Tokenizer } from "../text/tokenizer.js";
 import { maskMap } from "./map.js";
@@ -102,7 +103,7 @@ async function nearestWords(
   const best = norms.map(() => [] as { id: number; cosine: number }[]);
   for (let first = 0; first < words; first += rowsAtOnce) {
     const ids = Array.from({ length: Math.min(rowsAtOnce, words - first) }, (_, n) => first + n);
-    const { data } = await checkpoint.readRows("shared.weight", ids);
+    const { data } = await checkpoint.readRows(architectureOf(checkpoint.config).embedding, ids);
     for (const [n, id] of ids.entries()) {
       const word = data.subarray(n * width, (n + 1) * width);
       let square = 0;

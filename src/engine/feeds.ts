@@ -91,6 +91,32 @@ export function positionsOf({ tokens: P, lengths }: FedParameters, batch: TextBa
   return { batch: B, length, on };
 }
 
+/** Virtual tokens and text of each row, [B]. */
+export function lengthsOf({ batch, length, on }: Positions): Int32Array {
+  return Int32Array.from({ length: batch }, (_, b) =>
+    on.subarray(b * length, (b + 1) * length).reduce((n, counts) => n + counts, 0),
+  );
+}
+
+/**
+ * Refuses rows that reach beyond the model's last position.
+ * @param decoded how many tokens a row goes on by, the one before its target counted
+ */
+export function checkWindow(config: ModelConfig, positions: Positions, decoded: (row: number) => number): void {
+  const { maxPositions } = config;
+  if (maxPositions === undefined) return;
+  for (const [row, length] of lengthsOf(positions).entries()) {
+    const all = length + decoded(row);
+    if (all > maxPositions)
+      throw new SoftpromptError("engine", "a row is longer than the model's context window", {
+        where: `row ${row} of the batch`,
+        expected: `at most ${maxPositions} positions: virtual tokens, text and target`,
+        got: `${all}`,
+        hint: "use a smaller maxInputTokens or a shorter prompt",
+      });
+  }
+}
+
 /** inputIds of a batch, checked. */
 export function textFeeds({ size: B, inputLength: T, inputIds }: TextBatch, { vocabulary }: ModelConfig): Feeds {
   checkIds("input", inputIds, vocabulary);
@@ -106,10 +132,12 @@ export function shiftedIds(
   firstOf: (row: number) => number,
 ): Feeds {
   checkIds("target", ids, vocabulary);
+  const begins = Int32Array.from({ length: leading[0]! }, (_, row) => firstOf(row));
+  checkIds("first", begins, vocabulary);
   const shifted = new Int32Array(ids.length);
   const perRow = size(leading.slice(1)) * U;
   for (let at = 0; at < ids.length; at += U) {
-    shifted[at] = firstOf(Math.floor(at / perRow));
+    shifted[at] = begins[Math.floor(at / perRow)]!;
     shifted.set(ids.subarray(at, at + U - 1), at + 1);
   }
   return { decoderIds: int([...leading, U], shifted) };

@@ -5,11 +5,21 @@
  */
 import { SoftpromptError } from "../base/errors.js";
 import type { Feed, Feeds, Tensor } from "../base/tensor.js";
-import type { DecodeShape, Positions } from "../model/architecture.js";
+import type { DecodeShape, ModelConfig, Positions } from "../model/architecture.js";
 import { architectureOf } from "../model/architectures.js";
 import { openSession, type Session, type SessionOptions } from "../runtime/session.js";
 import { type Batch, type EncodedRow, pad } from "../text/batch.js";
-import { float, int, parameterFeeds, positionsOf, shiftedIds, type TextBatch, textFeeds } from "./feeds.js";
+import {
+  checkWindow,
+  float,
+  int,
+  lengthsOf,
+  parameterFeeds,
+  positionsOf,
+  shiftedIds,
+  type TextBatch,
+  textFeeds,
+} from "./feeds.js";
 import {
   activationGraph,
   forwardGraph,
@@ -59,7 +69,7 @@ export const programs: { readonly [K in keyof ProgramKinds]: Opener<ProgramKinds
     return {
       async run(parameters, rows) {
         const scores: Float64Array[] = [];
-        for (const { from, to } of portions(rows)) {
+        for (const { from, to } of portions(rows, tokensAtOnce(source.config))) {
           const own = Array.isArray(parameters) ? parameters.slice(from, to) : parameters;
           scores.push(...(await rank(source, session, own, rows.slice(from, to))));
         }
@@ -122,11 +132,18 @@ export const programs: { readonly [K in keyof ProgramKinds]: Opener<ProgramKinds
 const tensorOf = ({ shape, data }: Feed): Tensor => ({ shape, data: data as Float32Array });
 
 /** Parameters and text of a batch: what every graph that begins with prefill takes. */
-function prefilled({ config, method }: ModelSource, parameters: GivenParameters, batch: TextBatch) {
-  const fed = parameterFeeds(method, config, parameters, batch.size);
+function prefilled({ config, method }: ModelSource, parameters: GivenParameters, given: TextBatch) {
+  const fed = parameterFeeds(method, config, parameters, given.size);
+  const batch = fed.tokens + given.inputLength > 0 ? given : hiddenText(given, config.padId);
   const positions = positionsOf(fed, batch);
   const own = architectureOf(config).prefillFeeds(config, positions);
   return { feeds: { ...fed.feeds, ...textFeeds(batch, config), ...own }, positions };
+}
+
+/** One position that does not count: not every kernel takes a sequence of length 0 (a text of one token, and no prompt). */
+function hiddenText({ size }: TextBatch, padId: number): TextBatch {
+  const inputIds = new Int32Array(size).fill(padId);
+  return { size, inputIds, inputMask: new Int32Array(size), inputLength: 1 };
 }
 
 /** And what the decoding half takes. */
@@ -135,8 +152,9 @@ function decoded(source: ModelSource, positions: Positions, shape: DecodeShape):
 }
 
 function teacherForced(source: ModelSource, parameters: GivenParameters, batch: Batch) {
-  const { size: B, targetLength: U } = batch;
+  const { size: B, targetLength: U, targetMask } = batch;
   const { feeds, positions } = prefilled(source, parameters, batch);
+  checkWindow(source.config, positions, (b) => targetMask.subarray(b * U, (b + 1) * U).reduce((n, on) => n + on, 0));
   const shifted = shiftedIds(batch.targetIds, [B], U, source.config, firstIds(source, batch.firstIds ?? null));
   return { feeds: { ...feeds, ...decoded(source, positions, { length: U, past: 0 }), ...shifted }, positions };
 }
@@ -165,11 +183,12 @@ async function rank(
   const [B, C, U] = choiceShape(rows);
   const { feeds, positions } = prefilled(source, parameters, textBatch(rows, config.padId));
   if (C === 0 || U === 0) return choices.map((row) => new Float64Array(row.length));
+  checkWindow(config, positions, (b) => Math.max(0, ...choices[b]!.map((choice) => choice.length)));
   const ids = new Int32Array(B * C * U).fill(config.padId);
   for (const [b, row] of choices.entries()) for (const [c, choice] of row.entries()) ids.set(choice, (b * C + c) * U);
   const { nll } = await session.run({
     ...feeds,
-    ...decoded(source, positions, { length: U, past: 0 }),
+    ...decoded(source, positions, { length: U, past: 0, choices: C }),
     ...shiftedIds(ids, [B, C], U, config, firstIds(source, firstOf(rows))),
     targetIds: int([B, C, U], ids),
   });
@@ -182,11 +201,11 @@ async function rank(
   );
 }
 
-/** Decoded tokens scored at once: each has V logits and V log-probabilities (0.5 GB at 32,128). */
-const tokensAtOnce = 2048;
+/** Decoded tokens scored at once: each has V logits and V log-probabilities (0.5 GB at 2,048 tokens of 32,128). */
+const tokensAtOnce = ({ vocabulary }: ModelConfig) => Math.max(1, Math.floor((2048 * 32_128) / vocabulary));
 
 /** Cuts rows where many or long choices (ReCoRD's entities) would make the logits large; a row is never cut. */
-export function portions(rows: readonly EncodedRow[], limit = tokensAtOnce): { from: number; to: number }[] {
+export function portions(rows: readonly EncodedRow[], limit: number): { from: number; to: number }[] {
   const cuts: { from: number; to: number }[] = [];
   for (let from = 0; from < rows.length; ) {
     let to = from + 1;
@@ -221,6 +240,8 @@ async function generate(
   const out: number[][] = rows.map(() => []);
   if (B === 0) return out;
   const { feeds, positions } = prefilled(source, parameters, textBatch(rows, config.padId));
+  checkWindow(config, positions, () => 1);
+  const lengths = lengthsOf(positions);
   const memory = await prefill.run(feeds);
   const { heads, headWidth } = architecture.keys(config);
   const layers = partial.stacks[architecture.stacks(config).at(-1)!.name]!.layers.map((_, i) => i);
@@ -248,6 +269,8 @@ async function generate(
       if (stops.has(id)) done[b] = 1;
       if (done[b]) ids[b] = config.padId;
       else out[b]!.push(id);
+      // its next token would stand behind the model's last position
+      if (lengths[b]! + n + 1 >= (config.maxPositions ?? Number.POSITIVE_INFINITY)) done[b] = 1;
     }
   }
   return out;

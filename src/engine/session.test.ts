@@ -120,7 +120,7 @@ test("ranking is cut where the logits would be large, and only there", () => {
     gold: 0,
     truncated: false,
   });
-  expect(portions([])).toEqual([]);
+  expect(portions([], 12)).toEqual([]);
   expect(portions([row(2, 3), row(2, 3), row(2, 3)], 12)).toEqual([
     { from: 0, to: 2 },
     { from: 2, to: 3 },

@@ -9,7 +9,7 @@ const V = 60;
 const row = (id: number) => Array.from({ length: D }, (_, c) => id + c / 4);
 const checkpoint: InitInput["checkpoint"] = {
   name: "rows",
-  config: { width: D, vocabulary: V } as T5Config,
+  config: { family: "t5", width: D, vocabulary: V } as T5Config,
   readRows: async (name, ids) => {
     expect(name).toBe("shared.weight");
     return { shape: [ids.length, D], data: Float32Array.from(ids.flatMap(row)) };

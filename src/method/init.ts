@@ -8,6 +8,7 @@
 import { SoftpromptError } from "../base/errors.js";
 import { type Random, random } from "../base/random.js";
 import type { Tensor } from "../base/tensor.js";
+import { architectureOf } from "../model/architectures.js";
 import type { Checkpoint } from "../model/checkpoint.js";
 import type { Tokenizer } from "../text/tokenizer.js";
 
@@ -132,7 +133,7 @@ function encode({ tokenizer }: Drawn, text: string, what: string): number[] {
 }
 
 function embed({ checkpoint }: Drawn, ids: readonly number[]): Promise<Tensor> {
-  return checkpoint.readRows("shared.weight", ids);
+  return checkpoint.readRows(architectureOf(checkpoint.config).embedding, ids);
 }
 
 function refuse(problem: string, expected: string, got: unknown, hint?: string): SoftpromptError {

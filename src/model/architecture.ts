@@ -7,7 +7,7 @@
  */
 import type { JsonObject } from "../base/json.js";
 import type { DType, Feeds } from "../base/tensor.js";
-import type { Graph, Shape, Value } from "../graph/graph.js";
+import type { Graph, Shape, Stored, Value } from "../graph/graph.js";
 import type { ExpectedTensor } from "./tensors.js";
 
 /** Added to the score of a position that must not be seen: exp of it is exactly 0 in float32, and it stays finite. */
@@ -31,6 +31,8 @@ export interface ModelConfig {
   readonly vocabulary: number;
   readonly padId: number;
   readonly eosId: number;
+  /** Longest sequence in positions, virtual tokens counted; undefined where the model knows no limit (T5). */
+  readonly maxPositions?: number;
 }
 
 /** A pile of equal blocks: T5 has an encoder and a decoder, a decoder-only model has one. */
@@ -66,6 +68,8 @@ export interface PartialModel {
 /** The frozen tensors of a model, by name. */
 export interface Weights {
   has(name: string): boolean;
+  /** Which way round a linear layer's matrix lies. */
+  stored(name: string): Stored;
   /** Declares the tensor of that name in a graph, cut to what the partial model keeps. */
   declare(graph: Graph, name: string): Value;
 }
@@ -127,6 +131,8 @@ export interface Positions {
 export interface DecodeShape {
   readonly length: number;
   readonly past: number;
+  /** C, where each row has choices side by side. Default 1. */
+  readonly choices?: number;
 }
 
 /** A family. Methods are pure; graphs are written through the Builder alone. */

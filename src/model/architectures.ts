@@ -2,10 +2,11 @@
 import { SoftpromptError } from "../base/errors.js";
 import { isObject, own, parseJson } from "../base/json.js";
 import type { Architecture, ModelConfig } from "./architecture.js";
+import { causalArchitectures } from "./causal/causal.js";
 import { t5 } from "./t5/t5.js";
 import { parameterCount } from "./tensors.js";
 
-export const architectures: readonly Architecture[] = [t5];
+export const architectures: readonly Architecture[] = [t5, ...causalArchitectures];
 
 /** Characters and containers of a config.json, each well above any published one. */
 export const configLimits = { length: 1_000_000, containers: 10_000 } as const;
@@ -44,7 +45,7 @@ export function readConfig(text: string, where: string): ModelConfig {
       where,
       expected: `model_type one of ${architectures.flatMap((a) => a.modelTypes).join(", ")}`,
       got: type,
-      hint: "Any T5 will do: t5-small, t5-base, google/flan-t5-small, google/flan-t5-base, …",
+      hint: "any T5, Llama, Mistral, Qwen 2 or 3, GPT-2 or Pythia: google/flan-t5-small, HuggingFaceTB/SmolLM2-135M, …",
     });
   const config = found.readConfig({ ...raw, model_type: type }, where);
   const parameters = parameterCount(found.tensors(config));
@@ -62,6 +63,12 @@ const classes = new Map<unknown, string>([
   ["T5ForConditionalGeneration", "t5"],
   ["T5WithLMHeadModel", "t5"],
   ["MT5ForConditionalGeneration", "mt5"],
+  ["LlamaForCausalLM", "llama"],
+  ["MistralForCausalLM", "mistral"],
+  ["Qwen2ForCausalLM", "qwen2"],
+  ["Qwen3ForCausalLM", "qwen3"],
+  ["GPT2LMHeadModel", "gpt2"],
+  ["GPTNeoXForCausalLM", "gpt_neox"],
 ]);
 
 /** Families that look like one that is run, with the reason why they are not. */

@@ -20,6 +20,7 @@ export function bindWeights(checkpoint: Checkpoint, partial: PartialModel): Weig
   const expected = expectedByName(checkpoint.config);
   return {
     has: (name) => expected.has(name),
+    stored: (name) => (expected.get(name)?.transposed ? "in,out" : "out,in"),
     declare(graph, name) {
       const span = checkpoint.tensors.get(name);
       if (!span)
@@ -41,6 +42,7 @@ export function shapeWeights(config: ModelConfig, partial: PartialModel): Weight
   const expected = expectedByName(config);
   return {
     has: (name) => expected.has(name),
+    stored: (name) => (expected.get(name)?.transposed ? "in,out" : "out,in"),
     declare(graph, name) {
       const tensor = expected.get(name)!;
       const kept = keptNeurons(tensor, partial);

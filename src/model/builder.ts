@@ -21,10 +21,11 @@ export function openBuilder(graph: Graph, weights: Weights, kept: PartialModel):
     feed: (name, dtype, shape) => graph.inputs.find((v) => v.name === name) ?? input(graph, name, dtype, shape),
     weight: (name) => weights.declare(graph, name),
     vector,
-    linear: (x, name) => {
-      const y = ops.linear(graph, x, weights.declare(graph, `${name}.weight`));
-      return weights.has(`${name}.bias`) ? ops.add(graph, y, vector(`${name}.bias`)) : y;
-    },
+    linear: (x, name) =>
+      ops.linear(graph, x, weights.declare(graph, `${name}.weight`), {
+        stored: weights.stored(`${name}.weight`),
+        ...(weights.has(`${name}.bias`) ? { bias: weights.declare(graph, `${name}.bias`) } : {}),
+      }),
     embeddings: (x) => x,
     keyValues: (computed) => computed,
   };

@@ -1,7 +1,7 @@
 /**
  * @file A base model on disk: config, tensors by Hugging Face name, where their bytes lie.
  *
- * In: a Hugging Face T5 folder (config.json and model.safetensors, or shards with model.safetensors.index.json), or a GGUF file.
+ * In: a Hugging Face folder (config.json and model.safetensors, or shards with model.safetensors.index.json), or a GGUF file.
  * Out: a Checkpoint: everything checked at opening, bytes read only when asked for. Never writes into the folder, never reads a pickle.
  */
 import { createHash } from "node:crypto";
@@ -104,7 +104,8 @@ export async function openCheckpoint(path: string, options: CheckpointOptions = 
   if (!configPath) throw refusal(folder, "there is no config.json", "a Hugging Face model folder", await namesIn(root));
   const config = readConfig(await readText(configPath, configLimits.length), join(folder, "config.json"));
 
-  const paths = await weightPaths(root, folder, options);
+  const architecture = architectureOf(config);
+  const paths = await weightPaths(root, folder, options, architecture.taskType);
   const entries = new Map<string, Entry>();
   const files: { file: string; bytes: number }[] = [];
   /** Names that the index gives to a shard which lacks them, with the shard. */
@@ -126,7 +127,6 @@ export async function openCheckpoint(path: string, options: CheckpointOptions = 
     }
     for (const name of only ?? []) if (!header.entries.has(name)) lacking.set(name, file);
   }
-  const architecture = architectureOf(config);
   const expected = architecture.tensors(config);
   const needed = expected.find(({ name }) => lacking.has(name))?.name;
   if (needed !== undefined) throw refusal(lacking.get(needed)!, `tensor ${needed} is not in the shard the index names`);
@@ -207,7 +207,15 @@ export function isPlainName(name: string): boolean {
   return /^[A-Za-z0-9_][A-Za-z0-9_.+-]{0,254}$/.test(name);
 }
 
-async function weightPaths(root: string, folder: string, options: CheckpointOptions) {
+/** What loads a model in Python. */
+const pythonClass = { SEQ_2_SEQ_LM: "AutoModelForSeq2SeqLM", CAUSAL_LM: "AutoModelForCausalLM" } as const;
+
+async function weightPaths(
+  root: string,
+  folder: string,
+  options: CheckpointOptions,
+  taskType: keyof typeof pythonClass,
+) {
   const single = await realFile(root, weightFile, options);
   if (single) return [{ file: single, only: null }];
   const index = await realFile(root, indexFile, options);
@@ -223,7 +231,7 @@ async function weightPaths(root: string, folder: string, options: CheckpointOpti
         ? `${variant} is not looked at: copy or link it to ${weightFile} if it is the whole model`
         : pickle
           ? `${pickle} is not read: pickles can run code. Convert it once in Python: ` +
-            `T5ForConditionalGeneration.from_pretrained(folder).save_pretrained(folder, safe_serialization=True)`
+            `${pythonClass[taskType]}.from_pretrained(folder).save_pretrained(folder, safe_serialization=True)`
           : "download the model again with its .safetensors files",
     });
   }

@@ -98,5 +98,14 @@ export function matchTensors<Entry extends SafetensorsEntry>(
     );
   }
   const unexpected = [...entries.keys()].filter((name) => !used.has(name) && !leftOver(name));
+  // left out in silence, a bias gives fluent nonsense
+  const bias = unexpected.find((name) => name.endsWith(".bias") && used.has(name.replace(/bias$/, "weight")));
+  if (bias !== undefined)
+    throw new SoftpromptError("checkpoint", `tensor ${bias} has no place in the model that config.json describes`, {
+      where,
+      expected: `${bias.replace(/bias$/, "weight")} without a bias`,
+      got: bias,
+      hint: "config.json and the weights belong to different models",
+    });
   return { tensors, unexpected, copies };
 }

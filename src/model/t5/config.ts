@@ -7,6 +7,7 @@
 import { nearest, SoftpromptError } from "../../base/errors.js";
 import { type JsonObject, own } from "../../base/json.js";
 import type { ModelConfig } from "../architecture.js";
+import { boolean, integer, number, tokenId, wrong } from "../fields.js";
 
 /** Everything the graph needs to know of a T5. */
 export interface T5Config extends ModelConfig {
@@ -90,9 +91,7 @@ export function readT5Config(raw: JsonObject, where: string): T5Config {
       `more than relative_attention_num_buckets / 2 = ${buckets / 2}`,
       distance,
     );
-  const epsilon = own(raw, "layer_norm_epsilon") ?? 1e-6;
-  if (typeof epsilon !== "number" || !(epsilon >= 1e-12 && epsilon <= 0.1))
-    throw wrong(where, "layer_norm_epsilon is out of range", "a number from 1e-12 to 0.1", epsilon);
+  const epsilon = number(raw, where, "layer_norm_epsilon", 1e-12, 0.1, 1e-6);
 
   const tied = boolean(raw, where, "tie_word_embeddings", true);
   // transformers 5 writes tie_word_embeddings: true for every T5 and keeps what it used to mean under another name
@@ -134,28 +133,4 @@ function readFeedForward(raw: JsonObject, where: string, fallback: keyof typeof 
         ? 'without a gate, "gelu" means the exact (erf) GELU, which no published T5 uses'
         : near && `did you mean "${near}"?`,
   });
-}
-
-function integer(raw: JsonObject, where: string, key: string, least: number, most: number, fallback?: number): number {
-  const value = own(raw, key) ?? fallback; // null means "the default" in Hugging Face configs
-  if (value === undefined) throw wrong(where, `${key} is missing`, `an integer from ${least} to ${most}`, undefined);
-  if (!Number.isInteger(value) || (value as number) < least || (value as number) > most)
-    throw wrong(where, `${key} is out of range`, `an integer from ${least} to ${most}`, value);
-  return value as number;
-}
-
-function tokenId(raw: JsonObject, where: string, key: string, vocabulary: number, fallback: number): number {
-  const value = own(raw, key);
-  const single = Array.isArray(value) && value.length === 1 ? value[0] : value; // [1] is how some exporters write it
-  return integer({ [key]: single }, where, key, 0, vocabulary - 1, fallback);
-}
-
-function boolean(raw: JsonObject, where: string, key: string, fallback: boolean): boolean {
-  const value = own(raw, key) ?? fallback;
-  if (typeof value !== "boolean") throw wrong(where, `${key} must be true or false`, "true or false", value);
-  return value;
-}
-
-function wrong(where: string, problem: string, expected: string | undefined, got: unknown): SoftpromptError {
-  return new SoftpromptError("checkpoint", problem, { where, expected, got });
 }

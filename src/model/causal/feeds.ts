@@ -1,0 +1,101 @@
+/**
+ * @file What the host feeds to a decoder-only model: where each token stands and what it may see, row by row.
+ *
+ * Positions are counted over a row's own tokens, virtual ones first, so padding moves nothing. A score that must not count gets one fill,
+ * `hiddenScore`; a padded query sees nothing, which softmax turns into an even share: finite, and read by nobody.
+ */
+import type { Feed, Feeds } from "../../base/tensor.js";
+import { type DecodeShape, hiddenScore, type Positions } from "../architecture.js";
+import type { CausalConfig } from "./config.js";
+import { feedNames, type Half, hasOpenLayers } from "./graph.js";
+import { rotaryTable } from "./rotary.js";
+
+/** Queries and keys of one half. */
+interface Sight {
+  readonly batch: number;
+  readonly queries: number;
+  readonly keys: number;
+  /** Position of each query, [B, queries]. */
+  readonly places: Int32Array;
+  /** Position of key `k` as query `q` of row `b` sees it; -1 where it does not. */
+  seen(b: number, q: number, k: number): number;
+}
+
+export function prefillFeeds(config: CausalConfig, positions: Positions): Feeds {
+  const { batch, length, on } = positions;
+  const { places } = placesOf(positions);
+  return feeds(config, "prefill", {
+    batch,
+    queries: length,
+    keys: length,
+    places,
+    seen: (b, q, k) => (k <= q && on[b * length + q] && on[b * length + k] ? places[b * length + k]! : -1),
+  });
+}
+
+export function decodeFeeds(config: CausalConfig, positions: Positions, shape: DecodeShape): Feeds {
+  const { batch, length: S, on } = positions;
+  const { length: U, past, choices = 1 } = shape;
+  const { places: memory, counts } = placesOf(positions);
+  const queries = choices * U;
+  const places = Int32Array.from(
+    { length: batch * queries },
+    (_, i) => counts[Math.floor(i / queries)]! + past + (i % U),
+  );
+  return feeds(config, "decode", {
+    batch,
+    queries,
+    keys: S + past + queries,
+    places,
+    seen: (b, q, k) => {
+      if (k < S) return on[b * S + k] ? memory[b * S + k]! : -1;
+      if (k < S + past) return counts[b]! + k - S;
+      const other = k - S - past;
+      // the tokens of a choice see each other, never those of another choice
+      return other <= q && Math.floor(other / U) === Math.floor(q / U) ? places[b * queries + other]! : -1;
+    },
+  });
+}
+
+/** Position of each token (0 for padding), and how many a row has. */
+function placesOf({ batch, length, on }: Positions): { places: Int32Array; counts: Int32Array } {
+  const [places, counts] = [new Int32Array(batch * length), new Int32Array(batch)];
+  for (let b = 0; b < batch; b++)
+    for (let i = b * length; i < (b + 1) * length; i++) if (on[i]) places[i] = counts[b]!++;
+  return { places, counts };
+}
+
+function feeds(config: CausalConfig, half: Half, sight: Sight): Feeds {
+  const { batch, queries, keys, places } = sight;
+  const names = feedNames(half);
+  const made: Record<string, Feed> = {
+    // a padded target may stand behind the last position that the model knows; nobody reads it
+    [names.positions]: {
+      dtype: "int32",
+      shape: [batch, queries],
+      data: places.map((place) => Math.min(place, (config.maxPositions ?? Number.POSITIVE_INFINITY) - 1)),
+    },
+  };
+  if (hasOpenLayers(config)) made[names.bias] = bias(sight, Number.POSITIVE_INFINITY);
+  if (config.window) made[names.window] = bias(sight, config.window.size);
+  if (config.rotary) {
+    // as many as the longest sequence, padded: the kernel refuses more tokens than rows, whatever their positions
+    const rows = Math.max(1, keys);
+    const { cos, sin, half: columns } = rotaryTable(config.rotary, rows);
+    for (const [name, table] of Object.entries({ cos, sin }))
+      made[name] = { dtype: "float32", shape: [rows, columns], data: table.subarray(0, rows * columns) };
+  }
+  return made;
+}
+
+/** [B, 1, queries, keys]: 0 where a key is seen from fewer than `window` positions away, else `hiddenScore`. */
+function bias({ batch, queries, keys, places, seen }: Sight, window: number): Feed {
+  const data = new Float32Array(batch * queries * keys).fill(hiddenScore);
+  for (let b = 0, at = 0; b < batch; b++)
+    for (let q = 0; q < queries; q++)
+      for (let k = 0; k < keys; k++, at++) {
+        const place = seen(b, q, k);
+        if (place >= 0 && places[b * queries + q]! - place < window) data[at] = 0;
+      }
+  return { dtype: "float32", shape: [batch, 1, queries, keys], data };
+}
