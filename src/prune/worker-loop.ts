@@ -8,14 +8,14 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { SoftpromptError } from "../base/errors.js";
 import { openEngine } from "../engine/engine.js";
-import { openCheckpoint } from "../model/checkpoint.js";
+import { type Checkpoint, openCheckpoint } from "../model/checkpoint.js";
 import type { Tokenizer } from "../text/tokenizer.js";
 import { trainCandidate } from "./candidate.js";
 import type { Order, Report } from "./pool.js";
 import { jobFromText, retrainingFromText } from "./wire.js";
 
-/** Serves the parent until it is done with this process. @param loadTokenizer of the base model's folder */
-export function serveSearch(folder: string, loadTokenizer: (base: string) => Promise<Tokenizer>): void {
+/** Serves the parent until it is done with this process. @param loadTokenizer of the base model */
+export function serveSearch(folder: string, loadTokenizer: (checkpoint: Checkpoint) => Promise<Tokenizer>): void {
   const stop = new AbortController();
   for (const signal of ["SIGTERM", "SIGINT"] as const) process.on(signal, () => stop.abort(signal));
   // the parent is done with this process, or dead: whatever is in progress may be lost, a lock held for another step may not
@@ -43,7 +43,7 @@ function tell(report: Report): void {
 
 async function serve(
   folder: string,
-  loadTokenizer: (base: string) => Promise<Tokenizer>,
+  loadTokenizer: (checkpoint: Checkpoint) => Promise<Tokenizer>,
   signal: AbortSignal,
 ): Promise<void> {
   const orders: Order[] = [];
@@ -55,7 +55,7 @@ async function serve(
   signal.addEventListener("abort", () => wake());
   const plan = retrainingFromText(readFileSync(join(folder, "worker.json"), "utf8"));
   const checkpoint = await openCheckpoint(plan.base);
-  const tokenizer = await loadTokenizer(plan.base);
+  const tokenizer = await loadTokenizer(checkpoint);
   const engine = openEngine(checkpoint, plan.engine);
   const retraining = { ...plan, engine, tokenizer, signal };
   tell({ kind: "ready" });

@@ -1,5 +1,5 @@
 /** @file The program a worker process of a search runs; see worker-loop.ts. Argument: the search's folder. */
-import { loadTokenizer } from "../text/load.js";
+import { openTokenizer } from "../model/tokenizer.js";
 import { serveSearch } from "./worker-loop.js";
 
-serveSearch(process.argv[2]!, loadTokenizer);
+serveSearch(process.argv[2]!, openTokenizer);

@@ -9,7 +9,7 @@ import { packageFile } from "../base/package.js";
 import type { Engine } from "../engine/types.js";
 import type { HubOptions, HubProgress, ResolvedModel } from "../hub/hub.js";
 import { type Checkpoint, checkpointFolder } from "../model/checkpoint.js";
-import { limitedTo, type Tokenizer } from "../text/tokenizer.js";
+import type { Tokenizer } from "../text/tokenizer.js";
 import { modelOptions } from "./options.js";
 
 /** A frozen base model. */
@@ -54,15 +54,15 @@ export async function openModel(
   const given = readOptions(openOptions, options, "openModel()");
   const chosen = { ...given, threads: threadsOf(given.threads) };
   // Whoever only reads options does not load the engine with them.
-  const [{ openCheckpoint }, { loadTokenizer }, { openEngine }] = await Promise.all([
+  const [{ openCheckpoint }, { openTokenizer }, { openEngine }] = await Promise.all([
     import("../model/checkpoint.js"),
-    import("../text/load.js"),
+    import("../model/tokenizer.js"),
     import("../engine/engine.js"),
   ]);
   const { folder, label } = await modelFolder(name, chosen, context);
   const checkpoint = await openCheckpoint(folder, { name: label });
   for (const warning of checkpoint.warnings) context.say?.(warning);
-  const tokenizer = limitedTo(await loadTokenizer(checkpoint.folder), checkpoint.config.vocabulary);
+  const tokenizer = await openTokenizer(checkpoint);
   const engine = openEngine(checkpoint, chosen);
   return { checkpoint, tokenizer, engine, device: chosen.device, dispose: () => engine.dispose() };
 }

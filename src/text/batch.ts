@@ -27,6 +27,11 @@ export interface EncodedRow {
   readonly targetCut?: number;
 }
 
+/** All ids of a row's text, the one that its target follows among them. */
+export function textIds({ input, first }: EncodedRow): Int32Array {
+  return first === undefined ? input : Int32Array.from([...input, first]);
+}
+
 /** Padded arrays for the engine. Padding id is 0 in both; the masks say what counts. */
 export interface Batch {
   /** B */

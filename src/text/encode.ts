@@ -55,7 +55,7 @@ export function encodeRows(
     const spare = labels === null ? Math.max(0, target.length - task.maxTargetTokens) : 0;
     const encoded = {
       id: row.id,
-      input: Int32Array.from([...rules.before, ...input, ...rules.after]),
+      ...placed([...rules.before, ...input, ...rules.after], rules, tokenizer, row.id),
       target: spare > 0 ? shortTarget(target, task.maxTargetTokens) : target,
       choices,
       gold: labels === null || row.label === null ? -1 : Object.keys(labels).indexOf(row.label),
@@ -103,6 +103,27 @@ function fittedInput(row: Text, tokenizer: Tokenizer, rules: EncodingRules, limi
       hint: "raise maxInputTokens (--max-input-tokens), or shorten the template",
     });
   return { ...fitted, tokensLost: ids.length - fitted.ids.length };
+}
+
+/**
+ * An input as the model takes it: all of it at once, or, where the target goes on from it, all but its last token, after which the
+ * target is decoded.
+ */
+function placed(
+  ids: readonly number[],
+  rules: EncodingRules,
+  tokenizer: Tokenizer,
+  where: string,
+): Pick<EncodedRow, "input" | "first"> {
+  if (rules.joined === null) return { input: Int32Array.from(ids) };
+  // an empty text of a model without a beginning token begins as its training texts did: after an end
+  const first = ids.at(-1) ?? tokenizer.bosId ?? tokenizer.eosIds[0];
+  if (first === undefined)
+    throw new SoftpromptError("data", "this input is empty, and the tokenizer has no token to begin with", {
+      where,
+      expected: "a text of one token or more",
+    });
+  return { input: Int32Array.from(ids.slice(0, -1)), first };
 }
 
 /** What the two ways of encoding give of one row. */

@@ -5,7 +5,7 @@
  * that no control character reaches a terminal.
  */
 import type { Row, Task } from "../data/row.js";
-import type { EncodedRow } from "./batch.js";
+import { type EncodedRow, textIds } from "./batch.js";
 import type { EncodeOptions } from "./encode.js";
 import { rulesOf } from "./rules.js";
 import type { Tokenizer } from "./tokenizer.js";
@@ -71,7 +71,7 @@ const mostlyUnknown = 0.5;
 function unknownCharacters({ rows, encoded }: RowsAndIds, tokenizer: Tokenizer): string | null {
   const { unkId } = tokenizer;
   if (unkId === undefined) return null;
-  const unknown = encoded.map((row) => row.input.reduce((count, id) => count + (id === unkId ? 1 : 0), 0));
+  const unknown = encoded.map((row) => textIds(row).reduce((count, id) => count + (id === unkId ? 1 : 0), 0));
   const some = unknown.filter((count) => count > 0).length;
   if (some === 0) return null;
   const at = unknown.findIndex((count) => count > 0);
@@ -86,13 +86,13 @@ function unknownCharacters({ rows, encoded }: RowsAndIds, tokenizer: Tokenizer):
 }
 
 /** How much of what the user wrote comes back from the ids, in characters; neighbouring unknown ones are one token. */
-function keptShare(row: Row, { input, truncated }: EncodedRow, tokenizer: Tokenizer): number {
-  if (truncated) return 1;
+function keptShare(row: Row, encoded: EncodedRow, tokenizer: Tokenizer): number {
+  if (encoded.truncated) return 1;
   const size = (text: string) => text.replace(/\p{White_Space}/gu, "").length;
   const written =
     row.fields === undefined ? size(row.input) : sum(row.fields.map((f) => size(row.input.slice(f.from, f.to))));
   const template = size(row.input) - written;
-  return written === 0 ? 1 : (size(tokenizer.decode([...input])) - template) / written;
+  return written === 0 ? 1 : (size(tokenizer.decode([...textIds(encoded)])) - template) / written;
 }
 
 /** Rows that a model cannot tell apart though they are labelled differently. */
@@ -100,14 +100,15 @@ function equalRows({ rows, encoded }: RowsAndIds): string | null {
   const seen = new Map<number, number[]>(); // by a hash: the ids themselves as text would be a copy of all data
   let count = 0;
   let example = "";
-  for (const [i, { input }] of encoded.entries()) {
-    const key = input.reduce((hash, id) => (Math.imul(hash, 0x01000193) ^ id) | 0, input.length);
+  for (const [i, row] of encoded.entries()) {
+    const ids = textIds(row);
+    const key = ids.reduce((hash, id) => (Math.imul(hash, 0x01000193) ^ id) | 0, ids.length);
     const alike = seen.get(key);
     if (alike === undefined) {
       seen.set(key, [i]);
       continue;
     }
-    const before = alike.find((n) => same(encoded[n]!.input, input));
+    const before = alike.find((n) => same(textIds(encoded[n]!), ids));
     if (before === undefined) {
       alike.push(i);
       continue;
