@@ -158,7 +158,7 @@ test("of a PEFT adapter with two submodules the first half is the prompt", () =>
 });
 
 test("another base model is refused: width always, the rest unless overridden", async () => {
-  const fits = { width: 8, encoderLayers: 2, heads: 2 };
+  const fits = { family: "t5", width: 8, encoderLayers: 2, heads: 2 };
   await checkBase(adapter, base(fits));
   await expect(checkBase(adapter, base({ ...fits, width: 16 }), { anyBase: true })).rejects.toThrow(
     /float32\[tokens, 16\][\s\S]*float32\[4, 8\]/,
@@ -167,6 +167,33 @@ test("another base model is refused: width always, the rest unless overridden", 
     await expect(checkBase(adapter, other)).rejects.toThrow(/another base model[\s\S]*--any-base/);
     await checkBase(adapter, other, { anyBase: true });
   }
+});
+
+test("PEFT's word for a decoder-only model, both ways", async () => {
+  const llama = { ...plain, base: { ...plain.base, family: "llama" } };
+  const folder = newFolder();
+  saveAdapter(folder, llama, "peft");
+  const config = JSON.parse(readFileSync(join(folder, "adapter_config.json"), "utf8")) as Record<string, unknown>;
+  expect(config).toMatchObject({ task_type: "CAUSAL_LM", num_transformer_submodules: 1 });
+  expect(readFileSync(join(folder, "README.md"), "utf8")).toContain("AutoModelForCausalLM");
+  // PEFT's config does not say which family; null is its own default for one row per token
+  edit(folder, "adapter_config.json", (c) => Object.assign(c, { num_transformer_submodules: null }));
+  const loaded = loadAdapter(folder);
+  expect(loaded.base.family).toBeNull();
+  expect(loaded.prompt).toEqual(plain.prompt);
+  const again = newFolder();
+  saveAdapter(again, loaded);
+  expect(JSON.parse(readFileSync(join(again, "adapter_config.json"), "utf8"))).toMatchObject({
+    task_type: "CAUSAL_LM",
+  });
+  expect(loadAdapter(again).base.family).toBeNull();
+  const causal = { width: 8, layers: 2, heads: 2 };
+  await checkBase(loaded, base({ family: "qwen2", ...causal }));
+  await checkBase(llama, base({ family: "llama", ...causal }));
+  await expect(checkBase(llama, base({ family: "qwen2", ...causal }))).rejects.toThrow(/the family differs/);
+  await expect(checkBase(loaded, base({ family: "t5", width: 8, encoderLayers: 2, heads: 2 }))).rejects.toThrow(
+    /kind of model differs/,
+  );
 });
 
 test("a prompt that is not the recorded one is refused", () => {
@@ -191,8 +218,8 @@ test.each<[string, (folder: string) => void, RegExp]>([
   ],
   [
     "another kind of model",
-    (f) => edit(f, "adapter_config.json", (c) => Object.assign(c, { task_type: "CAUSAL_LM" })),
-    /CAUSAL_LM/,
+    (f) => edit(f, "adapter_config.json", (c) => Object.assign(c, { task_type: "TOKEN_CLS" })),
+    /SEQ_2_SEQ_LM or CAUSAL_LM[\s\S]*TOKEN_CLS/,
   ],
   [
     "a pickle",

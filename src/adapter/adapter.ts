@@ -16,7 +16,7 @@ import type { Tokenizer } from "../text/tokenizer.js";
 import { adapterCard } from "./card.js";
 import { extrasFile, extrasLimits, extrasText, readExtras } from "./extras.js";
 import { readAdapterFile } from "./files.js";
-import { peftConfig, peftFiles, peftLimits, peftWeights, readPeftConfig, readPeftWeights } from "./peft.js";
+import { peftConfig, peftFiles, peftLimits, peftWeights, readPeftConfig, readPeftWeights, taskTypeOf } from "./peft.js";
 import type { Adapter, AdapterBase } from "./types.js";
 
 /** Which files are written: `both` forms, PEFT's alone, or softprompt.json alone (needs a mask). */
@@ -180,7 +180,12 @@ export async function checkBase(adapter: Adapter, checkpoint: Checkpoint, check:
       got: `${got} (${checkpoint.name})`,
       hint: `load that base model; to use the prompt on this one all the same, give ${check.flag ?? "--any-base"}`,
     });
-  const shape = architectureOf(config).peftShape(config);
+  const architecture = architectureOf(config);
+  if (base.family !== null && base.family !== config.family) throw differ("the family", base.family, config.family);
+  const kind = taskTypeOf(base, adapter.kept.config);
+  if (kind !== undefined && kind !== architecture.taskType)
+    throw differ("the kind of model", kind, architecture.taskType);
+  const shape = architecture.peftShape(config);
   if (base.layers !== null && base.layers !== shape.layers)
     throw differ("the number of layers", base.layers, shape.layers);
   if (base.heads !== null && base.heads !== shape.heads) throw differ("the number of heads", base.heads, shape.heads);

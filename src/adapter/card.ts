@@ -4,7 +4,34 @@
 import { compileTemplate } from "../data/template.js";
 import { isFull, maskCounts } from "../method/mask.js";
 import { maskMap } from "./map.js";
+import { taskTypeOf } from "./peft.js";
 import type { Adapter } from "./types.js";
+
+/** What differs between the kinds of models, in words and in Python. */
+const kinds = {
+  SEQ_2_SEQ_LM: {
+    reads: "the encoder's input",
+    model: "T5",
+    pythonClass: "AutoModelForSeq2SeqLM",
+    workaround: [
+      "# PEFT 0.21.0 asks for a method by the name that it had before transformers 5",
+      'old, new = (f"_prepare_{part}encoder_decoder_kwargs_for_generation" for part in ("", "text_"))',
+      "if not hasattr(model, old) and hasattr(model, new):",
+      "    setattr(type(model), old, getattr(type(model), new))",
+    ],
+    generate: "",
+    answer: "answer[0]",
+  },
+  CAUSAL_LM: {
+    reads: "the text",
+    model: "decoder-only model",
+    pythonClass: "AutoModelForCausalLM",
+    workaround: [],
+    // with a cache, PEFT 0.21 counts positions without the virtual tokens under transformers 5
+    generate: ", use_cache=False",
+    answer: 'answer[0, inputs["input_ids"].shape[1]:]',
+  },
+} as const;
 
 /** The card's text. Only what is known is said; a base that is no hub id is left out of the front matter. */
 export function adapterCard(adapter: Adapter): string {
@@ -12,6 +39,7 @@ export function adapterCard(adapter: Adapter): string {
   const [tokens, width] = prompt.shape as [number, number];
   // a model of a hub has a revision; "models/mine" without one may be a folder
   const hubId = base.revision !== null && /^[\w.-]+\/[\w.-]+$/.test(base.name) ? base.name : null;
+  const kind = kinds[kindOf(adapter)];
   const counts = mask && !isFull(mask) ? maskCounts(mask, width) : null;
   const lines = [
     "---",
@@ -25,7 +53,7 @@ export function adapterCard(adapter: Adapter): string {
     "",
     `# Soft prompt${task ? ` for ${oneLine(task.name)}` : ""}`,
     "",
-    `${tokens} virtual tokens of width ${width} before the encoder's input of a frozen T5${base.name ? ` (${oneLine(base.name)})` : ""}.`,
+    `${tokens} virtual tokens of width ${width} before ${kind.reads} of a frozen ${kind.model}${base.name ? ` (${oneLine(base.name)})` : ""}.`,
     counts
       ? `${counts.tokens} tokens and ${counts.pieces} pieces survive pruning: ${counts.parameters} trained parameters (${(100 * counts.fraction).toFixed(2)} %).`
       : `${tokens * width} trained parameters.`,
@@ -50,7 +78,7 @@ export function adapterCard(adapter: Adapter): string {
       "",
       "## Task",
       "",
-      "The text the encoder reads:",
+      "The text the model reads:",
       "",
       indent(task.template),
       ...(task.verbalizer
@@ -88,7 +116,13 @@ export function adapterCard(adapter: Adapter): string {
 /** A text for each hole of the template. */
 const example = "A text.";
 
-function pythonLines({ base, task }: Adapter, hubId: string | null): string[] {
+function kindOf({ base, kept }: Adapter): keyof typeof kinds {
+  return taskTypeOf(base, kept.config) ?? "SEQ_2_SEQ_LM";
+}
+
+function pythonLines(adapter: Adapter, hubId: string | null): string[] {
+  const { base, task } = adapter;
+  const { pythonClass, workaround, generate, answer } = kinds[kindOf(adapter)];
   const revision = hubId !== null && base.revision !== "main" ? `, revision=${JSON.stringify(base.revision)}` : "";
   const input = task === null ? example : compileTemplate(task.template).fill(examples(task.template), "card");
   return [
@@ -106,18 +140,15 @@ function pythonLines({ base, task }: Adapter, hubId: string | null): string[] {
     "",
     "import torch",
     "from peft import PeftModel",
-    "from transformers import AutoModelForSeq2SeqLM, AutoTokenizer",
+    `from transformers import ${pythonClass}, AutoTokenizer`,
     "",
     `tokenizer = AutoTokenizer.from_pretrained(base${revision})`,
-    `model = AutoModelForSeq2SeqLM.from_pretrained(base, dtype=torch.float32${revision})`,
-    "# PEFT 0.21.0 asks for a method by the name that it had before transformers 5",
-    'old, new = (f"_prepare_{part}encoder_decoder_kwargs_for_generation" for part in ("", "text_"))',
-    "if not hasattr(model, old) and hasattr(model, new):",
-    "    setattr(type(model), old, getattr(type(model), new))",
+    `model = ${pythonClass}.from_pretrained(base, dtype=torch.float32${revision})`,
+    ...workaround,
     'model = PeftModel.from_pretrained(model, ".").eval()',
     `inputs = tokenizer(${JSON.stringify(input)}, return_tensors="pt")`,
-    `answer = model.generate(**inputs, max_new_tokens=${task?.maxTargetTokens ?? 20})`,
-    "print(tokenizer.decode(answer[0], skip_special_tokens=True))",
+    `answer = model.generate(**inputs, max_new_tokens=${task?.maxTargetTokens ?? 20}${generate})`,
+    `print(tokenizer.decode(${answer}, skip_special_tokens=True))`,
   ];
 }
 

@@ -41,7 +41,7 @@ const format = z.looseObject({
     name: text,
     revision: text.nullable(),
     sha256: hash.nullable(),
-    family: z.string(),
+    family: z.string().nullable(),
     width: size,
     layers: size.nullable(),
     heads: size.nullable(),

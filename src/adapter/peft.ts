@@ -4,11 +4,14 @@
  * In: adapter_config.json and adapter_model.safetensors as PEFT writes them for PROMPT_TUNING, or a prompt of ours.
  * Out: the other one. PEFT puts a prompt of `num_virtual_tokens` rows before the encoder's input; for SEQ_2_SEQ_LM it allots
  * `num_transformer_submodules` = 2 times as many rows by default, but neither `forward` nor `generate` ever reads the second
- * half (peft_model.py, PeftModelForSeq2SeqLM). So ours are written with 1, and of PEFT's with 2 the first half is the prompt.
+ * half (peft_model.py, PeftModelForSeq2SeqLM). So ours are written with 1, and of PEFT's with 2 the first half is the prompt. For
+ * CAUSAL_LM the default is 1. A config names the kind of model, never its family.
  */
 import { SoftpromptError } from "../base/errors.js";
 import { isObject, type JsonObject, own, parseJson } from "../base/json.js";
 import { shapeText, type Tensor } from "../base/tensor.js";
+import type { Architecture } from "../model/architecture.js";
+import { architectures } from "../model/architectures.js";
 import { parseSafetensors, writeSafetensors } from "../model/safetensors.js";
 import type { AdapterBase } from "./types.js";
 
@@ -24,6 +27,9 @@ export const peftFiles = {
 export const peftLimits = { configBytes: 1 << 20, weightsBytes: 1 << 28, tokens: 1 << 16, width: 1 << 16 } as const;
 
 const weightKey = "prompt_embeddings";
+
+type TaskType = Architecture["taskType"];
+const taskTypes: readonly TaskType[] = ["SEQ_2_SEQ_LM", "CAUSAL_LM"];
 
 /** adapter_config.json of a prompt. Fields of `kept` that PEFT or somebody else put there stay as they were. */
 export function peftConfig(prompt: Tensor, base: AdapterBase, kept: JsonObject): JsonObject {
@@ -45,10 +51,16 @@ export function peftConfig(prompt: Tensor, base: AdapterBase, kept: JsonObject):
     num_virtual_tokens: tokens,
     peft_type: "PROMPT_TUNING",
     revision: base.revision,
-    task_type: "SEQ_2_SEQ_LM",
+    task_type: taskTypeOf(base, kept),
     token_dim: width,
   };
   return Object.fromEntries(Object.entries(fields).sort(([a], [b]) => (a < b ? -1 : 1)));
+}
+
+/** What PEFT calls the kind of model that an adapter belongs to: its family's word, else the one that its config came with. */
+export function taskTypeOf({ family }: AdapterBase, kept: JsonObject): TaskType | undefined {
+  const recorded = own(kept, "task_type");
+  return architectures.find(({ name }) => name === family)?.taskType ?? taskTypes.find((type) => type === recorded);
 }
 
 export function peftWeights(prompt: Tensor): Uint8Array {
@@ -66,7 +78,7 @@ export interface PeftConfig {
   readonly raw: JsonObject;
 }
 
-/** Reads adapter_config.json. @throws SoftpromptError "adapter" for anything but prompt tuning of an encoder-decoder. */
+/** Reads adapter_config.json. @throws SoftpromptError "adapter" for anything but prompt tuning of a model that writes text. */
 export function readPeftConfig(bytes: Uint8Array, where: string): PeftConfig {
   const text = new TextDecoder().decode(bytes);
   const raw = parseJson(text, where, "adapter", { length: peftLimits.configBytes, depth: 16, containers: 10_000 });
@@ -77,8 +89,8 @@ export function readPeftConfig(bytes: Uint8Array, where: string): PeftConfig {
   if (type !== "PROMPT_TUNING")
     throw wrong("this adapter is of another method", 'peft_type "PROMPT_TUNING"', type, "only soft prompts are read");
   const task = own(raw, "task_type");
-  if (task !== "SEQ_2_SEQ_LM")
-    throw wrong("this adapter is for another kind of model", 'task_type "SEQ_2_SEQ_LM" (encoder-decoder)', task);
+  if (task !== "SEQ_2_SEQ_LM" && task !== "CAUSAL_LM")
+    throw wrong("this adapter is for another kind of model", `task_type ${taskTypes.join(" or ")}`, task);
   const count = (key: string, most: number): number => {
     const value = own(raw, key);
     if (!Number.isSafeInteger(value) || (value as number) < 1 || (value as number) > most)
@@ -97,13 +109,13 @@ export function readPeftConfig(bytes: Uint8Array, where: string): PeftConfig {
   return {
     tokens: count("num_virtual_tokens", peftLimits.tokens),
     width,
-    // null means "2 for an encoder-decoder" to PEFT itself
-    submodules: countOr("num_transformer_submodules", 2, 2)!,
+    // null means "2 for an encoder-decoder, else 1" to PEFT itself
+    submodules: countOr("num_transformer_submodules", 2, task === "SEQ_2_SEQ_LM" ? 2 : 1)!,
     base: {
       name: text_("base_model_name_or_path") ?? "",
       revision: text_("revision"),
       sha256: null,
-      family: "t5",
+      family: task === "SEQ_2_SEQ_LM" ? "t5" : null,
       width,
       layers: countOr("num_layers", 65_536, null),
       heads: countOr("num_attention_heads", 65_536, null),

@@ -14,8 +14,8 @@ export interface AdapterBase {
   readonly revision: string | null;
   /** Hash of the weights (Checkpoint.sha256). */
   readonly sha256: string | null;
-  /** Architecture's name: "t5". */
-  readonly family: string;
+  /** Architecture's name: "t5", "llama"; null where PEFT's config says no more than "a decoder-only model". */
+  readonly family: string | null;
   /** D */
   readonly width: number;
   /** Layers and attention heads, as PEFT records them. */

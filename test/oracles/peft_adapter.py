@@ -4,6 +4,10 @@
   python test/oracles/peft_adapter.py logits ADAPTER MODEL < input.json
       loads an adapter folder of ours with real PEFT and prints {"logits", "generated"} of the teacher-forced pass.
       input: {"inputIds", "inputMask", "decoderIds": [B][...] lists, "maxNewTokens"}
+  python test/oracles/peft_adapter.py causal ADAPTER MODEL MADE < input.json
+      the same for a decoder-only model: {"texts", "targets", "maxNewTokens"}, rows run alone, greedy ids recomputed from scratch (the cache of
+      transformers 5.24 is wrong under PEFT 0.21). PEFT also makes an adapter of its own into the folder MADE:
+      {"ours": {"logits", "generated"}, "made": {…}}
   python test/oracles/peft_adapter.py make
       lets PEFT make and save an adapter on test/fixtures/tiny-t5-v11 (its default two submodules) into
       test/fixtures/peft-adapter, with what it computes there in expected.json. Run once; the result is committed.
@@ -19,7 +23,7 @@ from pathlib import Path
 import peft
 import torch
 import transformers
-from transformers import T5ForConditionalGeneration
+from transformers import AutoModelForCausalLM, T5ForConditionalGeneration
 
 FIXTURES = Path(__file__).resolve().parent.parent / "fixtures"
 MODEL = FIXTURES / "tiny-t5-v11"
@@ -43,6 +47,29 @@ def compute(model, task):
             input_ids=ids, attention_mask=mask, max_new_tokens=task["maxNewTokens"], do_sample=False, num_beams=1
         )
     return {"logits": logits.tolist(), "generated": generated.tolist()}
+
+
+def compute_causal(model, task):
+    logits, generated = [], []
+    with torch.no_grad():
+        for text, target in zip(task["texts"], task["targets"]):
+            out = model(input_ids=torch.tensor([text + target[:-1]]), use_cache=False).logits[0]
+            logits.append(out[-len(target) :].tolist())
+            ids = []
+            while len(ids) < task["maxNewTokens"]:
+                ids.append(model(input_ids=torch.tensor([text + ids]), use_cache=False).logits[0, -1].argmax().item())
+                if ids[-1] == model.config.eos_token_id:
+                    break
+            generated.append(ids)
+    return {"logits": logits, "generated": generated}
+
+
+def causal(adapter, folder, made, task):
+    load = lambda: AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
+    ours = compute_causal(peft.PeftModel.from_pretrained(load(), adapter).eval(), task)
+    torch.manual_seed(5)
+    peft.get_peft_model(load(), peft.PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=3)).save_pretrained(made)
+    return {"ours": ours, "made": compute_causal(peft.PeftModel.from_pretrained(load(), made).eval(), task)}
 
 
 def make():
@@ -73,6 +100,8 @@ if __name__ == "__main__":
     elif command == "logits":
         adapter, folder = args
         print(json.dumps(compute(peft.PeftModel.from_pretrained(base_model(folder), adapter).eval(), json.load(sys.stdin))))
+    elif command == "causal":
+        print(json.dumps(causal(*args, json.load(sys.stdin))))
     elif command == "make":
         make()
     else:
