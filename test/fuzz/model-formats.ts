@@ -9,7 +9,7 @@ import type { Adapter } from "../../src/adapter/types.js";
 import { random } from "../../src/base/random.js";
 import { size } from "../../src/base/tensor.js";
 import { applyMask, maskFromScores } from "../../src/method/mask.js";
-import { readConfig } from "../../src/model/architectures.js";
+import { architectureOf, readConfig } from "../../src/model/architectures.js";
 import { openCheckpoint, parseIndex } from "../../src/model/checkpoint.js";
 import { describeModel, ropeFreqs } from "../../src/model/gguf/architectures.js";
 import { dequantise } from "../../src/model/gguf/blocks.js";
@@ -36,7 +36,10 @@ export function modelFormats(fixtures: string): Record<string, Format> {
         .filter((file) => of.test(file))
         .map((file) => [file, fixture(`${name}/${file}`)]),
     );
-  const configs = ["v10", "v11", "bf16", "flan-sharded"].map((name) => fixture(`tiny-t5-${name}/config.json`));
+  const configs = [
+    ...["v10", "v11", "bf16", "flan-sharded"].map((name) => `tiny-t5-${name}`),
+    ...["llama", "llama-bias", "mistral", "qwen2-window", "qwen3", "gpt2", "neox"].map((name) => `tiny-causal-${name}`),
+  ].map((name) => fixture(`${name}/config.json`));
   const index = fixture("tiny-t5-flan-sharded/model.safetensors.index.json");
   const smallIndex = bytesOf(
     '{"metadata":{"total_size":4},"weight_map":{"a":"m-1.safetensors","b":"m-2.safetensors"}}',
@@ -111,15 +114,20 @@ export function modelFormats(fixtures: string): Record<string, Format> {
       (file) => readConfig(textOf(file), "config.json"),
     ),
     "model folder": inFolder(
-      () => [folder("tiny-t5-f16", /^(config|model)\./), folder("tiny-t5-flan-sharded", /^(config|model)/)],
+      () => [
+        folder("tiny-t5-f16", /^(config|model)\./),
+        folder("tiny-t5-flan-sharded", /^(config|model)/),
+        folder("tiny-causal-llama-bias", /^(config|model)/),
+        folder("tiny-causal-neox", /^(config|model)/),
+      ],
       [
         [/\.json$/, json],
         [/\.safetensors$/, safetensors],
       ],
       async (at) => {
         const model = await openCheckpoint(at);
-        await model.readRows("shared.weight", [0, model.config.vocabulary - 1]);
-        await model.read("decoder.final_layer_norm.weight");
+        await model.readRows(architectureOf(model.config).embedding, [0, model.config.vocabulary - 1]);
+        await model.read([...model.tensors.keys()].find((name) => name.includes("norm"))!);
       },
     ),
     "tokenizer.json": inMemory(
