@@ -6,6 +6,7 @@ import { expect, test } from "vitest";
 import { kindTokenizer } from "../../test/helpers/tokenizer-kinds.js";
 import { loadDataset } from "../data/dataset.js";
 import { compileTemplate } from "../data/template.js";
+import { textIds } from "./batch.js";
 import { encodeRows } from "./encode.js";
 import { fitText } from "./fit.js";
 import { loadTokenizer } from "./load.js";
@@ -126,10 +127,12 @@ test("causal rows: BOS counts, and the question stands before the target", () =>
   });
   const row = { id: "f:1", ...text, target: "bread", label: "a", references: ["bread"] };
   const [cut] = encodeRows([row], task, tokenizer, { maxInputTokens: 50, rules: causalRules(tokenizer) });
-  const input = tokenizer.decode([...cut!.input]);
-  expect([cut!.input[0], cut!.input.length <= 50]).toEqual([1, true]);
+  const input = tokenizer.decode([...textIds(cut!)]);
+  expect([textIds(cut!)[0], textIds(cut!).length <= 50]).toEqual([1, true]);
   expect(input).toMatch(/the river\nQuestion: is it far\?\nAnswer:$/);
-  const [bread, cheese] = cut!.choices!.map((ids) => tokenizer.decode([...cut!.input, ...ids], { keepSpecial: true }));
+  const [bread, cheese] = cut!.choices!.map((ids) =>
+    tokenizer.decode([...textIds(cut!), ...ids], { keepSpecial: true }),
+  );
   expect([bread, cheese].map((t) => t!.slice(-16))).toEqual(["nswer: bread</s>", "swer: cheese</s>"]);
 });
 
