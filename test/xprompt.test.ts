@@ -11,6 +11,7 @@ import { adapterBase, loadAdapter, saveAdapter } from "../src/adapter/adapter.js
 import { sha256 } from "../src/base/files.js";
 import { defaults } from "../src/base/options.js";
 import type { Tensor } from "../src/base/tensor.js";
+import type { Row } from "../src/data/row.js";
 import { type Engine, openEngine } from "../src/engine/engine.js";
 import { evaluate } from "../src/evaluate/evaluate.js";
 import { entryMask, livePieces, maskFromScores, maskToJson } from "../src/method/mask.js";
@@ -19,6 +20,7 @@ import { fullModel, partialModel } from "../src/model/partial.js";
 import { ownMask } from "../src/prune/candidate.js";
 import { importance } from "../src/prune/importance.js";
 import { pruneOptions } from "../src/prune/options.js";
+import { holdOut } from "../src/prune/space.js";
 import { halvingPlan, linearFlops, planFlops } from "../src/prune/strategies.js";
 import { type XPromptInput, type XPromptResult, xprompt } from "../src/prune/xprompt.js";
 import { singleStage } from "../src/schedule/schedule.js";
@@ -111,7 +113,16 @@ describe("the search", () => {
     const result = await search({ options: { ...options, holdout: 0.25, tokensPruned: [1], level: "tokens" } });
     expect(result.selection).toEqual({ split: "holdout", rows: 6, reportedRows: 12 });
     expect(result.importance.examples).toBe(18);
-    expect(Object.keys(result.reported.best)).toEqual(["accuracy"]);
+    // what is reported is of the validation rows, measured here anew; the rows that chose would say something else
+    const on = async (at: Tensor, scored: readonly Row[]) =>
+      (await evaluate(engine, fullModel(engine.checkpoint.config), tinyTokenizer, task, scored, { prompt: at })).scores;
+    for (const which of ["best", "control", "tuned"] as const) {
+      const { prompt: kept, scores } = result[which];
+      expect([which, result.reported[which]]).toEqual([which, await on(kept, validation)]);
+      expect([which, scores]).toEqual([which, await on(kept, holdOut(rows, 0.25, settings.seed).held)]);
+    }
+    // the two may agree by chance; that rows were scored for the report may not
+    expect(result.cost.reporting).toBeGreaterThan(0);
   });
 
   test("dropped tokens leave the sequence: fewer FLOPs, a shorter prompt", async () => {

@@ -87,6 +87,26 @@ test("compact = dense: softprompt.json alone rebuilds the prompt bit for bit, an
   expect(() => saveAdapter(newFolder(), plain, "compact")).toThrow(/only a pruned prompt/);
 });
 
+test("a pruned prompt's values stand in one file only, and its mask in bits; an earlier version's file is read", () => {
+  const folder = save("both");
+  const now = json(folder, "softprompt.json");
+  expect(now.surviving).toBeNull();
+  // γ and ζ of 4 tokens of 4 pieces: 20 bits, 3 bytes
+  expect(now.mask).toMatchObject({ count: 4, bits: expect.stringMatching(/^[\w+/=]{4}$/) });
+  const alone = json(save("compact"), "softprompt.json").surviving;
+  expect(alone).not.toBeNull();
+  // as it was written before: values beside the dense ones, a mask of zeros and ones
+  const loaded = loadAdapter(folder);
+  const old = { ...now, surviving: alone, mask: maskToJson(loaded.mask!) };
+  writeFileSync(join(folder, "softprompt.json"), JSON.stringify(old));
+  expect(loadAdapter(folder)).toEqual(loaded);
+  // without PEFT's file the new one has no values
+  rmSync(join(folder, "adapter_model.safetensors"));
+  rmSync(join(folder, "adapter_config.json"));
+  writeFileSync(join(folder, "softprompt.json"), JSON.stringify(now));
+  expect(() => loadAdapter(folder)).toThrow(/no prompt values/);
+});
+
 test("PEFT's config has the fields that PEFT 0.21 writes, with one submodule", () => {
   expect(json(save("peft"), "adapter_config.json")).toEqual({
     auto_mapping: null,

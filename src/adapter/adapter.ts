@@ -52,7 +52,7 @@ export function saveAdapter(folder: string, adapter: Adapter, form: AdapterForm 
     });
   const whole = { ...adapter, prompt };
   const files: [string, string | Uint8Array][] = [];
-  if (form !== "peft") files.push([extrasFile, extrasText(whole)]);
+  if (form !== "peft") files.push([extrasFile, extrasText(whole, form === "compact")]);
   if (form !== "compact")
     files.push(
       [peftFiles.weights, peftWeights(prompt)],

@@ -13,7 +13,7 @@ import type { Tensor } from "../base/tensor.js";
 import { defineTask } from "../data/define.js";
 import type { MetricName } from "../data/metrics.js";
 import type { Scoring, Task } from "../data/row.js";
-import { applyMask, gatherLive, maskFromJson, maskToJson, scatterLive } from "../method/mask.js";
+import { applyMask, gatherLive, maskFromJson, packMask, scatterLive } from "../method/mask.js";
 import type { Adapter } from "./types.js";
 
 export const extrasFile = "softprompt.json";
@@ -35,7 +35,7 @@ const format = z.looseObject({
   version: z.literal(1),
   prompt: z.looseObject({ tokens: size, width: size, sha256: hash }),
   mask: z.unknown().nullable(),
-  /** Surviving values in row-major order, float32 little-endian, base64; null where nothing is pruned. */
+  /** Surviving values in row-major order, float32 little-endian, base64; null where nothing is pruned, and beside PEFT's file. */
   surviving: z.looseObject({ count, data: z.string().max(extrasLimits.bytes) }).nullable(),
   base: z.looseObject({
     name: text,
@@ -56,6 +56,8 @@ const format = z.looseObject({
       maxTargetTokens: size,
       targetPrefix: text,
       scoring: z.record(z.string().max(100), z.unknown()).optional(),
+      selectBy: z.enum(["first", "mean"]).optional(),
+      generative: z.boolean().optional(),
     })
     .nullable(),
   training: z
@@ -73,7 +75,7 @@ const ownFields = Object.keys(format.shape);
 
 /** The task by the rules of a declared one: a metric or a scoring that does not exist would fail only when rows are judged. */
 function checkedTask(task: NonNullable<z.infer<typeof format>["task"]>, where: string): Task {
-  const { name, template, verbalizer, metrics, maxTargetTokens, targetPrefix, scoring } = task;
+  const { name, template, verbalizer, metrics, maxTargetTokens, targetPrefix, scoring, selectBy, generative } = task;
   try {
     return defineTask({
       name,
@@ -83,6 +85,8 @@ function checkedTask(task: NonNullable<z.infer<typeof format>["task"]>, where: s
       maxTargetTokens,
       targetPrefix,
       ...(scoring && { scoring: scoring as Scoring }),
+      selectBy,
+      generative,
     });
   } catch (error) {
     if (!(error instanceof SoftpromptError)) throw error;
@@ -101,17 +105,20 @@ export function promptSha256(prompt: Tensor): string {
   return sha256(floatBytes(prompt.data));
 }
 
-/** The file's text. Fields that others added (`kept.extras`) stay. */
-export function extrasText(adapter: Adapter): string {
+/**
+ * The file's text. Fields that others added (`kept.extras`) stay.
+ * @param alone whether it stands alone, so that it must hold the surviving values; beside PEFT's file they would be there twice
+ */
+export function extrasText(adapter: Adapter, alone: boolean): string {
   const { prompt, mask } = adapter;
   const [tokens, width] = prompt.shape;
-  const live = mask && gatherLive(prompt, mask);
+  const live = alone && mask ? gatherLive(prompt, mask) : null;
   const json: Record<string, unknown> = {
     ...adapter.kept.extras,
     format: "softprompt-adapter",
     version: 1,
     prompt: { tokens, width, sha256: promptSha256(prompt) },
-    mask: mask && maskToJson(mask),
+    mask: mask && packMask(mask),
     surviving: live && { count: live.length, data: floatsToText(live) },
     base: adapter.base,
     tokenizer: adapter.tokenizer && { sha256: adapter.tokenizer },

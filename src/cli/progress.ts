@@ -28,6 +28,8 @@ export function progress(terminal: Terminal, now = () => performance.now() / 100
   let evalPace = 0;
   let evaluatedAt = 0;
   let step = 0;
+  /** When the evaluation in progress began. */
+  let rowsSince = 0;
 
   const status = (): string => {
     const seconds = pace.reduce((a, p) => a + p.seconds, 0);
@@ -49,6 +51,16 @@ export function progress(terminal: Terminal, now = () => performance.now() / 100
       terminal.note(
         `${name === "majority" ? "majority class" : "frozen model without a prompt"}: ${scoresText(scores)}`,
       ),
+    rows: ({ done, total: all }) => {
+      const time = now();
+      if (done === 0) rowsSince = time;
+      // a short evaluation is not worth a line
+      if (done === all || time - rowsSince < 1 || time - shown < (terminal.live ? redrawEvery : plainEvery)) return;
+      shown = time;
+      const text = `scoring rows ${done}/${all} · ${secondText(((time - rowsSince) / done) * (all - done))} left`;
+      if (terminal.live) terminal.redraw(text);
+      else terminal.note(text);
+    },
     start: (event) => {
       total = event.totalSteps;
       step = event.step;

@@ -226,6 +226,8 @@ export function declaredTask(
     inputPrefix: options.inputPrefix,
     targetPrefix: options.targetPrefix,
     scoring: format.scoring ?? declared.scoring,
+    selectBy: declared.selectBy,
+    generative: declared.generative,
   });
 }
 

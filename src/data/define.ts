@@ -26,6 +26,10 @@ export interface TaskDefinition {
   /** Put before every input, e.g. "sst2 ": the task's name for models that know it. Default "". */
   readonly inputPrefix?: string;
   readonly scoring?: Scoring;
+  /** Default "first". */
+  readonly selectBy?: Task["selectBy"];
+  /** Default: where there is nothing to choose from. */
+  readonly generative?: boolean;
 }
 
 const known = [
@@ -37,6 +41,8 @@ const known = [
   "targetPrefix",
   "inputPrefix",
   "scoring",
+  "selectBy",
+  "generative",
 ] as const satisfies readonly (keyof TaskDefinition)[];
 
 const scoringValues = {
@@ -82,6 +88,10 @@ export function defineTask(definition: TaskDefinition): Task {
     return typeof value === "string" ? value : refuse(option, "not a text", "a text", value);
   };
   const scoring = checkScoring(definition.scoring, verbalizer, task);
+  const selectBy = definition.selectBy ?? "first";
+  if (selectBy !== "first" && selectBy !== "mean") refuse("selectBy", "no such choice", "first or mean", selectBy);
+  if (![undefined, true, false].includes(definition.generative))
+    refuse("generative", "not a yes or no", "true or false", definition.generative);
   return {
     name: definition.name,
     template: escapeTemplate(text("inputPrefix")) + definition.template,
@@ -90,6 +100,8 @@ export function defineTask(definition: TaskDefinition): Task {
     maxTargetTokens,
     targetPrefix: text("targetPrefix"),
     ...(scoring ? { scoring } : {}),
+    ...(selectBy === "first" ? {} : { selectBy }),
+    ...(definition.generative === undefined ? {} : { generative: definition.generative }),
   };
 }
 

@@ -2,6 +2,7 @@ import { readFileSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { describe, expect, test } from "vitest";
+import { declaredTask } from "./dataset.js";
 import {
   computeMetrics,
   type MetricName,
@@ -9,9 +10,12 @@ import {
   type Prediction,
   positiveLabel,
   type ScoredTask,
+  selectionName,
+  selectionScore,
 } from "./metrics.js";
 import { rouge } from "./rouge.js";
 import type { Row } from "./row.js";
+import { taskNames } from "./tasks.js";
 
 const root = resolve(dirname(fileURLToPath(import.meta.url)), "../..");
 const labelled = (label: string, group?: string): Row => ({
@@ -172,4 +176,16 @@ test("labels with the names of an object's own properties are scored like any ot
   expect(score(task, rows, names.map(said), "accuracy")).toBe(1);
   expect(score(task, rows, names.map(said), "macroF1")).toBe(1);
   expect(score(task, rows, ["__proto__", "__proto__", "toString"].map(said), "accuracy")).toBeCloseTo(2 / 3, 12);
+});
+
+test("FPT's tasks choose by the mean of all their metrics, the others by the first", () => {
+  const scores = { accuracy: 0.8, f1: 0.4 };
+  expect(selectionScore({ metrics: ["accuracy", "f1"] }, scores)).toBe(0.8);
+  expect(selectionScore({ metrics: ["accuracy", "f1"], selectBy: "mean" }, scores)).toBeCloseTo(0.6, 12);
+  expect(selectionScore({ metrics: ["accuracy", "f1a"], selectBy: "mean" }, scores)).toBeNaN();
+  const byMean = taskNames.filter((name) => declaredTask(name).selectBy === "mean");
+  // MNLI has one metric
+  expect(byMean).toEqual(["record", "qqp", "squad2", "xsum"]);
+  expect(selectionName(declaredTask("qqp"))).toBe("mean of accuracy, f1");
+  expect(selectionName(declaredTask("cb"))).toBe("accuracy");
 });

@@ -183,3 +183,17 @@ function f1(pairs: readonly Pair[], isGold: (pair: Pair) => boolean, isPredicted
 function mean<T>(list: readonly T[], of: (item: T) => number): number {
   return list.length === 0 ? 0 : list.reduce((sum, item) => sum + of(item), 0) / list.length;
 }
+
+/** The one number that chooses checkpoints and candidates; NaN where a metric of it was not measured. */
+export function selectionScore(
+  { metrics: names, selectBy }: Pick<Task, "metrics" | "selectBy">,
+  scores: Scores,
+): number {
+  const of = (name: MetricName) => scores[name] ?? Number.NaN;
+  return selectBy === "mean" ? mean(names, of) : of(names[0]);
+}
+
+/** Its name for people. */
+export function selectionName({ metrics: names, selectBy }: Pick<Task, "metrics" | "selectBy">): string {
+  return selectBy === "mean" && names.length > 1 ? `mean of ${names.join(", ")}` : names[0];
+}

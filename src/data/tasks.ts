@@ -44,8 +44,11 @@ export interface DeclaredTask {
   readonly files: Readonly<Record<Split, readonly RegExp[]>>;
   readonly formats: Readonly<Record<string, Format>>;
   readonly read: ReadRecord;
-  /** The first selects checkpoints. */
+  /** The first selects checkpoints, or their mean where FPT's scripts do so. */
   readonly metrics: readonly [MetricName, ...MetricName[]];
+  readonly selectBy?: "mean";
+  /** FPT lets the model write the answer though the rows bring answers to choose from. */
+  readonly generative?: boolean;
   readonly scoring?: Scoring;
   readonly maxTargetTokens: number;
 }
@@ -204,6 +207,8 @@ export const tasks = {
     formats: { t5: { template: "query: {query} entities: {entities} passage: {passage}", verbalizer: null } },
     read: record,
     metrics: ["exactMatch", "tokenF1"],
+    selectBy: "mean",
+    generative: true,
     maxTargetTokens: 200,
   },
   mnli: {
@@ -245,6 +250,7 @@ export const tasks = {
       duplicate: "is_duplicate",
     }),
     metrics: ["accuracy", "f1"],
+    selectBy: "mean",
     scoring: { positiveLabel: "is_duplicate", outOfLabel: "positive" },
     maxTargetTokens: 10,
   },
@@ -266,6 +272,7 @@ export const tasks = {
     formats: { t5: { template: "question: {question} context: {context}", verbalizer: null } },
     read: squad,
     metrics: ["exactMatch", "accuracy", "hasAnswerF1"],
+    selectBy: "mean",
     maxTargetTokens: 200,
   },
   xsum: {
@@ -278,6 +285,7 @@ export const tasks = {
     formats: { t5: { template: "{document}", verbalizer: null } },
     read: xsum,
     metrics: ["rougeL", "rouge1", "rouge2"],
+    selectBy: "mean",
     maxTargetTokens: 512,
   },
 } satisfies Record<string, DeclaredTask>;

@@ -18,6 +18,8 @@ import {
   maskFromScores,
   maskToJson,
   maskWithin,
+  type PromptMask,
+  packMask,
   randomMask,
   scatterLive,
 } from "./mask.js";
@@ -172,4 +174,33 @@ test("counts out of range and scores that are no numbers are refused", () => {
   expect(() => maskFromScores({ tokens: [1, 2], pieces: [1, 2, 3] }, { tokensPruned: 0, piecesPruned: 0 })).toThrow(
     /do not belong/,
   );
+});
+
+test("a packed mask is read back as it was; bits too many, too few or beyond its end are refused", () => {
+  const draw = random(3, "packed masks");
+  for (let n = 0; n < 200; n++) {
+    const [tokens, pieces] = [1 + Math.floor(draw.uniform(0, 40)), 1 + Math.floor(draw.uniform(0, 20))];
+    const bit = () => (draw.uniform(0, 1) < 0.5 ? 0 : 1);
+    const mask: PromptMask = {
+      tokens: Uint8Array.from({ length: tokens }, bit),
+      piecesKept: Uint8Array.from({ length: tokens * pieces }, bit),
+      pieces,
+      layout: n % 2 === 0 ? "contiguous" : "strided",
+    };
+    const packed = packMask(mask);
+    expect(maskFromJson(JSON.parse(JSON.stringify(packed)), "x")).toEqual(mask);
+    for (const more of [
+      { count: tokens + 8 },
+      { bits: `AAAA${packed.bits}` },
+      { bits: packed.bits.slice(4) },
+      { bits: 7 },
+      { count: 1e9 },
+    ])
+      expect(() => maskFromJson({ ...packed, ...more }, "x")).toThrow(/mask's/);
+  }
+  // 3 bits of the byte are used
+  expect(maskFromJson({ pieces: 2, layout: "contiguous", count: 1, bits: "4A==" }, "x").tokens).toEqual(
+    Uint8Array.of(1),
+  );
+  expect(() => maskFromJson({ pieces: 2, layout: "contiguous", count: 1, bits: "4Q==" }, "x")).toThrow(/mask's/);
 });

@@ -261,12 +261,44 @@ export function maskToJson(mask: PromptMask): MaskJson {
   };
 }
 
-/** Reads maskToJson's form back; anything else is refused at `where`, as an error of `kind`. */
+/** A mask in as few bytes: γ and then ζ as bits, the first in the highest, base64. */
+export interface PackedMask {
+  readonly pieces: number;
+  readonly layout: PieceLayout;
+  readonly count: number;
+  readonly bits: string;
+}
+
+export function packMask({ tokens, piecesKept, pieces, layout }: PromptMask): PackedMask {
+  const flags = [...tokens, ...piecesKept];
+  const bytes = new Uint8Array(Math.ceil(flags.length / 8));
+  for (const [n, flag] of flags.entries()) bytes[n >> 3]! |= flag << (7 - (n & 7));
+  return { pieces, layout, count: tokens.length, bits: Buffer.from(bytes).toString("base64") };
+}
+
+/** packMask's form as maskToJson's, where its parts belong together; anything else as it is, for maskFromJson to refuse. */
+function unpacked(json: Record<string, unknown>): Record<string, unknown> {
+  const { pieces, count, bits, ...rest } = json;
+  const whole = (n: unknown, most: number): n is number =>
+    Number.isInteger(n) && (n as number) >= 1 && (n as number) <= most;
+  if (!whole(pieces, 1 << 16) || !whole(count, 1 << 16) || typeof bits !== "string") return json;
+  const size = count * (1 + pieces);
+  // before a string of that length is made
+  if (bits.length !== 4 * Math.ceil(Math.ceil(size / 8) / 3)) return json;
+  const bytes = Buffer.from(bits, "base64");
+  if (bytes.toString("base64") !== bits) return json;
+  const flags = Array.from(bytes, (byte) => byte.toString(2).padStart(8, "0")).join("");
+  if (/1/.test(flags.slice(size))) return json;
+  const piecesKept = Array.from({ length: count }, (_, i) => flags.slice(count + i * pieces, count + (i + 1) * pieces));
+  return { ...rest, pieces, tokens: flags.slice(0, count), piecesKept };
+}
+
+/** Reads maskToJson's form back, and packMask's; anything else is refused at `where`, as an error of `kind`. */
 export function maskFromJson(json: unknown, where: string, kind: ErrorKind = "adapter"): PromptMask {
   const wrong = (what: string, expected: string, got?: unknown) =>
     new SoftpromptError(kind, `the mask's ${what} cannot be read`, { where, expected, got });
   if (typeof json !== "object" || json === null) throw wrong("record", "an object", json);
-  const { pieces, layout, tokens, piecesKept } = json as Record<string, unknown>;
+  const { pieces, layout, tokens, piecesKept } = unpacked(json as Record<string, unknown>);
   if (typeof pieces !== "number" || !Number.isInteger(pieces) || pieces < 1 || pieces > 1 << 16)
     throw wrong("pieces", "a whole number of pieces per token", pieces);
   if (typeof layout !== "string" || !Object.hasOwn(pieceLayouts, layout))

@@ -8,10 +8,10 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { sha256 } from "../base/files.js";
 import type { Tensor } from "../base/tensor.js";
-import type { Scores } from "../data/metrics.js";
+import { type Scores, selectionScore } from "../data/metrics.js";
 import type { Row, Task } from "../data/row.js";
 import type { Engine } from "../engine/engine.js";
-import { evaluatePrepared, evaluationBatch, prepareEvaluation } from "../evaluate/evaluate.js";
+import { evaluatePrepared, evaluationOptions, prepareEvaluation } from "../evaluate/evaluate.js";
 import { applyMask, dropPruned, type MaskCounts, maskCounts, type PromptMask, withoutDead } from "../method/mask.js";
 import { fullModel } from "../model/partial.js";
 import { type RunInput, trainRun } from "../run/train.js";
@@ -57,7 +57,7 @@ export interface Candidate {
   readonly mask: PromptMask | null;
   /** What it leaves of the whole prompt. */
   readonly counts: MaskCounts;
-  /** Best checkpoint by the task's first metric on the selection rows. With `drop` of the surviving tokens only; see ownMask. */
+  /** Best checkpoint by what chooses (selectionScore) on the selection rows. With `drop` of the surviving tokens only; see ownMask. */
   readonly prompt: Tensor;
   readonly score: number;
   readonly scores: Scores;
@@ -121,10 +121,9 @@ export async function trainCandidate(
 
   const result = await trainRun(input);
   if (signal?.aborted && result.reason === "interrupted") return null;
-  const metric = task.metrics[0];
   const own = result.history
     .filter((entry) => entry.partial === full.name)
-    .map(({ step, scores, loss, flops }) => ({ step, score: scores[metric]!, loss, flops }));
+    .map(({ step, scores, loss, flops }) => ({ step, score: selectionScore(task, scores), loss, flops }));
   const rungs = [...(before?.rungs ?? [])];
   const finished = result.reason !== "interrupted";
   // a score on a partial model stands beside none on the full one: a rung inside a partial stage has its own evaluation alone
@@ -132,7 +131,7 @@ export async function trainCandidate(
   let best = {
     prompt: chosen.parameters.prompt!,
     scores: chosen.scores,
-    score: chosen.scores[metric] ?? Number.NEGATIVE_INFINITY,
+    score: scoreOf(task, chosen.scores),
     step: chosen.step,
     loss: own.find((entry) => entry.step === chosen.step)?.loss ?? Number.NaN,
   };
@@ -151,17 +150,19 @@ export async function trainCandidate(
   // a rung that ends where the trainer evaluates on the full model has its score already
   if (!finished && !own.some(({ step }) => step === result.steps)) {
     const rows = prepareEvaluation(tokenizer, task, selection, {
-      by: settings.evaluateBy,
-      maxInputTokens: settings.maxInputTokens,
-      batchSize: evaluationBatch(settings),
+      ...evaluationOptions(settings),
       maxEvalRows: settings.maxEvalRows,
-      seed: settings.seed,
     });
     const now = await evaluatePrepared(engine, full, tokenizer, rows, result.last, signal);
     if (now === null) return null;
     rungFlops += now.flops;
     rungSeconds += now.seconds;
-    const entry = { step: result.steps, score: now.scores[metric]!, loss: now.loss, flops: result.cost.trainFlops };
+    const entry = {
+      step: result.steps,
+      score: selectionScore(task, now.scores),
+      loss: now.loss,
+      flops: result.cost.trainFlops,
+    };
     rungs.push(entry);
     if (entry.score >= best.score) best = { prompt: result.last.prompt!, scores: now.scores, ...entry };
   }
@@ -194,6 +195,12 @@ export async function trainCandidate(
   };
   writeCandidate(folder, key, candidate);
   return candidate;
+}
+
+/** What chooses; the worst where it was not measured. */
+function scoreOf(task: Task, scores: Scores): number {
+  const score = selectionScore(task, scores);
+  return Number.isNaN(score) ? Number.NEGATIVE_INFINITY : score;
 }
 
 /** The prompt and mask that are trained: whole with zeros, or without the pruned tokens. */

@@ -17,7 +17,7 @@ import type { XPromptResult } from "./xprompt.js";
 export type SearchCandidate = Omit<Candidate, "prompt" | "mask" | "scores"> & { readonly scores: Scores };
 
 export interface SearchSummary extends Pick<XPromptResult, "mean" | "selection" | "cost"> {
-  /** The task's first metric, which chose. */
+  /** What chose: the task's first metric, or the mean of all. */
   readonly metric: string;
   readonly tuned: { readonly score: number; readonly scores: Scores; readonly steps: number };
   /** Name of the chosen candidate. */
@@ -148,6 +148,9 @@ const searchForm = z.object({
     scoring: amount,
     control: amount,
     search: amount,
+    // absent in files of before it was counted
+    reporting: amount.default(0),
+    reportingSeconds: amount.default(0),
     total: amount,
     seconds: amount,
   }),

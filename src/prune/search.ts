@@ -13,17 +13,17 @@ import { join } from "node:path";
 import { interrupted } from "../base/errors.js";
 import { ownFolder, sha256 } from "../base/files.js";
 import type { Tensor } from "../base/tensor.js";
-import type { Scores } from "../data/metrics.js";
+import { type Scores, selectionScore } from "../data/metrics.js";
 import type { Row, Task } from "../data/row.js";
 import type { Engine } from "../engine/engine.js";
-import { evaluate, evaluationBatch, scoredRows } from "../evaluate/evaluate.js";
+import { type Evaluation, evaluate, evaluationOptions, reportedRows, scoredRows } from "../evaluate/evaluate.js";
 import { applyMask, fullMask, maskCounts, maskFromScores, type PromptMask, type PruneCounts } from "../method/mask.js";
 import { fullModel } from "../model/partial.js";
 import { trainRun } from "../run/train.js";
 import type { Tokenizer } from "../text/tokenizer.js";
-import { type Identity, tensorHash } from "../train/identity.js";
+import { freeSettings, type Identity, tensorHash } from "../train/identity.js";
 import { trainOptions } from "../train/options.js";
-import type { Schedule } from "../train/stage.js";
+import { type Schedule, totalSteps } from "../train/stage.js";
 import type { TrainEvent, TrainResult, TrainSettings } from "../train/types.js";
 import type { Candidate, CandidateCost, CandidateJob, Retraining } from "./candidate.js";
 import { type Importance, importance } from "./importance.js";
@@ -65,7 +65,9 @@ export type SearchEvent =
   | { readonly kind: "tune"; readonly event: TrainEvent }
   | { readonly kind: "scores"; readonly importance: Importance }
   | { readonly kind: "candidate"; readonly name: string; readonly event: TrainEvent }
-  | { readonly kind: "retrained"; readonly candidate: Candidate };
+  | { readonly kind: "retrained"; readonly candidate: Candidate }
+  /** How far the evaluation of what is reported is. */
+  | { readonly kind: "rows"; readonly done: number; readonly total: number };
 
 /** What stage A leaves. */
 export interface Tuned {
@@ -100,10 +102,24 @@ export interface Search {
   control(): Promise<Candidate>;
   /** Trains these, or reads them back. @throws "interrupted" when the signal is aborted. */
   retrain(jobs: readonly CandidateJob[], steps?: number): Promise<Candidate[]>;
-  /** Goes through the counts; every candidate that was trained, stopped ones too. */
-  run(strategy: StrategyName, level: PruneOptions["level"]): Promise<Candidate[]>;
-  /** Scores on the validation rows: those known already where validation chose, else measured now. */
-  report(prompt: Tensor, known: Scores): Promise<Scores>;
+  /** Tunes another start prompt as stage A does, or reads it back. @throws as retrain. */
+  tuneAnew(job: Pick<CandidateJob, "name" | "prompt">): Promise<Candidate>;
+  /**
+   * Goes through the counts; every candidate that was trained, stopped ones too.
+   * @param ranking whose masks stand at the counts. Default importance's.
+   */
+  run(strategy: StrategyName, level: PruneOptions["level"], ranking?: Ranking): Promise<Candidate[]>;
+  /** On the rows that are reported: what is known already where just these chose, else measured, once for each prompt. */
+  report(prompt: Tensor, known: Scores): Promise<Reported>;
+}
+
+/** Scores on the reported rows, and what it cost to have them beside the training. */
+export type Reported = Pick<Evaluation, "scores" | "flops" | "seconds">;
+
+/** Another way to choose what is pruned at given counts; its candidates are told apart by its name. */
+export interface Ranking {
+  readonly name: string;
+  readonly maskOf: (cell: PruneCell) => Promise<PromptMask>;
 }
 
 /** Which rows chose checkpoints and candidates. */
@@ -122,6 +138,9 @@ export async function openSearch(input: SearchInput, folder: string): Promise<Se
   // a search that cannot be made is refused before anything is trained for it
   const { settings, rows, selection, heldOut, rewind, scoredOn, retraining, steps, spaceOf } = planSearch(input);
   const scored = scoredRows(selection, settings).length;
+  const reported = reportedRows(input.validation, settings);
+  // both are drawn alike, so as many are the same
+  const known = !heldOut && reported.length === scored;
   claimFolder(folder, identityOf(input), input.resume, input.files);
 
   observe({ kind: "phase", phase: "tune" });
@@ -150,6 +169,7 @@ export async function openSearch(input: SearchInput, folder: string): Promise<Se
   );
   observe({ kind: "scores", importance: scores });
   const rescored = new Map<string, Importance>();
+  const reports = new Map<string, Reported>();
 
   const maskOf: Search["maskOf"] = async ({ tokensPruned, piecesPruned }, prune = "lowest") => {
     const how = { tokensPruned, ranking: options.pieceRanking, layout: options.layout, prune };
@@ -183,7 +203,7 @@ export async function openSearch(input: SearchInput, folder: string): Promise<Se
     selection: {
       split: heldOut ? "holdout" : "validation",
       rows: scored,
-      reportedRows: heldOut ? input.validation.length : scored,
+      reportedRows: reported.length,
     },
     scoringCost: () =>
       [scores, ...rescored.values()].reduce(
@@ -206,17 +226,26 @@ export async function openSearch(input: SearchInput, folder: string): Promise<Se
       const [tokens, width] = tuned.prompt.shape as [number, number];
       return { ...control, counts: maskCounts(fullMask(tokens, options.pieces), width) };
     },
-    run: async (strategy, level) => {
+    tuneAnew: async ({ name, prompt }) => {
+      const job = { name, tokensPruned: 0, piecesPruned: 0, prompt, mask: null, drop: false };
+      const tuning: Retraining = { ...retraining, settings, schedule: input.schedule };
+      const all = totalSteps(input.schedule);
+      // apart from the retrainings, whose schedule is another
+      const [done] = await trainCandidates(tuning, [job], ownFolder(folder, "anew"), all, workers, watch);
+      stopIf(signal, folder);
+      return done!;
+    },
+    run: async (strategy, level, ranking) => {
       observe({ kind: "phase", phase: "search" });
       const found = new Map<string, Candidate>();
       await strategies[strategy](spaceOf(level), async (cells, until) => {
         const jobs: CandidateJob[] = [];
         for (const cell of cells)
           jobs.push({
-            name: cellName(cell),
+            name: ranking === undefined ? cellName(cell) : `${ranking.name}-${cellName(cell)}`,
             ...cell,
             prompt: start,
-            mask: await maskOf(cell),
+            mask: await (ranking?.maskOf ?? maskOf)(cell),
             drop: options.prunedTokens === "drop",
           });
         const done = (await retrain(jobs, until)).map((candidate) => standingAt(candidate, until));
@@ -225,24 +254,27 @@ export async function openSearch(input: SearchInput, folder: string): Promise<Se
       });
       return [...found.values()];
     },
-    report: async (prompt, known) => {
-      if (!heldOut) return known;
-      const { scores } = await evaluate(
-        engine,
-        fullModel(engine.checkpoint.config),
-        tokenizer,
-        task,
-        input.validation,
-        { prompt },
-        {
-          by: settings.evaluateBy,
-          maxInputTokens: settings.maxInputTokens,
-          batchSize: evaluationBatch(settings),
-          loss: false,
-          signal,
-        },
-      );
-      return scores;
+    report: async (prompt, scores) => {
+      if (known) return { scores, flops: 0, seconds: 0 };
+      const key = tensorHash(prompt);
+      const found =
+        reports.get(key) ??
+        (await evaluate(
+          engine,
+          fullModel(engine.checkpoint.config),
+          tokenizer,
+          task,
+          reported,
+          { prompt },
+          {
+            ...evaluationOptions(settings),
+            loss: false,
+            signal,
+            progress: (done, total) => observe({ kind: "rows", done, total }),
+          },
+        ));
+      reports.set(key, found);
+      return { scores: found.scores, flops: found.flops, seconds: found.seconds };
     },
   };
 }
@@ -279,7 +311,7 @@ export function tunedFrom(init: Tensor, result: TrainResult, task: Task): Tuned 
     init,
     prompt: parameters.prompt!,
     scores,
-    score: scores[task.metrics[0]] ?? Number.NaN,
+    score: selectionScore(task, scores),
     kept: new Map([...result.kept].map(([step, { prompt }]) => [step, prompt!])),
     cost: { trainFlops, evalFlops, paperFlops, seconds, trainSeconds, evalSeconds },
     steps: result.steps,
@@ -344,7 +376,7 @@ function identityOf({ options, ...input }: SearchInput): Identity {
     if (!freeOptions.has(key)) facts[`pruning.${key}`] = String(options[key]);
   // by the table, for a caller's settings may carry more than the trainer reads
   for (const key of Object.keys(trainOptions) as (keyof TrainSettings)[]) {
-    if (key === "checkpointEvery" || key === "checkpointSeconds") continue;
+    if (freeSettings.has(key)) continue;
     facts[`settings.${key}`] = String(settings[key]);
     facts[`retraining.${key}`] = String(retrainSettings[key]);
   }

@@ -53,6 +53,9 @@ export interface XPromptResult {
     readonly control: number;
     /** Retrainings with their evaluations, the control left out. */
     readonly search: number;
+    /** Scoring what is reported, where other rows chose. */
+    readonly reporting: number;
+    readonly reportingSeconds: number;
     readonly total: number;
     readonly seconds: number;
   };
@@ -95,6 +98,16 @@ async function whole(input: XPromptInput, folder: string): Promise<XPromptResult
   const tuning = tuned.cost.trainFlops + tuned.cost.evalFlops;
   const searching = candidateCost(candidates);
   const controlling = candidateCost([control]);
+  const reported = {
+    best: await search.report(best.prompt, best.scores),
+    control: await search.report(control.prompt, control.scores),
+    tuned: await search.report(tuned.prompt, tuned.scores),
+  };
+  const all = Object.values(reported);
+  const reporting = {
+    flops: all.reduce((sum, { flops }) => sum + flops, 0),
+    seconds: all.reduce((sum, { seconds }) => sum + seconds, 0),
+  };
   return {
     tuned,
     importance: search.importance,
@@ -103,11 +116,7 @@ async function whole(input: XPromptInput, folder: string): Promise<XPromptResult
     best,
     mean: moments(finished.map(({ score }) => score)),
     selection: search.selection,
-    reported: {
-      best: await search.report(best.prompt, best.scores),
-      control: await search.report(control.prompt, control.scores),
-      tuned: await search.report(tuned.prompt, tuned.scores),
-    },
+    reported: { best: reported.best.scores, control: reported.control.scores, tuned: reported.tuned.scores },
     cost: {
       neurons: neurons.flops,
       retrainNeurons: more.flops,
@@ -115,8 +124,13 @@ async function whole(input: XPromptInput, folder: string): Promise<XPromptResult
       scoring: scoring.flops,
       control: controlling.flops,
       search: searching.flops,
-      total: neurons.flops + more.flops + tuning + scoring.flops + controlling.flops + searching.flops,
-      seconds: [neurons, more, tuned.cost, scoring, controlling, searching].reduce(
+      reporting: reporting.flops,
+      reportingSeconds: reporting.seconds,
+      total: [neurons, more, { flops: tuning }, scoring, controlling, searching, reporting].reduce(
+        (sum, { flops }) => sum + flops,
+        0,
+      ),
+      seconds: [neurons, more, tuned.cost, scoring, controlling, searching, reporting].reduce(
         (all, { seconds }) => all + seconds,
         0,
       ),

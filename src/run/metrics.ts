@@ -9,7 +9,7 @@ import type { TrainEvent } from "../train/types.js";
 
 /** @param time milliseconds since 1970. @returns the line with its line break, or null for an event that is not recorded. */
 export function metricsLine(event: TrainEvent, time: number): string | null {
-  if (event.kind === "checkpoint" || event.kind === "warning") return null;
+  if (event.kind === "checkpoint" || event.kind === "warning" || event.kind === "rows") return null;
   if (event.kind === "end" && event.reason === "interrupted") return null;
   return `${JSON.stringify({ ...event, time: new Date(time).toISOString() })}\n`;
 }

@@ -60,7 +60,7 @@ export const scheduleOptions = {
     values: ["auto", "yes", "no"],
     default: "auto",
     source: "fpt.md §3.1",
-    help: "Shrink the decoder too; auto does so for free-text tasks only, as the papers' scripts do",
+    help: "Shrink the decoder too; auto does so for free-text tasks and ReCoRD only, as the papers' scripts do",
   }),
   resetOptimizerOnGrow: boolean({
     default: false,

@@ -2,6 +2,7 @@
 import { expect, test } from "vitest";
 import { fakeConfig, fakeEngine, fakeRows, fakeTask, fakeTokenizer } from "../../test/helpers/fake-engine.js";
 import { defaults } from "../base/options.js";
+import { declaredTask } from "../data/dataset.js";
 import type { Row, Task } from "../data/row.js";
 import { trainOptions } from "../train/options.js";
 import type { Schedule } from "../train/stage.js";
@@ -31,6 +32,35 @@ test.each<[string, Task, readonly Row[], number]>([
   );
   expect(schedule.stages[0].partial.stacks.decoder!.layers.length).toBe(layers);
   expect(schedule.stages[0].partial.stacks.encoder!.layers.length).toBe(2);
+});
+
+test.each([
+  // spec §3.1: WITH_DECODER of the papers' scripts
+  ["mnli", "no", 4],
+  ["qqp", "no", 4],
+  ["squad2", "yes", 2],
+  ["record", "yes", 2],
+  ["xsum", "yes", 2],
+] as const)("FPT's %s shrinks its decoder: %s", (name, _, layers) => {
+  const task = declaredTask(name);
+  // rows as each task's files give them: ReCoRD's bring the entities to choose from
+  const rows = fakeRows(8).map((row) => (name === "record" ? { ...row, choices: { a: "False", b: "True" } } : row));
+  const train =
+    task.verbalizer === null ? rows : rows.map((row) => ({ ...row, label: Object.keys(task.verbalizer!)[0]! }));
+  const options = {
+    ...{ ...defaults(trainOptions), ...defaults(neuronScoreOptions), ...defaults(scheduleOptions) },
+    ...{ schedule: "fpt-ld" as const, steps: 10 },
+  };
+  const dataset = { task, train, validation: train };
+  const [first] = outlineSchedule(
+    fakeConfig,
+    fakeTokenizer,
+    dataset,
+    { ...options, depths: [0.5] as const, stageFractions: [0.5] },
+    4,
+  ).stages;
+  expect(first.partial.stacks.encoder!.layers.length).toBe(2);
+  expect(first.partial.stacks.decoder!.layers.length).toBe(layers);
 });
 
 const scored = (more: object) => ({

@@ -73,7 +73,7 @@ function target(
 ): ScheduleFor {
   return {
     config,
-    freeText: isFreeText(dataset),
+    freeText: dataset.task.generative ?? isFreeText(dataset),
     scores: null,
     shape: options.budget === undefined ? undefined : typicalShape(tokenizer, dataset, options, promptLength),
   };

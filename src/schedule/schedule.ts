@@ -14,7 +14,7 @@ import { type Preset, type PresetName, presets } from "./presets.js";
 /** What a schedule is made for. */
 export interface ScheduleFor {
   readonly config: ModelConfig;
-  /** True where answers are written, not chosen (isFreeText): `reduceDecoder: auto` then shrinks the decoder too. */
+  /** True where answers are written, not chosen (isFreeText, unless the task says it): `reduceDecoder: auto` then shrinks the decoder too. */
   readonly freeText: boolean;
   /** null where no stage chooses by score; see needsNeuronScores. */
   readonly scores: NeuronScores | null;

@@ -135,17 +135,39 @@ test("the full model's opening is counted for none, whoever ran first; partial m
   expect(mean(cr![growth])).toBeCloseTo((100 * (15 + 1.5)) / 20, 10);
 });
 
-test("the claim is answered by rule: within PT's deviation, and 30 % of both saved", () => {
-  const holds = (list: FinishedRun[], seeds: number[]) => tables(list, seeds)[1]!.rows[0]!.at(-1);
-  // PT's deviation over 80 and 74 is 4.24; CR lies 2 below. FLOPs 60 %, wall clock with growth 82.5 %.
-  expect(holds(runs, [0, 1])).toBe("score yes, saving no");
-  const fast = runs.map((r) =>
-    r.label === "PT" ? r : run("FPT-CR", r.seed, [0, 0, 0, 0, r.seed === 0 ? 0.8 : 0.7], [0.2, 1.8]),
+test("differences to PT are paired, with their standard error and signs, also at equal looks", () => {
+  const early = runs.map((r) =>
+    r.label === "PT" && r.seed === 0 ? run("PT", 0, [0.5, 0.9, 0.6, 0.8, 0.7], [2, 2]) : r,
   );
-  expect(holds(fast, [0, 1])).toBe("yes");
-  const poor = runs.map((r) => (r.label === "PT" ? r : run("FPT-CR", r.seed, [0, 0, 0, 0, 0.5], [0.2, 1.8])));
-  expect(holds(poor, [0, 1])).toBe("saving yes, score no");
-  expect(holds(runs, [0])).toBe("one seed only");
+  const found = compareTables([dataset], [0, 1], variants, early, {});
+  const [plain, equal] = found.tables[1]!.rows;
+  // 80 − 90 and 70 − 74: mean −7, deviation 4.243, over √2
+  expect(plain!.slice(0, 1)).toEqual(["FPT-CR − PT"]);
+  expect(plain![1]).toBeCloseTo(40, 10);
+  expect(plain![2]).toBeCloseTo(17.5, 10);
+  expect(plain![3]).toBeCloseTo(-7, 10);
+  expect(plain![4]).toBeCloseTo(3, 10);
+  expect(plain!.slice(5)).toEqual([2, "0 / 0 / 2"]);
+  // CR is on the full model at steps 6, 8 and 10: there PT's best are 80 and 74
+  expect(equal![3]).toBeCloseTo(-2, 10);
+  expect(equal![4]).toBeCloseTo(2, 10);
+  expect(equal!.slice(5)).toEqual([2, "0 / 1 / 1"]);
+  expect(found.notes.join("\n")).toContain("PT is the best of 5 on the full model, FPT-CR of 3");
+  // what a reader needs to do the same
+  const line = (name: string) => found.scores!.filter((s) => s.line === name).map((s) => [s.seed, s.score]);
+  expect(line("PT")).toEqual([
+    [0, 90],
+    [1, 74],
+  ]);
+  expect(line("PT, equal looks with FPT-CR")).toEqual([
+    [0, 80],
+    [1, 74],
+  ]);
+  expect(compareTables([dataset], [0], variants, early, {}).tables[1]!.rows[0]!.slice(4)).toEqual([
+    null,
+    1,
+    "0 / 0 / 1",
+  ]);
 });
 
 test("a stage's seconds are its steps at the median pace over seeds, so one disturbed run says little", () => {
@@ -159,10 +181,11 @@ test("a stage's seconds are its steps at the median pace over seeds, so one dist
   expect(mean(table!.rows[1]![wall])).toBeCloseTo(75, 10);
 });
 
-test("a table's foot says how many validation rows were scored: the capped ones, all where a holdout chose", () => {
+test("a table's foot says how many validation rows were scored: the capped ones, or those that are reported", () => {
   const rows = tinyDataset(24, 12);
   const settings = { ...defaults(trainOptions), maxEvalRows: 5 };
   expect(rowsText(rows, settings)).toBe("parity: 24 rows, 5 of 12 validation");
-  expect(rowsText(rows, settings, 0.2)).toBe("parity: 24 rows, 12 validation");
+  expect(rowsText(rows, settings, true)).toBe("parity: 24 rows, 5 of 12 validation");
+  expect(rowsText(rows, { ...settings, finalEvalRows: 0 }, true)).toBe("parity: 24 rows, 12 validation");
   expect(rowsText(rows, defaults(trainOptions))).toBe("parity: 24 rows, 12 validation");
 });

@@ -20,8 +20,8 @@ export interface FptStudy {
   readonly run: (input: StudyInput) => Promise<StudyResult>;
 }
 
-/** It prunes nothing, and its runs are kept whole or not at all. */
-const ofOthers = [...Object.keys(pruneOptions), "checkpointEvery", "checkpointSeconds"];
+/** It prunes nothing, its runs are kept whole or not at all, and the evaluations in between are what its tables tell. */
+const ofOthers = [...Object.keys(pruneOptions), "checkpointEvery", "checkpointSeconds", "finalEvalRows"];
 const readAlone: ReadonlySet<string> = new Set<keyof ScheduleOptions>([
   "steps",
   "layerChoice",

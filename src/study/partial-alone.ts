@@ -4,14 +4,23 @@
  * In: StudyInput, sizes. Out: scores of each partial model on itself, its distance to prompt tuning, FLOPs and seconds.
  */
 
-import { highest } from "../base/extent.js";
 import type { Dataset } from "../data/row.js";
 import type { ModelConfig } from "../model/architecture.js";
 import { architectureOf } from "../model/architectures.js";
 import { type PartialSpec, partialModel } from "../model/partial.js";
 import { presetSchedule } from "../schedule/options.js";
-import { type FinishedRun, runAll, type StudyInput, type Variant, vanilla } from "./runs.js";
-import { type Cell, dotsOf, type StudyResult, spread, type Table } from "./study.js";
+import { bestOf, type FinishedRun, runAll, type StudyInput, seedScore, type Variant, vanilla } from "./runs.js";
+import {
+  type Cell,
+  dotsOf,
+  paired,
+  pairedCells,
+  pairedColumns,
+  pairedNote,
+  type StudyResult,
+  spread,
+  type Table,
+} from "./study.js";
 
 /** Shares of the full model that Table 1 tunes, each by depth, by width, and by both. */
 export const tableOneShares = [0.25, 0.5, 0.75] as const;
@@ -75,6 +84,12 @@ export async function partialAlone(
     seeds.map((seed) => tasks.reduce((sum, dataset) => sum + of(dataset, seed), 0) / tasks.length);
   const score = (label: string) => (dataset: Dataset, seed: number) =>
     100 * ownScore(find(label, dataset.task.name, seed), dataset);
+  /** Over every task and seed, as each is a pair of its own. */
+  const toPt = (label: string): Cell[] => {
+    const each = tasks.flatMap((d) => seeds.map((s) => score(label)(d, s) - score("PT")(d, s)));
+    const found = label === "PT" ? null : paired(each);
+    return [found?.mean ?? null, ...pairedCells(found)];
+  };
   const share = (label: string, of: (run: FinishedRun) => number) =>
     spread(perSeed(({ task }, seed) => (100 * of(find(label, task.name, seed))) / of(find("PT", task.name, seed))));
   const row = (label: string, size: PartialSize["size"]): Cell[] => [
@@ -82,7 +97,7 @@ export async function partialAlone(
     ...countsOf(config, size),
     ...tasks.map((dataset) => spread(seeds.map((seed) => score(label)(dataset, seed)))),
     spread(perSeed(score(label))),
-    label === "PT" ? null : spread(perSeed((d, s) => score(label)(d, s) - score("PT")(d, s))),
+    ...toPt(label),
     share(label, ({ result }) => result.cost.paperFlops),
     share(label, ({ result }) => result.cost.trainFlops),
     share(label, ({ result }) => result.cost.trainSeconds),
@@ -96,6 +111,7 @@ export async function partialAlone(
       ...tasks.map(({ task }) => ({ name: `${task.name} ${task.metrics[0]}`, digits: 2 })),
       { name: "average", digits: 2 },
       { name: "Δ to PT", unit: "points", digits: 2 },
+      ...pairedColumns,
       { name: "FLOPs", unit: "% (papers' count)", digits: 1 },
       { name: "FLOPs", unit: "% (all products)", digits: 1 },
       { name: "wall", unit: "% (training)", digits: 1 },
@@ -109,7 +125,9 @@ export async function partialAlone(
     dots: dotsOf(table, "average"),
     charts: [],
     matrices: [],
+    scores: runs.map((run) => seedScore(run, tasks, ownScore)),
     notes: [
+      pairedNote,
       "Each prompt is scored on the partial model it was tuned on; best validation score × 100, ± sample standard deviation over seeds.",
       ...(sizes.length < wanted.length
         ? [`Left out, being the same model as an earlier row: ${missing(wanted, sizes)}.`]
@@ -134,6 +152,6 @@ function missing(wanted: readonly PartialSize[], sizes: readonly PartialSize[]):
 /** Best score on the model the run was tuned on; the last evaluation of a partial run is on the full model. */
 export function ownScore({ result }: FinishedRun, { task }: Dataset): number {
   const own = result.cost.perStage[0]!.partial;
-  const scores = result.history.filter((entry) => entry.partial === own).map((entry) => entry.scores[task.metrics[0]]);
-  return highest(scores.map((score) => score ?? Number.NaN));
+  const seen = result.history.filter((entry) => entry.partial === own);
+  return bestOf(seen, task) ?? Number.NaN;
 }

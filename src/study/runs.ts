@@ -8,9 +8,10 @@
 import { interrupted, SoftpromptError } from "../base/errors.js";
 import { ownFolder } from "../base/files.js";
 import type { Tensor } from "../base/tensor.js";
-import type { Dataset } from "../data/row.js";
+import { type Scores, selectionScore } from "../data/metrics.js";
+import type { Dataset, Task } from "../data/row.js";
 import type { Engine } from "../engine/engine.js";
-import { scoredRows } from "../evaluate/evaluate.js";
+import { reportedRows, scoredRows } from "../evaluate/evaluate.js";
 import { type InitSpec, initPrompt } from "../method/init.js";
 import type { NeuronScoreOptions, ScoringCost } from "../schedule/neuron-scores.js";
 import type { ScheduleOptions } from "../schedule/options.js";
@@ -22,6 +23,7 @@ import { identityOf } from "../train/identity.js";
 import { train } from "../train/trainer.js";
 import type { TrainEvent, TrainInput, TrainResult, TrainSettings } from "../train/types.js";
 import { cell, fileName } from "./cells.js";
+import type { SeedScore } from "./study.js";
 
 /** What every study needs; the caller owns the engine. */
 export interface StudyInput {
@@ -178,15 +180,47 @@ export function startPrompt(input: StudyInput, seed: number): Promise<Tensor> {
   return initPrompt(input.init, { checkpoint: engine.checkpoint, tokenizer, length: promptLength, seed });
 }
 
-/** A task's rows for a table's foot: how many validation rows its scores are really of. @param holdout then all are, at the end */
-export function rowsText({ task, train, validation }: Dataset, settings: TrainSettings, holdout = 0): string {
-  const scored = holdout > 0 ? validation.length : scoredRows(validation, settings).length;
+/** A task's rows for a table's foot: how many validation rows its scores are really of. @param reported whether what is kept is scored at the end */
+export function rowsText({ task, train, validation }: Dataset, settings: TrainSettings, reported = false): string {
+  const scored = (reported ? reportedRows : scoredRows)(validation, settings).length;
   const of = scored < validation.length ? ` of ${validation.length}` : "";
   return `${task.name}: ${train.length} rows, ${scored}${of} validation`;
 }
 
-/** What is reported of a run: the best validation score on the full model (fpt.md §7), by the task's first metric. */
+/** What is reported of a run: the best validation score on the full model (fpt.md §7), chosen as the task says and told by its first metric. */
 export function finalScore({ result }: FinishedRun, { task }: Dataset): number {
   const chosen = result.bestOnFull ?? result.best;
   return chosen.scores[task.metrics[0]] ?? Number.NaN;
+}
+
+/** The first metric of the evaluation that what chooses would choose, the latest of equals; null where there is none. */
+export function bestOf(entries: readonly { readonly scores: Scores }[], task: Task): number | null {
+  const [first, ...rest] = entries;
+  if (first === undefined) return null;
+  const of = ({ scores }: { readonly scores: Scores }) => {
+    const score = selectionScore(task, scores);
+    return Number.isNaN(score) ? Number.NEGATIVE_INFINITY : score;
+  };
+  const best = rest.reduce((top, entry) => (of(entry) >= of(top) ? entry : top), first);
+  return best.scores[task.metrics[0]] ?? Number.NEGATIVE_INFINITY;
+}
+
+/** A run as one line of StudyResult.scores. @param of what its table shows; default finalScore */
+export function seedScore(
+  run: FinishedRun,
+  tasks: readonly Dataset[],
+  of: (run: FinishedRun, dataset: Dataset) => number = finalScore,
+): SeedScore {
+  const dataset = tasks.find(({ task }) => task.name === run.task)!;
+  const score = of(run, dataset);
+  const { cost } = run.result;
+  return {
+    line: run.label,
+    task: run.task,
+    seed: run.seed,
+    metric: dataset.task.metrics[0],
+    score: Number.isFinite(score) ? 100 * score : null,
+    flops: cost.flops + (run.scoring?.flops ?? 0),
+    seconds: cost.seconds + (run.scoring?.seconds ?? 0),
+  };
 }

@@ -8,7 +8,7 @@
 import { interrupted } from "../base/errors.js";
 import type { Tensor } from "../base/tensor.js";
 import type { Dataset } from "../data/row.js";
-import { evaluate } from "../evaluate/evaluate.js";
+import { evaluate, evaluationOptions } from "../evaluate/evaluate.js";
 import { architectureOf } from "../model/architectures.js";
 import { fullModel } from "../model/partial.js";
 import { collate, encodeRows } from "../text/rows.js";
@@ -167,7 +167,7 @@ async function transferTable(
   runs: readonly FinishedRun[],
   sizes: readonly PartialSize[],
 ): Promise<Table> {
-  const onFull = async (dataset: Dataset, prompt: Tensor, seed: number): Promise<number> => {
+  const onFull = async (dataset: Dataset, prompt: Tensor): Promise<number> => {
     const { engine, tokenizer, settings } = input;
     const { scores } = await evaluate(
       engine,
@@ -177,10 +177,8 @@ async function transferTable(
       dataset.validation,
       { prompt },
       {
-        by: settings.evaluateBy,
-        maxInputTokens: settings.maxInputTokens,
+        ...evaluationOptions(settings),
         maxEvalRows: settings.maxEvalRows,
-        seed,
         loss: false,
         signal: input.signal,
       },
@@ -198,7 +196,7 @@ async function transferTable(
         const run = runs.find((r) => r.task === dataset.task.name && r.seed === seed && r.label === label);
         if (run !== undefined) own.push(100 * ownScore(run, dataset));
         const prompt = run?.result.best.parameters.prompt ?? (await startPrompt(input, seed));
-        full.push(await onFull(dataset, prompt, seed));
+        full.push(await onFull(dataset, prompt));
       }
       cells.push(spread(own), spread(full));
     }

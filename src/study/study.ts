@@ -14,10 +14,25 @@ export interface StudyResult {
   readonly dots: readonly DotChart[];
   readonly charts: readonly Chart[];
   readonly matrices: readonly Matrix[];
+  /** Every score behind the tables, so that a reader can compute differences and their errors anew; absent where none is of one seed. */
+  readonly scores?: readonly SeedScore[];
   /** Findings and reservations, one sentence each; they stand under the tables. */
   readonly notes: readonly string[];
   /** What was run: model, seeds, settings; goes into the report's foot and the JSON. */
   readonly settings: Readonly<Record<string, unknown>>;
+}
+
+/** One line of a table on one task with one seed. */
+export interface SeedScore {
+  readonly line: string;
+  readonly task: string;
+  readonly seed: number;
+  readonly metric: string;
+  /** × 100, as tables have it; null where nothing was measured. */
+  readonly score: number | null;
+  /** Honest FLOPs and seconds of everything it needed; absent where nothing was trained for it. */
+  readonly flops?: number;
+  readonly seconds?: number;
 }
 
 export interface Table {
@@ -90,6 +105,42 @@ export interface Matrix {
   /** Colour range; default the values' own. */
   readonly range?: readonly [low: number, high: number];
 }
+
+/** What paired differences say: their mean, its standard error (null of fewer than two), and how often they are above, equal, below zero. */
+export interface Paired {
+  readonly mean: number;
+  readonly error: number | null;
+  readonly pairs: number;
+  readonly signs: string;
+}
+
+/** @param differences of one task and seed each: what both sides of a pair have in common, rows and start prompt, is not in them */
+export function paired(differences: readonly number[]): Paired | null {
+  const all = spread(differences);
+  if (all === null) return null;
+  const count = (test: (d: number) => boolean) => differences.filter(test).length;
+  return {
+    mean: all.mean,
+    error: all.deviation === null ? null : all.deviation / Math.sqrt(all.count),
+    pairs: all.count,
+    signs: `${count((d) => d > 0)} / ${count((d) => d === 0)} / ${count((d) => d < 0)}`,
+  };
+}
+
+/** Columns of paired differences, and a row's cells under them. */
+export const pairedColumns: readonly Column[] = [
+  { name: "standard error", unit: "points", digits: 2 },
+  { name: "pairs", digits: 0 },
+  { name: "above / equal / below" },
+];
+
+export function pairedCells(found: Paired | null): Cell[] {
+  return found === null ? [null, null, null] : [found.error, found.pairs, found.signs];
+}
+
+/** What every table of paired differences must say of itself. */
+export const pairedNote =
+  "Differences are paired: of the same task, seed, start prompt and validation rows; the standard error is their sample deviation over the square root of the number of pairs. It says nothing of rows that were not scored.";
 
 /** Mean and sample standard deviation; null of nothing. */
 export function spread(values: readonly number[]): Spread | null {

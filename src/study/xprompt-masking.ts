@@ -6,12 +6,18 @@
 import { interrupted } from "../base/errors.js";
 import { random } from "../base/random.js";
 import type { Tensor } from "../base/tensor.js";
-import { evaluatePrepared, prepareEvaluation } from "../evaluate/evaluate.js";
+import { evaluatePrepared, evaluationOptions, prepareEvaluation } from "../evaluate/evaluate.js";
 import { applyMask, maskFromScores, type PromptMask, randomMask } from "../method/mask.js";
 import { fullModel } from "../model/partial.js";
 import { cell } from "./cells.js";
-import { type Cell, type Chart, type StudyResult, spread, type Table } from "./study.js";
-import { forEachSearch, settingsOf, type VariantSearch, type XPromptStudyInput } from "./xprompt-runs.js";
+import { type Cell, type Chart, type SeedScore, type StudyResult, spread, type Table } from "./study.js";
+import {
+  forEachSearch,
+  type SearchPlace,
+  settingsOf,
+  type VariantSearch,
+  type XPromptStudyInput,
+} from "./xprompt-runs.js";
 
 const draws = 5;
 
@@ -31,19 +37,22 @@ export async function masking(input: XPromptStudyInput): Promise<StudyResult> {
   const P = input.promptLength;
   // score[task][masking][count] over seeds
   const scores = new Map<string, number[]>();
-  const put = (task: string, how: Masking, count: number, score: number) => {
+  const each: SeedScore[] = [];
+  const put = ({ task, seed, dataset }: SearchPlace, how: Masking, count: number, score: number) => {
     const key = `${task}\n${how}\n${count}`;
     scores.set(key, [...(scores.get(key) ?? []), 100 * score]);
+    const metric = dataset.task.metrics[0];
+    each.push({ line: `${how}: ${count} masked`, task, seed, metric, score: 100 * score });
   };
   const get = (task: string, how: Masking, count: number) => spread(scores.get(`${task}\n${how}\n${count}`) ?? []);
-  await forEachSearch(input, [{ label: "" }], async (search, { task }) => {
+  await forEachSearch(input, [{ label: "" }], async (search, place) => {
     const score = scorer(search);
     for (const how of Object.keys(maskings) as Masking[]) {
-      put(task, how, 0, await score(search.tuned.prompt));
+      put(place, how, 0, await score(search.tuned.prompt));
       for (let count = 1; count < P; count++) {
-        const each: number[] = [];
-        for (const mask of maskings[how](search, count)) each.push(await score(applyMask(search.tuned.prompt, mask)));
-        put(task, how, count, each.reduce((a, b) => a + b, 0) / each.length);
+        const drawn: number[] = [];
+        for (const mask of maskings[how](search, count)) drawn.push(await score(applyMask(search.tuned.prompt, mask)));
+        put(place, how, count, drawn.reduce((a, b) => a + b, 0) / drawn.length);
       }
     }
   });
@@ -75,6 +84,7 @@ export async function masking(input: XPromptStudyInput): Promise<StudyResult> {
     charts,
     dots: [],
     matrices: [],
+    scores: each,
     notes: [
       "Nothing is retrained: the tuned prompt is evaluated with some tokens set to zero.",
       `“At random” is the mean of ${draws} draws per count; ± is the sample standard deviation over seeds.`,
@@ -92,11 +102,8 @@ function scorer(search: VariantSearch): (prompt: Tensor) => Promise<number> {
   const { engine, tokenizer, settings, signal } = search.input;
   const { task, validation } = search.dataset;
   const prepared = prepareEvaluation(tokenizer, task, validation, {
-    by: settings.evaluateBy,
-    maxInputTokens: settings.maxInputTokens,
-    batchSize: 4 * settings.microBatchSize,
+    ...evaluationOptions(settings),
     maxEvalRows: settings.maxEvalRows,
-    seed: search.seed,
     loss: false,
   });
   const full = fullModel(engine.checkpoint.config);

@@ -109,8 +109,7 @@ export async function forEachSearch(
   use: (search: VariantSearch, place: SearchPlace) => Promise<void>,
   levels: readonly PruneOptions["level"][] = [],
 ): Promise<void> {
-  for (const seed of input.seeds)
-    for (const dataset of input.tasks) for (const what of cases) checkCase(input, dataset, seed, what, levels);
+  checkCases(input, cases, levels);
   const total = input.seeds.length * input.tasks.length * cases.length;
   let index = 0;
   for (const seed of input.seeds)
@@ -180,6 +179,15 @@ function caseOf(input: XPromptStudyInput, dataset: Dataset, seed: number, what: 
 }
 
 /** Runs no model. @throws SoftpromptError for a search that cannot be made. */
+export function checkCases(
+  input: XPromptStudyInput,
+  cases: readonly Case[],
+  levels: readonly PruneOptions["level"][],
+): void {
+  for (const seed of input.seeds)
+    for (const dataset of input.tasks) for (const what of cases) checkCase(input, dataset, seed, what, levels);
+}
+
 function checkCase(
   input: XPromptStudyInput,
   dataset: Dataset,
@@ -275,7 +283,7 @@ export async function withCase<R>(
 export function settingsOf(input: XPromptStudyInput): StudyResult["settings"] {
   return {
     model: input.engine.checkpoint.name,
-    tasks: input.tasks.map((dataset) => rowsText(dataset, input.settings, input.prune.holdout)),
+    tasks: input.tasks.map((dataset) => rowsText(dataset, input.settings, true)),
     seeds: input.seeds,
     promptLength: input.promptLength,
     steps: input.schedule.steps,

@@ -2,7 +2,16 @@
  * @file Outcomes as tables: scores with spread over seeds, what is kept, what it cost, and pairwise differences.
  */
 import type { Dataset } from "../data/row.js";
-import { type Cell, type Column, spread, type Table } from "./study.js";
+import {
+  type Cell,
+  type Column,
+  paired,
+  pairedCells,
+  pairedColumns,
+  type SeedScore,
+  spread,
+  type Table,
+} from "./study.js";
 import type { Outcome } from "./xprompt-runs.js";
 import { type VariantName, variants } from "./xprompt-variants.js";
 
@@ -57,7 +66,7 @@ export function scoreTable(
   return { title, columns, rows };
 }
 
-/** For each pair, the difference in points task by task and seed by seed: mean ± deviation, and how often it is above, equal, below zero. */
+/** For each pair, the difference in points task by task and seed by seed: its mean, standard error, and signs. */
 export function differenceTable(
   title: string,
   found: readonly Outcome[],
@@ -68,23 +77,12 @@ export function differenceTable(
       const other = of(found, b).find((o) => o.task === mine.task && o.seed === mine.seed);
       return other ? [100 * (mine.score - other.score)] : [];
     });
-    const count = (test: (d: number) => boolean) => differences.filter(test).length;
-    const all = spread(differences);
-    return [
-      question,
-      all,
-      all?.deviation == null ? null : all.deviation / Math.sqrt(all.count),
-      `${count((d) => d > 0)} / ${count((d) => d === 0)} / ${count((d) => d < 0)}`,
-    ];
+    const all = paired(differences);
+    return [question, all?.mean ?? null, ...pairedCells(all)];
   });
   return {
     title,
-    columns: [
-      { name: "question" },
-      { name: "first − second", unit: "points", digits: 2 },
-      { name: "standard error", unit: "points", digits: 2 },
-      { name: "above / equal / below" },
-    ],
+    columns: [{ name: "question" }, { name: "first − second", unit: "points", digits: 2 }, ...pairedColumns],
     rows,
   };
 }
@@ -111,6 +109,21 @@ export function parameterTable(found: readonly Outcome[], line: Line, tasks: rea
       ];
     }),
   };
+}
+
+/** Every outcome of the lines, one by one. */
+export function seedScores(found: readonly Outcome[], lines: readonly Line[], tasks: readonly TaskName[]): SeedScore[] {
+  return lines.flatMap((line) =>
+    of(found, line).map(({ task, seed, score, flops, seconds }) => ({
+      line: line.label,
+      task,
+      seed,
+      metric: tasks.find((dataset) => dataset.task.name === task)!.task.metrics[0],
+      score: Number.isFinite(score) ? 100 * score : null,
+      flops,
+      seconds,
+    })),
+  );
 }
 
 export function of(found: readonly Outcome[], line: Line): Outcome[] {

@@ -8,9 +8,9 @@
 import { SoftpromptError } from "../base/errors.js";
 import { withFolder } from "../base/files.js";
 import type { Dataset } from "../data/row.js";
-import { dotsOf, type StudyResult } from "./study.js";
+import { dotsOf, pairedNote, type StudyResult } from "./study.js";
 import { type Case, outcomes, settingsOf, withCase, type XPromptStudyInput } from "./xprompt-runs.js";
-import { differenceTable, type Line, scoreTable } from "./xprompt-tables.js";
+import { differenceTable, type Line, scoreTable, seedScores } from "./xprompt-tables.js";
 import { pick } from "./xprompt-variants.js";
 
 export async function transfer(input: XPromptStudyInput): Promise<StudyResult> {
@@ -74,10 +74,12 @@ export async function transfer(input: XPromptStudyInput): Promise<StudyResult> {
     dots: dotsOf(scores, "average"),
     charts: [],
     matrices: [],
+    scores: seedScores(result, Object.values(lines), tasks),
     notes: [
       `Source → target: ${tasks.map((target) => `${sourceOf(target).task.name} → ${target.task.name}`).join(", ")}.`,
       "_o tunes the target plainly from XPrompt's source prompt; without it the target goes through all of XPrompt.",
       "FLOPs and time are the target's; the source's training comes on top.",
+      pairedNote,
     ],
     settings: settingsOf(input),
   };

@@ -4,17 +4,10 @@
 import { random } from "../base/random.js";
 import type { Tensor } from "../base/tensor.js";
 import type { Scores } from "../data/metrics.js";
-import {
-  complementMask,
-  fullMask,
-  isFull,
-  type MaskCounts,
-  maskCounts,
-  type PromptMask,
-  randomMask,
-} from "../method/mask.js";
-import type { Candidate, CandidateJob } from "../prune/candidate.js";
+import { complementMask, fullMask, type MaskCounts, maskCounts, maskFromScores } from "../method/mask.js";
+import type { Candidate } from "../prune/candidate.js";
 import type { PruneOptions } from "../prune/options.js";
+import type { Ranking } from "../prune/search.js";
 import { rank } from "../prune/strategies.js";
 import { candidateCost } from "../prune/xprompt.js";
 import type { Outcome, VariantSearch } from "./xprompt-runs.js";
@@ -28,158 +21,174 @@ interface VariantEntry {
   readonly run: (search: VariantSearch) => Promise<Measured>;
 }
 
-/** Draws of Random Prompt; the paper does not say, xprompt.md §9 asks for three or more. */
-export const randomDraws = 3;
+/**
+ * What stands against XPrompt's own ranking: each goes through the same counts by the same search, so that the best of as many tries
+ * stands against the best of as many. Masks chosen by importance alone would otherwise win by being tried more often.
+ */
+export const rankings = {
+  /** The pieces that XPrompt's mask at these counts prunes, and no others. */
+  reversed: {
+    label: "Reversed",
+    scored: true,
+    of: (search) => async (cell) => complementMask(await search.maskOf(cell)),
+  },
+  /** Those of highest score pruned first (Super-Tickets' losing ticket). */
+  losing: { label: "losing ticket", scored: true, of: (search) => (cell) => search.maskOf(cell, "highest") },
+  /** Scores drawn once for all of the search, so that it nests as XPrompt's does. */
+  random: {
+    label: "Random",
+    scored: false,
+    of: (search) => {
+      const draw = random(search.seed, "random-mask");
+      const uniform = (values: readonly number[]) => values.map(() => draw.uniform(0, 1));
+      const { tokens, pieces } = search.importance;
+      const scores = { tokens: uniform(tokens), pieces: uniform(pieces) };
+      const { pieceRanking: ranking, layout } = search.options;
+      return async (cell) => maskFromScores(scores, { ...cell, ranking, layout });
+    },
+  },
+} as const satisfies Record<
+  string,
+  {
+    label: string /** Whether it needs importance. */;
+    scored: boolean;
+    of: (search: VariantSearch) => Ranking["maskOf"];
+  }
+>;
+
+type RankingName = keyof typeof rankings;
 
 export const variants = {
   pt: {
     label: "PT",
     levels: [],
-    run: (search) => measured(search, search.tuned.prompt, search.tuned.scores, [], null),
+    run: (search) => measured(search, search.tuned.prompt, search.tuned.scores, {}),
   },
   control: {
     label: "PT continued",
     levels: [],
     run: async (search) => {
       const control = await search.control();
-      return measured(search, control.prompt, control.scores, [control], control);
+      return measured(search, control.prompt, control.scores, { trained: [control] });
     },
   },
   tokens: { label: "token-only", levels: ["tokens"], run: (search) => chosen(search, "tokens") },
   pieces: { label: "piece-only", levels: ["pieces"], run: (search) => chosen(search, "pieces") },
   xprompt: { label: "XPrompt", levels: ["both"], run: (search) => chosen(search, "both") },
   /** What one gets without choosing: the mean over XPrompt's finished candidates. */
-  mean: {
-    label: "XPrompt, mean of candidates",
-    levels: ["both"],
-    run: async (search) => {
-      const { best, all } = await pick(search, "both");
-      const finished = all.filter((candidate) => candidate.finished);
-      const metric = search.dataset.task.metrics[0];
-      const scores = await Promise.all(finished.map((c) => search.report(c.prompt, c.scores)));
-      const average = (values: number[]) => values.reduce((a, b) => a + b, 0) / values.length;
-      return {
-        ...(await measured(search, best.prompt, best.scores, all, best)),
-        score: average(scores.map((s) => s[metric] ?? Number.NaN)),
-        counts: {
-          tokens: average(finished.map((c) => c.counts.tokens)),
-          pieces: average(finished.map((c) => c.counts.pieces)),
-          parameters: average(finished.map((c) => c.counts.parameters)),
-          fraction: average(finished.map((c) => c.counts.fraction)),
-        },
-      };
-    },
-  },
-  /** The pieces that XPrompt pruned, and no others. */
-  reversed: {
-    label: "Reversed",
-    levels: ["both"],
-    run: async (search) => {
-      const { best } = await pick(search, "both");
-      return retrained(search, [{ name: "reversed", mask: complementMask(await search.maskOf(best)) }], best);
-    },
-  },
-  /** As many tokens and pieces as XPrompt, but those of highest score pruned (Super-Tickets' losing ticket). */
-  losing: {
-    label: "losing ticket",
-    levels: ["both"],
-    run: async (search) => {
-      const { best } = await pick(search, "both");
-      return retrained(search, [{ name: "losing", mask: await search.maskOf(best, "highest") }], best);
-    },
-  },
-  /** As many tokens and pieces as XPrompt, drawn; the mean of three draws. */
-  random: {
-    label: "Random",
-    levels: ["both"],
-    run: async (search) => {
-      const { best } = await pick(search, "both");
-      const mask = await search.maskOf(best);
-      const draws = Array.from({ length: randomDraws }, (_, n) => ({
-        name: `random-${n}`,
-        mask: randomMask(mask, random(search.seed, `random-mask/${n}`)),
-      }));
-      return retrained(search, draws, best);
-    },
-  },
-  /** A fresh prompt as long as XPrompt's surviving tokens. */
+  mean: { label: "XPrompt, mean of candidates", levels: ["both"], run: (search) => meanOf(search) },
+  ...ofRanking("reversed"),
+  ...ofRanking("losing"),
+  ...ofRanking("random"),
+  /** A fresh prompt as long as XPrompt's surviving tokens, tuned as XPrompt's was and then trained on as its candidates were. */
   length: {
     label: "Length",
     levels: ["both"],
     run: async (search) => {
-      const { best } = await pick(search, "both");
-      const prompt = await search.freshPrompt(best.counts.tokens);
-      return retrained(search, [{ name: `length-${best.counts.tokens}`, mask: null, prompt }], best);
+      const { best, all } = await pick(search, "both");
+      const name = `length-${best.counts.tokens}`;
+      const tuned = await search.tuneAnew({ name, prompt: await search.freshPrompt(best.counts.tokens) });
+      const [last] = await search.retrain([
+        { name, tokensPruned: 0, piecesPruned: 0, prompt: tuned.prompt, mask: null, drop: false },
+      ]);
+      const own = await measured(search, last!.prompt, last!.scores, { trained: [...all, tuned, last!], scored: true });
+      return { ...own, steps: tuned.steps + last!.steps, candidates: 1 };
     },
   },
 } as const satisfies Record<string, VariantEntry>;
 
 export type VariantName = keyof typeof variants;
 
+/** The best of a ranking's candidates, and their mean, as two variants. */
+function ofRanking<N extends RankingName>(name: N) {
+  const { label } = rankings[name];
+  const [best, mean]: VariantEntry[] = [
+    { label, levels: ["both"], run: (search) => chosen(search, "both", name) },
+    { label: `${label}, mean of candidates`, levels: ["both"], run: (search) => meanOf(search, name) },
+  ];
+  return { [name]: best, [`${name}Mean`]: mean } as Record<N | `${N}Mean`, VariantEntry>;
+}
+
 /** Best of a level's candidates, with all of them. Read back from the search's folder after the first time. */
-export async function pick(search: VariantSearch, level: PruneOptions["level"]) {
-  const all = await search.run(search.options.search, level);
+export async function pick(search: VariantSearch, level: PruneOptions["level"], name?: RankingName) {
+  const ranking = name && { name, maskOf: rankings[name].of(search) };
+  const all = await search.run(search.options.search, level, ranking);
   return { best: rank(all.filter((candidate) => candidate.finished))[0]!, all };
 }
 
-async function chosen(search: VariantSearch, level: PruneOptions["level"]): Promise<Measured> {
-  const { best, all } = await pick(search, level);
-  return measured(search, best.prompt, best.scores, all, best);
+async function chosen(search: VariantSearch, level: PruneOptions["level"], name?: RankingName): Promise<Measured> {
+  const { best, all } = await pick(search, level, name);
+  return measured(search, best.prompt, best.scores, { trained: all, best, scored: isScored(name) });
 }
 
-/** Trains the given masks from the search's start and averages their scores. The cost is one retraining beside stage A and scoring. */
-async function retrained(
-  search: VariantSearch,
-  wanted: readonly { name: string; mask: PromptMask | null; prompt?: Tensor }[],
-  { tokensPruned, piecesPruned }: Candidate,
-): Promise<Measured> {
-  const jobs = wanted.map(
-    ({ name, mask, prompt }): CandidateJob => ({
-      // the same name under another best candidate is another mask, so the counts belong to it
-      name: `${name}-of-t${tokensPruned}-p${piecesPruned}`,
-      tokensPruned,
-      piecesPruned,
-      prompt: prompt ?? search.start,
-      mask,
-      drop: search.options.prunedTokens === "drop",
-    }),
-  );
-  const found = await search.retrain(jobs);
-  const each = await Promise.all(found.map((c) => measured(search, c.prompt, c.scores, [c], c)));
+/** What one gets without choosing: the mean over the finished candidates. */
+async function meanOf(search: VariantSearch, name?: RankingName): Promise<Measured> {
+  const { all } = await pick(search, "both", name);
+  const finished = all.filter((candidate) => candidate.finished);
+  const each: Measured[] = [];
+  for (const one of finished)
+    each.push(await measured(search, one.prompt, one.scores, { trained: all, best: one, scored: isScored(name) }));
   const average = (of: (m: Measured) => number) => each.reduce((sum, m) => sum + of(m), 0) / each.length;
   return {
     ...each[0]!,
     score: average((m) => m.score),
+    counts: {
+      tokens: average((m) => m.counts.tokens),
+      pieces: average((m) => m.counts.pieces),
+      parameters: average((m) => m.counts.parameters),
+      fraction: average((m) => m.counts.fraction),
+    },
     flops: average((m) => m.flops),
     seconds: average((m) => m.seconds),
   };
 }
 
+/** XPrompt's own ranking has no name. */
+const isScored = (name: RankingName | undefined) => name === undefined || rankings[name].scored;
+
+/** What a prompt needed to be had, and what it scores on the reported rows. */
 async function measured(
   search: VariantSearch,
   prompt: Tensor,
   scores: Scores,
-  candidates: readonly Candidate[],
-  best: Candidate | null,
+  {
+    trained = [],
+    best = null,
+    scored = false,
+  }: {
+    /** Everything that was trained for it after stage A, chosen or not. */
+    trained?: readonly Candidate[];
+    /** Its counts are those of this one; else the prompt is whole. */
+    best?: Candidate | null;
+    /** Whether importance had to be measured. */
+    scored?: boolean;
+  },
 ): Promise<Measured> {
   const { tuned } = search;
   const [tokens, width] = tuned.prompt.shape as [number, number];
-  const retraining = candidateCost(candidates);
-  // the control needs no scores
+  const retraining = candidateCost(trained);
+  const nothing = { flops: 0, seconds: 0 };
   const { neurons } = search;
-  const neuronCost = (candidates.length > 0 ? neurons.retraining : null) ?? neurons.tuning ?? { flops: 0, seconds: 0 };
-  const scoring = best?.mask && !isFull(best.mask) ? search.scoringCost() : { flops: 0, seconds: 0 };
+  const neuronCost = (trained.length > 0 ? neurons.retraining : null) ?? neurons.tuning ?? nothing;
+  const scoring = scored ? search.scoringCost() : nothing;
+  const reported = await search.report(prompt, scores);
   return {
-    score: (await search.report(prompt, scores))[search.dataset.task.metrics[0]] ?? Number.NaN,
+    score: reported.scores[search.dataset.task.metrics[0]] ?? Number.NaN,
     // a prompt without a mask may be shorter than the one it is compared with (Length)
     counts: best?.mask
       ? best.counts
       : shareOf(maskCounts(fullMask(prompt.shape[0]!, search.options.pieces), width), tokens * width),
-    flops: tuned.cost.trainFlops + tuned.cost.evalFlops + neuronCost.flops + scoring.flops + retraining.flops,
-    seconds: tuned.cost.seconds + neuronCost.seconds + scoring.seconds + retraining.seconds,
-    steps: tuned.steps + candidates.reduce((sum, c) => sum + c.steps, 0),
+    flops:
+      tuned.cost.trainFlops +
+      tuned.cost.evalFlops +
+      neuronCost.flops +
+      scoring.flops +
+      retraining.flops +
+      reported.flops,
+    seconds: tuned.cost.seconds + neuronCost.seconds + scoring.seconds + retraining.seconds + reported.seconds,
+    steps: tuned.steps + trained.reduce((sum, c) => sum + c.steps, 0),
     prompt,
-    candidates: candidates.length,
+    candidates: trained.length,
   };
 }
 

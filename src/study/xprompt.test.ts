@@ -8,19 +8,23 @@ import { afterAll, describe, expect, test } from "vitest";
 import { fakeEngine, fakeRows, fakeTask, fakeTokenizer } from "../../test/helpers/fake-engine.js";
 import { memoryFolder } from "../../test/helpers/memory-folder.js";
 import { defaults } from "../base/options.js";
+import type { Tensor } from "../base/tensor.js";
+import type { Scores } from "../data/metrics.js";
 import type { Dataset } from "../data/row.js";
-import { complementMask } from "../method/mask.js";
-import type { Candidate, CandidateJob } from "../prune/candidate.js";
+import { evaluate } from "../evaluate/evaluate.js";
+import { complementMask, maskCounts, maskWithin } from "../method/mask.js";
+import { fullModel } from "../model/partial.js";
 import { type PruneOptions, pruneOptions } from "../prune/options.js";
 import type { Search } from "../prune/search.js";
 import { neuronScoreOptions } from "../schedule/neuron-options.js";
 import { scheduleOptions } from "../schedule/options.js";
+import { tensorHash } from "../train/identity.js";
 import { trainOptions } from "../train/options.js";
 import type { Spread } from "./study.js";
 import { fewRows, type XPromptStudyName, xpromptStudies } from "./xprompt.js";
 import { forEachSearch, outcomes, type XPromptStudyInput } from "./xprompt-runs.js";
 import { histogram } from "./xprompt-saliency.js";
-import { variants } from "./xprompt-variants.js";
+import { rankings, variants } from "./xprompt-variants.js";
 
 const root = memoryFolder("softprompt-studies-");
 afterAll(() => rmSync(root, { recursive: true, force: true }));
@@ -106,7 +110,6 @@ describe.each(Object.keys(xpromptStudies) as XPromptStudyName[])("%s", (name) =>
 });
 
 test.each<[XPromptStudyName, Partial<PruneOptions>, RegExp]>([
-  ["search", { halvingBudget: 0.1 }, /even two candidates/],
   // the table asks for each level alone too, and two counts are too few there (the next test has both together)
   ["granularity", { search: "halving", halvingBudget: 0.6 }, /even two/],
   ["fpt-xprompt", { rewindTo: "step:99" }, /no such point/],
@@ -120,6 +123,24 @@ test.each<[XPromptStudyName, Partial<PruneOptions>, RegExp]>([
   });
   expect(seen.passes).toBe(0);
   expect(existsSync(folder)).toBe(false);
+});
+
+test("how to search: where halving does not fit the counts, linear and grid are run and the notes say so", async () => {
+  const given = input({ schedule: vanilla, seeds: [0], tasks: [dataset("one")] }).input;
+  const { tables, notes } = await xpromptStudies.search.run({
+    ...given,
+    prune: { ...given.prune, halvingBudget: 0.1 },
+  });
+  expect(tables[0]!.rows.map((row) => row[0])).toEqual([
+    "linear: XPrompt",
+    "linear: XPrompt, mean of candidates",
+    "grid: XPrompt",
+    "grid: XPrompt, mean of candidates",
+  ]);
+  expect(notes.join("\n")).toMatch(/Halving is left out: .*even two candidates/);
+  // whatever else cannot be is refused as ever
+  const wrong = { ...given, prune: { ...given.prune, tokensPruned: [99] } };
+  await expect(xpromptStudies.search.run(wrong)).rejects.toThrow(/nothing would survive/);
 });
 
 test("what is impossible at one level alone is no hindrance to a table that does not ask for it", async () => {
@@ -183,7 +204,10 @@ test("what each variant is: counts, costs, controls", async () => {
   const found = await outcomes(
     input({ schedule: vanilla, tasks: [dataset("one")], seeds: [0] }).input,
     [{ label: "" }],
-    ["pt", "control", "tokens", "pieces", "xprompt", "mean", "reversed", "losing", "random", "length"],
+    [
+      ...(["pt", "control", "tokens", "pieces", "xprompt", "mean", "reversed", "reversedMean"] as const),
+      ...(["losing", "losingMean", "random", "randomMean", "length"] as const),
+    ],
   );
   const of = Object.fromEntries(found.map((o) => [o.variant, o]));
   const [D, P, k] = [8, 4, 4];
@@ -191,8 +215,17 @@ test("what each variant is: counts, costs, controls", async () => {
   expect(of.control!.counts.parameters).toBe(P * D);
   expect(of.tokens!.counts.pieces).toBe(of.tokens!.counts.tokens * k);
   expect(of.pieces!.counts.tokens).toBe(P);
-  expect(of.reversed!.counts.pieces).toBe(P * k - of.xprompt!.counts.pieces);
-  for (const same of ["losing", "random"]) expect(of[same]!.counts).toEqual(of.xprompt!.counts);
+  // every ranking is the best of as many tries at the same steps, and its mean is of those
+  for (const name of ["reversed", "losing", "random"]) {
+    expect([of[name]!.candidates, of[name]!.steps]).toEqual([of.xprompt!.candidates, of.xprompt!.steps]);
+    expect(of[`${name}Mean`]!.score).toBeLessThanOrEqual(of[name]!.score);
+    expect(of[`${name}Mean`]!.candidates).toBe(of.xprompt!.candidates);
+  }
+  // random scores need no importance pass
+  expect(of.random!.flops).toBeLessThan(of.losing!.flops);
+  // tuned as XPrompt's and trained on as a candidate, with the search that gave its length counted
+  expect([of.length!.steps, of.length!.candidates]).toEqual([12, 1]);
+  expect(of.length!.flops).toBeGreaterThan(of.xprompt!.flops);
   expect(of.length!.prompt.shape).toEqual([of.xprompt!.counts.tokens, D]);
   expect(of.xprompt!.score).toBeGreaterThanOrEqual(of.tokens!.score);
   expect(of.mean!.score).toBeLessThanOrEqual(of.xprompt!.score);
@@ -220,7 +253,7 @@ test("dropped prompts are as large as zeroed ones, whatever the variant; pieces 
   expect(zero.length!.counts).toEqual({ tokens: 2, pieces: 8, parameters: 16, fraction: 0.5 });
 });
 
-test("Reversed, Random and the losing ticket follow the scores of the pieces that were made again", async () => {
+test("Reversed and the losing ticket follow the scores, those made again too; Random follows none, and nests", async () => {
   const base = input().input;
   const prune = { ...base.prune, rescorePieces: true };
   await forEachSearch(
@@ -228,27 +261,61 @@ test("Reversed, Random and the losing ticket follow the scores of the pieces tha
     [{ label: "" }],
     async (search) => {
       const cell = { tokensPruned: 2, piecesPruned: 1 };
-      const jobs: CandidateJob[] = [];
-      const spy = {
-        ...search,
-        run: async () => [best],
-        retrain: async (list: readonly CandidateJob[]) => {
-          jobs.push(...list);
-          return [best];
-        },
+      const masks = {
+        reversed: await rankings.reversed.of(search)(cell),
+        losing: await rankings.losing.of(search)(cell),
       };
-      const [best] = (await search.retrain([
-        { name: "best", ...cell, prompt: search.start, mask: await search.maskOf(cell), drop: true },
-      ])) as [Candidate];
-      for (const name of ["reversed", "losing"] as const) await variants[name].run(spy);
-      expect(jobs[0]!.mask).toEqual(complementMask(await search.maskOf(cell)));
-      expect(jobs[1]!.mask).toEqual(await search.maskOf(cell, "highest"));
+      expect(masks.reversed).toEqual(complementMask(await search.maskOf(cell)));
+      expect(masks.losing).toEqual(await search.maskOf(cell, "highest"));
       // the tokens pruned first are those of highest score, and only then are the rest scored again
       expect(existsSync(join(search.folder, "scores-t2-highest.json"))).toBe(true);
       const [a, b] = search.importance.tokens.map((v, i) => [v, i] as const).sort((x, y) => y[0] - x[0]);
-      expect([jobs[1]!.mask!.tokens[a![1]], jobs[1]!.mask!.tokens[b![1]]]).toEqual([0, 0]);
+      expect([masks.losing.tokens[a![1]], masks.losing.tokens[b![1]]]).toEqual([0, 0]);
+      const draw = rankings.random.of(search);
+      const [one, two] = [await draw({ tokensPruned: 1, piecesPruned: 0 }), await draw(cell)];
+      expect(maskWithin(two, one)).toBe(true);
+      expect(two).toEqual(await rankings.random.of(search)(cell));
+      expect(maskCounts(two, 8)).toEqual(maskCounts(await search.maskOf(cell), 8));
+      // another seed, other scores: of 6 pairs of tokens and 4 × 4 pieces some seed gives another mask
+      const others = [1, 2, 3, 4].map((seed) => rankings.random.of({ ...search, seed })(cell));
+      expect((await Promise.all(others)).some((mask) => JSON.stringify(mask) !== JSON.stringify(two))).toBe(true);
     },
   );
+});
+
+test("with a holdout every line is scored on the validation rows, which chose nothing", async () => {
+  const base = input({ schedule: vanilla, tasks: [dataset("one")], seeds: [0] }).input;
+  const wanted = ["pt", "control", "xprompt", "mean", "reversed", "losingMean", "random", "length"] as const;
+  const held = { ...base, prune: { ...base.prune, holdout: 0.25 } };
+  await forEachSearch(held, [{ label: "" }], async (search, place) => {
+    const asked: string[] = [];
+    // whatever the rows that chose have said must not come through
+    const marked = {
+      ...search,
+      report: async (prompt: Tensor, known: Scores) => {
+        const found = await search.report(prompt, { accuracy: -1 });
+        asked.push(tensorHash(prompt));
+        expect(known.accuracy).not.toBe(-1);
+        return found;
+      },
+    };
+    for (const name of wanted) {
+      const { score, prompt } = await variants[name].run(marked);
+      expect([name, score]).toEqual([name, expect.any(Number)]);
+      expect(score).toBeGreaterThanOrEqual(0);
+      if (name === "mean" || name === "losingMean") continue;
+      const { scores } = await evaluate(
+        base.engine,
+        fullModel(base.engine.checkpoint.config),
+        base.tokenizer,
+        place.dataset.task,
+        place.dataset.validation,
+        { prompt },
+      );
+      expect([name, score]).toEqual([name, scores.accuracy]);
+    }
+    expect(asked.length).toBeGreaterThan(wanted.length);
+  });
 });
 
 test.each(["sub-prompts", "masking", "saliency", "transfer"] as const)(
@@ -367,9 +434,9 @@ test("saliency: the map after pruning has as many cells as survive", async () =>
   expect(after).toBe(tables[0]!.rows[0]!.at(-1));
 });
 
-test("few-shot draws 32 rows by the seed, and the study trains on no others", async () => {
+test("few-shot draws 32 rows once for all seeds", async () => {
   const rows = dataset("one").train;
-  expect(fewRows(rows, 32, 1)).toEqual(fewRows(rows, 32, 1));
-  expect(fewRows(rows, 32, 1)).not.toEqual(fewRows(rows, 32, 2));
-  expect(new Set(fewRows(rows, 32, 1).map((row) => row.id)).size).toBe(32);
+  expect(fewRows(rows, 32)).toEqual(fewRows(rows, 32));
+  expect(fewRows(rows, 32)).not.toEqual(rows.slice(0, 32));
+  expect(new Set(fewRows(rows, 32).map((row) => row.id)).size).toBe(32);
 });

@@ -8,13 +8,13 @@ import { random } from "../base/random.js";
 import type { Dataset, Row } from "../data/row.js";
 import type { PruneOptions } from "../prune/options.js";
 import { checkSeeds } from "./runs.js";
-import { dotsOf, type StudyResult, type Table } from "./study.js";
+import { dotsOf, pairedNote, type StudyResult, type Table } from "./study.js";
 import { masking } from "./xprompt-masking.js";
-import { type Case, outcomes, settingsOf, type XPromptStudyInput } from "./xprompt-runs.js";
+import { type Case, checkCases, outcomes, settingsOf, type XPromptStudyInput } from "./xprompt-runs.js";
 import { saliency } from "./xprompt-saliency.js";
-import { differenceTable, type Line, linesOf, parameterTable, scoreTable } from "./xprompt-tables.js";
+import { differenceTable, type Line, linesOf, parameterTable, scoreTable, seedScores } from "./xprompt-tables.js";
 import { transfer } from "./xprompt-transfer.js";
-import { randomDraws, type VariantName } from "./xprompt-variants.js";
+import { type VariantName, variants as variantTable } from "./xprompt-variants.js";
 
 /** A study as a command: its name is the key in the table below. */
 export interface XPromptStudy {
@@ -47,7 +47,10 @@ export const xpromptStudies = {
     "Table 4 and Fig. 5 together",
     () => ({
       cases: [one],
-      variants: ["pt", "control", "tokens", "pieces", "xprompt", "mean", "reversed", "random"],
+      variants: [
+        ...(["pt", "control", "tokens", "pieces", "xprompt", "mean"] as const),
+        ...(["reversed", "reversedMean", "random", "randomMean"] as const),
+      ],
       pairs: [
         ["Does XPrompt beat PT?", line("", "xprompt"), line("", "pt")],
         ["Does XPrompt beat PT continued?", line("", "xprompt"), line("", "control")],
@@ -57,6 +60,7 @@ export const xpromptStudies = {
         ["Is XPrompt better than piece-only?", line("", "xprompt"), line("", "pieces")],
         ["Is XPrompt better than Reversed?", line("", "xprompt"), line("", "reversed")],
         ["Is XPrompt better than Random?", line("", "xprompt"), line("", "random")],
+        ["Is its mean candidate better than Random's?", line("", "mean"), line("", "randomMean")],
         ["Is Random better than Reversed?", line("", "random"), line("", "reversed")],
       ],
       kept: [line("", "xprompt")],
@@ -75,12 +79,19 @@ export const xpromptStudies = {
   })),
   "positive-negative": tableStudy("positive-negative", "Do positive and negative prompts exist?", "Fig. 5", () => ({
     cases: [one],
-    variants: ["pt", "xprompt", "reversed", "losing", "random", "length"],
+    variants: [
+      ...(["pt", "control", "xprompt", "mean", "reversed", "reversedMean"] as const),
+      ...(["losing", "losingMean", "random", "randomMean", "length"] as const),
+    ],
     pairs: [
+      ["XPrompt − PT continued", line("", "xprompt"), line("", "control")],
       ["XPrompt − Reversed", line("", "xprompt"), line("", "reversed")],
       ["XPrompt − losing ticket", line("", "xprompt"), line("", "losing")],
       ["XPrompt − Random", line("", "xprompt"), line("", "random")],
       ["XPrompt − Length", line("", "xprompt"), line("", "length")],
+      ["mean candidates: XPrompt − Reversed", line("", "mean"), line("", "reversedMean")],
+      ["mean candidates: XPrompt − losing ticket", line("", "mean"), line("", "losingMean")],
+      ["mean candidates: XPrompt − Random", line("", "mean"), line("", "randomMean")],
     ],
     kept: [],
   })),
@@ -126,7 +137,7 @@ export const xpromptStudies = {
     for (const dataset of tasks) checkRows(dataset, fewShotRows);
     const label = `${fewShotRows} examples`;
     return {
-      cases: [{ label, rows: (train, seed) => fewRows(train, fewShotRows, seed) }],
+      cases: [{ label, rows: (train) => fewRows(train, fewShotRows) }],
       variants: ["pt", "control", "xprompt"],
       pairs: [
         ["XPrompt − PT", line(label, "xprompt"), line(label, "pt")],
@@ -139,15 +150,28 @@ export const xpromptStudies = {
     "search",
     "How to search",
     ours,
-    () => ({
-      cases: (["linear", "grid", "halving"] as const).map((search) => ({ label: search, prune: { search } })),
-      variants: ["xprompt"],
-      pairs: [
-        ["halving − linear", line("halving", "xprompt"), line("linear", "xprompt")],
-        ["grid − linear", line("grid", "xprompt"), line("linear", "xprompt")],
-      ],
-      kept: [],
-    }),
+    (input) => {
+      const all: Case[] = (["linear", "grid", "halving"] as const).map((search) => ({
+        label: search,
+        prune: { search },
+      }));
+      const variants = ["xprompt", "mean"] as const;
+      // the counts of a small prompt may leave halving no room; the other two need none
+      const misfit = halvingMisfit(input, all[2]!, ["both"]);
+      const cases = misfit === null ? all : all.slice(0, 2);
+      return {
+        cases,
+        variants,
+        pairs: [
+          ["grid − linear", line("grid", "xprompt"), line("linear", "xprompt")],
+          ...(misfit === null
+            ? ([["halving − linear", line("halving", "xprompt"), line("linear", "xprompt")]] as const)
+            : []),
+        ],
+        kept: [],
+        notes: misfit === null ? [] : [`Halving is left out: ${misfit.problem} (${misfit.parts.hint}).`],
+      };
+    },
     ["search"],
   ),
   "fpt-xprompt": tableStudy("fpt-xprompt", "FPT × XPrompt", ours, (input) => {
@@ -173,13 +197,13 @@ export const xpromptStudies = {
   masking: {
     title: "Masking a tuned prompt without retraining",
     source: "Fig. 2",
-    unread: [level, ...ofRetraining],
+    unread: [level, ...ofRetraining, "finalEvalRows"],
     run: seedsChecked(masking),
   },
   saliency: {
     title: "Importance of tokens and pieces",
     source: "Fig. 6, 7, 9, 10",
-    unread: [level],
+    unread: [level, "finalEvalRows"],
     run: seedsChecked(saliency),
   },
   transfer: { title: "Transfer between tasks", source: "Table 7", unread: [level], run: seedsChecked(transfer) },
@@ -194,6 +218,8 @@ interface Plan {
   readonly pairs: readonly (readonly [question: string, a: Line, b: Line])[];
   /** Lines whose surviving tokens and pieces get a table per task. */
   readonly kept: readonly Line[];
+  /** What else a reader must know. */
+  readonly notes?: readonly string[];
 }
 
 /** @param fixed options that its cases set themselves. */
@@ -223,7 +249,8 @@ function tableStudy(
         dots: dotsOf(tables[0]!, "average"),
         charts: [],
         matrices: [],
-        notes: notes(input, plan.variants),
+        scores: seedScores(found, lines, input.tasks),
+        notes: [...notes(input, plan), ...(plan.notes ?? [])],
         settings: settingsOf(input),
       };
     }),
@@ -237,14 +264,30 @@ function seedsChecked(run: XPromptStudy["run"]): XPromptStudy["run"] {
   };
 }
 
+/** Why halving cannot be made with these counts and budget; null where it can. */
+function halvingMisfit(
+  input: XPromptStudyInput,
+  halving: Case,
+  levels: readonly PruneOptions["level"][],
+): SoftpromptError | null {
+  try {
+    checkCases(input, [halving], levels);
+    return null;
+  } catch (error) {
+    if (error instanceof SoftpromptError && error.parts.where === "halvingBudget") return error;
+    throw error;
+  }
+}
+
 /** What a reader must know of the numbers. */
-function notes(input: XPromptStudyInput, wanted: readonly VariantName[]): string[] {
+function notes(input: XPromptStudyInput, { variants: wanted, pairs }: Plan): string[] {
   const said = [
     "Score × 100 by the task's first metric; ± is the sample standard deviation over seeds.",
     input.prune.holdout > 0
       ? `Checkpoints and candidates were chosen on ${Number((100 * input.prune.holdout).toPrecision(6))} % of the training rows, held out; the scores are of the validation rows.`
       : "The validation rows chose checkpoints and candidates and give the score too, as in the paper: the best of many candidates is flattered more than one run is.",
     "FLOPs and time are of everything a line needs: tuning, scoring, all its candidates, evaluations.",
+    ...(pairs.length > 0 ? [pairedNote] : []),
   ];
   if (wanted.includes("control"))
     said.push(
@@ -256,10 +299,23 @@ function notes(input: XPromptStudyInput, wanted: readonly VariantName[]): string
         ? "The mean is over the candidates that halving trained to the end, on the reported rows: the others were chosen out before."
         : "The mean over XPrompt's candidates, on the reported rows, is what one gets without choosing among them.",
     );
-  if (wanted.includes("random"))
-    said.push(`Random is the mean of ${randomDraws} draws with XPrompt's token and piece counts.`);
+  const others = (["reversed", "losing", "random"] as const).filter((name) => wanted.includes(name));
+  if (others.length > 0)
+    said.push(
+      `${others.map((name) => `${variantTable[name].label}: ${meanings[name]}`).join("; ")}. Each goes through the same counts by the same search as XPrompt, so that every line is the best of as many tries; its mean line is what one gets without choosing.`,
+    );
+  if (wanted.includes("length"))
+    said.push(
+      "Length is a fresh prompt as long as XPrompt's surviving tokens, tuned as XPrompt's was and then trained on as a candidate was; it is one try, and its FLOPs and time hold the search that gave its length.",
+    );
   return said;
 }
+
+const meanings = {
+  reversed: "the pieces that XPrompt's mask at these counts prunes",
+  losing: "the most important pruned first",
+  random: "scores that are drawn instead of measured",
+};
 
 /** @throws SoftpromptError "data" where there are fewer than `count` training rows: the table would be of another number. */
 function checkRows({ task, train }: Dataset, count: number): void {
@@ -272,7 +328,7 @@ function checkRows({ task, train }: Dataset, count: number): void {
     });
 }
 
-/** `count` rows drawn once per task and seed, not per class (xprompt.md §5.3). */
-export function fewRows(train: readonly Row[], count: number, seed: number): Row[] {
-  return Array.from(random(seed, "fewshot").sample(train.length, count), (n) => train[n]!);
+/** `count` rows drawn once per task, the same for every seed, not per class (xprompt.md §5.3). */
+export function fewRows(train: readonly Row[], count: number): Row[] {
+  return Array.from(random(0, "fewshot").sample(train.length, count), (n) => train[n]!);
 }

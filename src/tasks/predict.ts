@@ -10,6 +10,7 @@ import { interrupted, SoftpromptError } from "../base/errors.js";
 import type { Row, Task } from "../data/row.js";
 import { compileTemplate, type Template } from "../data/template.js";
 import { evaluatePrepared, preparedNotices, prepareEvaluation } from "../evaluate/evaluate.js";
+import { type RankingMode, rankingModes } from "../evaluate/ranking.js";
 import { fullModel } from "../model/partial.js";
 import { choicesOfInput, inputsIn } from "./choices.js";
 import type { Model } from "./model.js";
@@ -34,6 +35,8 @@ export interface Answer {
 export interface PredictOptions {
   /** Default "ranking" where the task has label words, else "generation". */
   readonly by?: "ranking" | "generation" | undefined;
+  /** Default what the adapter was tuned with, else "sum". */
+  readonly ranking?: RankingMode | undefined;
   /** Default what the adapter was tuned with, else 492. */
   readonly maxInputTokens?: number | undefined;
   /** Rows of one pass. Default 32. */
@@ -121,7 +124,16 @@ interface Answerer {
 async function openAnswerer(
   model: Model,
   adapter: Adapter | string | null,
-  { by = "ranking", maxInputTokens, batchSize, anyBase, skipBadRows = false, signal, ...options }: PredictOptions,
+  {
+    by = "ranking",
+    ranking,
+    maxInputTokens,
+    batchSize,
+    anyBase,
+    skipBadRows = false,
+    signal,
+    ...options
+  }: PredictOptions,
 ): Promise<Answerer> {
   const loaded = typeof adapter === "string" ? loadAdapter(adapter) : adapter;
   if (loaded !== null) await checkBase(loaded, model.checkpoint, { anyBase, tokenizer: model.tokenizer });
@@ -140,6 +152,7 @@ async function openAnswerer(
     if (rows.length === 0) return [];
     const prepared = prepareEvaluation(model.tokenizer, task, rows, {
       by,
+      ranking: ranking ?? recordedRanking(loaded),
       maxInputTokens: maxInputTokens ?? recordedInputTokens(loaded),
       batchSize,
       loss: false,
@@ -189,6 +202,12 @@ const rowErrors: ReadonlySet<string> = new Set(["data", "numeric"]);
 export function recordedInputTokens(adapter: Pick<Adapter, "training"> | null): number | undefined {
   const recorded = adapter?.training?.settings.maxInputTokens;
   return Number.isInteger(recorded) && (recorded as number) >= 1 ? (recorded as number) : undefined;
+}
+
+/** How the labels were ranked when the prompt was chosen; undefined where that is not recorded. */
+export function recordedRanking(adapter: Pick<Adapter, "training"> | null): RankingMode | undefined {
+  const recorded = adapter?.training?.settings.ranking;
+  return Object.hasOwn(rankingModes, String(recorded)) ? (recorded as RankingMode) : undefined;
 }
 
 /**

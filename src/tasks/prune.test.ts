@@ -8,7 +8,7 @@ import { fakeConfig, fakeEngine, fakeRows, fakeTask, fakeTokenizer } from "../..
 import { scratch } from "../../test/helpers/job.js";
 import { loadAdapter } from "../adapter/adapter.js";
 import type { Dataset } from "../data/row.js";
-import { evaluate, majorityBaseline } from "../evaluate/evaluate.js";
+import { evaluate, majorityBaseline, scoredRows } from "../evaluate/evaluate.js";
 import { fullModel } from "../model/partial.js";
 import { type PruneResult, readPruneResult } from "../prune/record.js";
 import { prunePage, pruneText } from "../report/prune.js";
@@ -134,6 +134,16 @@ function finalFlops({ tuned, control, candidates }: Pruned["result"], { cost }: 
   return cost.evalFlops - [tuned, control, ...candidates].reduce((sum, of) => sum + of.cost.evalFlops, 0);
 }
 
+/** What one evaluation of so many validation rows costs: without a prompt, or with one of four tokens. */
+async function evaluationCost(rows: number, prompted: boolean): Promise<number> {
+  const { engine } = model();
+  const prompt = prompted ? { prompt: { shape: [4, 8], data: new Float32Array(32) } } : null;
+  const scored = scoredRows(data.validation, { maxEvalRows: rows });
+  // in passes of four micro-batches, as the tasks evaluate
+  return (await evaluate(engine, fullModel(fakeConfig), fakeTokenizer, fakeTask, scored, prompt, { batchSize: 32 }))
+    .flops;
+}
+
 test("baselines cost an evaluation only where asked for", async () => {
   const { record } = await prune(model(), data, { ...options, baselines: false });
   expect(record.baseline.noPrompt).toBeNull();
@@ -157,19 +167,26 @@ test("the cost holds the neuron scores, which are made once for the tuning and t
 
 test("a tuning's metrics count what its result counts: training, evaluations, neuron scores; its stages have their costs", async () => {
   const output = join(root, "counted");
-  const tuning = { virtualTokens: 4, init: "uniform", steps: 6, evalEvery: 3, schedule: "fpt-fr" } as const;
+  const tuning = {
+    ...({ virtualTokens: 4, init: "uniform", steps: 6, evalEvery: 3, schedule: "fpt-fr" } as const),
+    microBatchSize: 8,
+  };
   const { result } = await tune(model(), data, { ...tuning, output });
   const { cost } = result;
   const [first, ...rest] = readMetrics(output).filter((event) => event.kind === "step" || event.kind === "eval");
   const last = rest.at(-1)!;
-  expect(first!.totalFlops - first!.flops).toBeCloseTo(cost.scoringFlops, 3);
+  const [bare, final] = [await evaluationCost(30, false), await evaluationCost(30, true)];
+  expect(first!.totalFlops - first!.flops).toBeCloseTo(cost.scoringFlops + bare, 3);
   expect(cost.scoringFlops).toBeGreaterThan(0);
   expect(last).toMatchObject({ kind: "eval", flops: cost.trainFlops, paperFlops: cost.paperFlops });
-  expect(last.totalFlops / cost.flops).toBeCloseTo(1, 12);
+  // the kept prompt is scored after the last event
+  expect((last.totalFlops + final) / cost.flops).toBeCloseTo(1, 12);
+  expect(cost.flops).toBe(cost.trainFlops + cost.evalFlops + cost.scoringFlops);
   const sum = (of: (stage: (typeof cost.perStage)[number]) => number) => cost.perStage.reduce((s, v) => s + of(v), 0);
   expect(cost.perStage.length).toBeGreaterThan(1);
   expect(sum((s) => s.steps)).toBe(6);
-  expect(sum((s) => s.seconds + s.evalSeconds + s.openSeconds) + cost.scoringSeconds).toBeCloseTo(cost.seconds, 9);
+  expect(sum((s) => s.seconds + s.openSeconds) + cost.evalSeconds + cost.scoringSeconds).toBeCloseTo(cost.seconds, 9);
+  expect(cost.evalSeconds).toBeGreaterThan(sum((s) => s.evalSeconds));
   expect(readFileSync(join(output, "report.html"), "utf8")).toContain("<h2>Stages</h2>");
 });
 
@@ -317,13 +334,23 @@ test("a second prune into the folder is refused before it does anything", async 
   await first;
 });
 
-test("rows: with a cap and no holdout the capped ones are reported, baselines too; with a holdout all", async () => {
+test("rows: a cap bounds what is reported and the baselines too, with a holdout as without; finalEvalRows says otherwise", async () => {
   const capped = await prune(model(), data, { ...options, maxEvalRows: 7 });
   expect(capped.record.scoredOn.rows).toBe(7);
   expect(capped.record.search.selection).toEqual({ split: "validation", rows: 7, reportedRows: 7 });
   const seventh = 7 * capped.record.baseline.noPrompt!.accuracy!;
   expect(Math.abs(seventh - Math.round(seventh))).toBeLessThan(1e-9);
-  const held = await prune(model(), data, { ...options, maxEvalRows: 3, holdout: 0.25 });
+  const bounded = await prune(model(), data, { ...options, maxEvalRows: 3, holdout: 0.25 });
+  expect(bounded.record.search.selection).toEqual({ split: "holdout", rows: 3, reportedRows: 3 });
+  const { cost } = bounded.record;
+  const three = await evaluationCost(3, true);
+  expect(bounded.result.cost.reporting).toBe(3 * three);
+  expect(cost.flops).toBe(bounded.result.cost.total + (await evaluationCost(3, false)));
+  expect(cost.flops).toBe(cost.trainFlops + cost.evalFlops + cost.scoringFlops);
+  const all = await prune(model(), data, { ...options, maxEvalRows: 7, finalEvalRows: 0 });
+  expect(all.record.search.selection).toEqual({ split: "validation", rows: 7, reportedRows: 30 });
+  expect(all.record.scoredOn.rows).toBe(30);
+  const held = await prune(model(), data, { ...options, maxEvalRows: 3, finalEvalRows: 0, holdout: 0.25 });
   expect(held.record.scoredOn.rows).toBe(30);
   expect(held.record.search.selection).toEqual({ split: "holdout", rows: 3, reportedRows: 30 });
   expect(pruneText(held.record)).toContain("Chosen on 3 holdout rows");

@@ -8,8 +8,9 @@ import type { Adapter } from "../adapter/types.js";
 import { interrupted, SoftpromptError } from "../base/errors.js";
 import { type FolderLock, lockFolder, ownFolder, withFolder, writeFileAtomic } from "../base/files.js";
 import { type OptionValues, pickOptions, readOptions } from "../base/options.js";
+import { selectionName } from "../data/metrics.js";
 import type { Dataset } from "../data/row.js";
-import { type Evaluation, type Prediction, scoredRows } from "../evaluate/evaluate.js";
+import { type Evaluation, type Prediction, reportedRows } from "../evaluate/evaluate.js";
 import { type CandidateCost, ownMask } from "../prune/candidate.js";
 import { type PruneOptions, pruneOptions } from "../prune/options.js";
 import { planSearch, type SearchOutline } from "../prune/plan.js";
@@ -144,11 +145,11 @@ async function search(
   { observe = () => {}, signal, resume = false, configText }: PruneContext,
 ): Promise<Pruned> {
   const folder = lock?.folder ?? null;
-  const { held, seen, retrainOptions } = schedulesOf(data, options);
+  const { seen, retrainOptions } = schedulesOf(data, options);
   const weights = await model.checkpoint.sha256();
   // the rows that will be reported
-  const validation = held ? data.validation : scoredRows(data.validation, options);
-  const baseline = await baselines(model, { ...data, validation }, options, { observe, signal });
+  const validation = reportedRows(data.validation, options);
+  const { baseline, cost: before } = await baselines(model, { ...data, validation }, options, { observe, signal });
   const [tuning, retraining] = await withFolder(folder, async (scores) => [
     await scheduleFor(model, seen, options, scores, observe, signal),
     // neurons scored for the tuning are read back here
@@ -209,7 +210,7 @@ async function search(
     scoredOn: { split: "validation", rows: result.selection.reportedRows },
     baseline,
     cost: {
-      ...costOf(result, final ?? { flops: 0, seconds: 0 }),
+      ...costOf(result, [before, final ?? { flops: 0, seconds: 0 }]),
       trainedParameters: best.counts.parameters,
       baseParameters: model.checkpoint.parameters,
       adapterBytes,
@@ -220,7 +221,7 @@ async function search(
       model: { name: model.checkpoint.name, sha256: weights },
       data: data.files,
     }),
-    search: searchSummary(result, data.task.metrics[0]),
+    search: searchSummary(result, selectionName(data.task)),
   };
   if (folder === null) return { result, record, adapter, predictions, folder, report: null };
   writeFileAtomic(join(folder, runFiles.result), `${JSON.stringify(record, null, 2)}\n`);
@@ -261,20 +262,27 @@ async function tunedBy(folder: string, outline: SearchOutline): Promise<Tuned> {
   return tunedFrom(outline.prompt, result, outline.task);
 }
 
-/** Tuning, control and every candidate, the scores that all of them needed, and what the chosen one was asked at the end. */
-function costOf({ tuned, control, candidates, cost }: XPromptResult, final: Pick<Evaluation, "flops" | "seconds">) {
+/** Tuning, control and every candidate, the scores that all of them needed, and the evaluations before and after. */
+function costOf(
+  { tuned, control, candidates, cost }: XPromptResult,
+  evaluations: readonly Pick<Evaluation, "flops" | "seconds">[],
+) {
   const trained = [tuned.cost, control.cost, ...candidates.map((candidate) => candidate.cost)];
   const sum = (key: keyof CandidateCost) => trained.reduce((all, of) => all + of[key], 0);
+  const beside = {
+    flops: evaluations.reduce((all, { flops }) => all + flops, 0),
+    seconds: evaluations.reduce((all, { seconds }) => all + seconds, 0),
+  };
   return {
-    flops: cost.total + final.flops,
+    flops: cost.total + beside.flops,
     trainFlops: sum("trainFlops"),
-    evalFlops: sum("evalFlops") + final.flops,
+    evalFlops: sum("evalFlops") + cost.reporting + beside.flops,
     paperFlops: sum("paperFlops"),
     scoringFlops: cost.neurons + cost.retrainNeurons + cost.scoring,
-    seconds: cost.seconds + final.seconds,
+    seconds: cost.seconds + beside.seconds,
     trainSeconds: sum("trainSeconds"),
-    evalSeconds: sum("evalSeconds") + final.seconds,
-    scoringSeconds: cost.seconds - sum("seconds"),
+    evalSeconds: sum("evalSeconds") + cost.reportingSeconds + beside.seconds,
+    scoringSeconds: cost.seconds - cost.reportingSeconds - sum("seconds"),
     openSeconds: sum("seconds") - sum("trainSeconds") - sum("evalSeconds"),
     perStage: [],
   };

@@ -7,10 +7,12 @@ import { fakeConfig, fakeEngine, fakeRows, fakeTask, fakeTokenizer } from "../..
 import { scratch } from "../../test/helpers/job.js";
 import { adapterBase, saveAdapter } from "../adapter/adapter.js";
 import type { Dataset } from "../data/row.js";
+import { evaluationFlops, prepareEvaluation } from "../evaluate/evaluate.js";
 import { type Checkpoint, openCheckpoint } from "../model/checkpoint.js";
+import { fullModel } from "../model/partial.js";
 import type { Model } from "./model.js";
 import { predict } from "./predict.js";
-import { tune } from "./tune.js";
+import { type TuneEvent, tune } from "./tune.js";
 
 const root = scratch("tune");
 afterAll(() => rmSync(root, { recursive: true, force: true }));
@@ -160,6 +162,78 @@ test("the total holds training, evaluation and neuron scores", async () => {
   const { cost } = (await tune(modelOf({}, engine), data, given, { prompt })).result;
   expect(cost.scoringFlops).toBeGreaterThan(0);
   expect(cost.flops).toBe(cost.trainFlops + cost.evalFlops + cost.scoringFlops);
+});
+
+test("a cap bounds the baseline, every evaluation and the final one, all are counted, and all tell how far they are", async () => {
+  for (const [given, rows, final] of [
+    [{ maxEvalRows: 6 }, 6, 6],
+    [{ maxEvalRows: 6, finalEvalRows: 0 }, 6, 20],
+    [{ maxEvalRows: 6, finalEvalRows: 9 }, 6, 9],
+    [{}, 20, 20],
+  ] as const) {
+    const seen: number[][] = [];
+    const observe = (event: TuneEvent) => {
+      if (event.kind === "rows" && event.done === event.total) seen.push([event.done, event.total]);
+    };
+    const engine = fakeEngine();
+    let scored = 0;
+    const counting = {
+      ...engine,
+      score: async (...args: Parameters<typeof engine.score>) => {
+        const program = await engine.score(...args);
+        return {
+          run: (...of: Parameters<typeof program.run>) => {
+            scored += of[1].length;
+            return program.run(...of);
+          },
+        };
+      },
+    };
+    const { result, predictions, adapter } = await tune(
+      modelOf({}, counting),
+      data,
+      { ...options, baselines: true, ...given },
+      { prompt, observe },
+    );
+    // baseline, two evaluations of six steps, final
+    expect(seen).toEqual([final, rows, rows, final].map((n) => [n, n]));
+    expect(scored).toBe(2 * final + 2 * rows);
+    expect([result.scoredOn.rows, predictions.length, adapter.scores!.rows]).toEqual([final, final, final]);
+    const flops = async (count: number, at: typeof prompt | null) => {
+      const prepared = prepareEvaluation(fakeTokenizer, fakeTask, data.validation, {
+        maxEvalRows: count,
+        batchSize: 8,
+      });
+      return evaluationFlops(fakeConfig, fullModel(fakeConfig), prepared, at === null ? 0 : 4);
+    };
+    const [bare, between, last] = [await flops(final, null), await flops(rows, prompt), await flops(final, prompt)];
+    expect(result.cost.evalFlops).toBe(bare + 2 * between + last);
+    expect(result.cost.flops).toBe(result.cost.trainFlops + result.cost.evalFlops);
+  }
+});
+
+test("how labels are ranked is recorded in the adapter, and prediction goes by it", async () => {
+  const engine = fakeEngine();
+  // the first label is one token longer than the second
+  const scripted = {
+    ...engine,
+    score: async () => ({
+      run: async (_: unknown, rows: readonly unknown[]) =>
+        rows.map(() => Float64Array.of(Math.log(0.1), Math.log(0.13))),
+    }),
+  };
+  const told: (string | null)[] = [];
+  for (const ranking of [undefined, "mean"] as const) {
+    const output = join(root, `ranking-${ranking}`);
+    const { predictions } = await tune(modelOf({}, scripted), data, { ...options, ranking, output }, { prompt });
+    const [answer] = await predict(modelOf({}, scripted), join(output, "adapter"), ["a"]);
+    expect(new Set(predictions.map(({ label }) => label))).toEqual(new Set([answer!.label]));
+    told.push(answer!.label);
+    expect((await predict(modelOf({}, scripted), join(output, "adapter"), ["a"], { ranking: "sum" }))[0]!.label).toBe(
+      "yes",
+    );
+  }
+  expect(told).toEqual(["yes", "no"]);
 });
 
 test("a prompt of another base model is no start, of the same width neither, unless it is said", async () => {

@@ -12,7 +12,14 @@ import type { JsonObject } from "../base/json.js";
 import { flagName, type OptionValues, readOptions } from "../base/options.js";
 import type { Tensor } from "../base/tensor.js";
 import type { Dataset } from "../data/row.js";
-import { type Evaluation, evaluate, evaluationBatch, majorityBaseline, type Prediction } from "../evaluate/evaluate.js";
+import {
+  type Evaluation,
+  evaluate,
+  evaluationOptions,
+  majorityBaseline,
+  type Prediction,
+  reportedRows,
+} from "../evaluate/evaluate.js";
 import { type InitKind, type InitSpec, initPrompt } from "../method/init.js";
 import type { PromptMask } from "../method/mask.js";
 import { fullModel } from "../model/partial.js";
@@ -35,7 +42,9 @@ export type TuneEvent = TrainEvent | WorkEvent;
 
 export type WorkEvent =
   | { readonly kind: "baseline"; readonly name: "majority" | "no prompt"; readonly scores: Scores }
-  | { readonly kind: "work"; readonly what: string };
+  | { readonly kind: "work"; readonly what: string }
+  /** How far the evaluation in progress is. */
+  | { readonly kind: "rows"; readonly done: number; readonly total: number };
 
 export interface TuneContext {
   readonly observe?: (event: TuneEvent) => void;
@@ -97,6 +106,7 @@ export async function tune(
       expected: "at least one labelled row in the training split",
     });
   const folder = options.output ?? null;
+  const validation = reportedRows(data.validation, options);
   // what can be refused without running the model is refused before a folder is claimed and anything is scored
   outlineFor(model, data, options);
   const prompt = context.prompt ?? (await startPrompt(model, data, options));
@@ -110,7 +120,7 @@ export async function tune(
         });
   try {
     const weights = await model.checkpoint.sha256();
-    const baseline = await baselines(model, data, options, context);
+    const { baseline, cost: before } = await baselines(model, { ...data, validation }, options, context);
     const { schedule, scoring } = await scheduleFor(model, data, options, folder, observe, signal);
     const training = await train({
       engine: model.engine,
@@ -125,13 +135,19 @@ export async function tune(
       run,
       observe,
       signal,
-      flopsBefore: scoring.flops,
+      flopsBefore: scoring.flops + before.flops,
     });
     const kept = training.bestOnFull ?? { parameters: training.last, step: training.steps, scores: {} };
     const tuned = kept.parameters.prompt!;
     await refuseChangedModel(model, weights);
     const final =
-      training.reason === "interrupted" ? null : await finalEvaluation(model, data, options, tuned, context);
+      training.reason === "interrupted"
+        ? null
+        : await finalEvaluation(model, { ...data, validation }, options, tuned, context);
+    const evaluated = {
+      flops: before.flops + training.cost.evalFlops + (final?.flops ?? 0),
+      seconds: before.seconds + training.cost.evalSeconds + (final?.seconds ?? 0),
+    };
     const method = options.schedule === "vanilla" ? "prompt-tuning" : `prompt-tuning+${options.schedule}`;
     const scores = (final?.scores ?? kept.scores) as Scores;
     const adapter: Adapter = {
@@ -146,7 +162,7 @@ export async function tune(
         seed: options.seed,
         settings: adapterSettings(options, prompt),
       },
-      scores: final === null ? null : { split: "validation", rows: data.validation.length, values: scores },
+      scores: final === null ? null : { split: "validation", rows: validation.length, values: scores },
       kept: { config: {}, extras: {} },
     };
     const adapterBytes =
@@ -163,17 +179,17 @@ export async function tune(
         bestStep: kept.step,
       },
       scores,
-      scoredOn: { split: "validation", rows: data.validation.length },
+      scoredOn: { split: "validation", rows: validation.length },
       baseline,
       cost: {
-        flops: training.cost.flops + scoring.flops,
+        flops: training.cost.trainFlops + evaluated.flops + scoring.flops,
         trainFlops: training.cost.trainFlops,
-        evalFlops: training.cost.evalFlops,
+        evalFlops: evaluated.flops,
         paperFlops: training.cost.paperFlops,
         scoringFlops: scoring.flops,
-        seconds: training.cost.seconds + scoring.seconds,
+        seconds: training.cost.trainSeconds + training.cost.openSeconds + evaluated.seconds + scoring.seconds,
         trainSeconds: training.cost.trainSeconds,
-        evalSeconds: training.cost.evalSeconds,
+        evalSeconds: evaluated.seconds,
         scoringSeconds: scoring.seconds,
         openSeconds: training.cost.openSeconds,
         perStage: training.cost.perStage,
@@ -216,17 +232,21 @@ export async function refuseChangedModel({ checkpoint }: Model, weights: string)
   });
 }
 
-/** Majority class (no model is run) and the frozen model without a prompt (one evaluation), on the validation rows of `data`. */
+/**
+ * Majority class (no model is run) and the frozen model without a prompt (one evaluation), on the validation rows of `data`; and what
+ * that cost.
+ */
 export async function baselines(
   model: Model,
   data: Pick<Dataset, "task" | "train" | "validation">,
   options: BaseOptions,
   { observe = () => {}, signal }: Pick<TuneContext, "signal"> & { readonly observe?: (event: WorkEvent) => void },
-): Promise<RunResult["baseline"]> {
-  if (data.validation.length === 0) return { majority: null, noPrompt: null };
+): Promise<{ readonly baseline: RunResult["baseline"]; readonly cost: Pick<Evaluation, "flops" | "seconds"> }> {
+  const nothing = { flops: 0, seconds: 0 };
+  if (data.validation.length === 0) return { baseline: { majority: null, noPrompt: null }, cost: nothing };
   const majority = majorityBaseline(data.task, data.train, data.validation).scores as Scores;
   observe({ kind: "baseline", name: "majority", scores: majority });
-  if (!options.baselines) return { majority, noPrompt: null };
+  if (!options.baselines) return { baseline: { majority, noPrompt: null }, cost: nothing };
   observe({ kind: "work", what: "scoring the frozen model without a prompt" });
   const bare = await evaluate(
     model.engine,
@@ -235,13 +255,13 @@ export async function baselines(
     data.task,
     data.validation,
     null,
-    evaluateOptions(options, signal),
+    evaluateOptions(options, { observe, signal }),
   );
   observe({ kind: "baseline", name: "no prompt", scores: bare.scores as Scores });
-  return { majority, noPrompt: bare.scores as Scores };
+  return { baseline: { majority, noPrompt: bare.scores as Scores }, cost: bare };
 }
 
-/** The kept prompt on all validation rows, with what it said to each. */
+/** The kept prompt on the validation rows of `data`, with what it said to each. */
 export async function finalEvaluation(
   { engine, tokenizer, checkpoint }: Model,
   { task, validation }: Pick<Dataset, "task" | "validation">,
@@ -250,15 +270,18 @@ export async function finalEvaluation(
   { observe = () => {}, signal }: Pick<TuneContext, "signal"> & { readonly observe?: (event: WorkEvent) => void },
 ): Promise<Evaluation | null> {
   if (validation.length === 0) return null;
-  observe({ kind: "work", what: "scoring the kept prompt on all validation rows" });
+  observe({ kind: "work", what: `scoring the kept prompt on ${validation.length} validation rows` });
   const full = fullModel(checkpoint.config);
-  return evaluate(engine, full, tokenizer, task, validation, { prompt }, evaluateOptions(options, signal));
+  return evaluate(engine, full, tokenizer, task, validation, { prompt }, evaluateOptions(options, { observe, signal }));
 }
 
-/** All rows, in passes of the size that the training evaluates in: what fits there fits here. */
-function evaluateOptions(options: BaseOptions, signal: AbortSignal | undefined) {
-  const { evaluateBy: by, maxInputTokens } = options;
-  return { by, maxInputTokens, batchSize: evaluationBatch(options), signal };
+/** All rows of the data, in passes of the size that the training evaluates in: what fits there fits here. */
+function evaluateOptions(
+  options: BaseOptions,
+  { observe, signal }: { readonly observe: (event: WorkEvent) => void; readonly signal?: AbortSignal },
+) {
+  const progress = (done: number, total: number) => observe({ kind: "rows", done, total });
+  return { ...evaluationOptions(options), signal, progress };
 }
 
 /** The schedule's sizes and steps; runs no model. @throws SoftpromptError "usage", "data", as outlineSchedule. */

@@ -9,6 +9,7 @@ import { sha256Hex } from "../base/sha256.js";
 import type { Tensor } from "../base/tensor.js";
 import type { Row } from "../data/row.js";
 import type { Engine } from "../engine/types.js";
+import { scoredRows } from "../evaluate/evaluate.js";
 import { maskToJson } from "../method/mask.js";
 import type { PartialStack } from "../model/partial.js";
 import { type TrainSettings, trainOptions } from "./options.js";
@@ -17,7 +18,11 @@ import type { Identity, TrainInput } from "./types.js";
 export type { Identity } from "./types.js";
 
 /** Settings that do not decide what is computed: they may change between sessions. */
-const free: ReadonlySet<keyof TrainSettings> = new Set(["checkpointEvery", "checkpointSeconds"]);
+export const freeSettings: ReadonlySet<keyof TrainSettings> = new Set([
+  "checkpointEvery",
+  "checkpointSeconds",
+  "finalEvalRows",
+]);
 
 /** Options of the engine that change numbers in their last digits: not to be changed within a run. */
 const arithmetic = ["device", "lowMemory", "plainOps"] as const satisfies readonly (keyof Engine["options"])[];
@@ -41,10 +46,13 @@ export async function identityOf(input: Omit<TrainInput, "run">): Promise<Identi
     keep: JSON.stringify(input.keep ?? []),
   };
   for (const key of arithmetic) facts[`engine.${key}`] = String(input.engine.options[key]);
+  // which they are: an earlier version drew others for each seed
+  const scored = scoredRows(input.validation, settings);
+  if (scored.length < input.validation.length) facts["rows of an evaluation"] = rowsHash(scored);
   for (const [key, value] of Object.entries(task)) facts[`task.${key}`] = JSON.stringify(value);
   // by the table, for a caller's settings may carry more than the trainer reads
   for (const key of Object.keys(trainOptions) as (keyof TrainSettings)[])
-    if (!free.has(key)) facts[`settings.${key}`] = String(settings[key]);
+    if (!freeSettings.has(key)) facts[`settings.${key}`] = String(settings[key]);
   for (const [i, { partial, steps }] of schedule.stages.entries()) {
     facts[`schedule.stage ${i + 1}.steps`] = String(steps);
     facts[`schedule.stage ${i + 1}.model`] =

@@ -6,7 +6,7 @@
  */
 import { SoftpromptError } from "../base/errors.js";
 import { type Parameters, size } from "../base/tensor.js";
-import { evaluationBatch, type Prepared, prepareEvaluation } from "../evaluate/evaluate.js";
+import { evaluationOptions, type Prepared, prepareEvaluation } from "../evaluate/evaluate.js";
 import { applyMask, entryMask, maskCounts } from "../method/mask.js";
 import { fullModel, isFull, type PartialModel } from "../model/partial.js";
 import type { Optimizer } from "../optim/optimizer.js";
@@ -62,11 +62,8 @@ export function prepare(input: TrainInput): Job {
     encoded,
     rowsOf: batchOrder(encoded, settings.batchSize, settings.seed),
     validation: prepareEvaluation(tokenizer, task, input.validation, {
-      by: settings.evaluateBy,
-      maxInputTokens: settings.maxInputTokens,
-      batchSize: evaluationBatch(settings),
+      ...evaluationOptions(settings),
       maxEvalRows: settings.maxEvalRows,
-      seed: settings.seed,
     }),
     totalSteps: totalSteps(schedule),
     evalEvery: settings.evalEvery || stepsPerEpoch(encoded.length, settings.batchSize),

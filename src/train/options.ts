@@ -1,5 +1,6 @@
 /** @file The options of training, as data. In: config file or flags. Out: TrainSettings. */
 import { choice, integer, number, type OptionValues } from "../base/options.js";
+import { type RankingMode, rankingModes } from "../evaluate/ranking.js";
 import { type LearningRateSchedule, learningRateSchedules } from "../optim/learning-rate.js";
 import { type OptimizerName, optimizers } from "../optim/optimizers.js";
 
@@ -83,12 +84,24 @@ export const trainOptions = {
     source: "xprompt.md §5.2; FPT generates",
     help: "Score each label's words, or let the model write; free-text tasks always generate",
   }),
+  ranking: choice({
+    values: Object.keys(rankingModes) as RankingMode[],
+    default: "sum",
+    source: "our choice; the papers do not say",
+    help: "Rank labels by the log-probability of all their tokens, or by its mean over the tokens, which favours no short label",
+  }),
   maxEvalRows: integer({
     default: 0,
     min: 0,
     unit: "rows",
     source: "our choice",
-    help: "Evaluate on at most so many validation rows (a seeded sample, the same each time); 0 is all",
+    help: "Evaluate on at most so many validation rows, drawn once: the same for every method, seed and run; 0 is all",
+  }),
+  finalEvalRows: integer({
+    min: 0,
+    unit: "rows",
+    source: "default as maxEvalRows",
+    help: "Score the kept prompt at the end, and the frozen model, on at most so many validation rows; 0 is all",
   }),
   seed: integer({
     default: 0,

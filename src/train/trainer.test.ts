@@ -7,10 +7,12 @@ import type { Tensor } from "../base/tensor.js";
 import { stepFlops } from "../engine/flops.js";
 import { entryMask, fullMask, maskFromScores } from "../method/mask.js";
 import { fullModel, partialModel } from "../model/partial.js";
+import { prepare } from "./job.js";
 import { trainOptions } from "./options.js";
 import type { Schedule } from "./stage.js";
 import { train } from "./trainer.js";
 import type { TrainEvent, TrainInput } from "./types.js";
+import { applyUpdate } from "./update.js";
 
 const full = fullModel(fakeConfig);
 const half = partialModel(fakeConfig, { depth: 0.5 });
@@ -47,6 +49,71 @@ function input(more: Partial<TrainInput> = {}): TrainInput & {
     of: (kind) => events.filter((e) => e.kind === kind) as never,
   };
 }
+
+test("the checkpoint is chosen by the first metric, or by the mean of all where the task says so", async () => {
+  const labels = [..."nnnnnnyyyy"].map((c) => (c === "n" ? "no" : "yes"));
+  const validation = fakeRows(10, "validation.jsonl").map((row, n) => {
+    const target = fakeTask.verbalizer![labels[n]!]!;
+    return { ...row, label: labels[n]!, target, references: [target] };
+  });
+  // accuracy and F1 of always no: 0.6 and 0; of always yes: 0.4 and 4/7
+  let evaluations = 0;
+  const engine = {
+    ...fakeEngine(),
+    score: async () => {
+      const yes = evaluations === 1;
+      return {
+        run: async (_: unknown, rows: readonly unknown[]) =>
+          rows.map(() => Float64Array.of(yes ? -2 : -1, yes ? -1 : -2)),
+      };
+    },
+  };
+  const task = { ...fakeTask, metrics: ["accuracy", "f1"] as const };
+  const stages: Schedule["stages"] = [{ partial: full, steps: 20 }];
+  const chosen = async (selectBy: "first" | "mean") => {
+    evaluations = 0;
+    const more = { engine, validation, schedule: schedule(stages), settings: { ...settings, microBatchSize: 8 } };
+    const observe = (event: TrainEvent) => {
+      if (event.kind === "eval") evaluations++;
+    };
+    const { best, bestOnFull } = await train(input({ ...more, task: { ...task, selectBy }, observe }));
+    expect(bestOnFull).toEqual(best);
+    return best;
+  };
+  expect(await chosen("first")).toMatchObject({ step: 10, scores: { accuracy: 0.6, f1: 0 } });
+  expect(await chosen("mean")).toMatchObject({ step: 20, scores: { accuracy: 0.4 } });
+});
+
+test("dead entries are exactly zero even under an optimizer that moves every entry, and their gradient counts for nothing", () => {
+  const tensor = (...data: number[]): Tensor => ({ shape: [1, 4], data: Float32Array.from(data) });
+  const state = { step: 0, tensors: {} };
+  const seen: Tensor[] = [];
+  const restless = {
+    name: "restless",
+    init: () => state,
+    update: (parameters: Tensor, gradient: Tensor) => {
+      seen.push(gradient);
+      return { parameters: { shape: parameters.shape, data: parameters.data.map((v) => v + 1) }, state };
+    },
+  };
+  const step = { learningRate: 1, clip: 0, live: Float32Array.of(1, 0, 1, 0) };
+  const found = applyUpdate(
+    { gradients: { prompt: tensor(3, 50, 4, 50) }, loss: 1 },
+    { prompt: tensor(1, 0, 2, 0) },
+    state,
+    restless,
+    step,
+  );
+  expect(found).toMatchObject({ parameters: { prompt: tensor(2, 0, 3, 0) }, norm: 5 });
+  expect(seen).toEqual([tensor(3, 0, 4, 0)]);
+});
+
+test("a capped evaluation scores the same rows whatever the seed", () => {
+  const scored = (seed: number) =>
+    prepare(input({ settings: { ...settings, maxEvalRows: 7, seed } })).validation.rows.map(({ id }) => id);
+  expect(scored(0).length).toBe(7);
+  for (const seed of [1, 2, 3]) expect(scored(seed)).toEqual(scored(0));
+});
 
 describe("vanilla", () => {
   test("learns: the loss falls, the score rises, the best is an evaluation of the full model", async () => {

@@ -5,7 +5,7 @@
  */
 import { SoftpromptError } from "../base/errors.js";
 import type { Parameters } from "../base/tensor.js";
-import type { Scores } from "../data/metrics.js";
+import { type Scores, selectionScore } from "../data/metrics.js";
 import { stepFlops } from "../engine/flops.js";
 import { evaluatePrepared } from "../evaluate/evaluate.js";
 import { isFull, type PartialModel } from "../model/partial.js";
@@ -171,10 +171,18 @@ export async function evaluation(
   tell: Tell,
 ): Promise<TrainState | null> {
   const { engine, tokenizer, task, schedule, signal } = job.input;
-  const found = await evaluatePrepared(engine, partial, tokenizer, job.validation, state.parameters, signal);
+  const found = await evaluatePrepared(
+    engine,
+    partial,
+    tokenizer,
+    job.validation,
+    state.parameters,
+    signal,
+    (done, total) => tell({ kind: "rows", done, total }),
+  );
   if (found === null) return null;
   const { scores, loss, seconds } = found;
-  const scoreOf = (of: Scores) => finiteOr(of[task.metrics[0]], -Number.MAX_VALUE);
+  const scoreOf = (of: Scores) => finiteOr(selectionScore(task, of), -Number.MAX_VALUE);
   const score = scoreOf(scores);
   const chosen: Chosen = { parameters: state.parameters, step: state.step, scores };
   const beats = (old: Chosen | null) => old === null || score >= scoreOf(old.scores);

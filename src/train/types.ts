@@ -29,7 +29,7 @@ export interface TrainInput {
   /** Where to write and resume from; the caller opened it and closes it (run/folder.ts). null trains in memory only. */
   readonly run: Run | null;
   readonly observe: (event: TrainEvent) => void;
-  /** Honest FLOPs spent on this training before its first step, neuron scores say; `totalFlops` counts them. Default 0. */
+  /** Honest FLOPs spent on this training before its first step, neuron scores and a baseline say; `totalFlops` counts them. Default 0. */
   readonly flopsBefore?: number;
   /** Aborting finishes the step (or drops the evaluation) in progress, saves, and returns with reason "interrupted". */
   readonly signal?: AbortSignal;
@@ -63,7 +63,7 @@ export type TrainEvent =
       /** Cumulative FLOPs of training: honest and the paper's; see model/flops.ts. */
       flops: number;
       paperFlops: number;
-      /** Honest cumulative FLOPs of everything: training, evaluations, neuron scores. */
+      /** Honest cumulative FLOPs of everything: training, evaluations (of the frozen model too), neuron scores. */
       totalFlops: number;
     }
   | {
@@ -89,6 +89,8 @@ export type TrainEvent =
       paperFlops: number;
       totalFlops: number;
     }
+  /** How far the evaluation in progress is; not recorded. */
+  | { kind: "rows"; done: number; total: number }
   | { kind: "checkpoint"; step: number }
   | { kind: "warning"; message: string }
   | { kind: "end"; reason: StopReason; step: number };
@@ -110,7 +112,7 @@ export interface TrainCost {
 
 export interface TrainResult {
   /**
-   * Best by the task's first metric (new best if ≥), each prompt on the model its stage trained it on; before the first
+   * Best by what chooses (selectionScore; new best if ≥), each prompt on the model its stage trained it on; before the first
    * evaluation, the current prompt.
    */
   readonly best: Chosen;

@@ -416,7 +416,7 @@ function adapterFormats(fixtures: string): Record<string, Format> {
 
 async function used(adapter: Adapter): Promise<void> {
   if (!adapter.prompt.data.every(Number.isFinite)) throw new Error("a prompt that is not finite was accepted");
-  extrasText(adapter);
+  extrasText(adapter, false);
   adapterReportText(await inspectAdapter(adapter));
 }
 

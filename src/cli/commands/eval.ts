@@ -2,6 +2,7 @@
  * @file softprompt eval, declared: scores a tuned prompt, or the frozen model alone, on labelled rows. The work itself is ../work/eval.ts.
  */
 import { choice, integer, type OptionValues, string } from "../../base/options.js";
+import { type RankingMode, rankingModes } from "../../evaluate/ranking.js";
 import { dataOptions } from "../../tasks/data.js";
 import { command } from "../command.js";
 import { adapterOptions, maxInputTokens, recordedModel } from "./predict.js";
@@ -12,6 +13,11 @@ const evaluationOptions = {
     values: ["ranking", "generation"],
     default: "ranking",
     help: "Score each label's words, or let the model write; free-text tasks always generate",
+  }),
+  ranking: choice({
+    values: Object.keys(rankingModes) as RankingMode[],
+    help: "Rank labels by the log-probability of all their tokens, or by its mean over the tokens",
+    source: "default what the adapter was tuned with, else sum",
   }),
   maxInputTokens,
   maxEvalRows: integer({

@@ -16,7 +16,7 @@ import { fullModel } from "../../model/partial.js";
 import { flopText, plainNumber, scoreText, secondText } from "../../report/format.js";
 import { plainTable } from "../../report/markdown.js";
 import { asRecorded, taskDifferences } from "../../tasks/data.js";
-import { recordedInputTokens } from "../../tasks/predict.js";
+import { recordedInputTokens, recordedRanking } from "../../tasks/predict.js";
 import { loadScored } from "../../tasks/scored-file.js";
 import { predictionLine } from "../../tasks/tune.js";
 import type { Answer, CommandContext } from "../command.js";
@@ -48,6 +48,7 @@ export async function evaluate(options: EvalValues, { terminal, signal }: Comman
     const prepared = prepareEvaluation(model.tokenizer, task, rows, {
       ...options,
       by: options.evaluateBy,
+      ranking: options.ranking ?? recordedRanking(adapter),
       maxInputTokens: options.maxInputTokens ?? recordedInputTokens(adapter),
     });
     const ofInputs = preparedNotices(prepared, model.tokenizer);

@@ -111,7 +111,7 @@ function pruneProgress(terminal: Terminal, total: number) {
   // steps of retrainings so far, of a whole one, and at the last word about the time left
   let [steps, whole, told] = [0, 0, 0];
   return (event: SearchEvent | WorkEvent) => {
-    if (event.kind === "work" || event.kind === "baseline") watch(event);
+    if (event.kind === "work" || event.kind === "baseline" || event.kind === "rows") watch(event);
     else if (event.kind === "phase") {
       if (event.phase === "control") all.begin();
       terminal.note(terminal.colors.bold(`${phases[event.phase]} …`));

@@ -181,7 +181,7 @@ function studyProgress(terminal: Terminal): (event: StudyEvent | XPromptStudyEve
   };
   // Hundreds of evaluations would flood the screen; the outcome of each run follows in one line.
   const steps = (event: Parameters<typeof watch>[0]) => {
-    if (event.kind === "step" || event.kind === "start" || event.kind === "skip") watch(event);
+    if (event.kind === "step" || event.kind === "start" || event.kind === "skip" || event.kind === "rows") watch(event);
   };
   return (event) => {
     if (event.kind === "run") start(event.index, event.total, `${event.task}, seed ${event.seed}: ${event.label}`);
@@ -193,6 +193,7 @@ function studyProgress(terminal: Terminal): (event: StudyEvent | XPromptStudyEve
       terminal.note(
         `  ${event.outcome.variant}: ${scoresText({ score: event.outcome.score })}, ${event.outcome.counts.parameters} parameters`,
       );
+    else if (event.event.kind === "rows") watch(event.event);
     else if (event.event.kind === "tune" || event.event.kind === "candidate") steps(event.event.event);
   };
 }
