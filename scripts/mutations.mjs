@@ -45,8 +45,8 @@ const faults = [
   [
     "a resumed run differs: the optimizer",
     "src/train/state.ts",
-    "      step: optimizerStep,\n",
-    "      step: 0,\n",
+    "optimizer: { step: optimizerStep,",
+    "optimizer: { step: 0,",
     "src/run/resume.test.ts",
   ],
   [
@@ -202,8 +202,8 @@ const faults = [
   [
     "growth always resets the optimizer",
     "src/train/turns.ts",
-    "optimizer: schedule.resetOptimizerOnGrow ? job.optimizer.init(state.prompt) : state.optimizer,",
-    "optimizer: job.optimizer.init(state.prompt),",
+    "optimizer: schedule.resetOptimizerOnGrow ? initParameters(job.optimizer, state.parameters) : state.optimizer,",
+    "optimizer: initParameters(job.optimizer, state.parameters),",
     "test/partial-models.test.ts",
   ],
   ["ReCoRD keeps its whole decoder", "src/data/tasks.ts", "    generative: true,\n", "", "src/schedule/plan.test.ts"],

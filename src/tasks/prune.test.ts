@@ -80,7 +80,10 @@ describe("result.json", () => {
     expect(cost.paperFlops / result.tuned.cost.paperFlops).toBeCloseTo(6, 9);
     expect(cost.trainedParameters).toBe(result.best.counts.parameters);
     // the chosen prompt was asked once more, which counts: half of what its two evaluations took
-    expect(cost.flops - result.cost.total).toBeCloseTo(result.best.cost.evalFlops / 2, 3);
+    expect(cost.flops - result.cost.total - (await evaluationCost(30, false))).toBeCloseTo(
+      result.best.cost.evalFlops / 2,
+      3,
+    );
     const told = readPredictions(output);
     expect(told.map(({ right }) => right)).toEqual(predictions.map(({ correct }) => correct));
     expect(told.map(({ id }) => id)).toEqual(data.validation.map(({ id }) => id));
@@ -345,7 +348,8 @@ test("rows: a cap bounds what is reported and the baselines too, with a holdout 
   const { cost } = bounded.record;
   const three = await evaluationCost(3, true);
   expect(bounded.result.cost.reporting).toBe(3 * three);
-  expect(cost.flops).toBe(bounded.result.cost.total + (await evaluationCost(3, false)));
+  // and the chosen prompt once more, for what it says to each row
+  expect(cost.flops).toBe(bounded.result.cost.total + (await evaluationCost(3, false)) + three);
   expect(cost.flops).toBe(cost.trainFlops + cost.evalFlops + cost.scoringFlops);
   const all = await prune(model(), data, { ...options, maxEvalRows: 7, finalEvalRows: 0 });
   expect(all.record.search.selection).toEqual({ split: "validation", rows: 7, reportedRows: 30 });
