@@ -16,9 +16,9 @@ import { join, resolve } from "node:path";
 const faults = [
   [
     "a room reaches forward",
-    "src/data/row.ts",
-    'import type { MetricName } from "./metrics.js";',
-    'import type { Job } from "../train/job.js";\nimport type { MetricName } from "./metrics.js";',
+    "src/optim/clip.ts",
+    " * @file Gradient clipping",
+    ' */\nimport type { Job } from "../train/job.js";\n/**\n * @file Gradient clipping',
     "test/house.test.ts",
   ],
   [
@@ -129,8 +129,8 @@ const faults = [
   [
     "an install script runs at a stranger's",
     "package.json",
-    '"build": "tsc -p tsconfig.build.json",',
-    '"build": "tsc -p tsconfig.build.json",\n    "postinstall": "node dist/cli/main.js",',
+    '"scripts": {',
+    '"scripts": {\n    "postinstall": "node dist/cli/main.js",',
     "test/package.test.ts",
   ],
   [
