@@ -235,7 +235,9 @@ export async function evaluatePrepared(
     const found = await program(given, encoded, rows, prepared.task, tokenizer);
     for (const [i, n] of numbers.entries()) {
       predictions[n] = found.predictions[i]!;
-      tokens += encoded[i]!.target.length;
+      // what the loss is of: the answer as it is ranked, or as it is trained
+      const { choices, gold, target } = encoded[i]!;
+      tokens += (prepared.by === "ranking" ? choices![gold]! : target).length;
     }
     if (found.loss !== null) loss += found.loss;
     else if (scorer !== null) {

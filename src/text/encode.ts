@@ -172,9 +172,16 @@ function jointly(task: EncodedTask, tokenizer: Tokenizer, rules: EncodingRules):
       },
       tokenizer,
     );
-    const [target, ...choices] = targets.map(closed);
-    return { input, target: target!, choices: labels === null ? null : choices };
+    const [target, ...ranked] = targets;
+    // Ranked answers are compared without an end, as they stand in a text, unless one of them goes on where another ends.
+    const ends = ranked.some((ids, i) => ranked.some((other, n) => n !== i && beginsWith(other, ids)));
+    const choices = ranked.map((ids) => (ends ? closed(ids) : Int32Array.from(ids)));
+    return { input, target: closed(target!), choices: labels === null ? null : choices };
   };
+}
+
+function beginsWith(ids: readonly number[], start: readonly number[]): boolean {
+  return start.length <= ids.length && start.every((id, i) => id === ids[i]);
 }
 
 function shortTarget(target: Int32Array, length: number): Int32Array {

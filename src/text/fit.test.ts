@@ -133,7 +133,7 @@ test("causal rows: BOS counts, and the question stands before the target", () =>
   const [bread, cheese] = cut!.choices!.map((ids) =>
     tokenizer.decode([...textIds(cut!), ...ids], { keepSpecial: true }),
   );
-  expect([bread, cheese].map((t) => t!.slice(-16))).toEqual(["nswer: bread</s>", "swer: cheese</s>"]);
+  expect([bread, cheese].map((t) => t!.slice(-13))).toEqual(["Answer: bread", "nswer: cheese"]);
 });
 
 test("two hypotheses behind a premise that is too long stay two inputs", async () => {
@@ -180,3 +180,18 @@ test.skipIf(!existsSync(boolq))(
   },
   60_000,
 );
+
+test("causal answers are ranked without an end, unless one goes on where another ends", () => {
+  const tokenizer = kindTokenizer("llama 2");
+  const encode = (verbalizer: Record<string, string>) => {
+    const task = { name: "t", verbalizer, maxTargetTokens: 10, targetPrefix: "" };
+    const row = { id: "f:1", input: "Answer:", target: verbalizer.a!, label: "a", references: [] };
+    return encodeRows([row], task, tokenizer, { maxInputTokens: 50, rules: causalRules(tokenizer) })[0]!;
+  };
+  const [end] = tokenizer.eosIds;
+  const apart = encode({ a: "bread", b: "cheese" });
+  expect(apart.choices!.map((ids) => ids.includes(end!))).toEqual([false, false]);
+  expect(apart.target.at(-1)).toBe(end);
+  const nested = encode({ a: "bread", b: "bread and cheese" });
+  expect(nested.choices!.map((ids) => ids.at(-1))).toEqual([end, end]);
+});
