@@ -2,22 +2,9 @@
  * @file How a family wants its rows as ids. In: a tokenizer. Out: EncodingRules; a family that differs makes its own.
  */
 import { SoftpromptError } from "../base/errors.js";
-import type { Tokenizer } from "./tokenizer.js";
+import type { EncodingRules, Tokenizer } from "./tokenizer.js";
 
-export interface EncodingRules {
-  /** Ids put before every input (BOS), and behind it (T5's end-of-sequence). */
-  readonly before: readonly number[];
-  readonly after: readonly number[];
-  /** The id that closes every target. */
-  readonly targetEnd: number;
-  /** The text of control tokens in fields and targets stays text; otherwise `</s>` there is the token, as T5 has it. */
-  readonly guardFields: boolean;
-  /**
-   * Input and target are one text (causal models): its ids are split where the target begins. `separator` is put between
-   * them where neither has white space there. Null: two texts.
-   */
-  readonly joined: { readonly separator: string } | null;
-}
+export type { EncodingRules } from "./tokenizer.js";
 
 /** T5: input and target are two texts, each with end-of-sequence. Throws SoftpromptError (checkpoint) if there is none. */
 export function seq2seqRules(tokenizer: Tokenizer): EncodingRules {

@@ -2,7 +2,6 @@
  * @file The tokenizer as the rest of the house sees it, whatever family its file is of.
  */
 import type { DecodeOptions, StreamDecoder } from "./decoding.js";
-import type { EncodingRules } from "./rules.js";
 
 export type { DecodeOptions, StreamDecoder } from "./decoding.js";
 
@@ -20,6 +19,22 @@ export interface TextOptions {
    * whole text. Default none: `</s>` in the text becomes its id.
    */
   readonly userText?: readonly Span[] | true;
+}
+
+/** How a family wants its rows as ids (rules.ts). */
+export interface EncodingRules {
+  /** Ids put before every input (BOS), and behind it (T5's end-of-sequence). */
+  readonly before: readonly number[];
+  readonly after: readonly number[];
+  /** The id that closes every target. */
+  readonly targetEnd: number;
+  /** The text of control tokens in fields and targets stays text; otherwise `</s>` there is the token, as T5 has it. */
+  readonly guardFields: boolean;
+  /**
+   * Input and target are one text (causal models): its ids are split where the target begins. `separator` is put between
+   * them where neither has white space there. Null: two texts.
+   */
+  readonly joined: { readonly separator: string } | null;
 }
 
 /** Text to ids and back. Immutable. */
