@@ -8,7 +8,8 @@ import { entryMask, fullMask, maskFromScores, pieceOfDimension } from "../src/me
 import { partialModel } from "../src/model/partial.js";
 import { optimizers } from "../src/optim/optimizers.js";
 import { type ImportanceOptions, importance } from "../src/prune/importance.js";
-import { collate, encodeRows } from "../src/text/rows.js";
+import { makeBatch } from "../src/text/batch.js";
+import { encodeRows } from "../src/text/rows.js";
 import { memoryFolder } from "./helpers/memory-folder.js";
 import { tinyTokenizer } from "./helpers/tiny.js";
 import { D, K, openTiny, P, plain, prompt, rows, scoring, settings, task } from "./helpers/tiny-prompt.js";
@@ -34,7 +35,7 @@ describe("importance", () => {
     const encoded = encodeRows(task, [rows[row]!], tinyTokenizer, 492);
     const data = prompt.data.map((v, n) => (entries[n] ? v * factor : v));
     const program = await engine.train();
-    const step = await program.run({ prompt: { shape: [P, D], data } }, collate(encoded), Float32Array.of(1));
+    const step = await program.run({ prompt: { shape: [P, D], data } }, makeBatch(encoded), Float32Array.of(1));
     return step.loss[0]! / encoded[0]!.target.length;
   }
   /** ∂L/∂mask at one by Richardson-extrapolated central differences: error ~h⁴ and float32 rounding/h, about 1e-3 of the largest. */

@@ -12,7 +12,7 @@ import type { Parameters, Tensor } from "../src/base/tensor.js";
 import { type Engine, type EngineOptions, openEngine } from "../src/engine/engine.js";
 import { openCheckpoint } from "../src/model/checkpoint.js";
 import type { EncodedRow } from "../src/text/batch.js";
-import { collate } from "../src/text/rows.js";
+import { makeBatch } from "../src/text/batch.js";
 import { distance, expectClose } from "./helpers/close.js";
 import { readFixture } from "./helpers/safetensors.js";
 
@@ -57,7 +57,7 @@ describe.each(models.flatMap((model) => ways.map(([way, options]) => ({ model, w
     const oracle = oracleOf(model);
     const wanted = wantedOf(model);
     const rows = rowsOf(oracle);
-    const batch = collate(rows);
+    const batch = makeBatch(rows);
     const B = rows.length;
     const ones = new Float32Array(B).fill(1);
     const prompt = { prompt: wanted.prompt! };
@@ -98,7 +98,7 @@ describe.each(models.flatMap((model) => ways.map(([way, options]) => ({ model, w
       const together = await train.run(given, batch, ones);
       const [, P, D] = wanted.prompts!.shape as [number, number, number];
       for (const [b, row] of rows.entries()) {
-        const alone = await train.run(given[b]!, collate([row]), ones.subarray(0, 1));
+        const alone = await train.run(given[b]!, makeBatch([row]), ones.subarray(0, 1));
         expect(together.loss[b]! / alone.loss[0]!).toBeCloseTo(1, 5);
         // a shorter prompt stands at the end of its places, and nothing reaches the places before it
         const own = together.gradients.prompt!.data.subarray(b * P * D, (b + 1) * P * D);
@@ -122,7 +122,7 @@ describe.each(models.flatMap((model) => ways.map(([way, options]) => ({ model, w
       // and each as the teacher-forced loss has it
       const train = await engine.train();
       const second = ranked.map((row) => ({ ...row, target: row.choices![1]! }));
-      const { loss } = await train.run(prompt, collate(second), ones);
+      const { loss } = await train.run(prompt, makeBatch(second), ones);
       expect(
         distance(
           Float32Array.from(got, (c) => -c[1]!),
@@ -141,7 +141,7 @@ describe.each(models.flatMap((model) => ways.map(([way, options]) => ({ model, w
     });
 
     test("a text of one token without a prompt", async () => {
-      const only = collate(rows.slice(0, 1));
+      const only = makeBatch(rows.slice(0, 1));
       expect(only.inputLength).toBe(0);
       const { logits } = await (await engine.forward()).run(none, only);
       const bare = wanted["bare.logits"]!;
@@ -180,8 +180,8 @@ describe.each(models.flatMap((model) => ways.map(([way, options]) => ({ model, w
       const long = { ...rows[1]!, input: Int32Array.from({ length: 7 + more }, (_, i) => 3 + ((i * 7) % 90)) };
       const forward = await engine.forward();
       for (const row of rows) {
-        const alone = await forward.run(prompt, collate([row]));
-        const beside = await forward.run(prompt, collate([long, row]));
+        const alone = await forward.run(prompt, makeBatch([row]));
+        const beside = await forward.run(prompt, makeBatch([long, row]));
         const U = row.target.length;
         const from = beside.logits.data.length / 2;
         const own = beside.logits.data.subarray(from, from + U * 96);
@@ -201,15 +201,15 @@ test("a context window counts virtual tokens: longer rows are refused, generatio
     return { ...long!, input, target: Int32Array.from({ length: target }, (_, i) => 40 + i) };
   };
   const forward = await engine.forward();
-  await forward.run(prompt, collate([row(25, 5), row(3, 7)])); // 3 + 24 + 5 positions, though the padded targets reach further
-  await expect(forward.run(prompt, collate([row(3, 1), row(26, 5)]))).rejects.toThrow(/row 1[\s\S]*32[\s\S]*33/);
+  await forward.run(prompt, makeBatch([row(25, 5), row(3, 7)])); // 3 + 24 + 5 positions, though the padded targets reach further
+  await expect(forward.run(prompt, makeBatch([row(3, 1), row(26, 5)]))).rejects.toThrow(/row 1[\s\S]*32[\s\S]*33/);
   const score = await engine.score();
   const ranked = { ...row(26, 5), choices: [Int32Array.of(5), Int32Array.of(5, 6, 7, 8, 9)] };
   await expect(score.run(prompt, [ranked])).rejects.toThrow(/context window/);
   const [ids] = await (await engine.generate()).run(prompt, [row(26, 1)], 12);
   expect(ids!.length).toBeLessThanOrEqual(4);
   const foreign = { ...row(3, 1), first: 96 };
-  await expect(forward.run(prompt, collate([foreign]))).rejects.toThrow(/first id 96/);
+  await expect(forward.run(prompt, makeBatch([foreign]))).rejects.toThrow(/first id 96/);
   await engine.dispose();
 });
 

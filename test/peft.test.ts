@@ -16,7 +16,7 @@ import { type Engine, openEngine } from "../src/engine/engine.js";
 import { applyMask, maskFromScores } from "../src/method/mask.js";
 import { type Checkpoint, openCheckpoint } from "../src/model/checkpoint.js";
 import type { EncodedRow } from "../src/text/batch.js";
-import { collate } from "../src/text/rows.js";
+import { makeBatch } from "../src/text/batch.js";
 
 const here = (path: string) => fileURLToPath(new URL(path, import.meta.url));
 const base = here("fixtures/tiny-t5-v11");
@@ -64,7 +64,7 @@ async function ours(prompt: Tensor, task: Task): Promise<Answer> {
     const target = Int32Array.from([...task.decoderIds[b]!.slice(1), 1]);
     return { id: String(b), input, target, choices: null, gold: -1, truncated: false };
   });
-  const { logits } = await (await engine.forward()).run({ prompt }, collate(rows));
+  const { logits } = await (await engine.forward()).run({ prompt }, makeBatch(rows));
   const [B, U, V] = logits.shape as [number, number, number];
   const at = (b: number, u: number) => Array.from(logits.data.subarray((b * U + u) * V, (b * U + u + 1) * V));
   const generated = await (await engine.generate()).run({ prompt }, rows, task.maxNewTokens);
@@ -177,7 +177,7 @@ test.skipIf(versions === null && asked === undefined)(
       const adapter = loadAdapter(where);
       await checkBase(adapter, llama);
       const parameters = { prompt: adapter.prompt };
-      const { logits } = await (await causal.forward()).run(parameters, collate(rows));
+      const { logits } = await (await causal.forward()).run(parameters, makeBatch(rows));
       const [, U, V] = logits.shape as [number, number, number];
       const mine = targets.map((target, b) =>
         target.map((_, u) => Array.from(logits.data.subarray((b * U + u) * V, (b * U + u + 1) * V))),

@@ -13,7 +13,7 @@ import { random } from "../src/base/random.js";
 import { openEngine } from "../src/engine/engine.js";
 import { openCheckpoint } from "../src/model/checkpoint.js";
 import type { EncodedRow } from "../src/text/batch.js";
-import { collate } from "../src/text/rows.js";
+import { makeBatch } from "../src/text/batch.js";
 import { distance } from "./helpers/close.js";
 
 const folder = process.env.SOFTPROMPT_SMOLLM2;
@@ -60,7 +60,7 @@ test.skipIf(!ready)("logits, losses and greedy ids are those of transformers", {
   expect(checkpoint.parameters).toBe(134_515_008);
   const engine = openEngine(checkpoint, { threads: 1 });
   const none = { prompt: { shape: [0, 576], data: new Float32Array(0) } };
-  const { logits } = await (await engine.forward()).run(none, collate(rows));
+  const { logits } = await (await engine.forward()).run(none, makeBatch(rows));
   const [, U, V] = logits.shape as [number, number, number];
   const errors = rows.map(({ target }, b) => {
     const bytes = Buffer.from(wanted.logits[b]!, "base64");

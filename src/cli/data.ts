@@ -26,9 +26,14 @@ export function sayNotices(notices: readonly string[], terminal: Terminal, of = 
     terminal.note(`${terminal.colors.yellow("notice")} ${printableLine(of === "" ? notice : `${of}: ${notice}`)}`);
 }
 
-/** What only a tokenizer can tell of the data, said too. @returns all notices of the data, for `--json` */
-export function sayTokenNotices(data: Dataset, tokenizer: Tokenizer, terminal: Terminal, of = ""): string[] {
-  const found = targetNotices(data, tokenizer);
+/** What only a tokenizer can tell of the data, said too. @param maxInputTokens as targetNotices @returns all notices, for `--json` */
+export function sayTokenNotices(
+  data: Dataset,
+  tokenizer: Tokenizer,
+  terminal: Terminal,
+  { of = "", maxInputTokens }: { readonly of?: string; readonly maxInputTokens?: number } = {},
+): string[] {
+  const found = targetNotices(data, tokenizer, maxInputTokens);
   sayNotices(found, terminal, of);
   return [...(data.notices ?? []), ...found];
 }

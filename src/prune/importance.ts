@@ -14,7 +14,8 @@ import type { Engine } from "../engine/engine.js";
 import { stepFlops } from "../engine/flops.js";
 import { fullMask, type PieceLayout, pieceLayouts, pieceOfDimension } from "../method/mask.js";
 import { fullModel, type PartialModel } from "../model/partial.js";
-import { collate, encodeRows } from "../text/rows.js";
+import { makeBatch } from "../text/batch.js";
+import { encodeRows } from "../text/rows.js";
 import type { Tokenizer } from "../text/tokenizer.js";
 import { type ImportanceMode, importanceModes, maskDerivatives, normaliseScores, scoreCollector } from "./scores.js";
 
@@ -110,7 +111,7 @@ export async function importance(
   const started = performance.now();
   for (let first = 0; first < encoded.length; first += batchSize) {
     if (signal?.aborted) throw interrupted(signal, "stopped while the prompt was scored", { where: "importance" });
-    const batch = collate(encoded.slice(first, first + batchSize));
+    const batch = makeBatch(encoded.slice(first, first + batchSize));
     const { size: B, inputLength, targetLength } = batch;
     const counts = encoded.slice(first, first + B).map((row) => row.target.length);
     const step = await program.run(

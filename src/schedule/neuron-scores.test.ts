@@ -9,7 +9,8 @@ import { activationFlops } from "../engine/flops.js";
 import { openCheckpoint } from "../model/checkpoint.js";
 import { partialModel } from "../model/partial.js";
 import type { T5Config } from "../model/t5/config.js";
-import { collate, encodeRows } from "../text/rows.js";
+import { makeBatch } from "../text/batch.js";
+import { encodeRows } from "../text/rows.js";
 import { type NeuronScoreInput, neuronScores } from "./neuron-scores.js";
 
 const fixture = (name: string) => fileURLToPath(new URL(`../../test/fixtures/${name}`, import.meta.url));
@@ -101,7 +102,7 @@ describe.each(["tiny-t5-v10", "tiny-t5-v11"])("%s", (name) => {
     const { cost } = await score({ scoreBatchSize: 1000 });
     expect(cost.examples).toBe(12);
     const rows = encodeRows(dataset.task, dataset.validation, tinyTokenizer, 12);
-    const batch = collate(rows);
+    const batch = makeBatch(rows);
     const shape = { batch: 12, prompt: 4, input: batch.inputLength, target: batch.targetLength };
     expect(cost.flops).toBe(activationFlops(engine.checkpoint.config, shape).honest);
     expect(cost.seconds).toBeGreaterThan(0);

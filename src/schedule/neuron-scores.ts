@@ -16,7 +16,8 @@ import { activationFlops, addFlops, noFlops } from "../engine/flops.js";
 import type { ModelConfig } from "../model/architecture.js";
 import { architectureOf } from "../model/architectures.js";
 import type { NeuronScores } from "../model/partial.js";
-import { collate, encodeRows } from "../text/rows.js";
+import { makeBatch } from "../text/batch.js";
+import { encodeRows } from "../text/rows.js";
 import type { Tokenizer } from "../text/tokenizer.js";
 import type { NeuronScoreOptions } from "./neuron-options.js";
 
@@ -94,7 +95,7 @@ export async function neuronScores(
         where: "neuron scores",
         hint: "the pass is short; it is made again",
       });
-    const batch = collate(encoded.slice(first, first + input.scoreBatchSize));
+    const batch = makeBatch(encoded.slice(first, first + input.scoreBatchSize));
     const means = await program.run({ prompt }, batch);
     for (const { name, layers } of sums) accumulate(layers, means[name]!, batch.size);
     const { size, inputLength, targetLength } = batch;

@@ -11,7 +11,8 @@ import type { Dataset } from "../data/row.js";
 import { evaluate, evaluationOptions } from "../evaluate/evaluate.js";
 import { architectureOf } from "../model/architectures.js";
 import { fullModel } from "../model/partial.js";
-import { collate, encodeRows } from "../text/rows.js";
+import { makeBatch } from "../text/batch.js";
+import { encodeRows } from "../text/rows.js";
 import { aloneVariant, distinctSizes, ownScore, type PartialSize, tableOneSizes } from "./partial-alone.js";
 import { type FinishedRun, runAll, type StudyInput, startPrompt, vanilla } from "./runs.js";
 import { type Measure, measures, moveCosine, neuronOverlap, similarityMatrix } from "./similar.js";
@@ -236,7 +237,7 @@ async function activatedBy(input: StudyInput, dataset: Dataset, prompt: Tensor):
         where: dataset.task.name,
         hint: "finished runs are kept",
       });
-    const batch = collate(rows.slice(first, first + 16));
+    const batch = makeBatch(rows.slice(first, first + 16));
     const means = await program.run({ prompt }, batch);
     for (const { name, layers } of sums)
       for (let b = 0; b < batch.size; b++)

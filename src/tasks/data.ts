@@ -23,6 +23,7 @@ import { type MetricName, metricNames } from "../data/metrics.js";
 import type { Dataset, Task } from "../data/row.js";
 import { examples } from "../data/rows.js";
 import { tasks } from "../data/tasks.js";
+import { encodeRows } from "../text/rows.js";
 import type { Tokenizer } from "../text/tokenizer.js";
 
 /** The bundled rows, by name, as the task option knows them. */
@@ -157,11 +158,20 @@ export async function loadData(
   return loadDataset(specOf(readOptions(dataOptions, pickOptions(dataOptions, options), "data")), signal);
 }
 
-/** Says how many targets the model cannot be taught whole, for they are longer than `maxTargetTokens`; [] where none is. */
-export function targetNotices({ task, train, validation }: Dataset, tokenizer: Pick<Tokenizer, "encode">): string[] {
+/**
+ * Says how many targets the model cannot be taught whole, for they are longer than `maxTargetTokens`; [] where none is.
+ * @param maxInputTokens where all of these rows are encoded so anyway; without it long targets alone are.
+ */
+export function targetNotices(
+  { task, train, validation }: Dataset,
+  tokenizer: Tokenizer,
+  maxInputTokens?: number,
+): string[] {
   const longest = task.maxTargetTokens - 1; // its end-of-sequence counts
   const rows = [...train, ...validation].filter((row) => row.choices === undefined && row.label === null);
-  const cut = rows.filter((row) => {
+  const encoded = maxInputTokens === undefined ? null : encodeRows(task, rows, tokenizer, maxInputTokens);
+  const cut = rows.filter((row, n) => {
+    if (encoded !== null) return encoded[n]!.targetCut !== undefined;
     const text = (task.targetPrefix + row.target).normalize("NFKC");
     return text.length > longest && tokenizer.encode(text).length > longest; // no token is shorter than a character
   });

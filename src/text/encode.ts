@@ -31,7 +31,7 @@ type Text = Pick<Row, "id" | "input" | "fields">;
  * Encodes rows in order. Throws SoftpromptError if two labels have the same ids (they could never be told apart), if a
  * template alone is longer than maxInputTokens, or if an id has no row in the model's embedding.
  */
-export function encodeRows(
+export function tokenizeRows(
   rows: readonly Row[],
   task: EncodedTask,
   tokenizer: Tokenizer,
@@ -68,7 +68,7 @@ export function encodeRows(
   });
 }
 
-/** The ids of one text as an input, as `encodeRows` makes them; for predictions on texts without a Row. */
+/** The ids of one text as an input, as `tokenizeRows` makes them; for predictions on texts without a Row. */
 export function encodeInput(text: string, tokenizer: Tokenizer, options: EncodeOptions): Int32Array {
   const { maxInputTokens } = options;
   const rules = rulesOf(tokenizer, options);

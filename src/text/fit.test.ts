@@ -7,7 +7,7 @@ import { kindTokenizer } from "../../test/helpers/tokenizer-kinds.js";
 import { loadDataset } from "../data/dataset.js";
 import { compileTemplate } from "../data/template.js";
 import { textIds } from "./batch.js";
-import { encodeRows } from "./encode.js";
+import { tokenizeRows } from "./encode.js";
 import { fitText } from "./fit.js";
 import { loadTokenizer } from "./load.js";
 import { encodingNotices } from "./notices.js";
@@ -101,20 +101,20 @@ test("rows: the end token stands behind a cut input, what was cut is counted, an
     question: "is it far?",
   });
   const row = { id: "f:1", ...text, target: "bread", label: "a", references: ["bread"] };
-  const [whole] = encodeRows([row], task, tokenizer, { maxInputTokens: 1000 });
-  const [cut] = encodeRows([row], task, tokenizer, { maxInputTokens: 60 });
+  const [whole] = tokenizeRows([row], task, tokenizer, { maxInputTokens: 1000 });
+  const [cut] = tokenizeRows([row], task, tokenizer, { maxInputTokens: 60 });
   expect([whole!.truncated, whole!.cut, cut!.truncated]).toEqual([false, undefined, true]);
   expect(cut!.input.length).toBeLessThanOrEqual(60);
   expect(cut!.input.length).toBeGreaterThan(50);
   expect(cut!.cut).toEqual({ fields: ["passage"], tokens: whole!.input.length - cut!.input.length });
   const end = tokenizer.encode(" question: is it far?").slice(1);
   expect([...cut!.input].slice(-end.length - 1)).toEqual([...end, ...tokenizer.eosIds]);
-  expect(() => encodeRows([row], task, tokenizer, { maxInputTokens: 12 })).toThrow(
+  expect(() => tokenizeRows([row], task, tokenizer, { maxInputTokens: 12 })).toThrow(
     /f:1: the template alone[\s\S]*--max-input-tokens/,
   );
   // A row whose fields are not known is cut on the right.
   const { fields: _, ...unknown } = row;
-  const [right] = encodeRows([unknown], task, tokenizer, { maxInputTokens: 60 });
+  const [right] = tokenizeRows([unknown], task, tokenizer, { maxInputTokens: 60 });
   expect([...right!.input]).toEqual([...whole!.input.slice(0, 59), ...tokenizer.eosIds]);
 });
 
@@ -126,7 +126,7 @@ test("causal rows: BOS counts, and the question stands before the target", () =>
     question: "is it far?",
   });
   const row = { id: "f:1", ...text, target: "bread", label: "a", references: ["bread"] };
-  const [cut] = encodeRows([row], task, tokenizer, { maxInputTokens: 50, rules: causalRules(tokenizer) });
+  const [cut] = tokenizeRows([row], task, tokenizer, { maxInputTokens: 50, rules: causalRules(tokenizer) });
   const input = tokenizer.decode([...textIds(cut!)]);
   expect([textIds(cut!)[0], textIds(cut!).length <= 50]).toEqual([1, true]);
   expect(input).toMatch(/the river\nQuestion: is it far\?\nAnswer:$/);
@@ -146,7 +146,7 @@ test("two hypotheses behind a premise that is too long stay two inputs", async (
     label: "yes",
     references: ["good"],
   }));
-  const encoded = encodeRows(rows, task, tokenizer, { maxInputTokens: 492 });
+  const encoded = tokenizeRows(rows, task, tokenizer, { maxInputTokens: 492 });
   expect(encoded.map(({ input }) => tokenizer.decode([...input]).replace(/.*hypothesis: /, ""))).toEqual([
     "the cat slept",
     "nobody came home",
@@ -165,7 +165,7 @@ test.skipIf(!existsSync(boolq))(
   async () => {
     const { task, validation: rows } = await loadDataset({ task: "boolq", folder: boolq });
     const tokenizer = await loadTokenizer(nano);
-    const encoded = encodeRows(rows, task, tokenizer, { maxInputTokens: 192 });
+    const encoded = tokenizeRows(rows, task, tokenizer, { maxInputTokens: 192 });
     const cut = encoded.filter((row) => row.truncated);
     expect(cut.length / rows.length).toBeGreaterThan(0.2); // each of them lost some of its question when the end was cut
     expect(cut.every((row) => row.cut!.fields.join() === "passage" && row.input.length <= 192)).toBe(true);

@@ -6,7 +6,7 @@ import { fileURLToPath } from "node:url";
 import { expect, test } from "vitest";
 import type { Row } from "../data/row.js";
 import { compileTemplate } from "../data/template.js";
-import { encodeRows } from "./encode.js";
+import { tokenizeRows } from "./encode.js";
 import { loadTokenizer } from "./load.js";
 import { encodingNotices } from "./notices.js";
 import { causalRules } from "./rules.js";
@@ -41,7 +41,7 @@ const rowsOf = (...texts: [string, "a" | "b"][]): Row[] =>
     references: [task.verbalizer[label]],
   }));
 const notices = (rows: Row[], from: Tokenizer = tokenizer, options = { maxInputTokens: 50 }) =>
-  encodingNotices({ rows, encoded: encodeRows(rows, task, from, options) }, task, from, options);
+  encodingNotices({ rows, encoded: tokenizeRows(rows, task, from, options) }, task, from, options);
 
 test("rows that are read as they are written have no notice", () => {
   expect(notices(rowsOf(["good film", "a"], ["bad film", "b"]))).toEqual([]);
@@ -71,7 +71,7 @@ test("the text of a control token in a field is told of, in the template it is n
   const template = compileTemplate("</s> {text}").fillRow({ text: "good" }, "x");
   expect(notices([{ ...rows[1]!, ...template }])).toEqual([]);
   const options = { maxInputTokens: 50, rules: causalRules(tokenizer) };
-  const encoded = encodeRows(rows, task, tokenizer, options);
+  const encoded = tokenizeRows(rows, task, tokenizer, options);
   expect(encoded[0]!.input.includes(1)).toBe(false);
   expect(encodingNotices({ rows, encoded }, task, tokenizer, options).join()).not.toMatch(/control/);
 });
@@ -84,7 +84,7 @@ test("targets that are too long are counted", () => {
     target: i === 0 ? "abcdefgh" : "x",
   }));
   const options = { maxInputTokens: 50 };
-  const encoded = encodeRows(rows, free, tokenizer, options);
+  const encoded = tokenizeRows(rows, free, tokenizer, options);
   expect(encoded.map((row) => row.targetCut)).toEqual([6, undefined]); // ▁ a … h </s> are 10 tokens, 4 stay
   expect(encodingNotices({ rows, encoded }, free, tokenizer, options)).toEqual([
     "1 of 2 targets are longer than 4 tokens and are cut, 6 tokens in all (--max-target-tokens)",
@@ -99,17 +99,17 @@ test("what is quoted of the rows holds nothing that a terminal obeys", () => {
 
 test("labels that both are unknown say so", () => {
   const same = { ...task, verbalizer: { a: "{", b: "}" } };
-  expect(() => encodeRows([], same, tokenizer, { maxInputTokens: 9 })).toThrow(/same tokens[\s\S]*does not know/);
+  expect(() => tokenizeRows([], same, tokenizer, { maxInputTokens: 9 })).toThrow(/same tokens[\s\S]*does not know/);
 });
 
 test("an id that the embedding has no row for is refused with the row named, before anything runs", () => {
   const rows = rowsOf(["bad", "a"], ["good film", "b"]);
   expect(limitedTo(tokenizer, tokenizer.size)).toBe(tokenizer);
   const limited = limitedTo(tokenizer, tokenizer.size - 1);
-  expect(() => encodeRows(rows, task, limited, { maxInputTokens: 50 })).toThrow(
+  expect(() => tokenizeRows(rows, task, limited, { maxInputTokens: 50 })).toThrow(
     /rows\.csv:3: the tokenizer has ids[\s\S]*32 \(▁film\)/,
   );
-  expect(encodeRows(rows.slice(0, 1), task, limited, { maxInputTokens: 50 }).length).toBe(1);
+  expect(tokenizeRows(rows.slice(0, 1), task, limited, { maxInputTokens: 50 }).length).toBe(1);
 });
 
 test("Metaspace that puts its blank before the first section only", () => {

@@ -16,7 +16,7 @@ export interface RowsAndIds {
   readonly encoded: readonly EncodedRow[];
 }
 
-/** @param options as they were given to `encodeRows`. */
+/** @param options as they were given to `tokenizeRows`. */
 export function encodingNotices(
   { rows, encoded }: RowsAndIds,
   task: Pick<Task, "maxTargetTokens">,

@@ -1,17 +1,16 @@
 /**
- * @file Labelled rows as token ids: text/encode.ts, and the promise that every label is among its row's choices.
+ * @file Labelled rows as token ids: text/encode.ts, each row once, and the promise that every label is among its row's choices.
  *
- * In: Task, rows, Tokenizer. Out: EncodedRow.
+ * In: Task, rows, Tokenizer. Out: EncodedRow. A row's ids are kept as long as the row is: the memory estimate, the plan, the neuron
+ * scores, the training and every evaluation ask for the same rows, and a tokenizer takes longer than any of them needs for the answer.
  */
 import { SoftpromptError } from "../base/errors.js";
 import type { Row, Task } from "../data/row.js";
 import type { EncodedRow } from "./batch.js";
-import { encodeRows as encode } from "./encode.js";
+import { type EncodedTask, tokenizeRows } from "./encode.js";
 import { inputNotices } from "./notices.js";
 import type { EncodingRules } from "./rules.js";
 import type { Tokenizer } from "./tokenizer.js";
-
-export { makeBatch as collate } from "./batch.js";
 
 /** The labels a row can have, in ranking order, with their words; null for free text. */
 export function choicesOf(task: Task, row: Row): Readonly<Record<string, string>> | null {
@@ -23,7 +22,21 @@ export function isFreeText({ task, train }: { readonly task: Task; readonly trai
   return train.some((row) => choicesOf(task, row) === null);
 }
 
+/** Ids of rows by what they depend on: tokenizer, limits, task, row. Rows are immutable, and these keep none of them alive. */
+const kept = new WeakMap<Tokenizer, Map<string, WeakMap<Row, EncodedRow>>>();
+
+function keptFor(tokenizer: Tokenizer, task: EncodedTask, limits: object): WeakMap<Row, EncodedRow> {
+  const { name, verbalizer, maxTargetTokens, targetPrefix } = task;
+  const key = JSON.stringify([name, verbalizer && Object.entries(verbalizer), maxTargetTokens, targetPrefix, limits]);
+  const byKey = kept.get(tokenizer) ?? new Map<string, WeakMap<Row, EncodedRow>>();
+  kept.set(tokenizer, byKey);
+  const rows = byKey.get(key) ?? new WeakMap<Row, EncodedRow>();
+  byKey.set(key, rows);
+  return rows;
+}
+
 /**
+ * Rows as ids, in order. A row that was encoded before, by the same tokenizer under the same task and limits, is not encoded again.
  * @param maxInputTokens including end-of-sequence; longer inputs lose the end of their longest field.
  * @param rules how the model's family wants its rows; default the tokenizer's, else T5's.
  * @throws SoftpromptError "data" naming the row whose label is none of its choices.
@@ -35,15 +48,20 @@ export function encodeRows(
   maxInputTokens: number,
   rules?: EncodingRules,
 ): EncodedRow[] {
-  const encoded = encode(rows, task, tokenizer, { maxInputTokens, rules });
-  for (const [n, row] of rows.entries())
-    if (encoded[n]!.choices !== null && encoded[n]!.gold < 0)
+  const known = keptFor(tokenizer, task, { maxInputTokens, rules });
+  const missing = rows.filter((row) => !known.has(row));
+  for (const [n, encoded] of tokenizeRows(missing, task, tokenizer, { maxInputTokens, rules }).entries())
+    known.set(missing[n]!, encoded);
+  return rows.map((row) => {
+    const encoded = known.get(row)!;
+    if (encoded.choices !== null && encoded.gold < 0)
       throw new SoftpromptError("data", "the row's label is none of its choices", {
         where: row.id,
         expected: Object.keys(choicesOf(task, row)!).join(", "),
         got: row.label ?? "no label",
       });
-  return encoded;
+    return encoded;
+  });
 }
 
 /** What a user should know of these inputs: cuts, unknown characters, control tokens, rows that became equal. */

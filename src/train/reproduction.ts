@@ -5,7 +5,7 @@ import type { Parameters } from "../base/tensor.js";
 import type { Row } from "../data/row.js";
 import { writeSafetensors } from "../model/safetensors.js";
 import type { EncodedRow } from "../text/batch.js";
-import { collate } from "../text/rows.js";
+import { makeBatch } from "../text/batch.js";
 import type { TrainSettings } from "./options.js";
 
 export interface BadStep {
@@ -25,7 +25,7 @@ export interface BadStep {
  */
 export function reproduction(bad: BadStep): Record<string, string | Uint8Array> {
   const { parameters, encoded, ...told } = bad;
-  const batch = collate(encoded);
+  const batch = makeBatch(encoded);
   const [B, T, U] = [batch.size, batch.inputLength, batch.targetLength];
   const name = `reproduction-${bad.step}`;
   return {

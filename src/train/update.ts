@@ -14,7 +14,7 @@ import type { ModelConfig } from "../model/architecture.js";
 import type { Optimizer, OptimizerState } from "../optim/optimizer.js";
 import { clipParameters, mapParameters, updateParameters } from "../optim/parameters.js";
 import type { EncodedRow } from "../text/batch.js";
-import { collate } from "../text/rows.js";
+import { makeBatch } from "../text/batch.js";
 
 export interface StepInput {
   readonly program: TrainProgram;
@@ -51,7 +51,7 @@ export async function batchGradient(input: StepInput): Promise<BatchGradient> {
   let loss = 0;
   let flops = noFlops;
   for (const micro of microBatches(input.rows, microBatchSize)) {
-    const batch = collate(micro);
+    const batch = makeBatch(micro);
     const step = await program.run(parameters, batch, new Float32Array(micro.length).fill(1 / targetTokens));
     for (const { name, perRow } of specs)
       addRows(sums.get(name)!, step.gradients[name]!.data, perRow ? micro.length : 1);

@@ -98,7 +98,9 @@ export async function studyAnswer(
   const model = await openModel(options.model, pickOptions(openOptions, options), modelContext(terminal, signal));
   try {
     const notices = tasks.flatMap((data) =>
-      sayTokenNotices(data, model.tokenizer, terminal, data.task.name).map((notice) => `${data.task.name}: ${notice}`),
+      sayTokenNotices(data, model.tokenizer, terminal, { of: data.task.name }).map(
+        (notice) => `${data.task.name}: ${notice}`,
+      ),
     );
     const shared = {
       engine: model.engine,

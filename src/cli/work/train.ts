@@ -100,7 +100,7 @@ async function runTraining(
     terminal.note(
       `${data.task.name}: ${data.train.length} training rows, ${data.validation.length} validation rows; ${model.checkpoint.name}: ${model.checkpoint.parameters} parameters, frozen`,
     );
-    const notices = sayTokenNotices(data, model.tokenizer, terminal);
+    const notices = sayTokenNotices(data, model.tokenizer, terminal, options);
     await sayCost(
       model.checkpoint.config,
       encodeRows(data.task, data.train, model.tokenizer, options.maxInputTokens),
