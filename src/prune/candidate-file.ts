@@ -4,9 +4,10 @@
 import { join } from "node:path";
 import { z } from "zod";
 import { SoftpromptError } from "../base/errors.js";
-import { readWhole, sha256, writeFileAtomic } from "../base/files.js";
+import { readWhole, writeFileAtomic } from "../base/files.js";
 import { floatsFromText, floatsToText } from "../base/floats.js";
 import { parseJson } from "../base/json.js";
+import { sealed, unsealed } from "../base/kept.js";
 import { maskFromJson, maskToJson } from "../method/mask.js";
 import type { Candidate, CandidateCost } from "./candidate.js";
 
@@ -23,7 +24,7 @@ export function writeCandidate(folder: string, key: string, candidate: Kept): vo
     mask: candidate.mask && maskToJson(candidate.mask),
     prompt: { shape: candidate.prompt.shape, data: floatsToText(candidate.prompt.data) },
   });
-  writeFileAtomic(join(folder, "candidate.json"), `{"key":"${key}","sha256":"${sha256(body)}","body":${body}}\n`);
+  writeFileAtomic(join(folder, "candidate.json"), sealed(body, key));
 }
 
 /**
@@ -35,15 +36,15 @@ export function writeCandidate(folder: string, key: string, candidate: Kept): vo
 export function readCandidate(folder: string, key?: string): Kept | null {
   const path = join(folder, "candidate.json");
   const text = readWhole(path, "run")?.toString("utf8");
-  const match = /^\{"key":"([0-9a-f]{64})","sha256":"([0-9a-f]{64})","body":(.*)\}\n$/s.exec(text ?? "");
-  if (!match || sha256(match[3]!) !== match[2]) return null;
-  if (key !== undefined && match[1] !== key)
+  const opened = unsealed(text ?? "");
+  if ("damage" in opened || opened.key === undefined) return null;
+  if (key !== undefined && opened.key !== key)
     throw new SoftpromptError("run", "this candidate was made from other inputs", {
       where: folder,
       expected: "the same start prompt, mask, rows, settings and base model",
       hint: "start the search in another folder",
     });
-  const parsed = form.safeParse(parseJson(match[3]!, path, "run"));
+  const parsed = form.safeParse(parseJson(opened.body, path, "run"));
   if (!parsed.success) {
     const issue = parsed.error.issues[0]!;
     if (issue.path.join(".") === "cost.paperFlops" && issue.code === "invalid_type") return null;

@@ -8,6 +8,7 @@ import { join } from "node:path";
 import { afterAll, beforeEach, describe, expect, test } from "vitest";
 import { scratch } from "../../test/helpers/job.js";
 import { sha256 } from "../base/files.js";
+import { sealed } from "../base/kept.js";
 import { type Kept, readCandidate, writeCandidate } from "./candidate-file.js";
 import type { Importance } from "./importance.js";
 import { claimFolder, keptScores } from "./search-files.js";
@@ -117,8 +118,7 @@ describe("scores.json", () => {
     expect(await read(measured)).toEqual(scores);
     expect(measured).toEqual([]);
     const other = { ...scores, ...change };
-    const check = sha256(JSON.stringify(other));
-    writeFileSync(join(folder, "scores.json"), JSON.stringify({ prompt: "p", check, scores: other }));
+    writeFileSync(join(folder, "scores.json"), sealed(JSON.stringify(other), "p"));
     expect(await read(measured)).toEqual(scores);
     expect(measured.length).toBe(1);
   });

@@ -7,8 +7,9 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { z } from "zod";
 import { SoftpromptError } from "../base/errors.js";
-import { readWhole, refuseForeign, sha256, writeFileAtomic } from "../base/files.js";
+import { readWhole, refuseForeign, writeFileAtomic } from "../base/files.js";
 import { parseJson } from "../base/json.js";
+import { kept } from "../base/kept.js";
 import { checkIdentity, type Identity } from "../train/identity.js";
 import { type Importance, isImportance } from "./importance.js";
 
@@ -72,27 +73,6 @@ export async function keptScores(
   size: { readonly tokens: number; readonly pieces: number },
   measure: () => Promise<Importance>,
 ): Promise<Importance> {
-  const saved = readScores(path);
-  if (
-    saved?.prompt === prompt &&
-    isImportance(saved.scores, size) &&
-    saved.check === sha256(JSON.stringify(saved.scores))
-  )
-    return saved.scores;
-  const scores = await measure();
-  const check = sha256(JSON.stringify(scores));
-  writeFileAtomic(path, `${JSON.stringify({ prompt, check, scores })}\n`);
-  return scores;
-}
-
-/** null where the file is absent, torn, or no file of ours: the scores are measured again. */
-function readScores(path: string): { prompt: unknown; check: unknown; scores: unknown } | null {
-  try {
-    const text = readWhole(path, "run");
-    const saved = text && parseJson(text.toString("utf8"), path, "run");
-    return (saved ?? null) as ReturnType<typeof readScores>;
-  } catch (error) {
-    if (error instanceof SoftpromptError && error.kind === "run") return null;
-    throw error;
-  }
+  const read = (body: unknown) => (isImportance(body, size) ? body : null);
+  return (await kept(path, prompt, { read }, measure)).value;
 }

@@ -19,6 +19,7 @@ import {
   writeFileAtomic,
 } from "../base/files.js";
 import { parseJson } from "../base/json.js";
+import { sealed, unsealed } from "../base/kept.js";
 import type { Tensor } from "../base/tensor.js";
 import { parseSafetensors, writeSafetensors } from "../model/safetensors.js";
 import { type StateJson, stateFromSaved, stateToSaved, type TrainState } from "../train/state.js";
@@ -54,7 +55,7 @@ export function saveCheckpoint(
   const body = JSON.stringify({ format: 1, tensors: sha256(bytes), metrics, state: rest });
   const stem = join(folder, String(number).padStart(6, "0"));
   writeFileAtomic(`${stem}.safetensors`, bytes, ops);
-  writeFileAtomic(`${stem}.json`, `{"sha256":"${sha256(body)}","body":${body}}\n`, ops);
+  writeFileAtomic(`${stem}.json`, sealed(body), ops);
   const old = stems(folder).filter((name) => Number(name) <= number - kept);
   for (const name of old) {
     removeFile(join(folder, `${name}.json`), ops);
@@ -106,12 +107,9 @@ function stems(folder: string): string[] {
 
 function readPair(folder: string, name: string): SavedCheckpoint {
   const where = join(folder, `${name}.json`);
-  const text = readBytes(where, limits.json).toString("utf8");
-  const match = /^\{"sha256":"([0-9a-f]{64})","body":(.*)\}\n$/s.exec(text);
-  if (match === null) throw damaged(where, "the file is torn");
-  const [, checksum, bodyText] = match as unknown as [string, string, string];
-  if (sha256(bodyText) !== checksum) throw damaged(where, "the checksum does not match");
-  const parsed = savedForm.safeParse(parseJson(bodyText, where, "run", bodyLimits));
+  const opened = unsealed(readBytes(where, limits.json).toString("utf8"));
+  if ("damage" in opened) throw damaged(where, opened.damage);
+  const parsed = savedForm.safeParse(parseJson(opened.body, where, "run", bodyLimits));
   if (!parsed.success) {
     const issue = parsed.error.issues[0]!;
     throw damaged(where, `${issue.path.join(".")}: ${issue.message}`);

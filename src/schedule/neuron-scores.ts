@@ -7,10 +7,11 @@
  */
 import { join } from "node:path";
 import { interrupted, SoftpromptError } from "../base/errors.js";
-import { readWhole, sha256, writeFileAtomic } from "../base/files.js";
+import { sha256 } from "../base/files.js";
+import { kept } from "../base/kept.js";
 import { random } from "../base/random.js";
 import type { Tensor } from "../base/tensor.js";
-import type { Dataset, Row } from "../data/row.js";
+import type { Dataset, Row, Task } from "../data/row.js";
 import type { Engine } from "../engine/engine.js";
 import { activationFlops, addFlops, noFlops } from "../engine/flops.js";
 import type { ModelConfig } from "../model/architecture.js";
@@ -77,10 +78,21 @@ export async function neuronScores(
     }),
   );
   const path = input.folder === null ? null : join(input.folder, `neuron-scores-${key.slice(0, 16)}.json`);
-  const kept = path === null ? null : readKept(path, key, config);
-  if (kept !== null) return { ...kept, kept: true };
+  const form = { read: (body: unknown) => (isScored(body, config) ? body : null) };
+  const { value, found } = await kept(path, key, form, () => measure(engine, tokenizer, dataset.task, rows, input));
+  return { ...value, kept: found };
+}
 
-  const encoded = encodeRows(dataset.task, rows, tokenizer, input.maxInputTokens);
+/** One pass over the rows. */
+async function measure(
+  engine: Engine,
+  tokenizer: Tokenizer,
+  task: Task,
+  rows: readonly Row[],
+  input: NeuronScoreInput,
+): Promise<Scored> {
+  const { config } = engine.checkpoint;
+  const encoded = encodeRows(task, rows, tokenizer, input.maxInputTokens);
   encoded.sort((a, b) => a.input.length - b.input.length);
   const prompt = randomPrompt(config.width, input.promptLength, input.seed);
   const program = await engine.activations();
@@ -113,8 +125,7 @@ export async function neuronScores(
       expected: "finite activations of the full model",
       hint: "this checkpoint overflows on these rows even without training",
     });
-  if (path !== null) writeFileAtomic(path, keptText(key, { scores, cost }));
-  return { scores, cost, kept: false };
+  return { scores, cost };
 }
 
 /** @throws SoftpromptError(data) where the split that neurons are scored on has no rows. */
@@ -160,34 +171,20 @@ function accumulate(sums: readonly Float64Array[], means: Float32Array, batch: n
     }
 }
 
-type Kept = Omit<ScoredNeurons, "kept">;
+type Scored = Omit<ScoredNeurons, "kept">;
 
-function keptText(key: string, { scores, cost }: Kept): string {
-  const pack = (stack: readonly Float32Array[]) =>
-    stack.map((s) => Buffer.from(s.buffer, s.byteOffset, s.byteLength).toString("base64"));
-  const packed = Object.entries(scores).map(([stack, layers]) => [stack, pack(layers)]);
-  const body = { key, cost, ...Object.fromEntries(packed) };
-  return JSON.stringify({ ...body, check: sha256(JSON.stringify(body)) });
-}
-
-/** null when there is no file, or it is damaged, or of something else. */
-function readKept(path: string, key: string, config: ModelConfig): Kept | null {
-  try {
-    const { check, ...body } = JSON.parse(readWhole(path, "run")!.toString("utf8"));
-    if (body.key !== key || check !== sha256(JSON.stringify(body))) return null;
-    const unpack = (stack: string[]) =>
-      stack.map((text) => {
-        const bytes = Buffer.from(text, "base64");
-        return new Float32Array(bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.byteLength));
-      });
-    const stacks = architectureOf(config).stacks(config);
-    const scores = Object.fromEntries(stacks.map(({ name }) => [name, unpack(body[name])]));
-    const fits = stacks.every(
-      ({ name, layers }) =>
-        scores[name]!.length === layers && scores[name]!.every((s) => s.length === config.feedForwardWidth),
-    );
-    return fits ? { scores, cost: body.cost } : null;
-  } catch {
-    return null;
-  }
+/** Whether it is a table of this model's neurons. */
+function isScored(body: unknown, config: ModelConfig): body is Scored {
+  const { scores, cost } = (body ?? {}) as Partial<Scored>;
+  const amounts = [cost?.seconds, cost?.flops, cost?.examples];
+  return (
+    amounts.every((amount) => typeof amount === "number") &&
+    architectureOf(config)
+      .stacks(config)
+      .every(({ name, layers }) => {
+        const rows: unknown = scores?.[name];
+        const fits = (row: unknown) => row instanceof Float32Array && row.length === config.feedForwardWidth;
+        return Array.isArray(rows) && rows.length === layers && rows.every(fits);
+      })
+  );
 }

@@ -2,7 +2,9 @@ import { mkdtempSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, test } from "vitest";
-import { cell, fromText, toText } from "./cells.js";
+import { sha256 } from "../base/files.js";
+import { fromText, toText } from "../base/kept.js";
+import { cell } from "./cells.js";
 
 const folder = () => mkdtempSync(join(tmpdir(), "cells-"));
 const counter = () => {
@@ -48,6 +50,26 @@ test("an unfinished run is given back but not kept; without a folder nothing is"
   await cell(at, "a", {}, compute);
   await cell(null, "a", {}, compute);
   expect(runs()).toBe(3);
+});
+
+test("a run that an earlier version kept is read, unless it is damaged or of other inputs", async () => {
+  const at = folder();
+  const result = { run: 9, prompt: Float32Array.of(0.1, -0) };
+  const inputs = { seed: 0, lengths: [1, 2] };
+  const { runs, compute } = counter();
+  await cell(at, "a", inputs, compute);
+  const path = join(at, readdirSync(at)[0]!);
+  const key = sha256(toText(inputs));
+  const write = (more: object) =>
+    writeFileSync(path, toText({ name: "a", key, check: sha256(toText(result)), inputs, result, ...more }));
+  write({});
+  expect(await cell(at, "a", inputs, compute)).toEqual(result);
+  expect(runs()).toBe(1);
+  for (const more of [{ key: "0" }, { check: sha256("") }, { result: { run: 8 } }]) {
+    const before = runs();
+    write(more);
+    expect((await cell(at, "a", inputs, compute)).run).toBe(before + 1);
+  }
 });
 
 test("float32 arrays survive as text inside anything", () => {

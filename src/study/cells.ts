@@ -5,7 +5,8 @@
  * A study that was interrupted goes on where it stopped; a changed input is another file; a damaged file is computed again.
  */
 import { join } from "node:path";
-import { readWhole, sha256, writeFileAtomic } from "../base/files.js";
+import { sha256 } from "../base/files.js";
+import { fromText, type KeptForm, kept, toText } from "../base/kept.js";
 
 /** Where a study keeps its finished runs; null keeps nothing. */
 export type CellFolder = string | null;
@@ -25,43 +26,21 @@ export async function cell<R>(
   if (folder === null) return compute();
   const key = sha256(toText(inputs));
   const path = join(folder, `${fileName(name)}-${key.slice(0, 12)}.json`);
-  const kept = read(path, key);
-  if (kept !== undefined) return kept as R;
-  const result = await compute();
-  if (isComplete(result)) {
-    const body = toText(result);
-    writeFileAtomic(path, toText({ name, key, check: sha256(body), inputs, result }));
-  }
-  return result;
+  const form: KeptForm<R> = {
+    // name and inputs are for the reader of the file
+    write: (result) => ({ name, inputs, result }),
+    read: (body) => (body as { readonly result: R }).result,
+    readEarlier: (text) => earlier(text, key) as R | null,
+  };
+  return (await kept(path, key, form, compute, isComplete)).value;
 }
 
 /** A run's name as a file or folder is called. */
 export const fileName = (name: string): string => name.replace(/[^A-Za-z0-9._-]+/g, "_");
 
-/** The kept result, or undefined when there is none, it is damaged, or it belongs to other inputs. */
-function read(path: string, key: string): unknown {
-  try {
-    const kept = fromText(readWhole(path, "run")!.toString("utf8")) as { key: string; check: string; result: unknown };
-    return kept.key === key && kept.check === sha256(toText(kept.result)) ? kept.result : undefined;
-  } catch {
-    return undefined;
-  }
-}
-
-/** JSON in which float32 arrays are exact: `{ "float32": base64 }`. Object keys keep their order. */
-export function toText(value: unknown): string {
-  return JSON.stringify(value, (_, v: unknown) =>
-    v instanceof Float32Array ? { float32: Buffer.from(v.buffer, v.byteOffset, v.byteLength).toString("base64") } : v,
-  );
-}
-
-/** The inverse of `toText`. */
-export function fromText(text: string): unknown {
-  return JSON.parse(text, (_, v: unknown) => {
-    if (typeof v !== "object" || v === null || Array.isArray(v)) return v;
-    const { float32 } = v as { float32?: unknown };
-    if (typeof float32 !== "string" || Object.keys(v).length !== 1) return v;
-    const bytes = Buffer.from(float32, "base64");
-    return new Float32Array(bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.byteLength));
-  });
+/** The result in a file of version 0.1, or null: a run takes minutes to hours, so these are not done again. */
+function earlier(text: string, key: string): unknown {
+  const found = fromText(text) as { key?: unknown; check?: unknown; result?: unknown } | null;
+  if (found?.key !== key || found.result === undefined) return null;
+  return found.check === sha256(toText(found.result)) ? found.result : null;
 }

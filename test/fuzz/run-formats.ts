@@ -30,7 +30,7 @@ import { fakeConfig, fakeEngine, fakeRows, fakeTask, fakeTokenizer } from "../he
 import { fptJob, startPrompt } from "../helpers/job.js";
 import { type Content, type Files, type Format, inFolder } from "./format.js";
 import { checksummed, safetensors } from "./framed.js";
-import { bytesOf, cached, chance, editBytes, editJson, json, jsonLines, type Mutator, textOf } from "./mutate.js";
+import { bytesOf, chance, editBytes, json, jsonLines, type Mutator, textOf } from "./mutate.js";
 
 export function runFormats(): Record<string, Format> {
   const job = fptJob();
@@ -105,7 +105,7 @@ export function runFormats(): Record<string, Format> {
     ),
     "scores.json": inFolder(
       once(async () => [await inScratch(async (folder) => void (await readScores(folder, measured)))]),
-      [[/json$/, scoresMutator]],
+      [[/json$/, checksummed]],
       async (folder) => {
         const scores = await readScores(folder, async () => {
           throw new SoftpromptError("run", "the scores are measured again", { where: folder });
@@ -249,20 +249,6 @@ const result: RunResult = {
     model: { name: "fake", sha256: "0".repeat(64) },
     data: [{ path: "train.jsonl", sha256: "0".repeat(64), rows: 2 }],
   }),
-};
-
-/** scores.json vouches for itself with a sha256 of its scores as JSON.stringify writes them. */
-const scoresMutator: Mutator = (bytes, draw, others) => {
-  if (chance(draw, 0.4)) return json(bytes, draw, others);
-  const { prompt, scores } = JSON.parse(textOf(bytes));
-  const other = textOf(editJson(cached(JSON.stringify(scores)), draw, others));
-  let check = "";
-  try {
-    check = sha256(JSON.stringify(JSON.parse(other)));
-  } catch {
-    // not JSON: no checksum can be right
-  }
-  return bytesOf(`${JSON.stringify({ prompt, check }).slice(0, -1)},"scores":${other}}\n`);
 };
 
 /** Makes the JSON of a pair name the tensors that lie beside it, in half of the inputs. */
