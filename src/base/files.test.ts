@@ -22,17 +22,16 @@ import { SoftpromptError } from "./errors.js";
 import {
   appendFile,
   listFolder,
-  lockFolder,
   makeFolder,
   ownFolder,
   readWhole,
-  removeLeftovers,
   renameFile,
   sha256,
   syncFile,
   truncateFile,
   writeFileAtomic,
 } from "./files.js";
+import { lockFolder, removeLeftovers } from "./lock.js";
 
 let folder: string;
 beforeEach(() => {

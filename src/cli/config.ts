@@ -7,7 +7,7 @@ import { Document, isMap, isPair, isScalar, parseDocument, type Scalar, stringif
 import { SoftpromptError } from "../base/errors.js";
 import { readWhole } from "../base/files.js";
 import { type OptionTable, pickOptions, readPartialOptions } from "../base/options.js";
-import { runFiles } from "../tasks/tune.js";
+import { fileNames } from "../run/layout.js";
 
 /** Longer files are no configuration; the YAML parser takes seconds for a megabyte of numbers. */
 const maxBytes = 1 << 17;
@@ -84,11 +84,11 @@ export async function resumedOptions(
   table: OptionTable,
   flags: Readonly<Record<string, unknown>>,
 ): Promise<Record<string, unknown>> {
-  const file = join(folder, runFiles.config);
+  const file = join(folder, fileNames.config);
   if (!existsSync(file))
     throw new SoftpromptError("run", "there is no run here to resume", {
       where: folder,
-      expected: `a run folder with ${runFiles.config}`,
+      expected: `a run folder with ${fileNames.config}`,
       hint: `softprompt ${name} without --resume starts a new run`,
     });
   return { ...(await readConfig(file, table)), ...flags, output: folder };
@@ -134,7 +134,7 @@ export function runConfigText(
 
 /** What the model of a run was called when it began, where its path alone does not say and it is still this `path`. */
 export function modelLabel(folder: string, path: string): string | undefined {
-  const text = readWhole(join(folder, runFiles.config), "run", maxBytes)?.toString("utf8");
+  const text = readWhole(join(folder, fileNames.config), "run", maxBytes)?.toString("utf8");
   const model = parseDocument(text ?? "").get("model", true);
   return (isScalar(model) && model.value === path && model.comment?.trim()) || undefined;
 }

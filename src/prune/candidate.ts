@@ -4,7 +4,6 @@
  * In: a job (start prompt, mask), how to train, until which step. Out: a Candidate; finished ones are read back, interrupted ones go on.
  * Its folder is a run folder of the trainer with `candidate.json` beside: what it is made from and how it ended.
  */
-import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { sha256 } from "../base/files.js";
 import type { Tensor } from "../base/tensor.js";
@@ -14,6 +13,7 @@ import type { Engine } from "../engine/engine.js";
 import { evaluatePrepared, evaluationOptions, prepareEvaluation } from "../evaluate/evaluate.js";
 import { applyMask, dropPruned, type MaskCounts, maskCounts, type PromptMask, withoutDead } from "../method/mask.js";
 import { fullModel } from "../model/partial.js";
+import { holds } from "../run/layout.js";
 import { type RunInput, trainRun } from "../run/train.js";
 import type { Tokenizer } from "../text/tokenizer.js";
 import { identityOf } from "../train/identity.js";
@@ -108,7 +108,7 @@ export async function trainCandidate(
     schedule,
     settings,
     run: join(folder, "run"),
-    resume: existsSync(join(folder, "run", "run.json")),
+    resume: holds(join(folder, "run"), "run"),
     observe,
     signal,
     // the end of a rung; the trainer saves there and can go on later

@@ -3,13 +3,13 @@
  *
  * In: a folder, facts, a measurement. Out: the folder claimed, or refused; scores read back where they are of this prompt.
  */
-import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { z } from "zod";
 import { SoftpromptError } from "../base/errors.js";
-import { readWhole, refuseForeign, writeFileAtomic } from "../base/files.js";
+import { readWhole, writeFileAtomic } from "../base/files.js";
 import { parseJson } from "../base/json.js";
 import { kept } from "../base/kept.js";
+import { claim, fileNames } from "../run/layout.js";
 import { checkIdentity, type Identity } from "../train/identity.js";
 import { type Importance, isImportance } from "./importance.js";
 
@@ -25,8 +25,8 @@ export function claimFolder(
   resume: boolean,
   files: Readonly<Record<string, string>> = {},
 ): void {
-  const path = join(folder, "search.json");
-  refuseTaken(folder, resume);
+  const path = join(folder, fileNames.search);
+  claim(folder, "search", resume);
   const text = readWhole(path, "run")?.toString("utf8");
   if (text === undefined) {
     for (const [name, content] of Object.entries(files)) writeFileAtomic(join(folder, name), content);
@@ -45,22 +45,6 @@ export function claimFolder(
   for (const [name, content] of Object.entries(files))
     if (readWhole(join(folder, name), "run")?.toString("utf8") !== content)
       writeFileAtomic(join(folder, name), content);
-}
-
-/**
- * A folder that holds something else, a tuning's run say, is no place for a search; nor is another search's, unless that is gone on
- * with. @throws SoftpromptError "run".
- */
-export function refuseTaken(folder: string, resume: boolean): void {
-  const taken = existsSync(join(folder, "search.json"));
-  if (taken && !resume)
-    throw new SoftpromptError("run", "this folder already holds a search", {
-      where: folder,
-      hint: "resume it, or choose another folder",
-    });
-  if (taken) return;
-  const found = ["run.json", "result.json", "adapter"].filter((name) => existsSync(join(folder, name)));
-  refuseForeign(folder, "search", "a search's folder, or an empty one", found);
 }
 
 /**

@@ -8,7 +8,6 @@
  *     FOLDER/scores.json           importance
  *     FOLDER/candidates/NAME/      one run folder each, "control" among them
  */
-import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { interrupted } from "../base/errors.js";
 import { ownFolder, sha256 } from "../base/files.js";
@@ -19,6 +18,7 @@ import type { Engine } from "../engine/engine.js";
 import { type Evaluation, evaluate, evaluationOptions, reportedRows, scoredRows } from "../evaluate/evaluate.js";
 import { applyMask, fullMask, maskCounts, maskFromScores, type PromptMask, type PruneCounts } from "../method/mask.js";
 import { fullModel } from "../model/partial.js";
+import { fileNames, holds } from "../run/layout.js";
 import { trainRun } from "../run/train.js";
 import type { Tokenizer } from "../text/tokenizer.js";
 import { freeSettings, type Identity, tensorHash } from "../train/identity.js";
@@ -144,7 +144,7 @@ export async function openSearch(input: SearchInput, folder: string): Promise<Se
   claimFolder(folder, identityOf(input), input.resume, input.files);
 
   observe({ kind: "phase", phase: "tune" });
-  const tuned = input.tuned ?? (await tune(input, rows, selection, ownFolder(folder, "tune"), rewind.keep));
+  const tuned = input.tuned ?? (await tune(input, rows, selection, ownFolder(folder, fileNames.tune), rewind.keep));
   stopIf(signal, folder);
   // before anything is scored: a tuning that ended early may not have come so far
   const start = rewind.values(tuned);
@@ -188,7 +188,14 @@ export async function openSearch(input: SearchInput, folder: string): Promise<Se
   };
   const watch = (name: string, event: TrainEvent) => observe({ kind: "candidate", name, event });
   const retrain = async (jobs: readonly CandidateJob[], until = steps) => {
-    const done = await trainCandidates(retraining, jobs, ownFolder(folder, "candidates"), until, workers, watch);
+    const done = await trainCandidates(
+      retraining,
+      jobs,
+      ownFolder(folder, fileNames.candidates),
+      until,
+      workers,
+      watch,
+    );
     stopIf(signal, folder);
     for (const candidate of done) observe({ kind: "retrained", candidate });
     return done;
@@ -231,7 +238,7 @@ export async function openSearch(input: SearchInput, folder: string): Promise<Se
       const tuning: Retraining = { ...retraining, settings, schedule: input.schedule };
       const all = totalSteps(input.schedule);
       // apart from the retrainings, whose schedule is another
-      const [done] = await trainCandidates(tuning, [job], ownFolder(folder, "anew"), all, workers, watch);
+      const [done] = await trainCandidates(tuning, [job], ownFolder(folder, fileNames.anew), all, workers, watch);
       stopIf(signal, folder);
       return done!;
     },
@@ -295,7 +302,7 @@ async function tune(
     validation: selection,
     mask: null,
     run: folder,
-    resume: existsSync(join(folder, "run.json")),
+    resume: holds(folder, "run"),
     observe: (event) => input.observe({ kind: "tune", event }),
     keep,
   });

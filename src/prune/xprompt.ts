@@ -7,13 +7,13 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { type FolderLock, lockFolder } from "../base/files.js";
+import { type FolderLock, lockFolder } from "../base/lock.js";
 import type { Scores } from "../data/metrics.js";
+import { claim } from "../run/layout.js";
 import type { ScoringCost } from "../schedule/neuron-scores.js";
 import type { Candidate } from "./candidate.js";
 import type { Importance } from "./importance.js";
 import { openSearch, type SearchInput, type Tuned, type XPromptSelection } from "./search.js";
-import { refuseTaken } from "./search-files.js";
 import { rank } from "./strategies.js";
 
 export interface XPromptInput extends SearchInput {
@@ -68,7 +68,7 @@ export interface XPromptResult {
  */
 export async function xprompt(input: XPromptInput): Promise<XPromptResult> {
   if (input.run !== null) {
-    refuseTaken(input.run, input.resume);
+    claim(input.run, "search", input.resume);
     const lock = input.lock ?? lockFolder(input.run);
     try {
       return await whole(input, input.run);

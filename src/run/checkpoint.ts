@@ -13,13 +13,13 @@ import {
   listFolder,
   readWhole,
   removeFile,
-  removeLeftovers,
   renameFile,
   sha256,
   writeFileAtomic,
 } from "../base/files.js";
 import { parseJson } from "../base/json.js";
 import { sealed, unsealed } from "../base/kept.js";
+import { removeLeftovers } from "../base/lock.js";
 import type { Tensor } from "../base/tensor.js";
 import { parseSafetensors, writeSafetensors } from "../model/safetensors.js";
 import { type StateJson, stateFromSaved, stateToSaved, type TrainState } from "../train/state.js";

@@ -7,10 +7,12 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { SoftpromptError } from "../base/errors.js";
-import { diskOps, type FileOps, lockFolder } from "../base/files.js";
+import { diskOps, type FileOps } from "../base/files.js";
+import { lockFolder } from "../base/lock.js";
 import type { Identity } from "../train/identity.js";
 import { loadCheckpoint, saveCheckpoint } from "./checkpoint.js";
 import { readHead, writeHead } from "./folder.js";
+import { fileNames } from "./layout.js";
 
 /** The fact of run.json that says how far a run of one stage goes. */
 const length = "schedule.stage 1.steps";
@@ -20,7 +22,7 @@ const length = "schedule.stage 1.steps";
  * @throws SoftpromptError "run" where going on would not be exact, or would be shorter.
  */
 export function extendRun(folder: string, steps: number, ops: FileOps = diskOps): boolean {
-  const head = join(folder, "run.json");
+  const head = join(folder, fileNames.run);
   if (!existsSync(head)) return false; // whoever resumes it says what is missing
   const lock = lockFolder(folder, ops);
   try {
@@ -29,7 +31,7 @@ export function extendRun(folder: string, steps: number, ops: FileOps = diskOps)
     const begun = Number(identity[length]);
     if (identity["schedule.stages"] === "1" && begun === steps) return false;
     refuseInexact(folder, identity, begun, steps);
-    const checkpoint = loadCheckpoint(join(folder, "checkpoint"), () => {}, ops);
+    const checkpoint = loadCheckpoint(join(folder, fileNames.checkpoint), () => {}, ops);
     if (checkpoint !== null) {
       const { state } = checkpoint;
       if (state.finished !== null && state.finished !== "steps")
@@ -37,7 +39,7 @@ export function extendRun(folder: string, steps: number, ops: FileOps = diskOps)
       // before run.json: a run that is not finished and has no step left ends as it did
       if (state.finished !== null)
         saveCheckpoint(
-          join(folder, "checkpoint"),
+          join(folder, fileNames.checkpoint),
           { ...checkpoint, number: checkpoint.number + 1, state: { ...state, finished: null } },
           ops,
         );
@@ -78,6 +80,6 @@ function notExact(folder: string, why: string, begun: number, steps: number): So
     where: folder,
     expected: `${begun} steps`,
     got: steps,
-    hint: `start a new run from its prompt: --init fromPrompt --init-from ${join(folder, "adapter")} with the steps to be added and another --output`,
+    hint: `start a new run from its prompt: --init fromPrompt --init-from ${join(folder, fileNames.adapter)} with the steps to be added and another --output`,
   });
 }

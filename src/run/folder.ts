@@ -6,7 +6,7 @@
  *     run.json          makes the folder a run; what the run is made from (train/identity.ts), once known
  *     config.yaml, …    files the front door gives at the start
  *     metrics.jsonl     one line per event
- *     checkpoint/       the newest two checkpoints (train/checkpoint.ts)
+ *     checkpoint/       the newest two checkpoints (checkpoint.ts)
  *
  * Order of writes: metrics reach the disk before the checkpoint that counts them, tensors before the JSON that names them.
  */
@@ -19,19 +19,18 @@ import {
   diskOps,
   type FileOps,
   listFolder,
-  lockFolder,
   readWhole,
-  refuseForeign,
   refuseLink,
-  removeLeftovers,
   syncFile,
   truncateFile,
   writeFileAtomic,
 } from "../base/files.js";
 import { parseJson } from "../base/json.js";
+import { lockFolder, removeLeftovers } from "../base/lock.js";
 import { checkIdentity, type Identity } from "../train/identity.js";
 import type { Run } from "../train/types.js";
 import { loadCheckpoint, type SavedCheckpoint, saveCheckpoint } from "./checkpoint.js";
+import { fileNames, layout, refuseForeign, refuseTaken } from "./layout.js";
 import { metricsLine } from "./metrics.js";
 
 export interface OpenRunOptions {
@@ -61,32 +60,25 @@ export interface RunFolder extends Run {
   close(): void;
 }
 
-/** What is written into a run folder through its name: the trainer's own, and what the whole tasks add. */
-const ownNames = ["run.json", "metrics.jsonl", "checkpoint", "adapter", "events.out.tfevents.softprompt"];
-
 /**
  * Without `resume` the folder must hold no run. One whose run.json says nothing yet of what the run is made from, with no checkpoint
  * and an empty metrics.jsonl or none, holds nothing that was trained: it is begun anew, and `files` are written over those there.
  * @throws SoftpromptError "run" (in use; holds a run already; holds none), "io".
  */
 export function openRun(folder: string, { resume, files = {}, ops = diskOps, follow }: OpenRunOptions): RunFolder {
-  const head = join(folder, "run.json");
+  const head = join(folder, fileNames.run);
   if (resume && !existsSync(head))
     throw new SoftpromptError("run", "there is no run here to resume", {
       where: folder,
       expected: "a folder with run.json",
       hint: "start without resume; a run that died before run.json was written has lost nothing",
     });
-  for (const name of ownNames) refuseLink(join(folder, name));
+  for (const name of layout.run.written) refuseLink(join(folder, name));
   const lock = lockFolder(folder, ops);
   try {
     removeLeftovers(folder, ops);
-    if (existsSync(head) && !resume && !nothingTrained(folder, head))
-      throw new SoftpromptError("run", "this folder already holds a run", {
-        where: folder,
-        hint: "resume it, or choose another folder",
-      });
-    if (!resume || readHead(head) === null) refuseStrangers(folder);
+    if (!resume && !(existsSync(head) && nothingTrained(folder, head))) refuseTaken(folder, "run");
+    if (!resume || readHead(head) === null) refuseRemains(folder);
     if (!existsSync(head)) refuseOthers(folder, files);
     if (!resume) {
       for (const [name, content] of Object.entries(files)) writeFileAtomic(join(folder, name), content, ops);
@@ -106,8 +98,8 @@ function openedRun(
   ops: FileOps,
   follower: Follower | null,
 ): RunFolder {
-  const metricsFile = join(folder, "metrics.jsonl");
-  const checkpoints = join(folder, "checkpoint");
+  const metricsFile = join(folder, fileNames.metrics);
+  const checkpoints = join(folder, fileNames.checkpoint);
   let metrics = { lines: 0, bytes: 0 };
   let newest = 0;
   return {
@@ -148,18 +140,15 @@ function nothingTrained(folder: string, head: string): boolean {
 
 /** What only a training leaves. */
 function trainedFiles(folder: string): string[] {
-  const metrics = join(folder, "metrics.jsonl");
+  const metrics = join(folder, fileNames.metrics);
   return [
-    ...(listFolder(join(folder, "checkpoint")).length > 0 ? ["checkpoint"] : []),
-    ...(existsSync(metrics) && statSync(metrics).size > 0 ? ["metrics.jsonl"] : []),
+    ...(listFolder(join(folder, fileNames.checkpoint)).length > 0 ? [fileNames.checkpoint] : []),
+    ...(existsSync(metrics) && statSync(metrics).size > 0 ? [fileNames.metrics] : []),
   ];
 }
 
-/**
- * Before run.json says what a run is made from, the trainer has written nothing: what is there is of another run, whose
- * prompt must not be gone on with and whose metrics must not be cut.
- */
-function refuseStrangers(folder: string): void {
+/** Files found before run.json has an identity belong to another run: never resume or truncate them. */
+function refuseRemains(folder: string): void {
   const found = trainedFiles(folder);
   if (found.length === 0) return;
   throw new SoftpromptError("run", "this folder holds remains of a run that nothing describes", {
@@ -170,21 +159,19 @@ function refuseStrangers(folder: string): void {
   });
 }
 
-/** What another run, a search or a study keeps in its folder; a run that was never begun has none of it. */
-const othersNames = ["search.json", "result.json", "predictions.jsonl", "report.html", "adapter", "candidates", "runs"];
-
 /** A folder without run.json in which something else lies, the user's own configuration say, is not written into. */
 function refuseOthers(folder: string, files: Readonly<Record<string, string>>): void {
   const differs = (name: string, content: string) => {
     const there = readWhole(join(folder, name), "run");
     return there !== null && there.toString("utf8") !== content;
   };
-  const found = [
-    ...othersNames.filter((name) => existsSync(join(folder, name))),
-    // the same one is of a run that died before its run.json was written
-    ...Object.entries(files).flatMap(([name, content]) => (differs(name, content) ? [name] : [])),
-  ];
-  refuseForeign(folder, "run", "a run's folder, or one without files of these names", found);
+  // the same one is of a run that died before its run.json was written
+  const others = Object.entries(files).filter(([name, content]) => differs(name, content));
+  refuseForeign(
+    folder,
+    "run",
+    others.map(([name]) => name),
+  );
 }
 
 /** Cuts metrics.jsonl back to what the checkpoint counted; what came after will be made again. */

@@ -13,6 +13,7 @@ import { parseJson } from "../base/json.js";
 import { packageInfo, packageRoot } from "../base/package.js";
 import { engineVersion } from "../runtime/node.js";
 import type { StageCost } from "../train/types.js";
+import { fileNames } from "./layout.js";
 
 export type Scores = Readonly<Record<string, number>>;
 
@@ -128,7 +129,7 @@ export function readResult(folder: string): RunResult {
 
 /** The same, and the JSON whole: a search keeps more in it than every run has. */
 export function readResultFile(folder: string): { file: string; json: object; result: RunResult } {
-  const file = join(folder, "result.json");
+  const file = join(folder, fileNames.result);
   const text = readWhole(file, "run")?.toString("utf8");
   if (text === undefined)
     throw new SoftpromptError("run", "there is no result yet", { where: file, expected: "a finished run" });

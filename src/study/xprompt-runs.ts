@@ -4,9 +4,9 @@
  * In: XPromptStudyInput, cases (what differs: length, start, schedules, rows), variants (which sub-prompts). Out: Outcomes.
  * A search is a folder; whatever it trained is read back when a study is run again or asks for the same candidate.
  */
-
 import { interrupted, SoftpromptError } from "../base/errors.js";
-import { lockFolder, ownFolder, sha256, withFolder } from "../base/files.js";
+import { ownFolder, sha256, withFolder } from "../base/files.js";
+import { lockFolder } from "../base/lock.js";
 import type { Tensor } from "../base/tensor.js";
 import type { Dataset, Row } from "../data/row.js";
 import { type InitSpec, initPrompt } from "../method/init.js";

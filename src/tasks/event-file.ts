@@ -22,10 +22,11 @@ import {
 import type { Scores } from "../data/metrics.js";
 import { eventFileHeader, type Scalar, scalarRecord } from "../report/tensorboard.js";
 import type { Follower } from "../run/folder.js";
+import { fileNames } from "../run/layout.js";
 import type { HistoryEntry } from "../train/types.js";
 import { type Recorded, readEvent, readMetrics } from "./recorded.js";
 
-const eventFile = "events.out.tfevents.softprompt";
+const eventFile = fileNames.events;
 
 /** Writes every event as it is recorded: `tensorboard --logdir` shows it at its next look. */
 export function followEvents(folder: string, ops: FileOps): Follower {
@@ -36,7 +37,7 @@ export function followEvents(folder: string, ops: FileOps): Follower {
       empty = renewEventFile(folder, ops) === 0;
     },
     line: (text) => {
-      const event = readEvent(text, join(folder, "metrics.jsonl"));
+      const event = readEvent(text, join(folder, fileNames.metrics));
       appendFile(file, records([event], empty), ops);
       empty = false;
     },
@@ -73,7 +74,8 @@ export function renewSearchEvents(folder: string): void {
     const candidate = join(candidates, entry.name);
     if (!entry.isDirectory()) continue; // a link leads to what is not this search's
     refuseLink(join(candidate, "run"));
-    if (existsSync(join(candidate, "run", "metrics.jsonl"))) renewEventFile(join(candidate, "run"), diskOps, candidate);
+    if (existsSync(join(candidate, "run", fileNames.metrics)))
+      renewEventFile(join(candidate, "run"), diskOps, candidate);
   }
 }
 

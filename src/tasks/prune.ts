@@ -6,7 +6,8 @@ import { join } from "node:path";
 import { adapterBase, saveAdapter } from "../adapter/adapter.js";
 import type { Adapter } from "../adapter/types.js";
 import { interrupted, SoftpromptError } from "../base/errors.js";
-import { type FolderLock, lockFolder, ownFolder, withFolder, writeFileAtomic } from "../base/files.js";
+import { ownFolder, withFolder, writeFileAtomic } from "../base/files.js";
+import { type FolderLock, lockFolder } from "../base/lock.js";
 import { type OptionValues, pickOptions, readOptions } from "../base/options.js";
 import { selectionName } from "../data/metrics.js";
 import type { Dataset } from "../data/row.js";
@@ -16,9 +17,9 @@ import { type PruneOptions, pruneOptions } from "../prune/options.js";
 import { planSearch, type SearchOutline } from "../prune/plan.js";
 import { type PruneResult, searchSummary } from "../prune/record.js";
 import { type SearchEvent, type Tuned, tunedFrom } from "../prune/search.js";
-import { refuseTaken } from "../prune/search-files.js";
 import { holdOut } from "../prune/space.js";
 import { type XPromptResult, xprompt } from "../prune/xprompt.js";
+import { claim, fileNames } from "../run/layout.js";
 import { codeCommit, peakMemory, readResult, type Scores, whereWeAre } from "../run/result.js";
 import { trainRun } from "../run/train.js";
 import { presetSchedule } from "../schedule/options.js";
@@ -35,7 +36,6 @@ import {
   outlineFor,
   predictionLine,
   refuseChangedModel,
-  runFiles,
   scheduleFor,
   startPrompt,
   type WorkEvent,
@@ -72,7 +72,7 @@ export async function prune(
 ): Promise<Pruned> {
   const options = settled(readOptions(pruneTuneOptions, given, "prune()"));
   const { output = null } = options;
-  if (output !== null) refuseTaken(output, context.resume ?? false);
+  if (output !== null) claim(output, "search", context.resume ?? false);
   // what can be refused without running the model is refused before a folder is made and anything is scored
   const outline = await outlineOf(model, data, options);
   planSearch(outline);
@@ -80,7 +80,7 @@ export async function prune(
   // for the whole of it: neuron scores before the search and the adapter after it are written here too
   const lock = lockFolder(output);
   try {
-    ownFolder(output, "adapter");
+    ownFolder(output, fileNames.adapter);
     return await search(model, data, options, outline, lock, context);
   } catch (error) {
     if (!(error instanceof SoftpromptError) || error.kind !== "interrupted") throw error;
@@ -92,7 +92,7 @@ export async function prune(
 
 /** How a search that was stopped goes on. */
 function goingOn(folder: string): string {
-  const [begun, configured] = ["search.json", runFiles.config].map((name) => existsSync(join(folder, name)));
+  const [begun, configured] = [fileNames.search, fileNames.config].map((name) => existsSync(join(folder, name)));
   if (begun && configured) return resumeCommand("prune", folder);
   return begun ? "the same again with resume goes on" : "start it again: nothing was trained yet";
 }
@@ -167,7 +167,7 @@ async function search(
     run: folder,
     ...(lock && { lock }),
     resume,
-    files: configText === undefined ? {} : { [runFiles.config]: configText },
+    files: configText === undefined ? {} : { [fileNames.config]: configText },
     observe,
     signal,
     neurons,
@@ -193,7 +193,7 @@ async function search(
     kept: { config: {}, extras: {} },
   };
   const adapterBytes =
-    folder === null ? 4 * best.prompt.data.length : saveAdapter(ownFolder(folder, "adapter"), adapter);
+    folder === null ? 4 * best.prompt.data.length : saveAdapter(ownFolder(folder, fileNames.adapter), adapter);
   const record: PruneResult = {
     run: {
       task: data.task.name,
@@ -224,8 +224,8 @@ async function search(
     search: searchSummary(result, selectionName(data.task)),
   };
   if (folder === null) return { result, record, adapter, predictions, folder, report: null };
-  writeFileAtomic(join(folder, runFiles.result), `${JSON.stringify(record, null, 2)}\n`);
-  writeFileAtomic(join(folder, runFiles.predictions), predictions.map(predictionLine).join(""));
+  writeFileAtomic(join(folder, fileNames.result), `${JSON.stringify(record, null, 2)}\n`);
+  writeFileAtomic(join(folder, fileNames.predictions), predictions.map(predictionLine).join(""));
   const report = await writeReport(folder, { tensorboard: options.tensorboard });
   return { result, record, adapter, predictions, folder, report };
 }

@@ -7,6 +7,7 @@ import { SoftpromptError } from "../base/errors.js";
 import { readWhole } from "../base/files.js";
 import { isObject, parseJson } from "../base/json.js";
 import type { Prediction } from "../report/predictions.js";
+import { fileNames } from "../run/layout.js";
 import type { TrainEvent } from "../train/types.js";
 
 /** An event of a training and when it was recorded. */
@@ -14,12 +15,12 @@ export type Recorded = TrainEvent & { readonly time: string };
 
 /** Every whole line of metrics.jsonl; a torn last line (the run was killed) is left out. */
 export function readMetrics(folder: string): Recorded[] {
-  return lines(join(folder, "metrics.jsonl"), readEvent);
+  return lines(join(folder, fileNames.metrics), readEvent);
 }
 
 /** Every whole line of predictions.jsonl. */
 export function readPredictions(folder: string): Prediction[] {
-  return lines(join(folder, "predictions.jsonl"), (line, where) =>
+  return lines(join(folder, fileNames.predictions), (line, where) =>
     readLine(predictionForm, line, where, "this line is no prediction"),
   );
 }

@@ -13,6 +13,7 @@ import { parseJson } from "../base/json.js";
 import { readPruneResult } from "../prune/record.js";
 import { type EvalPoint, type RunReport, reportPage, type StepPoint } from "../report/html.js";
 import { prunePage } from "../report/prune.js";
+import { fileNames, holds } from "../run/layout.js";
 import { readResult, type Scores } from "../run/result.js";
 import type { TrainEvent } from "../train/types.js";
 import { hasEventFile, renewEventFile, renewSearchEvents } from "./event-file.js";
@@ -21,9 +22,9 @@ import { resumeCommand } from "./shell.js";
 
 /** Writes report.html (and the event file). @returns the page's path. @throws SoftpromptError "run" for a folder without a result. */
 export async function writeReport(folder: string, { tensorboard = true } = {}): Promise<string> {
-  const file = join(folder, "report.html");
+  const file = join(folder, fileNames.report);
   refuseStudy(folder);
-  const search = existsSync(join(folder, "result.json")) ? readPruneResult(folder) : null;
+  const search = existsSync(join(folder, fileNames.result)) ? readPruneResult(folder) : null;
   if (search !== null) {
     const page = prunePage(search, readPredictions(folder));
     if (tensorboard) renewSearchEvents(folder);
@@ -38,11 +39,11 @@ export async function writeReport(folder: string, { tensorboard = true } = {}): 
 
 /** A study writes its page itself, together with its result.json. @throws SoftpromptError "run". */
 function refuseStudy(folder: string): void {
-  const path = join(folder, "result.json");
+  const path = join(folder, fileNames.result);
   const text = readWhole(path, "run")?.toString("utf8");
   const found: unknown = text === undefined ? null : parseJson(text, path, "run");
   if (typeof found !== "object" || found === null || !("study" in found)) return;
-  const page = join(folder, "report.html");
+  const page = join(folder, fileNames.report);
   throw new SoftpromptError("run", "this is a study, which writes its own report", {
     where: folder,
     expected: "the --output folder of a finished train or prune",
@@ -61,11 +62,11 @@ export function readRunReport(folder: string, events = readMetrics(folder)): Run
       expected: "the --output folder of a finished train or prune",
       got: "no such folder",
     });
-  if (!existsSync(join(folder, "result.json")))
+  if (!existsSync(join(folder, fileNames.result)))
     throw new SoftpromptError("run", "the run has no result yet", {
       where: folder,
       expected: "result.json, written at the end of a run",
-      hint: resumeCommand(existsSync(join(folder, "search.json")) ? "prune" : "train", folder),
+      hint: resumeCommand(holds(folder, "search") ? "prune" : "train", folder),
     });
   const result = readResult(folder);
   return {

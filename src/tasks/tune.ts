@@ -24,6 +24,7 @@ import { type InitKind, type InitSpec, initPrompt } from "../method/init.js";
 import type { PromptMask } from "../method/mask.js";
 import { fullModel } from "../model/partial.js";
 import { openRun } from "../run/folder.js";
+import { fileNames } from "../run/layout.js";
 import { codeCommit, peakMemory, type RunResult, type Scores, whereWeAre } from "../run/result.js";
 import { outlineSchedule, planSchedule } from "../schedule/plan.js";
 import { needsNeuronScores, withPlannedSteps } from "../schedule/schedule.js";
@@ -76,15 +77,6 @@ export interface Tuned {
 /** What a tuning and a search have in common. */
 type BaseOptions = Omit<TuneOptions, "tensorboard" | "output">;
 
-/** Names of what a run folder holds besides the trainer's own files. */
-export const runFiles = {
-  config: "config.yaml",
-  adapter: "adapter",
-  result: "result.json",
-  predictions: "predictions.jsonl",
-  report: "report.html",
-} as const;
-
 /**
  * Tunes a soft prompt.
  *
@@ -116,7 +108,7 @@ export async function tune(
       : openRun(folder, {
           resume,
           follow: options.tensorboard || hasEventFile(folder) ? followEvents : undefined,
-          files: context.configText === undefined ? {} : { [runFiles.config]: context.configText },
+          files: context.configText === undefined ? {} : { [fileNames.config]: context.configText },
         });
   try {
     const weights = await model.checkpoint.sha256();
@@ -166,7 +158,7 @@ export async function tune(
       kept: { config: {}, extras: {} },
     };
     const adapterBytes =
-      folder === null ? 4 * tuned.data.length : saveAdapter(ownFolder(folder, runFiles.adapter), adapter);
+      folder === null ? 4 * tuned.data.length : saveAdapter(ownFolder(folder, fileNames.adapter), adapter);
     const result: RunResult = {
       run: {
         task: data.task.name,
@@ -207,8 +199,8 @@ export async function tune(
     const predictions = final?.predictions ?? [];
     let report: string | null = null;
     if (run !== null && training.reason !== "interrupted") {
-      run.write(runFiles.result, `${JSON.stringify(result, null, 2)}\n`);
-      run.write(runFiles.predictions, predictions.map(predictionLine).join(""));
+      run.write(fileNames.result, `${JSON.stringify(result, null, 2)}\n`);
+      run.write(fileNames.predictions, predictions.map(predictionLine).join(""));
       report = await writeReport(run.folder, { tensorboard: options.tensorboard });
     }
     return { result, training, adapter, predictions, folder, report };

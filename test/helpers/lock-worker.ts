@@ -1,5 +1,5 @@
 /** @file Takes a folder's lock, says whether it got it, and holds it until its input closes. */
-import { lockFolder } from "../../src/base/files.js";
+import { lockFolder } from "../../src/base/lock.js";
 
 process.stdin.resume();
 process.stdin.once("data", () => {

@@ -7,6 +7,7 @@ import type { SearchEvent } from "../../prune/search.js";
 import { pruneCounts } from "../../prune/space.js";
 import { scoreText, secondText } from "../../report/format.js";
 import { pruneText } from "../../report/prune.js";
+import { fileNames, freeFolder } from "../../run/layout.js";
 import { openModel, openOptions } from "../../tasks/model.js";
 import { pruneTuneOptions } from "../../tasks/options.js";
 import { prune as pruneWhole } from "../../tasks/prune.js";
@@ -37,7 +38,7 @@ export async function prune(
         : await optionsFrom(given.from, said);
   const options = readOptions(pruneTable, wanted, "softprompt prune") as PruneValues;
   const data = await loadSaid(options, { terminal, signal });
-  const output = options.output ?? defaultFolder(data.task.name, "xprompt", options.seed);
+  const output = options.output ?? freeFolder(defaultFolder(data.task.name, "xprompt", options.seed));
   const begun = resume ?? options.from;
   const label = begun === undefined ? undefined : modelLabel(begun, options.model);
   const model = await openModel(options.model, pickOptions(openOptions, options), {
@@ -68,9 +69,9 @@ export async function prune(
         ...(warning !== null && { warning }),
         folder: output,
         report: pruned.report,
-        adapter: join(output, "adapter"),
+        adapter: join(output, fileNames.adapter),
       },
-      text: `${[pruneText(pruned.record), ...samples].join("\n\n")}${warning === null ? "" : `\n\n${warning}`}\n\nrun      ${output}\nadapter  ${join(output, "adapter")}\nreport   ${pruned.report}`,
+      text: `${[pruneText(pruned.record), ...samples].join("\n\n")}${warning === null ? "" : `\n\n${warning}`}\n\nrun      ${output}\nadapter  ${join(output, fileNames.adapter)}\nreport   ${pruned.report}`,
     };
   } finally {
     await model.dispose();

@@ -1,9 +1,9 @@
 /**
  * @file The work of softprompt quickstart: train with fixed settings in a free folder.
  */
-import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { readOptions } from "../../base/options.js";
+import { fileNames, freeFolder } from "../../run/layout.js";
 import { shellWord } from "../../tasks/shell.js";
 import type { Answer, CommandContext } from "../command.js";
 import { quickstartSettings } from "../quickstart-settings.js";
@@ -22,16 +22,8 @@ export async function quickstart(output: string | undefined, { terminal, signal 
   const next = [
     "",
     c.bold("Next"),
-    `  softprompt predict "your own text" --model t5-nano --adapter ${shellWord(join(options.output!, "adapter"))}`,
+    `  softprompt predict "your own text" --model t5-nano --adapter ${shellWord(join(options.output!, fileNames.adapter))}`,
     "  softprompt train --help",
   ];
   return { ...answer, text: `${answer.text}\n${next.join("\n")}` };
-}
-
-/** The folder, or the next free one with a number behind it. */
-function freeFolder(name: string): string {
-  for (let n = 1; ; n++) {
-    const folder = n === 1 ? name : `${name}-${n}`;
-    if (!existsSync(join(folder, "run.json"))) return folder;
-  }
 }

@@ -1,14 +1,14 @@
 /**
  * @file The work of softprompt study and compare: table on the terminal, page and JSON in a folder.
  */
-import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { nearest, SoftpromptError } from "../../base/errors.js";
-import { ownFolder, refuseForeign, writeFileAtomic } from "../../base/files.js";
+import { ownFolder, writeFileAtomic } from "../../base/files.js";
 import { flagName, type OptionValues, pickOptions } from "../../base/options.js";
 import type { Dataset } from "../../data/row.js";
 import { pruneOptions } from "../../prune/options.js";
 import { plainTable } from "../../report/markdown.js";
+import { claim, fileNames } from "../../run/layout.js";
 import { neuronScoreOptions } from "../../schedule/neuron-options.js";
 import { scheduleOptions } from "../../schedule/options.js";
 import { withPlannedSteps } from "../../schedule/schedule.js";
@@ -91,7 +91,8 @@ export async function studyAnswer(
       hint: "run the study for each task by itself, or use sampledVocab",
     });
   const folder = options.output ?? join("studies", name);
-  refuseRuns(folder);
+  // a study writes its files at its end: not over those of a run, a search or the user's own
+  claim(folder, "study", true);
   const tasks: Dataset[] = [];
   for (const [task, place] of Object.entries(options.tasks))
     tasks.push(await taskData(task, place, options.trainRows, { terminal, signal }));
@@ -112,7 +113,7 @@ export async function studyAnswer(
       promptLength: options.virtualTokens,
       init: await initSpec(options, tasks[0]!, model),
       scoring: pickOptions(neuronScoreOptions, options) as OptionValues<typeof neuronScoreOptions>,
-      folder: ownFolder(folder, "runs"),
+      folder: ownFolder(folder, fileNames.runs),
       signal,
     };
     const observe = studyProgress(terminal);
@@ -123,11 +124,11 @@ export async function studyAnswer(
           observe,
           prune: pickOptions(pruneOptions, options) as OptionValues<typeof pruneOptions>,
         });
-    const report = join(folder, "report.html");
+    const report = join(folder, fileNames.report);
     const read = Object.fromEntries(Object.entries(studyTable).filter(([key]) => !unread.includes(key)));
-    writeFileAtomic(join(folder, "config.yaml"), configText(read, { ...options, output: folder }));
-    writeFileAtomic(join(folder, "result.json"), `${JSON.stringify(result, null, 2)}\n`);
-    writeFileAtomic(join(folder, "result.md"), `${studyMarkdown(result)}\n`);
+    writeFileAtomic(join(folder, fileNames.config), configText(read, { ...options, output: folder }));
+    writeFileAtomic(join(folder, fileNames.result), `${JSON.stringify(result, null, 2)}\n`);
+    writeFileAtomic(join(folder, fileNames.summary), `${studyMarkdown(result)}\n`);
     writeFileAtomic(report, studyPage(result));
     return { json: { ...result, notices, report }, text: `${studyMarkdown(result)}\n\nreport  ${report}` };
   } finally {
@@ -145,13 +146,6 @@ function refuseUnread(name: string, unread: readonly string[], given: CommandCon
       got: flags.join(", "),
       hint: `leave ${flags.length > 1 ? "them" : "it"} out, of the --config file too`,
     });
-}
-
-/** A study writes its files at its end: not over those of a run, a search or the user's own. @throws SoftpromptError "run". */
-function refuseRuns(folder: string): void {
-  const own = existsSync(join(folder, "runs")) ? [] : ["config.yaml", "result.json", "result.md", "report.html"];
-  const found = ["run.json", "search.json", ...own].filter((name) => existsSync(join(folder, name)));
-  refuseForeign(folder, "study", "a study's folder, or an empty one", found);
 }
 
 /** A task by its folder of official files, or by a YAML file of data options. */

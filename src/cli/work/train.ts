@@ -1,7 +1,6 @@
 /**
  * @file The work of softprompt train: one training for the terminal. `quickstart` is this with other defaults.
  */
-import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { signalExitCode } from "../../base/errors.js";
 import { writeFileAtomic } from "../../base/files.js";
@@ -11,12 +10,13 @@ import { evaluationBatch } from "../../evaluate/evaluate.js";
 import { fullModel } from "../../model/partial.js";
 import { byteText, flopText } from "../../report/format.js";
 import { extendRun } from "../../run/extend.js";
+import { fileNames, freeFolder } from "../../run/layout.js";
 import { needsNeuronScores, withPlannedSteps } from "../../schedule/schedule.js";
 import { availableMemory, forwardMemory, trainingMemory } from "../../tasks/memory.js";
 import { openModel, openOptions } from "../../tasks/model.js";
 import { tuneOptions } from "../../tasks/options.js";
 import { resumeCommand } from "../../tasks/shell.js";
-import { runFiles, type Tuned, tune } from "../../tasks/tune.js";
+import { type Tuned, tune } from "../../tasks/tune.js";
 import { encodeRows } from "../../text/rows.js";
 import type { Answer, CommandContext } from "../command.js";
 import { modelLabel, resumedOptions, runConfigText } from "../config.js";
@@ -42,7 +42,7 @@ async function goFurther(folder: string, steps: number, terminal: Terminal): Pro
   const begun = await resumedOptions("train", folder, trainTable, {});
   if (!extendRun(folder, steps)) return;
   const config = runConfigText(trainTable, { ...begun, steps }, modelLabel(folder, String(begun.model)));
-  writeFileAtomic(join(folder, runFiles.config), config);
+  writeFileAtomic(join(folder, fileNames.config), config);
   terminal.note(`the run goes on to ${steps} steps`);
 }
 
@@ -71,7 +71,7 @@ export async function trainAnswer(
       ...(warning !== null && { warning }),
       folder,
       report: tuned.report,
-      adapter: join(folder!, runFiles.adapter),
+      adapter: join(folder!, fileNames.adapter),
     },
     text: [
       resultText(result),
@@ -79,7 +79,7 @@ export async function trainAnswer(
       ...(tuned.predictions.length > 0 ? ["", c.bold("Samples"), samplesText(tuned.predictions)] : []),
       "",
       `run      ${folder}`,
-      `adapter  ${join(folder!, runFiles.adapter)}`,
+      `adapter  ${join(folder!, fileNames.adapter)}`,
       `report   ${tuned.report}`,
     ].join("\n"),
   };
@@ -170,9 +170,5 @@ async function sayCost(
 
 /** runs/TASK-METHOD-seedN, with a number behind it where that is taken. */
 function defaultOutput(task: string, { schedule, seed }: TrainValues): string {
-  const name = defaultFolder(task, schedule === "vanilla" ? "prompt-tuning" : schedule, seed);
-  for (let n = 1; ; n++) {
-    const folder = n === 1 ? name : `${name}-${n}`;
-    if (!existsSync(join(folder, "run.json"))) return folder;
-  }
+  return freeFolder(defaultFolder(task, schedule === "vanilla" ? "prompt-tuning" : schedule, seed));
 }

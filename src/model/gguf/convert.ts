@@ -15,7 +15,6 @@ import { interrupted, SoftpromptError } from "../../base/errors.js";
 import {
   ioError,
   listFolder,
-  lockFolder,
   makeFolder,
   readWhole,
   removeFile,
@@ -23,6 +22,7 @@ import {
   writeFileAtomic,
 } from "../../base/files.js";
 import { isObject, own, parseJson } from "../../base/json.js";
+import { lockFolder } from "../../base/lock.js";
 import { type DType, dtypes, size } from "../../base/tensor.js";
 import { type FloatDType, narrow } from "../floats.js";
 import { safetensorsLayout } from "../safetensors.js";

@@ -1,0 +1,119 @@
+/**
+ * @file What lies in the folders that we write: names, and what makes a folder a run, a search or a study.
+ *
+ * In: a folder, what is to be written there. Out: nothing, or a refusal: a folder of another kind, or with files of the user's own, is
+ * not written into, and one that is taken is gone on with only where that is asked for.
+ */
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import { SoftpromptError } from "../base/errors.js";
+
+/** Names of files and folders, each written here alone. */
+export const fileNames = {
+  /** Makes a folder a run: what it is made from. */
+  run: "run.json",
+  metrics: "metrics.jsonl",
+  checkpoint: "checkpoint",
+  events: "events.out.tfevents.softprompt",
+  config: "config.yaml",
+  adapter: "adapter",
+  result: "result.json",
+  predictions: "predictions.jsonl",
+  report: "report.html",
+  /** Makes a folder a search. */
+  search: "search.json",
+  scores: "scores.json",
+  tune: "tune",
+  candidates: "candidates",
+  anew: "anew",
+  /** Makes a folder a study: its runs. */
+  runs: "runs",
+  summary: "result.md",
+} as const;
+
+const f = fileNames;
+
+/** A kind of folder. */
+interface Kind {
+  /** What makes a folder one of this kind. */
+  readonly head: string;
+  /** What is written through its name, so it must not be a link. */
+  readonly written: readonly string[];
+  /** What must not lie there before the head does: of other kinds, or of a folder that nothing describes. */
+  readonly foreign: readonly string[];
+  /** What must not lie there even beside the head. */
+  readonly never: readonly string[];
+  readonly expected: string;
+}
+
+/** Every kind of folder. A study's runs and a search's candidates are folders of the first kind, further down. */
+export const layout = {
+  run: {
+    head: f.run,
+    written: [f.run, f.metrics, f.checkpoint, f.adapter, f.events],
+    foreign: [f.search, f.result, f.predictions, f.report, f.adapter, f.candidates, f.runs],
+    never: [],
+    expected: "a run's folder, or one without files of these names",
+  },
+  search: {
+    head: f.search,
+    written: [f.adapter, f.tune, f.candidates, f.anew],
+    foreign: [f.run, f.result, f.adapter],
+    never: [],
+    expected: "a search's folder, or an empty one",
+  },
+  study: {
+    head: f.runs,
+    written: [f.runs],
+    foreign: [f.config, f.result, f.summary, f.report],
+    never: [f.run, f.search],
+    expected: "a study's folder, or an empty one",
+  },
+} as const satisfies Record<string, Kind>;
+
+export type FolderKind = keyof typeof layout;
+
+/** Whether the folder is of this kind already. */
+export function holds(folder: string, kind: FolderKind): boolean {
+  return existsSync(join(folder, layout[kind].head));
+}
+
+/** The folder is of this kind, where it may be gone on with, or can become one. @throws SoftpromptError "run". */
+export function claim(folder: string, kind: FolderKind, resume: boolean): void {
+  if (!resume) refuseTaken(folder, kind);
+  refuseForeign(folder, kind);
+}
+
+/** @throws SoftpromptError "run" where the folder is of this kind already. */
+export function refuseTaken(folder: string, kind: FolderKind): void {
+  if (!holds(folder, kind)) return;
+  throw new SoftpromptError("run", `this folder already holds a ${kind}`, {
+    where: folder,
+    hint: "resume it, or choose another folder",
+  });
+}
+
+/**
+ * Refuses a folder in which something else lies than what is to be written there.
+ * @param also names of what was found there beside. @throws SoftpromptError "run".
+ */
+export function refuseForeign(folder: string, kind: FolderKind, also: readonly string[] = []): void {
+  const { never, foreign, expected }: Kind = layout[kind];
+  const unwanted = holds(folder, kind) ? never : [...never, ...foreign];
+  const found = [...unwanted.filter((name) => existsSync(join(folder, name))), ...also];
+  if (found.length === 0) return;
+  throw new SoftpromptError("run", `this folder holds something else than a ${kind}`, {
+    where: folder,
+    expected,
+    got: found.join(", "),
+    hint: "choose another folder",
+  });
+}
+
+/** The folder, or where it is taken the next free one with a number behind it. */
+export function freeFolder(name: string): string {
+  for (let n = 1; ; n++) {
+    const folder = n === 1 ? name : `${name}-${n}`;
+    if (!holds(folder, "run") && !holds(folder, "search")) return folder;
+  }
+}
