@@ -12,6 +12,15 @@ export function defaultFolder(task: string, method: string, seed: number): strin
   return join("runs", `${safe}-${method}-seed${seed}`);
 }
 
+/** The folder itself, or with the next number behind it where a run or a search is in it already. */
+export function freeFolder(name: string): string {
+  const taken = (folder: string) => ["run.json", "search.json"].some((file) => existsSync(join(folder, file)));
+  for (let n = 1; ; n++) {
+    const folder = n === 1 ? name : `${name}-${n}`;
+    if (!taken(folder)) return folder;
+  }
+}
+
 /**
  * Refuses a file that could not be written, before the work whose result it shall hold. Leaves the file as it is.
  * @param inputs files that are read: writing over one of them would lose it. @throws SoftpromptError "io", "usage".

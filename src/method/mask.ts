@@ -183,17 +183,6 @@ export function randomMask(mask: PromptMask, random: Random): PromptMask {
   return drawn;
 }
 
-/** True when every entry that lives in `inner` lives in `outer`. */
-export function maskWithin(inner: PromptMask, outer: PromptMask): boolean {
-  const lives = (m: PromptMask, n: number) => m.tokens[Math.floor(n / m.pieces)]! && m.piecesKept[n]!;
-  return (
-    inner.pieces === outer.pieces &&
-    inner.layout === outer.layout &&
-    inner.tokens.length === outer.tokens.length &&
-    range(0, inner.piecesKept.length).every((n) => !lives(inner, n) || lives(outer, n))
-  );
-}
-
 /** True when nothing is pruned. */
 export function isFull(mask: PromptMask): boolean {
   return !mask.tokens.includes(0) && !mask.piecesKept.includes(0);

@@ -24,6 +24,7 @@ import type { Dataset, Task } from "../data/row.js";
 import { examples } from "../data/rows.js";
 import { tasks } from "../data/tasks.js";
 import type { Tokenizer } from "../text/tokenizer.js";
+import { type CallContext, type EarlierContext, type NoticeEvent, oneObject } from "./call.js";
 
 /** The bundled rows, by name, as the task option knows them. */
 export const quickstartTask = "quickstart";
@@ -124,7 +125,11 @@ export const dataOptions = {
   }),
 };
 
+/** Where rows come from and how they are put, by name: any of dataOptions. */
 export type DataOptions = Partial<OptionValues<typeof dataOptions>>;
+
+/** What a loading takes beside its options. */
+export type LoadContext = CallContext<NoticeEvent>;
 
 /** Rows of a program instead of files, for the library. */
 export interface RowsOptions
@@ -142,19 +147,34 @@ export interface RowsOptions
 }
 
 /**
- * Loads rows. @param options any of dataOptions; in a program, `rows` in place of files. What the reader should know of them stands in
- * the Dataset's `notices`.
+ * Loads rows. @param options any of dataOptions; in a program, `rows` in place of files; `onEvent` and `signal` beside them. What the
+ * reader should know of the rows stands in the Dataset's `notices`, and `onEvent` hears it.
  * @throws SoftpromptError "usage" (what is asked for), "data" (what is in the files or rows), "interrupted".
  */
 export async function loadData(
-  options: DataOptions | RowsOptions,
-  { signal }: { readonly signal?: AbortSignal } = {},
+  options: (DataOptions | RowsOptions) & LoadContext,
+  earlier?: EarlierContext,
 ): Promise<Dataset> {
-  if ("rows" in options && options.rows !== undefined) {
-    const { rows, ...rest } = options;
+  const given = oneObject(options, earlier, "loadData");
+  const { onEvent, signal } = given;
+  const load = () => {
+    if (!("rows" in given) || given.rows === undefined)
+      return loadDataset(specOf(readOptions(dataOptions, pickOptions(dataOptions, given), "data")), signal);
+    const { rows, onEvent: _, signal: __, ...rest } = given;
     return loadRows(rows, rest);
-  }
-  return loadDataset(specOf(readOptions(dataOptions, pickOptions(dataOptions, options), "data")), signal);
+  };
+  const data = await load();
+  for (const message of data.notices ?? []) onEvent?.({ kind: "notice", message });
+  return data;
+}
+
+/** A Dataset as it is; rows of a program as one, with what should be known of them told as warnings. */
+export async function datasetOf(
+  source: Dataset | RowsOptions,
+  onEvent: (event: { readonly kind: "warning"; readonly message: string }) => void = () => {},
+): Promise<Dataset> {
+  if (!("rows" in source)) return source;
+  return loadData({ ...source, onEvent: ({ message }) => onEvent({ kind: "warning", message }) });
 }
 
 /** Says how many targets the model cannot be taught whole, for they are longer than `maxTargetTokens`; [] where none is. */

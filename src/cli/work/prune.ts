@@ -14,7 +14,7 @@ import type { WorkEvent } from "../../tasks/tune.js";
 import type { Answer, CommandContext } from "../command.js";
 import { modelLabel, resumedOptions, runConfigText } from "../config.js";
 import { loadSaid, sayTokenNotices } from "../data.js";
-import { defaultFolder } from "../output.js";
+import { defaultFolder, freeFolder } from "../output.js";
 import { overall } from "../overall.js";
 import { modelContext, progress } from "../progress.js";
 import { samplesText, warningOf } from "../summary.js";
@@ -37,26 +37,24 @@ export async function prune(
         : await optionsFrom(given.from, said);
   const options = readOptions(pruneTable, wanted, "softprompt prune") as PruneValues;
   const data = await loadSaid(options, { terminal, signal });
-  const output = options.output ?? defaultFolder(data.task.name, "xprompt", options.seed);
+  const output = options.output ?? freeFolder(defaultFolder(data.task.name, "xprompt", options.seed));
   const begun = resume ?? options.from;
   const label = begun === undefined ? undefined : modelLabel(begun, options.model);
-  const model = await openModel(options.model, pickOptions(openOptions, options), {
+  const model = await openModel(options.model, {
+    ...pickOptions(openOptions, options),
     ...modelContext(terminal, signal),
     label,
   });
   try {
     const notices = sayTokenNotices(data, model.tokenizer, terminal);
-    const pruned = await pruneWhole(
-      model,
-      data,
-      { ...pickOptions(pruneTuneOptions, options), output },
-      {
-        observe: pruneProgress(terminal, retrainings(options, model.checkpoint.config.width)),
-        signal,
-        resume: resume !== undefined,
-        configText: runConfigText(pruneTable, { ...options, output }, label),
-      },
-    );
+    const pruned = await pruneWhole(model, data, {
+      ...pickOptions(pruneTuneOptions, options),
+      output,
+      onEvent: pruneProgress(terminal, retrainings(options, model.checkpoint.config.width)),
+      signal,
+      resume: resume !== undefined,
+      configText: runConfigText(pruneTable, { ...options, output }, label),
+    });
     const warning = warningOf(pruned.record);
     const { predictions } = pruned;
     const samples =
@@ -111,7 +109,8 @@ function pruneProgress(terminal: Terminal, total: number) {
   // steps of retrainings so far, of a whole one, and at the last word about the time left
   let [steps, whole, told] = [0, 0, 0];
   return (event: SearchEvent | WorkEvent) => {
-    if (event.kind === "work" || event.kind === "baseline" || event.kind === "rows") watch(event);
+    if (event.kind === "work" || event.kind === "baseline" || event.kind === "rows" || event.kind === "warning")
+      watch(event);
     else if (event.kind === "phase") {
       if (event.phase === "control") all.begin();
       terminal.note(terminal.colors.bold(`${phases[event.phase]} …`));

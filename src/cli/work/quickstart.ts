@@ -1,11 +1,11 @@
 /**
  * @file The work of softprompt quickstart: train with fixed settings in a free folder.
  */
-import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { readOptions } from "../../base/options.js";
 import { shellWord } from "../../tasks/shell.js";
 import type { Answer, CommandContext } from "../command.js";
+import { freeFolder } from "../output.js";
 import { quickstartSettings } from "../quickstart-settings.js";
 import { type TrainValues, trainTable } from "../tables/train.js";
 import { trainAnswer } from "./train.js";
@@ -26,12 +26,4 @@ export async function quickstart(output: string | undefined, { terminal, signal 
     "  softprompt train --help",
   ];
   return { ...answer, text: `${answer.text}\n${next.join("\n")}` };
-}
-
-/** The folder, or the next free one with a number behind it. */
-function freeFolder(name: string): string {
-  for (let n = 1; ; n++) {
-    const folder = n === 1 ? name : `${name}-${n}`;
-    if (!existsSync(join(folder, "run.json"))) return folder;
-  }
 }
