@@ -3,9 +3,10 @@
  *
  * Start with `emptyGraph`, `input`, the operators and `gradient`; `interpret` computes a graph without ONNX Runtime, `lower` writes it as ONNX.
  */
+export { type DType, dtypes } from "./base/tensor.js";
 export { check } from "./graph/check.js";
-export { count, counter, type Flops } from "./graph/count.js";
-export { type DifferentiableOp, gradient, gradients } from "./graph/grad.js";
+export { count, counter, type Flops as GraphFlops } from "./graph/count.js";
+export { type DifferentiableOp, gradient, gradients, type Opaque } from "./graph/grad.js";
 export * from "./graph/graph.js";
 export { interpret, type Numbers } from "./graph/interpret.js";
 export * from "./graph/ops.js";

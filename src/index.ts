@@ -5,10 +5,18 @@
  * that the tasks are made of: `softprompt/engine`, `softprompt/graph`, `softprompt/train`, `softprompt/study`.
  */
 
-export { adapterBase, type BaseCheck, checkBase, loadAdapter, saveAdapter } from "./adapter/adapter.js";
+export {
+  type AdapterForm,
+  adapterBase,
+  type BaseCheck,
+  checkBase,
+  loadAdapter,
+  saveAdapter,
+} from "./adapter/adapter.js";
 export { type AdapterReport, inspectAdapter, type TokenReport } from "./adapter/inspect.js";
 export type { Adapter, AdapterBase, AdapterScores, AdapterTraining } from "./adapter/types.js";
 export { type ErrorKind, type ErrorParts, errorKinds, SoftpromptError } from "./base/errors.js";
+export type { JsonObject } from "./base/json.js";
 export {
   type BooleanOption,
   type ChoiceOption,
@@ -17,6 +25,8 @@ export {
   type MapOption,
   type NumberOption,
   type Option,
+  type OptionCommon,
+  type OptionDescription,
   type OptionTable,
   type OptionValues,
   readOptions,
@@ -25,13 +35,18 @@ export {
 export type { Parameters, Tensor } from "./base/tensor.js";
 export { defineTask, type TaskDefinition } from "./data/define.js";
 export type { MemoryRow } from "./data/memory.js";
-export type { MetricName, Scores } from "./data/metrics.js";
+export { type MetricName, metricNames, type Scores } from "./data/metrics.js";
 export type { Dataset, FieldSpan, Row, Scoring, Task } from "./data/row.js";
+export type { Verbalizer } from "./data/verbalizer.js";
 export type { Confusion, Evaluation, Prediction } from "./evaluate/evaluate.js";
+export { type RankingMode, rankingModes } from "./evaluate/ranking.js";
+export type { HubProgress } from "./hub/hub.js";
 export { fullMask, maskCounts, maskFromScores, type PromptMask } from "./method/mask.js";
-export type { PruneResult } from "./prune/record.js";
+export type { Candidate, CandidateCost } from "./prune/candidate.js";
+export type { PruneResult, SearchCandidate, SearchSummary } from "./prune/record.js";
+export type { SearchEvent, Tuned as TunedPrompt, XPromptSelection } from "./prune/search.js";
 export type { XPromptResult } from "./prune/xprompt.js";
-export type { RunResult } from "./run/result.js";
+export type { RunResult, Scores as ResultScores, Where } from "./run/result.js";
 export { type AnyStudyEvent, type CompareInput, compare, studyOptions } from "./study/call.js";
 export type { CallContext, EarlierContext, NoticeEvent } from "./tasks/call.js";
 export { type DataOptions, dataOptions, type LoadContext, loadData, loadRows, type RowsOptions } from "./tasks/data.js";
@@ -47,7 +62,7 @@ export {
   openModel,
   openOptions,
 } from "./tasks/model.js";
-export { type ModelOptions, pruneTuneOptions, type TuneOptions, tuneOptions } from "./tasks/options.js";
+export { type ModelOptions, modelOptions, pruneTuneOptions, type TuneOptions, tuneOptions } from "./tasks/options.js";
 export {
   type PredictAllOptions,
   type PredictOptions,

@@ -20,6 +20,7 @@ import { choicesOf, encodeRows, rowNotices } from "../text/rows.js";
 import type { Tokenizer } from "../text/tokenizer.js";
 import { type RankingMode, rankingModes } from "./ranking.js";
 
+/** How rows are scored. */
 export interface EvaluateOptions {
   /** Default "ranking"; rows without choices are generated whatever it says. */
   readonly by?: "ranking" | "generation";
@@ -61,6 +62,7 @@ export interface Confusion {
   readonly counts: readonly (readonly number[])[];
 }
 
+/** How good predictions are, with the predictions. */
 export interface Evaluation {
   readonly scores: Scores;
   /** Mean negative log-likelihood of the targets' tokens; NaN where it was not asked for. */

@@ -27,6 +27,7 @@ export const pieceLayouts = {
   strided: (c: number, pieces: number) => c % pieces,
 } as const satisfies Record<string, (c: number, pieces: number, width: number) => number>;
 
+/** Name of a way to cut a token into pieces. */
 export type PieceLayout = keyof typeof pieceLayouts;
 
 /** What a mask leaves alive. */
@@ -62,6 +63,7 @@ export interface PruneCounts {
   readonly layout?: PieceLayout;
 }
 
+/** Among which pieces the least important are sought: of each token, or of all. */
 export type PieceRanking = "within" | "global";
 
 /** All ones: vanilla prompt tuning. */
@@ -239,6 +241,7 @@ export interface MaskJson {
   readonly piecesKept: readonly string[];
 }
 
+/** A mask as plain JSON; maskFromJson reads it. */
 export function maskToJson(mask: PromptMask): MaskJson {
   return {
     pieces: mask.pieces,
@@ -258,6 +261,7 @@ export interface PackedMask {
   readonly bits: string;
 }
 
+/** A mask packed into bits. */
 export function packMask({ tokens, piecesKept, pieces, layout }: PromptMask): PackedMask {
   const flags = [...tokens, ...piecesKept];
   const bytes = new Uint8Array(Math.ceil(flags.length / 8));

@@ -39,7 +39,8 @@ export const studyOptions = {
   }),
 };
 
-const studyWithPruning = { ...studyOptions, ...pruneOptions };
+/** All options of `study`: those of every study, and the options of pruning. */
+export const allStudyOptions = { ...studyOptions, ...pruneOptions };
 
 /** What a study tells while it goes. */
 export type AnyStudyEvent = StudyEvent | XPromptStudyEvent;
@@ -52,7 +53,7 @@ export type CompareInput = Partial<OptionValues<typeof studyOptions>> &
   };
 
 /** One object for `study`: any of studyOptions and the options of pruning, and what stands beside them. */
-export type StudyCallInput = Partial<OptionValues<typeof studyWithPruning>> & CallContext<AnyStudyEvent>;
+export type StudyCallInput = Partial<OptionValues<typeof allStudyOptions>> & CallContext<AnyStudyEvent>;
 
 /**
  * FPT's schedules against prompt tuning, over tasks and seeds: scores, cost, and the score at equal cost.
@@ -80,7 +81,7 @@ export async function study(
   input: StudyCallInput = {},
 ): Promise<StudyResult> {
   const { options, context } = splitCall<CallContext<AnyStudyEvent>>(input, ["onEvent", "signal"]);
-  const values = readOptions(studyWithPruning, options, "study()");
+  const values = readOptions(allStudyOptions, options, "study()");
   const shared = await inputOf(model, tasks, values, context);
   if (Object.hasOwn(fptStudies, name)) return fptStudies[name as keyof typeof fptStudies].run(shared);
   if (Object.hasOwn(xpromptStudies, name)) {

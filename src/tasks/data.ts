@@ -116,7 +116,7 @@ export const dataOptions = {
     min: 0,
     max: 0.9,
     unit: "share of the training rows",
-    help: "Held out as validation rows where there is no validation file: the same rows for equal --data-seed; labels keep their shares, groups of rows stay whole",
+    help: "Held out as validation rows where there is no validation file, 0 holds none out: the same rows for equal --data-seed; labels keep their shares, groups of rows stay whole",
   }),
   dataSeed: integer({ default: 0, min: 0, help: "Draws few-shot rows and the holdout; equal seeds draw equal rows" }),
   skipBadRows: boolean({

@@ -24,8 +24,9 @@ export interface Model {
   dispose(): Promise<void>;
 }
 
-/** Everything but the name. */
-export const { model: _model, ...openOptions } = modelOptions;
+const { model: _model, ...withoutName } = modelOptions;
+/** Option table of `openModel`: everything but the model's name. */
+export const openOptions = withoutName;
 
 /** What is told while a model is opened: what is odd but harmless, and how far a download or a conversion is. */
 export type ModelEvent = NoticeEvent | ({ readonly kind: "progress" } & HubProgress);
@@ -36,6 +37,7 @@ export interface ModelContext extends CallContext<ModelEvent> {
   readonly label?: string | undefined;
 }
 
+/** One object for openModel: the options of the engine and the hub, and what stands beside them. */
 export type OpenModelOptions = Partial<OptionValues<typeof openOptions>> & ModelContext;
 
 /** A model that was opened: `await using` disposes it at the end of its scope. */

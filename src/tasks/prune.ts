@@ -60,6 +60,7 @@ export type PruneInput = Partial<OptionValues<typeof pruneTuneOptions>> & PruneC
 
 const contextKeys = ["onEvent", "signal", "resume", "configText"] as const;
 
+/** A finished search. */
 export interface Pruned {
   readonly result: XPromptResult;
   /** What result.json holds: `result` without tensors, and what every run tells. */

@@ -43,6 +43,7 @@ import { resumeCommand } from "./shell.js";
 /** What a tuning tells while it goes: the trainer's events, and the work around it. */
 export type TuneEvent = TrainEvent | WorkEvent;
 
+/** What is done around a training or a search. */
 export type WorkEvent =
   | { readonly kind: "baseline"; readonly name: "majority" | "no prompt"; readonly scores: Scores }
   | { readonly kind: "work"; readonly what: string }

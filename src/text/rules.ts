@@ -4,6 +4,7 @@
 import { SoftpromptError } from "../base/errors.js";
 import type { Tokenizer } from "./tokenizer.js";
 
+/** How a family wants its texts as ids. */
 export interface EncodingRules {
   /** Ids put before every input (BOS), and behind it (T5's end-of-sequence). */
   readonly before: readonly number[];
