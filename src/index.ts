@@ -1,56 +1,86 @@
 /**
- * @file The library: the same whole tasks as the command line, and the parts they are made of.
+ * @file The library: the same whole tasks as the command line, and the data that they take and give.
  *
- * Start with `openModel`, `loadData`, `tune`, `predict`. What throws is SoftpromptError, with a kind to act on; who opens a
- * model disposes it.
+ * Start with `openModel`, `tune`, `predict`. What throws is SoftpromptError, with a kind to act on; who opens a model disposes it. The parts
+ * that the tasks are made of: `softprompt/engine`, `softprompt/graph`, `softprompt/train`, `softprompt/study`.
  */
 
-export { adapterBase, checkBase, loadAdapter, saveAdapter } from "./adapter/adapter.js";
-export { inspectAdapter } from "./adapter/inspect.js";
-export type { Adapter } from "./adapter/types.js";
-export { type ErrorKind, errorKinds, SoftpromptError } from "./base/errors.js";
-export type { Tensor } from "./base/tensor.js";
-export { type DatasetSpec, loadDataset } from "./data/dataset.js";
-export { defineTask } from "./data/define.js";
-export type { MemoryRow } from "./data/memory.js";
-export type { MetricName } from "./data/metrics.js";
-export type { Dataset, Row, Task } from "./data/row.js";
-export { openEngine } from "./engine/engine.js";
-export { stepFlops } from "./engine/flops.js";
-export type { Engine, EngineOptions } from "./engine/types.js";
-export { type Evaluation, evaluate, majorityBaseline } from "./evaluate/evaluate.js";
-export { type InitSpec, initPrompt } from "./method/init.js";
-export { fullMask, maskCounts, maskFromScores, type PromptMask } from "./method/mask.js";
-export type { ModelConfig } from "./model/architecture.js";
-export { type Checkpoint, openCheckpoint } from "./model/checkpoint.js";
-export { fullModel, type PartialModel, type PartialSpec, partialModel } from "./model/partial.js";
-export type { T5Config } from "./model/t5/config.js";
-export { importance } from "./prune/importance.js";
-export type { PruneResult } from "./prune/record.js";
-export type { XPromptResult } from "./prune/xprompt.js";
-export type { RunResult } from "./run/result.js";
-export { makeSchedule, singleStage } from "./schedule/schedule.js";
-export { compare } from "./study/compare.js";
-export { fptStudies } from "./study/fpt.js";
-export { studyMarkdown, studyPage } from "./study/pages.js";
-export type { StudyInput } from "./study/runs.js";
-export type { StudyResult } from "./study/study.js";
-export { xpromptStudies } from "./study/xprompt.js";
-export { type DataOptions, loadData, loadRows, type RowsOptions } from "./tasks/data.js";
-export { type Model, type OpenModelOptions, openModel } from "./tasks/model.js";
 export {
-  type Answer,
+  type AdapterForm,
+  adapterBase,
+  type BaseCheck,
+  checkBase,
+  loadAdapter,
+  saveAdapter,
+} from "./adapter/adapter.js";
+export { type AdapterReport, inspectAdapter, type TokenReport } from "./adapter/inspect.js";
+export type { Adapter, AdapterBase, AdapterScores, AdapterTraining } from "./adapter/types.js";
+export { type ErrorKind, type ErrorParts, errorKinds, SoftpromptError } from "./base/errors.js";
+export type { JsonObject } from "./base/json.js";
+export {
+  type BooleanOption,
+  type ChoiceOption,
+  defaults,
+  type ListOption,
+  type MapOption,
+  type NumberOption,
+  type Option,
+  type OptionCommon,
+  type OptionDescription,
+  type OptionTable,
+  type OptionValues,
+  readOptions,
+  type StringOption,
+} from "./base/options.js";
+export type { Parameters, Tensor } from "./base/tensor.js";
+export { defineTask, type TaskDefinition } from "./data/define.js";
+export type { MemoryRow } from "./data/memory.js";
+export { type MetricName, metricNames, type Scores } from "./data/metrics.js";
+export type { Dataset, FieldSpan, Row, Scoring, Task } from "./data/row.js";
+export type { Verbalizer } from "./data/verbalizer.js";
+export type { Confusion, Evaluation, Prediction } from "./evaluate/evaluate.js";
+export { type RankingMode, rankingModes } from "./evaluate/ranking.js";
+export type { HubProgress } from "./hub/hub.js";
+export { fullMask, maskCounts, maskFromScores, type PromptMask } from "./method/mask.js";
+export type { Candidate, CandidateCost } from "./prune/candidate.js";
+export type { PruneResult, SearchCandidate, SearchSummary } from "./prune/record.js";
+export type { SearchEvent, Tuned as TunedPrompt, XPromptSelection } from "./prune/search.js";
+export type { XPromptResult } from "./prune/xprompt.js";
+export type { RunResult, Scores as ResultScores, Where } from "./run/result.js";
+export { type AnyStudyEvent, type CompareInput, compare, studyOptions } from "./study/call.js";
+export type { CallContext, EarlierContext, NoticeEvent } from "./tasks/call.js";
+export { type DataOptions, dataOptions, type LoadContext, loadData, loadRows, type RowsOptions } from "./tasks/data.js";
+export { type EvaluateInput, type EvaluateRows, evaluate } from "./tasks/evaluate.js";
+export { eventsOf, type Running, type Watched } from "./tasks/events.js";
+export { type GenerateInput, generate } from "./tasks/generate.js";
+export {
+  type Model,
+  type ModelContext,
+  type ModelEvent,
+  type OpenModel,
+  type OpenModelOptions,
+  openModel,
+  openOptions,
+} from "./tasks/model.js";
+export { type ModelOptions, modelOptions, pruneTuneOptions, type TuneOptions, tuneOptions } from "./tasks/options.js";
+export {
   type PredictAllOptions,
-  type PredictInput,
   type PredictOptions,
   type PredictStreamOptions,
   predict,
   predictStream,
 } from "./tasks/predict.js";
-export { type Pruned, prune } from "./tasks/prune.js";
-export { type Tuned, type TuneEvent, tune } from "./tasks/tune.js";
-export { loadTokenizer } from "./text/load.js";
-export type { Tokenizer } from "./text/tokenizer.js";
-export type { Schedule, Stage } from "./train/stage.js";
-export { train } from "./train/trainer.js";
-export type { TrainEvent, TrainInput, TrainResult } from "./train/types.js";
+export {
+  type Answer,
+  type AnswerOptions,
+  type NamedAdapter,
+  openPredictor,
+  type PredictInput,
+  type Predictor,
+  type PredictorInput,
+  type PredictorOptions,
+  type SkillOptions,
+} from "./tasks/predictor.js";
+export { type PruneContext, type Pruned, type PruneEvent, type PruneInput, prune } from "./tasks/prune.js";
+export { type TuneContext, type Tuned, type TuneEvent, type TuneInput, tune, type WorkEvent } from "./tasks/tune.js";
+export type { TrainEvent, TrainResult } from "./train/types.js";

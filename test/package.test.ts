@@ -29,7 +29,7 @@ test("only what a user needs is published", () => {
     /^LICENSE$/,
     /^dist\/.*\.(js|d\.ts|js\.map)$/,
     /^docs\/.*\.(md|svg|png)$/,
-    /^examples\/.*\.(md|jsonl|csv|ya?ml)$/,
+    /^examples\/.*\.(md|jsonl|csv|ya?ml|mjs)$/,
     /^models\/t5-nano\/[\w.-]+\.(json|safetensors|md|svg|png)$/,
   ];
   expect(files.filter((f) => !allowed.some((pattern) => pattern.test(f)))).toEqual([]);

@@ -11,6 +11,7 @@ import type { Tokenizer } from "../text/tokenizer.js";
 import { maskMap } from "./map.js";
 import type { Adapter } from "./types.js";
 
+/** One virtual token of an adapter. */
 export interface TokenReport {
   /** Live pieces; all of them where nothing is masked. */
   readonly pieces: number;
@@ -20,6 +21,7 @@ export interface TokenReport {
   readonly nearest: readonly { readonly piece: string; readonly id: number; readonly cosine: number }[];
 }
 
+/** What is in an adapter: its size, its origin, its norms, and the words nearest to its tokens. */
 export interface AdapterReport {
   readonly base: Adapter["base"];
   readonly task: string | null;

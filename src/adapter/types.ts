@@ -42,6 +42,7 @@ export interface AdapterScores {
   readonly values: Readonly<Partial<Record<MetricName, number>>>;
 }
 
+/** A tuned prompt with everything that is known of it. Plain data. */
 export interface Adapter {
   /** [P, D], pruned entries zero. */
   readonly prompt: Tensor;

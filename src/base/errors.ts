@@ -20,8 +20,10 @@ export const errorKinds = {
   interrupted: { exitCode: 130, meaning: "stopped by a signal, after saving (130 SIGINT, 143 SIGTERM, 129 SIGHUP)" },
 } as const;
 
+/** What an error is about; the key of errorKinds. */
 export type ErrorKind = keyof typeof errorKinds;
 
+/** Where an error is, what was expected there, what came, and what to do. */
 export interface ErrorParts {
   /** File, row, column, tensor, option: the place, as precise as known. */
   where: string;

@@ -19,6 +19,7 @@ export interface JsonLimits {
 
 export const jsonLimits: JsonLimits = { length: 25_000_000, depth: 32, containers: 400_000 };
 
+/** A JSON object. */
 export type JsonObject = Readonly<Record<string, unknown>>;
 
 /** Parses one JSON document; `where` names it in errors of kind `kind`. */

@@ -8,7 +8,8 @@
  */
 import { nearest, SoftpromptError } from "./errors.js";
 
-interface Described {
+/** What every option says of itself. */
+export interface OptionDescription {
   /** One sentence: what it does and what goes wrong otherwise. Ends without a full stop in tables; any form is fine. */
   readonly help: string;
   /** "steps", "tokens, prompt not counted", … */
@@ -17,7 +18,8 @@ interface Described {
   readonly source?: string;
 }
 
-interface Common<V> extends Described {
+/** What options of every kind have. */
+export interface OptionCommon<V> extends OptionDescription {
   /** Value when absent; undefined where there is none. */
   readonly default: V | undefined;
   /** Absent is an error. */
@@ -26,25 +28,30 @@ interface Common<V> extends Described {
   readonly value?: () => V;
 }
 
-export interface NumberOption<V = number | undefined> extends Common<V> {
+/** A number or a whole number within bounds. */
+export interface NumberOption<V = number | undefined> extends OptionCommon<V> {
   readonly kind: "number" | "integer";
   /** Inclusive bounds. */
   readonly min?: number;
   readonly max?: number;
 }
-export interface BooleanOption<V = boolean | undefined> extends Common<V> {
+/** True or false. */
+export interface BooleanOption<V = boolean | undefined> extends OptionCommon<V> {
   readonly kind: "boolean";
 }
-export interface StringOption<V = string | undefined> extends Common<V> {
+/** Any text. */
+export interface StringOption<V = string | undefined> extends OptionCommon<V> {
   readonly kind: "string";
   /** What stands in the help instead of "text": "file", "folder", "path or hub id". */
   readonly placeholder?: string;
 }
-export interface ChoiceOption<V = string | undefined> extends Common<V> {
+/** One of some words. */
+export interface ChoiceOption<V = string | undefined> extends OptionCommon<V> {
   readonly kind: "choice";
   readonly values: readonly string[];
 }
-export interface ListOption<V = readonly (string | number)[] | undefined> extends Common<V> {
+/** Several texts or numbers. */
+export interface ListOption<V = readonly (string | number)[] | undefined> extends OptionCommon<V> {
   readonly kind: "list";
   readonly of: "string" | "number" | "integer";
   readonly min?: number;
@@ -52,10 +59,12 @@ export interface ListOption<V = readonly (string | number)[] | undefined> extend
   /** Every item must be one of these. */
   readonly values?: readonly string[];
 }
-export interface MapOption<V = Readonly<Record<string, string>> | undefined> extends Common<V> {
+/** Names with texts. */
+export interface MapOption<V = Readonly<Record<string, string>> | undefined> extends OptionCommon<V> {
   readonly kind: "map";
 }
 
+/** One option of a table. */
 // biome-ignore lint/suspicious/noExplicitAny: V is invariant-free phantom here; any option whatever its value type
 export type Option<V = any> =
   | NumberOption<V>
@@ -75,7 +84,7 @@ export type OptionValues<T extends OptionTable> = {
 
 /** T where the spec has a default or is required; T | undefined otherwise. */
 type ValueOf<S, T> = S extends { default: T } ? T : S extends { required: true } ? T : T | undefined;
-type Spec<T, Extra = unknown> = Described & { default?: T; required?: boolean } & Extra;
+type Spec<T, Extra = unknown> = OptionDescription & { default?: T; required?: boolean } & Extra;
 type Bounds = { min?: number; max?: number };
 
 const common = (spec: { default?: unknown; required?: boolean }) => ({
@@ -119,7 +128,7 @@ type ItemOf<S> = S extends { of: "number" | "integer" }
   : S extends { values: readonly (infer V)[] }
     ? V
     : string;
-type ListSpec = Described &
+type ListSpec = OptionDescription &
   Bounds & {
     of?: "string" | "number" | "integer";
     values?: readonly string[];

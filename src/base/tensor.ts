@@ -15,6 +15,7 @@ export const dtypes = {
   bool: { bytes: 1, safetensors: "BOOL", onnx: 9 },
 } as const;
 
+/** Element type. */
 export type DType = keyof typeof dtypes;
 
 /** A dense float32 tensor, row-major. */

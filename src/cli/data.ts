@@ -15,7 +15,7 @@ export async function loadSaid(
   { terminal, signal }: { readonly terminal: Terminal; readonly signal: AbortSignal },
   of = "",
 ): Promise<Dataset> {
-  const data = await loadData(options, { signal });
+  const data = await loadData({ ...options, signal });
   sayNotices(data.notices ?? [], terminal, of);
   return data;
 }

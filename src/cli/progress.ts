@@ -108,8 +108,9 @@ export function modelContext(terminal: Terminal, signal: AbortSignal): ModelCont
   let shown = Number.NEGATIVE_INFINITY;
   return {
     signal,
-    say: (message) => terminal.warn(message),
-    progress: ({ file, done, total }) => {
+    onEvent: (event) => {
+      if (event.kind === "notice") return terminal.warn(event.message);
+      const { file, done, total } = event;
       const time = performance.now() / 1000;
       if (done < total && time - shown < (terminal.live ? redrawEvery : plainEvery)) return;
       shown = time;

@@ -19,7 +19,8 @@ import { type DeclaredTask, type Format, type Split, type TaskName, taskNames, t
 import { cell, checkTemplate, compileTemplate, type Template, textOf } from "./template.js";
 import { labelOf, labelText, maxLabels } from "./verbalizer.js";
 
-interface CommonSpec extends TableOptions {
+/** What rows of every origin need said. */
+export interface CommonSpec extends TableOptions {
   /** Put before every input, e.g. "sst2 ". Default "". */
   readonly inputPrefix?: string;
   /** Put before every target, e.g. "<extra_id_0>" as in fpt.md §6. Default "". */
@@ -41,7 +42,7 @@ export interface DeclaredSpec extends CommonSpec {
 }
 
 /** What the user's own rows need said, wherever they are. */
-interface OwnSpec extends CommonSpec, Omit<TaskDefinition, "name" | "inputPrefix" | "targetPrefix"> {
+export interface OwnSpec extends CommonSpec, Omit<TaskDefinition, "name" | "inputPrefix" | "targetPrefix"> {
   /** Default the training file's name, or "rows". */
   readonly name?: string;
   /** Column with the label. Either this or `target`. Without a verbalizer the labels are their own words. */
@@ -68,6 +69,7 @@ export interface RowsSpec extends OwnSpec {
   };
 }
 
+/** Where rows come from: a declared task's folder, files, or rows of a program. */
 export type DatasetSpec = DeclaredSpec | FilesSpec | RowsSpec;
 
 const commonKeys = [
@@ -138,7 +140,7 @@ export async function loadDataset(spec: DatasetSpec, signal?: AbortSignal): Prom
   let train = await load("train");
   let validation = await load("validation");
   const test = await load("test");
-  if (validation.length === 0) {
+  if (validation.length === 0 && holdoutFraction > 0) {
     const { kept, held } = holdout(train, { fraction: holdoutFraction, seed });
     [train, validation] = [kept, held];
     notices.push(

@@ -10,6 +10,7 @@ import type { Scoring, Task } from "./row.js";
 import { compileTemplate, escapeTemplate } from "./template.js";
 import { checkVerbalizer, type Verbalizer } from "./verbalizer.js";
 
+/** A task as its user declares it. */
 export interface TaskDefinition {
   /** Stands in results and reports. */
   readonly name: string;

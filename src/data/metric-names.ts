@@ -14,6 +14,7 @@ export const metricNames = [
   "rougeL",
 ] as const;
 
+/** Name of a metric. */
 export type MetricName = (typeof metricNames)[number];
 
 /** What was measured, as fractions 0 … 1, by the metric's name. */

@@ -53,6 +53,7 @@ export interface Task {
   readonly generative?: boolean;
 }
 
+/** How predictions of a task are judged, where the metric alone does not say it. */
 export interface Scoring {
   /** The label of `f1` and `f1a`; default the largest of numbers, else the last of the verbalizer. */
   readonly positiveLabel?: string;

@@ -34,6 +34,7 @@ export interface TableRow {
   readonly where?: string;
 }
 
+/** A table of a study. */
 export interface Table {
   readonly columns: readonly string[];
   readonly rows: readonly TableRow[];
@@ -45,6 +46,7 @@ export interface Table {
   readonly notices: readonly string[];
 }
 
+/** How a file is read as a table. */
 export interface TableOptions {
   /** Leave out and count rows that cannot be read. Default false: the first one stops the reading. */
   readonly skipBadRows?: boolean;

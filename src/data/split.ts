@@ -8,6 +8,7 @@ import { SoftpromptError } from "../base/errors.js";
 import { random } from "../base/random.js";
 import type { Row } from "./row.js";
 
+/** How many rows a training may see. */
 export interface FewShot {
   readonly count: number;
   /**

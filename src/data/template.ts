@@ -95,11 +95,6 @@ export function checkTemplate(template: Template, columns: readonly string[], wh
   }
 }
 
-/** Fills a template given as text; compile it once where many rows follow. */
-export function fillTemplate(source: string, fields: Fields, where: string): string {
-  return compileTemplate(source).fill(fields, where);
-}
-
 /** The names of a template's holes, each once, in order. */
 export function templateFields(source: string): readonly string[] {
   return compileTemplate(source).fields;

@@ -7,6 +7,7 @@
 import { nearest, SoftpromptError } from "../base/errors.js";
 import { codePoints } from "../base/printable.js";
 
+/** Label → its words, in ranking order. */
 export type Verbalizer = Readonly<Record<string, string>>;
 
 /** More labels than this are no classification; rank entities by row instead (Row.choices). */

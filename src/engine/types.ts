@@ -7,6 +7,7 @@ import type { Checkpoint } from "../model/checkpoint.js";
 import type { PartialModel } from "../model/partial.js";
 import type { Batch, EncodedRow } from "../text/batch.js";
 
+/** On what an engine runs its programs. */
 export interface EngineOptions {
   /** Threads inside one operator; 0 lets ONNX Runtime choose. Default 0. */
   threads?: number;
@@ -21,6 +22,7 @@ export interface EngineOptions {
 /** Parameters for all rows, or one set per row (several adapters in one batch; prompts may differ in length). */
 export type GivenParameters = Parameters | readonly Parameters[];
 
+/** Loss and gradients of one batch. */
 export interface StepResult {
   /** [B] negative log-likelihood of the target, summed over its tokens. */
   readonly loss: Float32Array;

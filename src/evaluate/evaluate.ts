@@ -12,6 +12,7 @@ import type { Row, Task } from "../data/row.js";
 import { labelOfText } from "../data/verbalizer.js";
 import type { Engine } from "../engine/engine.js";
 import { evalFlops, rankingFlops } from "../engine/flops.js";
+import type { GivenParameters } from "../engine/types.js";
 import type { ModelConfig } from "../model/architecture.js";
 import type { PartialModel } from "../model/partial.js";
 import { type EncodedRow, evaluationOrder } from "../text/batch.js";
@@ -19,6 +20,7 @@ import { choicesOf, encodeRows, rowNotices } from "../text/rows.js";
 import type { Tokenizer } from "../text/tokenizer.js";
 import { type RankingMode, rankingModes } from "./ranking.js";
 
+/** How rows are scored. */
 export interface EvaluateOptions {
   /** Default "ranking"; rows without choices are generated whatever it says. */
   readonly by?: "ranking" | "generation";
@@ -60,6 +62,7 @@ export interface Confusion {
   readonly counts: readonly (readonly number[])[];
 }
 
+/** How good predictions are, with the predictions. */
 export interface Evaluation {
   readonly scores: Scores;
   /** Mean negative log-likelihood of the targets' tokens; NaN where it was not asked for. */
@@ -221,7 +224,7 @@ export async function evaluatePrepared(
   const { config } = engine.checkpoint;
   const given = parameters ?? bareParameters(engine);
   const pass = passes[prepared.by];
-  const program = await pass.open(engine, partial, rankingModes[prepared.ranking]);
+  const program = await pass.open(engine, partial);
   const scorer = prepared.loss ? await engine.score(partial) : null;
   const predictions = new Array<Prediction>(prepared.rows.length);
   const started = performance.now();
@@ -232,7 +235,9 @@ export async function evaluatePrepared(
     const encoded = numbers.map((n) => prepared.encoded[n]!);
     const rows = numbers.map((n) => prepared.rows[n]!);
     flops += batchFlops(config, partial, prepared, encoded, engine.method.adds(given).tokens);
-    const found = await program(given, encoded, rows, prepared.task, tokenizer);
+    const tasks = rows.map(() => prepared.task);
+    const rankBy = rows.map(() => rankingModes[prepared.ranking]);
+    const found = await program(given, { encoded, rows, tasks, rankBy }, tokenizer);
     for (const [i, n] of numbers.entries()) {
       predictions[n] = found.predictions[i]!;
       // what the loss is of: the answer as it is ranked, or as it is trained
@@ -258,6 +263,69 @@ export async function evaluatePrepared(
     seconds: (performance.now() - started) / 1000,
     flops,
   };
+}
+
+/** A row to be answered, ready for the model, under its own task and parameters. */
+export interface Asked {
+  readonly task: Task;
+  readonly row: Row;
+  readonly encoded: EncodedRow;
+  /** null is the bare model. */
+  readonly parameters: Parameters | null;
+  readonly by: "ranking" | "generation";
+  readonly ranking: RankingMode;
+}
+
+/**
+ * Answers rows of any tasks and parameters, in batches by length; rows that are ranked and rows that are written go apart.
+ * @returns predictions in the order of the rows; null when `signal` was aborted on the way.
+ */
+export async function answerRows(
+  engine: Engine,
+  partial: PartialModel,
+  tokenizer: Tokenizer,
+  asked: readonly Asked[],
+  { batchSize = 32, signal }: Pick<EvaluateOptions, "batchSize" | "signal"> = {},
+): Promise<Prediction[] | null> {
+  const bare = bareParameters(engine);
+  const predictions = new Array<Prediction>(asked.length);
+  for (const by of ["ranking", "generation"] as const) {
+    const mine = [...asked.keys()].filter((n) => wayOf(asked[n]!) === by);
+    if (mine.length === 0) continue;
+    const program = await passes[by].open(engine, partial);
+    const batches = evaluationOrder(
+      mine.map((n) => asked[n]!.encoded),
+      batchSize,
+    );
+    for (const batch of batches) {
+      if (signal?.aborted) return null;
+      const numbers = batch.map((n) => mine[n]!);
+      const some = numbers.map((n) => asked[n]!);
+      const found = await program(
+        parametersOf(some, bare),
+        {
+          encoded: some.map(({ encoded }) => encoded),
+          rows: some.map(({ row }) => row),
+          tasks: some.map(({ task }) => task),
+          rankBy: some.map(({ ranking }) => rankingModes[ranking]),
+        },
+        tokenizer,
+      );
+      for (const [i, n] of numbers.entries()) predictions[n] = found.predictions[i]!;
+    }
+  }
+  return predictions;
+}
+
+/** A row without choices is written, whatever was asked for. */
+function wayOf({ by, encoded }: Asked): "ranking" | "generation" {
+  return encoded.choices === null ? "generation" : by;
+}
+
+/** One set for all where all rows have the same, else one per row. */
+function parametersOf(asked: readonly Asked[], bare: Parameters): GivenParameters {
+  const sets = asked.map(({ parameters }) => parameters ?? bare);
+  return sets.every((set) => set === sets[0]) ? sets[0]! : sets;
 }
 
 /** Parameters that add nothing: a prompt of no tokens. */
@@ -341,12 +409,18 @@ export function majorityBaseline(
 
 type RankBy = (log: number, tokens: number) => number;
 
-/** One batch of prompt, encoded rows and rows → predictions, and the summed loss where it comes for free. */
+/** Rows of one pass, each with its task and its way of ranking: rows of several adapters may stand in one batch. */
+interface PassRows {
+  readonly encoded: readonly EncodedRow[];
+  readonly rows: readonly Row[];
+  readonly tasks: readonly Task[];
+  readonly rankBy: readonly RankBy[];
+}
+
+/** One batch under its parameters → predictions, and the summed loss where it comes for free. */
 type Pass = (
-  given: Parameters,
-  encoded: readonly EncodedRow[],
-  rows: readonly Row[],
-  task: Task,
+  given: GivenParameters,
+  batch: PassRows,
   tokenizer: Tokenizer,
 ) => Promise<{ predictions: Prediction[]; loss: number | null }>;
 
@@ -355,16 +429,17 @@ const passes = {
     givesLoss: true,
     targetLength: (encoded: readonly EncodedRow[]) =>
       Math.max(...encoded.flatMap((row) => row.choices!.map((choice) => choice.length))),
-    open: async (engine: Engine, partial: PartialModel, by: RankBy): Promise<Pass> => {
+    open: async (engine: Engine, partial: PartialModel): Promise<Pass> => {
       const program = await engine.score(partial);
-      return async (given, encoded, rows, task) => {
+      return async (given, { encoded, rows, tasks, rankBy }) => {
         const logs = await program.run(given, encoded);
         let loss = 0;
         const predictions = rows.map((row, i) => {
+          const task = tasks[i]!;
           const choices = choicesOf(task, row)!;
           const labels = Object.keys(choices);
           loss -= logs[i]![encoded[i]!.gold]!;
-          const log = logs[i]!.map((value, n) => by(value, encoded[i]!.choices![n]!.length));
+          const log = logs[i]!.map((value, n) => rankBy[i]!(value, encoded[i]!.choices![n]!.length));
           const best = log.reduce((top, value, n) => (value > log[top]! ? n : top), 0);
           const weights = log.map((value) => Math.exp(value - log[best]!));
           const total = weights.reduce((a, b) => a + b, 0);
@@ -381,17 +456,23 @@ const passes = {
     targetLength: longestAnswer,
     open: async (engine: Engine, partial: PartialModel): Promise<Pass> => {
       const program = await engine.generate(partial);
-      return async (given, encoded, rows, task, tokenizer) => {
-        const written = await program.run(given, encoded, longestAnswer(encoded, task));
+      return async (given, { encoded, rows, tasks }, tokenizer) => {
+        const limits = encoded.map((row, i) => longestAnswer([row], tasks[i]!));
+        const most = Math.max(...limits);
+        const all = await program.run(given, encoded, most);
+        // a row that may say less than another of its batch is cut where it would have ended alone
+        const written = all.map((ids, i) => (limits[i]! < most ? ids.slice(0, limits[i]) : ids));
         // The likeliest of all tokens is padding where none has a number; a sound model never begins with it.
         const silent = written.findIndex(([first]) => first === engine.checkpoint.config.padId);
         if (silent >= 0) {
           const { target } = encoded[silent]!;
           const scorer = await engine.score(partial);
-          const [log] = await scorer.run(given, [{ ...encoded[silent]!, choices: [target], gold: 0 }]);
+          const own = Array.isArray(given) ? [given[silent] as Parameters] : given;
+          const [log] = await scorer.run(own, [{ ...encoded[silent]!, choices: [target], gold: 0 }]);
           if (!Number.isFinite(log![0])) throw noNumber(rows[silent]!, log!);
         }
         const predictions = rows.map((row, i) => {
+          const task = tasks[i]!;
           const text = withoutPrefix(tokenizer, task, written[i]!);
           const choices = choicesOf(task, row);
           return predicted(task, row, choices && labelOfText(text, choices), text, null);

@@ -8,4 +8,5 @@ export const rankingModes = {
   mean: (log: number, tokens: number) => log / tokens,
 } as const;
 
+/** What labels are ranked by. */
 export type RankingMode = keyof typeof rankingModes;

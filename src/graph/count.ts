@@ -8,6 +8,7 @@ import { sizeOf } from "./dims.js";
 import type { Attributes, Dim, Graph, Node, Op, Shape } from "./graph.js";
 import { simplify } from "./simplify.js";
 
+/** Floating-point operations of a graph's matrix products, by what they are for. */
 export interface Flops {
   readonly total: number;
   /** Products with a layer's weights: of the model's own pass, and on the way back to its inputs. */

@@ -11,7 +11,8 @@ import { isGrouped } from "./infer.js";
 import * as ops from "./ops.js";
 
 /** Ops without a rule: an op here inside the cone stops the differentiation, by name. */
-type Opaque = "abs" | "step" | "cast" | "mean" | "scatterAdd" | "scatterRows" | "argMax";
+export type Opaque = "abs" | "step" | "cast" | "mean" | "scatterAdd" | "scatterRows" | "argMax";
+/** Operators that have a gradient rule. */
 export type DifferentiableOp = Exclude<Op, Opaque>;
 
 /**

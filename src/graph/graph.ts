@@ -9,6 +9,7 @@ import { type DType, shapeText } from "../base/tensor.js";
 
 /** A size known now, or a symbol known when the graph runs ("B", "T", "P+T"). Equal symbols are equal sizes. */
 export type Dim = number | string;
+/** A tensor's shape; names stand for sizes that are known when it runs. */
 export type Shape = readonly Dim[];
 
 /** The bytes of a frozen tensor: inside a file, where ONNX Runtime reads them itself, or here. */
@@ -103,6 +104,7 @@ export interface Attributes {
   argMax: Record<never, never>;
 }
 
+/** Name of an operator. */
 export type Op = keyof Attributes;
 
 /** One edge of the graph. `id` counts up in the order of making, so a node's inputs are always older than its outputs. */
@@ -133,11 +135,13 @@ export interface Graph {
   next: number;
 }
 
+/** Element type and shape of a value. */
 export interface ValueType {
   readonly dtype: DType;
   readonly shape: Shape;
 }
 
+/** A graph without nodes. */
 export function emptyGraph(): Graph {
   return { inputs: [], weights: [], nodes: [], outputs: [], next: 0 };
 }

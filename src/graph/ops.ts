@@ -31,30 +31,47 @@ const one =
   (graph: Graph, ...inputs: Value[]): Value =>
     apply(graph, op, inputs, attributes)[0]!;
 
+/** Elementwise sum, with broadcasting. */
 export const add = one("add", {});
+/** Elementwise difference, with broadcasting. */
 export const sub = one("sub", {});
+/** Elementwise product, with broadcasting. */
 export const mul = one("mul", {});
+/** Elementwise |x|. */
 export const abs = one("abs", {});
+/** Elementwise e^x. */
 export const exp = one("exp", {});
+/** Elementwise 1/(1+e^-x). */
 export const sigmoid = one("sigmoid", {});
+/** Elementwise max(x, 0). */
 export const relu = one("relu", {});
+/** Elementwise 1 where x > 0, else 0. */
 export const step = one("step", {});
 /** The tanh form, "gelu_new". Returns only y; the gradient rule reads s from the node. */
 export const gelu = one("gelu", { exact: false });
 /** The form with the error function, "gelu". */
 export const geluExact = one("gelu", { exact: true });
+/** Elementwise x·sigmoid(x). */
 export const silu = one("silu", {});
+/** [B, H, S, K] → [B, S, H·K]. */
 export const mergeHeads = one("mergeHeads", {});
+/** The shape of another value of the same size. */
 export const reshapeLike = one("reshapeLike", {});
+/** Adds a slice back where it was taken from. */
 export const scatterAdd = one("scatterAdd", {});
+/** Index of the largest entry of the last axis. */
 export const argMax = one("argMax", {});
+/** Of each batch row the rows that ids name. */
 export const gatherRows = one("gatherRows", {});
 
+/** Another element type. */
 export const cast = (graph: Graph, x: Value, to: DType): Value =>
   x.dtype === to ? x : apply(graph, "cast", [x], { to })[0]!;
+/** Batched matrix product. */
 export const matmul = (graph: Graph, a: Value, b: Value, { transA = false, transB = false, alpha = 1 } = {}): Value =>
   apply(graph, "matmul", [a, b], { transA, transB, alpha })[0]!;
 
+/** How a linear layer's weight is stored and computed. */
 export interface LinearOptions {
   /** [out], added to every row. */
   readonly bias?: Value;
@@ -72,28 +89,42 @@ export const linear = (
 /** Returns the context; the gradient rule reads the softmax from the node. */
 export const attend = (graph: Graph, q: Value, k: Value, v: Value, bias: Value, scale = 1): Value =>
   apply(graph, "attend", [q, k, v, bias], { scale })[0]!;
+/** Rotary position embedding. */
 export const rope = (graph: Graph, x: Value, cos: Value, sin: Value, positions: Value): Value =>
   apply(graph, "rope", [x, cos, sin, positions], { back: false })[0]!;
+/** Root-mean-square normalization over the last axis. */
 export const rmsNorm = (graph: Graph, x: Value, g: Value, epsilon: number): Value =>
   apply(graph, "rmsNorm", [x, g], { epsilon })[0]!;
+/** Layer normalization over the last axis. */
 export const layerNorm = (graph: Graph, x: Value, g: Value, b: Value, epsilon: number): Value =>
   apply(graph, "layerNorm", [x, g, b], { epsilon })[0]!;
+/** Sum over axes. */
 export const sum = (graph: Graph, x: Value, axes: readonly number[]): Value => apply(graph, "sum", [x], { axes })[0]!;
+/** Mean over axes. */
 export const mean = (graph: Graph, x: Value, axes: readonly number[]): Value => apply(graph, "mean", [x], { axes })[0]!;
+/** Axes in another order. */
 export const transpose = (graph: Graph, x: Value, order: readonly number[]): Value =>
   apply(graph, "transpose", [x], { order })[0]!;
+/** [B, S, H·K] → [B, H, S, K]. */
 export const splitHeads = (graph: Graph, x: Value, heads: number): Value =>
   apply(graph, "splitHeads", [x], { heads })[0]!;
+/** The same elements with fewer heads: […, H, S, X] → […, heads, H·S/heads, X]. */
 export const regroup = (graph: Graph, x: Value, heads: number): Value =>
   x.shape.at(-3) === heads ? x : apply(graph, "regroup", [x], { heads })[0]!;
+/** Joins an axis and the next one. */
 export const flatten = (graph: Graph, x: Value, axis: number): Value => apply(graph, "flatten", [x], { axis })[0]!;
+/** A new axis of size 1. */
 export const unsqueeze = (graph: Graph, x: Value, axis: number): Value => apply(graph, "unsqueeze", [x], { axis })[0]!;
+/** Parts one after the other along an axis. */
 export const concat = (graph: Graph, parts: readonly Value[], axis: number): Value =>
   parts.length === 1 ? parts[0]! : apply(graph, "concat", parts, { axis })[0]!;
+/** Repeats x to the shape of `like`. */
 export const broadcastLike = (graph: Graph, x: Value, like: Value, axis = 0): Value =>
   apply(graph, "broadcastLike", [x, like], { axis })[0]!;
+/** Equal parts along an axis. */
 export const split = (graph: Graph, x: Value, axis: number, parts: number): readonly Value[] =>
   apply(graph, "split", [x], { axis, parts });
+/** A part along an axis. */
 export const slice = (
   graph: Graph,
   x: Value,
@@ -102,8 +133,10 @@ export const slice = (
   from: "start" | "end",
   skipped: readonly Value[] = [],
 ): Value => apply(graph, "slice", [x, like, ...skipped], { axis, from })[0]!;
+/** Rows of a table by ids. */
 export const gather = (graph: Graph, table: Value, ids: Value, axis = 0): Value =>
   apply(graph, "gather", [table, ids], { axis })[0]!;
+/** Negative log-likelihood of ids under logits. */
 export const nll = (graph: Graph, logits: Value, ids: Value): Value => apply(graph, "nll", [logits, ids], {})[0]!;
 /** Zeros in the shape of `like`, with a row of `values` added at each id. */
 export const scatterRows = (graph: Graph, like: Value, ids: Value, values: Value, batched: boolean): Value =>

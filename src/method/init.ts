@@ -42,6 +42,7 @@ export type InitSpec =
 
 export type InitKind = InitSpec["kind"];
 
+/** What an initialiser reads. */
 export interface InitInput {
   readonly checkpoint: Pick<Checkpoint, "name" | "config" | "readRows">;
   readonly tokenizer: Pick<Tokenizer, "encode" | "size">;

@@ -3,6 +3,7 @@
  */
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
+import { maskWithin } from "../../test/helpers/masks.js";
 import { SoftpromptError } from "../base/errors.js";
 import { random } from "../base/random.js";
 import {
@@ -17,7 +18,6 @@ import {
   maskFromJson,
   maskFromScores,
   maskToJson,
-  maskWithin,
   type PromptMask,
   packMask,
   randomMask,

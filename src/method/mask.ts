@@ -27,6 +27,7 @@ export const pieceLayouts = {
   strided: (c: number, pieces: number) => c % pieces,
 } as const satisfies Record<string, (c: number, pieces: number, width: number) => number>;
 
+/** Name of a way to cut a token into pieces. */
 export type PieceLayout = keyof typeof pieceLayouts;
 
 /** What a mask leaves alive. */
@@ -62,6 +63,7 @@ export interface PruneCounts {
   readonly layout?: PieceLayout;
 }
 
+/** Among which pieces the least important are sought: of each token, or of all. */
 export type PieceRanking = "within" | "global";
 
 /** All ones: vanilla prompt tuning. */
@@ -183,17 +185,6 @@ export function randomMask(mask: PromptMask, random: Random): PromptMask {
   return drawn;
 }
 
-/** True when every entry that lives in `inner` lives in `outer`. */
-export function maskWithin(inner: PromptMask, outer: PromptMask): boolean {
-  const lives = (m: PromptMask, n: number) => m.tokens[Math.floor(n / m.pieces)]! && m.piecesKept[n]!;
-  return (
-    inner.pieces === outer.pieces &&
-    inner.layout === outer.layout &&
-    inner.tokens.length === outer.tokens.length &&
-    range(0, inner.piecesKept.length).every((n) => !lives(inner, n) || lives(outer, n))
-  );
-}
-
 /** True when nothing is pruned. */
 export function isFull(mask: PromptMask): boolean {
   return !mask.tokens.includes(0) && !mask.piecesKept.includes(0);
@@ -250,6 +241,7 @@ export interface MaskJson {
   readonly piecesKept: readonly string[];
 }
 
+/** A mask as plain JSON; maskFromJson reads it. */
 export function maskToJson(mask: PromptMask): MaskJson {
   return {
     pieces: mask.pieces,
@@ -269,6 +261,7 @@ export interface PackedMask {
   readonly bits: string;
 }
 
+/** A mask packed into bits. */
 export function packMask({ tokens, piecesKept, pieces, layout }: PromptMask): PackedMask {
   const flags = [...tokens, ...piecesKept];
   const bytes = new Uint8Array(Math.ceil(flags.length / 8));

@@ -20,6 +20,7 @@ export interface ParameterSpec {
   readonly perRow: boolean;
 }
 
+/** A method of tuning: its parameters, and where they enter the frozen model. */
 export interface Method {
   readonly name: string;
   parameters(config: ModelConfig): readonly ParameterSpec[];

@@ -2,5 +2,7 @@
 import type { Method } from "./method.js";
 import { promptTuning } from "./prompt.js";
 
+/** The methods of tuning, by name. */
 export const methods = { prompt: promptTuning } as const satisfies Record<string, Method>;
+/** Name of a method. */
 export type MethodName = keyof typeof methods;

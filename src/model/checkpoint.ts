@@ -61,6 +61,7 @@ export interface Checkpoint {
   readRows(name: string, ids: readonly number[]): Promise<Tensor>;
 }
 
+/** How a checkpoint is opened. */
 export interface CheckpointOptions {
   /** How the user called the model; default the folder as given. */
   name?: string;

@@ -47,6 +47,7 @@ export const layerChoices = {
     return [0, ...Array.from(others, (i) => i + 1)];
   },
 } as const satisfies Record<string, (n: number, L: number, score: ArrayLike<number> | null) => number[]>;
+/** Name of a way to choose layers. */
 export type LayerChoice = keyof typeof layerChoices;
 
 /** Which k of the F neurons of one layer stay; ascending. */
@@ -59,6 +60,7 @@ export const neuronChoices = {
   /** Neurons 0 … k-1 (the official code's `sequence`); needs no scores, so FLOPs and memory can be told without them. */
   first: (k: number): Int32Array => Int32Array.from(range(k)),
 } as const satisfies Record<string, (k: number, F: number, score: Float32Array | null) => Int32Array>;
+/** Name of a way to choose neurons. */
 export type NeuronChoice = keyof typeof neuronChoices;
 
 /** The full model as a partial one: every layer, every neuron. */

@@ -12,6 +12,7 @@ import { isGrouped } from "../graph/infer.js";
 export const opsets = { "": 21, "com.microsoft": 1 } as const;
 export type Domain = keyof typeof opsets;
 
+/** How a graph is written as ONNX. */
 export interface LoweringOptions {
   /** Only operators of the ONNX standard. */
   readonly plain: boolean;

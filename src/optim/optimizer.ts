@@ -12,6 +12,7 @@ export interface OptimizerState {
   readonly tensors: Readonly<Record<string, Tensor>>;
 }
 
+/** An update rule: its state, and one step. */
 export interface Optimizer {
   readonly name: string;
   init(parameters: Tensor): OptimizerState;

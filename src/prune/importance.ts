@@ -19,6 +19,7 @@ import { encodeRows } from "../text/rows.js";
 import type { Tokenizer } from "../text/tokenizer.js";
 import { type ImportanceMode, importanceModes, maskDerivatives, normaliseScores, scoreCollector } from "./scores.js";
 
+/** How importance is computed. */
 export interface ImportanceOptions {
   /** k */
   readonly pieces: number;

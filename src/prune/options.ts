@@ -8,6 +8,7 @@ import { type StrategyName, strategies } from "./strategies.js";
 
 const names = <K extends string>(table: Readonly<Record<K, unknown>>) => Object.keys(table) as K[];
 
+/** Option table of a search. */
 export const pruneOptions = {
   search: choice({
     values: names<StrategyName>(strategies),
@@ -130,4 +131,5 @@ export const pruneOptions = {
   }),
 };
 
+/** All options of a search but the tuning's, with defaults filled in. */
 export type PruneOptions = OptionValues<typeof pruneOptions>;

@@ -16,6 +16,7 @@ import { type Candidate, type CandidateJob, factsOf, type Retraining, trainCandi
 import { readCandidate } from "./candidate-file.js";
 import { jobText, retrainingText } from "./wire.js";
 
+/** How candidates are spread over processes. */
 export interface WorkerSettings {
   /** Processes; 1 trains in this one. */
   readonly count: number;

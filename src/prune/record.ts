@@ -16,6 +16,7 @@ import type { XPromptResult } from "./xprompt.js";
 /** A candidate without its tensors, which lie in its own folder. */
 export type SearchCandidate = Omit<Candidate, "prompt" | "mask" | "scores"> & { readonly scores: Scores };
 
+/** A search without its tensors, as result.json has it. */
 export interface SearchSummary extends Pick<XPromptResult, "mean" | "selection" | "cost"> {
   /** What chose: the task's first metric, or the mean of all. */
   readonly metric: string;

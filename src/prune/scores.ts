@@ -33,7 +33,7 @@ export function maskDerivatives(
 }
 
 /** What the sum over examples is made of. */
-type Reduction = (
+export type Reduction = (
   perExample: Float64Array,
   examples: number,
   cells: number,
@@ -65,6 +65,7 @@ export const importanceModes = {
   signed: { reduce: eachExample((v) => -v), mean: "−∂L/∂ζ with its sign: above zero where the piece lowers the loss" },
 } as const satisfies Record<string, { readonly reduce: Reduction; readonly mean: string }>;
 
+/** How gradients become scores. */
 export type ImportanceMode = keyof typeof importanceModes;
 
 /** Collects batches; `scores` may be asked for at any time. Sums in float64, so the order of rows does not matter to 1e-12. */

@@ -60,6 +60,7 @@ export interface SearchInput {
   readonly workers?: Partial<WorkerSettings>;
 }
 
+/** What a search tells while it goes. */
 export type SearchEvent =
   | { readonly kind: "phase"; readonly phase: "tune" | "score" | "control" | "search" | "report" }
   | { readonly kind: "tune"; readonly event: TrainEvent }

@@ -28,6 +28,7 @@ export interface XPromptInput extends SearchInput {
   readonly neurons?: Record<"tuning" | "retraining", Pick<ScoringCost, "flops" | "seconds">>;
 }
 
+/** Everything that a search found: scores, candidates, the control and the chosen prompt. */
 export interface XPromptResult {
   readonly tuned: Tuned;
   readonly importance: Importance;

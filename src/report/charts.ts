@@ -1,5 +1,6 @@
 /** @file What a line chart is made of. Plain data; svg.ts draws it. */
 
+/** One line of a chart. */
 export interface Series {
   readonly name: string;
   /** [x, y] in ascending x. */

@@ -15,8 +15,10 @@ import { engineVersion } from "../runtime/node.js";
 import type { StageCost } from "../train/types.js";
 import { fileNames } from "./layout.js";
 
+/** Metric → score. */
 export type Scores = Readonly<Record<string, number>>;
 
+/** What result.json of a run holds: scores, baselines, cost, and where it was made. */
 export interface RunResult {
   readonly run: {
     readonly task: string;
@@ -65,6 +67,7 @@ export interface RunResult {
   readonly where: Where;
 }
 
+/** Where a result was made: machine, versions, model and data. */
 export interface Where {
   readonly softprompt: string;
   readonly node: string;

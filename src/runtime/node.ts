@@ -52,6 +52,7 @@ export function engineVersion(): string {
   }
 }
 
+/** ONNX Runtime in Node. */
 export const nodeRuntime: Runtime = {
   name: "node",
 

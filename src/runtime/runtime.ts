@@ -7,8 +7,10 @@ import type { Feed } from "../base/tensor.js";
 
 /** Execution providers by our name. */
 export const devices = { cpu: "cpu", webgpu: "webgpu", cuda: "cuda" } as const;
+/** Name of an execution provider. */
 export type Device = keyof typeof devices;
 
+/** How a session is opened. */
 export interface RuntimeOptions {
   readonly threads: number;
   readonly device: Device;
@@ -33,6 +35,7 @@ export interface RawSession {
   endProfiling(): void;
 }
 
+/** What runs a model: the only access to an inference library. */
 export interface Runtime {
   readonly name: "node" | "web";
   /** What is offered here. */

@@ -11,6 +11,7 @@ import { lower } from "../onnx/lower.js";
 import { nodeRuntime } from "./node.js";
 import { type Device, firstLine, type Runtime } from "./runtime.js";
 
+/** How a graph is lowered and opened. */
 export interface SessionOptions {
   readonly threads: number;
   readonly device: Device;
@@ -20,6 +21,7 @@ export interface SessionOptions {
   readonly profile?: string;
 }
 
+/** A graph that is ready to run: named tensors in, named tensors out. */
 export interface Session {
   /** Runs the whole graph. Refuses missing, unknown or ill-shaped feeds. */
   run(feeds: Feeds): Promise<Record<string, Feed>>;

@@ -3,6 +3,7 @@
  */
 import { choice, integer, type OptionValues } from "../base/options.js";
 
+/** Option table of neuron scores. */
 export const neuronScoreOptions = {
   scoreExamples: integer({
     default: 1000,
@@ -26,4 +27,5 @@ export const neuronScoreOptions = {
   }),
 };
 
+/** How neurons are scored. */
 export type NeuronScoreOptions = OptionValues<typeof neuronScoreOptions>;

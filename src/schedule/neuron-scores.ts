@@ -24,6 +24,7 @@ import type { NeuronScoreOptions } from "./neuron-options.js";
 
 export type { NeuronScoreOptions } from "./neuron-options.js";
 
+/** What neuron scores cost. */
 export interface ScoringCost {
   /** Of the pass that computed the scores, even when they were read back now. */
   readonly seconds: number;

@@ -5,6 +5,7 @@ import { boolean, choice, integer, list, number, type OptionValues } from "../ba
 import { layerChoices, neuronChoices } from "../model/partial.js";
 import { type PresetName, presets } from "./presets.js";
 
+/** Option table of schedules: vanilla, FPT's, your own. */
 export const scheduleOptions = {
   schedule: choice({
     values: Object.keys(presets) as (keyof typeof presets)[],
@@ -102,6 +103,7 @@ export const scheduleOptions = {
   }),
 };
 
+/** All options of a schedule, with defaults filled in. */
 export type ScheduleOptions = OptionValues<typeof scheduleOptions>;
 
 /** A schedule as its preset has it, whatever sizes, shares, budget or growth the study's own schedule asks for. */

@@ -11,6 +11,7 @@ import type { StudyInput } from "./runs.js";
 import { similarity } from "./similarity.js";
 import type { StudyResult } from "./study.js";
 
+/** One of FPT's studies. */
 export interface FptStudy {
   readonly title: string;
   /** Where the paper has it. */
@@ -31,6 +32,7 @@ const readAlone: ReadonlySet<string> = new Set<keyof ScheduleOptions>([
 /** Each partial model is one stage of all steps. */
 const withoutGrowth = [...ofOthers, ...Object.keys(scheduleOptions).filter((key) => !readAlone.has(key))];
 
+/** FPT's studies by name. */
 export const fptStudies = {
   compare: {
     title: "Fast Prompt Tuning against prompt tuning, also at equal FLOPs",
@@ -52,4 +54,5 @@ export const fptStudies = {
   },
 } as const satisfies Record<string, FptStudy>;
 
+/** Name of one of FPT's studies. */
 export type FptStudyName = keyof typeof fptStudies;

@@ -46,6 +46,7 @@ export interface StudyInput {
   readonly signal?: AbortSignal;
 }
 
+/** What a study of FPT's tells while it goes. */
 export type StudyEvent =
   | { kind: "run"; index: number; total: number; task: string; seed: number; label: string }
   | { kind: "done"; index: number; total: number; score: number; seconds: number }

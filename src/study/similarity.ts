@@ -50,6 +50,7 @@ const activatedShare = 0.1;
 /** Validation rows on which activated neurons are compared. */
 const activationRows = 64;
 
+/** Are prompts tuned on partial models alike? Cosine similarities of the prompts of one start (fpt.md §10). */
 export async function similarity(
   input: StudyInput,
   wanted: readonly PartialSize[] = tableOneSizes(),

@@ -35,6 +35,7 @@ export interface SeedScore {
   readonly seconds?: number;
 }
 
+/** A table of a study. */
 export interface Table {
   readonly title: string;
   readonly columns: readonly Column[];
@@ -42,6 +43,7 @@ export interface Table {
   readonly rows: readonly (readonly Cell[])[];
 }
 
+/** A column of a study's table. */
 export interface Column {
   readonly name: string;
   /** "%", "s", "GFLOP"; shown once in the heading. */
@@ -53,6 +55,7 @@ export interface Column {
 /** A text, a number, a number with its spread over seeds (sample standard deviation; null for one seed), or nothing. */
 export type Cell = string | number | Spread | null;
 
+/** Mean and deviation over seeds. */
 export interface Spread {
   readonly mean: number;
   readonly deviation: number | null;
@@ -88,6 +91,7 @@ export interface Chart {
   readonly series: readonly Series[];
 }
 
+/** One line of a chart. */
 export interface Series {
   readonly name: string;
   /** Ascending in x. */
@@ -134,6 +138,7 @@ export const pairedColumns: readonly Column[] = [
   { name: "above / equal / below" },
 ];
 
+/** The difference of two lists of scores, seed by seed. */
 export function pairedCells(found: Paired | null): Cell[] {
   return found === null ? [null, null, null] : [found.error, found.pairs, found.signs];
 }

@@ -25,12 +25,14 @@ import { rowsText, type StudyInput } from "./runs.js";
 import type { StudyResult } from "./study.js";
 import { type VariantName, variants } from "./xprompt-variants.js";
 
+/** What a study of XPrompt's takes. */
 export interface XPromptStudyInput extends Omit<StudyInput, "observe"> {
   readonly prune: PruneOptions;
   readonly workers?: Partial<WorkerSettings>;
   readonly observe: (event: XPromptStudyEvent) => void;
 }
 
+/** What a study of XPrompt's tells while it goes. */
 export type XPromptStudyEvent =
   | { kind: "case"; task: string; seed: number; label: string; index: number; total: number }
   | { kind: "search"; event: SearchEvent }

@@ -12,9 +12,11 @@ import { rank } from "../prune/strategies.js";
 import { candidateCost } from "../prune/xprompt.js";
 import type { Outcome, VariantSearch } from "./xprompt-runs.js";
 
+/** What a variant measures; the study says of what. */
 export type Measured = Omit<Outcome, "label" | "variant" | "task" | "seed">;
 
-interface VariantEntry {
+/** How a variant is called, which levels it looks at, and how it is made from a search. */
+export interface VariantEntry {
   readonly label: string;
   /** Levels whose candidates it asks the search for. */
   readonly levels: readonly PruneOptions["level"][];
@@ -58,6 +60,7 @@ export const rankings = {
 
 type RankingName = keyof typeof rankings;
 
+/** Variants of XPrompt and their controls, by name. */
 export const variants = {
   pt: {
     label: "PT",
@@ -97,6 +100,7 @@ export const variants = {
   },
 } as const satisfies Record<string, VariantEntry>;
 
+/** Name of a variant. */
 export type VariantName = keyof typeof variants;
 
 /** The best of a ranking's candidates, and their mean, as two variants. */

@@ -6,13 +6,14 @@ import { existsSync, mkdirSync, readdirSync, rmSync, symlinkSync } from "node:fs
 import { join } from "node:path";
 import { afterAll, describe, expect, test } from "vitest";
 import { fakeEngine, fakeRows, fakeTask, fakeTokenizer } from "../../test/helpers/fake-engine.js";
+import { maskWithin } from "../../test/helpers/masks.js";
 import { memoryFolder } from "../../test/helpers/memory-folder.js";
 import { defaults } from "../base/options.js";
 import type { Tensor } from "../base/tensor.js";
 import type { Scores } from "../data/metrics.js";
 import type { Dataset } from "../data/row.js";
 import { evaluate } from "../evaluate/evaluate.js";
-import { complementMask, maskCounts, maskWithin } from "../method/mask.js";
+import { complementMask, maskCounts } from "../method/mask.js";
 import { fullModel } from "../model/partial.js";
 import { type PruneOptions, pruneOptions } from "../prune/options.js";
 import type { Search } from "../prune/search.js";

@@ -40,6 +40,7 @@ const ofRetraining: readonly (keyof PruneOptions)[] = [
 /** The source of what the paper has not. */
 const ours = "our addition";
 
+/** XPrompt's studies by name. */
 export const xpromptStudies = {
   "sub-prompts": tableStudy(
     "sub-prompts",
@@ -209,6 +210,7 @@ export const xpromptStudies = {
   transfer: { title: "Transfer between tasks", source: "Table 7", unread: [level], run: seedsChecked(transfer) },
 } as const satisfies Record<string, XPromptStudy>;
 
+/** Name of one of XPrompt's studies. */
 export type XPromptStudyName = keyof typeof xpromptStudies;
 
 /** What a study of outcomes is made of. */

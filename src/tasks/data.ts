@@ -25,6 +25,7 @@ import { examples } from "../data/rows.js";
 import { tasks } from "../data/tasks.js";
 import { encodeRows } from "../text/rows.js";
 import type { Tokenizer } from "../text/tokenizer.js";
+import { type CallContext, type EarlierContext, type NoticeEvent, oneObject } from "./call.js";
 
 /** The bundled rows, by name, as the task option knows them. */
 export const quickstartTask = "quickstart";
@@ -116,7 +117,7 @@ export const dataOptions = {
     min: 0,
     max: 0.9,
     unit: "share of the training rows",
-    help: "Held out as validation rows where there is no validation file: the same rows for equal --data-seed; labels keep their shares, groups of rows stay whole",
+    help: "Held out as validation rows where there is no validation file, 0 holds none out: the same rows for equal --data-seed; labels keep their shares, groups of rows stay whole",
   }),
   dataSeed: integer({ default: 0, min: 0, help: "Draws few-shot rows and the holdout; equal seeds draw equal rows" }),
   skipBadRows: boolean({
@@ -125,7 +126,11 @@ export const dataOptions = {
   }),
 };
 
+/** Where rows come from and how they are put, by name: any of dataOptions. */
 export type DataOptions = Partial<OptionValues<typeof dataOptions>>;
+
+/** What a loading takes beside its options. */
+export type LoadContext = CallContext<NoticeEvent>;
 
 /** Rows of a program instead of files, for the library. */
 export interface RowsOptions
@@ -143,19 +148,34 @@ export interface RowsOptions
 }
 
 /**
- * Loads rows. @param options any of dataOptions; in a program, `rows` in place of files. What the reader should know of them stands in
- * the Dataset's `notices`.
+ * Loads rows. @param options any of dataOptions; in a program, `rows` in place of files; `onEvent` and `signal` beside them. What the
+ * reader should know of the rows stands in the Dataset's `notices`, and `onEvent` hears it.
  * @throws SoftpromptError "usage" (what is asked for), "data" (what is in the files or rows), "interrupted".
  */
 export async function loadData(
-  options: DataOptions | RowsOptions,
-  { signal }: { readonly signal?: AbortSignal } = {},
+  options: (DataOptions | RowsOptions) & LoadContext,
+  earlier?: EarlierContext,
 ): Promise<Dataset> {
-  if ("rows" in options && options.rows !== undefined) {
-    const { rows, ...rest } = options;
+  const given = oneObject(options, earlier, "loadData");
+  const { onEvent, signal } = given;
+  const load = () => {
+    if (!("rows" in given) || given.rows === undefined)
+      return loadDataset(specOf(readOptions(dataOptions, pickOptions(dataOptions, given), "data")), signal);
+    const { rows, onEvent: _, signal: __, ...rest } = given;
     return loadRows(rows, rest);
-  }
-  return loadDataset(specOf(readOptions(dataOptions, pickOptions(dataOptions, options), "data")), signal);
+  };
+  const data = await load();
+  for (const message of data.notices ?? []) onEvent?.({ kind: "notice", message });
+  return data;
+}
+
+/** A Dataset as it is; rows of a program as one, with what should be known of them told as warnings. */
+export async function datasetOf(
+  source: Dataset | RowsOptions,
+  onEvent: (event: { readonly kind: "warning"; readonly message: string }) => void = () => {},
+): Promise<Dataset> {
+  if (!("rows" in source)) return source;
+  return loadData({ ...source, onEvent: ({ message }) => onEvent({ kind: "warning", message }) });
 }
 
 /**

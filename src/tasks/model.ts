@@ -10,6 +10,7 @@ import type { Engine } from "../engine/types.js";
 import type { HubOptions, HubProgress, ResolvedModel } from "../hub/hub.js";
 import { type Checkpoint, checkpointFolder } from "../model/checkpoint.js";
 import type { Tokenizer } from "../text/tokenizer.js";
+import { type CallContext, disposable, type EarlierContext, type NoticeEvent, oneObject, splitCall } from "./call.js";
 import { modelOptions } from "./options.js";
 
 /** A frozen base model. */
@@ -23,19 +24,24 @@ export interface Model {
   dispose(): Promise<void>;
 }
 
-/** Everything but the name. */
-export const { model: _model, ...openOptions } = modelOptions;
-export type OpenModelOptions = Partial<OptionValues<typeof openOptions>>;
+const { model: _model, ...withoutName } = modelOptions;
+/** Option table of `openModel`: everything but the model's name. */
+export const openOptions = withoutName;
 
-/** Who listens while a model is fetched. */
-export interface ModelContext {
-  /** What is odd but harmless. */
-  readonly say?: (message: string) => void;
-  readonly progress?: (progress: HubProgress) => void;
-  readonly signal?: AbortSignal;
+/** What is told while a model is opened: what is odd but harmless, and how far a download or a conversion is. */
+export type ModelEvent = NoticeEvent | ({ readonly kind: "progress" } & HubProgress);
+
+/** Who listens while a model is opened. */
+export interface ModelContext extends CallContext<ModelEvent> {
   /** What messages and records call a folder. Default its path as given. */
-  readonly label?: string;
+  readonly label?: string | undefined;
 }
+
+/** One object for openModel: the options of the engine and the hub, and what stands beside them. */
+export type OpenModelOptions = Partial<OptionValues<typeof openOptions>> & ModelContext;
+
+/** A model that was opened: `await using` disposes it at the end of its scope. */
+export type OpenModel = Model & AsyncDisposable;
 
 /** The model that ships with the package, by name. */
 export const bundledModel = "t5-nano";
@@ -43,15 +49,21 @@ export const bundledModel = "t5-nano";
 /**
  * Opens a base model.
  *
+ * `options` has the options of the engine and the hub, and beside them `onEvent` and `signal`.
  * @param name a Hugging Face T5 folder, a hub id, or "t5-nano" for the bundled model.
  * @throws SoftpromptError "checkpoint" (does not fit together), "network", "usage".
  */
 export async function openModel(
   name: string,
   options: OpenModelOptions = {},
-  context: ModelContext = {},
-): Promise<Model> {
-  const given = readOptions(openOptions, options, "openModel()");
+  earlier?: EarlierContext,
+): Promise<OpenModel> {
+  const { options: asked, context } = splitCall<ModelContext>(oneObject(options, earlier, "openModel"), [
+    "onEvent",
+    "signal",
+    "label",
+  ]);
+  const given = readOptions(openOptions, asked, "openModel()");
   const chosen = { ...given, threads: threadsOf(given.threads) };
   // Whoever only reads options does not load the engine with them.
   const [{ openCheckpoint }, { openTokenizer }, { openEngine }] = await Promise.all([
@@ -61,10 +73,10 @@ export async function openModel(
   ]);
   const { folder, label } = await modelFolder(name, chosen, context);
   const checkpoint = await openCheckpoint(folder, { name: label });
-  for (const warning of checkpoint.warnings) context.say?.(warning);
+  for (const message of checkpoint.warnings) context.onEvent?.({ kind: "notice", message });
   const tokenizer = await openTokenizer(checkpoint);
   const engine = openEngine(checkpoint, chosen);
-  return { checkpoint, tokenizer, engine, device: chosen.device, dispose: () => engine.dispose() };
+  return disposable({ checkpoint, tokenizer, engine, device: chosen.device, dispose: () => engine.dispose() });
 }
 
 /** More threads than this for each core that the process may use only wait for each other, and at thousands the process dies. */
@@ -91,8 +103,10 @@ export function threadsOf(wanted: number, { mine = availableParallelism(), all =
 export async function modelFolder(
   name: string,
   { revision, offline }: Pick<OptionValues<typeof openOptions>, "revision" | "offline">,
-  { say = () => {}, progress, signal, label }: ModelContext = {},
+  { onEvent = () => {}, signal, label }: ModelContext = {},
 ): Promise<{ folder: string; label: string }> {
+  const say = (message: string) => onEvent({ kind: "notice", message });
+  const progress = (at: HubProgress) => onEvent({ kind: "progress", ...at });
   if (name === bundledModel && !existsSync(name))
     return { folder: packageFile(`models/${bundledModel}`), label: bundledModel };
   const place = existsSync(name)
@@ -102,7 +116,7 @@ export async function modelFolder(
   const { folder, warnings } = await checkpointFolder(place.folder, {
     onProgress: (at) => {
       if (at.done === 0) say(`${at.file} is converted once: ${at.total} bytes in ${at.folder}`);
-      progress?.(at);
+      progress(at);
     },
     signal,
   });

@@ -113,8 +113,10 @@ export const pruneTuneOptions = {
   }),
 };
 
+/** Which base model, and on what it runs. */
 export type ModelOptions = OptionValues<typeof modelOptions>;
 export type PromptOptions = OptionValues<typeof promptOptions>;
+/** All options of one tuning, with defaults filled in. */
 export type TuneOptions = OptionValues<typeof tuneOptions>;
 
 /** Which seeds a study repeats over. */

@@ -7,7 +7,8 @@ import { declaredTask } from "../data/dataset.js";
 import { defineTask } from "../data/define.js";
 import { choicesOfInput, inputsIn } from "./choices.js";
 import { type Model, openModel, threadsOf } from "./model.js";
-import { type PredictInput, predict, predictStream } from "./predict.js";
+import { predict, predictStream } from "./predict.js";
+import type { PredictInput } from "./predictor.js";
 
 let model: Model;
 beforeAll(async () => {

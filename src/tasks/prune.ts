@@ -25,6 +25,9 @@ import { trainRun } from "../run/train.js";
 import { presetSchedule } from "../schedule/options.js";
 import { retrainingSteps, withPlannedSteps } from "../schedule/schedule.js";
 import { type TrainSettings, trainOptions } from "../train/options.js";
+import { type CallContext, type EarlierContext, oneObject, splitCall } from "./call.js";
+import { datasetOf, type RowsOptions } from "./data.js";
+import { sayMemory } from "./memory-warning.js";
 import type { Model } from "./model.js";
 import { pruneTuneOptions } from "./options.js";
 import { writeReport } from "./run-report.js";
@@ -41,14 +44,23 @@ import {
   type WorkEvent,
 } from "./tune.js";
 
-export interface PruneContext {
-  readonly observe?: (event: SearchEvent | WorkEvent) => void;
-  readonly signal?: AbortSignal;
-  readonly resume?: boolean;
+/** What a search tells while it goes: its own events, and the work around it. */
+export type PruneEvent = SearchEvent | WorkEvent;
+
+/** What a search takes beside its options. Aborting `signal` ends it with "interrupted"; with `output` a resume goes on. */
+export interface PruneContext extends CallContext<PruneEvent> {
+  /** Go on with the search in `output`; refused when anything that decides the result changed. Default false. */
+  readonly resume?: boolean | undefined;
   /** Written into the folder as config.yaml; the front door knows more options than this room. */
-  readonly configText?: string;
+  readonly configText?: string | undefined;
 }
 
+/** One object for a search: any of pruneTuneOptions, and what stands beside them. */
+export type PruneInput = Partial<OptionValues<typeof pruneTuneOptions>> & PruneContext;
+
+const contextKeys = ["onEvent", "signal", "resume", "configText"] as const;
+
+/** A finished search. */
 export interface Pruned {
   readonly result: XPromptResult;
   /** What result.json holds: `result` without tensors, and what every run tells. */
@@ -62,17 +74,20 @@ export interface Pruned {
 
 /**
  * Tunes, scores, prunes, rewinds, retrains and chooses.
- * @param given any of pruneTuneOptions; without `output` nothing is kept.
+ * @param source a Dataset, or rows of the program with their template.
+ * @param input any of pruneTuneOptions, by name, with `onEvent` and `signal` beside them; without `output` nothing is kept.
  */
 export async function prune(
   model: Model,
-  data: Dataset,
-  given: Partial<OptionValues<typeof pruneTuneOptions>> = {},
-  context: PruneContext = {},
+  source: Dataset | RowsOptions,
+  input: PruneInput = {},
+  earlier?: EarlierContext,
 ): Promise<Pruned> {
+  const { options: given, context } = splitCall<PruneContext>(oneObject(input, earlier, "prune"), contextKeys);
   const options = settled(readOptions(pruneTuneOptions, given, "prune()"));
   const { output = null } = options;
   if (output !== null) claim(output, "search", context.resume ?? false);
+  const data = await datasetOf(source, context.onEvent);
   // what can be refused without running the model is refused before a folder is made and anything is scored
   const outline = await outlineOf(model, data, options);
   planSearch(outline);
@@ -142,9 +157,10 @@ async function search(
   options: Options,
   outline: SearchOutline,
   lock: FolderLock | null,
-  { observe = () => {}, signal, resume = false, configText }: PruneContext,
+  { onEvent: observe = () => {}, signal, resume = false, configText }: PruneContext,
 ): Promise<Pruned> {
   const folder = lock?.folder ?? null;
+  await sayMemory(model, data, options, observe);
   const { seen, retrainOptions } = schedulesOf(data, options);
   const weights = await model.checkpoint.sha256();
   // the rows that will be reported

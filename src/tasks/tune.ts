@@ -9,7 +9,7 @@ import type { Adapter } from "../adapter/types.js";
 import { interrupted, SoftpromptError } from "../base/errors.js";
 import { ownFolder } from "../base/files.js";
 import type { JsonObject } from "../base/json.js";
-import { flagName, type OptionValues, readOptions } from "../base/options.js";
+import { flagName, readOptions } from "../base/options.js";
 import type { Tensor } from "../base/tensor.js";
 import type { Dataset } from "../data/row.js";
 import {
@@ -32,7 +32,10 @@ import { tensorHash } from "../train/identity.js";
 import type { Schedule } from "../train/stage.js";
 import { train } from "../train/trainer.js";
 import type { TrainEvent, TrainResult } from "../train/types.js";
+import { type CallContext, type EarlierContext, oneObject, splitCall } from "./call.js";
+import { datasetOf, type RowsOptions } from "./data.js";
 import { followEvents, hasEventFile } from "./event-file.js";
+import { sayMemory } from "./memory-warning.js";
 import type { Model } from "./model.js";
 import { type PromptOptions, type TuneOptions, tuneOptions } from "./options.js";
 import { writeReport } from "./run-report.js";
@@ -41,24 +44,34 @@ import { resumeCommand } from "./shell.js";
 /** What a tuning tells while it goes: the trainer's events, and the work around it. */
 export type TuneEvent = TrainEvent | WorkEvent;
 
+/** What is done around a training or a search. */
 export type WorkEvent =
   | { readonly kind: "baseline"; readonly name: "majority" | "no prompt"; readonly scores: Scores }
   | { readonly kind: "work"; readonly what: string }
   /** How far the evaluation in progress is. */
-  | { readonly kind: "rows"; readonly done: number; readonly total: number };
+  | { readonly kind: "rows"; readonly done: number; readonly total: number }
+  /** What should be known of the work and does not stop it. */
+  | { readonly kind: "warning"; readonly message: string };
 
-export interface TuneContext {
-  readonly observe?: (event: TuneEvent) => void;
-  /** Aborting finishes the step, saves, and returns with reason "interrupted"; before and after the training it throws that. */
-  readonly signal?: AbortSignal;
+/**
+ * What a tuning takes beside its options. Aborting `signal` finishes the step, saves, and returns with reason "interrupted"; before and
+ * after the training it throws that.
+ */
+export interface TuneContext extends CallContext<TuneEvent> {
   /** Go on with the run in `output`; refused when anything that decides the result changed. Default false. */
-  readonly resume?: boolean;
+  readonly resume?: boolean | undefined;
   /** Start prompt that replaces `init`, e.g. of another tuning. */
-  readonly prompt?: Tensor;
-  readonly mask?: PromptMask;
+  readonly prompt?: Tensor | undefined;
+  /** Entries of the prompt that live; the others stay zero. Default all. */
+  readonly mask?: PromptMask | undefined;
   /** Written into the run folder as config.yaml; the front door knows more options than this room. */
-  readonly configText?: string;
+  readonly configText?: string | undefined;
 }
+
+/** One object for a tuning: any of tuneOptions, and what stands beside them. */
+export type TuneInput = Partial<TuneOptions> & TuneContext;
+
+const contextKeys = ["onEvent", "signal", "resume", "prompt", "mask", "configText"] as const;
 
 /** A finished (or interrupted) tuning. */
 export interface Tuned {
@@ -75,23 +88,27 @@ export interface Tuned {
 }
 
 /** What a tuning and a search have in common. */
-type BaseOptions = Omit<TuneOptions, "tensorboard" | "output">;
+export type BaseOptions = Omit<TuneOptions, "tensorboard" | "output">;
 
 /**
  * Tunes a soft prompt.
  *
- * @param given any of tuneOptions, by name; defaults fill the rest. Without `output` nothing is written.
+ * @param source a Dataset, or rows of the program with their template.
+ * @param input any of tuneOptions, by name, with `onEvent` and `signal` beside them; defaults fill the rest. Without `output` nothing is
+ *   written.
  * @throws SoftpromptError as the rooms do; "interrupted" while the frozen model or the kept prompt is scored: what was done is
  *   kept, and a resume goes on. An interruption of the training itself is no error (reason "interrupted").
  */
 export async function tune(
   model: Model,
-  data: Dataset,
-  given: Partial<OptionValues<typeof tuneOptions>> = {},
-  context: TuneContext = {},
+  source: Dataset | RowsOptions,
+  input: TuneInput = {},
+  earlier?: EarlierContext,
 ): Promise<Tuned> {
+  const { options: given, context } = splitCall<TuneContext>(oneObject(input, earlier, "tune"), contextKeys);
   const options = withPlannedSteps(readOptions(tuneOptions, given, "tune()"));
-  const { observe = () => {}, signal, resume = false } = context;
+  const { onEvent: observe = () => {}, signal, resume = false } = context;
+  const data = await datasetOf(source, observe);
   if (data.train.length === 0)
     throw new SoftpromptError("data", "there are no training rows", {
       where: data.task.name,
@@ -101,6 +118,7 @@ export async function tune(
   const validation = reportedRows(data.validation, options);
   // what can be refused without running the model is refused before a folder is claimed and anything is scored
   outlineFor(model, data, options);
+  await sayMemory(model, data, options, observe);
   const prompt = context.prompt ?? (await startPrompt(model, data, options));
   const run =
     folder === null
@@ -112,7 +130,7 @@ export async function tune(
         });
   try {
     const weights = await model.checkpoint.sha256();
-    const { baseline, cost: before } = await baselines(model, { ...data, validation }, options, context);
+    const { baseline, cost: before } = await baselines(model, { ...data, validation }, options, { observe, signal });
     const { schedule, scoring } = await scheduleFor(model, data, options, folder, observe, signal);
     const training = await train({
       engine: model.engine,
@@ -135,7 +153,7 @@ export async function tune(
     const final =
       training.reason === "interrupted"
         ? null
-        : await finalEvaluation(model, { ...data, validation }, options, tuned, context);
+        : await finalEvaluation(model, { ...data, validation }, options, tuned, { observe, signal });
     const evaluated = {
       flops: before.flops + training.cost.evalFlops + (final?.flops ?? 0),
       seconds: before.seconds + training.cost.evalSeconds + (final?.seconds ?? 0),
@@ -232,7 +250,10 @@ export async function baselines(
   model: Model,
   data: Pick<Dataset, "task" | "train" | "validation">,
   options: BaseOptions,
-  { observe = () => {}, signal }: Pick<TuneContext, "signal"> & { readonly observe?: (event: WorkEvent) => void },
+  {
+    observe = () => {},
+    signal,
+  }: { readonly signal?: AbortSignal | undefined } & { readonly observe?: (event: WorkEvent) => void },
 ): Promise<{ readonly baseline: RunResult["baseline"]; readonly cost: Pick<Evaluation, "flops" | "seconds"> }> {
   const nothing = { flops: 0, seconds: 0 };
   if (data.validation.length === 0) return { baseline: { majority: null, noPrompt: null }, cost: nothing };
@@ -259,7 +280,10 @@ export async function finalEvaluation(
   { task, validation }: Pick<Dataset, "task" | "validation">,
   options: BaseOptions,
   prompt: Tensor,
-  { observe = () => {}, signal }: Pick<TuneContext, "signal"> & { readonly observe?: (event: WorkEvent) => void },
+  {
+    observe = () => {},
+    signal,
+  }: { readonly signal?: AbortSignal | undefined } & { readonly observe?: (event: WorkEvent) => void },
 ): Promise<Evaluation | null> {
   if (validation.length === 0) return null;
   observe({ kind: "work", what: `scoring the kept prompt on ${validation.length} validation rows` });

@@ -79,6 +79,7 @@ export interface StreamDecoder {
   readonly pending: boolean;
 }
 
+/** How ids become text. */
 export interface DecodeOptions {
   /** Write special tokens too. Default false. */
   readonly keepSpecial?: boolean;

@@ -186,7 +186,7 @@ test("causal answers are ranked without an end, unless one goes on where another
   const encode = (verbalizer: Record<string, string>) => {
     const task = { name: "t", verbalizer, maxTargetTokens: 10, targetPrefix: "" };
     const row = { id: "f:1", input: "Answer:", target: verbalizer.a!, label: "a", references: [] };
-    return encodeRows([row], task, tokenizer, { maxInputTokens: 50, rules: causalRules(tokenizer) })[0]!;
+    return tokenizeRows([row], task, tokenizer, { maxInputTokens: 50, rules: causalRules(tokenizer) })[0]!;
   };
   const [end] = tokenizer.eosIds;
   const apart = encode({ a: "bread", b: "cheese" });

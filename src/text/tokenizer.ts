@@ -11,6 +11,7 @@ export interface Span {
   readonly to: number;
 }
 
+/** How a text is encoded. */
 export interface TextOptions {
   /** Put the ids of the tokenizer's own frame round the text (BOS before it, T5's `</s>` behind it). Default false. */
   readonly special?: boolean;

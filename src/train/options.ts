@@ -4,6 +4,7 @@ import { type RankingMode, rankingModes } from "../evaluate/ranking.js";
 import { type LearningRateSchedule, learningRateSchedules } from "../optim/learning-rate.js";
 import { type OptimizerName, optimizers } from "../optim/optimizers.js";
 
+/** Option table of a training. */
 export const trainOptions = {
   optimizer: choice({
     values: Object.keys(optimizers) as OptimizerName[],

@@ -9,6 +9,7 @@ import type { Parameters, Tensor } from "../base/tensor.js";
 import type { Scores } from "../data/metrics.js";
 import type { OptimizerState } from "../optim/optimizer.js";
 
+/** Why a training ended. */
 export type StopReason = "steps" | "patience" | "interrupted";
 
 /** Parameters with the evaluation that chose them. */
@@ -49,6 +50,7 @@ export interface StageCost {
   readonly paperFlops: number;
 }
 
+/** Everything that a training needs to go on. */
 export interface TrainState {
   /** Optimizer steps made, skipped ones included; also the position in the data. */
   readonly step: number;

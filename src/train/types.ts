@@ -95,6 +95,7 @@ export type TrainEvent =
   | { kind: "warning"; message: string }
   | { kind: "end"; reason: StopReason; step: number };
 
+/** What a training cost. */
 export interface TrainCost {
   /** All matrix products: training and evaluation. */
   readonly flops: number;
@@ -110,6 +111,7 @@ export interface TrainCost {
   readonly perStage: readonly StageCost[];
 }
 
+/** What a training gives: its parameters, its history and its cost. */
 export interface TrainResult {
   /**
    * Best by what chooses (selectionScore; new best if ≥), each prompt on the model its stage trained it on; before the first

@@ -49,7 +49,7 @@ export const show = command({
     const model =
       options.model === undefined
         ? null
-        : await openModel(options.model, pickOptions(openOptions, options), modelContext(terminal, signal));
+        : await openModel(options.model, { ...pickOptions(openOptions, options), ...modelContext(terminal, signal) });
     const splits: Split[] = [];
     let notices = data.notices ?? [];
     try {

@@ -16,7 +16,7 @@ import { fullModel } from "../../model/partial.js";
 import { flopText, plainNumber, scoreText, secondText } from "../../report/format.js";
 import { plainTable } from "../../report/markdown.js";
 import { asRecorded, taskDifferences } from "../../tasks/data.js";
-import { recordedInputTokens, recordedRanking } from "../../tasks/predict.js";
+import { recordedInputTokens, recordedRanking } from "../../tasks/predictor.js";
 import { loadScored } from "../../tasks/scored-file.js";
 import { predictionLine } from "../../tasks/tune.js";
 import type { Answer, CommandContext } from "../command.js";

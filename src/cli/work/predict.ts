@@ -7,9 +7,11 @@ import { SoftpromptError } from "../../base/errors.js";
 import { isObject, type JsonObject, parseJson } from "../../base/json.js";
 import type { Task } from "../../data/row.js";
 import { templateFields } from "../../data/template.js";
+import type { NoticeEvent } from "../../tasks/call.js";
 import { inputsIn } from "../../tasks/choices.js";
 import { loadTask } from "../../tasks/data.js";
-import { type Answer, type PredictInput, predictStream } from "../../tasks/predict.js";
+import { predictStream } from "../../tasks/predict.js";
+import type { Answer, PredictInput } from "../../tasks/predictor.js";
 import type { CommandContext } from "../command.js";
 import type { PredictValues } from "../commands/predict.js";
 import { sayNotices } from "../data.js";
@@ -64,7 +66,7 @@ export async function predict(
       task,
       nameOf: (index) => waiting.get(index)!.where,
       signal,
-      notice: oneOfAKind(terminal),
+      onEvent: oneOfAKind(terminal),
     });
     for await (const answer of answers) {
       tellBlanks();
@@ -80,9 +82,9 @@ export async function predict(
 }
 
 /** Says one notice of a kind: inputs come in batches, and each would tell its own numbers. */
-function oneOfAKind(terminal: CommandContext["terminal"]): (message: string) => void {
+function oneOfAKind(terminal: CommandContext["terminal"]): (event: NoticeEvent) => void {
   const told = new Set<string>();
-  return (message) => {
+  return ({ message }) => {
     const kind = message.replace(/^\d+ of \d+ /, "").slice(0, 20);
     if (told.has(kind)) return;
     told.add(kind);

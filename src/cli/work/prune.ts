@@ -41,23 +41,21 @@ export async function prune(
   const output = options.output ?? freeFolder(defaultFolder(data.task.name, "xprompt", options.seed));
   const begun = resume ?? options.from;
   const label = begun === undefined ? undefined : modelLabel(begun, options.model);
-  const model = await openModel(options.model, pickOptions(openOptions, options), {
+  const model = await openModel(options.model, {
+    ...pickOptions(openOptions, options),
     ...modelContext(terminal, signal),
     label,
   });
   try {
     const notices = sayTokenNotices(data, model.tokenizer, terminal);
-    const pruned = await pruneWhole(
-      model,
-      data,
-      { ...pickOptions(pruneTuneOptions, options), output },
-      {
-        observe: pruneProgress(terminal, retrainings(options, model.checkpoint.config.width)),
-        signal,
-        resume: resume !== undefined,
-        configText: runConfigText(pruneTable, { ...options, output }, label),
-      },
-    );
+    const pruned = await pruneWhole(model, data, {
+      ...pickOptions(pruneTuneOptions, options),
+      output,
+      onEvent: pruneProgress(terminal, retrainings(options, model.checkpoint.config.width)),
+      signal,
+      resume: resume !== undefined,
+      configText: runConfigText(pruneTable, { ...options, output }, label),
+    });
     const warning = warningOf(pruned.record);
     const { predictions } = pruned;
     const samples =
@@ -112,7 +110,8 @@ function pruneProgress(terminal: Terminal, total: number) {
   // steps of retrainings so far, of a whole one, and at the last word about the time left
   let [steps, whole, told] = [0, 0, 0];
   return (event: SearchEvent | WorkEvent) => {
-    if (event.kind === "work" || event.kind === "baseline" || event.kind === "rows") watch(event);
+    if (event.kind === "work" || event.kind === "baseline" || event.kind === "rows" || event.kind === "warning")
+      watch(event);
     else if (event.kind === "phase") {
       if (event.phase === "control") all.begin();
       terminal.note(terminal.colors.bold(`${phases[event.phase]} …`));

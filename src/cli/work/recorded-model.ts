@@ -20,7 +20,7 @@ export async function openWithAdapter(
   const asked = pickOptions(openOptions, options);
   const revision = options.revision ?? wanted.revision;
   const chosen = revision === undefined ? asked : { ...asked, revision };
-  return openModel(wanted.model, chosen, modelContext(terminal, signal));
+  return openModel(wanted.model, { ...chosen, ...modelContext(terminal, signal) });
 }
 
 /** A name that can be opened here: the bundled model, a folder that is there, a hub id. Whether it is the same model is checked by its sha256. */

@@ -96,7 +96,10 @@ export async function studyAnswer(
   const tasks: Dataset[] = [];
   for (const [task, place] of Object.entries(options.tasks))
     tasks.push(await taskData(task, place, options.trainRows, { terminal, signal }));
-  const model = await openModel(options.model, pickOptions(openOptions, options), modelContext(terminal, signal));
+  const model = await openModel(options.model, {
+    ...pickOptions(openOptions, options),
+    ...modelContext(terminal, signal),
+  });
   try {
     const notices = tasks.flatMap((data) =>
       sayTokenNotices(data, model.tokenizer, terminal, { of: data.task.name }).map(

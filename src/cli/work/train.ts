@@ -5,19 +5,20 @@ import { join } from "node:path";
 import { signalExitCode } from "../../base/errors.js";
 import { writeFileAtomic } from "../../base/files.js";
 import { pickOptions, readOptions } from "../../base/options.js";
+import type { Dataset } from "../../data/row.js";
 import { stepFlops } from "../../engine/flops.js";
-import { evaluationBatch } from "../../evaluate/evaluate.js";
 import { fullModel } from "../../model/partial.js";
 import { byteText, flopText } from "../../report/format.js";
 import { extendRun } from "../../run/extend.js";
 import { fileNames, freeFolder } from "../../run/layout.js";
-import { needsNeuronScores, withPlannedSteps } from "../../schedule/schedule.js";
-import { availableMemory, forwardMemory, trainingMemory } from "../../tasks/memory.js";
-import { openModel, openOptions } from "../../tasks/model.js";
+import { typicalShape } from "../../schedule/plan.js";
+import { withPlannedSteps } from "../../schedule/schedule.js";
+import { availableMemory } from "../../tasks/memory.js";
+import { tuningMemory } from "../../tasks/memory-warning.js";
+import { type Model, openModel, openOptions } from "../../tasks/model.js";
 import { tuneOptions } from "../../tasks/options.js";
 import { resumeCommand } from "../../tasks/shell.js";
 import { type Tuned, tune } from "../../tasks/tune.js";
-import { encodeRows } from "../../text/rows.js";
 import type { Answer, CommandContext } from "../command.js";
 import { modelLabel, resumedOptions, runConfigText } from "../config.js";
 import { loadSaid, sayTokenNotices } from "../data.js";
@@ -91,7 +92,8 @@ async function runTraining(
 ): Promise<{ tuned: Tuned; notices: readonly string[] }> {
   const data = await loadSaid(options, { terminal, signal });
   const label = resume ? modelLabel(options.output!, options.model) : undefined;
-  const model = await openModel(options.model, pickOptions(openOptions, options), {
+  const model = await openModel(options.model, {
+    ...pickOptions(openOptions, options),
     ...modelContext(terminal, signal),
     label,
   });
@@ -101,71 +103,33 @@ async function runTraining(
       `${data.task.name}: ${data.train.length} training rows, ${data.validation.length} validation rows; ${model.checkpoint.name}: ${model.checkpoint.parameters} parameters, frozen`,
     );
     const notices = sayTokenNotices(data, model.tokenizer, terminal, options);
-    await sayCost(
-      model.checkpoint.config,
-      encodeRows(data.task, data.train, model.tokenizer, options.maxInputTokens),
-      encodeRows(data.task, data.validation, model.tokenizer, options.maxInputTokens),
-      options,
-      terminal,
-    );
-    const tuned = await tune(
-      model,
-      data,
-      { ...pickOptions(tuneOptions, options), output },
-      {
-        observe: progress(terminal),
-        signal,
-        resume,
-        configText: runConfigText(trainTable, { ...options, output }, label),
-      },
-    );
+    await sayCost(model, data, options, terminal);
+    const tuned = await tune(model, data, {
+      ...pickOptions(tuneOptions, options),
+      output,
+      onEvent: progress(terminal),
+      signal,
+      resume,
+      configText: runConfigText(trainTable, { ...options, output }, label),
+    });
     return { tuned, notices };
   } finally {
     await model.dispose();
   }
 }
 
-/** Says before the run what it will need, and warns where that may be too much. */
-async function sayCost(
-  config: Parameters<typeof trainingMemory>[0],
-  encoded: readonly { input: Int32Array; target: Int32Array }[],
-  validation: readonly { input: Int32Array }[],
-  options: TrainValues,
-  terminal: Terminal,
-): Promise<void> {
-  const batch = Math.min(options.microBatchSize, options.batchSize, encoded.length);
-  const longest = (rows: readonly Int32Array[]) => rows.reduce((most, r) => Math.max(most, r.length), 1);
-  const shape = {
-    batch,
-    prompt: options.virtualTokens,
-    input: longest(encoded.map((r) => r.input)),
-    target: longest(encoded.map((r) => r.target)),
-  };
-  // evaluations and neuron scores take more rows at once, and may meet longer ones
-  const forward = (rows: readonly { input: Int32Array }[], most: number) =>
-    forwardMemory(
-      config,
-      { ...shape, batch: Math.min(most, rows.length), input: longest(rows.map((r) => r.input)) },
-      options,
-    );
-  const needs = [trainingMemory(config, shape, options), forward(validation, evaluationBatch(options))];
-  if (needsNeuronScores(options))
-    needs.push(forward(options.scoreSplit === "train" ? encoded : validation, options.scoreBatchSize));
-  const need = { total: Math.max(...needs.map((n) => n.total)) };
+/** Says before the run what it will need; `tune` warns where that is too much. */
+async function sayCost(model: Model, data: Dataset, options: TrainValues, terminal: Terminal): Promise<void> {
+  const { config } = model.checkpoint;
   const free = await availableMemory();
-  const mean = encoded.reduce((sum, r) => sum + r.input.length, 0) / Math.max(1, encoded.length);
-  const flops = stepFlops(config, fullModel(config), {
-    ...shape,
-    batch: options.batchSize,
-    input: Math.ceil(mean),
-  }).honest;
+  const flops = stepFlops(
+    config,
+    fullModel(config),
+    typicalShape(model.tokenizer, data, options, options.virtualTokens),
+  ).honest;
   terminal.note(
-    `needs about ${byteText(need.total)} of memory (${byteText(free)} free) and ${flopText(flops * options.steps)} on the full model`,
+    `needs about ${byteText(tuningMemory(model, data, options))} of memory (${byteText(free)} free) and ${flopText(flops * options.steps)} on the full model`,
   );
-  if (need.total > 0.9 * free)
-    terminal.warn(
-      `this may not fit: about ${byteText(need.total)} needed, ${byteText(free)} free; try --low-memory, a smaller --micro-batch-size or --max-input-tokens`,
-    );
 }
 
 /** runs/TASK-METHOD-seedN, with a number behind it where that is taken. */

@@ -49,6 +49,7 @@ export interface ConvertOptions {
   readonly accept?: (config: string, where: string) => void;
 }
 
+/** How far a conversion is, in bytes of a file. */
 export interface ConvertProgress {
   /** Name of the GGUF file. */
   readonly file: string;

@@ -12,9 +12,10 @@ const sizes = {
   large: [1024, 2816, 24, 16, 64],
   xl: [2048, 5120, 24, 32, 64],
   xxl: [4096, 10240, 24, 64, 64],
-} as const;
+} as const satisfies Record<T5Size, readonly number[]>;
 
-export type T5Size = keyof typeof sizes;
+/** Name of a size. */
+export type T5Size = "small" | "base" | "large" | "xl" | "xxl";
 
 /** Names of the sizes, smallest first. */
 export const t5Sizes = Object.keys(sizes) as readonly T5Size[];

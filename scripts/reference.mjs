@@ -1,0 +1,8 @@
+/** @file Writes docs/reference from the doc comments; a part of `npm run docs`. */
+import { mkdirSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { referenceFolder, referencePages } from "./public.mjs";
+
+rmSync(referenceFolder, { recursive: true, force: true });
+mkdirSync(referenceFolder, { recursive: true });
+for (const [name, page] of Object.entries(referencePages())) writeFileSync(join(referenceFolder, name), page);

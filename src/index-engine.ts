@@ -1,0 +1,36 @@
+/**
+ * @file `softprompt/engine`: checkpoints, tokenizers, partial models, and programs that run them with gradients.
+ *
+ * Start with `openCheckpoint`, `loadTokenizer`, `openEngine`; `encodeRows` and `makeBatch` make what programs take.
+ */
+
+export type { Feed, Feeds } from "./base/tensor.js";
+export * from "./engine/engine.js";
+export {
+  evalFlops,
+  type Flops,
+  forwardFlops,
+  type PassShape,
+  paperMacs,
+  partialParameters,
+  stepFlops,
+} from "./engine/flops.js";
+export type * from "./engine/types.js";
+export * from "./method/method.js";
+export * from "./method/methods.js";
+export type { AttentionSite, Builder, KeyValue, ModelConfig, Weights } from "./model/architecture.js";
+export { bindWeights } from "./model/bindings.js";
+export { type Checkpoint, type CheckpointOptions, openCheckpoint, type TensorSpan } from "./model/checkpoint.js";
+export type { ConvertProgress } from "./model/gguf/convert.js";
+export * from "./model/partial.js";
+export type { T5Config } from "./model/t5/config.js";
+export { type T5Size, t5Shape, t5Sizes } from "./model/t5/shapes.js";
+export { nodeRuntime } from "./runtime/node.js";
+export * from "./runtime/runtime.js";
+export { openSession, type Session, type SessionOptions } from "./runtime/session.js";
+export { type Batch, type EncodedRow, makeBatch } from "./text/batch.js";
+export type { DecodeOptions, StreamDecoder } from "./text/decoding.js";
+export { loadTokenizer } from "./text/load.js";
+export { choicesOf, encodeRows } from "./text/rows.js";
+export type { EncodingRules } from "./text/rules.js";
+export type { Span, TextOptions, Tokenizer } from "./text/tokenizer.js";

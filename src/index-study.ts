@@ -1,0 +1,28 @@
+/**
+ * @file `softprompt/study`: the papers' experiments as functions, and their tables and pages.
+ *
+ * Start with `study` or `compare`; `studyMarkdown` and `studyPage` write what they give.
+ */
+
+export type { WorkerSettings } from "./prune/pool.js";
+export type { Search } from "./prune/search.js";
+export type { ScoringCost } from "./schedule/neuron-scores.js";
+export {
+  type AnyStudyEvent,
+  allStudyOptions,
+  type CompareInput,
+  compare,
+  type StudyCallInput,
+  study,
+  studyOptions,
+} from "./study/call.js";
+export { compare as compareSchedules } from "./study/compare.js";
+export { type FptStudy, type FptStudyName, fptStudies } from "./study/fpt.js";
+export { matrixDrawing, studyMarkdown, studyPage } from "./study/pages.js";
+export { type PartialSize, partialAlone } from "./study/partial-alone.js";
+export type { FinishedRun, StudyEvent, StudyInput, Variant } from "./study/runs.js";
+export { similarity } from "./study/similarity.js";
+export * from "./study/study.js";
+export { type XPromptStudy, type XPromptStudyName, xpromptStudies } from "./study/xprompt.js";
+export type { Case, Outcome, VariantSearch, XPromptStudyEvent, XPromptStudyInput } from "./study/xprompt-runs.js";
+export { type Measured, type VariantEntry, type VariantName, variants } from "./study/xprompt-variants.js";

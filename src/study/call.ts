@@ -1,0 +1,130 @@
+/**
+ * @file A study as one call: a model, the data of its tasks, one options object. In: Model, Datasets, options. Out: StudyResult.
+ *
+ * The studies themselves take a complete StudyInput; here the option tables fill what is not said.
+ */
+import { nearest, SoftpromptError } from "../base/errors.js";
+import { type OptionValues, readOptions, string } from "../base/options.js";
+import type { Dataset } from "../data/row.js";
+import { pruneOptions } from "../prune/options.js";
+import { neuronScoreOptions } from "../schedule/neuron-options.js";
+import { scheduleOptions } from "../schedule/options.js";
+import { withPlannedSteps } from "../schedule/schedule.js";
+import { type CallContext, splitCall } from "../tasks/call.js";
+import { datasetOf, type RowsOptions } from "../tasks/data.js";
+import type { Model } from "../tasks/model.js";
+import { promptOptions, seedsOption } from "../tasks/options.js";
+import { initSpec } from "../tasks/tune.js";
+import { trainOptions } from "../train/options.js";
+import { compare as compareSchedules } from "./compare.js";
+import { fptStudies } from "./fpt.js";
+import { checkSeeds, type StudyEvent, type StudyInput, type Variant } from "./runs.js";
+import type { StudyResult } from "./study.js";
+import { xpromptStudies } from "./xprompt.js";
+import type { XPromptStudyEvent } from "./xprompt-runs.js";
+
+/** Options of a training, but for the seed: a study has several. */
+const { seed: _seed, ...repeated } = trainOptions;
+
+/** All options of a study but the data's and the model's. */
+export const studyOptions = {
+  ...promptOptions,
+  ...repeated,
+  ...scheduleOptions,
+  ...neuronScoreOptions,
+  ...seedsOption,
+  output: string({
+    placeholder: "folder",
+    help: "Finished runs are kept here, and an interrupted study goes on from them; without it nothing is kept",
+  }),
+};
+
+/** All options of `study`: those of every study, and the options of pruning. */
+export const allStudyOptions = { ...studyOptions, ...pruneOptions };
+
+/** What a study tells while it goes. */
+export type AnyStudyEvent = StudyEvent | XPromptStudyEvent;
+
+/** One object for `compare`: any of studyOptions, and what stands beside them. */
+export type CompareInput = Partial<OptionValues<typeof studyOptions>> &
+  CallContext<StudyEvent> & {
+    /** What stands against prompt tuning. Default FPT-LD, FPT-FR and FPT-CR, and the schedule of the options where it is none of these. */
+    readonly variants?: readonly Variant[] | undefined;
+  };
+
+/** One object for `study`: any of studyOptions and the options of pruning, and what stands beside them. */
+export type StudyCallInput = Partial<OptionValues<typeof allStudyOptions>> & CallContext<AnyStudyEvent>;
+
+/**
+ * FPT's schedules against prompt tuning, over tasks and seeds: scores, cost, and the score at equal cost.
+ * @throws SoftpromptError as tunings do; "interrupted".
+ */
+export async function compare(
+  model: Model,
+  tasks: readonly (Dataset | RowsOptions)[],
+  input: CompareInput = {},
+): Promise<StudyResult> {
+  type Context = CallContext<StudyEvent> & Pick<CompareInput, "variants">;
+  const { options, context } = splitCall<Context>(input, ["onEvent", "signal", "variants"]);
+  const values = readOptions(studyOptions, options, "compare()");
+  return compareSchedules(await inputOf(model, tasks, values, context), context.variants);
+}
+
+/**
+ * One of the papers' studies by its name, a key of fptStudies or xpromptStudies.
+ * @throws SoftpromptError "usage" where no study has this name.
+ */
+export async function study(
+  model: Model,
+  name: string,
+  tasks: readonly (Dataset | RowsOptions)[],
+  input: StudyCallInput = {},
+): Promise<StudyResult> {
+  const { options, context } = splitCall<CallContext<AnyStudyEvent>>(input, ["onEvent", "signal"]);
+  const values = readOptions(allStudyOptions, options, "study()");
+  const shared = await inputOf(model, tasks, values, context);
+  if (Object.hasOwn(fptStudies, name)) return fptStudies[name as keyof typeof fptStudies].run(shared);
+  if (Object.hasOwn(xpromptStudies, name)) {
+    const observe = (event: AnyStudyEvent) => context.onEvent?.(event);
+    const prune = readOptions(pruneOptions, pick(pruneOptions, options), "study()");
+    return xpromptStudies[name as keyof typeof xpromptStudies].run({ ...shared, observe, prune });
+  }
+  const names = [...Object.keys(fptStudies), ...Object.keys(xpromptStudies)];
+  const near = nearest(name, names);
+  throw new SoftpromptError("usage", "no such study", {
+    where: "study()",
+    expected: names.join(", "),
+    got: name,
+    hint: near === undefined ? undefined : `did you mean ${near}?`,
+  });
+}
+
+const pick = (table: object, options: object) =>
+  Object.fromEntries(Object.entries(options).filter(([key]) => Object.hasOwn(table, key)));
+
+async function inputOf(
+  model: Model,
+  tasks: readonly (Dataset | RowsOptions)[],
+  values: OptionValues<typeof studyOptions>,
+  { onEvent, signal }: CallContext<StudyEvent>,
+): Promise<StudyInput> {
+  checkSeeds(values.seeds);
+  if (!Array.isArray(tasks) || tasks.length === 0)
+    throw new SoftpromptError("usage", "a study needs tasks", { where: "tasks", expected: "a list of datasets" });
+  const data: Dataset[] = [];
+  for (const task of tasks) data.push(await datasetOf(task));
+  return {
+    engine: model.engine,
+    tokenizer: model.tokenizer,
+    tasks: data,
+    seeds: values.seeds,
+    settings: { ...readOptions(repeated, pick(repeated, values), "study"), seed: values.seeds[0] ?? 0 },
+    schedule: withPlannedSteps(readOptions(scheduleOptions, pick(scheduleOptions, values), "study")),
+    promptLength: values.virtualTokens,
+    init: await initSpec(values, data[0]!, model),
+    scoring: readOptions(neuronScoreOptions, pick(neuronScoreOptions, values), "study"),
+    folder: values.output ?? null,
+    observe: (event) => onEvent?.(event),
+    signal,
+  };
+}

@@ -1,0 +1,90 @@
+/**
+ * @file How good a prompt is on rows with known answers. In: Model, rows, an adapter. Out: Evaluation. The library's twin of `softprompt eval`.
+ */
+import type { Adapter } from "../adapter/types.js";
+import { interrupted, SoftpromptError } from "../base/errors.js";
+import type { MemoryRow } from "../data/memory.js";
+import type { Dataset, Row, Task } from "../data/row.js";
+import { type Evaluation, evaluatePrepared, preparedNotices, prepareEvaluation } from "../evaluate/evaluate.js";
+import { fullModel } from "../model/partial.js";
+import type { CallContext, NoticeEvent } from "./call.js";
+import { asRecorded, loadData, loadRows, type RowsOptions } from "./data.js";
+import type { Model } from "./model.js";
+import { openSkill, type SkillOptions } from "./predictor.js";
+
+/** How rows are scored. */
+export interface EvaluateInput extends SkillOptions, CallContext<NoticeEvent> {
+  /** What `tune` gave, or the folder it was saved in. Default null: the frozen model without a prompt. */
+  readonly adapter?: Adapter | string | null | undefined;
+  /** Which rows of a Dataset. Default "validation". */
+  readonly split?: "train" | "validation" | "test" | undefined;
+  /** Rows of one pass. Default 32. */
+  readonly batchSize?: number | undefined;
+  /** At most so many rows, drawn by `seed`; 0 is all. Default 0. */
+  readonly maxEvalRows?: number | undefined;
+  /** Draws the rows where not all are scored. Default 0. */
+  readonly seed?: number | undefined;
+  /** Also compute the loss of the targets, which costs generation a second pass. Default true. */
+  readonly loss?: boolean | undefined;
+}
+
+/** Rows that can be scored: a Dataset, rows of one, rows of the program with their template, or as the adapter recorded it. */
+export type EvaluateRows = Dataset | RowsOptions | readonly Row[] | readonly MemoryRow[];
+
+/**
+ * Scores rows.
+ * @param rows a Dataset (of which `split` is scored), its rows, or rows of the program: `[{ text, label }, …]` for an adapter that knows
+ *   its task, else `{ rows, template, … }`.
+ * @throws SoftpromptError "adapter" (another base model, no task known), "data", "numeric", "interrupted".
+ */
+export async function evaluate(model: Model, rows: EvaluateRows, input: EvaluateInput = {}): Promise<Evaluation> {
+  const { adapter = null, split, onEvent, signal, task, ...options } = input;
+  // a dataset knows how its texts are put, as `softprompt eval` takes it
+  const known = isList(rows) ? null : "rows" in rows ? await loadData({ ...rows, ...all, onEvent }) : rows;
+  const skill = await openSkill(model, adapter, { ...options, task: task ?? known?.task });
+  const scored = known === null ? await rowsOf(rows as List, skill.task) : rowsIn(known, rows, split);
+  if (scored.length === 0)
+    throw new SoftpromptError("data", "there are no rows to score", {
+      where: skill.task.name,
+      expected: "at least one row with a known answer",
+      got: split === undefined ? undefined : `split ${split}`,
+    });
+  const prepared = prepareEvaluation(model.tokenizer, skill.task, scored, {
+    ...options,
+    by: skill.by,
+    ranking: skill.ranking,
+    maxInputTokens: skill.maxInputTokens,
+  });
+  for (const message of preparedNotices(prepared, model.tokenizer)) onEvent?.({ kind: "notice", message });
+  const full = fullModel(model.checkpoint.config);
+  const found = await evaluatePrepared(model.engine, full, model.tokenizer, prepared, skill.parameters, signal);
+  if (found === null) throw interrupted(signal, "stopped before every row was scored", { where: skill.task.name });
+  return found;
+}
+
+/** No row is held out of those that shall be scored. */
+const all = { holdoutFraction: 0 } as const;
+
+type List = readonly Row[] | readonly MemoryRow[];
+
+function isList(rows: EvaluateRows): rows is List {
+  return Array.isArray(rows);
+}
+
+/** Of a Dataset the split; of a program's rows all that it gave. */
+function rowsIn(data: Dataset, given: EvaluateRows, split: EvaluateInput["split"]): readonly Row[] {
+  return data[split ?? ("rows" in given ? "train" : "validation")];
+}
+
+/** Rows of a Dataset as they are; rows of the program put as the task says. */
+async function rowsOf(rows: List, task: Task): Promise<readonly Row[]> {
+  if (rows.every(isRow)) return rows as readonly Row[];
+  const { train: _, data: __, format: ___, ...spec } = asRecorded({ train: "rows" }, task);
+  return (await loadRows(rows as readonly MemoryRow[], { ...spec, ...all })).train;
+}
+
+function isRow(row: Row | MemoryRow): boolean {
+  return (
+    ["id", "input", "target"].every((key) => typeof row[key as keyof typeof row] === "string") && "references" in row
+  );
+}

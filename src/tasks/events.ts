@@ -1,0 +1,65 @@
+/**
+ * @file The events of a call as an async iterable, instead of a callback. In: work that takes `onEvent` and `signal`. Out: Running.
+ */
+
+/** What a call is given: spread into its options object. */
+export interface Watched<E> {
+  readonly onEvent: (event: E) => void;
+  readonly signal: AbortSignal;
+}
+
+/** A call under way: its events in order, and what it gives in the end. */
+export interface Running<E, T> extends AsyncIterable<E> {
+  /** Settles when the work does. The iteration throws the same error; who iterates need not await this one to hear it. */
+  readonly result: Promise<T>;
+}
+
+/**
+ * Begins work and gives its events one by one: `const run = eventsOf((watch) => tune(model, data, { steps: 50, ...watch }))`,
+ * `for await (const event of run) …`, `await run.result`.
+ *
+ * Leaving the loop early aborts the work. Events wait in memory until they are read; the work does not wait for its reader.
+ * @param signal stops the work too.
+ */
+export function eventsOf<E, T>(
+  work: (watched: Watched<E>) => Promise<T>,
+  { signal }: { readonly signal?: AbortSignal } = {},
+): Running<E, T> {
+  const stop = new AbortController();
+  const waiting: E[] = [];
+  let wake = () => {};
+  let ended = false;
+  const result = (async () => {
+    try {
+      return await work({
+        onEvent: (event) => {
+          waiting.push(event);
+          wake();
+        },
+        signal: signal === undefined ? stop.signal : AbortSignal.any([stop.signal, signal]),
+      });
+    } finally {
+      ended = true;
+      wake();
+    }
+  })();
+  // the iteration throws it; without this a reader of events alone would see an unhandled rejection
+  result.catch(() => {});
+  return {
+    result,
+    async *[Symbol.asyncIterator]() {
+      try {
+        for (;;) {
+          while (waiting.length > 0) yield waiting.shift()!;
+          if (ended) break;
+          await new Promise<void>((done) => {
+            wake = done;
+          });
+        }
+        await result;
+      } finally {
+        if (!ended) stop.abort();
+      }
+    },
+  };
+}

@@ -1,0 +1,64 @@
+/**
+ * @file Says before a tuning that it may not fit into memory. In: model, data, options. Out: a warning event, or none.
+ *
+ * The longest rows decide. Only the few with the longest text are encoded for it: the estimate is not finer than that.
+ */
+import type { Dataset, Row } from "../data/row.js";
+import { evaluationBatch } from "../evaluate/evaluate.js";
+import { byteText } from "../report/format.js";
+import { needsNeuronScores } from "../schedule/schedule.js";
+import { encodeRows } from "../text/rows.js";
+import { availableMemory, forwardMemory, trainingMemory } from "./memory.js";
+import type { Model } from "./model.js";
+import type { TuneOptions } from "./options.js";
+
+/** Rows with the longest text that are encoded to find the longest one in tokens. */
+const candidates = 8;
+
+/** Bytes that a tuning takes at its peak: the training step, the evaluations, or the neuron scores. */
+export function tuningMemory(
+  { checkpoint, tokenizer, engine }: Pick<Model, "checkpoint" | "tokenizer" | "engine">,
+  { task, train, validation }: Pick<Dataset, "task" | "train" | "validation">,
+  options: Omit<TuneOptions, "tensorboard" | "output">,
+): number {
+  const { config } = checkpoint;
+  const { lowMemory } = engine.options;
+  const longest = (rows: readonly Row[]) => {
+    const length = ({ input, target }: Row) => input.length + target.length;
+    const some = [...rows].sort((a, b) => length(b) - length(a)).slice(0, candidates);
+    const encoded = encodeRows(task, some, tokenizer, options.maxInputTokens);
+    const most = (of: (row: (typeof encoded)[number]) => Int32Array) =>
+      encoded.reduce((top, row) => Math.max(top, of(row).length), 1);
+    return { prompt: options.virtualTokens, input: most((row) => row.input), target: most((row) => row.target) };
+  };
+  const [training, evaluated] = [longest(train), longest(validation)];
+  const batch = Math.min(options.microBatchSize, options.batchSize, train.length);
+  const forward = (rows: readonly Row[], shape: typeof training, most: number) =>
+    forwardMemory(config, { ...shape, batch: Math.min(most, rows.length) }, { lowMemory });
+  const needs = [
+    trainingMemory(config, { ...training, batch }, { lowMemory }),
+    forward(validation, evaluated, evaluationBatch(options)),
+  ];
+  if (needsNeuronScores(options))
+    needs.push(
+      options.scoreSplit === "train"
+        ? forward(train, training, options.scoreBatchSize)
+        : forward(validation, evaluated, options.scoreBatchSize),
+    );
+  return Math.max(...needs.map(({ total }) => total));
+}
+
+/** Warns where a tuning needs more memory than there is. @param free bytes that can be had */
+export async function sayMemory(
+  model: Pick<Model, "checkpoint" | "tokenizer" | "engine">,
+  data: Pick<Dataset, "task" | "train" | "validation">,
+  options: Omit<TuneOptions, "tensorboard" | "output">,
+  onEvent: (event: { readonly kind: "warning"; readonly message: string }) => void = () => {},
+  free?: number,
+): Promise<void> {
+  const need = tuningMemory(model, data, options);
+  const there = free ?? (await availableMemory());
+  if (need <= 0.9 * there) return;
+  const message = `this may not fit: about ${byteText(need)} of memory needed, ${byteText(there)} free; try --low-memory, a smaller --micro-batch-size or --max-input-tokens`;
+  onEvent({ kind: "warning", message });
+}

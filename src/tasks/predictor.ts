@@ -1,0 +1,317 @@
+/**
+ * @file Several adapters on one model: what a program keeps open to answer inputs of different tasks, together where they come together.
+ *
+ * In: Model, adapters by name. Out: Predictor. Each adapter is checked against the model once and its template compiled once; prompts of
+ * different length and rows of different tasks stand in one batch.
+ */
+import { checkBase, loadAdapter } from "../adapter/adapter.js";
+import type { Adapter } from "../adapter/types.js";
+import { interrupted, nearest, SoftpromptError } from "../base/errors.js";
+import type { Parameters } from "../base/tensor.js";
+import type { Row, Task } from "../data/row.js";
+import { compileTemplate, type Template } from "../data/template.js";
+import { type Asked, answerRows } from "../evaluate/evaluate.js";
+import { type RankingMode, rankingModes } from "../evaluate/ranking.js";
+import { fullModel } from "../model/partial.js";
+import { encodeRows, rowNotices } from "../text/rows.js";
+import { type CallContext, disposable, type NoticeEvent } from "./call.js";
+import { choicesOfInput, inputsIn } from "./choices.js";
+import type { Model } from "./model.js";
+
+/**
+ * A text for a template with one hole, or one value per hole. Where a task ranks other words for each row, `choices` may say them: a list
+ * of texts, or labels with their words.
+ */
+export type PredictInput = string | Readonly<Record<string, unknown>>;
+
+/** What a model says to one input. */
+export interface Answer {
+  /** The label; null for free text, and where generated text is no label's words. */
+  readonly label: string | null;
+  /** The label's words, or the generated text. */
+  readonly text: string;
+  /** Label → probability among the labels; null for generated text. */
+  readonly probabilities: Readonly<Record<string, number>> | null;
+  /** With `skipBadRows`: why this input has no answer. */
+  readonly error?: SoftpromptError;
+}
+
+/** How an adapter answers. */
+export interface SkillOptions {
+  /** Default "ranking" where the task has label words, else "generation". */
+  readonly by?: "ranking" | "generation" | undefined;
+  /** What labels are ranked by. Default what the adapter was tuned with, else "sum". */
+  readonly ranking?: RankingMode | undefined;
+  /** Default what the adapter was tuned with, else 492. */
+  readonly maxInputTokens?: number | undefined;
+  /** Task for an adapter that records none (PEFT's own), and for the bare model. */
+  readonly task?: Task | undefined;
+  /** Use the prompt though the base model is not the recorded one. Default false. */
+  readonly anyBase?: boolean | undefined;
+}
+
+/** An adapter with how it answers. `adapter: null` is the frozen model without a prompt, which needs a task. */
+export interface NamedAdapter extends SkillOptions {
+  readonly adapter: Adapter | string | null;
+}
+
+/** What a predictor takes. */
+export interface PredictorOptions extends SkillOptions {
+  /** Name → what `tune` gave, the folder of an adapter or of its run, or an object that also says how it answers. */
+  readonly adapters: Readonly<Record<string, Adapter | string | NamedAdapter>>;
+  /** Rows of one pass. Default 32. */
+  readonly batchSize?: number | undefined;
+}
+
+/** An input, and which adapter answers it. */
+export interface PredictorInput {
+  readonly adapter: string;
+  readonly input: PredictInput;
+  /** What errors call it. Default "input 1", … */
+  readonly name?: string | undefined;
+}
+
+/** What a single call of a predictor takes. */
+export interface AnswerOptions extends CallContext<NoticeEvent> {
+  /** Answer an input that cannot be used by its error (`Answer.error`), instead of stopping at it. Default false. */
+  readonly skipBadRows?: boolean | undefined;
+}
+
+/** Adapters that are ready to answer. The model stays its owner's; disposing a predictor only forgets the adapters. */
+export interface Predictor extends AsyncDisposable {
+  /** Names of the adapters, in the order they came. */
+  readonly adapters: readonly string[];
+  /** The task of an adapter. @throws SoftpromptError "usage" for an unknown name. */
+  task(name: string): Task;
+  /** Answers in the order of the inputs. @throws SoftpromptError "usage" (unknown adapter), "data", "numeric", "interrupted". */
+  predict(inputs: readonly PredictorInput[], options?: AnswerOptions): Promise<Answer[]>;
+  /** Adds an adapter, or replaces the one of that name. @throws SoftpromptError "adapter". */
+  add(name: string, adapter: Adapter | string | NamedAdapter): Promise<void>;
+  /** Forgets an adapter. @returns whether there was one. */
+  remove(name: string): boolean;
+  /** Forgets all adapters; every use after it is refused. Idempotent. */
+  dispose(): Promise<void>;
+}
+
+/**
+ * Opens adapters on a model.
+ * @throws SoftpromptError "adapter" naming the adapter (another base model, no task known).
+ */
+export async function openPredictor(model: Model, options: PredictorOptions): Promise<Predictor> {
+  const { adapters, batchSize, ...shared } = options;
+  const skills = new Map<string, Skill>();
+  let open = true;
+  const using = () => {
+    if (!open)
+      throw new SoftpromptError("usage", "the predictor was disposed", {
+        where: "openPredictor()",
+        expected: "a use before dispose(), or a new predictor",
+      });
+  };
+  const skillOf = (name: string): Skill => {
+    using();
+    const skill = skills.get(name);
+    if (skill !== undefined) return skill;
+    const near = nearest(name, [...skills.keys()]);
+    throw new SoftpromptError("usage", "the predictor has no such adapter", {
+      where: "adapter",
+      expected: [...skills.keys()].join(", ") || "an adapter that was added",
+      got: name,
+      hint: near === undefined ? undefined : `did you mean ${near}?`,
+    });
+  };
+  const add = async (name: string, given: Adapter | string | NamedAdapter) => {
+    using();
+    const { adapter, ...own } = isNamed(given) ? given : { adapter: given };
+    skills.set(name, await openSkill(model, adapter, { ...shared, ...own }, name));
+  };
+  for (const [name, given] of Object.entries(adapters)) await add(name, given);
+  return disposable({
+    get adapters() {
+      return [...skills.keys()];
+    },
+    task: (name: string) => skillOf(name).task,
+    add,
+    remove: (name: string) => skills.delete(name),
+    async predict(inputs: readonly PredictorInput[], { skipBadRows = false, ...rest }: AnswerOptions = {}) {
+      using();
+      const read = inputs.map(({ adapter, input, name }, i) =>
+        readInput(skillOf(adapter), input, name ?? `input ${i + 1}`, skipBadRows),
+      );
+      return answerInputs(model, read, { ...rest, skipBadRows, batchSize });
+    },
+    async dispose() {
+      open = false;
+      skills.clear();
+    },
+  }) as Predictor;
+}
+
+function isNamed(given: Adapter | string | NamedAdapter): given is NamedAdapter {
+  return typeof given === "object" && "adapter" in given;
+}
+
+/** A task under a prompt, ready to read inputs. */
+export interface Skill {
+  readonly task: Task;
+  readonly template: Template;
+  readonly by: "ranking" | "generation";
+  readonly ranking: RankingMode;
+  readonly maxInputTokens: number;
+  /** null is the bare model. */
+  readonly parameters: Parameters | null;
+}
+
+/** Input tokens where nobody says how many. */
+const usualInputTokens = 492;
+
+/** Checks an adapter against the model. @param name what errors call it. @throws SoftpromptError "adapter". */
+export async function openSkill(
+  model: Model,
+  adapter: Adapter | string | null,
+  { by = "ranking", ranking, maxInputTokens, anyBase, task: given }: SkillOptions,
+  name: string | null = null,
+): Promise<Skill> {
+  const loaded = typeof adapter === "string" ? loadAdapter(adapter) : adapter;
+  if (loaded !== null) await checkBase(loaded, model.checkpoint, { anyBase, tokenizer: model.tokenizer });
+  const task = given ?? loaded?.task ?? null;
+  if (task === null)
+    throw new SoftpromptError("adapter", "the adapter does not say which task it is for", {
+      where: typeof adapter === "string" ? adapter : (name ?? "adapter"),
+      expected: "a softprompt.json with template and label words",
+      hint: "give the task: --template and --verbalizer, or { task } in the library",
+    });
+  return {
+    task,
+    template: compileTemplate(task.template),
+    by,
+    ranking: ranking ?? recordedRanking(loaded) ?? "sum",
+    maxInputTokens: maxInputTokens ?? recordedInputTokens(loaded) ?? usualInputTokens,
+    parameters: loaded && { prompt: loaded.prompt },
+  };
+}
+
+/** Longest input that the prompt was tuned with; undefined where that is not recorded. */
+export function recordedInputTokens(adapter: Pick<Adapter, "training"> | null): number | undefined {
+  const recorded = adapter?.training?.settings.maxInputTokens;
+  return Number.isInteger(recorded) && (recorded as number) >= 1 ? (recorded as number) : undefined;
+}
+
+/** How the labels were ranked when the prompt was chosen; undefined where that is not recorded. */
+export function recordedRanking(adapter: Pick<Adapter, "training"> | null): RankingMode | undefined {
+  const recorded = adapter?.training?.settings.ranking;
+  return Object.hasOwn(rankingModes, String(recorded)) ? (recorded as RankingMode) : undefined;
+}
+
+/** An input as a row of its skill's task, or why it is none. */
+export type ReadInput = { readonly skill: Skill; readonly row: Row } | SoftpromptError;
+
+/** @throws SoftpromptError "data", unless bad rows are answered by their error. */
+export function readInput(
+  skill: Skill,
+  input: PredictInput | SoftpromptError,
+  name: string,
+  skipBadRows: boolean,
+): ReadInput {
+  try {
+    if (input instanceof SoftpromptError) throw input;
+    return { skill, row: unlabelledRow(skill, input, name) };
+  } catch (error) {
+    if (skipBadRows && error instanceof SoftpromptError) return error;
+    throw error;
+  }
+}
+
+/** Failures that are one row's, not the model's or the machine's. */
+const rowErrors: ReadonlySet<string> = new Set(["data", "numeric"]);
+
+const without = (error: SoftpromptError): Answer => ({ label: null, text: "", probabilities: null, error });
+
+/** Answers what was read, in its order. */
+export async function answerInputs(
+  model: Model,
+  read: readonly ReadInput[],
+  options: AnswerOptions & { readonly batchSize?: number | undefined },
+): Promise<Answer[]> {
+  const { skipBadRows = false, onEvent, signal, batchSize } = options;
+  const full = fullModel(model.checkpoint.config);
+  type Good = Exclude<ReadInput, SoftpromptError>;
+  const answered = async (good: readonly Good[]): Promise<Answer[]> => {
+    if (good.length === 0) return [];
+    const asked = encoded(model, good, onEvent);
+    const found = await answerRows(model.engine, full, model.tokenizer, asked, { batchSize, signal });
+    if (found === null)
+      throw interrupted(signal, "stopped before every input was answered", { where: good[0]!.skill.task.name });
+    return found.map(({ label, text, probabilities }) => ({ label, text, probabilities }));
+  };
+  /** Rows that are answered one by one where one of them makes the whole batch fail, to tell which. */
+  const sorted = async (good: readonly Good[]): Promise<Answer[]> => {
+    try {
+      return await answered(good);
+    } catch (error) {
+      if (!skipBadRows || !(error instanceof SoftpromptError) || !rowErrors.has(error.kind)) throw error;
+      if (good.length === 1) return [without(error)];
+      const each: Answer[] = [];
+      for (const one of good) each.push(...(await sorted([one])));
+      return each;
+    }
+  };
+  const answers = await sorted(read.filter((one): one is Good => !(one instanceof SoftpromptError)));
+  let next = 0;
+  return read.map((one) => (one instanceof SoftpromptError ? without(one) : answers[next++]!));
+}
+
+/** The rows as ids, those of one skill together; what should be known of them is told. */
+function encoded(
+  { tokenizer }: Model,
+  good: readonly { readonly skill: Skill; readonly row: Row }[],
+  onEvent: AnswerOptions["onEvent"],
+): Asked[] {
+  const asked = new Array<Asked>(good.length);
+  for (const skill of new Set(good.map((one) => one.skill))) {
+    const mine = [...good.keys()].filter((n) => good[n]!.skill === skill);
+    const rows = mine.map((n) => good[n]!.row);
+    const ids = encodeRows(skill.task, rows, tokenizer, skill.maxInputTokens);
+    for (const message of rowNotices(rows, ids, tokenizer, skill.maxInputTokens))
+      onEvent?.({ kind: "notice", message });
+    for (const [i, n] of mine.entries())
+      asked[n] = {
+        task: skill.task,
+        row: rows[i]!,
+        encoded: ids[i]!,
+        parameters: skill.parameters,
+        by: skill.by,
+        ranking: skill.ranking,
+      };
+  }
+  return asked;
+}
+
+/**
+ * An input as a Row. Its answer is not known; the first label stands in, because encoding wants one, and nothing that is
+ * computed from it (correctness, loss) leaves this file.
+ */
+function unlabelledRow({ task, template }: Skill, input: PredictInput, id: string): Row {
+  const given = typeof input === "string" ? { [theOneField(template, id)]: input } : input;
+  const [one, ...more] = inputsIn(task, given, id);
+  if (one === undefined || more.length > 0)
+    throw new SoftpromptError("data", "this record does not hold one input", {
+      where: id,
+      expected: `one, e.g. ${template.fields.join(", ")}`,
+      got: one === undefined ? "none" : more.length + 1,
+    });
+  const choices = choicesOfInput(task, one.fields, id);
+  const [label, target] = Object.entries(choices ?? task.verbalizer ?? {})[0] ?? [null, ""];
+  const row = { id, ...template.fillRow(one.fields, id), target, label, references: [target] };
+  return choices === null ? row : { ...row, choices };
+}
+
+function theOneField({ fields }: Template, id: string): string {
+  if (fields.length === 1) return fields[0]!;
+  throw new SoftpromptError("data", "a plain text does not say which part of the template it is", {
+    where: id,
+    expected: `an object with ${fields.join(", ")}`,
+    got: "a text",
+    hint: `as JSON: {${fields.map((f) => `"${f}": "…"`).join(", ")}}`,
+  });
+}
