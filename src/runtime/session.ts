@@ -21,8 +21,11 @@ export interface SessionOptions {
 }
 
 export interface Session {
-  /** Runs the whole graph. Refuses missing, unknown or ill-shaped feeds. */
-  run(feeds: Feeds): Promise<Record<string, Feed>>;
+  /**
+   * Runs the whole graph. Refuses missing, unknown or ill-shaped feeds.
+   * @param outputs which outputs come back: what nobody reads need not be copied. Default all.
+   */
+  run(feeds: Feeds, outputs?: readonly string[]): Promise<Record<string, Feed>>;
   /** Frees the native session. Idempotent. */
   dispose(): Promise<void>;
 }
@@ -43,7 +46,7 @@ export async function openSession(
   });
   let open = true;
   return {
-    async run(feeds) {
+    async run(feeds, outputs) {
       if (!open)
         throw new SoftpromptError("engine", "the session is closed", {
           where: name,
@@ -51,7 +54,7 @@ export async function openSession(
         });
       checkFeeds(name, graph.inputs, feeds);
       try {
-        return await raw.run(feeds);
+        return await raw.run(feeds, outputs);
       } catch (cause) {
         throw new SoftpromptError("engine", "ONNX Runtime failed in a run", {
           where: `${name} with ${feedText(feeds)}`,
