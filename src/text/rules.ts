@@ -2,6 +2,7 @@
  * @file How a family wants its rows as ids. In: a tokenizer. Out: EncodingRules; a family that differs makes its own.
  */
 import { SoftpromptError } from "../base/errors.js";
+import type { ChatFormat } from "./chat.js";
 import type { Tokenizer } from "./tokenizer.js";
 
 export interface EncodingRules {
@@ -17,6 +18,19 @@ export interface EncodingRules {
    * them where neither has white space there. Null: two texts.
    */
   readonly joined: { readonly separator: string } | null;
+  /** The input is the first message of a chat. */
+  readonly chat?: ChatFormat;
+  /** How many positions the model knows; inputs are cut so that the target fits behind them. */
+  readonly window?: ContextWindow;
+}
+
+export interface ContextWindow {
+  /** Absent where the model knows no limit. */
+  readonly positions?: number;
+  /** A token sees so many positions, its own included; absent where some layer sees all. */
+  readonly sliding?: number;
+  /** Virtual tokens; they are positions like all others. */
+  readonly prompt: number;
 }
 
 /** T5: input and target are two texts, each with end-of-sequence. Throws SoftpromptError (checkpoint) if there is none. */
