@@ -9,6 +9,7 @@ import { stepFlops } from "../engine/flops.js";
 import { evaluationFlops, evaluationOptions, prepareEvaluation } from "../evaluate/evaluate.js";
 import { fullModel } from "../model/partial.js";
 import { typicalShape } from "../schedule/plan.js";
+import { makeBatch } from "../text/batch.js";
 import { encodeRows } from "../text/rows.js";
 import type { Model } from "./model.js";
 import type { TuneOptions } from "./options.js";
