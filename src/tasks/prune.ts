@@ -11,12 +11,14 @@ import { type OptionValues, pickOptions, readOptions } from "../base/options.js"
 import { selectionName } from "../data/metrics.js";
 import type { Dataset } from "../data/row.js";
 import { type Evaluation, type Prediction, reportedRows } from "../evaluate/evaluate.js";
-import { type CandidateCost, ownMask } from "../prune/candidate.js";
+import { ownMask } from "../prune/candidate.js";
 import { type PruneOptions, pruneOptions } from "../prune/options.js";
 import { planSearch, type SearchOutline } from "../prune/plan.js";
 import { type PruneResult, searchSummary } from "../prune/record.js";
-import { type SearchEvent, type Tuned, tunedFrom } from "../prune/search.js";
+import { tunedFrom } from "../prune/search.js";
+import type { SearchEvent, Tuned } from "../prune/search-types.js";
 import { holdOut } from "../prune/space.js";
+import type { CandidateCost } from "../prune/types.js";
 import { type XPromptResult, xprompt } from "../prune/xprompt.js";
 import { claim, fileNames } from "../run/layout.js";
 import { readResult, type Scores } from "../run/result.js";

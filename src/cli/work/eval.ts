@@ -21,9 +21,9 @@ import { tokenizerFor } from "../../tasks/readied.js";
 import { predictionLine } from "../../tasks/record.js";
 import { loadScored } from "../../tasks/scored-file.js";
 import type { Answer, CommandContext } from "../command.js";
-import type { EvalValues } from "../commands/eval.js";
 import { loadSaid, sayNotices, sayTokenNotices, short } from "../data.js";
 import { checkWritable } from "../output.js";
+import type { EvalValues } from "../tables/eval.js";
 import { openWithAdapter } from "./recorded-model.js";
 
 export async function evaluate(options: EvalValues, { terminal, signal }: CommandContext): Promise<Answer> {
