@@ -4,8 +4,8 @@
  * Start with `study` or `compare`; `studyMarkdown` and `studyPage` write what they give.
  */
 
-export type { WorkerSettings } from "./prune/pool.js";
 export type { Search } from "./prune/search.js";
+export type { WorkerSettings } from "./prune/types.js";
 export type { ScoringCost } from "./schedule/neuron-scores.js";
 export {
   type AnyStudyEvent,
@@ -24,5 +24,6 @@ export type { FinishedRun, StudyEvent, StudyInput, Variant } from "./study/runs.
 export { similarity } from "./study/similarity.js";
 export * from "./study/study.js";
 export { type XPromptStudy, type XPromptStudyName, xpromptStudies } from "./study/xprompt.js";
-export type { Case, Outcome, VariantSearch, XPromptStudyEvent, XPromptStudyInput } from "./study/xprompt-runs.js";
+export type { Case } from "./study/xprompt-runs.js";
+export type { Outcome, VariantSearch, XPromptStudyEvent, XPromptStudyInput } from "./study/xprompt-types.js";
 export { type Measured, type VariantEntry, type VariantName, variants } from "./study/xprompt-variants.js";

@@ -11,7 +11,7 @@ import type { Dataset } from "../src/data/row.js";
 import { openEngine } from "../src/engine/engine.js";
 import { openCheckpoint } from "../src/model/checkpoint.js";
 import { pruneOptions } from "../src/prune/options.js";
-import type { SearchEvent } from "../src/prune/search.js";
+import type { SearchEvent } from "../src/prune/search-types.js";
 import { xprompt } from "../src/prune/xprompt.js";
 import { singleStage } from "../src/schedule/schedule.js";
 import type { Model } from "../src/tasks/model.js";

@@ -9,7 +9,7 @@ import { floatsFromText, floatsToText } from "../base/floats.js";
 import { parseJson } from "../base/json.js";
 import { sealed, unsealed } from "../base/kept.js";
 import { maskFromJson, maskToJson } from "../method/mask.js";
-import type { Candidate, CandidateCost } from "./candidate.js";
+import type { Candidate, CandidateCost } from "./types.js";
 
 /** What is read back of a candidate, with what its evaluations between rungs cost. */
 export interface Kept extends Candidate {

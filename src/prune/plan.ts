@@ -7,11 +7,11 @@ import type { Row } from "../data/row.js";
 import { type PartialModel, partialModel } from "../model/partial.js";
 import { type Forecast, forecast } from "../train/forecast.js";
 import type { TrainSettings } from "../train/types.js";
-import type { Retraining } from "./candidate.js";
 import type { PruneOptions } from "./options.js";
-import type { SearchInput } from "./search.js";
+import type { SearchInput } from "./search-types.js";
 import { holdOut, pruneCounts, rewindTarget } from "./space.js";
 import { halvingCells, halvingPlan, type SearchSpace } from "./strategies.js";
+import type { Retraining } from "./types.js";
 
 /** What is known of a search before it has a folder. */
 export type SearchOutline = Omit<SearchInput, "resume" | "observe">;

@@ -12,17 +12,10 @@ import { fileURLToPath } from "node:url";
 import { type ErrorKind, SoftpromptError } from "../base/errors.js";
 import { ownFolder, writeFileAtomic } from "../base/files.js";
 import type { TrainEvent } from "../train/types.js";
-import { type Candidate, type CandidateJob, factsOf, type Retraining, trainCandidate } from "./candidate.js";
+import { factsOf, trainCandidate } from "./candidate.js";
 import { readCandidate } from "./candidate-file.js";
+import type { Candidate, CandidateJob, Retraining, WorkerSettings } from "./types.js";
 import { jobText, retrainingText } from "./wire.js";
-
-/** How candidates are spread over processes. */
-export interface WorkerSettings {
-  /** Processes; 1 trains in this one. */
-  readonly count: number;
-  /** The program a worker runs. Default: worker.js beside this file. */
-  readonly module?: string;
-}
 
 /** What is told of candidates while they train. */
 export type Watch = (name: string, event: TrainEvent) => void;

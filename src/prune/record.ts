@@ -8,9 +8,9 @@ import { z } from "zod";
 import { SoftpromptError } from "../base/errors.js";
 import { type MaskJson, maskFromJson, maskToJson, type PieceLayout, pieceLayouts } from "../method/mask.js";
 import { type RunResult, readResultFile, type Scores } from "../run/result.js";
-import type { Candidate } from "./candidate.js";
 import { costForm } from "./candidate-file.js";
 import { type ImportanceMode, importanceModes } from "./scores.js";
+import type { Candidate } from "./types.js";
 import type { XPromptResult } from "./xprompt.js";
 
 /** A candidate without its tensors, which lie in its own folder. */

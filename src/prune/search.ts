@@ -14,75 +14,23 @@ import { ownFolder, sha256 } from "../base/files.js";
 import type { Tensor } from "../base/tensor.js";
 import { type Scores, selectionScore } from "../data/metrics.js";
 import type { Row, Task } from "../data/row.js";
-import type { Engine } from "../engine/engine.js";
 import { type Evaluation, evaluate, evaluationOptions, reportedRows, scoredRows } from "../evaluate/evaluate.js";
 import { applyMask, fullMask, maskCounts, maskFromScores, type PromptMask, type PruneCounts } from "../method/mask.js";
 import { fullModel } from "../model/partial.js";
 import { fileNames, holds } from "../run/layout.js";
 import { trainRun } from "../run/train.js";
-import type { Tokenizer } from "../text/tokenizer.js";
 import { freeSettings, type Identity, tensorHash } from "../train/identity.js";
 import { trainOptions } from "../train/options.js";
-import { type Schedule, totalSteps } from "../train/stage.js";
+import { totalSteps } from "../train/stage.js";
 import type { TrainEvent, TrainResult, TrainSettings } from "../train/types.js";
-import type { Candidate, CandidateCost, CandidateJob, Retraining } from "./candidate.js";
 import { type Importance, importance } from "./importance.js";
 import { type PruneOptions, pruneOptions } from "./options.js";
 import { durable, planSearch } from "./plan.js";
-import { defaultWorkers, trainCandidates, type WorkerSettings } from "./pool.js";
+import { defaultWorkers, trainCandidates } from "./pool.js";
 import { claimFolder, keptScores } from "./search-files.js";
+import type { SearchInput, Tuned } from "./search-types.js";
 import { bestUntil, type PruneCell, type StrategyName, strategies } from "./strategies.js";
-
-export interface SearchInput {
-  readonly engine: Engine;
-  readonly tokenizer: Tokenizer;
-  readonly task: Task;
-  readonly train: readonly Row[];
-  readonly validation: readonly Row[];
-  /** [P, D] start values of stage A. */
-  readonly prompt: Tensor;
-  /** Stage A; any schedule. */
-  readonly schedule: Schedule;
-  /** Each retraining; any schedule. */
-  readonly retrainSchedule: Schedule;
-  readonly settings: TrainSettings;
-  /** Of the retrainings. Default the same. */
-  readonly retrainSettings?: TrainSettings;
-  readonly options: PruneOptions;
-  /** Go on with the search that is in the folder; refused when its inputs changed. */
-  readonly resume: boolean;
-  /** By name: `config.yaml`. Written before the folder becomes a search, and again when a resume changes what may change. */
-  readonly files?: Readonly<Record<string, string>>;
-  readonly observe: (event: SearchEvent) => void;
-  readonly signal?: AbortSignal;
-  /** A tuning done before with the same rows, instead of stage A. */
-  readonly tuned?: Tuned;
-  readonly workers?: Partial<WorkerSettings>;
-}
-
-/** What a search tells while it goes. */
-export type SearchEvent =
-  | { readonly kind: "phase"; readonly phase: "tune" | "score" | "control" | "search" | "report" }
-  | { readonly kind: "tune"; readonly event: TrainEvent }
-  | { readonly kind: "scores"; readonly importance: Importance }
-  | { readonly kind: "candidate"; readonly name: string; readonly event: TrainEvent }
-  | { readonly kind: "retrained"; readonly candidate: Candidate }
-  /** How far the evaluation of what is reported is. */
-  | { readonly kind: "rows"; readonly done: number; readonly total: number };
-
-/** What stage A leaves. */
-export interface Tuned {
-  /** [P, D] before the first step. */
-  readonly init: Tensor;
-  /** Best checkpoint. */
-  readonly prompt: Tensor;
-  readonly score: number;
-  readonly scores: Scores;
-  /** Prompts after the steps that rewinding wants. */
-  readonly kept: ReadonlyMap<number, Tensor>;
-  readonly cost: CandidateCost;
-  readonly steps: number;
-}
+import type { Candidate, CandidateJob, Retraining, WorkerSettings } from "./types.js";
 
 /** Tuned and scored; ready to retrain. */
 export interface Search {

@@ -5,7 +5,6 @@ import fc from "fast-check";
 import { expect, test } from "vitest";
 import { fullMask } from "../method/mask.js";
 import type { Forecast } from "../train/forecast.js";
-import type { Candidate } from "./candidate.js";
 import { holdOut, paperCounts, pruneCounts, rewindTarget } from "./space.js";
 import {
   halvingPlan,
@@ -16,6 +15,7 @@ import {
   type SearchSpace,
   strategies,
 } from "./strategies.js";
+import type { Candidate } from "./types.js";
 
 /** Every step costs one, an evaluation so many. */
 function flat(steps: number, evaluation = 0, evalEvery = steps): Forecast {

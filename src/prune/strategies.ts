@@ -6,7 +6,7 @@
  */
 import { SoftpromptError } from "../base/errors.js";
 import type { Forecast } from "../train/forecast.js";
-import type { Candidate } from "./candidate.js";
+import type { Candidate } from "./types.js";
 
 /** How many are pruned; (0, 0) is the control. */
 export interface PruneCell {

@@ -8,7 +8,7 @@ import { type MaskJson, maskFromJson, maskToJson } from "../method/mask.js";
 import type { EncodingRules } from "../text/rules.js";
 import type { Schedule } from "../train/stage.js";
 import type { TrainSettings } from "../train/types.js";
-import type { CandidateJob, Retraining } from "./candidate.js";
+import type { CandidateJob, Retraining } from "./types.js";
 
 /** Everything a worker needs to train like its parent. Written by the parent for its own child, in the same run folder. */
 export interface WorkerPlan {

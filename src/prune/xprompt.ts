@@ -11,10 +11,11 @@ import { type FolderLock, lockFolder } from "../base/lock.js";
 import type { Scores } from "../data/metrics.js";
 import { claim } from "../run/layout.js";
 import type { ScoringCost } from "../schedule/neuron-scores.js";
-import type { Candidate } from "./candidate.js";
 import type { Importance } from "./importance.js";
-import { openSearch, type SearchInput, type Tuned, type XPromptSelection } from "./search.js";
+import { openSearch, type XPromptSelection } from "./search.js";
+import type { SearchInput, Tuned } from "./search-types.js";
 import { rank } from "./strategies.js";
+import type { Candidate } from "./types.js";
 
 export interface XPromptInput extends SearchInput {
   /** Where everything is kept; null works in a temporary folder that is removed. */

@@ -21,7 +21,7 @@ import { fptStudies } from "./fpt.js";
 import { checkSeeds, type StudyEvent, type StudyInput, type Variant } from "./runs.js";
 import type { StudyResult } from "./study.js";
 import { xpromptStudies } from "./xprompt.js";
-import type { XPromptStudyEvent } from "./xprompt-runs.js";
+import type { XPromptStudyEvent } from "./xprompt-types.js";
 
 /** Options of a training, but for the seed: a study has several. */
 const { seed: _seed, ...repeated } = trainOptions;

@@ -11,13 +11,8 @@ import { applyMask, maskFromScores, type PromptMask, randomMask } from "../metho
 import { fullModel } from "../model/partial.js";
 import { cell } from "./cells.js";
 import { type Cell, type Chart, type SeedScore, type StudyResult, spread, type Table } from "./study.js";
-import {
-  forEachSearch,
-  type SearchPlace,
-  settingsOf,
-  type VariantSearch,
-  type XPromptStudyInput,
-} from "./xprompt-runs.js";
+import { forEachSearch, type SearchPlace, settingsOf } from "./xprompt-runs.js";
+import type { VariantSearch, XPromptStudyInput } from "./xprompt-types.js";
 
 const draws = 5;
 

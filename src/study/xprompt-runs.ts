@@ -7,36 +7,20 @@
 import { interrupted, SoftpromptError } from "../base/errors.js";
 import { ownFolder, sha256, withFolder } from "../base/files.js";
 import { lockFolder } from "../base/lock.js";
-import type { Tensor } from "../base/tensor.js";
 import type { Dataset, Row } from "../data/row.js";
 import { type InitSpec, initPrompt } from "../method/init.js";
-import type { MaskCounts } from "../method/mask.js";
 import type { PruneOptions } from "../prune/options.js";
 import { planSearch } from "../prune/plan.js";
-import type { WorkerSettings } from "../prune/pool.js";
-import { freeOptions, openSearch, type Search, type SearchEvent } from "../prune/search.js";
+import { freeOptions, openSearch } from "../prune/search.js";
 import { holdOut } from "../prune/space.js";
-import type { ScoringCost } from "../schedule/neuron-scores.js";
 import type { ScheduleOptions } from "../schedule/options.js";
 import { outlineSchedule, type PlanOptions, planSchedule } from "../schedule/plan.js";
 import { retrainingSteps } from "../schedule/schedule.js";
 import { renewSearchEvents } from "../tasks/event-file.js";
-import { rowsText, type StudyInput } from "./runs.js";
+import { rowsText } from "./runs.js";
 import type { StudyResult } from "./study.js";
+import type { Outcome, VariantSearch, XPromptStudyInput } from "./xprompt-types.js";
 import { type VariantName, variants } from "./xprompt-variants.js";
-
-/** What a study of XPrompt's takes. */
-export interface XPromptStudyInput extends Omit<StudyInput, "observe"> {
-  readonly prune: PruneOptions;
-  readonly workers?: Partial<WorkerSettings>;
-  readonly observe: (event: XPromptStudyEvent) => void;
-}
-
-/** What a study of XPrompt's tells while it goes. */
-export type XPromptStudyEvent =
-  | { kind: "case"; task: string; seed: number; label: string; index: number; total: number }
-  | { kind: "search"; event: SearchEvent }
-  | { kind: "outcome"; outcome: Outcome };
 
 /** What differs from the study's settings. */
 export interface Case {
@@ -50,26 +34,6 @@ export interface Case {
   readonly retrain?: Partial<ScheduleOptions>;
   readonly prune?: Partial<PruneOptions>;
   readonly rows?: (train: readonly Row[], seed: number) => readonly Row[];
-}
-
-/** One cell of a table. */
-export interface Outcome {
-  readonly label: string;
-  readonly variant: VariantName;
-  readonly task: string;
-  readonly seed: number;
-  /** On the validation rows, by the task's first metric. */
-  readonly score: number;
-  readonly counts: MaskCounts;
-  /** Honest FLOPs of everything this variant needs: stage A, scoring (of neurons too), all its candidates, evaluations. */
-  readonly flops: number;
-  readonly seconds: number;
-  /** Steps of optimizer work of the same. */
-  readonly steps: number;
-  /** The prompt scored. */
-  readonly prompt: Tensor;
-  /** Names of the candidates it was chosen from. */
-  readonly candidates: number;
 }
 
 /** Runs every case and variant on every task and seed. @throws "interrupted"; finished work is kept in `input.folder`. */
@@ -140,18 +104,6 @@ async function stoppedAs<R>(input: XPromptStudyInput, where: string, work: () =>
     const hint = input.folder === null ? undefined : "run the same command again: finished work is kept";
     throw interrupted(input.signal, "the study was stopped", { where, hint, cause: error });
   }
-}
-
-/** A search with what a variant may ask beside it. */
-export interface VariantSearch extends Search {
-  readonly input: XPromptStudyInput;
-  readonly options: PruneOptions;
-  readonly seed: number;
-  readonly dataset: Dataset;
-  /** What neuron scores cost where stage A, or the retrainings, need them; the same scores serve both. */
-  readonly neurons: { readonly tuning: ScoringCost | null; readonly retraining: ScoringCost | null };
-  /** A fresh start prompt of another length, drawn as the case's own was. */
-  freshPrompt(length: number): Promise<Tensor>;
 }
 
 /** What of a case is known before its start prompt. */

@@ -5,7 +5,8 @@
 import { extent } from "../base/extent.js";
 import type { ImportanceMode } from "../prune/scores.js";
 import type { Cell, Chart, Matrix, StudyResult } from "./study.js";
-import { forEachSearch, settingsOf, type XPromptStudyInput } from "./xprompt-runs.js";
+import { forEachSearch, settingsOf } from "./xprompt-runs.js";
+import type { XPromptStudyInput } from "./xprompt-types.js";
 import { pick } from "./xprompt-variants.js";
 
 /** What is averaged in each mode, in words. */

@@ -12,7 +12,7 @@ import {
   spread,
   type Table,
 } from "./study.js";
-import type { Outcome } from "./xprompt-runs.js";
+import type { Outcome } from "./xprompt-types.js";
 import { type VariantName, variants } from "./xprompt-variants.js";
 
 /** One line of a table. */

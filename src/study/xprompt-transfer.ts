@@ -4,13 +4,13 @@
  * In: XPromptStudyInput with two tasks or more. Out: scores on each target, its source being the task before it in the list
  * (the first has the last). A source's pruned entries are zeros in the target's start, and all of them can be trained again.
  */
-
 import { SoftpromptError } from "../base/errors.js";
 import { withFolder } from "../base/files.js";
 import type { Dataset } from "../data/row.js";
 import { dotsOf, pairedNote, type StudyResult } from "./study.js";
-import { type Case, outcomes, settingsOf, withCase, type XPromptStudyInput } from "./xprompt-runs.js";
+import { type Case, outcomes, settingsOf, withCase } from "./xprompt-runs.js";
 import { differenceTable, type Line, scoreTable, seedScores } from "./xprompt-tables.js";
+import type { XPromptStudyInput } from "./xprompt-types.js";
 import { pick } from "./xprompt-variants.js";
 
 export async function transfer(input: XPromptStudyInput): Promise<StudyResult> {

@@ -5,12 +5,12 @@ import { random } from "../base/random.js";
 import type { Tensor } from "../base/tensor.js";
 import type { Scores } from "../data/metrics.js";
 import { complementMask, fullMask, type MaskCounts, maskCounts, maskFromScores } from "../method/mask.js";
-import type { Candidate } from "../prune/candidate.js";
 import type { PruneOptions } from "../prune/options.js";
 import type { Ranking } from "../prune/search.js";
 import { rank } from "../prune/strategies.js";
+import type { Candidate } from "../prune/types.js";
 import { candidateCost } from "../prune/xprompt.js";
-import type { Outcome, VariantSearch } from "./xprompt-runs.js";
+import type { Outcome, VariantSearch } from "./xprompt-types.js";
 
 /** What a variant measures; the study says of what. */
 export type Measured = Omit<Outcome, "label" | "variant" | "task" | "seed">;

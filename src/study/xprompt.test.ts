@@ -2,7 +2,6 @@
  * @file XPrompt's studies on an engine without a model: every one runs, says what it claims to say, and repeats nothing.
  */
 import { existsSync, mkdirSync, readdirSync, rmSync, symlinkSync } from "node:fs";
-
 import { join } from "node:path";
 import { afterAll, describe, expect, test } from "vitest";
 import { fakeEngine, fakeRows, fakeTask, fakeTokenizer } from "../../test/helpers/fake-engine.js";
@@ -23,8 +22,9 @@ import { tensorHash } from "../train/identity.js";
 import { trainOptions } from "../train/options.js";
 import type { Spread } from "./study.js";
 import { fewRows, type XPromptStudyName, xpromptStudies } from "./xprompt.js";
-import { forEachSearch, outcomes, type XPromptStudyInput } from "./xprompt-runs.js";
+import { forEachSearch, outcomes } from "./xprompt-runs.js";
 import { histogram } from "./xprompt-saliency.js";
+import type { XPromptStudyInput } from "./xprompt-types.js";
 import { rankings, variants } from "./xprompt-variants.js";
 
 const root = memoryFolder("softprompt-studies-");

@@ -10,10 +10,11 @@ import type { PruneOptions } from "../prune/options.js";
 import { checkSeeds } from "./runs.js";
 import { dotsOf, pairedNote, type StudyResult, type Table } from "./study.js";
 import { masking } from "./xprompt-masking.js";
-import { type Case, checkCases, outcomes, settingsOf, type XPromptStudyInput } from "./xprompt-runs.js";
+import { type Case, checkCases, outcomes, settingsOf } from "./xprompt-runs.js";
 import { saliency } from "./xprompt-saliency.js";
 import { differenceTable, type Line, linesOf, parameterTable, scoreTable, seedScores } from "./xprompt-tables.js";
 import { transfer } from "./xprompt-transfer.js";
+import type { XPromptStudyInput } from "./xprompt-types.js";
 import { type VariantName, variants as variantTable } from "./xprompt-variants.js";
 
 /** A study as a command: its name is the key in the table below. */

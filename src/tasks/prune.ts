@@ -3,7 +3,6 @@
  */
 import { existsSync } from "node:fs";
 import { join } from "node:path";
-import { adapterBase, saveAdapter } from "../adapter/adapter.js";
 import type { Adapter } from "../adapter/types.js";
 import { interrupted, SoftpromptError } from "../base/errors.js";
 import { ownFolder, withFolder, writeFileAtomic } from "../base/files.js";
@@ -12,15 +11,17 @@ import { type OptionValues, pickOptions, readOptions } from "../base/options.js"
 import { selectionName } from "../data/metrics.js";
 import type { Dataset } from "../data/row.js";
 import { type Evaluation, type Prediction, reportedRows } from "../evaluate/evaluate.js";
-import { type CandidateCost, ownMask } from "../prune/candidate.js";
+import { ownMask } from "../prune/candidate.js";
 import { type PruneOptions, pruneOptions } from "../prune/options.js";
 import { planSearch, type SearchOutline } from "../prune/plan.js";
 import { type PruneResult, searchSummary } from "../prune/record.js";
-import { type SearchEvent, type Tuned, tunedFrom } from "../prune/search.js";
+import { tunedFrom } from "../prune/search.js";
+import type { SearchEvent, Tuned } from "../prune/search-types.js";
 import { holdOut } from "../prune/space.js";
+import type { CandidateCost } from "../prune/types.js";
 import { type XPromptResult, xprompt } from "../prune/xprompt.js";
 import { claim, fileNames } from "../run/layout.js";
-import { codeCommit, peakMemory, readResult, type Scores, whereWeAre } from "../run/result.js";
+import { readResult, type Scores } from "../run/result.js";
 import { trainRun } from "../run/train.js";
 import { presetSchedule } from "../schedule/options.js";
 import { retrainingSteps, withPlannedSteps } from "../schedule/schedule.js";
@@ -30,15 +31,14 @@ import { datasetOf, type RowsOptions } from "./data.js";
 import { sayMemory } from "./memory-warning.js";
 import type { Model } from "./model.js";
 import { pruneTuneOptions } from "./options.js";
-import { forPrompt, isChat } from "./readied.js";
+import { forPrompt } from "./readied.js";
+import { type Found, keepAdapter, runRecord, tunedAdapter, writeRecord } from "./record.js";
 import { writeReport } from "./run-report.js";
 import { resumeCommand } from "./shell.js";
 import {
-  adapterSettings,
   baselines,
   finalEvaluation,
   outlineFor,
-  predictionLine,
   refuseChangedModel,
   scheduleFor,
   startPrompt,
@@ -194,57 +194,32 @@ async function search(
   const { best } = result;
   const final = await finalEvaluation(model, { ...data, validation }, options, best.prompt, { observe, signal });
   const predictions = final?.predictions ?? [];
-  const method = options.schedule === "vanilla" ? "xprompt" : `xprompt+${options.schedule}`;
-  const adapter: Adapter = {
+  const found: Found = {
+    method: "xprompt",
+    schedule,
+    start: outline.prompt,
     prompt: best.prompt,
     mask: ownMask(best),
-    base: await adapterBase(model.checkpoint),
-    tokenizer: model.tokenizer.sha256,
-    task: data.task,
-    ...(isChat(model) ? { chat: true } : {}),
-    training: {
-      method,
-      schedule: schedule.stages.map(({ partial, steps }) => ({ partial: partial.name, steps })),
-      seed: options.seed,
-      settings: adapterSettings(options, outline.prompt),
-    },
-    scores: { split: "validation", rows: result.selection.reportedRows, values: result.reported.best },
-    kept: { config: {}, extras: {} },
-  };
-  const adapterBytes =
-    folder === null ? 4 * best.prompt.data.length : saveAdapter(ownFolder(folder, fileNames.adapter), adapter);
-  const record: PruneResult = {
-    run: {
-      task: data.task.name,
-      method,
-      options: JSON.parse(JSON.stringify(options)),
-      seed: options.seed,
-      commit: codeCommit(),
-      // of the chosen candidate's retraining
-      reason: "search",
-      steps: best.steps,
-      bestStep: best.bestStep,
-    },
     scores: result.reported.best as Scores,
-    scoredOn: { split: "validation", rows: result.selection.reportedRows },
-    baseline,
-    cost: {
-      ...costOf(result, [before, final ?? { flops: 0, seconds: 0 }]),
-      trainedParameters: best.counts.parameters,
-      baseParameters: model.checkpoint.parameters,
-      adapterBytes,
-      peakBytes: peakMemory(),
-    },
-    where: whereWeAre({
-      device: model.device,
-      model: { name: model.checkpoint.name, sha256: weights },
-      data: data.files,
+    rows: result.selection.reportedRows,
+  };
+  const adapter = await tunedAdapter(model, data, options, found);
+  const record: PruneResult = {
+    ...runRecord(model, data, options, found, {
+      // of the chosen candidate's retraining
+      run: { reason: "search", steps: best.steps, bestStep: best.bestStep },
+      baseline,
+      cost: {
+        ...costOf(result, [before, final ?? { flops: 0, seconds: 0 }]),
+        trainedParameters: best.counts.parameters,
+        adapterBytes: keepAdapter(folder, adapter),
+      },
+      weights,
     }),
     search: searchSummary(result, selectionName(data.task)),
   };
   if (folder === null) return { result, record, adapter, predictions, folder, report: null };
-  writeFileAtomic(join(folder, fileNames.result), `${JSON.stringify(record, null, 2)}\n`);
-  writeFileAtomic(join(folder, fileNames.predictions), predictions.map(predictionLine).join(""));
+  writeRecord((name, content) => writeFileAtomic(join(folder, name), content), record, predictions);
   const report = await writeReport(folder, { tensorboard: options.tensorboard });
   return { result, record, adapter, predictions, folder, report };
 }

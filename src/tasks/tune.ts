@@ -4,11 +4,9 @@
  * In: Model, Dataset, options. Out: Tuned, and where a folder is given a run folder with everything in it. The command line's
  * `train` and `quickstart` and the library's `tune` are this one function.
  */
-import { adapterBase, checkBase, loadAdapter, saveAdapter } from "../adapter/adapter.js";
+import { checkBase, loadAdapter } from "../adapter/adapter.js";
 import type { Adapter } from "../adapter/types.js";
 import { interrupted, SoftpromptError } from "../base/errors.js";
-import { ownFolder } from "../base/files.js";
-import type { JsonObject } from "../base/json.js";
 import { flagName, readOptions } from "../base/options.js";
 import type { Tensor } from "../base/tensor.js";
 import type { Dataset } from "../data/row.js";
@@ -20,15 +18,14 @@ import {
   type Prediction,
   reportedRows,
 } from "../evaluate/evaluate.js";
-import { type InitKind, type InitSpec, initPrompt } from "../method/init.js";
+import { type InitSpec, initPrompt } from "../method/init.js";
 import type { PromptMask } from "../method/mask.js";
 import { fullModel } from "../model/partial.js";
 import { openRun } from "../run/folder.js";
 import { fileNames } from "../run/layout.js";
-import { codeCommit, peakMemory, type RunResult, type Scores, whereWeAre } from "../run/result.js";
+import type { RunResult, Scores } from "../run/result.js";
 import { outlineSchedule, planSchedule } from "../schedule/plan.js";
 import { needsNeuronScores, withPlannedSteps } from "../schedule/schedule.js";
-import { tensorHash } from "../train/identity.js";
 import type { Schedule } from "../train/stage.js";
 import { train } from "../train/trainer.js";
 import type { TrainEvent, TrainResult } from "../train/types.js";
@@ -38,7 +35,8 @@ import { followEvents, hasEventFile } from "./event-file.js";
 import { sayMemory } from "./memory-warning.js";
 import type { Model } from "./model.js";
 import { type PromptOptions, type TuneOptions, tuneOptions } from "./options.js";
-import { forPrompt, isChat } from "./readied.js";
+import { forPrompt } from "./readied.js";
+import { type Found, keepAdapter, runRecord, tunedAdapter, writeRecord } from "./record.js";
 import { writeReport } from "./run-report.js";
 import { resumeCommand } from "./shell.js";
 
@@ -160,68 +158,41 @@ export async function tune(
       flops: before.flops + training.cost.evalFlops + (final?.flops ?? 0),
       seconds: before.seconds + training.cost.evalSeconds + (final?.seconds ?? 0),
     };
-    const method = options.schedule === "vanilla" ? "prompt-tuning" : `prompt-tuning+${options.schedule}`;
-    const scores = (final?.scores ?? kept.scores) as Scores;
-    const adapter: Adapter = {
+    const found: Found = {
+      method: "prompt-tuning",
+      schedule,
+      start: prompt,
       prompt: tuned,
       mask: context.mask ?? null,
-      base: await adapterBase(model.checkpoint),
-      tokenizer: model.tokenizer.sha256,
-      task: data.task,
-      ...(isChat(model) ? { chat: true } : {}),
-      training: {
-        method,
-        schedule: schedule.stages.map(({ partial, steps }) => ({ partial: partial.name, steps })),
-        seed: options.seed,
-        settings: adapterSettings(options, prompt),
-      },
-      scores: final === null ? null : { split: "validation", rows: validation.length, values: scores },
-      kept: { config: {}, extras: {} },
+      scores: (final?.scores ?? kept.scores) as Scores,
+      rows: validation.length,
     };
-    const adapterBytes =
-      folder === null ? 4 * tuned.data.length : saveAdapter(ownFolder(folder, fileNames.adapter), adapter);
-    const result: RunResult = {
-      run: {
-        task: data.task.name,
-        method,
-        options: JSON.parse(JSON.stringify(options)),
-        seed: options.seed,
-        commit: codeCommit(),
-        reason: training.reason,
-        steps: training.steps,
-        bestStep: kept.step,
-      },
-      scores,
-      scoredOn: { split: "validation", rows: validation.length },
+    const adapter = await tunedAdapter(model, data, options, found, final !== null);
+    const { trainFlops, paperFlops, trainSeconds, openSeconds, perStage } = training.cost;
+    const result = runRecord(model, data, options, found, {
+      run: { reason: training.reason, steps: training.steps, bestStep: kept.step },
       baseline,
       cost: {
-        flops: training.cost.trainFlops + evaluated.flops + scoring.flops,
-        trainFlops: training.cost.trainFlops,
+        flops: trainFlops + evaluated.flops + scoring.flops,
+        trainFlops,
         evalFlops: evaluated.flops,
-        paperFlops: training.cost.paperFlops,
+        paperFlops,
         scoringFlops: scoring.flops,
-        seconds: training.cost.trainSeconds + training.cost.openSeconds + evaluated.seconds + scoring.seconds,
-        trainSeconds: training.cost.trainSeconds,
+        seconds: trainSeconds + openSeconds + evaluated.seconds + scoring.seconds,
+        trainSeconds,
         evalSeconds: evaluated.seconds,
         scoringSeconds: scoring.seconds,
-        openSeconds: training.cost.openSeconds,
-        perStage: training.cost.perStage,
+        openSeconds,
+        perStage,
         trainedParameters: tuned.data.length,
-        baseParameters: model.checkpoint.parameters,
-        adapterBytes,
-        peakBytes: peakMemory(),
+        adapterBytes: keepAdapter(folder, adapter),
       },
-      where: whereWeAre({
-        device: model.device,
-        model: { name: model.checkpoint.name, sha256: weights },
-        data: data.files,
-      }),
-    };
+      weights,
+    });
     const predictions = final?.predictions ?? [];
     let report: string | null = null;
     if (run !== null && training.reason !== "interrupted") {
-      run.write(fileNames.result, `${JSON.stringify(result, null, 2)}\n`);
-      run.write(fileNames.predictions, predictions.map(predictionLine).join(""));
+      writeRecord(run.write, result, predictions);
       report = await writeReport(run.folder, { tensorboard: options.tensorboard });
     }
     return { result, training, adapter, predictions, folder, report };
@@ -371,36 +342,4 @@ export async function initSpec(
     default:
       return { kind: options.init };
   }
-}
-
-/**
- * Options as an adapter tells them: what made the prompt, wherever it was made. So not where the run was written to; and the adapter that
- * it started from not by its folder but by its values.
- */
-export function adapterSettings(
-  options: {
-    readonly output?: string;
-    readonly initFrom?: string;
-    readonly init: InitKind;
-    readonly from?: string | undefined;
-  },
-  start: Tensor,
-): JsonObject {
-  const { output: _, initFrom: __, from: ___, ...settings } = options;
-  const from = options.init === "fromPrompt" ? { initFrom: `sha256 ${tensorHash(start)}` } : {};
-  return JSON.parse(JSON.stringify({ ...settings, ...from }));
-}
-
-/** One line of predictions.jsonl. */
-export function predictionLine({ row, label, text, correct, probabilities }: Prediction): string {
-  return `${JSON.stringify({
-    id: row.id,
-    input: row.input,
-    target: row.target,
-    prediction: text,
-    label: row.label,
-    predictedLabel: label,
-    ...(probabilities !== null && { probabilities }),
-    right: correct,
-  })}\n`;
 }

@@ -18,12 +18,12 @@ import { plainTable } from "../../report/markdown.js";
 import { asRecorded, taskDifferences } from "../../tasks/data.js";
 import { recordedInputTokens, recordedRanking } from "../../tasks/predictor.js";
 import { tokenizerFor } from "../../tasks/readied.js";
+import { predictionLine } from "../../tasks/record.js";
 import { loadScored } from "../../tasks/scored-file.js";
-import { predictionLine } from "../../tasks/tune.js";
 import type { Answer, CommandContext } from "../command.js";
-import type { EvalValues } from "../commands/eval.js";
 import { loadSaid, sayNotices, sayTokenNotices, short } from "../data.js";
 import { checkWritable } from "../output.js";
+import type { EvalValues } from "../tables/eval.js";
 import { openWithAdapter } from "./recorded-model.js";
 
 export async function evaluate(options: EvalValues, { terminal, signal }: CommandContext): Promise<Answer> {

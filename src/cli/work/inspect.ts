@@ -16,8 +16,8 @@ import { trainingMemory } from "../../tasks/memory.js";
 import { type ModelContext, modelFolder } from "../../tasks/model.js";
 import { loadTokenizer } from "../../text/load.js";
 import type { Answer, CommandContext } from "../command.js";
-import type { InspectValues } from "../commands/inspect.js";
 import { modelContext } from "../progress.js";
+import type { InspectValues } from "../tables/inspect.js";
 
 export async function inspect(
   options: InspectValues,

@@ -13,10 +13,10 @@ import { loadTask } from "../../tasks/data.js";
 import { predictStream } from "../../tasks/predict.js";
 import type { Answer, PredictInput } from "../../tasks/predictor.js";
 import type { CommandContext } from "../command.js";
-import type { PredictValues } from "../commands/predict.js";
 import { sayNotices } from "../data.js";
 import { type Line, linesOf } from "../lines.js";
 import { checkWritable, lineFile } from "../output.js";
+import type { PredictValues } from "../tables/predict.js";
 import { openWithAdapter } from "./recorded-model.js";
 
 export async function predict(

@@ -3,7 +3,7 @@
  */
 import { join } from "node:path";
 import { pickOptions, readOptions } from "../../base/options.js";
-import type { SearchEvent } from "../../prune/search.js";
+import type { SearchEvent } from "../../prune/search-types.js";
 import { pruneCounts } from "../../prune/space.js";
 import { scoreText, secondText } from "../../report/format.js";
 import { pruneText } from "../../report/prune.js";

@@ -17,7 +17,7 @@ import { studyMarkdown, studyPage } from "../../study/pages.js";
 import { checkSeeds, type StudyEvent } from "../../study/runs.js";
 import type { StudyResult } from "../../study/study.js";
 import { type XPromptStudy, xpromptStudies } from "../../study/xprompt.js";
-import type { XPromptStudyEvent } from "../../study/xprompt-runs.js";
+import type { XPromptStudyEvent } from "../../study/xprompt-types.js";
 import { dataOptions, quickstartTask } from "../../tasks/data.js";
 import { openModel, openOptions } from "../../tasks/model.js";
 import { forPrompt } from "../../tasks/readied.js";

@@ -1,0 +1,55 @@
+/**
+ * @file The options of softprompt predict.
+ */
+import { boolean, choice, integer, type OptionValues, string } from "../../base/options.js";
+import type { taskOptions } from "../../tasks/data.js";
+import { modelOptions } from "../../tasks/options.js";
+
+/** A model that the adapter may name itself. */
+export const recordedModel = {
+  ...modelOptions,
+  model: string({
+    placeholder: "folder or hub id",
+    help: "Frozen base model",
+    source: "default the one that the adapter was tuned on",
+  }),
+};
+
+/** The adapter of predict and eval. */
+export const adapterOptions = {
+  adapter: string({ placeholder: "folder", help: "Adapter to use: its folder, or the run that made it" }),
+  anyBase: boolean({ default: false, help: "Use the adapter though the base model is not the recorded one" }),
+};
+
+/** How long inputs may be and how they are answered. */
+export const maxInputTokens = integer({
+  min: 1,
+  unit: "tokens",
+  help: "Longest input; a longer one loses the end of its longest field",
+  source: "default what the adapter was tuned with, else 492",
+});
+
+export const inputOptions = {
+  file: string({ placeholder: "file", help: "Rows to answer: jsonl, json, csv, tsv or parquet" }),
+  lines: choice({
+    values: ["auto", "text", "jsonl"],
+    default: "auto",
+    help: "What TEXT and the lines of standard input are: texts, JSON objects, or (auto) a JSON object where the line is one and a text where it is not",
+  }),
+  maxInputTokens,
+  by: choice({
+    values: ["ranking", "generation"],
+    default: "ranking",
+    help: "Score each label's words, or let the model write; free-text tasks always generate",
+  }),
+  skipBadRows: boolean({
+    default: false,
+    help: "Answer an input that cannot be used with its error and go on, instead of stopping there",
+  }),
+  output: string({ placeholder: "file", help: "Write the answers there instead of to standard output" }),
+};
+
+export type PredictValues = OptionValues<typeof recordedModel> &
+  OptionValues<typeof adapterOptions> &
+  OptionValues<typeof inputOptions> &
+  OptionValues<typeof taskOptions>;

@@ -1,0 +1,78 @@
+/**
+ * @file What retrainings are made from and what they make, as plain types.
+ */
+import type { Tensor } from "../base/tensor.js";
+import type { Scores } from "../data/metrics.js";
+import type { Row, Task } from "../data/row.js";
+import type { Engine } from "../engine/engine.js";
+import type { MaskCounts, PromptMask } from "../method/mask.js";
+import type { Tokenizer } from "../text/tokenizer.js";
+import type { Schedule } from "../train/stage.js";
+import type { TrainCost, TrainSettings } from "../train/types.js";
+
+/** How candidates are trained; the same for all of a search. */
+export interface Retraining {
+  readonly engine: Engine;
+  readonly tokenizer: Tokenizer;
+  readonly task: Task;
+  readonly train: readonly Row[];
+  /** Rows that choose checkpoints and candidates: validation, or a holdout of train. */
+  readonly selection: readonly Row[];
+  readonly schedule: Schedule;
+  readonly settings: TrainSettings;
+  readonly signal?: AbortSignal;
+}
+
+/** A candidate before training. */
+export interface CandidateJob {
+  /** Unique in its search; also its folder's name: "t04-p12", "control", "reversed". */
+  readonly name: string;
+  readonly tokensPruned: number;
+  readonly piecesPruned: number;
+  /** [P, D] values to start from; pruned entries are set to zero. */
+  readonly prompt: Tensor;
+  /** null = nothing pruned. */
+  readonly mask: PromptMask | null;
+  /** Take pruned tokens out of the sequence instead of leaving zero vectors. */
+  readonly drop: boolean;
+}
+
+/** A candidate that was trained for so many steps. */
+export interface Candidate {
+  readonly name: string;
+  readonly tokensPruned: number;
+  readonly piecesPruned: number;
+  /** Of the whole prompt, with `drop` too; null = nothing pruned. */
+  readonly mask: PromptMask | null;
+  /** What it leaves of the whole prompt. */
+  readonly counts: MaskCounts;
+  /** Best checkpoint by what chooses (selectionScore) on the selection rows. With `drop` of the surviving tokens only; see ownMask. */
+  readonly prompt: Tensor;
+  readonly score: number;
+  readonly scores: Scores;
+  readonly loss: number;
+  /** Step of that checkpoint, and steps trained in all. */
+  readonly bestStep: number;
+  readonly steps: number;
+  /** False when it was stopped before its last step. */
+  readonly finished: boolean;
+  readonly cost: CandidateCost;
+  /** Curve on the selection rows. */
+  readonly history: readonly {
+    readonly step: number;
+    readonly score: number;
+    readonly loss: number;
+    readonly flops: number;
+  }[];
+}
+
+/** Evaluations at the rungs of a halving search included. */
+export type CandidateCost = Omit<TrainCost, "flops" | "perStage" | "openSeconds">;
+
+/** How candidates are spread over processes. */
+export interface WorkerSettings {
+  /** Processes; 1 trains in this one. */
+  readonly count: number;
+  /** The program a worker runs. Default: worker.js beside this file. */
+  readonly module?: string;
+}

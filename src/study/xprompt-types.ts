@@ -1,0 +1,57 @@
+/**
+ * @file What XPrompt's studies run and what they find, as plain types.
+ */
+import type { Tensor } from "../base/tensor.js";
+import type { Dataset } from "../data/row.js";
+import type { MaskCounts } from "../method/mask.js";
+import type { PruneOptions } from "../prune/options.js";
+import type { Search } from "../prune/search.js";
+import type { SearchEvent } from "../prune/search-types.js";
+import type { WorkerSettings } from "../prune/types.js";
+import type { ScoringCost } from "../schedule/neuron-scores.js";
+import type { StudyInput } from "./runs.js";
+
+/** What a study of XPrompt takes. */
+export interface XPromptStudyInput extends Omit<StudyInput, "observe"> {
+  readonly prune: PruneOptions;
+  readonly workers?: Partial<WorkerSettings>;
+  readonly observe: (event: XPromptStudyEvent) => void;
+}
+
+/** What a study of XPrompt tells while it goes. */
+export type XPromptStudyEvent =
+  | { kind: "case"; task: string; seed: number; label: string; index: number; total: number }
+  | { kind: "search"; event: SearchEvent }
+  | { kind: "outcome"; outcome: Outcome };
+
+/** One entry of a table. */
+export interface Outcome {
+  readonly label: string;
+  readonly variant: string;
+  readonly task: string;
+  readonly seed: number;
+  /** On the validation rows, by the task's first metric. */
+  readonly score: number;
+  readonly counts: MaskCounts;
+  /** Honest FLOPs of everything this variant needs: stage A, scoring (of neurons too), all its candidates, evaluations. */
+  readonly flops: number;
+  readonly seconds: number;
+  /** Steps of optimizer work of the same. */
+  readonly steps: number;
+  /** The prompt scored. */
+  readonly prompt: Tensor;
+  /** Names of the candidates it was chosen from. */
+  readonly candidates: number;
+}
+
+/** A search with what a variant may ask beside it. */
+export interface VariantSearch extends Search {
+  readonly input: XPromptStudyInput;
+  readonly options: PruneOptions;
+  readonly seed: number;
+  readonly dataset: Dataset;
+  /** What neuron scores cost where stage A, or the retrainings, need them; the same scores serve both. */
+  readonly neurons: { readonly tuning: ScoringCost | null; readonly retraining: ScoringCost | null };
+  /** A fresh start prompt of another length, drawn as the case's own was. */
+  freshPrompt(length: number): Promise<Tensor>;
+}

@@ -1,0 +1,156 @@
+/**
+ * @file What a finished tuning or search leaves behind: the adapter, result.json and predictions.jsonl, in one form for both.
+ *
+ * In: Model, Dataset, options, what was found. Out: Adapter, RunResult, and the files in a run's folder.
+ */
+import { adapterBase, saveAdapter } from "../adapter/adapter.js";
+import type { Adapter } from "../adapter/types.js";
+import { ownFolder } from "../base/files.js";
+import type { JsonObject } from "../base/json.js";
+import type { Tensor } from "../base/tensor.js";
+import type { Dataset } from "../data/row.js";
+import type { Prediction } from "../evaluate/evaluate.js";
+import type { InitKind } from "../method/init.js";
+import type { PromptMask } from "../method/mask.js";
+import { fileNames } from "../run/layout.js";
+import { codeCommit, peakMemory, type RunResult, type Scores, whereWeAre } from "../run/result.js";
+import { tensorHash } from "../train/identity.js";
+import type { Schedule } from "../train/stage.js";
+import type { Model } from "./model.js";
+import { isChat } from "./readied.js";
+
+/** Options that a record tells apart; all of them are recorded. */
+interface RecordedOptions {
+  readonly seed: number;
+  readonly schedule: string;
+  readonly init: InitKind;
+  readonly output?: string;
+  readonly initFrom?: string;
+  readonly from?: string | undefined;
+}
+
+/** What was found, and on how many validation rows it was scored. */
+export interface Found {
+  readonly method: "prompt-tuning" | "xprompt";
+  readonly schedule: Schedule;
+  /** The prompt that training began with. */
+  readonly start: Tensor;
+  readonly prompt: Tensor;
+  readonly mask: PromptMask | null;
+  readonly scores: Scores;
+  readonly rows: number;
+}
+
+/** "prompt-tuning", "xprompt+fpt-cr", … */
+function methodName({ method }: Pick<Found, "method">, { schedule }: RecordedOptions): string {
+  return schedule === "vanilla" ? method : `${method}+${schedule}`;
+}
+
+/** @param scored false where the scores are not of the rows that are reported: the adapter tells none. */
+export async function tunedAdapter(
+  model: Model,
+  { task }: Dataset,
+  options: RecordedOptions,
+  found: Found,
+  scored = true,
+): Promise<Adapter> {
+  const { schedule, prompt, mask, scores, rows } = found;
+  return {
+    prompt,
+    mask,
+    base: await adapterBase(model.checkpoint),
+    tokenizer: model.tokenizer.sha256,
+    task,
+    ...(isChat(model) ? { chat: true } : {}),
+    training: {
+      method: methodName(found, options),
+      schedule: schedule.stages.map(({ partial, steps }) => ({ partial: partial.name, steps })),
+      seed: options.seed,
+      settings: adapterSettings(options, found.start),
+    },
+    scores: scored ? { split: "validation", rows, values: scores } : null,
+    kept: { config: {}, extras: {} },
+  };
+}
+
+/**
+ * Options as an adapter tells them: what made the prompt, wherever it was made. So not where the run was written to; and the adapter that
+ * it started from not by its folder but by its values.
+ */
+function adapterSettings(options: RecordedOptions, start: Tensor): JsonObject {
+  const { output: _, initFrom: __, from: ___, ...settings } = options;
+  const from = options.init === "fromPrompt" ? { initFrom: `sha256 ${tensorHash(start)}` } : {};
+  return JSON.parse(JSON.stringify({ ...settings, ...from }));
+}
+
+/** Saves the adapter in the folder. @returns its bytes; without a folder those of its values */
+export function keepAdapter(folder: string | null, adapter: Adapter): number {
+  if (folder === null) return 4 * adapter.prompt.data.length;
+  return saveAdapter(ownFolder(folder, fileNames.adapter), adapter);
+}
+
+/** How it ended, and what it took. @param weights sha256 of the base model */
+export function runRecord(
+  model: Model,
+  data: Dataset,
+  options: RecordedOptions,
+  found: Found,
+  ended: {
+    readonly run: Pick<RunResult["run"], "reason" | "steps" | "bestStep">;
+    readonly baseline: RunResult["baseline"];
+    readonly cost: Omit<RunResult["cost"], "baseParameters" | "peakBytes">;
+    readonly weights: string;
+  },
+): RunResult {
+  const { perStage, trainedParameters, adapterBytes, ...spent } = ended.cost;
+  return {
+    run: {
+      task: data.task.name,
+      method: methodName(found, options),
+      options: JSON.parse(JSON.stringify(options)),
+      seed: options.seed,
+      commit: codeCommit(),
+      ...ended.run,
+    },
+    scores: found.scores,
+    scoredOn: { split: "validation", rows: found.rows },
+    baseline: ended.baseline,
+    cost: {
+      ...spent,
+      perStage,
+      trainedParameters,
+      baseParameters: model.checkpoint.parameters,
+      adapterBytes,
+      peakBytes: peakMemory(),
+    },
+    where: whereWeAre({
+      device: model.device,
+      model: { name: model.checkpoint.name, sha256: ended.weights },
+      data: data.files,
+    }),
+  };
+}
+
+/** Writes result.json and predictions.jsonl. @param write a file of the run's folder by its name */
+export function writeRecord(
+  write: (name: string, content: string) => void,
+  result: RunResult,
+  predictions: readonly Prediction[],
+): void {
+  write(fileNames.result, `${JSON.stringify(result, null, 2)}\n`);
+  write(fileNames.predictions, predictions.map(predictionLine).join(""));
+}
+
+/** One line of predictions.jsonl. */
+export function predictionLine({ row, label, text, correct, probabilities }: Prediction): string {
+  return `${JSON.stringify({
+    id: row.id,
+    input: row.input,
+    target: row.target,
+    prediction: text,
+    label: row.label,
+    predictedLabel: label,
+    ...(probabilities !== null && { probabilities }),
+    right: correct,
+  })}\n`;
+}
