@@ -34,3 +34,5 @@ export { loadTokenizer } from "./text/load.js";
 export { choicesOf, encodeRows } from "./text/rows.js";
 export type { EncodingRules } from "./text/rules.js";
 export type { Span, TextOptions, Tokenizer } from "./text/tokenizer.js";
+export type { ExpectedTensor } from "./model/tensors.js";
+export { t5Tensors } from "./model/t5/tensors.js";

@@ -5,7 +5,6 @@
  */
 
 export type { WorkerSettings } from "./prune/pool.js";
-export type { Search } from "./prune/search.js";
 export type { ScoringCost } from "./schedule/neuron-scores.js";
 export {
   type AnyStudyEvent,
@@ -24,5 +23,5 @@ export type { FinishedRun, StudyEvent, StudyInput, Variant } from "./study/runs.
 export { similarity } from "./study/similarity.js";
 export * from "./study/study.js";
 export { type XPromptStudy, type XPromptStudyName, xpromptStudies } from "./study/xprompt.js";
-export type { Case, Outcome, VariantSearch, XPromptStudyEvent, XPromptStudyInput } from "./study/xprompt-runs.js";
-export { type Measured, type VariantEntry, type VariantName, variants } from "./study/xprompt-variants.js";
+export type { Case, Outcome, XPromptStudyEvent, XPromptStudyInput } from "./study/xprompt-runs.js";
+export type { VariantName } from "./study/xprompt-variants.js";
