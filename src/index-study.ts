@@ -23,5 +23,13 @@ export type { FinishedRun, StudyEvent, StudyInput, Variant } from "./study/runs.
 export { similarity } from "./study/similarity.js";
 export * from "./study/study.js";
 export { type XPromptStudy, type XPromptStudyName, xpromptStudies } from "./study/xprompt.js";
-export type { Case, Outcome, XPromptStudyEvent, XPromptStudyInput } from "./study/xprompt-runs.js";
+export {
+  type Case,
+  type Outcome,
+  outcomes,
+  settingsOf,
+  type XPromptStudyEvent,
+  type XPromptStudyInput,
+} from "./study/xprompt-runs.js";
+export { differenceTable, type Line, linesOf, scoreTable, seedScores } from "./study/xprompt-tables.js";
 export type { VariantName } from "./study/xprompt-variants.js";
