@@ -31,5 +31,5 @@ export {
   type XPromptStudyEvent,
   type XPromptStudyInput,
 } from "./study/xprompt-runs.js";
-export { differenceTable, type Line, linesOf, scoreTable, seedScores } from "./study/xprompt-tables.js";
+export { differenceTable, type Line, linesOf, scoreTable, seedScores, type TaskName } from "./study/xprompt-tables.js";
 export type { VariantName } from "./study/xprompt-variants.js";
