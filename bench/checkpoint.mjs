@@ -3,7 +3,7 @@
  */
 import { closeSync, mkdirSync, openSync, writeFileSync, writeSync } from "node:fs";
 import { join } from "node:path";
-import { expectedWeights } from "../dist/model/t5/tensors.js";
+import { t5Tensors } from "softprompt/engine";
 
 /** Bytes written at once. */
 const piece = 1 << 22;
@@ -11,7 +11,7 @@ const piece = 1 << 22;
 /**
  * Writes config.json and model.safetensors.
  * @param {string} folder made if missing
- * @param {import("../dist/model/t5/config.js").T5Config} config
+ * @param {import("softprompt/engine").T5Config} config
  * @param {"F32" | "BF16"} dtype
  */
 export function writeRandomCheckpoint(folder, config, dtype) {
@@ -20,7 +20,7 @@ export function writeRandomCheckpoint(folder, config, dtype) {
   const width = dtype === "F32" ? 4 : 2;
   const header = {};
   let offset = 0;
-  const weights = expectedWeights(config);
+  const weights = t5Tensors(config);
   for (const { name, shape } of weights) {
     const length = shape.reduce((a, b) => a * b, width);
     header[name] = { dtype, shape, data_offsets: [offset, offset + length] };

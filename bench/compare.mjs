@@ -11,10 +11,7 @@ import { availableParallelism, cpus, loadavg, tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { parseArgs } from "node:util";
-import { openEngine } from "../dist/engine/engine.js";
-import { openCheckpoint } from "../dist/model/checkpoint.js";
-import { t5Shape } from "../dist/model/t5/shapes.js";
-import { nodeRuntime } from "../dist/runtime/node.js";
+import { nodeRuntime, openCheckpoint, openEngine, t5Shape } from "softprompt/engine";
 import { batchOf, median } from "./batch.mjs";
 import { writeRandomCheckpoint } from "./checkpoint.mjs";
 

@@ -11,14 +11,8 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { availableParallelism, cpus, loadavg, tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
-import { defaults } from "../dist/base/options.js";
-import { openEngine } from "../dist/engine/engine.js";
-import { openCheckpoint } from "../dist/model/checkpoint.js";
-import { t5Shape } from "../dist/model/t5/shapes.js";
-import { importance } from "../dist/prune/importance.js";
-import { singleStage } from "../dist/schedule/schedule.js";
-import { trainOptions } from "../dist/train/options.js";
-import { train } from "../dist/train/trainer.js";
+import { openCheckpoint, openEngine, t5Shape } from "softprompt/engine";
+import { defaults, importance, singleStage, train, trainOptions } from "softprompt/train";
 import { median } from "./batch.mjs";
 import { writeRandomCheckpoint } from "./checkpoint.mjs";
 

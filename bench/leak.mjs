@@ -34,14 +34,14 @@ const memory = () => {
   return { rss, heapUsed };
 };
 
-const { defaults } = await import("../dist/base/options.js");
-const { random } = await import("../dist/base/random.js");
-const { openCheckpoint } = await import("../dist/model/checkpoint.js");
-const { fullModel } = await import("../dist/model/partial.js");
-const { openEngine } = await import("../dist/engine/engine.js");
-const { trainOptions } = await import("../dist/train/options.js");
-const { singleStage } = await import("../dist/schedule/schedule.js");
-const { train } = await import("../dist/train/trainer.js");
+const { defaults } = await import("softprompt/train");
+const { random } = await import("softprompt/train");
+const { openCheckpoint } = await import("softprompt/engine");
+const { fullModel } = await import("softprompt/engine");
+const { openEngine } = await import("softprompt/engine");
+const { trainOptions } = await import("softprompt/train");
+const { singleStage } = await import("softprompt/train");
+const { train } = await import("softprompt/train");
 
 const draw = random(1, "leak");
 const text = () =>

@@ -32,8 +32,8 @@ const status = (key) =>
   Number(readFileSync("/proc/self/status", "utf8").match(new RegExp(`${key}:\\s+(\\d+) kB`))[1]) * 1024;
 
 async function child() {
-  const { openCheckpoint } = await import("../dist/model/checkpoint.js");
-  const { openEngine } = await import("../dist/engine/engine.js");
+  const { openCheckpoint } = await import("softprompt/engine");
+  const { openEngine } = await import("softprompt/engine");
   const checkpoint = await openCheckpoint(options.folder);
   const engine = openEngine(checkpoint, { lowMemory: options.child === "lowMemory" });
   const opened = performance.now();
@@ -57,7 +57,7 @@ async function child() {
 
 if (options.child !== undefined) await child();
 else {
-  const { t5Shape } = await import("../dist/model/t5/shapes.js");
+  const { t5Shape } = await import("softprompt/engine");
   const { writeRandomCheckpoint } = await import("./checkpoint.mjs");
   const folder = options.folder ?? mkdtempSync(join(tmpdir(), "softprompt-memory-"));
   try {

@@ -11,11 +11,16 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { cpus, tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { parseArgs } from "node:util";
-import { openEngine } from "../dist/engine/engine.js";
-import { partialParameters, stepFlops } from "../dist/engine/flops.js";
-import { openCheckpoint } from "../dist/model/checkpoint.js";
-import { fullModel, partialModel } from "../dist/model/partial.js";
-import { t5Shape, t5Sizes } from "../dist/model/t5/shapes.js";
+import {
+  fullModel,
+  openCheckpoint,
+  openEngine,
+  partialModel,
+  partialParameters,
+  stepFlops,
+  t5Shape,
+  t5Sizes,
+} from "softprompt/engine";
 import { batchOf, median, time } from "./batch.mjs";
 import { writeRandomCheckpoint } from "./checkpoint.mjs";
 

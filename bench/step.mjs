@@ -8,16 +8,17 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
-import { openEngine } from "../dist/engine/engine.js";
-import { stepFlops } from "../dist/engine/flops.js";
-import { emptyGraph, input, output } from "../dist/graph/graph.js";
-import { apply } from "../dist/graph/ops.js";
-import { bindWeights } from "../dist/model/bindings.js";
-import { openCheckpoint } from "../dist/model/checkpoint.js";
-import { fullModel } from "../dist/model/partial.js";
-import { t5Shape } from "../dist/model/t5/shapes.js";
-import { nodeRuntime } from "../dist/runtime/node.js";
-import { openSession } from "../dist/runtime/session.js";
+import {
+  bindWeights,
+  fullModel,
+  nodeRuntime,
+  openCheckpoint,
+  openEngine,
+  openSession,
+  stepFlops,
+  t5Shape,
+} from "softprompt/engine";
+import { apply, emptyGraph, input, output } from "softprompt/graph";
 import { batchOf, median, time } from "./batch.mjs";
 import { writeRandomCheckpoint } from "./checkpoint.mjs";
 

@@ -141,7 +141,6 @@ function unnamedIn(declaration, { checker, own, original, exported }) {
     if (ts.isTypeReferenceNode(node)) look(node.typeName);
     else if (ts.isExpressionWithTypeArguments(node)) look(node.expression);
     else if (ts.isImportTypeNode(node) && node.qualifier !== undefined) look(node.qualifier);
-    else if (ts.isTypeQueryNode(node) && ts.isIdentifier(node.exprName)) look(node.exprName);
     ts.forEachChild(node, visit);
   };
   visit(declaration);

@@ -25,6 +25,8 @@ export type { ConvertProgress } from "./model/gguf/convert.js";
 export * from "./model/partial.js";
 export type { T5Config } from "./model/t5/config.js";
 export { type T5Size, t5Shape, t5Sizes } from "./model/t5/shapes.js";
+export { t5Tensors } from "./model/t5/tensors.js";
+export type { ExpectedTensor } from "./model/tensors.js";
 export { nodeRuntime } from "./runtime/node.js";
 export * from "./runtime/runtime.js";
 export { openSession, type Session, type SessionOptions } from "./runtime/session.js";

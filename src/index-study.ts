@@ -24,6 +24,7 @@ export type { FinishedRun, StudyEvent, StudyInput, Variant } from "./study/runs.
 export { similarity } from "./study/similarity.js";
 export * from "./study/study.js";
 export { type XPromptStudy, type XPromptStudyName, xpromptStudies } from "./study/xprompt.js";
-export type { Case } from "./study/xprompt-runs.js";
+export { type Case, outcomes, settingsOf } from "./study/xprompt-runs.js";
+export { differenceTable, type Line, linesOf, scoreTable, seedScores, type TaskName } from "./study/xprompt-tables.js";
 export type { Outcome, VariantSearch, XPromptStudyEvent, XPromptStudyInput } from "./study/xprompt-types.js";
 export { type Measured, type VariantEntry, type VariantName, variants } from "./study/xprompt-variants.js";

@@ -3,7 +3,7 @@
  *
  * Start with `train`; `defaults(trainOptions)` gives its settings, `singleStage` or `makeSchedule` its schedule.
  */
-export { defaults, readOptions } from "./base/options.js";
+export { defaults, pickOptions, readOptions } from "./base/options.js";
 export { type Random, random } from "./base/random.js";
 export {
   type CommonSpec,

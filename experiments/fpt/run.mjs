@@ -12,19 +12,17 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
+import { loadTokenizer, openCheckpoint, openEngine } from "softprompt/engine";
+import {
+  compareSchedules as compare,
+  matrixDrawing,
+  partialAlone,
+  similarity,
+  studyMarkdown,
+  studyPage,
+} from "softprompt/study";
+import { loadDataset, neuronScoreOptions, readOptions, scheduleOptions, trainOptions } from "softprompt/train";
 import { parse } from "yaml";
-import { readOptions } from "../../dist/base/options.js";
-import { loadDataset } from "../../dist/data/dataset.js";
-import { openEngine } from "../../dist/engine/engine.js";
-import { openCheckpoint } from "../../dist/model/checkpoint.js";
-import { neuronScoreOptions } from "../../dist/schedule/neuron-scores.js";
-import { scheduleOptions } from "../../dist/schedule/options.js";
-import { compare } from "../../dist/study/compare.js";
-import { matrixDrawing, studyMarkdown, studyPage } from "../../dist/study/pages.js";
-import { partialAlone } from "../../dist/study/partial-alone.js";
-import { similarity } from "../../dist/study/similarity.js";
-import { loadTokenizer } from "../../dist/text/load.js";
-import { trainOptions } from "../../dist/train/options.js";
 
 const studies = {
   compare: (input, { variants }) => compare(input, variants),

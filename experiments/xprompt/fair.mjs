@@ -9,20 +9,27 @@
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
+import { loadData } from "softprompt";
+import { loadTokenizer, openCheckpoint, openEngine } from "softprompt/engine";
+import {
+  differenceTable,
+  linesOf,
+  outcomes,
+  pairedNote,
+  scoreTable,
+  seedScores,
+  settingsOf,
+  studyMarkdown,
+} from "softprompt/study";
+import {
+  neuronScoreOptions,
+  pickOptions,
+  pruneOptions,
+  readOptions,
+  scheduleOptions,
+  trainOptions,
+} from "softprompt/train";
 import { parse } from "yaml";
-import { pickOptions, readOptions } from "../../dist/base/options.js";
-import { openEngine } from "../../dist/engine/engine.js";
-import { openCheckpoint } from "../../dist/model/checkpoint.js";
-import { pruneOptions } from "../../dist/prune/options.js";
-import { neuronScoreOptions } from "../../dist/schedule/neuron-scores.js";
-import { scheduleOptions } from "../../dist/schedule/options.js";
-import { studyMarkdown } from "../../dist/study/pages.js";
-import { pairedNote } from "../../dist/study/study.js";
-import { outcomes, settingsOf } from "../../dist/study/xprompt-runs.js";
-import { differenceTable, linesOf, scoreTable, seedScores } from "../../dist/study/xprompt-tables.js";
-import { loadData } from "../../dist/tasks/data.js";
-import { loadTokenizer } from "../../dist/text/load.js";
-import { trainOptions } from "../../dist/train/options.js";
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,

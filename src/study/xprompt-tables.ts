@@ -28,7 +28,7 @@ export function linesOf(caseLabel: string, wanted: readonly VariantName[], prefi
   return wanted.map((variant) => ({ label: `${prefix}${variants[variant].label}`, case: caseLabel, variant }));
 }
 
-type TaskName = Pick<Dataset, "task">;
+/** What a table asks of a task: its name and first metric. */
 
 /** Score × 100 per task (spread over seeds), average, parameters kept, FLOPs. */
 export function scoreTable(
