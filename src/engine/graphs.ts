@@ -107,7 +107,7 @@ export function prefillGraph(source: ModelSource): Graph {
 
 /**
  * Generation, one token. In: decoderIds [B, 1], memoryKey{i}, memoryValue{i}, pastKey{i}, pastValue{i} [B, G, N, K].
- * Out: logits [B, V], next [B] and key{i}, value{i} [B, G, N+1, K].
+ * Out: logits [B, 1, V], next [B, 1] and key{i}, value{i} [B, G, N+1, K].
  */
 export function stepGraph(source: ModelSource): Graph {
   const m = open(source, false);
@@ -121,7 +121,9 @@ export function stepGraph(source: ModelSource): Graph {
     });
   const x = embed(m, input(g, "decoderIds", "int32", ["B", 1]));
   const result = architecture.decode(m.builder, config, x, pair("memory", "P+T"), pair("past", "N"));
-  output(g, "next", ops.argMax(g, architecture.logits(m.builder, config, result.hidden)));
+  const logits = architecture.logits(m.builder, config, result.hidden);
+  output(g, "logits", logits);
+  output(g, "next", ops.argMax(g, logits));
   for (const [i, { key, value }] of result.present.entries()) {
     output(g, `key${i}`, key);
     output(g, `value${i}`, value);

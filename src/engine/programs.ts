@@ -29,7 +29,8 @@ import {
   stepGraph,
   trainGraph,
 } from "./graphs.js";
-import type { GivenParameters, ProgramKinds } from "./types.js";
+import type { Pick } from "./sampling.js";
+import type { GenerateOptions, GenerateProgram, GivenParameters, ProgramKinds, RowEnd } from "./types.js";
 
 /** A program and the sessions it owns. */
 export type Owned<Program> = Program & { dispose(): Promise<void> };
@@ -82,8 +83,16 @@ export const programs: { readonly [K in keyof ProgramKinds]: Opener<ProgramKinds
   async generate(source, options) {
     const prefill = await openSession(`prefill ${source.partial.name}`, prefillGraph(source), options);
     const step = await openSession(`decode ${source.partial.name}`, stepGraph(source), options);
+    const stream: GenerateProgram["stream"] = (parameters, rows, maxTokens, options) =>
+      generate(source, { prefill, step }, parameters, rows, maxTokens, options);
     return {
-      run: (parameters, rows, maxTokens) => generate(source, { prefill, step }, parameters, rows, maxTokens),
+      stream,
+      async run(parameters, rows, maxTokens, options) {
+        const out: number[][] = rows.map(() => []);
+        for await (const next of stream(parameters, rows, maxTokens, options))
+          for (const [b, id] of next.entries()) if (typeof id === "number") out[b]!.push(id);
+        return out;
+      },
       async dispose() {
         await prefill.dispose();
         await step.dispose();
@@ -226,19 +235,19 @@ function choiceShape(rows: readonly EncodedRow[]): [number, number, number] {
   ];
 }
 
-/** Greedy decoding: prefill once, then one token per step, until every row has ended or has `maxTokens`. */
-async function generate(
+/** Prefill once, then one token of every row per step, until every row has ended or has `maxTokens`. */
+async function* generate(
   source: ModelSource,
   { prefill, step }: { prefill: Session; step: Session },
   parameters: GivenParameters,
   rows: readonly EncodedRow[],
   maxTokens: number,
-): Promise<number[][]> {
+  { pick, ends = [], done = () => false }: GenerateOptions = {},
+): AsyncGenerator<readonly (number | RowEnd)[], void, undefined> {
   const { config, partial } = source;
   const architecture = architectureOf(config);
   const B = rows.length;
-  const out: number[][] = rows.map(() => []);
-  if (B === 0) return out;
+  if (B === 0) return;
   const { feeds, positions } = prefilled(source, parameters, textBatch(rows, config.padId));
   checkWindow(config, positions, () => 1);
   const lengths = lengthsOf(positions);
@@ -249,31 +258,46 @@ async function generate(
   for (const i of layers)
     for (const name of [`pastKey${i}`, `pastValue${i}`])
       cache[name] = float([B, heads, 0, headWidth], new Float32Array(0));
-  const stops = new Set(architecture.stopIds(config));
+  const present = layers.flatMap((i) => [`key${i}`, `value${i}`]);
+  const stops = new Set([...architecture.stopIds(config), ...ends]);
   const first = firstIds(source, firstOf(rows));
   let ids = Int32Array.from({ length: B }, (_, b) => first(b));
-  const done = new Uint8Array(B);
-  for (let n = 0; n < maxTokens && done.includes(0); n++) {
-    const result = await step.run({
-      decoderIds: int([B, 1], ids),
-      ...decoded(source, positions, { length: 1, past: n }),
-      ...memory,
-      ...cache,
-    });
-    ids = Int32Array.from(result.next!.data);
+  const ended = new Array<RowEnd | null>(B).fill(null);
+  for (let n = 0; n < maxTokens; n++) {
+    for (let b = 0; b < B; b++) if (ended[b] === null && done(b)) ended[b] = "done";
+    if (ended.every((end) => end !== null)) return;
+    const result = await step.run(
+      {
+        decoderIds: int([B, 1], ids),
+        ...decoded(source, positions, { length: 1, past: n }),
+        ...memory,
+        ...cache,
+      },
+      [pick === undefined ? "next" : "logits", ...present],
+    );
     for (const i of layers) {
       cache[`pastKey${i}`] = result[`key${i}`]!;
       cache[`pastValue${i}`] = result[`value${i}`]!;
     }
-    for (const [b, id] of ids.entries()) {
-      if (stops.has(id)) done[b] = 1;
-      if (done[b]) ids[b] = config.padId;
-      else out[b]!.push(id);
-      // its next token would stand behind the model's last position
-      if (lengths[b]! + n + 1 >= (config.maxPositions ?? Number.POSITIVE_INFINITY)) done[b] = 1;
-    }
+    const next = pick === undefined ? result.next!.data : pickedIds(pick, result.logits!, ended);
+    ids = Int32Array.from(next, (id, b) => {
+      if (ended[b] === null && stops.has(id)) ended[b] = "end";
+      return ended[b] === null ? id : config.padId;
+    });
+    yield Array.from(ids, (id, b) => ended[b] ?? id);
+    // the next token would stand behind the model's last position
+    for (let b = 0; b < B; b++)
+      if (ended[b] === null && lengths[b]! + n + 1 >= (config.maxPositions ?? Number.POSITIVE_INFINITY))
+        ended[b] = "window";
   }
-  return out;
+}
+
+/** @param logits [B, 1, V] */
+function pickedIds(pick: Pick, { data, shape }: Feed, ended: readonly (RowEnd | null)[]): Int32Array {
+  const V = shape.at(-1)!;
+  return Int32Array.from(ended, (end, b) =>
+    end === null ? pick(b, (data as Float32Array).subarray(b * V, (b + 1) * V)) : 0,
+  );
 }
 
 /** Rows padded on the right to the longest. */

@@ -6,6 +6,7 @@ import type { Method } from "../method/method.js";
 import type { Checkpoint } from "../model/checkpoint.js";
 import type { PartialModel } from "../model/partial.js";
 import type { Batch, EncodedRow } from "../text/batch.js";
+import type { Pick } from "./sampling.js";
 
 /** On what an engine runs its programs. */
 export interface EngineOptions {
@@ -46,11 +47,35 @@ export interface ScoreProgram {
   run(parameters: GivenParameters, rows: readonly EncodedRow[]): Promise<Float64Array[]>;
 }
 
-/** Greedy decoding with a key/value cache. */
+export interface GenerateOptions {
+  /** Which id comes next. Default the likeliest (greedy). */
+  readonly pick?: Pick;
+  /** Ids that end a text, besides the model's own. */
+  readonly ends?: readonly number[];
+  /** Asked before each further token of a row: whether it is done for another reason. */
+  readonly done?: (row: number) => boolean;
+}
+
+/** Decoding with a key/value cache. */
 export interface GenerateProgram {
   /** @returns one id array per row, without start, end and padding ids. */
-  run(parameters: GivenParameters, rows: readonly EncodedRow[], maxTokens: number): Promise<number[][]>;
+  run(
+    parameters: GivenParameters,
+    rows: readonly EncodedRow[],
+    maxTokens: number,
+    options?: GenerateOptions,
+  ): Promise<number[][]>;
+  /** The same, one token of every row at a time: an id, or why the row has no further one. */
+  stream(
+    parameters: GivenParameters,
+    rows: readonly EncodedRow[],
+    maxTokens: number,
+    options?: GenerateOptions,
+  ): AsyncGenerator<readonly (number | RowEnd)[], void, undefined>;
 }
+
+/** Why a row has no further token: it said an end, was done otherwise, or stands at the model's last position. */
+export type RowEnd = "end" | "done" | "window";
 
 /** Feed-forward activations for neuron scores (fpt.md §3.3): full model, teacher-forced. */
 export interface ActivationProgram {

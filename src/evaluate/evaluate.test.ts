@@ -21,6 +21,9 @@ const scripted: Engine = {
       }),
   }),
   generate: async () => ({
+    stream: () => {
+      throw new Error("not an engine that streams");
+    },
     run: async (_, rows) => rows.map((row) => fakeTokenizer.encode(fakeTokenizer.decode([...row.input]).slice(2))),
   }),
 };

@@ -22,10 +22,11 @@ export function architectureOf(config: ModelConfig): Architecture {
 }
 
 /**
- * Reads the text of a config.json. @param where the file's name, for errors.
+ * Reads the text of a config.json. @param where the file's name, for errors. @param ends further ids that end a text
+ * (`generation_config.json` knows some that config.json does not)
  * @throws SoftpromptError("checkpoint") for anything that is not a model this project can run, naming the families that it can.
  */
-export function readConfig(text: string, where: string): ModelConfig {
+export function readConfig(text: string, where: string, ends: readonly number[] = []): ModelConfig {
   const raw = parseJson(text, where, "checkpoint", configLimits);
   if (!isObject(raw)) throw new SoftpromptError("checkpoint", "config.json must hold one object", { where, got: raw });
   // older exporters wrote the class alone
@@ -47,7 +48,13 @@ export function readConfig(text: string, where: string): ModelConfig {
       got: type,
       hint: "any T5, Llama, Mistral, Qwen 2 or 3, GPT-2 or Pythia: google/flan-t5-small, HuggingFaceTB/SmolLM2-135M, …",
     });
-  const config = found.readConfig({ ...raw, model_type: type }, where);
+  const named = own(raw, "eos_token_id");
+  // of T5 a second end is unknown
+  const all =
+    ends.length > 0 && found.taskType === "CAUSAL_LM"
+      ? { eos_token_id: [...(Array.isArray(named) ? named : named == null ? [] : [named]), ...ends] }
+      : {};
+  const config = found.readConfig({ ...raw, ...all, model_type: type }, where);
   const parameters = parameterCount(found.tensors(config));
   if (parameters > maxParameters)
     throw new SoftpromptError("checkpoint", "this model is absurdly large", {
@@ -56,6 +63,22 @@ export function readConfig(text: string, where: string): ModelConfig {
       got: parameters,
     });
   return config;
+}
+
+/** The ids that a `generation_config.json` ends texts with. @throws SoftpromptError("checkpoint") where it is no such file. */
+export function readGenerationEnds(text: string, where: string): number[] {
+  const raw = parseJson(text, where, "checkpoint", configLimits);
+  if (!isObject(raw))
+    throw new SoftpromptError("checkpoint", "generation_config.json must hold one object", { where, got: raw });
+  const given = own(raw, "eos_token_id") ?? [];
+  const ids: readonly unknown[] = Array.isArray(given) ? given : [given];
+  if (ids.length > 64 || !ids.every((id) => Number.isInteger(id) && (id as number) >= 0))
+    throw new SoftpromptError("checkpoint", "eos_token_id is out of range", {
+      where,
+      expected: "an id, or a list of at most 64",
+      got: given,
+    });
+  return ids as number[];
 }
 
 /** A class of `architectures` → its model_type. */

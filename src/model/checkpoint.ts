@@ -13,7 +13,7 @@ import { ioError } from "../base/files.js";
 import { isObject, own, parseJson } from "../base/json.js";
 import { type DType, size, type Tensor } from "../base/tensor.js";
 import type { ModelConfig } from "./architecture.js";
-import { architectureOf, configLimits, readConfig } from "./architectures.js";
+import { architectureOf, configLimits, readConfig, readGenerationEnds } from "./architectures.js";
 import { type FloatDType, widen } from "./floats.js";
 import type { ConvertProgress } from "./gguf/convert.js";
 import { ggufFiles } from "./gguf/find.js";
@@ -89,6 +89,7 @@ export async function checkpointFolder(
 
 const weightFile = "model.safetensors";
 const indexFile = "model.safetensors.index.json";
+const generationFile = "generation_config.json";
 /** Most shards an index may name; T5-XXL has 5. */
 const maxShards = 1_000;
 
@@ -103,7 +104,12 @@ export async function openCheckpoint(path: string, options: CheckpointOptions = 
   const root = await realFolder(folder);
   const configPath = await realFile(root, "config.json", options);
   if (!configPath) throw refusal(folder, "there is no config.json", "a Hugging Face model folder", await namesIn(root));
-  const config = readConfig(await readText(configPath, configLimits.length), join(folder, "config.json"));
+  const generationPath = await realFile(root, generationFile, options);
+  const ends =
+    generationPath === undefined
+      ? []
+      : readGenerationEnds(await readText(generationPath, configLimits.length), join(folder, generationFile));
+  const config = readConfig(await readText(configPath, configLimits.length), join(folder, "config.json"), ends);
 
   const architecture = architectureOf(config);
   const paths = await weightPaths(root, folder, options, architecture.taskType);

@@ -83,11 +83,11 @@ export const nodeRuntime: Runtime = {
       });
     }
     return {
-      async run(feeds) {
+      async run(feeds, outputs) {
         const tensors: Record<string, Tensor> = {};
         for (const [name, { dtype, data, shape }] of Object.entries(feeds))
           tensors[name] = new Tensor(dtype, data as Float32Array, shape);
-        const results = await session.run(tensors);
+        const results = await (outputs === undefined ? session.run(tensors) : session.run(tensors, outputs));
         return Object.fromEntries(
           Object.entries(results).map(([name, t]) => [name, { dtype: t.type, shape: t.dims, data: t.data } as Feed]),
         );

@@ -30,7 +30,8 @@ export interface WeightFiles {
 
 /** An open session; the caller releases it. */
 export interface RawSession {
-  run(feeds: Readonly<Record<string, Feed>>): Promise<Record<string, Feed>>;
+  /** @param outputs which come back; default all */
+  run(feeds: Readonly<Record<string, Feed>>, outputs?: readonly string[]): Promise<Record<string, Feed>>;
   release(): Promise<void>;
   endProfiling(): void;
 }

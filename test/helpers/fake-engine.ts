@@ -129,6 +129,9 @@ export function fakeEngine(options: FakeEngineOptions = {}): FakeEngine {
     generate: async (partial = fullModel(fakeConfig)) => {
       open("generate", partial);
       return {
+        stream: () => {
+          throw new Error("not an engine that streams");
+        },
         run: async (given, rows) => {
           await options.before?.("generate");
           const d = distance(partial, (given as Parameters).prompt!);

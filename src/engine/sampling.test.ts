@@ -1,0 +1,87 @@
+/** Sampling: the order and the borders that transformers has, seeds, and what is no number. */
+import { describe, expect, test } from "vitest";
+import { random } from "../base/random.js";
+import { candidates, picker } from "./sampling.js";
+
+const ids = (logits: number[], how: { temperature?: number; topK?: number; topP?: number }) =>
+  candidates(Float32Array.from(logits), { temperature: 1, topK: 0, topP: 1, ...how }).map(({ id }) => id);
+
+describe("which tokens may come next", () => {
+  test("temperature comes before top-p: at 0.5 the first of 3, 2, 1 has 0.867 alone", () => {
+    expect(ids([3, 2, 1], { temperature: 0.5, topP: 0.8 })).toEqual([0]);
+    // top-p before temperature, as llama.cpp has it, would keep two here
+    expect(ids([3, 2, 1], { temperature: 1, topP: 0.8 })).toEqual([0, 1]);
+  });
+  test("the token that crosses p stays", () => {
+    // probabilities 0.5, 0.3, 0.2
+    const logits = [0.5, 0.3, 0.2].map(Math.log);
+    expect(ids(logits, { topP: 0.49 })).toEqual([0]);
+    expect(ids(logits, { topP: 0.51 })).toEqual([0, 1]);
+    expect(ids(logits, { topP: 0.81 })).toEqual([0, 1, 2]);
+    expect(ids(logits, { topP: 1e-9 })).toEqual([0]);
+  });
+  test("top-k comes before top-p, whose probabilities are those of what is left", () => {
+    const logits = [0.4, 0.3, 0.2, 0.1].map(Math.log);
+    // of two tokens 0.571 and 0.429
+    expect(ids(logits, { topK: 2, topP: 0.55 })).toEqual([0]);
+    expect(ids(logits, { topP: 0.55 })).toEqual([0, 1]);
+  });
+  test("ties with the k-th stay", () => expect(ids([1, 5, 1, 0], { topK: 2 })).toEqual([1, 0, 2]));
+  test("probabilities are the softmax at that temperature", () => {
+    const [a, b] = candidates(Float32Array.of(0, 2), { temperature: 2, topK: 0, topP: 1 });
+    expect([a!.id, b!.id]).toEqual([1, 0]);
+    expect(a!.probability).toBeCloseTo(Math.E / (1 + Math.E), 12);
+  });
+  test("leaving out rare tokens before sorting changes nothing", () => {
+    const draw = random(4, "logits");
+    for (let n = 0; n < 50; n++) {
+      const logits = Array.from({ length: 40 }, () => 6 * draw.next());
+      const topP = draw.next();
+      const weights = logits.map(Math.exp);
+      const sum = weights.reduce((a, b) => a + b, 0);
+      const order = weights.map((weight, id) => ({ weight, id })).sort((a, b) => b.weight - a.weight);
+      let before = 0;
+      const wanted = order.filter(({ weight }, i) => {
+        const stays = i === 0 || before < topP * sum;
+        before += weight;
+        return stays;
+      });
+      expect(ids(logits, { topP })).toEqual(wanted.map(({ id }) => id));
+    }
+  });
+});
+
+describe("picking", () => {
+  const logits = Float32Array.of(1, 1.5, 0.5, 1.2);
+  const many = (how: { temperature: number; seed: number }, row = 0) => {
+    const pick = picker({ topK: 0, topP: 1, ...how });
+    return Array.from({ length: 4000 }, () => pick(row, logits));
+  };
+  test("temperature 0 is greedy, the first of equals", () => {
+    expect(new Set(many({ temperature: 0, seed: 1 }))).toEqual(new Set([1]));
+    expect(picker({ temperature: 0, topK: 0, topP: 1, seed: 0 })(0, Float32Array.of(2, 7, 7))).toBe(1);
+  });
+  test("equal seeds draw equal ids, another seed or row others", () => {
+    const one = many({ temperature: 1, seed: 1 });
+    expect(many({ temperature: 1, seed: 1 })).toEqual(one);
+    expect(many({ temperature: 1, seed: 2 })).not.toEqual(one);
+    expect(many({ temperature: 1, seed: 1 }, 1)).not.toEqual(one);
+  });
+  test("ids come as often as their probabilities say", () => {
+    const drawn = many({ temperature: 1, seed: 3 });
+    for (const { id, probability } of candidates(logits, { temperature: 1, topK: 0, topP: 1 })) {
+      const share = drawn.filter((other) => other === id).length / drawn.length;
+      // four standard errors
+      expect(Math.abs(share - probability)).toBeLessThan(4 * Math.sqrt((probability * (1 - probability)) / 4000));
+    }
+  });
+  test.each([[[Number.NaN, 1]], [[1, Number.POSITIVE_INFINITY]], [[Number.NEGATIVE_INFINITY]]])(
+    "%j is no answer",
+    (bad) => {
+      for (const temperature of [0, 1])
+        expect(() => picker({ temperature, topK: 0, topP: 1, seed: 0 })(0, Float32Array.from(bad))).toThrow(
+          /no number for the next token/,
+        );
+    },
+  );
+});
