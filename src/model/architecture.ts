@@ -33,6 +33,8 @@ export interface ModelConfig {
   readonly eosId: number;
   /** Longest sequence in positions, virtual tokens counted; undefined where the model knows no limit (T5). */
   readonly maxPositions?: number;
+  /** Layers whose queries see `size` positions, their own included; absent or null where all see everything. */
+  readonly window?: { readonly size: number; readonly layers: readonly number[] } | null;
 }
 
 /** A pile of equal blocks: T5 has an encoder and a decoder, a decoder-only model has one. */

@@ -1,14 +1,62 @@
 /**
  * @file A base model's tokenizer, as that model takes its rows. In: a Checkpoint. Out: a Tokenizer with the family's rules.
  */
-import { loadTokenizer } from "../text/load.js";
-import { causalRules } from "../text/rules.js";
+import { SoftpromptError } from "../base/errors.js";
+import { chatRules } from "../text/chat-rules.js";
+import { type ChatTemplate, findChatTemplate } from "../text/chat-template.js";
+import { loadTokenizer, tokenizerFiles } from "../text/load.js";
+import { type ContextWindow, causalRules, type EncodingRules } from "../text/rules.js";
 import { limitedTo, type Tokenizer } from "../text/tokenizer.js";
+import type { ModelConfig } from "./architecture.js";
 import { architectureOf } from "./architectures.js";
 import type { Checkpoint } from "./checkpoint.js";
 
+type Base = Pick<Checkpoint, "folder" | "config">;
+
 /** @throws SoftpromptError "checkpoint" where the folder has no tokenizer that can be read. */
-export async function openTokenizer({ folder, config }: Pick<Checkpoint, "folder" | "config">): Promise<Tokenizer> {
+export async function openTokenizer({ folder, config }: Base): Promise<Tokenizer> {
   const tokenizer = limitedTo(await loadTokenizer(folder), config.vocabulary);
-  return architectureOf(config).taskType === "CAUSAL_LM" ? { ...tokenizer, rules: causalRules(tokenizer) } : tokenizer;
+  return decoderOnly(config) ? { ...tokenizer, rules: windowed(causalRules(tokenizer), config) } : tokenizer;
+}
+
+/** The model's own chat template; null where it has none, or could not use it (T5). @throws SoftpromptError "checkpoint" for a bad one. */
+export async function chatTemplateOf({ folder, config }: Base): Promise<ChatTemplate | null> {
+  return decoderOnly(config) ? findChatTemplate(await tokenizerFiles(folder)) : null;
+}
+
+/** The same tokenizer with rows as messages of a chat. @throws SoftpromptError "usage" for a model that has no chat template. */
+export async function chatTokenizer(base: Base, tokenizer: Tokenizer): Promise<Tokenizer> {
+  const template = await chatTemplateOf(base);
+  if (template === null)
+    throw new SoftpromptError("usage", "this model has no chat template", {
+      where: base.folder,
+      expected: decoderOnly(base.config)
+        ? "chat_template.jinja, or chat_template in tokenizer_config.json"
+        : "a decoder-only model that was tuned for chats",
+      hint: "use it without --chat",
+    });
+  return { ...tokenizer, rules: windowed(await chatRules(template, tokenizer), base.config) };
+}
+
+/** The same tokenizer for rows behind so many virtual tokens. */
+export function behindPrompt(tokenizer: Tokenizer, prompt: number): Tokenizer {
+  const { rules } = tokenizer;
+  if (rules?.window === undefined) return tokenizer;
+  return { ...tokenizer, rules: { ...rules, window: { ...rules.window, prompt } } };
+}
+
+function decoderOnly(config: ModelConfig): boolean {
+  return architectureOf(config).taskType === "CAUSAL_LM";
+}
+
+function windowed(rules: EncodingRules, config: ModelConfig): EncodingRules {
+  const { maxPositions, window } = config;
+  // where one layer sees everything, so does the row
+  const closed = window?.layers.length === architectureOf(config).stacks(config).at(-1)!.layers;
+  const limits: ContextWindow = {
+    prompt: 0,
+    ...(maxPositions === undefined ? {} : { positions: maxPositions }),
+    ...(closed ? { sliding: window!.size } : {}),
+  };
+  return { ...rules, window: limits };
 }

@@ -22,7 +22,12 @@ export interface EncodedRow {
   /** True when the input had to be cut. */
   readonly truncated: boolean;
   /** What was cut of the input, where `truncated`: names of fields (none where they are not known), and tokens. */
-  readonly cut?: { readonly fields: readonly string[]; readonly tokens: number };
+  readonly cut?: {
+    readonly fields: readonly string[];
+    readonly tokens: number;
+    /** The model's context window left less room than maxInputTokens. */
+    readonly byWindow?: boolean;
+  };
   /** Tokens cut off a free text's target. */
   readonly targetCut?: number;
 }

@@ -10,6 +10,7 @@ import { SoftpromptError } from "../base/errors.js";
 import type { Row, Task } from "../data/row.js";
 import type { EncodedRow } from "./batch.js";
 import { encodeCausal, encodeCausalInput } from "./causal.js";
+import { inChat } from "./chat.js";
 import { type Fitted, fitText } from "./fit.js";
 import { type EncodingRules, rulesOf } from "./rules.js";
 import type { Tokenizer } from "./tokenizer.js";
@@ -47,10 +48,10 @@ export function tokenizeRows(
   const rules = rulesOf(tokenizer, options);
   if (task.verbalizer !== null) checkLabels(task.verbalizer, task, tokenizer);
   const encode = rules.joined === null ? separately(task, tokenizer, rules) : jointly(task, tokenizer, rules);
-  const limit = maxInputTokens - rules.before.length - rules.after.length;
+  const reserved = reservedTokens(task, tokenizer);
   return rows.map((row) => {
     const labels = row.choices ?? task.verbalizer;
-    const text = fittedInput(row, tokenizer, rules, limit);
+    const text = fittedInput(row, tokenizer, rules, limits(rules, maxInputTokens, reserved(labels)));
     const { input, target, choices } = encode(text, row, labels);
     const spare = labels === null ? Math.max(0, target.length - task.maxTargetTokens) : 0;
     const encoded = {
@@ -60,7 +61,9 @@ export function tokenizeRows(
       choices,
       gold: labels === null || row.label === null ? -1 : Object.keys(labels).indexOf(row.label),
       truncated: text.tokensLost > 0,
-      ...(text.tokensLost > 0 ? { cut: { fields: text.cut, tokens: text.tokensLost } } : {}),
+      ...(text.tokensLost > 0
+        ? { cut: { fields: text.cut, tokens: text.tokensLost, ...(text.byWindow ? { byWindow: true } : {}) } }
+        : {}),
       ...(spare > 0 ? { targetCut: spare } : {}),
     };
     checkIds(encoded, tokenizer);
@@ -72,37 +75,71 @@ export function tokenizeRows(
 export function encodeInput(text: string, tokenizer: Tokenizer, options: EncodeOptions): Int32Array {
   const { maxInputTokens } = options;
   const rules = rulesOf(tokenizer, options);
-  const limit = maxInputTokens - rules.before.length - rules.after.length;
-  const { ids } = fittedInput({ id: "input", input: text }, tokenizer, rules, limit);
+  const { ids } = fittedInput({ id: "input", input: text }, tokenizer, rules, limits(rules, maxInputTokens, 0));
   return Int32Array.from([...rules.before, ...ids, ...rules.after]);
+}
+
+/** Tokens that an input may have beside what stands round it, and whether the model's window says so. */
+interface Limit {
+  readonly tokens: number;
+  readonly byWindow: boolean;
+}
+
+function limits(rules: EncodingRules, maxInputTokens: number, reserved: number): Limit {
+  const { positions = Number.POSITIVE_INFINITY, prompt = 0 } = rules.window ?? {};
+  const room = positions - prompt - reserved;
+  const round = rules.before.length + rules.after.length;
+  return { tokens: Math.min(maxInputTokens, room) - round, byWindow: room < maxInputTokens };
+}
+
+/** Positions that a row's target may take: what may be written, and the longest label. */
+function reservedTokens(
+  task: EncodedTask,
+  tokenizer: Tokenizer,
+): (labels: Readonly<Record<string, string>> | null) => number {
+  const longest = (labels: Readonly<Record<string, string>> | null) =>
+    Object.values(labels ?? {}).reduce(
+      (most, words) => Math.max(most, tokenizer.encode(` ${task.targetPrefix}${words}`).length + 1),
+      task.maxTargetTokens,
+    );
+  let shared: number | undefined;
+  return (labels) => {
+    if (labels !== task.verbalizer) return longest(labels);
+    shared ??= longest(labels);
+    return shared;
+  };
 }
 
 /** A row's input as it fits, and its ids. */
 interface FittedInput extends Fitted {
   readonly tokensLost: number;
+  readonly byWindow: boolean;
 }
 
-function fittedInput(row: Text, tokenizer: Tokenizer, rules: EncodingRules, limit: number): FittedInput {
-  const fields = row.fields ?? (rules.joined === null ? [] : [{ name: "input", from: 0, to: row.input.length }]);
+function fittedInput(row: Text, tokenizer: Tokenizer, rules: EncodingRules, { tokens, byWindow }: Limit): FittedInput {
+  const own = row.fields ?? (rules.joined === null ? [] : [{ name: "input", from: 0, to: row.input.length }]);
   const encode = (text: Pick<Fitted, "input" | "fields">): readonly number[] => {
     const userText = rules.guardFields ? text.fields.filter(({ from, to }) => to > from) : [];
     return rules.joined === null
       ? tokenizer.encode(text.input, { userText })
       : encodeCausalInput({ input: text.input, userText }, rules.guardFields, tokenizer);
   };
-  const whole = { input: row.input, fields };
+  const filled = { input: row.input, fields: own };
+  const whole = rules.chat === undefined ? filled : inChat(rules.chat, filled);
   const ids = encode(whole);
-  if (ids.length <= limit) return { ...whole, cut: [], ids, tokensLost: 0 };
-  if (fields.length === 0)
-    return { ...whole, cut: [], ids: ids.slice(0, Math.max(0, limit)), tokensLost: ids.length - limit };
-  const fitted = fitText({ ...whole, ids }, encode, limit);
+  if (ids.length <= tokens) return { ...whole, cut: [], ids, tokensLost: 0, byWindow };
+  if (own.length === 0)
+    return { ...whole, cut: [], ids: ids.slice(0, Math.max(0, tokens)), tokensLost: ids.length - tokens, byWindow };
+  const fitted = fitText({ ...whole, ids }, encode, tokens);
   if (fitted === null)
     throw new SoftpromptError("usage", "the template alone is longer than an input may be", {
       where: row.id,
-      expected: `at most ${limit} tokens beside what stands round every input`,
-      hint: "raise maxInputTokens (--max-input-tokens), or shorten the template",
+      expected: `at most ${tokens} tokens beside what stands round every input`,
+      hint: byWindow
+        ? "the model's context window holds no more beside prompt and target: use a shorter template, fewer virtual tokens or a smaller maxTargetTokens"
+        : "raise maxInputTokens (--max-input-tokens), or shorten the template",
     });
-  return { ...fitted, tokensLost: ids.length - fitted.ids.length };
+  return { ...fitted, tokensLost: ids.length - fitted.ids.length, byWindow };
 }
 
 /**

@@ -16,7 +16,7 @@ import { SoftpromptError } from "../base/errors.js";
 import { bpeFilesClasses, maxMergesBytes, parseBpeFiles } from "./bpe-files.js";
 import { maxSentencePieceBytes, parseSentencePiece } from "./sentencepiece.js";
 import type { Tokenizer } from "./tokenizer.js";
-import { type ConfigFile, readTokenizerConfig, type TokenizerConfig } from "./tokenizer-config.js";
+import { type ConfigFile, readTokenizerConfig, type TokenizerConfig, type TokenizerFiles } from "./tokenizer-config.js";
 import { maxTokenizerJsonBytes, parseTokenizerJson } from "./tokenizer-json.js";
 
 /** Longest `tokenizer_config.json` and companions; Llama 3's has 55 kB. */
@@ -34,11 +34,7 @@ const withoutFile: Readonly<Record<string, string>> = {
  * Throws SoftpromptError (checkpoint, io).
  */
 export async function loadTokenizer(folder: string): Promise<Tokenizer> {
-  const config = readTokenizerConfig({
-    config: await textIfThere(folder, "tokenizer_config.json"),
-    specialTokens: await textIfThere(folder, "special_tokens_map.json"),
-    addedTokens: await textIfThere(folder, "added_tokens.json"),
-  });
+  const config = readTokenizerConfig(await tokenizerFiles(folder));
   const path = (name: string) => join(folder, name);
   const json = await readIfThere(path("tokenizer.json"), maxTokenizerJsonBytes);
   if (json) return parseTokenizerJson(json, path("tokenizer.json"), config);
@@ -49,6 +45,16 @@ export async function loadTokenizer(folder: string): Promise<Tokenizer> {
   if (vocabulary && merges && Object.hasOwn(bpeFilesClasses, config.class ?? ""))
     return parseBpeFiles({ vocabulary, where: path("vocab.json") }, { merges, where: path("merges.txt") }, config);
   throw noTokenizer(folder, config, vocabulary !== null && merges !== null);
+}
+
+/** What stands beside the tokenizer itself. Throws SoftpromptError (checkpoint, io). */
+export async function tokenizerFiles(folder: string): Promise<TokenizerFiles> {
+  return {
+    config: await textIfThere(folder, "tokenizer_config.json"),
+    specialTokens: await textIfThere(folder, "special_tokens_map.json"),
+    addedTokens: await textIfThere(folder, "added_tokens.json"),
+    chatTemplate: await textIfThere(folder, "chat_template.jinja"),
+  };
 }
 
 function noTokenizer(folder: string, config: TokenizerConfig, bpe: boolean): SoftpromptError {

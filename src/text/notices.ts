@@ -7,7 +7,7 @@
 import type { Row, Task } from "../data/row.js";
 import { type EncodedRow, textIds } from "./batch.js";
 import type { EncodeOptions } from "./encode.js";
-import { rulesOf } from "./rules.js";
+import { type ContextWindow, rulesOf } from "./rules.js";
 import type { Tokenizer } from "./tokenizer.js";
 
 /** Rows beside their ids: the same number of both, in the same order. */
@@ -30,7 +30,8 @@ export function encodingNotices(
 /** The same of the inputs alone. */
 export function inputNotices({ rows, encoded }: RowsAndIds, tokenizer: Tokenizer, options: EncodeOptions): string[] {
   return [
-    cutInputs(encoded, options.maxInputTokens),
+    cutInputs(encoded, options.maxInputTokens, rulesOf(tokenizer, options).window),
+    outOfSight(encoded, rulesOf(tokenizer, options).window),
     unknownCharacters({ rows, encoded }, tokenizer),
     equalRows({ rows, encoded }),
     ...(rulesOf(tokenizer, options).guardFields ? [] : [controlTokens({ rows, encoded }, tokenizer)]),
@@ -47,16 +48,28 @@ const quoted = (text: string) =>
 const named = (name: string) => (/^[\p{L}\p{N}\p{P} ]{1,60}$/u.test(name) ? name : quoted(name));
 const sum = (numbers: readonly number[]) => numbers.reduce((a, b) => a + b, 0);
 
-function cutInputs(encoded: readonly EncodedRow[], limit: number): string | null {
+function cutInputs(encoded: readonly EncodedRow[], limit: number, window?: ContextWindow): string | null {
   const cut = encoded.filter((row) => row.truncated);
   if (cut.length === 0) return null;
-  const head = `${cut.length} of ${encoded.length} inputs are longer than ${limit} tokens`;
+  const byWindow = cut.some((row) => row.cut?.byWindow);
+  const head = byWindow
+    ? `${cut.length} of ${encoded.length} inputs do not fit into the model's ${window?.positions} positions beside ${window?.prompt} virtual tokens and the target`
+    : `${cut.length} of ${encoded.length} inputs are longer than ${limit} tokens`;
   const lost = sum(cut.map((row) => row.cut?.tokens ?? 0));
   const byField = new Map<string, number>();
   for (const row of cut) for (const name of row.cut?.fields ?? []) byField.set(name, (byField.get(name) ?? 0) + 1);
   const fields = [...byField].map(([name, count]) => `{${named(name)}} in ${count}`).join(", ");
   const what = fields === "" ? "lose their tail" : `lose the end of ${fields}`;
-  return `${head} and ${what}, ${lost} tokens in all (--max-input-tokens)`;
+  return `${head} and ${what}, ${lost} tokens in all${byWindow ? "" : " (--max-input-tokens)"}`;
+}
+
+/** With a sliding window the last tokens of a long row see the prompt only through what others made of it. */
+function outOfSight(encoded: readonly EncodedRow[], window?: ContextWindow): string | null {
+  const { sliding, prompt } = window ?? { prompt: 0 };
+  if (sliding === undefined || prompt === 0) return null;
+  const long = encoded.filter((row) => prompt + textIds(row).length + row.target.length > sliding).length;
+  if (long === 0) return null;
+  return `${long} of ${encoded.length} rows with ${prompt} virtual tokens are longer than the model's sliding window of ${sliding} positions: their last tokens do not see the whole prompt`;
 }
 
 function cutTargets(encoded: readonly EncodedRow[], limit: number): string | null {

@@ -4,7 +4,7 @@
 import { SoftpromptError } from "../base/errors.js";
 import type { EncodingRules, Tokenizer } from "./tokenizer.js";
 
-export type { EncodingRules } from "./tokenizer.js";
+export type { ContextWindow, EncodingRules } from "./tokenizer.js";
 
 /** T5: input and target are two texts, each with end-of-sequence. Throws SoftpromptError (checkpoint) if there is none. */
 export function seq2seqRules(tokenizer: Tokenizer): EncodingRules {

@@ -47,19 +47,29 @@ export const noConfig: TokenizerConfig = {
   addedWhere: "",
 };
 
-export function readTokenizerConfig(files: {
-  readonly config?: ConfigFile;
-  readonly specialTokens?: ConfigFile;
-  readonly addedTokens?: ConfigFile;
-}): TokenizerConfig {
-  const config = parsed(files.config);
-  const special = parsed(files.specialTokens);
-  const where = files.config?.where ?? "tokenizer_config.json";
+/** A folder's files about its tokenizer, as far as they are there. */
+export interface TokenizerFiles {
+  readonly config?: ConfigFile | undefined;
+  readonly specialTokens?: ConfigFile | undefined;
+  readonly addedTokens?: ConfigFile | undefined;
+  readonly chatTemplate?: ConfigFile | undefined;
+}
+
+/** Texts of the tokens that have a role. */
+export function readRoles(files: TokenizerFiles): TokenizerConfig["roles"] {
+  const [config, special] = [parsed(files.config), parsed(files.specialTokens)];
   const named: { [role in Role]?: string } = {};
   for (const role of roles) {
     const text = tokenText(own(config, `${role}_token`)) ?? tokenText(own(special, `${role}_token`));
     if (text !== undefined) named[role] = text;
   }
+  return named;
+}
+
+export function readTokenizerConfig(files: TokenizerFiles): TokenizerConfig {
+  const config = parsed(files.config);
+  const where = files.config?.where ?? "tokenizer_config.json";
+  const named = readRoles(files);
   const byId = own(config, "added_tokens_decoder");
   const older = byId === undefined || byId === null;
   return {

@@ -1,6 +1,7 @@
 /**
  * @file The tokenizer as the rest of the house sees it, whatever family its file is of.
  */
+import type { ChatFormat } from "./chat.js";
 import type { DecodeOptions, StreamDecoder } from "./decoding.js";
 
 export type { DecodeOptions, StreamDecoder } from "./decoding.js";
@@ -36,6 +37,19 @@ export interface EncodingRules {
    * them where neither has white space there. Null: two texts.
    */
   readonly joined: { readonly separator: string } | null;
+  /** The input is the first message of a chat. */
+  readonly chat?: ChatFormat;
+  /** How many positions the model knows; inputs are cut so that the target fits behind them. */
+  readonly window?: ContextWindow;
+}
+
+export interface ContextWindow {
+  /** Absent where the model knows no limit. */
+  readonly positions?: number;
+  /** A token sees so many positions, its own included; absent where some layer sees all. */
+  readonly sliding?: number;
+  /** Virtual tokens; they are positions like all others. */
+  readonly prompt: number;
 }
 
 /** Text to ids and back. Immutable. */
