@@ -60,6 +60,7 @@ const format = z.looseObject({
       generative: z.boolean().optional(),
     })
     .nullable(),
+  chat: z.boolean().optional(),
   training: z
     .looseObject({
       method: text,
@@ -123,6 +124,7 @@ export function extrasText(adapter: Adapter, alone: boolean): string {
     base: adapter.base,
     tokenizer: adapter.tokenizer && { sha256: adapter.tokenizer },
     task: adapter.task,
+    ...(adapter.chat ? { chat: true } : {}),
     training: adapter.training,
     scores: adapter.scores,
   };
@@ -181,6 +183,7 @@ export function readExtras(
     base: json.base,
     tokenizer: json.tokenizer?.sha256 ?? null,
     task: json.task && checkedTask(json.task, where),
+    ...(json.chat ? { chat: true } : {}),
     training: json.training,
     scores: json.scores && { ...json.scores, values: json.scores.values as Partial<Record<MetricName, number>> },
     extras: Object.fromEntries(Object.entries(json).filter(([key]) => !ownFields.includes(key))),

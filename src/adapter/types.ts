@@ -52,6 +52,8 @@ export interface Adapter {
   /** sha256 of the tokenizer's file; null = not recorded. */
   readonly tokenizer: string | null;
   readonly task: Task | null;
+  /** It was tuned on rows in the base model's chat template. Default false. */
+  readonly chat?: boolean;
   readonly training: AdapterTraining | null;
   readonly scores: AdapterScores | null;
   /** Fields of adapter_config.json and softprompt.json that we do not own, kept when the adapter is saved again. */

@@ -6,6 +6,8 @@
 import { printableLine } from "../base/printable.js";
 import type { Dataset } from "../data/row.js";
 import { type DataOptions, loadData, targetNotices } from "../tasks/data.js";
+import type { Model } from "../tasks/model.js";
+import { chatNotice } from "../tasks/readied.js";
 import type { Tokenizer } from "../text/tokenizer.js";
 import type { Terminal } from "./terminal.js";
 
@@ -36,6 +38,12 @@ export function sayTokenNotices(
   const found = targetNotices(data, tokenizer, maxInputTokens);
   sayNotices(found, terminal, of);
   return [...(data.notices ?? []), ...found];
+}
+
+/** Suggests the model's own chat template where it has one that is not used. */
+export async function sayChat(model: Pick<Model, "tokenizer" | "checkpoint">, terminal: Terminal): Promise<void> {
+  const notice = await chatNotice(model);
+  if (notice !== null) sayNotices([notice], terminal);
 }
 
 /** A user's text as one short line: control characters escaped, cut at `width` characters. */

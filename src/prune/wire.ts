@@ -6,6 +6,7 @@ import type { Row, Task } from "../data/row.js";
 import type { EngineOptions } from "../engine/engine.js";
 import { type MaskJson, maskFromJson, maskToJson } from "../method/mask.js";
 import type { Schedule } from "../train/stage.js";
+import type { EncodingRules } from "../text/rules.js";
 import type { TrainSettings } from "../train/types.js";
 import type { CandidateJob, Retraining } from "./candidate.js";
 
@@ -18,6 +19,8 @@ export interface WorkerPlan {
   readonly selection: readonly Row[];
   readonly schedule: Schedule;
   readonly settings: TrainSettings;
+  /** How the parent encodes rows (a chat, a prompt's length); absent where the model's own rules hold. */
+  readonly rules?: EncodingRules;
 }
 
 export function retrainingText(retraining: Retraining, engine: EngineOptions): string {
@@ -30,6 +33,7 @@ export function retrainingText(retraining: Retraining, engine: EngineOptions): s
     selection,
     schedule,
     settings,
+    ...(retraining.tokenizer.rules && { rules: retraining.tokenizer.rules }),
   };
   return JSON.stringify(plan, (_, v) => (v instanceof Int32Array ? { int32: [...v] } : v));
 }

@@ -55,7 +55,8 @@ async function serve(
   signal.addEventListener("abort", () => wake());
   const plan = retrainingFromText(readFileSync(join(folder, "worker.json"), "utf8"));
   const checkpoint = await openCheckpoint(plan.base);
-  const tokenizer = await loadTokenizer(checkpoint);
+  const loaded = await loadTokenizer(checkpoint);
+  const tokenizer = plan.rules === undefined ? loaded : { ...loaded, rules: plan.rules };
   const engine = openEngine(checkpoint, plan.engine);
   const retraining = { ...plan, engine, tokenizer, signal };
   tell({ kind: "ready" });

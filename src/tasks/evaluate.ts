@@ -49,15 +49,15 @@ export async function evaluate(model: Model, rows: EvaluateRows, input: Evaluate
       expected: "at least one row with a known answer",
       got: split === undefined ? undefined : `split ${split}`,
     });
-  const prepared = prepareEvaluation(model.tokenizer, skill.task, scored, {
+  const prepared = prepareEvaluation(skill.tokenizer, skill.task, scored, {
     ...options,
     by: skill.by,
     ranking: skill.ranking,
     maxInputTokens: skill.maxInputTokens,
   });
-  for (const message of preparedNotices(prepared, model.tokenizer)) onEvent?.({ kind: "notice", message });
+  for (const message of preparedNotices(prepared, skill.tokenizer)) onEvent?.({ kind: "notice", message });
   const full = fullModel(model.checkpoint.config);
-  const found = await evaluatePrepared(model.engine, full, model.tokenizer, prepared, skill.parameters, signal);
+  const found = await evaluatePrepared(model.engine, full, skill.tokenizer, prepared, skill.parameters, signal);
   if (found === null) throw interrupted(signal, "stopped before every row was scored", { where: skill.task.name });
   return found;
 }

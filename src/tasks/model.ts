@@ -50,7 +50,7 @@ export const bundledModel = "t5-nano";
  * Opens a base model.
  *
  * `options` has the options of the engine and the hub, and beside them `onEvent` and `signal`.
- * @param name a Hugging Face T5 folder, a hub id, or "t5-nano" for the bundled model.
+ * @param name a folder as Hugging Face has it, a GGUF file, a hub id, or "t5-nano" for the bundled model.
  * @throws SoftpromptError "checkpoint" (does not fit together), "network", "usage".
  */
 export async function openModel(
@@ -66,7 +66,7 @@ export async function openModel(
   const given = readOptions(openOptions, asked, "openModel()");
   const chosen = { ...given, threads: threadsOf(given.threads) };
   // Whoever only reads options does not load the engine with them.
-  const [{ openCheckpoint }, { openTokenizer }, { openEngine }] = await Promise.all([
+  const [{ openCheckpoint }, { openTokenizer, chatTokenizer }, { openEngine }] = await Promise.all([
     import("../model/checkpoint.js"),
     import("../model/tokenizer.js"),
     import("../engine/engine.js"),
@@ -74,7 +74,8 @@ export async function openModel(
   const { folder, label } = await modelFolder(name, chosen, context);
   const checkpoint = await openCheckpoint(folder, { name: label });
   for (const message of checkpoint.warnings) context.onEvent?.({ kind: "notice", message });
-  const tokenizer = await openTokenizer(checkpoint);
+  const plain = await openTokenizer(checkpoint);
+  const tokenizer = chosen.chat ? await chatTokenizer(checkpoint, plain) : plain;
   const engine = openEngine(checkpoint, chosen);
   return disposable({ checkpoint, tokenizer, engine, device: chosen.device, dispose: () => engine.dispose() });
 }

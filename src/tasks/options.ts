@@ -14,10 +14,14 @@ export const modelOptions = {
   model: string({
     required: true,
     placeholder: "folder or hub id",
-    help: "Frozen base model: a Hugging Face T5 folder, a hub id such as google/flan-t5-small, or t5-nano for the bundled one",
+    help: "Frozen base model: a folder as Hugging Face has it (T5, Llama, Mistral, Qwen 2 or 3, GPT-2, Pythia), a GGUF file, a hub id such as google/flan-t5-small, or t5-nano for the bundled one",
   }),
   revision: string({ help: "Branch, tag or commit of a hub model", source: "default main" }),
   offline: boolean({ default: false, help: "Use the local cache only; never ask a hub" }),
+  chat: boolean({
+    default: false,
+    help: "Put texts to the model as a user's message in its own chat template, behind the prompt; an adapter records it",
+  }),
   ...engineOptions(),
 };
 

@@ -14,9 +14,11 @@ import { type Asked, answerRows } from "../evaluate/evaluate.js";
 import { type RankingMode, rankingModes } from "../evaluate/ranking.js";
 import { fullModel } from "../model/partial.js";
 import { encodeRows, rowNotices } from "../text/rows.js";
+import type { Tokenizer } from "../text/tokenizer.js";
 import { type CallContext, disposable, type NoticeEvent } from "./call.js";
 import { choicesOfInput, inputsIn } from "./choices.js";
 import type { Model } from "./model.js";
+import { tokenizerFor } from "./readied.js";
 
 /**
  * A text for a template with one hole, or one value per hole. Where a task ranks other words for each row, `choices` may say them: a list
@@ -155,6 +157,7 @@ function isNamed(given: Adapter | string | NamedAdapter): given is NamedAdapter 
 export interface Skill {
   readonly task: Task;
   readonly template: Template;
+  readonly tokenizer: Tokenizer;
   readonly by: "ranking" | "generation";
   readonly ranking: RankingMode;
   readonly maxInputTokens: number;
@@ -184,6 +187,7 @@ export async function openSkill(
   return {
     task,
     template: compileTemplate(task.template),
+    tokenizer: await tokenizerFor(model, loaded),
     by,
     ranking: ranking ?? recordedRanking(loaded) ?? "sum",
     maxInputTokens: maxInputTokens ?? recordedInputTokens(loaded) ?? usualInputTokens,
@@ -238,7 +242,7 @@ export async function answerInputs(
   type Good = Exclude<ReadInput, SoftpromptError>;
   const answered = async (good: readonly Good[]): Promise<Answer[]> => {
     if (good.length === 0) return [];
-    const asked = encoded(model, good, onEvent);
+    const asked = encoded(good, onEvent);
     const found = await answerRows(model.engine, full, model.tokenizer, asked, { batchSize, signal });
     if (found === null)
       throw interrupted(signal, "stopped before every input was answered", { where: good[0]!.skill.task.name });
@@ -263,7 +267,6 @@ export async function answerInputs(
 
 /** The rows as ids, those of one skill together; what should be known of them is told. */
 function encoded(
-  { tokenizer }: Model,
   good: readonly { readonly skill: Skill; readonly row: Row }[],
   onEvent: AnswerOptions["onEvent"],
 ): Asked[] {
@@ -271,8 +274,8 @@ function encoded(
   for (const skill of new Set(good.map((one) => one.skill))) {
     const mine = [...good.keys()].filter((n) => good[n]!.skill === skill);
     const rows = mine.map((n) => good[n]!.row);
-    const ids = encodeRows(skill.task, rows, tokenizer, skill.maxInputTokens);
-    for (const message of rowNotices(rows, ids, tokenizer, skill.maxInputTokens))
+    const ids = encodeRows(skill.task, rows, skill.tokenizer, skill.maxInputTokens);
+    for (const message of rowNotices(rows, ids, skill.tokenizer, skill.maxInputTokens))
       onEvent?.({ kind: "notice", message });
     for (const [i, n] of mine.entries())
       asked[n] = {

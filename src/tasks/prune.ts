@@ -32,6 +32,7 @@ import type { Model } from "./model.js";
 import { pruneTuneOptions } from "./options.js";
 import { writeReport } from "./run-report.js";
 import { resumeCommand } from "./shell.js";
+import { forPrompt, isChat } from "./readied.js";
 import {
   adapterSettings,
   baselines,
@@ -78,7 +79,7 @@ export interface Pruned {
  * @param input any of pruneTuneOptions, by name, with `onEvent` and `signal` beside them; without `output` nothing is kept.
  */
 export async function prune(
-  model: Model,
+  opened: Model,
   source: Dataset | RowsOptions,
   input: PruneInput = {},
   earlier?: EarlierContext,
@@ -87,6 +88,7 @@ export async function prune(
   const options = settled(readOptions(pruneTuneOptions, given, "prune()"));
   const { output = null } = options;
   if (output !== null) claim(output, "search", context.resume ?? false);
+  const model = forPrompt(opened, options.virtualTokens);
   const data = await datasetOf(source, context.onEvent);
   // what can be refused without running the model is refused before a folder is made and anything is scored
   const outline = await outlineOf(model, data, options);
@@ -199,6 +201,7 @@ async function search(
     base: await adapterBase(model.checkpoint),
     tokenizer: model.tokenizer.sha256,
     task: data.task,
+    ...(isChat(model) ? { chat: true } : {}),
     training: {
       method,
       schedule: schedule.stages.map(({ partial, steps }) => ({ partial: partial.name, steps })),

@@ -38,6 +38,7 @@ import { followEvents, hasEventFile } from "./event-file.js";
 import { sayMemory } from "./memory-warning.js";
 import type { Model } from "./model.js";
 import { type PromptOptions, type TuneOptions, tuneOptions } from "./options.js";
+import { forPrompt, isChat } from "./readied.js";
 import { writeReport } from "./run-report.js";
 import { resumeCommand } from "./shell.js";
 
@@ -100,7 +101,7 @@ export type BaseOptions = Omit<TuneOptions, "tensorboard" | "output">;
  *   kept, and a resume goes on. An interruption of the training itself is no error (reason "interrupted").
  */
 export async function tune(
-  model: Model,
+  opened: Model,
   source: Dataset | RowsOptions,
   input: TuneInput = {},
   earlier?: EarlierContext,
@@ -108,6 +109,7 @@ export async function tune(
   const { options: given, context } = splitCall<TuneContext>(oneObject(input, earlier, "tune"), contextKeys);
   const options = withPlannedSteps(readOptions(tuneOptions, given, "tune()"));
   const { onEvent: observe = () => {}, signal, resume = false } = context;
+  const model = forPrompt(opened, context.prompt?.shape[0] ?? options.virtualTokens);
   const data = await datasetOf(source, observe);
   if (data.train.length === 0)
     throw new SoftpromptError("data", "there are no training rows", {
@@ -166,6 +168,7 @@ export async function tune(
       base: await adapterBase(model.checkpoint),
       tokenizer: model.tokenizer.sha256,
       task: data.task,
+      ...(isChat(model) ? { chat: true } : {}),
       training: {
         method,
         schedule: schedule.stages.map(({ partial, steps }) => ({ partial: partial.name, steps })),

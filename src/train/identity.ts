@@ -34,6 +34,9 @@ export async function identityOf(input: Omit<TrainInput, "run">): Promise<Identi
     "model weights": await input.engine.checkpoint.sha256(),
     "model config": sha256Hex(JSON.stringify(input.engine.checkpoint.config)),
     tokenizer: input.tokenizer.sha256,
+    ...(input.tokenizer.rules?.chat === undefined
+      ? {}
+      : { "chat template": sha256Hex(JSON.stringify(input.tokenizer.rules.chat)) }),
     "training rows": rowsHash(input.train),
     "validation rows": rowsHash(input.validation),
     ...Object.fromEntries(

@@ -17,6 +17,7 @@ import { flopText, plainNumber, scoreText, secondText } from "../../report/forma
 import { plainTable } from "../../report/markdown.js";
 import { asRecorded, taskDifferences } from "../../tasks/data.js";
 import { recordedInputTokens, recordedRanking } from "../../tasks/predictor.js";
+import { tokenizerFor } from "../../tasks/readied.js";
 import { loadScored } from "../../tasks/scored-file.js";
 import { predictionLine } from "../../tasks/tune.js";
 import type { Answer, CommandContext } from "../command.js";
@@ -45,19 +46,20 @@ export async function evaluate(options: EvalValues, { terminal, signal }: Comman
   try {
     if (adapter !== null)
       await checkBase(adapter, model.checkpoint, { anyBase: options.anyBase, tokenizer: model.tokenizer });
-    const prepared = prepareEvaluation(model.tokenizer, task, rows, {
+    const tokenizer = await tokenizerFor(model, adapter);
+    const prepared = prepareEvaluation(tokenizer, task, rows, {
       ...options,
       by: options.evaluateBy,
       ranking: options.ranking ?? recordedRanking(adapter),
       maxInputTokens: options.maxInputTokens ?? recordedInputTokens(adapter),
     });
-    const ofInputs = preparedNotices(prepared, model.tokenizer);
-    const notices = [...(data === null ? [] : sayTokenNotices(data, model.tokenizer, terminal)), ...ofInputs];
+    const ofInputs = preparedNotices(prepared, tokenizer);
+    const notices = [...(data === null ? [] : sayTokenNotices(data, tokenizer, terminal)), ...ofInputs];
     sayNotices(ofInputs, terminal);
     terminal.note(`scoring ${prepared.rows.length} ${split} rows …`);
     const full = fullModel(model.checkpoint.config);
     const parameters = adapter && { prompt: adapter.prompt };
-    const found = await evaluatePrepared(model.engine, full, model.tokenizer, prepared, parameters, signal);
+    const found = await evaluatePrepared(model.engine, full, tokenizer, prepared, parameters, signal);
     if (found === null) throw interrupted(signal, "stopped before every row was scored", { where: "softprompt eval" });
     const majority = majorityBaseline(task, known, prepared.rows);
     if (options.predictions !== undefined)

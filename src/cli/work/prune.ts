@@ -14,7 +14,7 @@ import { prune as pruneWhole } from "../../tasks/prune.js";
 import type { WorkEvent } from "../../tasks/tune.js";
 import type { Answer, CommandContext } from "../command.js";
 import { modelLabel, resumedOptions, runConfigText } from "../config.js";
-import { loadSaid, sayTokenNotices } from "../data.js";
+import { loadSaid, sayChat, sayTokenNotices } from "../data.js";
 import { defaultFolder } from "../output.js";
 import { overall } from "../overall.js";
 import { modelContext, progress } from "../progress.js";
@@ -48,6 +48,7 @@ export async function prune(
   });
   try {
     const notices = sayTokenNotices(data, model.tokenizer, terminal);
+    await sayChat(model, terminal);
     const pruned = await pruneWhole(model, data, {
       ...pickOptions(pruneTuneOptions, options),
       output,

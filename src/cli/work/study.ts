@@ -20,6 +20,7 @@ import { type XPromptStudy, xpromptStudies } from "../../study/xprompt.js";
 import type { XPromptStudyEvent } from "../../study/xprompt-runs.js";
 import { dataOptions, quickstartTask } from "../../tasks/data.js";
 import { openModel, openOptions } from "../../tasks/model.js";
+import { forPrompt } from "../../tasks/readied.js";
 import { initSpec } from "../../tasks/tune.js";
 import type { Answer, CommandContext } from "../command.js";
 import { configText, readConfig } from "../config.js";
@@ -108,7 +109,7 @@ export async function studyAnswer(
     );
     const shared = {
       engine: model.engine,
-      tokenizer: model.tokenizer,
+      tokenizer: forPrompt(model, options.virtualTokens).tokenizer,
       tasks,
       seeds: options.seeds,
       settings: { ...(pickOptions(repeated, options) as OptionValues<typeof repeated>), seed: options.seeds[0] ?? 0 },

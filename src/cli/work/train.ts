@@ -17,11 +17,12 @@ import { availableMemory } from "../../tasks/memory.js";
 import { tuningMemory } from "../../tasks/memory-warning.js";
 import { type Model, openModel, openOptions } from "../../tasks/model.js";
 import { tuneOptions } from "../../tasks/options.js";
+import { forPrompt } from "../../tasks/readied.js";
 import { resumeCommand } from "../../tasks/shell.js";
 import { type Tuned, tune } from "../../tasks/tune.js";
 import type { Answer, CommandContext } from "../command.js";
 import { modelLabel, resumedOptions, runConfigText } from "../config.js";
-import { loadSaid, sayTokenNotices } from "../data.js";
+import { loadSaid, sayChat, sayTokenNotices } from "../data.js";
 import { defaultFolder } from "../output.js";
 import { modelContext, progress } from "../progress.js";
 import { resultText, samplesText, warningOf } from "../summary.js";
@@ -92,17 +93,19 @@ async function runTraining(
 ): Promise<{ tuned: Tuned; notices: readonly string[] }> {
   const data = await loadSaid(options, { terminal, signal });
   const label = resume ? modelLabel(options.output!, options.model) : undefined;
-  const model = await openModel(options.model, {
+  const opened = await openModel(options.model, {
     ...pickOptions(openOptions, options),
     ...modelContext(terminal, signal),
     label,
   });
+  const model = forPrompt(opened, options.virtualTokens);
   try {
     const output = options.output ?? defaultOutput(data.task.name, options);
     terminal.note(
       `${data.task.name}: ${data.train.length} training rows, ${data.validation.length} validation rows; ${model.checkpoint.name}: ${model.checkpoint.parameters} parameters, frozen`,
     );
     const notices = sayTokenNotices(data, model.tokenizer, terminal, options);
+    await sayChat(model, terminal);
     await sayCost(model, data, options, terminal);
     const tuned = await tune(model, data, {
       ...pickOptions(tuneOptions, options),
