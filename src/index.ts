@@ -52,7 +52,13 @@ export type { CallContext, EarlierContext, NoticeEvent } from "./tasks/call.js";
 export { type DataOptions, dataOptions, type LoadContext, loadData, loadRows, type RowsOptions } from "./tasks/data.js";
 export { type EvaluateInput, type EvaluateRows, evaluate } from "./tasks/evaluate.js";
 export { eventsOf, type Running, type Watched } from "./tasks/events.js";
-export { type GenerateInput, generate } from "./tasks/generate.js";
+export {
+  type GeneratedEnd,
+  type GeneratedPiece,
+  type GenerateInput,
+  generate,
+  generateStream,
+} from "./tasks/generate.js";
 export {
   type Model,
   type ModelContext,

@@ -58,6 +58,8 @@ export interface ListOption<V = readonly (string | number)[] | undefined> extend
   readonly max?: number;
   /** Every item must be one of these. */
   readonly values?: readonly string[];
+  /** On the command line each flag is one item, commas and all. */
+  readonly whole?: boolean;
 }
 /** Names with texts. */
 export interface MapOption<V = Readonly<Record<string, string>> | undefined> extends OptionCommon<V> {

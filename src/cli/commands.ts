@@ -17,6 +17,7 @@ export const commands: Loaders = {
   train: async () => (await import("./commands/train.js")).train,
   eval: async () => (await import("./commands/eval.js")).evaluate,
   predict: async () => (await import("./commands/predict.js")).predict,
+  generate: async () => (await import("./commands/generate.js")).generate,
   prune: async () => (await import("./commands/prune.js")).prune,
   compare: async () => (await import("./commands/study.js")).compare,
   study: async () => (await import("./commands/study.js")).study,

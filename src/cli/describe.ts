@@ -154,7 +154,7 @@ function flagText(key: string, option: Option): string {
     boolean: () => "",
     string: () => ` ${"placeholder" in option && option.placeholder ? placeText(option.placeholder) : "TEXT"}`,
     choice: () => " NAME",
-    list: () => " A,B,…",
+    list: () => ("whole" in option && option.whole ? " TEXT" : " A,B,…"),
     map: () => " NAME=TEXT",
   } satisfies Record<Option["kind"], () => string>;
   if (option.kind === "boolean" && option.default === true) return `--no-${flag.slice(2)}`;

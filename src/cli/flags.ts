@@ -82,6 +82,7 @@ function fromText(option: Option, given: readonly (string | boolean)[], flag: st
     case "integer":
       return numeric(String(last));
     case "list": {
+      if (option.whole) return given.map(String);
       const items = given.flatMap((text) => (text === "" ? [] : String(text).split(",")));
       return option.of === "string" ? items : items.map(numeric);
     }

@@ -28,6 +28,9 @@ export interface Terminal {
   readonly resultColumns: number | null;
   /** One line (or block) of the result. */
   result(text: string): void;
+  /** A piece of the result that comes as it is made, without a line's end; `resultEnd` ends the line. */
+  resultPiece(text: string): void;
+  resultEnd(): void;
   /** One line of progress or advice; silent when quiet. */
   note(text: string): void;
   /** A warning; shown even when quiet. */
@@ -73,6 +76,14 @@ export function terminal({ json, quiet, stdout, stderr, env }: TerminalSettings)
     result: (text) => {
       clear();
       stdout.write(`${forTerminal(text)}\n`);
+    },
+    resultPiece: (text) => {
+      if (text === "") return;
+      clear();
+      stdout.write(forTerminal(text));
+    },
+    resultEnd: () => {
+      stdout.write("\n");
     },
     note: (text) => {
       if (quiet) return;

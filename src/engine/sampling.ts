@@ -26,7 +26,10 @@ export function picker(sampling: Sampling): Pick {
   return (row, logits) => {
     if (sampling.temperature === 0) return likeliest(logits);
     let next = streams.get(row);
-    if (next === undefined) streams.set(row, (next = random(sampling.seed, `generate/${row}`).next));
+    if (next === undefined) {
+      next = random(sampling.seed, `generate/${row}`).next;
+      streams.set(row, next);
+    }
     return drawn(candidates(logits, sampling), next());
   };
 }

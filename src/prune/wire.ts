@@ -5,8 +5,8 @@ import { floatsFromText, floatsToText } from "../base/floats.js";
 import type { Row, Task } from "../data/row.js";
 import type { EngineOptions } from "../engine/engine.js";
 import { type MaskJson, maskFromJson, maskToJson } from "../method/mask.js";
-import type { Schedule } from "../train/stage.js";
 import type { EncodingRules } from "../text/rules.js";
+import type { Schedule } from "../train/stage.js";
 import type { TrainSettings } from "../train/types.js";
 import type { CandidateJob, Retraining } from "./candidate.js";
 

@@ -1,32 +1,56 @@
 /**
- * @file What a model writes after a text, without a task. In: Model, a text or several, an adapter. Out: the written text.
+ * @file What a model writes after a text, without a task. In: Model, a text or several, an adapter. Out: the written text, whole or as it
+ * comes.
  */
 import { checkBase, loadAdapter } from "../adapter/adapter.js";
 import type { Adapter } from "../adapter/types.js";
 import { interrupted, SoftpromptError } from "../base/errors.js";
+import { readOptions } from "../base/options.js";
+import type { Parameters } from "../base/tensor.js";
 import type { Task } from "../data/row.js";
-import { answerRows } from "../evaluate/evaluate.js";
-import { fullModel } from "../model/partial.js";
+import { picker } from "../engine/sampling.js";
+import type { RowEnd } from "../engine/types.js";
+import type { EncodedRow } from "../text/batch.js";
 import { encodeRows, rowNotices } from "../text/rows.js";
-import type { CallContext, NoticeEvent } from "./call.js";
+import { rulesOf } from "../text/rules.js";
+import type { Tokenizer } from "../text/tokenizer.js";
+import { type CallContext, type NoticeEvent, splitCall } from "./call.js";
+import { type GenerateOptions, generateOptions } from "./generate-options.js";
 import type { Model } from "./model.js";
 import { recordedInputTokens } from "./predictor.js";
+import { tokenizerFor } from "./readied.js";
+import { writing } from "./written.js";
 
-/** What is written, and how. The likeliest token is taken each time. */
+/** What is written, and how: any of generateOptions, and what stands beside them. */
 export interface GenerateInput<P extends string | readonly string[] = string | readonly string[]>
-  extends CallContext<NoticeEvent> {
-  /** The text as it stands, or several. No template is put around it. */
+  extends Partial<GenerateOptions>,
+    CallContext<NoticeEvent> {
+  /**
+   * The text as it stands, or several. No task's template is put around it; of a model that was opened with `chat`, or an adapter tuned
+   * so, it is a user's message.
+   */
   readonly prompt: P;
   /** What `tune` gave, or the folder it was saved in. Default null: the frozen model alone. */
   readonly adapter?: Adapter | string | null | undefined;
-  /** Longest text in tokens. Default 64. */
-  readonly maxTokens?: number | undefined;
-  /** Longer texts lose their end. Default what the adapter was tuned with, else 492. */
-  readonly maxInputTokens?: number | undefined;
   /** Texts of one pass. Default 32. */
   readonly batchSize?: number | undefined;
   /** Use the adapter though the base model is not the recorded one. Default false. */
   readonly anyBase?: boolean | undefined;
+}
+
+/**
+ * Why a text ends: the model said so, a stop string, `maxTokens`, or the model knows no further position.
+ */
+export type GeneratedEnd = "end" | "stop" | "length" | "window";
+
+/** A piece of a text that comes as it is written. */
+export interface GeneratedPiece {
+  /** What this token settles; "" while a character or a possible stop string is unfinished. */
+  readonly text: string;
+  /** Absent in the last piece. */
+  readonly id?: number;
+  /** In the last piece alone. */
+  readonly end?: GeneratedEnd;
 }
 
 /**
@@ -37,29 +61,62 @@ export async function generate<P extends string | readonly string[]>(
   model: Model,
   input: GenerateInput<P>,
 ): Promise<P extends string ? string : string[]> {
-  const { prompt, adapter = null, maxTokens = 64, batchSize, anyBase, onEvent, signal } = input;
-  const texts = typeof prompt === "string" ? [prompt] : prompt;
-  if (!Array.isArray(texts) || texts.some((text) => typeof text !== "string"))
-    throw new SoftpromptError("usage", "this is nothing to write on from", {
-      where: "generate(), prompt",
-      expected: "a text, or a list of texts",
-      got: prompt,
-    });
-  if (!Number.isInteger(maxTokens) || maxTokens < 1)
-    throw new SoftpromptError("usage", "not a length", {
-      where: "generate(), maxTokens",
-      expected: "a whole number, at least 1",
-      got: maxTokens,
+  const { prompt, batchSize = 32, signal } = input;
+  const texts = textsOf(prompt);
+  const asked = await ask(model, texts, input);
+  const written = texts.map(() => "");
+  for (let from = 0; from < texts.length; from += batchSize) {
+    const rows = asked.rows.slice(from, from + batchSize);
+    for await (const [row, { text }] of write(model, { ...asked, rows }, signal)) written[from + row] += text;
+  }
+  return (typeof prompt === "string" ? written[0]! : written) as P extends string ? string : string[];
+}
+
+/**
+ * The same for one text, as it is written: `for await (const { text } of generateStream(model, { prompt }))`. All pieces joined are what
+ * `generate` gives; the last one says why the text ends. Leaving the loop early ends the work.
+ * @throws SoftpromptError as `generate`.
+ */
+export async function* generateStream(
+  model: Model,
+  input: GenerateInput<string>,
+): AsyncGenerator<GeneratedPiece, void, undefined> {
+  if (typeof input.prompt !== "string") throw notText(input.prompt, "a text");
+  const asked = await ask(model, [input.prompt], input);
+  for await (const [, piece] of write(model, asked, input.signal)) yield piece;
+}
+
+const contextKeys = ["prompt", "adapter", "batchSize", "anyBase", "onEvent", "signal"] as const;
+
+/** Texts ready to be gone on from. */
+interface Asked {
+  readonly tokenizer: Tokenizer;
+  readonly rows: readonly EncodedRow[];
+  readonly parameters: Parameters;
+  readonly options: GenerateOptions;
+}
+
+async function ask(model: Model, texts: readonly string[], input: GenerateInput): Promise<Asked> {
+  const { options: given, context } = splitCall<Omit<GenerateInput, keyof GenerateOptions>>(input, contextKeys);
+  const { adapter = null, anyBase, onEvent } = context;
+  const options = readOptions(generateOptions, given, "generate()");
+  if (options.stop.includes(""))
+    throw new SoftpromptError("usage", "an empty text would stop at once", {
+      where: "--stop",
+      expected: "a text of one character or more",
     });
   const loaded = typeof adapter === "string" ? loadAdapter(adapter) : adapter;
   if (loaded !== null) await checkBase(loaded, model.checkpoint, { anyBase, tokenizer: model.tokenizer });
-  const maxInputTokens = input.maxInputTokens ?? recordedInputTokens(loaded) ?? 492;
+  const tokenizer = await tokenizerFor(model, loaded);
+  const { positions } = rulesOf(tokenizer, {}).window ?? {};
+  const maxInputTokens = options.maxInputTokens ?? recordedInputTokens(loaded) ?? positions ?? 492;
   const task: Task = {
     name: "generate()",
     template: "{text}",
     verbalizer: null,
     metrics: ["exactMatch"],
-    maxTargetTokens: maxTokens,
+    // of a small window half is the text's, whatever may be written
+    maxTargetTokens: Math.min(options.maxTokens, Math.ceil((positions ?? Number.POSITIVE_INFINITY) / 2)),
     targetPrefix: "",
   };
   const rows = texts.map((text, i) => ({
@@ -70,20 +127,59 @@ export async function generate<P extends string | readonly string[]>(
     label: null,
     references: [""],
   }));
-  const encoded = encodeRows(task, rows, model.tokenizer, maxInputTokens);
-  for (const message of rowNotices(rows, encoded, model.tokenizer, maxInputTokens))
-    onEvent?.({ kind: "notice", message });
-  const asked = rows.map((row, i) => ({
-    task,
-    row,
-    encoded: encoded[i]!,
-    parameters: loaded && { prompt: loaded.prompt },
-    by: "generation" as const,
-    ranking: "sum" as const,
-  }));
-  const full = fullModel(model.checkpoint.config);
-  const found = await answerRows(model.engine, full, model.tokenizer, asked, { batchSize, signal });
-  if (found === null) throw interrupted(signal, "stopped before every text was written", { where: "generate()" });
-  const written = found.map(({ text }) => text);
-  return (typeof prompt === "string" ? written[0]! : written) as P extends string ? string : string[];
+  const encoded = encodeRows(task, rows, tokenizer, maxInputTokens);
+  for (const message of rowNotices(rows, encoded, tokenizer, maxInputTokens)) onEvent?.({ kind: "notice", message });
+  const prompt = loaded?.prompt ?? { shape: [0, model.checkpoint.config.width], data: new Float32Array(0) };
+  return { tokenizer, rows: encoded, parameters: { prompt }, options };
+}
+
+/** What is written to each row, piece by piece, with the row's number. */
+async function* write(
+  model: Model,
+  { tokenizer, rows, parameters, options }: Asked,
+  signal: AbortSignal | undefined,
+): AsyncGenerator<[row: number, piece: GeneratedPiece], void, undefined> {
+  const { maxTokens, stop, temperature } = options;
+  const program = await model.engine.generate();
+  const texts = rows.map(() => writing(tokenizer.openDecoder(), stop));
+  const ended = new Array<GeneratedEnd | null>(rows.length).fill(null);
+  const lengths = new Int32Array(rows.length);
+  const ends = [...tokenizer.eosIds, rulesOf(tokenizer, {}).targetEnd];
+  const how = { ends, done: (row: number) => ended[row] !== null, ...(temperature > 0 && { pick: picker(options) }) };
+  const finish = (row: number, end: GeneratedEnd): [number, GeneratedPiece] => {
+    ended[row] = end;
+    return [row, { text: texts[row]!.flush(), end }];
+  };
+  for await (const next of program.stream(parameters, rows, maxTokens, how)) {
+    if (signal?.aborted) throw interrupted(signal, "stopped before every text was written", { where: "generate()" });
+    for (const [row, id] of next.entries()) {
+      if (ended[row] !== null) continue;
+      if (typeof id !== "number") {
+        yield finish(row, endOf(id));
+        continue;
+      }
+      lengths[row]!++;
+      yield [row, { text: texts[row]!.push(id), id }];
+      if (texts[row]!.stopped) yield finish(row, "stop");
+    }
+  }
+  // at the last position of all rows there is no further step to tell it
+  for (const [row, end] of ended.entries())
+    if (end === null) yield finish(row, lengths[row]! < maxTokens ? "window" : "length");
+}
+
+const endOf = (end: RowEnd): GeneratedEnd => (end === "window" ? "window" : "end");
+
+function textsOf(prompt: unknown): readonly string[] {
+  const texts: unknown = typeof prompt === "string" ? [prompt] : prompt;
+  if (Array.isArray(texts) && texts.every((text) => typeof text === "string")) return texts as string[];
+  throw notText(prompt, "a text, or a list of texts");
+}
+
+function notText(got: unknown, expected: string): SoftpromptError {
+  return new SoftpromptError("usage", "this is nothing to write on from", {
+    where: "generate(), prompt",
+    expected,
+    got,
+  });
 }

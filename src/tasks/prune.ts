@@ -30,9 +30,9 @@ import { datasetOf, type RowsOptions } from "./data.js";
 import { sayMemory } from "./memory-warning.js";
 import type { Model } from "./model.js";
 import { pruneTuneOptions } from "./options.js";
+import { forPrompt, isChat } from "./readied.js";
 import { writeReport } from "./run-report.js";
 import { resumeCommand } from "./shell.js";
-import { forPrompt, isChat } from "./readied.js";
 import {
   adapterSettings,
   baselines,

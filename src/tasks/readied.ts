@@ -32,10 +32,7 @@ export async function tokenizerFor(
   const opened = isChat(model);
   const recorded = adapter.task !== null || adapter.training !== null;
   const chat = recorded ? adapter.chat === true : opened;
-  return behindPrompt(
-    chat === opened ? model.tokenizer : await other(model, chat),
-    adapter.prompt.shape[0]!,
-  );
+  return behindPrompt(chat === opened ? model.tokenizer : await other(model, chat), adapter.prompt.shape[0]!);
 }
 
 function other({ checkpoint, tokenizer }: Pick<Model, "tokenizer" | "checkpoint">, chat: boolean): Promise<Tokenizer> {

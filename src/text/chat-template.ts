@@ -107,7 +107,8 @@ export async function renderChat(
     });
   const answer = await inChild(asked, limits);
   if (typeof answer === "string") throw refuse(answer);
-  if (!isObject(answer) || !Array.isArray(own(answer, "texts"))) throw refuse(String(isObject(answer) ? own(answer, "problem") : "nothing"));
+  if (!isObject(answer) || !Array.isArray(own(answer, "texts")))
+    throw refuse(String(isObject(answer) ? own(answer, "problem") : "nothing"));
   return own(answer, "texts") as string[];
 }
 
