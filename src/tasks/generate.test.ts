@@ -172,7 +172,7 @@ describe("the context window", () => {
     name: "t",
     template: "q: {text} a:",
     verbalizer: { no: "bad", yes: "good" },
-    metrics: ["accuracy" as const],
+    metrics: ["accuracy"] as const,
     maxTargetTokens: 6,
     targetPrefix: "",
   };

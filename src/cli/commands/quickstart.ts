@@ -1,24 +1,40 @@
 /**
- * @file softprompt quickstart, declared: a whole tuning on the bundled model and data. The work itself is ../work/quickstart.ts.
+ * @file softprompt quickstart, declared: a whole tuning on the bundled data. The work itself is ../work/quickstart.ts.
  */
-import { string } from "../../base/options.js";
+import { type OptionValues, string } from "../../base/options.js";
+import { modelOptions } from "../../tasks/options.js";
 import { command } from "../command.js";
+
+const quickstartModel = {
+  ...modelOptions,
+  model: string({
+    placeholder: modelOptions.model.placeholder,
+    help: modelOptions.model.help,
+    source: "default t5-nano, the bundled one",
+  }),
+};
+
+const quickstartOptions = {
+  output: string({
+    placeholder: "folder",
+    help: "Run folder",
+    source: "default runs/quickstart, or the next free runs/quickstart-N",
+  }),
+};
 
 export const quickstart = command({
   summary: "tune a prompt on the bundled model and data; under three minutes on two cores",
   description:
-    "Learns 20 virtual tokens on the bundled t5-nano with bundled labelled rows, shows the curve as it goes, and prints the score before (no prompt) and after, the majority-class baseline, seconds, FLOPs, adapter size, sample predictions, and where the run folder and its report are. Needs no network.",
+    "Learns 20 virtual tokens on the bundled t5-nano with bundled labelled rows, shows the curve as it goes, and prints the score before (no prompt) and after, the majority-class baseline, seconds, FLOPs, adapter size, sample predictions, and where the run folder and its report are. Needs no network. With --model it does so on a model of yours, T5 or decoder-only: the learning rate is scaled to its embeddings, a model of more than 20 million parameters gets fewer steps and rows, and memory and time are said before it begins.",
   positionals: [],
-  sections: {
-    Quickstart: {
-      output: string({
-        placeholder: "folder",
-        help: "Run folder",
-        source: "default runs/quickstart, or the next free runs/quickstart-N",
-      }),
-    },
-  },
-  examples: ["softprompt quickstart", "npm run quickstart"],
+  sections: { Model: quickstartModel, Quickstart: quickstartOptions },
+  examples: [
+    "softprompt quickstart",
+    "softprompt quickstart --model models/SmolLM2-135M-Instruct",
+    "npm run quickstart",
+  ],
   saves: true,
-  run: async ({ output }, _, context) => (await import("../work/quickstart.js")).quickstart(output, context),
+  run: async (options, _, context) => (await import("../work/quickstart.js")).quickstart(options, context),
 });
+
+export type QuickstartValues = OptionValues<typeof quickstartModel> & OptionValues<typeof quickstartOptions>;

@@ -1,29 +1,78 @@
 /**
- * @file The work of softprompt quickstart: train with fixed settings in a free folder.
+ * @file The work of softprompt quickstart: train with fixed settings in a free folder; on another model with settings that fit it.
  */
 import { join } from "node:path";
 import { readOptions } from "../../base/options.js";
+import { packageFile } from "../../base/package.js";
+import { architectureOf } from "../../model/architectures.js";
+import { type Checkpoint, openCheckpoint } from "../../model/checkpoint.js";
 import { fileNames, freeFolder } from "../../run/layout.js";
+import { modelFolder } from "../../tasks/model.js";
 import { shellWord } from "../../tasks/shell.js";
 import type { Answer, CommandContext } from "../command.js";
-import { quickstartSettings } from "../quickstart-settings.js";
+import type { QuickstartValues } from "../commands/quickstart.js";
+import { modelContext } from "../progress.js";
+import {
+  largeModel,
+  largeSettings,
+  quickstartContinued,
+  quickstartScale,
+  quickstartSettings,
+} from "../quickstart-settings.js";
 import { type TrainValues, trainTable } from "../tables/train.js";
 import { trainAnswer } from "./train.js";
 
-export async function quickstart(output: string | undefined, { terminal, signal }: CommandContext): Promise<Answer> {
+export async function quickstart(
+  { output, ...given }: QuickstartValues,
+  { terminal, signal }: Pick<CommandContext, "terminal" | "signal">,
+): Promise<Answer> {
+  const model = given.model ?? quickstartSettings.model;
+  const own =
+    given.model === undefined
+      ? {}
+      : await settingsFor(
+          await openCheckpoint((await modelFolder(model, given, modelContext(terminal, signal))).folder, {
+            name: model,
+          }),
+        );
   const settings = {
     ...quickstartSettings,
+    ...own,
+    ...given,
+    model,
     output: output ?? freeFolder(join("runs", "quickstart")),
   };
   const options = readOptions(trainTable, settings, "softprompt quickstart") as TrainValues;
   const { resultColors: c } = terminal;
-  const answer = await trainAnswer(options, { terminal, signal, resume: false });
+  const timed = given.model !== undefined;
+  const answer = await trainAnswer(options, { terminal, signal, resume: false, timed });
   if (answer.exitCode) return answer;
   const next = [
     "",
     c.bold("Next"),
-    `  softprompt predict "your own text" --model t5-nano --adapter ${shellWord(join(options.output!, fileNames.adapter))}`,
+    `  softprompt predict "your own text" --model ${shellWord(model)} --adapter ${shellWord(join(options.output!, fileNames.adapter))}`,
     "  softprompt train --help",
   ];
   return { ...answer, text: `${answer.text}\n${next.join("\n")}` };
+}
+
+/** Rows of the embedding that tell its size. */
+const sampledRows = 1000;
+
+async function settingsFor(checkpoint: Checkpoint): Promise<Record<string, unknown>> {
+  const { config, parameters } = checkpoint;
+  const architecture = architectureOf(config);
+  const { vocabulary } = config;
+  const count = Math.min(sampledRows, vocabulary);
+  const ids = Array.from({ length: count }, (_, i) => Math.floor((i * vocabulary) / count));
+  const { data } = await checkpoint.readRows(architecture.embedding, ids);
+  const size = Math.sqrt(data.reduce((sum, x) => sum + x * x, 0) / data.length);
+  const { task, ...rows } = quickstartContinued;
+  return {
+    learningRate: Number(((quickstartSettings.learningRate * size) / quickstartScale).toPrecision(2)),
+    ...(parameters > largeModel ? largeSettings : {}),
+    ...(architecture.taskType === "CAUSAL_LM"
+      ? { ...rows, task, train: packageFile(rows.train), validation: packageFile(rows.validation) }
+      : {}),
+  };
 }

@@ -8,7 +8,7 @@ import { pickOptions, readOptions } from "../../base/options.js";
 import type { Dataset } from "../../data/row.js";
 import { stepFlops } from "../../engine/flops.js";
 import { fullModel } from "../../model/partial.js";
-import { byteText, flopText } from "../../report/format.js";
+import { byteText, flopText, secondText } from "../../report/format.js";
 import { extendRun } from "../../run/extend.js";
 import { fileNames, freeFolder } from "../../run/layout.js";
 import { typicalShape } from "../../schedule/plan.js";
@@ -19,6 +19,7 @@ import { type Model, openModel, openOptions } from "../../tasks/model.js";
 import { tuneOptions } from "../../tasks/options.js";
 import { forPrompt } from "../../tasks/readied.js";
 import { resumeCommand } from "../../tasks/shell.js";
+import { tuningSeconds } from "../../tasks/step-time.js";
 import { type Tuned, tune } from "../../tasks/tune.js";
 import type { Answer, CommandContext } from "../command.js";
 import { modelLabel, resumedOptions, runConfigText } from "../config.js";
@@ -51,9 +52,10 @@ async function goFurther(folder: string, steps: number, terminal: Terminal): Pro
 /** Runs one training for the terminal; `quickstart` is this with other defaults. */
 export async function trainAnswer(
   options: TrainValues,
-  { terminal, signal, resume }: { terminal: Terminal; signal: AbortSignal; resume: boolean },
+  how: { terminal: Terminal; signal: AbortSignal; resume: boolean; timed?: boolean },
 ): Promise<Answer> {
-  const { tuned, notices } = await runTraining(options, { terminal, signal, resume });
+  const { terminal, signal } = how;
+  const { tuned, notices } = await runTraining(options, how);
   const { result, folder } = tuned;
   if (result.run.reason === "interrupted") {
     const exitCode = signalExitCode(signal);
@@ -89,7 +91,12 @@ export async function trainAnswer(
 
 async function runTraining(
   options: TrainValues,
-  { terminal, signal, resume }: { terminal: Terminal; signal: AbortSignal; resume: boolean },
+  {
+    terminal,
+    signal,
+    resume,
+    timed = false,
+  }: { terminal: Terminal; signal: AbortSignal; resume: boolean; timed?: boolean },
 ): Promise<{ tuned: Tuned; notices: readonly string[] }> {
   const data = await loadSaid(options, { terminal, signal });
   const label = resume ? modelLabel(options.output!, options.model) : undefined;
@@ -107,6 +114,9 @@ async function runTraining(
     const notices = sayTokenNotices(data, model.tokenizer, terminal, options);
     await sayChat(model, terminal);
     await sayCost(model, data, options, terminal);
+    // a step is run for it, which is not every training's to pay
+    if (timed)
+      terminal.note(`takes about ${secondText(await tuningSeconds(model, data, options))} by one step of its own`);
     const tuned = await tune(model, data, {
       ...pickOptions(tuneOptions, options),
       output,

@@ -1,0 +1,54 @@
+/**
+ * @file How long a tuning will take, told by one of its own steps before it begins. In: Model, Dataset, options. Out: seconds.
+ *
+ * A micro-batch is run twice, for the first run also makes the session ready; the rest is counted in FLOPs. An estimate: evaluations do
+ * other work than steps, and other programs may take the cores meanwhile.
+ */
+import type { Dataset } from "../data/row.js";
+import { stepFlops } from "../engine/flops.js";
+import { evaluationFlops, evaluationOptions, prepareEvaluation } from "../evaluate/evaluate.js";
+import { fullModel } from "../model/partial.js";
+import { typicalShape } from "../schedule/plan.js";
+import { collate, encodeRows } from "../text/rows.js";
+import type { Model } from "./model.js";
+import type { TuneOptions } from "./options.js";
+
+/** Seconds of all steps and evaluations of a tuning of one stage on the full model. */
+export async function tuningSeconds(
+  { engine, tokenizer, checkpoint }: Pick<Model, "engine" | "tokenizer" | "checkpoint">,
+  data: Pick<Dataset, "task" | "train" | "validation">,
+  options: Omit<TuneOptions, "tensorboard" | "output">,
+): Promise<number> {
+  const { config } = checkpoint;
+  const full = fullModel(config);
+  const P = options.virtualTokens;
+  const rows = data.train.slice(0, Math.min(options.microBatchSize, options.batchSize));
+  const batch = collate(encodeRows(data.task, rows, tokenizer, options.maxInputTokens));
+  const prompt = { shape: [P, config.width], data: new Float32Array(P * config.width).fill(0.1) };
+  const program = await engine.train(full);
+  let seconds = 0;
+  for (let n = 0; n < 2; n++) {
+    const begun = performance.now();
+    await program.run({ prompt }, batch, new Float32Array(rows.length).fill(1));
+    seconds = (performance.now() - begun) / 1000;
+  }
+  const { size, inputLength, targetLength } = batch;
+  const timed = stepFlops(config, full, { batch: size, prompt: P, input: inputLength, target: targetLength }).honest;
+  const evaluation = (rows: Dataset["validation"], maxEvalRows: number) =>
+    rows.length === 0
+      ? 0
+      : evaluationFlops(
+          config,
+          full,
+          prepareEvaluation(tokenizer, data.task, rows, { ...evaluationOptions(options), maxEvalRows }),
+          P,
+        );
+  const step = stepFlops(config, full, typicalShape(tokenizer, data, options, P)).honest;
+  const during = Math.ceil(options.steps / (options.evalEvery || options.steps));
+  const flops =
+    options.steps * step +
+    during * evaluation(data.validation, options.maxEvalRows) +
+    // the kept prompt at the end, and the model without one
+    (options.baselines ? 2 : 1) * evaluation(data.validation, options.finalEvalRows);
+  return (seconds * flops) / timed;
+}
