@@ -49,6 +49,6 @@ export async function tuningSeconds(
     options.steps * step +
     during * evaluation(data.validation, options.maxEvalRows) +
     // the kept prompt at the end, and the model without one
-    (options.baselines ? 2 : 1) * evaluation(data.validation, options.finalEvalRows);
+    (options.baselines ? 2 : 1) * evaluation(data.validation, options.finalEvalRows ?? 0);
   return (seconds * flops) / timed;
 }
