@@ -9,7 +9,8 @@ import { stepFlops } from "../engine/flops.js";
 import { evaluationFlops, evaluationOptions, prepareEvaluation } from "../evaluate/evaluate.js";
 import { fullModel } from "../model/partial.js";
 import { typicalShape } from "../schedule/plan.js";
-import { collate, encodeRows } from "../text/rows.js";
+import { makeBatch } from "../text/batch.js";
+import { encodeRows } from "../text/rows.js";
 import type { Model } from "./model.js";
 import type { TuneOptions } from "./options.js";
 
@@ -23,7 +24,7 @@ export async function tuningSeconds(
   const full = fullModel(config);
   const P = options.virtualTokens;
   const rows = data.train.slice(0, Math.min(options.microBatchSize, options.batchSize));
-  const batch = collate(encodeRows(data.task, rows, tokenizer, options.maxInputTokens));
+  const batch = makeBatch(encodeRows(data.task, rows, tokenizer, options.maxInputTokens));
   const prompt = { shape: [P, config.width], data: new Float32Array(P * config.width).fill(0.1) };
   const program = await engine.train(full);
   let seconds = 0;

@@ -4,13 +4,13 @@ import { smollm2Folder } from "../../test/helpers/smollm2.js";
 import { tinyCausal, tinyChat, tinyPieces } from "../../test/helpers/tiny-causal.js";
 import type { Row } from "../data/row.js";
 import { compileTemplate } from "../data/template.js";
-import { openCheckpoint } from "../model/checkpoint.js";
-import { chatTokenizer, openTokenizer } from "../model/tokenizer.js";
-import { textIds } from "./batch.js";
-import { inChat } from "./chat.js";
-import { renderChat } from "./chat-template.js";
-import { encodeRows } from "./encode.js";
-import type { Tokenizer } from "./tokenizer.js";
+import { openCheckpoint } from "./checkpoint.js";
+import { chatTokenizer, openTokenizer } from "./tokenizer.js";
+import { textIds } from "../text/batch.js";
+import { inChat } from "../text/chat.js";
+import { renderChat } from "../text/chat-template.js";
+import { tokenizeRows } from "../text/encode.js";
+import type { Tokenizer } from "../text/tokenizer.js";
 
 const task = { name: "t", verbalizer: { no: "bad", yes: "good" }, maxTargetTokens: 8, targetPrefix: "" };
 const template = (text: string) => ({ text, where: "chat_template", tokens: { bos_token: "<|start|>" } });
@@ -27,7 +27,7 @@ function encoded(tokenizer: Tokenizer, text: string, taskTemplate = "review: {te
     label: "yes",
     references: ["good"],
   };
-  return encodeRows([row], task, tokenizer, { maxInputTokens })[0]!;
+  return tokenizeRows([row], task, tokenizer, { maxInputTokens })[0]!;
 }
 const shown = (tokenizer: Tokenizer, ids: Iterable<number>) => tokenizer.decode([...ids], { keepSpecial: true });
 
@@ -38,7 +38,7 @@ describe("a row in a chat", () => {
     expect(shown(tokenizer, textIds(row))).toBe("<|start|>user\nreview: fine<|end|>\n<|start|>assistant\n");
     expect(textIds(row)[0]).toBe(1);
     expect(shown(tokenizer, row.target)).toBe("good<|end|>");
-    expect(row.choices!.map((ids) => shown(tokenizer, ids))).toEqual(["bad<|end|>", "good<|end|>"]);
+    expect(row.choices!.map((ids) => shown(tokenizer, ids))).toEqual(["bad", "good"]);
   });
   test("a field's text never becomes a control token, wherever it stands", async () => {
     const tokenizer = await chat(tinyChat);
