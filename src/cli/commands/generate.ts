@@ -4,7 +4,7 @@
 import { boolean, type OptionValues } from "../../base/options.js";
 import { generateOptions } from "../../tasks/generate-options.js";
 import { command } from "../command.js";
-import { adapterOptions, recordedModel } from "./predict.js";
+import { adapterOptions, recordedModel } from "../tables/predict.js";
 
 const outputOptions = {
   stream: boolean({
