@@ -38,4 +38,5 @@ export const generateOptions = {
   }),
 };
 
+/** How a text is written, with defaults filled in. */
 export type GenerateOptions = OptionValues<typeof generateOptions>;
