@@ -15,6 +15,7 @@ export {
   partialParameters,
   stepFlops,
 } from "./engine/flops.js";
+export { type Pick as TokenPick, picker, type Sampling } from "./engine/sampling.js";
 export type * from "./engine/types.js";
 export * from "./method/method.js";
 export * from "./method/methods.js";
@@ -31,8 +32,9 @@ export { nodeRuntime } from "./runtime/node.js";
 export * from "./runtime/runtime.js";
 export { openSession, type Session, type SessionOptions } from "./runtime/session.js";
 export { type Batch, type EncodedRow, makeBatch } from "./text/batch.js";
+export type { ChatFormat } from "./text/chat.js";
 export type { DecodeOptions, StreamDecoder } from "./text/decoding.js";
 export { loadTokenizer } from "./text/load.js";
 export { choicesOf, encodeRows } from "./text/rows.js";
 export type { EncodingRules } from "./text/rules.js";
-export type { Span, TextOptions, Tokenizer } from "./text/tokenizer.js";
+export type { ContextWindow, Span, TextOptions, Tokenizer } from "./text/tokenizer.js";

@@ -4,7 +4,6 @@
  * Start with `study` or `compare`; `studyMarkdown` and `studyPage` write what they give.
  */
 
-export type { Search } from "./prune/search.js";
 export type { WorkerSettings } from "./prune/types.js";
 export type { ScoringCost } from "./schedule/neuron-scores.js";
 export {
@@ -26,5 +25,5 @@ export * from "./study/study.js";
 export { type XPromptStudy, type XPromptStudyName, xpromptStudies } from "./study/xprompt.js";
 export { type Case, outcomes, settingsOf } from "./study/xprompt-runs.js";
 export { differenceTable, type Line, linesOf, scoreTable, seedScores, type TaskName } from "./study/xprompt-tables.js";
-export type { Outcome, VariantSearch, XPromptStudyEvent, XPromptStudyInput } from "./study/xprompt-types.js";
-export { type Measured, type VariantEntry, type VariantName, variants } from "./study/xprompt-variants.js";
+export type { Outcome, XPromptStudyEvent, XPromptStudyInput } from "./study/xprompt-types.js";
+export type { VariantName } from "./study/xprompt-variants.js";

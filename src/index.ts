@@ -60,6 +60,7 @@ export {
   generate,
   generateStream,
 } from "./tasks/generate.js";
+export { type GenerateOptions, generateOptions } from "./tasks/generate-options.js";
 export {
   type Model,
   type ModelContext,

@@ -30,7 +30,7 @@ import {
   trainGraph,
 } from "./graphs.js";
 import type { Pick } from "./sampling.js";
-import type { GenerateOptions, GenerateProgram, GivenParameters, ProgramKinds, RowEnd } from "./types.js";
+import type { GenerateProgram, GivenParameters, ProgramKinds, RowEnd, WritingOptions } from "./types.js";
 
 /** A program and the sessions it owns. */
 export type Owned<Program> = Program & { dispose(): Promise<void> };
@@ -242,7 +242,7 @@ async function* generate(
   parameters: GivenParameters,
   rows: readonly EncodedRow[],
   maxTokens: number,
-  { pick, ends = [], done = () => false }: GenerateOptions = {},
+  { pick, ends = [], done = () => false }: WritingOptions = {},
 ): AsyncGenerator<readonly (number | RowEnd)[], void, undefined> {
   const { config, partial } = source;
   const architecture = architectureOf(config);

@@ -7,6 +7,7 @@
 import { SoftpromptError } from "../base/errors.js";
 import { random } from "../base/random.js";
 
+/** How the next token is drawn. */
 export interface Sampling {
   /** 0 takes the likeliest token. */
   readonly temperature: number;

@@ -47,7 +47,8 @@ export interface ScoreProgram {
   run(parameters: GivenParameters, rows: readonly EncodedRow[]): Promise<Float64Array[]>;
 }
 
-export interface GenerateOptions {
+/** How tokens are chosen, and when a row is done. */
+export interface WritingOptions {
   /** Which id comes next. Default the likeliest (greedy). */
   readonly pick?: Pick;
   /** Ids that end a text, besides the model's own. */
@@ -63,14 +64,14 @@ export interface GenerateProgram {
     parameters: GivenParameters,
     rows: readonly EncodedRow[],
     maxTokens: number,
-    options?: GenerateOptions,
+    options?: WritingOptions,
   ): Promise<number[][]>;
   /** The same, one token of every row at a time: an id, or why the row has no further one. */
   stream(
     parameters: GivenParameters,
     rows: readonly EncodedRow[],
     maxTokens: number,
-    options?: GenerateOptions,
+    options?: WritingOptions,
   ): AsyncGenerator<readonly (number | RowEnd)[], void, undefined>;
 }
 

@@ -32,6 +32,7 @@ export function linesOf(caseLabel: string, wanted: readonly VariantName[], prefi
 }
 
 /** What a table asks of a task: its name and first metric. */
+export type TaskName = Pick<Dataset, "task">;
 
 /** Score × 100 per task (spread over seeds), average, parameters kept, FLOPs. */
 export function scoreTable(

@@ -3,6 +3,7 @@
  */
 import { integer, list, number, type OptionValues } from "../base/options.js";
 
+/** Option table of `generate`: how a text is written. */
 export const generateOptions = {
   maxTokens: integer({ default: 64, min: 1, unit: "tokens", help: "Longest text that is written" }),
   temperature: number({
@@ -38,4 +39,5 @@ export const generateOptions = {
   }),
 };
 
+/** How a text is written, with defaults filled in. */
 export type GenerateOptions = OptionValues<typeof generateOptions>;

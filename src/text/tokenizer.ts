@@ -43,6 +43,7 @@ export interface EncodingRules {
   readonly window?: ContextWindow;
 }
 
+/** How many positions a model knows, and who else needs some. */
 export interface ContextWindow {
   /** Absent where the model knows no limit. */
   readonly positions?: number;
