@@ -42,8 +42,15 @@ export async function chatTokenizer(base: Base, tokenizer: Tokenizer): Promise<T
 export function behindPrompt(tokenizer: Tokenizer, prompt: number): Tokenizer {
   const { rules } = tokenizer;
   if (rules?.window === undefined) return tokenizer;
-  return { ...tokenizer, rules: { ...rules, window: { ...rules.window, prompt } } };
+  const made = behind.get(tokenizer) ?? new Map<number, Tokenizer>();
+  behind.set(tokenizer, made);
+  const known = made.get(prompt) ?? { ...tokenizer, rules: { ...rules, window: { ...rules.window, prompt } } };
+  made.set(prompt, known);
+  return known;
 }
+
+/** One object for equal calls: ids of rows are kept by their tokenizer. */
+const behind = new WeakMap<Tokenizer, Map<number, Tokenizer>>();
 
 function decoderOnly(config: ModelConfig): boolean {
   return architectureOf(config).taskType === "CAUSAL_LM";

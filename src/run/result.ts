@@ -22,7 +22,7 @@ export type Scores = Readonly<Record<string, number>>;
 export interface RunResult {
   readonly run: {
     readonly task: string;
-    /** "prompt", "prompt+fpt-cr", "xprompt", … */
+    /** "prompt-tuning", "prompt-tuning+fpt-cr", "xprompt", … */
     readonly method: string;
     /** The resolved configuration. */
     readonly options: Readonly<Record<string, unknown>>;

@@ -1,17 +1,10 @@
 /**
  * @file softprompt generate, declared: a model writes on from a text. The work itself is ../work/generate.ts.
  */
-import { boolean, type OptionValues } from "../../base/options.js";
 import { generateOptions } from "../../tasks/generate-options.js";
 import { command } from "../command.js";
+import { outputOptions } from "../tables/generate.js";
 import { adapterOptions, recordedModel } from "../tables/predict.js";
-
-const outputOptions = {
-  stream: boolean({
-    default: false,
-    help: "Show the text as it is written; with --json one line per token, and a last one with the whole",
-  }),
-};
 
 export const generate = command({
   summary: "write on from a text, with a tuned prompt or without",
@@ -31,8 +24,3 @@ export const generate = command({
   ],
   run: async (options, [text], context) => (await import("../work/generate.js")).generate(options, text, context),
 });
-
-export type GenerateValues = OptionValues<typeof recordedModel> &
-  OptionValues<typeof adapterOptions> &
-  OptionValues<typeof generateOptions> &
-  OptionValues<typeof outputOptions>;

@@ -1,26 +1,8 @@
 /**
  * @file softprompt quickstart, declared: a whole tuning on the bundled data. The work itself is ../work/quickstart.ts.
  */
-import { type OptionValues, string } from "../../base/options.js";
-import { modelOptions } from "../../tasks/options.js";
 import { command } from "../command.js";
-
-const quickstartModel = {
-  ...modelOptions,
-  model: string({
-    placeholder: modelOptions.model.placeholder,
-    help: modelOptions.model.help,
-    source: "default t5-nano, the bundled one",
-  }),
-};
-
-const quickstartOptions = {
-  output: string({
-    placeholder: "folder",
-    help: "Run folder",
-    source: "default runs/quickstart, or the next free runs/quickstart-N",
-  }),
-};
+import { quickstartModel, quickstartOptions } from "../tables/quickstart.js";
 
 export const quickstart = command({
   summary: "tune a prompt on the bundled model and data; under three minutes on two cores",
@@ -36,5 +18,3 @@ export const quickstart = command({
   saves: true,
   run: async (options, _, context) => (await import("../work/quickstart.js")).quickstart(options, context),
 });
-
-export type QuickstartValues = OptionValues<typeof quickstartModel> & OptionValues<typeof quickstartOptions>;

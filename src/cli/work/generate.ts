@@ -9,8 +9,8 @@ import { pickOptions } from "../../base/options.js";
 import { type GeneratedPiece, generateStream } from "../../tasks/generate.js";
 import { generateOptions } from "../../tasks/generate-options.js";
 import type { Answer, CommandContext } from "../command.js";
-import type { GenerateValues } from "../commands/generate.js";
 import { sayChat, sayNotices } from "../data.js";
+import type { GenerateValues } from "../tables/generate.js";
 import { openWithAdapter } from "./recorded-model.js";
 
 export async function generate(

@@ -10,7 +10,6 @@ import { fileNames, freeFolder } from "../../run/layout.js";
 import { modelFolder } from "../../tasks/model.js";
 import { shellWord } from "../../tasks/shell.js";
 import type { Answer, CommandContext } from "../command.js";
-import type { QuickstartValues } from "../commands/quickstart.js";
 import { modelContext } from "../progress.js";
 import {
   largeModel,
@@ -19,6 +18,7 @@ import {
   quickstartScale,
   quickstartSettings,
 } from "../quickstart-settings.js";
+import type { QuickstartValues } from "../tables/quickstart.js";
 import { type TrainValues, trainTable } from "../tables/train.js";
 import { trainAnswer } from "./train.js";
 
