@@ -124,9 +124,10 @@ describe("generation", () => {
     const asked: number[] = [];
     const engine: Engine = {
       ...scripted,
-      generate: async () => ({
-        run: async (_, rows, options) => {
-          asked.push(typeof options === "number" ? options : (options as { maxTokens: number }).maxTokens);
+      generate: async (partial) => ({
+        ...(await scripted.generate(partial)),
+        run: async (_, rows, most) => {
+          asked.push(most);
           return rows.map(() => []);
         },
       }),
