@@ -80,8 +80,8 @@ test("a search that was stopped does not score the frozen model again", async ()
       data,
       { ...options, output },
       {
-        observe: (event) => {
-          if (event.kind === "work") told.push(event.what);
+        observe: (event: { kind: string; what?: string }) => {
+          if (event.kind === "work") told.push(event.what!);
           if (event.kind === stopAt) stop.abort("SIGINT");
         },
         signal: stop.signal,
