@@ -15,9 +15,6 @@ import {
 import type { Outcome } from "./xprompt-types.js";
 import { type VariantName, variants } from "./xprompt-variants.js";
 
-/** What a table needs of a task's data. */
-export type TaskName = Pick<Dataset, "task">;
-
 /** One line of a table. */
 export interface Line {
   readonly label: string;
