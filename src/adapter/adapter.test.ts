@@ -336,7 +336,7 @@ test("the Hugging Face cache's own links are followed", () => {
   expect(loadAdapter(snapshot).prompt).toEqual(adapter.prompt);
 });
 
-test("the card names what is known, and draws what survives", () => {
+test("the card names what is known, and says how much survives", () => {
   const card = readFileSync(join(save(), "README.md"), "utf8");
   expect(card).toMatch(/^---\nbase_model: google\/t5-tiny\nlibrary_name: peft\n/);
   expect(card).toContain("3 tokens and 6 pieces survive pruning: 12 trained parameters (37.50 %)");

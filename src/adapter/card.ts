@@ -3,7 +3,6 @@
  */
 import { compileTemplate } from "../data/template.js";
 import { isFull, maskCounts } from "../method/mask.js";
-import { maskMap } from "./map.js";
 import { taskTypeOf } from "./peft.js";
 import type { Adapter } from "./types.js";
 
@@ -55,7 +54,7 @@ export function adapterCard(adapter: Adapter): string {
     "",
     `${tokens} virtual tokens of width ${width} before ${kind.reads} of a frozen ${kind.model}${base.name ? ` (${oneLine(base.name)})` : ""}.`,
     counts
-      ? `${counts.tokens} tokens and ${counts.pieces} pieces survive pruning: ${counts.parameters} trained parameters (${(100 * counts.fraction).toFixed(2)} %).`
+      ? `${counts.tokens} tokens and ${counts.pieces} pieces survive pruning: ${counts.parameters} trained parameters (${(100 * counts.fraction).toFixed(2)} %). \`softprompt inspect .\` draws which.`
       : `${tokens * width} trained parameters.`,
     ...(base.sha256 ? [`Base model's weights: sha256 \`${base.sha256}\`.`] : []),
     "",
@@ -109,7 +108,6 @@ export function adapterCard(adapter: Adapter): string {
       `Method ${oneLine(training.method)}, seed ${training.seed}.`,
       ...training.schedule.map(({ partial, steps }) => `- ${steps} steps on ${oneLine(partial)}`),
     );
-  if (mask && counts) lines.push("", "## What survives", "", ...maskMap(mask).split("\n").map(indent));
   return `${lines.join("\n")}\n`;
 }
 

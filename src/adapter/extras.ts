@@ -128,7 +128,8 @@ export function extrasText(adapter: Adapter, alone: boolean): string {
     training: adapter.training,
     scores: adapter.scores,
   };
-  return `${JSON.stringify(json, null, 2)}\n`;
+  // without blanks where a mask comes on top, so that pruning does not make an adapter larger
+  return `${JSON.stringify(json, null, mask ? 0 : 2)}\n`;
 }
 
 /**

@@ -100,7 +100,50 @@ describe("ranking", () => {
   });
 });
 
+describe("numbers that are none are no answers", () => {
+  test.each([
+    ["one label has none", [Number.NaN, -1]],
+    ["no label has one", [Number.NaN, Number.NaN]],
+    ["one label has infinity", [Number.POSITIVE_INFINITY, -1]],
+    ["every label is impossible", [Number.NEGATIVE_INFINITY, Number.NEGATIVE_INFINITY]],
+  ])("%s: refused, naming the row", async (_, logs) => {
+    const broken: Engine = {
+      ...scripted,
+      score: async () => ({ run: async (_feed, rows) => rows.map(() => Float64Array.from(logs)) }),
+    };
+    const one = [row("p", "no", 7)];
+    await expect(evaluate(broken, full, fakeTokenizer, fakeTask, one, { prompt })).rejects.toMatchObject({
+      kind: "numeric",
+      parts: { where: "file:7" },
+    });
+  });
+});
+
 describe("generation", () => {
+  test("goes on for as long as the longest label, whatever the task's limit, and no longer than the limit for free text", async () => {
+    const asked: number[] = [];
+    const engine: Engine = {
+      ...scripted,
+      generate: async (partial) => ({
+        ...(await scripted.generate(partial)),
+        run: async (_, rows, most) => {
+          asked.push(most);
+          return rows.map(() => []);
+        },
+      }),
+    };
+    const long: Task = { ...fakeTask, maxTargetTokens: 2, verbalizer: { no: "certainly not", yes: "True" } };
+    const words = { ...row("w x", "no"), target: "certainly not", references: ["certainly not"] };
+    await evaluate(engine, full, fakeTokenizer, long, [words], { prompt }, { by: "generation", loss: false });
+    // a character each, and the end
+    expect(asked).toEqual(["certainly not".length + 1]);
+    asked.length = 0;
+    const free: Task = { ...fakeTask, maxTargetTokens: 2, verbalizer: null };
+    const text: Row = { id: "file:0", input: "w x", target: "abcdef", label: null, references: ["abcdef"] };
+    await evaluate(engine, full, fakeTokenizer, free, [text], { prompt }, { loss: false });
+    expect(asked).toEqual([2]);
+  });
+
   test("a text that is a label's words is that label; another is none and wrong", async () => {
     const rows = [row("w True", "yes"), row("w  False ", "no"), row("w Maybe", "yes")];
     const { predictions, confusion, scores } = await run(rows, fakeTask, { by: "generation" });

@@ -27,8 +27,8 @@ import {
 } from "../base/files.js";
 import { parseJson } from "../base/json.js";
 import { lockFolder, removeLeftovers } from "../base/lock.js";
-import { checkIdentity, type Identity } from "../train/identity.js";
-import type { Run } from "../train/types.js";
+import { checkIdentity, type Identity, identityOf } from "../train/identity.js";
+import type { Run, TrainInput } from "../train/types.js";
 import { loadCheckpoint, type SavedCheckpoint, saveCheckpoint } from "./checkpoint.js";
 import { fileNames, layout, refuseForeign, refuseTaken } from "./layout.js";
 import { metricsLine } from "./metrics.js";
@@ -206,4 +206,20 @@ export function readHead(path: string): Identity | null {
     got: parsed.error.issues[0]?.message,
     hint: "the file was changed by hand or by a newer version; start a new run in another folder",
   });
+}
+
+/** Which layers and neurons a stage keeps follows from neuron scores, which are measured later than this is asked. */
+const measuredLater = /^schedule\.stage \d+\.model$/;
+
+/**
+ * Refuses to go on where anything changed, before anything is scored. The trainer asks again, with all facts.
+ * @param input its schedule may be the outline
+ * @throws SoftpromptError "run".
+ */
+export async function refuseChangedInputs(folder: string, input: Omit<TrainInput, "run">): Promise<void> {
+  const saved = readHead(join(folder, fileNames.run));
+  if (saved === null) return;
+  const known = (facts: Identity) =>
+    Object.fromEntries(Object.entries(facts).filter(([name]) => !measuredLater.test(name)));
+  checkIdentity(known(saved), known(await identityOf(input)), folder);
 }

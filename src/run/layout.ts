@@ -14,6 +14,8 @@ export const fileNames = {
   run: "run.json",
   metrics: "metrics.jsonl",
   checkpoint: "checkpoint",
+  /** The frozen model's score, for a resume. */
+  noPrompt: "no-prompt.json",
   events: "events.out.tfevents.softprompt",
   config: "config.yaml",
   adapter: "adapter",
@@ -50,14 +52,14 @@ interface Kind {
 export const layout = {
   run: {
     head: f.run,
-    written: [f.run, f.metrics, f.checkpoint, f.adapter, f.events],
+    written: [f.run, f.noPrompt, f.metrics, f.checkpoint, f.adapter, f.events],
     foreign: [f.search, f.result, f.predictions, f.report, f.adapter, f.candidates, f.runs],
     never: [],
     expected: "a run's folder, or one without files of these names",
   },
   search: {
     head: f.search,
-    written: [f.adapter, f.tune, f.candidates, f.anew],
+    written: [f.noPrompt, f.adapter, f.tune, f.candidates, f.anew],
     foreign: [f.run, f.result, f.adapter],
     never: [],
     expected: "a search's folder, or an empty one",

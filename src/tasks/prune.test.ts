@@ -60,6 +60,43 @@ function model(): Model & { scored: number } {
   };
 }
 
+test("pruning makes no adapter larger: the mask and the search's settings take the room of blanks", async () => {
+  const sized = { ...options, virtualTokens: 20, tokensPruned: [12], piecesPruned: [2] };
+  const { record, adapter } = await prune(model(), data, { ...sized, output: join(root, "pruned") });
+  const { pieces, tokensPruned, piecesPruned, workers, ...tuning } = sized;
+  const { result } = await tune(model(), data, { ...tuning, output: join(root, "unpruned") });
+  expect(adapter.mask).not.toBeNull();
+  expect(record.cost.adapterBytes).toBeLessThanOrEqual(result.cost.adapterBytes);
+});
+
+test("a search that was stopped does not score the frozen model again", async () => {
+  const output = join(root, "stopped");
+  const told: string[] = [];
+  const go = async (resume: boolean, stopAt?: string) => {
+    const stop = new AbortController();
+    told.length = 0;
+    return prune(
+      model(),
+      data,
+      { ...options, output },
+      {
+        observe: (event: { kind: string; what?: string }) => {
+          if (event.kind === "work") told.push(event.what!);
+          if (event.kind === stopAt) stop.abort("SIGINT");
+        },
+        signal: stop.signal,
+        resume,
+      },
+    );
+  };
+  const scored = () => told.filter((what) => what.startsWith("scoring the frozen model")).length;
+  await expect(go(false, "retrained")).rejects.toMatchObject({ kind: "interrupted" });
+  expect(scored()).toBe(1);
+  const resumed = await go(true);
+  expect(scored()).toBe(0);
+  expect(resumed.record.baseline.noPrompt!.accuracy).toEqual(expect.any(Number));
+});
+
 describe("result.json", () => {
   const output = join(root, "whole");
 

@@ -167,7 +167,11 @@ async function search(
   const weights = await model.checkpoint.sha256();
   // the rows that will be reported
   const validation = reportedRows(data.validation, options);
-  const { baseline, cost: before } = await baselines(model, { ...data, validation }, options, { observe, signal });
+  const { baseline, cost: before } = await baselines(model, { ...data, validation }, options, {
+    observe,
+    signal,
+    folder,
+  });
   const [tuning, retraining] = await withFolder(folder, async (scores) => [
     await scheduleFor(model, seen, options, scores, observe, signal),
     // neurons scored for the tuning are read back here

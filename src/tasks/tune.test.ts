@@ -98,6 +98,39 @@ test("a folder in which nothing was trained yet is begun anew; one step later it
   await expect(begin("never")).rejects.toThrow(/already holds a run/);
 });
 
+test("a resume takes the frozen model's score from the folder, with its cost; changed options are refused before anything is scored", async () => {
+  const output = join(root, "kept-score");
+  const given = { ...options, baselines: true, output };
+  const told: string[] = [];
+  const go = async (resume: boolean, more: object, stopAt?: string) => {
+    told.length = 0;
+    const stop = new AbortController();
+    const observe = (event: TuneEvent) => {
+      if (event.kind === "work") told.push(event.what);
+      if (event.kind === stopAt) stop.abort("SIGINT");
+    };
+    return (await tune(modelOf({}), data, { ...given, ...more }, { prompt, observe, signal: stop.signal, resume }))
+      .result;
+  };
+  const scored = (what: string) => told.filter((work) => work.startsWith(`scoring ${what}`)).length;
+  expect((await go(false, {}, "step")).run.reason).toBe("interrupted");
+  expect(scored("the frozen model")).toBe(1);
+  await expect(go(true, { learningRate: 0.1 })).rejects.toThrow(/learningRate/);
+  await expect(go(true, { maxInputTokens: 7 })).rejects.toThrow(/maxInputTokens/);
+  expect(told).toEqual([]);
+  const resumed = await go(true, {});
+  expect([scored("the frozen model"), scored("the kept prompt")]).toEqual([0, 1]);
+  const whole = await go(false, { output: join(root, "kept-score-whole") });
+  expect(scored("the frozen model")).toBe(1);
+  expect(resumed.baseline).toEqual(whole.baseline);
+  expect(resumed.cost.flops).toBe(whole.cost.flops);
+  // a damaged file is no score
+  const kept = join(output, "no-prompt.json");
+  writeFileSync(kept, readFileSync(kept, "utf8").replace(/"flops":\d/, '"flops":x'));
+  expect((await go(true, {})).baseline).toEqual(whole.baseline);
+  expect(scored("the frozen model")).toBe(1);
+});
+
 test("every evaluation takes passes of four micro-batches, the first and the last as well", async () => {
   const engine = fakeEngine();
   const sizes: number[] = [];

@@ -4,9 +4,13 @@
  * In: Model, Dataset, options. Out: Tuned, and where a folder is given a run folder with everything in it. The command line's
  * `train` and `quickstart` and the library's `tune` are this one function.
  */
+import { join } from "node:path";
+import { z } from "zod";
 import { checkBase, loadAdapter } from "../adapter/adapter.js";
 import type { Adapter } from "../adapter/types.js";
 import { interrupted, SoftpromptError } from "../base/errors.js";
+import { sha256 } from "../base/files.js";
+import { kept as keptIn } from "../base/kept.js";
 import { flagName, readOptions } from "../base/options.js";
 import type { Tensor } from "../base/tensor.js";
 import type { Dataset } from "../data/row.js";
@@ -21,7 +25,7 @@ import {
 import { type InitSpec, initPrompt } from "../method/init.js";
 import type { PromptMask } from "../method/mask.js";
 import { fullModel } from "../model/partial.js";
-import { openRun } from "../run/folder.js";
+import { openRun, refuseChangedInputs } from "../run/folder.js";
 import { fileNames } from "../run/layout.js";
 import type { RunResult, Scores } from "../run/result.js";
 import { outlineSchedule, planSchedule } from "../schedule/plan.js";
@@ -35,7 +39,7 @@ import { followEvents, hasEventFile } from "./event-file.js";
 import { sayMemory } from "./memory-warning.js";
 import type { Model } from "./model.js";
 import { type PromptOptions, type TuneOptions, tuneOptions } from "./options.js";
-import { forPrompt } from "./readied.js";
+import { forPrompt, isChat } from "./readied.js";
 import { type Found, keepAdapter, runRecord, tunedAdapter, writeRecord } from "./record.js";
 import { writeReport } from "./run-report.js";
 import { resumeCommand } from "./shell.js";
@@ -117,7 +121,7 @@ export async function tune(
   const folder = options.output ?? null;
   const validation = reportedRows(data.validation, options);
   // what can be refused without running the model is refused before a folder is claimed and anything is scored
-  outlineFor(model, data, options);
+  const outline = outlineFor(model, data, options);
   await sayMemory(model, data, options, observe);
   const prompt = context.prompt ?? (await startPrompt(model, data, options));
   const run =
@@ -130,9 +134,7 @@ export async function tune(
         });
   try {
     const weights = await model.checkpoint.sha256();
-    const { baseline, cost: before } = await baselines(model, { ...data, validation }, options, { observe, signal });
-    const { schedule, scoring } = await scheduleFor(model, data, options, folder, observe, signal);
-    const training = await train({
+    const job = {
       engine: model.engine,
       tokenizer: model.tokenizer,
       task: data.task,
@@ -140,13 +142,19 @@ export async function tune(
       validation: data.validation,
       parameters: { prompt },
       mask: context.mask ?? null,
-      schedule,
+      schedule: outline,
       settings: options,
-      run,
       observe,
       signal,
-      flopsBefore: scoring.flops + before.flops,
+    };
+    if (folder !== null && resume) await refuseChangedInputs(folder, job);
+    const { baseline, cost: before } = await baselines(model, { ...data, validation }, options, {
+      observe,
+      signal,
+      folder,
     });
+    const { schedule, scoring } = await scheduleFor(model, data, options, folder, observe, signal);
+    const training = await train({ ...job, schedule, run, flopsBefore: scoring.flops + before.flops });
     const kept = training.bestOnFull ?? { parameters: training.last, step: training.steps, scores: {} };
     const tuned = kept.parameters.prompt!;
     await refuseChangedModel(model, weights);
@@ -216,6 +224,9 @@ export async function refuseChangedModel({ checkpoint }: Model, weights: string)
   });
 }
 
+/** The frozen model's score as a run keeps it, with what it cost. */
+const scoreForm = z.object({ scores: z.record(z.string(), z.number()), flops: z.number(), seconds: z.number() });
+
 /**
  * Majority class (no model is run) and the frozen model without a prompt (one evaluation), on the validation rows of `data`; and what
  * that cost.
@@ -227,25 +238,43 @@ export async function baselines(
   {
     observe = () => {},
     signal,
-  }: { readonly signal?: AbortSignal | undefined } & { readonly observe?: (event: WorkEvent) => void },
+    folder = null,
+  }: {
+    readonly signal?: AbortSignal | undefined;
+    readonly observe?: (event: WorkEvent) => void;
+    /** Where the frozen model's score is kept for a resume; null keeps nothing. */
+    readonly folder?: string | null;
+  },
 ): Promise<{ readonly baseline: RunResult["baseline"]; readonly cost: Pick<Evaluation, "flops" | "seconds"> }> {
   const nothing = { flops: 0, seconds: 0 };
   if (data.validation.length === 0) return { baseline: { majority: null, noPrompt: null }, cost: nothing };
   const majority = majorityBaseline(data.task, data.train, data.validation).scores as Scores;
   observe({ kind: "baseline", name: "majority", scores: majority });
   if (!options.baselines) return { baseline: { majority, noPrompt: null }, cost: nothing };
-  observe({ kind: "work", what: "scoring the frozen model without a prompt" });
-  const bare = await evaluate(
-    model.engine,
-    fullModel(model.checkpoint.config),
-    model.tokenizer,
-    data.task,
-    data.validation,
-    null,
-    evaluateOptions(options, { observe, signal }),
-  );
-  observe({ kind: "baseline", name: "no prompt", scores: bare.scores as Scores });
-  return { baseline: { majority, noPrompt: bare.scores as Scores }, cost: bare };
+  const { engine, tokenizer, checkpoint } = model;
+  const { device, lowMemory, plainOps } = engine.options;
+  const facts = {
+    version: 1,
+    model: await checkpoint.sha256(),
+    config: checkpoint.config,
+    tokenizer: tokenizer.sha256,
+    chat: isChat(model),
+    engine: { device, lowMemory, plainOps },
+    task: data.task,
+    rows: data.validation,
+    options: evaluationOptions(options),
+  };
+  const path = folder === null ? null : join(folder, fileNames.noPrompt);
+  const form = { read: (body: unknown) => scoreForm.safeParse(body).data ?? null };
+  const { value: bare } = await keptIn(path, sha256(JSON.stringify(facts)), form, async () => {
+    observe({ kind: "work", what: "scoring the frozen model without a prompt" });
+    const full = fullModel(checkpoint.config);
+    const settings = evaluateOptions(options, { observe, signal });
+    const found = await evaluate(engine, full, tokenizer, data.task, data.validation, null, settings);
+    return { scores: found.scores as Scores, flops: found.flops, seconds: found.seconds };
+  });
+  observe({ kind: "baseline", name: "no prompt", scores: bare.scores });
+  return { baseline: { majority, noPrompt: bare.scores }, cost: bare };
 }
 
 /** The kept prompt on the validation rows of `data`, with what it said to each. */
