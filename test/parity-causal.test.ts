@@ -24,6 +24,7 @@ interface Oracle {
   readonly maxTokens: number;
   readonly greedy: number[][];
   readonly bareGreedy: number[][];
+  readonly behindGreedy: number[][];
   readonly partials: Record<string, { layers: number[]; neurons: number[][] | null }>;
 }
 
@@ -156,11 +157,71 @@ describe.each(models.flatMap((model) => ways.map(([way, options]) => ({ model, w
       expect((await (await engine.train()).run(none, only, ones.subarray(0, 1))).loss[0]! / sum).toBeCloseTo(1, 5);
     });
 
+    test("the prompt behind the text, whatever of the text follows it in the row's own ids", async () => {
+      const train = await engine.train(undefined, "behind");
+      const score = await engine.score(undefined, "behind");
+      const forward = await engine.forward(undefined, "behind");
+      const generate = await engine.generate(undefined, "behind");
+      const behind = rows.map((row) => ({ ...row, promptAt: row.input.length + 1 }));
+      expectClose(
+        counted((await forward.run(prompt, makeBatch(behind))).logits, oracle),
+        wanted["behind.logits"]!,
+        tolerance,
+      );
+      const got = await train.run(prompt, makeBatch(behind), ones);
+      expectLoss(got.loss, wanted["behind.nll"]!);
+      const { shape } = wanted.prompts!;
+      expectClose({ shape, data: got.gradients.prompt!.data }, wanted["behind.gradient"]!, tolerance);
+      expect(await generate.run(prompt, behind, oracle.maxTokens)).toEqual(oracle.behindGreedy);
+      for (const [b, row] of behind.entries())
+        expect(await generate.run(prompt, [row], oracle.maxTokens)).toEqual([oracle.behindGreedy[b]]);
+      // without a prompt, and with nothing before it, what is computed is what it always was
+      expectLoss((await train.run(none, makeBatch(behind), ones)).loss, wanted["bare.nll"]!);
+      expect(await generate.run(none, behind, oracle.maxTokens)).toEqual(oracle.bareGreedy);
+      const front = rows.map((row) => ({ ...row, promptAt: 0 }));
+      const before = await train.run(prompt, makeBatch(front), ones);
+      expectLoss(before.loss, wanted.nll!);
+      expectClose({ shape, data: before.gradients.prompt!.data }, wanted.gradient!, tolerance);
+      expect(await generate.run(prompt, front, oracle.maxTokens)).toEqual(oracle.greedy);
+      // choices beside each other
+      const ranked = withChoices(behind);
+      const scores = await score.run(prompt, ranked);
+      expectLoss(
+        Float32Array.from(scores, (c) => -c[0]!),
+        wanted["behind.nll"]!,
+      );
+      for (const [b, row] of ranked.entries())
+        for (const [c, choice] of row.choices!.entries()) {
+          const alone = await train.run(prompt, makeBatch([{ ...row, target: choice }]), ones.subarray(0, 1));
+          expect(-scores[b]![c]! / alone.loss[0]!).toBeCloseTo(1, 5);
+        }
+    });
+
+    test("rows whose text goes on behind the prompt, prompts of different length: each as if it were alone", async () => {
+      const train = await engine.train(undefined, "behind");
+      const generate = await engine.generate(undefined, "behind");
+      const given = apart(wanted.prompts!).map((set, b) => ({ prompt: from(set.prompt, 2 - b) }));
+      const mixed = rows.map((row, b) => ({ ...row, promptAt: [1, 0, 8][b]! }));
+      const together = await train.run(given, makeBatch(mixed), ones);
+      const written = await generate.run(given, mixed, 4);
+      const [, P, D] = wanted.prompts!.shape as [number, number, number];
+      for (const [b, row] of mixed.entries()) {
+        const alone = await train.run(given[b]!, makeBatch([row]), ones.subarray(0, 1));
+        expect(together.loss[b]! / alone.loss[0]!).toBeCloseTo(1, 5);
+        const own = together.gradients.prompt!.data.subarray(b * P * D, (b + 1) * P * D);
+        expect(distance(own.subarray((2 - b) * D), alone.gradients.prompt!.data)).toBeLessThan(1e-5);
+        expect(await generate.run(given[b]!, [row], 4)).toEqual([written[b]]);
+      }
+    });
+
     test("feed-forward activations", async () => {
       const got = await (await engine.activations()).run(prompt, batch);
       const { shape } = wanted.activations!;
       expect(Object.keys(got)).toEqual(["decoder"]);
       expectClose({ shape, data: got.decoder! }, wanted.activations!, tolerance);
+      const behind = makeBatch(rows.map((row) => ({ ...row, promptAt: 0 })));
+      const again = await (await engine.activations("behind")).run(prompt, behind);
+      expectClose({ shape, data: again.decoder! }, wanted.activations!, tolerance);
     });
 
     test.each(Object.keys(oracle.partials))("partial model: %s", async (label) => {

@@ -9,6 +9,7 @@ import { basename, dirname, join } from "node:path";
 import { nearest, SoftpromptError } from "../base/errors.js";
 import { removeFile, writeFileAtomic } from "../base/files.js";
 import { shapeText, type Tensor } from "../base/tensor.js";
+import { compileTemplate } from "../data/template.js";
 import { applyMask } from "../method/mask.js";
 import { architectureOf } from "../model/architectures.js";
 import type { Checkpoint } from "../model/checkpoint.js";
@@ -19,7 +20,10 @@ import { readAdapterFile } from "./files.js";
 import { peftConfig, peftFiles, peftLimits, peftWeights, readPeftConfig, readPeftWeights, taskTypeOf } from "./peft.js";
 import type { Adapter, AdapterBase } from "./types.js";
 
-/** Which files are written: `both` forms, PEFT's alone, or softprompt.json alone (needs a mask). */
+/**
+ * Which files are written: `both` forms, PEFT's alone, or softprompt.json alone (needs a mask). A prompt whose task puts it elsewhere than
+ * before the text is written as softprompt.json alone: PEFT's files cannot say where it stands, and PEFT would put it in front.
+ */
 export type AdapterForm = "both" | "peft" | "compact";
 
 /** What an adapter records of its base. */
@@ -45,7 +49,16 @@ export async function adapterBase(checkpoint: Checkpoint): Promise<AdapterBase> 
 export function saveAdapter(folder: string, adapter: Adapter, form: AdapterForm = "both"): number {
   const prompt = adapter.mask ? applyMask(adapter.prompt, adapter.mask) : adapter.prompt;
   checkPrompt(prompt, folder);
-  if (form === "compact" && !adapter.mask)
+  const placed = adapter.task !== null && compileTemplate(adapter.task.template).marked;
+  if (placed && form === "peft")
+    throw new SoftpromptError("usage", "PEFT's files cannot say where this prompt stands", {
+      where: folder,
+      expected: "a prompt that stands before the text",
+      got: adapter.task.template,
+      hint: "PEFT puts every prompt before the text, where this one was not trained; save softprompt.json instead",
+    });
+  if (placed) form = "compact";
+  else if (form === "compact" && !adapter.mask)
     throw new SoftpromptError("usage", "only a pruned prompt has a compact form", {
       where: folder,
       hint: "save both forms instead",

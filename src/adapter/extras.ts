@@ -108,12 +108,13 @@ export function promptSha256(prompt: Tensor): string {
 
 /**
  * The file's text. Fields that others added (`kept.extras`) stay.
- * @param alone whether it stands alone, so that it must hold the surviving values; beside PEFT's file they would be there twice
+ * @param alone whether it stands alone, so that it must hold the surviving values (all of a prompt that is not pruned); beside PEFT's file
+ *   they would be there twice
  */
 export function extrasText(adapter: Adapter, alone: boolean): string {
   const { prompt, mask } = adapter;
   const [tokens, width] = prompt.shape;
-  const live = alone && mask ? gatherLive(prompt, mask) : null;
+  const live = alone ? (mask ? gatherLive(prompt, mask) : prompt.data) : null;
   const json: Record<string, unknown> = {
     ...adapter.kept.extras,
     format: "softprompt-adapter",
@@ -157,17 +158,13 @@ export function readExtras(
     new SoftpromptError("adapter", problem, { where, expected, got, hint });
   if (mask && mask.tokens.length !== tokens)
     throw wrong("the mask is for another number of tokens", `${tokens}`, mask.tokens.length);
-  const surviving =
-    mask && json.surviving
-      ? scatterLive(floatsFromText(json.surviving.data, `${where}: surviving.data`, "adapter"), mask, width)
-      : null;
+  const values = json.surviving && floatsFromText(json.surviving.data, `${where}: surviving.data`, "adapter");
+  if (values && !mask && values.length !== tokens * width)
+    throw wrong("there is another number of values than the prompt has", `${tokens * width}`, values.length);
+  const surviving = values && (mask ? scatterLive(values, mask, width) : { shape: [tokens, width], data: values });
   const prompt = dense ?? surviving;
   if (!prompt)
-    throw wrong(
-      "there are no prompt values",
-      "surviving values under a mask, or PEFT's adapter_model.safetensors",
-      "neither",
-    );
+    throw wrong("there are no prompt values", "surviving values, or PEFT's adapter_model.safetensors", "neither");
   if (prompt.shape[0] !== tokens || prompt.shape[1] !== width)
     throw wrong("the prompt has another shape than recorded", `[${tokens}, ${width}]`, `[${prompt.shape.join(", ")}]`);
   for (const form of [prompt, surviving, mask && applyMask(prompt, mask)])

@@ -51,13 +51,14 @@ export function progress(terminal: Terminal, now = () => performance.now() / 100
       terminal.note(
         `${name === "majority" ? "majority class" : "frozen model without a prompt"}: ${scoresText(scores)}`,
       ),
-    rows: ({ done, total: all }) => {
+    rows: ({ done, total: all, ...event }) => {
       const time = now();
       if (done === 0) rowsSince = time;
       // a short evaluation is not worth a line
       if (done === all || time - rowsSince < 1 || time - shown < (terminal.live ? redrawEvery : plainEvery)) return;
       shown = time;
-      const text = `scoring rows ${done}/${all} · ${secondText(((time - rowsSince) / done) * (all - done))} left`;
+      const doing = "what" in event && event.what === "texts" ? "reading texts" : "scoring rows";
+      const text = `${doing} ${done}/${all} · ${secondText(((time - rowsSince) / done) * (all - done))} left`;
       if (terminal.live) terminal.redraw(text);
       else terminal.note(text);
     },

@@ -16,7 +16,7 @@ import { examples, type Fields, type Table, type TableOptions, tableLimits, turn
 import { type FewShot, holdout, sampleFewShot } from "./split.js";
 import { readTable } from "./table.js";
 import { type DeclaredTask, type Format, type Split, type TaskName, taskNames, tasks } from "./tasks.js";
-import { cell, checkTemplate, compileTemplate, type Template, textOf } from "./template.js";
+import { cell, checkTemplate, compileTemplate, type PromptPosition, type Template, textOf } from "./template.js";
 import { labelOf, labelText, maxLabels } from "./verbalizer.js";
 
 /** What rows of every origin need said. */
@@ -25,6 +25,8 @@ export interface CommonSpec extends TableOptions {
   readonly inputPrefix?: string;
   /** Put before every target, e.g. "<extra_id_0>" as in fpt.md §6. Default "". */
   readonly targetPrefix?: string;
+  /** Where the virtual tokens stand, for a template that does not say it. Default "start". */
+  readonly promptPosition?: PromptPosition;
   /** A few training rows instead of all. */
   readonly fewShot?: FewShot;
   /** Share of the training rows held out as validation where there is none. Default 0.1. */
@@ -42,7 +44,9 @@ export interface DeclaredSpec extends CommonSpec {
 }
 
 /** What the user's own rows need said, wherever they are. */
-export interface OwnSpec extends CommonSpec, Omit<TaskDefinition, "name" | "inputPrefix" | "targetPrefix"> {
+export interface OwnSpec
+  extends CommonSpec,
+    Omit<TaskDefinition, "name" | "inputPrefix" | "targetPrefix" | "promptPosition"> {
   /** Default the training file's name, or "rows". */
   readonly name?: string;
   /** Column with the label. Either this or `target`. Without a verbalizer the labels are their own words. */
@@ -75,6 +79,7 @@ export type DatasetSpec = DeclaredSpec | FilesSpec | RowsSpec;
 const commonKeys = [
   "inputPrefix",
   "targetPrefix",
+  "promptPosition",
   "fewShot",
   "holdoutFraction",
   "seed",
@@ -216,7 +221,7 @@ function toRow(example: Example, where: string, template: Template, task: Task):
 /** The Task of a declared task in one of its formats, without any rows. Throws SoftpromptError (usage). */
 export function declaredTask(
   nameOrAlias: string,
-  options: Pick<DeclaredSpec, "format" | "inputPrefix" | "targetPrefix"> = {},
+  options: Pick<DeclaredSpec, "format" | "inputPrefix" | "targetPrefix" | "promptPosition"> = {},
 ): Task {
   const { name, format, declared, formatName } = chooseFormat(nameOrAlias, options.format);
   return defineTask({
@@ -227,6 +232,7 @@ export function declaredTask(
     maxTargetTokens: format.maxTargetTokens ?? declared.maxTargetTokens,
     inputPrefix: options.inputPrefix,
     targetPrefix: options.targetPrefix,
+    promptPosition: options.promptPosition,
     scoring: format.scoring ?? declared.scoring,
     selectBy: declared.selectBy,
     generative: declared.generative,
@@ -370,6 +376,7 @@ async function ownSource(spec: FilesSpec | RowsSpec, signal: AbortSignal | undef
     maxTargetTokens: spec.maxTargetTokens,
     inputPrefix: spec.inputPrefix,
     targetPrefix: spec.targetPrefix,
+    promptPosition: spec.promptPosition,
     scoring: spec.scoring,
   });
   const labels = Object.keys(verbalizer ?? {});
@@ -379,7 +386,9 @@ async function ownSource(spec: FilesSpec | RowsSpec, signal: AbortSignal | undef
     places,
     notices: own?.notices ?? [],
     checkColumns: (found, where) => {
-      checkTemplate(holes, [...found, ...Object.keys(columns)], `${where} and template`);
+      // a column that the template calls by another name leaves its own to the marker
+      const free = found.filter((name) => name !== "prompt" || !Object.values(columns).includes(name));
+      checkTemplate(holes, [...free, ...Object.keys(columns)], `${where} and template`);
       for (const name of [column, ...Object.values(columns)]) checkColumn(name, found, where);
     },
     read: (fields, { where, split }) => {

@@ -7,7 +7,7 @@ import { nearest, SoftpromptError } from "../base/errors.js";
 import { isObject } from "../base/json.js";
 import { type MetricName, metricNames } from "./metrics.js";
 import type { Scoring, Task } from "./row.js";
-import { compileTemplate, escapeTemplate } from "./template.js";
+import { compileTemplate, escapeTemplate, type PromptPosition, positioned, promptPositions } from "./template.js";
 import { checkVerbalizer, type Verbalizer } from "./verbalizer.js";
 
 /** A task as its user declares it. */
@@ -26,6 +26,8 @@ export interface TaskDefinition {
   readonly targetPrefix?: string;
   /** Put before every input, e.g. "sst2 ": the task's name for models that know it. Default "". */
   readonly inputPrefix?: string;
+  /** Where the virtual tokens stand, for a template without the marker `{prompt}`. Default "start". */
+  readonly promptPosition?: PromptPosition;
   readonly scoring?: Scoring;
   /** Default "first". */
   readonly selectBy?: Task["selectBy"];
@@ -41,6 +43,7 @@ const known = [
   "maxTargetTokens",
   "targetPrefix",
   "inputPrefix",
+  "promptPosition",
   "scoring",
   "selectBy",
   "generative",
@@ -88,6 +91,9 @@ export function defineTask(definition: TaskDefinition): Task {
     const value = definition[option] ?? "";
     return typeof value === "string" ? value : refuse(option, "not a text", "a text", value);
   };
+  const { promptPosition } = definition;
+  if (promptPosition !== undefined && !promptPositions.includes(promptPosition))
+    refuse("promptPosition", "no such place", promptPositions.join(", "), promptPosition);
   const scoring = checkScoring(definition.scoring, verbalizer, task);
   const selectBy = definition.selectBy ?? "first";
   if (selectBy !== "first" && selectBy !== "mean") refuse("selectBy", "no such choice", "first or mean", selectBy);
@@ -95,7 +101,8 @@ export function defineTask(definition: TaskDefinition): Task {
     refuse("generative", "not a yes or no", "true or false", definition.generative);
   return {
     name: definition.name,
-    template: escapeTemplate(text("inputPrefix")) + definition.template,
+    template:
+      escapeTemplate(text("inputPrefix")) + positioned(definition.template, promptPosition, `${task}, template`),
     verbalizer,
     metrics: [...metrics] as [MetricName, ...MetricName[]],
     maxTargetTokens,

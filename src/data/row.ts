@@ -20,6 +20,8 @@ export interface Row {
   readonly input: string;
   /** The stretches of `input` that came from fields, in order; what lies between is the template's. Default: not known. */
   readonly fields?: readonly FieldSpan[];
+  /** Where in `input` the template puts the virtual tokens, in UTF-16 units; undefined where it says nothing: before all of it. */
+  readonly promptAt?: number;
   /** The text to be generated; for a classification the label words of `label`. */
   readonly target: string;
   /** The task's label, or null for free-text targets. */
@@ -35,7 +37,7 @@ export interface Row {
 /** A task: how fields become text, how labels become words, what is measured. */
 export interface Task {
   readonly name: string;
-  /** Text with `{field}` holes. */
+  /** Text with `{field}` holes; `{prompt}` says where the virtual tokens stand, which without it is before the text. */
   readonly template: string;
   /** Label → words of the decoder (the verbalizer), in the order used for ranking; null for free text. */
   readonly verbalizer: Readonly<Record<string, string>> | null;

@@ -2,12 +2,13 @@
  * @file Templates: fields of a row become the text the encoder reads.
  *
  * In: text with `{field}` holes (`{a.b}` reaches into an object; `{field!cut}` is the one to shorten where a text is too
- * long; `{{` and `}}` are braces). Out: `fill(fields)`, and where in the text each field came to stand.
+ * long; `{{` and `}}` are braces) and at most one marker `{prompt}`, where the virtual tokens stand. Out: `fill(fields)`, and where
+ * in the text each field and the marker came to stand.
  * A hole that no column fits is refused with the nearest name; a cell that is missing or no plain value is refused by row.
  */
 import { nearest, SoftpromptError } from "../base/errors.js";
 import { isObject } from "../base/json.js";
-import type { FieldSpan } from "./row.js";
+import type { FieldSpan, Row } from "./row.js";
 import type { Fields } from "./rows.js";
 
 /** Longest text one row may become. */
@@ -15,15 +16,22 @@ export const maxTextCharacters = 1_000_000;
 
 export interface Template {
   readonly source: string;
-  /** Names of the holes, each once, in order. */
+  /** Names of the holes, each once, in order; the marker is none. */
   readonly fields: readonly string[];
+  /** Whether the template says where the virtual tokens stand. */
+  readonly marked: boolean;
   /** The text for one row; `where` names the row in errors. */
   fill(fields: Fields, where: string): string;
-  /** The same, as a Row has it: with the stretches that the fields take. */
-  fillRow(fields: Fields, where: string): { input: string; fields: readonly FieldSpan[] };
+  /** The same, as a Row has it: with the stretches that the fields take, and where the marker stands. */
+  fillRow(fields: Fields, where: string): Required<Pick<Row, "input" | "fields">> & Pick<Row, "promptAt">;
 }
 
 const cutMark = "!cut";
+
+/** The name in the hole that says where the virtual tokens stand. */
+const markerName = "prompt";
+/** What a template says where the virtual tokens stand. */
+export const promptMarker = `{${markerName}}`;
 
 interface Hole {
   readonly name: string;
@@ -33,6 +41,7 @@ interface Hole {
 /** Compiles a template. Throws SoftpromptError (usage) naming the place of a stray brace. */
 export function compileTemplate(source: string, where = "template"): Template {
   const parts: (string | Hole)[] = [];
+  let marker: number | null = null;
   const refuse = (problem: string, at: number, hint: string): never => {
     throw new SoftpromptError("usage", problem, {
       where: `${where}, character ${at + 1}`,
@@ -53,9 +62,13 @@ export function compileTemplate(source: string, where = "template"): Template {
       const cut = hole.endsWith(cutMark);
       const name = cut ? hole.slice(0, -cutMark.length).trim() : hole;
       if (name === "" || name.includes("{")) refuse("a hole has no name", i, "write {column}, or {{ for a brace");
-      parts.push(text, { name, cut });
+      parts.push(text);
       text = "";
       i = end;
+      if (hole === markerName) {
+        if (marker !== null) refuse("the virtual tokens have two places", i, `keep one ${promptMarker}`);
+        marker = parts.length;
+      } else parts.push({ name, cut });
     } else if (c === "}") refuse("a brace closes nothing", i, "write }} for a brace");
     else text += c;
   }
@@ -64,7 +77,9 @@ export function compileTemplate(source: string, where = "template"): Template {
   const fillRow: Template["fillRow"] = (row, place) => {
     const spans: FieldSpan[] = [];
     let filled = "";
-    for (const part of parts) {
+    let promptAt = 0;
+    for (const [n, part] of parts.entries()) {
+      if (n === marker) promptAt = filled.length;
       const from = filled.length;
       filled += typeof part === "string" ? part : textOf(row, part.name, place);
       if (filled.length > maxTextCharacters)
@@ -76,13 +91,23 @@ export function compileTemplate(source: string, where = "template"): Template {
       if (typeof part !== "string")
         spans.push({ name: part.name, from, to: filled.length, ...(part.cut ? { cut: true } : {}) });
     }
-    return { input: filled, fields: spans };
+    return { input: filled, fields: spans, ...(marker === null ? {} : { promptAt }) };
   };
-  return { source, fields, fill: (row, place) => fillRow(row, place).input, fillRow };
+  return { source, fields, marked: marker !== null, fill: (row, place) => fillRow(row, place).input, fillRow };
 }
 
 /** Refuses a template with holes that no column fits. Throws SoftpromptError (usage). */
 export function checkTemplate(template: Template, columns: readonly string[], where: string): void {
+  if (template.marked && columns.includes(markerName))
+    throw new SoftpromptError(
+      "usage",
+      `${promptMarker} may mean two things: a column, or where the virtual tokens stand`,
+      {
+        where,
+        expected: `data without a column called ${markerName}, where the template has ${promptMarker}`,
+        hint: `give the column another name in the template: --columns text=${markerName}, and {text}`,
+      },
+    );
   for (const hole of template.fields) {
     if (columns.includes(hole) || columns.includes(hole.split(".")[0]!)) continue;
     const near = nearest(hole, columns);
@@ -93,6 +118,22 @@ export function checkTemplate(template: Template, columns: readonly string[], wh
       hint: near ? `did you mean {${near}}?` : "write {{ and }} for braces that are no holes",
     });
   }
+}
+
+/** Where the virtual tokens stand, said in a word: before the text, or behind it. */
+export const promptPositions = ["start", "end"] as const;
+export type PromptPosition = (typeof promptPositions)[number];
+
+/** The template with the position in it. @throws SoftpromptError "usage" where it says one itself. */
+export function positioned(template: string, position: PromptPosition | undefined, where = "template"): string {
+  if (position === undefined) return template;
+  if (compileTemplate(template, where).marked)
+    throw new SoftpromptError("usage", "the place of the virtual tokens is said twice", {
+      where: "promptPosition",
+      expected: `a template without ${promptMarker}, or no promptPosition`,
+      got: position,
+    });
+  return position === "end" ? template + promptMarker : template;
 }
 
 /** The names of a template's holes, each once, in order. */

@@ -10,33 +10,68 @@ import { promptTuning } from "../method/prompt.js";
 import { bindWeights } from "../model/bindings.js";
 import type { Checkpoint } from "../model/checkpoint.js";
 import { fullModel, type PartialModel } from "../model/partial.js";
+import type { Place } from "./graphs.js";
 import { type Owned, programs } from "./programs.js";
+import type { TextStore } from "./text-store.js";
+import { openTextReader, type TextReader } from "./texts.js";
 import type { Engine, EngineOptions, ProgramKinds } from "./types.js";
 
 export type * from "./types.js";
 
-/** Opens an engine; nothing is read until a program is asked for. The caller disposes it. */
-export function openEngine(checkpoint: Checkpoint, given: EngineOptions = {}, method: Method = promptTuning): Engine {
-  const { threads = 0, lowMemory = false, device = "cpu", plainOps = false } = given;
-  const options = { threads, lowMemory, device, plainOps };
+/**
+ * Opens an engine; nothing is read until a program is asked for. The caller disposes it.
+ * @param openTexts opens what keeps texts, where the options ask for it (run/text-cache.ts; this room knows no disk). Default none.
+ */
+export function openEngine(
+  checkpoint: Checkpoint,
+  given: EngineOptions = {},
+  method: Method = promptTuning,
+  openTexts: (checkpoint: Checkpoint, options: Required<EngineOptions>) => TextStore | null = () => null,
+): Engine {
+  const { threads = 0, lowMemory = false, device = "cpu", plainOps = false, textCache = null } = given;
+  const options = { threads, lowMemory, device, plainOps, textCache };
+  const store = openTexts(checkpoint, options);
   // A promise per (kind, partial): two callers at once share one session.
-  const opened = new Map<string, Map<keyof ProgramKinds, Promise<Owned<unknown>>>>();
+  const opened = new Map<string, Map<string, Promise<Owned<unknown>>>>();
+  const readers = new Map<string, TextReader>();
   let disposed = false;
 
-  async function open<K extends keyof ProgramKinds>(kind: K, partial: PartialModel): Promise<ProgramKinds[K]> {
+  const sourceOf = (partial: PartialModel) => ({
+    config: checkpoint.config,
+    weights: bindWeights(checkpoint, partial),
+    partial,
+    method,
+  });
+  function readerOf(partial: PartialModel): TextReader {
+    const reader = readers.get(partial.name) ?? openTextReader(sourceOf(partial), options, store);
+    readers.set(partial.name, reader);
+    return reader;
+  }
+
+  async function open<K extends keyof ProgramKinds>(
+    kind: K,
+    partial: PartialModel,
+    place: Place,
+  ): Promise<ProgramKinds[K]> {
     if (disposed)
       throw new SoftpromptError("engine", "the engine was disposed", {
         where: checkpoint.name,
         hint: "open a new one",
       });
-    const kinds = opened.get(partial.name) ?? new Map<keyof ProgramKinds, Promise<Owned<unknown>>>();
+    if (place === "behind" && !method.behind)
+      throw new SoftpromptError("engine", `${method.name} cannot stand behind a text`, {
+        where: "place of the virtual tokens",
+        expected: "a method that changes nothing of how the text before it is read",
+        got: method.name,
+      });
+    const kinds = opened.get(partial.name) ?? new Map<string, Promise<Owned<unknown>>>();
     opened.set(partial.name, kinds);
-    let program = kinds.get(kind);
+    const key = `${kind} ${place}`;
+    let program = kinds.get(key);
     if (!program) {
-      const source = { config: checkpoint.config, weights: bindWeights(checkpoint, partial), partial, method };
-      program = programs[kind](source, options);
-      kinds.set(kind, program);
-      program.catch(() => kinds.delete(kind));
+      program = programs[kind]({ ...sourceOf(partial), place, texts: readerOf(partial) }, options);
+      kinds.set(key, program);
+      program.catch(() => kinds.delete(key));
     }
     return (await program) as Owned<ProgramKinds[K]>;
   }
@@ -49,6 +84,9 @@ export function openEngine(checkpoint: Checkpoint, given: EngineOptions = {}, me
         (p) => p.dispose(),
         () => undefined,
       );
+    const texts = readers.get(name);
+    readers.delete(name);
+    await texts?.dispose();
   }
 
   const full = fullModel(checkpoint.config);
@@ -56,15 +94,19 @@ export function openEngine(checkpoint: Checkpoint, given: EngineOptions = {}, me
     checkpoint,
     method,
     options,
-    train: (partial = full) => open("train", partial),
-    score: (partial = full) => open("score", partial),
-    generate: (partial = full) => open("generate", partial),
-    activations: () => open("activations", full),
-    forward: (partial = full) => open("forward", partial),
+    train: (partial = full, place = "start") => open("train", partial, place),
+    score: (partial = full, place = "start") => open("score", partial, place),
+    generate: (partial = full, place = "start") => open("generate", partial, place),
+    activations: (place = "start") => open("activations", full, place),
+    forward: (partial = full, place = "start") => open("forward", partial, place),
+    texts: store,
+    async readText(ids, partial = full) {
+      await readerOf(partial).keep(ids);
+    },
     release: (partial) => close(partial.name),
     async dispose() {
       disposed = true;
-      for (const name of [...opened.keys()]) await close(name);
+      for (const name of new Set([...opened.keys(), ...readers.keys()])) await close(name);
     },
   };
 }

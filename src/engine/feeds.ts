@@ -5,14 +5,11 @@ import { SoftpromptError } from "../base/errors.js";
 import { type Feed, type Feeds, type Parameters, shapeText, size } from "../base/tensor.js";
 import type { Method } from "../method/method.js";
 import type { ModelConfig, Positions } from "../model/architecture.js";
-import type { Batch } from "../text/batch.js";
+import type { TextBatch } from "../text/batch.js";
 import type { GivenParameters } from "./types.js";
 
 export const float = (shape: readonly number[], data: Float32Array): Feed => ({ dtype: "float32", shape, data });
 export const int = (shape: readonly number[], data: Int32Array): Feed => ({ dtype: "int32", shape, data });
-
-/** Padded ids: the part of a Batch that prefill reads. */
-export type TextBatch = Pick<Batch, "size" | "inputIds" | "inputMask" | "inputLength">;
 
 /** The parameters of a batch as the graph takes them, and how many tokens they put before the text. */
 export interface FedParameters {
@@ -80,7 +77,10 @@ export function parameterFeeds(
 }
 
 /** Which positions of prompt and text count. */
-export function positionsOf({ tokens: P, lengths }: FedParameters, batch: TextBatch): Positions {
+export function positionsOf(
+  { tokens: P, lengths }: FedParameters,
+  batch: Pick<TextBatch, "size" | "inputMask" | "inputLength">,
+): Positions {
   const { size: B, inputLength: T, inputMask } = batch;
   const length = P + T;
   const on = new Uint8Array(B * length);
@@ -118,7 +118,10 @@ export function checkWindow(config: ModelConfig, positions: Positions, decoded: 
 }
 
 /** inputIds of a batch, checked. */
-export function textFeeds({ size: B, inputLength: T, inputIds }: TextBatch, { vocabulary }: ModelConfig): Feeds {
+export function textFeeds(
+  { size: B, inputLength: T, inputIds }: Pick<TextBatch, "size" | "inputIds" | "inputLength">,
+  { vocabulary }: ModelConfig,
+): Feeds {
   checkIds("input", inputIds, vocabulary);
   return { inputIds: int([B, T], inputIds) };
 }
@@ -144,7 +147,7 @@ export function shiftedIds(
 }
 
 /** A wrong id would read outside the embedding, or, below zero, silently from its end. */
-function checkIds(what: string, ids: Int32Array, vocabulary: number): void {
+export function checkIds(what: string, ids: Int32Array, vocabulary: number): void {
   const wrong = ids.findIndex((id) => id < 0 || id >= vocabulary);
   if (wrong >= 0)
     throw new SoftpromptError("engine", `${what} id ${ids[wrong]} is not in the model's vocabulary`, {

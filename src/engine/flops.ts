@@ -15,15 +15,20 @@ import type { ModelConfig } from "../model/architecture.js";
 import { architectureOf } from "../model/architectures.js";
 import { shapeWeights } from "../model/bindings.js";
 import { fullModel, type PartialModel } from "../model/partial.js";
+import { aroundPrompt, type EncodedRow } from "../text/batch.js";
 import {
   activationGraph,
   forwardGraph,
   type ModelSource,
+  type Place,
   prefillGraph,
   scoreGraph,
   stepGraph,
+  textGraph,
   trainGraph,
 } from "./graphs.js";
+
+import { placeOf } from "./place.js";
 
 /** FLOPs in both kinds. One multiply-accumulate is two FLOPs. */
 export interface Flops {
@@ -41,6 +46,39 @@ export interface PassShape {
   readonly input: number;
   /** U */
   readonly target: number;
+  /** Where the virtual tokens stand. Default "start". Behind a text `input` is what stands before them. */
+  readonly place?: Place;
+  /** Behind a text: its tokens between the virtual ones and the target. Default 0. */
+  readonly tail?: number;
+}
+
+/** The padded shape of a pass over these rows. @param prompt P */
+export function shapeOfRows(config: ModelConfig, rows: readonly EncodedRow[], prompt: number): PassShape {
+  const place = placeOf(config, rows);
+  const longest = (of: (row: EncodedRow) => number) => Math.max(0, ...rows.map(of));
+  const shape = { batch: rows.length, prompt, target: longest((row) => row.target.length) };
+  if (place !== "behind")
+    return { ...shape, input: longest((row) => row.input.length), ...(place === "start" ? {} : { place }) };
+  const parts = rows.map(aroundPrompt);
+  const tail = Math.max(...parts.map((part) => part.tail.length));
+  return { ...shape, place, input: Math.max(...parts.map((part) => part.before.length)), tail };
+}
+
+/**
+ * What reading texts costs that stand before virtual tokens, each once and alone, as a store has them read.
+ * Without a store (`together`) they are read in every pass again, padded.
+ */
+export function textFlops(
+  config: ModelConfig,
+  partial: PartialModel,
+  rows: readonly EncodedRow[],
+  together = false,
+): Flops {
+  if (placeOf(config, rows) !== "behind") return noFlops;
+  const count = costs("text", config, partial, promptTuning, "start");
+  const lengths = rows.map((row) => aroundPrompt(row).before.length);
+  if (together) return both(count({ B: rows.length, S: Math.max(1, ...lengths) }));
+  return lengths.reduce((sum, S) => (S === 0 ? sum : addFlops(sum, both(count({ B: 1, S })))), noFlops);
 }
 
 export const noFlops: Flops = { paper: 0, honest: 0 };
@@ -56,25 +94,37 @@ const graphs = {
   activations: activationGraph,
   prefill: prefillGraph,
   step: stepGraph,
+  text: textGraph,
 } as const satisfies Record<string, (source: ModelSource) => Graph>;
 
 type Counted = ReturnType<typeof counter>;
 const counted = new WeakMap<ModelConfig, Map<string, Counted>>();
 
 /** The count of one graph; graphs of a model are made once. */
-function costs(kind: keyof typeof graphs, config: ModelConfig, partial: PartialModel, method: Method): Counted {
+function costs(
+  kind: keyof typeof graphs,
+  config: ModelConfig,
+  partial: PartialModel,
+  method: Method,
+  place: Place = "start",
+): Counted {
   const known = counted.get(config) ?? new Map<string, Counted>();
   counted.set(config, known);
-  const key = `${kind} ${method.name} ${partial.name}`;
+  const key = `${kind} ${method.name} ${partial.name} ${place}`;
   let found = known.get(key);
   if (found === undefined) {
-    found = counter(graphs[kind]({ config, partial, method, weights: shapeWeights(config, partial) }));
+    found = counter(graphs[kind]({ config, partial, method, place, weights: shapeWeights(config, partial) }));
     known.set(key, found);
   }
   return found;
 }
 
-const symbols = ({ batch, prompt, input, target }: PassShape) => ({ B: batch, P: prompt, T: input, U: target });
+/** Sizes of a graph's axes. Behind a text a row's choices are one list of tokens, of which all but each choice's last are decoded. */
+function symbols({ batch, prompt, input, target, place, tail = 0 }: PassShape, choices = 1): Record<string, number> {
+  if (place !== "behind") return { B: batch, P: prompt, T: input, U: target };
+  const N = Math.max(prompt > 0 ? 0 : 1, tail) + choices * (target - 1);
+  return { B: batch, P: prompt, S: Math.max(1, input), N: Math.max(1, N), U: choices * target };
+}
 const both = ({ total, linears }: GraphFlops): Flops => ({ paper: linears.forward, honest: total });
 
 /** One training step: loss and gradients of a batch. */
@@ -84,17 +134,17 @@ export function stepFlops(
   shape: PassShape,
   method: Method = promptTuning,
 ): Flops {
-  return both(costs("train", config, partial, method)(symbols(shape)));
+  return both(costs("train", config, partial, method, shape.place)(symbols(shape)));
 }
 
 /** One teacher-forced forward pass with logits. */
 export function forwardFlops(config: ModelConfig, partial: PartialModel, shape: PassShape): Flops {
-  return both(costs("forward", config, partial, promptTuning)(symbols(shape)));
+  return both(costs("forward", config, partial, promptTuning, shape.place)(symbols(shape)));
 }
 
 /** Neuron scores of a batch: a forward pass of the full model up to the last activations, and the products that average them. */
 export function activationFlops(config: ModelConfig, shape: PassShape): Flops {
-  return both(costs("activations", config, fullModel(config), promptTuning)(symbols(shape)));
+  return both(costs("activations", config, fullModel(config), promptTuning, shape.place)(symbols(shape)));
 }
 
 /**
@@ -106,15 +156,19 @@ export function rankingFlops(
   partial: PartialModel,
   shape: PassShape & { choices: number },
 ): Flops {
-  return both(costs("score", config, partial, promptTuning)({ ...symbols(shape), C: shape.choices }));
+  const sizes = { ...symbols(shape, shape.choices), C: shape.choices };
+  return both(costs("score", config, partial, promptTuning, shape.place)(sizes));
 }
 
 /** Greedy generation with a key/value cache: one prefill, then `target` steps of one token each. */
 export function generationFlops(config: ModelConfig, partial: PartialModel, shape: PassShape): Flops {
-  const sizes = symbols(shape);
-  let sum = both(costs("prefill", config, partial, promptTuning)(sizes));
+  const behind = shape.place === "behind";
+  const sizes = symbols(behind ? { ...shape, target: 1 } : shape);
+  let sum = both(costs("prefill", config, partial, promptTuning, shape.place)(sizes));
   const step = costs("step", config, partial, promptTuning);
-  for (let N = 0; N < shape.target; N++) sum = addFlops(sum, both(step({ ...sizes, N })));
+  // behind a text the first token comes with what is decoded first
+  const memory: Record<string, number> = behind ? { T: sizes.S! + sizes.N! } : {};
+  for (let N = 0; N < shape.target - (behind ? 1 : 0); N++) sum = addFlops(sum, both(step({ ...sizes, ...memory, N })));
   return sum;
 }
 

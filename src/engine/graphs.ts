@@ -3,12 +3,17 @@
  *
  * In: config, weights, PartialModel, Method. Out: a Graph with named inputs and outputs (the names are the contract with programs.ts).
  * Axes: B T U P D K C; G key/value heads; "P+T" is the length of prompt and text together.
+ *
+ * Where the virtual tokens stand (Place) decides how a graph begins. `start`: prompt, then text. `within`: the same, and `order` [B, P+T, P+T]
+ * of 0 and 1 puts the prompt into each row's text (a family whose text is read at once). `behind`: the text was read before and comes as
+ * memory, memoryKey{i} and memoryValue{i} [B, G, S, K]; decoderIds [B, N] are what follows the prompt, targets included, and `picks`
+ * [B, U, P+N] of 0 and 1 says whose hidden states predict the targets (a family that goes on from its text).
  */
 import { gradients } from "../graph/grad.js";
 import { emptyGraph, type Graph, input, output, type Value } from "../graph/graph.js";
 import * as ops from "../graph/ops.js";
 import type { Method, ParameterSpec } from "../method/method.js";
-import type { Activations, Architecture, KeyValue, ModelConfig } from "../model/architecture.js";
+import type { Activations, Architecture, KeyValue, ModelConfig, Prefilled } from "../model/architecture.js";
 import { architectureOf } from "../model/architectures.js";
 import type { Weights } from "../model/bindings.js";
 import { type Builder, openBuilder } from "../model/builder.js";
@@ -20,7 +25,12 @@ export interface ModelSource {
   readonly weights: Weights;
   readonly partial: PartialModel;
   readonly method: Method;
+  /** Default "start". */
+  readonly place?: Place;
 }
+
+/** Where the virtual tokens stand. */
+export type Place = "start" | "within" | "behind";
 
 /**
  * Loss and its gradients.
@@ -30,8 +40,7 @@ export interface ModelSource {
 export function trainGraph(source: ModelSource): Graph {
   const m = open(source);
   const { graph: g } = m;
-  const { memory } = prefill(m);
-  const { logits } = teacherForced(m, memory);
+  const { logits } = teacherForced(m);
   const nll = ops.nll(g, logits, input(g, "targetIds", "int32", ["B", "U"]));
   const tokenWeights = input(g, "tokenWeights", "float32", ["B", "U"]);
   const loss = ops.sum(g, ops.mul(g, nll, tokenWeights), [0, 1]);
@@ -43,11 +52,16 @@ export function trainGraph(source: ModelSource): Graph {
 
 /**
  * Label ranking: prompt and text are read once per row, C choices over them.
- * In: as trainGraph, decoderIds and targetIds [B, C, U]. Out: nll [B, C, U] unweighted.
+ * In: as trainGraph, decoderIds and targetIds [B, C, U]. Out: nll [B, C, U] unweighted. Behind a text the choices of a row lie one after
+ * the other in its one list of tokens: targetIds and nll are [B, U].
  */
 export function scoreGraph(source: ModelSource): Graph {
   const m = open(source);
   const { graph: g } = m;
+  if (m.place === "behind") {
+    output(g, "nll", ops.nll(g, teacherForced(m).logits, input(g, "targetIds", "int32", ["B", "U"])));
+    return g;
+  }
   const { memory } = prefill(m);
   const x = embed(m, input(g, "decoderIds", "int32", ["B", "C", "U"]));
   const { hidden } = m.architecture.decode(m.builder, m.config, x, memory);
@@ -56,12 +70,14 @@ export function scoreGraph(source: ModelSource): Graph {
   return g;
 }
 
-/** Hidden states and logits. In: as trainGraph without targets. Out: prefill [B, P+T, D], decode [B, U, D], logits [B, U, V]. */
+/**
+ * Hidden states and logits. In: as trainGraph without targets. Out: prefill [B, P+T, D] (not behind a text, which was read before),
+ * decode [B, U, D], logits [B, U, V].
+ */
 export function forwardGraph(source: ModelSource): Graph {
   const m = open(source);
-  const { hidden, memory } = prefill(m);
-  const decoded = teacherForced(m, memory);
-  output(m.graph, "prefill", hidden);
+  const decoded = teacherForced(m);
+  if (decoded.prefilled) output(m.graph, "prefill", decoded.prefilled.hidden);
   output(m.graph, "decode", decoded.hidden);
   output(m.graph, "logits", decoded.logits);
   return m.graph;
@@ -69,13 +85,18 @@ export function forwardGraph(source: ModelSource): Graph {
 
 /**
  * Mean |activation| per neuron. In: as forwardGraph; per stack `STACK.prefillShare` [B, 1, P+T] and `STACK.decodeShare` [B, 1, U], as far as
- * the stack computes there: 1/(valid positions of the stack) on valid positions, else 0. Out: each stack by name, [B, L, F].
+ * the stack computes there: 1/(valid positions of the stack) on valid positions, else 0. Out: each stack by name, [B, L, F]. Behind a text
+ * the shares are [B, 1, S] and [B, 1, P+N], and the text is read here too, from inputIds [B, S].
  */
 export function activationGraph(source: ModelSource): Graph {
   const m = open(source);
   const { graph: g } = m;
-  const { memory, activations } = prefill(m);
-  const decoded = teacherForced(m, memory);
+  const behind = m.place === "behind";
+  const prefilled = behind ? readText(m, "S") : prefill(m);
+  const { activations } = prefilled;
+  const decoded = behind
+    ? m.architecture.decode(m.builder, m.config, afterText(m), prefilled.memory)
+    : teacherForced(m, prefilled);
   const sums = new Map<string, Value>();
   const average = (half: "prefill" | "decode", length: string, of: Activations) => {
     for (const [stack, values] of Object.entries(of)) {
@@ -89,19 +110,41 @@ export function activationGraph(source: ModelSource): Graph {
       sums.set(stack, before ? ops.add(g, before, means) : means);
     }
   };
-  average("prefill", "P+T", activations);
-  average("decode", "U", decoded.activations);
+  average("prefill", behind ? "S" : "P+T", activations);
+  average("decode", behind ? "P+N" : "U", decoded.activations);
   for (const { name } of m.architecture.stacks(m.config)) output(g, name, sums.get(name)!);
   return g;
 }
 
-/** Generation, first half. In: parameters, inputIds. Out: memoryKey{i}, memoryValue{i} [B, G, P+T, K] per kept layer. */
+/**
+ * Generation, first half. In: parameters, inputIds. Out: memoryKey{i}, memoryValue{i} [B, G, P+T, K] per kept layer. Behind a text, in: its
+ * memory, decoderIds and `picks` [B, U, P+N] with one U; out: the memory with what follows, wholeKey{i} and wholeValue{i}
+ * [B, G, S+P+N, K], `logits` [B, U, V] and `next` [B].
+ */
 export function prefillGraph(source: ModelSource): Graph {
   const m = open(source);
-  for (const [i, { key, value }] of prefill(m).memory.entries()) {
-    output(m.graph, `memoryKey${i}`, key);
-    output(m.graph, `memoryValue${i}`, value);
+  const { graph: g } = m;
+  if (m.place !== "behind") {
+    outputMemory(g, prefill(m).memory);
+    return g;
   }
+  const memory = givenMemory(m);
+  const { hidden, present } = m.architecture.decode(m.builder, m.config, afterText(m), memory);
+  const logits = m.architecture.logits(m.builder, m.config, picked(m, hidden));
+  output(g, "logits", logits);
+  output(g, "next", ops.argMax(g, logits));
+  const joined = memory.map(({ key, value }, i) => ({
+    key: ops.concat(g, [key, present[i]!.key], 2),
+    value: ops.concat(g, [value, present[i]!.value], 2),
+  }));
+  outputMemory(g, joined, "whole");
+  return g;
+}
+
+/** A text as the frozen model alone reads it. In: inputIds [B, S]. Out: memoryKey{i}, memoryValue{i} [B, G, S, K] per kept layer. */
+export function textGraph(source: ModelSource): Graph {
+  const m = open(source, false);
+  outputMemory(m.graph, readText(m, "S").memory);
   return m.graph;
 }
 
@@ -112,15 +155,9 @@ export function prefillGraph(source: ModelSource): Graph {
 export function stepGraph(source: ModelSource): Graph {
   const m = open(source, false);
   const { graph: g, config, architecture } = m;
-  const { heads, headWidth } = architecture.keys(config);
-  const decoding = architecture.stacks(config).at(-1)!.name;
-  const pair = (name: string, length: string): KeyValue[] =>
-    source.partial.stacks[decoding]!.layers.map((_, i) => {
-      const of = (part: string) => input(g, `${name}${part}${i}`, "float32", ["B", heads, length, headWidth]);
-      return { key: of("Key"), value: of("Value") };
-    });
   const x = embed(m, input(g, "decoderIds", "int32", ["B", 1]));
-  const result = architecture.decode(m.builder, config, x, pair("memory", "P+T"), pair("past", "N"));
+  const memory = keyValues(m, "memory", "P+T");
+  const result = architecture.decode(m.builder, config, x, memory, keyValues(m, "past", "N"));
   const logits = architecture.logits(m.builder, config, result.hidden);
   output(g, "logits", logits);
   output(g, "next", ops.argMax(g, logits));
@@ -135,13 +172,17 @@ interface Model {
   readonly graph: Graph;
   readonly config: ModelConfig;
   readonly architecture: Architecture;
+  /** With the method attached. */
   readonly builder: Builder;
+  /** The frozen model alone. */
+  readonly frozen: Builder;
+  readonly place: Place;
   readonly specs: readonly ParameterSpec[];
   readonly parameters: Readonly<Record<string, Value>>;
 }
 
 /** @param attached false where the method does not enter the graph: tokens decoded over a memory that holds it already. */
-function open({ config, weights, partial, method }: ModelSource, attached = true): Model {
+function open({ config, weights, partial, method, place = "start" }: ModelSource, attached = true): Model {
   const graph = emptyGraph();
   const base = openBuilder(graph, weights, partial);
   const specs = attached ? method.parameters(config) : [];
@@ -149,20 +190,65 @@ function open({ config, weights, partial, method }: ModelSource, attached = true
     specs.map(({ name, shape, perRow }) => [name, input(graph, name, "float32", perRow ? ["B", ...shape] : shape)]),
   );
   const builder = attached ? method.attach(base, parameters) : base;
-  return { graph, config, architecture: architectureOf(config), builder, specs, parameters };
+  return { graph, config, architecture: architectureOf(config), builder, frozen: base, place, specs, parameters };
 }
 
 function embed({ architecture, builder, config }: Model, ids: Value): Value {
   return architecture.embed(builder, config, ids);
 }
 
-function prefill(m: Model) {
-  const text = embed(m, input(m.graph, "inputIds", "int32", ["B", "T"]));
-  return m.architecture.prefill(m.builder, m.config, m.builder.embeddings(text));
+/** Prompt and text, read at once. */
+function prefill(m: Model): Prefilled {
+  const { graph: g } = m;
+  const both = m.builder.embeddings(embed(m, input(g, "inputIds", "int32", ["B", "T"])));
+  const S = both.shape[1]!;
+  const x = m.place === "within" ? ops.matmul(g, input(g, "order", "float32", ["B", S, S]), both) : both;
+  return m.architecture.prefill(m.builder, m.config, x);
 }
 
-function teacherForced(m: Model, memory: readonly KeyValue[]) {
-  const x = embed(m, input(m.graph, "decoderIds", "int32", ["B", "U"]));
-  const result = m.architecture.decode(m.builder, m.config, x, memory);
-  return { ...result, logits: m.architecture.logits(m.builder, m.config, result.hidden) };
+/** The text alone, as the frozen model reads it. */
+function readText(m: Model, length: string): Prefilled {
+  const ids = input(m.graph, "inputIds", "int32", ["B", length]);
+  return m.architecture.prefill(m.frozen, m.config, m.architecture.embed(m.frozen, m.config, ids));
+}
+
+/** Prompt and what follows it, behind a text. */
+function afterText(m: Model): Value {
+  return m.builder.embeddings(embed(m, input(m.graph, "decoderIds", "int32", ["B", "N"])));
+}
+
+function givenMemory(m: Model): KeyValue[] {
+  return keyValues(m, "memory", "S");
+}
+
+/** Keys and values of each kept layer as inputs. */
+function keyValues({ graph: g, config, architecture, builder }: Model, name: string, length: string): KeyValue[] {
+  const { heads, headWidth } = architecture.keys(config);
+  const decoding = architecture.stacks(config).at(-1)!.name;
+  return builder.kept.stacks[decoding]!.layers.map((_, i) => {
+    const of = (part: string) => input(g, `${name}${part}${i}`, "float32", ["B", heads, length, headWidth]);
+    return { key: of("Key"), value: of("Value") };
+  });
+}
+
+function outputMemory(g: Graph, memory: readonly KeyValue[], name = "memory"): void {
+  for (const [i, { key, value }] of memory.entries()) {
+    output(g, `${name}Key${i}`, key);
+    output(g, `${name}Value${i}`, value);
+  }
+}
+
+/** Hidden states [B, P+N, D] → those that predict the targets [B, U, D]: a row's prompt and tail may end anywhere. */
+function picked({ graph: g }: Model, hidden: Value): Value {
+  return ops.matmul(g, input(g, "picks", "float32", ["B", "U", hidden.shape[1]!]), hidden);
+}
+
+/** @param given what was read already; default prompt and text are, or behind a text its memory is an input */
+function teacherForced(m: Model, given?: Prefilled) {
+  const behind = m.place === "behind";
+  const prefilled = behind ? null : (given ?? prefill(m));
+  const x = behind ? afterText(m) : embed(m, input(m.graph, "decoderIds", "int32", ["B", "U"]));
+  const result = m.architecture.decode(m.builder, m.config, x, prefilled?.memory ?? givenMemory(m));
+  const hidden = behind ? picked(m, result.hidden) : result.hidden;
+  return { ...result, hidden, prefilled, logits: m.architecture.logits(m.builder, m.config, hidden) };
 }

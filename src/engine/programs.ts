@@ -5,37 +5,37 @@
  */
 import { SoftpromptError } from "../base/errors.js";
 import type { Feed, Feeds, Tensor } from "../base/tensor.js";
-import type { DecodeShape, ModelConfig, Positions } from "../model/architecture.js";
+import type { DecodeShape, Lead, ModelConfig, Positions } from "../model/architecture.js";
 import { architectureOf } from "../model/architectures.js";
 import { openSession, type Session, type SessionOptions } from "../runtime/session.js";
-import { type Batch, type EncodedRow, pad } from "../text/batch.js";
-import {
-  checkWindow,
-  float,
-  int,
-  lengthsOf,
-  parameterFeeds,
-  positionsOf,
-  shiftedIds,
-  type TextBatch,
-  textFeeds,
-} from "./feeds.js";
+import { type Batch, type EncodedRow, type TextBatch, textBatch } from "../text/batch.js";
+import { checkWindow, float, int, lengthsOf, parameterFeeds, positionsOf, shiftedIds, textFeeds } from "./feeds.js";
 import {
   activationGraph,
   forwardGraph,
   type ModelSource,
+  type Place,
   prefillGraph,
   scoreGraph,
   stepGraph,
   trainGraph,
 } from "./graphs.js";
+import { checkPlace, following, orderFeeds } from "./place.js";
 import type { Pick } from "./sampling.js";
+import type { TextReader } from "./texts.js";
 import type { GenerateProgram, GivenParameters, ProgramKinds, RowEnd, WritingOptions } from "./types.js";
 
 /** A program and the sessions it owns. */
 export type Owned<Program> = Program & { dispose(): Promise<void> };
 
-type Opener<Program> = (source: ModelSource, options: SessionOptions) => Promise<Owned<Program>>;
+/** What a program is made of. */
+export interface ProgramSource extends ModelSource {
+  readonly place: Place;
+  /** Reads what stands before the virtual tokens. */
+  readonly texts: TextReader;
+}
+
+type Opener<Program> = (source: ProgramSource, options: SessionOptions) => Promise<Owned<Program>>;
 
 /** How each program is opened. */
 export const programs: { readonly [K in keyof ProgramKinds]: Opener<ProgramKinds[K]> } = {
@@ -47,7 +47,7 @@ export const programs: { readonly [K in keyof ProgramKinds]: Opener<ProgramKinds
         const { size: B, targetLength: U, targetMask } = batch;
         const tokenWeights = Float32Array.from(targetMask, (on, i) => (on ? weights[Math.floor(i / U)]! : 0));
         const { nll, ...rest } = await session.run({
-          ...teacherForced(source, parameters, batch).feeds,
+          ...(await teacherForced(source, parameters, batch)).feeds,
           targetIds: int([B, U], batch.targetIds),
           tokenWeights: float([B, U], tokenWeights),
         });
@@ -107,11 +107,11 @@ export const programs: { readonly [K in keyof ProgramKinds]: Opener<ProgramKinds
     const session = await openSession("activations", graph, options);
     return {
       async run(parameters, batch) {
-        const { feeds, positions } = teacherForced(source, parameters, batch);
+        const { feeds, positions, decoding } = await teacherForced(source, parameters, batch, "here");
         const shares: Record<string, Feed> = {};
         for (const { name } of stacks) {
           const halves = { prefill: declared.has(`${name}.prefillShare`), decode: declared.has(`${name}.decodeShare`) };
-          const [prefill, decode] = sharesOf(positions, batch, halves);
+          const [prefill, decode] = sharesOf(positions, decoding, halves);
           if (halves.prefill) shares[`${name}.prefillShare`] = prefill;
           if (halves.decode) shares[`${name}.decodeShare`] = decode;
         }
@@ -126,9 +126,12 @@ export const programs: { readonly [K in keyof ProgramKinds]: Opener<ProgramKinds
     const session = await openSession(`forward ${source.partial.name}`, forwardGraph(source), options);
     return {
       async run(parameters, batch) {
-        const result = await session.run(teacherForced(source, parameters, batch).feeds);
+        const result = await session.run((await teacherForced(source, parameters, batch)).feeds);
+        const { width } = source.config;
         return {
-          prefill: tensorOf(result.prefill!),
+          prefill: result.prefill
+            ? tensorOf(result.prefill)
+            : { shape: [batch.size, 0, width], data: new Float32Array(0) },
           decode: tensorOf(result.decode!),
           logits: tensorOf(result.logits!),
         };
@@ -141,18 +144,64 @@ export const programs: { readonly [K in keyof ProgramKinds]: Opener<ProgramKinds
 const tensorOf = ({ shape, data }: Feed): Tensor => ({ shape, data: data as Float32Array });
 
 /** Parameters and text of a batch: what every graph that begins with prefill takes. */
-function prefilled({ config, method }: ModelSource, parameters: GivenParameters, given: TextBatch) {
+function prefilled({ config, method, place }: ProgramSource, parameters: GivenParameters, given: TextBatch) {
+  checkPlace(config, place, given);
   const fed = parameterFeeds(method, config, parameters, given.size);
   const batch = fed.tokens + given.inputLength > 0 ? given : hiddenText(given, config.padId);
-  const positions = positionsOf(fed, batch);
+  const ordered = place === "within" ? orderFeeds(fed, batch) : null;
+  const positions = ordered?.positions ?? positionsOf(fed, batch);
   const own = architectureOf(config).prefillFeeds(config, positions);
-  return { feeds: { ...fed.feeds, ...textFeeds(batch, config), ...own }, positions };
+  const order: Feeds = ordered ? { order: ordered.order } : {};
+  return { feeds: { ...fed.feeds, ...textFeeds(batch, config), ...order, ...own }, positions };
 }
 
 /** One position that does not count: not every kernel takes a sequence of length 0 (a text of one token, and no prompt). */
-function hiddenText({ size }: TextBatch, padId: number): TextBatch {
-  const inputIds = new Int32Array(size).fill(padId);
-  return { size, inputIds, inputMask: new Int32Array(size), inputLength: 1 };
+function hiddenText(batch: TextBatch, padId: number): TextBatch {
+  const inputIds = new Int32Array(batch.size).fill(padId);
+  return { ...batch, inputIds, inputMask: new Int32Array(batch.size), inputLength: 1 };
+}
+
+/** What is decoded behind texts that were read before: C lists of targets per row, [B, C, U]. */
+interface Targets {
+  readonly ids: Int32Array;
+  readonly choices: number;
+  readonly length: number;
+  /** How many of a row's count, of its longest choice. */
+  readonly count: (row: number) => number;
+}
+
+/**
+ * Feeds of a batch behind its texts.
+ * @param read where the text is read: "before", or "here", by the graph itself (neuron scores want what happens in it)
+ */
+async function behind(
+  source: ProgramSource,
+  parameters: GivenParameters,
+  given: TextBatch,
+  targets: Targets,
+  read: "before" | "here" = "before",
+) {
+  const { config, method, texts } = source;
+  checkPlace(config, source.place, given);
+  const batch = given.inputLength > 0 ? given : hiddenText(given, config.padId);
+  const fed = parameterFeeds(method, config, parameters, batch.size);
+  const next = following(config, fed, batch, targets);
+  const led = lengthsOf({ batch: batch.size, ...next.lead });
+  checkWindow(config, next.memory, (b) => led[b]! + targets.count(b));
+  const here = (): Feeds => ({
+    ...textFeeds(batch, config),
+    ...architectureOf(config).prefillFeeds(config, positionsOf({ feeds: {}, tokens: 0, lengths: null }, batch)),
+  });
+  const { lead, length, memory } = next;
+  const shape = { length, past: 0, choices: targets.choices, lead };
+  const feeds: Feeds = {
+    ...fed.feeds,
+    // a graph that reads the text itself wants every token's activations, and predicts nothing
+    ...(read === "here" ? here() : { ...(await texts.read(batch)), picks: next.picks }),
+    decoderIds: next.ids,
+    ...decoded(source, memory, shape),
+  };
+  return { feeds, memory, lead };
 }
 
 /** And what the decoding half takes. */
@@ -160,12 +209,34 @@ function decoded(source: ModelSource, positions: Positions, shape: DecodeShape):
   return architectureOf(source.config).decodeFeeds(source.config, positions, shape);
 }
 
-function teacherForced(source: ModelSource, parameters: GivenParameters, batch: Batch) {
+/** @returns feeds, which positions were read, and which were decoded, [B, decoded] */
+async function teacherForced(
+  source: ProgramSource,
+  parameters: GivenParameters,
+  batch: Batch,
+  read: "before" | "here" = "before",
+) {
   const { size: B, targetLength: U, targetMask } = batch;
+  const count = (b: number) => targetMask.subarray(b * U, (b + 1) * U).reduce((n, on) => n + on, 0);
+  if (source.place === "behind") {
+    const targets = { ids: batch.targetIds, choices: 1, length: U, count };
+    const { feeds, memory, lead } = await behind(source, parameters, batch, targets, read);
+    const length = lead.length + U - 1;
+    const on = new Uint8Array(B * length);
+    for (let b = 0; b < B; b++) {
+      on.set(lead.on.subarray(b * lead.length, (b + 1) * lead.length), b * length);
+      on.fill(1, b * length + lead.length, b * length + lead.length + count(b) - 1);
+    }
+    return { feeds, positions: memory, decoding: { batch: B, length, on } };
+  }
   const { feeds, positions } = prefilled(source, parameters, batch);
-  checkWindow(source.config, positions, (b) => targetMask.subarray(b * U, (b + 1) * U).reduce((n, on) => n + on, 0));
+  checkWindow(source.config, positions, count);
   const shifted = shiftedIds(batch.targetIds, [B], U, source.config, firstIds(source, batch.firstIds ?? null));
-  return { feeds: { ...feeds, ...decoded(source, positions, { length: U, past: 0 }), ...shifted }, positions };
+  return {
+    feeds: { ...feeds, ...decoded(source, positions, { length: U, past: 0 }), ...shifted },
+    positions,
+    decoding: { batch: B, length: U, on: Uint8Array.from(targetMask) },
+  };
 }
 
 /** The id before each row's first target token. */
@@ -182,7 +253,7 @@ function firstIds({ config }: ModelSource, own: Int32Array | null): (row: number
 
 /** Log-probabilities of each row's choices: rows padded to the most choices and the longest. */
 async function rank(
-  source: ModelSource,
+  source: ProgramSource,
   session: Session,
   parameters: GivenParameters,
   rows: readonly EncodedRow[],
@@ -190,17 +261,26 @@ async function rank(
   const { config } = source;
   const choices = rows.map((row) => row.choices ?? []);
   const [B, C, U] = choiceShape(rows);
-  const { feeds, positions } = prefilled(source, parameters, textBatch(rows, config.padId));
   if (C === 0 || U === 0) return choices.map((row) => new Float64Array(row.length));
-  checkWindow(config, positions, (b) => Math.max(0, ...choices[b]!.map((choice) => choice.length)));
+  const batch = textBatch(rows, config.padId);
+  const count = (b: number) => Math.max(0, ...choices[b]!.map((choice) => choice.length));
   const ids = new Int32Array(B * C * U).fill(config.padId);
   for (const [b, row] of choices.entries()) for (const [c, choice] of row.entries()) ids.set(choice, (b * C + c) * U);
-  const { nll } = await session.run({
-    ...feeds,
-    ...decoded(source, positions, { length: U, past: 0, choices: C }),
-    ...shiftedIds(ids, [B, C], U, config, firstIds(source, firstOf(rows))),
-    targetIds: int([B, C, U], ids),
-  });
+  const asked = async (): Promise<Feeds> => {
+    if (source.place === "behind") {
+      const { feeds } = await behind(source, parameters, batch, { ids, choices: C, length: U, count });
+      return { ...feeds, targetIds: int([B, C * U], ids) };
+    }
+    const { feeds, positions } = prefilled(source, parameters, batch);
+    checkWindow(config, positions, count);
+    return {
+      ...feeds,
+      ...decoded(source, positions, { length: U, past: 0, choices: C }),
+      ...shiftedIds(ids, [B, C], U, config, firstIds(source, batch.firstIds ?? null)),
+      targetIds: int([B, C, U], ids),
+    };
+  };
+  const { nll } = await session.run(await asked());
   return choices.map((row, b) =>
     Float64Array.from(row, (choice, c) => {
       let total = 0;
@@ -237,7 +317,7 @@ function choiceShape(rows: readonly EncodedRow[]): [number, number, number] {
 
 /** Prefill once, then one token of every row per step, until every row has ended or has `maxTokens`. */
 async function* generate(
-  source: ModelSource,
+  source: ProgramSource,
   { prefill, step }: { prefill: Session; step: Session },
   parameters: GivenParameters,
   rows: readonly EncodedRow[],
@@ -248,10 +328,8 @@ async function* generate(
   const architecture = architectureOf(config);
   const B = rows.length;
   if (B === 0) return;
-  const { feeds, positions } = prefilled(source, parameters, textBatch(rows, config.padId));
-  checkWindow(config, positions, () => 1);
+  const { positions, memory, first, known } = await begin(source, prefill, parameters, rows);
   const lengths = lengthsOf(positions);
-  const memory = await prefill.run(feeds);
   const { heads, headWidth } = architecture.keys(config);
   const layers = partial.stacks[architecture.stacks(config).at(-1)!.name]!.layers.map((_, i) => i);
   const cache: Record<string, Feed> = {};
@@ -260,25 +338,30 @@ async function* generate(
       cache[name] = float([B, heads, 0, headWidth], new Float32Array(0));
   const present = layers.flatMap((i) => [`key${i}`, `value${i}`]);
   const stops = new Set([...architecture.stopIds(config), ...ends]);
-  const first = firstIds(source, firstOf(rows));
-  let ids = Int32Array.from({ length: B }, (_, b) => first(b));
+  let ids = first;
+  // behind a text the first token is known already, and is itself the first to be decoded
+  const shift = known === null ? 0 : 1;
   const ended = new Array<RowEnd | null>(B).fill(null);
   for (let n = 0; n < maxTokens; n++) {
     for (let b = 0; b < B; b++) if (ended[b] === null && done(b)) ended[b] = "done";
     if (ended.every((end) => end !== null)) return;
-    const result = await step.run(
-      {
-        decoderIds: int([B, 1], ids),
-        ...decoded(source, positions, { length: 1, past: n }),
-        ...memory,
-        ...cache,
-      },
-      [pick === undefined ? "next" : "logits", ...present],
-    );
-    for (const i of layers) {
-      cache[`pastKey${i}`] = result[`key${i}`]!;
-      cache[`pastValue${i}`] = result[`value${i}`]!;
-    }
+    const result =
+      n < shift
+        ? known!
+        : await step.run(
+            {
+              decoderIds: int([B, 1], ids),
+              ...decoded(source, positions, { length: 1, past: n - shift }),
+              ...memory,
+              ...cache,
+            },
+            [pick === undefined ? "next" : "logits", ...present],
+          );
+    if (n >= shift)
+      for (const i of layers) {
+        cache[`pastKey${i}`] = result[`key${i}`]!;
+        cache[`pastValue${i}`] = result[`value${i}`]!;
+      }
     const next = pick === undefined ? result.next!.data : pickedIds(pick, result.logits!, ended);
     ids = Int32Array.from(next, (id, b) => {
       if (ended[b] === null && stops.has(id)) ended[b] = "end";
@@ -287,7 +370,7 @@ async function* generate(
     yield Array.from(ids, (id, b) => ended[b] ?? id);
     // the next token would stand behind the model's last position
     for (let b = 0; b < B; b++)
-      if (ended[b] === null && lengths[b]! + n + 1 >= (config.maxPositions ?? Number.POSITIVE_INFINITY))
+      if (ended[b] === null && lengths[b]! + n + 1 - shift >= (config.maxPositions ?? Number.POSITIVE_INFINITY))
         ended[b] = "window";
   }
 }
@@ -300,29 +383,51 @@ function pickedIds(pick: Pick, { data, shape }: Feed, ended: readonly (RowEnd | 
   );
 }
 
-/** Rows padded on the right to the longest. */
-function textBatch(rows: readonly EncodedRow[], padId: number): TextBatch {
-  const { ids, mask, length } = pad(
-    rows.map((row) => row.input),
-    padId,
-  );
-  return { size: rows.length, inputIds: ids, inputMask: mask, inputLength: length };
+/** What generation goes on from: the memory of prompt and text, the ids that it decodes first, and what is known of the first token. */
+async function begin(
+  source: ProgramSource,
+  prefill: Session,
+  parameters: GivenParameters,
+  rows: readonly EncodedRow[],
+): Promise<{ positions: Positions; memory: Feeds; first: Int32Array; known: Feeds | null }> {
+  const { config } = source;
+  const B = rows.length;
+  const batch = textBatch(rows, config.padId);
+  if (source.place !== "behind") {
+    const { feeds, positions } = prefilled(source, parameters, batch);
+    checkWindow(config, positions, () => 1);
+    const firstOf = firstIds(source, batch.firstIds ?? null);
+    const first = Int32Array.from({ length: B }, (_, b) => firstOf(b));
+    return { positions, memory: await prefill.run(feeds), first, known: null };
+  }
+  const none = { ids: new Int32Array(B).fill(config.padId), choices: 1, length: 1, count: () => 0 };
+  const { feeds, memory: text, lead } = await behind(source, parameters, batch, none);
+  const { next, logits, ...whole } = await prefill.run(feeds);
+  const memory = Object.fromEntries(Object.entries(whole).map(([name, v]) => [name.replace("whole", "memory"), v]));
+  const known = { next: next!, logits: logits! };
+  return { positions: side(text, lead), memory, first: new Int32Array(B), known };
 }
 
-/** Rows' own first ids, where they bring them. */
-function firstOf(rows: readonly EncodedRow[]): Int32Array | null {
-  return rows.some((row) => row.first === undefined) ? null : Int32Array.from(rows, (row) => row.first!);
+/** Positions of a memory and of what was decoded behind it. */
+function side({ batch, length, on }: Positions, lead: Lead): Positions {
+  const both = new Uint8Array(batch * (length + lead.length));
+  for (let b = 0; b < batch; b++) {
+    const at = b * (length + lead.length);
+    both.set(on.subarray(b * length, (b + 1) * length), at);
+    both.set(lead.on.subarray(b * lead.length, (b + 1) * lead.length), at + length);
+  }
+  return { batch, length: length + lead.length, on: both };
 }
 
 /**
- * 1/(valid positions of the row) on the row's valid positions, [B, 1, P+T] and [B, 1, U]; only the halves that the stack computes in count.
+ * 1/(valid positions of the row) on the row's valid positions, those read and those decoded, [B, 1, P+T] and [B, 1, U]; only the halves that the stack computes in count.
  */
 function sharesOf(
   positions: Positions,
-  { size: B, targetLength: U, targetMask }: Batch,
+  { length: U, on: targetMask }: Positions,
   halves: { readonly prefill: boolean; readonly decode: boolean },
 ): readonly [Feed, Feed] {
-  const S = positions.length;
+  const { batch: B, length: S } = positions;
   const [prefill, decode] = [new Float32Array(B * S), new Float32Array(B * U)];
   for (let b = 0; b < B; b++) {
     const text = positions.on.subarray(b * S, (b + 1) * S);

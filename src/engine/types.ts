@@ -6,7 +6,12 @@ import type { Method } from "../method/method.js";
 import type { Checkpoint } from "../model/checkpoint.js";
 import type { PartialModel } from "../model/partial.js";
 import type { Batch, EncodedRow } from "../text/batch.js";
+import type { Place } from "./graphs.js";
 import type { Pick } from "./sampling.js";
+import type { TextCacheSettings, TextStore } from "./text-store.js";
+
+export type { Place } from "./graphs.js";
+export type { TextCacheSettings, TextStore } from "./text-store.js";
 
 /** On what an engine runs its programs. */
 export interface EngineOptions {
@@ -18,6 +23,8 @@ export interface EngineOptions {
   device?: "cpu" | "webgpu" | "cuda";
   /** Lower com.microsoft operators to plain ONNX. Default false. */
   plainOps?: boolean;
+  /** How texts that stand before virtual tokens are kept once they are read; null reads each whenever it is asked for. Default null. */
+  textCache?: TextCacheSettings | null;
 }
 
 /** Parameters for all rows, or one set per row (several adapters in one batch; prompts may differ in length). */
@@ -86,7 +93,7 @@ export interface ActivationProgram {
 
 /** Last hidden states and logits, for parity tests and analysis. */
 export interface ForwardProgram {
-  /** @returns prefill [B, P+T, D], decode [B, U, D] (both after the final norm), logits [B, U, V]; teacher-forced. */
+  /** @returns prefill [B, P+T, D] (nothing of it behind a text, which was read before), decode [B, U, D] (both after the final norm), logits [B, U, V]; teacher-forced. */
   run(parameters: GivenParameters, batch: Batch): Promise<{ prefill: Tensor; decode: Tensor; logits: Tensor }>;
 }
 
@@ -99,17 +106,24 @@ export interface ProgramKinds {
   forward: ForwardProgram;
 }
 
-/** Programs over one frozen checkpoint and one method. Programs are made on first use and cached per (kind, partial.name). */
+/**
+ * Programs over one frozen checkpoint and one method. Programs are made on first use and cached per (kind, partial.name, place); `place` is
+ * where the virtual tokens of the rows stand (placeOf), default before the text.
+ */
 export interface Engine {
   readonly checkpoint: Checkpoint;
   readonly method: Method;
   /** As opened, defaults filled in; workers open theirs with the same. */
   readonly options: Readonly<Required<EngineOptions>>;
-  train(partial?: PartialModel): Promise<TrainProgram>;
-  score(partial?: PartialModel): Promise<ScoreProgram>;
-  generate(partial?: PartialModel): Promise<GenerateProgram>;
-  activations(): Promise<ActivationProgram>;
-  forward(partial?: PartialModel): Promise<ForwardProgram>;
+  train(partial?: PartialModel, place?: Place): Promise<TrainProgram>;
+  score(partial?: PartialModel, place?: Place): Promise<ScoreProgram>;
+  generate(partial?: PartialModel, place?: Place): Promise<GenerateProgram>;
+  activations(place?: Place): Promise<ActivationProgram>;
+  forward(partial?: PartialModel, place?: Place): Promise<ForwardProgram>;
+  /** What keeps texts that were read; null where each is read whenever it is asked for. */
+  readonly texts: TextStore | null;
+  /** Reads a text that stands before virtual tokens into the store, where there is one and it has it not. */
+  readText(ids: Int32Array, partial?: PartialModel): Promise<void>;
   /** Frees the programs of one partial model (FPT after growth). */
   release(partial: PartialModel): Promise<void>;
   /** Frees everything. Idempotent. */

@@ -11,8 +11,9 @@ import { computeMetrics } from "../data/metrics.js";
 import type { Row, Task } from "../data/row.js";
 import { labelOfText } from "../data/verbalizer.js";
 import type { Engine } from "../engine/engine.js";
-import { evalFlops, rankingFlops } from "../engine/flops.js";
-import type { GivenParameters } from "../engine/types.js";
+import { evalFlops, rankingFlops, shapeOfRows, textFlops } from "../engine/flops.js";
+import { placeOf, places } from "../engine/place.js";
+import type { GivenParameters, Place } from "../engine/types.js";
 import type { ModelConfig } from "../model/architecture.js";
 import type { PartialModel } from "../model/partial.js";
 import { type EncodedRow, evaluationOrder } from "../text/batch.js";
@@ -220,12 +221,14 @@ export async function evaluatePrepared(
   parameters: Parameters | null,
   signal?: AbortSignal,
   progress: RowProgress = () => {},
+  reading: Reading = {},
 ): Promise<Evaluation | null> {
   const { config } = engine.checkpoint;
+  const place = placeOf(config, prepared.encoded);
   const given = parameters ?? bareParameters(engine);
   const pass = passes[prepared.by];
-  const program = await pass.open(engine, partial);
-  const scorer = prepared.loss ? await engine.score(partial) : null;
+  const program = await pass.open(engine, partial, place);
+  const scorer = prepared.loss ? await engine.score(partial, place) : null;
   const predictions = new Array<Prediction>(prepared.rows.length);
   const started = performance.now();
   let [loss, tokens, flops, done] = [0, 0, 0, 0];
@@ -234,7 +237,7 @@ export async function evaluatePrepared(
     progress(done, prepared.rows.length);
     const encoded = numbers.map((n) => prepared.encoded[n]!);
     const rows = numbers.map((n) => prepared.rows[n]!);
-    flops += batchFlops(config, partial, prepared, encoded, engine.method.adds(given).tokens);
+    flops += batchFlops(config, partial, prepared, encoded, engine.method.adds(given).tokens, reading);
     const tasks = rows.map(() => prepared.task);
     const rankBy = rows.map(() => rankingModes[prepared.ranking]);
     const found = await program(given, { encoded, rows, tasks, rankBy }, tokenizer);
@@ -289,10 +292,12 @@ export async function answerRows(
 ): Promise<Prediction[] | null> {
   const bare = bareParameters(engine);
   const predictions = new Array<Prediction>(asked.length);
-  for (const by of ["ranking", "generation"] as const) {
-    const mine = [...asked.keys()].filter((n) => wayOf(asked[n]!) === by);
+  const ways = (["ranking", "generation"] as const).flatMap((by) => places.map((place) => ({ by, place })));
+  for (const { by, place } of ways) {
+    const own = (of: Asked) => wayOf(of) === by && placeOf(engine.checkpoint.config, [of.encoded]) === place;
+    const mine = [...asked.keys()].filter((n) => own(asked[n]!));
     if (mine.length === 0) continue;
-    const program = await passes[by].open(engine, partial);
+    const program = await passes[by].open(engine, partial, place);
     const batches = evaluationOrder(
       mine.map((n) => asked[n]!.encoded),
       batchSize,
@@ -338,12 +343,19 @@ function bareParameters({ method, checkpoint }: Engine): Parameters {
   );
 }
 
+/** What is known before rows are evaluated. */
+export interface Reading {
+  /** Texts before the virtual tokens were read and kept: reading them is not counted again. Default false. */
+  readonly textsKnown?: boolean;
+}
+
 /** What evaluating these rows costs, in honest FLOPs, without doing it. @param promptLength P */
 export function evaluationFlops(
   config: ModelConfig,
   partial: PartialModel,
   prepared: Prepared,
   promptLength: number,
+  reading: Reading = {},
 ): number {
   return prepared.batches.reduce(
     (sum, numbers) =>
@@ -354,6 +366,7 @@ export function evaluationFlops(
         prepared,
         numbers.map((n) => prepared.encoded[n]!),
         promptLength,
+        reading,
       ),
     0,
   );
@@ -366,16 +379,16 @@ function batchFlops(
   { by, task, loss }: Prepared,
   rows: readonly EncodedRow[],
   prompt: number,
+  { textsKnown = false }: Reading,
 ): number {
   const longest = (of: (row: EncodedRow) => number) => Math.max(...rows.map(of));
   const shape = {
-    batch: rows.length,
-    prompt,
-    input: longest((row) => row.input.length),
+    ...shapeOfRows(config, rows, prompt),
     target: passes[by].targetLength(rows, task),
     choices: longest((row) => row.choices?.length ?? 1),
   };
-  const pass = evalFlops(config, partial, by, shape).honest;
+  const read = textsKnown ? 0 : textFlops(config, partial, rows).honest;
+  const pass = read + evalFlops(config, partial, by, shape).honest;
   if (!loss || passes[by].givesLoss) return pass;
   const target = longest((row) => row.target.length);
   return pass + rankingFlops(config, partial, { ...shape, target, choices: 1 }).honest;
@@ -429,8 +442,8 @@ const passes = {
     givesLoss: true,
     targetLength: (encoded: readonly EncodedRow[]) =>
       Math.max(...encoded.flatMap((row) => row.choices!.map((choice) => choice.length))),
-    open: async (engine: Engine, partial: PartialModel): Promise<Pass> => {
-      const program = await engine.score(partial);
+    open: async (engine: Engine, partial: PartialModel, place: Place): Promise<Pass> => {
+      const program = await engine.score(partial, place);
       return async (given, { encoded, rows, tasks, rankBy }) => {
         const logs = await program.run(given, encoded);
         let loss = 0;
@@ -454,8 +467,8 @@ const passes = {
   generation: {
     givesLoss: false,
     targetLength: longestAnswer,
-    open: async (engine: Engine, partial: PartialModel): Promise<Pass> => {
-      const program = await engine.generate(partial);
+    open: async (engine: Engine, partial: PartialModel, place: Place): Promise<Pass> => {
+      const program = await engine.generate(partial, place);
       return async (given, { encoded, rows, tasks }, tokenizer) => {
         const limits = encoded.map((row, i) => longestAnswer([row], tasks[i]!));
         const most = Math.max(...limits);
@@ -466,7 +479,7 @@ const passes = {
         const silent = written.findIndex(([first]) => first === engine.checkpoint.config.padId);
         if (silent >= 0) {
           const { target } = encoded[silent]!;
-          const scorer = await engine.score(partial);
+          const scorer = await engine.score(partial, place);
           const own = Array.isArray(given) ? [given[silent] as Parameters] : given;
           const [log] = await scorer.run(own, [{ ...encoded[silent]!, choices: [target], gold: 0 }]);
           if (!Number.isFinite(log![0])) throw noNumber(rows[silent]!, log!);

@@ -35,6 +35,11 @@ export type InitSpec =
       readonly text: string;
     }
   | {
+      readonly kind: "continuation";
+      /** As text, but its end is the prompt's: what comes next goes on from it. */
+      readonly text: string;
+    }
+  | {
       readonly kind: "fromPrompt";
       /** [P, D]; another length or width is refused. */
       readonly prompt: Tensor;
@@ -89,6 +94,14 @@ export const initialisers: { readonly [K in InitKind]: Initialiser<K> } = {
     );
   },
 
+  continuation: (input, { text }) => {
+    const ids = encode(input, text, "the text");
+    const missing = Math.ceil(input.length / ids.length) * ids.length - input.length;
+    return embed(
+      input,
+      Array.from({ length: input.length }, (_, i) => ids[(i + missing) % ids.length]!),
+    );
+  },
   fromPrompt: async ({ checkpoint, length }, { prompt }) => {
     const expected = [length, checkpoint.config.width];
     if (prompt.shape.join() !== expected.join() || prompt.data.length !== length * checkpoint.config.width)

@@ -26,6 +26,8 @@ export interface Method {
   parameters(config: ModelConfig): readonly ParameterSpec[];
   /** @param values the graph's values of the parameters, by name */
   attach(b: Builder, values: Readonly<Record<string, Value>>): Builder;
+  /** Whether nothing before its virtual tokens is read otherwise than by the frozen model alone: they may stand behind a text. */
+  readonly behind?: boolean;
   /** Positions that the method puts before the text, and keys that it adds to every attention. */
   adds(parameters: Readonly<Record<string, { readonly shape: readonly number[] }>>): {
     readonly tokens: number;

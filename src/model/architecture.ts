@@ -135,6 +135,14 @@ export interface DecodeShape {
   readonly past: number;
   /** C, where each row has choices side by side. Default 1. */
   readonly choices?: number;
+  /** What stands before the tokens of all choices and is decoded with them: virtual tokens behind a text, and what follows them. */
+  readonly lead?: Lead;
+}
+
+/** Positions of each row, `on` [B, length] of 1 and 0: padding may stand at either end. */
+export interface Lead {
+  readonly length: number;
+  readonly on: Uint8Array;
 }
 
 /** A family. Methods are pure; graphs are written through the Builder alone. */

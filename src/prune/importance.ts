@@ -11,7 +11,8 @@ import { random } from "../base/random.js";
 import type { Tensor } from "../base/tensor.js";
 import type { Row, Task } from "../data/row.js";
 import type { Engine } from "../engine/engine.js";
-import { stepFlops } from "../engine/flops.js";
+import { shapeOfRows, stepFlops, textFlops } from "../engine/flops.js";
+import { placeOf } from "../engine/place.js";
 import { fullMask, type PieceLayout, pieceLayouts, pieceOfDimension } from "../method/mask.js";
 import { fullModel, type PartialModel } from "../model/partial.js";
 import { makeBatch } from "../text/batch.js";
@@ -106,15 +107,16 @@ export async function importance(
       : [...rows];
   const encoded = encodeRows(task, chosen, tokenizer, options.maxInputTokens);
   encoded.sort((a, b) => a.input.length - b.input.length);
-  const program = await engine.train(partial);
+  const program = await engine.train(partial, placeOf(config, encoded));
   const collector = scoreCollector(P, pieces, mode);
   let [loss, flops] = [0, 0];
   const started = performance.now();
   for (let first = 0; first < encoded.length; first += batchSize) {
     if (signal?.aborted) throw interrupted(signal, "stopped while the prompt was scored", { where: "importance" });
     const batch = makeBatch(encoded.slice(first, first + batchSize));
-    const { size: B, inputLength, targetLength } = batch;
-    const counts = encoded.slice(first, first + B).map((row) => row.target.length);
+    const { size: B } = batch;
+    const scored = encoded.slice(first, first + B);
+    const counts = scored.map((row) => row.target.length);
     const step = await program.run(
       { prompt },
       batch,
@@ -129,7 +131,9 @@ export async function importance(
       });
     collector.add(derivatives);
     loss += counts.reduce((sum, n, b) => sum + step.loss[b]! / n, 0);
-    flops += stepFlops(config, partial, { batch: B, prompt: P, input: inputLength, target: targetLength }).honest;
+    flops += stepFlops(config, partial, shapeOfRows(config, scored, P)).honest;
+    // the prompt was tuned on these rows: where texts are kept, they were read and counted then
+    if (engine.texts === null) flops += textFlops(config, partial, scored, true).honest;
   }
   const { examples, ...raw } = collector.scores();
   const scores = options.normalise ? normaliseScores(raw) : raw;

@@ -9,6 +9,7 @@ import { join } from "node:path";
 import { SoftpromptError } from "../base/errors.js";
 import { openEngine } from "../engine/engine.js";
 import { type Checkpoint, openCheckpoint } from "../model/checkpoint.js";
+import { openTexts } from "../run/text-cache.js";
 import type { Tokenizer } from "../text/tokenizer.js";
 import { trainCandidate } from "./candidate.js";
 import type { Order, Report } from "./pool.js";
@@ -57,7 +58,7 @@ async function serve(
   const checkpoint = await openCheckpoint(plan.base);
   const loaded = await loadTokenizer(checkpoint);
   const tokenizer = plan.rules === undefined ? loaded : { ...loaded, rules: plan.rules };
-  const engine = openEngine(checkpoint, plan.engine);
+  const engine = openEngine(checkpoint, plan.engine, undefined, openTexts);
   const retraining = { ...plan, engine, tokenizer, signal };
   tell({ kind: "ready" });
   while (!signal.aborted) {

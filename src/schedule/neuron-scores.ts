@@ -13,7 +13,8 @@ import { random } from "../base/random.js";
 import type { Tensor } from "../base/tensor.js";
 import type { Dataset, Row, Task } from "../data/row.js";
 import type { Engine } from "../engine/engine.js";
-import { activationFlops, addFlops, noFlops } from "../engine/flops.js";
+import { activationFlops, addFlops, noFlops, shapeOfRows } from "../engine/flops.js";
+import { placeOf } from "../engine/place.js";
 import type { ModelConfig } from "../model/architecture.js";
 import { architectureOf } from "../model/architectures.js";
 import type { NeuronScores } from "../model/partial.js";
@@ -96,7 +97,7 @@ async function measure(
   const encoded = encodeRows(task, rows, tokenizer, input.maxInputTokens);
   encoded.sort((a, b) => a.input.length - b.input.length);
   const prompt = randomPrompt(config.width, input.promptLength, input.seed);
-  const program = await engine.activations();
+  const program = await engine.activations(placeOf(config, encoded));
   const sums = architectureOf(config)
     .stacks(config)
     .map(({ name, layers }) => ({ name, layers: zeros(layers, config) }));
@@ -108,14 +109,11 @@ async function measure(
         where: "neuron scores",
         hint: "the pass is short; it is made again",
       });
-    const batch = makeBatch(encoded.slice(first, first + input.scoreBatchSize));
+    const some = encoded.slice(first, first + input.scoreBatchSize);
+    const batch = makeBatch(some);
     const means = await program.run({ prompt }, batch);
     for (const { name, layers } of sums) accumulate(layers, means[name]!, batch.size);
-    const { size, inputLength, targetLength } = batch;
-    flops = addFlops(
-      flops,
-      activationFlops(config, { batch: size, prompt: input.promptLength, input: inputLength, target: targetLength }),
-    );
+    flops = addFlops(flops, activationFlops(config, shapeOfRows(config, some, input.promptLength)));
   }
   const average = (stack: Float64Array[]) => stack.map((sum) => Float32Array.from(sum, (s) => s / rows.length));
   const scores = Object.fromEntries(sums.map(({ name, layers }) => [name, average(layers)]));

@@ -6,7 +6,7 @@
  */
 import type { Dataset } from "../data/row.js";
 import type { Engine } from "../engine/engine.js";
-import type { PassShape } from "../engine/flops.js";
+import { type PassShape, shapeOfRows } from "../engine/flops.js";
 import type { ModelConfig } from "../model/architecture.js";
 import { encodeRows, isFreeText } from "../text/rows.js";
 import type { Tokenizer } from "../text/tokenizer.js";
@@ -75,7 +75,7 @@ function target(
     config,
     freeText: dataset.task.generative ?? isFreeText(dataset),
     scores: null,
-    shape: options.budget === undefined ? undefined : typicalShape(tokenizer, dataset, options, promptLength),
+    shape: options.budget === undefined ? undefined : typicalShape(config, tokenizer, dataset, options, promptLength),
   };
 }
 
@@ -91,6 +91,7 @@ const sampledSteps = 256;
 
 /** Mean padded shape of the first steps (at most one pass over the rows), as the trainer will make them. */
 export function typicalShape(
+  config: ModelConfig,
   tokenizer: Tokenizer,
   { task, train }: Pick<Dataset, "task" | "train">,
   { batchSize, maxInputTokens, seed }: Pick<TrainSettings, "batchSize" | "maxInputTokens" | "seed">,
@@ -99,12 +100,15 @@ export function typicalShape(
   const rows = encodeRows(task, train, tokenizer, maxInputTokens);
   const order = batchOrder(rows, batchSize, seed);
   const steps = Math.min(sampledSteps, stepsPerEpoch(rows.length, batchSize));
-  let [batch, input, target] = [0, 0, 0];
+  let [batch, input, target, tail] = [0, 0, 0, 0];
+  const { place } = shapeOfRows(config, rows, promptLength);
   for (let step = 0; step < steps; step++) {
     const chosen = Array.from(order(step), (n) => rows[n]!);
     batch += chosen.length / steps;
-    input += Math.max(...chosen.map((row) => row.input.length)) / steps;
-    target += Math.max(...chosen.map((row) => row.target.length)) / steps;
+    const shape = shapeOfRows(config, chosen, promptLength);
+    input += shape.input / steps;
+    target += shape.target / steps;
+    tail += (shape.tail ?? 0) / steps;
   }
-  return { batch, prompt: promptLength, input, target };
+  return { batch, prompt: promptLength, input, target, ...(place === undefined ? {} : { place, tail }) };
 }

@@ -8,6 +8,7 @@
 import { interrupted } from "../base/errors.js";
 import type { Tensor } from "../base/tensor.js";
 import type { Dataset } from "../data/row.js";
+import { placeOf } from "../engine/place.js";
 import { evaluate, evaluationOptions } from "../evaluate/evaluate.js";
 import { architectureOf } from "../model/architectures.js";
 import { fullModel } from "../model/partial.js";
@@ -227,7 +228,7 @@ async function activatedBy(input: StudyInput, dataset: Dataset, prompt: Tensor):
     tokenizer,
     settings.maxInputTokens,
   );
-  const program = await engine.activations();
+  const program = await engine.activations(placeOf(config, rows));
   const F = config.feedForwardWidth;
   const sums = architectureOf(config)
     .stacks(config)

@@ -23,6 +23,7 @@ import { type MetricName, metricNames } from "../data/metrics.js";
 import type { Dataset, Task } from "../data/row.js";
 import { examples } from "../data/rows.js";
 import { tasks } from "../data/tasks.js";
+import { compileTemplate, promptMarker, promptPositions } from "../data/template.js";
 import { encodeRows } from "../text/rows.js";
 import type { Tokenizer } from "../text/tokenizer.js";
 import { type CallContext, type EarlierContext, type NoticeEvent, oneObject } from "./call.js";
@@ -73,6 +74,11 @@ export const taskOptions = {
   }),
   inputPrefix: string({ help: "Put before every input, e.g. a task's name for models that know it" }),
   targetPrefix: string({ help: "Put before every target", source: "FPT: <extra_id_0>, fpt.md §6" }),
+  promptPosition: choice({
+    values: promptPositions,
+    help: "Where the virtual tokens stand, for a template without the marker {prompt}: before the text, or behind it, where a decoder-only model reads each text once and keeps it",
+    source: "default start",
+  }),
 };
 
 /** Where rows come from. */
@@ -258,9 +264,13 @@ export function asRecorded(options: DataOptions, recorded: Task | null): DataOpt
   if (!known || (asked !== undefined && asked !== name)) return options;
   const chosen = options.format ?? format;
   const plain = name === quickstartTask ? quickstartFiles.template : declaredTask(name, { format: chosen }).template;
-  const prefix = template.endsWith(plain) ? template.slice(0, template.length - plain.length) : "";
+  // a declared template has no marker, so one at the end is the position's
+  const atEnd = compileTemplate(template).marked && template.endsWith(promptMarker);
+  const text = atEnd ? template.slice(0, -promptMarker.length) : template;
+  const prefix = text.endsWith(plain) ? text.slice(0, text.length - plain.length) : "";
   const inputPrefix = prefix.replaceAll("{{", "{").replaceAll("}}", "}");
-  return { ...defined({ task: name, format: chosen, inputPrefix, targetPrefix }), ...defined(options) };
+  const promptPosition = atEnd ? "end" : undefined;
+  return { ...defined({ task: name, format: chosen, inputPrefix, targetPrefix, promptPosition }), ...defined(options) };
 }
 
 /** What of a task a prompt depends on, and differs between two; for a warning. */
@@ -278,7 +288,7 @@ export function loadTask(options: Partial<OptionValues<typeof taskOptions>>): Ta
   const { task, format, template, verbalizer, metrics, maxTargetTokens, inputPrefix, targetPrefix } = options;
   const own = defined({ verbalizer, metrics: metrics as MetricName[] | undefined, maxTargetTokens });
   const scoring = scoringOf(options);
-  const prefixes = defined({ inputPrefix, targetPrefix });
+  const prefixes = defined({ inputPrefix, targetPrefix, promptPosition: options.promptPosition });
   const withoutEffect = (given: object, because: string) => {
     const [key] = Object.keys(given);
     if (key === undefined) return;
@@ -325,6 +335,7 @@ function sharedSpec(options: Checked) {
   return defined({
     inputPrefix: options.inputPrefix,
     targetPrefix: options.targetPrefix,
+    promptPosition: options.promptPosition,
     fewShot: fewShot === undefined ? undefined : { count: fewShot, per: fewShotPer, seed: dataSeed },
     holdoutFraction,
     seed: dataSeed,

@@ -8,6 +8,8 @@ import { interrupted, SoftpromptError } from "../base/errors.js";
 import { readOptions } from "../base/options.js";
 import type { Parameters } from "../base/tensor.js";
 import type { Task } from "../data/row.js";
+import { compileTemplate, promptMarker } from "../data/template.js";
+import { placeOf } from "../engine/place.js";
 import { picker } from "../engine/sampling.js";
 import type { RowEnd } from "../engine/types.js";
 import type { EncodedRow } from "../text/batch.js";
@@ -119,9 +121,19 @@ async function ask(model: Model, texts: readonly string[], input: GenerateInput)
     maxTargetTokens: Math.min(options.maxTokens, Math.ceil((positions ?? Number.POSITIVE_INFINITY) / 2)),
     targetPrefix: "",
   };
+  const learnt = loaded?.task?.template ?? "";
+  const behind = learnt.endsWith(promptMarker);
+  if (!behind && compileTemplate(learnt).marked)
+    throw new SoftpromptError("adapter", "this prompt stands inside the text of its task", {
+      where: "adapter",
+      expected: "a prompt before or behind the whole text",
+      got: learnt,
+      hint: "use predict, which fills the task's template",
+    });
   const rows = texts.map((text, i) => ({
     id: `prompt ${i + 1}`,
     input: text,
+    ...(behind ? { promptAt: text.length } : {}),
     fields: [{ name: "text", from: 0, to: text.length }],
     target: "",
     label: null,
@@ -140,7 +152,7 @@ async function* write(
   signal: AbortSignal | undefined,
 ): AsyncGenerator<[row: number, piece: GeneratedPiece], void, undefined> {
   const { maxTokens, stop, temperature } = options;
-  const program = await model.engine.generate();
+  const program = await model.engine.generate(undefined, placeOf(model.checkpoint.config, rows));
   const texts = rows.map(() => writing(tokenizer.openDecoder(), stop));
   const ended = new Array<GeneratedEnd | null>(rows.length).fill(null);
   const lengths = new Int32Array(rows.length);

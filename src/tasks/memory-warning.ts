@@ -4,6 +4,7 @@
  * The longest rows decide. Only the few with the longest text are encoded for it: the estimate is not finer than that.
  */
 import type { Dataset, Row } from "../data/row.js";
+import { shapeOfRows } from "../engine/flops.js";
 import { evaluationBatch } from "../evaluate/evaluate.js";
 import { byteText } from "../report/format.js";
 import { needsNeuronScores } from "../schedule/schedule.js";
@@ -27,9 +28,7 @@ export function tuningMemory(
     const length = ({ input, target }: Row) => input.length + target.length;
     const some = [...rows].sort((a, b) => length(b) - length(a)).slice(0, candidates);
     const encoded = encodeRows(task, some, tokenizer, options.maxInputTokens);
-    const most = (of: (row: (typeof encoded)[number]) => Int32Array) =>
-      encoded.reduce((top, row) => Math.max(top, of(row).length), 1);
-    return { prompt: options.virtualTokens, input: most((row) => row.input), target: most((row) => row.target) };
+    return shapeOfRows(config, encoded, options.virtualTokens);
   };
   const [training, evaluated] = [longest(train), longest(validation)];
   const batch = Math.min(options.microBatchSize, options.batchSize, train.length);

@@ -43,12 +43,20 @@ export function trainingMemory(
     PartialStack,
     PartialStack,
   ];
-  const perRow =
+  // behind a text its memory is given, and prompt, tail and target are the only positions
+  const decoded = shape.prompt + (shape.tail ?? 0) + U;
+  const { heads: G, headWidth: K } = architectureOf(config).keys(config);
+  const behind =
+    decoded * (decoding.layers.length * (8 * config.width + 4 * inner) + ffn(decoding)) +
+    decoding.layers.length * (4 * shape.input * G * K + 2 * config.heads * decoded * (decoded + shape.input)) +
+    3 * U * config.vocabulary;
+  const before =
     S * (reading.layers.length * (8 * config.width + 4 * inner) + ffn(reading)) +
     reading.layers.length * 2 * config.heads * S * S +
     U * (decoding.layers.length * (12 * config.width + 6 * inner) + ffn(decoding)) +
     decoding.layers.length * (2 * S * inner + 2 * config.heads * U * (U + S)) +
     3 * U * config.vocabulary;
+  const perRow = shape.place === "behind" ? behind : before;
   const activations = aliveShare * 4 * shape.batch * perRow;
   return { weights, activations, total: baseBytes + weights + activations };
 }

@@ -66,17 +66,23 @@ export async function openModel(
   const given = readOptions(openOptions, asked, "openModel()");
   const chosen = { ...given, threads: threadsOf(given.threads) };
   // Whoever only reads options does not load the engine with them.
-  const [{ openCheckpoint }, { openTokenizer, chatTokenizer }, { openEngine }] = await Promise.all([
+  const [{ openCheckpoint }, { openTokenizer, chatTokenizer }, { openEngine }, { openTexts }] = await Promise.all([
     import("../model/checkpoint.js"),
     import("../model/tokenizer.js"),
     import("../engine/engine.js"),
+    import("../run/text-cache.js"),
   ]);
   const { folder, label } = await modelFolder(name, chosen, context);
   const checkpoint = await openCheckpoint(folder, { name: label });
   for (const message of checkpoint.warnings) context.onEvent?.({ kind: "notice", message });
   const plain = await openTokenizer(checkpoint);
   const tokenizer = chosen.chat ? await chatTokenizer(checkpoint, plain) : plain;
-  const engine = openEngine(checkpoint, chosen);
+  const { textCache, textCacheMemory, textCacheDisk } = chosen;
+  const kept =
+    textCache === "off"
+      ? null
+      : { precision: textCache, memory: textCacheMemory * 2 ** 20, disk: textCacheDisk * 2 ** 20 };
+  const engine = openEngine(checkpoint, { ...chosen, textCache: kept }, undefined, openTexts);
   return disposable({ checkpoint, tokenizer, engine, device: chosen.device, dispose: () => engine.dispose() });
 }
 

@@ -42,6 +42,26 @@ function engineOptions() {
       default: false,
       help: "Trade speed for memory: no pre-packed copies, 16-bit weights widened when used",
     }),
+    textCache: choice({
+      values: ["float16", "bfloat16", "float32", "off"],
+      default: "float16",
+      source: "our choice",
+      help: "How texts that stand before the virtual tokens are kept once a decoder-only model has read them; off reads them in every pass",
+    }),
+    textCacheMemory: integer({
+      default: 1024,
+      min: 0,
+      unit: "MiB",
+      source: "our choice",
+      help: "Memory for texts that were read; those beyond it are kept on disk",
+    }),
+    textCacheDisk: integer({
+      default: 4096,
+      min: 0,
+      unit: "MiB",
+      source: "our choice",
+      help: "Disk for texts that were read, of all models together, in the user's cache folder; 0 is none",
+    }),
     plainOps: boolean({ default: false, help: "Plain ONNX operators only, for runtimes without com.microsoft ones" }),
   };
 }
@@ -58,12 +78,11 @@ export const promptOptions = {
   }),
   init: choice({
     values: Object.keys(initialisers) as InitKind[],
-    default: "sampledVocab",
-    source: "Lester et al. 2021; FPT draws uniform",
-    help: "Where the prompt starts: embeddings of sampled words, random numbers, the label words, a given text, or an earlier prompt",
+    source: "default sampledVocab, Lester et al. 2021; behind a text that was read before, continuation",
+    help: "Where the prompt starts: embeddings of sampled words, random numbers, the label words, a given text, a text that goes on from the task's, or an earlier prompt",
   }),
   initRange: number({ min: 0, help: "With init uniform: elements in ± this", source: "default 1/√width, fpt.md §2" }),
-  initText: string({ help: "With init text: the words whose embeddings the prompt starts from" }),
+  initText: string({ help: "With init text or continuation: the words whose embeddings the prompt starts from" }),
   initFrom: string({ placeholder: "adapter folder", help: "With init fromPrompt: the adapter to start from" }),
   initAnyBase: boolean({
     default: false,

@@ -11,6 +11,7 @@ import { type OptionValues, pickOptions, readOptions } from "../base/options.js"
 import { selectionName } from "../data/metrics.js";
 import type { Dataset } from "../data/row.js";
 import { type Evaluation, type Prediction, reportedRows } from "../evaluate/evaluate.js";
+import type { InitKind } from "../method/init.js";
 import { ownMask } from "../prune/candidate.js";
 import { type PruneOptions, pruneOptions } from "../prune/options.js";
 import { planSearch, type SearchOutline } from "../prune/plan.js";
@@ -43,6 +44,7 @@ import {
   scheduleFor,
   startPrompt,
   type WorkEvent,
+  withInit,
 } from "./tune.js";
 
 /** What a search tells while it goes: its own events, and the work around it. */
@@ -85,11 +87,12 @@ export async function prune(
   earlier?: EarlierContext,
 ): Promise<Pruned> {
   const { options: given, context } = splitCall<PruneContext>(oneObject(input, earlier, "prune"), contextKeys);
-  const options = settled(readOptions(pruneTuneOptions, given, "prune()"));
-  const { output = null } = options;
+  const asked = settled(readOptions(pruneTuneOptions, given, "prune()"));
+  const { output = null } = asked;
   if (output !== null) claim(output, "search", context.resume ?? false);
-  const model = forPrompt(opened, options.virtualTokens);
+  const model = forPrompt(opened, asked.virtualTokens);
   const data = await datasetOf(source, context.onEvent);
+  const options = withInit(asked, data, model);
   // what can be refused without running the model is refused before a folder is made and anything is scored
   const outline = await outlineOf(model, data, options);
   planSearch(outline);
@@ -114,10 +117,11 @@ function goingOn(folder: string): string {
   return begun ? "the same again with resume goes on" : "start it again: nothing was trained yet";
 }
 
-type Options = OptionValues<typeof pruneTuneOptions>;
+type Given = OptionValues<typeof pruneTuneOptions>;
+type Options = Given & { readonly init: InitKind };
 
 /** Options as they take effect, and as they are recorded. With a holdout nothing looks at the validation rows before the end, the neuron scores included. */
-function settled(options: Options): Options {
+function settled(options: Given): Given {
   const planned = withPlannedSteps(options);
   return options.holdout > 0 ? { ...planned, scoreSplit: "train" } : planned;
 }

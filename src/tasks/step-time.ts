@@ -5,7 +5,8 @@
  * other work than steps, and other programs may take the cores meanwhile.
  */
 import type { Dataset } from "../data/row.js";
-import { stepFlops } from "../engine/flops.js";
+import { shapeOfRows, stepFlops } from "../engine/flops.js";
+import { placeOf } from "../engine/place.js";
 import { evaluationFlops, evaluationOptions, prepareEvaluation } from "../evaluate/evaluate.js";
 import { fullModel } from "../model/partial.js";
 import { typicalShape } from "../schedule/plan.js";
@@ -24,17 +25,17 @@ export async function tuningSeconds(
   const full = fullModel(config);
   const P = options.virtualTokens;
   const rows = data.train.slice(0, Math.min(options.microBatchSize, options.batchSize));
-  const batch = makeBatch(encodeRows(data.task, rows, tokenizer, options.maxInputTokens));
+  const encoded = encodeRows(data.task, rows, tokenizer, options.maxInputTokens);
+  const batch = makeBatch(encoded);
   const prompt = { shape: [P, config.width], data: new Float32Array(P * config.width).fill(0.1) };
-  const program = await engine.train(full);
+  const program = await engine.train(full, placeOf(config, encoded));
   let seconds = 0;
   for (let n = 0; n < 2; n++) {
     const begun = performance.now();
     await program.run({ prompt }, batch, new Float32Array(rows.length).fill(1));
     seconds = (performance.now() - begun) / 1000;
   }
-  const { size, inputLength, targetLength } = batch;
-  const timed = stepFlops(config, full, { batch: size, prompt: P, input: inputLength, target: targetLength }).honest;
+  const timed = stepFlops(config, full, shapeOfRows(config, encoded, P)).honest;
   const evaluation = (rows: Dataset["validation"], maxEvalRows: number) =>
     rows.length === 0
       ? 0
@@ -44,7 +45,7 @@ export async function tuningSeconds(
           prepareEvaluation(tokenizer, data.task, rows, { ...evaluationOptions(options), maxEvalRows }),
           P,
         );
-  const step = stepFlops(config, full, typicalShape(tokenizer, data, options, P)).honest;
+  const step = stepFlops(config, full, typicalShape(config, tokenizer, data, options, P)).honest;
   const during = Math.ceil(options.steps / (options.evalEvery || options.steps));
   const flops =
     options.steps * step +

@@ -14,6 +14,8 @@ import { kept as keptIn } from "../base/kept.js";
 import { flagName, readOptions } from "../base/options.js";
 import type { Tensor } from "../base/tensor.js";
 import type { Dataset } from "../data/row.js";
+import { compileTemplate, promptMarker } from "../data/template.js";
+import { placeOf } from "../engine/place.js";
 import {
   type Evaluation,
   evaluate,
@@ -22,7 +24,7 @@ import {
   type Prediction,
   reportedRows,
 } from "../evaluate/evaluate.js";
-import { type InitSpec, initPrompt } from "../method/init.js";
+import { type InitKind, type InitSpec, initPrompt } from "../method/init.js";
 import type { PromptMask } from "../method/mask.js";
 import { fullModel } from "../model/partial.js";
 import { openRun, refuseChangedInputs } from "../run/folder.js";
@@ -43,6 +45,7 @@ import { forPrompt, isChat } from "./readied.js";
 import { type Found, keepAdapter, runRecord, tunedAdapter, writeRecord } from "./record.js";
 import { writeReport } from "./run-report.js";
 import { resumeCommand } from "./shell.js";
+import { continuation, readTexts } from "./texts.js";
 
 /** What a tuning tells while it goes: the trainer's events, and the work around it. */
 export type TuneEvent = TrainEvent | WorkEvent;
@@ -51,8 +54,8 @@ export type TuneEvent = TrainEvent | WorkEvent;
 export type WorkEvent =
   | { readonly kind: "baseline"; readonly name: "majority" | "no prompt"; readonly scores: Scores }
   | { readonly kind: "work"; readonly what: string }
-  /** How far the evaluation in progress is. */
-  | { readonly kind: "rows"; readonly done: number; readonly total: number }
+  /** How far the evaluation in progress is, or the reading of texts. */
+  | { readonly kind: "rows"; readonly done: number; readonly total: number; readonly what?: "texts" }
   /** What should be known of the work and does not stop it. */
   | { readonly kind: "warning"; readonly message: string };
 
@@ -109,10 +112,11 @@ export async function tune(
   earlier?: EarlierContext,
 ): Promise<Tuned> {
   const { options: given, context } = splitCall<TuneContext>(oneObject(input, earlier, "tune"), contextKeys);
-  const options = withPlannedSteps(readOptions(tuneOptions, given, "tune()"));
+  const asked = withPlannedSteps(readOptions(tuneOptions, given, "tune()"));
   const { onEvent: observe = () => {}, signal, resume = false } = context;
-  const model = forPrompt(opened, context.prompt?.shape[0] ?? options.virtualTokens);
+  const model = forPrompt(opened, context.prompt?.shape[0] ?? asked.virtualTokens);
   const data = await datasetOf(source, observe);
+  const options = withInit(asked, data, model);
   if (data.train.length === 0)
     throw new SoftpromptError("data", "there are no training rows", {
       where: data.task.name,
@@ -154,6 +158,9 @@ export async function tune(
       folder,
     });
     const { schedule, scoring } = await scheduleFor(model, data, options, folder, observe, signal);
+    const [first] = schedule.stages;
+    const steps = schedule.stages.length === 1 ? options.steps : first.steps;
+    await readTexts(model, data, options, { steps, partial: first.partial }, { observe, signal });
     const training = await train({ ...job, schedule, run, flopsBefore: scoring.flops + before.flops });
     const kept = training.bestOnFull ?? { parameters: training.last, step: training.steps, scores: {} };
     const tuned = kept.parameters.prompt!;
@@ -326,6 +333,17 @@ export async function scheduleFor(
   return { schedule, scoring: scoring ?? { flops: 0, seconds: 0 } };
 }
 
+/** The options with the initialiser that they mean where they say none: behind a text the prompt goes on from it. */
+export function withInit<O extends Pick<PromptOptions, "init">>(
+  options: O,
+  { task }: Pick<Dataset, "task">,
+  { checkpoint }: Pick<Model, "checkpoint">,
+): O & { readonly init: InitKind } {
+  const marked = compileTemplate(task.template).marked;
+  const behind = placeOf(checkpoint.config, marked ? [{ promptAt: 0 }] : []) === "behind";
+  return { ...options, init: options.init ?? (behind ? "continuation" : "sampledVocab") };
+}
+
 /** The start prompt [P, D] that the options ask for. */
 export async function startPrompt(model: Model, data: Dataset, options: BaseOptions): Promise<Tensor> {
   const { checkpoint, tokenizer } = model;
@@ -343,13 +361,14 @@ export async function initSpec(
   { task }: Pick<Dataset, "task">,
   { checkpoint, tokenizer }: Pick<Model, "checkpoint" | "tokenizer">,
 ): Promise<InitSpec> {
+  const { init } = withInit(options, { task }, { checkpoint });
   const missing = (option: string) =>
-    new SoftpromptError("usage", `init ${options.init} needs ${option}`, {
+    new SoftpromptError("usage", `init ${init} needs ${option}`, {
       where: "--init",
       expected: `${flagName(option)}, or ${option} in the config`,
       hint: "softprompt train --help",
     });
-  switch (options.init) {
+  switch (init) {
     case "uniform":
       return { kind: "uniform", range: options.initRange };
     case "classLabels":
@@ -362,6 +381,8 @@ export async function initSpec(
     case "text":
       if (options.initText === undefined) throw missing("initText");
       return { kind: "text", text: options.initText };
+    case "continuation":
+      return { kind: "continuation", text: options.initText ?? continuation(task, promptMarker) };
     case "fromPrompt": {
       if (options.initFrom === undefined) throw missing("initFrom");
       const earlier = loadAdapter(options.initFrom);
@@ -369,6 +390,6 @@ export async function initSpec(
       return { kind: "fromPrompt", prompt: earlier.prompt };
     }
     default:
-      return { kind: options.init };
+      return { kind: init };
   }
 }

@@ -15,6 +15,8 @@ export interface EncodedRow {
   readonly target: Int32Array;
   /** The id that the target follows, where it is the row's own (a decoder-only model: the text's last token); else the model's start id. */
   readonly first?: number;
+  /** How many of the text's ids stand before the virtual tokens; undefined where nothing does. */
+  readonly promptAt?: number;
   /** Candidate targets in verbalizer order (each with end-of-sequence), or null for free text. */
   readonly choices: readonly Int32Array[] | null;
   /** Index of the right choice, or -1. */
@@ -37,6 +39,15 @@ export function textIds({ input, first }: EncodedRow): Int32Array {
   return first === undefined ? input : Int32Array.from([...input, first]);
 }
 
+/**
+ * Ids before the virtual tokens and behind them, of a row whose target goes on from its text. They are the text's own ids, cut where the
+ * virtual tokens stand.
+ */
+export function aroundPrompt(row: EncodedRow): { readonly before: Int32Array; readonly tail: Int32Array } {
+  const ids = textIds(row);
+  return { before: ids.subarray(0, row.promptAt ?? 0), tail: ids.subarray(row.promptAt ?? 0) };
+}
+
 /** Padded arrays for the engine. Padding id is 0 in both; the masks say what counts. */
 export interface Batch {
   /** B */
@@ -55,29 +66,66 @@ export interface Batch {
   readonly targetLength: number;
   /** [B] EncodedRow.first, or null where rows have none. */
   readonly firstIds?: Int32Array | null;
+  /** [B] EncodedRow.promptAt, or null where no row has one. */
+  readonly promptAt?: Int32Array | null;
+  /**
+   * Of rows whose target goes on from their text, where virtual tokens stand in it: `inputIds` then ends before them, and this is what
+   * stands between them and the target, [B, …]. Else null.
+   */
+  readonly tail?: Padded | null;
   readonly ids: readonly string[];
 }
 
-/** Pads rows to the longest of them. Throws RangeError without rows. */
-export function makeBatch(rows: readonly EncodedRow[]): Batch {
-  if (rows.length === 0) throw new RangeError("a batch needs at least one row");
-  const input = pad(rows.map((r) => r.input));
-  const target = pad(rows.map((r) => r.target));
+/** Ids [B, N] and mask [B, N], N the longest. */
+export interface Padded {
+  readonly ids: Int32Array;
+  readonly mask: Int32Array;
+  readonly length: number;
+}
+
+/** The part of a Batch that is the rows' text. */
+export type TextBatch = Pick<
+  Batch,
+  "size" | "inputIds" | "inputMask" | "inputLength" | "firstIds" | "promptAt" | "tail"
+>;
+
+/** The text of rows, padded to the longest. */
+export function textBatch(rows: readonly EncodedRow[], padId = 0): TextBatch {
+  const placed = rows.some((row) => row.promptAt !== undefined);
+  const goesOn = rows.length > 0 && rows.every((row) => row.first !== undefined);
+  const parts = placed && goesOn ? rows.map(aroundPrompt) : null;
+  const input = pad(parts?.map(({ before }) => before) ?? rows.map((row) => row.input), padId);
   return {
     size: rows.length,
     inputIds: input.ids,
     inputMask: input.mask,
     inputLength: input.length,
+    firstIds: goesOn ? Int32Array.from(rows, (row) => row.first!) : null,
+    promptAt: placed ? Int32Array.from(rows, (row) => row.promptAt ?? 0) : null,
+    tail:
+      parts &&
+      pad(
+        parts.map(({ tail }) => tail),
+        padId,
+      ),
+  };
+}
+
+/** Pads rows to the longest of them. Throws RangeError without rows. */
+export function makeBatch(rows: readonly EncodedRow[]): Batch {
+  if (rows.length === 0) throw new RangeError("a batch needs at least one row");
+  const target = pad(rows.map((r) => r.target));
+  return {
+    ...textBatch(rows),
     targetIds: target.ids,
     targetMask: target.mask,
     targetLength: target.length,
-    firstIds: rows.some((row) => row.first === undefined) ? null : Int32Array.from(rows, (row) => row.first!),
     ids: rows.map((r) => r.id),
   };
 }
 
 /** Ids [B, N] and mask [B, N] of lists of different lengths, N the longest. */
-export function pad(lists: readonly Int32Array[], padId = 0): { ids: Int32Array; mask: Int32Array; length: number } {
+export function pad(lists: readonly Int32Array[], padId = 0): Padded {
   const length = lists.reduce((most, list) => Math.max(most, list.length), 0);
   const ids = new Int32Array(lists.length * length).fill(padId);
   const mask = new Int32Array(lists.length * length);

@@ -75,6 +75,14 @@ function gap(input: string, head: string, said: string, separator: string): stri
   return head === "" || /\p{White_Space}$/u.test(head) || /^\p{White_Space}/u.test(said) ? "" : separator;
 }
 
+/**
+ * How many of a text's ids lie before a place in it; blanks before the place belong to what follows.
+ * @param ids of the whole text  @param head what stands before the place
+ */
+export function idsBefore(ids: readonly number[], head: CausalText, guard: boolean, tokenizer: Tokenizer): number {
+  return inputLength(ids, encodeCausalInput(head, guard, tokenizer), tokenizer);
+}
+
 /** How many of the joined text's ids lie before the border. */
 function inputLength(ids: readonly number[], alone: readonly number[], tokenizer: Tokenizer): number {
   const same = commonLength(ids, alone, alone.length);

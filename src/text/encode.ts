@@ -9,7 +9,7 @@
 import { SoftpromptError } from "../base/errors.js";
 import type { Row, Task } from "../data/row.js";
 import type { EncodedRow } from "./batch.js";
-import { encodeCausal, encodeCausalInput } from "./causal.js";
+import { encodeCausal, encodeCausalInput, idsBefore } from "./causal.js";
 import { inChat } from "./chat.js";
 import { type Fitted, fitText } from "./fit.js";
 import { type EncodingRules, rulesOf } from "./rules.js";
@@ -26,7 +26,7 @@ export interface EncodeOptions {
 export type EncodedTask = Pick<Task, "name" | "verbalizer" | "maxTargetTokens" | "targetPrefix">;
 
 /** What encoding needs of a row. */
-type Text = Pick<Row, "id" | "input" | "fields">;
+type Text = Pick<Row, "id" | "input" | "fields" | "promptAt">;
 
 /**
  * Encodes rows in order. Throws SoftpromptError if two labels have the same ids (they could never be told apart), if a
@@ -58,6 +58,9 @@ export function tokenizeRows(
       id: row.id,
       ...placed([...rules.before, ...input, ...rules.after], rules, tokenizer, row.id),
       target: spare > 0 ? shortTarget(target, task.maxTargetTokens) : target,
+      ...(text.promptAt === undefined
+        ? {}
+        : { promptAt: rules.before.length + promptPlace(text, input, rules, tokenizer) }),
       choices,
       gold: labels === null || row.label === null ? -1 : Object.keys(labels).indexOf(row.label),
       truncated: text.tokensLost > 0,
@@ -114,6 +117,28 @@ function reservedTokens(
 interface FittedInput extends Fitted {
   readonly tokensLost: number;
   readonly byWindow: boolean;
+  /** Where in the text the virtual tokens stand. */
+  readonly promptAt?: number;
+}
+
+/** How many of an input's ids stand before the virtual tokens. The text is the same wherever they stand. */
+function promptPlace(
+  { input, fields, promptAt }: Pick<FittedInput, "input" | "fields" | "promptAt">,
+  ids: readonly number[],
+  rules: EncodingRules,
+  tokenizer: Tokenizer,
+): number {
+  if (promptAt! >= input.trimEnd().length) return ids.length;
+  const head = { input: input.slice(0, promptAt), userText: fields.filter(({ from, to }) => to > from) };
+  return idsBefore(ids, head, rules.guardFields, tokenizer);
+}
+
+/** Where the marker stands in a text that was put into a chat, or whose fields were shortened: as far from the field beside it as it was. */
+function markerIn(changed: Pick<Fitted, "fields">, { promptAt: at, fields = [] }: Text): number | undefined {
+  if (at === undefined || fields.length === 0) return at;
+  const before = fields.findLastIndex(({ to }) => to <= at);
+  if (before >= 0) return changed.fields[before]!.to + (at - fields[before]!.to);
+  return changed.fields[0]!.from - (fields[0]!.from - at);
 }
 
 function fittedInput(row: Text, tokenizer: Tokenizer, rules: EncodingRules, { tokens, byWindow }: Limit): FittedInput {
@@ -125,12 +150,14 @@ function fittedInput(row: Text, tokenizer: Tokenizer, rules: EncodingRules, { to
       : encodeCausalInput({ input: text.input, userText }, rules.guardFields, tokenizer);
   };
   const filled = { input: row.input, fields: own };
-  const whole = rules.chat === undefined ? filled : inChat(rules.chat, filled);
+  const put = rules.chat === undefined ? filled : inChat(rules.chat, filled);
+  const promptAt = markerIn(put, row);
+  const whole = { ...put, ...(promptAt === undefined ? {} : { promptAt }) };
   const ids = encode(whole);
   if (ids.length <= tokens) return { ...whole, cut: [], ids, tokensLost: 0, byWindow };
   if (own.length === 0)
     return { ...whole, cut: [], ids: ids.slice(0, Math.max(0, tokens)), tokensLost: ids.length - tokens, byWindow };
-  const fitted = fitText({ ...whole, ids }, encode, tokens);
+  const fitted = fitText({ ...whole, ids }, encode, { limit: tokens, keepFrom: promptAt });
   if (fitted === null)
     throw new SoftpromptError("usage", "the template alone is longer than an input may be", {
       where: row.id,
@@ -139,7 +166,13 @@ function fittedInput(row: Text, tokenizer: Tokenizer, rules: EncodingRules, { to
         ? "the model's context window holds no more beside prompt and target: use a shorter template, fewer virtual tokens or a smaller maxTargetTokens"
         : "raise maxInputTokens (--max-input-tokens), or shorten the template",
     });
-  return { ...fitted, tokensLost: ids.length - fitted.ids.length, byWindow };
+  const moved = markerIn(fitted, row);
+  return {
+    ...fitted,
+    tokensLost: ids.length - fitted.ids.length,
+    byWindow,
+    ...(moved === undefined ? {} : { promptAt: moved }),
+  };
 }
 
 /**

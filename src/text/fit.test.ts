@@ -25,7 +25,7 @@ const words = ({ input }: Text) =>
     .map(() => 1);
 const characters = ({ input }: Text) => [...input].map(() => 1);
 const shorten = (text: Text, encode: (text: Text) => number[], limit: number) => {
-  const found = fitText({ ...text, ids: encode(text) }, encode, limit);
+  const found = fitText({ ...text, ids: encode(text) }, encode, { limit });
   return found && { ...found, now: found.ids.length };
 };
 const many = (word: string, count: number) => Array(count).fill(word).join(" ");

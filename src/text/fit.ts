@@ -18,6 +18,14 @@ export interface Fitted {
 }
 
 type Text = Pick<Fitted, "input" | "fields">;
+
+/** What of a text may be cut. */
+export interface FitLimits {
+  readonly limit: number;
+  /** What begins here or later stays whole: it stands behind the virtual tokens. Default nothing does. */
+  readonly keepFrom?: number | undefined;
+}
+
 type Encoded = Text & Pick<Fitted, "ids">;
 type Encode = (text: Text) => readonly number[];
 
@@ -27,13 +35,17 @@ const slack = 2;
 const longestWord = 24;
 
 /** The text with at most `limit` tokens, or null where the template alone has more. @param whole with its own ids */
-export function fitText(whole: Encoded, encode: Encode, limit: number): Fitted | null {
+export function fitText(
+  whole: Encoded,
+  encode: Encode,
+  { limit, keepFrom = Number.POSITIVE_INFINITY }: FitLimits,
+): Fitted | null {
   const withIds = (text: Text): Encoded => ({ ...text, ids: encode(text) });
   let fitted = whole;
   const cut: string[] = [];
   const order = whole.fields
     .map((field, at) => ({ at, length: field.to - field.from, marked: field.cut === true }))
-    .filter(({ length }) => length > 0)
+    .filter(({ at, length }) => length > 0 && whole.fields[at]!.to <= keepFrom)
     .sort((a, b) => Number(b.marked) - Number(a.marked) || b.length - a.length);
   for (const { at } of order) {
     if (fitted.ids.length <= limit) break;

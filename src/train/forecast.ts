@@ -6,10 +6,10 @@
  * end a stage or the run early, it says what would have been spent without.
  */
 
-import { stepFlops } from "../engine/flops.js";
+import { shapeOfRows, stepFlops } from "../engine/flops.js";
 import { evaluationFlops } from "../evaluate/evaluate.js";
-import { fullModel, isFull } from "../model/partial.js";
-import { prepare } from "./job.js";
+import { fullModel, isFull, type PartialModel } from "../model/partial.js";
+import { prepare, readingFlops } from "./job.js";
 import { boundaries } from "./stage.js";
 import type { TrainInput } from "./types.js";
 import { microBatches } from "./update.js";
@@ -36,8 +36,17 @@ export function forecast(input: Omit<TrainInput, "run">): Forecast {
   const ends = boundaries(schedule);
   const full = fullModel(config);
   const measured = job.validation.rows.length > 0;
-  const evaluation = evaluationFlops(config, full, job.validation, P);
-  const own = schedule.stages.map(({ partial }) => evaluationFlops(config, partial, job.validation, P));
+  const again = { textsKnown: engine.texts !== null };
+  const costOf = (partial: PartialModel, reading = {}) => evaluationFlops(config, partial, job.validation, P, reading);
+  const evaluation = costOf(full, again);
+  const own = schedule.stages.map(({ partial }) => costOf(partial, again));
+  const evaluated = new Set<string>();
+  /** What the first evaluation on a model costs besides: its texts are read. */
+  const firstOf = (partial: PartialModel): number => {
+    if (evaluated.has(partial.name)) return 0;
+    evaluated.add(partial.name);
+    return costOf(partial) - costOf(partial, again);
+  };
   const stageOf = (step: number) => ends.findIndex((end) => step <= end);
   const due = (step: number) => measured && (ends.includes(step) || step % job.evalEvery === 0);
   const fullStage = (step: number) => isFull(config, schedule.stages[stageOf(step)]!.partial);
@@ -46,16 +55,13 @@ export function forecast(input: Omit<TrainInput, "run">): Forecast {
   for (let step = 1; step <= job.totalSteps; step++) {
     const stage = stageOf(step);
     const rows = job.rowsOf(step - 1).map((n) => job.encoded[n]!);
-    let flops = due(step) ? own[stage]! : 0;
+    const { partial } = schedule.stages[stage]!;
+    let flops = due(step) ? own[stage]! + firstOf(partial) : 0;
+    flops += readingFlops(job, partial, { step: step - 1, since: stage === 0 ? 0 : ends[stage - 1]! }).honest;
     for (const micro of microBatches(rows, settings.microBatchSize))
-      flops += stepFlops(config, schedule.stages[stage]!.partial, {
-        batch: micro.length,
-        prompt: P,
-        input: Math.max(...micro.map((row) => row.input.length)),
-        target: Math.max(...micro.map((row) => row.target.length)),
-      }).honest;
+      flops += stepFlops(config, partial, shapeOfRows(config, micro, P)).honest;
     // the full model has its turn at the very end even where the last stage is a partial one
-    if (step === job.totalSteps && measured && !fullStage(step)) flops += evaluation;
+    if (step === job.totalSteps && measured && !fullStage(step)) flops += evaluation + firstOf(full);
     spent[step] = spent[step - 1]! + flops;
   }
   return {

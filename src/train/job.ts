@@ -6,6 +6,9 @@
  */
 import { SoftpromptError } from "../base/errors.js";
 import { type Parameters, size } from "../base/tensor.js";
+import { addFlops, type Flops, noFlops, textFlops } from "../engine/flops.js";
+import type { Place } from "../engine/graphs.js";
+import { placeOf } from "../engine/place.js";
 import { evaluationOptions, type Prepared, prepareEvaluation } from "../evaluate/evaluate.js";
 import { applyMask, entryMask, maskCounts } from "../method/mask.js";
 import { fullModel, isFull, type PartialModel } from "../model/partial.js";
@@ -17,6 +20,7 @@ import { batchOrder, stepsPerEpoch } from "./order.js";
 import { totalSteps } from "./stage.js";
 import type { TrainState } from "./state.js";
 import type { TrainInput } from "./types.js";
+import { microBatches } from "./update.js";
 
 /** What stays the same over the whole training. */
 export interface Job {
@@ -26,6 +30,8 @@ export interface Job {
   readonly live: Float32Array | null;
   readonly optimizer: Optimizer;
   readonly encoded: readonly EncodedRow[];
+  /** Where the virtual tokens stand. */
+  readonly place: Place;
   readonly rowsOf: (step: number) => readonly number[];
   readonly validation: Prepared;
   readonly totalSteps: number;
@@ -60,6 +66,7 @@ export function prepare(input: TrainInput): Job {
     live: mask === null ? null : entryMask(mask, D),
     optimizer: optimizers[settings.optimizer](settings),
     encoded,
+    place: placeOf(engine.checkpoint.config, encoded),
     rowsOf: batchOrder(encoded, settings.batchSize, settings.seed),
     validation: prepareEvaluation(tokenizer, task, input.validation, {
       ...evaluationOptions(settings),
@@ -68,6 +75,35 @@ export function prepare(input: TrainInput): Job {
     totalSteps: totalSteps(schedule),
     evalEvery: settings.evalEvery || stepsPerEpoch(encoded.length, settings.batchSize),
   };
+}
+
+/**
+ * What a step spends on reading texts that stand before the virtual tokens: with a store on those that no step since `since` had, whatever
+ * the store holds already, so that a run's cost does not depend on what was there before it; without one on all of them.
+ */
+export function readingFlops(
+  { input, place, encoded, rowsOf }: Pick<Job, "input" | "place" | "encoded" | "rowsOf">,
+  partial: PartialModel,
+  { step, since }: { readonly step: number; readonly since: number },
+): Flops {
+  if (place !== "behind") return noFlops;
+  const { config } = input.engine.checkpoint;
+  const rows = rowsOf(step).map((n) => encoded[n]!);
+  if (input.engine.texts === null)
+    return microBatches(rows, input.settings.microBatchSize)
+      .map((micro) => textFlops(config, partial, micro, true))
+      .reduce(addFlops, noFlops);
+  const epoch = stepsPerEpoch(encoded.length, input.settings.batchSize);
+  // an epoch and what may be left of the one before it have every row
+  if (step - since >= 2 * epoch) return noFlops;
+  const had = new Set<number>();
+  for (let earlier = since; earlier < step; earlier++) for (const n of rowsOf(earlier)) had.add(n);
+  const fresh = rowsOf(step).filter((n) => !had.has(n));
+  return textFlops(
+    config,
+    partial,
+    fresh.map((n) => encoded[n]!),
+  );
 }
 
 /** The model of the current stage. */

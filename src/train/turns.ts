@@ -11,7 +11,7 @@ import { evaluatePrepared } from "../evaluate/evaluate.js";
 import { isFull, type PartialModel } from "../model/partial.js";
 import { learningRateAt } from "../optim/learning-rate.js";
 import { initParameters } from "../optim/parameters.js";
-import { type Job, stageModel } from "./job.js";
+import { type Job, readingFlops, stageModel } from "./job.js";
 import { reproduction } from "./reproduction.js";
 import { noCost, type TrainState } from "./state.js";
 import type { Chosen, HistoryEntry, Run, StageCost, TrainEvent } from "./types.js";
@@ -49,7 +49,7 @@ export async function step(job: Job, state: TrainState, run: Run | null, tell: T
   const { engine, settings } = input;
   const partial = stageModel(job, state);
   const opened = performance.now();
-  const program = await engine.train(partial);
+  const program = await engine.train(partial, job.place);
   const started = performance.now();
   const openSeconds = (started - opened) / 1000;
   const numbers = job.rowsOf(state.step);
@@ -63,6 +63,7 @@ export async function step(job: Job, state: TrainState, run: Run | null, tell: T
     rows,
     microBatchSize: settings.microBatchSize,
     flopsOf: (shape) => stepFlops(engine.checkpoint.config, partial, shape, engine.method),
+    flopsBefore: readingFlops(job, partial, { step: state.step, since: state.stageStart }),
   });
   const update = applyUpdate(batch, state.parameters, state.optimizer, job.optimizer, {
     learningRate,
@@ -171,6 +172,7 @@ export async function evaluation(
   tell: Tell,
 ): Promise<TrainState | null> {
   const { engine, tokenizer, task, schedule, signal } = job.input;
+  const textsKnown = engine.texts !== null && state.history.some((entry) => entry.partial === partial.name);
   const found = await evaluatePrepared(
     engine,
     partial,
@@ -179,6 +181,7 @@ export async function evaluation(
     state.parameters,
     signal,
     (done, total) => tell({ kind: "rows", done, total }),
+    { textsKnown },
   );
   if (found === null) return null;
   const { scores, loss, seconds } = found;

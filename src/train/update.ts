@@ -8,7 +8,7 @@
 import type { Parameters } from "../base/tensor.js";
 import type { TrainProgram } from "../engine/engine.js";
 import type { Flops } from "../engine/flops.js";
-import { addFlops, noFlops, type PassShape } from "../engine/flops.js";
+import { addFlops, noFlops, type PassShape, shapeOfRows } from "../engine/flops.js";
 import type { Method } from "../method/method.js";
 import type { ModelConfig } from "../model/architecture.js";
 import type { Optimizer, OptimizerState } from "../optim/optimizer.js";
@@ -24,6 +24,8 @@ export interface StepInput {
   readonly rows: readonly EncodedRow[];
   readonly microBatchSize: number;
   readonly flopsOf: (shape: PassShape) => Flops;
+  /** What is spent on the batch besides, e.g. on texts that are read now. Default nothing. */
+  readonly flopsBefore?: Flops;
 }
 
 export interface BatchGradient {
@@ -49,17 +51,14 @@ export async function batchGradient(input: StepInput): Promise<BatchGradient> {
   const specs = method.parameters(input.config);
   const sums = new Map(specs.map(({ name }) => [name, new Float64Array(parameters[name]!.data.length)]));
   let loss = 0;
-  let flops = noFlops;
+  let flops = input.flopsBefore ?? noFlops;
   for (const micro of microBatches(input.rows, microBatchSize)) {
     const batch = makeBatch(micro);
     const step = await program.run(parameters, batch, new Float32Array(micro.length).fill(1 / targetTokens));
     for (const { name, perRow } of specs)
       addRows(sums.get(name)!, step.gradients[name]!.data, perRow ? micro.length : 1);
     for (const l of step.loss) loss += l / targetTokens;
-    flops = addFlops(
-      flops,
-      flopsOf({ batch: batch.size, prompt, input: batch.inputLength, target: batch.targetLength }),
-    );
+    flops = addFlops(flops, flopsOf(shapeOfRows(input.config, micro, prompt)));
   }
   const tokens = input.rows.reduce((n, row) => n + prompt + row.input.length + row.target.length, 0);
   const gradients = mapParameters(parameters, ({ shape }, name) => ({

@@ -80,7 +80,9 @@ export function fakeEngine(options: FakeEngineOptions = {}): FakeEngine {
       sha256: async () => options.sha256 ?? "0".repeat(64),
     } as unknown as Engine["checkpoint"],
     method: promptTuning,
-    options: { threads: 0, device: "cpu", lowMemory: false, plainOps: false, ...options.options },
+    texts: null,
+    readText: async () => {},
+    options: { threads: 0, device: "cpu", lowMemory: false, plainOps: false, textCache: null, ...options.options },
     train: async (partial = fullModel(fakeConfig)) => {
       open("train", partial);
       return {

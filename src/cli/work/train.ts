@@ -138,7 +138,7 @@ async function sayCost(model: Model, data: Dataset, options: TrainValues, termin
   const flops = stepFlops(
     config,
     fullModel(config),
-    typicalShape(model.tokenizer, data, options, options.virtualTokens),
+    typicalShape(config, model.tokenizer, data, options, options.virtualTokens),
   ).honest;
   terminal.note(
     `needs about ${byteText(tuningMemory(model, data, options))} of memory (${byteText(free)} free) and ${flopText(flops * options.steps)} on the full model`,

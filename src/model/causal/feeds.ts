@@ -35,13 +35,15 @@ export function prefillFeeds(config: CausalConfig, positions: Positions): Feeds 
 
 export function decodeFeeds(config: CausalConfig, positions: Positions, shape: DecodeShape): Feeds {
   const { batch, length: S, on } = positions;
-  const { length: U, past, choices = 1 } = shape;
+  const { length: U, past, choices = 1, lead = { length: 0, on: new Uint8Array(0) } } = shape;
   const { places: memory, counts } = placesOf(positions);
-  const queries = choices * U;
-  const places = Int32Array.from(
-    { length: batch * queries },
-    (_, i) => counts[Math.floor(i / queries)]! + past + (i % U),
-  );
+  const L = lead.length;
+  const led = placesOf({ batch, ...lead });
+  const queries = L + choices * U;
+  const places = Int32Array.from({ length: batch * queries }, (_, i) => {
+    const [b, q] = [Math.floor(i / queries), i % queries];
+    return counts[b]! + past + (q < L ? led.places[b * L + q]! : led.counts[b]! + ((q - L) % U));
+  });
   return feeds(config, "decode", {
     batch,
     queries,
@@ -51,8 +53,9 @@ export function decodeFeeds(config: CausalConfig, positions: Positions, shape: D
       if (k < S) return on[b * S + k] ? memory[b * S + k]! : -1;
       if (k < S + past) return counts[b]! + k - S;
       const other = k - S - past;
+      if (other < L) return other <= q && lead.on[b * L + other] ? places[b * queries + other]! : -1;
       // the tokens of a choice see each other, never those of another choice
-      return other <= q && Math.floor(other / U) === Math.floor(q / U) ? places[b * queries + other]! : -1;
+      return other <= q && Math.floor((other - L) / U) === Math.floor((q - L) / U) ? places[b * queries + other]! : -1;
     },
   });
 }

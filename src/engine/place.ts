@@ -1,0 +1,151 @@
+/**
+ * @file Where the virtual tokens stand, worked out for a batch: what a text that was read before is followed by, and which order puts a
+ * prompt into a text.
+ *
+ * In: a batch whose rows say where their virtual tokens stand. Out: positions and feeds. A row's tokens are those of its text wherever the
+ * virtual ones stand, so the place changes what is read when, and no id.
+ */
+import { SoftpromptError } from "../base/errors.js";
+import type { Feed } from "../base/tensor.js";
+import type { Lead, ModelConfig, Positions } from "../model/architecture.js";
+import { architectureOf } from "../model/architectures.js";
+import { type EncodedRow, type Padded, pad, type TextBatch } from "../text/batch.js";
+import { checkIds, type FedParameters, float, int } from "./feeds.js";
+import type { Place } from "./graphs.js";
+
+/** All of them. */
+export const places = ["start", "within", "behind"] as const satisfies readonly Place[];
+
+/** Where the virtual tokens of these rows stand in a model's graphs. */
+export function placeOf(config: ModelConfig, rows: readonly Pick<EncodedRow, "promptAt">[]): Place {
+  if (!rows.some((row) => row.promptAt !== undefined)) return "start";
+  return goesOn(config) ? "behind" : "within";
+}
+
+/** Whether targets go on from the text itself (a decoder-only model), so that a text may be read before what follows it. */
+function goesOn(config: ModelConfig): boolean {
+  return architectureOf(config).startId(config) === undefined;
+}
+
+/** Refuses rows whose virtual tokens stand elsewhere than a program was opened for. */
+export function checkPlace(config: ModelConfig, place: Place, { promptAt }: Pick<TextBatch, "promptAt">): void {
+  const found = placeOf(config, promptAt ? [{ promptAt: 0 }] : []);
+  if (found === place) return;
+  throw new SoftpromptError("engine", "the virtual tokens of these rows stand elsewhere than the program puts them", {
+    where: "program",
+    expected: place,
+    got: found,
+    hint: "open the program with placeOf(config, rows)",
+  });
+}
+
+/**
+ * Prompt and text in each row's order: what stands before the virtual tokens, they, what follows; what does not count comes last.
+ * @returns `order` [B, S, S], whose rows choose from prompt and text side by side
+ */
+export function orderFeeds(
+  { tokens: P, lengths }: FedParameters,
+  batch: TextBatch,
+): { positions: Positions; order: Feed } {
+  const { size: B, inputLength: T, inputMask, promptAt } = batch;
+  const S = P + T;
+  const on = new Uint8Array(B * S);
+  const order = new Float32Array(B * S * S);
+  for (let b = 0; b < B; b++) {
+    const own = lengths?.[b] ?? P;
+    const text = inputMask.subarray(b * T, (b + 1) * T).reduce((n, counts) => n + counts, 0);
+    const at = Math.min(promptAt?.[b] ?? 0, text);
+    const from = (first: number, count: number) => Array.from({ length: count }, (_, i) => first + i);
+    const live = [...from(P, at), ...from(P - own, own), ...from(P + at, text - at)];
+    const all = [...live, ...from(0, P - own), ...from(P + text, T - text)];
+    on.fill(1, b * S, b * S + live.length);
+    for (const [to, source] of all.entries()) order[(b * S + to) * S + source] = 1;
+  }
+  return { positions: { batch: B, length: S, on }, order: float([B, S, S], order) };
+}
+
+/** What follows a text that was read before: virtual tokens, the text's tail, targets. */
+export interface Following {
+  /** Of the text's memory, as what follows may see it. */
+  readonly memory: Positions;
+  /** Virtual tokens and tail. */
+  readonly lead: Lead;
+  /** Tokens of each choice that are decoded: all but its last. */
+  readonly length: number;
+  readonly ids: Feed;
+  /** Whose hidden states predict the targets, [B, C·U, P+N]. */
+  readonly picks: Feed;
+}
+
+/**
+ * @param targets C lists per row, each padded to U: [B, C, U]; C = U = 1 with any ids asks for the next token
+ */
+export function following(
+  config: ModelConfig,
+  { tokens: P, lengths }: FedParameters,
+  batch: TextBatch,
+  targets: { readonly ids: Int32Array; readonly choices: number; readonly length: number },
+): Following {
+  const { size: B, inputLength: T } = batch;
+  const { choices: C, length: U } = targets;
+  const on = Uint8Array.from(batch.inputMask);
+  const tail = withSomething(config, batch, (b) => lengths?.[b] ?? P, on, C * (U - 1));
+  const L = P + tail.length;
+  const N = tail.length + C * (U - 1);
+  const lead = { length: L, on: new Uint8Array(B * L) };
+  const decoderIds = new Int32Array(B * N).fill(config.padId);
+  const picks = new Float32Array(B * C * U * (P + N));
+  for (let b = 0; b < B; b++) {
+    lead.on.fill(1, b * L + P - (lengths?.[b] ?? P), b * L + P);
+    lead.on.set(tail.mask.subarray(b * tail.length, (b + 1) * tail.length), b * L + P);
+    decoderIds.set(tail.ids.subarray(b * tail.length, (b + 1) * tail.length), b * N);
+    const last = lead.on.subarray(b * L, (b + 1) * L).lastIndexOf(1);
+    for (let c = 0; c < C; c++) {
+      const own = targets.ids.subarray((b * C + c) * U, (b * C + c + 1) * U);
+      const from = tail.length + c * (U - 1);
+      decoderIds.set(own.subarray(0, U - 1), b * N + from);
+      for (let u = 0; u < U; u++) picks[((b * C + c) * U + u) * (P + N) + (u === 0 ? last : P + from + u - 1)] = 1;
+    }
+  }
+  checkIds("target", targets.ids, config.vocabulary);
+  checkIds("tail", decoderIds, config.vocabulary);
+  return {
+    memory: { batch: B, length: T, on },
+    lead,
+    length: U - 1,
+    ids: int([B, N], decoderIds),
+    picks: float([B, C * U, P + N], picks),
+  };
+}
+
+/**
+ * The batch's tails, each with something before its target: a row without virtual tokens and without a tail goes on from its text's last
+ * token, which is read again (and hidden in the memory). No kernel is given a list of length 0.
+ * @param on the memory's positions, which this may hide
+ */
+function withSomething(
+  config: ModelConfig,
+  batch: TextBatch,
+  promptOf: (row: number) => number,
+  on: Uint8Array,
+  more: number,
+): Padded {
+  const { size: B, inputLength: T, inputIds } = batch;
+  const tail = batch.tail!;
+  const tails = Array.from({ length: B }, (_, b) => {
+    const own = tail.ids.subarray(b * tail.length, (b + 1) * tail.length);
+    const length = tail.mask.subarray(b * tail.length, (b + 1) * tail.length).lastIndexOf(1) + 1;
+    if (length > 0 || promptOf(b) > 0) return own.subarray(0, length);
+    const last = on.subarray(b * T, (b + 1) * T).lastIndexOf(1);
+    if (last < 0)
+      throw new SoftpromptError("engine", "a row has nothing that its target could follow", {
+        where: `row ${b} of the batch`,
+        expected: "a text, or virtual tokens",
+      });
+    on[b * T + last] = 0;
+    return inputIds.subarray(b * T + last, b * T + last + 1);
+  });
+  const padded = pad(tails, config.padId);
+  if (padded.length + more > 0) return padded;
+  return { ids: new Int32Array(B).fill(config.padId), mask: new Int32Array(B), length: 1 };
+}

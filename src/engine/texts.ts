@@ -1,0 +1,88 @@
+/**
+ * @file Texts that are read once: keys and values of what stands before the virtual tokens, by the frozen model alone.
+ *
+ * In: a batch of texts. Out: its memory, memoryKey{i} and memoryValue{i} [B, G, S, K]. What a text is read as depends on its ids and on the
+ * model, so a store may keep it. A text that is kept is read alone, not in a batch: the last bits of a sum depend on what is beside it, and
+ * a run that is resumed meets the text in another batch.
+ */
+import { type Feed, type Feeds, size } from "../base/tensor.js";
+import type { ModelConfig, PartialModel } from "../model/architecture.js";
+import { architectureOf } from "../model/architectures.js";
+import { openSession, type Session, type SessionOptions } from "../runtime/session.js";
+import type { TextBatch } from "../text/batch.js";
+import { float, positionsOf, textFeeds } from "./feeds.js";
+import { type ModelSource, textGraph } from "./graphs.js";
+import type { TextStore } from "./text-store.js";
+
+type Texts = Pick<TextBatch, "size" | "inputIds" | "inputMask" | "inputLength">;
+
+export interface TextReader {
+  /** Memory of the batch's texts, padded as the batch is. */
+  read(batch: Texts): Promise<Feeds>;
+  /** Reads a text into the store, if it is not there. */
+  keep(ids: Int32Array): Promise<void>;
+  dispose(): Promise<void>;
+}
+
+/** Numbers that one token of a text leaves: keys and values of every kept layer of the stack that goes on from it. */
+export function valuesPerToken(config: ModelConfig, partial: PartialModel): number {
+  const { heads, headWidth } = architectureOf(config).keys(config);
+  return 2 * layersOf(config, partial) * heads * headWidth;
+}
+
+function layersOf(config: ModelConfig, partial: PartialModel): number {
+  return partial.stacks[architectureOf(config).stacks(config).at(-1)!.name]!.layers.length;
+}
+
+/** Opens nothing until a text must be read. @param store null reads each text whenever it is asked for */
+export function openTextReader(source: ModelSource, options: SessionOptions, store: TextStore | null): TextReader {
+  const { config, partial } = source;
+  const architecture = architectureOf(config);
+  const { heads: G, headWidth: K } = architecture.keys(config);
+  const layers = layersOf(config, partial);
+  const names = Array.from({ length: layers }, (_, i) => [`memoryKey${i}`, `memoryValue${i}`]).flat();
+  let session: Promise<Session> | undefined;
+
+  const compute = async (batch: Texts): Promise<Feeds> => {
+    session ??= openSession(`text ${partial.name}`, textGraph({ ...source, place: "start" }), options);
+    const own = architecture.prefillFeeds(config, positionsOf({ feeds: {}, tokens: 0, lengths: null }, batch));
+    return (await session).run({ ...textFeeds(batch, config), ...own });
+  };
+
+  /** One text's values, [names, G, n, K]. */
+  const valuesOf = async (ids: Int32Array, { get, put }: TextStore): Promise<Float32Array> => {
+    const kept = await get(partial.name, ids);
+    if (kept !== null) return kept;
+    const n = ids.length;
+    const memory = await compute({ size: 1, inputIds: ids, inputMask: new Int32Array(n).fill(1), inputLength: n });
+    const values = new Float32Array(names.length * size([G, n, K]));
+    for (const [i, name] of names.entries()) values.set((memory[name] as Feed).data as Float32Array, i * G * n * K);
+    return put(partial.name, ids, values);
+  };
+
+  return {
+    async read(batch) {
+      if (store === null) return compute(batch);
+      const { size: B, inputLength: S, inputIds, inputMask } = batch;
+      const memory = names.map(() => new Float32Array(B * G * S * K));
+      for (let b = 0; b < B; b++) {
+        const n = inputMask.subarray(b * S, (b + 1) * S).lastIndexOf(1) + 1;
+        if (n === 0) continue;
+        const values = await valuesOf(inputIds.slice(b * S, b * S + n), store);
+        for (const [i, whole] of memory.entries())
+          for (let g = 0; g < G; g++) {
+            const from = (i * G + g) * n * K;
+            whole.set(values.subarray(from, from + n * K), (b * G + g) * S * K);
+          }
+      }
+      return Object.fromEntries(memory.map((whole, i) => [names[i]!, float([B, G, S, K], whole)]));
+    },
+    async keep(ids) {
+      if (store !== null && ids.length > 0) await valuesOf(ids, store);
+    },
+    async dispose() {
+      await (await session)?.dispose();
+      session = undefined;
+    },
+  };
+}

@@ -1,0 +1,151 @@
+/**
+ * Texts that were read, kept: what is computed over them equals what is computed without (float32 exactly as read, 16 bits in direction), on
+ * every decoder-only fixture; and the store itself: limits, damage, several stores on one folder.
+ */
+import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { readFixture } from "../../test/helpers/safetensors.js";
+import { openEngine } from "../engine/engine.js";
+import type { TextStore } from "../engine/text-store.js";
+import { openCheckpoint } from "../model/checkpoint.js";
+import type { FloatDType } from "../model/floats.js";
+import { type EncodedRow, makeBatch } from "../text/batch.js";
+import { openTextCache } from "./text-cache.js";
+
+let folder: string;
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), "texts-"));
+});
+afterEach(() => rmSync(folder, { recursive: true, force: true }));
+
+const cache = (precision: FloatDType, { memory = 2 ** 24, disk = 0, identity = "a model" } = {}) =>
+  openTextCache({ precision, memory, disk, folder, identity: async () => identity });
+const files = () =>
+  readdirSync(folder, { recursive: true, encoding: "utf8" }).filter((name) => statSync(join(folder, name)).isFile());
+
+const models = readdirSync(fileURLToPath(new URL("../../test/fixtures", import.meta.url))).filter((name) =>
+  name.startsWith("tiny-causal-"),
+);
+
+describe.each(models)("%s", (model) => {
+  const place = fileURLToPath(new URL(`../../test/fixtures/${model}`, import.meta.url));
+  const oracle = JSON.parse(readFileSync(`${place}/oracle.json`, "utf8")) as {
+    inputIds: number[][];
+    inputMask: number[][];
+    targetIds: number[][];
+    targetMask: number[][];
+    maxTokens: number;
+    behindGreedy: number[][];
+  };
+  const valid = (ids: number[], mask: number[]) => ids.filter((_, i) => mask[i]);
+  const rows = oracle.inputIds.map((ids, b): EncodedRow => {
+    const text = valid(ids, oracle.inputMask[b]!);
+    const target = Int32Array.from(valid(oracle.targetIds[b]!, oracle.targetMask[b]!));
+    const input = Int32Array.from(text.slice(0, -1));
+    const same = { id: `row ${b}`, choices: [target], gold: 0, truncated: false };
+    return { ...same, input, first: text.at(-1)!, target, promptAt: text.length };
+  });
+  const wanted = readFixture(new URL(`file://${place}/oracle.safetensors`));
+  const prompt = { prompt: wanted.prompt! };
+
+  const computed = async (texts: TextStore | null) => {
+    const engine = openEngine(await openCheckpoint(place), { threads: 1 }, undefined, () => texts);
+    const ones = new Float32Array(rows.length).fill(1);
+    const train = await engine.train(undefined, "behind");
+    await train.run(prompt, makeBatch(rows), ones);
+    // the second time everything comes from the store, in another batch
+    const { loss, gradients } = await train.run(prompt, makeBatch([...rows].reverse()), ones);
+    const scores = (await (await engine.score(undefined, "behind")).run(prompt, rows)).map(([log]) => log!);
+    const ids = await (await engine.generate(undefined, "behind")).run(prompt, rows, oracle.maxTokens);
+    await engine.dispose();
+    return { loss, gradient: gradients.prompt!.data, scores, ids };
+  };
+
+  test("float32 is exact, 16 bits keep the gradient's direction", async () => {
+    const without = await computed(null);
+    expect(without.ids).toEqual(oracle.behindGreedy);
+    const whole = await computed(cache("float32"));
+    expect(far(whole.loss, without.loss)).toBeLessThan(1e-5);
+    expect(far(whole.gradient, without.gradient)).toBeLessThan(1e-5);
+    expect(far(whole.scores, without.scores)).toBeLessThan(1e-5);
+    expect(whole.ids).toEqual(oracle.behindGreedy);
+    for (const precision of ["float16", "bfloat16"] as const) {
+      const half = await computed(cache(precision));
+      expect(cosine(half.gradient, without.gradient)).toBeGreaterThan(0.999);
+      expect(far(half.loss, without.loss)).toBeLessThan(precision === "float16" ? 2e-3 : 2e-2);
+    }
+  });
+});
+
+describe("the store", () => {
+  const ids = (...list: number[]) => Int32Array.from(list);
+  const values = (n: number, scale = 1) => Float32Array.from({ length: 64 }, (_, i) => ((i * 7 + n) % 13) * scale);
+
+  test("beyond the memory a text is on disk, where another process finds it; another model does not", async () => {
+    const first = cache("float16", { memory: 128, disk: 2 ** 20 });
+    await first.put("full", ids(1, 2), values(1));
+    expect(files()).toEqual([]);
+    const kept = await first.put("full", ids(3), values(2));
+    expect(files().length).toBe(1);
+    const second = cache("float16", { memory: 0, disk: 2 ** 20 });
+    expect(await second.get("full", ids(3))).toEqual(kept);
+    expect(await second.get("full", ids(1, 2))).toBeNull();
+    expect(await second.get("e1", ids(3))).toBeNull();
+    expect(await cache("bfloat16", { disk: 2 ** 20 }).get("full", ids(3))).toBeNull();
+    expect(await cache("float16", { disk: 2 ** 20, identity: "another" }).get("full", ids(3))).toBeNull();
+  });
+
+  test("a damaged or cut file is as good as none, and is written anew", async () => {
+    const store = cache("float32", { memory: 0, disk: 2 ** 20 });
+    await store.put("full", ids(3), values(2));
+    const path = join(folder, files()[0]!);
+    const whole = readFileSync(path);
+    for (const damaged of [whole.subarray(0, 40), Buffer.of(), whole.with(50, whole[50]! ^ 1), whole.with(0, 9)]) {
+      writeFileSync(path, damaged);
+      expect(await store.get("full", ids(3))).toBeNull();
+    }
+    await store.put("full", ids(3), values(2));
+    expect(await store.get("full", ids(3))).toEqual(values(2));
+  });
+
+  test("where there is no room nothing is kept, and the numbers are the same", async () => {
+    const store = cache("float16", { memory: 100, disk: 100 });
+    const odd = values(1).map((v) => v + 1e-4);
+    const kept = await store.put("full", ids(5), odd);
+    expect(await store.get("full", ids(5))).toBeNull();
+    expect(kept).toEqual(await cache("float16").put("full", ids(5), odd));
+    expect(kept).not.toEqual(odd);
+    expect(files()).toEqual([]);
+  });
+
+  test("a full disk lets its oldest texts go when it is opened again", async () => {
+    const fill = cache("float32", { memory: 0, disk: 2 ** 20 });
+    for (let n = 0; n < 8; n++) await fill.put("full", ids(n), values(n));
+    expect(files().length).toBe(8);
+    const small = cache("float32", { memory: 0, disk: 1000 });
+    await small.put("full", ids(99), values(9));
+    expect(files().length).toBeLessThan(4);
+    expect(await small.get("full", ids(99))).toEqual(values(9));
+  });
+
+  test("what is beyond float16 is kept in bfloat16, never as infinity", async () => {
+    const store = cache("float16");
+    const kept = await store.put("full", ids(1), values(3, 1e5));
+    expect(kept.every(Number.isFinite)).toBe(true);
+    expect(far(kept, values(3, 1e5))).toBeLessThan(2 ** -8);
+  });
+});
+
+/** Largest difference, as a share of the largest number. */
+function far(a: ArrayLike<number>, b: ArrayLike<number>): number {
+  const [most, off] = [Math.max(...Array.from(b, Math.abs)), Math.max(...Array.from(a, (v, i) => Math.abs(v - b[i]!)))];
+  return off / most;
+}
+
+function cosine(a: Float32Array, b: Float32Array): number {
+  const dot = (x: Float32Array, y: Float32Array) => x.reduce((sum, v, i) => sum + v * y[i]!, 0);
+  return dot(a, b) / Math.sqrt(dot(a, a) * dot(b, b));
+}

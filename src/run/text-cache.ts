@@ -1,0 +1,189 @@
+/**
+ * @file Texts that the frozen model has read, kept for every pass that needs them again: in memory up to a limit, on disk beyond it.
+ *
+ * In: keys and values of a text. Out: the same, rounded to what they are kept in. A file is named by what decides its content (weights,
+ * precision, partial model, token ids), holds its own checksum, and is written whole or not at all, so that any number of processes may
+ * share the folder; a damaged one is read again from the model. float16 has three more bits than bfloat16 and a smaller range: a text that
+ * goes beyond it is kept in bfloat16.
+ */
+import { createHash } from "node:crypto";
+import { readdirSync, readFileSync, statSync } from "node:fs";
+import { join } from "node:path";
+import { cacheFolder } from "../base/digest.js";
+import { removeFile, writeFileAtomic } from "../base/files.js";
+import type { TextCacheSettings, TextStore } from "../engine/text-store.js";
+import type { EngineOptions } from "../engine/types.js";
+import type { Checkpoint } from "../model/checkpoint.js";
+import { type FloatDType, narrow, widen } from "../model/floats.js";
+
+/** What an engine's options ask for; for openEngine. */
+export function openTexts(
+  checkpoint: Checkpoint,
+  { textCache, ...options }: Required<EngineOptions>,
+): TextStore | null {
+  if (textCache === null) return null;
+  const { device, lowMemory, plainOps } = options;
+  const identity = async () =>
+    JSON.stringify([await checkpoint.sha256(), checkpoint.config, device, lowMemory, plainOps]);
+  return openTextCache({ ...textCache, identity });
+}
+
+export interface TextCacheOptions extends TextCacheSettings {
+  /** Default `cacheFolder()/texts`; null keeps nothing on disk. */
+  readonly folder?: string | null;
+  /** What the values depend on besides partial model and ids: hash of the weights, and what else changes numbers. */
+  readonly identity: () => Promise<string>;
+}
+
+interface Kept {
+  readonly dtype: FloatDType;
+  readonly bytes: Uint8Array;
+}
+
+const version = 1;
+const codes: readonly FloatDType[] = ["float32", "bfloat16", "float16"];
+/** Version, type, sha256 of the rest. */
+const headerBytes = 2 + 32;
+/** Largest value of float16. */
+const float16Most = 65504;
+
+export function openTextCache({
+  precision,
+  memory,
+  disk,
+  folder = textFolder(),
+  identity,
+}: TextCacheOptions): TextStore {
+  const inMemory = new Map<string, Kept>();
+  let used = 0;
+  let room: number | null = null;
+  let base: Promise<string> | undefined;
+
+  const keyOf = async (partial: string, ids: Int32Array) => {
+    base ??= identity();
+    const hash = createHash("sha256").update(JSON.stringify([version, await base, precision, partial]));
+    return hash.update(new Uint8Array(ids.buffer, ids.byteOffset, ids.byteLength)).digest("hex");
+  };
+  const onDisk = folder !== null && disk > 0;
+  const pathOf = (key: string) => join(folder!, key.slice(0, 2), key);
+
+  return {
+    precision,
+    async get(partial, ids) {
+      const key = await keyOf(partial, ids);
+      const kept = inMemory.get(key) ?? (onDisk ? readKept(pathOf(key)) : null);
+      return kept && widened(kept);
+    },
+    async put(partial, ids, values) {
+      const kept = narrowed(values, precision);
+      const key = await keyOf(partial, ids);
+      const size = kept.bytes.length;
+      if (used + size <= memory) {
+        inMemory.set(key, kept);
+        used += size;
+      } else if (onDisk) {
+        room ??= makeRoom(folder!, disk);
+        if (size + headerBytes <= room) {
+          room -= size + headerBytes;
+          // a disk that is full, or may not be written, costs time and nothing else
+          if (!written(pathOf(key), kept)) room = 0;
+        }
+      }
+      return widened(kept);
+    },
+  };
+}
+
+function textFolder(): string | null {
+  const folder = cacheFolder();
+  return folder === null ? null : join(folder, "texts");
+}
+
+function narrowed(values: Float32Array, precision: FloatDType): Kept {
+  const beyond = precision === "float16" && values.some((v) => !(Math.abs(v) <= float16Most));
+  const dtype = beyond ? "bfloat16" : precision;
+  return { dtype, bytes: narrow(values, dtype) };
+}
+
+/** float32 of every 16-bit pattern, made once per type: widening one by one would cost a step as much as its layers. */
+const wide = new Map<FloatDType, Float32Array>();
+
+function widened({ dtype, bytes }: Kept): Float32Array {
+  const { buffer, byteOffset, length } = bytes;
+  if (dtype === "float32") return new Float32Array(buffer.slice(byteOffset, byteOffset + length) as ArrayBuffer);
+  const table = wide.get(dtype) ?? tableOf(dtype);
+  const halves = new Uint16Array(
+    byteOffset % 2 === 0 ? buffer : buffer.slice(byteOffset),
+    byteOffset % 2 === 0 ? byteOffset : 0,
+    length / 2,
+  );
+  const out = new Float32Array(halves.length);
+  for (let i = 0; i < halves.length; i++) out[i] = table[halves[i]!]!;
+  return out;
+}
+
+function tableOf(dtype: FloatDType): Float32Array {
+  const all = Uint16Array.from({ length: 65536 }, (_, i) => i);
+  const table = widen(new Uint8Array(all.buffer), dtype);
+  wide.set(dtype, table);
+  return table;
+}
+
+function sha(bytes: Uint8Array): Buffer {
+  return createHash("sha256").update(bytes).digest();
+}
+
+function written(path: string, { dtype, bytes }: Kept): boolean {
+  const head = Buffer.concat([Buffer.of(version, codes.indexOf(dtype)), sha(bytes)]);
+  try {
+    writeFileAtomic(path, Buffer.concat([head, bytes]));
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** null where there is none, or none that is whole. */
+function readKept(path: string): Kept | null {
+  let file: Buffer;
+  try {
+    file = readFileSync(path);
+  } catch {
+    return null;
+  }
+  const dtype = codes[file[1] ?? 255];
+  const bytes = file.subarray(headerBytes);
+  const whole = file[0] === version && dtype !== undefined && sha(bytes).equals(file.subarray(2, headerBytes));
+  return whole ? { dtype, bytes } : null;
+}
+
+/** Bytes that may still be written. Where the limit is reached the oldest files go until half of it is free. */
+function makeRoom(folder: string, limit: number): number {
+  const files = list(folder)
+    .flatMap((name) => list(join(folder, name)).map((file) => join(folder, name, file)))
+    .flatMap((path) => {
+      const found = statSync(path, { throwIfNoEntry: false });
+      return found?.isFile() ? [{ path, size: found.size, time: found.mtimeMs }] : [];
+    })
+    .sort((a, b) => a.time - b.time);
+  let used = files.reduce((sum, { size }) => sum + size, 0);
+  if (used < limit) return limit - used;
+  for (const { path, size } of files) {
+    if (used <= limit / 2) break;
+    try {
+      removeFile(path);
+    } catch {
+      continue; // another process took it, or it may not be removed
+    }
+    used -= size;
+  }
+  return Math.max(0, limit - used);
+}
+
+function list(folder: string): string[] {
+  try {
+    return readdirSync(folder);
+  } catch {
+    return [];
+  }
+}

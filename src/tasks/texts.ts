@@ -1,0 +1,85 @@
+/**
+ * @file Before a training behind texts: what its texts need said, and reading them, each once. In: Model, rows, options. Out: a full store.
+ *
+ * The trainer would read each text when it first meets it; read before, the size and the time can be said before it is spent, and a step's
+ * time is a step's.
+ */
+import type { Dataset, Row, Task } from "../data/row.js";
+import { placeOf } from "../engine/place.js";
+import { valuesPerToken } from "../engine/texts.js";
+import type { PartialModel } from "../model/partial.js";
+import { byteText } from "../report/format.js";
+import { aroundPrompt } from "../text/batch.js";
+import { encodeRows } from "../text/rows.js";
+import { batchOrder } from "../train/order.js";
+import type { Model } from "./model.js";
+import type { TuneOptions } from "./options.js";
+
+/** What is told on the way; events of a tuning. */
+type ReadingEvent =
+  | { readonly kind: "work"; readonly what: string }
+  | { readonly kind: "rows"; readonly done: number; readonly total: number; readonly what: "texts" };
+
+/** What of the options decides which texts are read. */
+type Read = Pick<TuneOptions, "batchSize" | "seed" | "maxInputTokens">;
+
+/** Texts that are read before their time is said. */
+const timed = 3;
+
+/**
+ * Reads the texts that a training of so many steps will need, where they stand before the virtual tokens and there is a store.
+ * An abort leaves the rest to the trainer, which stops at once itself.
+ */
+export async function readTexts(
+  { engine, checkpoint, tokenizer }: Model,
+  { task, train }: Pick<Dataset, "task" | "train">,
+  options: Read,
+  { steps, partial }: { readonly steps: number; readonly partial: PartialModel },
+  { observe, signal }: { readonly observe: (event: ReadingEvent) => void; readonly signal?: AbortSignal | undefined },
+): Promise<void> {
+  const { config } = checkpoint;
+  const store = engine.texts;
+  if (store === null) return;
+  const encoded = encodeRows(task, train as Row[], tokenizer, options.maxInputTokens);
+  if (placeOf(config, encoded) !== "behind") return;
+  const order = batchOrder(encoded, options.batchSize, options.seed);
+  const needed = new Set<number>();
+  for (let step = 0; step < steps && needed.size < encoded.length; step++) for (const n of order(step)) needed.add(n);
+  const texts = new Map<string, Int32Array>();
+  for (const n of needed) {
+    const { before } = aroundPrompt(encoded[n]!);
+    if (before.length > 0) texts.set(before.join(), before);
+  }
+  const tokens = [...texts.values()].reduce((sum, { length }) => sum + length, 0);
+  const width = store.precision === "float32" ? 4 : 2;
+  const bytes = tokens * valuesPerToken(config, partial) * width;
+  observe({
+    kind: "work",
+    what: `reading ${texts.size} texts once: ${tokens} tokens, ${byteText(bytes)} kept as ${store.precision}`,
+  });
+  let [done, read] = [0, 0];
+  const started = performance.now();
+  const tell = () => observe({ kind: "rows", done, total: texts.size, what: "texts" });
+  tell();
+  for (const ids of texts.values()) {
+    if (signal?.aborted) return;
+    await engine.readText(ids, partial);
+    done++;
+    read += ids.length;
+    tell();
+    if (done !== timed || texts.size < 10 * timed) continue;
+    const seconds = ((performance.now() - started) / 1000 / read) * (tokens - read);
+    if (seconds > 5) observe({ kind: "work", what: `the texts will be read in about ${Math.ceil(seconds)} s` });
+  }
+}
+
+/**
+ * A text that goes on from the task's own, to start a prompt from that stands behind it: what the labels ask, where there are labels, and
+ * where nothing of the template follows, the word before an answer.
+ */
+export function continuation({ template, verbalizer }: Pick<Task, "template" | "verbalizer">, marker: string): string {
+  const words = Object.values(verbalizer ?? {});
+  const listed = words.length < 2 ? words.join("") : `${words.slice(0, -1).join(", ")} or ${words.at(-1)}`;
+  const asked = words.length > 0 && words.length <= 12 ? `\nIs it ${listed}?` : "\nWhat is the answer?";
+  return template.endsWith(marker) ? `${asked}\nAnswer:` : asked;
+}
