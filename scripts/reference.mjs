@@ -3,6 +3,8 @@ import { mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { referenceFolder, referencePages } from "./public.mjs";
 
+// all of them first: where one cannot be made, those that are there stay
+const pages = Object.entries(referencePages());
 rmSync(referenceFolder, { recursive: true, force: true });
 mkdirSync(referenceFolder, { recursive: true });
-for (const [name, page] of Object.entries(referencePages())) writeFileSync(join(referenceFolder, name), page);
+for (const [name, page] of pages) writeFileSync(join(referenceFolder, name), page);
