@@ -16,6 +16,7 @@ export {
 } from "./data/dataset.js";
 export type { TableOptions } from "./data/rows.js";
 export type { FewShot } from "./data/split.js";
+export type { Reading } from "./evaluate/evaluate.js";
 export {
   type Asked,
   answerRows,

@@ -122,6 +122,7 @@ export function checkTemplate(template: Template, columns: readonly string[], wh
 
 /** Where the virtual tokens stand, said in a word: before the text, or behind it. */
 export const promptPositions = ["start", "end"] as const;
+/** Where the prompt stands: before the text, or behind it. */
 export type PromptPosition = (typeof promptPositions)[number];
 
 /** The template with the position in it. @throws SoftpromptError "usage" where it says one itself. */

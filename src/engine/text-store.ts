@@ -12,6 +12,7 @@ export interface TextCacheSettings {
   readonly disk: number;
 }
 
+/** Keeps what the model made of texts that come again. */
 export interface TextStore {
   /** How values are kept. */
   readonly precision: FloatDType;
