@@ -66,11 +66,10 @@ export async function openModel(
   const given = readOptions(openOptions, asked, "openModel()");
   const chosen = { ...given, threads: threadsOf(given.threads) };
   // Whoever only reads options does not load the engine with them.
-  const [{ openCheckpoint }, { openTokenizer, chatTokenizer }, { openEngine }, { openTexts }] = await Promise.all([
+  const [{ openCheckpoint }, { openTokenizer, chatTokenizer }, { openEngine }] = await Promise.all([
     import("../model/checkpoint.js"),
     import("../model/tokenizer.js"),
     import("../engine/engine.js"),
-    import("../run/text-cache.js"),
   ]);
   const { folder, label } = await modelFolder(name, chosen, context);
   const checkpoint = await openCheckpoint(folder, { name: label });
@@ -82,6 +81,9 @@ export async function openModel(
     textCache === "off"
       ? null
       : { precision: textCache, memory: textCacheMemory * 2 ** 20, disk: textCacheDisk * 2 ** 20 };
+  // only a decoder-only model can keep what it has read of a text
+  const keeps = kept !== null && (plain.rules?.joined ?? null) !== null;
+  const openTexts = keeps ? (await import("../run/text-cache.js")).openTexts : undefined;
   const engine = openEngine(checkpoint, { ...chosen, textCache: kept }, undefined, openTexts);
   return disposable({ checkpoint, tokenizer, engine, device: chosen.device, dispose: () => engine.dispose() });
 }
