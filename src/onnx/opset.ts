@@ -101,6 +101,10 @@ const wideIds = (w: Writer, ids: Value): string =>
 const lengthOf = (w: Writer, v: Value, axis: number): string =>
   w.once(`length ${v.id} ${axis}`, () => w.add("Shape", [w.name(v)], { start: { int: axis }, end: { int: axis + 1 } }));
 
+/** −1, then the lengths of a table's axes but the first: the shape of rows one under the other. */
+const rowsShape = (w: Writer, table: Value): string =>
+  w.add("Concat", [w.integers([-1]), w.add("Shape", [w.name(table)], { start: { int: 1 } })], { axis: { int: 0 } });
+
 /** Where a slice begins and ends, as 1-D tensors. */
 function bounds(
   w: Writer,
@@ -308,9 +312,14 @@ export const lowerings: { readonly [K in Op]: Lowering<K> } = {
       product(w, ones, w.name(values!), [3, 3], { transA: true }, y);
       return;
     }
+    // An id may come more than once. ScatterND shares its additions among threads and loses some of those that meet in
+    // one row (ONNX Runtime 1.30); ScatterElements makes them one after the other, and wants an index for every element.
+    const row = like!.shape.slice(1);
+    const flat = (v: Value, ...behind: number[]) => w.add("Reshape", [w.name(v), w.integers([-1, ...behind])]);
+    const rows = row.length === 0 ? flat(values!) : w.add("Reshape", [w.name(values!), rowsShape(w, like!)]);
+    const at = w.add("Expand", [flat(ids!, ...row.map(() => 1)), w.add("Shape", [rows])]);
     const zeros = w.add("ConstantOfShape", [w.add("Shape", [w.name(like!)])]);
-    const at = w.add("Unsqueeze", [wideIds(w, ids!), w.integers([-1])]);
-    w.add("ScatterND", [zeros, at, w.name(values!)], { reduction: { text: "add" } }, [y]);
+    w.add("ScatterElements", [zeros, at, rows], { axis: { int: 0 }, reduction: { text: "add" } }, [y]);
   },
   nll: (w, { inputs: [x, ids], outputs: [y, logProbabilities] }) => {
     w.add("LogSoftmax", [w.name(x!)], { axis: { int: -1 } }, [w.name(logProbabilities!)]);
