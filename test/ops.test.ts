@@ -77,6 +77,7 @@ const cases: { readonly [K in Op]: readonly Case<K>[] } = {
   abs: [{ inputs: [["B", 3]], attributes: none }],
   exp: [{ inputs: [["B", 3]], attributes: none, wrt: [0] }],
   sigmoid: [{ inputs: [["B", 3]], attributes: none, wrt: [0] }],
+  tanh: [{ inputs: [["B", 3]], attributes: none, wrt: [0] }],
   relu: [{ inputs: [["B", "S", 5]], attributes: none, wrt: [0] }],
   step: [{ inputs: [["B", 3]], attributes: none }],
   gelu: [

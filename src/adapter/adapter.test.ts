@@ -233,8 +233,8 @@ test.each<[string, (folder: string) => void, RegExp]>([
   ],
   [
     "another method",
-    (f) => edit(f, "adapter_config.json", (c) => Object.assign(c, { peft_type: "LORA" })),
-    /another method[\s\S]*LORA/,
+    (f) => edit(f, "adapter_config.json", (c) => Object.assign(c, { peft_type: "IA3" })),
+    /another method[\s\S]*IA3/,
   ],
   [
     "another kind of model",
@@ -292,7 +292,7 @@ test.each<[string, (folder: string) => void, RegExp]>([
   ],
   [
     "a key twice",
-    (f) => writeFileSync(join(f, "adapter_config.json"), '{"peft_type":"PROMPT_TUNING","peft_type":"LORA"}'),
+    (f) => writeFileSync(join(f, "adapter_config.json"), '{"peft_type":"PROMPT_TUNING","peft_type":"IA3"}'),
     /twice/,
   ],
   [

@@ -14,11 +14,22 @@ import { applyMask } from "../method/mask.js";
 import { architectureOf } from "../model/architectures.js";
 import type { Checkpoint } from "../model/checkpoint.js";
 import type { Tokenizer } from "../text/tokenizer.js";
+import { appliedBytes, appliedFile, checkParameters, readParameters, runnable, writeParameters } from "./applied.js";
 import { adapterCard } from "./card.js";
 import { extrasFile, extrasLimits, extrasText, readExtras } from "./extras.js";
 import { readAdapterFile } from "./files.js";
-import { peftConfig, peftFiles, peftLimits, peftWeights, readPeftConfig, readPeftWeights, taskTypeOf } from "./peft.js";
-import type { Adapter, AdapterBase } from "./types.js";
+import {
+  peftConfig,
+  peftFiles,
+  peftJson,
+  peftLimits,
+  peftWeights,
+  readPeftConfig,
+  readPeftWeights,
+  taskTypeOf,
+} from "./peft.js";
+import { isPeftApplied, peftApplied, readPeftApplied } from "./peft-methods.js";
+import type { Adapter, AdapterBase, Applied } from "./types.js";
 
 /**
  * Which files are written: `both` forms, PEFT's alone, or softprompt.json alone (needs a mask). A prompt whose task puts it elsewhere than
@@ -47,6 +58,7 @@ export async function adapterBase(checkpoint: Checkpoint): Promise<AdapterBase> 
  * Pruned entries are written as zero. @returns bytes written.
  */
 export function saveAdapter(folder: string, adapter: Adapter, form: AdapterForm = "both"): number {
+  if (adapter.applied) return saveApplied(folder, adapter, adapter.applied, form);
   const prompt = adapter.mask ? applyMask(adapter.prompt, adapter.mask) : adapter.prompt;
   checkPrompt(prompt, folder);
   const placed = adapter.task !== null && compileTemplate(adapter.task.template).marked;
@@ -72,9 +84,35 @@ export function saveAdapter(folder: string, adapter: Adapter, form: AdapterForm 
       [peftFiles.card, adapterCard(whole)],
       [peftFiles.config, `${JSON.stringify(peftConfig(prompt, adapter.base, adapter.kept.config), null, 2)}\n`],
     );
-  // files of the other form would describe another prompt
-  const stale = [extrasFile, peftFiles.config, peftFiles.weights, peftFiles.card].filter(
-    (name) => !files.some(([written]) => written === name),
+  return writeFiles(folder, files);
+}
+
+/** LoRA and prefixes in PEFT's form where it has one, else the parameters in ours. */
+function saveApplied(folder: string, adapter: Adapter, applied: Applied, form: AdapterForm): number {
+  checkParameters(applied.parameters, folder);
+  const peft = peftApplied(applied, adapter.base, adapter.kept.config);
+  if (form === "compact" || (form === "peft" && peft === null))
+    throw new SoftpromptError("usage", `an adapter of method ${applied.method} has no such form`, {
+      where: folder,
+      expected: form === "compact" ? "a pruned prompt" : "a method that PEFT has",
+      hint: "save both forms instead",
+    });
+  const files: [string, string | Uint8Array][] = form === "peft" ? [] : [[extrasFile, extrasText(adapter, false)]];
+  if (peft === null)
+    files.push([appliedFile, writeParameters(applied.parameters)], [peftFiles.card, adapterCard(adapter)]);
+  else
+    files.push(
+      [peftFiles.weights, peft.weights],
+      [peftFiles.card, adapterCard(adapter)],
+      [peftFiles.config, `${JSON.stringify(peft.config, null, 2)}\n`],
+    );
+  return writeFiles(folder, files);
+}
+
+function writeFiles(folder: string, files: readonly [string, string | Uint8Array][]): number {
+  // files of the other form would describe another adapter
+  const stale = [extrasFile, appliedFile, ...Object.values(peftFiles)].filter(
+    (name) => name !== peftFiles.pickle && !files.some(([written]) => written === name),
   );
   for (const name of stale) removeFile(join(folder, name));
   let bytes = 0;
@@ -95,7 +133,8 @@ export function loadAdapter(place: string): Adapter {
   const extras = readAdapterFile(folder, extrasFile, extrasLimits.bytes);
   const weights = config && readAdapterFile(folder, peftFiles.weights, peftLimits.weightsBytes);
   if (config && !weights) throw missingWeights(folder);
-  return parseAdapter({ config, weights, extras }, folder);
+  const own = config === null && extras !== null ? readAdapterFile(folder, appliedFile, appliedBytes) : null;
+  return parseAdapter({ config, weights, extras, own }, folder);
 }
 
 const hasAdapter = (folder: string) => [peftFiles.config, extrasFile].some((name) => existsSync(join(folder, name)));
@@ -134,11 +173,32 @@ export interface AdapterFiles {
   readonly config: Uint8Array | null;
   readonly weights: Uint8Array | null;
   readonly extras: Uint8Array | null;
+  /** Parameters in our own form. Default none. */
+  readonly own?: Uint8Array | null;
 }
 
 /** An adapter from the bytes of its files. @param folder names the place in errors. */
 export function parseAdapter(files: AdapterFiles, folder: string): Adapter {
   const at = (name: string) => join(folder, name);
+  const nothing = { tokenizer: null, task: null, training: null, scores: null } as const;
+  const raw = files.config && peftJson(files.config, at(peftFiles.config));
+  if (isPeftApplied(raw) && files.weights) {
+    const places = { config: at(peftFiles.config), weights: at(peftFiles.weights) };
+    const { applied, base } = readPeftApplied(raw, files.weights, places);
+    checkParameters(applied.parameters, places.weights);
+    if (!files.extras) {
+      const none: Tensor = { shape: [0, 0], data: new Float32Array(0) };
+      return { prompt: none, mask: null, applied, base, ...nothing, kept: { config: raw, extras: {} } };
+    }
+    const { extras, ...adapter } = readExtras(files.extras, null, at(extrasFile), applied.parameters);
+    return { ...adapter, kept: { config: raw, extras } };
+  }
+  if (files.extras && files.own) {
+    const parameters = readParameters(files.own, at(appliedFile));
+    checkParameters(parameters, at(appliedFile));
+    const { extras, ...adapter } = readExtras(files.extras, null, at(extrasFile), parameters);
+    return { ...adapter, kept: { config: {}, extras } };
+  }
   const config = files.config && readPeftConfig(files.config, at(peftFiles.config));
   const dense = config && files.weights && readPeftWeights(files.weights, config, at(peftFiles.weights));
   if (dense) checkPrompt(dense, at(peftFiles.weights));
@@ -152,10 +212,7 @@ export function parseAdapter(files: AdapterFiles, folder: string): Adapter {
       prompt: dense,
       mask: null,
       base: config.base,
-      tokenizer: null,
-      task: null,
-      training: null,
-      scores: null,
+      ...nothing,
       kept: { config: config.raw, extras: {} },
     };
   throw new SoftpromptError("adapter", "this is not an adapter", {
@@ -178,7 +235,8 @@ export async function checkBase(adapter: Adapter, checkpoint: Checkpoint, check:
   const { base, prompt } = adapter;
   const { config } = checkpoint;
   const where = `adapter for ${base.name || "an unnamed base model"}`;
-  if (prompt.shape[1] !== config.width)
+  if (adapter.applied) runnable(adapter, config);
+  else if (prompt.shape[1] !== config.width)
     throw new SoftpromptError("adapter", "the prompt and the base model differ in width", {
       where,
       expected: shapeText("float32", ["tokens", config.width]).concat(` for ${checkpoint.name}`),

@@ -9,11 +9,12 @@ import { SoftpromptError } from "../base/errors.js";
 import { sha256 } from "../base/files.js";
 import { floatBytes, floatsFromText, floatsToText } from "../base/floats.js";
 import { isObject, type JsonObject, parseJson } from "../base/json.js";
-import type { Tensor } from "../base/tensor.js";
+import type { Parameters, Tensor } from "../base/tensor.js";
 import { defineTask } from "../data/define.js";
 import type { MetricName } from "../data/metrics.js";
 import type { Scoring, Task } from "../data/row.js";
 import { applyMask, gatherLive, maskFromJson, packMask, scatterLive } from "../method/mask.js";
+import { parametersSha256 } from "./applied.js";
 import type { Adapter } from "./types.js";
 
 export const extrasFile = "softprompt.json";
@@ -33,7 +34,23 @@ const scores = z.record(z.string().max(100), z.number());
 const format = z.looseObject({
   format: z.literal("softprompt-adapter"),
   version: z.literal(1),
-  prompt: z.looseObject({ tokens: size, width: size, sha256: hash }),
+  /** null where the method leaves none: then `applied` tells what it left. */
+  prompt: z.looseObject({ tokens: size, width: size, sha256: hash }).nullable(),
+  applied: z
+    .looseObject({
+      method: z.string().max(100),
+      settings: z.custom<JsonObject>((value) => isObject(value), "expected settings"),
+      sha256: hash,
+      model: z.object({
+        taskType: z.enum(["SEQ_2_SEQ_LM", "CAUSAL_LM"]),
+        layers: size.nullable(),
+        keyHeads: size.nullable(),
+        headWidth: size.nullable(),
+        transposed: z.boolean(),
+      }),
+    })
+    .nullable()
+    .optional(),
   mask: z.unknown().nullable(),
   /** Surviving values in row-major order, float32 little-endian, base64; null where nothing is pruned, and beside PEFT's file. */
   surviving: z.looseObject({ count, data: z.string().max(extrasLimits.bytes) }).nullable(),
@@ -42,7 +59,7 @@ const format = z.looseObject({
     revision: text.nullable(),
     sha256: hash.nullable(),
     family: z.string().nullable(),
-    width: size,
+    width: size.nullable(),
     layers: size.nullable(),
     heads: size.nullable(),
   }),
@@ -112,14 +129,22 @@ export function promptSha256(prompt: Tensor): string {
  *   they would be there twice
  */
 export function extrasText(adapter: Adapter, alone: boolean): string {
-  const { prompt, mask } = adapter;
+  const { prompt, mask, applied } = adapter;
   const [tokens, width] = prompt.shape;
   const live = alone ? (mask ? gatherLive(prompt, mask) : prompt.data) : null;
   const json: Record<string, unknown> = {
     ...adapter.kept.extras,
     format: "softprompt-adapter",
     version: 1,
-    prompt: { tokens, width, sha256: promptSha256(prompt) },
+    prompt: applied ? null : { tokens, width, sha256: promptSha256(prompt) },
+    ...(applied && {
+      applied: {
+        method: applied.method,
+        settings: applied.settings,
+        model: applied.model,
+        sha256: parametersSha256(applied.parameters),
+      },
+    }),
     mask: mask && packMask(mask),
     surviving: live && { count: live.length, data: floatsToText(live) },
     base: adapter.base,
@@ -135,12 +160,14 @@ export function extrasText(adapter: Adapter, alone: boolean): string {
 
 /**
  * Reads the file. @param dense the prompt of PEFT's file, or null to rebuild it from the surviving values.
+ * @param parameters of a method that leaves no prompt, from PEFT's file or our own; null where there are none
  * @throws SoftpromptError "adapter" when a field is wrong or the two forms are not the same prompt.
  */
 export function readExtras(
   bytes: Uint8Array,
   dense: Tensor | null,
   where: string,
+  parameters: Parameters | null = null,
 ): Omit<Adapter, "kept"> & { extras: JsonObject } {
   const raw = parseJson(new TextDecoder().decode(bytes), where, "adapter", { length: extrasLimits.bytes });
   const parsed = format.safeParse(raw);
@@ -152,10 +179,35 @@ export function readExtras(
     });
   }
   const json = parsed.data;
-  const mask = json.mask === null ? null : maskFromJson(json.mask, where);
-  const { tokens, width } = json.prompt;
   const wrong = (problem: string, expected: string, got: unknown, hint?: string) =>
     new SoftpromptError("adapter", problem, { where, expected, got, hint });
+  const told = {
+    base: json.base,
+    tokenizer: json.tokenizer?.sha256 ?? null,
+    task: json.task && checkedTask(json.task, where),
+    ...(json.chat ? { chat: true } : {}),
+    training: json.training,
+    scores: json.scores && { ...json.scores, values: json.scores.values as Partial<Record<MetricName, number>> },
+    extras: Object.fromEntries(Object.entries(json).filter(([key]) => !ownFields.includes(key))),
+  };
+  if (json.prompt === null || json.applied) {
+    if (!json.applied || json.prompt !== null)
+      throw wrong("there is not one of a prompt and a method's parameters", "prompt or applied", "both or neither");
+    const { method, settings, model, sha256: recorded } = json.applied;
+    if (parameters === null)
+      throw wrong(
+        "the method's parameters are missing",
+        "adapter_model.safetensors or softprompt.safetensors",
+        "neither",
+      );
+    const found = parametersSha256(parameters);
+    if (found !== recorded)
+      throw wrong("the parameters are not those that this file describes", `values with sha256 ${recorded}`, found);
+    const empty: Tensor = { shape: [0, json.base.width ?? 0], data: new Float32Array(0) };
+    return { prompt: empty, mask: null, applied: { method, settings, model, parameters }, ...told };
+  }
+  const mask = json.mask === null ? null : maskFromJson(json.mask, where);
+  const { tokens, width } = json.prompt;
   if (mask && mask.tokens.length !== tokens)
     throw wrong("the mask is for another number of tokens", `${tokens}`, mask.tokens.length);
   const values = json.surviving && floatsFromText(json.surviving.data, `${where}: surviving.data`, "adapter");
@@ -175,15 +227,5 @@ export function readExtras(
         promptSha256(form),
         "a file was changed or replaced; to go by PEFT's files alone, remove softprompt.json",
       );
-  return {
-    prompt,
-    mask,
-    base: json.base,
-    tokenizer: json.tokenizer?.sha256 ?? null,
-    task: json.task && checkedTask(json.task, where),
-    ...(json.chat ? { chat: true } : {}),
-    training: json.training,
-    scores: json.scores && { ...json.scores, values: json.scores.values as Partial<Record<MetricName, number>> },
-    extras: Object.fromEntries(Object.entries(json).filter(([key]) => !ownFields.includes(key))),
-  };
+  return { prompt, mask, ...told };
 }

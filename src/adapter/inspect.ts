@@ -4,6 +4,7 @@
  * In: an Adapter; with a Checkpoint and Tokenizer the words too. Out: plain data, and the same as text.
  * Nearest words (Lester et al. 2021, §"Qualitative analysis"): cosine between a prompt vector and every row of the embedding.
  */
+import { size } from "../base/tensor.js";
 import { isFull, livePieces, maskCounts } from "../method/mask.js";
 import { architectureOf } from "../model/architectures.js";
 import type { Checkpoint } from "../model/checkpoint.js";
@@ -37,6 +38,8 @@ export interface AdapterReport {
   };
   readonly scores: Adapter["scores"];
   readonly perToken: readonly TokenReport[];
+  /** Of a method that leaves no prompt: its tensors, with the root of the mean square. */
+  readonly tensors: readonly { readonly name: string; readonly shape: readonly number[]; readonly rms: number }[];
   /** The m × k map as text; null where nothing is pruned. */
   readonly map: string | null;
 }
@@ -54,9 +57,16 @@ export async function inspectAdapter(
   const [tokens, width] = prompt.shape as [number, number];
   const row = (i: number) => prompt.data.subarray(i * width, (i + 1) * width);
   const norms = Array.from({ length: tokens }, (_, i) => Math.hypot(...row(i)));
-  const nearest = base
-    ? await nearestWords(prompt.data, norms, base.checkpoint, base.tokenizer, count)
-    : norms.map(() => []);
+  const nearest =
+    base && tokens > 0
+      ? await nearestWords(prompt.data, norms, base.checkpoint, base.tokenizer, count)
+      : norms.map(() => []);
+  const tensors = Object.entries(adapter.applied?.parameters ?? {}).map(([name, { shape, data }]) => ({
+    name,
+    shape,
+    rms: Math.sqrt(data.reduce((sum, v) => sum + v * v, 0) / Math.max(1, data.length)),
+  }));
+  const numbers = tensors.reduce((sum, { shape }) => sum + size(shape), 0);
   const pieces = mask ? livePieces(mask) : null;
   return {
     base: adapter.base,
@@ -64,9 +74,10 @@ export async function inspectAdapter(
     method: adapter.training?.method ?? null,
     tokens,
     width,
-    live: mask ? maskCounts(mask, width) : { tokens, pieces: null, parameters: tokens * width, fraction: 1 },
+    live: mask ? maskCounts(mask, width) : { tokens, pieces: null, parameters: tokens * width + numbers, fraction: 1 },
     scores: adapter.scores,
     perToken: norms.map((norm, i) => ({ pieces: pieces?.[i] ?? mask?.pieces ?? 1, norm, nearest: nearest[i]! })),
+    tensors,
     map: mask && !isFull(mask) ? maskMap(mask) : null,
   };
 }
@@ -78,13 +89,25 @@ export function adapterReportText(report: AdapterReport): string {
     `base model   ${base.name || "not recorded"}${base.revision ? ` @ ${base.revision}` : ""}`,
     `weights      ${base.sha256 ? `sha256 ${base.sha256}` : "sha256 not recorded"}`,
     `task         ${report.task ?? "not recorded"}${report.method ? `, tuned by ${report.method}` : ""}`,
-    `prompt       ${report.tokens} tokens of width ${report.width}`,
-    `alive        ${live.tokens} tokens${live.pieces === null ? "" : `, ${live.pieces} pieces`}, ${live.parameters} parameters (${(100 * live.fraction).toFixed(2)} % of these ${report.tokens} tokens)`,
+    ...(report.tensors.length > 0
+      ? [`trained      ${live.parameters} numbers in ${report.tensors.length} tensors`]
+      : [
+          `prompt       ${report.tokens} tokens of width ${report.width}`,
+          `alive        ${live.tokens} tokens${live.pieces === null ? "" : `, ${live.pieces} pieces`}, ${live.parameters} parameters (${(100 * live.fraction).toFixed(2)} % of these ${report.tokens} tokens)`,
+        ]),
   ];
   if (scores)
     for (const [name, value] of Object.entries(scores.values))
       lines.push(`${name.padEnd(12)} ${value?.toFixed(4)} on ${scores.rows} rows of ${scores.split}`);
   if (report.map) lines.push("", "map (# alive, · pruned piece, - pruned token)", report.map);
+  if (report.tensors.length > 0) {
+    const shapes = report.tensors.map(({ shape }) => `[${shape.join(", ")}]`);
+    const widest = Math.max(...shapes.map((text) => text.length));
+    lines.push("", `${"shape".padEnd(widest)}  rms         tensor`);
+    for (const [i, { name, rms }] of report.tensors.entries())
+      lines.push(`${shapes[i]!.padEnd(widest)}  ${rms.toExponential(3).padEnd(10)}  ${name}`);
+    return lines.join("\n");
+  }
   lines.push("", "token  norm      nearest words (cosine)");
   for (const [i, { norm, nearest }] of report.perToken.entries())
     lines.push(

@@ -78,16 +78,31 @@ export interface PeftConfig {
   readonly raw: JsonObject;
 }
 
-/** Reads adapter_config.json. @throws SoftpromptError "adapter" for anything but prompt tuning of a model that writes text. */
-export function readPeftConfig(bytes: Uint8Array, where: string): PeftConfig {
+/** adapter_config.json as JSON, whatever it holds. */
+export function peftJson(bytes: Uint8Array, where: string): unknown {
   const text = new TextDecoder().decode(bytes);
-  const raw = parseJson(text, where, "adapter", { length: peftLimits.configBytes, depth: 16, containers: 10_000 });
+  return parseJson(text, where, "adapter", { length: peftLimits.configBytes, depth: 16, containers: 10_000 });
+}
+
+/**
+ * Methods whose saved prompt is an ordinary one: P-tuning's encoder has made it already, and of multitask prompt tuning with one task
+ * its factor is multiplied in when it is read.
+ */
+const promptTypes = ["PROMPT_TUNING", "P_TUNING", "MULTITASK_PROMPT_TUNING"];
+
+/** Reads adapter_config.json. @throws SoftpromptError "adapter" for anything but a prompt of a model that writes text. */
+export function readPeftConfig(bytes: Uint8Array, where: string): PeftConfig {
+  const raw = peftJson(bytes, where);
   const wrong = (problem: string, expected: string, got: unknown, hint?: string) =>
     new SoftpromptError("adapter", problem, { where, expected, got, hint });
   if (!isObject(raw)) throw wrong("adapter_config.json must hold one object", "an object", raw);
   const type = own(raw, "peft_type");
-  if (type !== "PROMPT_TUNING")
-    throw wrong("this adapter is of another method", 'peft_type "PROMPT_TUNING"', type, "only soft prompts are read");
+  if (typeof type !== "string" || !promptTypes.includes(type))
+    throw wrong(
+      "this adapter is of another method",
+      `peft_type ${[...promptTypes, "LORA", "PREFIX_TUNING"].join(", ")}`,
+      type,
+    );
   const task = own(raw, "task_type");
   if (task !== "SEQ_2_SEQ_LM" && task !== "CAUSAL_LM")
     throw wrong("this adapter is for another kind of model", `task_type ${taskTypes.join(" or ")}`, task);
@@ -127,7 +142,9 @@ export function readPeftConfig(bytes: Uint8Array, where: string): PeftConfig {
 /** Reads the prompt out of adapter_model.safetensors; [P, D], every value finite. */
 export function readPeftWeights(bytes: Uint8Array, config: PeftConfig, where: string): Tensor {
   const file = parseSafetensors(bytes, where, "adapter");
-  const others = [...file.entries.keys()].filter((name) => name !== weightKey);
+  const multitask = own(config.raw, "peft_type") === "MULTITASK_PROMPT_TUNING";
+  const taken = [weightKey, ...(multitask ? taskKeys : [])];
+  const others = [...file.entries.keys()].filter((name) => !taken.includes(name));
   if (others.length > 0)
     throw new SoftpromptError("adapter", "this adapter holds more than a soft prompt", {
       where,
@@ -143,5 +160,41 @@ export function readPeftWeights(bytes: Uint8Array, config: PeftConfig, where: st
       expected: `${shapeText("float32", [tokens * submodules, width])} (${tokens} virtual tokens × ${submodules}, token_dim ${width})`,
       got: shapeText("float32", stored.shape),
     });
-  return { shape: [tokens, width], data: stored.data.slice(0, tokens * width) };
+  const data = stored.data.slice(0, tokens * width);
+  if (multitask) multiplyTask(data, file, config, where);
+  return { shape: [tokens, width], data };
+}
+
+const taskKeys = ["prefix_task_cols", "prefix_task_rows"] as const;
+
+/** Multitask prompt tuning: the shared prompt times, elementwise, the task's columns [P, r] · rows [r, D]. */
+function multiplyTask(
+  data: Float32Array,
+  file: ReturnType<typeof parseSafetensors>,
+  { tokens, width, submodules }: PeftConfig,
+  where: string,
+): void {
+  const [columns, rows] = taskKeys.map((key) => {
+    if (!file.entries.has(key))
+      throw new SoftpromptError("adapter", `${key} is missing`, {
+        where,
+        expected: taskKeys.join(", "),
+        got: [...file.entries.keys()],
+      });
+    return file.tensor(key);
+  }) as [Tensor, Tensor];
+  const r = columns.shape[2] ?? 0;
+  if (columns.shape.join() !== [1, tokens * submodules, r].join() || rows.shape.join() !== [1, r, width].join())
+    throw new SoftpromptError("adapter", "only a multitask prompt of one task is read", {
+      where,
+      expected: `prefix_task_cols [1, ${tokens * submodules}, r] and prefix_task_rows [1, r, ${width}]`,
+      got: [columns, rows].map(({ shape }) => `[${shape.join(", ")}]`),
+      hint: "save the task's own prompt with PEFT first",
+    });
+  for (let i = 0; i < tokens; i++)
+    for (let c = 0; c < width; c++) {
+      let factor = 0;
+      for (let k = 0; k < r; k++) factor += columns.data[i * r + k]! * rows.data[k * width + c]!;
+      data[i * width + c]! *= factor;
+    }
 }

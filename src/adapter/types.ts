@@ -2,7 +2,7 @@
  * @file What an adapter is: the learnt prompt, the mask it lives under, and where it came from. Plain data, no files.
  */
 import type { JsonObject } from "../base/json.js";
-import type { Tensor } from "../base/tensor.js";
+import type { Parameters, Tensor } from "../base/tensor.js";
 import type { MetricName } from "../data/metrics.js";
 import type { Task } from "../data/row.js";
 import type { PromptMask } from "../method/mask.js";
@@ -16,8 +16,8 @@ export interface AdapterBase {
   readonly sha256: string | null;
   /** Architecture's name: "t5", "llama"; null where PEFT's config says no more than "a decoder-only model". */
   readonly family: string | null;
-  /** D */
-  readonly width: number;
+  /** D; null where PEFT's form of the method does not say. */
+  readonly width: number | null;
   /** Layers and attention heads, as PEFT records them. */
   readonly layers: number | null;
   readonly heads: number | null;
@@ -42,10 +42,34 @@ export interface AdapterScores {
   readonly values: Readonly<Partial<Record<MetricName, number>>>;
 }
 
-/** A tuned prompt with everything that is known of it. Plain data. */
+/** What a method left that is no prompt: how to open it, and its parameters. */
+export interface Applied {
+  /** A name of method/methods.ts. */
+  readonly method: string;
+  /** Of the method's own options. */
+  readonly settings: JsonObject;
+  readonly parameters: Parameters;
+  /** What PEFT's config records of the model besides AdapterBase. */
+  readonly model: AppliedModel;
+}
+
+/** What PEFT's config records of the model besides AdapterBase. */
+export interface AppliedModel {
+  readonly taskType: "SEQ_2_SEQ_LM" | "CAUSAL_LM";
+  /** Layers, key heads and width of a head of the decoding stack; null is "not recorded". */
+  readonly layers: number | null;
+  readonly keyHeads: number | null;
+  readonly headWidth: number | null;
+  /** Linear layers' matrices are stored [in, out] (GPT-2). */
+  readonly transposed: boolean;
+}
+
+/** A tuned prompt, or what another method left, with everything that is known of it. Plain data. */
 export interface Adapter {
-  /** [P, D], pruned entries zero. */
+  /** [P, D], pruned entries zero; of a method that leaves no prompt [0, D]. */
   readonly prompt: Tensor;
+  /** Absent where all is in the prompt. */
+  readonly applied?: Applied;
   /** null = nothing pruned. */
   readonly mask: PromptMask | null;
   readonly base: AdapterBase;

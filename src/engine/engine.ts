@@ -99,6 +99,7 @@ export function openEngine(
     generate: (partial = full, place = "start") => open("generate", partial, place),
     activations: (place = "start") => open("activations", full, place),
     forward: (partial = full, place = "start") => open("forward", partial, place),
+    left: () => open("left", full, "start"),
     texts: store,
     async readText(ids, partial = full) {
       await readerOf(partial).keep(ids);

@@ -18,6 +18,8 @@ export interface FedParameters {
   readonly tokens: number;
   /** Of each row, where rows bring their own and differ; null where all have P. */
   readonly lengths: readonly number[] | null;
+  /** Keys that they put before those of an attention, by "STACK.self" and "STACK.cross". */
+  readonly keys: Readonly<Record<string, number>>;
 }
 
 /**
@@ -55,13 +57,20 @@ export function parameterFeeds(
           hint: `a ${name} belongs to the base model it was trained on`,
         });
     }
-  const tokens = sets.map((set) => method.adds(set).tokens);
+  const added = sets.map((set) => method.adds(set));
+  const tokens = added.map((a) => a.tokens);
   const most = Math.max(0, ...tokens);
   const feeds: Record<string, Feed> = {};
   for (const { name, perRow } of specs) {
     const tensors = sets.map((set) => set[name]!);
     const first = tensors[0]!;
     if (!perRow) {
+      if (tensors.some((tensor) => tensor !== first && tensor.data !== first.data))
+        throw new SoftpromptError("engine", `rows of one batch cannot have a ${name} each`, {
+          where: name,
+          expected: `one ${name} for all rows`,
+          got: `${sets.length} sets of parameters`,
+        });
       feeds[name] = float(first.shape, first.data);
       continue;
     }
@@ -73,12 +82,13 @@ export function parameterFeeds(
     }
     feeds[name] = float([rows, ...whole], data);
   }
-  return { feeds, tokens: most, lengths: tokens.every((n) => n === most) ? null : tokens };
+  const lengths = tokens.every((n) => n === most) ? null : tokens;
+  return { feeds, tokens: most, lengths, keys: added[0]?.keys ?? {} };
 }
 
 /** Which positions of prompt and text count. */
 export function positionsOf(
-  { tokens: P, lengths }: FedParameters,
+  { tokens: P, lengths, keys }: FedParameters,
   batch: Pick<TextBatch, "size" | "inputMask" | "inputLength">,
 ): Positions {
   const { size: B, inputLength: T, inputMask } = batch;
@@ -88,13 +98,14 @@ export function positionsOf(
     on.fill(1, b * length + P - (lengths?.[b] ?? P), b * length + P);
     for (let t = 0; t < T; t++) on[b * length + P + t] = inputMask[b * T + t]!;
   }
-  return { batch: B, length, on };
+  return { batch: B, length, on, keys };
 }
 
-/** Virtual tokens and text of each row, [B]. */
-export function lengthsOf({ batch, length, on }: Positions): Int32Array {
+/** Virtual tokens and text of each row, [B], and what a method puts before them. */
+export function lengthsOf({ batch, length, on, keys = {} }: Positions): Int32Array {
+  const before = Math.max(0, ...Object.values(keys));
   return Int32Array.from({ length: batch }, (_, b) =>
-    on.subarray(b * length, (b + 1) * length).reduce((n, counts) => n + counts, 0),
+    on.subarray(b * length, (b + 1) * length).reduce((n, counts) => n + counts, before),
   );
 }
 

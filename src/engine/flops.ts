@@ -110,7 +110,7 @@ function costs(
 ): Counted {
   const known = counted.get(config) ?? new Map<string, Counted>();
   counted.set(config, known);
-  const key = `${kind} ${method.name} ${partial.name} ${place}`;
+  const key = `${kind} ${method.key} ${partial.name} ${place}`;
   let found = known.get(key);
   if (found === undefined) {
     found = counter(graphs[kind]({ config, partial, method, place, weights: shapeWeights(config, partial) }));
@@ -138,8 +138,13 @@ export function stepFlops(
 }
 
 /** One teacher-forced forward pass with logits. */
-export function forwardFlops(config: ModelConfig, partial: PartialModel, shape: PassShape): Flops {
-  return both(costs("forward", config, partial, promptTuning, shape.place)(symbols(shape)));
+export function forwardFlops(
+  config: ModelConfig,
+  partial: PartialModel,
+  shape: PassShape,
+  method: Method = promptTuning,
+): Flops {
+  return both(costs("forward", config, partial, method, shape.place)(symbols(shape)));
 }
 
 /** Neuron scores of a batch: a forward pass of the full model up to the last activations, and the products that average them. */
@@ -155,17 +160,23 @@ export function rankingFlops(
   config: ModelConfig,
   partial: PartialModel,
   shape: PassShape & { choices: number },
+  method: Method = promptTuning,
 ): Flops {
   const sizes = { ...symbols(shape, shape.choices), C: shape.choices };
-  return both(costs("score", config, partial, promptTuning, shape.place)(sizes));
+  return both(costs("score", config, partial, method, shape.place)(sizes));
 }
 
 /** Greedy generation with a key/value cache: one prefill, then `target` steps of one token each. */
-export function generationFlops(config: ModelConfig, partial: PartialModel, shape: PassShape): Flops {
+export function generationFlops(
+  config: ModelConfig,
+  partial: PartialModel,
+  shape: PassShape,
+  method: Method = promptTuning,
+): Flops {
   const behind = shape.place === "behind";
   const sizes = symbols(behind ? { ...shape, target: 1 } : shape);
-  let sum = both(costs("prefill", config, partial, promptTuning, shape.place)(sizes));
-  const step = costs("step", config, partial, promptTuning);
+  let sum = both(costs("prefill", config, partial, method, shape.place)(sizes));
+  const step = costs("step", config, partial, method);
   // behind a text the first token comes with what is decoded first
   const memory: Record<string, number> = behind ? { T: sizes.S! + sizes.N! } : {};
   for (let N = 0; N < shape.target - (behind ? 1 : 0); N++) sum = addFlops(sum, both(step({ ...sizes, ...memory, N })));
@@ -178,8 +189,11 @@ export function evalFlops(
   partial: PartialModel,
   by: "ranking" | "generation",
   shape: PassShape & { choices: number },
+  method: Method = promptTuning,
 ): Flops {
-  return by === "ranking" ? rankingFlops(config, partial, shape) : generationFlops(config, partial, shape);
+  return by === "ranking"
+    ? rankingFlops(config, partial, shape, method)
+    : generationFlops(config, partial, shape, method);
 }
 
 /**

@@ -9,8 +9,9 @@
  * memory, memoryKey{i} and memoryValue{i} [B, G, S, K]; decoderIds [B, N] are what follows the prompt, targets included, and `picks`
  * [B, U, P+N] of 0 and 1 says whose hidden states predict the targets (a family that goes on from its text).
  */
+import { plus } from "../graph/dims.js";
 import { gradients } from "../graph/grad.js";
-import { emptyGraph, type Graph, input, output, type Value } from "../graph/graph.js";
+import { type Dim, emptyGraph, type Graph, input, output, type Value } from "../graph/graph.js";
 import * as ops from "../graph/ops.js";
 import type { Method, ParameterSpec } from "../method/method.js";
 import type { Activations, Architecture, KeyValue, ModelConfig, Prefilled } from "../model/architecture.js";
@@ -45,9 +46,10 @@ export function trainGraph(source: ModelSource): Graph {
   const tokenWeights = input(g, "tokenWeights", "float32", ["B", "U"]);
   const loss = ops.sum(g, ops.mul(g, nll, tokenWeights), [0, 1]);
   output(g, "nll", nll);
-  const wrt = m.specs.map(({ name }) => m.parameters[name]!);
-  for (const [i, gradient] of gradients(g, loss, wrt).entries()) output(g, `gradient.${m.specs[i]!.name}`, gradient);
-  return g;
+  const used = usedParameters(m);
+  const wrt = used.map((name) => m.parameters[name]!);
+  for (const [i, gradient] of gradients(g, loss, wrt).entries()) output(g, `gradient.${used[i]}`, gradient);
+  return finished(m);
 }
 
 /**
@@ -60,14 +62,14 @@ export function scoreGraph(source: ModelSource): Graph {
   const { graph: g } = m;
   if (m.place === "behind") {
     output(g, "nll", ops.nll(g, teacherForced(m).logits, input(g, "targetIds", "int32", ["B", "U"])));
-    return g;
+    return finished(m);
   }
   const { memory } = prefill(m);
   const x = embed(m, input(g, "decoderIds", "int32", ["B", "C", "U"]));
   const { hidden } = m.architecture.decode(m.builder, m.config, x, memory);
   const targets = input(g, "targetIds", "int32", ["B", "C", "U"]);
   output(g, "nll", ops.nll(g, m.architecture.logits(m.builder, m.config, hidden), targets));
-  return g;
+  return finished(m);
 }
 
 /**
@@ -80,7 +82,7 @@ export function forwardGraph(source: ModelSource): Graph {
   if (decoded.prefilled) output(m.graph, "prefill", decoded.prefilled.hidden);
   output(m.graph, "decode", decoded.hidden);
   output(m.graph, "logits", decoded.logits);
-  return m.graph;
+  return finished(m);
 }
 
 /**
@@ -113,7 +115,7 @@ export function activationGraph(source: ModelSource): Graph {
   average("prefill", behind ? "S" : "P+T", activations);
   average("decode", behind ? "P+N" : "U", decoded.activations);
   for (const { name } of m.architecture.stacks(m.config)) output(g, name, sums.get(name)!);
-  return g;
+  return finished(m);
 }
 
 /**
@@ -126,7 +128,7 @@ export function prefillGraph(source: ModelSource): Graph {
   const { graph: g } = m;
   if (m.place !== "behind") {
     outputMemory(g, prefill(m).memory);
-    return g;
+    return finished(m);
   }
   const memory = givenMemory(m);
   const { hidden, present } = m.architecture.decode(m.builder, m.config, afterText(m), memory);
@@ -138,14 +140,14 @@ export function prefillGraph(source: ModelSource): Graph {
     value: ops.concat(g, [value, present[i]!.value], 2),
   }));
   outputMemory(g, joined, "whole");
-  return g;
+  return finished(m);
 }
 
 /** A text as the frozen model alone reads it. In: inputIds [B, S]. Out: memoryKey{i}, memoryValue{i} [B, G, S, K] per kept layer. */
 export function textGraph(source: ModelSource): Graph {
   const m = open(source, false);
   outputMemory(m.graph, readText(m, "S").memory);
-  return m.graph;
+  return finished(m);
 }
 
 /**
@@ -153,10 +155,12 @@ export function textGraph(source: ModelSource): Graph {
  * Out: logits [B, 1, V], next [B, 1] and key{i}, value{i} [B, G, N+1, K].
  */
 export function stepGraph(source: ModelSource): Graph {
-  const m = open(source, false);
+  const m = open(source);
   const { graph: g, config, architecture } = m;
   const x = embed(m, input(g, "decoderIds", "int32", ["B", 1]));
-  const memory = keyValues(m, "memory", "P+T");
+  const site = { stack: architecture.stacks(config).at(-1)!.name, attention: memoryOf(architecture.stacks(config)) };
+  const before = m.builder.before(site);
+  const memory = keyValues(m, "memory", before > 0 ? plus([before, "P+T"]) : "P+T");
   const result = architecture.decode(m.builder, config, x, memory, keyValues(m, "past", "N"));
   const logits = architecture.logits(m.builder, config, result.hidden);
   output(g, "logits", logits);
@@ -165,7 +169,15 @@ export function stepGraph(source: ModelSource): Graph {
     output(g, `key${i}`, key);
     output(g, `value${i}`, value);
   }
-  return g;
+  return finished(m);
+}
+
+/** What the method leaves behind, in terms of its parameters. In: the parameters. Out: those of the method that it leaves, by name. */
+export function leftGraph(source: ModelSource): Graph {
+  const m = open(source);
+  const left = source.method.leaves?.values(m.frozen, m.parameters, m.config) ?? {};
+  for (const [name, value] of Object.entries(left)) output(m.graph, name, value);
+  return finished(m);
 }
 
 interface Model {
@@ -184,14 +196,31 @@ interface Model {
 /** @param attached false where the method does not enter the graph: tokens decoded over a memory that holds it already. */
 function open({ config, weights, partial, method, place = "start" }: ModelSource, attached = true): Model {
   const graph = emptyGraph();
-  const base = openBuilder(graph, weights, partial);
   const specs = attached ? method.parameters(config) : [];
   const parameters = Object.fromEntries(
     specs.map(({ name, shape, perRow }) => [name, input(graph, name, "float32", perRow ? ["B", ...shape] : shape)]),
   );
-  const builder = attached ? method.attach(base, parameters) : base;
+  const own = (attached && method.weights?.(weights, parameters, config, partial)) || weights;
+  const base = openBuilder(graph, own, partial);
+  const builder = attached ? method.attach(base, parameters, config) : base;
   return { graph, config, architecture: architectureOf(config), builder, frozen: base, place, specs, parameters };
 }
+
+/** Names of the parameters that some node reads. */
+function usedParameters({ graph, specs, parameters }: Model): string[] {
+  const read = new Set(graph.nodes.flatMap(({ inputs }) => inputs.map(({ id }) => id)));
+  return specs.map(({ name }) => name).filter((name) => read.has(parameters[name]!.id));
+}
+
+/** The graph without the parameters that belong to another half of the model, or to layers that it leaves out. */
+function finished(m: Model): Graph {
+  const used = new Set(usedParameters(m));
+  const inputs = m.graph.inputs.filter(({ name }) => m.parameters[name] === undefined || used.has(name));
+  return { ...m.graph, inputs };
+}
+
+/** Which attention of the decoding stack reads the memory. */
+const memoryOf = (stacks: readonly unknown[]) => (stacks.length > 1 ? ("cross" as const) : ("self" as const));
 
 function embed({ architecture, builder, config }: Model, ids: Value): Value {
   return architecture.embed(builder, config, ids);
@@ -222,7 +251,7 @@ function givenMemory(m: Model): KeyValue[] {
 }
 
 /** Keys and values of each kept layer as inputs. */
-function keyValues({ graph: g, config, architecture, builder }: Model, name: string, length: string): KeyValue[] {
+function keyValues({ graph: g, config, architecture, builder }: Model, name: string, length: Dim): KeyValue[] {
   const { heads, headWidth } = architecture.keys(config);
   const decoding = architecture.stacks(config).at(-1)!.name;
   return builder.kept.stacks[decoding]!.layers.map((_, i) => {

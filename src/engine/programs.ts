@@ -4,7 +4,8 @@
  * In: a ModelSource and session options. Out: the programs of types.ts, each with its dispose.
  */
 import { SoftpromptError } from "../base/errors.js";
-import type { Feed, Feeds, Tensor } from "../base/tensor.js";
+import type { Feed, Feeds, Parameters, Tensor } from "../base/tensor.js";
+import type { Graph } from "../graph/graph.js";
 import type { DecodeShape, Lead, ModelConfig, Positions } from "../model/architecture.js";
 import { architectureOf } from "../model/architectures.js";
 import { openSession, type Session, type SessionOptions } from "../runtime/session.js";
@@ -13,6 +14,7 @@ import { checkWindow, float, int, lengthsOf, parameterFeeds, positionsOf, shifte
 import {
   activationGraph,
   forwardGraph,
+  leftGraph,
   type ModelSource,
   type Place,
   prefillGraph,
@@ -40,7 +42,7 @@ type Opener<Program> = (source: ProgramSource, options: SessionOptions) => Promi
 /** How each program is opened. */
 export const programs: { readonly [K in keyof ProgramKinds]: Opener<ProgramKinds[K]> } = {
   async train(source, options) {
-    const session = await openSession(`train ${source.partial.name}`, trainGraph(source), options);
+    const session = await openProgram(source, `train ${source.partial.name}`, trainGraph(source), options);
     const names = source.method.parameters(source.config).map(({ name }) => name);
     return {
       async run(parameters, batch, weights) {
@@ -58,7 +60,13 @@ export const programs: { readonly [K in keyof ProgramKinds]: Opener<ProgramKinds
           tokens[Math.floor(i / U)]! += 1;
           loss[Math.floor(i / U)]! += nll!.data[i]!;
         }
-        const gradients = Object.fromEntries(names.map((name) => [name, tensorOf(rest[`gradient.${name}`]!)]));
+        // what the graph does not use moves nothing
+        const gradients = Object.fromEntries(
+          names.map((name) => {
+            const found = rest[`gradient.${name}`];
+            return [name, found ? tensorOf(found) : zerosLike((parameters as Parameters)[name]!)];
+          }),
+        );
         return { loss: Float32Array.from(loss), tokens, gradients };
       },
       dispose: () => session.dispose(),
@@ -66,7 +74,7 @@ export const programs: { readonly [K in keyof ProgramKinds]: Opener<ProgramKinds
   },
 
   async score(source, options) {
-    const session = await openSession(`score ${source.partial.name}`, scoreGraph(source), options);
+    const session = await openProgram(source, `score ${source.partial.name}`, scoreGraph(source), options);
     return {
       async run(parameters, rows) {
         const scores: Float64Array[] = [];
@@ -81,8 +89,8 @@ export const programs: { readonly [K in keyof ProgramKinds]: Opener<ProgramKinds
   },
 
   async generate(source, options) {
-    const prefill = await openSession(`prefill ${source.partial.name}`, prefillGraph(source), options);
-    const step = await openSession(`decode ${source.partial.name}`, stepGraph(source), options);
+    const prefill = await openProgram(source, `prefill ${source.partial.name}`, prefillGraph(source), options);
+    const step = await openProgram(source, `decode ${source.partial.name}`, stepGraph(source), options);
     const stream: GenerateProgram["stream"] = (parameters, rows, maxTokens, options) =>
       generate(source, { prefill, step }, parameters, rows, maxTokens, options);
     return {
@@ -104,7 +112,7 @@ export const programs: { readonly [K in keyof ProgramKinds]: Opener<ProgramKinds
     const graph = activationGraph(source);
     const declared = new Set(graph.inputs.map(({ name }) => name));
     const stacks = architectureOf(source.config).stacks(source.config);
-    const session = await openSession("activations", graph, options);
+    const session = await openProgram(source, "activations", graph, options);
     return {
       async run(parameters, batch) {
         const { feeds, positions, decoding } = await teacherForced(source, parameters, batch, "here");
@@ -122,8 +130,20 @@ export const programs: { readonly [K in keyof ProgramKinds]: Opener<ProgramKinds
     };
   },
 
+  async left(source, options) {
+    const session = await openProgram(source, "what the method leaves", leftGraph(source), options);
+    return {
+      async run(parameters) {
+        const { feeds } = parameterFeeds(source.method, source.config, parameters, 1);
+        const left = await session.run(feeds);
+        return Object.fromEntries(Object.entries(left).map(([name, found]) => [name, tensorOf(found)]));
+      },
+      dispose: () => session.dispose(),
+    };
+  },
+
   async forward(source, options) {
-    const session = await openSession(`forward ${source.partial.name}`, forwardGraph(source), options);
+    const session = await openProgram(source, `forward ${source.partial.name}`, forwardGraph(source), options);
     return {
       async run(parameters, batch) {
         const result = await session.run((await teacherForced(source, parameters, batch)).feeds);
@@ -141,6 +161,28 @@ export const programs: { readonly [K in keyof ProgramKinds]: Opener<ProgramKinds
   },
 };
 
+/** A session that is fed all parameters, though its half of the model may use some of them only. */
+async function openProgram(
+  { method, config }: ModelSource,
+  name: string,
+  graph: Graph,
+  options: SessionOptions,
+): Promise<Session> {
+  const session = await openSession(name, graph, options);
+  const declared = new Set(graph.inputs.map((value) => value.name));
+  const unused = method.parameters(config).filter((spec) => !declared.has(spec.name));
+  if (unused.length === 0) return session;
+  return {
+    run: (feeds, wanted) => {
+      const own = { ...feeds };
+      for (const spec of unused) delete own[spec.name];
+      return session.run(own, wanted);
+    },
+    dispose: () => session.dispose(),
+  };
+}
+
+const zerosLike = ({ shape, data }: Tensor): Tensor => ({ shape, data: new Float32Array(data.length) });
 const tensorOf = ({ shape, data }: Feed): Tensor => ({ shape, data: data as Float32Array });
 
 /** Parameters and text of a batch: what every graph that begins with prefill takes. */
@@ -190,7 +232,10 @@ async function behind(
   checkWindow(config, next.memory, (b) => led[b]! + targets.count(b));
   const here = (): Feeds => ({
     ...textFeeds(batch, config),
-    ...architectureOf(config).prefillFeeds(config, positionsOf({ feeds: {}, tokens: 0, lengths: null }, batch)),
+    ...architectureOf(config).prefillFeeds(
+      config,
+      positionsOf({ feeds: {}, tokens: 0, lengths: null, keys: {} }, batch),
+    ),
   });
   const { lead, length, memory } = next;
   const shape = { length, past: 0, choices: targets.choices, lead };
@@ -330,6 +375,7 @@ async function* generate(
   if (B === 0) return;
   const { positions, memory, first, known } = await begin(source, prefill, parameters, rows);
   const lengths = lengthsOf(positions);
+  const parameterOnly = parameterFeeds(source.method, config, parameters, B).feeds;
   const { heads, headWidth } = architecture.keys(config);
   const layers = partial.stacks[architecture.stacks(config).at(-1)!.name]!.layers.map((_, i) => i);
   const cache: Record<string, Feed> = {};
@@ -352,6 +398,7 @@ async function* generate(
             {
               decoderIds: int([B, 1], ids),
               ...decoded(source, positions, { length: 1, past: n - shift }),
+              ...parameterOnly,
               ...memory,
               ...cache,
             },

@@ -45,7 +45,10 @@ export function openTextReader(source: ModelSource, options: SessionOptions, sto
 
   const compute = async (batch: Texts): Promise<Feeds> => {
     session ??= openSession(`text ${partial.name}`, textGraph({ ...source, place: "start" }), options);
-    const own = architecture.prefillFeeds(config, positionsOf({ feeds: {}, tokens: 0, lengths: null }, batch));
+    const own = architecture.prefillFeeds(
+      config,
+      positionsOf({ feeds: {}, tokens: 0, lengths: null, keys: {} }, batch),
+    );
     return (await session).run({ ...textFeeds(batch, config), ...own });
   };
 

@@ -97,6 +97,12 @@ export interface ForwardProgram {
   run(parameters: GivenParameters, batch: Batch): Promise<{ prefill: Tensor; decode: Tensor; logits: Tensor }>;
 }
 
+/** What the method leaves behind, where the parameters are only the way there (Method.leaves). */
+export interface LeftProgram {
+  /** @returns the parameters of the method that `leaves` names; none where the method leaves its own. */
+  run(parameters: Parameters): Promise<Parameters>;
+}
+
 /** Every kind of program an engine makes, by name. */
 export interface ProgramKinds {
   train: TrainProgram;
@@ -104,6 +110,7 @@ export interface ProgramKinds {
   generate: GenerateProgram;
   activations: ActivationProgram;
   forward: ForwardProgram;
+  left: LeftProgram;
 }
 
 /**
@@ -120,6 +127,7 @@ export interface Engine {
   generate(partial?: PartialModel, place?: Place): Promise<GenerateProgram>;
   activations(place?: Place): Promise<ActivationProgram>;
   forward(partial?: PartialModel, place?: Place): Promise<ForwardProgram>;
+  left(): Promise<LeftProgram>;
   /** What keeps texts that were read; null where each is read whenever it is asked for. */
   readonly texts: TextStore | null;
   /** Reads a text that stands before virtual tokens into the store, where there is one and it has it not. */

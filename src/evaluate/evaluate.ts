@@ -14,6 +14,8 @@ import type { Engine } from "../engine/engine.js";
 import { evalFlops, rankingFlops, shapeOfRows, textFlops } from "../engine/flops.js";
 import { placeOf, places } from "../engine/place.js";
 import type { GivenParameters, Place } from "../engine/types.js";
+import type { Method } from "../method/method.js";
+import { promptTuning } from "../method/prompt.js";
 import type { ModelConfig } from "../model/architecture.js";
 import type { PartialModel } from "../model/partial.js";
 import { type EncodedRow, evaluationOrder } from "../text/batch.js";
@@ -237,7 +239,7 @@ export async function evaluatePrepared(
     progress(done, prepared.rows.length);
     const encoded = numbers.map((n) => prepared.encoded[n]!);
     const rows = numbers.map((n) => prepared.rows[n]!);
-    flops += batchFlops(config, partial, prepared, encoded, engine.method.adds(given).tokens, reading);
+    flops += batchFlops(config, partial, prepared, encoded, engine.method.adds(given).tokens, reading, engine.method);
     const tasks = rows.map(() => prepared.task);
     const rankBy = rows.map(() => rankingModes[prepared.ranking]);
     const found = await program(given, { encoded, rows, tasks, rankBy }, tokenizer);
@@ -380,6 +382,7 @@ function batchFlops(
   rows: readonly EncodedRow[],
   prompt: number,
   { textsKnown = false }: Reading,
+  method: Method = promptTuning,
 ): number {
   const longest = (of: (row: EncodedRow) => number) => Math.max(...rows.map(of));
   const shape = {
@@ -388,10 +391,10 @@ function batchFlops(
     choices: longest((row) => row.choices?.length ?? 1),
   };
   const read = textsKnown ? 0 : textFlops(config, partial, rows).honest;
-  const pass = read + evalFlops(config, partial, by, shape).honest;
+  const pass = read + evalFlops(config, partial, by, shape, method).honest;
   if (!loss || passes[by].givesLoss) return pass;
   const target = longest((row) => row.target.length);
-  return pass + rankingFlops(config, partial, { ...shape, target, choices: 1 }).honest;
+  return pass + rankingFlops(config, partial, { ...shape, target, choices: 1 }, method).honest;
 }
 
 /** Always the training rows' most frequent label (of free text: target), on the validation rows. No model is run. */

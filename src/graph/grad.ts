@@ -44,6 +44,8 @@ export const rules = {
   exp: (g, { outputs: [y] }, dy) => [mul(g, dy, y!)],
   // σ' = σ − σ²
   sigmoid: (g, { outputs: [y] }, dy) => [mul(g, dy, sub(g, y!, mul(g, y!, y!)))],
+  // tanh' = 1 − tanh²
+  tanh: (g, { outputs: [y] }, dy) => [sub(g, dy, mul(g, dy, mul(g, y!, y!)))],
   relu: (g, { inputs: [x] }, dy) => [mul(g, dy, ops.step(g, x!))],
   // (x·s)' = s + x·s(1−s)·w' = s + (y − y·s)·w', where y = x·s
   gelu: (g, { inputs: [x], outputs: [y, s], attributes: { exact } }, dy) => {

@@ -31,6 +31,7 @@ export interface Attributes {
   abs: Record<never, never>;
   exp: Record<never, never>;
   sigmoid: Record<never, never>;
+  tanh: Record<never, never>;
   relu: Record<never, never>;
   /** 1 where x > 0, else 0. */
   step: Record<never, never>;

@@ -44,6 +44,7 @@ export const infer: { [K in Op]: Infer<K> } = {
   abs: same("abs"),
   exp: same("exp"),
   sigmoid: same("sigmoid"),
+  tanh: same("tanh"),
   relu: same("relu"),
   step: same("step"),
   gelu: twice("gelu"),

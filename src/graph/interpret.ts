@@ -53,6 +53,7 @@ const meanings: { readonly [K in Op]: Meaning<K> } = {
   abs: map(Math.abs),
   exp: map(Math.exp),
   sigmoid: map(sigmoid),
+  tanh: map(Math.tanh),
   relu: map((x) => Math.max(x, 0)),
   step: map((x) => (x > 0 ? 1 : 0)),
   gelu: ([x], { attributes: { exact } }) => weighed(exact ? normal : slope)(x!),

@@ -43,6 +43,8 @@ export const abs = one("abs", {});
 export const exp = one("exp", {});
 /** Elementwise 1/(1+e^-x). */
 export const sigmoid = one("sigmoid", {});
+/** Elementwise hyperbolic tangent. */
+export const tanh = one("tanh", {});
 /** Elementwise max(x, 0). */
 export const relu = one("relu", {});
 /** Elementwise 1 where x > 0, else 0. */

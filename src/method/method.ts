@@ -1,12 +1,16 @@
 /**
- * @file What a method of tuning says of itself: which parameters it trains and where they enter the frozen model.
+ * @file What a method of tuning says of itself: which parameters it trains, where they start and where they enter the frozen model.
  *
  * A method wraps the Builder's functions that it needs (model/builder.ts) and leaves the rest; the engine makes the gradients and the
- * trainer moves the parameters without knowing which method it is.
+ * trainer moves the parameters without knowing which method it is. What others need to know of a method are its properties, never its name.
  */
+import type { Random } from "../base/random.js";
+import type { Parameters, Tensor } from "../base/tensor.js";
 import type { Shape, Value } from "../graph/graph.js";
-import type { ModelConfig } from "../model/architecture.js";
+import type { ModelConfig, PartialModel } from "../model/architecture.js";
+import type { Weights } from "../model/bindings.js";
 import type { Builder } from "../model/builder.js";
+import type { Checkpoint } from "../model/checkpoint.js";
 
 /** One trained tensor. */
 export interface ParameterSpec {
@@ -20,17 +24,49 @@ export interface ParameterSpec {
   readonly perRow: boolean;
 }
 
-/** A method of tuning: its parameters, and where they enter the frozen model. */
+/** The graph's values of the parameters, by name. */
+export type Values = Readonly<Record<string, Value>>;
+
+/** What a method puts before the text, and before the keys of attentions: by "STACK.self" and "STACK.cross". */
+export interface Added {
+  readonly tokens: number;
+  readonly keys: Readonly<Record<string, number>>;
+}
+
+export interface StartInput {
+  readonly checkpoint: Pick<Checkpoint, "config" | "read" | "readRows">;
+  /** Of the method's own stream. */
+  readonly random: Random;
+  /** The prompt [P, D] that the options ask for; drawn from a stream of its own, so that every method starts from the same. */
+  readonly prompt: () => Promise<Tensor>;
+}
+
+/** A method with its settings. */
 export interface Method {
   readonly name: string;
+  /** Name and settings as far as they decide what its graphs compute: equal keys, equal graphs. */
+  readonly key: string;
+  /** XPrompt can mask what it trains: a matrix `prompt` [P, D] of vectors. */
+  readonly prunable: boolean;
+  /** Every parameter is fed per row, so that rows of one batch may have parameters of several adapters. */
+  readonly perRow: boolean;
   parameters(config: ModelConfig): readonly ParameterSpec[];
-  /** @param values the graph's values of the parameters, by name */
-  attach(b: Builder, values: Readonly<Record<string, Value>>): Builder;
+  attach(b: Builder, values: Values, config: ModelConfig): Builder;
+  /** The model's weights with some of them replaced by parameters; absent where every weight stays frozen. */
+  weights?(frozen: Weights, values: Values, config: ModelConfig, partial: PartialModel): Weights;
   /** Whether nothing before its virtual tokens is read otherwise than by the frozen model alone: they may stand behind a text. */
   readonly behind?: boolean;
-  /** Positions that the method puts before the text, and keys that it adds to every attention. */
-  adds(parameters: Readonly<Record<string, { readonly shape: readonly number[] }>>): {
-    readonly tokens: number;
-    readonly keys: number;
+  adds(parameters: Readonly<Record<string, { readonly shape: readonly number[] }>>): Added;
+  /** Parameters before the first step. */
+  start(from: StartInput): Promise<Parameters>;
+  /**
+   * What is kept at the end where the parameters are only the way there: the method that runs it, and its parameters in terms of this
+   * one's. Absent where the parameters themselves are kept.
+   */
+  readonly leaves?: {
+    readonly method: Method;
+    /** Settings that the other method has where these are not its own. */
+    readonly settings?: Readonly<Record<string, unknown>>;
+    values(b: Builder, values: Values, config: ModelConfig): Values;
   };
 }

@@ -1,8 +1,56 @@
-/** @file The methods of tuning, listed by hand. */
+/**
+ * @file The methods of tuning, listed by hand.
+ *
+ * In: which method, its settings. Out: a Method. A method is a function of all settings that reads its own.
+ */
+import type { OptionTable } from "../base/options.js";
+import { full } from "./full.js";
+import { lora } from "./lora.js";
+import { lowRank } from "./low-rank.js";
 import type { Method } from "./method.js";
+import {
+  fullOptions,
+  loraOptions,
+  lowRankOptions,
+  type MethodName,
+  type MethodSettings,
+  prefixOptions,
+  pTuningOptions,
+  residualOptions,
+  superposOptions,
+  ulptOptions,
+} from "./options.js";
+import { pTuning } from "./p-tuning.js";
+import { prefix } from "./prefix.js";
 import { promptTuning } from "./prompt.js";
+import { residual } from "./residual.js";
+import { superpos } from "./superpos.js";
+import { shifted, ulpt } from "./ulpt.js";
 
-/** The methods of tuning, by name. */
-export const methods = { prompt: promptTuning } as const satisfies Record<string, Method>;
-/** Name of a method. */
-export type MethodName = keyof typeof methods;
+export interface MethodKind {
+  /** A rate that trains it with Adafactor: a prompt's 0.3 would destroy a matrix of the model. */
+  readonly learningRate: number;
+  /** XPrompt can mask what it trains, as Method.prunable. */
+  readonly prunable: boolean;
+  /** Its own options; settings of an adapter are of these. */
+  readonly options: OptionTable;
+  open(settings: MethodSettings): Method;
+}
+
+export const methods = {
+  prompt: { prunable: true, options: {}, learningRate: 0.3, open: () => promptTuning },
+  prefix: { prunable: false, options: prefixOptions, learningRate: 0.1, open: prefix },
+  "p-tuning": { prunable: false, options: pTuningOptions, learningRate: 0.01, open: pTuning },
+  lora: { prunable: false, options: loraOptions, learningRate: 0.01, open: lora },
+  full: { prunable: false, options: fullOptions, learningRate: 0.001, open: full },
+  superpos: { prunable: false, options: superposOptions, learningRate: 0.05, open: superpos },
+  ulpt: { prunable: false, options: ulptOptions, learningRate: 0.3, open: ulpt },
+  shift: { prunable: false, options: {}, learningRate: 0.3, open: shifted },
+  residual: { prunable: false, options: residualOptions, learningRate: 0.03, open: residual },
+  "low-rank": { prunable: false, options: lowRankOptions, learningRate: 0.1, open: lowRank },
+} as const satisfies Record<MethodName, MethodKind>;
+
+/** The method that the options ask for. */
+export function openMethod(options: MethodSettings & { readonly method: MethodName }): Method {
+  return methods[options.method].open(options);
+}

@@ -1,11 +1,53 @@
 /** @file Prompt tuning: P virtual tokens before, in or behind the text, in the embedding's space. Source: Lester et al. 2021; xprompt.md §2. */
-import { concat } from "../graph/ops.js";
-import type { Method } from "./method.js";
+import type { Parameters } from "../base/tensor.js";
+import type { Value } from "../graph/graph.js";
+import * as ops from "../graph/ops.js";
+import type { ModelConfig } from "../model/architecture.js";
+import type { Builder } from "../model/builder.js";
+import type { Method, ParameterSpec, StartInput, Values } from "./method.js";
 
 export const promptTuning: Method = {
   name: "prompt",
+  key: "prompt",
+  prunable: true,
+  perRow: true,
   parameters: ({ width }) => [{ name: "prompt", shape: ["P", width], perRow: true }],
-  attach: (b, { prompt }) => ({ ...b, embeddings: (x) => concat(b.graph, [prompt!, b.embeddings(x)], 1) }),
+  attach: (b, { prompt }) => ({ ...b, embeddings: (x) => ops.concat(b.graph, [prompt!, b.embeddings(x)], 1) }),
   behind: true,
-  adds: ({ prompt }) => ({ tokens: prompt!.shape.at(-2)!, keys: 0 }),
+  adds: ({ prompt }) => ({ tokens: prompt!.shape.at(-2)!, keys: {} }),
+  start: async ({ prompt }) => ({ prompt: await prompt() }),
 };
+
+/** A way to write a prompt: other parameters, from which the graph computes it. */
+export interface Reparametrisation {
+  readonly name: string;
+  readonly key: string;
+  /** P */
+  readonly tokens: number;
+  parameters(config: ModelConfig): readonly Omit<ParameterSpec, "perRow">[];
+  /** The prompt [P, D]. */
+  prompt(b: Builder, values: Values, config: ModelConfig): Value;
+  start(from: StartInput): Promise<Parameters>;
+}
+
+/** The method that trains a prompt by way of other parameters, and leaves an ordinary prompt behind. */
+export function reparametrised({ name, key, tokens, parameters, prompt, start }: Reparametrisation): Method {
+  return {
+    name,
+    key,
+    prunable: false,
+    perRow: false,
+    parameters: (config) => parameters(config).map((spec) => ({ ...spec, perRow: false })),
+    attach: (b, values, config) => ({
+      ...b,
+      embeddings: (x) => {
+        const text = b.embeddings(x);
+        const one = ops.unsqueeze(b.graph, prompt(b, values, config), 0);
+        return ops.concat(b.graph, [ops.broadcastLike(b.graph, one, text), text], 1);
+      },
+    }),
+    adds: () => ({ tokens, keys: {} }),
+    start,
+    leaves: { method: promptTuning, values: (b, values, config) => ({ prompt: prompt(b, values, config) }) },
+  };
+}

@@ -99,8 +99,10 @@ export interface Builder {
   linear(x: Value, name: string): Value;
   /** Embeddings of the text [B, T, D] → those of prompt and text [B, P + T, D]. */
   embeddings(x: Value): Value;
-  /** Keys and values of one attention over prompt and text. */
+  /** Keys and values of one attention over prompt and text, or over the tokens decoded so far: what the method puts before them comes first. */
   keyValues(computed: KeyValue, site: AttentionSite): KeyValue;
+  /** How many keys that puts before them. */
+  before(site: Omit<AttentionSite, "layer">): number;
 }
 
 /** Per stack and kept layer the input of the feed-forward block's last matrix: […, F] (fpt.md §3.3). */
@@ -127,6 +129,8 @@ export interface Positions {
   readonly batch: number;
   readonly length: number;
   readonly on: Uint8Array;
+  /** Keys that the method puts before those of an attention, by "STACK.self" and "STACK.cross": they count, and stand before all positions. */
+  readonly keys?: Readonly<Record<string, number>>;
 }
 
 /** The tokens that are decoded: `length` per row (and choice), after `past` earlier ones. */

@@ -60,11 +60,13 @@ function expectedByName(config: ModelConfig): ReadonlyMap<string, ExpectedTensor
   );
 }
 
-/** Which neurons of a tensor stay; null for all. */
-function keptNeurons(tensor: ExpectedTensor | undefined, partial: PartialModel) {
+/** Which neurons of a tensor stay, and whether they are what its layer takes in or gives out; null for all. */
+export function keptNeurons(tensor: ExpectedTensor | undefined, partial: PartialModel) {
   if (!tensor?.neurons) return null;
   const { axis } = tensor.neurons;
   const { layers, neurons } = partial.stacks[tensor.part]!;
   const indices = neurons?.[layers.indexOf(tensor.layer!)];
-  return indices && indices.length < tensor.shape[axis]! ? { axis, indices } : null;
+  if (!indices || indices.length >= tensor.shape[axis]!) return null;
+  const side = (axis === 0) !== (tensor.transposed ?? false) ? ("out" as const) : ("in" as const);
+  return { axis, indices, side };
 }

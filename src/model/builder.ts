@@ -28,5 +28,6 @@ export function openBuilder(graph: Graph, weights: Weights, kept: PartialModel):
       }),
     embeddings: (x) => x,
     keyValues: (computed) => computed,
+    before: () => 0,
   };
 }

@@ -136,6 +136,7 @@ export const lowerings: { readonly [K in Op]: Lowering<K> } = {
   abs: plainly("Abs"),
   exp: plainly("Exp"),
   sigmoid: plainly("Sigmoid"),
+  tanh: plainly("Tanh"),
   relu: plainly("Relu"),
   step: (w, { inputs, outputs }) => {
     const over = w.add("Greater", [w.name(inputs[0]!), w.float(0)]);

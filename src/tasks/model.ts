@@ -8,6 +8,7 @@ import { type OptionValues, readOptions } from "../base/options.js";
 import { packageFile } from "../base/package.js";
 import type { Engine } from "../engine/types.js";
 import type { HubOptions, HubProgress, ResolvedModel } from "../hub/hub.js";
+import type { Method } from "../method/method.js";
 import { type Checkpoint, checkpointFolder } from "../model/checkpoint.js";
 import type { Tokenizer } from "../text/tokenizer.js";
 import { type CallContext, disposable, type EarlierContext, type NoticeEvent, oneObject, splitCall } from "./call.js";
@@ -22,6 +23,38 @@ export interface Model {
   readonly device: string;
   /** Frees sessions and their memory. Idempotent. */
   dispose(): Promise<void>;
+}
+
+/** The same model under another method; `close` frees what was opened for it, and nothing else. */
+export async function withMethod(
+  model: Model,
+  method: Method,
+): Promise<Pick<Model, "checkpoint" | "tokenizer" | "engine" | "device"> & { close(): Promise<void> }> {
+  const { engine, checkpoint, tokenizer, device } = model;
+  if (engine.method.key === method.key) return { checkpoint, tokenizer, engine, device, close: async () => {} };
+  const { openEngine } = await import("../engine/engine.js");
+  const other = openEngine(checkpoint, engine.options, method);
+  return { checkpoint, tokenizer, engine: other, device, close: () => other.dispose() };
+}
+
+/** Engines that were opened for other methods on a model, by the model's own engine and the method's key; the model disposes them. */
+const engines = new WeakMap<Engine, Map<string, Engine>>();
+
+/** An engine of the model under this method, opened at its first use and freed with the model. */
+export async function engineUnder(model: Pick<Model, "engine" | "checkpoint">, method: Method): Promise<Engine> {
+  const { engine } = model;
+  if (engine.method.key === method.key) return engine;
+  const { openEngine } = await import("../engine/engine.js");
+  const known = engines.get(engine) ?? new Map<string, Engine>();
+  engines.set(engine, known);
+  const found = known.get(method.key) ?? openEngine(model.checkpoint, engine.options, method);
+  known.set(method.key, found);
+  return found;
+}
+
+async function disposeAll(engine: Engine): Promise<void> {
+  for (const other of engines.get(engine)?.values() ?? []) await other.dispose();
+  await engine.dispose();
 }
 
 const { model: _model, ...withoutName } = modelOptions;
@@ -85,7 +118,7 @@ export async function openModel(
   const keeps = kept !== null && (plain.rules?.joined ?? null) !== null;
   const openTexts = keeps ? (await import("../run/text-cache.js")).openTexts : undefined;
   const engine = openEngine(checkpoint, { ...chosen, textCache: kept }, undefined, openTexts);
-  return disposable({ checkpoint, tokenizer, engine, device: chosen.device, dispose: () => engine.dispose() });
+  return disposable({ checkpoint, tokenizer, engine, device: chosen.device, dispose: () => disposeAll(engine) });
 }
 
 /** More threads than this for each core that the process may use only wait for each other, and at thousands the process dies. */

@@ -3,6 +3,7 @@
  */
 import { boolean, choice, integer, list, number, type OptionValues, string } from "../base/options.js";
 import { type InitKind, initialisers } from "../method/init.js";
+import { methodOptions } from "../method/options.js";
 import { pruneOptions } from "../prune/options.js";
 import { neuronScoreOptions } from "../schedule/neuron-options.js";
 import { scheduleOptions } from "../schedule/options.js";
@@ -109,6 +110,7 @@ export const runOptions = {
 
 /** All options of one tuning but the data's. */
 export const tuneOptions = {
+  ...methodOptions,
   ...promptOptions,
   ...trainOptions,
   ...scheduleOptions,

@@ -4,7 +4,9 @@
  * In: Model, adapters by name. Out: Predictor. Each adapter is checked against the model once and its template compiled once; prompts of
  * different length and rows of different tasks stand in one batch.
  */
+
 import { checkBase, loadAdapter } from "../adapter/adapter.js";
+import { runnable } from "../adapter/applied.js";
 import type { Adapter } from "../adapter/types.js";
 import { interrupted, nearest, SoftpromptError } from "../base/errors.js";
 import type { Parameters } from "../base/tensor.js";
@@ -12,12 +14,13 @@ import type { Row, Task } from "../data/row.js";
 import { compileTemplate, type Template } from "../data/template.js";
 import { type Asked, answerRows } from "../evaluate/evaluate.js";
 import { type RankingMode, rankingModes } from "../evaluate/ranking.js";
+import type { Method } from "../method/method.js";
 import { fullModel } from "../model/partial.js";
 import { encodeRows, rowNotices } from "../text/rows.js";
 import type { Tokenizer } from "../text/tokenizer.js";
 import { type CallContext, disposable, type NoticeEvent } from "./call.js";
 import { choicesOfInput, inputsIn } from "./choices.js";
-import type { Model } from "./model.js";
+import { engineUnder, type Model } from "./model.js";
 import { tokenizerFor } from "./readied.js";
 
 /**
@@ -163,6 +166,7 @@ export interface Skill {
   readonly maxInputTokens: number;
   /** null is the bare model. */
   readonly parameters: Parameters | null;
+  readonly method: Method;
 }
 
 /** Input tokens where nobody says how many. */
@@ -184,6 +188,7 @@ export async function openSkill(
       expected: "a softprompt.json with template and label words",
       hint: "give the task: --template and --verbalizer, or { task } in the library",
     });
+  const run = loaded === null ? null : runnable(loaded, model.checkpoint.config);
   return {
     task,
     template: compileTemplate(task.template),
@@ -191,7 +196,8 @@ export async function openSkill(
     by,
     ranking: ranking ?? recordedRanking(loaded) ?? "sum",
     maxInputTokens: maxInputTokens ?? recordedInputTokens(loaded) ?? usualInputTokens,
-    parameters: loaded && { prompt: loaded.prompt },
+    parameters: run?.parameters ?? null,
+    method: run?.method ?? model.engine.method,
   };
 }
 
@@ -243,10 +249,17 @@ export async function answerInputs(
   const answered = async (good: readonly Good[]): Promise<Answer[]> => {
     if (good.length === 0) return [];
     const asked = encoded(good, onEvent);
-    const found = await answerRows(model.engine, full, model.tokenizer, asked, { batchSize, signal });
-    if (found === null)
-      throw interrupted(signal, "stopped before every input was answered", { where: good[0]!.skill.task.name });
-    return found.map(({ label, text, probabilities }) => ({ label, text, probabilities }));
+    const answers = new Array<Answer>(good.length);
+    for (const { method, members } of together(good.map(({ skill }) => skill))) {
+      const engine = await engineUnder(model, method);
+      const rows = members.map((n) => asked[n]!);
+      const found = await answerRows(engine, full, model.tokenizer, rows, { batchSize, signal });
+      if (found === null)
+        throw interrupted(signal, "stopped before every input was answered", { where: good[0]!.skill.task.name });
+      for (const [i, { label, text, probabilities }] of found.entries())
+        answers[members[i]!] = { label, text, probabilities };
+    }
+    return answers;
   };
   /** Rows that are answered one by one where one of them makes the whole batch fail, to tell which. */
   const sorted = async (good: readonly Good[]): Promise<Answer[]> => {
@@ -263,6 +276,18 @@ export async function answerInputs(
   const answers = await sorted(read.filter((one): one is Good => !(one instanceof SoftpromptError)));
   let next = 0;
   return read.map((one) => (one instanceof SoftpromptError ? without(one) : answers[next++]!));
+}
+
+/** Which inputs can share a batch: prompts of any adapters, else those of one adapter. */
+function together(skills: readonly Skill[]): { readonly method: Method; readonly members: number[] }[] {
+  const groups = new Map<unknown, { readonly method: Method; readonly members: number[] }>();
+  for (const [n, skill] of skills.entries()) {
+    const key = skill.method.perRow ? skill.method.key : skill;
+    const known = groups.get(key) ?? { method: skill.method, members: [] };
+    known.members.push(n);
+    groups.set(key, known);
+  }
+  return [...groups.values()];
 }
 
 /** The rows as ids, those of one skill together; what should be known of them is told. */

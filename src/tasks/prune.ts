@@ -12,6 +12,7 @@ import { selectionName } from "../data/metrics.js";
 import type { Dataset } from "../data/row.js";
 import { type Evaluation, type Prediction, reportedRows } from "../evaluate/evaluate.js";
 import type { InitKind } from "../method/init.js";
+import { openMethod } from "../method/methods.js";
 import { ownMask } from "../prune/candidate.js";
 import { type PruneOptions, pruneOptions } from "../prune/options.js";
 import { planSearch, type SearchOutline } from "../prune/plan.js";
@@ -39,6 +40,7 @@ import { resumeCommand } from "./shell.js";
 import {
   baselines,
   finalEvaluation,
+  notPrunable,
   outlineFor,
   refuseChangedModel,
   scheduleFor,
@@ -89,6 +91,8 @@ export async function prune(
   const { options: given, context } = splitCall<PruneContext>(oneObject(input, earlier, "prune"), contextKeys);
   const asked = settled(readOptions(pruneTuneOptions, given, "prune()"));
   const { output = null } = asked;
+  const method = openMethod(asked);
+  if (!method.prunable) throw notPrunable(method, "a search");
   if (output !== null) claim(output, "search", context.resume ?? false);
   const model = forPrompt(opened, asked.virtualTokens);
   const data = await datasetOf(source, context.onEvent);
@@ -200,7 +204,13 @@ async function search(
   });
   await refuseChangedModel(model, weights);
   const { best } = result;
-  const final = await finalEvaluation(model, { ...data, validation }, options, best.prompt, { observe, signal });
+  const final = await finalEvaluation(
+    model,
+    { ...data, validation },
+    options,
+    { prompt: best.prompt },
+    { observe, signal },
+  );
   const predictions = final?.predictions ?? [];
   const found: Found = {
     method: "xprompt",

@@ -4,7 +4,7 @@
  * In: Model, Dataset, options, what was found. Out: Adapter, RunResult, and the files in a run's folder.
  */
 import { adapterBase, saveAdapter } from "../adapter/adapter.js";
-import type { Adapter } from "../adapter/types.js";
+import type { Adapter, Applied } from "../adapter/types.js";
 import { ownFolder } from "../base/files.js";
 import type { JsonObject } from "../base/json.js";
 import type { Tensor } from "../base/tensor.js";
@@ -31,11 +31,14 @@ interface RecordedOptions {
 
 /** What was found, and on how many validation rows it was scored. */
 export interface Found {
-  readonly method: "prompt-tuning" | "xprompt";
+  /** "prompt-tuning", "xprompt", or the name of another method. */
+  readonly method: string;
   readonly schedule: Schedule;
   /** The prompt that training began with. */
   readonly start: Tensor;
   readonly prompt: Tensor;
+  /** What a method left that leaves no prompt. */
+  readonly applied?: Applied | undefined;
   readonly mask: PromptMask | null;
   readonly scores: Scores;
   readonly rows: number;
@@ -54,9 +57,10 @@ export async function tunedAdapter(
   found: Found,
   scored = true,
 ): Promise<Adapter> {
-  const { schedule, prompt, mask, scores, rows } = found;
+  const { schedule, prompt, applied, mask, scores, rows } = found;
   return {
     prompt,
+    ...(applied && { applied }),
     mask,
     base: await adapterBase(model.checkpoint),
     tokenizer: model.tokenizer.sha256,
@@ -85,7 +89,10 @@ function adapterSettings(options: RecordedOptions, start: Tensor): JsonObject {
 
 /** Saves the adapter in the folder. @returns its bytes; without a folder those of its values */
 export function keepAdapter(folder: string | null, adapter: Adapter): number {
-  if (folder === null) return 4 * adapter.prompt.data.length;
+  if (folder === null) {
+    const tensors = adapter.applied ? Object.values(adapter.applied.parameters) : [adapter.prompt];
+    return 4 * tensors.reduce((sum, { data }) => sum + data.length, 0);
+  }
   return saveAdapter(ownFolder(folder, fileNames.adapter), adapter);
 }
 

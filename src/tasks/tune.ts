@@ -7,12 +7,14 @@
 import { join } from "node:path";
 import { z } from "zod";
 import { checkBase, loadAdapter } from "../adapter/adapter.js";
+import { appliedModel, appliedSettings } from "../adapter/applied.js";
 import type { Adapter } from "../adapter/types.js";
 import { interrupted, SoftpromptError } from "../base/errors.js";
 import { sha256 } from "../base/files.js";
 import { kept as keptIn } from "../base/kept.js";
 import { flagName, readOptions } from "../base/options.js";
-import type { Tensor } from "../base/tensor.js";
+import { random } from "../base/random.js";
+import type { Parameters, Tensor } from "../base/tensor.js";
 import type { Dataset } from "../data/row.js";
 import { compileTemplate, promptMarker } from "../data/template.js";
 import { placeOf } from "../engine/place.js";
@@ -26,6 +28,10 @@ import {
 } from "../evaluate/evaluate.js";
 import { type InitKind, type InitSpec, initPrompt } from "../method/init.js";
 import type { PromptMask } from "../method/mask.js";
+import type { Method } from "../method/method.js";
+import { methods, openMethod } from "../method/methods.js";
+import type { MethodName } from "../method/options.js";
+import { promptTuning } from "../method/prompt.js";
 import { fullModel } from "../model/partial.js";
 import { openRun, refuseChangedInputs } from "../run/folder.js";
 import { fileNames } from "../run/layout.js";
@@ -39,7 +45,7 @@ import { type CallContext, type EarlierContext, oneObject, splitCall } from "./c
 import { datasetOf, type RowsOptions } from "./data.js";
 import { followEvents, hasEventFile } from "./event-file.js";
 import { sayMemory } from "./memory-warning.js";
-import type { Model } from "./model.js";
+import { type Model, withMethod } from "./model.js";
 import { type PromptOptions, type TuneOptions, tuneOptions } from "./options.js";
 import { forPrompt, isChat } from "./readied.js";
 import { type Found, keepAdapter, runRecord, tunedAdapter, writeRecord } from "./record.js";
@@ -112,7 +118,7 @@ export async function tune(
   earlier?: EarlierContext,
 ): Promise<Tuned> {
   const { options: given, context } = splitCall<TuneContext>(oneObject(input, earlier, "tune"), contextKeys);
-  const asked = withPlannedSteps(readOptions(tuneOptions, given, "tune()"));
+  const asked = withPlannedSteps(readOptions(tuneOptions, withMethodRate(given), "tune()"));
   const { onEvent: observe = () => {}, signal, resume = false } = context;
   const model = forPrompt(opened, context.prompt?.shape[0] ?? asked.virtualTokens);
   const data = await datasetOf(source, observe);
@@ -127,7 +133,20 @@ export async function tune(
   // what can be refused without running the model is refused before a folder is claimed and anything is scored
   const outline = outlineFor(model, data, options);
   await sayMemory(model, data, options, observe);
-  const prompt = context.prompt ?? (await startPrompt(model, data, options));
+  // equal seeds give every method the same prompt to start from
+  let drawn: Promise<Tensor> | undefined;
+  const prompt = () => {
+    drawn ??= context.prompt === undefined ? startPrompt(model, data, options) : Promise.resolve(context.prompt);
+    return drawn;
+  };
+  const method = openMethod(options);
+  if (context.mask !== undefined && !method.prunable) throw notPrunable(method, "a mask");
+  const parameters = await method.start({
+    checkpoint: model.checkpoint,
+    random: random(options.seed, `start ${method.name}`),
+    prompt,
+  });
+  const tuner = await withMethod(model, method);
   const run =
     folder === null
       ? null
@@ -139,12 +158,12 @@ export async function tune(
   try {
     const weights = await model.checkpoint.sha256();
     const job = {
-      engine: model.engine,
+      engine: tuner.engine,
       tokenizer: model.tokenizer,
       task: data.task,
       train: data.train,
       validation: data.validation,
-      parameters: { prompt },
+      parameters,
       mask: context.mask ?? null,
       schedule: outline,
       settings: options,
@@ -163,21 +182,25 @@ export async function tune(
     await readTexts(model, data, options, { steps, partial: first.partial }, { observe, signal });
     const training = await train({ ...job, schedule, run, flopsBefore: scoring.flops + before.flops });
     const kept = training.bestOnFull ?? { parameters: training.last, step: training.steps, scores: {} };
-    const tuned = kept.parameters.prompt!;
+    const left = method.leaves === undefined ? kept.parameters : await (await tuner.engine.left()).run(kept.parameters);
+    const what = await adapterContent(model, options, method, left);
     await refuseChangedModel(model, weights);
+    const runner = method.leaves === undefined ? tuner : await withMethod(model, method.leaves.method);
     const final =
       training.reason === "interrupted"
         ? null
-        : await finalEvaluation(model, { ...data, validation }, options, tuned, { observe, signal });
+        : await finalEvaluation(runner, { ...data, validation }, options, left, { observe, signal }).finally(() =>
+            runner === tuner ? undefined : runner.close(),
+          );
     const evaluated = {
       flops: before.flops + training.cost.evalFlops + (final?.flops ?? 0),
       seconds: before.seconds + training.cost.evalSeconds + (final?.seconds ?? 0),
     };
     const found: Found = {
-      method: "prompt-tuning",
+      method: method.key === promptTuning.key ? "prompt-tuning" : method.name,
       schedule,
-      start: prompt,
-      prompt: tuned,
+      start: await prompt(),
+      ...what,
       mask: context.mask ?? null,
       scores: (final?.scores ?? kept.scores) as Scores,
       rows: validation.length,
@@ -199,7 +222,7 @@ export async function tune(
         scoringSeconds: scoring.seconds,
         openSeconds,
         perStage,
-        trainedParameters: tuned.data.length,
+        trainedParameters: countOf(parameters),
         adapterBytes: keepAdapter(folder, adapter),
       },
       weights,
@@ -216,7 +239,42 @@ export async function tune(
     throw interrupted(signal, error.problem, { ...error.parts, hint: resumeCommand("train", folder) });
   } finally {
     run?.close();
+    await tuner.close();
   }
+}
+
+const countOf = (parameters: Parameters) => Object.values(parameters).reduce((sum, { data }) => sum + data.length, 0);
+
+/** What the adapter holds: a prompt, or what a method left that is none. */
+async function adapterContent(
+  { checkpoint: { config } }: Model,
+  options: TuneOptions,
+  { leaves }: Method,
+  left: Parameters,
+): Promise<Pick<Adapter, "prompt" | "applied">> {
+  if (left.prompt !== undefined) return { prompt: left.prompt };
+  const settings = appliedSettings(options.method, options, leaves?.settings);
+  return {
+    prompt: { shape: [0, config.width], data: new Float32Array(0) },
+    applied: { method: options.method, settings, parameters: left, model: appliedModel(config) },
+  };
+}
+
+/** Masks are of prompts. */
+export function notPrunable({ name }: Method, what: string): SoftpromptError {
+  const can = Object.entries(methods).flatMap(([other, kind]) => (kind.prunable ? [other] : []));
+  return new SoftpromptError("usage", `${what} needs a method whose parameters can be pruned`, {
+    where: "method",
+    expected: can.join(", "),
+    got: name,
+  });
+}
+
+/** The rate that suits the method, where none is given. */
+export function withMethodRate<T extends { readonly method?: unknown; readonly learningRate?: unknown }>(given: T): T {
+  const { method = "prompt", learningRate } = given;
+  if (learningRate !== undefined || typeof method !== "string" || !Object.hasOwn(methods, method)) return given;
+  return { ...given, learningRate: methods[method as MethodName].learningRate };
 }
 
 /** The promise that only the prompt moved. @param weights sha256 before the run @throws SoftpromptError(checkpoint) when it is another now */
@@ -286,10 +344,10 @@ export async function baselines(
 
 /** The kept prompt on the validation rows of `data`, with what it said to each. */
 export async function finalEvaluation(
-  { engine, tokenizer, checkpoint }: Model,
+  { engine, tokenizer, checkpoint }: Pick<Model, "engine" | "tokenizer" | "checkpoint">,
   { task, validation }: Pick<Dataset, "task" | "validation">,
   options: BaseOptions,
-  prompt: Tensor,
+  parameters: Parameters,
   {
     observe = () => {},
     signal,
@@ -298,7 +356,7 @@ export async function finalEvaluation(
   if (validation.length === 0) return null;
   observe({ kind: "work", what: `scoring the kept prompt on ${validation.length} validation rows` });
   const full = fullModel(checkpoint.config);
-  return evaluate(engine, full, tokenizer, task, validation, { prompt }, evaluateOptions(options, { observe, signal }));
+  return evaluate(engine, full, tokenizer, task, validation, parameters, evaluateOptions(options, { observe, signal }));
 }
 
 /** All rows of the data, in passes of the size that the training evaluates in: what fits there fits here. */
@@ -386,6 +444,12 @@ export async function initSpec(
     case "fromPrompt": {
       if (options.initFrom === undefined) throw missing("initFrom");
       const earlier = loadAdapter(options.initFrom);
+      if (earlier.applied)
+        throw new SoftpromptError("usage", "this adapter is no prompt to start from", {
+          where: options.initFrom,
+          expected: "an adapter of a method that leaves a prompt",
+          got: earlier.applied.method,
+        });
       await checkBase(earlier, checkpoint, { anyBase: options.initAnyBase, tokenizer, flag: "--init-any-base" });
       return { kind: "fromPrompt", prompt: earlier.prompt };
     }

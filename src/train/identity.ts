@@ -11,6 +11,7 @@ import type { Row } from "../data/row.js";
 import type { Engine } from "../engine/types.js";
 import { scoredRows } from "../evaluate/evaluate.js";
 import { maskToJson } from "../method/mask.js";
+import { promptTuning } from "../method/prompt.js";
 import type { PartialStack } from "../model/partial.js";
 import { type TrainSettings, trainOptions } from "./options.js";
 import type { Identity, TrainInput } from "./types.js";
@@ -48,6 +49,8 @@ export async function identityOf(input: Omit<TrainInput, "run">): Promise<Identi
     "schedule.stages": String(schedule.stages.length),
     keep: JSON.stringify(input.keep ?? []),
   };
+  // runs of version 0.1 do not name it: they trained a prompt
+  if (input.engine.method.key !== promptTuning.key) facts.method = input.engine.method.key;
   for (const key of arithmetic) facts[`engine.${key}`] = String(input.engine.options[key]);
   // which they are: an earlier version drew others for each seed
   const scored = scoredRows(input.validation, settings);

@@ -80,6 +80,7 @@ export function fakeEngine(options: FakeEngineOptions = {}): FakeEngine {
       sha256: async () => options.sha256 ?? "0".repeat(64),
     } as unknown as Engine["checkpoint"],
     method: promptTuning,
+    left: async () => ({ run: async () => ({}) }),
     texts: null,
     readText: async () => {},
     options: { threads: 0, device: "cpu", lowMemory: false, plainOps: false, textCache: null, ...options.options },

@@ -2,6 +2,7 @@
  * @file The option tables of train, which quickstart and prune take over.
  */
 import type { OptionTable, OptionValues } from "../../base/options.js";
+import { methodOptions } from "../../method/options.js";
 import { neuronScoreOptions } from "../../schedule/neuron-options.js";
 import { scheduleOptions } from "../../schedule/options.js";
 import { dataOptions } from "../../tasks/data.js";
@@ -12,6 +13,7 @@ import { trainOptions } from "../../train/options.js";
 export const trainSections = {
   Model: modelOptions,
   Data: dataOptions,
+  Method: methodOptions,
   Prompt: promptOptions,
   Training: trainOptions,
   "Schedule (Fast Prompt Tuning)": { ...scheduleOptions, ...neuronScoreOptions },
@@ -24,6 +26,7 @@ export const optionalModel = { ...modelOptions, model: { ...modelOptions.model, 
 
 export type TrainValues = OptionValues<typeof modelOptions> &
   OptionValues<typeof dataOptions> &
+  OptionValues<typeof methodOptions> &
   OptionValues<typeof promptOptions> &
   OptionValues<typeof trainOptions> &
   OptionValues<typeof scheduleOptions> &

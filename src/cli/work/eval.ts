@@ -1,7 +1,9 @@
 /**
  * @file The work of softprompt eval: rows of one split, scored under a prompt or none.
  */
+
 import { checkBase, loadAdapter } from "../../adapter/adapter.js";
+import { runnable } from "../../adapter/applied.js";
 import { interrupted, SoftpromptError } from "../../base/errors.js";
 import { writeFileAtomic } from "../../base/files.js";
 import type { Dataset, Row, Task } from "../../data/row.js";
@@ -16,6 +18,7 @@ import { fullModel } from "../../model/partial.js";
 import { flopText, plainNumber, scoreText, secondText } from "../../report/format.js";
 import { plainTable } from "../../report/markdown.js";
 import { asRecorded, taskDifferences } from "../../tasks/data.js";
+import { engineUnder } from "../../tasks/model.js";
 import { recordedInputTokens, recordedRanking } from "../../tasks/predictor.js";
 import { tokenizerFor } from "../../tasks/readied.js";
 import { predictionLine } from "../../tasks/record.js";
@@ -58,8 +61,9 @@ export async function evaluate(options: EvalValues, { terminal, signal }: Comman
     sayNotices(ofInputs, terminal);
     terminal.note(`scoring ${prepared.rows.length} ${split} rows …`);
     const full = fullModel(model.checkpoint.config);
-    const parameters = adapter && { prompt: adapter.prompt };
-    const found = await evaluatePrepared(model.engine, full, tokenizer, prepared, parameters, signal);
+    const run = adapter && runnable(adapter, model.checkpoint.config);
+    const engine = run === null ? model.engine : await engineUnder(model, run.method);
+    const found = await evaluatePrepared(engine, full, tokenizer, prepared, run?.parameters ?? null, signal);
     if (found === null) throw interrupted(signal, "stopped before every row was scored", { where: "softprompt eval" });
     const majority = majorityBaseline(task, known, prepared.rows);
     if (options.predictions !== undefined)

@@ -20,7 +20,7 @@ import { tuneOptions } from "../../tasks/options.js";
 import { forPrompt } from "../../tasks/readied.js";
 import { resumeCommand } from "../../tasks/shell.js";
 import { tuningSeconds } from "../../tasks/step-time.js";
-import { type Tuned, tune } from "../../tasks/tune.js";
+import { type Tuned, tune, withMethodRate } from "../../tasks/tune.js";
 import type { Answer, CommandContext } from "../command.js";
 import { modelLabel, resumedOptions, runConfigText } from "../config.js";
 import { loadSaid, sayChat, sayTokenNotices } from "../data.js";
@@ -34,10 +34,17 @@ export async function train(
   { resume, ...given }: { readonly resume?: string | undefined; readonly [key: string]: unknown },
   { terminal, signal, given: { resume: _resume, ...said } }: CommandContext,
 ): Promise<Answer> {
-  const options = resume === undefined ? given : await resumedOptions("train", resume, trainTable, said);
+  const options =
+    resume === undefined ? { ...given, ...rateOf(said) } : await resumedOptions("train", resume, trainTable, said);
   if (resume !== undefined && said.steps !== undefined) await goFurther(resume, Number(said.steps), terminal);
   const checked = withPlannedSteps(readOptions(trainTable, options, "softprompt train") as TrainValues);
   return trainAnswer(checked, { terminal, signal, resume: resume !== undefined });
+}
+
+/** The learning rate that suits the method, where the user gave none. */
+function rateOf(said: Readonly<Record<string, unknown>>): { learningRate?: unknown } {
+  const { learningRate } = withMethodRate(said);
+  return learningRate === undefined ? {} : { learningRate };
 }
 
 /** Makes a run ready for more steps than it was begun for; its config.yaml says so from then on, so that the next resume needs no flag. */
@@ -146,6 +153,8 @@ async function sayCost(model: Model, data: Dataset, options: TrainValues, termin
 }
 
 /** runs/TASK-METHOD-seedN, with a number behind it where that is taken. */
-function defaultOutput(task: string, { schedule, seed }: TrainValues): string {
-  return freeFolder(defaultFolder(task, schedule === "vanilla" ? "prompt-tuning" : schedule, seed));
+function defaultOutput(task: string, { method, schedule, seed }: TrainValues): string {
+  const trained = method === "prompt" ? [] : [method];
+  const names = schedule === "vanilla" ? trained : [...trained, schedule];
+  return freeFolder(defaultFolder(task, names.join("-") || "prompt-tuning", seed));
 }

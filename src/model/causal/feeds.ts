@@ -9,6 +9,7 @@ import { type DecodeShape, hiddenScore, type Positions } from "../architecture.j
 import type { CausalConfig } from "./config.js";
 import { feedNames, type Half, hasOpenLayers } from "./graph.js";
 import { rotaryTable } from "./rotary.js";
+import { stackName } from "./tensors.js";
 
 /** Queries and keys of one half. */
 interface Sight {
@@ -23,20 +24,25 @@ interface Sight {
 
 export function prefillFeeds(config: CausalConfig, positions: Positions): Feeds {
   const { batch, length, on } = positions;
-  const { places } = placesOf(positions);
+  const { places, before } = placesOf(positions);
   return feeds(config, "prefill", {
     batch,
     queries: length,
-    keys: length,
+    keys: before + length,
     places,
-    seen: (b, q, k) => (k <= q && on[b * length + q] && on[b * length + k] ? places[b * length + k]! : -1),
+    seen: (b, q, key) => {
+      const k = key - before;
+      if (!on[b * length + q]) return -1;
+      if (k < 0) return key;
+      return k <= q && on[b * length + k] ? places[b * length + k]! : -1;
+    },
   });
 }
 
 export function decodeFeeds(config: CausalConfig, positions: Positions, shape: DecodeShape): Feeds {
   const { batch, length: S, on } = positions;
   const { length: U, past, choices = 1, lead = { length: 0, on: new Uint8Array(0) } } = shape;
-  const { places: memory, counts } = placesOf(positions);
+  const { places: memory, counts, before } = placesOf(positions);
   const L = lead.length;
   const led = placesOf({ batch, ...lead });
   const queries = L + choices * U;
@@ -47,9 +53,11 @@ export function decodeFeeds(config: CausalConfig, positions: Positions, shape: D
   return feeds(config, "decode", {
     batch,
     queries,
-    keys: S + past + queries,
+    keys: before + S + past + queries,
     places,
-    seen: (b, q, k) => {
+    seen: (b, q, key) => {
+      const k = key - before;
+      if (k < 0) return key;
       if (k < S) return on[b * S + k] ? memory[b * S + k]! : -1;
       if (k < S + past) return counts[b]! + k - S;
       const other = k - S - past;
@@ -60,12 +68,13 @@ export function decodeFeeds(config: CausalConfig, positions: Positions, shape: D
   });
 }
 
-/** Position of each token (0 for padding), and how many a row has. */
-function placesOf({ batch, length, on }: Positions): { places: Int32Array; counts: Int32Array } {
-  const [places, counts] = [new Int32Array(batch * length), new Int32Array(batch)];
+/** Position of each token (0 for padding), the position behind each row's last, and how many keys stand before them all. */
+function placesOf({ batch, length, on, keys }: Positions) {
+  const before = keys?.[`${stackName}.self`] ?? 0;
+  const [places, counts] = [new Int32Array(batch * length), new Int32Array(batch).fill(before)];
   for (let b = 0; b < batch; b++)
     for (let i = b * length; i < (b + 1) * length; i++) if (on[i]) places[i] = counts[b]!++;
-  return { places, counts };
+  return { places, counts, before };
 }
 
 function feeds(config: CausalConfig, half: Half, sight: Sight): Feeds {

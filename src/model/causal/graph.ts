@@ -5,6 +5,8 @@
  * by their positions) and values; the second half's tokens see it and, causally, each other. What may be seen and where a token stands comes
  * from the host (feeds.ts), row by row, so a row never depends on the padding beside it.
  */
+
+import { plus } from "../../graph/dims.js";
 import type { Value } from "../../graph/graph.js";
 import * as ops from "../../graph/ops.js";
 import type { Builder, Decoded, KeyValue, Prefilled } from "../architecture.js";
@@ -21,7 +23,8 @@ export function embed(b: Builder, config: CausalConfig, ids: Value): Value {
 
 /** @param x [B, S, D] embeddings of prompt and text; S may be 0 */
 export function prefill(b: Builder, config: CausalConfig, x: Value): Prefilled {
-  const pass = open(b, config, "prefill", x.shape[1]!, x.shape[1]!);
+  const before = b.before({ stack: stackName, attention: "self" });
+  const pass = open(b, config, "prefill", x.shape[1]!, plus([...(before > 0 ? [before] : []), x.shape[1]!]));
   const memory: KeyValue[] = [];
   const seen: Value[] = [];
   let hidden = positioned(pass, x);
@@ -52,7 +55,7 @@ export function decode(
   const flat = x.shape.length === 4 ? ops.flatten(g, x, 1) : x;
   const U = flat.shape[1]!;
   const before = [memory[0]!, ...(past ? [past[0]!] : [])].map(({ key }) => key.shape.at(-2)!);
-  const pass = open(b, config, "decode", U, [...before, U].join("+"));
+  const pass = open(b, config, "decode", U, plus([...before, U]));
   const present: KeyValue[] = [];
   const seen: Value[] = [];
   let hidden = positioned(pass, flat);

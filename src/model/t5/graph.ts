@@ -5,6 +5,7 @@
  * one relative position table per stack (owned by block 0, whichever blocks are kept), tied heads scaled by D^-1/2. Dropout is off: the
  * model is frozen.
  */
+import { plus } from "../../graph/dims.js";
 import { constant, type Dim, type Graph, scalar, type Value } from "../../graph/graph.js";
 import * as ops from "../../graph/ops.js";
 import type { Builder } from "../architecture.js";
@@ -24,9 +25,10 @@ export function embed(b: Builder, ids: Value): Value {
 export function encoder(b: Builder, config: T5Config, x: Value): Prefilled {
   const { graph: g } = b;
   const S = x.shape[1]!;
-  const buckets = b.feed("encoderBuckets", "int32", [S, S]);
+  const before = b.before({ stack: "encoder", attention: "self" });
+  const buckets = b.feed("encoderBuckets", "int32", [S, plus([before, S])]);
   // One bias for all layers: position + padding, [B, H, S, S].
-  const bias = ops.add(g, positionBias(b, config, "encoder", buckets, false), padding(b, S));
+  const bias = ops.add(g, positionBias(b, config, "encoder", buckets, false), padding(b, S, before));
   const activations: Value[] = [];
   let hidden = x;
   for (const layer of b.kept.stacks.encoder!.layers) {
@@ -65,9 +67,11 @@ export function decoder(
 ): Decoded {
   const { graph: g } = b;
   const U = x.shape.at(-2)!;
-  const keys: Dim = past ? `${past[0]!.key.shape.at(-2)}+${U}` : U;
+  const before = b.before({ stack: "decoder", attention: "self" });
+  const keys = plus([...(before > 0 ? [before] : []), ...(past ? [past[0]!.key.shape.at(-2)!] : []), U]);
   const bias = positionBias(b, config, "decoder", b.feed("decoderBuckets", "int32", [U, keys]), true);
-  const memoryBias = padding(b, memory[0]!.key.shape.at(-2)!);
+  const beforeMemory = b.before({ stack: "decoder", attention: "cross" });
+  const memoryBias = padding(b, beforeMemory === 0 ? memory[0]!.key.shape.at(-2)! : "P+T", beforeMemory);
   const activations: Value[] = [];
   const present: KeyValue[] = [];
   let hidden = x;
@@ -76,7 +80,8 @@ export function decoder(
     let normed = norm(b, config, hidden, `${at}.0.layer_norm.weight`);
     const now = append(g, past?.[i], keyValue(b, config, normed, `${at}.0.SelfAttention`));
     present.push(now);
-    hidden = ops.add(g, hidden, attention(b, config, normed, now, bias, `${at}.0.SelfAttention`));
+    const seen = b.keyValues(now, { stack: "decoder", layer, attention: "self" });
+    hidden = ops.add(g, hidden, attention(b, config, normed, seen, bias, `${at}.0.SelfAttention`));
     normed = norm(b, config, hidden, `${at}.1.layer_norm.weight`);
     hidden = ops.add(g, hidden, attention(b, config, normed, memory[i]!, memoryBias, `${at}.1.EncDecAttention`));
     const ff = feedForward(b, config, norm(b, config, hidden, `${at}.2.layer_norm.weight`), `${at}.2.DenseReluDense`);
@@ -93,8 +98,12 @@ export function head(b: Builder, config: T5Config, hidden: Value): Value {
   return b.linear(ops.mul(b.graph, hidden, scalar(b.graph, config.width ** -0.5)), "shared");
 }
 
-function padding(b: Builder, S: Dim): Value {
-  return b.feed("padding", "float32", ["B", 1, 1, S]);
+/** What hides the padding among S positions, behind so many keys that always count. */
+function padding(b: Builder, S: Dim, before: number): Value {
+  const own = b.feed("padding", "float32", ["B", 1, 1, S]);
+  if (before === 0) return own;
+  const open = constant(b.graph, [1, 1, 1, before], new Float32Array(before));
+  return ops.concat(b.graph, [ops.broadcastLike(b.graph, open, own), own], 3);
 }
 
 function norm(b: Builder, config: T5Config, x: Value, name: string): Value {

@@ -29,17 +29,27 @@ export const t5: Architecture<T5Config> = {
   prefill: encoder,
   decode: decoder,
   logits: head,
-  prefillFeeds: (config, positions) => ({
-    padding: padding(positions),
-    encoderBuckets: int([positions.length, positions.length], buckets(config, positions.length, false)),
-  }),
-  decodeFeeds: (config, positions, { length, past }): Feeds => ({
-    padding: padding(positions),
-    decoderBuckets:
-      past === 0
-        ? int([length, length], buckets(config, length, true))
-        : int([length, past + length], relativeBuckets(config, length, past + length, { causal: true, first: past })),
-  }),
+  prefillFeeds: (config, positions) => {
+    const { length: S, keys } = positions;
+    const before = keys?.["encoder.self"] ?? 0;
+    return {
+      padding: padding(positions),
+      encoderBuckets:
+        before === 0
+          ? int([S, S], buckets(config, S, false))
+          : int([S, before + S], relativeBuckets(config, S, before + S, { causal: false, first: before })),
+    };
+  },
+  decodeFeeds: (config, positions, { length, past }): Feeds => {
+    const first = (positions.keys?.["decoder.self"] ?? 0) + past;
+    return {
+      padding: padding(positions),
+      decoderBuckets:
+        first === 0
+          ? int([length, length], buckets(config, length, true))
+          : int([length, first + length], relativeBuckets(config, length, first + length, { causal: true, first })),
+    };
+  },
   keys: ({ heads, headWidth }) => ({ heads, headWidth }),
   startId: ({ decoderStartId }) => decoderStartId,
   stopIds: ({ eosId }) => [eosId],

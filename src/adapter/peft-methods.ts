@@ -1,0 +1,270 @@
+/**
+ * @file PEFT's forms of LORA and PREFIX_TUNING, both ways. Checked with PEFT 0.21.2 and transformers 5.24.
+ *
+ * LoRA: tensors `base_model.model.LAYER.lora_A.weight` [r, in] and `.lora_B.weight` [out, r], scaled by alpha/r.
+ *
+ * Prefix: one tensor `prompt_embeddings` [N, L·2·G·K], per layer keys then values, with G the key heads: for grouped heads PEFT writes
+ * num_attention_heads = G and token_dim = G·K. For an encoder-decoder PEFT gives the prefix to the decoder's self attention alone (it empties
+ * the cross attention's cache), and it lays the L pairs out twice and takes four tensors per layer, of which it uses the first two: layer l
+ * has the pair (2l mod L). So of an even number of layers half of the pairs are never read and layers l and l + L/2 share one; a prefix of ours
+ * that does not repeat itself so has no form in PEFT.
+ */
+import { SoftpromptError } from "../base/errors.js";
+import { isObject, type JsonObject, own } from "../base/json.js";
+import type { Parameters, Tensor } from "../base/tensor.js";
+import { shapeText } from "../base/tensor.js";
+import { parseSafetensors, writeSafetensors } from "../model/safetensors.js";
+import type { AdapterBase, Applied } from "./types.js";
+
+const root = "base_model.model.";
+const prefixKey = "prompt_embeddings";
+const prefixName = "decoder.self.prefix";
+
+/** PEFT's two files of an applied method, or null where PEFT has no form for it. */
+export function peftApplied(
+  { method, settings, parameters, model }: Applied,
+  base: AdapterBase,
+  kept: JsonObject,
+): { readonly config: JsonObject; readonly weights: Uint8Array } | null {
+  const common = {
+    auto_mapping: null,
+    base_model_name_or_path: base.name,
+    inference_mode: true,
+    peft_version: "0.21.0",
+    revision: base.revision,
+    task_type: model.taskType,
+  };
+  const sorted = (fields: JsonObject) =>
+    Object.fromEntries(Object.entries({ ...kept, ...fields }).sort(([a], [b]) => (a < b ? -1 : 1)));
+  if (method === "lora") {
+    const names = [...new Set(Object.keys(parameters).map((name) => name.slice(0, -2)))];
+    const rank = parameters[`${names[0]}.A`]!.shape[0]!;
+    const tensors: Record<string, Tensor> = {};
+    for (const name of names) {
+      tensors[`${root}${name}.lora_A.weight`] = parameters[`${name}.A`]!;
+      tensors[`${root}${name}.lora_B.weight`] = parameters[`${name}.B`]!;
+    }
+    const config = sorted({
+      ...common,
+      bias: "none",
+      fan_in_fan_out: model.transposed,
+      init_lora_weights: true,
+      lora_alpha: own(settings, "loraAlpha") ?? 16,
+      lora_dropout: 0,
+      modules_to_save: null,
+      peft_type: "LORA",
+      r: rank,
+      target_modules: names,
+      use_dora: false,
+      use_rslora: false,
+    });
+    return { config, weights: writeSafetensors(tensors, { format: "pt" }) };
+  }
+  if (method === "prefix") {
+    const prefix = parameters[prefixName];
+    const { layers: L, keyHeads: G, headWidth: K } = model;
+    if (prefix === undefined || Object.keys(parameters).length > 1 || L === null || G === null || K === null)
+      return null;
+    const laid = model.taskType === "CAUSAL_LM" ? prefix : toEncoderDecoder(prefix, L);
+    if (laid === null) return null;
+    const config = sorted({
+      ...common,
+      encoder_hidden_size: G * K,
+      num_attention_heads: G,
+      num_layers: L,
+      num_transformer_submodules: model.taskType === "CAUSAL_LM" ? 1 : 2,
+      num_virtual_tokens: prefix.shape[0]!,
+      peft_type: "PREFIX_TUNING",
+      prefix_projection: false,
+      token_dim: G * K,
+    });
+    return { config, weights: writeSafetensors({ [prefixKey]: laid }, { format: "pt" }) };
+  }
+  return null;
+}
+
+/** Whether an adapter_config.json is of a method that this file reads. */
+export function isPeftApplied(raw: unknown): raw is JsonObject {
+  return isObject(raw) && (own(raw, "peft_type") === "LORA" || own(raw, "peft_type") === "PREFIX_TUNING");
+}
+
+/** Reads PEFT's files. @throws SoftpromptError "adapter" for variants that compute something else. */
+export function readPeftApplied(
+  raw: JsonObject,
+  weights: Uint8Array,
+  at: { readonly config: string; readonly weights: string },
+): { readonly applied: Applied; readonly base: AdapterBase } {
+  const field = fields(raw, at.config);
+  const taskType = field.choice("task_type", ["SEQ_2_SEQ_LM", "CAUSAL_LM"] as const);
+  const base: AdapterBase = {
+    name: field.text("base_model_name_or_path") ?? "",
+    revision: field.text("revision"),
+    sha256: null,
+    family: taskType === "SEQ_2_SEQ_LM" ? "t5" : null,
+    width: null,
+    layers: null,
+    heads: null,
+  };
+  const file = parseSafetensors(weights, at.weights, "adapter");
+  const model = {
+    taskType,
+    layers: null,
+    keyHeads: null,
+    headWidth: null,
+    transposed: own(raw, "fan_in_fan_out") === true,
+  };
+  if (own(raw, "peft_type") === "LORA") {
+    const { parameters, rank } = readLora(file, field, at.weights);
+    const alpha = field.number("lora_alpha");
+    // rank-stabilised LoRA divides by √r
+    const loraAlpha = own(raw, "use_rslora") === true ? alpha * Math.sqrt(rank) : alpha;
+    const loraTargets = [...new Set(Object.keys(parameters).map((name) => name.slice(0, -2)))];
+    return {
+      base,
+      applied: { method: "lora", settings: { loraRank: rank, loraAlpha, loraTargets }, parameters, model },
+    };
+  }
+  const [N, L, G, width] = (["num_virtual_tokens", "num_layers", "num_attention_heads", "token_dim"] as const).map(
+    (key) => field.count(key),
+  ) as [number, number, number, number];
+  onlyTensors(file, [prefixKey], at.weights);
+  const stored = file.tensor(prefixKey);
+  const expected = [N, L * 2 * width];
+  if (stored.shape.join() !== expected.join())
+    throw new SoftpromptError("adapter", `${prefixKey} does not fit its config`, {
+      where: at.weights,
+      expected: shapeText("float32", expected),
+      got: shapeText("float32", stored.shape),
+    });
+  const prefix = taskType === "CAUSAL_LM" ? stored : fromEncoderDecoder(stored, L);
+  return {
+    base,
+    applied: {
+      method: "prefix",
+      settings: { virtualTokens: N, prefixAttentions: ["decoder.self"], prefixHidden: 0 },
+      parameters: { [prefixName]: prefix },
+      model: { ...model, layers: L, keyHeads: G, headWidth: width / G },
+    },
+  };
+}
+
+type File = ReturnType<typeof parseSafetensors>;
+
+function readLora(
+  file: File,
+  field: ReturnType<typeof fields>,
+  where: string,
+): { parameters: Parameters; rank: number } {
+  field.absent("use_dora", "DoRA");
+  field.absent("lora_bias", "biases of the factors");
+  field.absent("modules_to_save", "whole layers beside the factors");
+  field.absent("rank_pattern", "ranks that differ by layer");
+  field.absent("alpha_pattern", "scales that differ by layer");
+  field.absent("layer_replication", "repeated layers");
+  field.choice("bias", ["none"], "none");
+  const rank = field.count("r");
+  const parameters: Record<string, Tensor> = {};
+  for (const name of file.entries.keys()) {
+    const found = /^base_model\.model\.(.{1,500})\.lora_([AB])\.weight$/.exec(name);
+    if (found === null)
+      throw new SoftpromptError("adapter", "this adapter holds more than LoRA's factors", {
+        where,
+        expected: `${root}LAYER.lora_A.weight and lora_B.weight`,
+        got: name,
+      });
+    const tensor = file.tensor(name);
+    const axis = found[2] === "A" ? 0 : 1;
+    if (tensor.shape.length !== 2 || tensor.shape[axis] !== rank)
+      throw new SoftpromptError("adapter", `${name} does not have the recorded rank`, {
+        where,
+        expected: axis === 0 ? `[${rank}, in]` : `[out, ${rank}]`,
+        got: shapeText("float32", tensor.shape),
+      });
+    parameters[`${found[1]}.${found[2]}`] = tensor;
+  }
+  const names = Object.keys(parameters);
+  const alone = names.find((name) => !Object.hasOwn(parameters, name.slice(0, -1) + (name.endsWith("A") ? "B" : "A")));
+  if (alone !== undefined || names.length === 0)
+    throw new SoftpromptError("adapter", "a pair of factors is not complete", {
+      where,
+      expected: "lora_A and lora_B of every layer",
+      got: alone === undefined ? "no tensors" : `${alone} alone`,
+    });
+  return { parameters, rank };
+}
+
+/** Layer l takes PEFT's pair (2l mod L). */
+function fromEncoderDecoder({ shape, data }: Tensor, L: number): Tensor {
+  const [N, W] = shape as [number, number];
+  const pair = W / L;
+  const out = new Float32Array(data.length);
+  for (let n = 0; n < N; n++)
+    for (let l = 0; l < L; l++) {
+      const from = n * W + ((2 * l) % L) * pair;
+      out.set(data.subarray(from, from + pair), n * W + l * pair);
+    }
+  return { shape, data: out };
+}
+
+/** The inverse, or null where two layers would have to share a pair and differ. Pairs that PEFT never reads are zeros. */
+function toEncoderDecoder(prefix: Tensor, L: number): Tensor | null {
+  const { shape, data } = prefix;
+  const [N, W] = shape as [number, number];
+  const pair = W / L;
+  const out = new Float32Array(data.length);
+  for (let n = 0; n < N; n++)
+    for (let l = 0; l < L; l++)
+      out.set(data.subarray(n * W + l * pair, n * W + (l + 1) * pair), n * W + ((2 * l) % L) * pair);
+  const laid = { shape, data: out };
+  return fromEncoderDecoder(laid, L).data.every((v, i) => v === data[i]) ? laid : null;
+}
+
+function onlyTensors(file: File, names: readonly string[], where: string): void {
+  const others = [...file.entries.keys()].filter((name) => !names.includes(name));
+  if (others.length > 0 || names.some((name) => !file.entries.has(name)))
+    throw new SoftpromptError("adapter", "the tensors are not those of this method", {
+      where,
+      expected: names.join(", "),
+      got: [...file.entries.keys()].slice(0, 8),
+    });
+}
+
+/** Checked access to PEFT's config. */
+function fields(raw: JsonObject, where: string) {
+  const wrong = (key: string, expected: string) =>
+    new SoftpromptError("adapter", `${key} is missing or cannot be used`, { where, expected, got: own(raw, key) });
+  return {
+    count(key: string): number {
+      const value = own(raw, key);
+      if (!Number.isSafeInteger(value) || (value as number) < 1 || (value as number) > 65_536)
+        throw wrong(key, "a whole number from 1 to 65536");
+      return value as number;
+    },
+    number(key: string): number {
+      const value = own(raw, key);
+      if (typeof value !== "number" || !Number.isFinite(value) || value < 0) throw wrong(key, "a number of 0 or more");
+      return value;
+    },
+    text(key: string): string | null {
+      const value = own(raw, key) ?? null;
+      if (value !== null && (typeof value !== "string" || value.length > 4096)) throw wrong(key, "text or null");
+      return value as string | null;
+    },
+    choice<const T extends string>(key: string, values: readonly T[], absent?: T): T {
+      const value = own(raw, key) ?? absent;
+      if (!values.includes(value as T)) throw wrong(key, values.join(" or "));
+      return value as T;
+    },
+    /** Refuses a variant by the field that turns it on. */
+    absent(key: string, what: string): void {
+      const value = own(raw, key) ?? null;
+      const empty = value === null || value === false || (typeof value === "object" && Object.keys(value).length === 0);
+      if (!empty)
+        throw new SoftpromptError("adapter", `this adapter has ${what}, which is not read`, {
+          where: `${where}: ${key}`,
+          expected: "absent",
+          got: value,
+        });
+    },
+  };
+}
