@@ -14,7 +14,7 @@ export {
   saveAdapter,
 } from "./adapter/adapter.js";
 export { type AdapterReport, inspectAdapter, type TokenReport } from "./adapter/inspect.js";
-export type { Adapter, AdapterBase, AdapterScores, AdapterTraining } from "./adapter/types.js";
+export type { Adapter, AdapterBase, AdapterScores, AdapterTraining, Applied, AppliedModel } from "./adapter/types.js";
 export { type ErrorKind, type ErrorParts, errorKinds, SoftpromptError } from "./base/errors.js";
 export type { JsonObject } from "./base/json.js";
 export {

@@ -33,6 +33,7 @@ export interface Added {
   readonly keys: Readonly<Record<string, number>>;
 }
 
+/** What a method may start its parameters from. */
 export interface StartInput {
   readonly checkpoint: Pick<Checkpoint, "config" | "read" | "readRows">;
   /** Of the method's own stream. */

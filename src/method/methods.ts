@@ -27,6 +27,7 @@ import { residual } from "./residual.js";
 import { superpos } from "./superpos.js";
 import { shifted, ulpt } from "./ulpt.js";
 
+/** What the list says of a method, and how it is opened. */
 export interface MethodKind {
   /** A rate that trains it with Adafactor: a prompt's 0.3 would destroy a matrix of the model. */
   readonly learningRate: number;
@@ -37,6 +38,7 @@ export interface MethodKind {
   open(settings: MethodSettings): Method;
 }
 
+/** Every method of tuning, by its name on the command line. */
 export const methods = {
   prompt: { prunable: true, options: {}, learningRate: 0.3, open: () => promptTuning },
   prefix: { prunable: false, options: prefixOptions, learningRate: 0.1, open: prefix },

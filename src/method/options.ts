@@ -15,6 +15,7 @@ export const methodNames = [
   "residual",
   "low-rank",
 ] as const;
+/** A method of tuning by its name. */
 export type MethodName = (typeof methodNames)[number];
 
 export const prefixOptions = {
