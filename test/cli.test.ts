@@ -116,6 +116,21 @@ describe("refusals", () => {
     [["train"], 2, /model is missing/],
     [["train", "--model", "t5-nano"], 2, /no data are given/],
     [["train", "--model", "t5-nano", "--task", "sst3", "--data", "."], 2, /no such task.*sst2/s],
+    [
+      ["predict", "a text", "--model", "t5-nano", "--task", "quikstart"],
+      2,
+      /task: no such task.*did you mean quickstart/s,
+    ],
+    [
+      ["predict", "a text", "--model", "t5-nano", "--template", "{a}", "--verbalizer", "0=b,1=g"],
+      2,
+      /once for each label/,
+    ],
+    [
+      ["predict", '{"text":"a","idx":1}', "--lines", "jsonl", "--model", "t5-nano", "--template", "{a}"],
+      3,
+      /column a is missing.*the columns are text, idx/s,
+    ],
     [["train", "--model", "t5-nano", "--train", "x.csv"], 2, /your own files need a template/],
     [["inspect"], 2, /TARGET is missing/],
     [["inspect", "a", "b"], 2, /too many arguments/],
@@ -430,6 +445,26 @@ test.skipIf(!built)(
     expect(err).toContain("finishing this step and saving");
     expect(out).toContain(`--resume ${output}`);
     expect(code).toBe(130);
+  },
+);
+
+test.skipIf(!built)(
+  "doctor names every device with why it does not start, and nothing of a driver reaches the terminal (needs npm run build)",
+  async () => {
+    const child = spawn(process.execPath, [join(root, "dist/cli/main.js"), "doctor", "--json"], { cwd: place });
+    let [out, err] = ["", ""];
+    child.stdout.on("data", (d) => {
+      out += d;
+    });
+    child.stderr.on("data", (d) => {
+      err += d;
+    });
+    expect(await new Promise((done) => child.on("close", done))).toBe(0);
+    expect(err).toBe("");
+    const { findings } = JSON.parse(out) as { findings: { what: string; found: string }[] };
+    const engine = findings.find(({ what }) => what === "ONNX Runtime")!.found;
+    expect(engine).toMatch(/devices: .*cpu/);
+    expect(engine).not.toMatch(/ended with code|undefined/);
   },
 );
 

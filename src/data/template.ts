@@ -164,11 +164,13 @@ export function textOf(fields: Fields, name: string, where: string): string {
   if (typeof value === "string") return value;
   if ((typeof value === "number" && Number.isFinite(value)) || typeof value === "boolean") return String(value);
   const missing = value === undefined || value === null;
-  const near = value === undefined ? nearest(name, Object.keys(fields)) : undefined;
+  const columns = value === undefined ? Object.keys(fields) : [];
+  const near = nearest(name, columns);
+  const there = columns.length === 0 ? undefined : `the columns are ${columns.slice(0, 20).join(", ")}`;
   throw new SoftpromptError("data", missing ? `column ${name} is missing` : `column ${name} holds no text`, {
     where,
     expected: "a text, a number, true or false",
     got: missing ? undefined : JSON.stringify(value)?.slice(0, 80),
-    hint: near ? `there is a column ${near}` : undefined,
+    hint: near ? `there is a column ${near}` : there,
   });
 }

@@ -13,14 +13,16 @@ export type Verbalizer = Readonly<Record<string, string>>;
 /** More labels than this are no classification; rank entities by row instead (Row.choices). */
 export const maxLabels = 1_000;
 
+const oneByOne = "on the command line once for each label: --verbalizer 0=bad --verbalizer 1=good";
+
 /** Refuses a verbalizer that cannot tell labels apart. Throws SoftpromptError (usage). */
 export function checkVerbalizer(verbalizer: Verbalizer, where: string): void {
-  const refuse = (problem: string, expected: string, got?: unknown): never => {
-    throw new SoftpromptError("usage", problem, { where, expected, got });
+  const refuse = (problem: string, expected: string, got?: unknown, hint?: string): never => {
+    throw new SoftpromptError("usage", problem, { where, expected, got, hint });
   };
   const labels = Object.entries(verbalizer);
   if (labels.length < 2 || labels.length > maxLabels)
-    refuse("a verbalizer has a wrong number of labels", `2 … ${maxLabels}`, labels.length);
+    refuse("a verbalizer has a wrong number of labels", `2 … ${maxLabels}`, labels.length, oneByOne);
   const words = new Map<string, string>();
   for (const [label, text] of labels) {
     if (label.trim() === "") refuse("a label is empty", "a name for every label", text);

@@ -5,7 +5,7 @@ import type { Parameters, Tensor } from "../base/tensor.js";
 import type { Row, Task } from "../data/row.js";
 import type { Engine } from "../engine/engine.js";
 import { fullModel } from "../model/partial.js";
-import { evaluate, majorityBaseline, prepareEvaluation } from "./evaluate.js";
+import { constantAnswer, evaluate, majorityBaseline, prepareEvaluation } from "./evaluate.js";
 
 const full = fullModel(fakeConfig);
 const prompt: Tensor = { shape: [2, 8], data: new Float32Array(16) };
@@ -68,6 +68,17 @@ describe("ranking", () => {
     const [a, b] = [Math.exp(Math.log(0.1) / 6), Math.exp(Math.log(0.13) / 5)];
     expect(mean.predictions[0]!.probabilities!.no).toBeCloseTo(a / (a + b), 12);
     expect(mean.loss).toBe(sum.loss);
+  });
+
+  test("one answer for every row is told; not where it is right, where rows are few, or where answers differ", async () => {
+    const said = async (p: string, labels: readonly string[]) =>
+      constantAnswer((await run(labels.map((label, n) => row(p, label, n)))).predictions);
+    const mixed = ["no", "yes", "no", "yes", "no", "yes", "no", "yes"];
+    expect(await said("p 0.3 0.1", mixed)).toMatch(/each of the 8 rows got the same answer, “no”/);
+    expect(await said("p 0.3 0.1", mixed.slice(1))).toBeNull();
+    expect(await said("p 0.3 0.1", Array(8).fill("no"))).toBeNull();
+    const differing = await run([...mixed.map((label, n) => row("p 0.3 0.1", label, n)), row("p 0.1 0.3", "no", 8)]);
+    expect(constantAnswer(differing.predictions)).toBeNull();
   });
 
   test("confusion counts right labels against predicted ones", async () => {

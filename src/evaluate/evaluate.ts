@@ -4,6 +4,7 @@
  * In: engine, partial model, task, rows, prompt (null is the bare model). Out: Evaluation. Source: fpt.md §6-7, xprompt.md §5.
  */
 import { interrupted, SoftpromptError } from "../base/errors.js";
+import { printableLine } from "../base/printable.js";
 import { random } from "../base/random.js";
 import { type Parameters, size } from "../base/tensor.js";
 import type { Scores } from "../data/metrics.js";
@@ -141,6 +142,22 @@ export function prepareEvaluation(
 /** What a user should know of these rows as ids: cuts, unknown characters, control tokens. */
 export function preparedNotices({ rows, encoded, maxInputTokens }: Prepared, tokenizer: Tokenizer): string[] {
   return rowNotices(rows, encoded, tokenizer, maxInputTokens);
+}
+
+/** Fewer rows may well have one answer by chance. */
+const fewestForConstant = 8;
+
+/**
+ * What a user should know of the answers: a prompt that says the same to every row scores what a constant answer does, and its
+ * score looks like a result. null where the answers differ, where they are few, and where one answer is right for all.
+ */
+export function constantAnswer(predictions: readonly Prediction[]): string | null {
+  const [first] = predictions;
+  if (first === undefined || predictions.length < fewestForConstant) return null;
+  if (predictions.some(({ text, label }) => text !== first.text || label !== first.label)) return null;
+  if (predictions.every(({ correct }) => correct)) return null;
+  const answer = printableLine(first.label ?? first.text).slice(0, 60);
+  return `each of the ${predictions.length} rows got the same answer, “${answer}”: the score is that of a constant answer`;
 }
 
 /**

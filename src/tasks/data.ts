@@ -315,12 +315,30 @@ export function loadTask(options: Partial<OptionValues<typeof taskOptions>>): Ta
     const words = verbalizer ?? quickstartFiles.verbalizer;
     return defineTask({ name, template, ...prefixes, ...own, ...scoring, verbalizer: words });
   }
+  checkTaskName(task);
   const declared = declaredTask(task, { format, ...prefixes });
   return defineTask({
     ...declared,
     ...own,
     ...(scoring.scoring && { scoring: { ...declared.scoring, ...scoring.scoring } }),
   });
+}
+
+/** Refuses a name that is neither a declared task's, in any spelling, nor the bundled rows'. Throws SoftpromptError (usage). */
+function checkTaskName(task: string): void {
+  try {
+    taskName(task);
+  } catch (cause) {
+    if (!(cause instanceof SoftpromptError)) throw cause;
+    const names = [...Object.keys(tasks), quickstartTask];
+    const near = nearest(task, names);
+    throw new SoftpromptError("usage", "no such task", {
+      where: "task",
+      expected: names.join(", "),
+      got: task,
+      hint: near === undefined ? cause.parts.hint : `did you mean ${near}?`,
+    });
+  }
 }
 
 function scoringOf({ positiveLabel }: { readonly positiveLabel?: string }): Pick<FilesSpec, "scoring"> {
@@ -409,15 +427,7 @@ function specOf(options: Checked): DatasetSpec {
         expected: "train FILE with it, or neither",
         got: options[key],
       });
-  // a misspelt name is told before its files are asked for
-  if (data === undefined && nearest(task, [quickstartTask]) !== undefined && !Object.hasOwn(tasks, task))
-    throw new SoftpromptError("usage", "no such task", {
-      where: "--task",
-      expected: [...Object.keys(tasks), quickstartTask].join(", "),
-      got: task,
-      hint: `did you mean ${quickstartTask}?`,
-    });
-  taskName(task);
+  checkTaskName(task); // a misspelt name is told before its files are asked for
   if (data === undefined)
     throw new SoftpromptError("usage", `where are the files of ${task}?`, {
       where: "data",

@@ -5,7 +5,13 @@ import type { Adapter } from "../adapter/types.js";
 import { interrupted, SoftpromptError } from "../base/errors.js";
 import type { MemoryRow } from "../data/memory.js";
 import type { Dataset, Row, Task } from "../data/row.js";
-import { type Evaluation, evaluatePrepared, preparedNotices, prepareEvaluation } from "../evaluate/evaluate.js";
+import {
+  constantAnswer,
+  type Evaluation,
+  evaluatePrepared,
+  preparedNotices,
+  prepareEvaluation,
+} from "../evaluate/evaluate.js";
 import { fullModel } from "../model/partial.js";
 import type { CallContext, NoticeEvent } from "./call.js";
 import { asRecorded, loadData, loadRows, type RowsOptions } from "./data.js";
@@ -59,6 +65,8 @@ export async function evaluate(model: Model, rows: EvaluateRows, input: Evaluate
   const full = fullModel(model.checkpoint.config);
   const found = await evaluatePrepared(model.engine, full, skill.tokenizer, prepared, skill.parameters, signal);
   if (found === null) throw interrupted(signal, "stopped before every row was scored", { where: skill.task.name });
+  const constant = constantAnswer(found.predictions);
+  if (constant !== null) onEvent?.({ kind: "notice", message: constant });
   return found;
 }
 

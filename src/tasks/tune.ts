@@ -19,6 +19,7 @@ import type { Dataset } from "../data/row.js";
 import { compileTemplate, promptMarker } from "../data/template.js";
 import { placeOf } from "../engine/place.js";
 import {
+  constantAnswer,
   type Evaluation,
   evaluate,
   evaluationOptions,
@@ -356,7 +357,18 @@ export async function finalEvaluation(
   if (validation.length === 0) return null;
   observe({ kind: "work", what: `scoring the kept prompt on ${validation.length} validation rows` });
   const full = fullModel(checkpoint.config);
-  return evaluate(engine, full, tokenizer, task, validation, parameters, evaluateOptions(options, { observe, signal }));
+  const found = await evaluate(
+    engine,
+    full,
+    tokenizer,
+    task,
+    validation,
+    parameters,
+    evaluateOptions(options, { observe, signal }),
+  );
+  const constant = constantAnswer(found.predictions);
+  if (constant !== null) observe({ kind: "warning", message: constant });
+  return found;
 }
 
 /** All rows of the data, in passes of the size that the training evaluates in: what fits there fits here. */

@@ -1,25 +1,27 @@
 /**
  * @file The work of softprompt doctor: what runs here, on which devices, and what is missing.
  */
+import { execFile } from "node:child_process";
 import { existsSync } from "node:fs";
 import { mkdtemp, rm, statfs } from "node:fs/promises";
 import { arch, availableParallelism, cpus, freemem, platform, tmpdir, totalmem } from "node:os";
 import { join } from "node:path";
-import { SoftpromptError } from "../../base/errors.js";
+import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
 import { expandPath, homeFolder } from "../../base/home.js";
 import { packageFile, packageInfo } from "../../base/package.js";
 import { defineTask } from "../../data/define.js";
-import { emptyGraph, input, output } from "../../graph/graph.js";
-import * as ops from "../../graph/ops.js";
+
 import { byteText } from "../../report/format.js";
 import { plainTable } from "../../report/markdown.js";
 import { enginePackage, nodeRuntime } from "../../runtime/node.js";
 import { type Device, devices } from "../../runtime/runtime.js";
-import { openSession } from "../../runtime/session.js";
+
 import { bundledModel, openModel } from "../../tasks/model.js";
 import { predict } from "../../tasks/predict.js";
 import type { Answer } from "../command.js";
 import type { Terminal } from "../terminal.js";
+import { tryDevice } from "./device-probe.js";
 
 interface Finding {
   readonly what: string;
@@ -106,41 +108,30 @@ function devicesTried(): Promise<Tried[]> {
     const found: Tried[] = [];
     for (const name of Object.keys(devices) as Device[])
       if (listed.includes(name) && (name !== "cuda" || cudaInstalled()))
-        found.push({ name, problem: await tryDevice(name) });
+        found.push({ name, problem: name === "cpu" ? await tryDevice(name) : await triedApart(name) });
     return found;
   })();
   return tried;
 }
 
+/**
+ * tryDevice in a process of its own: a GPU's driver writes warnings to standard error where it finds no card, and may end the
+ * process that asks it.
+ */
+async function triedApart(device: Device): Promise<string | null> {
+  const script = fileURLToPath(new URL("device-probe.js", import.meta.url));
+  try {
+    const { stdout } = await promisify(execFile)(process.execPath, [script, device], { timeout: 60_000 });
+    return (JSON.parse(stdout) as { problem: string | null }).problem;
+  } catch (error) {
+    const { signal, code } = error as { signal?: string | null; code?: number | null };
+    return signal ? `the attempt ended by ${signal}` : `the attempt ended with code ${code}`;
+  }
+}
+
 /** Without its libraries the attempt would say nothing that "not installed" does not. */
 function cudaInstalled(): boolean {
   return existsSync(join(enginePackage(), "bin/napi-v6", platform(), arch(), "libonnxruntime_providers_cuda.so"));
-}
-
-/** 2 + 3 on the device. @returns what went wrong, or null. */
-async function tryDevice(device: Device): Promise<string | null> {
-  try {
-    const graph = emptyGraph();
-    const a = input(graph, "a", "float32", [2]);
-    const b = input(graph, "b", "float32", [2]);
-    output(graph, "sum", ops.add(graph, a, b));
-    const session = await openSession("doctor", graph, { device, threads: 1, lowMemory: false, plainOps: true });
-    try {
-      const number = (value: number) => ({
-        dtype: "float32" as const,
-        shape: [2],
-        data: Float32Array.of(value, value),
-      });
-      const { sum } = await session.run({ a: number(2), b: number(3) });
-      return sum?.data[1] === 5 ? null : "it computes 2 + 3 wrongly";
-    } finally {
-      await session.dispose();
-    }
-  } catch (error) {
-    const said = String(error instanceof SoftpromptError ? (error.parts.got ?? error.problem) : error);
-    // ONNX Runtime puts a place of its source and a condition before the reason
-    return said.split("\n")[0]!.replace(/^.* was false\. /, "");
-  }
 }
 
 /** A GPU that is there but not used is the most frequent surprise. */
