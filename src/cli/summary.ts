@@ -30,7 +30,7 @@ export function resultText({ run, scores, scoredOn, baseline, cost }: RunResult)
       ],
       [
         "time",
-        `${secondText(cost.seconds)} (training ${secondText(cost.trainSeconds)}, evaluation ${secondText(cost.evalSeconds)}, opening ${secondText(cost.openSeconds)}${scored ? `, scoring ${secondText(cost.scoringSeconds)}` : ""})`,
+        `${secondText(cost.seconds)} (training ${secondText(cost.trainSeconds)}, evaluation ${secondText(cost.evalSeconds)}, opening ${secondText(cost.openSeconds)}${cost.readSeconds ? `, reading rows ${secondText(cost.readSeconds)}` : ""}${scored ? `, scoring ${secondText(cost.scoringSeconds)}` : ""})`,
       ],
       [
         "compute",

@@ -119,6 +119,7 @@ interface Source {
 
 /** Loads a dataset. @param signal stops it. Throws SoftpromptError (usage for the spec, data for the files, interrupted). */
 export async function loadDataset(spec: DatasetSpec, signal?: AbortSignal): Promise<Dataset> {
+  const began = performance.now();
   const source = "task" in spec ? await declaredSource(spec, signal) : await ownSource(spec, signal);
   const { fewShot, holdoutFraction = 0.1, seed = 0 } = spec;
   const files: { path: string; sha256: string; rows: number }[] = [];
@@ -160,7 +161,8 @@ export async function loadDataset(spec: DatasetSpec, signal?: AbortSignal): Prom
   if (skipped > 0)
     notices.push(`${skipped} bad row${skipped === 1 ? " was" : "s were"} skipped: ${examples(bad, skipped)}`);
   notices.push(...datasetNotices(source.task, { train, validation, test }, empty));
-  return { task: source.task, train, validation, test, files, skipped, notices };
+  const seconds = (performance.now() - began) / 1000;
+  return { task: source.task, train, validation, test, files, skipped, notices, seconds };
 }
 
 interface LoadedRows {

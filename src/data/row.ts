@@ -79,4 +79,6 @@ export interface Dataset {
   readonly skipped: number;
   /** What the reader should know: a holdout was taken, rows stand in two splits. Every command that loads data says them. */
   readonly notices?: readonly string[];
+  /** Seconds that reading took; absent where nothing was read. */
+  readonly seconds?: number;
 }

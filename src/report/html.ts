@@ -178,6 +178,7 @@ export function costTable({ cost }: RunResult): Html {
     [
       ["wall clock", secondText(cost.trainSeconds), secondText(cost.evalSeconds), secondText(cost.seconds)],
       ["opening sessions, within the sum above", "", "", secondText(cost.openSeconds)],
+      ...(cost.readSeconds ? [["reading rows, within the sum above", "", "", secondText(cost.readSeconds)]] : []),
       ["matrix products", flopText(cost.trainFlops), flopText(cost.evalFlops), flopText(cost.flops)],
       ...(cost.scoringFlops > 0
         ? [

@@ -54,6 +54,8 @@ export interface RunResult {
     readonly trainSeconds: number;
     readonly evalSeconds: number;
     readonly scoringSeconds: number;
+    /** Reading the rows and turning them into ids, within `seconds`; absent in results of version 0.1.0. */
+    readonly readSeconds?: number;
     /** Opening the sessions that train; a session that evaluates is opened within `evalSeconds`. */
     readonly openSeconds: number;
     /** Each stage of the schedule in turn; none for a search, whose trainings keep their own. */
@@ -178,6 +180,7 @@ const resultForm = z.object({
     trainSeconds: amount,
     evalSeconds: amount,
     scoringSeconds: amount,
+    readSeconds: amount.optional(),
     openSeconds: amount,
     perStage: z.array(
       z.object({

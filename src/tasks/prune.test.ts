@@ -225,7 +225,9 @@ test("a tuning's metrics count what its result counts: training, evaluations, ne
   const sum = (of: (stage: (typeof cost.perStage)[number]) => number) => cost.perStage.reduce((s, v) => s + of(v), 0);
   expect(cost.perStage.length).toBeGreaterThan(1);
   expect(sum((s) => s.steps)).toBe(6);
-  expect(sum((s) => s.seconds + s.openSeconds) + cost.evalSeconds + cost.scoringSeconds).toBeCloseTo(cost.seconds, 9);
+  const parts = cost.readSeconds! + cost.evalSeconds + cost.scoringSeconds;
+  expect(sum((s) => s.seconds + s.openSeconds) + parts).toBeCloseTo(cost.seconds, 9);
+  expect(cost.readSeconds).toBeGreaterThan(0);
   expect(cost.evalSeconds).toBeGreaterThan(sum((s) => s.evalSeconds));
   expect(readFileSync(join(output, "report.html"), "utf8")).toContain("<h2>Stages</h2>");
 });

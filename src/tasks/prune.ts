@@ -228,7 +228,7 @@ async function search(
       run: { reason: "search", steps: best.steps, bestStep: best.bestStep },
       baseline,
       cost: {
-        ...costOf(result, [before, final ?? { flops: 0, seconds: 0 }]),
+        ...costOf(result, [before, final ?? { flops: 0, seconds: 0 }], data.seconds),
         trainedParameters: best.counts.parameters,
         adapterBytes: keepAdapter(folder, adapter),
       },
@@ -274,10 +274,11 @@ async function tunedBy(folder: string, outline: SearchOutline): Promise<Tuned> {
   return tunedFrom(outline.prompt, result, outline.task);
 }
 
-/** Tuning, control and every candidate, the scores that all of them needed, and the evaluations before and after. */
+/** Reading, tuning, control and every candidate, the scores that all of them needed, and the evaluations before and after. */
 function costOf(
   { tuned, control, candidates, cost }: XPromptResult,
   evaluations: readonly Pick<Evaluation, "flops" | "seconds">[],
+  readSeconds = 0,
 ) {
   const trained = [tuned.cost, control.cost, ...candidates.map((candidate) => candidate.cost)];
   const sum = (key: keyof CandidateCost) => trained.reduce((all, of) => all + of[key], 0);
@@ -291,7 +292,8 @@ function costOf(
     evalFlops: sum("evalFlops") + cost.reporting + beside.flops,
     paperFlops: sum("paperFlops"),
     scoringFlops: cost.neurons + cost.retrainNeurons + cost.scoring,
-    seconds: cost.seconds + beside.seconds,
+    seconds: readSeconds + cost.seconds + beside.seconds,
+    readSeconds,
     trainSeconds: sum("trainSeconds"),
     evalSeconds: sum("evalSeconds") + cost.reportingSeconds + beside.seconds,
     scoringSeconds: cost.seconds - cost.reportingSeconds - sum("seconds"),

@@ -121,6 +121,7 @@ export async function tune(
   const { options: given, context } = splitCall<TuneContext>(oneObject(input, earlier, "tune"), contextKeys);
   const asked = withPlannedSteps(readOptions(tuneOptions, withMethodRate(given), "tune()"));
   const { onEvent: observe = () => {}, signal, resume = false } = context;
+  const began = performance.now();
   const model = forPrompt(opened, context.prompt?.shape[0] ?? asked.virtualTokens);
   const data = await datasetOf(source, observe);
   const options = withInit(asked, data, model);
@@ -148,6 +149,7 @@ export async function tune(
     prompt,
   });
   const tuner = await withMethod(model, method);
+  const readSeconds = (data === source ? (data.seconds ?? 0) : 0) + (performance.now() - began) / 1000;
   const run =
     folder === null
       ? null
@@ -217,10 +219,11 @@ export async function tune(
         evalFlops: evaluated.flops,
         paperFlops,
         scoringFlops: scoring.flops,
-        seconds: trainSeconds + openSeconds + evaluated.seconds + scoring.seconds,
+        seconds: readSeconds + trainSeconds + openSeconds + evaluated.seconds + scoring.seconds,
         trainSeconds,
         evalSeconds: evaluated.seconds,
         scoringSeconds: scoring.seconds,
+        readSeconds,
         openSeconds,
         perStage,
         trainedParameters: countOf(parameters),

@@ -118,13 +118,16 @@ async function runTraining(
     terminal.note(
       `${data.task.name}: ${data.train.length} training rows, ${data.validation.length} validation rows; ${model.checkpoint.name}: ${model.checkpoint.parameters} parameters, frozen`,
     );
+    const began = performance.now();
     const notices = sayTokenNotices(data, model.tokenizer, terminal, options);
     await sayChat(model, terminal);
     await sayCost(model, data, options, terminal);
+    // the rows became ids for what was said, which the training finds done
+    const read = { ...data, seconds: (data.seconds ?? 0) + (performance.now() - began) / 1000 };
     // a step is run for it, which is not every training's to pay
     if (timed)
       terminal.note(`takes about ${secondText(await tuningSeconds(model, data, options))} by one step of its own`);
-    const tuned = await tune(model, data, {
+    const tuned = await tune(model, read, {
       ...pickOptions(tuneOptions, options),
       output,
       onEvent: progress(terminal),
