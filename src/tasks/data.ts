@@ -158,6 +158,13 @@ export interface RowsOptions
  * reader should know of the rows stands in the Dataset's `notices`, and `onEvent` hears it.
  * @throws SoftpromptError "usage" (what is asked for), "data" (what is in the files or rows), "interrupted".
  */
+export function loadData(options: DataOptions & LoadContext, earlier?: EarlierContext): Promise<Dataset>;
+export function loadData(options: RowsOptions & LoadContext, earlier?: EarlierContext): Promise<Dataset>;
+// either; an editor shows no help over the keys of such a union, hence the two before it
+export function loadData(
+  options: (DataOptions | RowsOptions) & LoadContext,
+  earlier?: EarlierContext,
+): Promise<Dataset>;
 export async function loadData(
   options: (DataOptions | RowsOptions) & LoadContext,
   earlier?: EarlierContext,
