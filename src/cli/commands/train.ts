@@ -1,5 +1,5 @@
 /**
- * @file softprompt train, declared: learns a soft prompt and leaves a run folder. The work itself is ../work/train.ts.
+ * @file softprompt train, declared: learns a soft prompt and leaves a run folder. The work itself is ../actions/train.ts.
  */
 import { string } from "../../base/options.js";
 import { runOptions } from "../../tasks/options.js";
@@ -30,5 +30,5 @@ export const train = command({
     "softprompt train --resume runs/sst2-prompt-tuning-seed0 --steps 1000",
   ],
   saves: true,
-  run: async (options, _, context) => (await import("../work/train.js")).train(options, context),
+  run: async (options, _, context) => (await import("../actions/train.js")).train(options, context),
 });
