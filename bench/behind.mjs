@@ -62,8 +62,8 @@ for (const text of options.texts.split(",").map(Number)) {
   }
   const [a, b] = [median(start), median(end)];
   const reading = first - b;
-  const saved = stepFlops(config, full, { batch, prompt: P, input: text - 1, target: U }).honest;
-  const spent = stepFlops(config, full, { batch, prompt: P, input: text, target: U, place: "behind", tail: 0 }).honest;
+  const saved = stepFlops(config, full, { batch, prompt: P, input: text - 1, target: U }).total;
+  const spent = stepFlops(config, full, { batch, prompt: P, input: text, target: U, place: "behind", tail: 0 }).total;
   const cells = [
     a.toFixed(0).padStart(8),
     b.toFixed(0).padStart(8),

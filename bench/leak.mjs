@@ -1,5 +1,5 @@
 /**
- * @file Memory over a long run, in two parts: 2,000 optimizer steps on a tiny T5 with evaluations and a checkpointed run folder,
+ * @file Memory over a long run, in two parts: 2,000 optimizer steps on a tiny T5 with evaluations and a run folder with snapshots,
  * resident memory after step 200 against the end; then sessions opened and disposed (as at growth), after 60 against after 200.
  * Promise: neither grows by more than 5 %; memory that falls is no leak. The figure keeps its sign.
  *
@@ -87,7 +87,7 @@ await train({
   },
   mask: null,
   schedule: singleStage(config, steps),
-  settings: { ...defaults(trainOptions), batchSize: 8, microBatchSize: 4, evalEvery: 100, checkpointEvery: 50 },
+  settings: { ...defaults(trainOptions), batchSize: 8, microBatchSize: 4, evalEvery: 100, snapshotEvery: 50 },
   run: folder,
   resume: false,
   observe: (event) => {

@@ -119,7 +119,7 @@ async function measure(size) {
     }
     await ceiling.dispose();
     await engine.dispose();
-    const flops = stepFlops(config, fullModel(config), shape).honest;
+    const flops = stepFlops(config, fullModel(config), shape).total;
     const speed = (f, ms) => f / ms / 1e6;
     const stepSpeed = speed(flops, median(times.step));
     const ceilingSpeed = speed(ceiling.flops, median(times.ceiling));

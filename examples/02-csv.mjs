@@ -10,7 +10,7 @@ const data = await loadData({
   train: join(import.meta.dirname, "own-task/tickets.csv"),
   template: "message: {message}",
   labelColumn: "team",
-  holdoutFraction: 0.25,
+  validationShare: 0.25,
   onEvent: ({ message }) => console.log(message),
 });
 const output = join(mkdtempSync(join(tmpdir(), "softprompt-")), "tickets");

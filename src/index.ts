@@ -31,6 +31,7 @@ export {
   type OptionValues,
   readOptions,
   type StringOption,
+  type Tell,
 } from "./base/options.js";
 export type { Parameters, Tensor } from "./base/tensor.js";
 export { defineTask, type TaskDefinition } from "./data/define.js";
@@ -51,7 +52,15 @@ export type { XPromptResult } from "./prune/xprompt.js";
 export type { RunResult, Scores as ResultScores, Where } from "./run/result.js";
 export { type AnyStudyEvent, type CompareInput, compare, studyOptions } from "./study/call.js";
 export type { CallContext, EarlierContext, NoticeEvent } from "./tasks/call.js";
-export { type DataOptions, dataOptions, type LoadContext, loadData, loadRows, type RowsOptions } from "./tasks/data.js";
+export {
+  type DataOptions,
+  dataOptions,
+  type FormerDataOptions,
+  type LoadContext,
+  loadData,
+  loadRows,
+  type RowsOptions,
+} from "./tasks/data.js";
 export { type EvaluateInput, type EvaluateRows, evaluate } from "./tasks/evaluate.js";
 export { eventsOf, type Running, type Watched } from "./tasks/events.js";
 export {
@@ -71,7 +80,15 @@ export {
   openModel,
   openOptions,
 } from "./tasks/model.js";
-export { type ModelOptions, modelOptions, pruneTuneOptions, type TuneOptions, tuneOptions } from "./tasks/options.js";
+export {
+  type FormerPruneOptions,
+  type FormerTuneOptions,
+  type ModelOptions,
+  modelOptions,
+  pruneTuneOptions,
+  type TuneOptions,
+  tuneOptions,
+} from "./tasks/options.js";
 export {
   type PredictAllOptions,
   type PredictOptions,

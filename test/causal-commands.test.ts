@@ -79,7 +79,15 @@ describe("train", { timeout: 120_000 }, () => {
     expect(
       Object.values(JSON.parse(stdout).probabilities as Record<string, number>).reduce((a, b) => a + b),
     ).toBeCloseTo(1);
-    const written = await softprompt("predict", "a fine film", "--adapter", tuned, ...model, "--by", "generation");
+    const written = await softprompt(
+      "predict",
+      "a fine film",
+      "--adapter",
+      tuned,
+      ...model,
+      "--evaluate-by",
+      "generation",
+    );
     expect(JSON.parse(written.stdout).probabilities).toBeNull();
     const told = await json("inspect", join(tuned, "adapter"), "--model", folder);
     expect(JSON.stringify(told)).toContain(folder);
@@ -180,18 +188,7 @@ describe("searches and studies", { timeout: 240_000 }, () => {
     expect(existsSync(join(output, "report.html"))).toBe(true);
     expect((await softprompt("predict", "a fine film", "--adapter", output, ...model)).code).toBe(0);
   });
-  const study = [
-    ...model,
-    "--tasks",
-    "quickstart=",
-    "--train-rows",
-    "8",
-    "--max-eval-rows",
-    "4",
-    ...few,
-    "--seeds",
-    "0",
-  ];
+  const study = [...model, "--tasks", "quickstart=", "--few-shot", "8", "--max-eval-rows", "4", ...few, "--seeds", "0"];
   test("compare", async () => {
     const { code, stderr } = await softprompt(
       "compare",

@@ -162,7 +162,7 @@ describe("refusals", () => {
     ],
     [[...none("similarity"), "--schedule", "fpt-cr", "--budget", "0.5"], 2, /does not read.*--schedule, --budget/s],
     [[...none("masking"), "--retrain-steps", "7"], 2, /does not read.*--retrain-steps/s],
-    [["compare", "--model", "none", "--tasks", "quickstart=", "--checkpoint-every", "1"], 2, /does not read/],
+    [["compare", "--model", "none", "--tasks", "quickstart=", "--snapshot-every", "1"], 2, /does not read/],
     [["compare", "--model", "none", "--tasks", "quickstart=", "--seeds", "1,1"], 2, /a seed is given twice.*1, 1/s],
     [["study", "masking", "--model", "none", "--tasks", "quickstart=", "--seeds", "0,2,0"], 2, /a seed is given twice/],
   ] as const)("%j exits with %i", async (argv, exitCode, message) => {
@@ -225,7 +225,7 @@ describe("configuration file", () => {
     const refused = await softprompt([...none("parameters"), "--config", write("study.yaml", "level: tokens\n")]);
     expect(refused).toMatchObject({ code: 2, stderr: expect.stringMatching(/does not read.*--level/s) });
     const output = join(place, "masking");
-    const small = "--virtual-tokens 2 --steps 1 --seeds 0 --train-rows 4 --max-eval-rows 2 --pieces 2 --quiet";
+    const small = "--virtual-tokens 2 --steps 1 --seeds 0 --few-shot 4 --max-eval-rows 2 --pieces 2 --quiet";
     const tasks = ["--model", "t5-nano", "--tasks", "quickstart="];
     const first = await softprompt(["study", "masking", ...tasks, "--output", output, ...small.split(" ")]);
     expect(first).toMatchObject({ code: 0, stderr: "" });
@@ -256,7 +256,7 @@ test("prune, interrupt, and the command that the hint gives", { timeout: 300_000
     "1",
   ];
   const interrupt = new AbortController();
-  const stopped = await softprompt(["prune", ...tiny, ...small, "--importance-examples", "8", "--output", output], {
+  const stopped = await softprompt(["prune", ...tiny, ...small, "--importance-rows", "8", "--output", output], {
     signal: interrupt.signal,
     onError: (text) => text.includes("scoring tokens and pieces") && interrupt.abort("SIGINT"),
   });
@@ -412,7 +412,7 @@ test("a finished run goes on to more steps, to the same prompt as one that was b
     "--retrain-steps",
     "2",
   ];
-  const found = await softprompt([...prune, "--importance-examples", "8", "--workers", "1", "--json"]);
+  const found = await softprompt([...prune, "--importance-rows", "8", "--workers", "1", "--json"]);
   expect(found.code, found.stderr).toBe(0);
   expect(existsSync(join(pruned, "tune"))).toBe(false);
   const tuned = JSON.parse(readFileSync(join(short, "result.json"), "utf8"));

@@ -170,7 +170,7 @@ test("a verbalizer in YAML is taken as it is written", async () => {
   ] as const) {
     const config = write(
       "run.yaml",
-      `train: ${join(place, "yn.csv")}\ntemplate: "{text}"\nlabelColumn: label\nverbalizer: ${text}\nholdoutFraction: 0.5\n`,
+      `train: ${join(place, "yn.csv")}\ntemplate: "{text}"\nlabelColumn: label\nverbalizer: ${text}\nvalidationShare: 0.5\n`,
     );
     const { stdout, stderr } = await softprompt(["show", "--config", config, "--json"]);
     expect([JSON.parse(stdout).task?.verbalizer, stderr.includes("error")]).toEqual([words, false]);
@@ -201,7 +201,7 @@ test("the separator and the quotes can be said", async () => {
   expect(JSON.parse(stdout).task.verbalizer).toEqual({ x: "x", y: "y" });
   const quoted = write("q.csv", 'text,label\n"a",x\nb,y\n');
   const texts = async (...flags: string[]) =>
-    JSON.parse((await show(quoted, "--json", "--holdout-fraction", "0.5", ...flags)).stdout)
+    JSON.parse((await show(quoted, "--json", "--validation-share", "0.5", ...flags)).stdout)
       .splits.flatMap((s: { examples: { input: string }[] }) => s.examples.map((e) => e.input))
       .sort();
   expect(await texts()).toEqual(["a", "b"]);
@@ -215,7 +215,7 @@ describe.skipIf(!existsSync(inputs))("files of public bug reports (../shared/inp
   const shown = async (number: string, file: string, ...more: string[]) => {
     const { code, stdout, stderr } = await show(
       join(folder(number), file),
-      ...["--holdout-fraction", "0.4", "--examples", "99", "--json", ...more],
+      ...["--validation-share", "0.4", "--examples", "99", "--json", ...more],
     );
     const answer = JSON.parse(stdout);
     if (code !== 0) return { code, said: stdout };

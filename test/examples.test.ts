@@ -94,7 +94,7 @@ test("the own-task example is what its config says", async () => {
     label: config.labelColumn,
     verbalizer: config.verbalizer,
     metrics: config.metrics,
-    holdoutFraction: config.holdoutFraction,
+    validationShare: config.validationShare,
     seed: config.dataSeed,
   });
   expect([found.train.length, found.validation.length]).toEqual([18, 6]);

@@ -38,7 +38,7 @@ const input = (more: Partial<StudyInput> = {}): StudyInput => ({
   seeds: [0, 1],
   settings: readOptions(trainOptions, { batchSize: 4, microBatchSize: 4, evalEvery: 2, maxInputTokens: 12 }, "test"),
   schedule: readOptions(scheduleOptions, { steps: 10 }, "test"),
-  promptLength: 3,
+  virtualTokens: 3,
   init: { kind: "uniform" },
   scoring: defaults(neuronScoreOptions),
   folder: null,

@@ -146,14 +146,14 @@ test("a budget is kept by the real run: FLOPs counted step by step against the f
     ...readOptions(scheduleOptions, { steps: 60, ...given }, "test"),
   });
   const spent = async (given: Record<string, unknown>) => {
-    const where = { promptLength: 4, folder: null };
+    const where = { virtualTokens: 4, folder: null };
     const plan = await planSchedule(engine, tinyTokenizer, tinyDataset(), options(given), where);
     const { stages } = plan.schedule;
     const result = await run(engine, [...stages]);
-    return { paper: result.cost.paperFlops, honest: result.cost.trainFlops, stages };
+    return { paper: result.cost.paperFlops, total: result.cost.trainFlops, stages };
   };
   const vanilla = await spent({});
-  for (const budgetBy of ["paper", "honest"] as const) {
+  for (const budgetBy of ["paper", "total"] as const) {
     const cut = await spent({ schedule: "fpt-cr", reduceDecoder: "yes", budget: 0.8, budgetBy });
     expect(cut.stages.length).toBe(4);
     // 60 steps: a step is 1.7 %, and the padded shapes of the first steps stand for all of them

@@ -69,7 +69,7 @@ try {
     seeds: config.seeds,
     settings: readOptions(trainOptions, config.train, `${file}: train`),
     schedule: readOptions(scheduleOptions, config.schedule, `${file}: schedule`),
-    promptLength: config.promptLength,
+    virtualTokens: config.virtualTokens,
     init: config.init,
     scoring: readOptions(neuronScoreOptions, config.scoring, `${file}: scoring`),
     folder: out,

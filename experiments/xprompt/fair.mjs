@@ -66,7 +66,7 @@ try {
     seeds: values.seeds.split(",").map(Number),
     settings: { ...options(trainOptions), finalEvalRows: 0 },
     schedule: options(scheduleOptions),
-    promptLength: given.virtualTokens,
+    virtualTokens: given.virtualTokens,
     init: { kind: given.init },
     scoring: options(neuronScoreOptions),
     prune: { ...options(pruneOptions), holdout: 0.1 },

@@ -1,4 +1,4 @@
-/** @file Kept work: the form of its files is that of earlier versions' checkpoints and candidates; what does not verify is done again. */
+/** @file Kept work: the form of its files is that of earlier versions' snapshots and candidates; what does not verify is done again. */
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -9,7 +9,7 @@ import { kept, sealed, unsealed } from "./kept.js";
 const root = mkdtempSync(join(tmpdir(), "softprompt-kept-"));
 afterAll(() => rmSync(root, { recursive: true, force: true }));
 
-test("the form is the one in which checkpoints and candidates have always been", () => {
+test("the form is the one in which snapshots and candidates have always been", () => {
   const body = '{"step":3}';
   const check = sha256(body);
   expect(sealed(body)).toBe(`{"sha256":"${check}","body":{"step":3}}\n`);

@@ -3,7 +3,7 @@
  *
  * In: a path, the key of what the work is made from, the work. Out: its value, read back or computed and kept. A file is one line,
  * `{"key":…,"sha256":…,"body":…}`; the checksum is that of the body's text. A file that is torn, damaged or of other inputs is no
- * file: the work is done again. Training checkpoints and candidates have the same form, and say themselves what damage means to them.
+ * file: the work is done again. Snapshots of a training and candidates have the same form, and say themselves what damage means to them.
  */
 import { SoftpromptError } from "./errors.js";
 import { readWhole, sha256, writeFileAtomic } from "./files.js";

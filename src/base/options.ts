@@ -5,6 +5,7 @@
  * In: a table `{ learningRate: number({ default: 0.3, min: 0, help: "…" }), … }` and an unknown value (YAML, JSON).
  * Out: `OptionValues<typeof table>` with defaults filled in, or a SoftpromptError of kind "usage".
  * Keys are camelCase in code and config; the flag of `learningRate` is `--learning-rate`.
+ * An option that was renamed says so (`formerly`): its old name is understood for one version, and whoever uses it is told the new one.
  */
 import { nearest, SoftpromptError } from "./errors.js";
 
@@ -16,6 +17,8 @@ export interface OptionDescription {
   readonly unit?: string;
   /** Where the default comes from: "xprompt.md §2", "our choice". */
   readonly source?: string;
+  /** Its name in the version before. */
+  readonly formerly?: string;
 }
 
 /** What options of every kind have. */
@@ -49,6 +52,8 @@ export interface StringOption<V = string | undefined> extends OptionCommon<V> {
 export interface ChoiceOption<V = string | undefined> extends OptionCommon<V> {
   readonly kind: "choice";
   readonly values: readonly string[];
+  /** Word of the version before → the word that it is now. */
+  readonly formerValues?: Readonly<Record<string, string>>;
 }
 /** Several texts or numbers. */
 export interface ListOption<V = readonly (string | number)[] | undefined> extends OptionCommon<V> {
@@ -117,7 +122,9 @@ export function string<const S extends Spec<string, { placeholder?: string }>>(
 }
 
 /** One of `values`. */
-export function choice<const S extends Spec<string, { values: readonly string[] }>>(
+export function choice<
+  const S extends Spec<string, { values: readonly string[]; formerValues?: Readonly<Record<string, string>> }>,
+>(
   spec: S,
 ): ChoiceOption<
   S extends { default: string } | { required: true } ? S["values"][number] : S["values"][number] | undefined
@@ -170,10 +177,16 @@ export function defaults<T extends OptionTable>(table: T): OptionValues<T> {
  *
  * @param value e.g. a parsed YAML file; undefined or null is the empty object.
  * @param where named in errors: "run.yaml", "train()".
+ * @param tell hears of every name that was renamed. Default: a warning of the process, once for each.
  * @throws SoftpromptError "usage" naming the key: unknown (with the nearest known name), wrong type, out of range, missing.
  */
-export function readOptions<T extends OptionTable>(table: T, value: unknown, where: string): OptionValues<T> {
-  const given = readPartialOptions(table, value, where) as Record<string, unknown>;
+export function readOptions<T extends OptionTable>(
+  table: T,
+  value: unknown,
+  where: string,
+  tell: Tell = warnOnce,
+): OptionValues<T> {
+  const given = readPartialOptions(table, value, where, tell) as Record<string, unknown>;
   const out: Record<string, unknown> = {};
   for (const [key, option] of Object.entries(table)) {
     out[key] = given[key] ?? option.default;
@@ -192,6 +205,7 @@ export function readPartialOptions<T extends OptionTable>(
   table: T,
   value: unknown,
   where: string,
+  tell: Tell = warnOnce,
 ): Partial<OptionValues<T>> {
   if (value === undefined || value === null) return {};
   if (typeof value !== "object" || Array.isArray(value))
@@ -201,11 +215,64 @@ export function readPartialOptions<T extends OptionTable>(
       got: value,
     });
   const out: Record<string, unknown> = {};
-  for (const [key, v] of Object.entries(value)) {
+  for (const [key, v] of Object.entries(currentNames(value, renamedIn(table), where, tell))) {
     if (!Object.hasOwn(table, key)) throw unknownOption(key, Object.keys(table), where);
-    if (v !== undefined && v !== null) out[key] = checkOption(table[key]!, v, `${where}: ${key}`);
+    if (v !== undefined && v !== null) out[key] = checkOption(table[key]!, v, `${where}: ${key}`, tell);
   }
   return out as Partial<OptionValues<T>>;
+}
+
+/** Hears what a renamed option or word is called now. */
+export type Tell = (message: string) => void;
+
+/** Old name → the name that it is now. */
+export type Renamed = Readonly<Record<string, string>>;
+
+/** The options of a table that were renamed. */
+export function renamedIn(table: OptionTable): Renamed {
+  return Object.fromEntries(
+    Object.entries(table).flatMap(([key, { formerly }]) => (formerly === undefined ? [] : [[formerly, key]])),
+  );
+}
+
+/**
+ * An object with what stands under old names under the new ones.
+ * @throws SoftpromptError "usage" where one option is given under both.
+ */
+export function currentNames<G extends object>(given: G, renamed: Renamed, where: string, tell: Tell = warnOnce): G {
+  const old = Object.keys(given).filter((key) => Object.hasOwn(renamed, key));
+  if (old.length === 0) return given;
+  const out = { ...given } as Record<string, unknown>;
+  for (const key of old) {
+    const name = renamed[key]!;
+    const value = out[key];
+    delete out[key];
+    if (value === undefined) continue;
+    if (out[name] !== undefined)
+      throw new SoftpromptError("usage", "one option is given under two names", {
+        where,
+        expected: name,
+        got: `${key} and ${name}`,
+        hint: `${key} is the old name of ${name}`,
+      });
+    tell(renamedText(key, name));
+    out[name] = value;
+  }
+  return out as G;
+}
+
+/** What is said of a name that was renamed. */
+export function renamedText(old: string, name: string): string {
+  return `${old} is called ${name} now; the old name is understood in this version for the last time`;
+}
+
+const warned = new Set<string>();
+
+/** As Node says its deprecations. */
+function warnOnce(message: string): void {
+  if (warned.has(message)) return;
+  warned.add(message);
+  process.emitWarning(message, { type: "DeprecationWarning", code: "SOFTPROMPT_RENAMED" });
 }
 
 /** The options of one table out of those of several: a command's options hold every room's. */
@@ -227,7 +294,7 @@ export function unknownOption(name: string, known: readonly string[], where: str
 }
 
 /** Checks one value (already of its JSON type). @returns the value, typed. @throws SoftpromptError "usage". */
-export function checkOption(option: Option, value: unknown, where: string): unknown {
+export function checkOption(option: Option, value: unknown, where: string, tell: Tell = warnOnce): unknown {
   const refuse = (hint?: string) =>
     new SoftpromptError("usage", "this value cannot be used", {
       where,
@@ -248,6 +315,11 @@ export function checkOption(option: Option, value: unknown, where: string): unkn
       return value;
     case "choice": {
       if (typeof value === "string" && option.values.includes(value)) return value;
+      if (typeof value === "string" && Object.hasOwn(option.formerValues ?? {}, value)) {
+        const word = option.formerValues![value]!;
+        tell(renamedText(`${where.split(" ").at(-1)} ${value}`, word));
+        return word;
+      }
       const near = typeof value === "string" ? nearest(value, option.values) : undefined;
       throw refuse(near === undefined ? undefined : `did you mean ${JSON.stringify(near)}?`);
     }

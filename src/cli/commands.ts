@@ -2,7 +2,7 @@
  * @file The commands of the command line: name → how its declaration is loaded. One file per command.
  *
  * Nothing is loaded before it is named: `softprompt --version` loads no command, `softprompt train --help` only that one's
- * options. What a command works with (the engine, the tasks) is loaded by ../work when it runs.
+ * options. What a command works with (the engine, the tasks) is loaded by ../actions when it runs.
  */
 import type { Command } from "./command.js";
 

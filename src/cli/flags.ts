@@ -7,7 +7,15 @@
  */
 import { parseArgs } from "node:util";
 import { nearest, SoftpromptError } from "../base/errors.js";
-import { checkOption, expectation, flagName, type Option, type OptionTable } from "../base/options.js";
+import {
+  checkOption,
+  expectation,
+  flagName,
+  type Option,
+  type OptionTable,
+  renamedText,
+  type Tell,
+} from "../base/options.js";
 
 export interface ParsedFlags {
   /** Key → checked value, only what was given. */
@@ -18,13 +26,26 @@ export interface ParsedFlags {
 /** Short forms, the same for every command. */
 const shorts: Readonly<Record<string, string>> = { h: "help", q: "quiet", V: "version" };
 
-/** @throws SoftpromptError "usage" for unknown flags (with the nearest name), missing values, values out of range. */
-export function parseFlags(table: OptionTable, argv: readonly string[], command: string): ParsedFlags {
+/**
+ * @param tell hears of flags that were renamed.
+ * @throws SoftpromptError "usage" for unknown flags (with the nearest name), missing values, values out of range.
+ */
+export function parseFlags(
+  table: OptionTable,
+  argv: readonly string[],
+  command: string,
+  tell: Tell = () => {},
+): ParsedFlags {
   const byFlag = new Map<string, { key: string; option: Option; negated: boolean }>();
   for (const [key, option] of Object.entries(table)) {
     const flag = flagName(key).slice(2);
     byFlag.set(flag, { key, option, negated: false });
     if (option.kind === "boolean") byFlag.set(`no-${flag}`, { key, option, negated: true });
+  }
+  const known = [...byFlag.keys()];
+  for (const [key, option] of Object.entries(table)) {
+    const flag = option.formerly === undefined ? "" : flagName(option.formerly).slice(2);
+    if (flag !== "" && !byFlag.has(flag)) byFlag.set(flag, { key, option, negated: false });
   }
   const { tokens } = parseArgs({
     args: [...argv],
@@ -43,9 +64,10 @@ export function parseFlags(table: OptionTable, argv: readonly string[], command:
   for (const token of tokens) {
     if (token.kind === "positional") positionals.push(token.value);
     if (token.kind !== "option") continue;
-    const known = byFlag.get(token.name);
-    if (known === undefined) throw unknownFlag(token.rawName, [...byFlag.keys()], command);
-    const { key, option, negated } = known;
+    const found = byFlag.get(token.name);
+    if (found === undefined) throw unknownFlag(token.rawName, known, command);
+    const { key, option, negated } = found;
+    if (!known.includes(token.name)) tell(renamedText(token.rawName, flagName(key)));
     const entry = texts.get(key) ?? { option, flag: token.rawName, values: [] };
     texts.set(key, entry);
     if (option.kind === "boolean") {
@@ -70,7 +92,7 @@ export function parseFlags(table: OptionTable, argv: readonly string[], command:
   }
   const values: Record<string, unknown> = {};
   for (const [key, { option, flag, values: given }] of texts)
-    values[key] = checkOption(option, fromText(option, given, flag), flag);
+    values[key] = checkOption(option, fromText(option, given, flag), flag, tell);
   return { values, positionals };
 }
 

@@ -97,7 +97,7 @@ export function progress(terminal: Terminal, now = () => performance.now() / 100
     },
     skip: (event) =>
       terminal.warn(`step ${event.step} skipped: ${event.problem} (rows ${event.rows.slice(0, 3).join(", ")})`),
-    checkpoint: () => {},
+    snapshot: () => {},
     warning: ({ message }) => terminal.warn(message),
     end: () => terminal.redraw(""),
   };

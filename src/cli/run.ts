@@ -2,7 +2,7 @@
  * @file One invocation of the command line as a function, so that tests can call it. In: argv, streams. Out: exit code.
  */
 import { interrupted, nearest, SoftpromptError } from "../base/errors.js";
-import { type OptionTable, readOptions } from "../base/options.js";
+import { type OptionTable, readOptions, type Tell } from "../base/options.js";
 import { packageInfo } from "../base/package.js";
 import { type Answer, type Command, globalOptions, optionTable } from "./command.js";
 import { commands as allCommands, type Loaders, loadCommands } from "./commands.js";
@@ -41,17 +41,20 @@ export async function run(argv: readonly string[], world: World, commands: Loade
     const command = await find(wanted, commands)();
     const table = optionTable(command);
     const { parseFlags } = await import("./flags.js");
-    const { values, positionals } = parseFlags(table, args, `softprompt ${wanted}`);
+    const renamed: string[] = [];
+    const tell = (message: string) => renamed.push(message);
+    const { values, positionals } = parseFlags(table, args, `softprompt ${wanted}`, tell);
     if (values.help) {
       const { helpData, helpText } = await import("./describe.js");
       if (terminal.json) terminal.result(JSON.stringify(helpData(wanted, command), null, 2));
       else terminal.result(helpText(wanted, command, terminal.resultColors, Math.min(110, terminal.columns)));
       return 0;
     }
-    const config = values.config === undefined ? {} : await configOf(String(values.config), table, commands);
+    const config = values.config === undefined ? {} : await configOf(String(values.config), table, commands, tell);
     const options = readOptions(table, { ...config, ...values }, `softprompt ${wanted}`) as Record<string, unknown>;
     checkPositionals(wanted, command, positionals);
     terminal = openTerminal({ ...world, json: Boolean(options.json), quiet: Boolean(options.quiet) });
+    for (const message of renamed) terminal.note(`${terminal.colors.yellow("notice")} ${message}`);
     const own = (all: Readonly<Record<string, unknown>>) =>
       Object.fromEntries(Object.entries(all).filter(([key]) => !Object.hasOwn(globalOptions, key)));
     const work = command.run(own(options), positionals, {
@@ -70,10 +73,15 @@ export async function run(argv: readonly string[], world: World, commands: Loade
 }
 
 /** Values of the configuration file; keys that are options of other commands alone are left alone. */
-async function configOf(file: string, table: OptionTable, commands: Loaders): Promise<Record<string, unknown>> {
+async function configOf(
+  file: string,
+  table: OptionTable,
+  commands: Loaders,
+  tell: Tell,
+): Promise<Record<string, unknown>> {
   const { readConfig } = await import("./config.js");
   const everyOption = Object.assign({}, ...Object.values(await loadCommands(commands)).map(optionTable));
-  return readConfig(file, table, everyOption);
+  return readConfig(file, table, everyOption, tell);
 }
 
 function find(name: string, commands: Loaders): () => Promise<Command> {

@@ -7,6 +7,7 @@ import { readdir } from "node:fs/promises";
 import { basename, join, resolve } from "node:path";
 import { nearest, SoftpromptError } from "../base/errors.js";
 import { isObject } from "../base/json.js";
+import { currentNames } from "../base/options.js";
 import { checkKeys, defineTask, type TaskDefinition } from "./define.js";
 import { type MemoryRow, tableOf } from "./memory.js";
 import { datasetNotices, type EmptyRow, labelSpellings, spellingNotice } from "./notices.js";
@@ -16,7 +17,7 @@ import { examples, type Fields, type Table, type TableOptions, tableLimits, turn
 import { type FewShot, holdout, sampleFewShot } from "./split.js";
 import { readTable } from "./table.js";
 import { type DeclaredTask, type Format, type Split, type TaskName, taskNames, tasks } from "./tasks.js";
-import { cell, checkTemplate, compileTemplate, type PromptPosition, type Template, textOf } from "./template.js";
+import { checkTemplate, columnValue, compileTemplate, type PromptPosition, type Template, textOf } from "./template.js";
 import { labelOf, labelText, maxLabels } from "./verbalizer.js";
 
 /** What rows of every origin need said. */
@@ -30,7 +31,7 @@ export interface CommonSpec extends TableOptions {
   /** A few training rows instead of all. */
   readonly fewShot?: FewShot;
   /** Share of the training rows held out as validation where there is none. Default 0.1. */
-  readonly holdoutFraction?: number;
+  readonly validationShare?: number;
   /** Seed of the holdout. Default 0. */
   readonly seed?: number;
 }
@@ -81,7 +82,7 @@ const commonKeys = [
   "targetPrefix",
   "promptPosition",
   "fewShot",
-  "holdoutFraction",
+  "validationShare",
   "seed",
   "skipBadRows",
   "header",
@@ -118,10 +119,11 @@ interface Source {
 }
 
 /** Loads a dataset. @param signal stops it. Throws SoftpromptError (usage for the spec, data for the files, interrupted). */
-export async function loadDataset(spec: DatasetSpec, signal?: AbortSignal): Promise<Dataset> {
+export async function loadDataset(given: DatasetSpec, signal?: AbortSignal): Promise<Dataset> {
+  const spec = currentNames(given, { holdoutFraction: "validationShare" }, "loadDataset()");
   const began = performance.now();
   const source = "task" in spec ? await declaredSource(spec, signal) : await ownSource(spec, signal);
-  const { fewShot, holdoutFraction = 0.1, seed = 0 } = spec;
+  const { fewShot, validationShare = 0.1, seed = 0 } = spec;
   const files: { path: string; sha256: string; rows: number }[] = [];
   const notices: string[] = [...source.notices];
   const empty: EmptyRow[] = [];
@@ -146,8 +148,8 @@ export async function loadDataset(spec: DatasetSpec, signal?: AbortSignal): Prom
   let train = await load("train");
   let validation = await load("validation");
   const test = await load("test");
-  if (validation.length === 0 && holdoutFraction > 0) {
-    const { kept, held } = holdout(train, { fraction: holdoutFraction, seed });
+  if (validation.length === 0 && validationShare > 0) {
+    const { kept, held } = holdout(train, { fraction: validationShare, seed });
     [train, validation] = [kept, held];
     notices.push(
       `no validation ${"rows" in spec ? "rows" : "file"}: ${held.length} of ${kept.length + held.length} training rows are held out (seed ${seed})`,
@@ -395,7 +397,7 @@ async function ownSource(spec: FilesSpec | RowsSpec, signal: AbortSignal | undef
     },
     read: (fields, { where, split }) => {
       const named = renamed(fields, columns);
-      const value = cell(fields, column);
+      const value = columnValue(fields, column);
       const unknown = split === "test" && labelText(value) === "";
       if (spec.label !== undefined) {
         const label = unknown ? null : labelOf(value, labels, where, column);
@@ -418,7 +420,7 @@ async function labelsOf(place: Place, column: string) {
   checkColumn(column, table.columns, place.name);
   const found = new Set<string>();
   for (const { fields, line } of table.rows) {
-    const text = labelText(cell(fields, column));
+    const text = labelText(columnValue(fields, column));
     if (text === null)
       textOf(fields, column, place.row(line)); // says what it is
     else if (text !== "") found.add(text);
@@ -452,14 +454,14 @@ function checkColumn(name: string, found: readonly string[], where: string): voi
 }
 
 function answersOf(fields: Fields, column: string, where: string): string[] {
-  const value = cell(fields, column);
+  const value = columnValue(fields, column);
   if (Array.isArray(value) && value.length > 0 && value.every((v) => typeof v === "string")) return value as string[];
   return [textOf(fields, column, where)];
 }
 
 function renamed(fields: Fields, columns: Readonly<Record<string, string>>): Fields {
   const out = Object.assign(Object.create(null), fields) as Record<string, unknown>;
-  for (const [name, column] of Object.entries(columns)) out[name] = cell(fields, column);
+  for (const [name, column] of Object.entries(columns)) out[name] = columnValue(fields, column);
   return out;
 }
 

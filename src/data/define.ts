@@ -18,7 +18,7 @@ export interface TaskDefinition {
   readonly template: string;
   /** Label → words of the decoder, in ranking order; null or left out for free text. */
   readonly verbalizer?: Verbalizer | null;
-  /** The first selects checkpoints. Default accuracy with a verbalizer, else exactMatch and tokenF1. */
+  /** The first chooses the prompt that is kept. Default accuracy with a verbalizer, else exactMatch and tokenF1. */
   readonly metrics?: readonly MetricName[];
   /** Longest target in tokens. Default 10 with a verbalizer, else 200. */
   readonly maxTargetTokens?: number;

@@ -184,7 +184,7 @@ function mean<T>(list: readonly T[], of: (item: T) => number): number {
   return list.length === 0 ? 0 : list.reduce((sum, item) => sum + of(item), 0) / list.length;
 }
 
-/** The one number that chooses checkpoints and candidates; NaN where a metric of it was not measured. */
+/** The one number that chooses prompts and candidates; NaN where a metric of it was not measured. */
 export function selectionScore(
   { metrics: names, selectBy }: Pick<Task, "metrics" | "selectBy">,
   scores: Scores,

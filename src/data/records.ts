@@ -9,7 +9,7 @@ import { SoftpromptError, show } from "../base/errors.js";
 import { isObject, type JsonObject } from "../base/json.js";
 import { noAnswer } from "./metrics.js";
 import type { Fields, Split } from "./rows.js";
-import { cell, textOf } from "./template.js";
+import { columnValue, textOf } from "./template.js";
 import { labelOf, labelText } from "./verbalizer.js";
 
 /** Where a record stands. */
@@ -65,7 +65,7 @@ function labelIn(
   place: RecordPlace,
 ): string | null {
   const column = firstOf(fields, names);
-  const value = cell(fields, column);
+  const value = columnValue(fields, column);
   if (place.split === "test" && ["", "-1"].includes(labelText(value) ?? "?")) return null;
   return values[labelOf(value, Object.keys(values), place.where, column)]!;
 }
@@ -84,7 +84,7 @@ export const openpromptCopa: Read = (fields, place) =>
 /** A paragraph with questions with answers → one example per answer, grouped by question. */
 export const multirc: Read = (fields, place) => {
   const { where } = place;
-  const passage = object(cell(fields, "passage"), where, "passage");
+  const passage = object(columnValue(fields, "passage"), where, "passage");
   const paragraph = textOf(passage, "text", where)
     .replaceAll("<br>", " ")
     .replace(/<\/?b>/g, "");
@@ -124,7 +124,7 @@ interface Wsc {
 
 function wsc(fields: Fields, place: RecordPlace): Wsc {
   const { where } = place;
-  const target = object(cell(fields, "target"), where, "target");
+  const target = object(columnValue(fields, "target"), where, "target");
   const text = textOf(fields, "text", where);
   const candidate = textOf(target, "span1_text", where);
   const pronoun = textOf(target, "span2_text", where);
@@ -214,7 +214,7 @@ function mark(text: string, spans: readonly { from: number; to: number; by: stri
 /** One example per distinct gold answer for training, one per query else (fpt.md §6). */
 export const record: Read = (fields, place) => {
   const { where } = place;
-  const passage = object(cell(fields, "passage"), where, "passage");
+  const passage = object(columnValue(fields, "passage"), where, "passage");
   const raw = textOf(passage, "text", where);
   const entities = [
     ...new Set(
@@ -232,7 +232,7 @@ export const record: Read = (fields, place) => {
   ];
   const texts = { entities: entities.join(", "), passage: cleanPassage(raw) };
   const choices = Object.fromEntries(entities.map((e) => [e, e]));
-  return list(cell(fields, "qas"), where, "qas").flatMap((entry, q): Example[] => {
+  return list(columnValue(fields, "qas"), where, "qas").flatMap((entry, q): Example[] => {
     const qa = object(entry, where, `qas[${q}]`);
     const at = `${where}, query ${q}`;
     const given = qa.answers === undefined && place.split === "test" ? [] : list(qa.answers, at, "answers");
@@ -261,7 +261,7 @@ export function cleanPassage(passage: string): string {
 
 /** A question of SQuAD with its context; the first gold answer is the target, or "no answer". */
 export const squad: Read = (fields, { where, split }) => {
-  const given = cell(fields, "answers");
+  const given = columnValue(fields, "answers");
   const answers = given === undefined && split === "test" ? [] : list(given, where, "answers");
   const golds = [...new Set(answers.map((a) => textOf(object(a, where, "answer"), "text", where)))];
   const references = golds.length > 0 ? golds : [noAnswer];

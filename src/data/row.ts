@@ -41,7 +41,7 @@ export interface Task {
   readonly template: string;
   /** Label → words of the decoder (the verbalizer), in the order used for ranking; null for free text. */
   readonly verbalizer: Readonly<Record<string, string>> | null;
-  /** Metrics reported; the first selects checkpoints unless selectBy says otherwise. */
+  /** Metrics reported; the first chooses the prompt that is kept unless selectBy says otherwise. */
   readonly metrics: readonly [MetricName, ...MetricName[]];
   /** Longest target in tokens when generating. Default 10 for classification, 200 for free text. */
   readonly maxTargetTokens: number;
@@ -49,7 +49,7 @@ export interface Task {
   readonly targetPrefix: string;
   /** How predictions are judged, where the metric alone does not say it. */
   readonly scoring?: Scoring;
-  /** What chooses checkpoints: the first metric (default), or the mean of all (fpt.md §7). */
+  /** What chooses the prompt that is kept: the first metric (default), or the mean of all (fpt.md §7). */
   readonly selectBy?: "first" | "mean";
   /** Answers are written, though each row brings some to choose from (ReCoRD): FPT shrinks the decoder too. Default: where rows bring none. */
   readonly generative?: boolean;

@@ -44,7 +44,7 @@ export interface DeclaredTask {
   readonly files: Readonly<Record<Split, readonly RegExp[]>>;
   readonly formats: Readonly<Record<string, Format>>;
   readonly read: ReadRecord;
-  /** The first selects checkpoints, or their mean where FPT's scripts do so. */
+  /** The first chooses the prompt that is kept, or their mean where FPT's scripts do so. */
   readonly metrics: readonly [MetricName, ...MetricName[]];
   readonly selectBy?: "mean";
   /** FPT lets the model write the answer though the rows bring answers to choose from. */

@@ -147,8 +147,8 @@ export function escapeTemplate(text: string): string {
   return text.replace(/[{}]/g, (c) => c + c);
 }
 
-/** A cell, by name or by path. */
-export function cell(fields: Fields, name: string): unknown {
+/** A column's value in a row, by name or by path. */
+export function columnValue(fields: Fields, name: string): unknown {
   if (Object.hasOwn(fields, name)) return fields[name];
   let value: unknown = fields;
   for (const key of name.split(".")) {
@@ -158,9 +158,9 @@ export function cell(fields: Fields, name: string): unknown {
   return value;
 }
 
-/** A cell as text; numbers and booleans are written out. Throws SoftpromptError (data) naming row and column. */
+/** A column's value as text; numbers and booleans are written out. Throws SoftpromptError (data) naming row and column. */
 export function textOf(fields: Fields, name: string, where: string): string {
-  const value = cell(fields, name);
+  const value = columnValue(fields, name);
   if (typeof value === "string") return value;
   if ((typeof value === "number" && Number.isFinite(value)) || typeof value === "boolean") return String(value);
   const missing = value === undefined || value === null;

@@ -40,7 +40,7 @@ test.each(cases)("%s", (_, partial) => {
   const linears = S * L * (rest + keys) + decode;
   expect(forwardFlops(config, partial, shape)).toEqual({
     paper: 2 * B * linears,
-    honest: 2 * B * (linears + 2 * L * (seen(S, S) + seen(U, S + U))),
+    total: 2 * B * (linears + 2 * L * (seen(S, S) + seen(U, S + U))),
   });
 
   // training: prefill's last layer gives keys and values only
@@ -52,20 +52,20 @@ test.each(cases)("%s", (_, partial) => {
     seen(U, S + U); // and need no gradient of its queries
   expect(stepFlops(config, partial, shape)).toEqual({
     paper: 2 * B * (prefill + decode),
-    honest: 2 * B * (prefill + decode + 2 * attended + back),
+    total: 2 * B * (prefill + decode + 2 * attended + back),
   });
 
   const C = 3;
   const ranked = prefill + C * decode;
   expect(rankingFlops(config, partial, { ...shape, choices: C })).toEqual({
     paper: 2 * B * ranked,
-    honest: 2 * B * (ranked + 2 * ((L - 1) * seen(S, S) + L * seen(C * U, S + C * U))),
+    total: 2 * B * (ranked + 2 * ((L - 1) * seen(S, S) + L * seen(C * U, S + C * U))),
   });
 
   const steps = Array.from({ length: U }, (_, n) => L * seen(1, S + n + 1)).reduce((a, b) => a + b);
   expect(generationFlops(config, partial, shape)).toEqual({
     paper: 2 * B * (prefill + decode),
-    honest: 2 * B * (prefill + decode + 2 * ((L - 1) * seen(S, S) + steps)),
+    total: 2 * B * (prefill + decode + 2 * ((L - 1) * seen(S, S) + steps)),
   });
 
   expect(partialParameters(config, partial)).toBe(V * D + D + L * (rest + keys + 2 * D));

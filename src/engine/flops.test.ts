@@ -104,7 +104,7 @@ test("Table 2's FLOPs column, XL: the scripts' schedule gives 72/84/65; variants
   expect(percent(layers, [0.1, 0.2, 0.15])).toEqual(["86.1", "83.6", "74.0"]);
 });
 
-test("a worked example by hand: honest training step of a one-layer model", () => {
+test("a worked example by hand: all products of a training step of a one-layer model", () => {
   const config = {
     ...large,
     width: 4,
@@ -132,7 +132,7 @@ test("a worked example by hand: honest training step of a one-layer model", () =
   const shape = { batch: 3, prompt: 1, input: 2, target: 2 };
   expect(stepFlops(config, fullModel(config), shape)).toEqual({
     paper: 2 * 3 * linear,
-    honest: 2 * 3 * (forward + backward),
+    total: 2 * 3 * (forward + backward),
   });
 });
 
@@ -145,12 +145,12 @@ test("a plain feed-forward costs two matrices where a gated one costs three", ()
 test("ranking encodes once whatever the number of choices; generation attends to a growing cache", () => {
   const shape = { batch: 2, prompt: 20, input: 108, target: 4 };
   const full = fullModel(large);
-  const one = rankingFlops(large, full, { ...shape, choices: 1 }).honest;
-  const two = rankingFlops(large, full, { ...shape, choices: 2 }).honest;
-  const four = rankingFlops(large, full, { ...shape, choices: 4 }).honest;
+  const one = rankingFlops(large, full, { ...shape, choices: 1 }).total;
+  const two = rankingFlops(large, full, { ...shape, choices: 2 }).total;
+  const four = rankingFlops(large, full, { ...shape, choices: 4 }).total;
   expect(four - two).toBe(2 * (two - one));
   expect(two - one).toBeLessThan(0.1 * one);
-  const generated = (target: number) => generationFlops(large, full, { ...shape, target }).honest;
+  const generated = (target: number) => generationFlops(large, full, { ...shape, target }).total;
   const third = generated(3) - generated(2);
   const second = generated(2) - generated(1);
   // one more position in the self-attention cache: 2 products × I × 24 layers, 2 rows, 2 FLOPs

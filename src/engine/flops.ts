@@ -4,7 +4,7 @@
  * In: ModelConfig, PartialModel, padded shapes. Out: floating-point operations.
  * `paper`: 2 × the multiply-accumulates of the Linear layers in the forward pass, as ptflops counted them for FPT's
  * tables (fpt.md §8): no attention products, no backward, no evaluation.
- * `honest`: 2 × the multiply-accumulates of every matrix product, forward and backward, attention included, over padding too, because
+ * `total`: 2 × the multiply-accumulates of every matrix product, forward and backward, attention included, over padding too, because
  * padding is computed. Norms, activations, softmax and embedding look-ups are left out of both (under 1 % at t5-base's width).
  */
 import { counter, type Flops as GraphFlops } from "../graph/count.js";
@@ -33,7 +33,7 @@ import { placeOf } from "./place.js";
 /** FLOPs in both kinds. One multiply-accumulate is two FLOPs. */
 export interface Flops {
   readonly paper: number;
-  readonly honest: number;
+  readonly total: number;
 }
 
 /** Padded shape of a training or teacher-forced batch. */
@@ -81,10 +81,10 @@ export function textFlops(
   return lengths.reduce((sum, S) => (S === 0 ? sum : addFlops(sum, both(count({ B: 1, S })))), noFlops);
 }
 
-export const noFlops: Flops = { paper: 0, honest: 0 };
+export const noFlops: Flops = { paper: 0, total: 0 };
 
 export function addFlops(a: Flops, b: Flops): Flops {
-  return { paper: a.paper + b.paper, honest: a.honest + b.honest };
+  return { paper: a.paper + b.paper, total: a.total + b.total };
 }
 
 const graphs = {
@@ -125,7 +125,7 @@ function symbols({ batch, prompt, input, target, place, tail = 0 }: PassShape, c
   const N = Math.max(prompt > 0 ? 0 : 1, tail) + choices * (target - 1);
   return { B: batch, P: prompt, S: Math.max(1, input), N: Math.max(1, N), U: choices * target };
 }
-const both = ({ total, linears }: GraphFlops): Flops => ({ paper: linears.forward, honest: total });
+const both = ({ total, linears }: GraphFlops): Flops => ({ paper: linears.forward, total: total });
 
 /** One training step: loss and gradients of a batch. */
 export function stepFlops(
@@ -187,11 +187,11 @@ export function generationFlops(
 export function evalFlops(
   config: ModelConfig,
   partial: PartialModel,
-  by: "ranking" | "generation",
+  evaluateBy: "ranking" | "generation",
   shape: PassShape & { choices: number },
   method: Method = promptTuning,
 ): Flops {
-  return by === "ranking"
+  return evaluateBy === "ranking"
     ? rankingFlops(config, partial, shape, method)
     : generationFlops(config, partial, shape, method);
 }

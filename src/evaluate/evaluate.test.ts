@@ -145,7 +145,7 @@ describe("generation", () => {
     };
     const long: Task = { ...fakeTask, maxTargetTokens: 2, verbalizer: { no: "certainly not", yes: "True" } };
     const words = { ...row("w x", "no"), target: "certainly not", references: ["certainly not"] };
-    await evaluate(engine, full, fakeTokenizer, long, [words], { prompt }, { by: "generation", loss: false });
+    await evaluate(engine, full, fakeTokenizer, long, [words], { prompt }, { evaluateBy: "generation", loss: false });
     // a character each, and the end
     expect(asked).toEqual(["certainly not".length + 1]);
     asked.length = 0;
@@ -157,7 +157,7 @@ describe("generation", () => {
 
   test("a text that is a label's words is that label; another is none and wrong", async () => {
     const rows = [row("w True", "yes"), row("w  False ", "no"), row("w Maybe", "yes")];
-    const { predictions, confusion, scores } = await run(rows, fakeTask, { by: "generation" });
+    const { predictions, confusion, scores } = await run(rows, fakeTask, { evaluateBy: "generation" });
     expect(predictions.map((p) => [p.label, p.text, p.probabilities])).toEqual([
       ["yes", "True", null],
       ["no", "False", null],
@@ -180,7 +180,7 @@ describe("generation", () => {
       references,
     });
     const rows = [free("w answer: blue", "red", "blue"), free("w green", "red")];
-    const { predictions, scores, loss, confusion } = await run(rows, task, { by: "ranking" });
+    const { predictions, scores, loss, confusion } = await run(rows, task, { evaluateBy: "ranking" });
     expect(predictions.map((p) => [p.label, p.text, p.correct])).toEqual([
       [null, "blue", true],
       [null, "green", false],

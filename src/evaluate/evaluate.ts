@@ -4,6 +4,7 @@
  * In: engine, partial model, task, rows, prompt (null is the bare model). Out: Evaluation. Source: fpt.md §6-7, xprompt.md §5.
  */
 import { interrupted, SoftpromptError } from "../base/errors.js";
+import { currentNames } from "../base/options.js";
 import { printableLine } from "../base/printable.js";
 import { random } from "../base/random.js";
 import { type Parameters, size } from "../base/tensor.js";
@@ -27,6 +28,8 @@ import { type RankingMode, rankingModes } from "./ranking.js";
 /** How rows are scored. */
 export interface EvaluateOptions {
   /** Default "ranking"; rows without choices are generated whatever it says. */
+  readonly evaluateBy?: "ranking" | "generation";
+  /** @deprecated evaluateBy */
   readonly by?: "ranking" | "generation";
   /** What labels are ranked by. Default "sum". */
   readonly ranking?: RankingMode;
@@ -76,7 +79,7 @@ export interface Evaluation {
   /** null for free text and for tasks whose choices differ by row. */
   readonly confusion: Confusion | null;
   readonly seconds: number;
-  /** Honest FLOPs. */
+  /** Total FLOPs. */
   readonly flops: number;
 }
 
@@ -87,7 +90,7 @@ export interface Prepared {
   readonly encoded: readonly EncodedRow[];
   /** Row numbers by length, cut into batches. */
   readonly batches: readonly (readonly number[])[];
-  readonly by: "ranking" | "generation";
+  readonly evaluateBy: "ranking" | "generation";
   readonly ranking: RankingMode;
   readonly loss: boolean;
   /** What the rows were cut to. */
@@ -106,8 +109,8 @@ export function evaluationOptions(settings: {
   readonly maxInputTokens: number;
   readonly microBatchSize: number;
 }) {
-  const { evaluateBy: by, ranking, maxInputTokens } = settings;
-  return { by, ranking, maxInputTokens, batchSize: evaluationBatch(settings) } satisfies EvaluateOptions;
+  const { evaluateBy, ranking, maxInputTokens } = settings;
+  return { evaluateBy, ranking, maxInputTokens, batchSize: evaluationBatch(settings) } satisfies EvaluateOptions;
 }
 
 /** Encodes and batches rows once, by length. */
@@ -118,13 +121,13 @@ export function prepareEvaluation(
   options: EvaluateOptions = {},
 ): Prepared {
   const {
-    by = "ranking",
+    evaluateBy = "ranking",
     ranking = "sum",
     maxInputTokens = 492,
     batchSize = 32,
     maxEvalRows = 0,
     loss = true,
-  } = options;
+  } = currentNames(options, { by: "evaluateBy" }, "prepareEvaluation()");
   const chosen = scoredRows(rows, { maxEvalRows });
   const encoded = encodeRows(task, chosen, tokenizer, maxInputTokens);
   return {
@@ -132,7 +135,7 @@ export function prepareEvaluation(
     rows: chosen,
     encoded,
     batches: evaluationOrder(encoded, batchSize),
-    by: encoded.every((row) => row.choices !== null) ? by : "generation",
+    evaluateBy: encoded.every((row) => row.choices !== null) ? evaluateBy : "generation",
     ranking,
     loss,
     maxInputTokens,
@@ -245,7 +248,7 @@ export async function evaluatePrepared(
   const { config } = engine.checkpoint;
   const place = placeOf(config, prepared.encoded);
   const given = parameters ?? bareParameters(engine);
-  const pass = passes[prepared.by];
+  const pass = passes[prepared.evaluateBy];
   const program = await pass.open(engine, partial, place);
   const scorer = prepared.loss ? await engine.score(partial, place) : null;
   const predictions = new Array<Prediction>(prepared.rows.length);
@@ -264,7 +267,7 @@ export async function evaluatePrepared(
       predictions[n] = found.predictions[i]!;
       // what the loss is of: the answer as it is ranked, or as it is trained
       const { choices, gold, target } = encoded[i]!;
-      tokens += (prepared.by === "ranking" ? choices![gold]! : target).length;
+      tokens += (prepared.evaluateBy === "ranking" ? choices![gold]! : target).length;
     }
     if (found.loss !== null) loss += found.loss;
     else if (scorer !== null) {
@@ -294,7 +297,7 @@ export interface Asked {
   readonly encoded: EncodedRow;
   /** null is the bare model. */
   readonly parameters: Parameters | null;
-  readonly by: "ranking" | "generation";
+  readonly evaluateBy: "ranking" | "generation";
   readonly ranking: RankingMode;
 }
 
@@ -311,12 +314,12 @@ export async function answerRows(
 ): Promise<Prediction[] | null> {
   const bare = bareParameters(engine);
   const predictions = new Array<Prediction>(asked.length);
-  const ways = (["ranking", "generation"] as const).flatMap((by) => places.map((place) => ({ by, place })));
-  for (const { by, place } of ways) {
-    const own = (of: Asked) => wayOf(of) === by && placeOf(engine.checkpoint.config, [of.encoded]) === place;
+  const ways = (["ranking", "generation"] as const).flatMap((way) => places.map((place) => ({ way, place })));
+  for (const { way, place } of ways) {
+    const own = (of: Asked) => wayOf(of) === way && placeOf(engine.checkpoint.config, [of.encoded]) === place;
     const mine = [...asked.keys()].filter((n) => own(asked[n]!));
     if (mine.length === 0) continue;
-    const program = await passes[by].open(engine, partial, place);
+    const program = await passes[way].open(engine, partial, place);
     const batches = evaluationOrder(
       mine.map((n) => asked[n]!.encoded),
       batchSize,
@@ -342,8 +345,8 @@ export async function answerRows(
 }
 
 /** A row without choices is written, whatever was asked for. */
-function wayOf({ by, encoded }: Asked): "ranking" | "generation" {
-  return encoded.choices === null ? "generation" : by;
+function wayOf({ evaluateBy, encoded }: Asked): "ranking" | "generation" {
+  return encoded.choices === null ? "generation" : evaluateBy;
 }
 
 /** One set for all where all rows have the same, else one per row. */
@@ -368,12 +371,12 @@ export interface Reading {
   readonly textsKnown?: boolean;
 }
 
-/** What evaluating these rows costs, in honest FLOPs, without doing it. @param promptLength P */
+/** What evaluating these rows costs, in total FLOPs, without doing it. @param virtualTokens P */
 export function evaluationFlops(
   config: ModelConfig,
   partial: PartialModel,
   prepared: Prepared,
-  promptLength: number,
+  virtualTokens: number,
   reading: Reading = {},
 ): number {
   return prepared.batches.reduce(
@@ -384,7 +387,7 @@ export function evaluationFlops(
         partial,
         prepared,
         numbers.map((n) => prepared.encoded[n]!),
-        promptLength,
+        virtualTokens,
         reading,
       ),
     0,
@@ -395,7 +398,7 @@ export function evaluationFlops(
 function batchFlops(
   config: ModelConfig,
   partial: PartialModel,
-  { by, task, loss }: Prepared,
+  { evaluateBy, task, loss }: Prepared,
   rows: readonly EncodedRow[],
   prompt: number,
   { textsKnown = false }: Reading,
@@ -404,14 +407,14 @@ function batchFlops(
   const longest = (of: (row: EncodedRow) => number) => Math.max(...rows.map(of));
   const shape = {
     ...shapeOfRows(config, rows, prompt),
-    target: passes[by].targetLength(rows, task),
+    target: passes[evaluateBy].targetLength(rows, task),
     choices: longest((row) => row.choices?.length ?? 1),
   };
-  const read = textsKnown ? 0 : textFlops(config, partial, rows).honest;
-  const pass = read + evalFlops(config, partial, by, shape, method).honest;
-  if (!loss || passes[by].givesLoss) return pass;
+  const read = textsKnown ? 0 : textFlops(config, partial, rows).total;
+  const pass = read + evalFlops(config, partial, evaluateBy, shape, method).total;
+  if (!loss || passes[evaluateBy].givesLoss) return pass;
   const target = longest((row) => row.target.length);
-  return pass + rankingFlops(config, partial, { ...shape, target, choices: 1 }, method).honest;
+  return pass + rankingFlops(config, partial, { ...shape, target, choices: 1 }, method).total;
 }
 
 /** Always the training rows' most frequent label (of free text: target), on the validation rows. No model is run. */

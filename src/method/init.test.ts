@@ -16,7 +16,7 @@ const checkpoint: InitInput["checkpoint"] = {
   },
 };
 const tokenizer = { size: 50, encode: (text: string) => [...text].map((c) => c.charCodeAt(0) - 96) };
-const input = (length: number, seed = 1): InitInput => ({ checkpoint, tokenizer, length, seed });
+const input = (virtualTokens: number, seed = 1): InitInput => ({ checkpoint, tokenizer, virtualTokens, seed });
 const ids = (data: Float32Array) => Array.from({ length: data.length / D }, (_, i) => data[i * D]!);
 
 test("sampled vocabulary: whole rows, distinct, among the first ids; the seed decides", async () => {
@@ -76,5 +76,5 @@ test("an earlier prompt: copied, its shape and numbers checked", async () => {
 
 test("a length that is no length is refused", async () => {
   for (const length of [0, -1, 1.5])
-    await expect(initPrompt({ kind: "uniform" }, input(length))).rejects.toThrow(/length/);
+    await expect(initPrompt({ kind: "uniform" }, input(length))).rejects.toThrow(/number of virtual tokens/);
 });

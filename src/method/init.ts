@@ -1,7 +1,7 @@
 /**
  * @file Where a soft prompt starts: the initialisers, one table.
  *
- * In: length P, the base model's embedding, a tokenizer, a seed. Out: the prompt [P, D].
+ * In: P virtual tokens, the base model's embedding, a tokenizer, a seed. Out: the prompt [P, D].
  * Chance comes from the stream `prompt` of the seed and from nothing else, so one seed gives one prompt to every method and
  * schedule (fpt.md §2). Sources: Lester et al. 2021 (sampled vocabulary, class labels), fpt.md §2, xprompt.md §2, PEFT (text).
  */
@@ -52,7 +52,7 @@ export interface InitInput {
   readonly checkpoint: Pick<Checkpoint, "name" | "config" | "readRows">;
   readonly tokenizer: Pick<Tokenizer, "encode" | "size">;
   /** P */
-  readonly length: number;
+  readonly virtualTokens: number;
   readonly seed: number;
 }
 
@@ -60,20 +60,21 @@ type Drawn = InitInput & { readonly random: Random };
 type Initialiser<K extends InitKind> = (input: Drawn, spec: Extract<InitSpec, { kind: K }>) => Promise<Tensor>;
 
 export const initialisers: { readonly [K in InitKind]: Initialiser<K> } = {
-  sampledVocab: (input, { from = 5000 }) => embed(input, [...sampleIds(input, input.length, from)]),
+  sampledVocab: (input, { from = 5000 }) => embed(input, [...sampleIds(input, input.virtualTokens, from)]),
 
-  uniform: async ({ checkpoint, length, random }, { range = 1 / Math.sqrt(checkpoint.config.width) }) => {
+  uniform: async ({ checkpoint, virtualTokens, random }, { range = 1 / Math.sqrt(checkpoint.config.width) }) => {
     if (!(range > 0 && Number.isFinite(range))) throw refuse("the range must be positive", "a number above 0", range);
     const D = checkpoint.config.width;
-    return { shape: [length, D], data: Float32Array.from({ length: length * D }, () => random.uniform(-range, range)) };
+    const data = Float32Array.from({ length: virtualTokens * D }, () => random.uniform(-range, range));
+    return { shape: [virtualTokens, D], data };
   },
 
   classLabels: async (input, { labels }) => {
     const D = input.checkpoint.config.width;
     const pieces = labels.map((label) => encode(input, label, `the label ${JSON.stringify(label)}`));
-    const named = pieces.slice(0, input.length);
-    const rest = await embed(input, [...sampleIds(input, input.length - named.length, 5000)]);
-    const data = new Float32Array(input.length * D);
+    const named = pieces.slice(0, input.virtualTokens);
+    const rest = await embed(input, [...sampleIds(input, input.virtualTokens - named.length, 5000)]);
+    const data = new Float32Array(input.virtualTokens * D);
     for (const [i, ids] of named.entries()) {
       const rows = (await embed(input, ids)).data;
       for (let c = 0; c < D; c++) {
@@ -83,28 +84,28 @@ export const initialisers: { readonly [K in InitKind]: Initialiser<K> } = {
       }
     }
     data.set(rest.data, named.length * D);
-    return { shape: [input.length, D], data };
+    return { shape: [input.virtualTokens, D], data };
   },
 
   text: (input, { text }) => {
     const ids = encode(input, text, "the text");
     return embed(
       input,
-      Array.from({ length: input.length }, (_, i) => ids[i % ids.length]!),
+      Array.from({ length: input.virtualTokens }, (_, i) => ids[i % ids.length]!),
     );
   },
 
   continuation: (input, { text }) => {
     const ids = encode(input, text, "the text");
-    const missing = Math.ceil(input.length / ids.length) * ids.length - input.length;
+    const missing = Math.ceil(input.virtualTokens / ids.length) * ids.length - input.virtualTokens;
     return embed(
       input,
-      Array.from({ length: input.length }, (_, i) => ids[(i + missing) % ids.length]!),
+      Array.from({ length: input.virtualTokens }, (_, i) => ids[(i + missing) % ids.length]!),
     );
   },
-  fromPrompt: async ({ checkpoint, length }, { prompt }) => {
-    const expected = [length, checkpoint.config.width];
-    if (prompt.shape.join() !== expected.join() || prompt.data.length !== length * checkpoint.config.width)
+  fromPrompt: async ({ checkpoint, virtualTokens }, { prompt }) => {
+    const expected = [virtualTokens, checkpoint.config.width];
+    if (prompt.shape.join() !== expected.join() || prompt.data.length !== virtualTokens * checkpoint.config.width)
       throw refuse(
         "the earlier prompt has another shape",
         `[${expected.join(", ")}] (tokens, width of ${checkpoint.name})`,
@@ -121,8 +122,12 @@ export const initialisers: { readonly [K in InitKind]: Initialiser<K> } = {
 
 /** The start prompt [P, D]. @throws SoftpromptError "usage" where the settings cannot give one. */
 export async function initPrompt(spec: InitSpec, input: InitInput): Promise<Tensor> {
-  if (!Number.isInteger(input.length) || input.length < 1)
-    throw refuse("the prompt's length must be a whole number above 0", "tokens, 1 or more", input.length);
+  if (!Number.isInteger(input.virtualTokens) || input.virtualTokens < 1)
+    throw refuse(
+      "the number of virtual tokens must be a whole number above 0",
+      "tokens, 1 or more",
+      input.virtualTokens,
+    );
   const initialise = initialisers[spec.kind] as Initialiser<InitKind>;
   return initialise({ ...input, random: random(input.seed, "prompt") }, spec);
 }

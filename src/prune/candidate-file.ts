@@ -30,7 +30,7 @@ export function writeCandidate(folder: string, key: string, candidate: Kept): vo
 /**
  * What trainCandidate left in `folder`, here or in another process. @param key of its inputs; undefined takes whatever is there.
  * @returns null when there is none yet, or the file is torn or from before costs were kept apart (then the run beside it goes on
- * from its own checkpoint, which for a finished one costs nothing).
+ * from its own snapshot, which for a finished one costs nothing).
  * @throws SoftpromptError "run" for a whole file that is no candidate, or one of other inputs.
  */
 export function readCandidate(folder: string, key?: string): Kept | null {

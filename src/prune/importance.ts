@@ -53,7 +53,7 @@ export interface Importance {
   /** Mean token-mean loss of those rows, a by-product. */
   readonly loss: number;
   readonly seconds: number;
-  /** Honest FLOPs. */
+  /** Total FLOPs. */
   readonly flops: number;
 }
 
@@ -131,9 +131,9 @@ export async function importance(
       });
     collector.add(derivatives);
     loss += counts.reduce((sum, n, b) => sum + step.loss[b]! / n, 0);
-    flops += stepFlops(config, partial, shapeOfRows(config, scored, P)).honest;
+    flops += stepFlops(config, partial, shapeOfRows(config, scored, P)).total;
     // the prompt was tuned on these rows: where texts are kept, they were read and counted then
-    if (engine.texts === null) flops += textFlops(config, partial, scored, true).honest;
+    if (engine.texts === null) flops += textFlops(config, partial, scored, true).total;
   }
   const { examples, ...raw } = collector.scores();
   const scores = options.normalise ? normaliseScores(raw) : raw;

@@ -78,7 +78,8 @@ export const pruneOptions = {
     source: "xprompt.md §3.2",
     help: "Divide token scores, and the piece scores of each token, by their L2 norm",
   }),
-  importanceExamples: integer({
+  importanceRows: integer({
+    formerly: "importanceExamples",
     default: 4096,
     min: 0,
     unit: "rows",

@@ -10,7 +10,7 @@ import type { TrainSettings } from "../train/types.js";
 import type { PruneOptions } from "./options.js";
 import type { SearchInput } from "./search-types.js";
 import { holdOut, pruneCounts, rewindTarget } from "./space.js";
-import { halvingCells, halvingPlan, type SearchSpace } from "./strategies.js";
+import { halvingPairs, halvingPlan, type SearchSpace } from "./strategies.js";
 import type { Retraining } from "./types.js";
 
 /** What is known of a search before it has a folder. */
@@ -77,7 +77,7 @@ export function planSearch(
   };
   for (const level of levels) {
     const space = spaceOf(level);
-    if (options.search === "halving") halvingPlan(halvingCells(space).length, space);
+    if (options.search === "halving") halvingPlan(halvingPairs(space).length, space);
   }
   return {
     settings,
@@ -94,5 +94,5 @@ export function planSearch(
 
 /** Saves at every step unless the settings say how often: a search of hours that is killed loses the step in progress, no more. */
 export function durable(settings: TrainSettings): TrainSettings {
-  return { ...settings, checkpointEvery: settings.checkpointEvery || 1 };
+  return { ...settings, snapshotEvery: settings.snapshotEvery || 1 };
 }

@@ -106,8 +106,8 @@ export function readPruneResult(folder: string): PruneResult | null {
     throw wrong(`${["search", ...issue.path].join(".")}: ${issue.message}`);
   }
   const { importance, mask, best, candidates } = parsed.data;
-  const [tokens, cells] = [importance.tokens.length, importance.pieces.length];
-  if (cells !== tokens * importance.piecesPerToken) throw wrong(`${cells} piece scores for ${tokens} tokens`);
+  const [tokens, pieces] = [importance.tokens.length, importance.pieces.length];
+  if (pieces !== tokens * importance.piecesPerToken) throw wrong(`${pieces} piece scores for ${tokens} tokens`);
   if (mask !== null) {
     const { tokens: alive, pieces } = maskFromJson(mask, file, "run");
     if (alive.length !== tokens || pieces !== importance.piecesPerToken) throw wrong("a mask of another prompt");

@@ -36,14 +36,14 @@ export function maskDerivatives(
 export type Reduction = (
   perExample: Float64Array,
   examples: number,
-  cells: number,
-  add: (cell: number, v: number) => void,
+  entries: number,
+  add: (entry: number, v: number) => void,
 ) => void;
 
 const eachExample =
   (of: (v: number) => number): Reduction =>
-  (values, examples, cells, add) => {
-    for (let b = 0; b < examples; b++) for (let i = 0; i < cells; i++) add(i, of(values[b * cells + i]!));
+  (values, examples, entries, add) => {
+    for (let b = 0; b < examples; b++) for (let i = 0; i < entries; i++) add(i, of(values[b * entries + i]!));
   };
 
 /** Where the absolute value is taken, and `mean`, what the mean is of, in ∂L/∂ζ, for people; each `reduce` adds `examples` contributions, so that the mean is over examples in every mode. */
@@ -52,10 +52,10 @@ export const importanceModes = {
   perExample: { reduce: eachExample(Math.abs), mean: "|∂L/∂ζ|, its size on each example" },
   /** Of the batch's mean, as Super-Tickets' averages over batches; depends on how rows fall into batches. */
   batchAbs: {
-    reduce: (values, examples, cells, add) => {
-      for (let i = 0; i < cells; i++) {
+    reduce: (values, examples, entries, add) => {
+      for (let i = 0; i < entries; i++) {
         let sum = 0;
-        for (let b = 0; b < examples; b++) sum += values[b * cells + i]!;
+        for (let b = 0; b < examples; b++) sum += values[b * entries + i]!;
         add(i, Math.abs(sum));
       }
     },

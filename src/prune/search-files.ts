@@ -9,9 +9,16 @@ import { SoftpromptError } from "../base/errors.js";
 import { readWhole, writeFileAtomic } from "../base/files.js";
 import { parseJson } from "../base/json.js";
 import { kept } from "../base/kept.js";
+import { currentNames, renamedIn } from "../base/options.js";
 import { claim, fileNames } from "../run/layout.js";
 import { checkIdentity, type Identity } from "../train/identity.js";
 import { type Importance, isImportance } from "./importance.js";
+import { pruneOptions } from "./options.js";
+
+/** Facts of version 0.1 by the names that they have now. */
+const renamedFacts = Object.fromEntries(
+  Object.entries(renamedIn(pruneOptions)).map(([old, name]) => [`pruning.${old}`, `pruning.${name}`]),
+);
 
 const headForm = z.strictObject({ format: z.literal(2), identity: z.record(z.string(), z.string()) });
 
@@ -40,7 +47,11 @@ export function claimFolder(
       expected: "the file as this version writes it",
       hint: "start in another folder",
     });
-  checkIdentity(saved.data.identity, identity, folder);
+  checkIdentity(
+    currentNames(saved.data.identity, renamedFacts, path, () => {}),
+    identity,
+    folder,
+  );
   // what may change on a resume has changed for the next one too
   for (const [name, content] of Object.entries(files))
     if (readWhole(join(folder, name), "run")?.toString("utf8") !== content)

@@ -54,7 +54,7 @@ export type SearchEvent =
 export interface Tuned {
   /** [P, D] before the first step. */
   readonly init: Tensor;
-  /** Best checkpoint. */
+  /** The prompt of the best evaluation. */
   readonly prompt: Tensor;
   readonly score: number;
   readonly scores: Scores;

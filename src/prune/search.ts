@@ -29,7 +29,7 @@ import { durable, planSearch } from "./plan.js";
 import { defaultWorkers, trainCandidates } from "./pool.js";
 import { claimFolder, keptScores } from "./search-files.js";
 import type { SearchInput, Tuned } from "./search-types.js";
-import { bestUntil, type PruneCell, type StrategyName, strategies } from "./strategies.js";
+import { bestUntil, type CountPair, type StrategyName, strategies } from "./strategies.js";
 import type { Candidate, CandidateJob, Retraining, WorkerSettings } from "./types.js";
 
 /** Tuned and scored; ready to retrain. */
@@ -46,7 +46,7 @@ export interface Search {
   /** Importance passes so far, rescoring included. */
   scoringCost(): { readonly flops: number; readonly seconds: number };
   /** @param prune which end of the ranking goes; default lowest, as XPrompt does. */
-  maskOf(cell: PruneCell, prune?: PruneCounts["prune"]): Promise<PromptMask>;
+  maskOf(pair: CountPair, prune?: PruneCounts["prune"]): Promise<PromptMask>;
   /** Plain tuning continued from the tuned prompt for as many steps with a fresh optimizer. */
   control(): Promise<Candidate>;
   /** Trains these, or reads them back. @throws "interrupted" when the signal is aborted. */
@@ -68,10 +68,10 @@ export type Reported = Pick<Evaluation, "scores" | "flops" | "seconds">;
 /** Another way to choose what is pruned at given counts; its candidates are told apart by its name. */
 export interface Ranking {
   readonly name: string;
-  readonly maskOf: (cell: PruneCell) => Promise<PromptMask>;
+  readonly maskOf: (pair: CountPair) => Promise<PromptMask>;
 }
 
-/** Which rows chose checkpoints and candidates. */
+/** Which rows chose prompts and candidates. */
 export interface XPromptSelection {
   readonly split: "validation" | "holdout";
   /** How many were scored; fewer than there are under maxEvalRows. */
@@ -105,7 +105,7 @@ export async function openSearch(input: SearchInput, folder: string): Promise<Se
       layout: options.layout,
       mode: options.importance,
       normalise: options.normaliseScores,
-      maxExamples: options.importanceExamples,
+      maxExamples: options.importanceRows,
       batchSize: settings.microBatchSize,
       maxInputTokens: settings.maxInputTokens,
       seed: settings.seed,
@@ -194,14 +194,14 @@ export async function openSearch(input: SearchInput, folder: string): Promise<Se
     run: async (strategy, level, ranking) => {
       observe({ kind: "phase", phase: "search" });
       const found = new Map<string, Candidate>();
-      await strategies[strategy](spaceOf(level), async (cells, until) => {
+      await strategies[strategy](spaceOf(level), async (pairs, until) => {
         const jobs: CandidateJob[] = [];
-        for (const cell of cells)
+        for (const pair of pairs)
           jobs.push({
-            name: ranking === undefined ? cellName(cell) : `${ranking.name}-${cellName(cell)}`,
-            ...cell,
+            name: ranking === undefined ? pairName(pair) : `${ranking.name}-${pairName(pair)}`,
+            ...pair,
             prompt: start,
-            mask: await (ranking?.maskOf ?? maskOf)(cell),
+            mask: await (ranking?.maskOf ?? maskOf)(pair),
             drop: options.prunedTokens === "drop",
           });
         const done = (await retrain(jobs, until)).map((candidate) => standingAt(candidate, until));
@@ -304,7 +304,7 @@ export function standingAt(candidate: Candidate, until: number): Candidate {
   };
 }
 
-export function cellName({ tokensPruned, piecesPruned }: PruneCell): string {
+export function pairName({ tokensPruned, piecesPruned }: CountPair): string {
   return `t${String(tokensPruned).padStart(2, "0")}-p${String(piecesPruned).padStart(2, "0")}`;
 }
 

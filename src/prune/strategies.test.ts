@@ -7,9 +7,9 @@ import { fullMask } from "../method/mask.js";
 import type { Forecast } from "../train/forecast.js";
 import { holdOut, paperCounts, pruneCounts, rewindTarget } from "./space.js";
 import {
+  type CountPair,
   halvingPlan,
   linearFlops,
-  type PruneCell,
   planFlops,
   rank,
   type SearchSpace,
@@ -40,26 +40,26 @@ const paper: SearchSpace = {
 };
 
 /** Trains nothing: a candidate's score is given, its curve is flat, its steps are counted. */
-function pretend(score: (cell: PruneCell, steps: number) => number) {
+function pretend(score: (pair: CountPair, steps: number) => number) {
   const trained = new Map<string, number>();
-  const calls: { cells: number; steps: number }[] = [];
-  const retrain = async (cells: readonly PruneCell[], steps: number): Promise<Candidate[]> => {
-    calls.push({ cells: cells.length, steps });
-    return cells.map((cell) => {
-      trained.set(`${cell.tokensPruned}/${cell.piecesPruned}`, steps);
-      return candidate(cell, score(cell, steps), steps);
+  const calls: { pairs: number; steps: number }[] = [];
+  const retrain = async (pairs: readonly CountPair[], steps: number): Promise<Candidate[]> => {
+    calls.push({ pairs: pairs.length, steps });
+    return pairs.map((pair) => {
+      trained.set(`${pair.tokensPruned}/${pair.piecesPruned}`, steps);
+      return candidate(pair, score(pair, steps), steps);
     });
   };
   return { retrain, calls, trained, total: () => [...trained.values()].reduce((a, b) => a + b, 0) };
 }
 
-function candidate(cell: PruneCell, score: number, steps = 1000): Candidate {
-  const parameters = (20 - cell.tokensPruned) * (16 - cell.piecesPruned);
+function candidate(pair: CountPair, score: number, steps = 1000): Candidate {
+  const parameters = (20 - pair.tokensPruned) * (16 - pair.piecesPruned);
   return {
-    name: `${cell.tokensPruned}/${cell.piecesPruned}`,
-    ...cell,
+    name: `${pair.tokensPruned}/${pair.piecesPruned}`,
+    ...pair,
     mask: fullMask(1, 1),
-    counts: { tokens: 20 - cell.tokensPruned, pieces: parameters, parameters, fraction: parameters / 320 },
+    counts: { tokens: 20 - pair.tokensPruned, pieces: parameters, parameters, fraction: parameters / 320 },
     prompt: { shape: [1, 1], data: new Float32Array(1) },
     score,
     scores: { accuracy: score },
@@ -104,14 +104,14 @@ test("grid: 81 retrainings; one level off leaves nine", async () => {
 });
 
 test("halving: 90 start, each rung keeps the better half going, for at most 40 % of linear's FLOPs", async () => {
-  const score = ({ tokensPruned, piecesPruned }: PruneCell) =>
+  const score = ({ tokensPruned, piecesPruned }: CountPair) =>
     1 - Math.abs(tokensPruned - 6) / 20 - Math.abs(piecesPruned - 4) / 30;
   const run = pretend(score);
   const found = await strategies.halving(paper, run.retrain);
-  expect(run.calls[0]!.cells).toBe(90);
+  expect(run.calls[0]!.pairs).toBe(90);
   for (const [i, call] of run.calls.entries()) {
     const next = run.calls[i + 1];
-    if (next) expect(next.cells).toBe(Math.ceil(90 / 2 ** (i + 1)));
+    if (next) expect(next.pairs).toBe(Math.ceil(90 / 2 ** (i + 1)));
     expect(call.steps).toBe(Math.round(1000 / 2 ** (run.calls.length - 1 - i)));
   }
   expect(found.every((c) => c.finished)).toBe(true);
@@ -141,12 +141,12 @@ test("halving counts evaluations: a large selection set lets fewer start and end
 
 test("a rung drops by what was reached at its end, however far a candidate was trained since", async () => {
   // a late starter: behind at 250 steps, ahead at 1000; another search trained it to its end already
-  const late = ({ tokensPruned }: PruneCell) => tokensPruned === 2;
+  const late = ({ tokensPruned }: CountPair) => tokensPruned === 2;
   const space = { ...paper, tokens: [2, 4, 6, 8], pieces: [], halvingMinSteps: 250, halvingBudget: 0.6 };
   const chosen = async (trained: boolean) => {
     const run = pretend(() => 0);
-    const found = await strategies.halving(space, async (cells, steps) =>
-      (await run.retrain(cells, trained ? 1000 : steps)).map((c) => {
+    const found = await strategies.halving(space, async (pairs, steps) =>
+      (await run.retrain(pairs, trained ? 1000 : steps)).map((c) => {
         const score = (step: number) => (late(c) ? step / 1000 : 0.5 - c.tokensPruned / 100);
         const history = [250, 500, 1000].filter((step) => step <= c.steps);
         const curve = history.map((step) => ({ step, score: score(step), loss: 1, flops: 0 }));
@@ -167,7 +167,7 @@ test("halving that cannot compare two candidates within its budget is refused, n
 
 test("any halving plan ends with a whole retraining, never grows, and keeps its budget", () => {
   const spaces = fc.record({
-    cells: fc.integer({ min: 1, max: 200 }),
+    pairs: fc.integer({ min: 1, max: 200 }),
     steps: fc.integer({ min: 1, max: 30_000 }),
     halvingMinSteps: fc.integer({ min: 1, max: 500 }),
     halvingBudget: fc.double({ min: 0.05, max: 1, noNaN: true }),
@@ -175,12 +175,12 @@ test("any halving plan ends with a whole retraining, never grows, and keeps its 
     evalEvery: fc.integer({ min: 1, max: 2000 }),
   });
   fc.assert(
-    fc.property(spaces, ({ cells, evaluation, evalEvery, ...more }) => {
+    fc.property(spaces, ({ pairs, evaluation, evalEvery, ...more }) => {
       const forecast = flat(more.steps, evaluation, evalEvery);
       const space = { ...paper, ...more, forecast: () => forecast };
       let plan: ReturnType<typeof halvingPlan>;
       try {
-        plan = halvingPlan(cells, space);
+        plan = halvingPlan(pairs, space);
       } catch (error) {
         expect(error).toMatchObject({ kind: "usage" });
         return;
@@ -188,10 +188,10 @@ test("any halving plan ends with a whole retraining, never grows, and keeps its 
       expect(plan.at(-1)!.steps).toBe(space.steps);
       for (const [i, rung] of plan.entries()) {
         expect(rung.candidates).toBeGreaterThanOrEqual(1);
-        expect(rung.candidates).toBeLessThanOrEqual(plan[i - 1]?.candidates ?? cells);
+        expect(rung.candidates).toBeLessThanOrEqual(plan[i - 1]?.candidates ?? pairs);
         expect(rung.steps).toBeGreaterThan(plan[i - 1]?.steps ?? 0);
       }
-      if (cells > 1) expect(planFlops(plan, forecast)).toBeLessThanOrEqual(space.halvingBudget * linearFlops(space));
+      if (pairs > 1) expect(planFlops(plan, forecast)).toBeLessThanOrEqual(space.halvingBudget * linearFlops(space));
     }),
   );
 });

@@ -9,7 +9,7 @@ import type { Forecast } from "../train/forecast.js";
 import type { Candidate } from "./types.js";
 
 /** How many are pruned; (0, 0) is the control. */
-export interface PruneCell {
+export interface CountPair {
   readonly tokensPruned: number;
   readonly piecesPruned: number;
 }
@@ -29,17 +29,17 @@ export interface SearchSpace {
 }
 
 /**
- * Trains the cells up to `steps` (from wherever each stopped before) and evaluates them. In the order asked for; fewer when
+ * Trains the pairs up to `steps` (from wherever each stopped before) and evaluates them. In the order asked for; fewer when
  * the search is being stopped.
  */
-export type Retrain = (cells: readonly PruneCell[], steps: number) => Promise<Candidate[]>;
+export type Retrain = (pairs: readonly CountPair[], steps: number) => Promise<Candidate[]>;
 
 export type Strategy = (space: SearchSpace, retrain: Retrain) => Promise<Candidate[]>;
 
 export const strategies = {
   /** Best token count first, then the best piece count for it: 9 + 9 retrainings on the papers' grid. */
   linear: async (space, retrain) => {
-    const byTokens = await retrain(tokenCells(space), space.steps);
+    const byTokens = await retrain(tokenPairs(space), space.steps);
     const best = byTokens.length > 0 ? rank(byTokens)[0]!.tokensPruned : 0;
     const byPieces = await retrain(
       space.pieces.map((piecesPruned) => ({ tokensPruned: best, piecesPruned })),
@@ -48,12 +48,12 @@ export const strategies = {
     return [...byTokens, ...byPieces];
   },
   /** Every pair: 81 retrainings on the papers' grid. */
-  grid: (space, retrain) => retrain(gridCells(space), space.steps),
+  grid: (space, retrain) => retrain(gridPairs(space), space.steps),
   /** Successive halving (Jamieson & Talwalkar 2016): all start, the worse half stops at each rung, the rest go on from where they are. */
   halving: async (space, retrain) => {
-    const cells = halvingCells(space);
-    const plan = halvingPlan(cells.length, space);
-    let alive: readonly PruneCell[] = thin(cells, plan[0]!.candidates);
+    const pairs = halvingPairs(space);
+    const plan = halvingPlan(pairs.length, space);
+    let alive: readonly CountPair[] = thin(pairs, plan[0]!.candidates);
     let finished: Candidate[] = [];
     for (const { steps, candidates } of plan) {
       finished = await retrain(alive.slice(0, candidates), steps);
@@ -111,20 +111,20 @@ export interface Rung {
  * candidates start within the budget, and of several the fewest rungs, whose first is the longest.
  * @throws SoftpromptError "usage" where no two candidates can be compared within the budget.
  */
-export function halvingPlan(cells: number, space: SearchSpace): Rung[] {
+export function halvingPlan(pairs: number, space: SearchSpace): Rung[] {
   const forecast = space.forecast();
   const budget = space.halvingBudget * linearFlops(space);
   const most = Math.max(
     0,
-    Math.min(Math.ceil(Math.log2(Math.max(1, cells))), Math.floor(Math.log2(space.steps / space.halvingMinSteps))),
+    Math.min(Math.ceil(Math.log2(Math.max(1, pairs))), Math.floor(Math.log2(space.steps / space.halvingMinSteps))),
   );
   let best = rungs(1, 0, forecast);
   for (let halvings = 0; halvings <= most; halvings++)
-    for (let start = cells; start > best[0]!.candidates; start--) {
+    for (let start = pairs; start > best[0]!.candidates; start--) {
       const plan = rungs(start, halvings, forecast);
       if (planFlops(plan, forecast) <= budget) best = plan;
     }
-  if (cells > 1 && best[0]!.candidates < 2)
+  if (pairs > 1 && best[0]!.candidates < 2)
     throw new SoftpromptError("usage", "halving cannot compare even two candidates within its budget", {
       where: "halvingBudget",
       expected: "room for two candidates, one of them trained to its end, evaluations included",
@@ -135,18 +135,18 @@ export function halvingPlan(cells: number, space: SearchSpace): Rung[] {
 }
 
 /** Where halving starts from: every pair, and every token count alone. */
-export function halvingCells(space: SearchSpace): PruneCell[] {
-  return [...(space.pieces.length > 0 ? tokenCells(space) : []), ...gridCells(space)];
+export function halvingPairs(space: SearchSpace): CountPair[] {
+  return [...(space.pieces.length > 0 ? tokenPairs(space) : []), ...gridPairs(space)];
 }
 
-/** Honest FLOPs of the linear search over the same counts: every retraining to its end. */
+/** Total FLOPs of the linear search over the same counts: every retraining to its end. */
 export function linearFlops({ tokens, pieces, forecast }: SearchSpace): number {
   const each = forecast();
   return (tokens.length + pieces.length) * each.spent(each.steps);
 }
 
 /**
- * Honest FLOPs of a plan: steps, the trainer's own evaluations, and one at each rung's end where the trainer makes none.
+ * Total FLOPs of a plan: steps, the trainer's own evaluations, and one at each rung's end where the trainer makes none.
  * Survivors go on, so each rung costs only what is new in it.
  */
 export function planFlops(plan: readonly Rung[], { spent, evaluatedAt, evaluation, steps: all }: Forecast): number {
@@ -165,18 +165,18 @@ function rungs(start: number, halvings: number, { steps, evalEvery }: Forecast):
   return Array.from({ length: halvings + 1 }, (_, r) => ({ candidates: Math.ceil(start / 2 ** r), steps: end(r) }));
 }
 
-function tokenCells({ tokens }: SearchSpace): PruneCell[] {
+function tokenPairs({ tokens }: SearchSpace): CountPair[] {
   return tokens.map((tokensPruned) => ({ tokensPruned, piecesPruned: 0 }));
 }
 
 /** The product; with one level off, the other alone. */
-function gridCells({ tokens, pieces }: SearchSpace): PruneCell[] {
+function gridPairs({ tokens, pieces }: SearchSpace): CountPair[] {
   return (tokens.length > 0 ? tokens : [0]).flatMap((tokensPruned) =>
     (pieces.length > 0 ? pieces : [0]).map((piecesPruned) => ({ tokensPruned, piecesPruned })),
   );
 }
 
-/** `count` of the cells, spread evenly over their order. */
-function thin(cells: readonly PruneCell[], count: number): PruneCell[] {
-  return Array.from({ length: count }, (_, i) => cells[Math.floor(((i + 0.5) * cells.length) / count)]!);
+/** `count` of the pairs, spread evenly over their order. */
+function thin(pairs: readonly CountPair[], count: number): CountPair[] {
+  return Array.from({ length: count }, (_, i) => pairs[Math.floor(((i + 0.5) * pairs.length) / count)]!);
 }

@@ -16,7 +16,7 @@ export interface Retraining {
   readonly tokenizer: Tokenizer;
   readonly task: Task;
   readonly train: readonly Row[];
-  /** Rows that choose checkpoints and candidates: validation, or a holdout of train. */
+  /** Rows that choose prompts and candidates: validation, or a holdout of train. */
   readonly selection: readonly Row[];
   readonly schedule: Schedule;
   readonly settings: TrainSettings;
@@ -46,12 +46,12 @@ export interface Candidate {
   readonly mask: PromptMask | null;
   /** What it leaves of the whole prompt. */
   readonly counts: MaskCounts;
-  /** Best checkpoint by what chooses (selectionScore) on the selection rows. With `drop` of the surviving tokens only; see ownMask. */
+  /** The prompt of the best evaluation, by what chooses (selectionScore) on the selection rows. With `drop` of the surviving tokens only; see ownMask. */
   readonly prompt: Tensor;
   readonly score: number;
   readonly scores: Scores;
   readonly loss: number;
-  /** Step of that checkpoint, and steps trained in all. */
+  /** Step of that evaluation, and steps trained in all. */
   readonly bestStep: number;
   readonly steps: number;
   /** False when it was stopped before its last step. */

@@ -46,7 +46,7 @@ export interface XPromptResult {
   /** On the validation rows. With a holdout they were not looked at before. */
   readonly reported: { readonly best: Scores; readonly control: Scores; readonly tuned: Scores };
   readonly cost: {
-    /** Honest FLOPs. Neuron scores that the tuning needs, and those that the retrainings (the control's too) need beside them. */
+    /** Total FLOPs. Neuron scores that the tuning needs, and those that the retrainings (the control's too) need beside them. */
     readonly neurons: number;
     readonly retrainNeurons: number;
     readonly tuning: number;
@@ -140,7 +140,7 @@ async function whole(input: XPromptInput, folder: string): Promise<XPromptResult
   };
 }
 
-/** Honest FLOPs, evaluations included, and seconds of retrainings. */
+/** Total FLOPs, evaluations included, and seconds of retrainings. */
 export function candidateCost(candidates: readonly Candidate[]): { flops: number; seconds: number } {
   return candidates.reduce(
     (sum, { cost }) => ({

@@ -14,7 +14,7 @@ export interface CurvePoint {
   readonly step: number;
   /** Since the start of training, evaluation included. */
   readonly seconds: number;
-  /** Cumulative, honest, training only. */
+  /** Cumulative, all products, of training only. */
   readonly flops: number;
 }
 
@@ -159,7 +159,7 @@ export function curves({ steps, evals, stages, result }: RunReport): Html {
 function scoreSection({ scores, scoredOn, baseline }: RunResult): Html[] {
   return [
     html`<h2>Scores</h2>
-<p class="soft">Scores are × 100, on ${scoredOn.rows} rows of the ${scoredOn.split} split, whose rows also chose the checkpoint: expect a little less on unseen data.</p>`,
+<p class="soft">Scores are × 100, on ${scoredOn.rows} rows of the ${scoredOn.split} split, whose rows also chose the prompt: expect a little less on unseen data.</p>`,
     htmlTable(
       ["metric", "tuned", "no prompt", "majority class"],
       Object.entries(scores).map(([metric, score]) => [

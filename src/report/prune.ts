@@ -1,7 +1,7 @@
 /**
  * @file An XPrompt search told: table of candidates, saliency map, histograms, curves. In: PruneResult. Out: Markdown, HTML.
  *
- * Honest by form: the control that simply trained longer, and the mean over candidates, stand beside the best of them, and the
+ * The control that simply trained longer, and the mean over candidates, stand beside the best of them, and the
  * split that chose is named.
  */
 import { maskMap } from "../adapter/map.js";

@@ -1,7 +1,7 @@
 /**
  * @file A run that shall make more steps than it was begun for: the same folder, made ready to go on exactly where it stopped.
  *
- * In: a run folder, a number of steps. Out: the folder, in which a run of so many steps stands at its last checkpoint. That is exact only
+ * In: a run folder, a number of steps. Out: the folder, in which a run of so many steps stands at its last snapshot. That is exact only
  * where no step so far would have been another one: one stage, and a learning rate that does not know the end. Anything else is refused.
  */
 import { existsSync } from "node:fs";
@@ -10,9 +10,9 @@ import { SoftpromptError } from "../base/errors.js";
 import { diskOps, type FileOps } from "../base/files.js";
 import { lockFolder } from "../base/lock.js";
 import type { Identity } from "../train/identity.js";
-import { loadCheckpoint, saveCheckpoint } from "./checkpoint.js";
 import { readHead, writeHead } from "./folder.js";
-import { fileNames } from "./layout.js";
+import { fileNames, snapshotFolder } from "./layout.js";
+import { loadSnapshot, saveSnapshot } from "./snapshot.js";
 
 /** The fact of run.json that says how far a run of one stage goes. */
 const length = "schedule.stage 1.steps";
@@ -31,18 +31,15 @@ export function extendRun(folder: string, steps: number, ops: FileOps = diskOps)
     const begun = Number(identity[length]);
     if (identity["schedule.stages"] === "1" && begun === steps) return false;
     refuseInexact(folder, identity, begun, steps);
-    const checkpoint = loadCheckpoint(join(folder, fileNames.checkpoint), () => {}, ops);
-    if (checkpoint !== null) {
-      const { state } = checkpoint;
+    const snapshots = snapshotFolder(folder);
+    const snapshot = loadSnapshot(snapshots, () => {}, ops);
+    if (snapshot !== null) {
+      const { state } = snapshot;
       if (state.finished !== null && state.finished !== "steps")
         throw notExact(folder, `it stopped by itself (${state.finished}), not for want of steps`, begun, steps);
       // before run.json: a run that is not finished and has no step left ends as it did
       if (state.finished !== null)
-        saveCheckpoint(
-          join(folder, fileNames.checkpoint),
-          { ...checkpoint, number: checkpoint.number + 1, state: { ...state, finished: null } },
-          ops,
-        );
+        saveSnapshot(snapshots, { ...snapshot, number: snapshot.number + 1, state: { ...state, finished: null } }, ops);
     }
     writeHead(head, { ...identity, [length]: String(steps) }, ops);
     return true;

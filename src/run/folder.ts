@@ -6,9 +6,9 @@
  *     run.json          makes the folder a run; what the run is made from (train/identity.ts), once known
  *     config.yaml, …    files the front door gives at the start
  *     metrics.jsonl     one line per event
- *     checkpoint/       the newest two checkpoints (checkpoint.ts)
+ *     snapshots/        the newest two snapshots (snapshot.ts)
  *
- * Order of writes: metrics reach the disk before the checkpoint that counts them, tensors before the JSON that names them.
+ * Order of writes: metrics reach the disk before the snapshot that counts them, tensors before the JSON that names them.
  */
 import { existsSync, statSync } from "node:fs";
 import { join } from "node:path";
@@ -29,9 +29,9 @@ import { parseJson } from "../base/json.js";
 import { lockFolder, removeLeftovers } from "../base/lock.js";
 import { checkIdentity, type Identity, identityOf } from "../train/identity.js";
 import type { Run, TrainInput } from "../train/types.js";
-import { loadCheckpoint, type SavedCheckpoint, saveCheckpoint } from "./checkpoint.js";
-import { fileNames, layout, refuseForeign, refuseTaken } from "./layout.js";
+import { fileNames, layout, refuseForeign, refuseTaken, snapshotFolder } from "./layout.js";
 import { metricsLine } from "./metrics.js";
+import { loadSnapshot, type SavedSnapshot, saveSnapshot } from "./snapshot.js";
 
 export interface OpenRunOptions {
   /** Go on with the run that is there; without it the folder must not hold one. */
@@ -61,7 +61,7 @@ export interface RunFolder extends Run {
 }
 
 /**
- * Without `resume` the folder must hold no run. One whose run.json says nothing yet of what the run is made from, with no checkpoint
+ * Without `resume` the folder must hold no run. One whose run.json says nothing yet of what the run is made from, with no snapshot
  * and an empty metrics.jsonl or none, holds nothing that was trained: it is begun anew, and `files` are written over those there.
  * @throws SoftpromptError "run" (in use; holds a run already; holds none), "io".
  */
@@ -99,7 +99,7 @@ function openedRun(
   follower: Follower | null,
 ): RunFolder {
   const metricsFile = join(folder, fileNames.metrics);
-  const checkpoints = join(folder, fileNames.checkpoint);
+  const snapshots = snapshotFolder(folder);
   let metrics = { lines: 0, bytes: 0 };
   let newest = 0;
   return {
@@ -109,13 +109,13 @@ function openedRun(
       const saved = readHead(head);
       if (saved === null) writeHead(head, identity, ops);
       else checkIdentity(saved, identity, folder);
-      const checkpoint: SavedCheckpoint | null = loadCheckpoint(checkpoints, tell, ops);
-      if (saved !== null && checkpoint === null) tell("nothing had been saved yet: the run begins again at step 0");
-      metrics = checkpoint?.metrics ?? { lines: 0, bytes: 0 };
-      newest = checkpoint?.number ?? 0;
+      const snapshot: SavedSnapshot | null = loadSnapshot(snapshots, tell, ops);
+      if (saved !== null && snapshot === null) tell("nothing had been saved yet: the run begins again at step 0");
+      metrics = snapshot?.metrics ?? { lines: 0, bytes: 0 };
+      newest = snapshot?.number ?? 0;
       cutMetrics(metricsFile, metrics.bytes, ops);
       follower?.begin();
-      return checkpoint?.state ?? null;
+      return snapshot?.state ?? null;
     },
     record: (event) => {
       const line = metricsLine(event, Date.now());
@@ -126,7 +126,7 @@ function openedRun(
     },
     save: (state) => {
       syncFile(metricsFile, ops);
-      saveCheckpoint(checkpoints, { number: newest + 1, state, metrics }, ops);
+      saveSnapshot(snapshots, { number: newest + 1, state, metrics }, ops);
       newest++;
     },
     write: (name, content) => writeFileAtomic(join(folder, name), content, ops),
@@ -142,7 +142,7 @@ function nothingTrained(folder: string, head: string): boolean {
 function trainedFiles(folder: string): string[] {
   const metrics = join(folder, fileNames.metrics);
   return [
-    ...(listFolder(join(folder, fileNames.checkpoint)).length > 0 ? [fileNames.checkpoint] : []),
+    ...[fileNames.snapshots, fileNames.earlierSnapshots].filter((name) => listFolder(join(folder, name)).length > 0),
     ...(existsSync(metrics) && statSync(metrics).size > 0 ? [fileNames.metrics] : []),
   ];
 }
@@ -174,11 +174,11 @@ function refuseOthers(folder: string, files: Readonly<Record<string, string>>): 
   );
 }
 
-/** Cuts metrics.jsonl back to what the checkpoint counted; what came after will be made again. */
+/** Cuts metrics.jsonl back to what the snapshot counted; what came after will be made again. */
 function cutMetrics(path: string, bytes: number, ops: FileOps): void {
   const length = existsSync(path) ? statSync(path).size : 0;
   if (length < bytes)
-    throw new SoftpromptError("run", "metrics.jsonl is shorter than the checkpoint says", {
+    throw new SoftpromptError("run", "metrics.jsonl is shorter than the snapshot says", {
       where: path,
       expected: `${bytes} bytes or more`,
       got: `${length} bytes`,

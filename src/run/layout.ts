@@ -13,7 +13,9 @@ export const fileNames = {
   /** Makes a folder a run: what it is made from. */
   run: "run.json",
   metrics: "metrics.jsonl",
-  checkpoint: "checkpoint",
+  snapshots: "snapshots",
+  /** Where version 0.1 kept them. */
+  earlierSnapshots: "checkpoint",
   /** The frozen model's score, for a resume. */
   noPrompt: "no-prompt.json",
   events: "events.out.tfevents.softprompt",
@@ -52,7 +54,7 @@ interface Kind {
 export const layout = {
   run: {
     head: f.run,
-    written: [f.run, f.noPrompt, f.metrics, f.checkpoint, f.adapter, f.events],
+    written: [f.run, f.noPrompt, f.metrics, f.snapshots, f.earlierSnapshots, f.adapter, f.events],
     foreign: [f.search, f.result, f.predictions, f.report, f.adapter, f.candidates, f.runs],
     never: [],
     expected: "a run's folder, or one without files of these names",
@@ -74,6 +76,12 @@ export const layout = {
 } as const satisfies Record<string, Kind>;
 
 export type FolderKind = keyof typeof layout;
+
+/** Where a run keeps its snapshots: a run of version 0.1 goes on in the folder that it has. */
+export function snapshotFolder(folder: string): string {
+  const earlier = join(folder, fileNames.earlierSnapshots);
+  return existsSync(earlier) ? earlier : join(folder, fileNames.snapshots);
+}
 
 /** Whether the folder is of this kind already. */
 export function holds(folder: string, kind: FolderKind): boolean {

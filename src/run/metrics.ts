@@ -1,7 +1,7 @@
 /**
  * @file metrics.jsonl: one line per event of a training. In: TrainEvent, the time. Out: a line of JSON, or null.
  *
- * Only what the training itself decides is recorded: checkpoints, interruptions and remarks about the folder depend on when a process
+ * Only what the training itself decides is recorded: snapshots, interruptions and remarks about the folder depend on when a process
  * was stopped, and would make an interrupted and resumed run's file differ from an uninterrupted one's. For the same reason the
  * wall clock stands in `time` and `seconds` alone.
  */
@@ -9,7 +9,7 @@ import type { TrainEvent } from "../train/types.js";
 
 /** @param time milliseconds since 1970. @returns the line with its line break, or null for an event that is not recorded. */
 export function metricsLine(event: TrainEvent, time: number): string | null {
-  if (event.kind === "checkpoint" || event.kind === "warning" || event.kind === "rows") return null;
+  if (event.kind === "snapshot" || event.kind === "warning" || event.kind === "rows") return null;
   if (event.kind === "end" && event.reason === "interrupted") return null;
   return `${JSON.stringify({ ...event, time: new Date(time).toISOString() })}\n`;
 }

@@ -198,11 +198,11 @@ describe("dying inside writes", () => {
 });
 
 describe("damage", () => {
-  const checkpoints = () => readdirSync(join(folder, "checkpoint")).filter((name) => !name.startsWith("."));
+  const snapshots = () => readdirSync(join(folder, "snapshots")).filter((name) => !name.startsWith("."));
   async function interrupted() {
     await trainRun(fptJob({ ...abortAt(40), run: folder }));
-    expect(checkpoints().length).toBe(4);
-    return checkpoints()
+    expect(snapshots().length).toBe(4);
+    return snapshots()
       .filter((name) => name.endsWith(".json"))
       .map((name) => name.slice(0, -5))
       .sort()
@@ -216,19 +216,19 @@ describe("damage", () => {
     ["a torn JSON", "json", (b: Buffer) => b.subarray(0, b.length >> 1)],
     ["an empty JSON", "json", () => Buffer.alloc(0)],
     ["torn tensors", "safetensors", (b: Buffer) => b.subarray(0, 100)],
-  ] as const)("%s: set aside, said, the checkpoint before is used, the end is the same", async (_, ending, harm) => {
+  ] as const)("%s: set aside, said, the snapshot before is used, the end is the same", async (_, ending, harm) => {
     const whole = await uninterrupted();
     const [newest, before] = await interrupted();
-    const path = join(folder, "checkpoint", `${newest}.${ending}`);
+    const path = join(folder, "snapshots", `${newest}.${ending}`);
     const bytes = readFileSync(path);
     writeFileSync(path, harm(bytes));
     const job = fptJob({ run: folder, resume: true });
     const result = await trainRun(job);
     expect(job.events[0]).toMatchObject({
       kind: "warning",
-      message: expect.stringMatching(new RegExp(`${newest} is damaged.*set aside.*going on from checkpoint ${before}`)),
+      message: expect.stringMatching(new RegExp(`${newest} is damaged.*set aside.*going on from snapshot ${before}`)),
     });
-    expect(checkpoints()).toContain(`${newest}.json.corrupt`);
+    expect(snapshots()).toContain(`${newest}.json.corrupt`);
     expect(fingerprint(result)).toEqual(whole.result);
     expect(metricsOf(folder)).toEqual(whole.metrics);
   });
@@ -236,20 +236,20 @@ describe("damage", () => {
   test("missing tensors count as damage; tensors without their JSON were never valid", async () => {
     const whole = await uninterrupted();
     const [newest] = await interrupted();
-    rmSync(join(folder, "checkpoint", `${newest}.safetensors`));
-    writeFileSync(join(folder, "checkpoint", "000099.safetensors"), "half");
+    rmSync(join(folder, "snapshots", `${newest}.safetensors`));
+    writeFileSync(join(folder, "snapshots", "000099.safetensors"), "half");
     const result = await trainRun(fptJob({ run: folder, resume: true }));
     expect(fingerprint(result)).toEqual(whole.result);
   });
 
   test("both damaged: refused, never silently begun anew", async () => {
-    for (const name of await interrupted()) writeFileSync(join(folder, "checkpoint", `${name}.json`), "{}");
+    for (const name of await interrupted()) writeFileSync(join(folder, "snapshots", `${name}.json`), "{}");
     await expect(trainRun(fptJob({ run: folder, resume: true }))).rejects.toMatchObject({ kind: "run", exitCode: 6 });
   });
 
-  test("a checkpoint whose checksums hold but which says what cannot be is refused", async () => {
+  test("a snapshot whose checksums hold but which says what cannot be is refused", async () => {
     const [newest] = await interrupted();
-    const path = join(folder, "checkpoint", `${newest}.json`);
+    const path = join(folder, "snapshots", `${newest}.json`);
     const forge = (from: string | RegExp, to: string) => {
       const body = /"body":(.*)\}\n$/s.exec(readFileSync(path, "utf8"))![1]!;
       const forged = body.replace(from, to);
@@ -269,7 +269,7 @@ describe("damage", () => {
       const job = fptJob({ run: folder, resume: true, ...abortAt(1) });
       await trainRun(job).catch((error) => expect(error).toMatchObject({ kind: "run" }));
       expect(Object.hasOwn(Object.prototype, "polluted")).toBe(false);
-      expect(readdirSync(join(folder, "checkpoint"))).toContain(`${newest}.json.corrupt`);
+      expect(readdirSync(join(folder, "snapshots"))).toContain(`${newest}.json.corrupt`);
       rmSync(folder, { recursive: true });
       await interrupted();
     }
@@ -332,7 +332,7 @@ describe("refusals", () => {
 
   test("how often to save may change, and settings that the trainer does not read", async () => {
     await cut();
-    const settings = { ...base.settings, checkpointEvery: 2, checkpointSeconds: 7, output: "elsewhere" };
+    const settings = { ...base.settings, snapshotEvery: 2, snapshotSeconds: 7, output: "elsewhere" };
     expect((await trainRun(fptJob({ settings, run: folder, resume: true }))).reason).toBe("steps");
   });
 
@@ -346,7 +346,7 @@ describe("refusals", () => {
     expect(readdirSync(folder).filter((name) => name.startsWith(".lock"))).toEqual([]);
   });
 
-  test.each(["metrics.jsonl", "checkpoint", "run.json", "adapter", "events.out.tfevents.softprompt"])(
+  test.each(["metrics.jsonl", "snapshots", "run.json", "adapter", "events.out.tfevents.softprompt"])(
     "a %s that is a link to elsewhere is refused, and elsewhere untouched",
     async (name) => {
       await cut();
@@ -364,7 +364,7 @@ describe("refusals", () => {
     },
   );
 
-  test.skipIf(process.platform === "win32").each(["metrics.jsonl", "checkpoint", "run.json"])(
+  test.skipIf(process.platform === "win32").each(["metrics.jsonl", "snapshots", "run.json"])(
     "a pipe called %s is refused, not waited for",
     async (name) => {
       await cut();
@@ -399,7 +399,7 @@ describe("refusals", () => {
   test.each([
     ["without run.json, begun", ["run.json"], false],
     ["under a run.json that knows nothing, resumed", [], true],
-    ["metrics alone, begun", ["run.json", "checkpoint"], false],
+    ["metrics alone, begun", ["run.json", "snapshots"], false],
   ] as const)("another run's remains, %s: refused and left as they are", async (_, gone, resume) => {
     await cut();
     for (const name of gone) rmSync(join(folder, name), { recursive: true });

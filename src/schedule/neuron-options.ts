@@ -5,10 +5,11 @@ import { choice, integer, type OptionValues } from "../base/options.js";
 
 /** Option table of neuron scores. */
 export const neuronScoreOptions = {
-  scoreExamples: integer({
+  scoreRows: integer({
+    formerly: "scoreExamples",
     default: 1000,
     min: 1,
-    unit: "examples",
+    unit: "rows",
     source: "fpt.md §3.3",
     help: "Rows that neuron scores are computed on, drawn with the seed; all rows where there are fewer",
   }),

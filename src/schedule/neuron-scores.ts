@@ -44,7 +44,7 @@ export interface ScoredNeurons {
 export interface NeuronScoreInput extends NeuronScoreOptions {
   readonly seed: number;
   /** P of the random prompt. */
-  readonly promptLength: number;
+  readonly virtualTokens: number;
   readonly maxInputTokens: number;
   /** Where scores are kept; null keeps nothing. */
   readonly folder: string | null;
@@ -75,7 +75,7 @@ export async function neuronScores(
       task: dataset.task,
       rows,
       seed: input.seed,
-      promptLength: input.promptLength,
+      promptLength: input.virtualTokens,
       maxInputTokens: input.maxInputTokens,
     }),
   );
@@ -96,7 +96,7 @@ async function measure(
   const { config } = engine.checkpoint;
   const encoded = encodeRows(task, rows, tokenizer, input.maxInputTokens);
   encoded.sort((a, b) => a.input.length - b.input.length);
-  const prompt = randomPrompt(config.width, input.promptLength, input.seed);
+  const prompt = randomPrompt(config.width, input.virtualTokens, input.seed);
   const program = await engine.activations(placeOf(config, encoded));
   const sums = architectureOf(config)
     .stacks(config)
@@ -113,11 +113,11 @@ async function measure(
     const batch = makeBatch(some);
     const means = await program.run({ prompt }, batch);
     for (const { name, layers } of sums) accumulate(layers, means[name]!, batch.size);
-    flops = addFlops(flops, activationFlops(config, shapeOfRows(config, some, input.promptLength)));
+    flops = addFlops(flops, activationFlops(config, shapeOfRows(config, some, input.virtualTokens)));
   }
   const average = (stack: Float64Array[]) => stack.map((sum) => Float32Array.from(sum, (s) => s / rows.length));
   const scores = Object.fromEntries(sums.map(({ name, layers }) => [name, average(layers)]));
-  const cost = { seconds: (performance.now() - started) / 1000, flops: flops.honest, examples: rows.length };
+  const cost = { seconds: (performance.now() - started) / 1000, flops: flops.total, examples: rows.length };
   if (!Object.values(scores).every((layers) => layers.every((layer) => layer.every(Number.isFinite))))
     throw new SoftpromptError("numeric", "activations are not finite", {
       where: "neuron scores",
@@ -141,8 +141,8 @@ export function checkScoredRows(
 }
 
 /** The first so many rows of a seeded shuffle. */
-function chosenRows(rows: readonly Row[], { scoreExamples, seed }: NeuronScoreInput): Row[] {
-  const drawn = random(seed, "neuron-scores/rows").sample(rows.length, Math.min(scoreExamples, rows.length));
+function chosenRows(rows: readonly Row[], { scoreRows, seed }: NeuronScoreInput): Row[] {
+  const drawn = random(seed, "neuron-scores/rows").sample(rows.length, Math.min(scoreRows, rows.length));
   return Array.from(drawn, (i) => rows[i]!);
 }
 

@@ -96,7 +96,8 @@ export const scheduleOptions = {
     help: "Stretch or shrink the partial stages so that training spends just this share; steps stay the same",
   }),
   budgetBy: choice({
-    values: ["paper", "honest"],
+    values: ["paper", "total"],
+    formerValues: { honest: "total" },
     default: "paper",
     source: "fpt.md §8",
     help: "Which FLOPs --budget counts: the papers' forward Linear ones, or all matrix products both ways",

@@ -22,7 +22,7 @@ test.each<[string, Task, readonly Row[], number]>([
     ...{ ...defaults(trainOptions), ...defaults(neuronScoreOptions), ...defaults(scheduleOptions) },
     ...{ schedule: "custom" as const, depths: [0.5], stageFractions: [0.5], steps: 10 },
   };
-  const where = { promptLength: 4, folder: null };
+  const where = { virtualTokens: 4, folder: null };
   const { schedule } = await planSchedule(
     fakeEngine(),
     fakeTokenizer,
@@ -88,7 +88,7 @@ test("the outline has the steps and sizes of the schedule that scores will fill"
   for (const budget of [undefined, 0.8]) {
     const options = scored({ budget });
     const { schedule, scoring } = await planSchedule(engine, fakeTokenizer, data, options, {
-      promptLength: 4,
+      virtualTokens: 4,
       folder: null,
     });
     expect(scoring?.flops).toBeGreaterThan(0);
@@ -103,7 +103,7 @@ test.each<[string, object, object]>([
   const engine = fakeEngine();
   engine.activations = () => Promise.reject(new Error("the model was run"));
   const plan = planSchedule(engine, fakeTokenizer, rows as typeof data, options as ReturnType<typeof scored>, {
-    promptLength: 4,
+    virtualTokens: 4,
     folder: null,
   });
   await expect(plan).rejects.toMatchObject({ name: "SoftpromptError" });

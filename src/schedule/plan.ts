@@ -37,9 +37,9 @@ export function outlineSchedule(
   tokenizer: Tokenizer,
   dataset: PlannedData,
   options: PlanOptions,
-  promptLength: number,
+  virtualTokens: number,
 ): Schedule {
-  return outline(dataset, options, target(config, tokenizer, dataset, options, promptLength));
+  return outline(dataset, options, target(config, tokenizer, dataset, options, virtualTokens));
 }
 
 /**
@@ -53,12 +53,17 @@ export async function planSchedule(
   tokenizer: Tokenizer,
   dataset: PlannedData,
   options: PlanOptions,
-  { promptLength, folder, signal }: { promptLength: number; folder: string | null; signal?: AbortSignal },
+  { virtualTokens, folder, signal }: { virtualTokens: number; folder: string | null; signal?: AbortSignal },
 ): Promise<Plan> {
-  const made = target(engine.checkpoint.config, tokenizer, dataset, options, promptLength);
+  const made = target(engine.checkpoint.config, tokenizer, dataset, options, virtualTokens);
   const sizes = outline(dataset, options, made);
   if (!needsNeuronScores(options)) return { schedule: sizes, scoring: null };
-  const { scores, cost } = await neuronScores(engine, tokenizer, dataset, { ...options, promptLength, folder, signal });
+  const { scores, cost } = await neuronScores(engine, tokenizer, dataset, {
+    ...options,
+    virtualTokens,
+    folder,
+    signal,
+  });
   return { schedule: makeSchedule(options, { ...made, scores }), scoring: cost };
 }
 
@@ -69,13 +74,13 @@ function target(
   tokenizer: Tokenizer,
   dataset: PlannedData,
   options: PlanOptions,
-  promptLength: number,
+  virtualTokens: number,
 ): ScheduleFor {
   return {
     config,
     freeText: dataset.task.generative ?? isFreeText(dataset),
     scores: null,
-    shape: options.budget === undefined ? undefined : typicalShape(config, tokenizer, dataset, options, promptLength),
+    shape: options.budget === undefined ? undefined : typicalShape(config, tokenizer, dataset, options, virtualTokens),
   };
 }
 
@@ -95,20 +100,20 @@ export function typicalShape(
   tokenizer: Tokenizer,
   { task, train }: Pick<Dataset, "task" | "train">,
   { batchSize, maxInputTokens, seed }: Pick<TrainSettings, "batchSize" | "maxInputTokens" | "seed">,
-  promptLength: number,
+  virtualTokens: number,
 ): PassShape {
   const rows = encodeRows(task, train, tokenizer, maxInputTokens);
   const order = batchOrder(rows, batchSize, seed);
   const steps = Math.min(sampledSteps, stepsPerEpoch(rows.length, batchSize));
   let [batch, input, target, tail] = [0, 0, 0, 0];
-  const { place } = shapeOfRows(config, rows, promptLength);
+  const { place } = shapeOfRows(config, rows, virtualTokens);
   for (let step = 0; step < steps; step++) {
     const chosen = Array.from(order(step), (n) => rows[n]!);
     batch += chosen.length / steps;
-    const shape = shapeOfRows(config, chosen, promptLength);
+    const shape = shapeOfRows(config, chosen, virtualTokens);
     input += shape.input / steps;
     target += shape.target / steps;
     tail += (shape.tail ?? 0) / steps;
   }
-  return { batch, prompt: promptLength, input, target, ...(place === undefined ? {} : { place, tail }) };
+  return { batch, prompt: virtualTokens, input, target, ...(place === undefined ? {} : { place, tail }) };
 }

@@ -131,7 +131,7 @@ export function retrainingSteps(options: ScheduleOptions, wanted: number | undef
 export function scheduleFlops(config: ModelConfig, schedule: Schedule, shape: PassShape): Flops {
   return schedule.stages.reduce((sum, { partial, steps }) => {
     const step = stepFlops(config, partial, shape);
-    return addFlops(sum, { paper: steps * step.paper, honest: steps * step.honest });
+    return addFlops(sum, { paper: steps * step.paper, total: steps * step.total });
   }, noFlops);
 }
 
@@ -140,7 +140,7 @@ export function scheduleShare(config: ModelConfig, schedule: Schedule, shape: Pa
   const own = scheduleFlops(config, schedule, shape);
   const steps = totalSteps(schedule);
   const full = stepFlops(config, fullModel(config), shape);
-  return { paper: own.paper / (steps * full.paper), honest: own.honest / (steps * full.honest) };
+  return { paper: own.paper / (steps * full.paper), total: own.total / (steps * full.total) };
 }
 
 /** Sizes of the partial stages: the preset's, or the options' own where given. */

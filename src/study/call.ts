@@ -13,7 +13,7 @@ import { withPlannedSteps } from "../schedule/schedule.js";
 import { type CallContext, splitCall } from "../tasks/call.js";
 import { datasetOf, type RowsOptions } from "../tasks/data.js";
 import type { Model } from "../tasks/model.js";
-import { promptOptions, seedsOption } from "../tasks/options.js";
+import { type FormerPruneOptions, type FormerTuneOptions, promptOptions, seedsOption } from "../tasks/options.js";
 import { initSpec } from "../tasks/tune.js";
 import { trainOptions } from "../train/options.js";
 import { compare as compareSchedules } from "./compare.js";
@@ -47,13 +47,16 @@ export type AnyStudyEvent = StudyEvent | XPromptStudyEvent;
 
 /** One object for `compare`: any of studyOptions, and what stands beside them. */
 export type CompareInput = Partial<OptionValues<typeof studyOptions>> &
+  FormerTuneOptions &
   CallContext<StudyEvent> & {
     /** What stands against prompt tuning. Default FPT-LD, FPT-FR and FPT-CR, and the schedule of the options where it is none of these. */
     readonly variants?: readonly Variant[] | undefined;
   };
 
 /** One object for `study`: any of studyOptions and the options of pruning, and what stands beside them. */
-export type StudyCallInput = Partial<OptionValues<typeof allStudyOptions>> & CallContext<AnyStudyEvent>;
+export type StudyCallInput = Partial<OptionValues<typeof allStudyOptions>> &
+  FormerPruneOptions &
+  CallContext<AnyStudyEvent>;
 
 /**
  * FPT's schedules against prompt tuning, over tasks and seeds: scores, cost, and the score at equal cost.
@@ -86,7 +89,7 @@ export async function study(
   if (Object.hasOwn(fptStudies, name)) return fptStudies[name as keyof typeof fptStudies].run(shared);
   if (Object.hasOwn(xpromptStudies, name)) {
     const observe = (event: AnyStudyEvent) => context.onEvent?.(event);
-    const prune = readOptions(pruneOptions, pick(pruneOptions, options), "study()");
+    const prune = readOptions(pruneOptions, pick(pruneOptions, values), "study()");
     return xpromptStudies[name as keyof typeof xpromptStudies].run({ ...shared, observe, prune });
   }
   const names = [...Object.keys(fptStudies), ...Object.keys(xpromptStudies)];
@@ -120,7 +123,7 @@ async function inputOf(
     seeds: values.seeds,
     settings: { ...readOptions(repeated, pick(repeated, values), "study"), seed: values.seeds[0] ?? 0 },
     schedule: withPlannedSteps(readOptions(scheduleOptions, pick(scheduleOptions, values), "study")),
-    promptLength: values.virtualTokens,
+    virtualTokens: values.virtualTokens,
     init: await initSpec(values, data[0]!, model),
     scoring: readOptions(neuronScoreOptions, pick(neuronScoreOptions, values), "study"),
     folder: values.output ?? null,

@@ -13,6 +13,7 @@ import { isFreeText } from "../text/rows.js";
 import type { StageCost } from "../train/types.js";
 import {
   bestOf,
+  currentInput,
   type FinishedRun,
   finalScore,
   rowsText,
@@ -52,16 +53,17 @@ export const comparedMethods = {
  * schedule where it is none of these.
  */
 export async function compare(
-  input: StudyInput,
-  variants: readonly Variant[] = defaultVariants(input.schedule),
+  given: StudyInput,
+  variants: readonly Variant[] = defaultVariants(given.schedule),
 ): Promise<StudyResult> {
+  const input = currentInput(given, "compare()");
   const all = [vanilla, ...variants.filter((v) => v.label !== vanilla.label)];
   return compareTables(input.tasks, input.seeds, all, await runAll(input, all), {
     steps: input.schedule.steps,
     batchSize: input.settings.batchSize,
     evalEvery: input.settings.evalEvery,
     maxEvalRows: input.settings.maxEvalRows,
-    promptLength: input.promptLength,
+    virtualTokens: input.virtualTokens,
     seeds: input.seeds,
     tasks: input.tasks.map((dataset) => rowsText(dataset, input.settings)),
     model: input.engine.checkpoint.name,
@@ -134,7 +136,7 @@ export function compareTables(
   };
   const costCells = (label: string): Cell[] => [
     flops(label, costs.paper),
-    flops(label, costs.honest),
+    flops(label, costs.total),
     seconds(label, wall.training),
     seconds(label, wall.withGrowth),
     seconds(label, wall.withScoring),
@@ -244,7 +246,7 @@ export function compareTables(
     scores: [...runs.map((run) => seedScore(run, tasks)), ...looks],
     notes: [
       `Always the most frequent label: ${tasks.map((dataset) => `${dataset.task.name} ${majority(dataset, maxEvalRows)}`).join(", ")}.`,
-      "Scores are the best validation score on the full model, by the task's first metric, × 100; ± is the sample standard deviation over seeds. The split that chose a checkpoint also scores it, as in the papers.",
+      "Scores are the best validation score on the full model, by the task's first metric, × 100; ± is the sample standard deviation over seeds. The split that chose a prompt also scores it, as in the papers.",
       pairedNote,
       `The best of many evaluations is flattered more than the best of few: PT is the best of ${looksText(vanilla.label)} on the full model, ${labels.map((label) => `${label} of ${looksText(label)}`).join(", ")}. With equal looks, PT has only the evaluations at the steps where the other has one on the full model.`,
       "“PT at …'s FLOPs” is prompt tuning's best score until it has spent as much (papers' count); Improve is the method's score minus it, seed by seed. Its resolution is the evaluation interval.",
@@ -261,7 +263,7 @@ export function compareTables(
 
 const costs = {
   paper: ({ result }: FinishedRun) => result.cost.paperFlops,
-  honest: ({ result }: FinishedRun) => result.cost.trainFlops,
+  total: ({ result }: FinishedRun) => result.cost.trainFlops,
   everything: ({ result, scoring }: FinishedRun) => result.cost.flops + (scoring?.flops ?? 0),
 };
 

@@ -22,7 +22,7 @@ export interface FptStudy {
 }
 
 /** It prunes nothing, its runs are kept whole or not at all, and the evaluations in between are what its tables tell. */
-const ofOthers = [...Object.keys(pruneOptions), "checkpointEvery", "checkpointSeconds", "finalEvalRows"];
+const ofOthers = [...Object.keys(pruneOptions), "snapshotEvery", "snapshotSeconds", "finalEvalRows"];
 const readAlone: ReadonlySet<string> = new Set<keyof ScheduleOptions>([
   "steps",
   "layerChoice",

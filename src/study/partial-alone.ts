@@ -9,7 +9,16 @@ import type { ModelConfig } from "../model/architecture.js";
 import { architectureOf } from "../model/architectures.js";
 import { type PartialSpec, partialModel } from "../model/partial.js";
 import { presetSchedule } from "../schedule/options.js";
-import { bestOf, type FinishedRun, runAll, type StudyInput, seedScore, type Variant, vanilla } from "./runs.js";
+import {
+  bestOf,
+  currentInput,
+  type FinishedRun,
+  runAll,
+  type StudyInput,
+  seedScore,
+  type Variant,
+  vanilla,
+} from "./runs.js";
 import {
   type Cell,
   dotsOf,
@@ -71,9 +80,10 @@ export function aloneVariant({ label, size }: PartialSize): Variant {
 
 /** Tunes each size alone, and the full model beside them. */
 export async function partialAlone(
-  input: StudyInput,
+  given: StudyInput,
   wanted: readonly PartialSize[] = tableOneSizes(),
 ): Promise<StudyResult> {
+  const input = currentInput(given, "partialAlone()");
   const { config } = input.engine.checkpoint;
   const sizes = distinctSizes(config, wanted);
   const runs = await runAll(input, [vanilla, ...sizes.map(aloneVariant)]);
@@ -137,7 +147,7 @@ export async function partialAlone(
       steps: input.schedule.steps,
       seeds,
       model: input.engine.checkpoint.name,
-      promptLength: input.promptLength,
+      virtualTokens: input.virtualTokens,
     },
   };
 }

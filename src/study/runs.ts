@@ -7,6 +7,7 @@
 
 import { interrupted, SoftpromptError } from "../base/errors.js";
 import { ownFolder } from "../base/files.js";
+import { currentNames } from "../base/options.js";
 import type { Tensor } from "../base/tensor.js";
 import { type Scores, selectionScore } from "../data/metrics.js";
 import type { Dataset, Task } from "../data/row.js";
@@ -22,7 +23,7 @@ import type { Tokenizer } from "../text/tokenizer.js";
 import { identityOf } from "../train/identity.js";
 import { train } from "../train/trainer.js";
 import type { TrainEvent, TrainInput, TrainResult, TrainSettings } from "../train/types.js";
-import { cell, fileName } from "./cells.js";
+import { fileName, keptRun } from "./kept-runs.js";
 import type { SeedScore } from "./study.js";
 
 /** What every study needs; the caller owns the engine. */
@@ -37,7 +38,9 @@ export interface StudyInput {
   /** Steps, layer and neuron choice, growth; the study fills in the schedule itself. */
   readonly schedule: ScheduleOptions;
   /** P */
-  readonly promptLength: number;
+  readonly virtualTokens: number;
+  /** @deprecated virtualTokens */
+  readonly promptLength?: number;
   readonly init: InitSpec;
   readonly scoring: NeuronScoreOptions;
   /** Finished runs and neuron scores are kept here, so that a study can be interrupted; null keeps nothing. */
@@ -70,6 +73,11 @@ export interface Variant {
   readonly schedule: Partial<ScheduleOptions>;
 }
 
+/** A program's input with its length under the name of this version. */
+export function currentInput<I extends Pick<StudyInput, "virtualTokens">>(input: I, where: string): I {
+  return currentNames(input, { promptLength: "virtualTokens" }, where);
+}
+
 /** @throws SoftpromptError "usage" where a seed is repeated: the same run twice would count as two, their deviation as 0. */
 export function checkSeeds(seeds: readonly number[]): void {
   const repeated = seeds.filter((seed, i) => seeds.indexOf(seed) !== i);
@@ -97,7 +105,7 @@ export async function runAll(input: StudyInput, variants: readonly Variant[]): P
       // one seed stands for all: they differ in a budget's typical shape alone, by the order of the rows
       const options = planOptions(input, variant, input.seeds[0]!);
       try {
-        outlineSchedule(input.engine.checkpoint.config, input.tokenizer, dataset, options, input.promptLength);
+        outlineSchedule(input.engine.checkpoint.config, input.tokenizer, dataset, options, input.virtualTokens);
       } catch (error) {
         if (!(error instanceof SoftpromptError)) throw error;
         const problem = `${variant.label} on ${dataset.task.name}: ${error.problem}`;
@@ -130,7 +138,7 @@ export async function runOne(
   const { task } = dataset;
   const start = await startPrompt(input, seed);
   const { schedule, scoring } = await planSchedule(engine, tokenizer, dataset, planOptions(input, variant, seed), {
-    promptLength: input.promptLength,
+    virtualTokens: input.virtualTokens,
     folder: input.folder,
     signal: input.signal,
   });
@@ -150,7 +158,7 @@ export async function runOne(
     flopsBefore: scoring?.flops ?? 0,
   };
   const name = `${task.name}-seed${seed}-${variant.label}`;
-  const result = await cell(
+  const result = await keptRun(
     input.folder,
     name,
     // the second form of what is kept: with the seconds that opening sessions took
@@ -177,8 +185,8 @@ function planOptions(input: StudyInput, variant: Variant, seed: number): PlanOpt
 
 /** The start prompt of a seed, the same for every task and variant. */
 export function startPrompt(input: StudyInput, seed: number): Promise<Tensor> {
-  const { engine, tokenizer, promptLength } = input;
-  return initPrompt(input.init, { checkpoint: engine.checkpoint, tokenizer, length: promptLength, seed });
+  const { engine, tokenizer, virtualTokens } = input;
+  return initPrompt(input.init, { checkpoint: engine.checkpoint, tokenizer, virtualTokens, seed });
 }
 
 /** A task's rows for a table's foot: how many validation rows its scores are really of. @param reported whether what is kept is scored at the end */

@@ -15,7 +15,7 @@ import { fullModel } from "../model/partial.js";
 import { makeBatch } from "../text/batch.js";
 import { encodeRows } from "../text/rows.js";
 import { aloneVariant, distinctSizes, ownScore, type PartialSize, tableOneSizes } from "./partial-alone.js";
-import { type FinishedRun, runAll, type StudyInput, startPrompt, vanilla } from "./runs.js";
+import { currentInput, type FinishedRun, runAll, type StudyInput, startPrompt, vanilla } from "./runs.js";
 import { type Measure, measures, moveCosine, neuronOverlap, similarityMatrix } from "./similar.js";
 import { type Cell, type Matrix, type StudyResult, spread, type Table } from "./study.js";
 
@@ -53,9 +53,10 @@ const activationRows = 64;
 
 /** Are prompts tuned on partial models alike? Cosine similarities of the prompts of one start (fpt.md §10). */
 export async function similarity(
-  input: StudyInput,
+  given: StudyInput,
   wanted: readonly PartialSize[] = tableOneSizes(),
 ): Promise<StudyResult> {
+  const input = currentInput(given, "similarity()");
   const sizes = distinctSizes(input.engine.checkpoint.config, wanted);
   const runs = await runAll(input, [vanilla, ...sizes.map(aloneVariant)]);
   const prompts: Labelled[] = [];
@@ -122,7 +123,7 @@ export async function similarity(
       steps: input.schedule.steps,
       seeds: input.seeds,
       model: input.engine.checkpoint.name,
-      promptLength: input.promptLength,
+      virtualTokens: input.virtualTokens,
     },
   };
 }

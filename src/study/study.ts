@@ -30,7 +30,7 @@ export interface SeedScore {
   readonly metric: string;
   /** × 100, as tables have it; null where nothing was measured. */
   readonly score: number | null;
-  /** Honest FLOPs and seconds of everything it needed; absent where nothing was trained for it. */
+  /** Total FLOPs and seconds of everything it needed; absent where nothing was trained for it. */
   readonly flops?: number;
   readonly seconds?: number;
 }

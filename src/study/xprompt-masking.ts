@@ -9,7 +9,7 @@ import type { Tensor } from "../base/tensor.js";
 import { evaluatePrepared, evaluationOptions, prepareEvaluation } from "../evaluate/evaluate.js";
 import { applyMask, maskFromScores, type PromptMask, randomMask } from "../method/mask.js";
 import { fullModel } from "../model/partial.js";
-import { cell } from "./cells.js";
+import { keptRun } from "./kept-runs.js";
 import { type Cell, type Chart, type SeedScore, type StudyResult, spread, type Table } from "./study.js";
 import { forEachSearch, type SearchPlace, settingsOf } from "./xprompt-runs.js";
 import type { VariantSearch, XPromptStudyInput } from "./xprompt-types.js";
@@ -29,7 +29,7 @@ const maskings = {
 type Masking = keyof typeof maskings;
 
 export async function masking(input: XPromptStudyInput): Promise<StudyResult> {
-  const P = input.promptLength;
+  const P = input.virtualTokens;
   // score[task][masking][count] over seeds
   const scores = new Map<string, number[]>();
   const each: SeedScore[] = [];
@@ -103,7 +103,7 @@ function scorer(search: VariantSearch): (prompt: Tensor) => Promise<number> {
   });
   const full = fullModel(engine.checkpoint.config);
   return (prompt) =>
-    cell(search.folder, "masked", { prompt: prompt.data, rows: prepared.rows.map((row) => row.id) }, async () => {
+    keptRun(search.folder, "masked", { prompt: prompt.data, rows: prepared.rows.map((row) => row.id) }, async () => {
       const found = await evaluatePrepared(engine, full, tokenizer, prepared, { prompt }, signal);
       if (found === null)
         throw interrupted(signal, "the study was stopped", { where: "masking", hint: "what was scored is kept" });

@@ -25,7 +25,7 @@ import { type VariantName, variants } from "./xprompt-variants.js";
 /** What differs from the study's settings. */
 export interface Case {
   readonly label: string;
-  readonly promptLength?: number;
+  readonly virtualTokens?: number;
   /** Start prompt; a function is asked per task and seed (transfer). */
   readonly init?: InitSpec | ((dataset: Dataset, seed: number) => Promise<InitSpec>);
   /** Of stage A. */
@@ -154,7 +154,7 @@ function checkCase(
   const { options, train, seen, tuned, retrained } = caseOf(input, dataset, seed, what);
   const init = typeof what.init === "function" ? null : (what.init ?? input.init);
   // only its length counts; one that another search will give is as long as the study says
-  const length = init?.kind === "fromPrompt" ? init.prompt.shape[0]! : (what.promptLength ?? input.promptLength);
+  const length = init?.kind === "fromPrompt" ? init.prompt.shape[0]! : (what.virtualTokens ?? input.virtualTokens);
   planSearch(
     {
       engine,
@@ -185,11 +185,12 @@ export async function withCase<R>(
   const { task } = dataset;
   const { options, train, seen, tuned, retrained } = caseOf(input, dataset, seed, what);
   const init = typeof what.init === "function" ? await what.init(dataset, seed) : (what.init ?? input.init);
-  const freshPrompt = (length: number) => initPrompt(init, { checkpoint: engine.checkpoint, tokenizer, length, seed });
-  const length = init.kind === "fromPrompt" ? init.prompt.shape[0]! : (what.promptLength ?? input.promptLength);
+  const freshPrompt = (virtualTokens: number) =>
+    initPrompt(init, { checkpoint: engine.checkpoint, tokenizer, virtualTokens, seed });
+  const length = init.kind === "fromPrompt" ? init.prompt.shape[0]! : (what.virtualTokens ?? input.virtualTokens);
   const plan = (own: PlanOptions) =>
     // the folder also where the study keeps none: one pass then serves stage A and the retrainings
-    planSchedule(engine, tokenizer, seen, own, { promptLength: length, folder, signal: input.signal });
+    planSchedule(engine, tokenizer, seen, own, { virtualTokens: length, folder, signal: input.signal });
   const tuning = await plan(tuned);
   const retraining = await plan(retrained);
   const prompt = await freshPrompt(length);
@@ -239,7 +240,7 @@ export function settingsOf(input: XPromptStudyInput): StudyResult["settings"] {
     model: input.engine.checkpoint.name,
     tasks: input.tasks.map((dataset) => rowsText(dataset, input.settings, true)),
     seeds: input.seeds,
-    promptLength: input.promptLength,
+    virtualTokens: input.virtualTokens,
     steps: input.schedule.steps,
     retrainSteps: input.prune.retrainSteps ?? input.schedule.steps,
     schedule: input.schedule.schedule,

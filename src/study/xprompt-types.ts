@@ -33,7 +33,7 @@ export interface Outcome {
   /** On the validation rows, by the task's first metric. */
   readonly score: number;
   readonly counts: MaskCounts;
-  /** Honest FLOPs of everything this variant needs: stage A, scoring (of neurons too), all its candidates, evaluations. */
+  /** Total FLOPs of everything this variant needs: stage A, scoring (of neurons too), all its candidates, evaluations. */
   readonly flops: number;
   readonly seconds: number;
   /** Steps of optimizer work of the same. */

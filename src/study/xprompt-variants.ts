@@ -32,10 +32,10 @@ export const rankings = {
   reversed: {
     label: "Reversed",
     scored: true,
-    of: (search) => async (cell) => complementMask(await search.maskOf(cell)),
+    of: (search) => async (pair) => complementMask(await search.maskOf(pair)),
   },
   /** Those of highest score pruned first (Super-Tickets' losing ticket). */
-  losing: { label: "losing ticket", scored: true, of: (search) => (cell) => search.maskOf(cell, "highest") },
+  losing: { label: "losing ticket", scored: true, of: (search) => (pair) => search.maskOf(pair, "highest") },
   /** Scores drawn once for all of the search, so that it nests as XPrompt's does. */
   random: {
     label: "Random",
@@ -46,7 +46,7 @@ export const rankings = {
       const { tokens, pieces } = search.importance;
       const scores = { tokens: uniform(tokens), pieces: uniform(pieces) };
       const { pieceRanking: ranking, layout } = search.options;
-      return async (cell) => maskFromScores(scores, { ...cell, ranking, layout });
+      return async (pair) => maskFromScores(scores, { ...pair, ranking, layout });
     },
   },
 } as const satisfies Record<

@@ -59,10 +59,10 @@ function input(more: Partial<XPromptStudyInput> = {}) {
       microBatchSize: 8,
       evalEvery: 4,
       learningRate: 0.05,
-      checkpointSeconds: 0,
+      snapshotSeconds: 0,
     },
     schedule: { ...defaults(scheduleOptions), steps: 6, depths: [0.5], stageFractions: [0.5], schedule: "custom" },
-    promptLength: 4,
+    virtualTokens: 4,
     init: { kind: "uniform", range: 0.5 },
     scoring: defaults(neuronScoreOptions),
     prune: {

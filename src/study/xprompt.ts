@@ -7,7 +7,7 @@ import { SoftpromptError } from "../base/errors.js";
 import { random } from "../base/random.js";
 import type { Dataset, Row } from "../data/row.js";
 import type { PruneOptions } from "../prune/options.js";
-import { checkSeeds } from "./runs.js";
+import { checkSeeds, currentInput } from "./runs.js";
 import { dotsOf, pairedNote, type StudyResult, type Table } from "./study.js";
 import { masking } from "./xprompt-masking.js";
 import { type Case, checkCases, outcomes, settingsOf } from "./xprompt-runs.js";
@@ -102,7 +102,7 @@ export const xpromptStudies = {
     "Prompt length",
     "Table 5",
     () => ({
-      cases: [10, 20, 100].map((promptLength) => ({ label: `${promptLength} tokens`, promptLength })),
+      cases: [10, 20, 100].map((virtualTokens) => ({ label: `${virtualTokens} tokens`, virtualTokens })),
       variants: ["pt", "control", "xprompt"],
       pairs: [10, 20, 100].flatMap((n) => [
         [`${n}: XPrompt − PT`, line(`${n} tokens`, "xprompt"), line(`${n} tokens`, "pt")],
@@ -261,7 +261,8 @@ function tableStudy(
 }
 
 function seedsChecked(run: XPromptStudy["run"]): XPromptStudy["run"] {
-  return async (input) => {
+  return async (given) => {
+    const input = currentInput(given, "study");
     checkSeeds(input.seeds);
     return run(input);
   };
@@ -287,8 +288,8 @@ function notes(input: XPromptStudyInput, { variants: wanted, pairs }: Plan): str
   const said = [
     "Score × 100 by the task's first metric; ± is the sample standard deviation over seeds.",
     input.prune.holdout > 0
-      ? `Checkpoints and candidates were chosen on ${Number((100 * input.prune.holdout).toPrecision(6))} % of the training rows, held out; the scores are of the validation rows.`
-      : "The validation rows chose checkpoints and candidates and give the score too, as in the paper: the best of many candidates is flattered more than one run is.",
+      ? `Prompts and candidates were chosen on ${Number((100 * input.prune.holdout).toPrecision(6))} % of the training rows, held out; the scores are of the validation rows.`
+      : "The validation rows chose prompts and candidates and give the score too, as in the paper: the best of many candidates is flattered more than one run is.",
     "FLOPs and time are of everything a line needs: tuning, scoring, all its candidates, evaluations.",
     ...(pairs.length > 0 ? [pairedNote] : []),
   ];
@@ -327,7 +328,7 @@ function checkRows({ task, train }: Dataset, count: number): void {
       where: `few-shot, ${task.name}`,
       expected: `at least ${count} training rows`,
       got: train.length,
-      hint: "give more rows, or leave out what cuts them (--train-rows)",
+      hint: "give more rows, or leave out what cuts them (--few-shot)",
     });
 }
 

@@ -9,7 +9,7 @@ import { isObject } from "../base/json.js";
 import type { Task } from "../data/row.js";
 import type { Fields } from "../data/rows.js";
 import { type Format, type ReadRecord, tasks } from "../data/tasks.js";
-import { cell, compileTemplate, textOf } from "../data/template.js";
+import { columnValue, compileTemplate, textOf } from "../data/template.js";
 
 /** The field of an input that says its choices itself: texts, or labels with their words. */
 export const choicesField = "choices";
@@ -56,7 +56,7 @@ export function inputsIn(task: Task, fields: Fields, id: string): { id: string; 
   const declared = formatOf(task);
   const holes = compileTemplate(task.template).fields;
   const filled = (hole: string) => {
-    const value = cell(fields, hole);
+    const value = columnValue(fields, hole);
     return value !== undefined && value !== null && !isObject(value);
   };
   if (declared === null || holes.every(filled)) return [{ id, fields }];
@@ -72,7 +72,9 @@ export function inputsIn(task: Task, fields: Fields, id: string): { id: string; 
 /** The choices of one input; null where the task's own label words are ranked, or text is written. @throws SoftpromptError "data". */
 export function choicesOfInput(task: Task, fields: Fields, where: string): Readonly<Record<string, string>> | null {
   if (task.verbalizer !== null || task.scoring?.referent) return null;
-  const given = compileTemplate(task.template).fields.includes(choicesField) ? undefined : cell(fields, choicesField);
+  const given = compileTemplate(task.template).fields.includes(choicesField)
+    ? undefined
+    : columnValue(fields, choicesField);
   if (given !== undefined && given !== null) return checked(given, where);
   const declared = formatOf(task);
   if (declared === null || !Object.hasOwn(fromFields, declared.name)) return null;

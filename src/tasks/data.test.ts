@@ -67,7 +67,7 @@ describe("rows of a program", () => {
     const data = await loadRows(rows, {
       template: "review {text}: {stars}",
       labelColumn: "good",
-      holdoutFraction: 0.2,
+      validationShare: 0.2,
     });
     expect([data.train.length, data.validation.length]).toEqual([24, 6]);
     expect(data.task).toMatchObject({ name: "rows", verbalizer: { false: "false", true: "true" } });
@@ -77,7 +77,7 @@ describe("rows of a program", () => {
       rows,
       template: "review {text}: {stars}",
       labelColumn: "good",
-      holdoutFraction: 0.2,
+      validationShare: 0.2,
     });
     expect({ ...again, seconds: 0 }).toEqual({ ...data, seconds: 0 });
   });

@@ -5,6 +5,7 @@ import { nearest, SoftpromptError } from "../base/errors.js";
 import {
   boolean,
   choice,
+  currentNames,
   flagName,
   integer,
   list,
@@ -13,6 +14,7 @@ import {
   type OptionValues,
   pickOptions,
   readOptions,
+  renamedIn,
   string,
 } from "../base/options.js";
 import { packageFile } from "../base/package.js";
@@ -59,7 +61,7 @@ export const taskOptions = {
     help: "The input's text with {column} holes; {{ and }} are braces; of a text that is too long {column!cut} is cut, else the longest column",
   }),
   verbalizer: map({ help: "Label and the words the decoder says for it; without it the labels are their own words" }),
-  metrics: list({ values: metricNames, help: "What is reported; the first chooses checkpoints" }),
+  metrics: list({ values: metricNames, help: "What is reported; the first chooses the prompt that is kept" }),
   positiveLabel: string({
     placeholder: "label",
     help: "The label that f1 is of",
@@ -108,6 +110,7 @@ export const dataOptions = {
     source: "default yes; with tabs only where every quote is one of a quoted field",
   }),
   fewShot: integer({
+    formerly: "trainRows",
     min: 1,
     unit: "rows",
     help: "Train on so few rows, drawn with --data-seed, the same rows for equal seeds; labels keep their shares, groups of rows stay whole",
@@ -118,7 +121,8 @@ export const dataOptions = {
     source: "xprompt.md §5.3",
     help: "Whether fewShot counts rows in all or of each label",
   }),
-  holdoutFraction: number({
+  validationShare: number({
+    formerly: "holdoutFraction",
     default: 0.1,
     min: 0,
     max: 0.9,
@@ -133,7 +137,13 @@ export const dataOptions = {
 };
 
 /** Where rows come from and how they are put, by name: any of dataOptions. */
-export type DataOptions = Partial<OptionValues<typeof dataOptions>>;
+export type DataOptions = Partial<OptionValues<typeof dataOptions>> & FormerDataOptions;
+
+/** Names of the version before, as a call still understands them. */
+export interface FormerDataOptions {
+  /** @deprecated validationShare */
+  readonly holdoutFraction?: number | undefined;
+}
 
 /** What a loading takes beside its options. */
 export type LoadContext = CallContext<NoticeEvent>;
@@ -146,7 +156,7 @@ export interface RowsOptions
   > {
   /** Training rows: column → text, number or truth value. Errors name them by index: `rows[3]`. */
   readonly rows: readonly MemoryRow[];
-  /** Validation rows; without them a share of `rows` is held out (`holdoutFraction`). */
+  /** Validation rows; without them a share of `rows` is held out (`validationShare`). */
   readonly validationRows?: readonly MemoryRow[];
   readonly testRows?: readonly MemoryRow[];
   /** Labels that are their own words, instead of a verbalizer. */
@@ -169,7 +179,7 @@ export async function loadData(
   options: (DataOptions | RowsOptions) & LoadContext,
   earlier?: EarlierContext,
 ): Promise<Dataset> {
-  const given = oneObject(options, earlier, "loadData");
+  const given = currentNames(oneObject(options, earlier, "loadData"), renamedIn(dataOptions), "loadData()");
   const { onEvent, signal } = given;
   const load = () => {
     if (!("rows" in given) || given.rows === undefined)
@@ -356,13 +366,13 @@ type Checked = OptionValues<typeof dataOptions>;
 
 /** What every kind of rows can be told. */
 function sharedSpec(options: Checked) {
-  const { fewShot, fewShotPer, dataSeed, holdoutFraction, skipBadRows, header, delimiter, quotes } = options;
+  const { fewShot, fewShotPer, dataSeed, validationShare, skipBadRows, header, delimiter, quotes } = options;
   return defined({
     inputPrefix: options.inputPrefix,
     targetPrefix: options.targetPrefix,
     promptPosition: options.promptPosition,
     fewShot: fewShot === undefined ? undefined : { count: fewShot, per: fewShotPer, seed: dataSeed },
-    holdoutFraction,
+    validationShare,
     seed: dataSeed,
     skipBadRows,
     header,

@@ -3,6 +3,7 @@
  */
 import type { Adapter } from "../adapter/types.js";
 import { interrupted, SoftpromptError } from "../base/errors.js";
+import { currentNames } from "../base/options.js";
 import type { MemoryRow } from "../data/memory.js";
 import type { Dataset, Row, Task } from "../data/row.js";
 import {
@@ -16,7 +17,7 @@ import { fullModel } from "../model/partial.js";
 import type { CallContext, NoticeEvent } from "./call.js";
 import { asRecorded, loadData, loadRows, type RowsOptions } from "./data.js";
 import type { Model } from "./model.js";
-import { openSkill, type SkillOptions } from "./predictor.js";
+import { formerSkillNames, openSkill, type SkillOptions } from "./predictor.js";
 
 /** How rows are scored. */
 export interface EvaluateInput extends SkillOptions, CallContext<NoticeEvent> {
@@ -44,7 +45,8 @@ export type EvaluateRows = Dataset | RowsOptions | readonly Row[] | readonly Mem
  * @throws SoftpromptError "adapter" (another base model, no task known), "data", "numeric", "interrupted".
  */
 export async function evaluate(model: Model, rows: EvaluateRows, input: EvaluateInput = {}): Promise<Evaluation> {
-  const { adapter = null, split, onEvent, signal, task, ...options } = input;
+  const given = currentNames(input, formerSkillNames, "evaluate()");
+  const { adapter = null, split, onEvent, signal, task, ...options } = given;
   // a dataset knows how its texts are put, as `softprompt eval` takes it
   const known = isList(rows) ? null : "rows" in rows ? await loadData({ ...rows, ...all, onEvent }) : rows;
   const skill = await openSkill(model, adapter, { ...options, task: task ?? known?.task });
@@ -57,7 +59,7 @@ export async function evaluate(model: Model, rows: EvaluateRows, input: Evaluate
     });
   const prepared = prepareEvaluation(skill.tokenizer, skill.task, scored, {
     ...options,
-    by: skill.by,
+    evaluateBy: skill.evaluateBy,
     ranking: skill.ranking,
     maxInputTokens: skill.maxInputTokens,
   });
@@ -71,7 +73,7 @@ export async function evaluate(model: Model, rows: EvaluateRows, input: Evaluate
 }
 
 /** No row is held out of those that shall be scored. */
-const all = { holdoutFraction: 0 } as const;
+const all = { validationShare: 0 } as const;
 
 type List = readonly Row[] | readonly MemoryRow[];
 

@@ -106,10 +106,10 @@ test("a death at any operation or byte, then a resume: every step once, in order
     expect(metricsOf(folder)).toEqual(metricsOf(whole));
     expect(scalarsIn(folder)).toEqual(scalarsOf(folder));
     expect(readdirSync(folder).sort()).toEqual([
-      "checkpoint",
       "events.out.tfevents.softprompt",
       "metrics.jsonl",
       "run.json",
+      "snapshots",
     ]);
   }
   expect(resumed).toBeGreaterThan(18);

@@ -112,12 +112,12 @@ describe("one object per call", () => {
     const data = await loadData({
       rows,
       template: "{text}",
-      holdoutFraction: 0.5,
+      validationShare: 0.5,
       onEvent: ({ message }) => told.push(message),
     });
     expect(told).toEqual(data.notices);
     expect(told.length).toBeGreaterThan(0);
-    expect((await loadRows(rows, { template: "{text}", holdoutFraction: 0 })).train).toHaveLength(4);
+    expect((await loadRows(rows, { template: "{text}", validationShare: 0 })).train).toHaveLength(4);
   });
   test("await using: the model has the symbol where the runtime has it", async () => {
     const opened = await openModel("t5-nano");

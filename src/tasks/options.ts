@@ -95,7 +95,7 @@ export const promptOptions = {
 export const runOptions = {
   output: string({
     placeholder: "folder",
-    help: "Run folder: configuration, metrics, checkpoints, adapter, result and report",
+    help: "Run folder: configuration, metrics, snapshots, adapter, result and report",
     source: "default runs/TASK-METHOD-seedN",
   }),
   baselines: boolean({
@@ -143,6 +143,22 @@ export type ModelOptions = OptionValues<typeof modelOptions>;
 export type PromptOptions = OptionValues<typeof promptOptions>;
 /** All options of one tuning, with defaults filled in. */
 export type TuneOptions = OptionValues<typeof tuneOptions>;
+
+/** Names of the version before, as a call still understands them. */
+export interface FormerTuneOptions {
+  /** @deprecated snapshotEvery */
+  readonly checkpointEvery?: number | undefined;
+  /** @deprecated snapshotSeconds */
+  readonly checkpointSeconds?: number | undefined;
+  /** @deprecated scoreRows */
+  readonly scoreExamples?: number | undefined;
+}
+
+/** The same of a search. */
+export interface FormerPruneOptions extends FormerTuneOptions {
+  /** @deprecated importanceRows */
+  readonly importanceExamples?: number | undefined;
+}
 
 /** Which seeds a study repeats over. */
 export const seedsOption = {

@@ -9,6 +9,7 @@ import { checkBase, loadAdapter } from "../adapter/adapter.js";
 import { runnable } from "../adapter/applied.js";
 import type { Adapter } from "../adapter/types.js";
 import { interrupted, nearest, SoftpromptError } from "../base/errors.js";
+import { currentNames } from "../base/options.js";
 import type { Parameters } from "../base/tensor.js";
 import type { Row, Task } from "../data/row.js";
 import { compileTemplate, type Template } from "../data/template.js";
@@ -44,6 +45,8 @@ export interface Answer {
 /** How an adapter answers. */
 export interface SkillOptions {
   /** Default "ranking" where the task has label words, else "generation". */
+  readonly evaluateBy?: "ranking" | "generation" | undefined;
+  /** @deprecated evaluateBy */
   readonly by?: "ranking" | "generation" | undefined;
   /** What labels are ranked by. Default what the adapter was tuned with, else "sum". */
   readonly ranking?: RankingMode | undefined;
@@ -103,7 +106,7 @@ export interface Predictor extends AsyncDisposable {
  * @throws SoftpromptError "adapter" naming the adapter (another base model, no task known).
  */
 export async function openPredictor(model: Model, options: PredictorOptions): Promise<Predictor> {
-  const { adapters, batchSize, ...shared } = options;
+  const { adapters, batchSize, ...shared } = currentNames(options, formerSkillNames, "openPredictor()");
   const skills = new Map<string, Skill>();
   let open = true;
   const using = () => {
@@ -128,7 +131,10 @@ export async function openPredictor(model: Model, options: PredictorOptions): Pr
   const add = async (name: string, given: Adapter | string | NamedAdapter) => {
     using();
     const { adapter, ...own } = isNamed(given) ? given : { adapter: given };
-    skills.set(name, await openSkill(model, adapter, { ...shared, ...own }, name));
+    skills.set(
+      name,
+      await openSkill(model, adapter, { ...shared, ...currentNames(own, formerSkillNames, name) }, name),
+    );
   };
   for (const [name, given] of Object.entries(adapters)) await add(name, given);
   return disposable({
@@ -161,7 +167,7 @@ export interface Skill {
   readonly task: Task;
   readonly template: Template;
   readonly tokenizer: Tokenizer;
-  readonly by: "ranking" | "generation";
+  readonly evaluateBy: "ranking" | "generation";
   readonly ranking: RankingMode;
   readonly maxInputTokens: number;
   /** null is the bare model. */
@@ -172,13 +178,23 @@ export interface Skill {
 /** Input tokens where nobody says how many. */
 const usualInputTokens = 492;
 
+/** Names of the version before. */
+export const formerSkillNames = { by: "evaluateBy" } as const;
+
 /** Checks an adapter against the model. @param name what errors call it. @throws SoftpromptError "adapter". */
 export async function openSkill(
   model: Model,
   adapter: Adapter | string | null,
-  { by = "ranking", ranking, maxInputTokens, anyBase, task: given }: SkillOptions,
+  options: SkillOptions,
   name: string | null = null,
 ): Promise<Skill> {
+  const {
+    evaluateBy = "ranking",
+    ranking,
+    maxInputTokens,
+    anyBase,
+    task: given,
+  } = currentNames(options, formerSkillNames, "predict()");
   const loaded = typeof adapter === "string" ? loadAdapter(adapter) : adapter;
   if (loaded !== null) await checkBase(loaded, model.checkpoint, { anyBase, tokenizer: model.tokenizer });
   const task = given ?? loaded?.task ?? null;
@@ -193,7 +209,7 @@ export async function openSkill(
     task,
     template: compileTemplate(task.template),
     tokenizer: await tokenizerFor(model, loaded),
-    by,
+    evaluateBy,
     ranking: ranking ?? recordedRanking(loaded) ?? "sum",
     maxInputTokens: maxInputTokens ?? recordedInputTokens(loaded) ?? usualInputTokens,
     parameters: run?.parameters ?? null,
@@ -308,7 +324,7 @@ function encoded(
         row: rows[i]!,
         encoded: ids[i]!,
         parameters: skill.parameters,
-        by: skill.by,
+        evaluateBy: skill.evaluateBy,
         ranking: skill.ranking,
       };
   }

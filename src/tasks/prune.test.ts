@@ -305,7 +305,7 @@ describe("two searches in one folder", () => {
   const asked = (folder: string, what: typeof halving | typeof grid, resume: boolean) =>
     prune(model(), data, { ...what, output: join(root, folder) }, { resume, configText: `search: ${what.search}\n` });
 
-  test("what halving saw at its rungs chooses no checkpoint: grid after it says what grid says alone", async () => {
+  test("what halving saw at its rungs chooses no prompt: grid after it says what grid says alone", async () => {
     await asked("halved", halving, false);
     const after = await asked("halved", grid, true);
     const alone = await asked("gridded", grid, false);

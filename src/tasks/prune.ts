@@ -32,7 +32,7 @@ import { type CallContext, type EarlierContext, oneObject, splitCall } from "./c
 import { datasetOf, type RowsOptions } from "./data.js";
 import { sayMemory } from "./memory-warning.js";
 import type { Model } from "./model.js";
-import { pruneTuneOptions } from "./options.js";
+import { type FormerPruneOptions, pruneTuneOptions } from "./options.js";
 import { forPrompt } from "./readied.js";
 import { type Found, keepAdapter, runRecord, tunedAdapter, writeRecord } from "./record.js";
 import { writeReport } from "./run-report.js";
@@ -61,7 +61,7 @@ export interface PruneContext extends CallContext<PruneEvent> {
 }
 
 /** One object for a search: any of pruneTuneOptions, and what stands beside them. */
-export type PruneInput = Partial<OptionValues<typeof pruneTuneOptions>> & PruneContext;
+export type PruneInput = Partial<OptionValues<typeof pruneTuneOptions>> & FormerPruneOptions & PruneContext;
 
 const contextKeys = ["onEvent", "signal", "resume", "configText"] as const;
 

@@ -5,7 +5,7 @@ import { basename } from "node:path";
 import { SoftpromptError } from "../base/errors.js";
 import type { Row, Task } from "../data/row.js";
 import { readTable } from "../data/table.js";
-import { cell, compileTemplate } from "../data/template.js";
+import { columnValue, compileTemplate } from "../data/template.js";
 import { declaredReader } from "./choices.js";
 import { asRecorded, type DataOptions, loadData } from "./data.js";
 
@@ -67,7 +67,8 @@ async function answerColumn(task: Task, file: string, options: DataOptions): Pro
   const labels = Object.keys(task.verbalizer ?? {});
   const fitting = columns.filter(
     (column) =>
-      !holes.includes(column) && rows.every(({ fields }) => labels.includes(String(cell(fields, column)).trim())),
+      !holes.includes(column) &&
+      rows.every(({ fields }) => labels.includes(String(columnValue(fields, column)).trim())),
   );
   if (fitting.length === 1) return fitting[0]!;
   const flag = task.verbalizer === null ? "--target-column" : "--label-column";

@@ -35,7 +35,7 @@ export async function tuningSeconds(
     await program.run({ prompt }, batch, new Float32Array(rows.length).fill(1));
     seconds = (performance.now() - begun) / 1000;
   }
-  const timed = stepFlops(config, full, shapeOfRows(config, encoded, P)).honest;
+  const timed = stepFlops(config, full, shapeOfRows(config, encoded, P)).total;
   const evaluation = (rows: Dataset["validation"], maxEvalRows: number) =>
     rows.length === 0
       ? 0
@@ -45,7 +45,7 @@ export async function tuningSeconds(
           prepareEvaluation(tokenizer, data.task, rows, { ...evaluationOptions(options), maxEvalRows }),
           P,
         );
-  const step = stepFlops(config, full, typicalShape(config, tokenizer, data, options, P)).honest;
+  const step = stepFlops(config, full, typicalShape(config, tokenizer, data, options, P)).total;
   const during = Math.ceil(options.steps / (options.evalEvery || options.steps));
   const flops =
     options.steps * step +

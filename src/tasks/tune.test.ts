@@ -93,7 +93,7 @@ test("a folder in which nothing was trained yet is begun anew; one step later it
   expect((await begin("step", { steps: 5 })).result.run.reason).toBe("interrupted");
   expect(config()).toBe('{"steps":5}');
   await expect(begin("never")).rejects.toThrow(/already holds a run/);
-  // metrics or checkpoints beside a run.json that says nothing are somebody's, whatever it says
+  // metrics or snapshots beside a run.json that says nothing are somebody's, whatever it says
   writeFileSync(join(output, "run.json"), '{"format":1,"identity":null}');
   await expect(begin("never")).rejects.toThrow(/already holds a run/);
 });

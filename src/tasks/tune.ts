@@ -47,7 +47,7 @@ import { datasetOf, type RowsOptions } from "./data.js";
 import { followEvents, hasEventFile } from "./event-file.js";
 import { sayMemory } from "./memory-warning.js";
 import { type Model, withMethod } from "./model.js";
-import { type PromptOptions, type TuneOptions, tuneOptions } from "./options.js";
+import { type FormerTuneOptions, type PromptOptions, type TuneOptions, tuneOptions } from "./options.js";
 import { forPrompt, isChat } from "./readied.js";
 import { type Found, keepAdapter, runRecord, tunedAdapter, writeRecord } from "./record.js";
 import { writeReport } from "./run-report.js";
@@ -82,7 +82,7 @@ export interface TuneContext extends CallContext<TuneEvent> {
 }
 
 /** One object for a tuning: any of tuneOptions, and what stands beside them. */
-export type TuneInput = Partial<TuneOptions> & TuneContext;
+export type TuneInput = Partial<TuneOptions> & FormerTuneOptions & TuneContext;
 
 const contextKeys = ["onEvent", "signal", "resume", "prompt", "mask", "configText"] as const;
 
@@ -399,7 +399,7 @@ export async function scheduleFor(
 ) {
   if (needsNeuronScores(options)) observe({ kind: "work", what: "scoring neurons for the partial models" });
   const { schedule, scoring } = await planSchedule(model.engine, model.tokenizer, data, options, {
-    promptLength: options.virtualTokens,
+    virtualTokens: options.virtualTokens,
     folder,
     signal,
   });
@@ -423,7 +423,7 @@ export async function startPrompt(model: Model, data: Dataset, options: BaseOpti
   return initPrompt(await initSpec(options, data, model), {
     checkpoint,
     tokenizer,
-    length: options.virtualTokens,
+    virtualTokens: options.virtualTokens,
     seed: options.seed,
   });
 }

@@ -1,5 +1,5 @@
 /**
- * @file What a training will cost before it is done: the honest FLOPs of its steps and its evaluations, batch by batch.
+ * @file What a training will cost before it is done: the total FLOPs of its steps and its evaluations, batch by batch.
  *
  * In: what the trainer takes. Out: Forecast. The batches of every step and the evaluations due are functions of the inputs alone,
  * so this is the trainer's own sum, not an estimate, for a schedule that grows at its step counts and no patience; where those
@@ -17,7 +17,7 @@ import { microBatches } from "./update.js";
 export interface Forecast {
   /** Optimizer steps in all. */
   readonly steps: number;
-  /** Honest FLOPs after so many steps, with every evaluation that the trainer makes until then, at that step too. 0 … steps. */
+  /** Total FLOPs after so many steps, with every evaluation that the trainer makes until then, at that step too. 0 … steps. */
   spent(step: number): number;
   /** Whether one of these, at this step, is on the full model. */
   evaluatedAt(step: number): boolean;
@@ -57,9 +57,9 @@ export function forecast(input: Omit<TrainInput, "run">): Forecast {
     const rows = job.rowsOf(step - 1).map((n) => job.encoded[n]!);
     const { partial } = schedule.stages[stage]!;
     let flops = due(step) ? own[stage]! + firstOf(partial) : 0;
-    flops += readingFlops(job, partial, { step: step - 1, since: stage === 0 ? 0 : ends[stage - 1]! }).honest;
+    flops += readingFlops(job, partial, { step: step - 1, since: stage === 0 ? 0 : ends[stage - 1]! }).total;
     for (const micro of microBatches(rows, settings.microBatchSize))
-      flops += stepFlops(config, partial, shapeOfRows(config, micro, P)).honest;
+      flops += stepFlops(config, partial, shapeOfRows(config, micro, P)).total;
     // the full model has its turn at the very end even where the last stage is a partial one
     if (step === job.totalSteps && measured && !fullStage(step)) flops += evaluation + firstOf(full);
     spent[step] = spent[step - 1]! + flops;

@@ -20,8 +20,8 @@ export type { Identity } from "./types.js";
 
 /** Settings that do not decide what is computed: they may change between sessions. */
 export const freeSettings: ReadonlySet<keyof TrainSettings> = new Set([
-  "checkpointEvery",
-  "checkpointSeconds",
+  "snapshotEvery",
+  "snapshotSeconds",
   "finalEvalRows",
 ]);
 

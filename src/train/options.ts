@@ -110,14 +110,16 @@ export const trainOptions = {
     source: "our choice",
     help: "Draws the start prompt and the order of the rows",
   }),
-  checkpointEvery: integer({
+  snapshotEvery: integer({
+    formerly: "checkpointEvery",
     default: 0,
     min: 0,
     unit: "optimizer steps",
     source: "our choice",
-    help: "Save so often, besides at every evaluation; 0 leaves it to checkpointSeconds",
+    help: "Save so often, besides at every evaluation; 0 leaves it to snapshotSeconds",
   }),
-  checkpointSeconds: number({
+  snapshotSeconds: number({
+    formerly: "checkpointSeconds",
     default: 60,
     min: 0,
     unit: "seconds",

@@ -27,10 +27,10 @@ export interface HistoryEntry {
   readonly partial: string;
   readonly loss: number;
   readonly scores: Scores;
-  /** Honest cumulative FLOPs of training until here, evaluation excluded, and the paper's. */
+  /** Total FLOPs of training until here, evaluation excluded, and the paper's. */
   readonly flops: number;
   readonly paperFlops: number;
-  /** Honest cumulative FLOPs of everything: training, evaluations until this one, neuron scores. */
+  /** Total FLOPs of everything: training, evaluations until this one, neuron scores. */
   readonly totalFlops: number;
   /** Cumulative seconds of training until here, evaluation excluded. */
   readonly seconds: number;
@@ -45,7 +45,7 @@ export interface StageCost {
   readonly evalSeconds: number;
   /** Opening the sessions to train the stage's model with; those of evaluations are within evalSeconds. */
   readonly openSeconds: number;
-  /** Honest FLOPs of training. */
+  /** Total FLOPs of training. */
   readonly flops: number;
   readonly paperFlops: number;
 }

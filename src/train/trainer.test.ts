@@ -50,7 +50,7 @@ function input(more: Partial<TrainInput> = {}): TrainInput & {
   };
 }
 
-test("the checkpoint is chosen by the first metric, or by the mean of all where the task says so", async () => {
+test("the kept prompt is chosen by the first metric, or by the mean of all where the task says so", async () => {
   const labels = [..."nnnnnnyyyy"].map((c) => (c === "n" ? "no" : "yes"));
   const validation = fakeRows(10, "validation.jsonl").map((row, n) => {
     const target = fakeTask.verbalizer![labels[n]!]!;
@@ -206,7 +206,7 @@ describe("vanilla", () => {
     const { cost } = await train(job);
     const T = Math.max(...job.train.map((row) => row.input.length)) + 1;
     const each = stepFlops(fakeConfig, full, { batch: 8, prompt: 4, input: T, target: 6 });
-    expect(cost.trainFlops).toBe(3 * each.honest);
+    expect(cost.trainFlops).toBe(3 * each.total);
     expect(cost.paperFlops).toBe(3 * each.paper);
     expect(cost.evalFlops).toBeGreaterThan(0);
     expect(cost.flops).toBe(cost.trainFlops + cost.evalFlops);

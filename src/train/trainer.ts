@@ -1,5 +1,5 @@
 /**
- * @file The training loop: stages, steps, evaluations, checkpoints. It knows nothing of FPT or XPrompt; a schedule and a mask make them.
+ * @file The training loop: stages, steps, evaluations, snapshots. It knows nothing of FPT or XPrompt; a schedule and a mask make them.
  *
  * In: TrainInput. Out: TrainResult, and events while it runs. Source: fpt.md §4, §5, §7; xprompt.md §2, §4.
  * The loop is a walk over TrainState values: evaluate what is due, stop, grow, or step (turns.ts). Every turn is decided by the state
@@ -24,7 +24,7 @@ export async function train(input: TrainInput): Promise<TrainResult> {
   const { totalSteps } = job;
   const { run } = input;
   const { stages } = input.schedule;
-  const { checkpointEvery, checkpointSeconds } = input.settings;
+  const { snapshotEvery, snapshotSeconds } = input.settings;
   const tell: Tell = (event) => {
     run?.record(event);
     input.observe(event);
@@ -45,14 +45,14 @@ export async function train(input: TrainInput): Promise<TrainResult> {
     run.save(state);
     savedAt = performance.now();
     savedState = state;
-    tell({ kind: "checkpoint", step: state.step });
+    tell({ kind: "snapshot", step: state.step });
   };
   const ended = (reason: StopReason, say = tell): TrainResult => {
     say({ kind: "end", reason, step: state.step });
     return resultOf(state, reason);
   };
 
-  // a checkpoint, be it of step 0, counts the first line already
+  // a snapshot already counts the first line, even at step 0
   const begun = saved === null ? tell : input.observe;
   begun({ kind: "start", totalSteps, step: state.step, stages: stages.length });
   if (state.finished !== null) return ended(state.finished, input.observe); // its last line is written already
@@ -86,8 +86,8 @@ export async function train(input: TrainInput): Promise<TrainResult> {
     if (stageOver(job, state)) state = await grow(job, state, tell);
     state = await step(job, state, run, tell);
     if (
-      (checkpointEvery > 0 && state.step % checkpointEvery === 0) ||
-      (checkpointSeconds > 0 && performance.now() - savedAt >= checkpointSeconds * 1000)
+      (snapshotEvery > 0 && state.step % snapshotEvery === 0) ||
+      (snapshotSeconds > 0 && performance.now() - savedAt >= snapshotSeconds * 1000)
     )
       save();
   }

@@ -78,7 +78,7 @@ export async function step(job: Job, state: TrainState, run: Run | null, tell: T
       steps: 1,
       seconds,
       openSeconds,
-      flops: batch.flops.honest,
+      flops: batch.flops.total,
       paperFlops: batch.flops.paper,
     }),
   };
@@ -261,7 +261,7 @@ function addCost(perStage: readonly StageCost[], more: Partial<Omit<StageCost, "
   ];
 }
 
-/** Honest FLOPs of all that was done until now, what came before the first step included. */
+/** Total FLOPs of all that was done until now, what came before the first step included. */
 function everything({ input }: Job, state: TrainState): number {
   return (input.flopsBefore ?? 0) + total(state, "flops") + state.evalFlops;
 }

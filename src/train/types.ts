@@ -29,7 +29,7 @@ export interface TrainInput {
   /** Where to write and resume from; the caller opened it and closes it (run/folder.ts). null trains in memory only. */
   readonly run: Run | null;
   readonly observe: (event: TrainEvent) => void;
-  /** Honest FLOPs spent on this training before its first step, neuron scores and a baseline say; `totalFlops` counts them. Default 0. */
+  /** Total FLOPs spent on this training before its first step, neuron scores and a baseline say; `totalFlops` counts them. Default 0. */
   readonly flopsBefore?: number;
   /** Aborting finishes the step (or drops the evaluation) in progress, saves, and returns with reason "interrupted". */
   readonly signal?: AbortSignal;
@@ -60,10 +60,10 @@ export type TrainEvent =
       seconds: number;
       /** Opening the model's session before the step: at the start, at growth and after a resume; else next to nothing. */
       openSeconds: number;
-      /** Cumulative FLOPs of training: honest and the paper's; see model/flops.ts. */
+      /** FLOPs of training until here: all products, and as the papers count; see engine/flops.ts. */
       flops: number;
       paperFlops: number;
-      /** Honest cumulative FLOPs of everything: training, evaluations (of the frozen model too), neuron scores. */
+      /** Total FLOPs, cumulative, of everything: training, evaluations (of the frozen model too), neuron scores. */
       totalFlops: number;
     }
   | {
@@ -91,7 +91,7 @@ export type TrainEvent =
     }
   /** How far the evaluation in progress is; not recorded. */
   | { kind: "rows"; done: number; total: number }
-  | { kind: "checkpoint"; step: number }
+  | { kind: "snapshot"; step: number }
   | { kind: "warning"; message: string }
   | { kind: "end"; reason: StopReason; step: number };
 

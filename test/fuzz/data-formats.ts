@@ -154,7 +154,7 @@ export function dataFormats(fixtures: string): Record<string, Format> {
           all.map((files) => files["train.jsonl"] as Uint8Array),
         ),
       }),
-      read: (files, folder) => loadDataset({ task: textOf(files.task as Uint8Array), folder, holdoutFraction: 0.5 }),
+      read: (files, folder) => loadDataset({ task: textOf(files.task as Uint8Array), folder, validationShare: 0.5 }),
       onDisk: true,
     },
     squad: inFolder(
@@ -174,7 +174,7 @@ export function dataFormats(fixtures: string): Record<string, Format> {
           base: folder,
           template: "{text}",
           label: "label",
-          holdoutFraction: 0.5,
+          validationShare: 0.5,
         }),
     ),
   };

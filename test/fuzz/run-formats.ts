@@ -16,8 +16,8 @@ import { readPruneResult } from "../../src/prune/record.js";
 import { claimFolder, keptScores } from "../../src/prune/search-files.js";
 import { reportPage } from "../../src/report/html.js";
 import { prunePage, pruneText } from "../../src/report/prune.js";
-import { loadCheckpoint } from "../../src/run/checkpoint.js";
 import { type RunResult, whereWeAre } from "../../src/run/result.js";
+import { loadSnapshot } from "../../src/run/snapshot.js";
 import { trainRun } from "../../src/run/train.js";
 import { singleStage } from "../../src/schedule/schedule.js";
 import type { Model } from "../../src/tasks/model.js";
@@ -43,8 +43,8 @@ export function runFormats(): Record<string, Format> {
         [
           [/^run\.json$/, json],
           [/^metrics\.jsonl$/, jsonLines],
-          [/checkpoint\/.*\.json$/, checksummed],
-          [/checkpoint\/.*\.safetensors$/, safetensors],
+          [/snapshots\/.*\.json$/, checksummed],
+          [/snapshots\/.*\.safetensors$/, safetensors],
         ],
         (folder) => trainRun({ ...job, run: folder, resume: true, signal: aborted }),
       ),
@@ -52,7 +52,7 @@ export function runFormats(): Record<string, Format> {
     checkpoint: resealedPairs(
       inFolder(
         async () => {
-          const two = part(await run(), /^checkpoint\//);
+          const two = part(await run(), /^snapshots\//);
           const newest = Object.keys(two)
             .sort()
             .at(-1)!
@@ -64,7 +64,7 @@ export function runFormats(): Record<string, Format> {
           [/\.safetensors$/, safetensors],
         ],
         (folder) => {
-          const saved = loadCheckpoint(join(folder, "checkpoint"), () => {});
+          const saved = loadSnapshot(join(folder, "snapshots"), () => {});
           if (saved === null) return;
           const { start, optimizer, input, totalSteps } = prepare({ ...job, run: null });
           const fresh = initialState(start, initParameters(optimizer, start), "full", input.keep ?? []);

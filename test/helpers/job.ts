@@ -54,7 +54,7 @@ export function fptJob(more: Partial<RunInput> = {}): RunInput & { events: Train
       learningRate: 0.3,
       warmupSteps: 3,
       learningRateSchedule: "cosine",
-      checkpointSeconds: 0,
+      snapshotSeconds: 0,
     },
     keep: [0, 6],
     run: null,

@@ -28,7 +28,7 @@ export function stepFlops(config: T5Config, partial: PartialModel, shape: PassSh
   const forward = forwardMacs(config, partial, prompt + input, target);
   return {
     paper: 2 * batch * paperMacs(config, partial, prompt + input, target),
-    honest: 2 * batch * (forward + backwardMacs(config, partial, prompt + input, target)),
+    total: 2 * batch * (forward + backwardMacs(config, partial, prompt + input, target)),
   };
 }
 
@@ -37,7 +37,7 @@ export function forwardFlops(config: T5Config, partial: PartialModel, shape: Pas
   const { batch, prompt, input, target } = shape;
   return {
     paper: 2 * batch * paperMacs(config, partial, prompt + input, target),
-    honest: 2 * batch * forwardMacs(config, partial, prompt + input, target),
+    total: 2 * batch * forwardMacs(config, partial, prompt + input, target),
   };
 }
 
@@ -48,10 +48,10 @@ export function forwardFlops(config: T5Config, partial: PartialModel, shape: Pas
 export function activationFlops(config: T5Config, shape: PassShape): Flops {
   const { batch, prompt, input, target } = shape;
   const { D, F, V } = sizes(config);
-  const { paper, honest } = forwardFlops(config, fullModel(config), shape);
+  const { paper, total } = forwardFlops(config, fullModel(config), shape);
   const unused = 2 * batch * target * (D * V + D * F);
   const averages = 2 * batch * F * (config.encoderLayers * (prompt + input) + config.decoderLayers * target);
-  return { paper: paper - unused, honest: honest - unused + averages };
+  return { paper: paper - unused, total: total - unused + averages };
 }
 
 /**
@@ -68,7 +68,7 @@ export function rankingFlops(config: T5Config, partial: PartialModel, shape: Pas
   const attention =
     encoderAttention(size, partial.stacks.encoder!, S) +
     choices * decoderAttention(size, partial.stacks.decoder!, target, S);
-  return { paper: 2 * batch * (once + choices * each), honest: 2 * batch * (once + choices * each + attention) };
+  return { paper: 2 * batch * (once + choices * each), total: 2 * batch * (once + choices * each + attention) };
 }
 
 /**
@@ -84,7 +84,7 @@ export function generationFlops(config: T5Config, partial: PartialModel, shape: 
   const cached = L * (2 * ((target * (target + 1)) / 2) * size.I + 2 * target * S * size.I);
   return {
     paper: 2 * batch * linear,
-    honest: 2 * batch * (linear + encoderAttention(size, partial.stacks.encoder!, S) + cached),
+    total: 2 * batch * (linear + encoderAttention(size, partial.stacks.encoder!, S) + cached),
   };
 }
 

@@ -47,7 +47,7 @@ export const settings = {
   batchSize: 8,
   microBatchSize: 8,
   evalEvery: 4,
-  checkpointSeconds: 0,
+  snapshotSeconds: 0,
 };
 
 /** Tunes the prompt on all of the model. */

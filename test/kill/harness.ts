@@ -119,7 +119,7 @@ function difference(folder: string, done: Outcome, reference: Outcome, metrics: 
 
 function saved(folder: string): boolean {
   try {
-    return readdirSync(join(folder, "checkpoint")).some((name) => /^\d+\.json$/.test(name));
+    return readdirSync(join(folder, "snapshots")).some((name) => /^\d+\.json$/.test(name));
   } catch {
     return false;
   }

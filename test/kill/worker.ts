@@ -39,7 +39,7 @@ const run = openRun(folder, { resume: existsSync(join(folder, "run.json")), ops 
 const warnings: string[] = [];
 const result = await trainRun({
   ...job,
-  settings: { ...job.settings, checkpointEvery: 2 },
+  settings: { ...job.settings, snapshotEvery: 2 },
   run,
   observe: (event) => void (event.kind === "warning" && warnings.push(event.message)),
 });

@@ -1,5 +1,5 @@
 /**
- * @file softprompt doctor, declared: what runs here, on which devices, and what is missing. The work itself is ../work/doctor.ts.
+ * @file softprompt doctor, declared: what runs here, on which devices, and what is missing. The work itself is ../actions/doctor.ts.
  */
 import { command } from "../command.js";
 
@@ -10,5 +10,5 @@ export const doctor = command({
   positionals: [],
   sections: {},
   examples: ["softprompt doctor", "softprompt doctor --json"],
-  run: async (_, __, { terminal }) => (await import("../work/doctor.js")).doctor(terminal),
+  run: async (_, __, { terminal }) => (await import("../actions/doctor.js")).doctor(terminal),
 });

@@ -1,5 +1,5 @@
 /**
- * @file softprompt eval, declared: scores a tuned prompt, or the frozen model alone, on labelled rows. The work itself is ../work/eval.ts.
+ * @file softprompt eval, declared: scores a tuned prompt, or the frozen model alone, on labelled rows. The work itself is ../actions/eval.ts.
  */
 import { dataOptions } from "../../tasks/data.js";
 import { command } from "../command.js";
@@ -22,5 +22,5 @@ export const evaluate = command({
     "softprompt eval --model t5-nano --adapter runs/sst2/adapter --task sst2 --data datasets/SST-2",
     "softprompt eval --model t5-nano --task sst2 --data datasets/SST-2",
   ],
-  run: async (options, _, context) => (await import("../work/eval.js")).evaluate(options, context),
+  run: async (options, _, context) => (await import("../actions/eval.js")).evaluate(options, context),
 });

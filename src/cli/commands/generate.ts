@@ -1,5 +1,5 @@
 /**
- * @file softprompt generate, declared: a model writes on from a text. The work itself is ../work/generate.ts.
+ * @file softprompt generate, declared: a model writes on from a text. The work itself is ../actions/generate.ts.
  */
 import { generateOptions } from "../../tasks/generate-options.js";
 import { command } from "../command.js";
@@ -22,5 +22,5 @@ export const generate = command({
     'softprompt generate "Write a rhyme about snow." --model HuggingFaceTB/SmolLM2-135M-Instruct --chat --temperature 0.8 --top-p 0.9 --stream',
     'softprompt generate "summarize: …" --adapter runs/news --max-tokens 80 --stop "Question:"',
   ],
-  run: async (options, [text], context) => (await import("../work/generate.js")).generate(options, text, context),
+  run: async (options, [text], context) => (await import("../actions/generate.js")).generate(options, text, context),
 });

@@ -1,5 +1,5 @@
 /**
- * @file softprompt inspect, declared. The work itself is ../work/inspect.ts.
+ * @file softprompt inspect, declared. The work itself is ../actions/inspect.ts.
  */
 import { command } from "../command.js";
 import { sections } from "../tables/inspect.js";
@@ -15,5 +15,5 @@ export const inspect = command({
     "softprompt inspect t5-nano --partial depth=0.5,width=0.25",
     "softprompt inspect runs/sst2/adapter --model t5-nano",
   ],
-  run: async (options, [target], context) => (await import("../work/inspect.js")).inspect(options, target!, context),
+  run: async (options, [target], context) => (await import("../actions/inspect.js")).inspect(options, target!, context),
 });

@@ -1,5 +1,5 @@
 /**
- * @file softprompt predict, declared: a tuned prompt answers one text, a file, or standard input. The work itself is ../work/predict.ts.
+ * @file softprompt predict, declared: a tuned prompt answers one text, a file, or standard input. The work itself is ../actions/predict.ts.
  */
 import { taskOptions } from "../../tasks/data.js";
 import { command } from "../command.js";
@@ -21,5 +21,5 @@ export const predict = command({
     "softprompt predict --file reviews.csv --adapter runs/sst2 --output answers.jsonl",
     "cat lines.txt | softprompt predict --model t5-nano --adapter runs/sst2/adapter",
   ],
-  run: async (options, [text], context) => (await import("../work/predict.js")).predict(options, text, context),
+  run: async (options, [text], context) => (await import("../actions/predict.js")).predict(options, text, context),
 });

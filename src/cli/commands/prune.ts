@@ -1,5 +1,5 @@
 /**
- * @file softprompt prune, declared: XPrompt as a command. The work itself is ../work/prune.ts.
+ * @file softprompt prune, declared: XPrompt as a command. The work itself is ../actions/prune.ts.
  */
 import { string } from "../../base/options.js";
 import { pruneOptions } from "../../prune/options.js";
@@ -37,5 +37,5 @@ export const prune = command({
     "softprompt prune --resume runs/rte-xprompt",
   ],
   saves: true,
-  run: async (options, _, context) => (await import("../work/prune.js")).prune(options, context),
+  run: async (options, _, context) => (await import("../actions/prune.js")).prune(options, context),
 });

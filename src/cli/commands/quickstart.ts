@@ -1,5 +1,5 @@
 /**
- * @file softprompt quickstart, declared: a whole tuning on the bundled data. The work itself is ../work/quickstart.ts.
+ * @file softprompt quickstart, declared: a whole tuning on the bundled data. The work itself is ../actions/quickstart.ts.
  */
 import { command } from "../command.js";
 import { quickstartModel, quickstartOptions } from "../tables/quickstart.js";
@@ -16,5 +16,5 @@ export const quickstart = command({
     "npm run quickstart",
   ],
   saves: true,
-  run: async (options, _, context) => (await import("../work/quickstart.js")).quickstart(options, context),
+  run: async (options, _, context) => (await import("../actions/quickstart.js")).quickstart(options, context),
 });

@@ -1,5 +1,5 @@
 /**
- * @file softprompt report, declared: makes a run's pages again. The work itself is ../work/report.ts.
+ * @file softprompt report, declared: makes a run's pages again. The work itself is ../actions/report.ts.
  */
 import { boolean } from "../../base/options.js";
 import { command } from "../command.js";
@@ -13,5 +13,5 @@ export const report = command({
     Report: { tensorboard: boolean({ default: true, help: "Write the TensorBoard event file too" }) },
   },
   examples: ["softprompt report runs/sst2-prompt-tuning-seed0"],
-  run: async (options, [folder]) => (await import("../work/report.js")).report(options, folder!),
+  run: async (options, [folder]) => (await import("../actions/report.js")).report(options, folder!),
 });

@@ -1,5 +1,5 @@
 /**
- * @file softprompt study and compare, declared: the papers' experiments as commands. The work itself is ../work/study.ts.
+ * @file softprompt study and compare, declared: the papers' experiments as commands. The work itself is ../actions/study.ts.
  */
 import { modelOptions } from "../../tasks/options.js";
 import { command } from "../command.js";
@@ -21,7 +21,7 @@ export const study = command({
     "softprompt study sub-prompts --model t5-nano --tasks rte=datasets/RTE --tasks cb=datasets/CB --seeds 0,1,2",
   ],
   saves: true,
-  run: async (options, [name], context) => (await import("../work/study.js")).study(options, name, context),
+  run: async (options, [name], context) => (await import("../actions/study.js")).study(options, name, context),
 });
 
 export const compare = command({
@@ -34,5 +34,5 @@ export const compare = command({
     "softprompt compare --model t5-nano --tasks sst2=datasets/SST-2 --tasks rte=datasets/RTE --steps 600 --seeds 0,1,2",
   ],
   saves: true,
-  run: async (options, _, context) => (await import("../work/study.js")).studyAnswer("compare", options, context),
+  run: async (options, _, context) => (await import("../actions/study.js")).studyAnswer("compare", options, context),
 });

@@ -1,5 +1,5 @@
 /**
- * @file softprompt train, declared: learns a soft prompt and leaves a run folder. The work itself is ../work/train.ts.
+ * @file softprompt train, declared: learns a soft prompt and leaves a run folder. The work itself is ../actions/train.ts.
  */
 import { string } from "../../base/options.js";
 import { runOptions } from "../../tasks/options.js";
@@ -9,7 +9,7 @@ import { optionalModel, trainSections } from "../tables/train.js";
 export const train = command({
   summary: "learn a soft prompt on a frozen model",
   description:
-    "Learns the vectors of a soft prompt for one task; the base model is never changed. The run folder holds config.yaml, metrics.jsonl, checkpoints, the adapter (PEFT's format), result.json, report.html and a TensorBoard file (tensorboard --logdir runs shows it while it grows). Ctrl-C finishes the step, saves and says how to resume; a second Ctrl-C ends at once, with nothing damaged.",
+    "Learns the vectors of a soft prompt for one task; the base model is never changed. The run folder holds config.yaml, metrics.jsonl, snapshots, the adapter (PEFT's format), result.json, report.html and a TensorBoard file (tensorboard --logdir runs shows it while it grows). Ctrl-C finishes the step, saves and says how to resume; a second Ctrl-C ends at once, with nothing damaged.",
   positionals: [],
   sections: {
     ...trainSections,
@@ -30,5 +30,5 @@ export const train = command({
     "softprompt train --resume runs/sst2-prompt-tuning-seed0 --steps 1000",
   ],
   saves: true,
-  run: async (options, _, context) => (await import("../work/train.js")).train(options, context),
+  run: async (options, _, context) => (await import("../actions/train.js")).train(options, context),
 });

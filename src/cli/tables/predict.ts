@@ -37,7 +37,8 @@ export const inputOptions = {
     help: "What TEXT and the lines of standard input are: texts, JSON objects, or (auto) a JSON object where the line is one and a text where it is not",
   }),
   maxInputTokens,
-  by: choice({
+  evaluateBy: choice({
+    formerly: "by",
     values: ["ranking", "generation"],
     default: "ranking",
     help: "Score each label's words, or let the model write; free-text tasks always generate",

@@ -1,11 +1,11 @@
 /**
  * @file The option tables of compare and study.
  */
-import { integer, map, type OptionTable, type OptionValues, string } from "../../base/options.js";
+import { map, type OptionTable, type OptionValues, string } from "../../base/options.js";
 import { pruneOptions } from "../../prune/options.js";
 import { neuronScoreOptions } from "../../schedule/neuron-options.js";
 import { scheduleOptions } from "../../schedule/options.js";
-import { quickstartTask } from "../../tasks/data.js";
+import { dataOptions, quickstartTask } from "../../tasks/data.js";
 import { modelOptions, promptOptions, seedsOption } from "../../tasks/options.js";
 import { trainOptions } from "../../train/options.js";
 
@@ -20,7 +20,7 @@ export const sections = {
       required: true,
       help: `Task and its folder of official files, or a YAML file with data options (train, template, …); ${quickstartTask}= for the bundled rows`,
     }),
-    trainRows: integer({ min: 1, unit: "rows", help: "Train on so few rows of each task, drawn with seed 0" }),
+    fewShot: { ...dataOptions.fewShot, help: "Train on so few rows of each task, drawn with seed 0" },
     ...seedsOption,
   },
   Prompt: promptOptions,

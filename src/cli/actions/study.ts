@@ -24,7 +24,7 @@ import { forPrompt } from "../../tasks/readied.js";
 import { initSpec } from "../../tasks/tune.js";
 import type { Answer, CommandContext } from "../command.js";
 import { configText, readConfig } from "../config.js";
-import { loadSaid, sayTokenNotices } from "../data.js";
+import { loadSaid, sayNotices, sayTokenNotices } from "../data.js";
 import { overall } from "../overall.js";
 import { modelContext, progress, scoresText } from "../progress.js";
 import { repeated, type StudyValues, studyTable } from "../tables/study.js";
@@ -96,7 +96,7 @@ export async function studyAnswer(
   claim(folder, "study", true);
   const tasks: Dataset[] = [];
   for (const [task, place] of Object.entries(options.tasks))
-    tasks.push(await taskData(task, place, options.trainRows, { terminal, signal }));
+    tasks.push(await taskData(task, place, options.fewShot, { terminal, signal }));
   const model = await openModel(options.model, {
     ...pickOptions(openOptions, options),
     ...modelContext(terminal, signal),
@@ -114,7 +114,7 @@ export async function studyAnswer(
       seeds: options.seeds,
       settings: { ...(pickOptions(repeated, options) as OptionValues<typeof repeated>), seed: options.seeds[0] ?? 0 },
       schedule: withPlannedSteps(pickOptions(scheduleOptions, options) as OptionValues<typeof scheduleOptions>),
-      promptLength: options.virtualTokens,
+      virtualTokens: options.virtualTokens,
       init: await initSpec(options, tasks[0]!, model),
       scoring: pickOptions(neuronScoreOptions, options) as OptionValues<typeof neuronScoreOptions>,
       folder: ownFolder(folder, fileNames.runs),
@@ -156,14 +156,22 @@ function refuseUnread(name: string, unread: readonly string[], given: CommandCon
 async function taskData(
   task: string,
   place: string,
-  trainRows: number | undefined,
+  fewShot: number | undefined,
   context: Pick<CommandContext, "terminal" | "signal">,
 ): Promise<Dataset> {
-  const few = trainRows === undefined ? {} : { fewShot: trainRows };
+  const few = fewShot === undefined ? {} : { fewShot };
   if (task === quickstartTask) return loadSaid({ task, ...few }, context, task);
   if (/\.(ya?ml|json)$/.test(place))
-    return loadSaid({ ...(await readConfig(place, dataOptions, studyTable)), task, ...few }, context, task);
+    return loadSaid({ ...(await dataConfig(place, context)), task, ...few }, context, task);
   return loadSaid({ task, data: place, ...few }, context, task);
+}
+
+/** A YAML file of data options; that a name was renamed is said. */
+async function dataConfig(file: string, { terminal }: Pick<CommandContext, "terminal">) {
+  const renamed: string[] = [];
+  const options = await readConfig(file, dataOptions, studyTable, (message) => renamed.push(message));
+  sayNotices(renamed, terminal, file);
+  return options;
 }
 
 function studyProgress(terminal: Terminal): (event: StudyEvent | XPromptStudyEvent) => void {

@@ -149,7 +149,7 @@ async function sayCost(model: Model, data: Dataset, options: TrainValues, termin
     config,
     fullModel(config),
     typicalShape(config, model.tokenizer, data, options, options.virtualTokens),
-  ).honest;
+  ).total;
   terminal.note(
     `needs about ${byteText(tuningMemory(model, data, options))} of memory (${byteText(free)} free) and ${flopText(flops * options.steps)} on the full model`,
   );

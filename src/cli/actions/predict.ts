@@ -59,7 +59,7 @@ export async function predict(
   };
   try {
     const answers = predictStream(model, adapter, asked(), {
-      by: options.by,
+      evaluateBy: options.evaluateBy,
       maxInputTokens: options.maxInputTokens,
       anyBase: options.anyBase,
       skipBadRows: options.skipBadRows,

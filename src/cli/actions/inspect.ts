@@ -96,7 +96,7 @@ async function modelFacts(checkpoint: Checkpoint, shape: Shape, hash: boolean) {
     ["training step", `${shape.batch} rows × (${shape.prompt} + ${shape.input}) tokens, ${shape.target} target tokens`],
     [
       "  matrix products",
-      `${flopText(flops.honest)} forward and backward (${flopText(flops.paper)} as the papers count)`,
+      `${flopText(flops.total)} forward and backward (${flopText(flops.paper)} as the papers count)`,
     ],
     ["  memory, about", `${byteText(memory.total)} (${byteText(low.total)} with --low-memory)`],
     ...checkpoint.warnings.map((w) => ["note", w]),
@@ -137,7 +137,7 @@ function partialAnswer(
       ["  parameters", `${scaled(parameters)} (${share(parameters, partialParameters(config, fullModel(config)))})`],
       [
         "  matrix products",
-        `${flopText(flops.honest)} (${share(flops.honest, full.flops.honest)}; as the papers count ${share(flops.paper, full.flops.paper)})`,
+        `${flopText(flops.total)} (${share(flops.total, full.flops.total)}; as the papers count ${share(flops.paper, full.flops.paper)})`,
       ],
       ["  memory, about", `${byteText(memory.total)} (${share(memory.total, full.memory.total)})`],
     ])}`,

@@ -4,9 +4,9 @@ import { join } from "node:path";
 import { expect, test } from "vitest";
 import { sha256 } from "../base/files.js";
 import { fromText, toText } from "../base/kept.js";
-import { cell } from "./cells.js";
+import { keptRun } from "./kept-runs.js";
 
-const folder = () => mkdtempSync(join(tmpdir(), "cells-"));
+const folder = () => mkdtempSync(join(tmpdir(), "kept-runs-"));
 const counter = () => {
   let runs = 0;
   return { runs: () => runs, compute: async () => ({ run: ++runs, prompt: Float32Array.of(0.1, -0, 1e-40) }) };
@@ -15,12 +15,12 @@ const counter = () => {
 test("a finished run is not done again, and comes back bit for bit", async () => {
   const at = folder();
   const { runs, compute } = counter();
-  const first = await cell(at, "sst2 seed 0/fpt", { seed: 0 }, compute);
-  const again = await cell(at, "sst2 seed 0/fpt", { seed: 0 }, compute);
+  const first = await keptRun(at, "sst2 seed 0/fpt", { seed: 0 }, compute);
+  const again = await keptRun(at, "sst2 seed 0/fpt", { seed: 0 }, compute);
   expect(runs()).toBe(1);
   expect(again).toEqual(first);
   expect(Object.is(again.prompt[1], -0)).toBe(true);
-  await cell(at, "sst2 seed 0/fpt", { seed: 1 }, compute);
+  await keptRun(at, "sst2 seed 0/fpt", { seed: 1 }, compute);
   expect(runs()).toBe(2);
   expect(readdirSync(at)).toHaveLength(2);
 });
@@ -28,7 +28,7 @@ test("a finished run is not done again, and comes back bit for bit", async () =>
 test("a damaged file is computed again: cut at any byte, or one digit changed", async () => {
   const at = folder();
   const { runs, compute } = counter();
-  await cell(at, "a", {}, compute);
+  await keptRun(at, "a", {}, compute);
   const path = join(at, readdirSync(at)[0]!);
   const whole = readFileSync(path, "utf8");
   for (const damaged of [
@@ -39,16 +39,16 @@ test("a damaged file is computed again: cut at any byte, or one digit changed", 
   ]) {
     const before = runs();
     writeFileSync(path, damaged);
-    expect((await cell(at, "a", {}, compute)).run).toBe(before + 1);
+    expect((await keptRun(at, "a", {}, compute)).run).toBe(before + 1);
   }
 });
 
 test("an unfinished run is given back but not kept; without a folder nothing is", async () => {
   const at = folder();
   const { runs, compute } = counter();
-  await cell(at, "a", {}, compute, () => false);
-  await cell(at, "a", {}, compute);
-  await cell(null, "a", {}, compute);
+  await keptRun(at, "a", {}, compute, () => false);
+  await keptRun(at, "a", {}, compute);
+  await keptRun(null, "a", {}, compute);
   expect(runs()).toBe(3);
 });
 
@@ -57,18 +57,18 @@ test("a run that an earlier version kept is read, unless it is damaged or of oth
   const result = { run: 9, prompt: Float32Array.of(0.1, -0) };
   const inputs = { seed: 0, lengths: [1, 2] };
   const { runs, compute } = counter();
-  await cell(at, "a", inputs, compute);
+  await keptRun(at, "a", inputs, compute);
   const path = join(at, readdirSync(at)[0]!);
   const key = sha256(toText(inputs));
   const write = (more: object) =>
     writeFileSync(path, toText({ name: "a", key, check: sha256(toText(result)), inputs, result, ...more }));
   write({});
-  expect(await cell(at, "a", inputs, compute)).toEqual(result);
+  expect(await keptRun(at, "a", inputs, compute)).toEqual(result);
   expect(runs()).toBe(1);
   for (const more of [{ key: "0" }, { check: sha256("") }, { result: { run: 8 } }]) {
     const before = runs();
     write(more);
-    expect((await cell(at, "a", inputs, compute)).run).toBe(before + 1);
+    expect((await keptRun(at, "a", inputs, compute)).run).toBe(before + 1);
   }
 });
 

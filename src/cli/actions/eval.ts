@@ -52,7 +52,6 @@ export async function evaluate(options: EvalValues, { terminal, signal }: Comman
     const tokenizer = await tokenizerFor(model, adapter);
     const prepared = prepareEvaluation(tokenizer, task, rows, {
       ...options,
-      by: options.evaluateBy,
       ranking: options.ranking ?? recordedRanking(adapter),
       maxInputTokens: options.maxInputTokens ?? recordedInputTokens(adapter),
     });

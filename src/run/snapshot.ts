@@ -1,5 +1,5 @@
 /**
- * @file Checkpoints of a training: the newest two, each a pair of files, each vouched for by checksums.
+ * @file Snapshots of a training: the newest two, each a pair of files, each vouched for by checksums.
  *
  * In: TrainState and how long metrics.jsonl is. Out: `NNNNNN.safetensors`, then `NNNNNN.json`, which names the sha256 of both
  * and makes the pair valid; and back. A pair that does not verify is set aside as `*.corrupt` and the one before is used.
@@ -24,13 +24,13 @@ import type { Tensor } from "../base/tensor.js";
 import { parseSafetensors, writeSafetensors } from "../model/safetensors.js";
 import { type StateJson, stateFromSaved, stateToSaved, type TrainState } from "../train/state.js";
 
-/** How much of metrics.jsonl belongs to a checkpoint. */
+/** How much of metrics.jsonl belongs to a snapshot. */
 export interface MetricsMark {
   readonly lines: number;
   readonly bytes: number;
 }
 
-export interface SavedCheckpoint {
+export interface SavedSnapshot {
   /** Counts up over the life of a run. */
   readonly number: number;
   readonly state: TrainState;
@@ -39,17 +39,13 @@ export interface SavedCheckpoint {
 
 const kept = 2;
 
-/** Bytes of a file that is read whole; a real checkpoint is a few kilobytes of JSON and a few prompts. */
+/** Bytes of a file that is read whole; a real snapshot is a few kilobytes of JSON and a few prompts. */
 const limits = { json: 256 * 2 ** 20, safetensors: 256 * 2 ** 20 };
-/** A checkpoint holds every evaluation so far; of a long run there may be a million. */
+/** A snapshot holds every evaluation so far; of a long run there may be a million. */
 const bodyLimits = { length: 256 * 2 ** 20, containers: 4_000_000 };
 
-/** Saves a checkpoint durably, then removes all but the newest two. @throws SoftpromptError "io". */
-export function saveCheckpoint(
-  folder: string,
-  { number, state, metrics }: SavedCheckpoint,
-  ops: FileOps = diskOps,
-): void {
+/** Saves a snapshot durably, then removes all but the newest two. @throws SoftpromptError "io". */
+export function saveSnapshot(folder: string, { number, state, metrics }: SavedSnapshot, ops: FileOps = diskOps): void {
   const { tensors, rest } = stateToSaved(state);
   const bytes = writeSafetensors(tensors);
   const body = JSON.stringify({ format: 1, tensors: sha256(bytes), metrics, state: rest });
@@ -64,33 +60,32 @@ export function saveCheckpoint(
 }
 
 /**
- * The newest checkpoint that verifies; damaged newer ones are renamed to `*.corrupt`, and told.
+ * The newest snapshot that verifies; damaged newer ones are renamed to `*.corrupt`, and told.
  *
  * @returns null where nothing was ever saved.
- * @throws SoftpromptError "run" where every checkpoint is damaged; "io".
+ * @throws SoftpromptError "run" where every snapshot is damaged; "io".
  */
-export function loadCheckpoint(
+export function loadSnapshot(
   folder: string,
   tell: (message: string) => void,
   ops: FileOps = diskOps,
-): SavedCheckpoint | null {
+): SavedSnapshot | null {
   removeLeftovers(folder, ops);
   const found = stems(folder).reverse();
   const problems: string[] = [];
   for (const name of found) {
     try {
-      const checkpoint = readPair(folder, name);
-      for (const problem of problems)
-        tell(`${problem}; going on from checkpoint ${name} (step ${checkpoint.state.step})`);
-      return checkpoint;
+      const snapshot = readPair(folder, name);
+      for (const problem of problems) tell(`${problem}; going on from snapshot ${name} (step ${snapshot.state.step})`);
+      return snapshot;
     } catch (error) {
       if (!(error instanceof SoftpromptError) || error.kind !== "run") throw error;
       setAside(folder, name, ops);
-      problems.push(`checkpoint ${name} is damaged and was set aside as ${name}.*.corrupt (${error.problem})`);
+      problems.push(`snapshot ${name} is damaged and was set aside as ${name}.*.corrupt (${error.problem})`);
     }
   }
   if (problems.length === 0) return null;
-  throw new SoftpromptError("run", "no checkpoint of this run can be used", {
+  throw new SoftpromptError("run", "no snapshot of this run can be used", {
     where: folder,
     got: problems.join("; "),
     hint: "start again in another folder",
@@ -105,7 +100,7 @@ function stems(folder: string): string[] {
     .sort((a, b) => Number(a) - Number(b));
 }
 
-function readPair(folder: string, name: string): SavedCheckpoint {
+function readPair(folder: string, name: string): SavedSnapshot {
   const where = join(folder, `${name}.json`);
   const opened = unsealed(readBytes(where, limits.json).toString("utf8"));
   if ("damage" in opened) throw damaged(where, opened.damage);

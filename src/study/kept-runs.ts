@@ -9,15 +9,15 @@ import { sha256 } from "../base/files.js";
 import { fromText, type KeptForm, kept, toText } from "../base/kept.js";
 
 /** Where a study keeps its finished runs; null keeps nothing. */
-export type CellFolder = string | null;
+export type KeptFolder = string | null;
 
 /**
  * Returns the result kept for (name, inputs), or computes and keeps it.
  * @param inputs plain data; everything that can change the result (settings, sha256 of model and data, seed).
  * @param isComplete false keeps a partial result (an interrupted run) out of the folder.
  */
-export async function cell<R>(
-  folder: CellFolder,
+export async function keptRun<R>(
+  folder: KeptFolder,
   name: string,
   inputs: unknown,
   compute: () => Promise<R>,
