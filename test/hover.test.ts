@@ -10,7 +10,7 @@ const root = resolve(dirname(fileURLToPath(import.meta.url)), "..");
 const program = `
 import { loadData, openModel, predict, prune, tune } from "softprompt";
 const model = await openModel("t5-nano", { threads: 1 });
-const data = await loadData({ task: "quickstart", holdout: 0.2 });
+const data = await loadData({ task: "quickstart", validationShare: 0.2 });
 const run = await tune(model, data, { virtualTokens: 20, learningRate: 0.3 });
 await prune(model, data, { retrainSteps: 8 });
 await predict(model, run.adapter, ["a text"], { batchSize: 4 });
@@ -52,7 +52,7 @@ test.skipIf(!existsSync(join(root, "dist/index.d.ts")))(
           .join("");
       expect(hover("virtualTokens")).toMatch(/Length of the soft prompt.*from 1 to 1000.*default 20/s);
       expect(hover("learningRate")).toMatch(/default/);
-      for (const key of ["threads", "task", "holdout", "retrainSteps"])
+      for (const key of ["threads", "task", "validationShare", "retrainSteps"])
         expect(hover(key), key).toMatch(/\w+ \w+.*\(/s);
       expect(hover("batchSize")).toMatch(/\w+ \w+/);
     } finally {
