@@ -342,6 +342,10 @@ test("the card names what is known, and says how much survives", () => {
   expect(card).toContain("3 tokens and 6 pieces survive pruning: 12 trained parameters (37.50 %)");
   expect(card).toContain("| accuracy | 0.5000 |");
   expect(maskMap(mask).split("\n")[1]).toBe("1 ----");
+  expect(card).not.toMatch(/chat/);
+  const inChat = readFileSync(join(save("both", { ...adapter, chat: true }), "README.md"), "utf8");
+  expect(inChat).toContain("as a user's message in its own chat template");
+  expect(inChat).toContain("inputs = tokenizer.apply_chat_template(messages, add_generation_prompt=True");
   const local = { ...adapter, base: { ...adapter.base, name: "/home/me/t5" } };
   expect(readFileSync(join(save("both", local), "README.md"), "utf8")).not.toMatch(/base_model/);
 });

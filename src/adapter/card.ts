@@ -77,7 +77,9 @@ export function adapterCard(adapter: Adapter): string {
       "",
       "## Task",
       "",
-      "The text the model reads:",
+      adapter.chat
+        ? "The text the model reads, as a user's message in its own chat template (softprompt does that; elsewhere apply the template first):"
+        : "The text the model reads:",
       "",
       indent(task.template),
       ...(task.verbalizer
@@ -144,7 +146,12 @@ function pythonLines(adapter: Adapter, hubId: string | null): string[] {
     `model = ${pythonClass}.from_pretrained(base, dtype=torch.float32${revision})`,
     ...workaround,
     'model = PeftModel.from_pretrained(model, ".").eval()',
-    `inputs = tokenizer(${JSON.stringify(input)}, return_tensors="pt")`,
+    ...(adapter.chat
+      ? [
+          `messages = [{"role": "user", "content": ${JSON.stringify(input)}}]`,
+          'inputs = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=True, return_tensors="pt")',
+        ]
+      : [`inputs = tokenizer(${JSON.stringify(input)}, return_tensors="pt")`]),
     `answer = model.generate(**inputs, max_new_tokens=${task?.maxTargetTokens ?? 20}${generate})`,
     `print(tokenizer.decode(${answer}, skip_special_tokens=True))`,
   ];

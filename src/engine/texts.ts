@@ -65,19 +65,35 @@ export function openTextReader(source: ModelSource, options: SessionOptions, sto
 
   return {
     async read(batch) {
-      if (store === null) return compute(batch);
       const { size: B, inputLength: S, inputIds, inputMask } = batch;
+      // one text under many prompts is read, and widened, once
+      const source = firstOfEqual(batch);
+      const own = [...source.keys()].filter((b) => source[b] === b);
+      if (store === null && own.length === B) return compute(batch);
       const memory = names.map(() => new Float32Array(B * G * S * K));
-      for (let b = 0; b < B; b++) {
-        const n = inputMask.subarray(b * S, (b + 1) * S).lastIndexOf(1) + 1;
-        if (n === 0) continue;
-        const values = await valuesOf(inputIds.slice(b * S, b * S + n), store);
-        for (const [i, whole] of memory.entries())
-          for (let g = 0; g < G; g++) {
-            const from = (i * G + g) * n * K;
-            whole.set(values.subarray(from, from + n * K), (b * G + g) * S * K);
-          }
-      }
+      if (store === null) {
+        const rows = (ids: Int32Array) => Int32Array.from(own.flatMap((b) => [...ids.subarray(b * S, (b + 1) * S)]));
+        const some = { size: own.length, inputLength: S, inputIds: rows(inputIds), inputMask: rows(inputMask) };
+        const read = await compute(some);
+        for (const [i, whole] of memory.entries()) {
+          const values = read[names[i]!]!.data as Float32Array;
+          for (const [n, b] of own.entries())
+            whole.set(values.subarray(n * G * S * K, (n + 1) * G * S * K), b * G * S * K);
+        }
+      } else
+        for (const b of own) {
+          const n = inputMask.subarray(b * S, (b + 1) * S).lastIndexOf(1) + 1;
+          if (n === 0) continue;
+          const values = await valuesOf(inputIds.slice(b * S, b * S + n), store);
+          for (const [i, whole] of memory.entries())
+            for (let g = 0; g < G; g++) {
+              const from = (i * G + g) * n * K;
+              whole.set(values.subarray(from, from + n * K), (b * G + g) * S * K);
+            }
+        }
+      for (const [b, from] of source.entries())
+        if (from !== b)
+          for (const whole of memory) whole.copyWithin(b * G * S * K, from * G * S * K, (from + 1) * G * S * K);
       return Object.fromEntries(memory.map((whole, i) => [names[i]!, float([B, G, S, K], whole)]));
     },
     async keep(ids) {
@@ -88,4 +104,16 @@ export function openTextReader(source: ModelSource, options: SessionOptions, sto
       session = undefined;
     },
   };
+}
+
+/** For each row of the batch the first row with the same text. */
+function firstOfEqual({ size: B, inputLength: S, inputIds, inputMask }: Texts): number[] {
+  const seen = new Map<string, number>();
+  return Array.from({ length: B }, (_, b) => {
+    const n = inputMask.subarray(b * S, (b + 1) * S).lastIndexOf(1) + 1;
+    const key = inputIds.subarray(b * S, b * S + n).join();
+    const first = seen.get(key) ?? b;
+    seen.set(key, first);
+    return first;
+  });
 }

@@ -37,6 +37,7 @@ import { forPrompt } from "./readied.js";
 import { type Found, keepAdapter, runRecord, tunedAdapter, writeRecord } from "./record.js";
 import { writeReport } from "./run-report.js";
 import { resumeCommand } from "./shell.js";
+import { sayStart } from "./start.js";
 import {
   baselines,
   finalEvaluation,
@@ -189,6 +190,8 @@ async function search(
   const tuned = options.from === undefined ? null : await tunedBy(options.from, { ...outline, schedule });
   const served = tuning.scoring.flops > 0;
   const neurons = { tuning: tuning.scoring, retraining: served ? { flops: 0, seconds: 0 } : retraining.scoring };
+  const asks = options.baselines && tuned === null;
+  const asked = asks ? await sayStart(model, seen, options, outline.prompt, observe) : { flops: 0, seconds: 0 };
   const result = await xprompt({
     ...outline,
     schedule,
@@ -228,7 +231,7 @@ async function search(
       run: { reason: "search", steps: best.steps, bestStep: best.bestStep },
       baseline,
       cost: {
-        ...costOf(result, [before, final ?? { flops: 0, seconds: 0 }], data.seconds),
+        ...costOf(result, [before, asked, final ?? { flops: 0, seconds: 0 }], data.seconds),
         trainedParameters: best.counts.parameters,
         adapterBytes: keepAdapter(folder, adapter),
       },

@@ -52,6 +52,7 @@ import { forPrompt, isChat } from "./readied.js";
 import { type Found, keepAdapter, runRecord, tunedAdapter, writeRecord } from "./record.js";
 import { writeReport } from "./run-report.js";
 import { resumeCommand } from "./shell.js";
+import { sayStart } from "./start.js";
 import { continuation, readTexts } from "./texts.js";
 
 /** What a tuning tells while it goes: the trainer's events, and the work around it. */
@@ -119,12 +120,12 @@ export async function tune(
   earlier?: EarlierContext,
 ): Promise<Tuned> {
   const { options: given, context } = splitCall<TuneContext>(oneObject(input, earlier, "tune"), contextKeys);
-  const asked = withPlannedSteps(readOptions(tuneOptions, withMethodRate(given), "tune()"));
+  const planned = withPlannedSteps(readOptions(tuneOptions, withMethodRate(given), "tune()"));
   const { onEvent: observe = () => {}, signal, resume = false } = context;
   const began = performance.now();
-  const model = forPrompt(opened, context.prompt?.shape[0] ?? asked.virtualTokens);
+  const model = forPrompt(opened, context.prompt?.shape[0] ?? planned.virtualTokens);
   const data = await datasetOf(source, observe);
-  const options = withInit(asked, data, model);
+  const options = withInit(planned, data, model);
   if (data.train.length === 0)
     throw new SoftpromptError("data", "there are no training rows", {
       where: data.task.name,
@@ -174,11 +175,14 @@ export async function tune(
       signal,
     };
     if (folder !== null && resume) await refuseChangedInputs(folder, job);
-    const { baseline, cost: before } = await baselines(model, { ...data, validation }, options, {
+    const { baseline, cost: bare } = await baselines(model, { ...data, validation }, options, {
       observe,
       signal,
       folder,
     });
+    const asks = options.baselines && method.key === promptTuning.key && job.mask === null;
+    const asked = asks ? await sayStart(model, data, options, await prompt(), observe) : { flops: 0, seconds: 0 };
+    const before = { flops: bare.flops + asked.flops, seconds: bare.seconds + asked.seconds };
     const { schedule, scoring } = await scheduleFor(model, data, options, folder, observe, signal);
     const [first] = schedule.stages;
     const steps = schedule.stages.length === 1 ? options.steps : first.steps;

@@ -1,0 +1,181 @@
+/**
+ * @file What a prompt is worth on a real decoder-only model: tasks × seeds beside the majority class, the model untold, told by a written
+ * instruction, and with four examples in its context; then FPT and XPrompt on two tasks.
+ *
+ *   node experiments/causal/run.mjs MODEL DATASETS OUT [--tasks sst2,cb] [--seeds 0,1,2] [--parts frozen,behind,…] [--collect FOLDER]
+ *
+ * In:  MODEL, a folder; DATASETS holds the tasks as their owners publish them; tasks.yaml beside this file has every setting.
+ * Out: OUT/NAME.json of every finished job, which is not done again; --collect alone runs nothing and writes FOLDER/results.json and
+ *      results.md of what is finished. Seconds are kept for the order of things: nobody said that the machine was quiet. Needs `npm run build`.
+ */
+import { createHash } from "node:crypto";
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { cpus } from "node:os";
+import { basename, join } from "node:path";
+import { parseArgs } from "node:util";
+import { evaluate, loadData, openModel, prune, tune } from "softprompt";
+import { parse } from "yaml";
+
+const parts = ["frozen", "behind", "examples", "front", "fpt", "xprompt"];
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: {
+    tasks: { type: "string", default: "sst2,cb,copa,wic,rte" },
+    seeds: { type: "string", default: "0,1,2" },
+    parts: { type: "string", default: parts.join(",") },
+    collect: { type: "string" },
+  },
+});
+const [folder, datasets, out] = positionals;
+if (out === undefined) {
+  console.error(
+    "node experiments/causal/run.mjs MODEL DATASETS OUT [--tasks …] [--seeds …] [--parts …] [--collect FOLDER]",
+  );
+  process.exit(2);
+}
+const own = parse(readFileSync(join(import.meta.dirname, "tasks.yaml"), "utf8"));
+const wanted = values.tasks.split(",");
+const seeds = values.seeds.split(",").map(Number);
+/** Tasks that front, FPT and XPrompt run on. */
+const few = ["sst2", "cb"];
+mkdirSync(out, { recursive: true });
+
+const linesOf = (file) =>
+  readFileSync(file, "utf8")
+    .trim()
+    .split("\n")
+    .map((line) => JSON.parse(line));
+/** A record as columns of the template. */
+const columnsOf = {
+  copa: ({ premise, choice1, choice2, question, label }) => ({
+    premise: premise.replace(/\.$/, ""),
+    joint: question === "cause" ? "because" : "so",
+    choice1: choice1[0].toLowerCase() + choice1.slice(1),
+    choice2: choice2[0].toLowerCase() + choice2.slice(1),
+    label: label === 0 ? "choice1" : "choice2",
+  }),
+};
+/** Rows that differ by task alone: the same training rows for every run, the same validation rows for every way to answer. */
+async function dataOf(task, { behind = true, prefix = "" } = {}) {
+  const { folder: place, template, verbalizer } = own.tasks[task];
+  const read = (split) => linesOf(join(datasets, place, `${split}.jsonl`)).map(columnsOf[task] ?? ((row) => row));
+  const [train, all] = [read("train"), read("validation")];
+  const n = Math.min(own.validationRows, all.length);
+  const validation = Array.from({ length: n }, (_, i) => all[Math.floor((i * all.length) / n)]);
+  const data = await loadData({
+    rows: train.map(({ label, ...row }) => ({ ...row, label: String(label) })),
+    validationRows: validation.map(({ label, ...row }) => ({ ...row, label: String(label) })),
+    template: behind ? template : template.replace("{prompt}", ""),
+    verbalizer: verbalizer ?? { choice1: "choice1", choice2: "choice2" },
+    inputPrefix: prefix,
+    metrics: task === "cb" ? ["accuracy", "macroF1"] : ["accuracy"],
+    ...(train.length > own.trainingRows && { fewShot: own.trainingRows }),
+    ...(task === "copa" && { maxTargetTokens: 40 }),
+  });
+  if (verbalizer !== undefined) return { ...data, task: { ...data.task, name: task } };
+  // the words of a label are the row's own; rows know their record by id
+  const own1 = (records, rows) =>
+    rows.map((row) => {
+      const record = records[Number(/\[(\d+)\]$/.exec(row.id)[1])];
+      const choices = { choice1: record.choice1, choice2: record.choice2 };
+      return { ...row, choices, target: choices[row.label], references: [choices[row.label]] };
+    });
+  const task1 = { ...data.task, name: task, verbalizer: null, generative: false };
+  return { ...data, task: task1, train: own1(train, data.train), validation: own1(validation, data.validation) };
+}
+
+/** Four training rows with their answers, in an order that the seed draws. */
+function examplesOf(data, seed) {
+  const order = (row) => createHash("sha256").update(`${seed} ${row.id}`).digest("hex");
+  const drawn = [...data.train].sort((a, b) => (order(a) < order(b) ? -1 : 1)).slice(0, 4);
+  return drawn.map((row) => `${row.input} ${row.target}\n\n`).join("");
+}
+
+const fileOf = (name) => join(out, `${name}.json`);
+const began = performance.now();
+const minutes = () => `${((performance.now() - began) / 60000).toFixed(1)} min`;
+let opened;
+const model = async () => (opened ??= await openModel(folder, { threads: 1, textCacheMemory: 3072, textCacheDisk: 0 }));
+
+/** Runs a job whose result is not there yet. */
+async function job(name, work) {
+  if (existsSync(fileOf(name))) return;
+  const from = performance.now();
+  console.log(`${minutes()}  ${name}`);
+  const found = await work(await model());
+  writeFileSync(fileOf(name), `${JSON.stringify({ ...found, seconds: (performance.now() - from) / 1000 })}\n`);
+  console.log(`${minutes()}  ${name}: ${JSON.stringify(found.scores)}`);
+}
+const frozen = (data, maxInputTokens) => async (model) => {
+  const { scores, loss, flops } = await evaluate(model, data, { maxInputTokens, batchSize: 8, loss: false });
+  return { scores, loss, flops, rows: data.validation.length };
+};
+const inputOf = (name, seed) => ({
+  ...own.settings,
+  maxInputTokens: own.maxInputTokens,
+  seed,
+  output: join(out, name),
+});
+const tuned =
+  (data, name, seed, more = {}) =>
+  async (model) => {
+    rmSync(join(out, name), { recursive: true, force: true });
+    const { result } = await tune(model, data, { ...inputOf(name, seed), ...more });
+    return { scores: result.scores, flops: result.cost.flops, trainFlops: result.cost.trainFlops, where: result.where };
+  };
+const perTask = async (tasks, each) => {
+  for (const task of tasks.filter((name) => wanted.includes(name))) await each(task);
+};
+
+const work = {
+  frozen: () =>
+    perTask(wanted, async (task) => {
+      await job(`${task}-untold`, frozen(await dataOf(task), own.maxInputTokens));
+      const told = await dataOf(task, { prefix: own.tasks[task].told });
+      await job(`${task}-told`, frozen(told, own.maxInputTokens));
+    }),
+  behind: (seed) =>
+    perTask(wanted, async (task) => {
+      const name = `${task}-behind-${seed}`;
+      await job(name, tuned(await dataOf(task), name, seed));
+    }),
+  examples: (seed) =>
+    perTask(wanted, async (task) => {
+      const prefix = examplesOf(await dataOf(task, { behind: false }), seed);
+      await job(`${task}-examples-${seed}`, frozen(await dataOf(task, { prefix }), own.fewShotTokens));
+    }),
+  front: (seed) =>
+    perTask(few, async (task) => {
+      const name = `${task}-front-${seed}`;
+      await job(name, tuned(await dataOf(task, { behind: false }), name, seed));
+    }),
+  fpt: (seed) =>
+    perTask(few, async (task) => {
+      for (const schedule of ["fpt-ld", "fpt-fr", "fpt-cr"]) {
+        const name = `${task}-${schedule}-${seed}`;
+        await job(name, tuned(await dataOf(task), name, seed, { ...own.fpt, schedule }));
+      }
+    }),
+  xprompt: (seed) =>
+    perTask(few, async (task) => {
+      const name = `${task}-xprompt-${seed}`;
+      await job(name, async (model) => {
+        rmSync(join(out, name), { recursive: true, force: true });
+        const { result } = await prune(model, await dataOf(task), { ...inputOf(name, seed), ...own.xprompt });
+        const { importance: _, ...search } = result.search;
+        return { scores: result.scores, search, flops: result.cost.flops };
+      });
+    }),
+};
+/** What says most comes first: every seed's main rows before FPT and XPrompt. */
+const phases = [
+  ["behind", "examples", "front"],
+  ["fpt", "xprompt"],
+];
+if (values.collect === undefined) {
+  const asked = values.parts.split(",");
+  if (asked.includes("frozen")) await work.frozen();
+  for (const phase of phases)
+    for (const seed of seeds) for (const part of phase) if (asked.includes(part)) await work[part](seed);
+  await opened?.dispose();
+}
