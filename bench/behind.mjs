@@ -1,8 +1,8 @@
 /**
  * @file A training step with the prompt before the text against one behind it, on texts of several lengths, in one process, interleaved.
  *
- * node bench/behind.mjs FOLDER [--rounds 5] [--batch 8] [--prompt 20] [--target 3] [--texts 32,128,512] [--threads 0] [--cache float16]
- * FOLDER is a decoder-only model. `reading` is what reading the batch's texts costs, once; `paid back` after how many steps on the same
+ * node bench/behind.mjs MODEL [--rounds 5] [--batch 8] [--prompt 20] [--target 3] [--texts 32,128,512] [--threads 0] [--cache float16]
+ * MODEL is a decoder-only model's folder, or a shape with random weights: smollm2-135m, tinyllama-1.1b. `reading` is what reading the batch's texts costs, once; `paid back` after how many steps on the same
  * texts (epochs) it is less than what the steps have saved. No padding: every position works.
  */
 import { parseArgs } from "node:util";
@@ -13,6 +13,7 @@ import { fullModel } from "../dist/model/partial.js";
 import { openTexts } from "../dist/run/text-cache.js";
 import { makeBatch } from "../dist/text/batch.js";
 import { median, time } from "./batch.mjs";
+import { modelFolder } from "./checkpoint.mjs";
 
 const { values: options, positionals } = parseArgs({
   allowPositionals: true,
@@ -27,7 +28,8 @@ const { values: options, positionals } = parseArgs({
   },
 });
 const [batch, P, U, rounds] = [options.batch, options.prompt, options.target, options.rounds].map(Number);
-const checkpoint = await openCheckpoint(positionals[0]);
+const { folder, dispose } = modelFolder(positionals[0] ?? "smollm2-135m");
+const checkpoint = await openCheckpoint(folder);
 const { config } = checkpoint;
 const textCache = { precision: options.cache, memory: 2 ** 31, disk: 0 };
 const engine = openEngine(checkpoint, { threads: Number(options.threads), textCache }, undefined, openTexts);
@@ -75,3 +77,4 @@ for (const text of options.texts.split(",").map(Number)) {
   console.log(String(text).padEnd(6), cells.join(" "));
 }
 await engine.dispose();
+dispose();

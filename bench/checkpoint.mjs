@@ -1,26 +1,106 @@
 /**
- * @file A random T5 of a given shape as a Hugging Face folder, for benchmarks: written in pieces, any size.
+ * @file A random model of a given shape as a Hugging Face folder, for benchmarks: a T5 or a Llama, written in pieces, any size.
  */
-import { closeSync, mkdirSync, openSync, writeFileSync, writeSync } from "node:fs";
+import { closeSync, existsSync, mkdirSync, mkdtempSync, openSync, rmSync, writeFileSync, writeSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { t5Tensors } from "softprompt/engine";
+import { t5Shape, t5Sizes, t5Tensors } from "softprompt/engine";
 
 /** Bytes written at once. */
 const piece = 1 << 22;
 
+/** Llamas by name, as their config.json has them. */
+const llamas = {
+  "smollm2-135m": llama({ width: 576, inner: 1536, layers: 30, heads: 9, keyHeads: 3, vocabulary: 49152, tied: true }),
+  "tinyllama-1.1b": llama({ width: 2048, inner: 5632, layers: 22, heads: 32, keyHeads: 4, vocabulary: 32000 }),
+  /** To try a benchmark. */
+  "llama-small": llama({ width: 64, inner: 128, layers: 2, heads: 4, keyHeads: 2, vocabulary: 512, tied: true }),
+};
+/** What can be asked for by name. */
+export const shapes = [...t5Sizes, ...Object.keys(llamas)];
+
+/** Whether a shape's targets go on from its text. */
+export const isCausal = (shape) => Object.hasOwn(llamas, shape);
+
+function llama({ width, inner, layers, heads, keyHeads, vocabulary, tied = false }) {
+  return {
+    model_type: "llama",
+    architectures: ["LlamaForCausalLM"],
+    hidden_size: width,
+    intermediate_size: inner,
+    num_hidden_layers: layers,
+    num_attention_heads: heads,
+    num_key_value_heads: keyHeads,
+    vocab_size: vocabulary,
+    max_position_embeddings: 8192,
+    hidden_act: "silu",
+    rms_norm_eps: 1e-5,
+    rope_theta: 100000,
+    tie_word_embeddings: tied,
+    attention_bias: false,
+    mlp_bias: false,
+    bos_token_id: 1,
+    eos_token_id: 2,
+  };
+}
+
+/** Names and shapes of a Llama's tensors. */
+function llamaTensors(c) {
+  const [D, F, V] = [c.hidden_size, c.intermediate_size, c.vocab_size];
+  const keys = (D / c.num_attention_heads) * c.num_key_value_heads;
+  const of = (name, ...shape) => ({ name: `${name}.weight`, shape });
+  return [
+    of("model.embed_tokens", V, D),
+    ...Array.from({ length: c.num_hidden_layers }, (_, i) => `model.layers.${i}`).flatMap((at) => [
+      of(`${at}.input_layernorm`, D),
+      of(`${at}.self_attn.q_proj`, D, D),
+      of(`${at}.self_attn.k_proj`, keys, D),
+      of(`${at}.self_attn.v_proj`, keys, D),
+      of(`${at}.self_attn.o_proj`, D, D),
+      of(`${at}.post_attention_layernorm`, D),
+      of(`${at}.mlp.gate_proj`, F, D),
+      of(`${at}.mlp.up_proj`, F, D),
+      of(`${at}.mlp.down_proj`, D, F),
+    ]),
+    of("model.norm", D),
+    ...(c.tie_word_embeddings ? [] : [of("lm_head", V, D)]),
+  ];
+}
+
 /**
- * Writes config.json and model.safetensors.
+ * A shape's model in a temporary folder, or a folder as it is.
+ * @param {string} shape one of `shapes`, or a folder
+ * @param {"F32" | "BF16"} dtype
+ */
+export function modelFolder(shape, dtype = "F32") {
+  if (!shapes.includes(shape)) {
+    if (!existsSync(join(shape, "config.json")))
+      throw new Error(`${shape} is no folder of a model; shapes: ${shapes.join(", ")}`);
+    return { folder: shape, dispose: () => {} };
+  }
+  const folder = mkdtempSync(join(tmpdir(), "softprompt-bench-"));
+  if (isCausal(shape)) writeRandom(folder, llamas[shape], llamaTensors(llamas[shape]), dtype);
+  else writeRandomCheckpoint(folder, t5Shape(shape), dtype);
+  return { folder, dispose: () => rmSync(folder, { recursive: true }) };
+}
+
+/**
+ * A T5 of any sizes.
  * @param {string} folder made if missing
  * @param {import("softprompt/engine").T5Config} config
  * @param {"F32" | "BF16"} dtype
  */
 export function writeRandomCheckpoint(folder, config, dtype) {
+  writeRandom(folder, huggingFaceConfig(config), t5Tensors(config), dtype);
+}
+
+/** Writes config.json and model.safetensors. */
+function writeRandom(folder, config, weights, dtype) {
   mkdirSync(folder, { recursive: true });
-  writeFileSync(join(folder, "config.json"), JSON.stringify(huggingFaceConfig(config)));
+  writeFileSync(join(folder, "config.json"), JSON.stringify(config));
   const width = dtype === "F32" ? 4 : 2;
   const header = {};
   let offset = 0;
-  const weights = t5Tensors(config);
   for (const { name, shape } of weights) {
     const length = shape.reduce((a, b) => a * b, width);
     header[name] = { dtype, shape, data_offsets: [offset, offset + length] };
@@ -35,7 +115,7 @@ export function writeRandomCheckpoint(folder, config, dtype) {
   writeSync(file, text);
   for (const { name, shape } of weights) {
     // Uniform with the variance of 1/inputs keeps activations of order one through any depth; norms are ones.
-    const scale = shape.length === 1 ? 0 : name.startsWith("shared") ? 1 : Math.sqrt(3 / shape[1]);
+    const scale = shape.length === 1 ? 0 : /^shared|embed_tokens/.test(name) ? 1 : Math.sqrt(3 / shape[1]);
     const block = random(
       Math.min(
         piece / 4,

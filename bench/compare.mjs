@@ -1,19 +1,20 @@
 /**
  * @file Our training step beside PyTorch's and PEFT's, interleaved round by round on one machine, by one command.
  *
- * npm run build && node bench/compare.mjs [small base …] [--rounds 7] [--python python] [--variants …] [--output bench/results]
- * Writes compare.json and compare.md. Every engine is warmed up, then takes one step per round in turn while the others
- * sleep; medians are over rounds. Needs a Python with torch, transformers and peft (see bench/pytorch.py).
+ * npm run build && node bench/compare.mjs [small base smollm2-135m …] [--rounds 7] [--python python] [--variants …] [--output bench/results] [--name compare]
+ * Writes NAME.json and NAME.md. Every engine is warmed up, then takes one step per round in turn while the others
+ * sleep; medians are over rounds. Beside them the machine's own product speed, in the same rounds. Needs a Python with torch, transformers and peft (see bench/pytorch.py).
  */
 import { spawn } from "node:child_process";
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { availableParallelism, cpus, loadavg, tmpdir } from "node:os";
+import { mkdirSync, writeFileSync } from "node:fs";
+import { availableParallelism, cpus, loadavg } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { parseArgs } from "node:util";
-import { nodeRuntime, openCheckpoint, openEngine, t5Shape } from "softprompt/engine";
-import { batchOf, median } from "./batch.mjs";
-import { writeRandomCheckpoint } from "./checkpoint.mjs";
+import { fullModel, nodeRuntime, openCheckpoint, openEngine, stepFlops } from "softprompt/engine";
+import { batchOf, flopShape, median, nameOf, time } from "./batch.mjs";
+import { openCeiling } from "./ceiling.mjs";
+import { modelFolder } from "./checkpoint.mjs";
 
 const { values: options, positionals } = parseArgs({
   allowPositionals: true,
@@ -25,6 +26,7 @@ const { values: options, positionals } = parseArgs({
       default: "eager-float32,compiled-float32,eager-bfloat16,compiled-bfloat16,peft-float32,peft-bfloat16",
     },
     output: { type: "string", default: "bench/results" },
+    name: { type: "string", default: "compare" },
     threads: { type: "string", default: String(availableParallelism()) },
     batch: { type: "string", default: "8" },
     prompt: { type: "string", default: "20" },
@@ -34,31 +36,36 @@ const { values: options, positionals } = parseArgs({
 });
 const [B, P, T, U] = [options.batch, options.prompt, options.input, options.target].map(Number);
 const variants = options.variants.split(",").filter(Boolean);
+const sizes = positionals.length > 0 ? positionals : ["small", "base"];
 /** Lets the thread pool that worked last stop spinning before the next one is timed. */
 const rest = () => new Promise((resolve) => setTimeout(resolve, 300));
 
-/** Our engine with a warm training program: `step()` runs once and returns milliseconds. */
+/** Our engine with a warm training program and the ceiling beside it: each runs once and returns milliseconds. */
 async function openOurs(size) {
-  const folder = mkdtempSync(join(tmpdir(), "softprompt-compare-"));
-  const config = t5Shape(size);
-  writeRandomCheckpoint(folder, config, "F32");
-  const engine = openEngine(await openCheckpoint(folder), { threads: Number(options.threads) });
+  const { folder, dispose: remove } = modelFolder(size);
+  const checkpoint = await openCheckpoint(folder);
+  const { config } = checkpoint;
+  const session = { threads: Number(options.threads), device: "cpu", lowMemory: false, plainOps: false };
+  const engine = openEngine(checkpoint, session);
   const train = await engine.train();
+  const ceiling = await openCeiling(checkpoint, B * (P + T), session);
   const batch = batchOf(config, { batch: B, input: T, target: U });
   const prompt = { shape: [P, config.width], data: new Float32Array(P * config.width).fill(0.1) };
   const weights = new Float32Array(B).fill(1 / (B * U));
-  const step = async () => {
-    const from = performance.now();
-    await train.run({ prompt }, batch, weights);
-    return performance.now() - from;
-  };
-  await step();
-  await step();
+  const step = () => time(() => train.run({ prompt }, batch, weights));
+  const product = () => time(ceiling.run);
+  for (let i = 0; i < 2; i++) {
+    await step();
+    await product();
+  }
   const dispose = async () => {
+    await ceiling.dispose();
     await engine.dispose();
-    rmSync(folder, { recursive: true });
+    remove();
   };
-  return { step, dispose };
+  const shape = flopShape(config, { batch: B, prompt: P, input: T, target: U });
+  const flops = { step: stepFlops(config, fullModel(config), shape).honest, product: ceiling.flops };
+  return { step, product, flops, dispose };
 }
 
 /** bench/pytorch.py --serve: a line with a variant in, a line with milliseconds out. */
@@ -93,46 +100,67 @@ const report = {
   ...{ batch: B, prompt: P, input: T, target: U, rounds: Number(options.rounds), threads: Number(options.threads) },
   versions: { softprompt: { onnxruntime: runtime.version, node: process.version }, python: null },
   results: [],
+  ceilings: [],
 };
-for (const size of positionals.length > 0 ? positionals : ["small", "base"]) {
+for (const size of sizes) {
   console.error(`${size}: warming up (compiling takes minutes)`);
   const ours = await openOurs(size);
   const torch = await openTorch(size);
   report.versions.python = torch.versions;
   console.error(`${size}: measuring`);
+  const products = [];
   const times = new Map([["softprompt-float32", []], ...variants.map((v) => [v, []])]);
   for (let round = 0; round < Number(options.rounds); round++) {
     for (const [name, list] of times) {
       await rest();
       list.push(name.startsWith("softprompt") ? await ours.step() : await torch.step(name));
     }
+    await rest();
+    products.push(await ours.product());
     console.error(`${size}: round ${round + 1} of ${options.rounds}`);
   }
   torch.dispose();
   await ours.dispose();
   for (const [variant, list] of times)
     report.results.push({
-      model: `t5-v1.1-${size}`,
+      model: nameOf(size),
       variant,
       stepMs: median(list),
       bestStepMs: Math.min(...list),
       all: list,
     });
+  const speed = (flops, ms) => flops / ms / 1e6;
+  const [own, ceiling] = [
+    speed(ours.flops.step, median(times.get("softprompt-float32"))),
+    speed(ours.flops.product, median(products)),
+  ];
+  report.ceilings.push({
+    model: nameOf(size),
+    stepGflops: own,
+    ceilingGflops: ceiling,
+    share: own / ceiling,
+    all: products,
+  });
 }
 
 const markdown = [
   `# One training step: softprompt, PyTorch, PEFT`,
   "",
-  `T5 v1.1 encoder and decoder, random weights, batch ${B} × (${P} prompt + ${T} text) tokens, ${U} target tokens, gradient of the prompt only.`,
+  `Random weights, batch ${B} × (${P} prompt + ${T} text) tokens, ${U} target tokens, gradient of the prompt only.`,
   `${report.cpu}; ${report.date}; ONNX Runtime ${runtime.version}, torch ${report.versions.python.torch}, transformers ${report.versions.python.transformers}, peft ${report.versions.python.peft}.`,
   `Median milliseconds of ${options.rounds} interleaved rounds (best in brackets); load average when started ${report.loadBefore.toFixed(1)}. Made by \`node bench/compare.mjs\`.`,
   "",
   ...table(report.results),
   "",
+  ...report.ceilings.map(
+    (c) =>
+      `${c.model}: ours runs at ${c.stepGflops.toFixed(1)} GFLOP/s, ${(100 * c.share).toFixed(0)} % of the ${c.ceilingGflops.toFixed(1)} GFLOP/s of its products alone.`,
+  ),
+  "",
 ].join("\n");
 mkdirSync(options.output, { recursive: true });
-writeFileSync(join(options.output, "compare.json"), `${JSON.stringify(report, null, 2)}\n`);
-writeFileSync(join(options.output, "compare.md"), markdown);
+writeFileSync(join(options.output, `${options.name}.json`), `${JSON.stringify(report, null, 2)}\n`);
+writeFileSync(join(options.output, `${options.name}.md`), markdown);
 console.log(markdown);
 
 /** A column per model, a row per engine; how many times our step's time stands behind each. */

@@ -1,17 +1,15 @@
 /**
- * @file Peak memory of one training step on a large model: a T5-Large-shaped random BF16 checkpoint, batch 4 × 128.
+ * @file Peak memory of one training step on a large model, by default a T5-Large-shaped random BF16 checkpoint, batch 4 × 128.
  *
- * node bench/memory.mjs [--size large] [--batch 4] [--input 128] [--steps 3] [--dtype BF16] [--only default|lowMemory]
+ * node bench/memory.mjs [--size large|tinyllama-1.1b|…] [--batch 4] [--input 128] [--steps 3] [--dtype BF16] [--only default|lowMemory]
  * Each way runs in a child process of its own; the figure is the kernel's high-water mark of its resident memory
  * (VmHWM), in which pages of the mapped weight file count as long as they are resident. Linux only.
  */
 import { spawnSync } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
-import { batchOf } from "./batch.mjs";
+import { batchOf, nameOf } from "./batch.mjs";
 
 const { values: options } = parseArgs({
   options: {
@@ -57,11 +55,9 @@ async function child() {
 
 if (options.child !== undefined) await child();
 else {
-  const { t5Shape } = await import("softprompt/engine");
-  const { writeRandomCheckpoint } = await import("./checkpoint.mjs");
-  const folder = options.folder ?? mkdtempSync(join(tmpdir(), "softprompt-memory-"));
+  const { modelFolder } = await import("./checkpoint.mjs");
+  const { folder, dispose } = modelFolder(options.folder ?? options.size, options.dtype);
   try {
-    if (options.folder === undefined) writeRandomCheckpoint(folder, t5Shape(options.size), options.dtype);
     for (const way of options.only ? [options.only] : ["default", "lowMemory"]) {
       const own = process.argv.slice(2).filter((a, i, all) => a !== "--only" && all[i - 1] !== "--only");
       const args = [fileURLToPath(import.meta.url), ...own, "--child", way, "--folder", folder];
@@ -69,11 +65,11 @@ else {
       if (code !== 0) throw new Error(`${way} failed: ${stderr}`);
       const r = JSON.parse(stdout);
       console.log(
-        `t5-v1.1-${options.size} (${(r.parameters / 1e6).toFixed(0)} M, ${options.dtype}), batch ${options.batch} × ${options.input}, ${way}: ` +
+        `${nameOf(options.size)} (${(r.parameters / 1e6).toFixed(0)} M, ${options.dtype}), batch ${options.batch} × ${options.input}, ${way}: ` +
           `peak ${(r.peak / 1e9).toFixed(2)} GB (opening ${(r.openPeak / 1e9).toFixed(2)} GB), open ${(r.openMs / 1000).toFixed(1)} s, best step ${(r.stepMs / 1000).toFixed(2)} s`,
       );
     }
   } finally {
-    if (options.folder === undefined) rmSync(folder, { recursive: true });
+    dispose();
   }
 }

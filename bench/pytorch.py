@@ -1,8 +1,9 @@
-"""The training step of bench/step.mjs in PyTorch: T5 v1.1 shapes, random weights, gradient for the soft prompt only.
+"""The training step of bench/step.mjs in PyTorch: T5 v1.1 and Llama shapes, random weights, gradient for the soft prompt only.
 
 Variants: eager and compiled, float32 and bfloat16, and PEFT's prompt tuning (what a Python user would run today).
 All do the same work: 20 prompt vectors before 128 text tokens, 4 target tokens, batch 8, encoder and decoder, mean token
-loss, gradient of the prompt; frozen weights ask for none; eval mode (no dropout), no cache.
+loss, gradient of the prompt; frozen weights ask for none; eval mode (no dropout), no cache. Of a Llama, eager and compiled take logits of
+the target's positions alone, as a careful user would; PEFT takes those of all positions, as it does.
 
   python bench/pytorch.py small base --rounds 7            medians as JSON, variants interleaved
   python bench/pytorch.py small --serve                    for bench/compare.mjs: one variant name per line in, milliseconds out
@@ -19,10 +20,16 @@ import time
 
 import torch
 import transformers
-from transformers import T5Config, T5ForConditionalGeneration
+from transformers import LlamaConfig, LlamaForCausalLM, T5Config, T5ForConditionalGeneration
 
 # D, F, layers of each stack, heads, K (as src/model/shapes.ts)
 SIZES = {"small": (512, 1024, 8, 6, 64), "base": (768, 2048, 12, 12, 64), "large": (1024, 2816, 24, 16, 64)}
+# D, F, layers, heads, key heads, vocabulary, tied (as bench/checkpoint.mjs)
+LLAMAS = {
+    "smollm2-135m": (576, 1536, 30, 9, 3, 49152, True),
+    "tinyllama-1.1b": (2048, 5632, 22, 32, 4, 32000, False),
+    "llama-small": (64, 128, 2, 4, 2, 512, True),
+}
 VARIANTS = ["eager-float32", "compiled-float32", "eager-bfloat16", "compiled-bfloat16", "peft-float32", "peft-bfloat16"]
 
 
@@ -37,10 +44,45 @@ def build(size, dtype):
     return model.requires_grad_(False)
 
 
+def build_llama(size, dtype):
+    d, f, layers, heads, key_heads, vocabulary, tied = LLAMAS[size]
+    config = LlamaConfig(hidden_size=d, intermediate_size=f, num_hidden_layers=layers, num_attention_heads=heads,
+                         num_key_value_heads=key_heads, vocab_size=vocabulary, tie_word_embeddings=tied,
+                         max_position_embeddings=8192, rope_theta=100000.0)
+    return LlamaForCausalLM(config).to(dtype).eval().requires_grad_(False)
+
+
+def llama_loss(kind, size, model, shape):
+    """The mean loss of the target's tokens behind prompt and text, and the prompt."""
+    B, P, T, U = shape
+    vocabulary = LLAMAS[size][5]
+    ids, target = torch.randint(3, vocabulary, (B, T)), torch.randint(3, vocabulary, (B, U))
+    if kind == "peft":
+        from peft import PromptTuningConfig, get_peft_model
+
+        model = get_peft_model(model, PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=P))
+        (prompt,) = [p for p in model.parameters() if p.requires_grad]
+        both = torch.cat([ids, target], 1)
+        labels = torch.cat([torch.full_like(ids, -100), target], 1)
+        mask = torch.ones_like(both)
+        return lambda: model(input_ids=both, attention_mask=mask, labels=labels, use_cache=False).loss, prompt
+    prompt = torch.nn.Parameter(torch.randn(P, LLAMAS[size][0]) * 0.1)
+    read = torch.cat([ids, target[:, :-1]], 1)
+
+    def loss():
+        embeds = torch.cat([prompt.to(model.dtype).expand(B, -1, -1), model.model.embed_tokens(read)], 1)
+        hidden = model.model(inputs_embeds=embeds, use_cache=False).last_hidden_state[:, -U:]
+        return torch.nn.functional.cross_entropy(model.lm_head(hidden).float().flatten(0, 1), target.flatten())
+
+    return torch.compile(loss) if kind == "compiled" else loss, prompt
+
+
 def make_step(variant, size, shape):
     """A function that runs one step and returns the prompt's gradient."""
     torch.manual_seed(0)
     kind, dtype = variant.split("-")
+    if size in LLAMAS:
+        return stepping(*llama_loss(kind, size, build_llama(size, getattr(torch, dtype)), shape))
     model = build(size, getattr(torch, dtype))
     B, P, T, U = shape
     ids = torch.randint(3, 32000, (B, T))
@@ -70,6 +112,11 @@ def make_step(variant, size, shape):
 
         if kind == "compiled":
             loss = torch.compile(loss)
+    return stepping(loss, prompt)
+
+
+def stepping(loss, prompt):
+    """A function that runs one step, warm."""
 
     def step():
         prompt.grad = None
@@ -123,7 +170,7 @@ def main():
         for _ in range(args.rounds):
             for v in variants:
                 times[v].append(timed(steps[v]))
-        results += [dict(model=f"t5-v1.1-{size}", variant=v, stepMs=statistics.median(t), bestStepMs=min(t)) for v, t in times.items()]
+        results += [dict(model=size if size in LLAMAS else f"t5-v1.1-{size}", variant=v, stepMs=statistics.median(t), bestStepMs=min(t)) for v, t in times.items()]
     print(json.dumps(dict(**versions(), batch=args.batch, prompt=args.prompt, input=args.input, target=args.target, results=results)))
 
 

@@ -1,26 +1,14 @@
 /**
  * @file `npm run bench`: the training step against the machine's own MatMul ceiling, in one process, interleaved.
  *
- * node bench/step.mjs [small|base …] [--rounds 7] [--batch 8] [--threads 0] [--plain] [--low-memory] [--json]
- * The ceiling is the stack of the frozen linear layers of the same encoder, forward and backward, as products alone.
+ * node bench/step.mjs [small|base|smollm2-135m …] [--rounds 7] [--batch 8] [--threads 0] [--plain] [--low-memory] [--json]
+ * The ceiling is the stack of the frozen linear layers of the same blocks, forward and backward, as products alone.
  */
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { parseArgs } from "node:util";
-import {
-  bindWeights,
-  fullModel,
-  nodeRuntime,
-  openCheckpoint,
-  openEngine,
-  openSession,
-  stepFlops,
-  t5Shape,
-} from "softprompt/engine";
-import { apply, emptyGraph, input, output } from "softprompt/graph";
-import { batchOf, median, time } from "./batch.mjs";
-import { writeRandomCheckpoint } from "./checkpoint.mjs";
+import { fullModel, nodeRuntime, openCheckpoint, openEngine, stepFlops } from "softprompt/engine";
+import { batchOf, flopShape, median, nameOf, time } from "./batch.mjs";
+import { openCeiling } from "./ceiling.mjs";
+import { modelFolder } from "./checkpoint.mjs";
 
 const { values: options, positionals } = parseArgs({
   allowPositionals: true,
@@ -49,57 +37,13 @@ const session = {
   plainOps: options.plain,
 };
 
-/** Every frozen product of the encoder, forward and backward, chained so that none can be left out. */
-async function openCeiling(checkpoint) {
-  const { config } = checkpoint;
-  const weights = bindWeights(checkpoint, fullModel(config));
-  const graph = emptyGraph();
-  let x = input(graph, "x", "float32", ["N", config.width]);
-  let perRow = 0;
-  const product = (name, back) => {
-    const w = weights.declare(graph, name);
-    perRow += 2 * w.shape[0] * w.shape[1];
-    x = apply(graph, "linear", [x, w], { back, stored: "out,in", precision: "float32" })[0];
-  };
-  for (let layer = 0; layer < config.encoderLayers; layer++) {
-    const at = `encoder.block.${layer}.layer`;
-    const attention = (p, back) => product(`${at}.0.SelfAttention.${p}.weight`, back);
-    const feedForward = (p, back) => product(`${at}.1.DenseReluDense.${p}.weight`, back);
-    for (const p of ["q", "k", "v"]) {
-      attention(p, false);
-      attention(p, true);
-    }
-    feedForward("wi_0", false);
-    feedForward("wo", false);
-    feedForward("wi_1", false);
-    feedForward("wi_1", true);
-    feedForward("wo", true);
-    feedForward("wi_0", true);
-    // o maps H·K to D; q's way back brings H·K
-    attention("q", false);
-    attention("o", false);
-    attention("o", true);
-    attention("q", true);
-  }
-  output(graph, "y", x);
-  const opened = await openSession("ceiling", graph, session);
-  const rows = shape.batch * (shape.prompt + shape.input);
-  const feed = {
-    dtype: "float32",
-    shape: [rows, config.width],
-    data: Float32Array.from({ length: rows * config.width }, (_, i) => Math.sin(i)),
-  };
-  return { flops: perRow * rows, run: () => opened.run({ x: feed }), dispose: opened.dispose };
-}
-
 async function measure(size) {
-  const folder = mkdtempSync(join(tmpdir(), "softprompt-bench-"));
+  const { folder, dispose } = modelFolder(size);
   try {
-    const config = t5Shape(size);
-    writeRandomCheckpoint(folder, config, "F32");
     const checkpoint = await openCheckpoint(folder);
+    const { config } = checkpoint;
     const engine = openEngine(checkpoint, session);
-    const ceiling = await openCeiling(checkpoint);
+    const ceiling = await openCeiling(checkpoint, shape.batch * (shape.prompt + shape.input), session);
     const train = await engine.train();
     const batch = batchOf(config, shape);
     const prompt = {
@@ -119,12 +63,12 @@ async function measure(size) {
     }
     await ceiling.dispose();
     await engine.dispose();
-    const flops = stepFlops(config, fullModel(config), shape).total;
+    const flops = stepFlops(config, fullModel(config), flopShape(config, shape)).total;
     const speed = (f, ms) => f / ms / 1e6;
     const stepSpeed = speed(flops, median(times.step));
     const ceilingSpeed = speed(ceiling.flops, median(times.ceiling));
     return {
-      model: `t5-v1.1-${size}`,
+      model: nameOf(size),
       ...shape,
       stepMs: median(times.step),
       bestStepMs: Math.min(...times.step),
@@ -135,7 +79,7 @@ async function measure(size) {
       ratio: stepSpeed / ceilingSpeed,
     };
   } finally {
-    rmSync(folder, { recursive: true });
+    dispose();
   }
 }
 

@@ -95,7 +95,7 @@ const fileOf = (name) => join(out, `${name}.json`);
 const began = performance.now();
 const minutes = () => `${((performance.now() - began) / 60000).toFixed(1)} min`;
 let opened;
-const model = async () => (opened ??= await openModel(folder, { threads: 1, textCacheMemory: 3072, textCacheDisk: 0 }));
+const model = async () => (opened ??= await openModel(folder, { threads: 1, textCacheMemory: 0, textCacheDisk: 6144 }));
 
 /** Runs a job whose result is not there yet. */
 async function job(name, work) {
