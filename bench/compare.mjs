@@ -64,7 +64,7 @@ async function openOurs(size) {
     remove();
   };
   const shape = flopShape(config, { batch: B, prompt: P, input: T, target: U });
-  const flops = { step: stepFlops(config, fullModel(config), shape).honest, product: ceiling.flops };
+  const flops = { step: stepFlops(config, fullModel(config), shape).total, product: ceiling.flops };
   return { step, product, flops, dispose };
 }
 

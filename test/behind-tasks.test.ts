@@ -7,13 +7,16 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, describe, expect, test } from "vitest";
 import type { Adapter } from "../src/adapter/types.js";
-import { defaults } from "../src/base/options.js";
+import { defaults, readOptions } from "../src/base/options.js";
 import { random } from "../src/base/random.js";
 import type { Tensor } from "../src/base/tensor.js";
 import { openEngine } from "../src/engine/engine.js";
+import { textFlops } from "../src/engine/flops.js";
 import type { TextStore } from "../src/engine/text-store.js";
+import { valuesPerToken } from "../src/engine/texts.js";
 import type { EngineOptions } from "../src/engine/types.js";
 import { openCheckpoint } from "../src/model/checkpoint.js";
+import { fullModel } from "../src/model/partial.js";
 import { behindPrompt, openTokenizer } from "../src/model/tokenizer.js";
 import { type ImportanceOptions, importance } from "../src/prune/importance.js";
 import { pruneOptions } from "../src/prune/options.js";
@@ -23,10 +26,15 @@ import { singleStage } from "../src/schedule/schedule.js";
 import { loadRows } from "../src/tasks/data.js";
 import { evaluate } from "../src/tasks/evaluate.js";
 import { generate } from "../src/tasks/generate.js";
+import { tuningMemory } from "../src/tasks/memory-warning.js";
 import { type Model, openModel } from "../src/tasks/model.js";
+import { tuneOptions } from "../src/tasks/options.js";
 import { openPredictor } from "../src/tasks/predictor.js";
 import { tune } from "../src/tasks/tune.js";
+import { encodeRows } from "../src/text/rows.js";
+import { forecast } from "../src/train/forecast.js";
 import { trainOptions } from "../src/train/options.js";
+import { batchOrder } from "../src/train/order.js";
 import { bundle } from "./helpers/bundle.js";
 import { distance } from "./helpers/close.js";
 import { tinyCausal } from "./helpers/tiny-causal.js";
@@ -147,6 +155,23 @@ describe("a tuning says", () => {
   });
 });
 
+test("the memory that a tuning is said to need holds the texts that it keeps, up to the limit", async () => {
+  const [off, on, little] = await Promise.all(
+    [{ textCache: "off" }, { textCache: "float16" }, { textCache: "float16", textCacheMemory: 0 }].map((how) =>
+      model({}, how),
+    ),
+  );
+  const loaded = await data();
+  const options = { ...readOptions(tuneOptions, { virtualTokens: 3 }, "test"), init: "continuation" } as const;
+  const need = (of: Model | undefined) => tuningMemory(of!, loaded, options);
+  const { config } = on!.checkpoint;
+  const encoded = encodeRows(loaded.task, [...loaded.train, ...loaded.validation], on!.tokenizer, 492);
+  const tokens = encoded.reduce((sum, row) => sum + row.promptAt!, 0);
+  const kept = tokens * valuesPerToken(config, fullModel(config)) * 2;
+  expect((need(on) - need(off)) / kept).toBeCloseTo(1, 1);
+  expect(need(little)).toBe(need(off));
+});
+
 describe.each(["llama", "mistral", "gpt2"])("%s: over kept texts, as where each is read in every pass", (family) => {
   const base = tinyCausal({ family, config: family === "mistral" ? { sliding_window: 6 } : {} });
   const P = 4;
@@ -181,6 +206,18 @@ describe.each(["llama", "mistral", "gpt2"])("%s: over kept texts, as where each 
     const [alone, over] = [await search(off), await search(on)];
     expect(over.candidates.map(({ name }) => name)).toEqual(alone.candidates.map(({ name }) => name));
     for (const [n, { loss }] of over.candidates.entries()) expect(loss / alone.candidates[n]!.loss).toBeCloseTo(1, 4);
+    // the tuning read these texts, and its cost counts them: a retraining of the same batches costs that much less
+    const { config } = on.checkpoint;
+    const encoded = encodeRows(task, train, tokenizer, steps.maxInputTokens);
+    const order = batchOrder(encoded, 4, steps.seed);
+    const had = [...new Set([...order(0), ...order(1)])].map((n) => encoded[n]!);
+    const read = textFlops(config, fullModel(config), had).total;
+    expect(read).toBeGreaterThan(0);
+    expect(over.tuned.cost.trainFlops - over.control.cost.trainFlops).toBeCloseTo(read, 0);
+    const input = { engine: on, tokenizer, task, train, validation, parameters: { prompt }, mask: null, schedule };
+    const readBefore = [{ partial: fullModel(config).name, from: 0, to: 2 }];
+    const foreseen = forecast({ ...input, settings: steps, observe: () => {}, readBefore }).spent(2);
+    expect(over.control.cost.trainFlops + over.control.cost.evalFlops).toBeCloseTo(foreseen, 0);
     if (family !== "llama") return;
     const module = await bundle("src/prune/worker.ts");
     const two = await search(on, { run: join(folder, "workers"), workers: { count: 2, module } });

@@ -20,4 +20,6 @@ export interface TextStore {
   get(partial: string, ids: Int32Array): Promise<Float32Array | null>;
   /** Keeps values if there is room. @returns them as they are kept, or would be: what is computed with never depends on the room. */
   put(partial: string, ids: Int32Array, values: Float32Array): Promise<Float32Array>;
+  /** Puts what other processes will need where they find it, as far as there is room. */
+  share(): Promise<void>;
 }

@@ -46,6 +46,7 @@ export async function trainCandidate(
     mask,
     schedule,
     settings,
+    readBefore: retraining.readBefore,
     run: join(folder, "run"),
     resume: holds(join(folder, "run"), "run"),
     observe,

@@ -15,7 +15,7 @@ import { shapeOfRows, stepFlops, textFlops } from "../engine/flops.js";
 import { placeOf } from "../engine/place.js";
 import { fullMask, type PieceLayout, pieceLayouts, pieceOfDimension } from "../method/mask.js";
 import { fullModel, type PartialModel } from "../model/partial.js";
-import { makeBatch } from "../text/batch.js";
+import { type EncodedRow, makeBatch } from "../text/batch.js";
 import { encodeRows } from "../text/rows.js";
 import type { Tokenizer } from "../text/tokenizer.js";
 import { type ImportanceMode, importanceModes, maskDerivatives, normaliseScores, scoreCollector } from "./scores.js";
@@ -34,6 +34,8 @@ export interface ImportanceOptions {
   readonly seed: number;
   /** Score on this model. Default the full one. */
   readonly partial?: PartialModel;
+  /** Rows whose texts were read and counted before, where texts are kept. Default all. */
+  readonly read?: ReadonlySet<EncodedRow>;
   readonly signal?: AbortSignal;
 }
 
@@ -132,8 +134,8 @@ export async function importance(
     collector.add(derivatives);
     loss += counts.reduce((sum, n, b) => sum + step.loss[b]! / n, 0);
     flops += stepFlops(config, partial, shapeOfRows(config, scored, P)).total;
-    // the prompt was tuned on these rows: where texts are kept, they were read and counted then
     if (engine.texts === null) flops += textFlops(config, partial, scored, true).total;
+    else if (options.read) flops += textFlops(config, partial, unread(scored, options.read)).total;
   }
   const { examples, ...raw } = collector.scores();
   const scores = options.normalise ? normaliseScores(raw) : raw;
@@ -150,3 +152,5 @@ export async function importance(
     flops,
   };
 }
+
+const unread = (rows: readonly EncodedRow[], read: ReadonlySet<EncodedRow>) => rows.filter((row) => !read.has(row));

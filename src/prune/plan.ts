@@ -4,9 +4,10 @@
  * In: rows, a start prompt, schedules (their sizes and steps; which neurons stay does not matter), PruneOptions. Out: SearchPlan.
  */
 import type { Row } from "../data/row.js";
-import { type PartialModel, partialModel } from "../model/partial.js";
+import type { ModelConfig } from "../model/architecture.js";
+import { fullModel, type PartialModel, partialModel } from "../model/partial.js";
 import { type Forecast, forecast } from "../train/forecast.js";
-import type { TrainSettings } from "../train/types.js";
+import type { ReadSteps, TrainSettings } from "../train/types.js";
 import type { PruneOptions } from "./options.js";
 import type { SearchInput } from "./search-types.js";
 import { holdOut, pruneCounts, rewindTarget } from "./space.js";
@@ -25,6 +26,8 @@ export interface SearchPlan {
   readonly selection: readonly Row[];
   readonly heldOut: boolean;
   readonly rewind: ReturnType<typeof rewindTarget>;
+  /** What the tuning reads for good, where texts are kept. */
+  readonly read: readonly ReadSteps[];
   /** Scores are measured on this model; undefined is the full one. */
   readonly scoredOn: PartialModel | undefined;
   readonly retraining: Retraining;
@@ -49,6 +52,9 @@ export function planSearch(
   const { train: rows, held } = holdOut(input.train, options.holdout, settings.seed);
   const selection = held.length > 0 ? held : input.validation;
   const { importanceDepth: depth } = options;
+  const retrainSettings = durable(input.retrainSettings ?? settings);
+  const alike = (["batchSize", "seed"] as const).every((key) => retrainSettings[key] === settings[key]);
+  const read = engine.texts === null ? [] : readBy(input.schedule, engine.checkpoint.config);
   const retraining: Retraining = {
     engine,
     tokenizer,
@@ -56,7 +62,8 @@ export function planSearch(
     train: rows,
     selection,
     schedule: input.retrainSchedule,
-    settings: durable(input.retrainSettings ?? settings),
+    settings: retrainSettings,
+    ...(alike && read.length > 0 && { readBefore: read }),
     signal,
   };
   const steps = input.retrainSchedule.stages.reduce((sum, stage) => sum + stage.steps, 0);
@@ -85,11 +92,24 @@ export function planSearch(
     selection,
     heldOut: held.length > 0,
     rewind,
+    read,
     scoredOn: depth === undefined ? undefined : partialModel(engine.checkpoint.config, { depth }),
     retraining,
     steps,
     spaceOf,
   };
+}
+
+/** The steps of a schedule on each of its models; every tuning is scored on the full one at its end. */
+function readBy({ stages }: SearchInput["schedule"], config: ModelConfig): ReadSteps[] {
+  let from = 0;
+  const own = stages.map(({ partial, steps }) => {
+    const read = { partial: partial.name, from, to: from + steps };
+    from += steps;
+    return read;
+  });
+  const full = fullModel(config).name;
+  return own.some(({ partial }) => partial === full) ? own : [...own, { partial: full, from: 0, to: 0 }];
 }
 
 /** Saves at every step unless the settings say how often: a search of hours that is killed loses the step in progress, no more. */

@@ -76,6 +76,8 @@ async function inProcesses(
   // as this process computes, so do they; threads are shared out among them where not given
   const { options } = retraining.engine;
   writeFileAtomic(shared, retrainingText(retraining, { ...options, threads: options.threads || threads }));
+  // what was read here need not be read again there
+  await retraining.engine.texts?.share();
   for (const job of jobs) writeFileAtomic(join(folder, job.name, "job.json"), jobText(job));
   const left = [...jobs];
   const failures: SoftpromptError[] = [];

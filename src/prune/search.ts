@@ -19,8 +19,12 @@ import { applyMask, fullMask, maskCounts, maskFromScores, type PromptMask, type 
 import { fullModel } from "../model/partial.js";
 import { fileNames, holds } from "../run/layout.js";
 import { trainRun } from "../run/train.js";
+import type { EncodedRow } from "../text/batch.js";
+import { encodeRows } from "../text/rows.js";
 import { freeSettings, type Identity, tensorHash } from "../train/identity.js";
+import { rowsRead } from "../train/job.js";
 import { trainOptions } from "../train/options.js";
+import { batchOrder } from "../train/order.js";
 import { totalSteps } from "../train/stage.js";
 import type { TrainEvent, TrainResult, TrainSettings } from "../train/types.js";
 import { type Importance, importance } from "./importance.js";
@@ -85,7 +89,7 @@ export async function openSearch(input: SearchInput, folder: string): Promise<Se
   const { engine, tokenizer, task, options, signal, observe } = input;
   const [P] = input.prompt.shape as [number, number];
   // a search that cannot be made is refused before anything is trained for it
-  const { settings, rows, selection, heldOut, rewind, scoredOn, retraining, steps, spaceOf } = planSearch(input);
+  const { settings, rows, selection, heldOut, rewind, scoredOn, retraining, steps, read, spaceOf } = planSearch(input);
   const scored = scoredRows(selection, settings).length;
   const reported = reportedRows(input.validation, settings);
   // both are drawn alike, so as many are the same
@@ -97,6 +101,15 @@ export async function openSearch(input: SearchInput, folder: string): Promise<Se
   stopIf(signal, folder);
   // before anything is scored: a tuning that ended early may not have come so far
   const start = rewind.values(tuned);
+
+  /** Rows whose texts the tuning read on a model. */
+  const readRows = (partial: string): ReadonlySet<EncodedRow> => {
+    const encoded = encodeRows(task, rows, tokenizer, settings.maxInputTokens);
+    const { batchSize, seed } = settings;
+    const steps = read.filter((one) => one.partial === partial);
+    const numbers = rowsRead(batchOrder(encoded, batchSize, seed), encoded.length, batchSize, steps);
+    return new Set([...numbers].map((n) => encoded[n]!));
+  };
 
   observe({ kind: "phase", phase: "score" });
   const measure = (prompt: Tensor) =>
@@ -110,6 +123,7 @@ export async function openSearch(input: SearchInput, folder: string): Promise<Se
       maxInputTokens: settings.maxInputTokens,
       seed: settings.seed,
       ...(scoredOn && { partial: scoredOn }),
+      read: readRows((scoredOn ?? fullModel(engine.checkpoint.config)).name),
       signal,
     });
   const size = { tokens: P, pieces: options.pieces };

@@ -8,7 +8,7 @@ import type { Engine } from "../engine/engine.js";
 import type { MaskCounts, PromptMask } from "../method/mask.js";
 import type { Tokenizer } from "../text/tokenizer.js";
 import type { Schedule } from "../train/stage.js";
-import type { TrainCost, TrainSettings } from "../train/types.js";
+import type { ReadSteps, TrainCost, TrainSettings } from "../train/types.js";
 
 /** How candidates are trained; the same for all of a search. */
 export interface Retraining {
@@ -20,6 +20,8 @@ export interface Retraining {
   readonly selection: readonly Row[];
   readonly schedule: Schedule;
   readonly settings: TrainSettings;
+  /** What the tuning before read, where a retraining takes the same rows in the same order. */
+  readonly readBefore?: readonly ReadSteps[] | undefined;
   readonly signal?: AbortSignal;
 }
 

@@ -7,7 +7,7 @@ import type { EngineOptions } from "../engine/engine.js";
 import { type MaskJson, maskFromJson, maskToJson } from "../method/mask.js";
 import type { EncodingRules } from "../text/rules.js";
 import type { Schedule } from "../train/stage.js";
-import type { TrainSettings } from "../train/types.js";
+import type { ReadSteps, TrainSettings } from "../train/types.js";
 import type { CandidateJob, Retraining } from "./types.js";
 
 /** Everything a worker needs to train like its parent. Written by the parent for its own child, in the same run folder. */
@@ -19,12 +19,13 @@ export interface WorkerPlan {
   readonly selection: readonly Row[];
   readonly schedule: Schedule;
   readonly settings: TrainSettings;
+  readonly readBefore?: readonly ReadSteps[] | undefined;
   /** How the parent encodes rows (a chat, a prompt's length); absent where the model's own rules hold. */
   readonly rules?: EncodingRules;
 }
 
 export function retrainingText(retraining: Retraining, engine: EngineOptions): string {
-  const { task, train, selection, schedule, settings } = retraining;
+  const { task, train, selection, schedule, settings, readBefore } = retraining;
   const plan: WorkerPlan = {
     base: retraining.engine.checkpoint.folder,
     engine,
@@ -33,6 +34,7 @@ export function retrainingText(retraining: Retraining, engine: EngineOptions): s
     selection,
     schedule,
     settings,
+    readBefore,
     ...(retraining.tokenizer.rules && { rules: retraining.tokenizer.rules }),
   };
   return JSON.stringify(plan, (_, v) => (v instanceof Int32Array ? { int32: [...v] } : v));

@@ -94,6 +94,11 @@ describe("the store", () => {
     expect(await second.get("full", ids(3))).toEqual(kept);
     expect(await second.get("full", ids(1, 2))).toBeNull();
     expect(await second.get("e1", ids(3))).toBeNull();
+    // what is in memory is there for others once it is shared
+    await first.share();
+    await first.share();
+    expect(files().length).toBe(2);
+    expect(await second.get("full", ids(1, 2))).toEqual(await first.get("full", ids(1, 2)));
     expect(await cache("bfloat16", { disk: 2 ** 20 }).get("full", ids(3))).toBeNull();
     expect(await cache("float16", { disk: 2 ** 20, identity: "another" }).get("full", ids(3))).toBeNull();
   });

@@ -7,7 +7,7 @@
  * goes beyond it is kept in bfloat16.
  */
 import { createHash } from "node:crypto";
-import { readdirSync, readFileSync, statSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { cacheFolder } from "../base/digest.js";
 import { removeFile, writeFileAtomic } from "../base/files.js";
@@ -67,6 +67,16 @@ export function openTextCache({
   const onDisk = folder !== null && disk > 0;
   const pathOf = (key: string) => join(folder!, key.slice(0, 2), key);
 
+  const toDisk = (key: string, kept: Kept) => {
+    room ??= makeRoom(folder!, disk);
+    const size = kept.bytes.length + headerBytes;
+    if (size > room) return;
+    room -= size;
+    // a disk that is full, or may not be written, costs time and nothing else
+    if (!written(pathOf(key), kept)) room = 0;
+  };
+  const shared = new Set<string>();
+
   return {
     precision,
     async get(partial, ids) {
@@ -81,15 +91,16 @@ export function openTextCache({
       if (used + size <= memory) {
         inMemory.set(key, kept);
         used += size;
-      } else if (onDisk) {
-        room ??= makeRoom(folder!, disk);
-        if (size + headerBytes <= room) {
-          room -= size + headerBytes;
-          // a disk that is full, or may not be written, costs time and nothing else
-          if (!written(pathOf(key), kept)) room = 0;
-        }
-      }
+      } else if (onDisk) toDisk(key, kept);
       return widened(kept);
+    },
+    async share() {
+      if (!onDisk) return;
+      for (const [key, kept] of inMemory) {
+        if (shared.has(key)) continue;
+        shared.add(key);
+        if (!existsSync(pathOf(key))) toDisk(key, kept);
+      }
     },
   };
 }

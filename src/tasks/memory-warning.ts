@@ -5,9 +5,12 @@
  */
 import type { Dataset, Row } from "../data/row.js";
 import { shapeOfRows } from "../engine/flops.js";
+import { valuesPerToken } from "../engine/texts.js";
 import { evaluationBatch } from "../evaluate/evaluate.js";
+import { fullModel } from "../model/partial.js";
 import { byteText } from "../report/format.js";
 import { needsNeuronScores } from "../schedule/schedule.js";
+import { aroundPrompt } from "../text/batch.js";
 import { encodeRows } from "../text/rows.js";
 import { availableMemory, forwardMemory, trainingMemory } from "./memory.js";
 import type { Model } from "./model.js";
@@ -24,13 +27,14 @@ export function tuningMemory(
 ): number {
   const { config } = checkpoint;
   const { lowMemory } = engine.options;
-  const longest = (rows: readonly Row[]) => {
-    const length = ({ input, target }: Row) => input.length + target.length;
+  const length = ({ input, target }: Row) => input.length + target.length;
+  const encoded = (rows: readonly Row[]) => {
     const some = [...rows].sort((a, b) => length(b) - length(a)).slice(0, candidates);
-    const encoded = encodeRows(task, some, tokenizer, options.maxInputTokens);
-    return shapeOfRows(config, encoded, options.virtualTokens);
+    return encodeRows(task, some, tokenizer, options.maxInputTokens);
   };
-  const [training, evaluated] = [longest(train), longest(validation)];
+  const [longest, scored] = [encoded(train), encoded(validation)];
+  const shapeOf = (rows: typeof longest) => shapeOfRows(config, rows, options.virtualTokens);
+  const [training, evaluated] = [shapeOf(longest), shapeOf(scored)];
   const batch = Math.min(options.microBatchSize, options.batchSize, train.length);
   const forward = (rows: readonly Row[], shape: typeof training, most: number) =>
     forwardMemory(config, { ...shape, batch: Math.min(most, rows.length) }, { lowMemory });
@@ -44,7 +48,21 @@ export function tuningMemory(
         ? forward(train, training, options.scoreBatchSize)
         : forward(validation, evaluated, options.scoreBatchSize),
     );
-  return Math.max(...needs.map(({ total }) => total));
+  return Math.max(...needs.map(({ total }) => total)) + keptTexts();
+
+  /** Texts that will be kept in memory: as many tokens for a character as the longest rows have. */
+  function keptTexts(): number {
+    const { texts, options: own } = engine;
+    if (texts === null || training.place !== "behind") return 0;
+    const sum = (numbers: readonly number[]) => numbers.reduce((a, b) => a + b, 0);
+    const shown = [...train].sort((a, b) => length(b) - length(a)).slice(0, candidates);
+    const perCharacter =
+      sum(longest.map((row) => aroundPrompt(row).before.length)) / sum(shown.map(({ input }) => input.length));
+    const most = Math.max(...longest.map((row) => aroundPrompt(row).before.length));
+    const tokens = sum([...train, ...validation].map(({ input }) => Math.min(most, perCharacter * input.length)));
+    const width = texts.precision === "float32" ? 4 : 2;
+    return Math.min(own.textCache?.memory ?? 0, tokens * valuesPerToken(config, fullModel(config)) * width);
+  }
 }
 
 /** Warns where a tuning needs more memory than there is. @param free bytes that can be had */

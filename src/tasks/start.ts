@@ -47,7 +47,7 @@ export async function sayStart(
       const some = rows.slice(from, from + options.microBatchSize);
       for (const [log] of await program.run({ prompt: given }, some)) loss -= log!;
       const shape = { ...shapeOfRows(checkpoint.config, some, given.shape[0]!), choices: 1 };
-      flops += rankingFlops(checkpoint.config, full, shape).honest;
+      flops += rankingFlops(checkpoint.config, full, shape).total;
     }
     return loss / tokens;
   };

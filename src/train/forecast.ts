@@ -40,7 +40,7 @@ export function forecast(input: Omit<TrainInput, "run">): Forecast {
   const costOf = (partial: PartialModel, reading = {}) => evaluationFlops(config, partial, job.validation, P, reading);
   const evaluation = costOf(full, again);
   const own = schedule.stages.map(({ partial }) => costOf(partial, again));
-  const evaluated = new Set<string>();
+  const evaluated = new Set((input.readBefore ?? []).map(({ partial }) => partial));
   /** What the first evaluation on a model costs besides: its texts are read. */
   const firstOf = (partial: PartialModel): number => {
     if (evaluated.has(partial.name)) return 0;

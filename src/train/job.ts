@@ -93,17 +93,30 @@ export function readingFlops(
     return microBatches(rows, input.settings.microBatchSize)
       .map((micro) => textFlops(config, partial, micro, true))
       .reduce(addFlops, noFlops);
-  const epoch = stepsPerEpoch(encoded.length, input.settings.batchSize);
-  // an epoch and what may be left of the one before it have every row
-  if (step - since >= 2 * epoch) return noFlops;
-  const had = new Set<number>();
-  for (let earlier = since; earlier < step; earlier++) for (const n of rowsOf(earlier)) had.add(n);
+  const before = (input.readBefore ?? []).filter((read) => read.partial === partial.name);
+  const had = rowsRead(rowsOf, encoded.length, input.settings.batchSize, [...before, { from: since, to: step }]);
   const fresh = rowsOf(step).filter((n) => !had.has(n));
   return textFlops(
     config,
     partial,
     fresh.map((n) => encoded[n]!),
   );
+}
+
+/** Row numbers of these steps' batches. */
+export function rowsRead(
+  rowsOf: (step: number) => readonly number[],
+  rows: number,
+  batchSize: number,
+  steps: readonly { readonly from: number; readonly to: number }[],
+): Set<number> {
+  const had = new Set<number>();
+  // an epoch and what may be left of the one before it have every row
+  const most = 2 * stepsPerEpoch(rows, batchSize);
+  for (const { from, to } of steps)
+    for (let step = Math.max(from, to - most); step < to && had.size < rows; step++)
+      for (const n of rowsOf(step)) had.add(n);
+  return had;
 }
 
 /** The model of the current stage. */

@@ -172,7 +172,8 @@ export async function evaluation(
   tell: Tell,
 ): Promise<TrainState | null> {
   const { engine, tokenizer, task, schedule, signal } = job.input;
-  const textsKnown = engine.texts !== null && state.history.some((entry) => entry.partial === partial.name);
+  const evaluated = [...state.history, ...(job.input.readBefore ?? [])].some((entry) => entry.partial === partial.name);
+  const textsKnown = engine.texts !== null && evaluated;
   const found = await evaluatePrepared(
     engine,
     partial,

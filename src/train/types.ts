@@ -12,6 +12,15 @@ import type { Chosen, HistoryEntry, StageCost, StopReason, TrainState } from "./
 export type { TrainSettings } from "./options.js";
 export type { Chosen, HistoryEntry, StageCost, StopReason } from "./state.js";
 
+/** Steps of a training on one model, in the same order of the same rows: where texts are kept, those of their batches were read. */
+export interface ReadSteps {
+  /** Name of the partial model. */
+  readonly partial: string;
+  readonly from: number;
+  /** Not included. */
+  readonly to: number;
+}
+
 /** Everything a training needs; the caller owns the engine (and the run, where it hands in an open one). */
 export interface TrainInput {
   readonly engine: Engine;
@@ -24,6 +33,8 @@ export interface TrainInput {
   readonly parameters: Parameters;
   /** Of the prompt; null = all ones. Masked entries stay exactly zero. */
   readonly mask: PromptMask | null;
+  /** What an earlier training read whose cost stands beside this one's (a search's tuning): it is not counted again. Default nothing. */
+  readonly readBefore?: readonly ReadSteps[] | undefined;
   readonly schedule: Schedule;
   readonly settings: TrainSettings;
   /** Where to write and resume from; the caller opened it and closes it (run/folder.ts). null trains in memory only. */
