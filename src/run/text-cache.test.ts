@@ -126,6 +126,17 @@ describe("the store", () => {
     expect(files()).toEqual([]);
   });
 
+  test("at most half of the disk's free space is taken, whatever the limit", async () => {
+    const settings = { precision: "float32", memory: 0, disk: 2 ** 30, folder, identity: async () => "m" } as const;
+    const store = openTextCache({ ...settings, free: () => 1000 });
+    for (let n = 0; n < 4; n++) await store.put("full", ids(n), values(n)); // 290 bytes each
+    expect(files().length).toBe(1);
+    // a folder that is not there yet lies on a disk too
+    const deeper = openTextCache({ ...settings, folder: join(folder, "not", "yet") });
+    await deeper.put("full", ids(1), values(1));
+    expect(await deeper.get("full", ids(1))).toEqual(values(1));
+  });
+
   test("a full disk lets its oldest texts go when it is opened again", async () => {
     const fill = cache("float32", { memory: 0, disk: 2 ** 20 });
     for (let n = 0; n < 8; n++) await fill.put("full", ids(n), values(n));

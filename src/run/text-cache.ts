@@ -7,8 +7,8 @@
  * goes beyond it is kept in bfloat16.
  */
 import { createHash } from "node:crypto";
-import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
-import { join } from "node:path";
+import { existsSync, readdirSync, readFileSync, statfsSync, statSync } from "node:fs";
+import { dirname, join } from "node:path";
 import { cacheFolder } from "../base/digest.js";
 import { removeFile, writeFileAtomic } from "../base/files.js";
 import type { TextCacheSettings, TextStore } from "../engine/text-store.js";
@@ -31,6 +31,8 @@ export function openTexts(
 export interface TextCacheOptions extends TextCacheSettings {
   /** Default `cacheFolder()/texts`; null keeps nothing on disk. */
   readonly folder?: string | null;
+  /** Bytes free where a folder lies. Default what the system says; half of it is the most that is taken. */
+  readonly free?: (folder: string) => number;
   /** What the values depend on besides partial model and ids: hash of the weights, and what else changes numbers. */
   readonly identity: () => Promise<string>;
 }
@@ -52,6 +54,7 @@ export function openTextCache({
   memory,
   disk,
   folder = textFolder(),
+  free = freeBytes,
   identity,
 }: TextCacheOptions): TextStore {
   const inMemory = new Map<string, Kept>();
@@ -68,7 +71,7 @@ export function openTextCache({
   const pathOf = (key: string) => join(folder!, key.slice(0, 2), key);
 
   const toDisk = (key: string, kept: Kept) => {
-    room ??= makeRoom(folder!, disk);
+    room ??= Math.min(makeRoom(folder!, disk), free(folder!) / 2);
     const size = kept.bytes.length + headerBytes;
     if (size > room) return;
     room -= size;
@@ -189,6 +192,17 @@ function makeRoom(folder: string, limit: number): number {
     used -= size;
   }
   return Math.max(0, limit - used);
+}
+
+/** Unlimited where the system does not say. */
+function freeBytes(folder: string): number {
+  for (let at = folder; ; at = dirname(at))
+    try {
+      const { bavail, bsize } = statfsSync(at);
+      return bavail * bsize;
+    } catch {
+      if (at === dirname(at)) return Number.POSITIVE_INFINITY;
+    }
 }
 
 function list(folder: string): string[] {
