@@ -199,7 +199,7 @@ describe.each(["llama", "mistral", "gpt2"])("%s: over kept texts, as where each 
     const search = (engine: typeof on, more: object = {}) =>
       xprompt({
         ...{ engine, tokenizer, task, train, validation, prompt, schedule, retrainSchedule: schedule },
-        settings: { ...steps, checkpointSeconds: 0 },
+        settings: { ...steps, snapshotSeconds: 0 },
         options: { ...defaults(pruneOptions), pieces: 4, tokensPruned: [1, 2], piecesPruned: [1], workers: 1 },
         ...{ run: null, resume: false, observe: () => {}, ...more },
       });
