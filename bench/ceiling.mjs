@@ -60,7 +60,7 @@ export async function openCeiling(checkpoint, rows, session) {
     for (const [name, back] of chains[config.family](layer)) {
       const w = weights.declare(graph, name);
       perRow += 2 * w.shape[0] * w.shape[1];
-      x = apply(graph, "linear", [x, w], { back, stored: "out,in", precision: "float32" })[0];
+      x = apply(graph, "linear", [x, w], { back, stored: "out,in" })[0];
     }
   output(graph, "y", x);
   const opened = await openSession("ceiling", graph, session);

@@ -1,11 +1,24 @@
 /**
- * @file `npm run bench`: the training step against the machine's own MatMul ceiling, in one process, interleaved.
+ * @file `npm run bench`: the training step, in float32 and with linear layers in 8 bits, against the machine's own MatMul ceiling, in one
+ * process, interleaved.
  *
  * node bench/step.mjs [small|base|smollm2-135m …] [--rounds 7] [--batch 8] [--threads 0] [--plain] [--low-memory] [--json]
  * The ceiling is the stack of the frozen linear layers of the same blocks, forward and backward, as products alone.
  */
+
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { parseArgs } from "node:util";
-import { fullModel, nodeRuntime, openCheckpoint, openEngine, stepFlops } from "softprompt/engine";
+import {
+  fullModel,
+  largestEightBit,
+  nodeRuntime,
+  openCheckpoint,
+  openEngine,
+  stepFlops,
+  withEightBit,
+} from "softprompt/engine";
 import { batchOf, flopShape, median, nameOf, time } from "./batch.mjs";
 import { openCeiling } from "./ceiling.mjs";
 import { modelFolder } from "./checkpoint.mjs";
@@ -39,12 +52,16 @@ const session = {
 
 async function measure(size) {
   const { folder, dispose } = modelFolder(size);
+  const cache = mkdtempSync(join(tmpdir(), "softprompt-bench-int8-"));
   try {
     const checkpoint = await openCheckpoint(folder);
     const { config } = checkpoint;
     const engine = openEngine(checkpoint, session);
     const ceiling = await openCeiling(checkpoint, shape.batch * (shape.prompt + shape.input), session);
     const train = await engine.train();
+    const most = await largestEightBit(session);
+    const rounded = openEngine(await withEightBit(checkpoint, { most, cache }), { ...session, eightBit: most });
+    const train8 = await rounded.train();
     const batch = batchOf(config, shape);
     const prompt = {
       shape: [shape.prompt, config.width],
@@ -52,17 +69,21 @@ async function measure(size) {
     };
     const weights = new Float32Array(shape.batch).fill(1 / (shape.batch * shape.target));
     const step = () => train.run({ prompt }, batch, weights);
+    const step8 = () => train8.run({ prompt }, batch, weights);
     for (let i = 0; i < 2; i++) {
       await step();
+      await step8();
       await ceiling.run();
     }
-    const times = { step: [], ceiling: [] };
+    const times = { step: [], step8: [], ceiling: [] };
     for (let round = 0; round < Number(options.rounds); round++) {
       times.ceiling.push(await time(ceiling.run));
       times.step.push(await time(step));
+      times.step8.push(await time(step8));
     }
     await ceiling.dispose();
     await engine.dispose();
+    await rounded.dispose();
     const flops = stepFlops(config, fullModel(config), flopShape(config, shape)).total;
     const speed = (f, ms) => f / ms / 1e6;
     const stepSpeed = speed(flops, median(times.step));
@@ -77,9 +98,14 @@ async function measure(size) {
       ceilingMs: median(times.ceiling),
       ceilingGflops: ceilingSpeed,
       ratio: stepSpeed / ceilingSpeed,
+      step8Ms: median(times.step8),
+      step8BestMs: Math.min(...times.step8),
+      /** Largest whole number of an 8-bit weight here. */
+      eightBit: most,
     };
   } finally {
     dispose();
+    rmSync(cache, { recursive: true });
   }
 }
 
@@ -92,7 +118,8 @@ for (const size of positionals.length > 0 ? positionals : ["small", "base"]) {
     console.log(
       `${r.model}, batch ${r.batch}, ${r.prompt}+${r.input} tokens, ${r.target} target tokens: ` +
         `step ${r.stepMs.toFixed(0)} ms (best ${r.bestStepMs.toFixed(0)}), ${r.stepGflop.toFixed(1)} GFLOP, ${r.stepGflops.toFixed(1)} GFLOP/s; ` +
-        `ceiling ${r.ceilingGflops.toFixed(1)} GFLOP/s; ratio ${(100 * r.ratio).toFixed(1)} %`,
+        `ceiling ${r.ceilingGflops.toFixed(1)} GFLOP/s; ratio ${(100 * r.ratio).toFixed(1)} %; ` +
+        `8 bits (weights to ${r.eightBit}): step ${r.step8Ms.toFixed(0)} ms (best ${r.step8BestMs.toFixed(0)})`,
     );
 }
 if (options.json) console.log(JSON.stringify({ onnxruntime: info.version, node: process.version, results }));

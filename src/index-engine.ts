@@ -5,6 +5,7 @@
  */
 
 export type { Feed, Feeds } from "./base/tensor.js";
+export { largestEightBit } from "./engine/eight-bit.js";
 export * from "./engine/engine.js";
 export {
   evalFlops,
@@ -22,7 +23,15 @@ export * from "./method/methods.js";
 export type { MethodName, MethodSettings } from "./method/options.js";
 export type { AttentionSite, Builder, KeyValue, ModelConfig, Weights } from "./model/architecture.js";
 export { bindWeights } from "./model/bindings.js";
-export { type Checkpoint, type CheckpointOptions, openCheckpoint, type TensorSpan } from "./model/checkpoint.js";
+export {
+  type Checkpoint,
+  type CheckpointOptions,
+  type EightBitLayer,
+  type EightBitSpans,
+  openCheckpoint,
+  type TensorSpan,
+} from "./model/checkpoint.js";
+export { type EightBitOptions, withEightBit } from "./model/eight-bit.js";
 export type { FloatDType } from "./model/floats.js";
 export type { ConvertProgress } from "./model/gguf/convert.js";
 export * from "./model/partial.js";

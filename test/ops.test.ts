@@ -144,13 +144,14 @@ const cases: { readonly [K in Op]: readonly Case<K>[] } = {
       wrt: [0, 1],
     },
   ],
+  linear8: [], // its inputs are no random numbers: test/eight-bit.test.ts
   linear: [
     {
       inputs: [
         ["B", "S", 4],
         [3, 4],
       ],
-      attributes: { back: false, stored: "out,in", precision: "float32" },
+      attributes: { back: false, stored: "out,in" },
       wrt: [0, 1],
     },
     {
@@ -158,17 +159,17 @@ const cases: { readonly [K in Op]: readonly Case<K>[] } = {
         ["B", "S", 3],
         [3, 4],
       ],
-      attributes: { back: true, stored: "out,in", precision: "float32" },
+      attributes: { back: true, stored: "out,in" },
       wrt: [0, 1],
     },
     {
       inputs: [["B", "P+T", 4], [3, 4], [3]],
-      attributes: { back: false, stored: "out,in", precision: "float32" },
+      attributes: { back: false, stored: "out,in" },
       wrt: [0, 1, 2],
     },
     {
       inputs: [["B", "C", "U", 4], [4, 3], [3]],
-      attributes: { back: false, stored: "in,out", precision: "float32" },
+      attributes: { back: false, stored: "in,out" },
       wrt: [0, 1, 2],
     },
     {
@@ -176,7 +177,7 @@ const cases: { readonly [K in Op]: readonly Case<K>[] } = {
         ["B", 3],
         [4, 3],
       ],
-      attributes: { back: true, stored: "in,out", precision: "float32" },
+      attributes: { back: true, stored: "in,out" },
       wrt: [0, 1],
     },
   ],
@@ -512,7 +513,9 @@ function withGradient(c: (typeof differentiable)[number]) {
 
 describe("gradient rules", () => {
   test("every op with a rule is checked", () => {
-    expect([...new Set(differentiable.map((c) => c.op))].sort()).toEqual(Object.keys(rules).sort());
+    // of rounding there is no derivative: linear8's rule is its own way back (test/eight-bit.test.ts)
+    const checked = Object.keys(rules).filter((op) => op !== "linear8");
+    expect([...new Set(differentiable.map((c) => c.op))].sort()).toEqual(checked.sort());
   });
 
   test.each(differentiable)("$title: agrees with central differences", (c) => {

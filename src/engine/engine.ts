@@ -28,8 +28,13 @@ export function openEngine(
   method: Method = promptTuning,
   openTexts: (checkpoint: Checkpoint, options: Required<EngineOptions>) => TextStore | null = () => null,
 ): Engine {
-  const { threads = 0, lowMemory = false, device = "cpu", plainOps = false, textCache = null } = given;
-  const options = { threads, lowMemory, device, plainOps, textCache };
+  const { threads = 0, lowMemory = false, device = "cpu", plainOps = false, eightBit = null, textCache = null } = given;
+  const options = { threads, lowMemory, device, plainOps, eightBit, textCache };
+  if (eightBit !== null && checkpoint.eightBit === undefined)
+    throw new SoftpromptError("engine", "the checkpoint has no 8-bit weights", {
+      where: checkpoint.name,
+      expected: "a checkpoint of withEightBit()",
+    });
   const store = openTexts(checkpoint, options);
   // A promise per (kind, partial): two callers at once share one session.
   const opened = new Map<string, Map<string, Promise<Owned<unknown>>>>();
@@ -38,7 +43,7 @@ export function openEngine(
 
   const sourceOf = (partial: PartialModel) => ({
     config: checkpoint.config,
-    weights: bindWeights(checkpoint, partial),
+    weights: bindWeights(checkpoint, partial, eightBit !== null),
     partial,
     method,
   });

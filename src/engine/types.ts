@@ -23,6 +23,11 @@ export interface EngineOptions {
   device?: "cpu" | "webgpu" | "cuda";
   /** Lower com.microsoft operators to plain ONNX. Default false. */
   plainOps?: boolean;
+  /**
+   * Compute the linear layers that the checkpoint has in 8 bits (model/eight-bit.ts) so; the number says how large a weight there may be.
+   * Default null: float32.
+   */
+  eightBit?: number | null;
   /** How texts that stand before virtual tokens are kept once they are read; null reads each whenever it is asked for. Default null. */
   textCache?: TextCacheSettings | null;
 }

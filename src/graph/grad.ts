@@ -88,6 +88,10 @@ export const rules = {
       bias !== undefined && needs(2) && unbroadcast(g, dy, bias),
     ].map(orNone);
   },
+  // The matrix is frozen, and rounding is taken for the identity.
+  linear8: (g, { inputs: [, m, s, turned, t], attributes: { back } }, dy) => [
+    ops.apply(g, "linear8", [dy, turned!, t!, m!, s!], { back: !back })[0],
+  ],
   // y = x·r·g: dx = r·(dy·g) − x·r²·mean(dy·y). The mean needs no pass of its own over dy·g.
   rmsNorm: (g, { inputs: [x, gain], outputs: [y, r] }, dy, needs) => {
     const dGain = needs(1) && unbroadcast(g, mul(g, mul(g, dy, x!), r!), gain!);

@@ -27,7 +27,7 @@ test("a graph and its gradient, printed", () => {
     w: float32[2, 3]  weight
     c1[]: float32[]  weight
     c0[]: float32[]  weight
-    linear_2: float32[B, 2] = linear x w {back=false stored=out,in precision=float32}
+    linear_2: float32[B, 2] = linear x w {back=false stored=out,in}
     mul_3: float32[B, 2] = mul linear_2 linear_2
     sum_4: float32[1, 1] = sum mul_3 {axes=[0,1]}
     unsqueeze_6: float32[1] = unsqueeze c1[] {axis=0}
@@ -37,7 +37,7 @@ test("a graph and its gradient, printed", () => {
     mul_11: float32[B, 2] = mul add_10 linear_2
     mul_12: float32[B, 2] = mul add_10 linear_2
     add_13: float32[B, 2] = add mul_11 mul_12
-    linear_14: float32[B, 3] = linear add_13 w {back=true stored=out,in precision=float32}
+    linear_14: float32[B, 3] = linear add_13 w {back=true stored=out,in}
     → loss = sum_4
     → gradient = linear_14"
   `);

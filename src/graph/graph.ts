@@ -15,10 +15,10 @@ export type Shape = readonly Dim[];
 /** The bytes of a frozen tensor: inside a file, where ONNX Runtime reads them itself, or here. */
 export type Weight =
   | { readonly kind: "file"; readonly file: string; readonly offset: number; readonly length: number }
-  | { readonly kind: "inline"; readonly data: Float32Array | Int32Array };
+  | { readonly kind: "inline"; readonly data: Constant };
 
-/** How a frozen linear layer multiplies. One entry now; 8-bit kernels join here. */
-export type Precision = "float32";
+/** Numbers of a small constant. */
+export type Constant = Float32Array | Int32Array | Int8Array;
 
 /** Which way round a linear layer's matrix lies in its file. GPT-2 alone has [in, out]. */
 export type Stored = "out,in" | "in,out";
@@ -46,7 +46,13 @@ export interface Attributes {
   /** alpha·A·B, either side transposed in its last two axes. */
   matmul: { transA: boolean; transB: boolean; alpha: number };
   /** The layer's product y = x·Wᵀ (+ bias [out], a third input), W stored as said; with `back` the way a gradient goes. */
-  linear: { back: boolean; stored: Stored; precision: Precision };
+  linear: { back: boolean; stored: Stored };
+  /**
+   * The same product with a frozen matrix in 8 bits: y = s_x·(q_x·M)·s. Inputs x […, K], M int8 [K, N], s [N], and of the way back
+   * M' int8 [N, K], s' [K], which is the same matrix turned round with scales of its own. Each row of x is rounded to
+   * s_x = max|x|/127 steps, so that no row's result depends on another row.
+   */
+  linear8: { back: boolean };
   /** x·r·g with r = 1/√(mean x² + ε) over the last axis. Outputs y and r. */
   rmsNorm: { epsilon: number };
   /** (x − μ)·r·g + b with μ the mean and 1/r² the variance + ε of the last axis. Outputs y, μ and r. */
@@ -165,9 +171,10 @@ export function weight(graph: Graph, name: string, dtype: DType, shape: readonly
 }
 
 /** A small constant, kept in the graph. */
-export function constant(graph: Graph, shape: readonly number[], data: Float32Array | Int32Array): Value {
-  const dtype = data instanceof Float32Array ? "float32" : "int32";
-  const name = data.length === 1 ? `${dtype === "float32" ? "c" : "i"}${data[0]}[${shape}]` : `constant${graph.next}`;
+export function constant(graph: Graph, shape: readonly number[], data: Constant): Value {
+  const dtype = data instanceof Float32Array ? "float32" : data instanceof Int32Array ? "int32" : "int8";
+  const letter = { float32: "c", int32: "i", int8: "b" }[dtype];
+  const name = data.length === 1 ? `${letter}${data[0]}[${shape}]` : `constant${graph.next}`;
   return weight(graph, name, dtype, shape, { kind: "inline", data });
 }
 

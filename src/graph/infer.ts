@@ -72,6 +72,15 @@ export const infer: { [K in Op]: Infer<K> } = {
       throw refuse("linear", `a bias [${to}], forwards only`, inputs);
     return [{ dtype: "float32", shape: [...x.shape.slice(0, -1), to!] }];
   },
+  linear8: (inputs, { back }) => {
+    const [x, m, s, turned, t] = inputs as [ValueType, ValueType, ValueType, ValueType, ValueType];
+    const [from, to] = m.shape;
+    const fits =
+      m.dtype === "int8" && turned.dtype === "int8" && equal(turned.shape, [to!, from!]) && equal(s.shape, [to!]);
+    if (inputs.length !== 5 || !fits || !equal(t.shape, [from!]) || x.shape.at(-1) !== from)
+      throw refuse("linear8", `x […, K], int8 [K, N], [N], int8 [N, K] and [K]${back ? ", backwards" : ""}`, inputs);
+    return [{ dtype: "float32", shape: [...x.shape.slice(0, -1), to!] }];
+  },
   rmsNorm: (inputs) => {
     const [x, g] = inputs as [ValueType, ValueType];
     if (g.shape.length !== 1 || g.shape[0] !== x.shape.at(-1)) throw refuse("rmsNorm", "x […, D] and g [D]", inputs);

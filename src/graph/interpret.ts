@@ -67,6 +67,21 @@ const meanings: { readonly [K in Op]: Meaning<K> } = {
     const y = product(x!, (stored === "out,in") === back ? w! : swapLast(w!));
     return [bias ? broadcast(y, bias, (a, b) => a + b) : y];
   },
+  linear8: ([x, m, s]) => {
+    const [width, into] = m!.shape as [number, number];
+    const rows = lastRows(x!);
+    const data = new Float64Array(rows.length * into);
+    for (const [r, row] of rows.entries()) {
+      const step = Math.max(...row.map(Math.abs)) / 127;
+      if (step === 0) continue;
+      for (let k = 0; k < width; k++) {
+        const q = roundHalfEven(row[k]! / step);
+        for (let n = 0; n < into; n++) data[r * into + n]! += q * m!.data[k * into + n]!;
+      }
+      for (let n = 0; n < into; n++) data[r * into + n]! *= step * s!.data[n]!;
+    }
+    return [{ shape: [...x!.shape.slice(0, -1), into], data }];
+  },
   rmsNorm: ([x, gain], { attributes: { epsilon } }) => {
     const width = x!.shape.at(-1)!;
     const rows = lastRows(x!);
@@ -330,6 +345,12 @@ function repeatHeads(x: Numbers, times: number): Numbers {
   const axis = x.shape.length - 3;
   const length = x.shape[axis]! * times;
   return select(x, axis, { shape: [length], data: Float64Array.from({ length }, (_, i) => Math.floor(i / times)) });
+}
+
+function roundHalfEven(x: number): number {
+  const down = Math.floor(x);
+  const over = x - down;
+  return over > 0.5 || (over === 0.5 && down % 2 !== 0) ? down + 1 : down;
 }
 
 function lastRows(x: Numbers): Float64Array[] {

@@ -5,7 +5,7 @@
  * where a runtime has a faster kernel or where the gradient has a shorter form than the sum of its parts.
  */
 import type { DType } from "../base/tensor.js";
-import type { Attributes, Graph, Node, Op, Precision, Stored, Value } from "./graph.js";
+import type { Attributes, Graph, Node, Op, Stored, Value } from "./graph.js";
 import { infer } from "./infer.js";
 
 /** Appends one node; the shapes of its results follow from `infer`. Elsewhere use the functions below. */
@@ -78,16 +78,25 @@ export interface LinearOptions {
   /** [out], added to every row. */
   readonly bias?: Value;
   readonly stored?: Stored;
-  readonly precision?: Precision;
+}
+
+/** A frozen matrix in 8 bits, for one way through a linear layer. */
+export interface EightBitMatrix {
+  /** int8 [K, N]. */
+  readonly matrix: Value;
+  /** [N], what one step of a column is worth. */
+  readonly scale: Value;
 }
 
 /** x·Wᵀ + bias with W in any stored type. The only way a model multiplies by a weight. */
-export const linear = (
+export const linear = (graph: Graph, x: Value, w: Value, { bias, stored = "out,in" }: LinearOptions = {}): Value =>
+  apply(graph, "linear", bias ? [x, w, bias] : [x, w], { back: false, stored })[0]!;
+/** x·Wᵀ with W in 8 bits, kept once for the way forward and once for the gradient's. */
+export const linear8 = (
   graph: Graph,
   x: Value,
-  w: Value,
-  { bias, stored = "out,in", precision = "float32" }: LinearOptions = {},
-): Value => apply(graph, "linear", bias ? [x, w, bias] : [x, w], { back: false, stored, precision })[0]!;
+  { forward, back }: { readonly forward: EightBitMatrix; readonly back: EightBitMatrix },
+): Value => apply(graph, "linear8", [x, forward.matrix, forward.scale, back.matrix, back.scale], { back: false })[0]!;
 /** Returns the context; the gradient rule reads the softmax from the node. */
 export const attend = (graph: Graph, q: Value, k: Value, v: Value, bias: Value, scale = 1): Value =>
   apply(graph, "attend", [q, k, v, bias], { scale })[0]!;

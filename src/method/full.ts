@@ -31,6 +31,7 @@ export function full({ fullParts }: OptionValues<typeof fullOptions>): Method {
       const tensors = new Map(chosen(config).map((tensor) => [tensor.name, tensor]));
       return {
         ...frozen,
+        eightBit: (graph, name) => (values[name] === undefined ? (frozen.eightBit?.(graph, name) ?? null) : null),
         declare: (graph, name) => {
           const trained = values[name];
           if (trained === undefined) return frozen.declare(graph, name);

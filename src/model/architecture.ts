@@ -8,6 +8,7 @@
 import type { JsonObject } from "../base/json.js";
 import type { DType, Feeds } from "../base/tensor.js";
 import type { Graph, Shape, Stored, Value } from "../graph/graph.js";
+import type { EightBitMatrix } from "../graph/ops.js";
 import type { ExpectedTensor } from "./tensors.js";
 
 /** Added to the score of a position that must not be seen: exp of it is exactly 0 in float32, and it stays finite. */
@@ -74,6 +75,8 @@ export interface Weights {
   stored(name: string): Stored;
   /** Declares the tensor of that name in a graph, cut to what the partial model keeps. */
   declare(graph: Graph, name: string): Value;
+  /** The same of a linear layer's matrix in 8 bits, for both ways; absent or null where it is computed in float32. */
+  eightBit?(graph: Graph, name: string): { readonly forward: EightBitMatrix; readonly back: EightBitMatrix } | null;
 }
 
 /** Which attention keys and values belong to. */

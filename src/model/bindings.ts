@@ -10,13 +10,16 @@ import { constant, weight } from "../graph/graph.js";
 import { gather } from "../graph/ops.js";
 import type { ModelConfig, PartialModel, Weights } from "./architecture.js";
 import { architectureOf } from "./architectures.js";
-import type { Checkpoint } from "./checkpoint.js";
+import type { Checkpoint, EightBitSpans, TensorSpan } from "./checkpoint.js";
 import type { ExpectedTensor } from "./tensors.js";
 
 export type { Weights } from "./architecture.js";
 
-/** The weights of a model as far as a partial model keeps them. */
-export function bindWeights(checkpoint: Checkpoint, partial: PartialModel): Weights {
+/**
+ * The weights of a model as far as a partial model keeps them.
+ * @param inEightBits use what the checkpoint has in 8 bits
+ */
+export function bindWeights(checkpoint: Checkpoint, partial: PartialModel, inEightBits = false): Weights {
   const expected = expectedByName(checkpoint.config);
   return {
     has: (name) => expected.has(name),
@@ -34,8 +37,29 @@ export function bindWeights(checkpoint: Checkpoint, partial: PartialModel): Weig
       if (kept === null) return whole;
       return gather(graph, whole, constant(graph, [kept.indices.length], kept.indices), kept.axis);
     },
+    eightBit(graph, name) {
+      const spans = inEightBits ? checkpoint.eightBit?.get(name) : undefined;
+      if (spans === undefined) return null;
+      const kept = keptNeurons(expected.get(name), partial);
+      // neurons that stay are rows of one matrix and columns of the other; only columns have steps of their own
+      const of = ({ matrix, scale }: EightBitSpans, side: "out" | "in") => {
+        const declared = (span: TensorSpan) =>
+          weight(graph, span.name, span.dtype, span.shape, { kind: "file", ...placeOf(span) });
+        if (kept === null) return { matrix: declared(matrix), scale: declared(scale) };
+        const ids = constant(graph, [kept.indices.length], kept.indices);
+        return {
+          matrix: gather(graph, declared(matrix), ids, side === "out" ? 1 : 0),
+          scale: side === "out" ? gather(graph, declared(scale), ids) : declared(scale),
+        };
+      };
+      const other = { out: "in", in: "out" } as const;
+      const side = kept?.side ?? "out";
+      return { forward: of(spans.forward, side), back: of(spans.back, other[side]) };
+    },
   };
 }
+
+const placeOf = ({ file, offset, length }: TensorSpan) => ({ file, offset, length });
 
 /** Weights that have shapes and no bytes: enough to count what a graph costs. */
 export function shapeWeights(config: ModelConfig, partial: PartialModel): Weights {

@@ -21,11 +21,18 @@ export function openBuilder(graph: Graph, weights: Weights, kept: PartialModel):
     feed: (name, dtype, shape) => graph.inputs.find((v) => v.name === name) ?? input(graph, name, dtype, shape),
     weight: (name) => weights.declare(graph, name),
     vector,
-    linear: (x, name) =>
-      ops.linear(graph, x, weights.declare(graph, `${name}.weight`), {
+    linear: (x, name) => {
+      const bias = weights.has(`${name}.bias`) ? weights.declare(graph, `${name}.bias`) : undefined;
+      const eightBit = weights.eightBit?.(graph, `${name}.weight`);
+      if (eightBit) {
+        const y = ops.linear8(graph, x, eightBit);
+        return bias ? ops.add(graph, y, ops.cast(graph, bias, "float32")) : y;
+      }
+      return ops.linear(graph, x, weights.declare(graph, `${name}.weight`), {
         stored: weights.stored(`${name}.weight`),
-        ...(weights.has(`${name}.bias`) ? { bias: weights.declare(graph, `${name}.bias`) } : {}),
-      }),
+        ...(bias ? { bias } : {}),
+      });
+    },
     embeddings: (x) => x,
     keyValues: (computed) => computed,
     before: () => 0,

@@ -33,6 +33,18 @@ export interface TensorSpan {
   readonly length: number;
 }
 
+/** A matrix in 8 bits: int8 [K, N], and float32 [N], what one step of each column is worth. */
+export interface EightBitSpans {
+  readonly matrix: TensorSpan;
+  readonly scale: TensorSpan;
+}
+
+/** A linear layer's matrix in 8 bits, [in, out] and [out, in], each with scales of its own columns. */
+export interface EightBitLayer {
+  readonly forward: EightBitSpans;
+  readonly back: EightBitSpans;
+}
+
 /** A base model: immutable, its bytes stay on disk. */
 export interface Checkpoint {
   /** Real path of the folder. */
@@ -55,6 +67,8 @@ export interface Checkpoint {
    * path+size+mtime; `fresh` reads the bytes again, whatever is remembered.
    */
   sha256(options?: { readonly fresh?: boolean }): Promise<string>;
+  /** Linear layers that are computed in 8 bits, by the name of their matrix (model/eight-bit.ts). Default none. */
+  readonly eightBit?: ReadonlyMap<string, EightBitLayer>;
   /** Reads one tensor as float32 (bf16 and f16 widened). */
   read(name: string): Promise<Tensor>;
   /** Reads rows of a 2-D tensor as float32: [ids.length, columns]. */

@@ -29,6 +29,9 @@ export interface OnnxModel {
   readonly nodes: number;
 }
 
+/** ONNX's number for an element type that no graph value has. */
+const uint8 = 2;
+
 /** Attribute types of the ONNX schema (AttributeProto.AttributeType). */
 const attributeTypes = { float: 1, int: 2, text: 3, ints: 7 } as const;
 
@@ -80,6 +83,7 @@ export function lower(source: Graph, options: LoweringOptions): OnnxModel {
         int64Data: values.map(BigInt),
       })),
     float: (value) => tensor(`_float${value}`, () => ({ dataType: dtypes.float32.onnx, dims: [], floatData: [value] })),
+    uint8: (value) => tensor(`_uint8${value}`, () => ({ dataType: uint8, dims: [], int32Data: [value] })),
     widened: (value) => {
       if (value.dtype === "float32") return writer.name(value);
       const known = wide.get(value.id);
@@ -96,7 +100,6 @@ export function lower(source: Graph, options: LoweringOptions): OnnxModel {
     onnxType: (dtype) => dtypes[dtype].onnx,
   };
 
-  for (const v of graph.weights) initializers.push(initializer(v, files));
   // A result is called by its output's name; a value that is an output twice, or an input, is copied.
   const copies: [string, Value][] = [];
   for (const { name, value } of graph.outputs)
@@ -104,6 +107,10 @@ export function lower(source: Graph, options: LoweringOptions): OnnxModel {
     else copies.push([name, value]);
   for (const node of graph.nodes) (lowerings[node.op] as (w: Writer, n: Node) => void)(writer, node);
   for (const [name, value] of copies) add("Identity", [writer.name(value)], {}, [name]);
+
+  // of a matrix that is kept for each way, one way may be all that is asked for
+  const asked = new Set(nodes.flatMap(({ input }) => input ?? []));
+  for (const v of graph.weights) if (asked.has(writer.name(v))) initializers.push(initializer(v, files));
 
   const model = create(ModelProtoSchema, {
     irVersion: 10n,
@@ -119,23 +126,42 @@ export function lower(source: Graph, options: LoweringOptions): OnnxModel {
   });
   return {
     bytes: toBinary(ModelProtoSchema, model),
-    folder: onlyFolder(files.keys()),
+    folder: commonFolder(files.keys()),
     files: [...files].map(([path, location]) => ({ path, location })),
     nodes: nodes.length,
   };
 }
 
-/** The name of each weight file in the model: its own where all lie in one folder, else numbered. */
+/** The name of each weight file in the model: its path from the folder that all lie in or below; numbered where there is none. */
 function locate(graph: Graph): Map<string, string> {
   const paths = new Set(graph.weights.map(bytesOf).flatMap((w) => (w.kind === "file" ? [w.file] : [])));
-  const alone = onlyFolder(paths) !== null;
-  return new Map([...paths].map((path, i) => [path, alone ? basename(path) : `${i}-${basename(path)}`]));
+  const folder = commonFolder(paths);
+  const below = folder === null ? 0 : folder.replace(/[\\/]$/, "").length + 1;
+  return new Map(
+    [...paths].map((path, i) => [
+      path,
+      folder === null ? `${i}-${basename(path)}` : path.slice(below).replaceAll("\\", "/"),
+    ]),
+  );
 }
 
-function onlyFolder(paths: Iterable<string>): string | null {
-  const folders = new Set([...paths].map((p) => dirname(p)));
-  return folders.size === 1 ? [...folders][0]! : null;
+/** The deepest folder that holds every file; null for none, and on different drives. */
+function commonFolder(paths: Iterable<string>): string | null {
+  const [first, ...rest] = [...paths].map(dirname);
+  if (first === undefined) return null;
+  let folder = first;
+  const holds = (other: string) =>
+    other === folder || other.startsWith(/[\\/]$/.test(folder) ? folder : `${folder}${separator(folder)}`);
+  while (!rest.every(holds)) {
+    const up = dirname(folder);
+    if (up === folder || up === ".")
+      return rest.every((other) => other.startsWith("/")) && folder.startsWith("/") ? "/" : null;
+    folder = up;
+  }
+  return folder;
 }
+
+const separator = (path: string) => (path.includes("\\") ? "\\" : "/");
 
 /** Without node:path, which a browser does not have; weight files are named by real paths. */
 const basename = (path: string) => path.slice(Math.max(path.lastIndexOf("/"), path.lastIndexOf("\\")) + 1);

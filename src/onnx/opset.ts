@@ -46,6 +46,8 @@ export interface Writer {
   integers(values: readonly number[]): string;
   /** A float32 scalar constant. */
   float(value: number): string;
+  /** A uint8 scalar constant. */
+  uint8(value: number): string;
   /** A weight as float32. */
   widened(value: Value): string;
   /** What `make` wrote under this key before, else what it writes now: for small tensors that many nodes read. */
@@ -92,6 +94,24 @@ function product(
   const scaled = alpha === 1 ? left : w.add("Mul", [left, w.float(alpha)]);
   return w.add("MatMul", [scaled, transB ? turned(b, ranks[1]) : b], {}, outputs);
 }
+
+/**
+ * x as rows of uint8 around 128, [M, K], and what one step of each row is worth, [M, 1]: once for all layers that read x. The smallest
+ * step keeps a row of zeros from being divided by zero.
+ */
+const roundedRows = (w: Writer, x: Value): { readonly rows: string; readonly scale: string } => {
+  const scale = `rounded ${x.id}/scale`;
+  const rows = w.once(`rounded ${x.id}`, () => {
+    const flat =
+      x.shape.length === 2 ? w.name(x) : w.add("Reshape", [w.name(x), w.integers([-1, x.shape.at(-1) as number])]);
+    const largest = w.add("ReduceMax", [w.add("Abs", [flat]), w.integers([-1])], { keepdims: { int: 1 } });
+    w.add("Max", [w.add("Mul", [largest, w.float(1 / 127)]), w.float(1e-30)], {}, [scale]);
+    const steps = w.add("Reshape", [scale, w.integers([-1])]);
+    const zeros = w.add("Expand", [w.uint8(128), w.add("Shape", [steps])]);
+    return w.add("QuantizeLinear", [flat, steps, zeros], { axis: { int: 0 } });
+  });
+  return { rows, scale };
+};
 
 /** An int32 value as int64, which the indexing operators want. */
 const wideIds = (w: Writer, ids: Value): string =>
@@ -181,6 +201,24 @@ export const lowerings: { readonly [K in Op]: Lowering<K> } = {
     const y = w.name(outputs[0]!);
     const pure = product(w, w.name(x!), w.widened(weight!), [x!.shape.length, 2], trans, bias ? undefined : y);
     if (bias) w.add("Add", [pure, w.widened(bias)], {}, [y]);
+  },
+  linear8: (w, { inputs: [x, m, s], outputs }) => {
+    const [rank, out] = [x!.shape.length, m!.shape[1] as number];
+    const { rows, scale } = roundedRows(w, x!);
+    const to = rank === 2 ? [w.name(outputs[0]!)] : undefined;
+    const zero = w.uint8(128);
+    let y: string;
+    if (w.options.plain) {
+      const whole = w.add("MatMulInteger", [rows, w.name(m!), zero]);
+      const real = w.add("Cast", [whole], { to: { int: w.onnxType("float32") } });
+      y = w.add("Mul", [w.add("Mul", [real, scale]), w.name(s!)], {}, to);
+    } else y = w.add("MatMulIntegerToFloat", [rows, w.name(m!), scale, w.name(s!), zero], {}, to, "com.microsoft");
+    if (rank === 2) return;
+    const lead = w.once(`lead ${x!.id}`, () =>
+      w.add("Shape", [w.name(x!)], { start: { int: 0 }, end: { int: rank - 1 } }),
+    );
+    const shape = w.add("Concat", [lead, w.integers([out])], { axis: { int: 0 } });
+    w.add("Reshape", [y, shape], {}, [w.name(outputs[0]!)]);
   },
   rmsNorm: (w, { inputs: [x, g], attributes: { epsilon }, outputs: [y, r] }) => {
     if (!w.options.plain) {

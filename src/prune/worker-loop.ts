@@ -9,6 +9,7 @@ import { join } from "node:path";
 import { SoftpromptError } from "../base/errors.js";
 import { openEngine } from "../engine/engine.js";
 import { type Checkpoint, openCheckpoint } from "../model/checkpoint.js";
+import { withEightBit } from "../model/eight-bit.js";
 import { openTexts } from "../run/text-cache.js";
 import type { Tokenizer } from "../text/tokenizer.js";
 import { trainCandidate } from "./candidate.js";
@@ -55,7 +56,9 @@ async function serve(
   });
   signal.addEventListener("abort", () => wake());
   const plan = retrainingFromText(readFileSync(join(folder, "worker.json"), "utf8"));
-  const checkpoint = await openCheckpoint(plan.base);
+  const plain = await openCheckpoint(plan.base);
+  const { eightBit = null } = plan.engine;
+  const checkpoint = eightBit === null ? plain : await withEightBit(plain, { most: eightBit, signal });
   const loaded = await loadTokenizer(checkpoint);
   const tokenizer = plan.rules === undefined ? loaded : { ...loaded, rules: plan.rules };
   const engine = openEngine(checkpoint, plan.engine, undefined, openTexts);

@@ -22,9 +22,9 @@ export function openTexts(
   { textCache, ...options }: Required<EngineOptions>,
 ): TextStore | null {
   if (textCache === null) return null;
-  const { device, lowMemory, plainOps } = options;
-  const identity = async () =>
-    JSON.stringify([await checkpoint.sha256(), checkpoint.config, device, lowMemory, plainOps]);
+  const { device, lowMemory, plainOps, eightBit } = options;
+  const arithmetic = [device, lowMemory, plainOps, ...(eightBit === null ? [] : [eightBit])];
+  const identity = async () => JSON.stringify([await checkpoint.sha256(), checkpoint.config, ...arithmetic]);
   return openTextCache({ ...textCache, identity });
 }
 

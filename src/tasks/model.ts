@@ -105,8 +105,17 @@ export async function openModel(
     import("../engine/engine.js"),
   ]);
   const { folder, label } = await modelFolder(name, chosen, context);
-  const checkpoint = await openCheckpoint(folder, { name: label });
-  for (const message of checkpoint.warnings) context.onEvent?.({ kind: "notice", message });
+  const stored = await openCheckpoint(folder, { name: label });
+  for (const message of stored.warnings) context.onEvent?.({ kind: "notice", message });
+  if (chosen.precision === "int8" && chosen.device !== "cpu")
+    throw new SoftpromptError("usage", "8-bit layers run on the CPU only", {
+      where: "precision",
+      expected: "float32 with this device, or device cpu",
+      got: `int8 on ${chosen.device}`,
+    });
+  const eightBit =
+    chosen.precision === "int8" ? await (await import("../engine/eight-bit.js")).largestEightBit(chosen) : null;
+  const checkpoint = eightBit === null ? stored : await inEightBits(stored, eightBit, context);
   const plain = await openTokenizer(checkpoint);
   const tokenizer = chosen.chat ? await chatTokenizer(checkpoint, plain) : plain;
   const { textCache, textCacheMemory, textCacheDisk } = chosen;
@@ -117,8 +126,25 @@ export async function openModel(
   // only a decoder-only model can keep what it has read of a text
   const keeps = kept !== null && (plain.rules?.joined ?? null) !== null;
   const openTexts = keeps ? (await import("../run/text-cache.js")).openTexts : undefined;
-  const engine = openEngine(checkpoint, { ...chosen, textCache: kept }, undefined, openTexts);
+  const engine = openEngine(checkpoint, { ...chosen, eightBit, textCache: kept }, undefined, openTexts);
   return disposable({ checkpoint, tokenizer, engine, device: chosen.device, dispose: () => disposeAll(engine) });
+}
+
+/** The checkpoint with its linear layers in 8 bits, and what it takes said before. */
+async function inEightBits(
+  checkpoint: Checkpoint,
+  most: number,
+  { onEvent = () => {}, signal }: ModelContext,
+): Promise<Checkpoint> {
+  const { withEightBit } = await import("../model/eight-bit.js");
+  return withEightBit(checkpoint, {
+    most,
+    signal,
+    onProgress: ({ folder, done, total }) => {
+      if (done === 0) onEvent({ kind: "notice", message: `8-bit weights are made once: ${total} bytes in ${folder}` });
+      onEvent({ kind: "progress", file: "8-bit weights", done, total });
+    },
+  });
 }
 
 /** More threads than this for each core that the process may use only wait for each other, and at thousands the process dies. */

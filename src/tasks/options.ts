@@ -43,6 +43,11 @@ function engineOptions() {
       default: false,
       help: "Trade speed for memory: no pre-packed copies, 16-bit weights widened when used",
     }),
+    precision: choice({
+      values: ["float32", "int8"],
+      default: "float32",
+      help: "How the frozen linear layers are computed; int8 is faster on processors with 8-bit products, and rounds: compare scores. The weights are kept once more, in the user's cache folder",
+    }),
     textCache: choice({
       values: ["float16", "bfloat16", "float32", "off"],
       default: "float16",

@@ -325,14 +325,14 @@ export async function baselines(
   observe({ kind: "baseline", name: "majority", scores: majority });
   if (!options.baselines) return { baseline: { majority, noPrompt: null }, cost: nothing };
   const { engine, tokenizer, checkpoint } = model;
-  const { device, lowMemory, plainOps } = engine.options;
+  const { device, lowMemory, plainOps, eightBit } = engine.options;
   const facts = {
     version: 1,
     model: await checkpoint.sha256(),
     config: checkpoint.config,
     tokenizer: tokenizer.sha256,
     chat: isChat(model),
-    engine: { device, lowMemory, plainOps },
+    engine: { device, lowMemory, plainOps, ...(eightBit === null ? {} : { eightBit }) },
     task: data.task,
     rows: data.validation,
     options: evaluationOptions(options),

@@ -51,6 +51,9 @@ export async function identityOf(input: Omit<TrainInput, "run">): Promise<Identi
   };
   // runs of version 0.1 do not name it: they trained a prompt
   if (input.engine.method.key !== promptTuning.key) facts.method = input.engine.method.key;
+  // named only where it is used, so that runs of before can be resumed
+  const { eightBit } = input.engine.options;
+  if (eightBit !== null) facts["engine.eightBit"] = String(eightBit);
   for (const key of arithmetic) facts[`engine.${key}`] = String(input.engine.options[key]);
   // which they are: an earlier version drew others for each seed
   const scored = scoredRows(input.validation, settings);

@@ -83,7 +83,15 @@ export function fakeEngine(options: FakeEngineOptions = {}): FakeEngine {
     left: async () => ({ run: async () => ({}) }),
     texts: null,
     readText: async () => {},
-    options: { threads: 0, device: "cpu", lowMemory: false, plainOps: false, textCache: null, ...options.options },
+    options: {
+      threads: 0,
+      device: "cpu",
+      lowMemory: false,
+      plainOps: false,
+      eightBit: null,
+      textCache: null,
+      ...options.options,
+    },
     train: async (partial = fullModel(fakeConfig)) => {
       open("train", partial);
       return {

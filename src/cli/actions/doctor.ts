@@ -12,6 +12,7 @@ import { expandPath, homeFolder } from "../../base/home.js";
 import { packageFile, packageInfo } from "../../base/package.js";
 import { defineTask } from "../../data/define.js";
 
+import { largestEightBit } from "../../engine/eight-bit.js";
 import { byteText } from "../../report/format.js";
 import { plainTable } from "../../report/markdown.js";
 import { enginePackage, nodeRuntime } from "../../runtime/node.js";
@@ -35,7 +36,7 @@ interface Finding {
 const leastNode = [20, 19] as const;
 
 export async function doctor({ resultColors: c }: Terminal): Promise<Answer> {
-  const findings = [node(), machine(), await engine(), ...(await gpu()), await disk(), await model()];
+  const findings = [node(), machine(), await engine(), await eightBit(), ...(await gpu()), await disk(), await model()];
   const marks = { ok: c.green("ok"), note: c.yellow("note"), fault: c.red("fault") };
   const lines = findings.flatMap((f) => [
     [marks[f.state], f.what, f.found],
@@ -132,6 +133,21 @@ async function triedApart(device: Device): Promise<string | null> {
 /** Without its libraries the attempt would say nothing that "not installed" does not. */
 function cudaInstalled(): boolean {
   return existsSync(join(enginePackage(), "bin/napi-v6", platform(), arch(), "libonnxruntime_providers_cuda.so"));
+}
+
+/** What `--precision int8` would do here. */
+async function eightBit(): Promise<Finding> {
+  const what = "8-bit layers";
+  try {
+    const most = await largestEightBit({ device: "cpu", plainOps: false });
+    const found =
+      most === 127
+        ? "products are exact here: weights to 127 (--precision int8)"
+        : "larger products saturate on this processor: weights are kept to 64 (--precision int8)";
+    return { what, found, state: "ok" };
+  } catch (error) {
+    return { what, found: error instanceof Error ? error.message.split("\n")[0]! : String(error), state: "note" };
+  }
 }
 
 /** A GPU that is there but not used is the most frequent surprise. */

@@ -1,0 +1,67 @@
+/**
+ * @file A matrix rounded to whole steps, a step for each column of the result.
+ *
+ * In: float32 [R, C], row-major. Out: int8 values and float32 steps. Rounding is to the nearest, of two equally near to the even one.
+ */
+import { SoftpromptError } from "../base/errors.js";
+
+/** Whole numbers beside what one of them is worth in each column. */
+export interface Rounded {
+  /** [rows, columns] of the result. */
+  readonly values: Int8Array<ArrayBuffer>;
+  /** [columns]. */
+  readonly scale: Float32Array<ArrayBuffer>;
+}
+
+/**
+ * The matrix as it lies: result [R, C], a step for each of its columns.
+ * @param most largest whole number: 127, or 64 where products of 8 bits saturate
+ */
+export function roundColumns(data: Float32Array, columns: number, most: number): Rounded {
+  const largest = new Float32Array(columns);
+  for (let i = 0, c = 0; i < data.length; i++, c = c + 1 === columns ? 0 : c + 1) {
+    const size = Math.abs(data[i]!);
+    if (!(size <= largest[c]!)) largest[c] = size; // also where it is no number
+  }
+  const scale = steps(largest, most);
+  const values = new Int8Array(data.length);
+  for (let i = 0, c = 0; i < data.length; i++, c = c + 1 === columns ? 0 : c + 1)
+    values[i] = roundHalfEven(data[i]! / scale[c]!);
+  return { values, scale };
+}
+
+/** The matrix turned round: result [C, R], a step for each row of what was given. */
+export function roundRowsTurned(data: Float32Array, columns: number, most: number): Rounded {
+  const rows = data.length / columns;
+  const largest = new Float32Array(rows);
+  for (let r = 0; r < rows; r++)
+    for (let i = r * columns; i < (r + 1) * columns; i++) {
+      const size = Math.abs(data[i]!);
+      if (!(size <= largest[r]!)) largest[r] = size;
+    }
+  const scale = steps(largest, most);
+  const values = new Int8Array(data.length);
+  for (let r = 0; r < rows; r++)
+    for (let c = 0; c < columns; c++) values[c * rows + r] = roundHalfEven(data[r * columns + c]! / scale[r]!);
+  return { values, scale };
+}
+
+/** What one step is worth; 1 where everything is zero. */
+function steps(largest: Float32Array, most: number): Float32Array<ArrayBuffer> {
+  return Float32Array.from(largest, (size) => {
+    if (!Number.isFinite(size))
+      throw new SoftpromptError("numeric", "a weight is not a finite number", {
+        where: "a linear layer's matrix in 8 bits",
+        hint: "use --precision float32, or another checkpoint",
+      });
+    const step = Math.fround(size / most);
+    // rounding the step down could bring the largest weight past the most
+    return step === 0 ? 1 : Math.round(size / step) > most ? Math.fround(step * (1 + 2 ** -23)) : step;
+  });
+}
+
+function roundHalfEven(x: number): number {
+  const down = Math.floor(x);
+  const over = x - down;
+  return over > 0.5 || (over === 0.5 && down % 2 !== 0) ? down + 1 : down;
+}

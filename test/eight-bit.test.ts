@@ -1,0 +1,217 @@
+/**
+ * @file Linear layers in 8 bits: against the definition, row by row, both ways; the matrices' rounding; whole models against float32.
+ */
+import { existsSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, describe, expect, test } from "vitest";
+import { random } from "../src/base/random.js";
+import { largestEightBit } from "../src/engine/eight-bit.js";
+import { openEngine } from "../src/engine/engine.js";
+import { gradient } from "../src/graph/grad.js";
+import { emptyGraph, input, output } from "../src/graph/graph.js";
+import { interpret } from "../src/graph/interpret.js";
+import * as ops from "../src/graph/ops.js";
+import { openCheckpoint } from "../src/model/checkpoint.js";
+import { eightBitLayers, withEightBit } from "../src/model/eight-bit.js";
+import { fullModel, partialModel } from "../src/model/partial.js";
+import { roundColumns, roundRowsTurned } from "../src/model/quantise.js";
+import { openSession } from "../src/runtime/session.js";
+import { makeBatch } from "../src/text/batch.js";
+
+const place = mkdtempSync(join(tmpdir(), "softprompt-int8-"));
+afterAll(() => rmSync(place, { recursive: true, force: true }));
+
+const draw = random(3, "eight bits");
+const floats = (n: number, range = 1) => Float32Array.from({ length: n }, () => draw.uniform(-range, range));
+const most = await largestEightBit({ device: "cpu", plainOps: false });
+
+/** x·M forwards and the gradient of its sum weighed by dy, as a graph of one layer. */
+function layer(w: Float32Array, [out, into]: readonly [number, number], rank: 2 | 3) {
+  const g = emptyGraph();
+  const x = input(g, "x", "float32", rank === 2 ? ["M", into] : ["B", "S", into]);
+  const dy = input(g, "dy", "float32", rank === 2 ? ["M", out] : ["B", "S", out]);
+  const [forward, back] = [roundRowsTurned(w, into, most), roundColumns(w, into, most)];
+  const matrices = {
+    forward: { matrix: input(g, "m", "int8", [into, out]), scale: input(g, "s", "float32", [out]) },
+    back: { matrix: input(g, "turned", "int8", [out, into]), scale: input(g, "t", "float32", [into]) },
+  };
+  const y = ops.linear8(g, x, matrices);
+  const loss = ops.sum(g, ops.mul(g, y, dy), rank === 2 ? [0, 1] : [0, 1, 2]);
+  output(g, "y", y);
+  output(g, "dx", gradient(g, loss, x));
+  return { g, forward, back };
+}
+
+/** The same graph with the matrices inside, as a session wants them. */
+function layerForSession(w: Float32Array, [out, into]: readonly [number, number], rank: 2 | 3) {
+  const { g, forward, back } = layer(w, [out, into], rank);
+  const values = { m: forward.values, s: forward.scale, turned: back.values, t: back.scale };
+  const inside = g.inputs.filter((v) => v.name in values);
+  return {
+    ...g,
+    inputs: g.inputs.filter((v) => !(v.name in values)),
+    weights: [
+      ...g.weights,
+      ...inside.map((v) => Object.assign(v, { source: { weight: { kind: "inline", data: values[v.name as "m"] } } })),
+    ],
+  };
+}
+
+describe("one layer", () => {
+  const [out, into, rows] = [48, 64, 12];
+  const w = floats(out * into, 0.3);
+  const x = floats(rows * into, 2);
+  const dy = floats(rows * out);
+
+  test.each([
+    [false, 2],
+    [true, 2],
+    [false, 3],
+    [true, 3],
+  ] as const)(
+    "ONNX Runtime computes the definition, both ways (plain operators: %s, rank %i)",
+    async (plainOps, rank) => {
+      const lead = rank === 2 ? [rows] : [3, rows / 3];
+      const { g, forward, back } = layer(w, [out, into], rank);
+      const numbers = (shape: readonly number[], data: ArrayLike<number>) => ({ shape, data: Float64Array.from(data) });
+      const defined = interpret(g, {
+        x: numbers([...lead, into], x),
+        dy: numbers([...lead, out], dy),
+        m: numbers([into, out], forward.values),
+        s: numbers([out], forward.scale),
+        turned: numbers([out, into], back.values),
+        t: numbers([into], back.scale),
+      });
+      const options = { threads: 2, device: "cpu", lowMemory: false, plainOps } as const;
+      const session = await openSession("layer", layerForSession(w, [out, into], rank), options);
+      const got = await session.run({
+        x: { dtype: "float32", shape: [...lead, into], data: x },
+        dy: { dtype: "float32", shape: [...lead, out], data: dy },
+      });
+      await session.dispose();
+      for (const name of ["y", "dx"]) {
+        const scale = Math.max(...defined[name]!.data.map(Math.abs));
+        // a tie in rounding may go the other way in float32: one step of one row
+        for (const [i, wanted] of defined[name]!.data.entries())
+          expect(Math.abs(got[name]!.data[i]! - wanted) / scale).toBeLessThan(2e-3);
+        const off = defined[name]!.data.filter((wanted, i) => Math.abs(got[name]!.data[i]! - wanted) > 1e-5 * scale);
+        expect(off.length).toBeLessThanOrEqual(out);
+      }
+      // and it is near the product in float32
+      const exact = Array.from({ length: rows * out }, (_, i) => {
+        const [r, n] = [Math.floor(i / out), i % out];
+        return x.subarray(r * into, (r + 1) * into).reduce((sum, v, k) => sum + v * w[n * into + k]!, 0);
+      });
+      const largest = Math.max(...exact.map(Math.abs));
+      for (const [i, v] of exact.entries())
+        expect(Math.abs(got.y!.data[i]! - v) / largest).toBeLessThan(most === 127 ? 0.02 : 0.03);
+    },
+  );
+
+  test.each([false, true])(
+    "a row alone and among others, an outlier beside it, has equal bits (plain operators: %s)",
+    async (plainOps) => {
+      const session = await openSession("rows", layerForSession(w, [out, into], 2), {
+        threads: 2,
+        device: "cpu",
+        lowMemory: false,
+        plainOps,
+      });
+      const run = async (data: Float32Array) => {
+        const count = data.length / into;
+        return (
+          await session.run({
+            x: { dtype: "float32", shape: [count, into], data },
+            dy: { dtype: "float32", shape: [count, out], data: new Float32Array(count * out) },
+          })
+        ).y!.data as Float32Array;
+      };
+      const row = x.slice(0, into);
+      const alone = await run(row);
+      const among = floats(32 * into, 2);
+      among.set(row, 7 * into);
+      among[3] = 300;
+      expect((await run(among)).slice(7 * out, 8 * out)).toEqual(alone);
+      const zeros = await run(new Float32Array(into));
+      expect(zeros.every((v) => v === 0)).toBe(true);
+      await session.dispose();
+    },
+  );
+});
+
+test("rounding: no weight is further off than half a step, the largest reaches the most, turning changes nothing", () => {
+  const [rows, columns] = [17, 23];
+  const data = floats(rows * columns, 5);
+  for (let r = 0; r < rows; r++) data[r * columns + 4] = 0; // a column of zeros
+  for (const limit of [127, 64]) {
+    const lies = roundColumns(data, columns, limit);
+    const turned = roundRowsTurned(data, columns, limit);
+    for (let r = 0; r < rows; r++)
+      for (let c = 0; c < columns; c++) {
+        const v = data[r * columns + c]!;
+        const [a, b] = [lies.values[r * columns + c]!, turned.values[c * rows + r]!];
+        expect(Math.abs(a * lies.scale[c]! - v)).toBeLessThanOrEqual(0.5001 * lies.scale[c]!);
+        expect(Math.abs(b * turned.scale[r]! - v)).toBeLessThanOrEqual(0.5001 * turned.scale[r]!);
+      }
+    for (const { values } of [lies, turned]) expect(Math.max(...values.map(Math.abs))).toBe(limit);
+  }
+  expect(() => roundColumns(Float32Array.of(1, Number.NaN), 2, 127)).toThrow(/not a finite number/);
+  expect(() => roundRowsTurned(Float32Array.of(1, Number.POSITIVE_INFINITY), 2, 127)).toThrow(/not a finite number/);
+});
+
+describe("a whole model", { timeout: 120_000 }, () => {
+  const cache = join(place, "cache");
+  const folder = "models/t5-nano";
+
+  test("is written once, whole or not at all, and found again; a cut file is made anew", async () => {
+    const plain = await openCheckpoint(folder);
+    const told: number[] = [];
+    const make = () => withEightBit(plain, { most, cache, onProgress: ({ done }) => told.push(done) });
+    const { eightBit } = await make();
+    expect(told[0]).toBe(0);
+    expect(eightBit!.size).toBe(eightBitLayers(plain.config).length);
+    const [name] = readdirSync(cache);
+    const bytes = statSync(join(cache, name!)).size;
+    told.length = 0;
+    await make();
+    expect(told).toEqual([]);
+    writeFileSync(join(cache, name!), "cut");
+    await make();
+    expect(statSync(join(cache, name!)).size).toBe(bytes);
+    expect(readdirSync(cache)).toEqual([name]);
+    expect(existsSync(join(folder, name!))).toBe(false);
+  });
+
+  test.each([null, "half"] as const)("gradient and loss are near float32's (partial model: %s)", async (size) => {
+    const plain = await openCheckpoint(folder);
+    const eight = await withEightBit(plain, { most, cache });
+    const partial =
+      size === null
+        ? fullModel(plain.config)
+        : partialModel(plain.config, { depth: 0.5, width: 0.5, neuronChoice: "first" });
+    const rows = Array.from({ length: 4 }, (_, n) => ({
+      input: Int32Array.from({ length: 6 + 3 * n }, () => 5 + draw.integer(1000)),
+      target: Int32Array.of(40 + n, 1),
+      choices: null,
+      gold: 0,
+      truncated: false,
+    }));
+    const prompt = { shape: [4, plain.config.width], data: floats(4 * plain.config.width, 3) };
+    const step = async (checkpoint: typeof plain, eightBit: number | null) => {
+      const engine = openEngine(checkpoint, { threads: 1, eightBit });
+      try {
+        const program = await engine.train(partial);
+        return await program.run({ prompt }, makeBatch(rows as never), new Float32Array(4).fill(1 / 8));
+      } finally {
+        await engine.dispose();
+      }
+    };
+    const [a, b] = [await step(plain, null), await step(eight, most)];
+    const [u, v] = [a.gradients.prompt!.data, b.gradients.prompt!.data];
+    const dot = (p: Float32Array, q: Float32Array) => p.reduce((sum, value, i) => sum + value * q[i]!, 0);
+    const cosine = dot(u, v) / Math.sqrt(dot(u, u) * dot(v, v));
+    expect(cosine).toBeGreaterThan(0.98);
+    for (const [i, loss] of a.loss.entries()) expect(Math.abs(b.loss[i]! - loss) / loss).toBeLessThan(0.02);
+  });
+});
