@@ -21,6 +21,7 @@ import { type Rounded, roundColumns, roundRowsTurned } from "./quantise.js";
 import { safetensorsLayout } from "./safetensors.js";
 import type { ExpectedTensor } from "./tensors.js";
 
+/** How a checkpoint is brought into 8 bits. */
 export interface EightBitOptions {
   /** Largest whole number of a weight: 127; 64 on processors whose 8-bit products saturate. */
   readonly most: number;
