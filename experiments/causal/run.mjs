@@ -161,9 +161,9 @@ const work = {
       const name = `${task}-xprompt-${seed}`;
       await job(name, async (model) => {
         rmSync(join(out, name), { recursive: true, force: true });
-        const { result } = await prune(model, await dataOf(task), { ...inputOf(name, seed), ...own.xprompt });
-        const { importance: _, ...search } = result.search;
-        return { scores: result.scores, search, flops: result.cost.flops };
+        const { record } = await prune(model, await dataOf(task), { ...inputOf(name, seed), ...own.xprompt });
+        const { importance: _, ...search } = record.search;
+        return { scores: record.scores, search, flops: record.cost.flops };
       });
     }),
 };
