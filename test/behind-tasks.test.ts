@@ -30,6 +30,7 @@ import { tuningMemory } from "../src/tasks/memory-warning.js";
 import { type Model, openModel } from "../src/tasks/model.js";
 import { tuneOptions } from "../src/tasks/options.js";
 import { openPredictor } from "../src/tasks/predictor.js";
+import { prune } from "../src/tasks/prune.js";
 import { tune } from "../src/tasks/tune.js";
 import { encodeRows } from "../src/text/rows.js";
 import { forecast } from "../src/train/forecast.js";
@@ -146,6 +147,20 @@ describe("a tuning says", () => {
       expect((await warnings(tiny, { prompt, baselines: false })).join()).not.toMatch(/starts worse/);
     }
     expect(found.size).toBe(2);
+  });
+
+  test("and so does a search, before its own tuning", async () => {
+    const tiny = await model();
+    const told: string[] = [];
+    const search = { pieces: 4, tokensPruned: [1], piecesPruned: [1], workers: 1, tensorboard: false };
+    await prune(tiny, await data(), {
+      ...{ ...options, ...search },
+      onEvent: (event) => void told.push("what" in event && event.kind === "work" ? event.what : event.kind),
+    });
+    // four rows in the only step, one text each
+    const at = told.findIndex((what) => /^reading 4 texts once/.test(what));
+    expect(at).toBeGreaterThan(-1);
+    expect(at).toBeLessThan(told.indexOf("phase"));
   });
 
   test("which rows do not fit into the model's window", async () => {

@@ -10,7 +10,7 @@
  */
 import { createHash } from "node:crypto";
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { cpus } from "node:os";
+import { availableParallelism, cpus } from "node:os";
 import { basename, join } from "node:path";
 import { parseArgs } from "node:util";
 import { evaluate, loadData, openModel, prune, tune } from "softprompt";
@@ -161,9 +161,9 @@ const work = {
       const name = `${task}-xprompt-${seed}`;
       await job(name, async (model) => {
         rmSync(join(out, name), { recursive: true, force: true });
-        const { result } = await prune(model, await dataOf(task), { ...inputOf(name, seed), ...own.xprompt });
-        const { importance: _, ...search } = result.search;
-        return { scores: result.scores, search, flops: result.cost.flops };
+        const { record } = await prune(model, await dataOf(task), { ...inputOf(name, seed), ...own.xprompt });
+        const { importance: _, ...search } = record.search;
+        return { scores: record.scores, search, flops: record.cost.flops };
       });
     }),
 };
@@ -178,4 +178,104 @@ if (values.collect === undefined) {
   for (const phase of phases)
     for (const seed of seeds) for (const part of phase) if (asked.includes(part)) await work[part](seed);
   await opened?.dispose();
+}
+
+/** Every finished job, and the table of what there is of each task. */
+if (values.collect !== undefined) {
+  const tasks = Object.keys(own.tasks);
+  const found = (name) => (existsSync(fileOf(name)) ? JSON.parse(readFileSync(fileOf(name), "utf8")) : null);
+  const jobs = [
+    ...["untold", "told"],
+    ...seeds.flatMap((seed) =>
+      ["examples", "behind", "front", "fpt-ld", "fpt-fr", "fpt-cr", "xprompt"].map((kind) => `${kind}-${seed}`),
+    ),
+  ];
+  const results = {};
+  for (const task of tasks)
+    for (const kind of jobs) {
+      const result = found(`${task}-${kind}`);
+      if (result !== null) results[`${task}-${kind}`] = result;
+    }
+  const score = (task, kind) => results[`${task}-${kind}`]?.scores.accuracy;
+  const percent = (x) => (100 * x).toFixed(1);
+  const one = (task, kind) => (score(task, kind) === undefined ? "–" : percent(score(task, kind)));
+  const over = (task, kind) => {
+    const all = seeds.map((seed) => score(task, `${kind}-${seed}`)).filter((x) => x !== undefined);
+    if (all.length < 2) return all.length === 0 ? "–" : percent(all[0]);
+    const mean = all.reduce((a, b) => a + b) / all.length;
+    const deviation = Math.sqrt(all.reduce((sum, x) => sum + (x - mean) ** 2, 0) / (all.length - 1));
+    return `${percent(mean)} ± ${percent(deviation)} (${all.map(percent).join(" / ")})`;
+  };
+  const rows = [];
+  const files = {};
+  for (const task of tasks) {
+    if (!jobs.some((kind) => score(task, kind) !== undefined)) continue;
+    const { train, validation } = await dataOf(task);
+    const count = new Map();
+    for (const { label } of train) count.set(label, (count.get(label) ?? 0) + 1);
+    const [most] = [...count].sort((a, b) => b[1] - a[1])[0];
+    const majority = validation.filter(({ label }) => label === most).length / validation.length;
+    for (const split of ["train", "validation"]) {
+      const name = `${own.tasks[task].folder}/${split}.jsonl`;
+      files[name] = createHash("sha256")
+        .update(readFileSync(join(datasets, name)))
+        .digest("hex");
+    }
+    rows.push({
+      ...{ task, trainingRows: train.length, validationRows: validation.length, majority },
+      cells: ["examples", "behind", "front", "fpt-ld", "fpt-fr", "fpt-cr"].map((kind) => over(task, kind)),
+    });
+  }
+  const pruned = few.flatMap((task) =>
+    seeds.flatMap((seed) => {
+      const search = results[`${task}-xprompt-${seed}`]?.search;
+      return search ? [{ task, seed, search }] : [];
+    }),
+  );
+  const flags = existsSync("/proc/cpuinfo") ? /^flags\s*:(.*)$/m.exec(readFileSync("/proc/cpuinfo", "utf8"))?.[1] : "";
+  const processor = {
+    name: cpus()[0].model.trim(),
+    cores: availableParallelism(),
+    flags: (flags ?? "").split(" ").filter((flag) => /^(avx|amx|fma|f16c)/.test(flag)),
+  };
+  const model = {
+    name: basename(folder),
+    sha256: createHash("sha256")
+      .update(readFileSync(join(folder, "model.safetensors")))
+      .digest("hex"),
+  };
+  const report = { ...own, seeds, model, processor, node: process.version, data: files, results };
+  writeFileSync(join(values.collect, "results.json"), `${JSON.stringify(report, null, 1)}\n`);
+  const head = ["task", "rows", "majority", "untold", "told", "4 examples", "prompt behind", "prompt in front"];
+  const lines = [
+    "# Prompt tuning of SmolLM2-135M-Instruct",
+    "",
+    `Accuracy in percent; mean ± deviation over seeds (each seed). ${own.settings.virtualTokens} virtual tokens, ${own.settings.steps} steps of ${own.settings.batchSize} rows, ${own.settings.optimizer} at ${own.settings.learningRate} for every task and place, chosen before any run; the prompt of the last step, so no validation row chose one.`,
+    `"–" was not run. Templates and label words: tasks.yaml. Processor: ${processor.name}, ${processor.flags.join(" ")}; float32, one thread. The machine was busy with other work: seconds in results.json are no claim.`,
+    "",
+    `| ${[...head, "FPT-LD", "FPT-FR", "FPT-CR"].join(" | ")} |`,
+    `| --- | ${[...head, "", ""].map(() => "--:").join(" | ")} |`,
+    ...rows.map(
+      ({ task, trainingRows, validationRows, majority, cells }) =>
+        `| ${[task, `${trainingRows} / ${validationRows}`, percent(majority), one(task, "untold"), one(task, "told"), ...cells].join(" | ")} |`,
+    ),
+    "",
+    ...(pruned.length === 0
+      ? []
+      : [
+          "XPrompt, chosen on a tenth of the training rows, scored on the validation rows:",
+          "",
+          "| task | seed | tuned | control | pruned | mask |",
+          "| --- | --: | --: | --: | --: | --- |",
+          ...pruned.map(({ task, seed, search: { reported, best } }) => {
+            const of = (which) => (reported?.[which]?.accuracy === undefined ? "–" : percent(reported[which].accuracy));
+            return `| ${task} | ${seed} | ${of("tuned")} | ${of("control")} | ${of("best")} | ${best} |`;
+          }),
+          "",
+        ]),
+    "Made by `node experiments/causal/run.mjs MODEL DATASETS OUT --collect experiments/causal`.",
+    "",
+  ];
+  writeFileSync(join(values.collect, "results.md"), lines.join("\n"));
+  console.log(lines.join("\n"));
 }

@@ -38,6 +38,7 @@ import { type Found, keepAdapter, runRecord, tunedAdapter, writeRecord } from ".
 import { writeReport } from "./run-report.js";
 import { resumeCommand } from "./shell.js";
 import { sayStart } from "./start.js";
+import { readTexts } from "./texts.js";
 import {
   baselines,
   finalEvaluation,
@@ -190,7 +191,12 @@ async function search(
   const tuned = options.from === undefined ? null : await tunedBy(options.from, { ...outline, schedule });
   const served = tuning.scoring.flops > 0;
   const neurons = { tuning: tuning.scoring, retraining: served ? { flops: 0, seconds: 0 } : retraining.scoring };
-  const asks = options.baselines && tuned === null;
+  if (tuned === null) {
+    const [first] = schedule.stages;
+    const steps = schedule.stages.length === 1 ? options.steps : first.steps;
+    await readTexts(model, seen, options, { steps, partial: first.partial }, { observe, signal });
+  }
+  const asks = options.baselines && tuned === null && !signal?.aborted;
   const asked = asks ? await sayStart(model, seen, options, outline.prompt, observe) : { flops: 0, seconds: 0 };
   const result = await xprompt({
     ...outline,

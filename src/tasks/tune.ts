@@ -180,13 +180,14 @@ export async function tune(
       signal,
       folder,
     });
-    const asks = options.baselines && method.key === promptTuning.key && job.mask === null;
-    const asked = asks ? await sayStart(model, data, options, await prompt(), observe) : { flops: 0, seconds: 0 };
-    const before = { flops: bare.flops + asked.flops, seconds: bare.seconds + asked.seconds };
     const { schedule, scoring } = await scheduleFor(model, data, options, folder, observe, signal);
     const [first] = schedule.stages;
     const steps = schedule.stages.length === 1 ? options.steps : first.steps;
     await readTexts(model, data, options, { steps, partial: first.partial }, { observe, signal });
+    // its texts are among those that were just read
+    const asks = options.baselines && method.key === promptTuning.key && job.mask === null && !signal?.aborted;
+    const asked = asks ? await sayStart(model, data, options, await prompt(), observe) : { flops: 0, seconds: 0 };
+    const before = { flops: bare.flops + asked.flops, seconds: bare.seconds + asked.seconds };
     const training = await train({ ...job, schedule, run, flopsBefore: scoring.flops + before.flops });
     const kept = training.bestOnFull ?? { parameters: training.last, step: training.steps, scores: {} };
     const left = method.leaves === undefined ? kept.parameters : await (await tuner.engine.left()).run(kept.parameters);
