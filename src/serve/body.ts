@@ -77,18 +77,21 @@ export function checked<S extends z.ZodType>(schema: S, body: unknown): z.infer<
 }
 
 type Issue = z.core.$ZodIssue;
+interface Complaint {
+  readonly path: readonly PropertyKey[];
+  readonly message: string;
+  /** The value has this form, but too much or too little of it. */
+  readonly bounds: boolean;
+}
 
-/** Of several forms that a value may have, the one that it comes nearest to: whose complaint lies deepest. */
-function nearestIssue(issue: Issue): { path: readonly PropertyKey[]; message: string } {
-  if (issue.code !== "invalid_union" || issue.errors.length === 0) return issue;
-  const inner = issue.errors
-    .flatMap((issues) => issues.slice(0, 1).map(nearestIssue))
-    .sort((a, b) => b.path.length - a.path.length);
-  const [deepest] = inner;
-  if (deepest === undefined || deepest.path.length === 0)
-    return {
-      path: issue.path,
-      message: [...new Set(inner.map(({ message }) => message))].join("; or ") || issue.message,
-    };
-  return { path: [...issue.path, ...deepest.path], message: deepest.message };
+/** Of several forms that a value may have, the one that it comes nearest to: it is of that form but for its size, or the fault lies deepest. */
+function nearestIssue(issue: Issue): Complaint {
+  const own = { path: issue.path, message: issue.message, bounds: /^too_(big|small)$/.test(issue.code) };
+  if (issue.code !== "invalid_union" || issue.errors.length === 0) return own;
+  const inner = issue.errors.flatMap((issues) => issues.slice(0, 1).map(nearestIssue));
+  const near =
+    inner.find(({ bounds, path }) => bounds && path.length === 0) ??
+    inner.filter(({ path }) => path.length > 0).sort((a, b) => b.path.length - a.path.length)[0];
+  if (near !== undefined) return { ...near, path: [...issue.path, ...near.path] };
+  return { ...own, message: [...new Set(inner.map(({ message }) => message))].join("; or ") || issue.message };
 }

@@ -137,12 +137,12 @@ export async function openServer(input: ServeInput): Promise<Server> {
   };
   let http: HttpServer | null = null;
   let watch: Awaited<ReturnType<typeof openWatch>> | null = null;
+  const stop = () => void desk.kill();
   try {
+    signal?.addEventListener("abort", stop, { once: true });
+    if (signal?.aborted) throw interrupted(signal, "stopped before the server was open", { where: "serve" });
     await desk.open();
-    for (const [name, folder] of Object.entries(adapters)) {
-      if (signal?.aborted) throw interrupted(signal, "stopped before the server was open", { where: "serve" });
-      await add(name, folder);
-    }
+    for (const [name, folder] of Object.entries(adapters)) await add(name, folder);
     if (adaptersFolder !== undefined)
       watch = await openWatch(adaptersFolder, {
         add,
@@ -219,6 +219,7 @@ export async function openServer(input: ServeInput): Promise<Server> {
       };
     });
     closed.catch(() => {});
+    signal?.removeEventListener("abort", stop);
     signal?.addEventListener("abort", () => void close(), { once: true });
     if (signal?.aborted) void close();
     return disposable({
@@ -236,9 +237,11 @@ export async function openServer(input: ServeInput): Promise<Server> {
       closed,
     }) as Server;
   } catch (error) {
+    signal?.removeEventListener("abort", stop);
     http?.close();
     await watch?.close();
     await desk.close(stopped);
+    if (signal?.aborted) throw interrupted(signal, "stopped before the server was open", { where: "serve" });
     throw error;
   }
 }

@@ -45,13 +45,15 @@ export function saved(adapter: Adapter, folder = mkdtempSync(join(tmpdir(), "sof
   return folder;
 }
 
-/** Asks a server. */
-export async function ask(
+/** Asks a server. @returns the body as T, unchecked: tests say what they expect of it. */
+export async function ask<
+  T = { readonly error: { message: string; type: string; param: string | null; code: string | null } },
+>(
   { url, token }: Pick<Server, "url" | "token">,
   path: string,
   body?: unknown,
   headers: Record<string, string> = {},
-): Promise<{ status: number; headers: Headers; json: any }> {
+): Promise<{ status: number; headers: Headers; json: T }> {
   const response = await fetch(`${url}${path}`, {
     method: body === undefined ? "GET" : "POST",
     headers: {
@@ -64,17 +66,21 @@ export async function ask(
   const text = await response.text();
   let json: unknown = text;
   if (response.headers.get("content-type")?.includes("json")) json = JSON.parse(text);
-  return { status: response.status, headers: response.headers, json };
+  return { status: response.status, headers: response.headers, json: json as T };
 }
 
 /** The events of a stream, as they are framed. */
 export async function streamed(server: Pick<Server, "url" | "token">, path: string, body: object): Promise<string[]> {
-  const { json } = await ask(server, path, { ...body, stream: true });
-  return String(json).split("\n\n").filter((event) => event !== "");
+  const { json } = await ask<string>(server, path, { ...body, stream: true });
+  return json.split("\n\n").filter((event) => event !== "");
 }
 
 /** What a server says to bytes as they stand. */
-export function raw({ host, port }: Pick<Server, "host" | "port">, text: string, more: readonly (readonly [number, string])[] = []): Promise<string> {
+export function raw(
+  { host, port }: Pick<Server, "host" | "port">,
+  text: string,
+  more: readonly (readonly [number, string])[] = [],
+): Promise<string> {
   return new Promise((resolve, reject) => {
     const socket = connect(port, host);
     let answer = "";
@@ -94,13 +100,16 @@ export function plain(
   options: { path: string; method?: string; headers?: Record<string, string>; body?: string },
 ): Promise<{ status: number; text: string; headers: Record<string, unknown> }> {
   return new Promise((resolve, reject) => {
-    const sent = request({ host, port, path: options.path, method: options.method ?? "GET", headers: options.headers ?? {} }, (response) => {
-      let text = "";
-      response.on("data", (bytes) => {
-        text += bytes;
-      });
-      response.on("end", () => resolve({ status: response.statusCode!, text, headers: response.headers }));
-    });
+    const sent = request(
+      { host, port, path: options.path, method: options.method ?? "GET", headers: options.headers ?? {} },
+      (response) => {
+        let text = "";
+        response.on("data", (bytes) => {
+          text += bytes;
+        });
+        response.on("end", () => resolve({ status: response.statusCode!, text, headers: response.headers }));
+      },
+    );
     sent.on("error", reject);
     sent.end(options.body);
   });
