@@ -7,7 +7,7 @@ import { type Server as HttpServer, type IncomingMessage, STATUS_CODES } from "n
 import type { AddressInfo } from "node:net";
 import { basename, resolve } from "node:path";
 import type { Duplex } from "node:stream";
-import { createAdaptorServer } from "@hono/node-server";
+import { getRequestListener } from "@hono/node-server";
 import { interrupted, SoftpromptError } from "../base/errors.js";
 import { type OptionValues, pickOptions, readOptions } from "../base/options.js";
 import { type CallContext, disposable, splitCall } from "../tasks/call.js";
@@ -162,17 +162,20 @@ export async function openServer(input: ServeInput): Promise<Server> {
     };
     const routes: readonly Route[] = routesOf(options, () => openapiOf(routes, token !== null));
     const app = openApp(context, routes, { guard, checkToken: tokenCheck(token) });
-    const server = createAdaptorServer({
-      fetch: app.fetch,
-      overrideGlobalObjects: false,
-      serverOptions: {
+    const server = createServer(
+      {
         maxHeaderSize: headerBytes,
         headersTimeout: sockets.headers * 1000,
         requestTimeout: sockets.request * 1000,
         keepAliveTimeout: sockets.idle * 1000,
         connectionsCheckingInterval: Math.min(1000, sockets.headers * 250),
       },
-    }) as HttpServer;
+      getRequestListener(app.fetch, {
+        overrideGlobalObjects: false,
+        // what the listener itself refuses before the application sees it: a Host or a target that is none
+        errorHandler: () => Response.json(new ApiError(400, brokenText[400]!).body, { status: 400 }),
+      }),
+    );
     http = server;
     server.maxHeadersCount = 100;
     server.maxConnections = mostConnections;
