@@ -3,7 +3,7 @@
  * it.
  */
 import { existsSync } from "node:fs";
-import { type Server as HttpServer, type IncomingMessage, STATUS_CODES } from "node:http";
+import { createServer, type Server as HttpServer, type IncomingMessage, STATUS_CODES } from "node:http";
 import type { AddressInfo } from "node:net";
 import { basename, resolve } from "node:path";
 import type { Duplex } from "node:stream";
