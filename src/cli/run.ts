@@ -135,9 +135,7 @@ async function untilSignal<T>(
   const left = new Promise<never>((_, leave) => {
     const told = () => {
       terminal.settle();
-      terminal.warn(
-        `${signal.reason}: ${saves ?? "stopping"}; once more ends at once`,
-      );
+      terminal.warn(`${signal.reason}: ${saves ?? "stopping"}; once more ends at once`);
       const error = interrupted(signal, "stopped before the end", { where: `softprompt ${name}` });
       if (saves === undefined) timer = setTimeout(() => leave(error), grace);
     };
