@@ -29,6 +29,7 @@ const rooms = [
   "report",
   "tasks",
   "study",
+  "serve",
   "cli",
 ];
 

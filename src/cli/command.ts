@@ -46,8 +46,10 @@ export interface Command<S extends Sections = Sections> {
   readonly sections: S;
   /** Command lines worth copying. */
   readonly examples: readonly string[];
-  /** It saves when a signal stops it, however long its step takes; others end within a moment. Default false. */
-  readonly saves?: boolean;
+  /**
+   * It has something to finish when a signal stops it, however long that takes: what it is then said to do. Others end within a moment.
+   */
+  readonly saves?: string;
   run(
     options: OptionValues<Merged<S>>,
     positionals: readonly string[],

@@ -80,7 +80,9 @@ async function configOf(
   tell: Tell,
 ): Promise<Record<string, unknown>> {
   const { readConfig } = await import("./config.js");
-  const everyOption = Object.assign({}, ...Object.values(await loadCommands(commands)).map(optionTable));
+  // where commands mean different things by a name (--adapter), the first one's is the usual
+  const tables = Object.values(await loadCommands(commands)).map(optionTable);
+  const everyOption = Object.assign({}, ...tables.reverse());
   return readConfig(file, table, everyOption, tell);
 }
 
@@ -125,7 +127,7 @@ const grace = 1500;
 async function untilSignal<T>(
   work: Promise<T>,
   name: string,
-  { saves = false }: Command,
+  { saves }: Command,
   terminal: Terminal,
   signal: AbortSignal,
 ): Promise<T> {
@@ -133,11 +135,9 @@ async function untilSignal<T>(
   const left = new Promise<never>((_, leave) => {
     const told = () => {
       terminal.settle();
-      terminal.warn(
-        `${signal.reason}: ${saves ? "finishing this step and saving" : "stopping"}; once more ends at once`,
-      );
+      terminal.warn(`${signal.reason}: ${saves ?? "stopping"}; once more ends at once`);
       const error = interrupted(signal, "stopped before the end", { where: `softprompt ${name}` });
-      if (!saves) timer = setTimeout(() => leave(error), grace);
+      if (saves === undefined) timer = setTimeout(() => leave(error), grace);
     };
     if (signal.aborted) told();
     else signal.addEventListener("abort", told, { once: true });

@@ -24,7 +24,7 @@ export interface ChatTemplate {
 }
 
 export interface Conversation {
-  readonly messages: readonly { readonly role: "user" | "assistant"; readonly content: string }[];
+  readonly messages: readonly { readonly role: "system" | "user" | "assistant"; readonly content: string }[];
   readonly addGenerationPrompt: boolean;
 }
 

@@ -36,6 +36,6 @@ export const prune = command({
     "softprompt prune --from runs/rte --output runs/rte-xprompt",
     "softprompt prune --resume runs/rte-xprompt",
   ],
-  saves: true,
+  saves: "finishing this step and saving",
   run: async (options, _, context) => (await import("../actions/prune.js")).prune(options, context),
 });

@@ -15,6 +15,6 @@ export const quickstart = command({
     "softprompt quickstart --model models/SmolLM2-135M-Instruct",
     "npm run quickstart",
   ],
-  saves: true,
+  saves: "finishing this step and saving",
   run: async (options, _, context) => (await import("../actions/quickstart.js")).quickstart(options, context),
 });

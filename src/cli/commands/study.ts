@@ -20,7 +20,7 @@ export const study = command({
     "softprompt study partial-alone --model t5-nano --tasks sst2=datasets/SST-2 --steps 500",
     "softprompt study sub-prompts --model t5-nano --tasks rte=datasets/RTE --tasks cb=datasets/CB --seeds 0,1,2",
   ],
-  saves: true,
+  saves: "finishing this step and saving",
   run: async (options, [name], context) => (await import("../actions/study.js")).study(options, name, context),
 });
 
@@ -33,6 +33,6 @@ export const compare = command({
   examples: [
     "softprompt compare --model t5-nano --tasks sst2=datasets/SST-2 --tasks rte=datasets/RTE --steps 600 --seeds 0,1,2",
   ],
-  saves: true,
+  saves: "finishing this step and saving",
   run: async (options, _, context) => (await import("../actions/study.js")).studyAnswer("compare", options, context),
 });

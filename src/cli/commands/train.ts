@@ -29,6 +29,6 @@ export const train = command({
     "softprompt train --resume runs/sst2-prompt-tuning-seed0",
     "softprompt train --resume runs/sst2-prompt-tuning-seed0 --steps 1000",
   ],
-  saves: true,
+  saves: "finishing this step and saving",
   run: async (options, _, context) => (await import("../actions/train.js")).train(options, context),
 });

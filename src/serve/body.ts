@@ -1,0 +1,97 @@
+/**
+ * @file The body of a request, checked before anything is done with it. In: a request, a schema. Out: the value, or an ApiError that names
+ * the field.
+ */
+import type { IncomingMessage } from "node:http";
+import type { z } from "zod";
+import { SoftpromptError } from "../base/errors.js";
+import { parseJson } from "../base/json.js";
+import { ApiError, invalid } from "./api-error.js";
+
+/** What a JSON document of a request may hold besides its bytes. */
+const jsonShape = { depth: 16, containers: 50_000 } as const;
+
+/** Whether the body is JSON by its headers. A web page may send no such body unasked. @throws ApiError 413, 415. */
+export function checkBodyHeaders({ headers }: Pick<IncomingMessage, "headers">, mostBytes: number): void {
+  const [type, ...parameters] = (headers["content-type"] ?? "").split(";").map((part) => part.trim().toLowerCase());
+  const charset = parameters.find((part) => part.startsWith("charset="));
+  if (type !== "application/json" || (charset !== undefined && !/^charset="?utf-?8"?$/.test(charset)))
+    throw new ApiError(415, "the body must be JSON in UTF-8 (content-type: application/json)", {
+      code: "unsupported_media_type",
+    });
+  if (headers["content-encoding"] !== undefined && headers["content-encoding"] !== "identity")
+    throw new ApiError(415, "the body must not be compressed", { code: "unsupported_media_type" });
+  if (Number(headers["content-length"] ?? 0) > mostBytes) throw tooLarge(mostBytes);
+}
+
+/** The parsed body. @throws ApiError 400, 413. */
+export async function readBody(request: IncomingMessage, mostBytes: number): Promise<unknown> {
+  const chunks: Buffer[] = [];
+  let size = 0;
+  for await (const chunk of request.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
+    size += chunk.length;
+    if (size > mostBytes) throw tooLarge(mostBytes);
+    chunks.push(chunk);
+  }
+  let text: string;
+  try {
+    text = new TextDecoder("utf-8", { fatal: true }).decode(Buffer.concat(chunks));
+  } catch {
+    throw invalid("the body is not UTF-8");
+  }
+  try {
+    const value = parseJson(text, "body", "data", { length: mostBytes, ...jsonShape });
+    if (text.includes("__proto__") || text.includes("\\u")) refuseProto(value);
+    return value;
+  } catch (error) {
+    if (!(error instanceof SoftpromptError)) throw error;
+    const { got } = error.parts;
+    throw invalid(`${error.problem}${got === undefined ? "" : `: ${String(got).slice(0, 200)}`}`, null, "invalid_json");
+  }
+}
+
+/** A key that means an object's prototype is no field of anything. */
+function refuseProto(value: unknown): void {
+  if (typeof value !== "object" || value === null) return;
+  if (Object.hasOwn(value, "__proto__")) throw invalid("__proto__ is no name of a field", "__proto__");
+  for (const item of Object.values(value)) refuseProto(item);
+}
+
+function tooLarge(mostBytes: number): ApiError {
+  return new ApiError(413, `the body is larger than ${mostBytes} bytes`, {
+    code: "request_too_large",
+    headers: { connection: "close" },
+  });
+}
+
+/** The body under a schema. @throws ApiError 400 that names the first field that is wrong. */
+export function checked<S extends z.ZodType>(schema: S, body: unknown): z.infer<S> {
+  const found = schema.safeParse(body);
+  if (found.success) return found.data;
+  const { path, message } = nearestIssue(found.error.issues[0]!);
+  const param = path.reduce<string>(
+    (name, key) => (typeof key === "number" ? `${name}[${key}]` : name === "" ? String(key) : `${name}.${String(key)}`),
+    "",
+  );
+  throw invalid(param === "" ? message : `${param}: ${message}`, param === "" ? null : param);
+}
+
+type Issue = z.core.$ZodIssue;
+interface Complaint {
+  readonly path: readonly PropertyKey[];
+  readonly message: string;
+  /** The value has this form, but too much or too little of it. */
+  readonly bounds: boolean;
+}
+
+/** Of several forms that a value may have, the one that it comes nearest to: it is of that form but for its size, or the fault lies deepest. */
+function nearestIssue(issue: Issue): Complaint {
+  const own = { path: issue.path, message: issue.message, bounds: /^too_(big|small)$/.test(issue.code) };
+  if (issue.code !== "invalid_union" || issue.errors.length === 0) return own;
+  const inner = issue.errors.flatMap((issues) => issues.slice(0, 1).map(nearestIssue));
+  const near =
+    inner.find(({ bounds, path }) => bounds && path.length === 0) ??
+    inner.filter(({ path }) => path.length > 0).sort((a, b) => b.path.length - a.path.length)[0];
+  if (near !== undefined) return { ...near, path: [...issue.path, ...near.path] };
+  return { ...own, message: [...new Set(inner.map(({ message }) => message))].join("; or ") || issue.message };
+}

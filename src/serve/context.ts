@@ -1,0 +1,123 @@
+/**
+ * @file What the routes of one server share, and how a request's rows are waited for. In: a Desk, limits. Out: answers, or an ApiError.
+ */
+import type { ServerResponse } from "node:http";
+import { ApiError, busy, failed, invalid } from "./api-error.js";
+import type { Asked, Desk, Listed, NewRow } from "./desk.js";
+import type { Metrics } from "./metrics.js";
+import type { ServeOptions, SocketLimits } from "./options.js";
+import type { Ability, RowEvent } from "./protocol.js";
+
+/** What the routes of one server share. */
+export interface ServerContext {
+  readonly desk: Desk;
+  readonly options: ServeOptions;
+  readonly sockets: SocketLimits;
+  readonly metrics: Metrics;
+  /** The base model's name in requests. */
+  readonly served: string;
+  /** Told once for each. */
+  notice(message: string): void;
+  /** The server takes no more requests. */
+  stopping(): boolean;
+}
+
+/** The id of something that is listed. */
+export function idOf({ served }: Pick<ServerContext, "served">, { name }: Pick<Listed, "name">): string {
+  return name === null ? served : `${served}:${name}`;
+}
+
+/** What is listed under an id. @throws ApiError 404. */
+export function findModel({ desk, served }: Pick<ServerContext, "desk" | "served">, id: string): Listed {
+  const name = id === served ? null : id.startsWith(`${served}:`) ? id.slice(served.length + 1) : undefined;
+  const found = name === undefined ? undefined : desk.find(name);
+  if (found !== undefined) return found;
+  throw new ApiError(404, `there is no model ${JSON.stringify(id.slice(0, 200))}; /v1/models lists what there is`, {
+    param: "model",
+    code: "model_not_found",
+  });
+}
+
+/** The same, and it does what is asked of it. @throws ApiError 400, 404. */
+export function modelFor(context: Pick<ServerContext, "desk" | "served">, id: string, ability: Ability): Listed {
+  const found = findModel(context, id);
+  if (found.facts.abilities.includes(ability)) return found;
+  const why = {
+    predict: "it has no task: name an adapter that was tuned for one",
+    completions: "its prompt stands inside its task's text: use /v1/predict",
+    chat: "it has no chat template: use /v1/completions",
+  } satisfies Record<Ability, string>;
+  throw invalid(`this model does not do that: ${why[ability]}`, "model", "unsupported_model");
+}
+
+/** Refuses a request that finds no place. Asked before a body is read, too. @throws ApiError 429, 503. */
+export function checkPlace({ desk, stopping }: Pick<ServerContext, "desk" | "stopping">, rows = 1): void {
+  if (stopping()) throw busy(503, "the server is stopping", "stopping", 1);
+  if (desk.state !== "ready")
+    throw busy(503, desk.state === "starting" ? "the model is being opened" : "the engine is gone", desk.state, 5);
+  if (desk.full(rows)) throw busy(429, "too many rows wait; ask again later", "overloaded", desk.retryAfter);
+}
+
+/** Calls back where a client leaves before it has its whole answer. */
+export function onLeave(response: ServerResponse, leave: () => void): void {
+  response.once("close", () => {
+    if (!response.writableFinished) leave();
+  });
+}
+
+/** What a request's rows are waited for with. */
+export interface Waiting {
+  readonly response: ServerResponse;
+  /** The field of the request that a row came from. */
+  readonly paramOf: (row: number) => string;
+  /** Hears what happens to rows but failures. */
+  readonly hear: (row: number, event: Exclude<RowEvent, { kind: "failed" }>) => void;
+}
+
+/** The client left; there is nobody to answer. */
+export class Left extends Error {}
+
+/**
+ * Asks rows and waits until each has its last event.
+ * @throws ApiError at the first failure, 504 after the time limit; Left. The other rows are given up then.
+ */
+export function waitFor(
+  context: ServerContext,
+  rows: readonly NewRow[],
+  { response, paramOf, hear }: Waiting,
+): Promise<void> {
+  checkPlace(context, rows.length);
+  return new Promise((resolve, reject) => {
+    let [left, over] = [rows.length, false];
+    const end = (error?: Error) => {
+      if (over) return;
+      over = true;
+      clearTimeout(timer);
+      if (error === undefined) return resolve();
+      asked.cancel();
+      reject(error);
+    };
+    const { requestTimeout } = context.options;
+    const timer = setTimeout(
+      () =>
+        end(
+          new ApiError(504, `not answered within ${requestTimeout} seconds`, {
+            code: "timeout",
+            // asked again it would take as long again
+            headers: { "x-should-retry": "false" },
+          }),
+        ),
+      requestTimeout * 1000,
+    );
+    onLeave(response, () => end(new Left()));
+    const asked: Asked = context.desk.ask(rows, (row, event) => {
+      if (over) return;
+      if (event.kind === "failed") {
+        if (event.failure.kind === null) context.notice(`a bug: ${event.failure.problem}`);
+        return end(failed(event.failure, paramOf(row)));
+      }
+      hear(row, event);
+      if (event.kind !== "began" && event.kind !== "piece" && --left === 0) end();
+    });
+  });
+}

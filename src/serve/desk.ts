@@ -1,0 +1,299 @@
+/**
+ * @file Where requests meet the engine's thread: one bounded line of rows, loaded adapters by name, and a new thread where one died.
+ *
+ * In: rows with listeners. Out: their events. What waits and what runs is counted here, so that overload is refused before work is done for
+ * it, and a row that nobody waits for any more leaves.
+ */
+import { fileURLToPath } from "node:url";
+import { Worker } from "node:worker_threads";
+import { SoftpromptError } from "../base/errors.js";
+import { errorOf } from "./failure.js";
+import type { AskedRow, EngineStart, Failure, Order, Report, RowEvent, SkillFacts } from "./protocol.js";
+
+/** A row without its number: the desk gives it one. */
+export type NewRow = AskedRow extends infer Row ? (Row extends AskedRow ? Omit<Row, "id"> : never) : never;
+
+/** An adapter that is listed, or the bare model. */
+export interface Listed {
+  /** null is the bare model. */
+  readonly name: string | null;
+  readonly skill: number;
+  readonly facts: SkillFacts;
+  /** Seconds since 1970. */
+  readonly created: number;
+}
+
+/** Where an adapter lies. */
+export interface AdapterPlace {
+  readonly folder: string;
+  readonly anyBase: boolean;
+}
+
+/** What happens to the engine. */
+export type DeskEvent =
+  | Extract<Report, { kind: "opening" }>["event"]
+  | { readonly kind: "notice"; readonly message: string }
+  | { readonly kind: "batch"; readonly what: "predict" | "write"; readonly rows: number };
+
+/** What a desk takes. */
+export interface DeskOptions {
+  readonly start: EngineStart;
+  /** Rows that may wait or run at a time. */
+  readonly mostRows: number;
+  /** The program of the engine's thread. */
+  readonly module?: string | undefined;
+  readonly onEvent: (event: DeskEvent) => void;
+  /** The engine died and was not opened again. */
+  readonly onLost: (error: Error) => void;
+}
+
+/** Rows that were asked for. */
+export interface Asked {
+  /** They are not wanted any more. */
+  cancel(): void;
+}
+
+/** Hears the events of one request's rows. */
+export type RowListener = (row: number, event: RowEvent) => void;
+
+/** Deaths of the thread within so many milliseconds after which it is not started again. */
+const deaths = { most: 3, within: 600_000 } as const;
+const isLast = ({ kind }: RowEvent) => kind === "answer" || kind === "end" || kind === "failed";
+const lost: Failure = {
+  kind: "engine",
+  problem: "the engine stopped in the middle of this row",
+  where: "engine",
+  hint: "ask again",
+};
+
+/** The engine's thread and who waits for it. */
+export class Desk {
+  /** What the model's files call it. */
+  modelName = "";
+  #worker: Worker | null = null;
+  #state: "starting" | "ready" | "closed" | "lost" = "starting";
+  #nextRow = 1;
+  #nextSkill = 1;
+  readonly #waiting = new Map<number, { readonly listener: RowListener; readonly index: number; begun: boolean }>();
+  readonly #listed = new Map<string, Listed & AdapterPlace>();
+  readonly #loading = new Map<number, { resolve(facts: SkillFacts): void; reject(error: Error): void }>();
+  #bare: Listed | null = null;
+  readonly #died: number[] = [];
+  #finished = 0;
+  #finishedSince = performance.now();
+  #rate = 0;
+
+  constructor(private readonly options: DeskOptions) {}
+
+  /** Opens the model. @throws what opening it throws. */
+  async open(): Promise<void> {
+    await this.#start();
+    this.#state = "ready";
+  }
+
+  #start(): Promise<void> {
+    const { start, module, onEvent } = this.options;
+    return new Promise((resolve, reject) => {
+      const worker = new Worker(module ?? fileURLToPath(new URL("./worker.js", import.meta.url)), {
+        workerData: start,
+      });
+      this.#worker = worker;
+      worker.on("message", (report: Report) => {
+        if (report.kind === "ready") {
+          this.modelName = report.name;
+          this.#bare = { name: null, skill: 0, facts: report.bare, created: now() };
+          resolve();
+        } else if (report.kind === "broken") reject(errorOf(report.failure));
+        else if (report.kind === "opening") onEvent(report.event);
+        else if (report.kind === "batch") onEvent(report);
+        else this.#hear(report);
+      });
+      worker.on("error", (error) => {
+        onEvent({ kind: "notice", message: `the engine's thread died: ${error.message}` });
+      });
+      worker.on("exit", (code) => {
+        if (this.#worker !== worker) return;
+        this.#worker = null;
+        reject(
+          new SoftpromptError("engine", "the engine's thread ended before the model was open", {
+            where: start.model,
+            got: `exit code ${code}`,
+          }),
+        );
+        for (const { reject } of this.#loading.values()) reject(errorOf(lost));
+        this.#loading.clear();
+        if (this.#state === "ready") void this.#revive(code);
+      });
+    });
+  }
+
+  /** Whether rows are taken. */
+  get state(): "starting" | "ready" | "closed" | "lost" {
+    return this.#state;
+  }
+
+  /** Rows that wait or run. */
+  get rows(): { readonly waiting: number; readonly running: number } {
+    let running = 0;
+    for (const { begun } of this.#waiting.values()) if (begun) running++;
+    return { waiting: this.#waiting.size - running, running };
+  }
+
+  /** Whether so many more rows find no place. */
+  full(more = 1): boolean {
+    return this.#waiting.size + more > this.options.mostRows;
+  }
+
+  /** After how many seconds there may be place again: as long as what waits took lately. */
+  get retryAfter(): number {
+    this.#measure();
+    return this.#rate === 0 ? 1 : Math.min(60, Math.max(1, Math.ceil(this.#waiting.size / this.#rate)));
+  }
+
+  /** What is listed, the bare model first. */
+  get listed(): readonly Listed[] {
+    return [...(this.#bare ? [this.#bare] : []), ...this.#listed.values()];
+  }
+
+  /** @returns undefined where nothing is listed under this name */
+  find(name: string | null): Listed | undefined {
+    return name === null ? (this.#bare ?? undefined) : this.#listed.get(name);
+  }
+
+  /** Puts rows of one request into the line. Ask `full` before. */
+  ask(rows: readonly NewRow[], listener: RowListener): Asked {
+    const numbered = rows.map((row) => ({ ...row, id: this.#nextRow++ }) as AskedRow);
+    for (const [index, { id }] of numbered.entries()) this.#waiting.set(id, { listener, index, begun: false });
+    this.#send({ kind: "rows", rows: numbered });
+    return {
+      cancel: () => {
+        const ids = numbered.map(({ id }) => id).filter((id) => this.#waiting.delete(id));
+        if (ids.length > 0) this.#send({ kind: "drop", ids });
+      },
+    };
+  }
+
+  /** Loads an adapter, tries it, and lists it under this name in place of another. @throws SoftpromptError "adapter": the old one stays. */
+  async add(name: string, place: AdapterPlace): Promise<SkillFacts> {
+    const skill = this.#nextSkill++;
+    const facts = await this.#load(skill, name, place);
+    const before = this.#listed.get(name);
+    this.#listed.set(name, { name, skill, facts, created: now(), ...place });
+    if (before !== undefined) this.#send({ kind: "remove", skill: before.skill });
+    return facts;
+  }
+
+  /** No new row finds it; rows that run keep it until they end. @returns whether there was one. */
+  remove(name: string): boolean {
+    const found = this.#listed.get(name);
+    if (found === undefined) return false;
+    this.#listed.delete(name);
+    this.#send({ kind: "remove", skill: found.skill });
+    return true;
+  }
+
+  /** Fails what still waits for its turn. */
+  failWaiting(failure: Failure): void {
+    for (const [id, { begun }] of [...this.#waiting]) if (!begun) this.#fail(id, failure);
+  }
+
+  /** Ends the thread; what still waits fails. */
+  async close(failure: Failure): Promise<void> {
+    this.#state = "closed";
+    const worker = this.#worker;
+    for (const id of [...this.#waiting.keys()]) this.#fail(id, failure);
+    if (worker === null) return;
+    const ended = new Promise<void>((resolve) => worker.once("exit", () => resolve()));
+    this.#send({ kind: "close" });
+    const late = setTimeout(() => void worker.terminate(), 10_000);
+    await ended;
+    clearTimeout(late);
+  }
+
+  /** Ends the thread as a crash would. For tests. */
+  async kill(): Promise<void> {
+    await this.#worker?.terminate();
+  }
+
+  #send(order: Order): void {
+    this.#worker?.postMessage(order);
+  }
+
+  #load(skill: number, name: string, place: AdapterPlace): Promise<SkillFacts> {
+    return new Promise((resolve, reject) => {
+      this.#loading.set(skill, { resolve, reject });
+      this.#send({ kind: "add", skill, name, ...place });
+    });
+  }
+
+  #hear(report: Exclude<Report, { kind: "ready" | "broken" | "opening" | "batch" }>): void {
+    if (report.kind === "added" || report.kind === "refused") {
+      const loading = this.#loading.get(report.skill);
+      this.#loading.delete(report.skill);
+      if (report.kind === "added") loading?.resolve(report.facts);
+      else loading?.reject(errorOf(report.failure));
+      return;
+    }
+    for (const [id, event] of report.events) {
+      const row = this.#waiting.get(id);
+      if (row === undefined) continue;
+      row.begun = true;
+      if (isLast(event)) {
+        this.#waiting.delete(id);
+        this.#finished++;
+      }
+      row.listener(row.index, event);
+    }
+  }
+
+  #fail(id: number, failure: Failure): void {
+    const row = this.#waiting.get(id);
+    this.#waiting.delete(id);
+    this.#send({ kind: "drop", ids: [id] });
+    row?.listener(row.index, { kind: "failed", failure });
+  }
+
+  /** Rows per second, of the last seconds. */
+  #measure(): void {
+    const seconds = (performance.now() - this.#finishedSince) / 1000;
+    if (seconds < 1) return;
+    this.#rate = this.#finished / seconds;
+    this.#finished = 0;
+    this.#finishedSince = performance.now();
+  }
+
+  /** What ran is lost; the model and its adapters are opened anew, unless that died too often. */
+  async #revive(code: number): Promise<void> {
+    const { onEvent, onLost } = this.options;
+    this.#state = "starting";
+    for (const id of [...this.#waiting.keys()]) this.#fail(id, lost);
+    this.#died.push(performance.now());
+    const recent = this.#died.filter((at) => performance.now() - at < deaths.within);
+    const error = new SoftpromptError("engine", "the engine's thread died", {
+      where: this.options.start.model,
+      got: `exit code ${code}`,
+      hint: "the system's log may say why; less memory is needed with --batch-size and --max-input-tokens",
+    });
+    if (recent.length >= deaths.most) {
+      this.#state = "lost";
+      onLost(error);
+      return;
+    }
+    onEvent({ kind: "notice", message: `the engine's thread ended with code ${code}; it is started again` });
+    try {
+      await this.#start();
+      for (const [name, { folder, anyBase, skill }] of [...this.#listed])
+        await this.#load(skill, name, { folder, anyBase }).catch((cause: Error) => {
+          this.#listed.delete(name);
+          onEvent({ kind: "notice", message: `adapter ${name} could not be loaded again: ${cause.message}` });
+        });
+      if (this.#worker !== null) this.#state = "ready";
+      else throw error;
+    } catch (cause) {
+      this.#state = "lost";
+      onLost(cause instanceof Error ? cause : error);
+    }
+  }
+}
+
+const now = () => Math.floor(Date.now() / 1000);

@@ -1,0 +1,97 @@
+/**
+ * @file The options of a server, as an option table: where it listens, who may ask, and how much.
+ */
+import { boolean, integer, list, number, type OptionTable, type OptionValues, string } from "../base/options.js";
+
+/** Option table of `openServer`: everything but the model and its adapters. */
+export const serveOptions = {
+  host: string({
+    default: "127.0.0.1",
+    placeholder: "address",
+    help: "Address to listen on; another than this machine's own (127.0.0.1, ::1, localhost) needs --token-file",
+  }),
+  port: integer({ default: 8017, min: 0, max: 65535, help: "Port to listen on; 0 takes a free one" }),
+  tokenFile: string({
+    placeholder: "file",
+    help: "File with the token that every request must bring: one line of 16 to 512 visible characters",
+    source: "default a random token, told at the start",
+  }),
+  token: boolean({
+    default: true,
+    help: "Ask for a token; --no-token lets every program of this machine ask, and is refused on other addresses",
+  }),
+  allowedHost: list({
+    of: "string",
+    default: [],
+    help: "Further names by which requests may call this server (their Host header); a proxy's name, for example",
+  }),
+  corsOrigin: list({
+    of: "string",
+    default: [],
+    help: "Origins of web pages that may ask, such as http://localhost:3000; every other page is refused",
+  }),
+  served: string({
+    placeholder: "name",
+    help: "Name of the base model in requests: NAME, and NAME:ADAPTER",
+    source: "default the last part of the model's name",
+  }),
+  batchSize: integer({
+    default: 32,
+    min: 1,
+    max: 1024,
+    unit: "rows",
+    help: "Rows of one pass, of all requests together",
+  }),
+  maxBody: integer({ default: 1024, min: 1, max: 1 << 20, unit: "KiB", help: "Largest request" }),
+  maxRows: integer({ default: 64, min: 1, max: 10_000, unit: "rows", help: "Most inputs or prompts of one request" }),
+  maxQueue: integer({
+    default: 1024,
+    min: 1,
+    max: 1_000_000,
+    unit: "rows",
+    help: "Most rows that wait or run, of all requests together; beyond it requests are answered 429 with Retry-After",
+  }),
+  maxPromptTokens: integer({
+    default: 2048,
+    min: 2,
+    unit: "tokens",
+    help: "Longest input. One to be written on from is refused when longer; one of a task loses the end of its longest field",
+  }),
+  maxTokens: integer({ default: 1024, min: 1, unit: "tokens", help: "Longest text that a request may ask for" }),
+  requestTimeout: number({
+    default: 240,
+    min: 0.1,
+    unit: "seconds",
+    help: "A request that takes longer is ended with 504; clients give up after 300 seconds without a byte",
+  }),
+  shutdownTimeout: number({
+    default: 30,
+    min: 0,
+    unit: "seconds",
+    help: "At a signal: how long what runs may take to end",
+  }),
+} satisfies OptionTable;
+
+/** The options of a server, with defaults filled in. */
+export type ServeOptions = OptionValues<typeof serveOptions>;
+
+/** Seconds that connections may take for what is theirs to do. Fixed: they hold slow and silent clients off. */
+export const socketLimits = {
+  /** For a request's headers. */
+  headers: 10,
+  /** For a whole request, its body too. */
+  request: 30,
+  /** Between two requests of one connection. */
+  idle: 10,
+  /** For a reader of a stream to take something. */
+  stalled: 60,
+  /** Until a silent stream says that it lives. */
+  keepAlive: 15,
+} as const;
+
+/** See socketLimits. */
+export type SocketLimits = { readonly [K in keyof typeof socketLimits]: number };
+/** Bytes of a request's headers together. */
+export const headerBytes = 16_384;
+/** Connections at a time. */
+export const mostConnections = 2_000;

@@ -1,0 +1,119 @@
+/**
+ * @file What the server's thread and the engine's thread say to each other. In: nothing. Out: types of plain data, as messages copy them.
+ *
+ * The engine blocks its thread while it computes, so it has one of its own; HTTP stays answerable.
+ */
+import type { ErrorKind } from "../base/errors.js";
+import type { OptionValues } from "../base/options.js";
+import type { ModelEvent, openOptions } from "../tasks/model.js";
+import type { PredictInput } from "../tasks/predictor.js";
+
+/** What the engine's thread opens. */
+export interface EngineStart {
+  readonly model: string;
+  readonly options: Partial<OptionValues<typeof openOptions>>;
+  /** Rows of one pass. */
+  readonly batchSize: number;
+  /** Texts that are written at a time, of all batches together. */
+  readonly writingRows: number;
+  /** Longest text that is written on from, in tokens. */
+  readonly maxInputTokens: number;
+}
+
+/** A message of a conversation. */
+export interface ChatMessage {
+  readonly role: "system" | "user" | "assistant";
+  readonly content: string;
+}
+
+/** What is written on from: a text as it stands, ids, or a conversation in the model's own chat template. */
+export type Prompt =
+  | { readonly text: string }
+  | { readonly ids: readonly number[] }
+  | { readonly messages: readonly ChatMessage[] };
+
+/** How a text is written. */
+export interface WritingSettings {
+  readonly maxTokens: number;
+  readonly temperature: number;
+  readonly topP: number;
+  readonly topK: number;
+  readonly seed: number;
+  readonly stop: readonly string[];
+}
+
+/** A row to be answered. `skill` is the number of a loaded adapter: names may be given to another one meanwhile. */
+export type AskedRow = { readonly id: number; readonly skill: number } & (
+  | { readonly kind: "predict"; readonly input: PredictInput; readonly name: string }
+  | { readonly kind: "write"; readonly prompt: Prompt; readonly how: WritingSettings }
+);
+
+/** Server → engine. */
+export type Order =
+  | { readonly kind: "rows"; readonly rows: readonly AskedRow[] }
+  | { readonly kind: "drop"; readonly ids: readonly number[] }
+  | {
+      readonly kind: "add";
+      readonly skill: number;
+      readonly name: string;
+      readonly folder: string;
+      readonly anyBase: boolean;
+    }
+  | { readonly kind: "remove"; readonly skill: number }
+  | { readonly kind: "close" };
+
+/** An error as data. */
+export interface Failure {
+  /** null for a bug. */
+  readonly kind: ErrorKind | null;
+  readonly problem: string;
+  readonly where: string;
+  readonly expected?: string | undefined;
+  readonly got?: string | undefined;
+  readonly hint?: string | undefined;
+  /** A word for programs, where OpenAI has one. */
+  readonly code?: string | undefined;
+}
+
+/** What a model does. */
+export const abilities = ["predict", "completions", "chat"] as const;
+/** One thing that a model does. */
+export type Ability = (typeof abilities)[number];
+
+/** What is known of a loaded adapter, or of the bare model. */
+export interface SkillFacts {
+  readonly abilities: readonly Ability[];
+  readonly task: string | null;
+  /** Fields of the task's template. */
+  readonly fields: readonly string[];
+  readonly labels: readonly string[] | null;
+  readonly virtualTokens: number;
+}
+
+/** Why a text ends. */
+export type WrittenEnd = "end" | "stop" | "length" | "window";
+
+/** What happens to a row. The last event is an answer, an end or a failure. */
+export type RowEvent =
+  | { readonly kind: "began"; readonly promptTokens: number }
+  | { readonly kind: "piece"; readonly text: string; readonly tokens: number }
+  | { readonly kind: "end"; readonly text: string; readonly tokens: number; readonly end: WrittenEnd }
+  | {
+      readonly kind: "answer";
+      readonly label: string | null;
+      readonly text: string;
+      readonly probabilities: Readonly<Record<string, number>> | null;
+      readonly tokens: number;
+      readonly truncated: boolean;
+    }
+  | { readonly kind: "failed"; readonly failure: Failure };
+
+/** Engine → server. */
+export type Report =
+  | { readonly kind: "opening"; readonly event: ModelEvent }
+  | { readonly kind: "ready"; readonly name: string; readonly bare: SkillFacts }
+  | { readonly kind: "broken"; readonly failure: Failure }
+  | { readonly kind: "added"; readonly skill: number; readonly facts: SkillFacts }
+  | { readonly kind: "refused"; readonly skill: number; readonly failure: Failure }
+  | { readonly kind: "events"; readonly events: readonly (readonly [id: number, event: RowEvent])[] }
+  | { readonly kind: "batch"; readonly what: "predict" | "write"; readonly rows: number };

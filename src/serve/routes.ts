@@ -1,0 +1,147 @@
+/**
+ * @file The routes of a server, as data: path, who may ask, request and answer. In: limits. Out: the table that the application and
+ * /openapi.json are made from.
+ */
+import type { ServerResponse } from "node:http";
+import type { z } from "zod";
+import { findModel, idOf, type ServerContext } from "./context.js";
+import type { Listed } from "./desk.js";
+import { predictRows } from "./predict.js";
+import {
+  chatRequest,
+  chatResponse,
+  completionRequest,
+  completionResponse,
+  healthResponse,
+  modelResponse,
+  modelsResponse,
+  predictRequest,
+  predictResponse,
+  type RequestLimits,
+} from "./schemas.js";
+import { chat, complete } from "./write.js";
+
+/** What a route answers: a body as JSON, a text, or null where it has answered itself. */
+export type Answered =
+  | { readonly status?: number; readonly json: object }
+  | { readonly text: string; readonly type: string }
+  | null;
+
+/** One route. */
+export interface Route {
+  readonly method: "get" | "post";
+  /** As OpenAPI writes it; `{id}` takes all that follows. */
+  readonly path: string;
+  readonly summary: string;
+  /** Without a token. Default false. */
+  readonly open?: boolean;
+  readonly request?: z.ZodType;
+  /** A schema, or the media type of a text. */
+  readonly response: z.ZodType | string;
+  /** A stream of chunks where the request says `stream: true`. */
+  readonly streams?: boolean;
+  answer(
+    context: ServerContext,
+    asked: { readonly body: unknown; readonly id: string; readonly response: ServerResponse },
+  ): Promise<Answered>;
+}
+
+/** All routes. */
+export function routesOf(limits: RequestLimits, openapi: () => object): readonly Route[] {
+  return [
+    {
+      method: "post",
+      path: "/v1/predict",
+      summary: "Labels and probabilities of inputs under an adapter's task",
+      request: predictRequest(limits),
+      response: predictResponse,
+      answer: async (context, { body, response }) => ({ json: await predictRows(context, body as never, response) }),
+    },
+    {
+      method: "post",
+      path: "/v1/completions",
+      summary: "Text that goes on from a prompt, as OpenAI has it",
+      request: completionRequest(limits),
+      response: completionResponse,
+      streams: true,
+      answer: async (context, { body, response }) => jsonOrSent(await complete(context, body as never, response)),
+    },
+    {
+      method: "post",
+      path: "/v1/chat/completions",
+      summary:
+        "An answer to a conversation in the model's own chat template, as OpenAI has it; decoder-only models alone",
+      request: chatRequest(limits),
+      response: chatResponse,
+      streams: true,
+      answer: async (context, { body, response }) => jsonOrSent(await chat(context, body as never, response)),
+    },
+    {
+      method: "get",
+      path: "/v1/models",
+      summary: "The base model and its adapters",
+      response: modelsResponse,
+      answer: async (context) => ({
+        json: { object: "list", data: context.desk.listed.map((listed) => modelOf(context, listed)) },
+      }),
+    },
+    {
+      method: "get",
+      path: "/v1/models/{id}",
+      summary: "One of them",
+      response: modelResponse,
+      answer: async (context, { id }) => ({ json: modelOf(context, findModel(context, id)) }),
+    },
+    {
+      method: "get",
+      path: "/health",
+      summary: "Whether requests are taken: 200, or 503 while the model is opened, and when the server stops",
+      open: true,
+      response: healthResponse,
+      answer: async (context) => health(context),
+    },
+    {
+      method: "get",
+      path: "/metrics",
+      summary: "Counters in Prometheus' text format",
+      response: "text/plain; version=0.0.4; charset=utf-8",
+      answer: async (context) => ({ text: metricsText(context), type: "text/plain; version=0.0.4; charset=utf-8" }),
+    },
+    {
+      method: "get",
+      path: "/openapi.json",
+      summary: "This description",
+      response: "application/json",
+      answer: async () => ({ json: openapi() }),
+    },
+  ];
+}
+
+const jsonOrSent = (body: object | null): Answered => (body === null ? null : { json: body });
+
+function modelOf(context: ServerContext, listed: Listed) {
+  const { abilities, task, fields, labels, virtualTokens } = listed.facts;
+  return {
+    id: idOf(context, listed),
+    object: "model",
+    created: listed.created,
+    owned_by: "softprompt",
+    softprompt: { adapter: listed.name, abilities, task, fields, labels, virtual_tokens: virtualTokens },
+  };
+}
+
+function health({ desk, stopping }: ServerContext): Answered {
+  if (stopping()) return { status: 503, json: { status: "stopping" } };
+  if (desk.state === "ready") return { json: { status: "ok" } };
+  return { status: 503, json: { status: desk.state === "starting" ? "starting" : "failed" } };
+}
+
+function metricsText({ desk, metrics }: ServerContext): string {
+  const { waiting, running } = desk.rows;
+  return metrics.text([
+    { name: "softprompt_waiting", help: "Rows that wait.", value: waiting },
+    { name: "softprompt_running", help: "Rows that are computed.", value: running },
+    { name: "softprompt_adapters", help: "Adapters that are listed.", value: desk.listed.length - 1 },
+    { name: "process_resident_memory_bytes", help: "Memory of the process.", value: process.memoryUsage.rss() },
+  ]);
+}

@@ -1,0 +1,224 @@
+/**
+ * @file What requests and answers look like, as zod schemas: what is checked, and what /openapi.json says, are one thing.
+ *
+ * Limits that are the server's options come in as numbers. Fields that nobody knows are let through, as editors and gateways send some;
+ * fields of OpenAI's that would change the answer and are not supported are refused by name.
+ */
+import { z } from "zod";
+
+/** Limits that requests are checked against. */
+export interface RequestLimits {
+  readonly maxRows: number;
+  readonly maxTokens: number;
+}
+
+/** Limits of the interface itself. */
+export const fixedLimits = { stops: 4, stopLength: 256, messages: 1024, temperature: 2 } as const;
+
+const modelId = z.string().min(1).max(512).describe("An id that /v1/models lists: BASE, or BASE:ADAPTER");
+/** A field may be absent or null. */
+const maybe = <T extends z.ZodType>(schema: T) => schema.nullish();
+/** Only what changes nothing: other values are refused, naming the field. */
+const only = <const T extends readonly (string | number | boolean)[]>(values: T, why: string) =>
+  z
+    .unknown()
+    .refine((value) => value === undefined || value === null || values.includes(value as T[number]), {
+      message: `${why}; ${values.length === 0 ? "leave it out" : `only ${values.map((v) => JSON.stringify(v)).join(" or ")} is supported`}`,
+    })
+    .optional()
+    .describe(why);
+const none = (why: string) =>
+  z
+    .unknown()
+    .refine((value) => value === undefined || value === null || isEmpty(value), { message: `${why}; leave it out` })
+    .optional()
+    .describe(why);
+const isEmpty = (value: unknown) => typeof value === "object" && Object.keys(value as object).length === 0;
+
+const stopText = z.string().min(1).max(fixedLimits.stopLength);
+
+/** What both ways of writing take. */
+const writing = ({ maxTokens }: RequestLimits) => ({
+  model: modelId,
+  max_tokens: maybe(z.int().min(1).max(maxTokens)).describe(
+    `Longest text that is written, at most ${maxTokens} tokens`,
+  ),
+  max_completion_tokens: maybe(z.int().min(1).max(maxTokens)).describe("The same; wins where both are given"),
+  temperature: maybe(z.number().min(0).max(fixedLimits.temperature)).describe("0 takes the likeliest token; default 1"),
+  top_p: maybe(z.number().gt(0).max(1)).describe(
+    "Draw from the likeliest tokens that reach this probability; default 1",
+  ),
+  top_k: maybe(z.int().min(0)).describe("Draw from so many of the likeliest tokens; default 0, all"),
+  seed: maybe(z.int().min(0)).describe("Equal seeds give equal texts; default a random one"),
+  stop: maybe(z.union([stopText, z.array(stopText).max(fixedLimits.stops)])).describe(
+    "Texts that end the answer; they are no part of it",
+  ),
+  stream: maybe(z.boolean()),
+  stream_options: maybe(z.looseObject({ include_usage: maybe(z.boolean()) })),
+  n: only([1], "one answer for each prompt"),
+  presence_penalty: only([0], "penalties are not supported"),
+  frequency_penalty: only([0], "penalties are not supported"),
+  logit_bias: none("biases are not supported"),
+});
+
+/** Body of POST /v1/completions. */
+export const completionRequest = (limits: RequestLimits) =>
+  z.looseObject({
+    ...writing(limits),
+    prompt: z
+      .union([
+        z.string(),
+        z.array(z.string()).min(1).max(limits.maxRows),
+        z.array(z.int().min(0)).min(1),
+        z
+          .array(z.array(z.int().min(0)).min(1))
+          .min(1)
+          .max(limits.maxRows),
+      ])
+      .describe("A text, texts, token ids, or lists of token ids; each is one choice of the answer"),
+    best_of: only([1], "one answer for each prompt"),
+    echo: only([false], "the prompt is not repeated"),
+    suffix: only([""], "texts are not written into a gap"),
+    logprobs: only([false], "log-probabilities are not given"),
+  });
+
+const textPart = z.looseObject({ type: z.literal("text"), text: z.string() });
+const content = z.union([z.string(), z.array(textPart)]);
+
+/** Body of POST /v1/chat/completions. */
+export const chatRequest = (limits: RequestLimits) =>
+  z.looseObject({
+    ...writing(limits),
+    messages: z
+      .array(
+        z.discriminatedUnion("role", [
+          z.looseObject({ role: z.enum(["system", "developer"]), content }),
+          z.looseObject({ role: z.literal("user"), content }),
+          z.looseObject({
+            role: z.literal("assistant"),
+            content: content.nullish(),
+            tool_calls: none("tools are not supported"),
+          }),
+        ]),
+      )
+      .min(1)
+      .max(fixedLimits.messages),
+    tools: none("tools are not supported"),
+    tool_choice: only(["none", "auto"], "tools are not supported"),
+    functions: none("tools are not supported"),
+    function_call: only(["none", "auto"], "tools are not supported"),
+    response_format: z
+      .unknown()
+      .refine((value) => value === undefined || value === null || (value as { type?: unknown }).type === "text", {
+        message: 'answers have no other form than text; only { "type": "text" } is supported',
+      })
+      .optional()
+      .describe("Only { type: text }"),
+    logprobs: only([false], "log-probabilities are not given"),
+    top_logprobs: only([0], "log-probabilities are not given"),
+    modalities: maybe(z.array(z.literal("text"))),
+  });
+
+const input = z.union([z.string(), z.record(z.string(), z.unknown())]);
+
+/** Body of POST /v1/predict. */
+export const predictRequest = ({ maxRows }: RequestLimits) =>
+  z.looseObject({
+    model: modelId,
+    input: z
+      .union([input, z.array(input).min(1).max(maxRows)])
+      .describe("A text for a template with one field, an object with its fields, or a list of either"),
+  });
+
+const usage = z.object({
+  prompt_tokens: z.int(),
+  completion_tokens: z.int(),
+  total_tokens: z.int(),
+});
+
+/** Answer of POST /v1/predict. */
+export const predictResponse = z.object({
+  object: z.literal("list"),
+  model: z.string(),
+  data: z.array(
+    z.object({
+      object: z.literal("prediction"),
+      index: z.int(),
+      label: z.string().nullable().describe("null for free text, and where a written text is no label's words"),
+      text: z.string().describe("The label's words, or the written text"),
+      probabilities: z.record(z.string(), z.number()).nullable().describe("By label; null for written text"),
+      truncated: z
+        .boolean()
+        .describe("The input was longer than the adapter takes; the end of its longest field was left out"),
+    }),
+  ),
+  usage: z.object({ prompt_tokens: z.int(), total_tokens: z.int() }),
+});
+
+const finish = z.enum(["stop", "length"]);
+
+/** Answer of POST /v1/completions. */
+export const completionResponse = z.object({
+  id: z.string(),
+  object: z.literal("text_completion"),
+  created: z.int(),
+  model: z.string(),
+  choices: z.array(z.object({ index: z.int(), text: z.string(), logprobs: z.null(), finish_reason: finish })),
+  usage,
+});
+
+/** Answer of POST /v1/chat/completions. */
+export const chatResponse = z.object({
+  id: z.string(),
+  object: z.literal("chat.completion"),
+  created: z.int(),
+  model: z.string(),
+  choices: z.array(
+    z.object({
+      index: z.int(),
+      message: z.object({ role: z.literal("assistant"), content: z.string(), refusal: z.null() }),
+      logprobs: z.null(),
+      finish_reason: finish,
+    }),
+  ),
+  usage,
+});
+
+/** One entry of GET /v1/models. */
+export const modelResponse = z.object({
+  id: z.string(),
+  object: z.literal("model"),
+  created: z.int(),
+  owned_by: z.string(),
+  softprompt: z.object({
+    adapter: z.string().nullable(),
+    abilities: z.array(z.enum(["predict", "completions", "chat"])),
+    task: z.string().nullable(),
+    fields: z.array(z.string()),
+    labels: z.array(z.string()).nullable(),
+    virtual_tokens: z.int(),
+  }),
+});
+
+/** Answer of GET /v1/models. */
+export const modelsResponse = z.object({ object: z.literal("list"), data: z.array(modelResponse) });
+
+/** Answer of GET /health. */
+export const healthResponse = z.object({ status: z.enum(["ok", "starting", "stopping", "failed"]) });
+
+/** Every failure. */
+export const errorResponse = z.object({
+  error: z.object({
+    message: z.string(),
+    type: z.string(),
+    param: z.string().nullable(),
+    code: z.string().nullable(),
+  }),
+});
+
+/** A completion request after its check. */
+export type CompletionRequest = z.infer<ReturnType<typeof completionRequest>>;
+/** A chat request after its check. */
+export type ChatRequest = z.infer<ReturnType<typeof chatRequest>>;
+/** A prediction request after its check. */
+export type PredictRequest = z.infer<ReturnType<typeof predictRequest>>;

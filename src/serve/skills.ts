@@ -1,0 +1,97 @@
+/**
+ * @file What the engine's thread can do: the bare model and the loaded adapters. In: Model, folders. Out: LoadedSkill, tried on one row.
+ */
+import { checkBase, loadAdapter } from "../adapter/adapter.js";
+import { runnable } from "../adapter/applied.js";
+import { compileTemplate, promptMarker } from "../data/template.js";
+import { behindPrompt, chatTemplateOf, chatTokenizer } from "../model/tokenizer.js";
+import type { Model } from "../tasks/model.js";
+import { answerInputs, openSkill, readInput } from "../tasks/predictor.js";
+import { chatWriter } from "./chat.js";
+import { encodePrompt } from "./prompt.js";
+import type { ChatSkill, LoadedSkill, WritingSkill } from "./skill.js";
+import { openGroup } from "./writer.js";
+
+/** Opens the model's own way of writing conversations; null where it has none. */
+export async function openChat({
+  checkpoint,
+  tokenizer,
+}: Pick<Model, "checkpoint" | "tokenizer">): Promise<ChatSkill | null> {
+  const template = await chatTemplateOf(checkpoint);
+  if (template === null) return null;
+  const { rules } = await chatTokenizer(checkpoint, tokenizer);
+  const { chat: _, ...open } = rules!;
+  return { tokenizer: { ...tokenizer, rules: open }, write: chatWriter(template) };
+}
+
+/** The model without an adapter. */
+export function bareSkill(model: Model, chat: ChatSkill | null): LoadedSkill {
+  const write = { tokenizer: model.tokenizer, method: model.engine.method, parameters: null, behind: false, chat };
+  const facts = { task: null, fields: [], labels: null, virtualTokens: 0 };
+  return {
+    facts: { ...facts, abilities: ["completions", ...(chat ? (["chat"] as const) : [])] },
+    predict: null,
+    write,
+  };
+}
+
+/**
+ * Loads an adapter and tries it on one row, so that what is listed answers.
+ * @throws SoftpromptError "adapter" and others that loading has.
+ */
+export async function loadSkill(
+  model: Model,
+  chat: ChatSkill | null,
+  { folder, name, anyBase }: { readonly folder: string; readonly name: string; readonly anyBase: boolean },
+  mostTokens: number,
+): Promise<LoadedSkill> {
+  const adapter = loadAdapter(folder);
+  await checkBase(adapter, model.checkpoint, { anyBase, tokenizer: model.tokenizer });
+  const { method, parameters } = runnable(adapter, model.checkpoint.config);
+  const { tokens } = method.adds(parameters);
+  const { task } = adapter;
+  const opened = task === null ? null : await openSkill(model, adapter, { anyBase: true }, name);
+  const predict = opened && { ...opened, maxInputTokens: Math.min(opened.maxInputTokens, mostTokens) };
+  const template = task?.template ?? "";
+  const behind = template.endsWith(promptMarker);
+  const inside = !behind && compileTemplate(template).marked;
+  const write: WritingSkill | null = inside
+    ? null
+    : {
+        tokenizer: behindPrompt(model.tokenizer, tokens),
+        method,
+        parameters,
+        behind,
+        chat: chat && { ...chat, tokenizer: behindPrompt(chat.tokenizer, tokens) },
+      };
+  const skill: LoadedSkill = {
+    facts: {
+      abilities: [
+        ...(predict ? (["predict"] as const) : []),
+        ...(write ? (["completions"] as const) : []),
+        ...(write?.chat ? (["chat"] as const) : []),
+      ],
+      task: task?.name ?? null,
+      fields: task === null ? [] : compileTemplate(task.template).fields,
+      labels: task?.verbalizer ? Object.keys(task.verbalizer) : null,
+      virtualTokens: tokens,
+    },
+    predict,
+    write,
+  };
+  await tryOut(model, skill, name);
+  return skill;
+}
+
+/** One row through the model: what fails only there is found before anybody asks. */
+async function tryOut(model: Model, { predict, write }: LoadedSkill, name: string): Promise<void> {
+  if (predict?.task.verbalizer) {
+    const input = Object.fromEntries(predict.template.fields.map((field) => [field, "a"]));
+    await answerInputs(model, [readInput(predict, input, `a first row of ${name}`, false)], {});
+  } else if (write) {
+    const how = { maxTokens: 1, temperature: 0, topP: 1, topK: 0, seed: 0, stop: [] };
+    const encoded = await encodePrompt(model, write, { text: "a" }, how, 64);
+    const group = await openGroup(model, [{ id: 0, skill: write, ...encoded, how, dropped: false }]);
+    for (let events = await group.step(); events !== null; events = await group.step());
+  }
+}

@@ -1,0 +1,229 @@
+/**
+ * @file POST /v1/completions and /v1/chat/completions: text, whole or as it is written. In: a checked request. Out: OpenAI's bodies and
+ * chunks.
+ *
+ * A stream's headers go out with its first token, or after a second where it still waits: what is wrong with a request is told by a status
+ * where it is known at once, and by an `error` event after that.
+ */
+import { randomBytes, randomInt } from "node:crypto";
+import type { ServerResponse } from "node:http";
+import { ApiError, invalid } from "./api-error.js";
+import { Left, modelFor, type ServerContext, waitFor } from "./context.js";
+import { type EventStream, openEvents } from "./events.js";
+import type { ChatMessage, Prompt, WritingSettings, WrittenEnd } from "./protocol.js";
+import type { ChatRequest, CompletionRequest } from "./schemas.js";
+
+/** How the two kinds of answer differ. */
+interface Form {
+  readonly ability: "completions" | "chat";
+  readonly id: string;
+  /** The object's name whole, and as a chunk. */
+  readonly object: string;
+  readonly chunk: string;
+  /** Tokens where the request does not say how many. */
+  readonly usualTokens: (most: number) => number;
+  whole(text: string): object;
+  /** What a chunk holds: at the beginning (null: nothing), of a text, at the end. */
+  begin: object | null;
+  piece(text: string): object;
+  readonly end: object;
+}
+
+/** OpenAI's own default. */
+const completionTokens = 16;
+
+const completionForm: Form = {
+  ability: "completions",
+  id: "cmpl",
+  object: "text_completion",
+  chunk: "text_completion",
+  usualTokens: (most) => Math.min(completionTokens, most),
+  whole: (text) => ({ text }),
+  begin: null,
+  piece: (text) => ({ text }),
+  end: { text: "" },
+};
+
+const chatForm: Form = {
+  ability: "chat",
+  id: "chatcmpl",
+  object: "chat.completion",
+  chunk: "chat.completion.chunk",
+  usualTokens: (most) => most,
+  whole: (content) => ({ message: { role: "assistant", content, refusal: null } }),
+  begin: { delta: { role: "assistant", content: "" } },
+  piece: (content) => ({ delta: { content } }),
+  end: { delta: {} },
+};
+
+/** Milliseconds that a stream's headers wait for the first sign of its row. */
+const firstSign = 1000;
+
+const finishReason = (end: WrittenEnd) => (end === "length" || end === "window" ? "length" : "stop");
+
+/** @returns the body, or null where it was streamed. @throws ApiError, Left. */
+export function complete(context: ServerContext, request: CompletionRequest, response: ServerResponse) {
+  const { prompt } = request;
+  const prompts: Prompt[] =
+    typeof prompt === "string"
+      ? [{ text: prompt }]
+      : typeof prompt[0] === "number"
+        ? [{ ids: prompt as number[] }]
+        : (prompt as (string | number[])[]).map((one) => (typeof one === "string" ? { text: one } : { ids: one }));
+  const tokens = prompts.reduce((most, one) => Math.max(most, "ids" in one ? one.ids.length : 0), 0);
+  if (tokens > context.options.maxPromptTokens)
+    throw invalid(
+      `prompt: ${tokens} tokens; at most ${context.options.maxPromptTokens}`,
+      "prompt",
+      "context_length_exceeded",
+    );
+  return write(context, completionForm, request, prompts, response);
+}
+
+/** @returns the body, or null where it was streamed. @throws ApiError, Left. */
+export function chat(context: ServerContext, request: ChatRequest, response: ServerResponse) {
+  const messages = request.messages.map(
+    ({ role, content }): ChatMessage => ({
+      role: role === "developer" ? "system" : role,
+      content: typeof content === "string" ? content : (content ?? []).map(({ text }) => text).join(""),
+    }),
+  );
+  return write(context, chatForm, request, [{ messages }], response);
+}
+
+type WriteRequest = CompletionRequest | ChatRequest;
+
+async function write(
+  context: ServerContext,
+  form: Form,
+  request: WriteRequest,
+  prompts: readonly Prompt[],
+  response: ServerResponse,
+): Promise<object | null> {
+  const { skill } = modelFor(context, request.model, form.ability);
+  const how = settingsOf(request, form, context.options.maxTokens);
+  const rows = prompts.map((prompt, row) => ({
+    kind: "write" as const,
+    skill,
+    prompt,
+    how: { ...how, seed: (how.seed + row) % 2 ** 32 },
+  }));
+  const head = {
+    id: `${form.id}-${randomBytes(12).toString("hex")}`,
+    created: Math.floor(Date.now() / 1000),
+    model: request.model,
+  };
+  const streamed = request.stream === true ? openChunks(context, form, request, head, response) : null;
+  const texts = rows.map(() => "");
+  const ends = new Array<WrittenEnd>(rows.length);
+  const usage = { prompt_tokens: 0, completion_tokens: 0, total_tokens: 0 };
+  try {
+    await waitFor(context, rows, {
+      response,
+      paramOf: (row) => (form.ability === "chat" ? "messages" : rows.length > 1 ? `prompt[${row}]` : "prompt"),
+      hear: (row, event) => {
+        if (event.kind === "began") {
+          usage.prompt_tokens += event.promptTokens;
+          streamed?.open();
+        } else if (event.kind === "piece" || event.kind === "end") {
+          if (streamed && event.text !== "") streamed.piece(row, event.text);
+          else texts[row] += event.text;
+          if (event.kind !== "end") return;
+          ends[row] = event.end;
+          usage.completion_tokens += event.tokens;
+          streamed?.end(row, finishReason(event.end));
+        }
+      },
+    });
+  } catch (error) {
+    if (streamed === null || !streamed.close()) throw error;
+    if (!(error instanceof Left))
+      streamed.fail(error instanceof ApiError ? error : new ApiError(500, "the server failed"));
+    return null;
+  }
+  usage.total_tokens = usage.prompt_tokens + usage.completion_tokens;
+  context.metrics.tokens(request.model, "read", usage.prompt_tokens);
+  context.metrics.tokens(request.model, "written", usage.completion_tokens);
+  if (streamed) {
+    streamed.close();
+    streamed.done(usage);
+    return null;
+  }
+  return {
+    ...head,
+    object: form.object,
+    choices: texts.map((text, index) => ({
+      index,
+      ...form.whole(text),
+      logprobs: null,
+      finish_reason: finishReason(ends[index]!),
+    })),
+    usage,
+  };
+}
+
+function settingsOf(request: WriteRequest, form: Form, most: number): WritingSettings {
+  const { stop } = request;
+  return {
+    maxTokens: request.max_completion_tokens ?? request.max_tokens ?? form.usualTokens(most),
+    temperature: request.temperature ?? 1,
+    topP: request.top_p ?? 1,
+    topK: request.top_k ?? 0,
+    seed: request.seed ?? randomInt(2 ** 32),
+    stop: typeof stop === "string" ? [stop] : (stop ?? []),
+  };
+}
+
+/** The chunks of one stream. */
+function openChunks(
+  { sockets }: ServerContext,
+  form: Form,
+  { stream_options }: WriteRequest,
+  head: object,
+  response: ServerResponse,
+) {
+  const withUsage = stream_options?.include_usage === true;
+  let events: EventStream | null = null;
+  const begun = new Set<number>();
+  const open = () => {
+    clearTimeout(late);
+    events ??= openEvents(response, {}, sockets);
+    return events;
+  };
+  const late = setTimeout(open, firstSign);
+  const chunk = (choices: readonly object[], usage: object | null) =>
+    open().send({ ...head, object: form.chunk, choices, ...(withUsage ? { usage } : {}) });
+  const choice = (index: number, what: object, finish_reason: string | null) =>
+    chunk([{ index, ...what, logprobs: null, finish_reason }], null);
+  const begin = (row: number) => {
+    if (begun.has(row)) return;
+    begun.add(row);
+    if (form.begin !== null) choice(row, form.begin, null);
+  };
+  return {
+    open: () => void open(),
+    piece(row: number, text: string) {
+      begin(row);
+      choice(row, form.piece(text), null);
+    },
+    end(row: number, reason: string) {
+      begin(row);
+      choice(row, form.end, reason);
+    },
+    /** No more headers by themselves. @returns whether they went out. */
+    close(): boolean {
+      clearTimeout(late);
+      return events !== null;
+    },
+    /** A failure in the middle: an event that clients throw. */
+    fail(error: ApiError) {
+      open().send(error.body);
+      open().end();
+    },
+    done(usage: object) {
+      if (withUsage) chunk([], usage);
+      open().send("[DONE]");
+      open().end();
+    },
+  };
+}

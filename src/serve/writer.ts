@@ -1,0 +1,146 @@
+/**
+ * @file Texts that are written together, one token of each at a step. In: encoded prompts with their skills. Out: events of their rows.
+ *
+ * Each row has its own prompt, sampling, stop strings and limit, and draws from its own stream of random numbers, so it gives what it
+ * gives alone. A row that is dropped ends at the next step.
+ */
+import { SoftpromptError } from "../base/errors.js";
+import type { Parameters } from "../base/tensor.js";
+import { placeOf } from "../engine/place.js";
+import { picker } from "../engine/sampling.js";
+import { engineUnder, type Model } from "../tasks/model.js";
+import { writing } from "../tasks/written.js";
+import type { EncodedRow } from "../text/batch.js";
+import { rulesOf } from "../text/rules.js";
+import type { Tokenizer } from "../text/tokenizer.js";
+import { failureOf } from "./failure.js";
+import type { RowEvent, WritingSettings, WrittenEnd } from "./protocol.js";
+import type { WritingSkill } from "./skill.js";
+
+/** A text to be gone on from. */
+export interface WriteRow {
+  readonly id: number;
+  readonly skill: WritingSkill;
+  readonly row: EncodedRow;
+  /** Ids of its text. */
+  readonly tokens: number;
+  readonly tokenizer: Tokenizer;
+  readonly how: WritingSettings;
+  /** Nobody waits for it any more. */
+  dropped: boolean;
+}
+
+/** Events of one step. */
+export type StepEvents = (readonly [id: number, event: RowEvent])[];
+
+/** Rows that are written together. */
+export interface Group {
+  /** Rows that still write. */
+  readonly running: number;
+  /** The next token of every row; null after the last. */
+  step(): Promise<StepEvents | null>;
+}
+
+/** What rows must have in common to be written together: prompts of any adapters, else one adapter; one place; the same ends. */
+export function groupKey(model: Pick<Model, "checkpoint">, { skill, row, tokenizer }: WriteRow): readonly unknown[] {
+  return [
+    skill.method.perRow ? skill.method.key : skill,
+    placeOf(model.checkpoint.config, [row]),
+    endsOf(tokenizer).join(),
+  ];
+}
+
+function endsOf(tokenizer: Tokenizer): number[] {
+  return [...tokenizer.eosIds, rulesOf(tokenizer, {}).targetEnd];
+}
+
+/** A prompt of no tokens, where rows without an adapter stand beside others. */
+function bare(model: Pick<Model, "checkpoint">): Parameters {
+  return { prompt: { shape: [0, model.checkpoint.config.width], data: new Float32Array(0) } };
+}
+
+/** @param rows of one groupKey */
+export async function openGroup(model: Model, rows: readonly WriteRow[]): Promise<Group> {
+  const { method } = rows[0]!.skill;
+  const engine = await engineUnder(model, method);
+  const encoded = rows.map(({ row }) => row);
+  const program = await engine.generate(undefined, placeOf(model.checkpoint.config, encoded));
+  const sets = rows.map(({ skill }) => skill.parameters ?? bare(model));
+  const texts = rows.map(({ tokenizer, how }) => writing(tokenizer.openDecoder(), how.stop));
+  const pickers = rows.map(({ how }) => picker(how));
+  const ended = new Array<WrittenEnd | "dropped" | null>(rows.length).fill(null);
+  const lengths = new Int32Array(rows.length);
+  const draws = rows.some(({ how }) => how.temperature > 0);
+  const failures = new Map<number, unknown>();
+  /** A row whose numbers went wrong fails alone. Each row is the first of its own stream. */
+  const pick = (row: number, logits: Float32Array): number => {
+    try {
+      return pickers[row]!(0, logits);
+    } catch (error) {
+      failures.set(row, error);
+      return 0;
+    }
+  };
+  const stream = program.stream(
+    sets.every((set) => set === sets[0]) ? sets[0]! : sets,
+    encoded,
+    Math.max(...rows.map(({ how }) => how.maxTokens)),
+    {
+      ends: endsOf(rows[0]!.tokenizer),
+      done: (row) => {
+        if (rows[row]!.dropped) ended[row] ??= "dropped";
+        return ended[row] !== null;
+      },
+      ...(draws ? { pick } : {}),
+    },
+  );
+  const finish = (row: number, end: WrittenEnd): StepEvents[number] => {
+    ended[row] = end;
+    return [rows[row]!.id, { kind: "end", text: texts[row]!.flush(), tokens: lengths[row]!, end }];
+  };
+  const left = (end: (row: number) => WrittenEnd): StepEvents =>
+    rows.flatMap(({ dropped }, row) => (ended[row] === null && !dropped ? [finish(row, end(row))] : []));
+  return {
+    get running() {
+      return ended.filter((end) => end === null).length;
+    },
+    async step() {
+      let next: Awaited<ReturnType<typeof stream.next>>;
+      try {
+        next = await stream.next();
+      } catch (error) {
+        const failure = failureOf(error);
+        const failed: StepEvents = rows.flatMap(({ id }, row) =>
+          ended[row] === null ? [[id, { kind: "failed", failure }] as const] : [],
+        );
+        ended.fill("dropped");
+        if (failed.length === 0 && !(error instanceof SoftpromptError)) throw error;
+        return failed;
+      }
+      if (next.done) {
+        // at the last position of all rows there is no further step to tell it
+        const rest = left((row) => (lengths[row]! < rows[row]!.how.maxTokens ? "window" : "length"));
+        return rest.length > 0 ? rest : null;
+      }
+      const events: StepEvents = [];
+      for (const [row, id] of next.value.entries()) {
+        if (ended[row] !== null) continue;
+        if (failures.has(row)) {
+          ended[row] = "dropped";
+          events.push([rows[row]!.id, { kind: "failed", failure: failureOf(failures.get(row)) }]);
+          continue;
+        }
+        if (typeof id !== "number") {
+          if (id !== "done") events.push(finish(row, id));
+          continue;
+        }
+        lengths[row]!++;
+        const text = texts[row]!.push(id);
+        if (text !== "") events.push([rows[row]!.id, { kind: "piece", text, tokens: lengths[row]! }]);
+        if (texts[row]!.stopped) events.push(finish(row, "stop"));
+        else if (lengths[row] === rows[row]!.how.maxTokens) events.push(finish(row, "length"));
+      }
+      return events;
+    },
+  };
+}

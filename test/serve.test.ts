@@ -1,0 +1,595 @@
+/**
+ * @file softprompt serve on the bundled model: answers, batches of several adapters, adapters that come and go, overload, an orderly end.
+ */
+import { cpSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import type { z } from "zod";
+import { defineTask } from "../src/data/define.js";
+import {
+  completionResponse,
+  errorResponse,
+  healthResponse,
+  modelsResponse,
+  predictResponse,
+} from "../src/serve/schemas.js";
+import type { Server } from "../src/serve/server.js";
+import { openWatch } from "../src/serve/watch.js";
+import { generate } from "../src/tasks/generate.js";
+import { openModel } from "../src/tasks/model.js";
+import { openPredictor, type PredictInput } from "../src/tasks/predictor.js";
+import { ask, promptAdapter, saved, startServer, streamed } from "./helpers/serve.js";
+
+type Of<S extends z.ZodType> = z.infer<S>;
+type Predicted = Of<typeof predictResponse>;
+type Completed = Of<typeof completionResponse>;
+
+const mood = defineTask({
+  name: "mood",
+  template: "sentence: {text}",
+  verbalizer: { negative: "negative", positive: "positive" },
+});
+const team = defineTask({
+  name: "team",
+  template: "message: {message}",
+  verbalizer: { money: "money", computer: "computer", person: "person" },
+});
+const pair = defineTask({
+  name: "pair",
+  template: "one: {a} two: {b}",
+  verbalizer: { no: "no", yes: "yes" },
+});
+const folders = {
+  reviews: saved(promptAdapter(mood, { tokens: 3, seed: 1 })),
+  teams: saved(promptAdapter(team, { tokens: 20, seed: 2 })),
+  one: saved(promptAdapter(mood, { tokens: 1, seed: 3 })),
+  long: saved(promptAdapter(pair, { tokens: 100, seed: 4 })),
+  plain: saved(promptAdapter(null, { tokens: 5, seed: 5 })),
+};
+const made = Object.values(folders);
+
+let server: Server;
+beforeAll(async () => {
+  server = await startServer({ adapters: folders, maxRows: 40, maxPromptTokens: 200, maxTokens: 50 });
+});
+afterAll(async () => {
+  await server.close();
+  for (const folder of made) rmSync(folder, { recursive: true, force: true });
+});
+
+const texts = ["Fine.", "The soup was cold and the waiter rude, and nobody said a word about it.", "Ä 🙂 x", "no"];
+/** Inputs of every adapter, mixed. */
+const mixed = texts.flatMap((text) => [
+  { adapter: "reviews", input: text },
+  { adapter: "teams", input: { message: text } },
+  { adapter: "one", input: text },
+  { adapter: "long", input: { a: text, b: "other" } },
+]) satisfies { adapter: string; input: PredictInput }[];
+
+async function metric(of: Server, name: string): Promise<number> {
+  const { json } = await ask<string>(of, "/metrics");
+  return Number(new RegExp(`^${name} (.*)$`, "m").exec(json)?.[1]);
+}
+
+describe("POST /v1/predict", () => {
+  test("requests of five adapters at once get what the library gives each of them alone", async () => {
+    const answers = await Promise.all(
+      mixed.map(({ adapter, input }) => ask<Predicted>(server, "/v1/predict", { model: `t5-nano:${adapter}`, input })),
+    );
+    await using model = await openModel("t5-nano", { threads: 1 });
+    const { plain: _, ...withTasks } = folders;
+    const predictor = await openPredictor(model, { adapters: withTasks });
+    for (const [i, one] of mixed.entries()) {
+      const { status, json } = answers[i]!;
+      expect(status).toBe(200);
+      expect(predictResponse.strict().parse(json).model).toBe(`t5-nano:${one.adapter}`);
+      const [alone] = await predictor.predict([one]);
+      const [given] = json.data;
+      expect(given!.label).toBe(alone!.label);
+      // other sums in a batch of other width: float32
+      for (const [label, p] of Object.entries(alone!.probabilities!))
+        expect(given!.probabilities![label]).toBeCloseTo(p, 4);
+    }
+  });
+
+  test("rows of a request come back in their order, and count their tokens", async () => {
+    const whole = await ask<Predicted>(server, "/v1/predict", { model: "t5-nano:reviews", input: texts });
+    expect(whole.json.data.map(({ index }) => index)).toEqual([0, 1, 2, 3]);
+    let tokens = 0;
+    for (const [i, input] of texts.entries()) {
+      const { json } = await ask<Predicted>(server, "/v1/predict", { model: "t5-nano:reviews", input });
+      expect(json.data[0]!.label).toBe(whole.json.data[i]!.label);
+      tokens += json.usage.prompt_tokens;
+    }
+    expect(whole.json.usage).toEqual({ prompt_tokens: tokens, total_tokens: tokens });
+  });
+
+  test("a text that is too long is cut, and that is told", async () => {
+    const { json } = await ask<Predicted>(server, "/v1/predict", {
+      model: "t5-nano:reviews",
+      input: ["short", "word ".repeat(2000)],
+    });
+    expect(json.data.map(({ truncated }) => truncated)).toEqual([false, true]);
+    expect(json.usage.prompt_tokens).toBeLessThan(300);
+  });
+
+  test.each([
+    [{ model: "t5-nano:reviews" }, "input", /input/],
+    [{ model: "t5-nano:long", input: "one text" }, "input", /a, b/],
+    [{ model: "t5-nano:long", input: [{ a: "x", b: "y" }, { a: "x" }] }, "input[1]", /b/],
+    [{ model: "t5-nano:reviews", input: [] }, "input", /1/],
+    [{ model: "t5-nano:reviews", input: Array(41).fill("x") }, "input", /40/],
+    [{ model: "t5-nano", input: "x" }, "model", /no task/],
+    [{ model: "t5-nano:plain", input: "x" }, "model", /no task/],
+    [{ input: "x" }, "model", /model/],
+    [[], null, /object/],
+  ] as const)("%j is refused, naming the field", async (body, param, message) => {
+    const { status, json } = await ask(server, "/v1/predict", body);
+    expect(status).toBe(400);
+    expect(errorResponse.strict().parse(json).error.param).toBe(param);
+    expect(json.error.message).toMatch(message);
+  });
+});
+
+describe("POST /v1/completions of T5", () => {
+  test("greedy texts of several adapters at once are what generate() writes for each alone", async () => {
+    const prompts = ["sst2 sentence: A moving, funny film.", "sentence: Ä 🙂"];
+    const names = [null, "reviews", "teams", "plain"] as const;
+    const asked = names.flatMap((name) => prompts.map((prompt) => ({ name, prompt })));
+    const answers = await Promise.all(
+      asked.map(({ name, prompt }) =>
+        ask<Completed>(server, "/v1/completions", {
+          model: name === null ? "t5-nano" : `t5-nano:${name}`,
+          prompt,
+          temperature: 0,
+          max_tokens: 12,
+        }),
+      ),
+    );
+    await using model = await openModel("t5-nano", { threads: 1 });
+    for (const [i, { name, prompt }] of asked.entries()) {
+      const { json } = answers[i]!;
+      const text = await generate(model, {
+        prompt,
+        maxTokens: 12,
+        ...(name === null ? {} : { adapter: folders[name] }),
+      });
+      expect(completionResponse.strict().parse(json).choices[0]!.text).toBe(text);
+      const { usage } = json;
+      expect(usage.total_tokens).toBe(usage.prompt_tokens + usage.completion_tokens);
+    }
+  });
+
+  test("a seed decides what is drawn, whatever stands beside it", async () => {
+    const body = { model: "t5-nano:plain", prompt: "a", temperature: 1.5, seed: 7, max_tokens: 20 };
+    const other = { ...body, model: "t5-nano:teams", prompt: "other text", seed: 8 };
+    const [first, , second] = await Promise.all(
+      [body, other, body].map((b) => ask<Completed>(server, "/v1/completions", b)),
+    );
+    const alone = await ask<Completed>(server, "/v1/completions", body);
+    await using model = await openModel("t5-nano", { threads: 1 });
+    const library = await generate(model, {
+      prompt: "a",
+      adapter: folders.plain,
+      temperature: 1.5,
+      seed: 7,
+      maxTokens: 20,
+    });
+    for (const { json } of [first!, second!, alone]) expect(json.choices[0]!.text).toBe(library);
+  });
+
+  test("prompts have four forms; each is one choice in its place", async () => {
+    const ask4 = async (prompt: unknown) => {
+      const { status, json } = await ask<Completed>(server, "/v1/completions", {
+        model: "t5-nano",
+        prompt,
+        temperature: 0,
+      });
+      expect(status).toBe(200);
+      return json.choices.map(({ index, text }) => [index, text]);
+    };
+    const [[, one]] = (await ask4("sst2 sentence: awful")) as [[number, string]];
+    const [[, two]] = (await ask4("sst2 sentence: lovely")) as [[number, string]];
+    expect(await ask4(["sst2 sentence: awful", "sst2 sentence: lovely"])).toEqual([
+      [0, one],
+      [1, two],
+    ]);
+    await using model = await openModel("t5-nano", { threads: 1 });
+    const ids = (text: string) => model.tokenizer.encode(text, { special: true });
+    expect(await ask4(ids("sst2 sentence: awful"))).toEqual([[0, one]]);
+    expect(await ask4([ids("sst2 sentence: awful"), ids("sst2 sentence: lovely")])).toEqual([
+      [0, one],
+      [1, two],
+    ]);
+  });
+
+  test("max_tokens ends with length, an end token with stop; a stop string is no part of the text", async () => {
+    const body = { model: "t5-nano:plain", prompt: "a", temperature: 1.5, seed: 7, max_tokens: 20 };
+    const whole = (await ask<Completed>(server, "/v1/completions", body)).json.choices[0]!.text;
+    const short = (await ask<Completed>(server, "/v1/completions", { ...body, max_tokens: 1 })).json;
+    expect(short.choices[0]!.finish_reason).toBe("length");
+    expect(short.usage.completion_tokens).toBe(1);
+    const wins = (await ask<Completed>(server, "/v1/completions", { ...body, max_completion_tokens: 2 })).json;
+    expect(wins.usage.completion_tokens).toBe(2);
+    const stop = whole.slice(3, 6);
+    const stopped = (await ask<Completed>(server, "/v1/completions", { ...body, stop })).json;
+    expect(stopped.choices[0]).toMatchObject({ text: whole.slice(0, whole.indexOf(stop)), finish_reason: "stop" });
+    const said = (
+      await ask<Completed>(server, "/v1/completions", {
+        model: "t5-nano",
+        prompt: "sst2 sentence: awful",
+        temperature: 0,
+      })
+    ).json;
+    expect(said.choices[0]!.finish_reason).toBe("stop");
+  });
+
+  test("a stream is the same text in pieces, framed, with a last event", async () => {
+    const body = { model: "t5-nano:plain", prompt: ["a", "b"], temperature: 1.2, seed: 3, max_tokens: 25 };
+    const { json } = await ask<Completed>(server, "/v1/completions", body);
+    const events = await streamed(server, "/v1/completions", { ...body, stream_options: { include_usage: true } });
+    expect(events.every((event) => event.startsWith("data: ") && !event.includes("\n"))).toBe(true);
+    expect(events.at(-1)).toBe("data: [DONE]");
+    const chunks = events.slice(0, -1).map((event) => JSON.parse(event.slice(6)));
+    expect(chunks.at(-1)).toMatchObject({ choices: [], usage: json.usage });
+    for (const choice of json.choices) {
+      const mine = chunks.flatMap(({ choices }) => choices).filter(({ index }) => index === choice.index);
+      expect(mine.map(({ text }) => text).join("")).toBe(choice.text);
+      expect(mine.map(({ finish_reason }) => finish_reason).filter(Boolean)).toEqual([choice.finish_reason]);
+    }
+    const silent = await streamed(server, "/v1/completions", { ...body, stream_options: { include_usage: false } });
+    expect(silent.join()).not.toContain("usage");
+  });
+
+  test.each([
+    [{ n: 2 }, "n", /one answer/],
+    [{ best_of: 3 }, "best_of", /one answer/],
+    [{ echo: true }, "echo", /not repeated/],
+    [{ logprobs: 1 }, "logprobs", /not given/],
+    [{ logit_bias: { "5": 1 } }, "logit_bias", /not supported/],
+    [{ presence_penalty: 1 }, "presence_penalty", /not supported/],
+    [{ suffix: "x" }, "suffix", /gap/],
+    [{ max_tokens: 51 }, "max_tokens", /50/],
+    [{ max_tokens: 0 }, "max_tokens", /1/],
+    [{ temperature: 3 }, "temperature", /2/],
+    [{ top_p: 0 }, "top_p", /0/],
+    [{ stop: ["a", "b", "c", "d", "e"] }, "stop", /4/],
+    [{ stop: "" }, "stop", /1/],
+    [{ stop: ["x".repeat(300)] }, "stop[0]", /256/],
+    [{ seed: -1 }, "seed", /0/],
+    [{ prompt: [] }, "prompt", /1/],
+    [{ prompt: [5, 999999] }, "prompt", /no such token/],
+    [{ prompt: Array(41).fill("x") }, "prompt", /40/],
+    [{ prompt: "word ".repeat(400) }, "prompt", /too long/],
+    [{ prompt: Array(300).fill(5) }, "prompt", /200/],
+  ] as const)("%j is refused by name", async (more, param, message) => {
+    const { status, json } = await ask(server, "/v1/completions", { model: "t5-nano", prompt: "a", ...more });
+    expect([status, json.error.param]).toEqual([400, param]);
+    expect(json.error.message).toMatch(message);
+  });
+
+  test("what changes nothing is taken: defaults by name, null, fields that nobody knows", async () => {
+    const more = {
+      n: 1,
+      best_of: 1,
+      echo: false,
+      logprobs: null,
+      logit_bias: {},
+      presence_penalty: 0,
+      frequency_penalty: 0,
+    };
+    const odd = { user: "u", metadata: { a: "b" }, store: false, session_id: "7", constructor: { prototype: 1 } };
+    const { status } = await ask(server, "/v1/completions", { model: "t5-nano", prompt: "a", ...more, ...odd });
+    expect(status).toBe(200);
+  });
+
+  test("a prompt that is too long says so by a code, streamed too", async () => {
+    for (const stream of [false, true]) {
+      const { status, json } = await ask(server, "/v1/completions", {
+        model: "t5-nano",
+        prompt: "word ".repeat(400),
+        stream,
+      });
+      expect([status, json.error.code]).toEqual([400, "context_length_exceeded"]);
+    }
+  });
+});
+
+describe("models", () => {
+  test("everything that is listed can be fetched by its id", async () => {
+    const { json } = await ask<Of<typeof modelsResponse>>(server, "/v1/models");
+    expect(modelsResponse.parse(json).data.map(({ id }) => id)).toEqual(server.models);
+    expect(server.models).toEqual(["t5-nano", ...Object.keys(folders).map((name) => `t5-nano:${name}`)]);
+    for (const { id, ...rest } of json.data) {
+      const one = await ask(server, `/v1/models/${encodeURIComponent(id)}`);
+      expect(one.json).toEqual({ id, ...rest });
+    }
+  });
+  test("an unknown one is told in OpenAI's way, whatever asks for it", async () => {
+    for (const path of ["/v1/predict", "/v1/completions"])
+      for (const model of [
+        "t5-nano:nobody",
+        "nobody",
+        "t5-nano:",
+        "T5-nano",
+        "__proto__",
+        "t5-nano:__proto__",
+        "t5-nano:constructor",
+      ]) {
+        const { status, json } = await ask(server, path, { model, input: "x", prompt: "x" });
+        expect([status, json.error.code]).toEqual([404, "model_not_found"]);
+      }
+    expect((await ask(server, "/v1/models/nobody")).status).toBe(404);
+  });
+  test("T5 has no conversations", async () => {
+    const { status, json } = await ask(server, "/v1/chat/completions", {
+      model: "t5-nano",
+      messages: [{ role: "user", content: "hi" }],
+    });
+    expect([status, json.error.param]).toEqual([400, "model"]);
+    expect(json.error.message).toMatch(/chat template/);
+  });
+});
+
+describe("what stands beside", () => {
+  test("/health needs no token and tells nothing but a state", async () => {
+    const { status, json } = await ask({ url: server.url, token: null }, "/health");
+    expect([status, healthResponse.strict().parse(json)]).toEqual([200, { status: "ok" }]);
+  });
+  test("/openapi.json has every route, made of the schemas that check", async () => {
+    const { json } = await ask<{ openapi: string; paths: Record<string, object> }>(server, "/openapi.json");
+    expect(json.openapi).toBe("3.1.0");
+    expect(Object.keys(json.paths).sort()).toEqual(
+      [
+        "/health",
+        "/metrics",
+        "/openapi.json",
+        "/v1/chat/completions",
+        "/v1/completions",
+        "/v1/models",
+        "/v1/models/{id}",
+        "/v1/predict",
+      ].sort(),
+    );
+    const text = JSON.stringify(json);
+    for (const field of ["max_completion_tokens", "include_usage", "probabilities", "finish_reason"])
+      expect(text).toContain(field);
+  });
+  test("metrics of models that are not there make no new series", async () => {
+    const size = async () => (await ask<string>(server, "/metrics")).json.split("\n").length;
+    await ask(server, "/v1/models/nobody0");
+    await ask(server, "/v1/predict", { model: "nobody0", input: "x" });
+    await ask(server, "/nobody0");
+    await size();
+    const before = await size();
+    for (let i = 1; i < 30; i++) {
+      await ask(server, `/v1/models/nobody${i}`);
+      await ask(server, "/v1/predict", { model: `nobody${i}`, input: "x" });
+      await ask(server, `/nobody${i}`);
+    }
+    expect(await size()).toBe(before);
+  });
+});
+
+describe("adapters that come and go", () => {
+  test("by the library: added, replaced, refused without harm, taken out", async () => {
+    const folder = saved(promptAdapter(mood, { tokens: 2, seed: 9 }));
+    await server.add("later", folder);
+    const predict = () => ask<Predicted>(server, "/v1/predict", { model: "t5-nano:later", input: "Fine." });
+    const first = (await predict()).json.data[0]!.probabilities!;
+    await server.add("later", saved(promptAdapter(team, { tokens: 2, seed: 10 }), folder));
+    expect(Object.keys((await predict()).json.data[0]!.probabilities!)).toEqual(["money", "computer", "person"]);
+    await expect(server.add("later", join(folder, "nothing"))).rejects.toMatchObject({ kind: "adapter" });
+    await expect(
+      server.add("later", saved(promptAdapter(mood, { tokens: 2, seed: 1, width: 64 }))),
+    ).rejects.toMatchObject({ kind: "adapter" });
+    await expect(server.add("a/b", folder)).rejects.toMatchObject({ kind: "usage" });
+    expect((await predict()).status).toBe(200);
+    expect(first).toHaveProperty("negative");
+    expect(server.remove("later")).toBe(true);
+    expect(server.remove("later")).toBe(false);
+    expect((await predict()).status).toBe(404);
+  });
+
+  test("under load every answer is that of the adapter it named", async () => {
+    const places = Array.from({ length: 6 }, (_, i) => saved(promptAdapter(mood, { tokens: i + 1, seed: 100 + i })));
+    const right: number[] = [];
+    for (const [i, place] of places.entries()) {
+      await server.add(`load${i}`, place);
+      const { json } = await ask<Predicted>(server, "/v1/predict", { model: `t5-nano:load${i}`, input: "Fine." });
+      right.push(json.data[0]!.probabilities!.positive!);
+    }
+    let answered = 0;
+    const clients = places.map(async (_, i) => {
+      for (let n = 0; n < 12; n++) {
+        const { status, json } = await ask<Predicted>(server, "/v1/predict", {
+          model: `t5-nano:load${i}`,
+          input: ["Fine.", "Fine."],
+        });
+        // its adapter may be out just now, but never another's
+        if (status === 404) continue;
+        expect(status).toBe(200);
+        for (const { probabilities } of json.data) expect(probabilities!.positive).toBeCloseTo(right[i]!, 4);
+        answered++;
+      }
+    });
+    const changes = (async () => {
+      for (let n = 0; n < 18; n++) {
+        const i = (n * 5) % places.length;
+        if (n % 3 === 0) server.remove(`load${i}`);
+        await server.add(`load${i}`, places[i]!);
+      }
+    })();
+    await Promise.all([...clients, changes]);
+    expect(answered).toBeGreaterThan(30);
+    for (const i of places.keys()) server.remove(`load${i}`);
+  });
+
+  test("a watched folder: what is complete is taken, what changes is replaced, what goes is taken out", async () => {
+    const folder = mkdtempSync(join(tmpdir(), "softprompt-watched-"));
+    cpSync(folders.reviews, join(folder, "first"), { recursive: true });
+    const told: string[] = [];
+    const has = new Map<string, string>();
+    const broken = new Set<string>();
+    const watch = await openWatch(
+      folder,
+      {
+        async add(name, place) {
+          if (broken.has(name)) throw new Error("broken");
+          has.set(name, readFileSync(join(place, "adapter_config.json"), "utf8"));
+        },
+        remove: (name) => void has.delete(name),
+        notice: (message) => told.push(message),
+        taken: (name) => name === "mine",
+      },
+      1_000_000,
+    );
+    expect([...has.keys()]).toEqual(["first"]);
+    // half of a new one: not before it rests
+    mkdirSync(join(folder, "second"));
+    writeFileSync(join(folder, "second/adapter_config.json"), "{}");
+    await watch.look();
+    writeFileSync(join(folder, "second/adapter_model.safetensors"), "x");
+    await watch.look();
+    expect(has.has("second")).toBe(false);
+    await watch.look();
+    expect(has.has("second")).toBe(true);
+    // renamed into place, a name of others, a link that leads away, a name that is none
+    renameSync(join(folder, "second"), join(folder, "third"));
+    cpSync(folders.reviews, join(folder, "mine"), { recursive: true });
+    symlinkSync(folders.teams, join(folder, "link"));
+    mkdirSync(join(folder, "a b"));
+    writeFileSync(join(folder, "note.txt"), "");
+    for (let i = 0; i < 3; i++) await watch.look();
+    expect([...has.keys()].sort()).toEqual(["first", "third"]);
+    expect(told.filter((message) => message.includes("link"))).toHaveLength(1);
+    expect(told.filter((message) => message.includes("command line"))).toHaveLength(1);
+    // one that becomes bad: told once, the old one stays
+    broken.add("first");
+    writeFileSync(join(folder, "first/adapter_config.json"), "{ }");
+    const before = told.length;
+    for (let i = 0; i < 4; i++) await watch.look();
+    expect(has.get("first")).not.toBe("{ }");
+    expect(told.length).toBe(before + 1);
+    // the folder itself goes away for a moment: nothing is taken out
+    renameSync(folder, `${folder}-away`);
+    await watch.look();
+    expect(has.size).toBe(2);
+    renameSync(`${folder}-away`, folder);
+    rmSync(join(folder, "third"), { recursive: true });
+    await watch.look();
+    expect([...has.keys()]).toEqual(["first"]);
+    await watch.close();
+    rmSync(folder, { recursive: true });
+  });
+});
+
+describe("load", () => {
+  test("what finds no place is told to come again; nothing that was taken is lost; those who leave free their places", async () => {
+    await using small = await startServer({ adapters: { reviews: folders.reviews }, maxQueue: 6, maxTokens: 400 });
+    const long = { model: "t5-nano:reviews", prompt: "a", temperature: 2, max_tokens: 400, stop: [] };
+    const all = await Promise.all(
+      Array.from({ length: 20 }, (_, i) =>
+        ask<Completed>(small, "/v1/completions", { ...long, seed: i, max_tokens: 30 }),
+      ),
+    );
+    const statuses = all.map(({ status }) => status);
+    expect(statuses.filter((status) => status === 200).length).toBeGreaterThanOrEqual(6);
+    const refused = all.filter(({ status }) => status !== 200);
+    expect(refused.length).toBeGreaterThan(0);
+    for (const { status, headers, json } of refused) {
+      expect(status).toBe(429);
+      expect(headers.get("retry-after")).toMatch(/^[1-9]\d*$/);
+      expect((json as unknown as Of<typeof errorResponse>).error.code).toBe("overloaded");
+    }
+    const leave = new AbortController();
+    const gone = Array.from({ length: 6 }, (_, i) =>
+      fetch(`${small.url}/v1/completions`, {
+        method: "POST",
+        headers: { authorization: `Bearer ${small.token}`, "content-type": "application/json" },
+        body: JSON.stringify({ ...long, seed: i, stream: i % 2 === 0 }),
+        signal: leave.signal,
+      }).then(
+        (response) => response.text(),
+        () => "left",
+      ),
+    );
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    leave.abort();
+    await Promise.allSettled(gone);
+    await expect
+      .poll(async () => (await metric(small, "softprompt_running")) + (await metric(small, "softprompt_waiting")))
+      .toBe(0);
+    expect((await ask(small, "/v1/predict", { model: "t5-nano:reviews", input: "x" })).status).toBe(200);
+  });
+
+  test("/health is answered while a batch is computed", async () => {
+    const rows = Array.from({ length: 40 }, () => "word ".repeat(150));
+    const busy = ask<Predicted>(server, "/v1/predict", {
+      model: "t5-nano:teams",
+      input: rows.map((message) => ({ message })),
+    });
+    let [health, done] = [0, false];
+    void busy.then(() => {
+      done = true;
+    });
+    while (!done) {
+      expect((await ask(server, "/health")).status).toBe(200);
+      health++;
+    }
+    expect((await busy).status).toBe(200);
+    // with the engine in this thread there would be one answer before the batch and none during it
+    expect(health).toBeGreaterThan(3);
+  });
+
+  test("a request that takes too long ends with 504 and is not asked again", async () => {
+    await using slow = await startServer({ requestTimeout: 0.1, maxTokens: 2000, adapters: { plain: folders.plain } });
+    const body = { model: "t5-nano:plain", prompt: Array(40).fill("a"), temperature: 2, max_tokens: 2000 };
+    const { status, json, headers } = await ask(slow, "/v1/completions", body);
+    expect([status, json.error.code, headers.get("x-should-retry")]).toEqual([504, "timeout", "false"]);
+    await expect.poll(() => metric(slow, "softprompt_running")).toBe(0);
+  });
+});
+
+describe("an orderly end", () => {
+  test("what runs is ended, what comes is refused, and the stream is whole", async () => {
+    const ending = await startServer({ adapters: { plain: folders.plain } });
+    const body = { model: "t5-nano:plain", prompt: "a", temperature: 2, seed: 1, max_tokens: 200 };
+    const kept = await ask<Completed>(ending, "/v1/completions", body);
+    const response = await fetch(`${ending.url}/v1/completions`, {
+      method: "POST",
+      headers: { authorization: `Bearer ${ending.token}`, "content-type": "application/json" },
+      body: JSON.stringify({ ...body, stream: true }),
+    });
+    const closing = ending.close(30);
+    const text = await response.text();
+    const pieces = text.split("\n\n").filter((event) => event.startsWith("data: {"));
+    expect(pieces.map((event) => JSON.parse(event.slice(6)).choices[0].text).join("")).toBe(kept.json.choices[0]!.text);
+    expect(text).toMatch(/data: \[DONE\]\n\n$/);
+    expect(await closing).toEqual({ cut: 0 });
+    await expect(ask(ending, "/health")).rejects.toThrow();
+    expect(await ending.close()).toEqual({ cut: 0 });
+  });
+
+  test("what is not ended in time is told so in its stream", async () => {
+    const ending = await startServer({ adapters: { plain: folders.plain }, maxTokens: 5000 });
+    const response = await fetch(`${ending.url}/v1/completions`, {
+      method: "POST",
+      headers: { authorization: `Bearer ${ending.token}`, "content-type": "application/json" },
+      body: JSON.stringify({
+        model: "t5-nano:plain",
+        prompt: Array(30).fill("a"),
+        temperature: 2,
+        seed: 1,
+        max_tokens: 5000,
+        stream: true,
+      }),
+    });
+    const text = response.text();
+    const { cut } = await ending.close(0);
+    expect(cut).toBeGreaterThan(0);
+    const last = (await text).trim().split("\n\n").at(-1)!;
+    expect(JSON.parse(last.slice(6)).error).toMatchObject({ type: "server_error", code: "stopping" });
+  });
+});
