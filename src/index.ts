@@ -64,6 +64,17 @@ export {
 export { type EvaluateInput, type EvaluateRows, evaluate } from "./tasks/evaluate.js";
 export { eventsOf, type Running, type Watched } from "./tasks/events.js";
 export {
+  type Exported,
+  type ExportFormat,
+  type ExportInput,
+  exportFormats,
+  exportModel,
+  exportOptions,
+  exportPrompt,
+  exportRequest,
+  type RequestInput,
+} from "./tasks/export.js";
+export {
   type GeneratedEnd,
   type GeneratedPiece,
   type GenerateInput,

@@ -18,6 +18,7 @@ export const commands: Loaders = {
   eval: async () => (await import("./commands/eval.js")).evaluate,
   predict: async () => (await import("./commands/predict.js")).predict,
   generate: async () => (await import("./commands/generate.js")).generate,
+  export: async () => (await import("./commands/export.js")).exportAdapter,
   prune: async () => (await import("./commands/prune.js")).prune,
   compare: async () => (await import("./commands/study.js")).compare,
   study: async () => (await import("./commands/study.js")).study,
