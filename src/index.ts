@@ -65,15 +65,13 @@ export { type EvaluateInput, type EvaluateRows, evaluate } from "./tasks/evaluat
 export { eventsOf, type Running, type Watched } from "./tasks/events.js";
 export {
   type Exported,
-  type ExportFormat,
   type ExportInput,
-  exportFormats,
   exportModel,
-  exportOptions,
   exportPrompt,
   exportRequest,
   type RequestInput,
 } from "./tasks/export.js";
+export { type ExportFormat, exportFormats, exportOptions } from "./tasks/export-options.js";
 export {
   type GeneratedEnd,
   type GeneratedPiece,

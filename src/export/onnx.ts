@@ -16,7 +16,7 @@ import { architectureOf } from "../model/architectures.js";
 import type { CausalConfig } from "../model/causal/config.js";
 import type { Checkpoint } from "../model/checkpoint.js";
 import type { T5Config } from "../model/t5/config.js";
-import { lower } from "../onnx/lower.js";
+import { lowerFor } from "../onnx/lower.js";
 import type { Tokenizer } from "../text/tokenizer.js";
 import { type BakedKeys, bakedKeys } from "./baked.js";
 import { causalDraft } from "./causal.js";
@@ -101,11 +101,8 @@ async function modelFile(
   const graphs = once === undefined ? [graph] : [graph, once.graph];
   const placed = await placeWeights(graphs, weights, { folder, name: `${file}.onnx` }, limits);
   const [main, other] = placed.graphs;
-  const { bytes } = lower(
-    main!,
-    { plain: true, widenPerUse: false },
-    once === undefined ? outside : { ...outside, once: { ...once, graph: other! } },
-  );
+  const whole = once === undefined ? outside : { ...outside, once: { ...once, graph: other! } };
+  const { bytes } = lowerFor(whole, main!, { plain: true, widenPerUse: false });
   return { bytes, files: placed.files };
 }
 

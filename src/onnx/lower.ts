@@ -51,7 +51,12 @@ export interface Outside {
 }
 
 /** Writes a graph down, dead nodes left out. */
-export function lower(source: Graph, options: LoweringOptions, outside?: Outside): OnnxModel {
+export function lower(source: Graph, options: LoweringOptions): OnnxModel {
+  return lowerFor(undefined, source, options);
+}
+
+/** The same for callers who feed something else than the graph takes. */
+export function lowerFor(outside: Outside | undefined, source: Graph, options: LoweringOptions): OnnxModel {
   const { graph } = simplify(source);
   check(graph);
   const once = outside?.once && simplify(outside.once.graph).graph;

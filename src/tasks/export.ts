@@ -7,39 +7,19 @@ import type { Adapter } from "../adapter/types.js";
 import { SoftpromptError } from "../base/errors.js";
 import { writeFileAtomic } from "../base/files.js";
 import type { JsonObject } from "../base/json.js";
-import { choice, type OptionValues, readOptions } from "../base/options.js";
+import { type OptionValues, readOptions } from "../base/options.js";
 import type { Task } from "../data/row.js";
 import { type Exported, exportOnnx } from "../export/onnx.js";
 import { promptFiles, requests } from "../export/prompt-files.js";
 import { textIds } from "../text/batch.js";
 import { encodeRows } from "../text/rows.js";
 import { rulesOf } from "../text/rules.js";
+import { exportOptions } from "./export-options.js";
 import type { Model } from "./model.js";
 import { recordedInputTokens } from "./predictor.js";
 import { tokenizerFor } from "./readied.js";
 
 export type { Exported } from "../export/onnx.js";
-
-/** Every form, and what it is. */
-export const exportFormats = {
-  onnx: "a model with the prompt in it, for transformers.js",
-  npy: "the prompt's vectors as .npy",
-  raw: "the prompt's vectors as float32, described by a JSON file",
-  vllm: "the body of a request to vLLM that carries embeddings",
-  sglang: "the body of a request to SGLang that carries embeddings",
-} as const;
-
-/** Name of a form that an adapter is exported in. */
-export type ExportFormat = keyof typeof exportFormats;
-
-/** Option table of an exported ONNX model. */
-export const exportOptions = {
-  dtype: choice({
-    values: ["fp32"],
-    default: "fp32",
-    help: "Numbers of the ONNX model's weights, as transformers.js calls them",
-  }),
-};
 
 /** How an adapter is exported. */
 export interface ExportInput extends Partial<OptionValues<typeof exportOptions>> {

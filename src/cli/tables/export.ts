@@ -2,7 +2,7 @@
  * @file The options of softprompt export.
  */
 import { integer, type OptionValues, string } from "../../base/options.js";
-import { exportOptions } from "../../tasks/export.js";
+import { exportOptions } from "../../tasks/export-options.js";
 import type { adapterOptions, recordedModel } from "./predict.js";
 
 export const outputOptions = {
