@@ -1,5 +1,5 @@
 /**
- * @file softprompt export, declared: a tuned prompt for other programs. The work itself is ../work/export.ts.
+ * @file softprompt export, declared: a tuned prompt for other programs. The work itself is ../actions/export.ts.
  */
 import { command } from "../command.js";
 import { outputOptions } from "../tables/export.js";
@@ -20,5 +20,5 @@ export const exportAdapter = command({
     'softprompt export vllm "review: a charming film" --adapter runs/reviews --output request.json',
   ],
   run: async (options, [format, text], context) =>
-    (await import("../work/export.js")).exportAs(options, format!, text, context),
+    (await import("../actions/export.js")).exportAs(options, format!, text, context),
 });
