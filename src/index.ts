@@ -64,6 +64,15 @@ export {
 export { type EvaluateInput, type EvaluateRows, evaluate } from "./tasks/evaluate.js";
 export { eventsOf, type Running, type Watched } from "./tasks/events.js";
 export {
+  type Exported,
+  type ExportInput,
+  exportModel,
+  exportPrompt,
+  exportRequest,
+  type RequestInput,
+} from "./tasks/export.js";
+export { type ExportFormat, exportFormats, exportOptions } from "./tasks/export-options.js";
+export {
   type GeneratedEnd,
   type GeneratedPiece,
   type GenerateInput,

@@ -21,6 +21,7 @@ const rooms = [
   "engine",
   "optim",
   "adapter",
+  "export",
   "evaluate",
   "train",
   "schedule",

@@ -2,7 +2,7 @@
  * @file Saving and loading adapters, and refusing those that belong to another base model.
  *
  * In: an Adapter, a folder. Out: PEFT's three files and softprompt.json beside them; or the Adapter back, every value finite.
- * Read are PEFT's own adapters (no softprompt.json), ours, and compact ones (softprompt.json alone). Never read: pickles.
+ * Read are PEFT's own adapters (no softprompt.json), ours, compact ones (softprompt.json alone), and prompts as `.npy`. Never read: pickles.
  */
 import { existsSync, readdirSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
@@ -18,6 +18,7 @@ import { appliedBytes, appliedFile, checkParameters, readParameters, runnable, w
 import { adapterCard } from "./card.js";
 import { extrasFile, extrasLimits, extrasText, readExtras } from "./extras.js";
 import { readAdapterFile } from "./files.js";
+import { npyPrompt } from "./npy.js";
 import {
   peftConfig,
   peftFiles,
@@ -124,10 +125,11 @@ function writeFiles(folder: string, files: readonly [string, string | Uint8Array
 }
 
 /**
- * Reads an adapter. @param place its folder, or the run folder that it lies in.
+ * Reads an adapter. @param place its folder, or the run folder that it lies in; or a prompt alone as `.npy`.
  * @throws SoftpromptError "adapter" naming the file and what is wrong with it.
  */
 export function loadAdapter(place: string): Adapter {
+  if (/\.npy$/i.test(place) && !hasAdapter(place)) return loadNpy(place);
   const folder = adapterIn(place);
   const config = readAdapterFile(folder, peftFiles.config, peftLimits.configBytes);
   const extras = readAdapterFile(folder, extrasFile, extrasLimits.bytes);
@@ -136,6 +138,25 @@ export function loadAdapter(place: string): Adapter {
   const own = config === null && extras !== null ? readAdapterFile(folder, appliedFile, appliedBytes) : null;
   return parseAdapter({ config, weights, extras, own }, folder);
 }
+
+/** A prompt that says nothing of itself: the model that it is for is the user's to know, and its width is checked. */
+function loadNpy(path: string): Adapter {
+  const bytes = readAdapterFile(dirname(path), basename(path), npyBytes);
+  if (bytes === null)
+    throw new SoftpromptError("adapter", "there is no such file", {
+      where: path,
+      expected: "a prompt [tokens, width] as .npy",
+    });
+  const prompt = npyPrompt(bytes, path);
+  checkPrompt(prompt, path);
+  const unknown = { revision: null, sha256: null, family: null, layers: null, heads: null } as const;
+  const nothing = { tokenizer: null, task: null, training: null, scores: null } as const;
+  const base = { name: "", width: prompt.shape[1]!, ...unknown };
+  return { prompt, mask: null, base, ...nothing, kept: { config: {}, extras: {} } };
+}
+
+/** 16,384 tokens of T5-XXL. */
+const npyBytes = 1 << 28;
 
 const hasAdapter = (folder: string) => [peftFiles.config, extrasFile].some((name) => existsSync(join(folder, name)));
 

@@ -19,6 +19,7 @@ export const commands: Loaders = {
   predict: async () => (await import("./commands/predict.js")).predict,
   generate: async () => (await import("./commands/generate.js")).generate,
   serve: async () => (await import("./commands/serve.js")).serve,
+  export: async () => (await import("./commands/export.js")).exportAdapter,
   prune: async () => (await import("./commands/prune.js")).prune,
   compare: async () => (await import("./commands/study.js")).compare,
   study: async () => (await import("./commands/study.js")).study,

@@ -41,6 +41,7 @@ export function full({ fullParts }: OptionValues<typeof fullOptions>): Method {
         },
       };
     },
+    folded: (_, parameters) => (name, frozen) => (Object.hasOwn(parameters, name) ? parameters[name]! : frozen),
     adds: () => ({ tokens: 0, keys: {} }),
     start: async ({ checkpoint }) => {
       const tensors = chosen(checkpoint.config);

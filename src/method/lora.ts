@@ -55,6 +55,15 @@ export function lora({ loraRank: r, loraAlpha: alpha, loraTargets }: LoraSetting
         },
       };
     },
+    folded: (config, parameters) => {
+      const linears = new Map(loraLinears(config, loraTargets).map((linear) => [`${linear.name}.weight`, linear]));
+      return (name, frozen) => {
+        const linear = linears.get(name);
+        if (linear === undefined) return frozen;
+        const [A, B] = [parameters[`${linear.name}.A`]!, parameters[`${linear.name}.B`]!];
+        return { shape: frozen.shape, data: merged(frozen.data, linear, A.data, B.data, alpha / r) };
+      };
+    },
     adds: () => ({ tokens: 0, keys: {} }),
     start: async ({ checkpoint: { config }, random }) =>
       Object.fromEntries(
@@ -68,6 +77,25 @@ export function lora({ loraRank: r, loraAlpha: alpha, loraTargets }: LoraSetting
         }),
       ),
   };
+}
+
+/** W + scale·B·A, however W is stored. */
+function merged(
+  frozen: Float32Array,
+  { from, to, tensor }: Linear,
+  A: Float32Array,
+  B: Float32Array,
+  scale: number,
+): Float32Array {
+  const r = B.length / to;
+  const data = frozen.slice();
+  for (let o = 0; o < to; o++)
+    for (let i = 0; i < from; i++) {
+      let product = 0;
+      for (let k = 0; k < r; k++) product += B[o * r + k]! * A[k * from + i]!;
+      data[tensor.transposed ? i * to + o : o * from + i]! += scale * product;
+    }
+  return data;
 }
 
 /** A linear layer of a block: its name without ".weight", and its sizes. */

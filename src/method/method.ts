@@ -57,6 +57,11 @@ export interface Method {
   weights?(frozen: Weights, values: Values, config: ModelConfig, partial: PartialModel): Weights;
   /** Whether nothing before its virtual tokens is read otherwise than by the frozen model alone: they may stand behind a text. */
   readonly behind?: boolean;
+  /**
+   * A frozen tensor as these parameters change it, for a file that needs no method to be read; the same tensor where they do not. Absent
+   * where a method does more than to change weights.
+   */
+  folded?(config: ModelConfig, parameters: Parameters): (name: string, frozen: Tensor) => Tensor;
   adds(parameters: Readonly<Record<string, { readonly shape: readonly number[] }>>): Added;
   /** Parameters before the first step. */
   start(from: StartInput): Promise<Parameters>;

@@ -7,15 +7,16 @@
 import { create, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
 import {
   type AttributeProtoSchema,
+  type GraphProtoSchema,
   ModelProtoSchema,
   type NodeProtoSchema,
   TensorProto_DataLocation,
   type TensorProtoSchema,
   type ValueInfoProtoSchema,
 } from "onnx-buf";
-import { type DType, dtypes } from "../base/tensor.js";
+import { dtypes } from "../base/tensor.js";
 import { check } from "../graph/check.js";
-import type { Graph, Node, Value, Weight } from "../graph/graph.js";
+import type { Graph, Node, Value, ValueType, Weight } from "../graph/graph.js";
 import { simplify } from "../graph/simplify.js";
 import { type Attribute, type Domain, type LoweringOptions, lowerings, opsets, type Writer } from "./opset.js";
 
@@ -33,20 +34,49 @@ export interface OnnxModel {
 const uint8 = 2;
 
 /** Attribute types of the ONNX schema (AttributeProto.AttributeType). */
-const attributeTypes = { float: 1, int: 2, text: 3, ints: 7 } as const;
+const attributeTypes = { float: 1, int: 2, text: 3, graph: 5, ints: 7 } as const;
+
+type NodeProto = MessageInitShape<typeof NodeProtoSchema>;
+
+/** What a model's callers feed, where that is not what its graph takes. */
+export interface Outside {
+  readonly inputs: readonly (ValueType & { readonly name: string })[];
+  /** Writes every input of the graph that is not one of `inputs`, under its name. */
+  write(writer: Writer): void;
+  /** Computed where `unless` is false; where it is true, taken from these inputs, by the names of its outputs. */
+  readonly once?: {
+    readonly unless: string;
+    readonly graph: Graph;
+    readonly given: Readonly<Record<string, string>>;
+  };
+  /** What callers call a symbol of the shapes. */
+  readonly symbols?: Readonly<Record<string, string>>;
+}
 
 /** Writes a graph down, dead nodes left out. */
 export function lower(source: Graph, options: LoweringOptions): OnnxModel {
+  return lowerFor(undefined, source, options);
+}
+
+/** The same for callers who feed something else than the graph takes. */
+export function lowerFor(outside: Outside | undefined, source: Graph, options: LoweringOptions): OnnxModel {
   const { graph } = simplify(source);
   check(graph);
-  const nodes: MessageInitShape<typeof NodeProtoSchema>[] = [];
+  const once = outside?.once && simplify(outside.once.graph).graph;
+  if (once) check(once);
+  let nodes: NodeProto[] = [];
   const initializers: MessageInitShape<typeof TensorProtoSchema>[] = [];
-  const files = locate(graph);
+  const weights = [...graph.weights];
+  for (const v of once?.weights ?? []) if (!weights.some(({ name }) => name === v.name)) weights.push(v);
+  const files = locate(weights);
   const names = new Map<number, string>();
   const constants = new Map<string, string>();
+  /** What nodes read, those of a branch too. */
+  const asked = new Set<string>();
   let fresh = 0;
 
   const add: Writer["add"] = (type, inputs, attributes = {}, outputs = [`_${fresh++}`], domain: Domain = "") => {
+    for (const name of inputs) asked.add(name);
     const attribute = Object.entries(attributes).map(([name, value]) => attributeProto(name, value));
     nodes.push({
       opType: type,
@@ -67,10 +97,12 @@ export function lower(source: Graph, options: LoweringOptions): OnnxModel {
   };
   const wide = new Map<number, string>();
   const shared = new Map<string, string>();
-  const reads = new Set([
-    ...graph.nodes.flatMap((n) => n.inputs.map((v) => v.id)),
-    ...graph.outputs.map((o) => o.value.id),
-  ]);
+  const reads = new Set(
+    [graph, ...(once ? [once] : [])].flatMap((g) => [
+      ...g.nodes.flatMap((n) => n.inputs.map((v) => v.id)),
+      ...g.outputs.map((o) => o.value.id),
+    ]),
+  );
   const writer: Writer = {
     options,
     add,
@@ -84,6 +116,14 @@ export function lower(source: Graph, options: LoweringOptions): OnnxModel {
       })),
     float: (value) => tensor(`_float${value}`, () => ({ dataType: dtypes.float32.onnx, dims: [], floatData: [value] })),
     uint8: (value) => tensor(`_uint8${value}`, () => ({ dataType: uint8, dims: [], int32Data: [value] })),
+    constant: (shape, data) => {
+      const dataType = dtypes[data instanceof Float32Array ? "float32" : "int32"].onnx;
+      return tensor(`_constant${constants.size}`, () => ({
+        dataType,
+        dims: shape.map(BigInt),
+        rawData: rawBytes(data),
+      }));
+    },
     widened: (value) => {
       if (value.dtype === "float32") return writer.name(value);
       const known = wide.get(value.id);
@@ -100,17 +140,49 @@ export function lower(source: Graph, options: LoweringOptions): OnnxModel {
     onnxType: (dtype) => dtypes[dtype].onnx,
   };
 
-  // A result is called by its output's name; a value that is an output twice, or an input, is copied.
-  const copies: [string, Value][] = [];
-  for (const { name, value } of graph.outputs)
-    if (typeof value.source === "object" && "node" in value.source && !names.has(value.id)) names.set(value.id, name);
-    else copies.push([name, value]);
-  for (const node of graph.nodes) (lowerings[node.op] as (w: Writer, n: Node) => void)(writer, node);
-  for (const [name, value] of copies) add("Identity", [writer.name(value)], {}, [name]);
+  const writeNodes = (g: Graph) => {
+    // A result is called by its output's name; a value that is an output twice, or an input, is copied.
+    const copies: [string, Value][] = [];
+    for (const { name, value } of g.outputs)
+      if (typeof value.source === "object" && "node" in value.source && !names.has(value.id)) names.set(value.id, name);
+      else copies.push([name, value]);
+    for (const node of g.nodes) (lowerings[node.op] as (w: Writer, n: Node) => void)(writer, node);
+    for (const [name, value] of copies) add("Identity", [writer.name(value)], {}, [name]);
+  };
+  /** Nodes of a graph of their own, which sees the names around it. Its outputs must not hide theirs. */
+  const branch = (name: string, outputs: readonly Graph["outputs"][number][], write: () => void) => {
+    const around = nodes;
+    nodes = [];
+    write();
+    const inner = nodes;
+    nodes = around;
+    const output = outputs.map(({ name: of, value }) => valueInfo(`${name}/${of}`, value, outside?.symbols));
+    return { name, node: inner, output } satisfies MessageInitShape<typeof GraphProtoSchema>;
+  };
+
+  outside?.write(writer);
+  if (once) {
+    const { unless, given } = outside.once!;
+    const renamed = (name: string) => once.outputs.map((o) => ({ ...o, name: `${name}/${o.name}` }));
+    const taken = branch("given", once.outputs, () => {
+      for (const { name } of once.outputs) add("Identity", [given[name]!], {}, [`given/${name}`]);
+    });
+    const computed = branch("computed", once.outputs, () => writeNodes({ ...once, outputs: renamed("computed") }));
+    nodes.push({
+      opType: "If",
+      name: "once",
+      input: [unless],
+      output: once.outputs.map(({ name }) => name),
+      attribute: [
+        { name: "then_branch", type: attributeTypes.graph, g: taken },
+        { name: "else_branch", type: attributeTypes.graph, g: computed },
+      ],
+    });
+  }
+  writeNodes(graph);
 
   // of a matrix that is kept for each way, one way may be all that is asked for
-  const asked = new Set(nodes.flatMap(({ input }) => input ?? []));
-  for (const v of graph.weights) if (asked.has(writer.name(v))) initializers.push(initializer(v, files));
+  for (const v of weights) if (asked.has(writer.name(v))) initializers.push(initializer(v, files));
 
   const model = create(ModelProtoSchema, {
     irVersion: 10n,
@@ -118,8 +190,8 @@ export function lower(source: Graph, options: LoweringOptions): OnnxModel {
     opsetImport: Object.entries(opsets).map(([domain, version]) => ({ domain, version: BigInt(version) })),
     graph: {
       name: "softprompt",
-      input: graph.inputs.map((v) => valueInfo(v.name, v)),
-      output: graph.outputs.map((o) => valueInfo(o.name, o.value)),
+      input: (outside?.inputs ?? graph.inputs).map((v) => valueInfo(v.name, v, outside?.symbols)),
+      output: graph.outputs.map((o) => valueInfo(o.name, o.value, outside?.symbols)),
       node: nodes,
       initializer: initializers,
     },
@@ -133,8 +205,8 @@ export function lower(source: Graph, options: LoweringOptions): OnnxModel {
 }
 
 /** The name of each weight file in the model: its path from the folder that all lie in or below; numbered where there is none. */
-function locate(graph: Graph): Map<string, string> {
-  const paths = new Set(graph.weights.map(bytesOf).flatMap((w) => (w.kind === "file" ? [w.file] : [])));
+function locate(weights: readonly Value[]): Map<string, string> {
+  const paths = new Set(weights.map(bytesOf).flatMap((w) => (w.kind === "file" ? [w.file] : [])));
   const folder = commonFolder(paths);
   const below = folder === null ? 0 : folder.replace(/[\\/]$/, "").length + 1;
   return new Map(
@@ -174,10 +246,7 @@ function bytesOf(value: Value): Weight {
 function initializer(value: Value, files: ReadonlyMap<string, string>): MessageInitShape<typeof TensorProtoSchema> {
   const common = { name: value.name, dataType: dtypes[value.dtype].onnx, dims: value.shape.map((d) => BigInt(d)) };
   const bytes = bytesOf(value);
-  if (bytes.kind === "inline") {
-    const { buffer, byteOffset, byteLength } = bytes.data;
-    return { ...common, rawData: new Uint8Array(buffer, byteOffset, byteLength) as Uint8Array<ArrayBuffer> };
-  }
+  if (bytes.kind === "inline") return { ...common, rawData: rawBytes(bytes.data) };
   return {
     ...common,
     dataLocation: TensorProto_DataLocation.EXTERNAL,
@@ -189,14 +258,19 @@ function initializer(value: Value, files: ReadonlyMap<string, string>): MessageI
   };
 }
 
+function rawBytes({ buffer, byteOffset, byteLength }: Float32Array | Int32Array): Uint8Array<ArrayBuffer> {
+  return new Uint8Array(buffer, byteOffset, byteLength) as Uint8Array<ArrayBuffer>;
+}
+
 function valueInfo(
   name: string,
-  { dtype, shape }: { dtype: DType; shape: readonly (number | string)[] },
+  { dtype, shape }: ValueType,
+  symbols: Readonly<Record<string, string>> = {},
 ): MessageInitShape<typeof ValueInfoProtoSchema> {
   const dim = shape.map((d) =>
     typeof d === "number"
       ? { value: { case: "dimValue" as const, value: BigInt(d) } }
-      : { value: { case: "dimParam" as const, value: d } },
+      : { value: { case: "dimParam" as const, value: symbols[d] ?? d } },
   );
   return {
     name,

@@ -48,6 +48,8 @@ export interface Writer {
   float(value: number): string;
   /** A uint8 scalar constant. */
   uint8(value: number): string;
+  /** Any constant. */
+  constant(shape: readonly number[], data: Float32Array | Int32Array): string;
   /** A weight as float32. */
   widened(value: Value): string;
   /** What `make` wrote under this key before, else what it writes now: for small tensors that many nodes read. */

@@ -16,7 +16,7 @@ import {
 import { fullModel } from "../model/partial.js";
 import type { CallContext, NoticeEvent } from "./call.js";
 import { asRecorded, loadData, loadRows, type RowsOptions } from "./data.js";
-import type { Model } from "./model.js";
+import { engineUnder, type Model } from "./model.js";
 import { formerSkillNames, openSkill, type SkillOptions } from "./predictor.js";
 
 /** How rows are scored. */
@@ -65,7 +65,8 @@ export async function evaluate(model: Model, rows: EvaluateRows, input: Evaluate
   });
   for (const message of preparedNotices(prepared, skill.tokenizer)) onEvent?.({ kind: "notice", message });
   const full = fullModel(model.checkpoint.config);
-  const found = await evaluatePrepared(model.engine, full, skill.tokenizer, prepared, skill.parameters, signal);
+  const engine = await engineUnder(model, skill.method);
+  const found = await evaluatePrepared(engine, full, skill.tokenizer, prepared, skill.parameters, signal);
   if (found === null) throw interrupted(signal, "stopped before every row was scored", { where: skill.task.name });
   const constant = constantAnswer(found.predictions);
   if (constant !== null) onEvent?.({ kind: "notice", message: constant });

@@ -3,6 +3,7 @@
  * comes.
  */
 import { checkBase, loadAdapter } from "../adapter/adapter.js";
+import { runnable } from "../adapter/applied.js";
 import type { Adapter } from "../adapter/types.js";
 import { interrupted, SoftpromptError } from "../base/errors.js";
 import { readOptions } from "../base/options.js";
@@ -12,13 +13,15 @@ import { compileTemplate, promptMarker } from "../data/template.js";
 import { placeOf } from "../engine/place.js";
 import { picker } from "../engine/sampling.js";
 import type { RowEnd } from "../engine/types.js";
+import type { Method } from "../method/method.js";
+import { promptTuning } from "../method/prompt.js";
 import type { EncodedRow } from "../text/batch.js";
 import { encodeRows, rowNotices } from "../text/rows.js";
 import { rulesOf } from "../text/rules.js";
 import type { Tokenizer } from "../text/tokenizer.js";
 import { type CallContext, type NoticeEvent, splitCall } from "./call.js";
 import { type GenerateOptions, generateOptions } from "./generate-options.js";
-import type { Model } from "./model.js";
+import { engineUnder, type Model } from "./model.js";
 import { recordedInputTokens } from "./predictor.js";
 import { tokenizerFor } from "./readied.js";
 import { writing } from "./written.js";
@@ -94,6 +97,7 @@ const contextKeys = ["prompt", "adapter", "batchSize", "anyBase", "onEvent", "si
 interface Asked {
   readonly tokenizer: Tokenizer;
   readonly rows: readonly EncodedRow[];
+  readonly method: Method;
   readonly parameters: Parameters;
   readonly options: GenerateOptions;
 }
@@ -141,18 +145,21 @@ async function ask(model: Model, texts: readonly string[], input: GenerateInput)
   }));
   const encoded = encodeRows(task, rows, tokenizer, maxInputTokens);
   for (const message of rowNotices(rows, encoded, tokenizer, maxInputTokens)) onEvent?.({ kind: "notice", message });
-  const prompt = loaded?.prompt ?? { shape: [0, model.checkpoint.config.width], data: new Float32Array(0) };
-  return { tokenizer, rows: encoded, parameters: { prompt }, options };
+  const bare = { prompt: { shape: [0, model.checkpoint.config.width], data: new Float32Array(0) } };
+  const { method, parameters } =
+    loaded === null ? { method: promptTuning, parameters: bare } : runnable(loaded, model.checkpoint.config);
+  return { tokenizer, rows: encoded, method, parameters, options };
 }
 
 /** What is written to each row, piece by piece, with the row's number. */
 async function* write(
   model: Model,
-  { tokenizer, rows, parameters, options }: Asked,
+  { tokenizer, rows, method, parameters, options }: Asked,
   signal: AbortSignal | undefined,
 ): AsyncGenerator<[row: number, piece: GeneratedPiece], void, undefined> {
   const { maxTokens, stop, temperature } = options;
-  const program = await model.engine.generate(undefined, placeOf(model.checkpoint.config, rows));
+  const engine = await engineUnder(model, method);
+  const program = await engine.generate(undefined, placeOf(model.checkpoint.config, rows));
   const texts = rows.map(() => writing(tokenizer.openDecoder(), stop));
   const ended = new Array<GeneratedEnd | null>(rows.length).fill(null);
   const lengths = new Int32Array(rows.length);

@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { loadAdapter, parseAdapter, saveAdapter } from "../../src/adapter/adapter.js";
 import { extrasText } from "../../src/adapter/extras.js";
 import { adapterReportText, inspectAdapter } from "../../src/adapter/inspect.js";
+import { npyPrompt } from "../../src/adapter/npy.js";
 import type { Adapter } from "../../src/adapter/types.js";
 import { random } from "../../src/base/random.js";
 import { size } from "../../src/base/tensor.js";
@@ -399,6 +400,18 @@ function adapterFormats(fixtures: string): Record<string, Format> {
     onDisk: false,
   });
   return {
+    "prompt as .npy": inMemory(
+      "prompt.npy",
+      () =>
+        ["little-f4", "big-f2", "little-f8", "version-2", "version-3", "batch-of-one"].map(
+          (name) => new Uint8Array(readFileSync(join(fixtures, "npy", `${name}.npy`))),
+        ),
+      editBytes,
+      (content) => {
+        const { shape, data } = npyPrompt(content, "prompt.npy");
+        if (data.length !== size(shape)) throw new Error("a shape that does not fit its data was accepted");
+      },
+    ),
     "adapter config": ofOne("adapter_config.json", json, [both, peft]),
     "adapter weights": ofOne("adapter_model.safetensors", safetensors, [peft, both]),
     "adapter extras": ofOne("softprompt.json", json, [compact, both]),

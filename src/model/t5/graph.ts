@@ -42,14 +42,18 @@ export function encoder(b: Builder, config: T5Config, x: Value): Prefilled {
     hidden = ops.add(g, hidden, ff.output);
   }
   hidden = norm(b, config, hidden, "encoder.final_layer_norm.weight");
-  const memory = b.kept.stacks.decoder!.layers.map((layer) =>
+  return { memory: memoryOf(b, config, hidden), hidden, activations: { encoder: activations } };
+}
+
+/** The decoder's keys and values over the encoder's last hidden states [B, S, D]. */
+export function memoryOf(b: Builder, config: T5Config, hidden: Value): readonly KeyValue[] {
+  return b.kept.stacks.decoder!.layers.map((layer) =>
     b.keyValues(keyValue(b, config, hidden, `decoder.block.${layer}.layer.1.EncDecAttention`), {
       stack: "decoder",
       layer,
       attention: "cross",
     }),
   );
-  return { memory, hidden, activations: { encoder: activations } };
 }
 
 /**

@@ -1,0 +1,92 @@
+/**
+ * @file The work of softprompt export: an adapter in another program's form.
+ */
+import { loadAdapter } from "../../adapter/adapter.js";
+import type { Adapter } from "../../adapter/types.js";
+import { nearest, SoftpromptError } from "../../base/errors.js";
+import { writeFileAtomic } from "../../base/files.js";
+import { byteText } from "../../report/format.js";
+import { plainTable } from "../../report/markdown.js";
+import { exportModel, exportPrompt, exportRequest } from "../../tasks/export.js";
+import { type ExportFormat, exportFormats } from "../../tasks/export-options.js";
+import type { Answer, CommandContext } from "../command.js";
+import { checkWritable } from "../output.js";
+import type { ExportValues } from "../tables/export.js";
+import { openWithAdapter } from "./recorded-model.js";
+
+export async function exportAs(
+  options: ExportValues,
+  given: string,
+  text: string | undefined,
+  context: CommandContext,
+): Promise<Answer | null> {
+  const format = formatOf(given);
+  const request = format === "vllm" || format === "sglang";
+  if (!request && text !== undefined) throw refuse("this form takes no text", "no TEXT", text);
+  const adapter = options.adapter === undefined ? null : loadAdapter(options.adapter);
+  if (request) return exportedRequest(options, format, needed(adapter), text, context);
+  const { output } = options;
+  if (output === undefined) throw refuse("--output is missing", "a folder", undefined);
+  if (format !== "onnx") {
+    const files = exportPrompt(format, { adapter: needed(adapter), output });
+    return { json: { folder: output, files }, text: files.map((name) => `${output}/${name}`).join("\n") };
+  }
+  const model = await openWithAdapter(options.model, adapter, options, context);
+  try {
+    const { anyBase, dtype } = options;
+    const written = await exportModel(model, { adapter, output, anyBase, dtype });
+    const table = plainTable([["file", "size"], ...written.files.map(({ name, bytes }) => [name, byteText(bytes)])]);
+    return {
+      json: written,
+      text: `${table}\n\nawait pipeline(${JSON.stringify(written.pipeline)}, ${JSON.stringify(output)})`,
+    };
+  } finally {
+    await model.dispose();
+  }
+}
+
+async function exportedRequest(
+  options: ExportValues,
+  format: "vllm" | "sglang",
+  adapter: Adapter,
+  prompt: string | undefined,
+  context: CommandContext,
+): Promise<Answer | null> {
+  if (prompt === undefined) throw refuse("TEXT is missing", "the text to go on from", undefined);
+  const { anyBase, maxTokens, output } = options;
+  if (output !== undefined) checkWritable(output, []);
+  const model = await openWithAdapter(options.model, adapter, options, context);
+  try {
+    const body = await exportRequest(model, format, { adapter, prompt, anyBase, maxTokens });
+    const json = JSON.stringify(body);
+    if (output === undefined) {
+      context.terminal.result(json);
+      return null;
+    }
+    writeFileAtomic(output, `${json}\n`);
+    return { json: { file: output, bytes: json.length + 1 }, text: output };
+  } finally {
+    await model.dispose();
+  }
+}
+
+function formatOf(given: string): ExportFormat {
+  if (Object.hasOwn(exportFormats, given)) return given as ExportFormat;
+  const names = Object.keys(exportFormats);
+  const near = nearest(given, names);
+  throw new SoftpromptError("usage", "there is no such form", {
+    where: "softprompt export, FORMAT",
+    expected: names.join(", "),
+    got: given,
+    hint: near === undefined ? undefined : `did you mean ${near}?`,
+  });
+}
+
+function needed(adapter: Adapter | null): Adapter {
+  if (adapter !== null) return adapter;
+  throw refuse("--adapter is missing", "an adapter's folder, or a prompt as .npy", undefined);
+}
+
+function refuse(problem: string, expected: string, got: unknown): SoftpromptError {
+  return new SoftpromptError("usage", problem, { where: "softprompt export", expected, got });
+}

@@ -1,0 +1,133 @@
+/**
+ * @file A frozen model with a tuned prompt in it, as one folder of ONNX that transformers.js runs without knowing of prompts.
+ *
+ * In: a base model, an adapter, an empty folder. Out: `onnx/*.onnx` and the files beside them. A prompt becomes a constant (of a decoder-only
+ * model its keys and values), pruned entries stay zeros; LoRA and trained weights are folded into the weights; a prefix stands before the
+ * keys. What the form cannot say is refused with the reason.
+ */
+import { existsSync, readdirSync } from "node:fs";
+import { join } from "node:path";
+import { runnable } from "../adapter/applied.js";
+import type { Adapter } from "../adapter/types.js";
+import { SoftpromptError } from "../base/errors.js";
+import { writeFileAtomic } from "../base/files.js";
+import { compileTemplate } from "../data/template.js";
+import { architectureOf } from "../model/architectures.js";
+import type { CausalConfig } from "../model/causal/config.js";
+import type { Checkpoint } from "../model/checkpoint.js";
+import type { T5Config } from "../model/t5/config.js";
+import { lowerFor } from "../onnx/lower.js";
+import type { Tokenizer } from "../text/tokenizer.js";
+import { type BakedKeys, bakedKeys } from "./baked.js";
+import { causalDraft } from "./causal.js";
+import type { Draft } from "./draft.js";
+import { folderFiles } from "./folder.js";
+import { exportReadme } from "./readme.js";
+import { seq2seqDrafts } from "./seq2seq.js";
+import { exportWeights, placeWeights, type WeightLimits } from "./weights.js";
+
+export interface OnnxExport {
+  readonly checkpoint: Checkpoint;
+  /** As the adapter wants its rows. */
+  readonly tokenizer: Tokenizer;
+  /** null is the frozen model alone. */
+  readonly adapter: Adapter | null;
+  /** Where the weights' bytes go; for tests. */
+  readonly limits?: WeightLimits;
+}
+
+/** What was written. */
+export interface Exported {
+  readonly folder: string;
+  readonly files: readonly { readonly name: string; readonly bytes: number }[];
+  /** The pipeline of transformers.js that runs it. */
+  readonly pipeline: "text2text-generation" | "text-generation";
+}
+
+/** @throws SoftpromptError "adapter" for what has no such form, "usage" for a folder that holds something, "checkpoint", "io". */
+export async function exportOnnx(
+  { checkpoint, tokenizer, adapter, limits }: OnnxExport,
+  folder: string,
+): Promise<Exported> {
+  refusePlaced(adapter);
+  refuseFull(folder);
+  const { config } = checkpoint;
+  const run = adapter === null ? null : runnable(adapter, config);
+  const fold = run?.method.folded?.(config, run.parameters);
+  const method = run === null || fold !== undefined ? null : run.method;
+  const parameters = run?.parameters ?? {};
+  const weights = exportWeights(checkpoint, fold);
+  const baking = { weights, method, parameters };
+  const causal = architectureOf(config).taskType === "CAUSAL_LM";
+  const baked: BakedKeys = causal ? await bakedKeys(checkpoint, method, parameters) : { length: 0, layers: [] };
+  if (baked.length >= (config.maxPositions ?? Number.POSITIVE_INFINITY))
+    throw new SoftpromptError("adapter", "the prompt leaves no position for a text", {
+      where: "adapter",
+      expected: `fewer than ${config.maxPositions} virtual tokens`,
+      got: baked.length,
+    });
+  const drafts = causal
+    ? [causalDraft(config as CausalConfig, baking, baked)]
+    : seq2seqDrafts(config as T5Config, baking);
+  const written: { name: string; bytes: number }[] = [];
+  const write = (name: string, content: string | Uint8Array) => {
+    writeFileAtomic(join(folder, name), content);
+    written.push({ name, bytes: Buffer.byteLength(content) });
+  };
+  const beside: Record<string, number> = {};
+  for (const draft of drafts) {
+    const name = `${draft.file}.onnx`;
+    const { bytes, files } = await modelFile(draft, weights, join(folder, "onnx"), limits);
+    write(`onnx/${name}`, bytes);
+    beside[name] = files;
+  }
+  const pipeline = causal ? "text-generation" : "text2text-generation";
+  const source = { checkpoint, tokenizer, task: adapter?.task ?? null, before: baked.length, beside, dtype: "fp32" };
+  const readme = exportReadme({ adapter, checkpoint, pipeline });
+  // the config last, so that a folder with one is complete
+  const { "config.json": configText, ...others } = folderFiles(source);
+  for (const [name, content] of Object.entries({ ...others, "README.md": readme, "config.json": configText! }))
+    write(name, content);
+  return { folder, files: written, pipeline };
+}
+
+async function modelFile(
+  { file, graph, outside }: Draft,
+  weights: ReturnType<typeof exportWeights>,
+  folder: string,
+  limits: WeightLimits | undefined,
+): Promise<{ bytes: Uint8Array; files: number }> {
+  const { once } = outside;
+  const graphs = once === undefined ? [graph] : [graph, once.graph];
+  const placed = await placeWeights(graphs, weights, { folder, name: `${file}.onnx` }, limits);
+  const [main, other] = placed.graphs;
+  const whole = once === undefined ? outside : { ...outside, once: { ...once, graph: other! } };
+  const { bytes } = lowerFor(whole, main!, { plain: true, widenPerUse: false });
+  return { bytes, files: placed.files };
+}
+
+/** A prompt inside or behind the text would have to know where the text of the task ends; a caller of the model feeds a text alone. */
+function refusePlaced(adapter: Adapter | null): void {
+  const template = adapter?.task?.template;
+  if (template === undefined || !compileTemplate(template).marked) return;
+  throw new SoftpromptError(
+    "adapter",
+    "this prompt does not stand before the text, and an ONNX model can have it nowhere else",
+    {
+      where: "adapter",
+      expected: "a prompt before the text",
+      got: template,
+      hint: "tune a prompt without {prompt} in its template, or use it with softprompt predict",
+    },
+  );
+}
+
+/** Files of an earlier export would describe another model. */
+function refuseFull(folder: string): void {
+  if (!existsSync(folder) || readdirSync(folder).length === 0) return;
+  throw new SoftpromptError("usage", "the folder is not empty", {
+    where: folder,
+    expected: "a new or empty folder",
+    hint: "remove it, or give another --output",
+  });
+}

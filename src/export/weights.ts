@@ -1,0 +1,136 @@
+/**
+ * @file The frozen weights of an exported model: float32, with what a method folds into them, linear layers turned to [in, out].
+ *
+ * In: a Checkpoint. Out: Weights that graphs are built with, and the same graphs with the bytes in place: inside the model file, or beside
+ * it where they are too many for one. Plain ONNX multiplies by [in, out]; a matrix stored the other way would be turned at each start.
+ */
+import { closeSync, openSync, writeSync } from "node:fs";
+import { join } from "node:path";
+import { ioError, makeFolder } from "../base/files.js";
+import { floatBytes } from "../base/floats.js";
+import { size, type Tensor } from "../base/tensor.js";
+import { type Graph, type Value, type Weight, weight } from "../graph/graph.js";
+import type { Weights } from "../model/architecture.js";
+import { architectureOf } from "../model/architectures.js";
+import type { Checkpoint } from "../model/checkpoint.js";
+import type { ExpectedTensor } from "../model/tensors.js";
+
+/** Weights without bytes, and where their bytes come from. */
+export interface ExportWeights {
+  readonly weights: Weights;
+  read(name: string): Promise<Tensor>;
+}
+
+export type Fold = (name: string, frozen: Tensor) => Tensor;
+
+export function exportWeights(
+  checkpoint: Pick<Checkpoint, "config" | "read">,
+  fold: Fold = (_, t) => t,
+): ExportWeights {
+  const { config } = checkpoint;
+  const expected = new Map(
+    architectureOf(config)
+      .tensors(config)
+      .map((tensor) => [tensor.name, tensor]),
+  );
+  const turned = (name: string) => isLinear(expected.get(name)!) && !expected.get(name)!.transposed;
+  return {
+    weights: {
+      has: (name) => expected.has(name),
+      stored: (name) => (isLinear(expected.get(name)!) ? "in,out" : "out,in"),
+      declare: (graph, name) => {
+        const { shape } = expected.get(name)!;
+        return weight(graph, name, "float32", turned(name) ? [...shape].reverse() : shape, nowhere);
+      },
+    },
+    read: async (name) => {
+      const tensor = fold(name, await checkpoint.read(name));
+      return turned(name) ? transposed(tensor) : tensor;
+    },
+  };
+}
+
+const nowhere: Weight = { kind: "inline", data: new Float32Array(0) };
+
+/** What a model only multiplies by. The embedding is also looked up in, row by row, and stays as it is. */
+function isLinear({ name, shape, layer, part }: ExpectedTensor): boolean {
+  return shape.length === 2 && name.endsWith(".weight") && (layer !== undefined || part === "head");
+}
+
+function transposed({ shape, data }: Tensor): Tensor {
+  const [rows, columns] = shape as [number, number];
+  const out = new Float32Array(data.length);
+  // in squares that fit the cache: a column at a time would miss it at every element
+  const side = 64;
+  for (let r0 = 0; r0 < rows; r0 += side)
+    for (let c0 = 0; c0 < columns; c0 += side)
+      for (let r = r0; r < Math.min(rows, r0 + side); r++)
+        for (let c = c0; c < Math.min(columns, c0 + side); c++) out[c * rows + r] = data[r * columns + c]!;
+  return { shape: [columns, rows], data: out };
+}
+
+/** How many bytes of weights lie where. */
+export interface WeightLimits {
+  /** In the model file itself. A file of protobuf ends at 2 GiB, and writing one takes four times its size. */
+  readonly inside: number;
+  /** In one file beside it: browsers take no larger buffer. */
+  readonly beside: number;
+}
+
+export const weightLimits: WeightLimits = { inside: 2 ** 30, beside: 2 ** 31 - 2 ** 20 };
+
+/** Large tensors begin at a page, so that a file can be mapped into memory. */
+const page = 4096;
+
+/**
+ * Puts the bytes in. @param path of the model file; files beside it are called after it, as transformers.js looks for them.
+ * @returns the graphs, and how many files lie beside the model.
+ */
+export async function placeWeights<G extends readonly Graph[]>(
+  graphs: G,
+  { read }: ExportWeights,
+  path: { readonly folder: string; readonly name: string },
+  limits: WeightLimits = weightLimits,
+): Promise<{ readonly graphs: { [K in keyof G]: Graph }; readonly files: number }> {
+  const open = new Map(graphs.flatMap((g) => g.weights.filter(isOpen)).map((value) => [value.name, value]));
+  const bytesOf = ({ shape }: Value) => 4 * size(shape as number[]);
+  const total = [...open.values()].reduce((sum, value) => sum + bytesOf(value), 0);
+  const placed = new Map<string, Weight>();
+  let files = 0;
+  if (total <= limits.inside)
+    for (const name of open.keys()) placed.set(name, { kind: "inline", data: (await read(name)).data });
+  else {
+    let [out, at] = [-1, Number.POSITIVE_INFINITY];
+    let file = "";
+    try {
+      makeFolder(path.folder);
+      for (const [name, value] of open) {
+        if (at + bytesOf(value) > limits.beside) {
+          if (out >= 0) closeSync(out);
+          file = join(path.folder, `${path.name}_data${files === 0 ? "" : `_${files}`}`);
+          [out, at] = [openSync(file, "w"), 0];
+          files++;
+        }
+        const bytes = floatBytes((await read(name)).data);
+        for (let done = 0; done < bytes.length; )
+          done += writeSync(out, bytes, done, Math.min(bytes.length - done, 2 ** 30), at + done);
+        placed.set(name, { kind: "file", file, offset: at, length: bytes.length });
+        at = Math.ceil((at + bytes.length) / page) * page;
+      }
+    } catch (cause) {
+      throw ioError(cause, file || path.folder);
+    } finally {
+      if (out >= 0) closeSync(out);
+    }
+  }
+  const fill = (graph: Graph): Graph => ({
+    ...graph,
+    weights: graph.weights.map((value) => {
+      const bytes = isOpen(value) ? placed.get(value.name) : undefined;
+      return bytes === undefined ? value : { ...value, source: { weight: bytes } };
+    }),
+  });
+  return { graphs: graphs.map(fill) as { [K in keyof G]: Graph }, files };
+}
+
+const isOpen = (value: Value) => (value.source as { weight: Weight }).weight === nowhere;

@@ -1,0 +1,25 @@
+/**
+ * @file The forms that an adapter is exported in, and their options: the command line's and the library's.
+ */
+import { choice } from "../base/options.js";
+
+/** Every form, and what it is. */
+export const exportFormats = {
+  onnx: "a model with the prompt in it, for transformers.js",
+  npy: "the prompt's vectors as .npy",
+  raw: "the prompt's vectors as float32, described by a JSON file",
+  vllm: "the body of a request to vLLM that carries embeddings",
+  sglang: "the body of a request to SGLang that carries embeddings",
+} as const;
+
+/** Name of a form that an adapter is exported in. */
+export type ExportFormat = keyof typeof exportFormats;
+
+/** Option table of an exported ONNX model. */
+export const exportOptions = {
+  dtype: choice({
+    values: ["fp32"],
+    default: "fp32",
+    help: "Numbers of the ONNX model's weights, as transformers.js calls them",
+  }),
+};

@@ -1,0 +1,113 @@
+/**
+ * @file A tuned prompt for other programs. In: an adapter, its model where the form needs one, a format. Out: a folder, or a request's body.
+ */
+import { join } from "node:path";
+import { checkBase, loadAdapter } from "../adapter/adapter.js";
+import type { Adapter } from "../adapter/types.js";
+import { SoftpromptError } from "../base/errors.js";
+import { writeFileAtomic } from "../base/files.js";
+import type { JsonObject } from "../base/json.js";
+import { type OptionValues, readOptions } from "../base/options.js";
+import type { Task } from "../data/row.js";
+import { type Exported, exportOnnx } from "../export/onnx.js";
+import { promptFiles, requests } from "../export/prompt-files.js";
+import { textIds } from "../text/batch.js";
+import { encodeRows } from "../text/rows.js";
+import { rulesOf } from "../text/rules.js";
+import { exportOptions } from "./export-options.js";
+import type { Model } from "./model.js";
+import { recordedInputTokens } from "./predictor.js";
+import { tokenizerFor } from "./readied.js";
+
+export type { Exported } from "../export/onnx.js";
+
+/** How an adapter is exported. */
+export interface ExportInput extends Partial<OptionValues<typeof exportOptions>> {
+  /** What `tune` gave, the folder it was saved in, or a prompt as `.npy`; null is the frozen model alone. */
+  readonly adapter: Adapter | string | null;
+  /** A new or empty folder. */
+  readonly output: string;
+  /** Use the adapter though the base model is not the recorded one. Default false. */
+  readonly anyBase?: boolean | undefined;
+}
+
+/**
+ * Writes a model that transformers.js runs unchanged, with the prompt, prefix, LoRA or trained weights in it.
+ * @throws SoftpromptError "adapter" for what cannot be said so, "usage" for a folder that holds something, "checkpoint", "io".
+ */
+export async function exportModel(model: Model, input: ExportInput): Promise<Exported> {
+  const { adapter: given, output, anyBase, ...rest } = input;
+  readOptions(exportOptions, rest, "exportModel()");
+  const adapter = await adapterOf(model, given, anyBase);
+  return exportOnnx({ checkpoint: model.checkpoint, tokenizer: await tokenizerFor(model, adapter), adapter }, output);
+}
+
+/**
+ * Writes the vectors of a prompt, for programs that know nothing of adapters. @returns names of the files in `output`.
+ * @throws SoftpromptError "adapter" where the adapter is more than vectors before a text.
+ */
+export function exportPrompt(
+  format: "npy" | "raw",
+  { adapter, output }: { readonly adapter: Adapter | string; readonly output: string },
+): readonly string[] {
+  const files = promptFiles[format](typeof adapter === "string" ? loadAdapter(adapter) : adapter);
+  for (const [name, content] of Object.entries(files)) writeFileAtomic(join(output, name), content);
+  return Object.keys(files);
+}
+
+/** A text to go on from under a prompt, as a server's request. */
+export interface RequestInput {
+  readonly adapter: Adapter | string;
+  readonly prompt: string;
+  /** Default 64. */
+  readonly maxTokens?: number | undefined;
+  /** Use the adapter though the base model is not the recorded one. Default false. */
+  readonly anyBase?: boolean | undefined;
+}
+
+/**
+ * The body of a request that carries the embeddings of prompt and text. The text stands as it is, as `generate` takes it.
+ * @throws SoftpromptError "adapter", "usage" for a model that is not decoder-only.
+ */
+export async function exportRequest(
+  model: Model,
+  format: "vllm" | "sglang",
+  { adapter: given, prompt, maxTokens = 64, anyBase }: RequestInput,
+): Promise<JsonObject> {
+  const adapter = (await adapterOf(model, given, anyBase))!;
+  const tokenizer = await tokenizerFor(model, adapter);
+  const task: Task = {
+    name: "exportRequest()",
+    template: "{text}",
+    verbalizer: null,
+    metrics: ["exactMatch"],
+    maxTargetTokens: Math.max(1, maxTokens),
+    targetPrefix: "",
+  };
+  const row = {
+    id: "prompt",
+    input: prompt,
+    fields: [{ name: "text", from: 0, to: prompt.length }],
+    target: "",
+    label: null,
+    references: [""],
+  };
+  const { positions } = rulesOf(tokenizer, {}).window ?? {};
+  const [encoded] = encodeRows(task, [row], tokenizer, recordedInputTokens(adapter) ?? positions ?? 492);
+  if (encoded!.truncated)
+    throw new SoftpromptError("usage", "the text is longer than the prompt and the model's window leave room for", {
+      where: "exportRequest(), prompt",
+    });
+  const ids = [...textIds(encoded!)];
+  return requests[format]({ adapter, checkpoint: model.checkpoint, ids, maxTokens });
+}
+
+async function adapterOf(
+  model: Model,
+  given: Adapter | string | null,
+  anyBase: boolean | undefined,
+): Promise<Adapter | null> {
+  const adapter = typeof given === "string" ? loadAdapter(given) : given;
+  if (adapter !== null) await checkBase(adapter, model.checkpoint, { anyBase, tokenizer: model.tokenizer });
+  return adapter;
+}

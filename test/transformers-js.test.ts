@@ -1,0 +1,220 @@
+/**
+ * @file Exported models under the real transformers.js in Node: what its pipelines write is what we write, id for id, for every method that
+ * can be baked, alone and beside longer texts.
+ */
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import {
+  type DynamicCache,
+  env,
+  LogLevel,
+  ones,
+  type PreTrainedModel,
+  type PreTrainedTokenizer,
+  pipeline,
+  type Tensor,
+} from "@huggingface/transformers";
+import { afterAll, describe, expect, test } from "vitest";
+import type { Adapter } from "../src/adapter/types.js";
+import type { MetricName } from "../src/data/metrics.js";
+import { exportOnnx } from "../src/export/onnx.js";
+import type { Checkpoint } from "../src/model/checkpoint.js";
+import { generateStream } from "../src/tasks/generate.js";
+import { type OpenModel, openModel } from "../src/tasks/model.js";
+import { methodAdapter, promptAdapter } from "./helpers/adapters.js";
+import { tinyCausal } from "./helpers/tiny-causal.js";
+
+env.allowRemoteModels = false;
+env.localModelPath = "/";
+env.useFSCache = false;
+env.logLevel = LogLevel.NONE;
+
+const root = mkdtempSync(join(tmpdir(), "softprompt-transformersjs-"));
+afterAll(() => rmSync(root, { recursive: true, force: true }));
+
+/** Whatever generate() takes. */
+type Fed = Parameters<PreTrainedModel["generate"]>[0];
+
+interface Loaded {
+  readonly model: PreTrainedModel;
+  readonly tokenizer: PreTrainedTokenizer;
+  (texts: string[], options: object): Promise<unknown>;
+}
+
+const load = async (kind: "text-generation" | "text2text-generation", folder: string) =>
+  (await pipeline(kind as "text-generation", folder)) as unknown as Loaded;
+
+/** Ids that we write after each text. */
+async function ours(model: OpenModel, adapter: Adapter | null, texts: readonly string[], maxTokens: number) {
+  const all: number[][] = [];
+  for (const prompt of texts) {
+    const ids: number[] = [];
+    for await (const { id } of generateStream(model, { prompt, adapter, maxTokens }))
+      if (id !== undefined) ids.push(id);
+    all.push(ids);
+  }
+  return all;
+}
+
+/** Ids that transformers.js writes, without start, padding and end. @param skip how many of each row were fed */
+async function theirs({ model, tokenizer }: Loaded, texts: readonly string[], maxTokens: number, causal: boolean) {
+  tokenizer.padding_side = causal ? "left" : "right";
+  const config = tokenizer as unknown as { add_bos_token?: boolean };
+  const inputs = tokenizer(texts as string[], {
+    padding: true,
+    add_special_tokens: !causal || config.add_bos_token === true,
+  });
+  const out = (await model.generate({ ...inputs, max_new_tokens: maxTokens } as Fed)) as Tensor;
+  const fed = causal ? (inputs.input_ids as Tensor).dims[1]! : 1;
+  const ends = [(model.generation_config as { eos_token_id: number | number[] }).eos_token_id].flat();
+  return (out.tolist() as bigint[][]).map((row) => {
+    const ids = row.slice(fed).map(Number);
+    const end = ids.findIndex((id) => ends.includes(id));
+    return end < 0 ? ids : ids.slice(0, end);
+  });
+}
+
+const nanoTexts = [
+  "sst2 sentence: a charming and often affecting journey",
+  "The capital",
+  "sst2 sentence: unflinchingly bleak and desperate, and much too long for anybody to sit through it once more",
+];
+
+describe("t5-nano", () => {
+  const cases: [string, (checkpoint: Checkpoint) => Promise<Adapter | null>][] = [
+    ["frozen", async () => null],
+    ["prompt", (c) => promptAdapter(c, 20, 0.5)],
+    ["lora", (c) => methodAdapter(c, "lora", { loraRank: 4, loraTargets: ["q", "v", "wo"] })],
+    ["prefix", (c) => methodAdapter(c, "prefix")],
+    ["full", (c) => methodAdapter(c, "full", { fullParts: ["layer_norm"] })],
+  ];
+  test.each(cases)("%s: equal ids, alone and in a batch", async (name, make) => {
+    await using model = await openModel("t5-nano");
+    const adapter = await make(model.checkpoint);
+    const folder = join(root, `t5-${name}`);
+    const { pipeline: kind } = await exportOnnx({ ...model, adapter }, folder);
+    expect(kind).toBe("text2text-generation");
+    const loaded = await load("text2text-generation", folder);
+    const wanted = await ours(model, adapter, nanoTexts, 12);
+    expect(wanted.some((ids) => ids.length > 1)).toBe(true);
+    expect(await theirs(loaded, nanoTexts, 12, false)).toEqual(wanted);
+    for (const [i, text] of nanoTexts.entries()) expect(await theirs(loaded, [text], 12, false)).toEqual([wanted[i]]);
+  });
+});
+
+// the smallest fixture knows 32 positions: five of a prompt, ten of an answer
+const tinyTexts = ["the cat sat", "a", "(one more): 1"];
+
+describe("tiny decoder-only models", () => {
+  const methods: [string, (checkpoint: Checkpoint) => Promise<Adapter | null>][] = [
+    ["frozen", async () => null],
+    ["prompt", (c) => promptAdapter(c, 5)],
+    ["lora", (c) => methodAdapter(c, "lora", { loraRank: 2 })],
+    ["prefix", (c) => methodAdapter(c, "prefix")],
+    ["full", (c) => methodAdapter(c, "full", {})],
+  ];
+  const families = ["llama", "gpt2", "neox", "qwen2-window", "qwen3", "mistral", "neox-sequential", "qwen2"];
+  const cases = families.flatMap((family) =>
+    methods
+      .filter((_, i) => i < 2 || ["llama", "gpt2"].includes(family))
+      .map(([name, make]) => [family, name, make] as const),
+  );
+  test.each(cases)("%s, %s: equal ids, alone and in a batch", async (family, name, make) => {
+    await using model = await openModel(tinyCausal({ family, bos: name === "prompt" }));
+    const adapter = await make(model.checkpoint);
+    const folder = join(root, `${family}-${name}`);
+    await exportOnnx({ ...model, adapter }, folder);
+    const loaded = await load("text-generation", folder);
+    const wanted = await ours(model, adapter, tinyTexts, 10);
+    expect(await theirs(loaded, tinyTexts, 10, true)).toEqual(wanted);
+    for (const [i, text] of tinyTexts.entries()) expect(await theirs(loaded, [text], 10, true)).toEqual([wanted[i]]);
+  });
+
+  test("a window: the files say what the prompt leaves of it", async () => {
+    await using model = await openModel(tinyCausal({ config: { max_position_embeddings: 16 } }));
+    const adapter = await promptAdapter(model.checkpoint, 5);
+    const folder = join(root, "window");
+    await exportOnnx({ ...model, adapter }, folder);
+    const loaded = await load("text-generation", folder);
+    const [wanted] = await ours(model, adapter, ["the"], 64);
+    expect(wanted!.length).toBeLessThan(12);
+    // transformers.js (4.3.1) knows no window and writes on
+    const [found] = await theirs(loaded, ["the"], 64, true);
+    expect(found!.slice(0, wanted!.length)).toEqual(wanted);
+    const config = JSON.parse(readFileSync(join(folder, "config.json"), "utf8")) as object;
+    expect(config).toMatchObject({ max_position_embeddings: 11, "transformers.js_config": { dtype: "fp32" } });
+    expect(JSON.parse(readFileSync(join(folder, "tokenizer_config.json"), "utf8"))).toMatchObject({
+      model_max_length: 11,
+    });
+  });
+
+  test("a cache handed over holds the text alone: two calls write what one does", async () => {
+    await using model = await openModel(tinyCausal({}));
+    const adapter = await promptAdapter(model.checkpoint, 5);
+    const folder = join(root, "cache");
+    await exportOnnx({ ...model, adapter }, folder);
+    const { model: run, tokenizer } = await load("text-generation", folder);
+    const inputs = tokenizer("the cat", { add_special_tokens: false });
+    const whole = (await run.generate({ ...inputs, max_new_tokens: 8 } as Fed)) as Tensor;
+    const first = (await run.generate({
+      ...inputs,
+      max_new_tokens: 4,
+      return_dict_in_generate: true,
+    } as Fed)) as unknown as {
+      sequences: Tensor;
+      past_key_values: DynamicCache;
+    };
+    expect(first.past_key_values.get_seq_length()).toBe(first.sequences.dims[1]! - 1);
+    const second = (await run.generate({
+      input_ids: first.sequences,
+      attention_mask: ones(first.sequences.dims),
+      past_key_values: first.past_key_values,
+      max_new_tokens: 4,
+    } as Fed)) as Tensor;
+    expect(second.tolist()).toEqual(whole.tolist());
+  });
+
+  test("weights beside the model, in several files", async () => {
+    await using model = await openModel(tinyCausal({}));
+    const adapter = await promptAdapter(model.checkpoint, 5);
+    const folder = join(root, "beside");
+    const { files } = await exportOnnx({ ...model, adapter, limits: { inside: 1000, beside: 40_000 } }, folder);
+    const data = readdirSync(join(folder, "onnx")).filter((name) => name.includes("_data"));
+    expect(data.length).toBeGreaterThan(1);
+    expect(data).toContain("model.onnx_data_1");
+    expect(files.find(({ name }) => name === "onnx/model.onnx")!.bytes).toBeLessThan(200_000);
+    const loaded = await load("text-generation", folder);
+    expect(await theirs(loaded, tinyTexts, 10, true)).toEqual(await ours(model, adapter, tinyTexts, 10));
+  });
+});
+
+test("a prompt that stands elsewhere than before the text is refused, and a folder that holds something", async () => {
+  await using model = await openModel(tinyCausal({}));
+  const task = {
+    name: "late",
+    template: "{text}{prompt}",
+    verbalizer: null,
+    metrics: ["exactMatch"] as [MetricName],
+    maxTargetTokens: 4,
+    targetPrefix: "",
+  };
+  const late = await promptAdapter(model.checkpoint, 3, 1, { task });
+  const folder = join(root, "late");
+  await expect(exportOnnx({ ...model, adapter: late }, folder)).rejects.toThrow(/does not stand before the text/);
+  expect(existsSync(folder)).toBe(false);
+  await expect(exportOnnx({ ...model, adapter: null }, root)).rejects.toMatchObject({ kind: "usage" });
+  const small = await openModel(tinyCausal({ config: { max_position_embeddings: 16 } }));
+  const long = await promptAdapter(small.checkpoint, 16);
+  await expect(exportOnnx({ ...small, adapter: long }, folder)).rejects.toThrow(/no position for a text/);
+  await small.dispose();
+});
+
+test("learned positions: a text that is longer than the window fails, and is not read as if it stood elsewhere", async () => {
+  await using model = await openModel(tinyCausal({ family: "gpt2" }));
+  const folder = join(root, "gpt2-long");
+  await exportOnnx({ ...model, adapter: null }, folder);
+  const { model: run, tokenizer } = await load("text-generation", folder);
+  const inputs = tokenizer("a".repeat(40), { add_special_tokens: false });
+  await expect(run({ ...inputs })).rejects.toThrow(/out of data bounds/);
+});
