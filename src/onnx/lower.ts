@@ -16,7 +16,7 @@ import {
 } from "onnx-buf";
 import { dtypes } from "../base/tensor.js";
 import { check } from "../graph/check.js";
-import type { Graph, Node, Value, ValueType, Weight } from "../graph/graph.js";
+import type { Constant, Graph, Node, Value, ValueType, Weight } from "../graph/graph.js";
 import { simplify } from "../graph/simplify.js";
 import { type Attribute, type Domain, type LoweringOptions, lowerings, opsets, type Writer } from "./opset.js";
 
@@ -258,7 +258,7 @@ function initializer(value: Value, files: ReadonlyMap<string, string>): MessageI
   };
 }
 
-function rawBytes({ buffer, byteOffset, byteLength }: Float32Array | Int32Array): Uint8Array<ArrayBuffer> {
+function rawBytes({ buffer, byteOffset, byteLength }: Constant): Uint8Array<ArrayBuffer> {
   return new Uint8Array(buffer, byteOffset, byteLength) as Uint8Array<ArrayBuffer>;
 }
 
