@@ -8,7 +8,7 @@
 import { parseArgs } from "node:util";
 import { loadData, openModel } from "softprompt";
 import { encodeRows, makeBatch } from "softprompt/engine";
-import { startPrompt } from "softprompt/train";
+import { initPrompt } from "softprompt/train";
 
 const { values: options, positionals } = parseArgs({
   allowPositionals: true,
@@ -33,23 +33,28 @@ const rows = data.train.slice(0, Number(options.rows));
 
 /** Loss of all rows and the gradient of the prompt, for each seed's start. */
 async function measure(precision) {
-  await using model = await openModel(name, { precision });
+  const model = await openModel(name, { precision });
   const encoded = encodeRows(data.task, rows, model.tokenizer, 492);
   const program = await model.engine.train();
   const found = [];
   for (const seed of options.seeds.split(",").map(Number)) {
-    const prompt = await startPrompt(model.checkpoint, { tokens: 20, seed });
+    const prompt = await initPrompt({ kind: "sampledVocab" }, { ...model, virtualTokens: 20, seed });
     const gradient = new Float64Array(prompt.data.length);
     let loss = 0;
     for (let at = 0; at < encoded.length; at += Number(options.batch)) {
       const part = encoded.slice(at, at + Number(options.batch));
-      const step = await program.run({ prompt }, makeBatch(part), new Float32Array(part.length).fill(1 / encoded.length));
+      const step = await program.run(
+        { prompt },
+        makeBatch(part),
+        new Float32Array(part.length).fill(1 / encoded.length),
+      );
       for (const v of step.loss) loss += v / encoded.length;
       const { data: values } = step.gradients.prompt;
       for (let i = 0; i < values.length; i++) gradient[i % gradient.length] += values[i];
     }
     found.push({ seed, loss, gradient });
   }
+  await model.dispose();
   return found;
 }
 
