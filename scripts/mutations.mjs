@@ -30,7 +30,7 @@ const faults = [
   ],
   [
     "training succeeds and nothing moved",
-    "src/train/turns.ts",
+    "src/train/step.ts",
     "if (!state.moved && (",
     "if (state.step < 0 && (",
     "src/train/trainer.test.ts",
@@ -99,7 +99,7 @@ const faults = [
     "src/adapter/adapter.test.ts",
   ],
   [
-    "a file from a stranger crashes",
+    "an untrusted file crashes",
     "src/model/safetensors.ts",
     "  if (end > fileBytes - dataOffset)\n",
     "  if (end < 0)\n",
@@ -120,14 +120,14 @@ const faults = [
     "test/docs.test.ts",
   ],
   [
-    "a report runs a stranger's script",
+    "a report runs an untrusted script",
     "src/report/page.ts",
     "      : escapeXml(String(hole)),",
     "      : String(hole),",
     "test/report-pages.test.ts",
   ],
   [
-    "an install script runs at a stranger's",
+    "an install script runs on the user's machine",
     "package.json",
     '"scripts": {',
     '"scripts": {\n    "postinstall": "node dist/cli/main.js",',
@@ -201,7 +201,7 @@ const faults = [
   ],
   [
     "growth always resets the optimizer",
-    "src/train/turns.ts",
+    "src/train/step.ts",
     "optimizer: schedule.resetOptimizerOnGrow ? initParameters(job.optimizer, state.parameters) : state.optimizer,",
     "optimizer: initParameters(job.optimizer, state.parameters),",
     "test/partial-models.test.ts",
