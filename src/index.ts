@@ -118,4 +118,5 @@ export {
 } from "./tasks/predictor.js";
 export { type PruneContext, type Pruned, type PruneEvent, type PruneInput, prune } from "./tasks/prune.js";
 export { type TuneContext, type Tuned, type TuneEvent, type TuneInput, tune, type WorkEvent } from "./tasks/tune.js";
+export { type PromptWords, promptWords, type WordsInput } from "./tasks/words.js";
 export type { TrainEvent, TrainResult } from "./train/types.js";

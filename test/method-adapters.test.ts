@@ -85,10 +85,25 @@ test("LoRA in PEFT's files alone is read; variants that compute something else a
     [{ bias: "all" }, /bias/],
     [{ rank_pattern: { q: 2 } }, /ranks that differ/],
     [{ r: 4 }, /recorded rank/],
+    [{ use_qalora: true }, /use_qalora/],
+    [{ kasa_config: { a: 1 } }, /kasa_config/],
+    [{ trainable_token_indices: [1, 2] }, /trained token embeddings/],
+    [{ a_field_of_next_year: "on" }, /a_field_of_next_year/],
   ] as const) {
     writeFileSync(path, JSON.stringify({ ...config, ...change }));
     expect(() => loadAdapter(folder)).toThrow(message);
   }
+  // what PEFT 0.21.2 writes of a plain LoRA, and a field of next year that is off
+  const plain = {
+    ...{ exclude_modules: null, layers_to_transform: null, layers_pattern: null, rank_pattern: {}, alpha_pattern: {} },
+    ...{ megatron_config: null, megatron_core: "megatron.core", trainable_token_indices: null, loftq_config: {} },
+    ...{ eva_config: null, corda_config: null, lora_ga_config: null, velora_config: null, use_qalora: false },
+    ...{ alora_invocation_tokens: null, qalora_group_size: 16, monteclora_config: null, layer_replication: null },
+    ...{ lora_bias: false, target_parameters: null, use_bdlora: null, arrow_config: null, kasa_config: null },
+    ...{ ensure_weight_tying: false, a_field_of_next_year: [] },
+  };
+  writeFileSync(path, JSON.stringify({ ...config, ...plain }));
+  expect(loadAdapter(folder).applied?.parameters).toEqual(adapter.applied!.parameters);
   writeFileSync(path, JSON.stringify({ ...config, use_rslora: true }));
   expect(loadAdapter(folder).applied?.settings.loraAlpha).toBeCloseTo(6 * Math.sqrt(3));
 });

@@ -110,7 +110,14 @@ describe("tiny decoder-only models", () => {
   const methods: [string, (checkpoint: Checkpoint) => Promise<Adapter | null>][] = [
     ["frozen", async () => null],
     ["prompt", (c) => promptAdapter(c, 5)],
-    ["lora", (c) => methodAdapter(c, "lora", { loraRank: 2 })],
+    [
+      "lora",
+      (c) =>
+        methodAdapter(c, "lora", {
+          loraRank: 2,
+          loraTargets: c.config.family === "gpt2" ? ["c_attn", "c_proj"] : ["q_proj", "down_proj"],
+        }),
+    ],
     ["prefix", (c) => methodAdapter(c, "prefix")],
     ["full", (c) => methodAdapter(c, "full", {})],
   ];

@@ -306,7 +306,9 @@ function missingWeights(folder: string): SoftpromptError {
     where: folder,
     expected: peftFiles.weights,
     got: pickle ? `${peftFiles.pickle}, a pickle, which can run code and is never opened` : "no such file",
-    hint: pickle ? "load it with PEFT there where you trust it, and save it again as safetensors" : undefined,
+    hint: pickle
+      ? "where you trust it, in Python: PeftModel.from_pretrained(base, folder).save_pretrained(folder) writes adapter_model.safetensors"
+      : undefined,
   });
 }
 

@@ -94,6 +94,7 @@ export function readPeftApplied(
   weights: Uint8Array,
   at: { readonly config: string; readonly weights: string },
 ): { readonly applied: Applied; readonly base: AdapterBase } {
+  refuseUnknown(raw, at.config);
   const field = fields(raw, at.config);
   const taskType = field.choice("task_type", ["SEQ_2_SEQ_LM", "CAUSAL_LM"] as const);
   const base: AdapterBase = {
@@ -148,6 +149,45 @@ export function readPeftApplied(
   };
 }
 
+/**
+ * Fields that say nothing of what is computed from the saved tensors, whatever their values, besides those that are read here: where the
+ * adapter came from, how its tensors started, where in the model it was asked for (the tensors' own names say where it is).
+ */
+const idle = new Set([
+  ...[
+    "auto_mapping",
+    "base_model_name_or_path",
+    "revision",
+    "inference_mode",
+    "peft_version",
+    "task_type",
+    "peft_type",
+  ],
+  ...["target_modules", "exclude_modules", "layers_to_transform", "layers_pattern", "fan_in_fan_out", "megatron_core"],
+  ...["init_lora_weights", "lora_dropout", "loftq_config", "eva_config", "corda_config", "lora_ga_config"],
+  ...["r", "lora_alpha", "bias", "use_rslora", "qalora_group_size", "runtime_config"],
+  ...["num_virtual_tokens", "token_dim", "num_transformer_submodules", "num_attention_heads", "num_layers"],
+  // a projected prefix is saved as the keys and values that it gives
+  ...["encoder_hidden_size", "prefix_projection", "init_weights"],
+]);
+
+/** Newer PEFT has more fields. One that is off is as good as absent; another might change what is computed, and we would not know. */
+function refuseUnknown(raw: JsonObject, where: string): void {
+  const field = fields(raw, where);
+  for (const key of Object.keys(raw)) if (!idle.has(key)) field.absent(key, variants[key] ?? "a setting");
+}
+
+/** What a field turns on, for the message. */
+const variants: Readonly<Record<string, string>> = {
+  use_dora: "DoRA",
+  lora_bias: "biases of the factors",
+  modules_to_save: "whole layers beside the factors",
+  rank_pattern: "ranks that differ by layer",
+  alpha_pattern: "scales that differ by layer",
+  layer_replication: "repeated layers",
+  trainable_token_indices: "trained token embeddings",
+};
+
 type File = ReturnType<typeof parseSafetensors>;
 
 function readLora(
@@ -155,12 +195,6 @@ function readLora(
   field: ReturnType<typeof fields>,
   where: string,
 ): { parameters: Parameters; rank: number } {
-  field.absent("use_dora", "DoRA");
-  field.absent("lora_bias", "biases of the factors");
-  field.absent("modules_to_save", "whole layers beside the factors");
-  field.absent("rank_pattern", "ranks that differ by layer");
-  field.absent("alpha_pattern", "scales that differ by layer");
-  field.absent("layer_replication", "repeated layers");
   field.choice("bias", ["none"], "none");
   const rank = field.count("r");
   const parameters: Record<string, Tensor> = {};
@@ -258,7 +292,11 @@ function fields(raw: JsonObject, where: string) {
     /** Refuses a variant by the field that turns it on. */
     absent(key: string, what: string): void {
       const value = own(raw, key) ?? null;
-      const empty = value === null || value === false || (typeof value === "object" && Object.keys(value).length === 0);
+      const empty =
+        value === null ||
+        value === false ||
+        value === "" ||
+        (typeof value === "object" && Object.keys(value).length === 0);
       if (!empty)
         throw new SoftpromptError("adapter", `this adapter has ${what}, which is not read`, {
           where: `${where}: ${key}`,

@@ -6,6 +6,7 @@ import { checkBase, loadAdapter } from "../../adapter/adapter.js";
 import { runnable } from "../../adapter/applied.js";
 import { interrupted, SoftpromptError } from "../../base/errors.js";
 import { writeFileAtomic } from "../../base/files.js";
+import type { OptionValues } from "../../base/options.js";
 import type { Dataset, Row, Task } from "../../data/row.js";
 import {
   type Evaluation,
@@ -17,7 +18,7 @@ import {
 import { fullModel } from "../../model/partial.js";
 import { flopText, plainNumber, scoreText, secondText } from "../../report/format.js";
 import { plainTable } from "../../report/markdown.js";
-import { asRecorded, taskDifferences } from "../../tasks/data.js";
+import { asRecorded, type dataOptions, taskDifferences } from "../../tasks/data.js";
 import { engineUnder } from "../../tasks/model.js";
 import { recordedInputTokens, recordedRanking } from "../../tasks/predictor.js";
 import { tokenizerFor } from "../../tasks/readied.js";
@@ -98,8 +99,8 @@ interface Scored {
 }
 
 /** A split of a task's data; or, with an adapter that knows its task, the one file that is given. */
-async function scoredRows(
-  options: EvalValues,
+export async function scoredRows(
+  options: OptionValues<typeof dataOptions> & Pick<EvalValues, "split">,
   recorded: Task | null,
   context: Pick<CommandContext, "terminal" | "signal">,
 ): Promise<Scored> {

@@ -2,48 +2,41 @@
  * @file softprompt show: real examples of a task as the model will read them, before anything is trained.
  */
 import { interrupted } from "../../base/errors.js";
-import { integer, pickOptions, string } from "../../base/options.js";
+import { pickOptions } from "../../base/options.js";
 import { printable, printableLine } from "../../base/printable.js";
 import { countLabels } from "../../data/notices.js";
 import type { Dataset, Row } from "../../data/row.js";
 import { plainTable } from "../../report/markdown.js";
 import { dataOptions } from "../../tasks/data.js";
 import { type Model, openModel, openOptions } from "../../tasks/model.js";
-import { modelOptions } from "../../tasks/options.js";
 import type { EncodedRow } from "../../text/batch.js";
 import { encodeRows, rowNotices } from "../../text/rows.js";
 import { command } from "../command.js";
 import { loadSaid, sayNotices, sayTokenNotices, short, shortList } from "../data.js";
 import { modelContext } from "../progress.js";
+import { showOptions, wordOptions } from "../tables/show.js";
 import type { Terminal } from "../terminal.js";
-
-const { model: _, ...engine } = modelOptions;
 
 export const show = command({
   summary: "print real examples of a task as the model will read them",
   description:
-    "Loads a task or your own files and prints how many rows each split has, how the labels are spread, and a few rows: the filled template, the target words, and with --model the token counts and how many rows would be cut.",
-  positionals: [],
+    "Loads a task or your own files and prints how many rows each split has, how the labels are spread, and a few rows: the filled template, the target words, and with --model the token counts and how many rows would be cut. With ADAPTER and --nearest it reads a soft prompt as words: the vocabulary words nearest to each virtual token with their cosine and, with data, how the score on the validation rows falls when the nearest word's own vector stands in the place of each.",
+  positionals: [
+    { name: "adapter", help: "a prompt to read as words (with --nearest), in place of a task", required: false },
+  ],
   sections: {
     Data: dataOptions,
-    Show: {
-      examples: integer({ default: 3, min: 0, unit: "rows", help: "Rows of each split to print" }),
-      maxInputTokens: integer({
-        default: 492,
-        min: 1,
-        unit: "tokens",
-        help: "Longest input, to count rows that would be cut",
-      }),
-      model: string({ placeholder: "folder or hub id", help: "Count tokens with this model's tokenizer" }),
-      revision: engine.revision,
-      offline: engine.offline,
-    },
+    Show: showOptions,
+    Adapter: wordOptions,
   },
   examples: [
     "softprompt show --task boolq --data datasets/BoolQ",
     "softprompt show --train train.csv --template 'review: {text}' --label-column stars --verbalizer 0=bad --verbalizer 1=good",
+    "softprompt show runs/sst2 --nearest --data datasets/SST-2",
   ],
-  async run(options, _, { terminal, signal }) {
+  async run(options, [adapter], context) {
+    if (adapter !== undefined) return (await import("../actions/show-words.js")).showWords(options, adapter, context);
+    const { terminal, signal } = context;
     const data = await loadSaid(options, { terminal, signal });
     const { task } = data;
     const model =
