@@ -57,6 +57,15 @@ test("labels keep their shares in the holdout and the few-shot sample, and a rar
   expect(holdout(own, { fraction: 0.2, seed: 1 }).held.length).toBe(6);
 });
 
+test("few-shot of any rows: those that the paper's table was always drawn with here, whatever labels and groups", () => {
+  const grouped = rows.map((r, i) => ({ ...r, group: `q${i >> 1}` }));
+  for (const list of [rows, grouped])
+    expect(sampleFewShot(list, { count: 8, per: "any", seed: 0 }).map((r) => r.id)).toEqual(
+      [23, 96, 30, 46, 12, 33, 71, 21].map((i) => `f:${i}`),
+    );
+  expect(() => sampleFewShot(rows, { count: 101, per: "any", seed: 0 })).toThrow(/cannot draw/);
+});
+
 test("the number of rows is what was asked for, whatever the labels", () => {
   for (let n = 2; n < 40; n++) {
     const list = Array.from({ length: n }, (_, i) => row(i, ["a", "b", "c", "d"][i % 7 > 3 ? 0 : i % 7]!));

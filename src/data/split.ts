@@ -13,9 +13,10 @@ export interface FewShot {
   readonly count: number;
   /**
    * `total`: that many rows in all, labels in their shares (xprompt.md §5.3); where rows have groups, whole groups and at most that many
-   * rows. `class`: that many of every label. Default total.
+   * rows. `class`: that many of every label. `any`: that many rows, whatever their labels and groups, as the paper's table has them.
+   * Default total.
    */
-  readonly per?: "total" | "class";
+  readonly per?: "total" | "class" | "any";
   readonly seed: number;
 }
 
@@ -39,6 +40,7 @@ export function sampleFewShot(rows: readonly Row[], { count, per = "total", seed
     return shuffled(drawn, seed, "fewshot/order");
   }
   check(rows.length, "from the training set");
+  if (per === "any") return Array.from(random(seed, "fewshot").sample(rows.length, count), (n) => rows[n]!);
   const units = unitsOf(rows);
   const order = shuffled(units, seed, "fewshot");
   if (units.length === rows.length) {

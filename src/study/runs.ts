@@ -13,12 +13,12 @@ import { type Scores, selectionScore } from "../data/metrics.js";
 import type { Dataset, Task } from "../data/row.js";
 import type { Engine } from "../engine/engine.js";
 import { reportedRows, scoredRows } from "../evaluate/evaluate.js";
-import { type InitSpec, initPrompt } from "../method/init.js";
+import type { InitSpec } from "../method/init.js";
 import type { NeuronScoreOptions, ScoringCost } from "../schedule/neuron-scores.js";
 import type { ScheduleOptions } from "../schedule/options.js";
 import { presetSchedule } from "../schedule/options.js";
-import { outlineSchedule, type PlanOptions, planSchedule } from "../schedule/plan.js";
 import { writeEvaluations } from "../tasks/event-file.js";
+import { drawPrompt, outlineFor, type PlannedOptions, scheduleFor } from "../tasks/planning.js";
 import type { Tokenizer } from "../text/tokenizer.js";
 import { identityOf } from "../train/identity.js";
 import { train } from "../train/trainer.js";
@@ -95,7 +95,7 @@ export const vanilla: Variant = { label: "PT", schedule: presetSchedule("vanilla
 
 /**
  * Runs every variant on every task and seed, in an order that finishes whole (task, seed) groups first.
- * @throws SoftpromptError(usage, data) before the first run where a variant cannot be scheduled on a task, as outlineSchedule;
+ * @throws SoftpromptError(usage, data) before the first run where a variant cannot be scheduled on a task, as outlineFor;
  * (interrupted) when the signal stops it: finished runs are kept.
  */
 export async function runAll(input: StudyInput, variants: readonly Variant[]): Promise<FinishedRun[]> {
@@ -105,7 +105,7 @@ export async function runAll(input: StudyInput, variants: readonly Variant[]): P
       // one seed stands for all: they differ in a budget's typical shape alone, by the order of the rows
       const options = planOptions(input, variant, input.seeds[0]!);
       try {
-        outlineSchedule(input.engine.checkpoint.config, input.tokenizer, dataset, options, input.virtualTokens);
+        outlineFor(input, dataset, options);
       } catch (error) {
         if (!(error instanceof SoftpromptError)) throw error;
         const problem = `${variant.label} on ${dataset.task.name}: ${error.problem}`;
@@ -137,11 +137,7 @@ export async function runOne(
   const { engine, tokenizer } = input;
   const { task } = dataset;
   const start = await startPrompt(input, seed);
-  const { schedule, scoring } = await planSchedule(engine, tokenizer, dataset, planOptions(input, variant, seed), {
-    virtualTokens: input.virtualTokens,
-    folder: input.folder,
-    signal: input.signal,
-  });
+  const { schedule, scoring } = await scheduleFor(input, dataset, planOptions(input, variant, seed), input);
   const training: TrainInput = {
     engine,
     tokenizer,
@@ -179,14 +175,14 @@ export async function runOne(
   return { label: variant.label, task: task.name, seed, start, result, scoring };
 }
 
-function planOptions(input: StudyInput, variant: Variant, seed: number): PlanOptions {
-  return { ...input.settings, ...input.scoring, ...input.schedule, ...variant.schedule, seed };
+function planOptions(input: StudyInput, variant: Variant, seed: number): PlannedOptions {
+  const { settings, scoring, schedule, virtualTokens } = input;
+  return { ...settings, ...scoring, ...schedule, ...variant.schedule, virtualTokens, seed };
 }
 
 /** The start prompt of a seed, the same for every task and variant. */
 export function startPrompt(input: StudyInput, seed: number): Promise<Tensor> {
-  const { engine, tokenizer, virtualTokens } = input;
-  return initPrompt(input.init, { checkpoint: engine.checkpoint, tokenizer, virtualTokens, seed });
+  return drawPrompt(input, input.init, { virtualTokens: input.virtualTokens, seed });
 }
 
 /** A task's rows for a table's foot: how many validation rows its scores are really of. @param reported whether what is kept is scored at the end */

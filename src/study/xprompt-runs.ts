@@ -8,15 +8,13 @@ import { interrupted, SoftpromptError } from "../base/errors.js";
 import { ownFolder, sha256, withFolder } from "../base/files.js";
 import { lockFolder } from "../base/lock.js";
 import type { Dataset, Row } from "../data/row.js";
-import { type InitSpec, initPrompt } from "../method/init.js";
+import type { InitSpec } from "../method/init.js";
 import type { PruneOptions } from "../prune/options.js";
 import { planSearch } from "../prune/plan.js";
 import { freeOptions, openSearch } from "../prune/search.js";
-import { holdOut } from "../prune/space.js";
 import type { ScheduleOptions } from "../schedule/options.js";
-import { outlineSchedule, type PlanOptions, planSchedule } from "../schedule/plan.js";
-import { retrainingSteps } from "../schedule/schedule.js";
 import { renewSearchEvents } from "../tasks/event-file.js";
+import { drawPrompt, outlineFor, type PlannedOptions, scheduleFor, searchTrainings } from "../tasks/planning.js";
 import { rowsText } from "./runs.js";
 import type { StudyResult } from "./study.js";
 import type { Outcome, VariantSearch, XPromptStudyInput } from "./xprompt-types.js";
@@ -106,30 +104,25 @@ async function stoppedAs<R>(input: XPromptStudyInput, where: string, work: () =>
   }
 }
 
-/** What of a case is known before its start prompt. */
-function caseOf(input: XPromptStudyInput, dataset: Dataset, seed: number, what: Case) {
+/** What of a case is known before its start prompt, which is `virtualTokens` long. */
+function caseOf(input: XPromptStudyInput, dataset: Dataset, seed: number, what: Case, virtualTokens: number) {
   const options: PruneOptions = { ...input.prune, ...what.prune };
   const train = what.rows ? what.rows(dataset.train, seed) : dataset.train;
-  // with a holdout nothing may look at the validation rows before the end, the neuron scores included
-  const held = options.holdout > 0;
-  const seen = { ...dataset, train: held ? holdOut(train, options.holdout, seed).train : train };
-  const split = held ? { scoreSplit: "train" as const } : {};
-  const planned = (own: Partial<ScheduleOptions>): PlanOptions => ({
-    ...input.settings,
-    ...input.scoring,
-    ...split,
-    ...input.schedule,
-    ...own,
-    seed,
-  });
-  const retrained = planned(what.retrain ?? {});
-  return {
-    options,
-    train,
-    seen,
-    tuned: planned(what.schedule ?? {}),
-    retrained: { ...retrained, steps: what.retrain?.steps ?? retrainingSteps(retrained, options.retrainSteps) },
-  };
+  const { settings, scoring, schedule } = input;
+  const shared: PlannedOptions = { ...settings, ...scoring, ...schedule, virtualTokens, seed };
+  const retrainSteps = what.retrain?.steps ?? options.retrainSteps;
+  const trainings = searchTrainings(
+    { ...dataset, train },
+    { ...options, retrainSteps },
+    { ...shared, ...what.schedule },
+    { ...shared, ...what.retrain },
+  );
+  return { options, train, ...trainings };
+}
+
+/** How long a case's prompt is: one that another search will give (null) is as long as the study says. */
+function lengthOf(input: XPromptStudyInput, what: Case, init: InitSpec | null): number {
+  return init?.kind === "fromPrompt" ? init.prompt.shape[0]! : (what.virtualTokens ?? input.virtualTokens);
 }
 
 /** Runs no model. @throws SoftpromptError for a search that cannot be made. */
@@ -150,11 +143,10 @@ function checkCase(
   levels: readonly PruneOptions["level"][],
 ): void {
   const { engine, tokenizer } = input;
-  const { config } = engine.checkpoint;
-  const { options, train, seen, tuned, retrained } = caseOf(input, dataset, seed, what);
+  const { width } = engine.checkpoint.config;
   const init = typeof what.init === "function" ? null : (what.init ?? input.init);
-  // only its length counts; one that another search will give is as long as the study says
-  const length = init?.kind === "fromPrompt" ? init.prompt.shape[0]! : (what.virtualTokens ?? input.virtualTokens);
+  const length = lengthOf(input, what, init);
+  const { options, train, seen, tuned, retrained } = caseOf(input, dataset, seed, what, length);
   planSearch(
     {
       engine,
@@ -162,9 +154,10 @@ function checkCase(
       task: dataset.task,
       train,
       validation: dataset.validation,
-      prompt: { shape: [length, config.width], data: new Float32Array(length * config.width) },
-      schedule: outlineSchedule(config, tokenizer, seen, tuned, length),
-      retrainSchedule: outlineSchedule(config, tokenizer, seen, retrained, length),
+      // only its length counts
+      prompt: { shape: [length, width], data: new Float32Array(length * width) },
+      schedule: outlineFor(input, seen, tuned),
+      retrainSchedule: outlineFor(input, seen, retrained),
       settings: { ...input.settings, seed },
       options,
     },
@@ -183,14 +176,13 @@ export async function withCase<R>(
 ): Promise<R> {
   const { engine, tokenizer } = input;
   const { task } = dataset;
-  const { options, train, seen, tuned, retrained } = caseOf(input, dataset, seed, what);
   const init = typeof what.init === "function" ? await what.init(dataset, seed) : (what.init ?? input.init);
-  const freshPrompt = (virtualTokens: number) =>
-    initPrompt(init, { checkpoint: engine.checkpoint, tokenizer, virtualTokens, seed });
-  const length = init.kind === "fromPrompt" ? init.prompt.shape[0]! : (what.virtualTokens ?? input.virtualTokens);
-  const plan = (own: PlanOptions) =>
+  const freshPrompt = (virtualTokens: number) => drawPrompt(input, init, { virtualTokens, seed });
+  const length = lengthOf(input, what, init);
+  const { options, train, seen, tuned, retrained } = caseOf(input, dataset, seed, what, length);
+  const plan = (own: PlannedOptions) =>
     // the folder also where the study keeps none: one pass then serves stage A and the retrainings
-    planSchedule(engine, tokenizer, seen, own, { virtualTokens: length, folder, signal: input.signal });
+    scheduleFor(input, seen, own, { folder, signal: input.signal });
   const tuning = await plan(tuned);
   const retraining = await plan(retrained);
   const prompt = await freshPrompt(length);

@@ -21,7 +21,7 @@ import { scheduleOptions } from "../schedule/options.js";
 import { tensorHash } from "../train/identity.js";
 import { trainOptions } from "../train/options.js";
 import type { Spread } from "./study.js";
-import { fewRows, type XPromptStudyName, xpromptStudies } from "./xprompt.js";
+import { type XPromptStudyName, xpromptStudies } from "./xprompt.js";
 import { forEachSearch, outcomes } from "./xprompt-runs.js";
 import { histogram } from "./xprompt-saliency.js";
 import type { XPromptStudyInput } from "./xprompt-types.js";
@@ -433,11 +433,4 @@ test("saliency: the map after pruning has as many cells as survive", async () =>
   const [before, after] = matrices.map((m) => m.values.flat().filter((v) => v !== null).length);
   expect(before).toBe(16);
   expect(after).toBe(tables[0]!.rows[0]!.at(-1));
-});
-
-test("few-shot draws 32 rows once for all seeds", async () => {
-  const rows = dataset("one").train;
-  expect(fewRows(rows, 32)).toEqual(fewRows(rows, 32));
-  expect(fewRows(rows, 32)).not.toEqual(rows.slice(0, 32));
-  expect(new Set(fewRows(rows, 32).map((row) => row.id)).size).toBe(32);
 });

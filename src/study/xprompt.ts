@@ -4,8 +4,8 @@
  * In: XPromptStudyInput. Out: StudyResult. Masking, saliency and transfer, which are more than that, stand in files of their own.
  */
 import { SoftpromptError } from "../base/errors.js";
-import { random } from "../base/random.js";
-import type { Dataset, Row } from "../data/row.js";
+import type { Dataset } from "../data/row.js";
+import { sampleFewShot } from "../data/split.js";
 import type { PruneOptions } from "../prune/options.js";
 import { checkSeeds, currentInput } from "./runs.js";
 import { dotsOf, pairedNote, type StudyResult, type Table } from "./study.js";
@@ -139,7 +139,7 @@ export const xpromptStudies = {
     for (const dataset of tasks) checkRows(dataset, fewShotRows);
     const label = `${fewShotRows} examples`;
     return {
-      cases: [{ label, rows: (train) => fewRows(train, fewShotRows) }],
+      cases: [{ label, rows: (train) => sampleFewShot(train, fewShot) }],
       variants: ["pt", "control", "xprompt"],
       pairs: [
         ["XPrompt − PT", line(label, "xprompt"), line(label, "pt")],
@@ -332,7 +332,5 @@ function checkRows({ task, train }: Dataset, count: number): void {
     });
 }
 
-/** `count` rows drawn once per task, the same for every seed, not per class (xprompt.md §5.3). */
-export function fewRows(train: readonly Row[], count: number): Row[] {
-  return Array.from(random(0, "fewshot").sample(train.length, count), (n) => train[n]!);
-}
+/** Drawn once per task, the same for every seed, whatever their labels (xprompt.md §5.3). */
+const fewShot = { count: fewShotRows, per: "any", seed: 0 } as const;

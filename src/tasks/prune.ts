@@ -19,37 +19,27 @@ import { planSearch, type SearchOutline } from "../prune/plan.js";
 import { type PruneResult, searchSummary } from "../prune/record.js";
 import { tunedFrom } from "../prune/search.js";
 import type { SearchEvent, Tuned } from "../prune/search-types.js";
-import { holdOut } from "../prune/space.js";
 import type { CandidateCost } from "../prune/types.js";
 import { type XPromptResult, xprompt } from "../prune/xprompt.js";
 import { claim, fileNames } from "../run/layout.js";
 import { readResult, type Scores } from "../run/result.js";
 import { trainRun } from "../run/train.js";
 import { presetSchedule } from "../schedule/options.js";
-import { retrainingSteps, withPlannedSteps } from "../schedule/schedule.js";
+import { withPlannedSteps } from "../schedule/schedule.js";
 import { type TrainSettings, trainOptions } from "../train/options.js";
 import { type CallContext, type EarlierContext, oneObject, splitCall } from "./call.js";
 import { datasetOf, type RowsOptions } from "./data.js";
 import { sayMemory } from "./memory-warning.js";
 import type { Model } from "./model.js";
 import { type FormerPruneOptions, pruneTuneOptions } from "./options.js";
+import { outlineFor, scheduleFor, searchTrainings, startPrompt, unseenValidation, withInit } from "./planning.js";
 import { forPrompt } from "./readied.js";
 import { type Found, keepAdapter, runRecord, tunedAdapter, writeRecord } from "./record.js";
 import { writeReport } from "./run-report.js";
 import { resumeCommand } from "./shell.js";
 import { sayStart } from "./start.js";
 import { readTexts } from "./texts.js";
-import {
-  baselines,
-  finalEvaluation,
-  notPrunable,
-  outlineFor,
-  refuseChangedModel,
-  scheduleFor,
-  startPrompt,
-  type WorkEvent,
-  withInit,
-} from "./tune.js";
+import { baselines, finalEvaluation, notPrunable, refuseChangedModel, sayScoring, type WorkEvent } from "./tune.js";
 
 /** What a search tells while it goes: its own events, and the work around it. */
 export type PruneEvent = SearchEvent | WorkEvent;
@@ -126,36 +116,31 @@ function goingOn(folder: string): string {
 type Given = OptionValues<typeof pruneTuneOptions>;
 type Options = Given & { readonly init: InitKind };
 
-/** Options as they take effect, and as they are recorded. With a holdout nothing looks at the validation rows before the end, the neuron scores included. */
+/** Options as they take effect, and as they are recorded. */
 function settled(options: Given): Given {
-  const planned = withPlannedSteps(options);
-  return options.holdout > 0 ? { ...planned, scoreSplit: "train" } : planned;
+  return unseenValidation(withPlannedSteps(options), options.holdout);
 }
 
-/** Rows behind the two schedules, and the options of the second; those of the first are the search's own. */
-function schedulesOf(data: Dataset, options: Options) {
-  const held = options.holdout > 0;
-  const seen = held ? { ...data, train: holdOut(data.train, options.holdout, options.seed).train } : data;
+/** The two trainings behind the schedules. */
+function trainingsOf(data: Dataset, options: Options) {
   const { retrainSchedule } = options;
   // sizes, stages and budget are those of --schedule; they hold for the retrainings where these have the same one
   const own =
     retrainSchedule === options.schedule || retrainSchedule === "custom" ? {} : presetSchedule(retrainSchedule);
-  const retraining = { ...options, ...own, schedule: retrainSchedule };
-  const steps = retrainingSteps(retraining, options.retrainSteps);
-  return { held, seen, retrainOptions: { ...retraining, steps } };
+  return searchTrainings(data, options, options, { ...options, ...own, schedule: retrainSchedule });
 }
 
 /** The search with its schedules in outline. @throws SoftpromptError as the schedules and the start prompt do. */
 async function outlineOf(model: Model, data: Dataset, options: Options): Promise<SearchOutline> {
-  const { seen, retrainOptions } = schedulesOf(data, options);
+  const { seen, tuned, retrained } = trainingsOf(data, options);
   return {
     engine: model.engine,
     tokenizer: model.tokenizer,
     task: data.task,
     train: data.train,
     validation: data.validation,
-    schedule: outlineFor(model, seen, options),
-    retrainSchedule: outlineFor(model, seen, retrainOptions),
+    schedule: outlineFor(model, seen, tuned),
+    retrainSchedule: outlineFor(model, seen, retrained),
     prompt: await startPrompt(model, data, options),
     settings: pickOptions(trainOptions, options) as TrainSettings,
     options: pickOptions(pruneOptions, options) as PruneOptions,
@@ -173,7 +158,7 @@ async function search(
 ): Promise<Pruned> {
   const folder = lock?.folder ?? null;
   await sayMemory(model, data, options, observe);
-  const { seen, retrainOptions } = schedulesOf(data, options);
+  const trainings = trainingsOf(data, options);
   const weights = await model.checkpoint.sha256();
   // the rows that will be reported
   const validation = reportedRows(data.validation, options);
@@ -182,22 +167,28 @@ async function search(
     signal,
     folder,
   });
-  const [tuning, retraining] = await withFolder(folder, async (scores) => [
-    await scheduleFor(model, seen, options, scores, observe, signal),
-    // neurons scored for the tuning are read back here
-    await scheduleFor(model, seen, retrainOptions, scores, observe, signal),
-  ]);
+  const [tuning, retraining] = await withFolder(folder, async (kept) => {
+    const plan = (own: Options) => {
+      sayScoring(own, observe);
+      return scheduleFor(model, trainings.seen, own, { folder: kept, signal });
+    };
+    // neurons scored for the tuning are read back by the second
+    return [await plan(trainings.tuned), await plan(trainings.retrained)] as const;
+  });
   const { schedule } = tuning;
   const tuned = options.from === undefined ? null : await tunedBy(options.from, { ...outline, schedule });
-  const served = tuning.scoring.flops > 0;
-  const neurons = { tuning: tuning.scoring, retraining: served ? { flops: 0, seconds: 0 } : retraining.scoring };
+  const nothing = { flops: 0, seconds: 0 };
+  const neurons = {
+    tuning: tuning.scoring ?? nothing,
+    retraining: tuning.scoring === null ? (retraining.scoring ?? nothing) : nothing,
+  };
   if (tuned === null) {
     const [first] = schedule.stages;
     const steps = schedule.stages.length === 1 ? options.steps : first.steps;
-    await readTexts(model, seen, options, { steps, partial: first.partial }, { observe, signal });
+    await readTexts(model, trainings.seen, options, { steps, partial: first.partial }, { observe, signal });
   }
   const asks = options.baselines && tuned === null && !signal?.aborted;
-  const asked = asks ? await sayStart(model, seen, options, outline.prompt, observe) : { flops: 0, seconds: 0 };
+  const asked = asks ? await sayStart(model, trainings.seen, options, outline.prompt, observe) : nothing;
   const result = await xprompt({
     ...outline,
     schedule,

@@ -6,18 +6,15 @@
  */
 import { join } from "node:path";
 import { z } from "zod";
-import { checkBase, loadAdapter } from "../adapter/adapter.js";
 import { appliedModel, appliedSettings } from "../adapter/applied.js";
 import type { Adapter } from "../adapter/types.js";
 import { interrupted, SoftpromptError } from "../base/errors.js";
 import { sha256 } from "../base/files.js";
 import { kept as keptIn } from "../base/kept.js";
-import { flagName, readOptions } from "../base/options.js";
+import { readOptions } from "../base/options.js";
 import { random } from "../base/random.js";
 import type { Parameters, Tensor } from "../base/tensor.js";
 import type { Dataset } from "../data/row.js";
-import { compileTemplate, promptMarker } from "../data/template.js";
-import { placeOf } from "../engine/place.js";
 import {
   constantAnswer,
   type Evaluation,
@@ -27,7 +24,6 @@ import {
   type Prediction,
   reportedRows,
 } from "../evaluate/evaluate.js";
-import { type InitKind, type InitSpec, initPrompt } from "../method/init.js";
 import type { PromptMask } from "../method/mask.js";
 import type { Method } from "../method/method.js";
 import { methods, openMethod } from "../method/methods.js";
@@ -37,9 +33,7 @@ import { fullModel } from "../model/partial.js";
 import { openRun, refuseChangedInputs } from "../run/folder.js";
 import { fileNames } from "../run/layout.js";
 import type { RunResult, Scores } from "../run/result.js";
-import { outlineSchedule, planSchedule } from "../schedule/plan.js";
 import { needsNeuronScores, withPlannedSteps } from "../schedule/schedule.js";
-import type { Schedule } from "../train/stage.js";
 import { train } from "../train/trainer.js";
 import type { TrainEvent, TrainResult } from "../train/types.js";
 import { type CallContext, type EarlierContext, oneObject, splitCall } from "./call.js";
@@ -47,13 +41,14 @@ import { datasetOf, type RowsOptions } from "./data.js";
 import { followEvents, hasEventFile } from "./event-file.js";
 import { sayMemory } from "./memory-warning.js";
 import { type Model, withMethod } from "./model.js";
-import { type FormerTuneOptions, type PromptOptions, type TuneOptions, tuneOptions } from "./options.js";
+import { type FormerTuneOptions, type TuneOptions, tuneOptions } from "./options.js";
+import { outlineFor, scheduleFor, startPrompt, withInit } from "./planning.js";
 import { forPrompt, isChat } from "./readied.js";
 import { type Found, keepAdapter, runRecord, tunedAdapter, writeRecord } from "./record.js";
 import { writeReport } from "./run-report.js";
 import { resumeCommand } from "./shell.js";
 import { sayStart } from "./start.js";
-import { continuation, readTexts } from "./texts.js";
+import { readTexts } from "./texts.js";
 
 /** What a tuning tells while it goes: the trainer's events, and the work around it. */
 export type TuneEvent = TrainEvent | WorkEvent;
@@ -180,7 +175,9 @@ export async function tune(
       signal,
       folder,
     });
-    const { schedule, scoring } = await scheduleFor(model, data, options, folder, observe, signal);
+    sayScoring(options, observe);
+    const { schedule, scoring } = await scheduleFor(model, data, options, { folder, signal });
+    const scored = scoring ?? { flops: 0, seconds: 0 };
     const [first] = schedule.stages;
     const steps = schedule.stages.length === 1 ? options.steps : first.steps;
     await readTexts(model, data, options, { steps, partial: first.partial }, { observe, signal });
@@ -188,7 +185,7 @@ export async function tune(
     const asks = options.baselines && method.key === promptTuning.key && job.mask === null && !signal?.aborted;
     const asked = asks ? await sayStart(model, data, options, await prompt(), observe) : { flops: 0, seconds: 0 };
     const before = { flops: bare.flops + asked.flops, seconds: bare.seconds + asked.seconds };
-    const training = await train({ ...job, schedule, run, flopsBefore: scoring.flops + before.flops });
+    const training = await train({ ...job, schedule, run, flopsBefore: scored.flops + before.flops });
     const kept = training.bestOnFull ?? { parameters: training.last, step: training.steps, scores: {} };
     const left = method.leaves === undefined ? kept.parameters : await (await tuner.engine.left()).run(kept.parameters);
     const what = await adapterContent(model, options, method, left);
@@ -219,15 +216,15 @@ export async function tune(
       run: { reason: training.reason, steps: training.steps, bestStep: kept.step },
       baseline,
       cost: {
-        flops: trainFlops + evaluated.flops + scoring.flops,
+        flops: trainFlops + evaluated.flops + scored.flops,
         trainFlops,
         evalFlops: evaluated.flops,
         paperFlops,
-        scoringFlops: scoring.flops,
-        seconds: readSeconds + trainSeconds + openSeconds + evaluated.seconds + scoring.seconds,
+        scoringFlops: scored.flops,
+        seconds: readSeconds + trainSeconds + openSeconds + evaluated.seconds + scored.seconds,
         trainSeconds,
         evalSeconds: evaluated.seconds,
-        scoringSeconds: scoring.seconds,
+        scoringSeconds: scored.seconds,
         readSeconds,
         openSeconds,
         perStage,
@@ -388,92 +385,7 @@ function evaluateOptions(
   return { ...evaluationOptions(options), signal, progress };
 }
 
-/** The schedule's sizes and steps; runs no model. @throws SoftpromptError "usage", "data", as outlineSchedule. */
-export function outlineFor({ checkpoint, tokenizer }: Model, data: Dataset, options: BaseOptions): Schedule {
-  return outlineSchedule(checkpoint.config, tokenizer, data, options, options.virtualTokens);
-}
-
-/** Neuron scores where the schedule needs them, and the stages. */
-export async function scheduleFor(
-  model: Model,
-  data: Dataset,
-  options: BaseOptions,
-  folder: string | null,
-  observe: (event: { kind: "work"; what: string }) => void,
-  signal?: AbortSignal,
-) {
+/** Tells that neurons will be scored, where the schedule needs it. */
+export function sayScoring(options: BaseOptions, observe: (event: WorkEvent) => void): void {
   if (needsNeuronScores(options)) observe({ kind: "work", what: "scoring neurons for the partial models" });
-  const { schedule, scoring } = await planSchedule(model.engine, model.tokenizer, data, options, {
-    virtualTokens: options.virtualTokens,
-    folder,
-    signal,
-  });
-  return { schedule, scoring: scoring ?? { flops: 0, seconds: 0 } };
-}
-
-/** The options with the initialiser that they mean where they say none: behind a text the prompt goes on from it. */
-export function withInit<O extends Pick<PromptOptions, "init">>(
-  options: O,
-  { task }: Pick<Dataset, "task">,
-  { checkpoint }: Pick<Model, "checkpoint">,
-): O & { readonly init: InitKind } {
-  const marked = compileTemplate(task.template).marked;
-  const behind = placeOf(checkpoint.config, marked ? [{ promptAt: 0 }] : []) === "behind";
-  return { ...options, init: options.init ?? (behind ? "continuation" : "sampledVocab") };
-}
-
-/** The start prompt [P, D] that the options ask for. */
-export async function startPrompt(model: Model, data: Dataset, options: BaseOptions): Promise<Tensor> {
-  const { checkpoint, tokenizer } = model;
-  return initPrompt(await initSpec(options, data, model), {
-    checkpoint,
-    tokenizer,
-    virtualTokens: options.virtualTokens,
-    seed: options.seed,
-  });
-}
-
-/** Which initialiser the options mean. @throws SoftpromptError "usage", "adapter" (an earlier prompt of another base model). */
-export async function initSpec(
-  options: PromptOptions,
-  { task }: Pick<Dataset, "task">,
-  { checkpoint, tokenizer }: Pick<Model, "checkpoint" | "tokenizer">,
-): Promise<InitSpec> {
-  const { init } = withInit(options, { task }, { checkpoint });
-  const missing = (option: string) =>
-    new SoftpromptError("usage", `init ${init} needs ${option}`, {
-      where: "--init",
-      expected: `${flagName(option)}, or ${option} in the config`,
-      hint: "softprompt train --help",
-    });
-  switch (init) {
-    case "uniform":
-      return { kind: "uniform", range: options.initRange };
-    case "classLabels":
-      if (task.verbalizer === null)
-        throw new SoftpromptError("usage", "this task has no label words to start from", {
-          where: "init",
-          hint: "use sampledVocab or text",
-        });
-      return { kind: "classLabels", labels: Object.values(task.verbalizer) };
-    case "text":
-      if (options.initText === undefined) throw missing("initText");
-      return { kind: "text", text: options.initText };
-    case "continuation":
-      return { kind: "continuation", text: options.initText ?? continuation(task, promptMarker) };
-    case "fromPrompt": {
-      if (options.initFrom === undefined) throw missing("initFrom");
-      const earlier = loadAdapter(options.initFrom);
-      if (earlier.applied)
-        throw new SoftpromptError("usage", "this adapter is no prompt to start from", {
-          where: options.initFrom,
-          expected: "an adapter of a method that leaves a prompt",
-          got: earlier.applied.method,
-        });
-      await checkBase(earlier, checkpoint, { anyBase: options.initAnyBase, tokenizer, flag: "--init-any-base" });
-      return { kind: "fromPrompt", prompt: earlier.prompt };
-    }
-    default:
-      return { kind: init };
-  }
 }

@@ -1,0 +1,144 @@
+/**
+ * @file How a training is planned: which rows its schedule may look at, the schedule, the start prompt. `tune`, `prune` and every study plan here.
+ *
+ * In: an engine with its tokenizer, a Dataset, options. Out: Schedule, what planning it cost, the start prompt.
+ */
+import { checkBase, loadAdapter } from "../adapter/adapter.js";
+import { SoftpromptError } from "../base/errors.js";
+import { flagName } from "../base/options.js";
+import type { Tensor } from "../base/tensor.js";
+import type { Dataset, Row } from "../data/row.js";
+import { compileTemplate, promptMarker } from "../data/template.js";
+import { placeOf } from "../engine/place.js";
+import { type InitKind, type InitSpec, initPrompt } from "../method/init.js";
+import type { PruneOptions } from "../prune/options.js";
+import { holdOut } from "../prune/space.js";
+import { outlineSchedule, type Plan, type PlanOptions, planSchedule } from "../schedule/plan.js";
+import { retrainingSteps } from "../schedule/schedule.js";
+import type { Schedule } from "../train/stage.js";
+import type { Model } from "./model.js";
+import type { PromptOptions } from "./options.js";
+import { continuation } from "./texts.js";
+
+/** What a plan needs of a model. */
+export type Planner = Pick<Model, "engine" | "tokenizer">;
+
+/** What a plan needs of the options of a training. */
+export type PlannedOptions = PlanOptions & Pick<PromptOptions, "virtualTokens">;
+
+/** The schedule's sizes and steps; runs no model. @throws SoftpromptError "usage", "data", as outlineSchedule. */
+export function outlineFor({ engine, tokenizer }: Planner, data: Dataset, options: PlannedOptions): Schedule {
+  return outlineSchedule(engine.checkpoint.config, tokenizer, data, options, options.virtualTokens);
+}
+
+/**
+ * Neuron scores where the schedule needs them, and the stages.
+ * @param folder where neuron scores are kept; null keeps nothing. @throws SoftpromptError as planSchedule.
+ */
+export function scheduleFor(
+  { engine, tokenizer }: Planner,
+  data: Dataset,
+  options: PlannedOptions,
+  { folder, signal }: { readonly folder: string | null; readonly signal?: AbortSignal | undefined },
+): Promise<Plan> {
+  const { virtualTokens } = options;
+  return planSchedule(engine, tokenizer, data, options, { virtualTokens, folder, signal });
+}
+
+/**
+ * The two trainings of a search, as their schedules are planned: what they may look at, and their options. With a holdout nothing may look at
+ * the validation rows before the end, the neuron scores included.
+ * @param retrained options of the retrainings; their steps are `retrainSteps`, else as many as they say.
+ */
+export function searchTrainings<O extends PlannedOptions>(
+  data: Dataset,
+  { holdout, retrainSteps }: Pick<PruneOptions, "holdout" | "retrainSteps">,
+  tuned: O,
+  retrained: O,
+): { readonly seen: Dataset; readonly tuned: O; readonly retrained: O } {
+  const train: readonly Row[] = holdOut(data.train, holdout, tuned.seed).train;
+  const steps = retrainingSteps(retrained, retrainSteps);
+  return {
+    seen: { ...data, train },
+    tuned: unseenValidation(tuned, holdout),
+    retrained: { ...unseenValidation(retrained, holdout), steps },
+  };
+}
+
+/** Options under a holdout: neurons are scored on training rows. */
+export function unseenValidation<O extends Pick<PlannedOptions, "scoreSplit">>(options: O, holdout: number): O {
+  return holdout > 0 ? { ...options, scoreSplit: "train" } : options;
+}
+
+/** The options with the initialiser that they mean where they say none: behind a text the prompt goes on from it. */
+export function withInit<O extends Pick<PromptOptions, "init">>(
+  options: O,
+  { task }: Pick<Dataset, "task">,
+  { checkpoint }: Pick<Model, "checkpoint">,
+): O & { readonly init: InitKind } {
+  const marked = compileTemplate(task.template).marked;
+  const behind = placeOf(checkpoint.config, marked ? [{ promptAt: 0 }] : []) === "behind";
+  return { ...options, init: options.init ?? (behind ? "continuation" : "sampledVocab") };
+}
+
+/** The start prompt [P, D] that the options ask for. */
+export async function startPrompt(model: Model, data: Dataset, options: PromptOptions & Drawn): Promise<Tensor> {
+  return drawPrompt(model, await initSpec(options, data, model), options);
+}
+
+/** What a drawn prompt depends on beside its initialiser. */
+type Drawn = Pick<PlannedOptions, "virtualTokens" | "seed">;
+
+/** A start prompt by its initialiser: of one seed the same, whatever is trained from it. */
+export function drawPrompt(
+  { engine: { checkpoint }, tokenizer }: Planner,
+  init: InitSpec,
+  { virtualTokens, seed }: Drawn,
+): Promise<Tensor> {
+  return initPrompt(init, { checkpoint, tokenizer, virtualTokens, seed });
+}
+
+/** Which initialiser the options mean. @throws SoftpromptError "usage", "adapter" (an earlier prompt of another base model). */
+export async function initSpec(
+  options: PromptOptions,
+  { task }: Pick<Dataset, "task">,
+  { checkpoint, tokenizer }: Pick<Model, "checkpoint" | "tokenizer">,
+): Promise<InitSpec> {
+  const { init } = withInit(options, { task }, { checkpoint });
+  const missing = (option: string) =>
+    new SoftpromptError("usage", `init ${init} needs ${option}`, {
+      where: "--init",
+      expected: `${flagName(option)}, or ${option} in the config`,
+      hint: "softprompt train --help",
+    });
+  switch (init) {
+    case "uniform":
+      return { kind: "uniform", range: options.initRange };
+    case "classLabels":
+      if (task.verbalizer === null)
+        throw new SoftpromptError("usage", "this task has no label words to start from", {
+          where: "init",
+          hint: "use sampledVocab or text",
+        });
+      return { kind: "classLabels", labels: Object.values(task.verbalizer) };
+    case "text":
+      if (options.initText === undefined) throw missing("initText");
+      return { kind: "text", text: options.initText };
+    case "continuation":
+      return { kind: "continuation", text: options.initText ?? continuation(task, promptMarker) };
+    case "fromPrompt": {
+      if (options.initFrom === undefined) throw missing("initFrom");
+      const earlier = loadAdapter(options.initFrom);
+      if (earlier.applied)
+        throw new SoftpromptError("usage", "this adapter is no prompt to start from", {
+          where: options.initFrom,
+          expected: "an adapter of a method that leaves a prompt",
+          got: earlier.applied.method,
+        });
+      await checkBase(earlier, checkpoint, { anyBase: options.initAnyBase, tokenizer, flag: "--init-any-base" });
+      return { kind: "fromPrompt", prompt: earlier.prompt };
+    }
+    default:
+      return { kind: init };
+  }
+}
