@@ -15,7 +15,7 @@ import type { SearchEvent } from "../src/prune/search-types.js";
 import { xprompt } from "../src/prune/xprompt.js";
 import { singleStage } from "../src/schedule/schedule.js";
 import type { Model } from "../src/tasks/model.js";
-import { type Pruned, prune } from "../src/tasks/prune.js";
+import { type Pruned, type PruneEvent, prune } from "../src/tasks/prune.js";
 import { trainOptions } from "../src/train/options.js";
 import { bundle } from "./helpers/bundle.js";
 import { fakeEngine, fakeRows, fakeTask, fakeTokenizer } from "./helpers/fake-engine.js";
@@ -57,11 +57,13 @@ test.each([
     };
     const given = { ...options, output };
     const configText = "steps: 6\n";
-    const stopped = await prune(model(), data, given, { signal: stop.signal, observe, configText }).catch((e) => e);
+    const stopped = await prune(model(), data, { ...given, signal: stop.signal, onEvent: observe, configText }).catch(
+      (e) => e,
+    );
     expect(stopped).toMatchObject({ kind: "interrupted", exitCode });
     expect(seen).not.toContain("scores");
     expect(stopped).toMatchObject({ parts: { hint: `softprompt prune --resume ${output}` } });
-    const { record } = await prune(model(), data, given, { resume: true });
+    const { record } = await prune(model(), data, { ...given, resume: true });
     expect(record.search.candidates.length).toBe(4);
   },
 );
@@ -73,7 +75,9 @@ test("how a stopped search goes on depends on what is there: nothing, a search o
       if (event.kind === place || event.phase === place) stop.abort("SIGINT");
     };
     const given = { ...options, output: join(root, name), baselines: true };
-    const error = await prune(model(), data, given, { signal: stop.signal, observe, configText }).catch((e) => e);
+    const error = await prune(model(), data, { ...given, signal: stop.signal, onEvent: observe, configText }).catch(
+      (e) => e,
+    );
     return error.parts.hint;
   };
   expect(await stoppedAt("work", "hints-before", "")).toMatch(/start it again/);
@@ -88,7 +92,7 @@ test("a resume may change which candidates are tried; anything else is refused b
   const output = join(root, "free");
   await prune(model(), data, { ...options, output });
   const free = { search: "grid" as const, piecesPruned: [3], tokensPruned: [2, 3], halvingBudget: 0.3, workers: 1 };
-  const { record } = await prune(model(), data, { ...options, ...free, output }, { resume: true });
+  const { record } = await prune(model(), data, { ...options, ...free, output, resume: true });
   expect(record.search.candidates.map(({ name }) => name)).toEqual(["t02-p03", "t03-p03"]);
   for (const [change, name] of [
     [{ pieces: 2, piecesPruned: [1] }, /changed since it began: .*pruning\.pieces/],
@@ -96,9 +100,9 @@ test("a resume may change which candidates are tried; anything else is refused b
     [{ rewindTo: "init" }, /pruning\.rewindTo/],
     [{ retrainSteps: 5 }, /retraining schedule/],
   ] as const)
-    await expect(prune(model(), data, { ...options, ...change, output } as never, { resume: true })).rejects.toThrow(
-      name,
-    );
+    await expect(
+      prune(model(), data, { ...options, ...change, output, resume: true } as never),
+    ).rejects.toThrow(name);
 });
 
 describe("halving chooses the same, whenever it was stopped and however often it is asked", () => {
@@ -120,7 +124,7 @@ describe("halving chooses the same, whenever it was stopped and however often it
   // six validation rows tie often: on these seeds ranking by anything later than the rung chooses otherwise
   test.each([0, 9, 11])("asked again, seed %i", async (seed) => {
     const once = await prune(model(), few, given(seed, `again-${seed}`));
-    const again = await prune(model(), few, given(seed, `again-${seed}`), { resume: true });
+    const again = await prune(model(), few, { ...given(seed, `again-${seed}`), resume: true });
     expect(brief(again)).toBe(brief(once));
     expect(again.result.cost.search).toBe(once.result.cost.search);
   });
@@ -129,12 +133,12 @@ describe("halving chooses the same, whenever it was stopped and however often it
     const run = async (name: string, resume: boolean, stopAt = Number.POSITIVE_INFINITY) => {
       const stop = new AbortController();
       let steps = 0;
-      const observe = (e: SearchEvent | { kind: "work" | "baseline" }) => {
+      const observe = (e: PruneEvent) => {
         if (e.kind !== "candidate" || e.name === "control" || e.event.kind !== "step") return;
         steps++;
         if (steps === stopAt) stop.abort("SIGINT");
       };
-      const pruned = await prune(model(), few, given(seed, name), { observe, resume, signal: stop.signal });
+      const pruned = await prune(model(), few, { ...given(seed, name), onEvent: observe, resume, signal: stop.signal });
       return { steps, text: brief(pruned) };
     };
     const whole = await run(`whole-${seed}`, false);
@@ -149,11 +153,11 @@ describe("halving chooses the same, whenever it was stopped and however often it
 test("FPT × XPrompt: custom stages tune, and the retrainings are vanilla unless asked otherwise", async () => {
   const models = async (more: object) => {
     const seen = { tune: new Set<string>(), candidate: new Set<string>() };
-    const observe = (e: SearchEvent | { kind: "work" | "baseline" }) => {
+    const observe = (e: PruneEvent) => {
       if ((e.kind === "tune" || e.kind === "candidate") && e.event.kind === "stage") seen[e.kind].add(e.event.partial);
     };
     const fpt = { schedule: "custom" as const, depths: [0.5], stageFractions: [0.5] };
-    await prune(model(), data, { ...options, ...fpt, ...more }, { observe });
+    await prune(model(), data, { ...options, ...fpt, ...more, onEvent: observe });
     return { tune: seen.tune.size, candidate: [...seen.candidate] };
   };
   expect(await models({})).toEqual({ tune: 2, candidate: ["full"] });

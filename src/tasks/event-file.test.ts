@@ -148,11 +148,11 @@ test("tune writes it while it trains; --no-tensorboard writes none", async () =>
   const observe = (event: { kind: string; step?: number }) => {
     if (event.kind === "step" && event.step === 2) atStep2 = scalarsIn(output).length;
   };
-  await tune(model, data, { ...given, output }, { prompt, observe });
+  await tune(model, data, { ...given, output, prompt, onEvent: observe });
   expect(atStep2).toBe(8);
   expect(scalarsIn(output)).toEqual(scalarsOf(output));
   const silent = fresh();
-  await tune(model, data, { ...given, output: silent, tensorboard: false }, { prompt });
+  await tune(model, data, { ...given, output: silent, tensorboard: false, prompt });
   expect(existsSync(eventFile(silent))).toBe(false);
   // a run that has the file keeps it in step, also where a resume does not ask for one
   const halted = fresh();
@@ -160,10 +160,10 @@ test("tune writes it while it trains; --no-tensorboard writes none", async () =>
   const stopAt2 = (event: { kind: string; step?: number }) => {
     if (event.kind === "step" && event.step === 2) stop.abort("SIGINT");
   };
-  const halt = tune(model, data, { ...given, output: halted }, { prompt, observe: stopAt2, signal: stop.signal });
+  const halt = tune(model, data, { ...given, output: halted, prompt, onEvent: stopAt2, signal: stop.signal });
   await halt.catch(() => {});
   expect(scalarsIn(halted).length).toBeGreaterThan(0);
-  await tune(model, data, { ...given, output: halted, tensorboard: false }, { prompt, resume: true });
+  await tune(model, data, { ...given, output: halted, tensorboard: false, prompt, resume: true });
   expect(scalarsIn(halted)).toEqual(scalarsOf(halted));
 });
 

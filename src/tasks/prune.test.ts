@@ -75,19 +75,16 @@ test("a search that was stopped does not score the frozen model again", async ()
   const go = async (resume: boolean, stopAt?: string) => {
     const stop = new AbortController();
     told.length = 0;
-    return prune(
-      model(),
-      data,
-      { ...options, output },
-      {
-        observe: (event: { kind: string; what?: string }) => {
-          if (event.kind === "work") told.push(event.what!);
-          if (event.kind === stopAt) stop.abort("SIGINT");
-        },
-        signal: stop.signal,
-        resume,
+    return prune(model(), data, {
+      ...options,
+      output,
+      onEvent: (event: { kind: string; what?: string }) => {
+        if (event.kind === "work") told.push(event.what!);
+        if (event.kind === stopAt) stop.abort("SIGINT");
       },
-    );
+      signal: stop.signal,
+      resume,
+    });
   };
   const scored = () => told.filter((what) => what.startsWith("scoring the frozen model")).length;
   await expect(go(false, "retrained")).rejects.toMatchObject({ kind: "interrupted" });
@@ -256,7 +253,7 @@ describe("what options alone make impossible is refused before anything is score
     const output = join(root, name.replaceAll(" ", "-"));
     const told: string[] = [];
     const observe = ({ kind }: { kind: string }) => told.push(kind);
-    await expect(prune(model(), data, { ...options, ...more, output }, { observe })).rejects.toMatchObject({
+    await expect(prune(model(), data, { ...options, ...more, output, onEvent: observe })).rejects.toMatchObject({
       kind: "usage",
       message: expect.stringMatching(message),
     });
@@ -303,7 +300,7 @@ describe("two searches in one folder", () => {
   const halving = { ...wide, search: "halving", halvingMinSteps: 1, halvingBudget: 0.6 } as const;
   const grid = { ...wide, search: "grid" } as const;
   const asked = (folder: string, what: typeof halving | typeof grid, resume: boolean) =>
-    prune(model(), data, { ...what, output: join(root, folder) }, { resume, configText: `search: ${what.search}\n` });
+    prune(model(), data, { ...what, output: join(root, folder), resume, configText: `search: ${what.search}\n` });
 
   test("what halving saw at its rungs chooses no prompt: grid after it says what grid says alone", async () => {
     await asked("halved", halving, false);
@@ -337,10 +334,12 @@ test("a rewinding to a step that the tuning never reached is refused before anyt
     if (event.kind === "phase") events.push(event.phase!);
   };
   const early = { ...options, steps: 12, evalEvery: 1, patience: 1, learningRate: 1e-9, rewindTo: "step:11" as const };
-  await expect(prune(model(), data, { ...early, output: join(root, "early") }, { observe })).rejects.toMatchObject({
-    kind: "run",
-    problem: "the prompt of that step was not kept",
-  });
+  await expect(prune(model(), data, { ...early, output: join(root, "early"), onEvent: observe })).rejects.toMatchObject(
+    {
+      kind: "run",
+      problem: "the prompt of that step was not kept",
+    },
+  );
   expect(events).toEqual(["tune"]);
 });
 
@@ -362,7 +361,7 @@ test("another search's folder is refused before the frozen model is scored", asy
   const output = join(root, "others");
   await prune(model(), data, { ...options, output, baselines: false });
   const told: string[] = [];
-  const again = prune(model(), data, { ...options, output }, { observe: ({ kind }) => told.push(kind) });
+  const again = prune(model(), data, { ...options, output, onEvent: ({ kind }) => told.push(kind) });
   await expect(again).rejects.toThrow(/already holds a search/);
   expect(told).toEqual([]);
 });
@@ -442,9 +441,9 @@ test("a dropped prompt's adapter loads and answers as the candidate did; its pag
 test("config.yaml is written into a search's own folder, once, and never into somebody else's", async () => {
   const output = join(root, "configured");
   const told = { configText: "steps: 6\n" };
-  await prune(model(), data, { ...options, output, baselines: false }, told);
+  await prune(model(), data, { ...options, output, baselines: false, ...told });
   expect(readFileSync(join(output, "config.yaml"), "utf8")).toBe("steps: 6\n");
-  const again = prune(model(), data, { ...options, output, baselines: false }, { configText: "steps: 7\n" });
+  const again = prune(model(), data, { ...options, output, baselines: false, configText: "steps: 7\n" });
   await expect(again).rejects.toThrow(/already holds a search/);
   expect(readFileSync(join(output, "config.yaml"), "utf8")).toBe("steps: 6\n");
   for (const [name, problem] of [
@@ -454,7 +453,7 @@ test("config.yaml is written into a search's own folder, once, and never into so
     const foreign = join(root, `foreign ${name}`);
     mkdirSync(foreign);
     symlinkSync(output, join(foreign, name));
-    await expect(prune(model(), data, { ...options, output: foreign }, told)).rejects.toThrow(problem);
+    await expect(prune(model(), data, { ...options, output: foreign, ...told })).rejects.toThrow(problem);
     expect(readdirSync(foreign)).toEqual([name]);
   }
 });
@@ -466,7 +465,7 @@ test("an adapter folder that became a link while the search went on is not writt
   const observe = (event: { kind: string }) => {
     if (event.kind === "scores") symlinkSync(elsewhere, join(output, "adapter"));
   };
-  const search = prune(model(), data, { ...options, output, baselines: false }, { observe });
+  const search = prune(model(), data, { ...options, output, baselines: false, onEvent: observe });
   await expect(search).rejects.toThrow(/this is a link/);
   expect(readdirSync(elsewhere)).toEqual([]);
 });

@@ -24,8 +24,13 @@ beforeAll(async () => {
   await tune(
     { checkpoint, tokenizer: fakeTokenizer, engine, device: "cpu", dispose: async () => {} },
     { task: fakeTask, train: fakeRows(16), validation: fakeRows(9), test: [], files: [], skipped: 0 },
-    { virtualTokens: 4, steps: 4, evalEvery: 2, output: good },
-    { prompt: { shape: [4, 8], data: Float32Array.from({ length: 32 }, (_, n) => Math.sin(n)) } },
+    {
+      virtualTokens: 4,
+      steps: 4,
+      evalEvery: 2,
+      output: good,
+      prompt: { shape: [4, 8], data: Float32Array.from({ length: 32 }, (_, n) => Math.sin(n)) },
+    },
   );
 });
 

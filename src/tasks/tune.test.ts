@@ -45,7 +45,7 @@ test("weights that change on disk during the training are found out, though thei
   const change = (event: { kind: string; step?: number }) => {
     if (event.kind === "step" && event.step === 4) appendFileSync(join(folder, "model.safetensors"), "x");
   };
-  await expect(tune(model, data, options, { prompt, observe: change })).rejects.toMatchObject({
+  await expect(tune(model, data, { ...options, prompt, onEvent: change })).rejects.toMatchObject({
     kind: "checkpoint",
     problem: expect.stringContaining("changed during the run"),
   });
@@ -63,7 +63,7 @@ describe("what options alone make impossible is refused before anything is score
     const told: string[] = [];
     const observe = ({ kind }: { kind: string }) => told.push(kind);
     const start = (given: object) =>
-      tune(modelOf({}), data, { ...options, init: "uniform", ...given, output }, { observe });
+      tune(modelOf({}), data, { ...options, init: "uniform", ...given, output, onEvent: observe });
     await expect(start({ baselines: true, ...more })).rejects.toMatchObject({
       kind: "usage",
       message: expect.stringMatching(message),
@@ -80,12 +80,15 @@ test("a folder in which nothing was trained yet is begun anew; one step later it
     const stop = new AbortController();
     const observe = ({ kind }: { kind: string }) => kind === stopAt && stop.abort("SIGINT");
     const configText = JSON.stringify(more);
-    return tune(
-      modelOf({}),
-      data,
-      { ...options, ...more, output },
-      { prompt, observe, signal: stop.signal, configText },
-    );
+    return tune(modelOf({}), data, {
+      ...options,
+      ...more,
+      output,
+      prompt,
+      onEvent: observe,
+      signal: stop.signal,
+      configText,
+    });
   };
   const config = () => readFileSync(join(output, "config.yaml"), "utf8");
   await expect(begin("work", { baselines: true })).rejects.toMatchObject({ kind: "interrupted" });
@@ -109,7 +112,7 @@ test("a resume takes the frozen model's score from the folder, with its cost; ch
       if (event.kind === "work") told.push(event.what);
       if (event.kind === stopAt) stop.abort("SIGINT");
     };
-    return (await tune(modelOf({}), data, { ...given, ...more }, { prompt, observe, signal: stop.signal, resume }))
+    return (await tune(modelOf({}), data, { ...given, ...more, prompt, onEvent: observe, signal: stop.signal, resume }))
       .result;
   };
   const scored = (what: string) => told.filter((work) => work.startsWith(`scoring ${what}`)).length;
@@ -144,7 +147,7 @@ test("every evaluation takes passes of four micro-batches, the first and the las
       },
     };
   };
-  await tune(modelOf({}, engine), data, { ...options, baselines: true }, { prompt });
+  await tune(modelOf({}, engine), data, { ...options, baselines: true, prompt });
   expect(Math.max(...sizes)).toBe(8);
 });
 
@@ -161,20 +164,22 @@ describe("signals", () => {
       if (event.kind === "work") stop.abort(reason);
     };
     const given = { ...options, baselines: true, output };
-    await expect(tune(modelOf({}), data, given, { prompt, signal: stop.signal, observe })).rejects.toMatchObject({
+    await expect(
+      tune(modelOf({}), data, { ...given, prompt, signal: stop.signal, onEvent: observe }),
+    ).rejects.toMatchObject({
       kind: "interrupted",
       exitCode,
       parts: { hint: `softprompt train --resume ${output}` },
     });
     expect(told).not.toContain("step");
-    const { result } = await tune(modelOf({}), data, given, { prompt, resume: true });
+    const { result } = await tune(modelOf({}), data, { ...given, prompt, resume: true });
     expect(result.run).toMatchObject({ reason: "steps", steps: 6 });
     expect(existsSync(join(output, "result.json"))).toBe(true);
   });
 
   test("predict says which signal it was", async () => {
     const signal = AbortSignal.abort("SIGTERM");
-    const { adapter } = await tune(modelOf({}), data, options, { prompt });
+    const { adapter } = await tune(modelOf({}), data, { ...options, prompt });
     await expect(predict(modelOf({}), adapter, ["a"], { signal })).rejects.toMatchObject({
       kind: "interrupted",
       exitCode: 143,
@@ -192,7 +197,7 @@ test("the total holds training, evaluation and neuron scores", async () => {
     }),
   });
   const given = { ...options, schedule: "fpt-fr", stageSteps: [1, 1, 1] } as const;
-  const { cost } = (await tune(modelOf({}, engine), data, given, { prompt })).result;
+  const { cost } = (await tune(modelOf({}, engine), data, { ...given, prompt })).result;
   expect(cost.scoringFlops).toBeGreaterThan(0);
   expect(cost.flops).toBe(cost.trainFlops + cost.evalFlops + cost.scoringFlops);
 });
@@ -222,12 +227,13 @@ test("a cap bounds the baseline, every evaluation and the final one, all are cou
         };
       },
     };
-    const { result, predictions, adapter } = await tune(
-      modelOf({}, counting),
-      data,
-      { ...options, baselines: true, ...given },
-      { prompt, observe },
-    );
+    const { result, predictions, adapter } = await tune(modelOf({}, counting), data, {
+      ...options,
+      baselines: true,
+      ...given,
+      prompt,
+      onEvent: observe,
+    });
     // baseline, two evaluations of six steps, final
     expect(seen).toEqual([final, rows, rows, final].map((n) => [n, n]));
     expect(scored).toBe(2 * final + 2 * rows);
@@ -258,7 +264,7 @@ test("how labels are ranked is recorded in the adapter, and prediction goes by i
   const told: (string | null)[] = [];
   for (const ranking of [undefined, "mean"] as const) {
     const output = join(root, `ranking-${ranking}`);
-    const { predictions } = await tune(modelOf({}, scripted), data, { ...options, ranking, output }, { prompt });
+    const { predictions } = await tune(modelOf({}, scripted), data, { ...options, ranking, output, prompt });
     const [answer] = await predict(modelOf({}, scripted), join(output, "adapter"), ["a"]);
     expect(new Set(predictions.map(({ label }) => label))).toEqual(new Set([answer!.label]));
     told.push(answer!.label);
@@ -272,7 +278,7 @@ test("how labels are ranked is recorded in the adapter, and prediction goes by i
 test("a prompt of another base model is no start, of the same width neither, unless it is said", async () => {
   const earlier = join(root, "earlier");
   const other = modelOf({ sha256: async () => "9".repeat(64) });
-  const { adapter } = await tune(other, data, options, { prompt });
+  const { adapter } = await tune(other, data, { ...options, prompt });
   saveAdapter(earlier, { ...adapter, base: await adapterBase(other.checkpoint) });
   const given = { init: "fromPrompt", initFrom: earlier, virtualTokens: 4 } as const;
   const start = (more: object) => tune(modelOf({}), data, { ...options, ...given, ...more });
@@ -290,7 +296,7 @@ test("a prompt of another base model is no start, of the same width neither, unl
 
 test("equal runs in two folders leave the same adapter, byte for byte, which tells no folder", async () => {
   const made = ["here", "there"].map((name) => join(root, name));
-  for (const output of made) await tune(modelOf({}), data, { ...options, output }, { prompt });
+  for (const output of made) await tune(modelOf({}), data, { ...options, output, prompt });
   const [a, b] = made.map((folder) =>
     readdirSync(join(folder, "adapter")).map((name) => [name, readFileSync(join(folder, "adapter", name), "latin1")]),
   );
