@@ -99,7 +99,7 @@ const faults = [
     "src/adapter/adapter.test.ts",
   ],
   [
-    "a file from a stranger crashes",
+    "an untrusted file crashes",
     "src/model/safetensors.ts",
     "  if (end > fileBytes - dataOffset)\n",
     "  if (end < 0)\n",
@@ -120,14 +120,14 @@ const faults = [
     "test/docs.test.ts",
   ],
   [
-    "a report runs a stranger's script",
+    "a report runs an untrusted script",
     "src/report/page.ts",
     "      : escapeXml(String(hole)),",
     "      : String(hole),",
     "test/report-pages.test.ts",
   ],
   [
-    "an install script runs at a stranger's",
+    "an install script runs on the user's machine",
     "package.json",
     '"scripts": {',
     '"scripts": {\n    "postinstall": "node dist/cli/main.js",',

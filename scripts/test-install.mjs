@@ -1,5 +1,5 @@
 /**
- * @file `npm run test:install [-- FILE.tgz]`: does the published file install and work for a stranger?
+ * @file `npm run test:install [-- FILE.tgz]`: does the published file install and work in an empty project?
  *
  * In an empty project with an empty npm cache and npm's default settings (install scripts enabled), with no host reachable
  * except the npm registry as far as npm is concerned: install the packed file, run `npx softprompt doctor`, run the README's
@@ -41,7 +41,7 @@ try {
         .split("\n")
         .at(-1);
   run("mkdir", ["-p", project], place);
-  writeFileSync(join(project, "package.json"), '{ "name": "stranger", "private": true, "type": "module" }\n');
+  writeFileSync(join(project, "package.json"), '{ "name": "empty-project", "private": true, "type": "module" }\n');
   check(run("npm", ["config", "get", "ignore-scripts"]).trim() === "false", "install scripts are enabled");
   const started = Date.now();
   run("npm", ["install", "--no-audit", "--no-fund", tarball]);

@@ -24,6 +24,7 @@ export {
   type ListOption,
   type MapOption,
   type NumberOption,
+  type OnRenamed,
   type Option,
   type OptionCommon,
   type OptionDescription,
@@ -31,7 +32,6 @@ export {
   type OptionValues,
   readOptions,
   type StringOption,
-  type Tell,
 } from "./base/options.js";
 export type { Parameters, Tensor } from "./base/tensor.js";
 export { defineTask, type TaskDefinition } from "./data/define.js";

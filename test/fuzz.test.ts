@@ -1,5 +1,5 @@
 /**
- * @file Files from strangers, the quick form: some mutated inputs of every format; `npm run fuzz-test` is the long one
+ * @file Untrusted files, the quick form: some mutated inputs of every format; `npm run fuzz-test` is the long one
  * (docs/reliability.md has its figures). What was once found and mended stands by name beside the reader, or below.
  */
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";

@@ -100,9 +100,7 @@ test("a resume may change which candidates are tried; anything else is refused b
     [{ rewindTo: "init" }, /pruning\.rewindTo/],
     [{ retrainSteps: 5 }, /retraining schedule/],
   ] as const)
-    await expect(
-      prune(model(), data, { ...options, ...change, output, resume: true } as never),
-    ).rejects.toThrow(name);
+    await expect(prune(model(), data, { ...options, ...change, output, resume: true } as never)).rejects.toThrow(name);
 });
 
 describe("halving chooses the same, whenever it was stopped and however often it is asked", () => {

@@ -1,5 +1,5 @@
 /**
- * @file Adapters: both forms are the same prompt, unknown keys survive, strangers' files end in our error.
+ * @file Adapters: both forms are the same prompt, unknown keys survive, untrusted files end in our error.
  */
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";

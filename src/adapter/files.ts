@@ -1,5 +1,5 @@
 /**
- * @file Reading an adapter folder that a stranger made: bounded sizes, regular files of this folder only.
+ * @file Reading an untrusted adapter folder: bounded sizes, regular files of this folder only.
  *
  * In: folder, file name of ours (a file's content never names another file to open). Out: bytes, or null where absent.
  */

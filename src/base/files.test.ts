@@ -148,7 +148,7 @@ test("append, cut, rename, hash", () => {
   expect(readFileSync(join(folder, "log2"), "utf8")).toBe("one\n12");
 });
 
-describe("folders that a stranger may have made", () => {
+describe("untrusted folders", () => {
   test("a file is read whole; absent is null; folders, pipes, devices and giants are refused at once", () => {
     writeFileSync(join(folder, "file"), "text");
     expect(readWhole(join(folder, "file"), "run")?.toString()).toBe("text");

@@ -134,7 +134,7 @@ export function listFolder(folder: string): string[] {
 }
 
 /**
- * Refuses a name in a folder that is a link, a pipe or a device: a folder from a stranger must not make us write elsewhere, or wait.
+ * Refuses a name in a folder that is a link, a pipe or a device: an untrusted folder must not make us write elsewhere, or wait.
  * @throws SoftpromptError "run", "io".
  */
 export function refuseLink(path: string): void {
@@ -159,7 +159,7 @@ export function refuseLink(path: string): void {
 
 /**
  * The path of a folder within `root` that we write into; none of the names on the way may be a link. The root itself may be one: it is
- * the user's own choice, what is in it may be a stranger's.
+ * the user's own choice, its content may be untrusted.
  * @throws SoftpromptError "run", "io".
  */
 export function ownFolder(root: string, ...names: string[]): string {
@@ -174,7 +174,7 @@ export function ownFolder(root: string, ...names: string[]): string {
 const mostBytes = 256 * 2 ** 20;
 
 /**
- * Reads a file of a folder that a stranger may have made: a regular file (links are followed, pipes and devices refused) of bounded size.
+ * Reads a file of an untrusted folder: a regular file (links are followed, pipes and devices refused) of bounded size.
  * Opened first and looked at afterwards, so that what is checked is what is read; a pipe does not make open() wait.
  *
  * @returns null where there is no such file. @throws SoftpromptError of `kind` for what is no such file; "io".

@@ -1,5 +1,5 @@
 /**
- * @file JSON from strangers: bounded, without duplicate keys, without surprises.
+ * @file Untrusted JSON: bounded, without duplicate keys, without surprises.
  *
  * In: text or bytes of a file somebody else wrote. Out: the parsed value, or a SoftpromptError naming the place.
  * `JSON.parse` alone takes the last of two equal keys and lets a megabyte of "[" become a gigabyte of arrays; one scan

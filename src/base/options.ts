@@ -177,16 +177,16 @@ export function defaults<T extends OptionTable>(table: T): OptionValues<T> {
  *
  * @param value e.g. a parsed YAML file; undefined or null is the empty object.
  * @param where named in errors: "run.yaml", "train()".
- * @param tell hears of every name that was renamed. Default: a warning of the process, once for each.
+ * @param onRenamed hears of every name that was renamed. Default: a warning of the process, once for each.
  * @throws SoftpromptError "usage" naming the key: unknown (with the nearest known name), wrong type, out of range, missing.
  */
 export function readOptions<T extends OptionTable>(
   table: T,
   value: unknown,
   where: string,
-  tell: Tell = warnOnce,
+  onRenamed: OnRenamed = warnOnce,
 ): OptionValues<T> {
-  const given = readPartialOptions(table, value, where, tell) as Record<string, unknown>;
+  const given = readPartialOptions(table, value, where, onRenamed) as Record<string, unknown>;
   const out: Record<string, unknown> = {};
   for (const [key, option] of Object.entries(table)) {
     out[key] = given[key] ?? option.default;
@@ -205,7 +205,7 @@ export function readPartialOptions<T extends OptionTable>(
   table: T,
   value: unknown,
   where: string,
-  tell: Tell = warnOnce,
+  onRenamed: OnRenamed = warnOnce,
 ): Partial<OptionValues<T>> {
   if (value === undefined || value === null) return {};
   if (typeof value !== "object" || Array.isArray(value))
@@ -215,15 +215,15 @@ export function readPartialOptions<T extends OptionTable>(
       got: value,
     });
   const out: Record<string, unknown> = {};
-  for (const [key, v] of Object.entries(currentNames(value, renamedIn(table), where, tell))) {
+  for (const [key, v] of Object.entries(currentNames(value, renamedIn(table), where, onRenamed))) {
     if (!Object.hasOwn(table, key)) throw unknownOption(key, Object.keys(table), where);
-    if (v !== undefined && v !== null) out[key] = checkOption(table[key]!, v, `${where}: ${key}`, tell);
+    if (v !== undefined && v !== null) out[key] = checkOption(table[key]!, v, `${where}: ${key}`, onRenamed);
   }
   return out as Partial<OptionValues<T>>;
 }
 
 /** Hears what a renamed option or word is called now. */
-export type Tell = (message: string) => void;
+export type OnRenamed = (message: string) => void;
 
 /** Old name → the name that it is now. */
 export type Renamed = Readonly<Record<string, string>>;
@@ -239,7 +239,12 @@ export function renamedIn(table: OptionTable): Renamed {
  * An object with what stands under old names under the new ones.
  * @throws SoftpromptError "usage" where one option is given under both.
  */
-export function currentNames<G extends object>(given: G, renamed: Renamed, where: string, tell: Tell = warnOnce): G {
+export function currentNames<G extends object>(
+  given: G,
+  renamed: Renamed,
+  where: string,
+  onRenamed: OnRenamed = warnOnce,
+): G {
   const old = Object.keys(given).filter((key) => Object.hasOwn(renamed, key));
   if (old.length === 0) return given;
   const out = { ...given } as Record<string, unknown>;
@@ -255,7 +260,7 @@ export function currentNames<G extends object>(given: G, renamed: Renamed, where
         got: `${key} and ${name}`,
         hint: `${key} is the old name of ${name}`,
       });
-    tell(renamedText(key, name));
+    onRenamed(renamedText(key, name));
     out[name] = value;
   }
   return out as G;
@@ -294,7 +299,7 @@ export function unknownOption(name: string, known: readonly string[], where: str
 }
 
 /** Checks one value (already of its JSON type). @returns the value, typed. @throws SoftpromptError "usage". */
-export function checkOption(option: Option, value: unknown, where: string, tell: Tell = warnOnce): unknown {
+export function checkOption(option: Option, value: unknown, where: string, onRenamed: OnRenamed = warnOnce): unknown {
   const refuse = (hint?: string) =>
     new SoftpromptError("usage", "this value cannot be used", {
       where,
@@ -317,7 +322,7 @@ export function checkOption(option: Option, value: unknown, where: string, tell:
       if (typeof value === "string" && option.values.includes(value)) return value;
       if (typeof value === "string" && Object.hasOwn(option.formerValues ?? {}, value)) {
         const word = option.formerValues![value]!;
-        tell(renamedText(`${where.split(" ").at(-1)} ${value}`, word));
+        onRenamed(renamedText(`${where.split(" ").at(-1)} ${value}`, word));
         return word;
       }
       const near = typeof value === "string" ? nearest(value, option.values) : undefined;

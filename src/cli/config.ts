@@ -6,7 +6,7 @@ import { join, resolve } from "node:path";
 import { Document, isMap, isPair, isScalar, parseDocument, type Scalar, stringify } from "yaml";
 import { SoftpromptError } from "../base/errors.js";
 import { readWhole } from "../base/files.js";
-import { type OptionTable, pickOptions, readPartialOptions, type Tell } from "../base/options.js";
+import { type OnRenamed, type OptionTable, pickOptions, readPartialOptions } from "../base/options.js";
 import { fileNames } from "../run/layout.js";
 
 /** Longer files are no configuration; the YAML parser takes seconds for a megabyte of numbers. */
@@ -17,13 +17,13 @@ const maxBytes = 1 << 17;
  *
  * @param table options of the command. @param others options of other commands: their keys may stand in the file too and are
  *   left alone, so that one file serves show, train and eval; a key that nobody knows is refused with the nearest name.
- * @param tell hears of keys that were renamed.
+ * @param onRenamed hears of keys that were renamed.
  */
 export async function readConfig(
   file: string,
   table: OptionTable,
   others: OptionTable = {},
-  tell: Tell = () => {},
+  onRenamed: OnRenamed = () => {},
 ): Promise<Record<string, unknown>> {
   const text = readWhole(file, "usage", maxBytes)?.toString("utf8");
   if (text === undefined)
@@ -50,7 +50,7 @@ export async function readConfig(
       cause,
     });
   }
-  const checked = readPartialOptions({ ...others, ...table }, value, file, tell) as Record<string, unknown>;
+  const checked = readPartialOptions({ ...others, ...table }, value, file, onRenamed) as Record<string, unknown>;
   return pickOptions(table, checked);
 }
 

@@ -11,10 +11,10 @@ import {
   checkOption,
   expectation,
   flagName,
+  type OnRenamed,
   type Option,
   type OptionTable,
   renamedText,
-  type Tell,
 } from "../base/options.js";
 
 export interface ParsedFlags {
@@ -27,14 +27,14 @@ export interface ParsedFlags {
 const shorts: Readonly<Record<string, string>> = { h: "help", q: "quiet", V: "version" };
 
 /**
- * @param tell hears of flags that were renamed.
+ * @param onRenamed hears of flags that were renamed.
  * @throws SoftpromptError "usage" for unknown flags (with the nearest name), missing values, values out of range.
  */
 export function parseFlags(
   table: OptionTable,
   argv: readonly string[],
   command: string,
-  tell: Tell = () => {},
+  onRenamed: OnRenamed = () => {},
 ): ParsedFlags {
   const byFlag = new Map<string, { key: string; option: Option; negated: boolean }>();
   for (const [key, option] of Object.entries(table)) {
@@ -67,7 +67,7 @@ export function parseFlags(
     const found = byFlag.get(token.name);
     if (found === undefined) throw unknownFlag(token.rawName, known, command);
     const { key, option, negated } = found;
-    if (!known.includes(token.name)) tell(renamedText(token.rawName, flagName(key)));
+    if (!known.includes(token.name)) onRenamed(renamedText(token.rawName, flagName(key)));
     const entry = texts.get(key) ?? { option, flag: token.rawName, values: [] };
     texts.set(key, entry);
     if (option.kind === "boolean") {
@@ -92,7 +92,7 @@ export function parseFlags(
   }
   const values: Record<string, unknown> = {};
   for (const [key, { option, flag, values: given }] of texts)
-    values[key] = checkOption(option, fromText(option, given, flag), flag, tell);
+    values[key] = checkOption(option, fromText(option, given, flag), flag, onRenamed);
   return { values, positionals };
 }
 

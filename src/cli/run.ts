@@ -2,7 +2,7 @@
  * @file One invocation of the command line as a function, so that tests can call it. In: argv, streams. Out: exit code.
  */
 import { interrupted, nearest, SoftpromptError } from "../base/errors.js";
-import { type OptionTable, readOptions, type Tell } from "../base/options.js";
+import { type OnRenamed, type OptionTable, readOptions } from "../base/options.js";
 import { packageInfo } from "../base/package.js";
 import { type Answer, type Command, globalOptions, optionTable } from "./command.js";
 import { commands as allCommands, type Loaders, loadCommands } from "./commands.js";
@@ -42,15 +42,15 @@ export async function run(argv: readonly string[], world: World, commands: Loade
     const table = optionTable(command);
     const { parseFlags } = await import("./flags.js");
     const renamed: string[] = [];
-    const tell = (message: string) => renamed.push(message);
-    const { values, positionals } = parseFlags(table, args, `softprompt ${wanted}`, tell);
+    const onRenamed = (message: string) => renamed.push(message);
+    const { values, positionals } = parseFlags(table, args, `softprompt ${wanted}`, onRenamed);
     if (values.help) {
       const { helpData, helpText } = await import("./describe.js");
       if (terminal.json) terminal.result(JSON.stringify(helpData(wanted, command), null, 2));
       else terminal.result(helpText(wanted, command, terminal.resultColors, Math.min(110, terminal.columns)));
       return 0;
     }
-    const config = values.config === undefined ? {} : await configOf(String(values.config), table, commands, tell);
+    const config = values.config === undefined ? {} : await configOf(String(values.config), table, commands, onRenamed);
     const options = readOptions(table, { ...config, ...values }, `softprompt ${wanted}`) as Record<string, unknown>;
     checkPositionals(wanted, command, positionals);
     terminal = openTerminal({ ...world, json: Boolean(options.json), quiet: Boolean(options.quiet) });
@@ -77,13 +77,13 @@ async function configOf(
   file: string,
   table: OptionTable,
   commands: Loaders,
-  tell: Tell,
+  onRenamed: OnRenamed,
 ): Promise<Record<string, unknown>> {
   const { readConfig } = await import("./config.js");
   // where commands mean different things by a name (--adapter), the first one's is the usual
   const tables = Object.values(await loadCommands(commands)).map(optionTable);
   const everyOption = Object.assign({}, ...tables.reverse());
-  return readConfig(file, table, everyOption, tell);
+  return readConfig(file, table, everyOption, onRenamed);
 }
 
 function find(name: string, commands: Loaders): () => Promise<Command> {

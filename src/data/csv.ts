@@ -11,11 +11,11 @@ import {
   checkColumns,
   examples,
   type Fields,
+  pauses,
   rowCollector,
   type Table,
   type TableOptions,
   tableLimits,
-  turns,
 } from "./rows.js";
 
 /** Parses delimited text. @param usual the separator of the file's ending. Throws SoftpromptError (data, usage). */
@@ -47,9 +47,9 @@ export async function parseCsv(
   };
   if (columns) begin(columns, `${where}, header`);
   let first = true;
-  const turn = turns(where, options.signal);
+  const pause = pauses(where, options.signal);
   for (const { line, fields: record, problem, marked: mark } of readRecords(text, dialect, dialect.start)) {
-    await turn();
+    await pause();
     if (mark && !first) marked.push(line);
     first = false;
     if (problem !== null) {

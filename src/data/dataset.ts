@@ -13,7 +13,7 @@ import { type MemoryRow, tableOf } from "./memory.js";
 import { datasetNotices, type EmptyRow, labelSpellings, spellingNotice } from "./notices.js";
 import type { Example } from "./records.js";
 import type { Dataset, Row, Task } from "./row.js";
-import { examples, type Fields, type Table, type TableOptions, tableLimits, turns } from "./rows.js";
+import { examples, type Fields, pauses, type Table, type TableOptions, tableLimits } from "./rows.js";
 import { type FewShot, holdout, sampleFewShot } from "./split.js";
 import { readTable } from "./table.js";
 import { type DeclaredTask, type Format, type Split, type TaskName, taskNames, tasks } from "./tasks.js";
@@ -185,9 +185,9 @@ async function rowsOf(source: Source, place: Place, split: Split, options: Table
   const bad: string[] = [...table.bad];
   const rows: Row[] = [];
   const empty: EmptyRow[] = [];
-  const turn = turns(place.path, options.signal);
+  const pause = pauses(place.path, options.signal);
   for (const record of table.rows) {
-    await turn();
+    await pause();
     const id = place.row(record.line);
     try {
       for (const example of source.read(record.fields, { where: record.where ?? id, split })) {

@@ -12,11 +12,11 @@ import {
   checkColumns,
   examples,
   type Fields,
+  pauses,
   rowCollector,
   type Table,
   type TableOptions,
   tableLimits,
-  turns,
 } from "./rows.js";
 import { isSquad, squadTable } from "./squad.js";
 
@@ -33,9 +33,9 @@ export async function parseJsonl(file: Uint8Array, where: string, options: Table
   const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
   const marked: number[] = [];
   let line = 0;
-  const turn = turns(where, options.signal);
+  const pause = pauses(where, options.signal);
   for (let from = 0; from < bytes.length; ) {
-    await turn();
+    await pause();
     const end = lineEnd(bytes, from);
     line++;
     let text = bytes.subarray(from, end);

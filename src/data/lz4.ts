@@ -1,7 +1,7 @@
 /**
  * @file LZ4 blocks, unpacking only, with every length checked before it is used.
  *
- * In: a packed page from a stranger, and how long it says it is. Out: exactly that many bytes, or an Error for the caller to name.
+ * In: an untrusted packed page, and how long it says it is. Out: exactly that many bytes, or an Error for the caller to name.
  * Source: github.com/lz4/lz4 doc/lz4_Block_format.md; parquet-format Compression.md for Hadoop's framing of the older codec.
  */
 

@@ -61,16 +61,16 @@ export interface TableOptions {
 }
 
 /** Rows between two looks at the signal. */
-const rowsPerTurn = 2_000;
+const rowsPerPause = 2_000;
 
 /**
  * Lets the process hear a signal now and then while rows are read, for a reading that takes seconds must be stoppable.
  * @returns to be awaited once a row. Throws SoftpromptError (interrupted).
  */
-export function turns(where: string, signal: AbortSignal | undefined): () => Promise<void> | undefined {
+export function pauses(where: string, signal: AbortSignal | undefined): () => Promise<void> | undefined {
   let rows = 0;
   return () => {
-    if (signal === undefined || ++rows % rowsPerTurn !== 0) return undefined;
+    if (signal === undefined || ++rows % rowsPerPause !== 0) return undefined;
     return new Promise<void>((resolve) => setImmediate(resolve)).then(() => {
       if (signal.aborted) throw interrupted(signal, "stopped while reading", { where });
     });

@@ -1,7 +1,7 @@
 /**
  * @file Snappy, unpacking only, with every length checked before it is used.
  *
- * In: a raw Snappy block from a stranger, and how long it says it is. Out: exactly that many bytes, or an Error for the caller
+ * In: an untrusted raw Snappy block, and how long it says it is. Out: exactly that many bytes, or an Error for the caller
  * to name. hyparquet has its own, but takes a literal's four-byte
  * length as signed: a negative one sends it backwards for ever.
  * Source: github.com/google/snappy format_description.txt.

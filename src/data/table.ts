@@ -1,5 +1,5 @@
 /**
- * @file Tables from strangers: jsonl, json, csv, tsv and parquet files as columns and rows.
+ * @file Untrusted tables: jsonl, json, csv, tsv and parquet files as columns and rows.
  *
  * In: a path, or bytes with a format. Out: Table. Every error names file, row and column. A row that cannot be used stops
  * the reading, or is counted with `skipBadRows`. Limits are constants (rows.ts); a file beyond them is refused, not tried.

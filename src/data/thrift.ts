@@ -1,7 +1,7 @@
 /**
  * @file Thrift's compact protocol, reading only, for looking at a parquet file before hyparquet does.
  *
- * In: bytes from a stranger. Out: structs as maps from field number to value, or an Error for the caller to name.
+ * In: untrusted bytes. Out: structs as maps from field number to value, or an Error for the caller to name.
  * Numbers have at most ten bytes, lists at most as many elements as bytes are left, structs at most `maxDepth` levels, so
  * reading takes linear time; hyparquet's own reader has none of these bounds (a megabyte-long varint takes it hours).
  * Source: github.com/apache/thrift doc/specs/thrift-compact-protocol.md.

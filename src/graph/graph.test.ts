@@ -81,8 +81,8 @@ test.each([
 
 test("a loss that does not depend on the value, or has many elements, is refused", () => {
   const { g, x, y, loss } = square();
-  const stranger = input(g, "stranger", "float32", ["B", 3]);
-  expect(() => gradient(g, loss, stranger)).toThrow(/the loss does not depend on stranger/);
+  const elsewhere = input(g, "elsewhere", "float32", ["B", 3]);
+  expect(() => gradient(g, loss, elsewhere)).toThrow(/the loss does not depend on elsewhere/);
   expect(() => gradient(g, y, x)).toThrow(/only a loss of one element/);
 });
 

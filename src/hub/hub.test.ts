@@ -39,7 +39,7 @@ const repos: Record<string, HubRepo> = {
     pulls: { "refs/pr/7": whole },
     discussions: [
       // anybody can write the title; only the bot's is taken, and only while it is open
-      { ...conversion, num: 2, author: { name: "stranger" } },
+      { ...conversion, num: 2, author: { name: "other" } },
       { ...conversion, num: 3, status: "closed" },
       { ...conversion, num: 4, isPullRequest: false },
       { ...conversion, num: 5, title: "Other weights" },
@@ -48,10 +48,10 @@ const repos: Record<string, HubRepo> = {
       { ...conversion, num: 7 },
     ],
   },
-  "tiny/stranger": {
+  "tiny/other-author": {
     files: { ...without("model.safetensors"), "pytorch_model.bin": Buffer.from("pickle") },
     pulls: { "refs/pr/1": whole },
-    discussions: [{ ...conversion, num: 1, author: { name: "stranger" } }],
+    discussions: [{ ...conversion, num: 1, author: { name: "other" } }],
   },
   "tiny/gguf": {
     files: { "m.Q4_1.gguf": new Uint8Array(readFileSync(fixture("gguf/gpt2.gguf"))), "README.md": Buffer.from("#") },
@@ -352,15 +352,15 @@ describe("the hub's own copy", () => {
     expect(unreachable.folder).toBe(folder);
     expect(unreachable.warnings).toHaveLength(2);
   });
-  test("a stranger's pull request is not taken, whatever its title; nor one where a revision was asked for", async () => {
-    const error = await refusal(resolve("tiny/stranger"));
+  test("another account's pull request is not taken, whatever its title; nor one where a revision was asked for", async () => {
+    const error = await refusal(resolve("tiny/other-author"));
     expect([error.kind, error.problem]).toEqual(["checkpoint", "this repository holds no safetensors weights"]);
     expect((await refusal(resolve(`tiny/bot@${commitOf("tiny/bot")}`))).kind).toBe("checkpoint");
     expect(downloads()).toEqual([]);
     // one that the user named himself stands in for nothing but itself
-    await resolve("tiny/stranger@refs/pr/1");
-    expect((await resolve("tiny/stranger@refs/pr/1", { offline: true })).warnings).toEqual([]);
-    expect((await refusal(resolve("tiny/stranger", { offline: true }))).message).toMatch(/not in the local cache/);
+    await resolve("tiny/other-author@refs/pr/1");
+    expect((await resolve("tiny/other-author@refs/pr/1", { offline: true })).warnings).toEqual([]);
+    expect((await refusal(resolve("tiny/other-author", { offline: true }))).message).toMatch(/not in the local cache/);
   });
   test("a hub without discussions", async () => {
     hub.intercept = (request, response) => {

@@ -2,7 +2,7 @@
  * @file result.json of an XPrompt search: a run's result like any other, and what the search found under one further key.
  *
  * In: XPromptResult, or a folder. Out: plain data, enough for the report page, so that it can be made again from the file alone.
- * A file that is read is a stranger's: every field is checked.
+ * A file that is read is untrusted: every field is checked.
  */
 import { z } from "zod";
 import { SoftpromptError } from "../base/errors.js";

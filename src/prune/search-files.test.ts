@@ -1,5 +1,5 @@
 /**
- * @file candidate.json, search.json and scores.json from strangers who can make checksums too: read, made again, or refused.
+ * @file Untrusted candidate.json, search.json and scores.json, with right checksums too: read, made again, or refused.
  *
  * Each case was found by `npm run fuzz-test`.
  */

@@ -218,7 +218,7 @@ export async function openSearch(input: SearchInput, folder: string): Promise<Se
             mask: await (ranking?.maskOf ?? maskOf)(pair),
             drop: options.prunedTokens === "drop",
           });
-        const done = (await retrain(jobs, until)).map((candidate) => standingAt(candidate, until));
+        const done = (await retrain(jobs, until)).map((candidate) => viewAt(candidate, until));
         for (const candidate of done) found.set(candidate.name, candidate);
         return done;
       });
@@ -292,7 +292,7 @@ export function tunedFrom(init: Tensor, result: TrainResult, task: Task): Tuned 
  * A candidate as a search sees it that trained it so far and no further, whatever another search in the same folder made of it
  * since: only then does a search drop, choose and count the same ones every time. Its cost is in proportion to its steps.
  */
-export function standingAt(candidate: Candidate, until: number): Candidate {
+export function viewAt(candidate: Candidate, until: number): Candidate {
   const { steps, history, cost } = candidate;
   if (steps <= until) return candidate;
   const best = bestUntil(history, until);

@@ -81,7 +81,7 @@ export async function prune(
   earlier?: EarlierContext,
 ): Promise<Pruned> {
   const { options: given, context } = splitCall<PruneContext>(oneObject(input, earlier, "prune"), contextKeys);
-  const asked = settled(readOptions(pruneTuneOptions, given, "prune()"));
+  const asked = resolved(readOptions(pruneTuneOptions, given, "prune()"));
   const { output = null } = asked;
   const method = openMethod(asked);
   if (!method.prunable) throw notPrunable(method, "a search");
@@ -100,14 +100,14 @@ export async function prune(
     return await search(model, data, options, outline, lock, context);
   } catch (error) {
     if (!(error instanceof SoftpromptError) || error.kind !== "interrupted") throw error;
-    throw interrupted(context.signal, error.problem, { ...error.parts, hint: goingOn(output) });
+    throw interrupted(context.signal, error.problem, { ...error.parts, hint: resumeHint(output) });
   } finally {
     lock.release();
   }
 }
 
 /** How a search that was stopped goes on. */
-function goingOn(folder: string): string {
+function resumeHint(folder: string): string {
   const [begun, configured] = [fileNames.search, fileNames.config].map((name) => existsSync(join(folder, name)));
   if (begun && configured) return resumeCommand("prune", folder);
   return begun ? "the same again with resume goes on" : "start it again: nothing was trained yet";
@@ -117,7 +117,7 @@ type Given = OptionValues<typeof pruneTuneOptions>;
 type Options = Given & { readonly init: InitKind };
 
 /** Options as they take effect, and as they are recorded. */
-function settled(options: Given): Given {
+function resolved(options: Given): Given {
   return unseenValidation(withPlannedSteps(options), options.holdout);
 }
 

@@ -1,4 +1,4 @@
-/** @file Run folders from strangers: every wrong file is refused by name, none crashes, none makes us write elsewhere. */
+/** @file Untrusted run folders: every wrong file is refused by name, none crashes, none makes us write elsewhere. */
 import { cpSync, mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";

@@ -281,7 +281,7 @@ interface File {
 
 test.each<[string, (t: File) => unknown, RegExp]>([
   [
-    "a stranger's pattern",
+    "an untrusted pattern",
     (t) => (t.pre_tokenizer = { type: "Split", pattern: { Regex: "(a+)+$" }, behavior: "Isolated" }),
     /pattern that cuts/,
   ],

@@ -1,7 +1,7 @@
 /**
  * @file A chat template run where it can do no harm: in a child process with a memory limit and a deadline.
  *
- * In: a Jinja template from a model's folder, conversations. Out: their texts. The template is a program of a stranger's and the
+ * In: a Jinja template from a model's folder, conversations. Out: their texts. The template is an untrusted program and the
  * library sets no limit to its work: 40 characters of it may take all memory. Rendered is what transformers renders
  * (`trim_blocks`, `lstrip_blocks`, `raise_exception`); the library differs where its notes say so: text written in a loop's turn
  * before `break` is lost, `strip` takes all white space whatever it is told.

@@ -14,7 +14,7 @@ import { trimEnd, trimStart, whiteSpace } from "./unicode.js";
 
 export type Normalizer = (text: string) => string;
 
-/** Longest text that a step may put in: a stranger's file could make a book of every letter. */
+/** Longest text that a step may put in: an untrusted file could put a book for every letter. */
 const maxContent = 64;
 
 const replacedPatterns: Readonly<Record<string, RegExp>> = {

@@ -2,7 +2,7 @@
  * @file The regular expressions by which known families cut text into words, by their text in `tokenizer.json`.
  *
  * In: a pattern's text. Out: the expression in JavaScript that matches the same, or a SoftpromptError.
- * A stranger's expression is never run: one of thirty characters can take a century. What differs between Oniguruma, which
+ * An untrusted expression is never run: one of thirty characters can take a century. What differs between Oniguruma, which
  * the tokenizers library runs, and JavaScript is written out: white space is Unicode's property, `(?i:…)` is spelt in both
  * cases (ſ is an s without case), and a possessive repetition is a plain one where nothing behind it could take a part back.
  */

@@ -1,7 +1,7 @@
 /**
  * @file The protobuf wire format, reading only: just enough for a SentencePiece model.
  *
- * In: bytes from a stranger. Out: the fields of one message, in order, or a SoftpromptError with the byte offset.
+ * In: untrusted bytes. Out: the fields of one message, in order, or a SoftpromptError with the byte offset.
  * Every length is checked against what is left before anything is made of it; a message is walked once, so time is linear.
  * Source: protobuf.dev/programming-guides/encoding.
  */

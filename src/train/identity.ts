@@ -76,7 +76,7 @@ export function checkIdentity(saved: Identity, now: Identity, where: string): vo
   const of = (facts: Identity, name: string) => (Object.hasOwn(facts, name) ? facts[name] : undefined);
   const changed = [...names].filter((name) => of(saved, name) !== of(now, name));
   if (changed.length === 0) return;
-  // a file from a stranger may name anything, at any length
+  // an untrusted file may name anything, at any length
   const told = changed.slice(0, 12);
   const more = changed.length > told.length ? `, and ${changed.length - told.length} more` : "";
   const cut = (text: string) => (text.length > 120 ? `${text.slice(0, 119)}…` : text);

@@ -131,7 +131,7 @@ export function stageEnd({ input, totalSteps }: Job, { stage, stageStart }: Trai
 }
 
 /** Why the training is over, or null. `patience` counts in the last stage only: earlier ones hand over to the next. */
-export function over(job: Job, state: TrainState): TrainState["finished"] {
+export function stopReason(job: Job, state: TrainState): TrainState["finished"] {
   const { schedule, settings } = job.input;
   if (state.step >= job.totalSteps) return "steps";
   const last = state.stage === schedule.stages.length - 1;
@@ -149,11 +149,11 @@ export function evaluationDue(job: Job, state: TrainState): PartialModel | null 
   const { config } = job.input.engine.checkpoint;
   const full = fullModel(config);
   const done = state.history.some((entry) => entry.step === state.step && entry.partial === full.name);
-  return over(job, state) !== null && !isFull(config, partial) && !done ? full : null;
+  return stopReason(job, state) !== null && !isFull(config, partial) && !done ? full : null;
 }
 
 /** Whether it is time to grow: at the stage's end, or earlier on a plateau. */
-export function stageOver(job: Job, state: TrainState): boolean {
+export function shouldGrow(job: Job, state: TrainState): boolean {
   const { stages, plateau } = job.input.schedule;
   if (state.stage === stages.length - 1) return false;
   const flat = plateau !== null && state.evaluatedAt === state.step && state.sincePlateau >= plateau.patience;

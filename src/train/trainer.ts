@@ -8,9 +8,9 @@
 import { initParameters } from "../optim/parameters.js";
 import { rowNotices } from "../text/rows.js";
 import { identityOf } from "./identity.js";
-import { evaluationDue, type Job, over, prepare, stageOver } from "./job.js";
+import { evaluationDue, type Job, prepare, shouldGrow, stopReason } from "./job.js";
 import { checkState, initialState, type TrainState } from "./state.js";
-import { evaluation, grow, step, type Tell, total } from "./turns.js";
+import { evaluation, grow, type Observe, step, total } from "./step.js";
 import type { StopReason, TrainInput, TrainResult } from "./types.js";
 
 /**
@@ -25,7 +25,7 @@ export async function train(input: TrainInput): Promise<TrainResult> {
   const { run } = input;
   const { stages } = input.schedule;
   const { snapshotEvery, snapshotSeconds } = input.settings;
-  const tell: Tell = (event) => {
+  const observe: Observe = (event) => {
     run?.record(event);
     input.observe(event);
   };
@@ -35,7 +35,7 @@ export async function train(input: TrainInput): Promise<TrainResult> {
     stages[0].partial.name,
     input.keep ?? [],
   );
-  const saved = run?.begin(await identityOf(input), (message) => tell({ kind: "warning", message })) ?? null;
+  const saved = run?.begin(await identityOf(input), (message) => observe({ kind: "warning", message })) ?? null;
   if (saved !== null) checkState(saved, fresh, { stages: stages.length, totalSteps }, run!.folder);
   let state = saved ?? fresh;
   let savedAt = performance.now();
@@ -45,19 +45,19 @@ export async function train(input: TrainInput): Promise<TrainResult> {
     run.save(state);
     savedAt = performance.now();
     savedState = state;
-    tell({ kind: "snapshot", step: state.step });
+    observe({ kind: "snapshot", step: state.step });
   };
-  const ended = (reason: StopReason, say = tell): TrainResult => {
+  const ended = (reason: StopReason, say = observe): TrainResult => {
     say({ kind: "end", reason, step: state.step });
     return resultOf(state, reason);
   };
 
   // a snapshot already counts the first line, even at step 0
-  const begun = saved === null ? tell : input.observe;
+  const begun = saved === null ? observe : input.observe;
   begun({ kind: "start", totalSteps, step: state.step, stages: stages.length });
   if (state.finished !== null) return ended(state.finished, input.observe); // its last line is written already
-  if (saved === null) tell({ kind: "stage", step: 0, stage: 0, partial: stages[0].partial.name });
-  warnOfRows(job, tell);
+  if (saved === null) observe({ kind: "stage", step: 0, stage: 0, partial: stages[0].partial.name });
+  warnOfRows(job, observe);
 
   for (;;) {
     if (input.signal?.aborted) {
@@ -66,13 +66,13 @@ export async function train(input: TrainInput): Promise<TrainResult> {
     }
     const model = evaluationDue(job, state);
     if (model !== null) {
-      const next = await evaluation(job, state, model, tell);
+      const next = await evaluation(job, state, model, observe);
       if (next === null) continue; // aborted on the way; it will be made again
       state = next;
       save();
       continue;
     }
-    const finished = over(job, state);
+    const finished = stopReason(job, state);
     if (finished === null && input.pauseAfter !== undefined && state.step >= input.pauseAfter) {
       save();
       return ended("interrupted");
@@ -83,8 +83,8 @@ export async function train(input: TrainInput): Promise<TrainResult> {
       save(); // after the last line of metrics.jsonl, which it counts
       return result;
     }
-    if (stageOver(job, state)) state = await grow(job, state, tell);
-    state = await step(job, state, run, tell);
+    if (shouldGrow(job, state)) state = await grow(job, state, observe);
+    state = await step(job, state, run, observe);
     if (
       (snapshotEvery > 0 && state.step % snapshotEvery === 0) ||
       (snapshotSeconds > 0 && performance.now() - savedAt >= snapshotSeconds * 1000)
@@ -93,11 +93,11 @@ export async function train(input: TrainInput): Promise<TrainResult> {
   }
 }
 
-function warnOfRows({ encoded, validation, input }: Job, tell: Tell): void {
+function warnOfRows({ encoded, validation, input }: Job, observe: Observe): void {
   const { tokenizer, settings } = input;
   const rows = [...input.train, ...validation.rows];
   for (const message of rowNotices(rows, [...encoded, ...validation.encoded], tokenizer, settings.maxInputTokens))
-    tell({ kind: "warning", message });
+    observe({ kind: "warning", message });
 }
 
 function resultOf(state: TrainState, reason: StopReason): TrainResult {

@@ -1,4 +1,4 @@
-/** @file The table of formats that strangers may hand us (docs/reliability.md). Name → sound files, changes, reader. */
+/** @file The table of untrusted formats (docs/reliability.md). Name → sound files, changes, reader. */
 import { closeSync, openSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { dataFormats } from "./data-formats.js";

@@ -55,7 +55,7 @@ export async function main(program: string, fixtures: string, args: string[]): P
 
 function write(path: string, seed: number, summaries: readonly FormatSummary[]): void {
   const result = {
-    what: "mutated files of every format that may come from strangers, read by the product's own readers; a finding is an input that did not end in a value or a SoftpromptError within 2 s of processor time and 500 MB, wrote outside its folder, or changed a prototype",
+    what: "mutated files of every format that may be untrusted, read by the product's own readers; a finding is an input that did not end in a value or a SoftpromptError within 2 s of processor time and 500 MB, wrote outside its folder, or changed a prototype",
     inputs: summaries.reduce((sum, s) => sum + s.inputs, 0),
     findings: summaries.reduce((sum, s) => sum + s.findings.length, 0),
     seed,

@@ -20,16 +20,16 @@ import { applyUpdate, batchGradient } from "./update.js";
 /** Skipped steps in a row that stop a run. */
 const skipsAllowed = 3;
 
-export type Tell = (event: TrainEvent) => void;
+export type Observe = (event: TrainEvent) => void;
 
 /** Growth: the next stage's model, the same parameters, the same optimizer state unless the schedule says afresh. */
-export async function grow(job: Job, state: TrainState, tell: Tell): Promise<TrainState> {
+export async function grow(job: Job, state: TrainState, observe: Observe): Promise<TrainState> {
   const { engine, schedule } = job.input;
   const old = stageModel(job, state);
   const stage = state.stage + 1;
   const { partial } = schedule.stages[stage]!;
   if (!schedule.stages.slice(stage).some((later) => later.partial.name === old.name)) await engine.release(old);
-  tell({ kind: "stage", step: state.step, stage, partial: partial.name });
+  observe({ kind: "stage", step: state.step, stage, partial: partial.name });
   return {
     ...state,
     stage,
@@ -44,7 +44,7 @@ export async function grow(job: Job, state: TrainState, tell: Tell): Promise<Tra
 }
 
 /** One optimizer step, or a skipped one. @throws SoftpromptError "numeric". */
-export async function step(job: Job, state: TrainState, run: Run | null, tell: Tell): Promise<TrainState> {
+export async function step(job: Job, state: TrainState, run: Run | null, observe: Observe): Promise<TrainState> {
   const { input, live } = job;
   const { engine, settings } = input;
   const partial = stageModel(job, state);
@@ -88,7 +88,7 @@ export async function step(job: Job, state: TrainState, run: Run | null, tell: T
 
   if ("problem" in update) {
     const ids = rows.map((row) => row.id);
-    tell({ kind: "skip", ...where, problem: update.problem, rows: ids });
+    observe({ kind: "skip", ...where, problem: update.problem, rows: ids });
     const skippedInRow = state.skippedInRow + 1;
     if (skippedInRow >= skipsAllowed) throw stopped(job, state, run, numbers, learningRate, update.problem);
     return { ...next, skipped: state.skipped + 1, skippedInRow, kept: keeping(state.parameters) };
@@ -105,7 +105,7 @@ export async function step(job: Job, state: TrainState, run: Run | null, tell: T
         hint: "raise the learning rate; if the gradient norm is 0, the targets do not depend on the prompt",
       },
     );
-  tell({
+  observe({
     kind: "step",
     ...where,
     loss: batch.loss,
@@ -169,7 +169,7 @@ export async function evaluation(
   job: Job,
   state: TrainState,
   partial: PartialModel,
-  tell: Tell,
+  observe: Observe,
 ): Promise<TrainState | null> {
   const { engine, tokenizer, task, schedule, signal } = job.input;
   const evaluated = [...state.history, ...(job.input.readBefore ?? [])].some((entry) => entry.partial === partial.name);
@@ -181,7 +181,7 @@ export async function evaluation(
     job.validation,
     state.parameters,
     signal,
-    (done, total) => tell({ kind: "rows", done, total }),
+    (done, total) => observe({ kind: "rows", done, total }),
     { textsKnown },
   );
   if (found === null) return null;
@@ -207,7 +207,7 @@ export async function evaluation(
     totalFlops,
     seconds: total(state, "seconds"),
   };
-  tell({
+  observe({
     kind: "eval",
     step: state.step,
     stage: state.stage,
@@ -221,7 +221,7 @@ export async function evaluation(
     totalFlops,
   });
   if (!Number.isFinite(loss))
-    tell({ kind: "warning", message: `the validation loss at step ${state.step} on ${partial.name} is ${loss}` });
+    observe({ kind: "warning", message: `the validation loss at step ${state.step} on ${partial.name} is ${loss}` });
   const better = state.stageBest === null || score > state.stageBest;
   const rising = state.plateauBest === null || score > state.plateauBest + (schedule.plateau?.minDelta ?? 0);
   return {
