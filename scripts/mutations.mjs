@@ -30,7 +30,7 @@ const faults = [
   ],
   [
     "training succeeds and nothing moved",
-    "src/train/turns.ts",
+    "src/train/step.ts",
     "if (!state.moved && (",
     "if (state.step < 0 && (",
     "src/train/trainer.test.ts",
@@ -201,7 +201,7 @@ const faults = [
   ],
   [
     "growth always resets the optimizer",
-    "src/train/turns.ts",
+    "src/train/step.ts",
     "optimizer: schedule.resetOptimizerOnGrow ? initParameters(job.optimizer, state.parameters) : state.optimizer,",
     "optimizer: initParameters(job.optimizer, state.parameters),",
     "test/partial-models.test.ts",
