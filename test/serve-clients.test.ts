@@ -135,8 +135,8 @@ describe("the openai client", () => {
       param: "model",
     });
     expect((await failure(completion({ n: 3 }))).message).toMatch(/one answer for each prompt/);
-    const stranger = new OpenAI({ baseURL: `${chain.url}/v1`, apiKey: "wrong-token-of-some-length", maxRetries: 0 });
-    expect(await failure(stranger.models.list() as never)).toMatchObject({ status: 401, code: "invalid_api_key" });
+    const outsider = new OpenAI({ baseURL: `${chain.url}/v1`, apiKey: "wrong-token-of-some-length", maxRetries: 0 });
+    expect(await failure(outsider.models.list() as never)).toMatchObject({ status: 401, code: "invalid_api_key" });
     const lost = new OpenAI({ baseURL: `${chain.url}/v2`, apiKey: chain.token!, maxRetries: 0 });
     expect(await failure(lost.models.list() as never)).toMatchObject({ status: 404, code: "not_found" });
     const parts = [{ role: "user", content: [{ type: "image_url", image_url: { url: "x" } }] }];

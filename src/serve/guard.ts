@@ -1,9 +1,9 @@
 /**
  * @file Who may ask. In: headers of a request. Out: nothing, or an ApiError before any work is done.
  *
- * A local server has two kinds of stranger: other programs of the machine (the token), and web pages in the user's browser. A page's own
- * name may be pointed at 127.0.0.1 (DNS rebinding), so the Host must be one of ours; a page needs no leave to send a plain request, so an
- * Origin that was not allowed is refused, and a body must be JSON, which a page may not send unasked.
+ * Two kinds of caller reach a local server that it cannot trust: other programs of the machine (the token), and web pages in the user's
+ * browser. A page's own name may be pointed at 127.0.0.1 (DNS rebinding), so the Host must be one of ours; a page needs no leave to send a
+ * plain request, so an Origin that was not allowed is refused, and a body must be JSON, which a page may not send unasked.
  */
 import { createHash, randomBytes, timingSafeEqual } from "node:crypto";
 import { isIP } from "node:net";
