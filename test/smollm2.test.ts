@@ -149,10 +149,12 @@ test.skipIf(!real)("logits of 100 real rows", { timeout: 3_600_000 }, async () =
   expect(largest).toBeLessThan(1e-4);
 });
 
-test.skipIf(!real)("50 real rows continued for 64 tokens", { timeout: 3_600_000 }, async () => {
+/** SOFTPROMPT_PARITY_TOKENS: fewer, on a busy machine. */
+const maxTokens = Number(process.env.SOFTPROMPT_PARITY_TOKENS ?? 64);
+test.skipIf(!real)(`50 real rows continued for ${maxTokens} tokens`, { timeout: 3_600_000 }, async () => {
   const asked = await realRows(50);
-  const { wanted, greedy } = await compared(asked, { maxTokens: 64, continued: 50, cache: true, at: 10 });
+  const { wanted, greedy } = await compared(asked, { maxTokens, continued: 50, cache: true, at: 10 });
   const equal = greedy.filter((ids, b) => ids.join() === wanted.greedy[b]!.join()).length;
-  say({ continuations: { rows: 50, maxTokens: 64, equal, tokens: greedy.flat().length } }, wanted);
+  say({ continuations: { rows: 50, maxTokens, equal, tokens: greedy.flat().length } }, wanted);
   expect(greedy).toEqual(wanted.greedy);
 });
