@@ -37,6 +37,9 @@ export const bareNumber = 0;
 /** Serves a port until it is told to close. */
 export async function serveEngine(port: MessagePort, start: EngineStart): Promise<void> {
   const tell = (report: Report) => port.postMessage(report);
+  port.on("message", ({ kind }: Order) => {
+    if (kind === "park") park(start.parked);
+  });
   let model: Model;
   let chat: ChatSkill | null;
   try {
@@ -53,6 +56,13 @@ export async function serveEngine(port: MessagePort, start: EngineStart): Promis
   await desk.work();
   await model.dispose();
   port.close();
+}
+
+/** Sleeps for ever, between two passes: a thread that is ended inside the runtime takes the whole process with it. */
+function park(parked: Int32Array): void {
+  Atomics.store(parked, 0, 1);
+  Atomics.notify(parked, 0);
+  Atomics.wait(parked, 1, 0);
 }
 
 function openDesk(model: Model, chat: ChatSkill | null, start: EngineStart, tell: (report: Report) => void) {
@@ -139,6 +149,8 @@ function openDesk(model: Model, chat: ChatSkill | null, start: EngineStart, tell
         break;
       case "close":
         closing = true;
+        break;
+      case "park": // heard by serveEngine
     }
     wake();
   }
