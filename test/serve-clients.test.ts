@@ -6,7 +6,13 @@ import { createOpenAICompatible } from "@ai-sdk/openai-compatible";
 import OpenAI, { APIError } from "openai";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { z } from "zod";
+import { adapterBase } from "../src/adapter/adapter.js";
+import { appliedModel, appliedSettings } from "../src/adapter/applied.js";
+import { defaults } from "../src/base/options.js";
+import { random } from "../src/base/random.js";
 import { defineTask } from "../src/data/define.js";
+import { openMethod } from "../src/method/methods.js";
+import { methodOptions } from "../src/method/options.js";
 import { chatResponse, type completionResponse } from "../src/serve/schemas.js";
 import type { Server } from "../src/serve/server.js";
 import { generate } from "../src/tasks/generate.js";
@@ -327,6 +333,62 @@ describe("a small random decoder", () => {
       for (const [label, p] of Object.entries(one!.probabilities!))
         expect(ranked[i]!.json.data[0]!.probabilities[label]).toBeCloseTo(p, 4);
     }
+  });
+
+  test("an adapter of another method stands beside prompts, with its own answers", async () => {
+    const folder = tinyCausal({ ends: 2 });
+    await using alone = await openModel(folder, { threads: 1 });
+    const { checkpoint } = alone;
+    const settings = {
+      ...defaults(methodOptions),
+      virtualTokens: 4,
+      seed: 0,
+      method: "lora" as const,
+      loraRank: 3,
+      loraTargets: ["q_proj", "v_proj"],
+    };
+    const method = openMethod(settings);
+    const draw = random(5, "serve");
+    const begun = await method.start({
+      checkpoint,
+      random: draw,
+      prompt: () => Promise.reject(new Error("no prompt")),
+    });
+    // B starts at zero: large values show
+    const parameters = Object.fromEntries(
+      Object.entries(begun).map(([name, { shape, data }]) => [
+        name,
+        { shape, data: data.map(() => draw.uniform(-1, 1)) },
+      ]),
+    );
+    const lora = saved({
+      ...promptAdapter(mood, { tokens: 0, seed: 1, ...size }),
+      applied: {
+        method: "lora",
+        settings: appliedSettings("lora", settings),
+        parameters,
+        model: appliedModel(checkpoint.config),
+      },
+      base: await adapterBase(checkpoint),
+    });
+    await using server = await startServer({ model: folder, served: "tiny", adapters: { ...folders, lora } });
+    const ask1 = (name: string) =>
+      ask<{ data: { probabilities: Record<string, number> }[] }>(server, "/v1/predict", {
+        model: `tiny:${name}`,
+        input: "hello",
+      });
+    const answers = await Promise.all(["lora", "short", "lora"].map(ask1));
+    for (const [i, place] of [lora, folders.short, lora].entries()) {
+      const [one] = await predict(alone, place, ["hello"]);
+      for (const [label, p] of Object.entries(one!.probabilities!))
+        expect(answers[i]!.json.data[0]!.probabilities[label]).toBeCloseTo(p, 4);
+    }
+    const body = { prompt: "hello there", temperature: 0, max_tokens: 15 };
+    const [bare, changed, again] = await Promise.all(
+      ["tiny", "tiny:lora", "tiny:lora"].map((model) => ask<Completed>(server, "/v1/completions", { model, ...body })),
+    );
+    expect(changed!.json.choices[0]!.text).not.toBe(bare!.json.choices[0]!.text);
+    expect(again!.json.choices[0]!.text).toBe(changed!.json.choices[0]!.text);
   });
 
   test("a conversation is the model's own template, and no message becomes a part of it", async () => {

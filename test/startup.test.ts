@@ -42,14 +42,16 @@ describe.skipIf(!existsSync(main))("what is loaded", () => {
     const all = loaded([name, "--help"]);
     expect(all).toContain(`cli/commands/${name === "compare" ? "study" : name}.js`);
     expect(all.filter((path) => /^(cli\/work|engine|runtime|onnx|hub|study)\//.test(path))).toEqual([]);
-    expect(packages(all).filter((path) => /^(onnx|zod|yaml|@bufbuild|@huggingface)/.test(path!))).toEqual([]);
+    expect(packages(all).filter((path) => /^(onnx|zod|yaml|@bufbuild|@huggingface|hono|@hono)/.test(path!))).toEqual(
+      [],
+    );
   });
 
   test("predict: nothing of training, studies, reports, configuration files or hubs", () => {
     const all = loaded(["predict", "Fine.", "--model", "t5-nano", "--task", "quickstart"]);
     expect(all).toContain("engine/engine.js");
     expect(
-      all.filter((path) => /^(study|run)\/|^prune\/(search|xprompt|pool)|^hub\/|^report\/html/.test(path)),
+      all.filter((path) => /^(study|run|serve)\/|^prune\/(search|xprompt|pool)|^hub\/|^report\/html/.test(path)),
     ).toEqual([]);
     expect(packages(all).filter((path) => /^(yaml|@huggingface)/.test(path!))).toEqual([]);
   });

@@ -37,7 +37,7 @@ export type DeskEvent =
 
 /** What a desk takes. */
 export interface DeskOptions {
-  readonly start: EngineStart;
+  readonly start: Omit<EngineStart, "parked">;
   /** Rows that may wait or run at a time. */
   readonly mostRows: number;
   /** The program of the engine's thread. */
@@ -56,8 +56,19 @@ export interface Asked {
 /** Hears the events of one request's rows. */
 export type RowListener = (row: number, event: RowEvent) => void;
 
+/** A row that waits or runs. */
+interface WaitingRow {
+  readonly listener: RowListener;
+  readonly index: number;
+  begun: boolean;
+  /** Some row of its request has begun. */
+  readonly request: { begun: boolean };
+}
+
 /** Deaths of the thread within so many milliseconds after which it is not started again. */
 const deaths = { most: 3, within: 600_000 } as const;
+/** How long a pass may take to end before its thread is ended all the same. */
+const parkMilliseconds = 3000;
 const isLast = ({ kind }: RowEvent) => kind === "answer" || kind === "end" || kind === "failed";
 const lost: Failure = {
   kind: "engine",
@@ -71,10 +82,20 @@ export class Desk {
   /** What the model's files call it. */
   modelName = "";
   #worker: Worker | null = null;
+  #parked: Int32Array | null = null;
+  /**
+   * Lets the engine's thread end its pass and sleep before it is ended: ended inside the runtime it would abort the whole process. Before the
+   * process exits there is no other turn, so this waits where it stands, for a while.
+   */
+  readonly #park = (): void => {
+    if (this.#worker === null || this.#parked === null) return;
+    this.#send({ kind: "park" });
+    Atomics.wait(this.#parked, 0, 0, parkMilliseconds);
+  };
   #state: "starting" | "ready" | "closed" | "lost" = "starting";
   #nextRow = 1;
   #nextSkill = 1;
-  readonly #waiting = new Map<number, { readonly listener: RowListener; readonly index: number; begun: boolean }>();
+  readonly #waiting = new Map<number, WaitingRow>();
   readonly #listed = new Map<string, Listed & AdapterPlace>();
   readonly #loading = new Map<number, { resolve(facts: SkillFacts): void; reject(error: Error): void }>();
   #bare: Listed | null = null;
@@ -94,10 +115,12 @@ export class Desk {
   #start(): Promise<void> {
     const { start, module, onEvent } = this.options;
     return new Promise((resolve, reject) => {
-      const worker = new Worker(module ?? fileURLToPath(new URL("./worker.js", import.meta.url)), {
-        workerData: start,
-      });
+      const parked = new Int32Array(new SharedArrayBuffer(8));
+      const workerData: EngineStart = { ...start, parked };
+      const worker = new Worker(module ?? fileURLToPath(new URL("./worker.js", import.meta.url)), { workerData });
       this.#worker = worker;
+      this.#parked = parked;
+      process.on("exit", this.#park);
       worker.on("message", (report: Report) => {
         if (report.kind === "ready") {
           this.modelName = report.name;
@@ -112,6 +135,7 @@ export class Desk {
         onEvent({ kind: "notice", message: `the engine's thread died: ${error.message}` });
       });
       worker.on("exit", (code) => {
+        process.off("exit", this.#park);
         if (this.#worker !== worker) return;
         this.#worker = null;
         reject(
@@ -163,7 +187,8 @@ export class Desk {
   /** Puts rows of one request into the line. Ask `full` before. */
   ask(rows: readonly NewRow[], listener: RowListener): Asked {
     const numbered = rows.map((row) => ({ ...row, id: this.#nextRow++ }) as AskedRow);
-    for (const [index, { id }] of numbered.entries()) this.#waiting.set(id, { listener, index, begun: false });
+    const request = { begun: false };
+    for (const [index, { id }] of numbered.entries()) this.#waiting.set(id, { listener, index, begun: false, request });
     this.#send({ kind: "rows", rows: numbered });
     return {
       cancel: () => {
@@ -192,9 +217,9 @@ export class Desk {
     return true;
   }
 
-  /** Fails what still waits for its turn. */
+  /** Fails requests that still wait for their turn, with every row. */
   failWaiting(failure: Failure): void {
-    for (const [id, { begun }] of [...this.#waiting]) if (!begun) this.#fail(id, failure);
+    for (const [id, { request }] of [...this.#waiting]) if (!request.begun) this.#fail(id, failure);
   }
 
   /** Ends the thread; what still waits fails. */
@@ -205,13 +230,17 @@ export class Desk {
     if (worker === null) return;
     const ended = new Promise<void>((resolve) => worker.once("exit", () => resolve()));
     this.#send({ kind: "close" });
-    const late = setTimeout(() => void worker.terminate(), 10_000);
+    const late = setTimeout(() => {
+      this.#park();
+      void worker.terminate();
+    }, 10_000);
     await ended;
     clearTimeout(late);
   }
 
-  /** Ends the thread as a crash would. For tests. */
+  /** Ends the thread at once. */
   async kill(): Promise<void> {
+    this.#park();
     await this.#worker?.terminate();
   }
 
@@ -238,6 +267,7 @@ export class Desk {
       const row = this.#waiting.get(id);
       if (row === undefined) continue;
       row.begun = true;
+      row.request.begun = true;
       if (isLast(event)) {
         this.#waiting.delete(id);
         this.#finished++;

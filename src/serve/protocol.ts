@@ -18,6 +18,8 @@ export interface EngineStart {
   readonly writingRows: number;
   /** Longest text that is written on from, in tokens. */
   readonly maxInputTokens: number;
+  /** Two numbers that both threads see: the engine sets the first when it has stopped to compute for good, and sleeps on the second. */
+  readonly parked: Int32Array;
 }
 
 /** A message of a conversation. */
@@ -60,6 +62,7 @@ export type Order =
       readonly anyBase: boolean;
     }
   | { readonly kind: "remove"; readonly skill: number }
+  | { readonly kind: "park" }
   | { readonly kind: "close" };
 
 /** An error as data. */

@@ -22,6 +22,7 @@ interface PredictRow {
   readonly id: number;
   readonly read: Exclude<ReadInput, SoftpromptError>;
   readonly tokens: number;
+  readonly virtual: number;
   readonly truncated: boolean;
 }
 
@@ -36,6 +37,9 @@ export const bareNumber = 0;
 /** Serves a port until it is told to close. */
 export async function serveEngine(port: MessagePort, start: EngineStart): Promise<void> {
   const tell = (report: Report) => port.postMessage(report);
+  port.on("message", ({ kind }: Order) => {
+    if (kind === "park") park(start.parked);
+  });
   let model: Model;
   let chat: ChatSkill | null;
   try {
@@ -52,6 +56,13 @@ export async function serveEngine(port: MessagePort, start: EngineStart): Promis
   await desk.work();
   await model.dispose();
   port.close();
+}
+
+/** Sleeps for ever, between two passes: a thread that is ended inside the runtime takes the whole process with it. */
+function park(parked: Int32Array): void {
+  Atomics.store(parked, 0, 1);
+  Atomics.notify(parked, 0);
+  Atomics.wait(parked, 1, 0);
 }
 
 function openDesk(model: Model, chat: ChatSkill | null, start: EngineStart, tell: (report: Report) => void) {
@@ -78,7 +89,8 @@ function openDesk(model: Model, chat: ChatSkill | null, start: EngineStart, tell
       const { task, tokenizer, maxInputTokens } = read.skill;
       const [encoded] = encodeRows(task, [read.row], tokenizer, maxInputTokens);
       const tokens = textIds(encoded!).length;
-      ranking.set(asked.id, { id: asked.id, read, tokens, truncated: encoded!.truncated });
+      const virtual = skill.facts.virtualTokens;
+      ranking.set(asked.id, { id: asked.id, read, tokens, virtual, truncated: encoded!.truncated });
       return;
     }
     if (!skill?.write)
@@ -137,13 +149,15 @@ function openDesk(model: Model, chat: ChatSkill | null, start: EngineStart, tell
         break;
       case "close":
         closing = true;
+        break;
+      case "park": // heard by serveEngine
     }
     wake();
   }
 
   /** Ranks the first rows that wait. */
   async function rank(): Promise<void> {
-    const batch = fitting([...ranking.values()], start.batchSize, ({ tokens }) => tokens);
+    const batch = batchOf([...ranking.values()], start.batchSize, ({ tokens, virtual }) => tokens + virtual);
     if (batch.length === 0) return;
     for (const { id } of batch) ranking.delete(id);
     tell({ kind: "batch", what: "predict", rows: batch.length });
@@ -175,7 +189,7 @@ function openDesk(model: Model, chat: ChatSkill | null, start: EngineStart, tell
     if (room <= 0) return;
     const key = groupKey(model, first);
     const beside = [...writing.values()].filter((row) => groupKey(model, row).every((part, i) => part === key[i]));
-    const rows = fitting(beside, room, ({ tokens }) => tokens);
+    const rows = batchOf(beside, room, ({ tokens, skill }) => tokens + (skill.parameters?.prompt?.shape[0] ?? 0));
     for (const row of rows) {
       writing.delete(row.id);
       running.set(row.id, row);
@@ -223,15 +237,24 @@ function openDesk(model: Model, chat: ChatSkill | null, start: EngineStart, tell
   };
 }
 
-/** The first rows, as many as may stand in one batch: padded to the longest they have so many tokens. At least one. */
-function fitting<T>(rows: readonly T[], most: number, tokensOf: (row: T) => number): T[] {
+/**
+ * The row that has waited longest, and those beside it that are nearest to it in length: what is padded is computed for nothing. As many as
+ * may stand in one batch, which padded to its longest has so many tokens.
+ * @param rows in the order that they came
+ */
+function batchOf<T>(rows: readonly T[], most: number, lengthOf: (row: T) => number): T[] {
+  const [oldest] = rows;
+  if (oldest === undefined) return [];
+  const own = lengthOf(oldest);
+  const near = rows.map((row) => ({ row, length: lengthOf(row) }));
+  near.sort((a, b) => Math.abs(a.length - own) - Math.abs(b.length - own));
   let [count, longest] = [0, 0];
-  for (const row of rows) {
-    longest = Math.max(longest, tokensOf(row));
+  for (const { length } of near) {
+    longest = Math.max(longest, length);
     if (count > 0 && (count === most || (count + 1) * longest > batchTokens)) break;
     count++;
   }
-  return rows.slice(0, count);
+  return near.slice(0, count).map(({ row }) => row);
 }
 
 function lacks(where: string, problem: string): SoftpromptError {

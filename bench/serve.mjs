@@ -1,0 +1,246 @@
+/**
+ * @file How a server holds under load: many clients for a time, then one at a time. In: dist/ (npm run build). Out: a table, and JSON with
+ * --out FILE.
+ *
+ *   node bench/serve.mjs --clients 200 --seconds 300 --out bench/results/serve.json
+ *
+ * Each client asks, waits for the answer, and asks again, of one of several adapters whose prompts differ in length, so batches are mixed.
+ * Every answer is compared with the one that its adapter and input got alone before the load. Memory is the server's resident set; clients are
+ * a process of their own, so that their memory and time do not count as the server's. Refused requests (429) are counted and asked again
+ * after Retry-After.
+ */
+import { fork } from "node:child_process";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { Agent, request } from "node:http";
+import { cpus, tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { parseArgs } from "node:util";
+
+const here = fileURLToPath(import.meta.url);
+const words = [
+  "funny",
+  "moving",
+  "dull",
+  "warm",
+  "cold",
+  "clever",
+  "the",
+  "film",
+  "soup",
+  "waiter",
+  "a",
+  "story",
+  "and",
+  "never",
+];
+
+/** Inputs of 3 to 40 words, always the same. */
+const inputs = Array.from({ length: 64 }, (_, i) =>
+  Array.from({ length: 3 + ((i * 7) % 38) }, (_, n) => words[(i * 31 + n * n * 7 + n) % words.length]).join(" "),
+);
+
+if (process.send) await clients();
+else await main();
+
+async function main() {
+  const { values } = parseArgs({
+    options: {
+      clients: { type: "string", default: "200" },
+      seconds: { type: "string", default: "300" },
+      model: { type: "string", default: "t5-nano" },
+      adapters: { type: "string", default: "8" },
+      alone: { type: "string", default: "20" },
+      out: { type: "string" },
+    },
+  });
+  const [count, seconds, adapters, alone] = [values.clients, values.seconds, values.adapters, values.alone].map(Number);
+  const [{ openModel, saveAdapter }, { openServer }] = await Promise.all([
+    import("../dist/index.js"),
+    import("../dist/index-serve.js"),
+  ]);
+  const folder = mkdtempSync(join(tmpdir(), "softprompt-bench-"));
+  const places = {};
+  const model = await openModel(values.model);
+  const { width } = model.checkpoint.config;
+  for (let i = 0; i < adapters; i++) {
+    const tokens = 1 + Math.round((i * 39) / Math.max(1, adapters - 1));
+    places[`a${i}`] = join(folder, `a${i}`);
+    saveAdapter(places[`a${i}`], adapterOf(tokens, width, i, model.checkpoint.config.family));
+  }
+  await model.dispose();
+  const server = await openServer({ model: values.model, adapters: places, port: 0 });
+  const at = { url: server.url, token: server.token, models: server.models.filter((id) => id.includes(":")) };
+  const ask = (job) => run({ ...at, ...job });
+
+  const memory = [];
+  const started = performance.now();
+  const sample = () =>
+    memory.push({
+      second: Math.round((performance.now() - started) / 1000),
+      mib: Math.round(process.memoryUsage.rss() / 2 ** 20),
+    });
+  const timer = setInterval(sample, Math.max(200, (seconds * 1000) / 60));
+  const right = await ask({ kind: "right" });
+  const one = await ask({ kind: "load", clients: 1, seconds: alone, right: right.answers });
+  sample();
+  const many = await ask({ kind: "load", clients: count, seconds, right: right.answers });
+  sample();
+  const again = await ask({ kind: "load", clients: 1, seconds: alone, right: right.answers });
+  clearInterval(timer);
+  sample();
+  await server.close();
+  rmSync(folder, { recursive: true });
+
+  // the model and the largest batch are in memory after the first tenth
+  const loaded = memory.filter(({ second }) => second > alone + seconds / 10 && second < alone + seconds);
+  const half = loaded.length >> 1;
+  const mean = (list) => Math.round(list.reduce((sum, { mib }) => sum + mib, 0) / Math.max(1, list.length));
+  const result = {
+    model: values.model,
+    clients: count,
+    seconds,
+    adapters,
+    machine: { cores: cpus().length, processor: cpus()[0]?.model, node: process.version },
+    one: summary(one),
+    many: summary(many),
+    oneAgain: summary(again),
+    ratio: Number((many.answered / many.seconds / (one.answered / one.seconds)).toFixed(2)),
+    memoryMiB: { firstHalf: mean(loaded.slice(0, half)), secondHalf: mean(loaded.slice(half)), curve: memory },
+  };
+  const row = (name, r) =>
+    `| ${name} | ${r.perSecond} | ${r.p50} | ${r.p99} | ${r.answered} | ${r.refused} | ${r.wrong} | ${r.failed} |`;
+  console.log(
+    [
+      "| clients | answers a second | p50 ms | p99 ms | answered | refused (429) | wrong | failed |",
+      "| --- | --: | --: | --: | --: | --: | --: | --: |",
+      row("1", result.one),
+      row(String(count), result.many),
+      row("1 again", result.oneAgain),
+      "",
+      `${count} clients ÷ one at a time: ${result.ratio}`,
+      `memory under load, MiB: ${result.memoryMiB.firstHalf} in the first half, ${result.memoryMiB.secondHalf} in the second`,
+    ].join("\n"),
+  );
+  if (values.out) writeFileSync(values.out, `${JSON.stringify(result, null, 2)}\n`);
+  if (many.wrong + many.failed + one.wrong + one.failed > 0) process.exitCode = 1;
+}
+
+function summary({ latencies, answered, refused, wrong, failed, seconds, failures }) {
+  const sorted = latencies.sort((a, b) => a - b);
+  const at = (share) =>
+    Number((sorted[Math.min(sorted.length - 1, Math.floor(share * sorted.length))] ?? 0).toFixed(1));
+  const perSecond = Number((answered / seconds).toFixed(1));
+  return {
+    perSecond,
+    p50: at(0.5),
+    p99: at(0.99),
+    answered,
+    refused,
+    wrong,
+    failed,
+    ...(failures.length ? { failures } : {}),
+  };
+}
+
+/** A prompt that shows when it is another's. */
+function adapterOf(tokens, width, seed, family) {
+  let state = seed + 1;
+  const draw = () => {
+    state = (state * 48271) % 2147483647;
+    return (state / 2147483647) * 6 - 3;
+  };
+  return {
+    prompt: { shape: [tokens, width], data: Float32Array.from({ length: tokens * width }, draw) },
+    mask: null,
+    base: { name: "", revision: null, sha256: null, family, width, layers: null, heads: null },
+    tokenizer: null,
+    task: {
+      name: "bench",
+      template: "sentence: {text}",
+      verbalizer: { negative: "negative", positive: "positive" },
+      metrics: ["accuracy"],
+      maxTargetTokens: 10,
+      targetPrefix: "",
+    },
+    training: null,
+    scores: null,
+    kept: { config: {}, extras: {} },
+  };
+}
+
+/** Clients in a process of their own. */
+function run(job) {
+  return new Promise((resolve, reject) => {
+    const child = fork(here, [], { serialization: "advanced" });
+    child.on("message", resolve);
+    child.on("error", reject);
+    child.on("exit", (code) => (code === 0 ? undefined : reject(new Error(`the clients ended with ${code}`))));
+    child.send(job);
+  });
+}
+
+async function clients() {
+  const job = await new Promise((resolve) => process.once("message", resolve));
+  const agent = new Agent({ keepAlive: true, maxSockets: Number.POSITIVE_INFINITY });
+  const predict = (model, input) =>
+    new Promise((resolve, reject) => {
+      const body = JSON.stringify({ model, input });
+      const headers = {
+        authorization: `Bearer ${job.token}`,
+        "content-type": "application/json",
+        "content-length": Buffer.byteLength(body),
+      };
+      const sent = request(`${job.url}/v1/predict`, { method: "POST", agent, headers }, (response) => {
+        let text = "";
+        response.setEncoding("utf8");
+        response.on("data", (piece) => {
+          text += piece;
+        });
+        response.on("end", () =>
+          resolve({ status: response.statusCode, text, retry: response.headers["retry-after"] }),
+        );
+        response.on("error", reject);
+      });
+      sent.on("error", reject);
+      sent.end(body);
+    });
+  const positive = (text) => JSON.parse(text).data[0].probabilities.positive;
+  if (job.kind === "right") {
+    const answers = {};
+    for (const model of job.models)
+      for (const input of inputs) answers[`${model} ${input}`] = positive((await predict(model, input)).text);
+    process.send({ answers });
+  } else {
+    const out = { latencies: [], answered: 0, refused: 0, wrong: 0, failed: 0, failures: [], seconds: 0 };
+    const started = performance.now();
+    const until = started + job.seconds * 1000;
+    const client = async (n) => {
+      for (let turn = n; performance.now() < until; turn++) {
+        const [model, input] = [job.models[(turn * 5 + n) % job.models.length], inputs[(turn * 3 + n) % inputs.length]];
+        const asked = performance.now();
+        try {
+          const { status, text, retry } = await predict(model, input);
+          if (status === 429) {
+            out.refused++;
+            await new Promise((go) => setTimeout(go, Number(retry) * 1000));
+            continue;
+          }
+          if (status !== 200) throw new Error(`${status} ${text.slice(0, 200)}`);
+          out.answered++;
+          out.latencies.push(performance.now() - asked);
+          // sums of float32 in another order
+          if (Math.abs(positive(text) - job.right[`${model} ${input}`]) > 1e-4) out.wrong++;
+        } catch (error) {
+          out.failed++;
+          if (out.failures.length < 5) out.failures.push(String(error));
+        }
+      }
+    };
+    await Promise.all(Array.from({ length: job.clients }, (_, n) => client(n)));
+    out.seconds = (performance.now() - started) / 1000;
+    process.send(out);
+  }
+  process.disconnect();
+  agent.destroy();
+}
