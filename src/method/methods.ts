@@ -12,6 +12,7 @@ import {
   fullOptions,
   loraOptions,
   lowRankOptions,
+  type MethodChoice,
   type MethodName,
   type MethodSettings,
   prefixOptions,
@@ -53,6 +54,6 @@ export const methods = {
 } as const satisfies Record<MethodName, MethodKind>;
 
 /** The method that the options ask for. */
-export function openMethod(options: MethodSettings & { readonly method: MethodName }): Method {
+export function openMethod(options: MethodChoice): Method {
   return methods[options.method].open(options);
 }

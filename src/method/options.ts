@@ -139,3 +139,6 @@ export const methodOptions = {
   }),
   ...ownMethodOptions,
 };
+
+/** A method by its name, with the settings of all. */
+export type MethodChoice = MethodSettings & { readonly method: MethodName };

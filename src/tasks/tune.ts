@@ -7,7 +7,6 @@
 import { join } from "node:path";
 import { z } from "zod";
 import { checkBase, loadAdapter } from "../adapter/adapter.js";
-import { appliedModel, appliedSettings } from "../adapter/applied.js";
 import type { Adapter } from "../adapter/types.js";
 import { interrupted, SoftpromptError } from "../base/errors.js";
 import { sha256 } from "../base/files.js";
@@ -42,6 +41,7 @@ import { needsNeuronScores, withPlannedSteps } from "../schedule/schedule.js";
 import type { Schedule } from "../train/stage.js";
 import { train } from "../train/trainer.js";
 import type { TrainEvent, TrainResult } from "../train/types.js";
+import { adapterContent } from "./adapter-content.js";
 import { type CallContext, type EarlierContext, oneObject, splitCall } from "./call.js";
 import { datasetOf, type RowsOptions } from "./data.js";
 import { followEvents, hasEventFile } from "./event-file.js";
@@ -191,7 +191,7 @@ export async function tune(
     const training = await train({ ...job, schedule, run, flopsBefore: scoring.flops + before.flops });
     const kept = training.bestOnFull ?? { parameters: training.last, step: training.steps, scores: {} };
     const left = method.leaves === undefined ? kept.parameters : await (await tuner.engine.left()).run(kept.parameters);
-    const what = await adapterContent(model, options, method, left);
+    const what = adapterContent(model.checkpoint.config, options, method, left);
     await refuseChangedModel(model, weights);
     const runner = method.leaves === undefined ? tuner : await withMethod(model, method.leaves.method);
     const final =
@@ -253,21 +253,6 @@ export async function tune(
 }
 
 const countOf = (parameters: Parameters) => Object.values(parameters).reduce((sum, { data }) => sum + data.length, 0);
-
-/** What the adapter holds: a prompt, or what a method left that is none. */
-async function adapterContent(
-  { checkpoint: { config } }: Model,
-  options: TuneOptions,
-  { leaves }: Method,
-  left: Parameters,
-): Promise<Pick<Adapter, "prompt" | "applied">> {
-  if (left.prompt !== undefined) return { prompt: left.prompt };
-  const settings = appliedSettings(options.method, options, leaves?.settings);
-  return {
-    prompt: { shape: [0, config.width], data: new Float32Array(0) },
-    applied: { method: options.method, settings, parameters: left, model: appliedModel(config) },
-  };
-}
 
 /** Masks are of prompts. */
 export function notPrunable({ name }: Method, what: string): SoftpromptError {
