@@ -375,7 +375,8 @@ function evaluateOptions(
 
 /** The schedule's sizes and steps; runs no model. @throws SoftpromptError "usage", "data", as outlineSchedule. */
 export function outlineFor({ checkpoint, tokenizer }: Model, data: Dataset, options: BaseOptions): Schedule {
-  return outlineSchedule(checkpoint.config, tokenizer, data, options, options.virtualTokens);
+  const planned = { ...options, trains: openMethod(options) };
+  return outlineSchedule(checkpoint.config, tokenizer, data, planned, options.virtualTokens);
 }
 
 /** Neuron scores where the schedule needs them, and the stages. */
@@ -388,7 +389,8 @@ export async function scheduleFor(
   signal?: AbortSignal,
 ) {
   if (needsNeuronScores(options)) observe({ kind: "work", what: "scoring neurons for the partial models" });
-  const { schedule, scoring } = await planSchedule(model.engine, model.tokenizer, data, options, {
+  const planned = { ...options, trains: openMethod(options) };
+  const { schedule, scoring } = await planSchedule(model.engine, model.tokenizer, data, planned, {
     virtualTokens: options.virtualTokens,
     folder,
     signal,
