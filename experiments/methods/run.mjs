@@ -14,7 +14,7 @@ import { parseArgs } from "node:util";
 
 const methods = [
   ...["prompt", "prefix", "p-tuning", "lora", "full", "few-shot", "instruction"],
-  ...["fpt-cr", "xprompt", "superpos", "ulpt", "residual"],
+  ...["fpt-cr", "superpos", "ulpt", "residual", "xprompt"],
 ];
 const tasks = { sst2: { folder: "SST-2", fewShot: 1000 }, cb: { folder: "CB" } };
 const options = [

@@ -13,7 +13,7 @@ import { withPlannedSteps } from "../schedule/schedule.js";
 import { type CallContext, splitCall } from "../tasks/call.js";
 import { datasetOf, type RowsOptions } from "../tasks/data.js";
 import type { Model } from "../tasks/model.js";
-import { type FormerPruneOptions, type FormerTuneOptions, promptOptions, seedsOption } from "../tasks/options.js";
+import { type FormerPruneOptions, promptOptions, seedsOption } from "../tasks/options.js";
 import { initSpec } from "../tasks/tune.js";
 import { trainOptions } from "../train/options.js";
 import { compare as compareSchedules } from "./compare.js";
