@@ -42,6 +42,7 @@ const forms: [string, MethodName, object][] = [
     settingsOf[name] ?? {},
   ]),
   ["prefix with its network", "prefix", { prefixHidden: 5 }],
+  ["p-tuning with an LSTM", "p-tuning", { pTuningHidden: 3, pTuningEncoder: "lstm" }],
   ["superpos with a trained basis", "superpos", { superposBasis: 6, superposTuneBasis: true }],
   ["full, parts", "full", { fullParts: ["layer_norm"] }],
 ];
