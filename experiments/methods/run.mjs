@@ -52,5 +52,5 @@ if (values.collect) {
     `${values.collect}.json`,
     `${JSON.stringify({ note, options: options.join(" "), ...result }, null, 1)}\n`,
   );
-  writeFileSync(`${values.collect}.md`, `${note}\n\n${readFileSync(join(study, "summary.md"), "utf8")}`);
+  writeFileSync(`${values.collect}.md`, `${note}\n\n${readFileSync(join(study, "result.md"), "utf8")}`);
 }
