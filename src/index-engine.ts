@@ -20,7 +20,7 @@ export { type Pick as TokenPick, picker, type Sampling } from "./engine/sampling
 export type * from "./engine/types.js";
 export * from "./method/method.js";
 export * from "./method/methods.js";
-export type { MethodName, MethodSettings } from "./method/options.js";
+export type { MethodChoice, MethodName, MethodSettings } from "./method/options.js";
 export type { AttentionSite, Builder, KeyValue, ModelConfig, Weights } from "./model/architecture.js";
 export { bindWeights } from "./model/bindings.js";
 export {

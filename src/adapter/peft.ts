@@ -121,11 +121,19 @@ export function readPeftConfig(bytes: Uint8Array, where: string): PeftConfig {
     return value;
   };
   const width = count("token_dim", peftLimits.width);
+  // null means "2 for an encoder-decoder, else 1" to PEFT itself
+  const submodules = countOr("num_transformer_submodules", 2, task === "SEQ_2_SEQ_LM" ? 2 : 1)!;
+  // PEFT trains only this method's second part: the others' it allots and never reads
+  if (type === "MULTITASK_PROMPT_TUNING" && submodules === 2)
+    throw wrong(
+      "this multitask prompt also has a part before the decoder's tokens, which is not read",
+      "num_transformer_submodules 1",
+      own(raw, "num_transformer_submodules"),
+    );
   return {
     tokens: count("num_virtual_tokens", peftLimits.tokens),
     width,
-    // null means "2 for an encoder-decoder, else 1" to PEFT itself
-    submodules: countOr("num_transformer_submodules", 2, task === "SEQ_2_SEQ_LM" ? 2 : 1)!,
+    submodules,
     base: {
       name: text_("base_model_name_or_path") ?? "",
       revision: text_("revision"),

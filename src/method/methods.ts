@@ -4,6 +4,7 @@
  * In: which method, its settings. Out: a Method. A method is a function of all settings that reads its own.
  */
 import type { OptionTable } from "../base/options.js";
+import type { ModelConfig } from "../model/architecture.js";
 import { full } from "./full.js";
 import { lora } from "./lora.js";
 import { lowRank } from "./low-rank.js";
@@ -12,6 +13,7 @@ import {
   fullOptions,
   loraOptions,
   lowRankOptions,
+  type MethodChoice,
   type MethodName,
   type MethodSettings,
   prefixOptions,
@@ -53,6 +55,15 @@ export const methods = {
 } as const satisfies Record<MethodName, MethodKind>;
 
 /** The method that the options ask for. */
-export function openMethod(options: MethodSettings & { readonly method: MethodName }): Method {
+export function openMethod(options: MethodChoice): Method {
   return methods[options.method].open(options);
+}
+
+/** How much a method trains: numbers, and tokens before the text. @param P tokens of a prompt whose length the method leaves free */
+export function sizeOf(method: Method, config: ModelConfig, P: number): { numbers: number; tokens: number } {
+  const shapes = method
+    .parameters(config)
+    .map(({ name, shape }) => [name, { shape: shape.map((n) => (typeof n === "number" ? n : P)) }] as const);
+  const numbers = shapes.reduce((sum, [, { shape }]) => sum + shape.reduce((a, b) => a * b, 1), 0);
+  return { numbers, tokens: method.adds(Object.fromEntries(shapes)).tokens };
 }

@@ -40,6 +40,12 @@ export const pTuningOptions = {
     source: "default the model's width, as PEFT",
     help: "With method p-tuning: width of the encoder's hidden layers",
   }),
+  pTuningEncoder: choice({
+    values: ["mlp", "lstm"],
+    default: "mlp",
+    source: "PEFT's default; Liu et al. 2021 have an LSTM",
+    help: "With method p-tuning: three layers for each vector by itself, or an LSTM over the vectors in both directions and two layers",
+  }),
 };
 
 export const loraOptions = {
@@ -139,3 +145,6 @@ export const methodOptions = {
   }),
   ...ownMethodOptions,
 };
+
+/** A method by its name, with the settings of all. */
+export type MethodChoice = MethodSettings & { readonly method: MethodName };

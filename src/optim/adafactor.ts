@@ -39,51 +39,90 @@ export function adafactor(options: AdafactorOptions = {}): Optimizer {
       checkUpdate("adafactor", parameters, gradient);
       const step = state.step + 1;
       const beta = 1 - step ** decayRate;
-      const { update, tensors } = state.tensors.row
-        ? factored(gradient, state.tensors, beta, epsilon)
-        : unfactored(gradient, state.tensors, beta, epsilon);
-      let squares = 0;
-      for (const u of update) squares += u * u;
-      const scale = learningRate / Math.max(1, Math.sqrt(squares / update.length) / clipThreshold);
+      const rule = state.tensors.row ? factored : unfactored;
+      const { tensors, rows, squares, write } = rule(gradient, state.tensors, beta, epsilon);
+      const count = gradient.data.length;
+      const scale = learningRate / Math.max(1, Math.sqrt(squares / count) / clipThreshold);
       const keep = 1 - learningRate * weightDecay;
-      return {
-        parameters: {
-          shape: parameters.shape,
-          data: Float32Array.from(parameters.data, (p, n) => p * keep - scale * update[n]!),
-        },
-        state: { step, tensors },
-      };
+      const data = new Float32Array(count);
+      for (let i = 0; i < rows; i++) write(i, parameters.data, data, keep, scale);
+      return { parameters: { shape: parameters.shape, data }, state: { step, tensors } };
     },
   };
 }
 
 type Moments = OptimizerState["tensors"];
 
-function factored(gradient: Tensor, moments: Moments, beta: number, epsilon: number) {
+/**
+ * New moments, the sum of the squared update, and a way to move row after row of the parameters by it. The update itself is nowhere
+ * written down: of fine-tuning it would be the model again, in float64.
+ */
+interface Rule {
+  readonly tensors: Moments;
+  readonly rows: number;
+  readonly squares: number;
+  write(row: number, from: Float32Array, to: Float32Array, keep: number, scale: number): void;
+}
+
+// Plain loops over typed arrays throughout: a closure per element takes ten times as long, and a model has millions.
+
+function factored(gradient: Tensor, moments: Moments, beta: number, epsilon: number): Rule {
   const [rows, columns] = gradient.shape as readonly [number, number];
   const g = gradient.data;
   const rowSum = new Float64Array(rows);
   const columnSum = new Float64Array(columns);
-  for (let i = 0, n = 0; i < rows; i++)
+  for (let i = 0, n = 0; i < rows; i++) {
+    let sum = 0;
     for (let j = 0; j < columns; j++, n++) {
       const square = g[n]! * g[n]! + epsilon;
-      rowSum[i]! += square;
-      columnSum[j]! += square;
+      sum += square;
+      columnSum[j] = columnSum[j]! + square;
     }
+    rowSum[i] = sum;
+  }
   const row = moments.row!.data.map((r, i) => beta * r + (1 - beta) * (rowSum[i]! / columns));
   const column = moments.column!.data.map((c, j) => beta * c + (1 - beta) * (columnSum[j]! / rows));
   const rowMean = row.reduce((a, b) => a + b, 0) / rows;
-  const rowFactor = Float64Array.from(row, (r) => 1 / Math.sqrt(r / rowMean));
-  const columnFactor = Float64Array.from(column, (c) => 1 / Math.sqrt(c));
-  const update = new Float64Array(g.length);
-  for (let i = 0, n = 0; i < rows; i++)
-    for (let j = 0; j < columns; j++, n++) update[n] = rowFactor[i]! * columnFactor[j]! * g[n]!;
-  return { update, tensors: { row: { shape: [rows], data: row }, column: { shape: [columns], data: column } } };
+  const rowFactor = new Float64Array(rows);
+  for (let i = 0; i < rows; i++) rowFactor[i] = 1 / Math.sqrt(row[i]! / rowMean);
+  const columnFactor = new Float64Array(columns);
+  for (let j = 0; j < columns; j++) columnFactor[j] = 1 / Math.sqrt(column[j]!);
+  let squares = 0;
+  for (let i = 0, n = 0; i < rows; i++) {
+    const own = rowFactor[i]!;
+    for (let j = 0; j < columns; j++, n++) {
+      const u = own * columnFactor[j]! * g[n]!;
+      squares += u * u;
+    }
+  }
+  return {
+    tensors: { row: { shape: [rows], data: row }, column: { shape: [columns], data: column } },
+    rows,
+    squares,
+    write(i, from, to, keep, scale) {
+      const own = rowFactor[i]!;
+      for (let j = 0, n = i * columns; j < columns; j++, n++)
+        to[n] = from[n]! * keep - scale * (own * columnFactor[j]! * g[n]!);
+    },
+  };
 }
 
-function unfactored(gradient: Tensor, moments: Moments, beta: number, epsilon: number) {
+function unfactored(gradient: Tensor, moments: Moments, beta: number, epsilon: number): Rule {
   const g = gradient.data;
-  const square = moments.square!.data.map((v, n) => beta * v + (1 - beta) * (g[n]! * g[n]! + epsilon));
-  const update = Float64Array.from(g, (v, n) => v / Math.sqrt(square[n]!));
-  return { update, tensors: { square: { shape: gradient.shape, data: square } } };
+  const before = moments.square!.data;
+  const square = new Float32Array(g.length);
+  let squares = 0;
+  for (let n = 0; n < g.length; n++) {
+    square[n] = beta * before[n]! + (1 - beta) * (g[n]! * g[n]! + epsilon);
+    const u = g[n]! / Math.sqrt(square[n]!);
+    squares += u * u;
+  }
+  return {
+    tensors: { square: { shape: gradient.shape, data: square } },
+    rows: 1,
+    squares,
+    write(_, from, to, keep, scale) {
+      for (let n = 0; n < g.length; n++) to[n] = from[n]! * keep - scale * (g[n]! / Math.sqrt(square[n]!));
+    },
+  };
 }

@@ -31,20 +31,24 @@ export function adamw(options: AdamWOptions = {}): Optimizer {
       checkUpdate("adamw", parameters, gradient);
       const step = state.step + 1;
       const g = gradient.data;
-      const mean = state.tensors.mean!.data.map((m, n) => b1 * m + (1 - b1) * g[n]!);
-      const square = state.tensors.square!.data.map((v, n) => b2 * v + (1 - b2) * g[n]! * g[n]!);
+      const from = parameters.data;
+      const [oldMean, oldSquare] = [state.tensors.mean!.data, state.tensors.square!.data];
+      const [mean, square, data] = [g, g, g].map(({ length }) => new Float32Array(length)) as [
+        Float32Array,
+        Float32Array,
+        Float32Array,
+      ];
       const stepSize = learningRate / (1 - b1 ** step);
       const correction = Math.sqrt(1 - b2 ** step);
       const keep = 1 - learningRate * weightDecay;
       const shape = parameters.shape;
+      for (let n = 0; n < g.length; n++) {
+        mean[n] = b1 * oldMean[n]! + (1 - b1) * g[n]!;
+        square[n] = b2 * oldSquare[n]! + (1 - b2) * g[n]! * g[n]!;
+        data[n] = from[n]! * keep - (stepSize * mean[n]!) / (Math.sqrt(square[n]!) / correction + epsilon);
+      }
       return {
-        parameters: {
-          shape,
-          data: Float32Array.from(
-            parameters.data,
-            (p, n) => p * keep - (stepSize * mean[n]!) / (Math.sqrt(square[n]!) / correction + epsilon),
-          ),
-        },
+        parameters: { shape, data },
         state: { step, tensors: { mean: { shape, data: mean }, square: { shape, data: square } } },
       };
     },

@@ -12,10 +12,21 @@ import type { Tensor } from "../base/tensor.js";
  * @returns the gradient (the same object when it is short enough) and the Euclidean norm before clipping.
  */
 export function clipNorm(gradient: Tensor, maxNorm: number): { gradient: Tensor; norm: number } {
-  let squares = 0;
-  for (const g of gradient.data) squares += g * g;
-  const norm = Math.sqrt(squares);
+  const norm = Math.sqrt(addSquares(gradient.data, 0));
   const factor = maxNorm > 0 ? maxNorm / (norm + 1e-6) : 1;
   if (!(factor < 1)) return { gradient, norm };
-  return { gradient: { shape: gradient.shape, data: gradient.data.map((g) => g * factor) }, norm };
+  return { gradient: times(gradient, factor), norm };
+}
+
+/** The sum so far and the squares of the data, in their order. */
+export function addSquares(data: Float32Array, sum: number): number {
+  let squares = sum;
+  for (let n = 0; n < data.length; n++) squares += data[n]! * data[n]!;
+  return squares;
+}
+
+export function times({ shape, data }: Tensor, factor: number): Tensor {
+  const scaled = new Float32Array(data.length);
+  for (let n = 0; n < data.length; n++) scaled[n] = data[n]! * factor;
+  return { shape, data: scaled };
 }

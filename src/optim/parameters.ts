@@ -4,7 +4,7 @@
  * In: Parameters, their gradients, one OptimizerState. Out: the same, moved. The state's tensors are named PARAMETER.MOMENT.
  */
 import type { Parameters, Tensor } from "../base/tensor.js";
-import { clipNorm } from "./clip.js";
+import { addSquares, clipNorm, times } from "./clip.js";
 import type { Optimizer, OptimizerState } from "./optimizer.js";
 
 /** The state of an optimizer that has moved nothing yet. */
@@ -45,12 +45,12 @@ export function clipParameters(gradients: Parameters, maxNorm: number): { gradie
     return { gradients: { [name]: gradient }, norm };
   }
   let squares = 0;
-  for (const [, { data }] of entries) for (const g of data) squares += g * g;
+  for (const [, { data }] of entries) squares = addSquares(data, squares);
   const norm = Math.sqrt(squares);
   const factor = maxNorm > 0 ? maxNorm / (norm + 1e-6) : 1;
   if (!(factor < 1)) return { gradients, norm };
   return {
-    gradients: mapParameters(gradients, ({ shape, data }) => ({ shape, data: data.map((g) => g * factor) })),
+    gradients: mapParameters(gradients, (gradient) => times(gradient, factor)),
     norm,
   };
 }

@@ -33,11 +33,11 @@ export function sgd(options: SgdOptions = {}): Optimizer {
       const velocity = old ? gradient.data.map((g, n) => momentum * old[n]! + g) : gradient.data;
       const keep = 1 - learningRate * weightDecay;
       const tensors: OptimizerState["tensors"] = old ? { velocity: { shape, data: velocity } } : {};
+      const from = parameters.data;
+      const data = new Float32Array(from.length);
+      for (let n = 0; n < data.length; n++) data[n] = from[n]! * keep - learningRate * velocity[n]!;
       return {
-        parameters: {
-          shape,
-          data: Float32Array.from(parameters.data, (p, n) => p * keep - learningRate * velocity[n]!),
-        },
+        parameters: { shape, data },
         state: { step: state.step + 1, tensors },
       };
     },

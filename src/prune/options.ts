@@ -127,8 +127,8 @@ export const pruneOptions = {
   workers: integer({
     min: 1,
     unit: "processes",
-    source: "by free memory and cores",
-    help: "Candidates trained at the same time, each in its own process",
+    source: "by free memory and cores; methods of a comparison 1",
+    help: "Candidates of a search, or methods of a comparison, trained at the same time, each in its own process",
   }),
 };
 

@@ -9,10 +9,14 @@ import { join } from "node:path";
 import { SoftpromptError } from "../base/errors.js";
 import { diskOps, type FileOps } from "../base/files.js";
 import { lockFolder } from "../base/lock.js";
+import { mostTrained } from "../method/full.js";
 import type { Identity } from "../train/identity.js";
 import { readHead, writeHead } from "./folder.js";
 import { fileNames, snapshotFolder } from "./layout.js";
 import { loadSnapshot, saveSnapshot } from "./snapshot.js";
+
+/** Which method it is only the trainer knows: as much as the largest may save, which are values, two best ones, and moments. */
+const mostSaved = 4 * 4 * mostTrained;
 
 /** The fact of run.json that says how far a run of one stage goes. */
 const length = "schedule.stage 1.steps";
@@ -32,7 +36,7 @@ export function extendRun(folder: string, steps: number, ops: FileOps = diskOps)
     if (identity["schedule.stages"] === "1" && begun === steps) return false;
     refuseInexact(folder, identity, begun, steps);
     const snapshots = snapshotFolder(folder);
-    const snapshot = loadSnapshot(snapshots, () => {}, ops);
+    const snapshot = loadSnapshot(snapshots, () => {}, ops, mostSaved);
     if (snapshot !== null) {
       const { state } = snapshot;
       if (state.finished !== null && state.finished !== "steps")

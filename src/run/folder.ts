@@ -105,11 +105,11 @@ function openedRun(
   return {
     folder,
     ops,
-    begin: (identity, tell) => {
+    begin: (identity, tell, most) => {
       const saved = readHead(head);
       if (saved === null) writeHead(head, identity, ops);
       else checkIdentity(saved, identity, folder);
-      const snapshot: SavedSnapshot | null = loadSnapshot(snapshots, tell, ops);
+      const snapshot: SavedSnapshot | null = loadSnapshot(snapshots, tell, ops, most);
       if (saved !== null && snapshot === null) tell("nothing had been saved yet: the run begins again at step 0");
       metrics = snapshot?.metrics ?? { lines: 0, bytes: 0 };
       newest = snapshot?.number ?? 0;

@@ -39,7 +39,7 @@ export interface SavedSnapshot {
 
 const kept = 2;
 
-/** Bytes of a file that is read whole; a real snapshot is a few kilobytes of JSON and a few prompts. */
+/** Bytes of a file that is read whole; a prompt's snapshot is a few kilobytes of JSON and a few prompts. */
 const limits = { json: 256 * 2 ** 20, safetensors: 256 * 2 ** 20 };
 /** A snapshot holds every evaluation so far; of a long run there may be a million. */
 const bodyLimits = { length: 256 * 2 ** 20, containers: 4_000_000 };
@@ -62,6 +62,7 @@ export function saveSnapshot(folder: string, { number, state, metrics }: SavedSn
 /**
  * The newest snapshot that verifies; damaged newer ones are renamed to `*.corrupt`, and told.
  *
+ * @param most bytes of tensors; a method that trains more than a prompt may save more
  * @returns null where nothing was ever saved.
  * @throws SoftpromptError "run" where every snapshot is damaged; "io".
  */
@@ -69,13 +70,14 @@ export function loadSnapshot(
   folder: string,
   tell: (message: string) => void,
   ops: FileOps = diskOps,
+  most = limits.safetensors,
 ): SavedSnapshot | null {
   removeLeftovers(folder, ops);
   const found = stems(folder).reverse();
   const problems: string[] = [];
   for (const name of found) {
     try {
-      const snapshot = readPair(folder, name);
+      const snapshot = readPair(folder, name, Math.max(most, limits.safetensors));
       for (const problem of problems) tell(`${problem}; going on from snapshot ${name} (step ${snapshot.state.step})`);
       return snapshot;
     } catch (error) {
@@ -100,7 +102,7 @@ function stems(folder: string): string[] {
     .sort((a, b) => Number(a) - Number(b));
 }
 
-function readPair(folder: string, name: string): SavedSnapshot {
+function readPair(folder: string, name: string, most: number): SavedSnapshot {
   const where = join(folder, `${name}.json`);
   const opened = unsealed(readBytes(where, limits.json).toString("utf8"));
   if ("damage" in opened) throw damaged(where, opened.damage);
@@ -111,7 +113,7 @@ function readPair(folder: string, name: string): SavedSnapshot {
   }
   const { tensors: hash, metrics, state } = parsed.data;
   const file = join(folder, `${name}.safetensors`);
-  const bytes = readBytes(file, limits.safetensors);
+  const bytes = readBytes(file, most);
   if (sha256(bytes) !== hash) throw damaged(file, "the checksum does not match");
   const archive = parseSafetensors(bytes, file, "run");
   const tensors: Record<string, Tensor> = Object.fromEntries(

@@ -4,11 +4,15 @@ import { fakeConfig, fakeEngine, fakeRows, fakeTask, fakeTokenizer } from "../..
 import { defaults } from "../base/options.js";
 import { declaredTask } from "../data/dataset.js";
 import type { Row, Task } from "../data/row.js";
+import { stepFlops } from "../engine/flops.js";
+import { openMethod } from "../method/methods.js";
+import { methodOptions } from "../method/options.js";
+import { fullModel, type PartialModel } from "../model/partial.js";
 import { trainOptions } from "../train/options.js";
 import type { Schedule } from "../train/stage.js";
 import { neuronScoreOptions } from "./neuron-options.js";
 import { scheduleOptions } from "./options.js";
-import { outlineSchedule, planSchedule } from "./plan.js";
+import { outlineSchedule, planSchedule, typicalShape } from "./plan.js";
 
 const wordless: Task = { ...fakeTask, verbalizer: null };
 const choosing = (rows: readonly Row[]) => rows.map((row) => ({ ...row, choices: { no: "False", yes: "True" } }));
@@ -107,4 +111,22 @@ test.each<[string, object, object]>([
     folder: null,
   });
   await expect(plan).rejects.toMatchObject({ name: "SoftpromptError" });
+});
+
+test("a budget is kept in FLOPs of the method that trains, not of a prompt", () => {
+  const method = openMethod({ ...defaults(methodOptions), method: "full", virtualTokens: 4, seed: 0 });
+  const options = {
+    ...{ ...defaults(trainOptions), ...defaults(neuronScoreOptions), ...defaults(scheduleOptions) },
+    ...{ schedule: "fpt-cr" as const, neuronChoice: "first" as const, layerChoice: "first" as const },
+    ...{ steps: 1000, budget: 0.8, batchSize: 4 },
+  };
+  const spent = (of: typeof method | undefined) => {
+    const { stages } = outlineSchedule(fakeConfig, fakeTokenizer, data, { ...options, trains: of }, 4);
+    const shape = typicalShape(fakeConfig, fakeTokenizer, data, options, 0);
+    const cost = (partial: PartialModel) => stepFlops(fakeConfig, partial, shape, method)[options.budgetBy];
+    const all = stages.reduce((sum, { partial, steps }) => sum + steps * cost(partial), 0);
+    return all / (1000 * cost(fullModel(fakeConfig)));
+  };
+  expect(spent(method)).toBeCloseTo(0.8, 2);
+  expect(Math.abs(spent(undefined) - 0.8)).toBeGreaterThan(0.0005);
 });

@@ -7,6 +7,8 @@
 import type { Dataset } from "../data/row.js";
 import type { Engine } from "../engine/engine.js";
 import { type PassShape, shapeOfRows } from "../engine/flops.js";
+import type { Method } from "../method/method.js";
+import { sizeOf } from "../method/methods.js";
 import type { ModelConfig } from "../model/architecture.js";
 import { encodeRows, isFreeText } from "../text/rows.js";
 import type { Tokenizer } from "../text/tokenizer.js";
@@ -19,7 +21,10 @@ import { makeSchedule, needsNeuronScores, type ScheduleFor } from "./schedule.js
 
 export type PlanOptions = ScheduleOptions &
   NeuronScoreOptions &
-  Pick<TrainSettings, "batchSize" | "maxInputTokens" | "seed">;
+  Pick<TrainSettings, "batchSize" | "maxInputTokens" | "seed"> & {
+    /** What is trained; a budget counts its steps. Default a prompt. */
+    readonly trains?: Method;
+  };
 
 export interface Plan {
   readonly schedule: Schedule;
@@ -76,11 +81,14 @@ function target(
   options: PlanOptions,
   virtualTokens: number,
 ): ScheduleFor {
+  const { trains, budget } = options;
+  const tokens = trains === undefined ? virtualTokens : sizeOf(trains, config, virtualTokens).tokens;
   return {
     config,
     freeText: dataset.task.generative ?? isFreeText(dataset),
     scores: null,
-    shape: options.budget === undefined ? undefined : typicalShape(config, tokenizer, dataset, options, virtualTokens),
+    shape: budget === undefined ? undefined : typicalShape(config, tokenizer, dataset, options, tokens),
+    ...(trains && { method: trains }),
   };
 }
 

@@ -5,6 +5,7 @@
  */
 import { SoftpromptError } from "../base/errors.js";
 import { addFlops, type Flops, noFlops, type PassShape, stepFlops } from "../engine/flops.js";
+import type { Method } from "../method/method.js";
 import type { ModelConfig } from "../model/architecture.js";
 import { fullModel, type NeuronScores, type PartialModel, type PartialSpec, partialModel } from "../model/partial.js";
 import { type Schedule, type Stage, totalSteps } from "../train/stage.js";
@@ -20,6 +21,8 @@ export interface ScheduleFor {
   readonly scores: NeuronScores | null;
   /** Typical padded shape of a step; only a budget asks for it. Default: the papers' 20 + 492, targets 5 or 200, batch 32. */
   readonly shape?: PassShape;
+  /** What is trained; a budget counts its steps. Default a prompt. */
+  readonly method?: Method;
 }
 
 /**
@@ -76,6 +79,7 @@ export function makeSchedule(options: ScheduleOptions, target: ScheduleFor): Sch
   if (options.budget !== undefined && wanted.length > 0)
     steps = budgetSteps(options.budget, options.budgetBy, steps, models, {
       config,
+      method: target.method,
       shape: target.shape ?? { batch: 32, prompt: 20, input: 492, target: freeText ? 200 : 5 },
     });
   if (options.budget !== undefined && options.budget < 1 && sizes.length === 0)
@@ -233,12 +237,12 @@ function budgetSteps(
   by: keyof Flops,
   steps: readonly number[],
   models: readonly PartialModel[],
-  { config, shape }: { config: ModelConfig; shape: PassShape },
+  { config, shape, method }: { config: ModelConfig; shape: PassShape; method?: Method },
 ): number[] {
   const total = steps.reduce((a, b) => a + b, 0);
   const partial = total - steps.at(-1)!;
-  const full = stepFlops(config, fullModel(config), shape)[by];
-  const saves = models.slice(0, -1).map((model) => 1 - stepFlops(config, model, shape)[by] / full);
+  const full = stepFlops(config, fullModel(config), shape, method)[by];
+  const saves = models.slice(0, -1).map((model) => 1 - stepFlops(config, model, shape, method)[by] / full);
   const most = 1 - leastFullShare;
   const even = saves.map((_, i) => (most * steps[i]!) / partial);
   const cheapestAt = saves.indexOf(Math.max(...saves));

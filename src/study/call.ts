@@ -13,11 +13,13 @@ import { withPlannedSteps } from "../schedule/schedule.js";
 import { type CallContext, splitCall } from "../tasks/call.js";
 import { datasetOf, type RowsOptions } from "../tasks/data.js";
 import type { Model } from "../tasks/model.js";
-import { type FormerPruneOptions, type FormerTuneOptions, promptOptions, seedsOption } from "../tasks/options.js";
+import { type FormerPruneOptions, promptOptions, seedsOption } from "../tasks/options.js";
 import { initSpec } from "../tasks/planning.js";
 import { trainOptions } from "../train/options.js";
 import { compare as compareSchedules } from "./compare.js";
 import { fptStudies } from "./fpt.js";
+import { comparisonOptions } from "./method-options.js";
+import { compareMethods, methodStudies } from "./methods.js";
 import { checkSeeds, type StudyEvent, type StudyInput, type Variant } from "./runs.js";
 import type { StudyResult } from "./study.js";
 import { xpromptStudies } from "./xprompt.js";
@@ -39,15 +41,15 @@ export const studyOptions = {
   }),
 };
 
-/** All options of `study`: those of every study, and the options of pruning. */
-export const allStudyOptions = { ...studyOptions, ...pruneOptions };
+/** All options of `study`: those of every study, of pruning, and of the comparison of methods. */
+export const allStudyOptions = { ...studyOptions, ...pruneOptions, ...comparisonOptions };
 
 /** What a study tells while it goes. */
 export type AnyStudyEvent = StudyEvent | XPromptStudyEvent;
 
-/** One object for `compare`: any of studyOptions, and what stands beside them. */
-export type CompareInput = Partial<OptionValues<typeof studyOptions>> &
-  FormerTuneOptions &
+/** One object for `compare`: any of allStudyOptions, and what stands beside them; with `methods` it compares these. */
+export type CompareInput = Partial<OptionValues<typeof allStudyOptions>> &
+  FormerPruneOptions &
   CallContext<StudyEvent> & {
     /** What stands against prompt tuning. Default FPT-LD, FPT-FR and FPT-CR, and the schedule of the options where it is none of these. */
     readonly variants?: readonly Variant[] | undefined;
@@ -59,7 +61,8 @@ export type StudyCallInput = Partial<OptionValues<typeof allStudyOptions>> &
   CallContext<AnyStudyEvent>;
 
 /**
- * FPT's schedules against prompt tuning, over tasks and seeds: scores, cost, and the score at equal cost.
+ * FPT's schedules against prompt tuning, or the named `methods` beside each other, over tasks and seeds: scores, cost, and the score at
+ * equal cost.
  * @throws SoftpromptError as tunings do; "interrupted".
  */
 export async function compare(
@@ -69,12 +72,14 @@ export async function compare(
 ): Promise<StudyResult> {
   type Context = CallContext<StudyEvent> & Pick<CompareInput, "variants">;
   const { options, context } = splitCall<Context>(input, ["onEvent", "signal", "variants"]);
-  const values = readOptions(studyOptions, options, "compare()");
-  return compareSchedules(await inputOf(model, tasks, values, context), context.variants);
+  const values = readOptions(allStudyOptions, options, "compare()");
+  const shared = await inputOf(model, tasks, values, context);
+  if (values.methods === undefined) return compareSchedules(shared, context.variants);
+  return compareMethods({ ...shared, ...methodInput(values, "compare()") });
 }
 
 /**
- * One of the papers' studies by its name, a key of fptStudies or xpromptStudies.
+ * One of the studies by its name, a key of fptStudies, methodStudies or xpromptStudies.
  * @throws SoftpromptError "usage" where no study has this name.
  */
 export async function study(
@@ -87,12 +92,13 @@ export async function study(
   const values = readOptions(allStudyOptions, options, "study()");
   const shared = await inputOf(model, tasks, values, context);
   if (Object.hasOwn(fptStudies, name)) return fptStudies[name as keyof typeof fptStudies].run(shared);
+  if (Object.hasOwn(methodStudies, name)) return compareMethods({ ...shared, ...methodInput(values, "study()") });
   if (Object.hasOwn(xpromptStudies, name)) {
     const observe = (event: AnyStudyEvent) => context.onEvent?.(event);
-    const prune = readOptions(pruneOptions, pick(pruneOptions, values), "study()");
+    const { prune } = methodInput(values, "study()");
     return xpromptStudies[name as keyof typeof xpromptStudies].run({ ...shared, observe, prune });
   }
-  const names = [...Object.keys(fptStudies), ...Object.keys(xpromptStudies)];
+  const names = [fptStudies, methodStudies, xpromptStudies].flatMap((table) => Object.keys(table));
   const near = nearest(name, names);
   throw new SoftpromptError("usage", "no such study", {
     where: "study()",
@@ -101,6 +107,11 @@ export async function study(
     hint: near === undefined ? undefined : `did you mean ${near}?`,
   });
 }
+
+const methodInput = (options: object, where: string) => ({
+  prune: readOptions(pruneOptions, pick(pruneOptions, options), where),
+  comparison: readOptions(comparisonOptions, pick(comparisonOptions, options), where),
+});
 
 const pick = (table: object, options: object) =>
   Object.fromEntries(Object.entries(options).filter(([key]) => Object.hasOwn(table, key)));

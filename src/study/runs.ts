@@ -5,24 +5,32 @@
  * prompt, whatever its schedule (fpt.md §2), so that methods are compared pairwise.
  */
 
+import { adapterBase, saveAdapter } from "../adapter/adapter.js";
+import type { Adapter } from "../adapter/types.js";
 import { interrupted, SoftpromptError } from "../base/errors.js";
-import { ownFolder } from "../base/files.js";
-import { currentNames } from "../base/options.js";
-import type { Tensor } from "../base/tensor.js";
+import { ownFolder, withFolder } from "../base/files.js";
+import { currentNames, type OptionValues } from "../base/options.js";
+import { random } from "../base/random.js";
+import type { Parameters, Tensor } from "../base/tensor.js";
 import { type Scores, selectionScore } from "../data/metrics.js";
 import type { Dataset, Task } from "../data/row.js";
-import type { Engine } from "../engine/engine.js";
+import { type Engine, openEngine } from "../engine/engine.js";
 import { reportedRows, scoredRows } from "../evaluate/evaluate.js";
 import type { InitSpec } from "../method/init.js";
+import { openMethod } from "../method/methods.js";
+import type { MethodChoice, methodOptions } from "../method/options.js";
+import { promptTuning } from "../method/prompt.js";
+import type { Checkpoint } from "../model/checkpoint.js";
 import type { NeuronScoreOptions, ScoringCost } from "../schedule/neuron-scores.js";
 import type { ScheduleOptions } from "../schedule/options.js";
 import { presetSchedule } from "../schedule/options.js";
+import { adapterContent } from "../tasks/adapter-content.js";
 import { writeEvaluations } from "../tasks/event-file.js";
 import { drawPrompt, outlineFor, type PlannedOptions, scheduleFor } from "../tasks/planning.js";
 import type { Tokenizer } from "../text/tokenizer.js";
 import { identityOf } from "../train/identity.js";
 import { train } from "../train/trainer.js";
-import type { TrainEvent, TrainInput, TrainResult, TrainSettings } from "../train/types.js";
+import type { Chosen, TrainEvent, TrainInput, TrainResult, TrainSettings } from "../train/types.js";
 import { fileName, keptRun } from "./kept-runs.js";
 import type { SeedScore } from "./study.js";
 
@@ -65,12 +73,26 @@ export interface FinishedRun {
   readonly result: Omit<TrainResult, "kept">;
   /** Neuron scores' cost, counted where the schedule needed them; null where it did not. */
   readonly scoring: ScoringCost | null;
+  /** Of a variant that says its method: how much was trained, and what is left of it. Its parameters are not kept. */
+  readonly size?: MethodSize;
+}
+
+/** How much a method trains, and how large what it leaves is. */
+export interface MethodSize {
+  /** Numbers trained. */
+  readonly trained: number;
+  /** Bytes of the adapter's files. */
+  readonly adapterBytes: number;
 }
 
 /** One thing to run: a label for tables and how its schedule differs from the study's. */
 export interface Variant {
   readonly label: string;
   readonly schedule: Partial<ScheduleOptions>;
+  /** What is trained, and its settings. Default a prompt. */
+  readonly method?: OptionValues<typeof methodOptions>;
+  /** Settings of the training in which it differs from the study's. */
+  readonly settings?: Partial<TrainSettings>;
 }
 
 /** A program's input with its length under the name of this version. */
@@ -134,45 +156,92 @@ export async function runOne(
   seed: number,
   variant: Variant,
 ): Promise<FinishedRun> {
-  const { engine, tokenizer } = input;
+  const { tokenizer } = input;
   const { task } = dataset;
   const start = await startPrompt(input, seed);
   const { schedule, scoring } = await scheduleFor(input, dataset, planOptions(input, variant, seed), input);
+  const { checkpoint, options } = input.engine;
+  const { method: asked, settings } = variant;
+  const choice = asked && { ...asked, virtualTokens: input.virtualTokens, seed };
+  const method = choice === undefined ? promptTuning : openMethod(choice);
+  const parameters =
+    choice === undefined
+      ? { prompt: start }
+      : await method.start({ checkpoint, random: random(seed, `start ${method.name}`), prompt: async () => start });
+  const own = method.key === input.engine.method.key ? null : openEngine(checkpoint, options, method);
+  const engine = own ?? input.engine;
   const training: TrainInput = {
     engine,
     tokenizer,
     task,
     train: dataset.train,
     validation: dataset.validation,
-    parameters: { prompt: start },
+    parameters,
     mask: null,
     schedule,
-    settings: { ...input.settings, seed },
+    settings: { ...input.settings, ...settings, seed },
     run: null,
     observe: (event) => input.observe({ kind: "train", event }),
     signal: input.signal,
     flopsBefore: scoring?.flops ?? 0,
   };
   const name = `${task.name}-seed${seed}-${variant.label}`;
-  const result = await keptRun(
+  const compute = async (): Promise<FinishedRun["result"] & { readonly size?: MethodSize }> => {
+    const { kept: _, ...rest } = await train(training);
+    for (const { partial } of schedule.stages) if (partial.name !== "full") await engine.release(partial);
+    if (choice === undefined || rest.reason === "interrupted") return rest;
+    return { ...withoutParameters(rest), size: await methodSize(engine, task, choice, rest.last) };
+  };
+  const { size, ...result } = await keptRun(
     input.folder,
     name,
     // the second form of what is kept: with the seconds that opening sessions took
-    { ...(await identityOf(training)), form: "2" },
-    async () => {
-      const { kept: _, ...rest } = await train(training);
-      for (const { partial } of schedule.stages) if (partial.name !== "full") await engine.release(partial);
-      return rest;
-    },
+    { ...(await identityOf(training)), form: choice === undefined ? "2" : "2, without parameters" },
+    compute,
     ({ reason }) => reason !== "interrupted",
-  );
+  ).finally(() => own?.dispose());
   if (result.reason === "interrupted")
     throw interrupted(input.signal, "the study was stopped", {
       where: name,
       hint: input.folder === null ? undefined : "run the same command again: finished runs are kept",
     });
   if (input.folder !== null) writeEvaluations(ownFolder(input.folder, fileName(name)), result.history);
-  return { label: variant.label, task: task.name, seed, start, result, scoring };
+  return { label: variant.label, task: task.name, seed, start, result, scoring, ...(size && { size }) };
+}
+
+/** Of fine-tuning they would be several times the model, for every cell. */
+function withoutParameters(result: FinishedRun["result"]): FinishedRun["result"] {
+  const bare = <C extends Chosen | null>(chosen: C): C => chosen && { ...chosen, parameters: {} };
+  return { ...result, best: bare(result.best), bestOnFull: bare(result.bestOnFull), last: {} };
+}
+
+/** What the method leaves of the last step, saved once to be measured. */
+async function methodSize(engine: Engine, task: Task, choice: MethodChoice, last: Parameters): Promise<MethodSize> {
+  const { method, checkpoint } = engine;
+  const left = method.leaves === undefined ? last : await (await engine.left()).run(last);
+  return {
+    trained: Object.values(last).reduce((sum, { data }) => sum + data.length, 0),
+    adapterBytes: await adapterBytes(checkpoint, task, adapterContent(checkpoint.config, choice, method, left)),
+  };
+}
+
+/** Bytes of an adapter's files: it is saved once. */
+export async function adapterBytes(
+  checkpoint: Checkpoint,
+  task: Task,
+  content: Pick<Adapter, "prompt" | "applied">,
+): Promise<number> {
+  const adapter: Adapter = {
+    ...content,
+    mask: null,
+    base: await adapterBase(checkpoint),
+    tokenizer: null,
+    task,
+    training: null,
+    scores: null,
+    kept: { config: {}, extras: {} },
+  };
+  return withFolder(null, async (folder) => saveAdapter(folder, adapter));
 }
 
 function planOptions(input: StudyInput, variant: Variant, seed: number): PlannedOptions {

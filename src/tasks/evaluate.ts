@@ -12,7 +12,9 @@ import {
   evaluatePrepared,
   preparedNotices,
   prepareEvaluation,
+  scoredRows,
 } from "../evaluate/evaluate.js";
+import { drawExamples, inContext, inContextNotice } from "../evaluate/in-context.js";
 import { fullModel } from "../model/partial.js";
 import type { CallContext, NoticeEvent } from "./call.js";
 import { asRecorded, loadData, loadRows, type RowsOptions } from "./data.js";
@@ -33,6 +35,12 @@ export interface EvaluateInput extends SkillOptions, CallContext<NoticeEvent> {
   readonly seed?: number | undefined;
   /** Also compute the loss of the targets, which costs generation a second pass. Default true. */
   readonly loss?: boolean | undefined;
+  /** Put so many training rows of the Dataset with their answers before each text; a row has as many as fit. Default 0. */
+  readonly shots?: number | undefined;
+  /** Draws these examples. Default 0. */
+  readonly shotSeed?: number | undefined;
+  /** Put before each text, and before the examples. Default nothing. */
+  readonly instruction?: string | undefined;
 }
 
 /** Rows that can be scored: a Dataset, rows of one, rows of the program with their template, or as the adapter recorded it. */
@@ -46,7 +54,17 @@ export type EvaluateRows = Dataset | RowsOptions | readonly Row[] | readonly Mem
  */
 export async function evaluate(model: Model, rows: EvaluateRows, input: EvaluateInput = {}): Promise<Evaluation> {
   const given = currentNames(input, formerSkillNames, "evaluate()");
-  const { adapter = null, split, onEvent, signal, task, ...options } = given;
+  const {
+    adapter = null,
+    split,
+    onEvent,
+    signal,
+    task,
+    shots = 0,
+    shotSeed = 0,
+    instruction = null,
+    ...options
+  } = given;
   // a dataset knows how its texts are put, as `softprompt eval` takes it
   const known = isList(rows) ? null : "rows" in rows ? await loadData({ ...rows, ...all, onEvent }) : rows;
   const skill = await openSkill(model, adapter, { ...options, task: task ?? known?.task });
@@ -57,12 +75,26 @@ export async function evaluate(model: Model, rows: EvaluateRows, input: Evaluate
       expected: "at least one row with a known answer",
       got: split === undefined ? undefined : `split ${split}`,
     });
-  const prepared = prepareEvaluation(skill.tokenizer, skill.task, scored, {
+  if (shots > 0 && (known === null || "rows" in rows))
+    throw new SoftpromptError(
+      "usage",
+      "examples are drawn from training rows, and there are none beside the scored ones",
+      {
+        where: "shots",
+        expected: "a Dataset with a training split",
+      },
+    );
+  const examples = drawExamples(known?.train ?? [], shots, shotSeed);
+  const chosen = scoredRows(scored, options);
+  const asked = inContext(skill.task, chosen, { instruction, examples }, skill.tokenizer, skill.maxInputTokens);
+  const prepared = prepareEvaluation(skill.tokenizer, skill.task, asked.rows, {
     ...options,
     evaluateBy: skill.evaluateBy,
     ranking: skill.ranking,
     maxInputTokens: skill.maxInputTokens,
   });
+  const fewer = inContextNotice(asked, examples.length);
+  if (fewer !== null) onEvent?.({ kind: "notice", message: fewer });
   for (const message of preparedNotices(prepared, skill.tokenizer)) onEvent?.({ kind: "notice", message });
   const full = fullModel(model.checkpoint.config);
   const engine = await engineUnder(model, skill.method);

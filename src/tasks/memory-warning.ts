@@ -7,6 +7,7 @@ import type { Dataset, Row } from "../data/row.js";
 import { shapeOfRows } from "../engine/flops.js";
 import { valuesPerToken } from "../engine/texts.js";
 import { evaluationBatch } from "../evaluate/evaluate.js";
+import { openMethod, sizeOf } from "../method/methods.js";
 import { fullModel } from "../model/partial.js";
 import { byteText } from "../report/format.js";
 import { needsNeuronScores } from "../schedule/schedule.js";
@@ -27,19 +28,20 @@ export function tuningMemory(
 ): number {
   const { config } = checkpoint;
   const { lowMemory } = engine.options;
+  const { numbers, tokens } = sizeOf(openMethod(options), config, options.virtualTokens);
   const length = ({ input, target }: Row) => input.length + target.length;
   const encoded = (rows: readonly Row[]) => {
     const some = [...rows].sort((a, b) => length(b) - length(a)).slice(0, candidates);
     return encodeRows(task, some, tokenizer, options.maxInputTokens);
   };
   const [longest, scored] = [encoded(train), encoded(validation)];
-  const shapeOf = (rows: typeof longest) => shapeOfRows(config, rows, options.virtualTokens);
+  const shapeOf = (rows: typeof longest) => shapeOfRows(config, rows, tokens);
   const [training, evaluated] = [shapeOf(longest), shapeOf(scored)];
   const batch = Math.min(options.microBatchSize, options.batchSize, train.length);
   const forward = (rows: readonly Row[], shape: typeof training, most: number) =>
     forwardMemory(config, { ...shape, batch: Math.min(most, rows.length) }, { lowMemory });
   const needs = [
-    trainingMemory(config, { ...training, batch }, { lowMemory }),
+    trainingMemory(config, { ...training, batch }, { lowMemory, trained: numbers }),
     forward(validation, evaluated, evaluationBatch(options)),
   ];
   if (needsNeuronScores(options))

@@ -44,3 +44,10 @@ test("an evaluation of many long rows needs more than a training step of one sho
   const short = trainingMemory(small, { batch: 1, prompt: 20, input: 100, target: 4 });
   expect(long.total).toBeGreaterThan(2 * short.total);
 });
+
+test("training the weights themselves needs what is kept of each, besides the pass", () => {
+  const shape = { batch: 8, prompt: 0, input: 128, target: 4 };
+  const [pass, all] = [trainingMemory(small, shape), trainingMemory(small, shape, { trained: 1e8 })];
+  expect(all.total - pass.total).toBeCloseTo(2e9, -3);
+  expect(all.activations).toBe(pass.activations);
+});

@@ -22,6 +22,9 @@ const baseBytes = 180e6;
 /** Bytes kept per parameter: a float32 copy, and its pre-packed twin unless lowMemory. */
 const perParameter = { normal: 8, lowMemory: 4 } as const;
 
+/** Bytes kept per trained number: its value before and after a step, its gradient twice (ONNX Runtime's and ours), the best so far. */
+const perTrained = 20;
+
 /** Share of all values of the forward that are alive at once; ONNX Runtime frees what the backward no longer needs. */
 const aliveShare = 2 / 3;
 
@@ -29,9 +32,15 @@ const aliveShare = 2 / 3;
 export function trainingMemory(
   config: ModelConfig,
   shape: PassShape,
-  { lowMemory = false, partial = fullModel(config) }: { lowMemory?: boolean; partial?: PartialModel } = {},
+  {
+    lowMemory = false,
+    partial = fullModel(config),
+    trained = 0,
+  }: { lowMemory?: boolean; partial?: PartialModel /** Numbers trained. */; trained?: number } = {},
 ): MemoryEstimate {
-  const weights = partialParameters(config, partial) * (lowMemory ? perParameter.lowMemory : perParameter.normal);
+  const weights =
+    partialParameters(config, partial) * (lowMemory ? perParameter.lowMemory : perParameter.normal) +
+    trained * perTrained;
   const S = shape.prompt + shape.input;
   const U = shape.target;
   const inner = config.heads * config.headWidth;

@@ -176,7 +176,7 @@ export interface Skill {
 }
 
 /** Input tokens where nobody says how many. */
-const usualInputTokens = 492;
+export const usualInputTokens = 492;
 
 /** Names of the version before. */
 export const formerSkillNames = { by: "evaluateBy" } as const;

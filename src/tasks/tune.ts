@@ -6,7 +6,6 @@
  */
 import { join } from "node:path";
 import { z } from "zod";
-import { appliedModel, appliedSettings } from "../adapter/applied.js";
 import type { Adapter } from "../adapter/types.js";
 import { interrupted, SoftpromptError } from "../base/errors.js";
 import { sha256 } from "../base/files.js";
@@ -36,6 +35,7 @@ import type { RunResult, Scores } from "../run/result.js";
 import { needsNeuronScores, withPlannedSteps } from "../schedule/schedule.js";
 import { train } from "../train/trainer.js";
 import type { TrainEvent, TrainResult } from "../train/types.js";
+import { adapterContent } from "./adapter-content.js";
 import { type CallContext, type EarlierContext, oneObject, splitCall } from "./call.js";
 import { datasetOf, type RowsOptions } from "./data.js";
 import { followEvents, hasEventFile } from "./event-file.js";
@@ -129,7 +129,8 @@ export async function tune(
   const folder = options.output ?? null;
   const validation = reportedRows(data.validation, options);
   // what can be refused without running the model is refused before a folder is claimed and anything is scored
-  const outline = outlineFor(model, data, options);
+  const plan = { ...options, trains: openMethod(options) };
+  const outline = outlineFor(model, data, plan);
   await sayMemory(model, data, options, observe);
   // equal seeds give every method the same prompt to start from
   let drawn: Promise<Tensor> | undefined;
@@ -176,7 +177,7 @@ export async function tune(
       folder,
     });
     sayScoring(options, observe);
-    const { schedule, scoring } = await scheduleFor(model, data, options, { folder, signal });
+    const { schedule, scoring } = await scheduleFor(model, data, plan, { folder, signal });
     const scored = scoring ?? { flops: 0, seconds: 0 };
     const [first] = schedule.stages;
     const steps = schedule.stages.length === 1 ? options.steps : first.steps;
@@ -188,7 +189,7 @@ export async function tune(
     const training = await train({ ...job, schedule, run, flopsBefore: scored.flops + before.flops });
     const kept = training.bestOnFull ?? { parameters: training.last, step: training.steps, scores: {} };
     const left = method.leaves === undefined ? kept.parameters : await (await tuner.engine.left()).run(kept.parameters);
-    const what = await adapterContent(model, options, method, left);
+    const what = adapterContent(model.checkpoint.config, options, method, left);
     await refuseChangedModel(model, weights);
     const runner = method.leaves === undefined ? tuner : await withMethod(model, method.leaves.method);
     const final =
@@ -250,21 +251,6 @@ export async function tune(
 }
 
 const countOf = (parameters: Parameters) => Object.values(parameters).reduce((sum, { data }) => sum + data.length, 0);
-
-/** What the adapter holds: a prompt, or what a method left that is none. */
-async function adapterContent(
-  { checkpoint: { config } }: Model,
-  options: TuneOptions,
-  { leaves }: Method,
-  left: Parameters,
-): Promise<Pick<Adapter, "prompt" | "applied">> {
-  if (left.prompt !== undefined) return { prompt: left.prompt };
-  const settings = appliedSettings(options.method, options, leaves?.settings);
-  return {
-    prompt: { shape: [0, config.width], data: new Float32Array(0) },
-    applied: { method: options.method, settings, parameters: left, model: appliedModel(config) },
-  };
-}
 
 /** Masks are of prompts. */
 export function notPrunable({ name }: Method, what: string): SoftpromptError {

@@ -1,6 +1,7 @@
 import { expect, test } from "vitest";
 import type { Tensor } from "../base/tensor.js";
-import { initialState, stateFromSaved, stateToSaved } from "./state.js";
+import { writeSafetensors } from "../model/safetensors.js";
+import { initialState, largestState, stateFromSaved, stateToSaved } from "./state.js";
 
 const tensor = (...values: number[]): Tensor => ({ shape: [1, values.length], data: Float32Array.from(values) });
 
@@ -37,4 +38,16 @@ test("a state that version 0.1 saved, of one prompt, is read", () => {
     step: 6,
     tensors: { "prompt.row": tensors["optimizer.row"], "prompt.column": tensors["optimizer.column"] },
   });
+});
+
+test("the largest state is foretold: with best ones and every kept step it is not larger, and not much smaller", () => {
+  const large = { "encoder.weight": { shape: [1000], data: new Float32Array(1000) }, prompt: tensor(1, 2) };
+  const optimizer = { step: 0, tensors: { "encoder.weight.square": large["encoder.weight"], "prompt.row": tensor(1) } };
+  const fresh = initialState(large, optimizer, "full", [3, 5]);
+  const chosen = { parameters: large, step: 2, scores: {} };
+  const kept = new Map([3, 5].map((step) => [step, large]));
+  const { tensors } = stateToSaved({ ...fresh, best: chosen, bestOnFull: chosen, kept });
+  const { length } = writeSafetensors(tensors);
+  expect(length).toBeLessThanOrEqual(largestState(fresh, 2));
+  expect(length).toBeGreaterThan(0.8 * largestState(fresh, 2));
 });

@@ -156,6 +156,13 @@ export function stateToSaved(state: TrainState): SavedState {
   };
 }
 
+/** Bytes of the tensors of the largest state that a training can save: the best ones are there, and every step that is kept. */
+export function largestState({ parameters, optimizer }: TrainState, keep: number): number {
+  const bytes = (tensors: Readonly<Record<string, Tensor>>) =>
+    Object.entries(tensors).reduce((sum, [name, { data }]) => sum + 4 * data.length + 2 * name.length + 256, 0);
+  return (3 + keep) * bytes(parameters) + bytes(optimizer.tensors);
+}
+
 /** The inverse of stateToSaved. The bytes were vouched for by a checksum; what is left to check is that the parts belong together. */
 export function stateFromSaved(saved: SavedState, where: string): TrainState {
   const tensors = Object.entries(saved.tensors).map(([name, tensor]) => [currentName(name), tensor] as const);

@@ -129,7 +129,11 @@ export async function step(job: Job, state: TrainState, run: Run | null, observe
 }
 
 function equalParameters(a: Parameters, b: Parameters): boolean {
-  return Object.entries(a).every(([name, { data }]) => data.every((value, i) => value === b[name]!.data[i]));
+  return Object.entries(a).every(([name, { data }]) => {
+    const other = b[name]!.data;
+    for (let n = 0; n < data.length; n++) if (data[n] !== other[n]) return false;
+    return true;
+  });
 }
 
 /** The error of repeated skips, after leaving behind what is needed to see it again. */

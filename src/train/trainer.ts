@@ -9,7 +9,7 @@ import { initParameters } from "../optim/parameters.js";
 import { rowNotices } from "../text/rows.js";
 import { identityOf } from "./identity.js";
 import { evaluationDue, type Job, prepare, shouldGrow, stopReason } from "./job.js";
-import { checkState, initialState, type TrainState } from "./state.js";
+import { checkState, initialState, largestState, type TrainState } from "./state.js";
 import { evaluation, grow, type Observe, step, total } from "./step.js";
 import type { StopReason, TrainInput, TrainResult } from "./types.js";
 
@@ -35,7 +35,8 @@ export async function train(input: TrainInput): Promise<TrainResult> {
     stages[0].partial.name,
     input.keep ?? [],
   );
-  const saved = run?.begin(await identityOf(input), (message) => observe({ kind: "warning", message })) ?? null;
+  const warn = (message: string) => observe({ kind: "warning", message });
+  const saved = run?.begin(await identityOf(input), warn, largestState(fresh, input.keep?.length ?? 0)) ?? null;
   if (saved !== null) checkState(saved, fresh, { stages: stages.length, totalSteps }, run!.folder);
   let state = saved ?? fresh;
   let savedAt = performance.now();

@@ -153,10 +153,11 @@ export interface Run {
   readonly folder: string;
   /**
    * Says what the run is made from: written down at the first call, compared ever after.
+   * @param most bytes that a saved state of this training can have: what is larger is none.
    * @returns the newest good state, the recorded events cut back to it; null where nothing was saved yet.
    * @throws SoftpromptError "run" naming what changed, or where no saved state is usable.
    */
-  begin(identity: Identity, tell: (message: string) => void): TrainState | null;
+  begin(identity: Identity, tell: (message: string) => void, most?: number): TrainState | null;
   /** Records the event if it is one that is recorded. */
   record(event: TrainEvent): void;
   /** Saves a state durably. */

@@ -5,7 +5,7 @@
  * Every row's loss is weighted by 1 / (target tokens of the whole batch) before the backward pass, and rows are summed in float64,
  * so that however the batch is cut, the update is that of the token-mean loss of the whole batch.
  */
-import type { Parameters } from "../base/tensor.js";
+import type { Parameters, Tensor } from "../base/tensor.js";
 import type { TrainProgram } from "../engine/engine.js";
 import type { Flops } from "../engine/flops.js";
 import { addFlops, noFlops, type PassShape, shapeOfRows } from "../engine/flops.js";
@@ -49,22 +49,29 @@ export async function batchGradient(input: StepInput): Promise<BatchGradient> {
   const prompt = method.adds(parameters).tokens;
   const targetTokens = input.rows.reduce((sum, row) => sum + row.target.length, 0);
   const specs = method.parameters(input.config);
-  const sums = new Map(specs.map(({ name }) => [name, new Float64Array(parameters[name]!.data.length)]));
+  const micros = microBatches(input.rows, microBatchSize);
+  const gradients: Record<string, Tensor> = {};
+  const sums = new Map<string, Float64Array>();
   let loss = 0;
   let flops = input.flopsBefore ?? noFlops;
-  for (const micro of microBatches(input.rows, microBatchSize)) {
+  for (const micro of micros) {
     const batch = makeBatch(micro);
     const step = await program.run(parameters, batch, new Float32Array(micro.length).fill(1 / targetTokens));
-    for (const { name, perRow } of specs)
-      addRows(sums.get(name)!, step.gradients[name]!.data, perRow ? micro.length : 1);
+    for (const { name, perRow } of specs) {
+      const found = step.gradients[name]!;
+      // one gradient of the whole batch is the sum already
+      if (!perRow && micros.length === 1) gradients[name] = found;
+      else {
+        const sum = sums.get(name) ?? new Float64Array(parameters[name]!.data.length);
+        sums.set(name, sum);
+        addRows(sum, found.data, perRow ? micro.length : 1);
+      }
+    }
     for (const l of step.loss) loss += l / targetTokens;
     flops = addFlops(flops, flopsOf(shapeOfRows(input.config, micro, prompt)));
   }
   const tokens = input.rows.reduce((n, row) => n + prompt + row.input.length + row.target.length, 0);
-  const gradients = mapParameters(parameters, ({ shape }, name) => ({
-    shape,
-    data: Float32Array.from(sums.get(name)!),
-  }));
+  for (const [name, sum] of sums) gradients[name] = { shape: parameters[name]!.shape, data: new Float32Array(sum) };
   return { gradients, loss, tokens, flops };
 }
 
@@ -108,5 +115,8 @@ export function applyUpdate(
 }
 
 function finite(parameters: Parameters): boolean {
-  return Object.values(parameters).every(({ data }) => data.every(Number.isFinite));
+  return Object.values(parameters).every(({ data }) => {
+    for (let n = 0; n < data.length; n++) if (!Number.isFinite(data[n])) return false;
+    return true;
+  });
 }

@@ -2,14 +2,19 @@
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { loadAdapter, parseAdapter, saveAdapter } from "../../src/adapter/adapter.js";
+import { adapterBase, loadAdapter, parseAdapter, saveAdapter } from "../../src/adapter/adapter.js";
+import { appliedModel, appliedSettings, runnable } from "../../src/adapter/applied.js";
 import { extrasText } from "../../src/adapter/extras.js";
 import { adapterReportText, inspectAdapter } from "../../src/adapter/inspect.js";
 import { npyPrompt } from "../../src/adapter/npy.js";
 import type { Adapter } from "../../src/adapter/types.js";
+import { SoftpromptError } from "../../src/base/errors.js";
+import { defaults } from "../../src/base/options.js";
 import { random } from "../../src/base/random.js";
 import { size } from "../../src/base/tensor.js";
 import { applyMask, maskFromScores } from "../../src/method/mask.js";
+import { openMethod } from "../../src/method/methods.js";
+import { type MethodName, methodOptions } from "../../src/method/options.js";
 import { architectureOf, readConfig } from "../../src/model/architectures.js";
 import { openCheckpoint, parseIndex } from "../../src/model/checkpoint.js";
 import { describeModel, ropeFreqs } from "../../src/model/gguf/architectures.js";
@@ -424,7 +429,78 @@ function adapterFormats(fixtures: string): Record<string, Format> {
       ],
       (at) => used(loadAdapter(at)),
     ),
+    "adapter of another method": inFolder(
+      async () => [
+        ...(await Promise.all([
+          applied(fixtures, "lora", { loraRank: 2, loraTargets: ["q"] }),
+          applied(fixtures, "lora", { loraRank: 2, loraTargets: ["q"] }, "peft"),
+          applied(fixtures, "prefix", {}),
+          applied(fixtures, "full", { fullParts: ["layer_norm"] }),
+        ])),
+        ...["lora-llama", "prefix", "prefix-llama", "p-tuning", "multitask"].map((name) =>
+          Object.fromEntries(
+            ["adapter_config.json", "adapter_model.safetensors"].map((file) => [
+              file,
+              new Uint8Array(readFileSync(join(fixtures, "peft-methods", name, file))),
+            ]),
+          ),
+        ),
+      ],
+      [
+        [/\.json$/, json],
+        [/\.safetensors$/, safetensors],
+      ],
+      async (at) => {
+        const adapter = loadAdapter(at);
+        await used(adapter);
+        // what was read for a model is either run by it or refused
+        const models = ["tiny-t5-v11", "tiny-causal-llama"];
+        for (const name of models)
+          try {
+            runnable(adapter, readConfig(readFileSync(join(fixtures, name, "config.json"), "utf8"), "config.json"));
+          } catch (error) {
+            if (!(error instanceof SoftpromptError)) throw error;
+          }
+      },
+    ),
   };
+}
+
+/** What saveAdapter writes of a method that leaves no prompt. */
+async function applied(
+  fixtures: string,
+  method: MethodName,
+  more: object,
+  form: "both" | "peft" = "both",
+): Promise<Files> {
+  const checkpoint = await openCheckpoint(join(fixtures, "tiny-t5-v11"));
+  const settings = { ...defaults(methodOptions), virtualTokens: 2, seed: 0, ...more, method };
+  const start = {
+    checkpoint,
+    random: random(1, method),
+    prompt: () => Promise.reject(new Error("no prompt is asked for")),
+  };
+  const parameters = await openMethod(settings).start(start);
+  const at = mkdtempSync(join(tmpdir(), "softprompt-fuzz-applied-"));
+  try {
+    const adapter: Adapter = {
+      prompt: { shape: [0, checkpoint.config.width], data: new Float32Array(0) },
+      applied: {
+        method,
+        settings: appliedSettings(method, settings),
+        parameters,
+        model: appliedModel(checkpoint.config),
+      },
+      mask: null,
+      base: await adapterBase(checkpoint),
+      ...{ tokenizer: null, task: null, training: null, scores: null },
+      kept: { config: {}, extras: {} },
+    };
+    saveAdapter(at, adapter, form);
+    return Object.fromEntries(readdirSync(at).map((name) => [name, new Uint8Array(readFileSync(join(at, name)))]));
+  } finally {
+    rmSync(at, { recursive: true });
+  }
 }
 
 async function used(adapter: Adapter): Promise<void> {

@@ -7,7 +7,7 @@ import type { Tokenizer } from "../../src/text/tokenizer.js";
 
 /** "12 34" ↔ [12, 34]. */
 export const tinyTokenizer: Tokenizer = {
-  encode: (text) => text.split(" ").filter(Boolean).map(Number),
+  encode: (text) => text.split(/\s+/).filter(Boolean).map(Number),
   decode: (ids, { keepSpecial = false } = {}) => ids.filter((id) => keepSpecial || id > 2).join(" "),
   piece: (id) => String(id),
   openDecoder: () => {

@@ -194,6 +194,21 @@ def p_tuning():
     return run(named, forward, 0.2), {"pTuningHidden": 16}
 
 
+def p_tuning_lstm():
+    # one submodule: PEFT would else run its LSTM over rows for the decoder too
+    model = peft_model(peft.PromptEncoderConfig(
+        task_type="SEQ_2_SEQ_LM", num_virtual_tokens=P, encoder_hidden_size=6, num_transformer_submodules=1,
+        encoder_reparameterization_type="LSTM", encoder_num_layers=1, encoder_dropout=0.0))
+    encoder = model.prompt_encoder["default"]
+    named = {"vectors": encoder.embedding.weight}
+    for way, end in (("forward", ""), ("backward", "_reverse")):
+        for ours, theirs in (("input.weight", "weight_ih"), ("hidden.weight", "weight_hh"), ("input.bias", "bias_ih"), ("hidden.bias", "bias_hh")):
+            named[f"lstm.{way}.{ours}"] = getattr(encoder.lstm_head, f"{theirs}_l0{end}")
+    for i, layer in enumerate(l for l in encoder.mlp_head if isinstance(l, nn.Linear)):
+        named |= {f"encoder.{i}.weight": layer.weight, f"encoder.{i}.bias": layer.bias}
+    return run(named, peft_forward(model), 0.2), {"pTuningHidden": 6, "pTuningEncoder": "lstm"}
+
+
 def lora():
     targets = ["q", "v", "wi_0", "wo"]
     model = peft_model(peft.LoraConfig(task_type="SEQ_2_SEQ_LM", r=4, lora_alpha=6, target_modules=targets, lora_dropout=0.0))
@@ -307,6 +322,7 @@ CASES = {
     "prefix, PEFT with projection": ("prefix", prefix_projected),
     "prefix everywhere": ("prefix", prefix_everywhere),
     "p-tuning": ("p-tuning", p_tuning),
+    "p-tuning, LSTM": ("p-tuning", p_tuning_lstm),
     "superpos": ("superpos", lambda: superpos(False)),
     "superpos with a trained basis": ("superpos", lambda: superpos(True)),
     "ulpt": ("ulpt", ulpt),

@@ -14,13 +14,15 @@ import {
   majorityBaseline,
   preparedNotices,
   prepareEvaluation,
+  scoredRows as someRows,
 } from "../../evaluate/evaluate.js";
+import { drawExamples, inContext, inContextNotice } from "../../evaluate/in-context.js";
 import { fullModel } from "../../model/partial.js";
 import { flopText, plainNumber, scoreText, secondText } from "../../report/format.js";
 import { plainTable } from "../../report/markdown.js";
 import { asRecorded, type dataOptions, taskDifferences } from "../../tasks/data.js";
 import { engineUnder } from "../../tasks/model.js";
-import { recordedInputTokens, recordedRanking } from "../../tasks/predictor.js";
+import { recordedInputTokens, recordedRanking, usualInputTokens } from "../../tasks/predictor.js";
 import { tokenizerFor } from "../../tasks/readied.js";
 import { predictionLine } from "../../tasks/record.js";
 import { loadScored } from "../../tasks/scored-file.js";
@@ -46,17 +48,27 @@ export async function evaluate(options: EvalValues, { terminal, signal }: Comman
       where: task.name,
       expected: "a split with labelled rows",
     });
+  if (options.shots > 0 && (data === null || data.train.length === 0))
+    throw new SoftpromptError("usage", "examples are drawn from training rows, and none are given", {
+      where: "--shots",
+      expected: "--data, or --train beside the scored file",
+    });
   const model = await openWithAdapter(options.model, adapter, options, { terminal, signal });
   try {
     if (adapter !== null)
       await checkBase(adapter, model.checkpoint, { anyBase: options.anyBase, tokenizer: model.tokenizer });
     const tokenizer = await tokenizerFor(model, adapter);
-    const prepared = prepareEvaluation(tokenizer, task, rows, {
+    const examples = drawExamples(data?.train ?? [], options.shots, options.shotSeed);
+    const maxInputTokens = options.maxInputTokens ?? recordedInputTokens(adapter) ?? usualInputTokens;
+    const before = { instruction: options.instruction ?? null, examples };
+    const asked = inContext(task, someRows(rows, options), before, tokenizer, maxInputTokens);
+    const prepared = prepareEvaluation(tokenizer, task, asked.rows, {
       ...options,
       ranking: options.ranking ?? recordedRanking(adapter),
-      maxInputTokens: options.maxInputTokens ?? recordedInputTokens(adapter),
+      maxInputTokens,
     });
-    const ofInputs = preparedNotices(prepared, tokenizer);
+    const fewer = inContextNotice(asked, examples.length);
+    const ofInputs = [...(fewer === null ? [] : [fewer]), ...preparedNotices(prepared, tokenizer)];
     const notices = [...(data === null ? [] : sayTokenNotices(data, tokenizer, terminal)), ...ofInputs];
     sayNotices(ofInputs, terminal);
     terminal.note(`scoring ${prepared.rows.length} ${split} rows …`);

@@ -13,6 +13,8 @@ import { neuronScoreOptions } from "../../schedule/neuron-options.js";
 import { scheduleOptions } from "../../schedule/options.js";
 import { withPlannedSteps } from "../../schedule/schedule.js";
 import { type FptStudy, type FptStudyName, fptStudies } from "../../study/fpt.js";
+import { type ComparisonOptions, comparisonOptions } from "../../study/method-options.js";
+import { compareMethods, methodStudies } from "../../study/methods.js";
 import { studyMarkdown, studyPage } from "../../study/pages.js";
 import { checkSeeds, type StudyEvent } from "../../study/runs.js";
 import type { StudyResult } from "../../study/study.js";
@@ -30,12 +32,16 @@ import { modelContext, progress, scoresText } from "../progress.js";
 import { repeated, type StudyValues, studyTable } from "../tables/study.js";
 import type { Terminal } from "../terminal.js";
 
-const studies: Readonly<Record<string, FptStudy | XPromptStudy>> = { ...fptStudies, ...xpromptStudies };
+const studies: Readonly<Record<string, Pick<FptStudy | XPromptStudy, "title" | "source" | "unread">>> = {
+  ...fptStudies,
+  ...methodStudies,
+  ...xpromptStudies,
+};
 const names = Object.keys(studies);
 
 /** @param name of the study; without it, the list of them. */
 export async function study(
-  options: Partial<StudyValues & OptionValues<typeof pruneOptions>>,
+  options: Partial<StudyValues>,
   name: string | undefined,
   context: CommandContext,
 ): Promise<Answer> {
@@ -47,7 +53,7 @@ export async function study(
         where: `softprompt study ${name}`,
         expected: `--${key}`,
       });
-  return studyAnswer(name, options as StudyValues & OptionValues<typeof pruneOptions>, context);
+  return studyAnswer(name, options as StudyValues, context);
 }
 
 function studyList(): Answer {
@@ -77,11 +83,15 @@ function checkName(name: string): void {
 
 export async function studyAnswer(
   name: string,
-  options: StudyValues & Partial<OptionValues<typeof pruneOptions>>,
+  options: StudyValues,
   { terminal, signal, given }: CommandContext,
 ): Promise<Answer> {
   checkName(name);
-  const { unread } = studies[name]!;
+  // only one study reads the options of methods
+  const unread = [
+    ...studies[name]!.unread,
+    ...(Object.hasOwn(methodStudies, name) ? [] : Object.keys(comparisonOptions)),
+  ];
   refuseUnread(name, unread, given);
   checkSeeds(options.seeds);
   if (options.init === "classLabels" && Object.keys(options.tasks).length > 1)
@@ -121,13 +131,17 @@ export async function studyAnswer(
       signal,
     };
     const observe = studyProgress(terminal);
+    const prune = pickOptions(pruneOptions, options) as OptionValues<typeof pruneOptions>;
+    const comparison = pickOptions(comparisonOptions, options) as ComparisonOptions;
     const result: StudyResult = Object.hasOwn(fptStudies, name)
       ? await fptStudies[name as FptStudyName].run({ ...shared, observe })
-      : await xpromptStudies[name as keyof typeof xpromptStudies].run({
-          ...shared,
-          observe,
-          prune: pickOptions(pruneOptions, options) as OptionValues<typeof pruneOptions>,
-        });
+      : Object.hasOwn(methodStudies, name)
+        ? await compareMethods({ ...shared, observe, prune, comparison })
+        : await xpromptStudies[name as keyof typeof xpromptStudies].run({
+            ...shared,
+            observe,
+            prune,
+          });
     const report = join(folder, fileNames.report);
     const read = Object.fromEntries(Object.entries(studyTable).filter(([key]) => !unread.includes(key)));
     writeFileAtomic(join(folder, fileNames.config), configText(read, { ...options, output: folder }));

@@ -7,6 +7,7 @@ import { writeFileAtomic } from "../../base/files.js";
 import { pickOptions, readOptions } from "../../base/options.js";
 import type { Dataset } from "../../data/row.js";
 import { stepFlops } from "../../engine/flops.js";
+import { openMethod, sizeOf } from "../../method/methods.js";
 import { fullModel } from "../../model/partial.js";
 import { byteText, flopText, secondText } from "../../report/format.js";
 import { extendRun } from "../../run/extend.js";
@@ -145,11 +146,10 @@ async function runTraining(
 async function sayCost(model: Model, data: Dataset, options: TrainValues, terminal: Terminal): Promise<void> {
   const { config } = model.checkpoint;
   const free = await availableMemory();
-  const flops = stepFlops(
-    config,
-    fullModel(config),
-    typicalShape(config, model.tokenizer, data, options, options.virtualTokens),
-  ).total;
+  const method = openMethod(options);
+  const { tokens } = sizeOf(method, config, options.virtualTokens);
+  const shape = typicalShape(config, model.tokenizer, data, options, tokens);
+  const flops = stepFlops(config, fullModel(config), shape, method).total;
   terminal.note(
     `needs about ${byteText(tuningMemory(model, data, options))} of memory (${byteText(free)} free) and ${flopText(flops * options.steps)} on the full model`,
   );

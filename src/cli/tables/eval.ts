@@ -2,6 +2,7 @@
  * @file The options of softprompt eval.
  */
 import { choice, integer, type OptionValues, string } from "../../base/options.js";
+import type { inContextOptions } from "../../evaluate/options.js";
 import { type RankingMode, rankingModes } from "../../evaluate/ranking.js";
 import type { dataOptions } from "../../tasks/data.js";
 import { type adapterOptions, maxInputTokens, type recordedModel } from "./predict.js";
@@ -32,4 +33,5 @@ export const evaluationOptions = {
 export type EvalValues = OptionValues<typeof recordedModel> &
   OptionValues<typeof adapterOptions> &
   OptionValues<typeof dataOptions> &
+  OptionValues<typeof inContextOptions> &
   OptionValues<typeof evaluationOptions>;

@@ -5,6 +5,7 @@ import { map, type OptionTable, type OptionValues, string } from "../../base/opt
 import { pruneOptions } from "../../prune/options.js";
 import { neuronScoreOptions } from "../../schedule/neuron-options.js";
 import { scheduleOptions } from "../../schedule/options.js";
+import { comparisonOptions } from "../../study/method-options.js";
 import { dataOptions, quickstartTask } from "../../tasks/data.js";
 import { modelOptions, promptOptions, seedsOption } from "../../tasks/options.js";
 import { trainOptions } from "../../train/options.js";
@@ -34,7 +35,12 @@ export const sections = {
     }),
   },
 };
-export const studySections = { ...sections, "Pruning (XPrompt studies)": pruneOptions };
+export const compareSections = { ...sections, Methods: comparisonOptions, "Pruning (method xprompt)": pruneOptions };
+export const studySections = {
+  ...sections,
+  "Methods (study methods)": comparisonOptions,
+  "Pruning (XPrompt studies)": pruneOptions,
+};
 
 export type StudyValues = OptionValues<typeof modelOptions> &
   OptionValues<(typeof sections)["Tasks"]> &
@@ -42,7 +48,9 @@ export type StudyValues = OptionValues<typeof modelOptions> &
   OptionValues<typeof repeated> &
   OptionValues<typeof scheduleOptions> &
   OptionValues<typeof neuronScoreOptions> &
-  OptionValues<(typeof sections)["Study"]>;
+  OptionValues<(typeof sections)["Study"]> &
+  OptionValues<typeof comparisonOptions> &
+  OptionValues<typeof pruneOptions>;
 
 /** All options of all studies. */
 export const studyTable = Object.assign({}, ...Object.values(studySections)) as OptionTable;

@@ -1,0 +1,332 @@
+/**
+ * @file What the comparison of methods runs: for each method and task a search for the learning rate, then every seed at the rate found.
+ *
+ * In: ComparisonInput. Out: MethodRuns. The rate is chosen on a holdout of the training rows, once per method and task with the first seed;
+ * what that costs belongs to the method. The validation rows choose nothing: a run is told by its last step. Every training is a cell.
+ */
+import { SoftpromptError } from "../base/errors.js";
+import { sha256 } from "../base/files.js";
+import { defaults, type OptionValues } from "../base/options.js";
+import type { Dataset, Task } from "../data/row.js";
+import { holdout } from "../data/split.js";
+import { evaluate, evaluationOptions, scoredRows } from "../evaluate/evaluate.js";
+import { drawExamples, inContext } from "../evaluate/in-context.js";
+import { methods } from "../method/methods.js";
+import { methodOptions } from "../method/options.js";
+import { fullModel } from "../model/partial.js";
+import { type PruneOptions, pruneOptions } from "../prune/options.js";
+import { presetSchedule } from "../schedule/options.js";
+import type { HistoryEntry } from "../train/types.js";
+import { keptRun } from "./kept-runs.js";
+import {
+  type ComparableName,
+  type ComparisonOptions,
+  isProgressive,
+  isTrained,
+  isUntrained,
+} from "./method-options.js";
+import { adapterBytes, type FinishedRun, type MethodSize, runOne, type StudyInput, type Variant } from "./runs.js";
+import { forEachSearch } from "./xprompt-runs.js";
+import type { XPromptStudyInput } from "./xprompt-types.js";
+import { variants as xpromptVariants } from "./xprompt-variants.js";
+
+/** What the comparison takes beside every study's input. */
+export interface ComparisonInput extends StudyInput {
+  readonly comparison: ComparisonOptions;
+  readonly prune: PruneOptions;
+}
+
+/** A method on a task with a seed. */
+export interface MethodRun {
+  readonly method: ComparableName;
+  readonly task: string;
+  readonly seed: number;
+  /** After the last step, by the task's first metric, on validation rows. */
+  readonly score: number;
+  /** Evaluations on the full model, in order of the steps; empty where nothing is trained step by step here. */
+  readonly history: readonly HistoryEntry[];
+  /** null where nothing is trained. */
+  readonly size: MethodSize | null;
+  /** Of training alone, opening sessions and neuron scores with it; all that a search for a mask took. */
+  readonly training: Cost;
+  /** Honest FLOPs of one answer, on the mean over the scored rows. null where it was not measured apart. */
+  readonly answerFlops: number | null;
+  /** The rate and what finding it took; null where there is none. */
+  readonly search: RateSearch | null;
+}
+
+export interface Cost {
+  readonly flops: number;
+  readonly seconds: number;
+}
+
+/** How a learning rate was found. */
+export interface RateSearch extends Cost {
+  readonly rate: number;
+  /** Rates that were tried and their scores on the holdout; null where the training broke down. */
+  readonly tried: readonly { readonly rate: number; readonly score: number | null }[];
+}
+
+/** A method on a task: the smallest work that needs nothing of another. */
+export interface Unit {
+  readonly method: ComparableName;
+  readonly dataset: Dataset;
+}
+
+export function unitsOf({ tasks, comparison: { methods: names } }: ComparisonInput): Unit[] {
+  return (names ?? []).flatMap((method) => tasks.map((dataset) => ({ method, dataset })));
+}
+
+/** Told of every run as it begins and ends. */
+export type TellRun = <R>(
+  what: { readonly label: string; readonly task: string; readonly seed: number },
+  run: () => Promise<R>,
+  score: (found: R) => number,
+) => Promise<R>;
+
+/** Runs a unit on every seed, or reads it back. @throws SoftpromptError as runOne; "usage" for what cannot be compared. */
+export async function runUnit(input: ComparisonInput, { method, dataset }: Unit, tell: TellRun): Promise<MethodRun[]> {
+  const each = async (run: (seed: number) => Promise<MethodRun>) => {
+    const runs: MethodRun[] = [];
+    for (const seed of input.seeds)
+      runs.push(
+        await tell(
+          { label: method, task: dataset.task.name, seed },
+          () => run(seed),
+          ({ score }) => score,
+        ),
+      );
+    return runs;
+  };
+  if (isUntrained(method)) return each((seed) => untrainedRun(input, method, dataset, seed));
+  const search = await chooseRate(input, method === "xprompt" ? "prompt" : method, dataset, tell);
+  if (method === "xprompt") return each((seed) => xpromptRun(input, dataset, seed, search));
+  const rows = scoredRows(dataset.validation, input.settings).length;
+  return each(async (seed) =>
+    trainedRun(
+      method,
+      await runOne(input, dataset, seed, variantOf(input, method, search.rate)),
+      dataset,
+      rows,
+      search,
+    ),
+  );
+}
+
+/** How many runs a unit tells of. */
+export function runsOf({ comparison: { rateFactors }, seeds }: ComparisonInput, { method }: Unit): number {
+  const rates = new Set(rateFactors).size;
+  return seeds.length + (isUntrained(method) || rates === 1 ? 0 : rates);
+}
+
+function trainedRun(
+  method: ComparableName,
+  { task: name, seed, result, scoring, size }: FinishedRun,
+  { task }: Dataset,
+  rows: number,
+  search: RateSearch,
+): MethodRun {
+  const { cost } = result;
+  const history = result.history.filter(({ partial }) => partial === "full");
+  return {
+    method,
+    task: name,
+    seed,
+    score: history.at(-1)?.scores[task.metrics[0]] ?? Number.NaN,
+    history,
+    size: size ?? null,
+    training: {
+      flops: cost.trainFlops + (scoring?.flops ?? 0),
+      seconds: cost.trainSeconds + cost.openSeconds + (scoring?.seconds ?? 0),
+    },
+    // evaluations of partial models would make it look cheaper than an answer is
+    answerFlops: history.length === result.history.length && rows > 0 ? cost.evalFlops / (history.length * rows) : null,
+    search,
+  };
+}
+
+/** The training of a method at a rate. */
+function variantOf({ comparison }: ComparisonInput, name: ComparableName, learningRate: number): Variant {
+  const trained = isTrained(name) ? name : "prompt";
+  const own = Object.fromEntries(Object.keys(methodOptions).map((key) => [key, comparison[key as never]]));
+  const method = { ...defaults(methodOptions), ...own, method: trained } as OptionValues<typeof methodOptions>;
+  return {
+    label: `${name} ${rateText(learningRate)}`,
+    schedule: presetSchedule(isProgressive(name) ? name : "vanilla"),
+    method,
+    settings: { learningRate },
+  };
+}
+
+const rateText = (rate: number) => String(Number(rate.toPrecision(4)));
+
+const ownRate = (name: ComparableName) => methods[isTrained(name) ? name : "prompt"].learningRate;
+
+/** The best of the rates on held out training rows; of equal scores the one of lower loss. */
+async function chooseRate(
+  input: ComparisonInput,
+  name: ComparableName,
+  dataset: Dataset,
+  tell: TellRun,
+): Promise<RateSearch> {
+  const { rateFactors, searchHoldout } = input.comparison;
+  const rates = [...new Set(rateFactors)].map((factor) => factor * ownRate(name));
+  if (rates.length === 1) return { rate: rates[0]!, flops: 0, seconds: 0, tried: [] };
+  const seed = input.seeds[0]!;
+  const { kept, held } = holdout(dataset.train, { fraction: searchHoldout, seed });
+  const searched = { ...dataset, train: kept, validation: held };
+  // what happens in between chooses nothing
+  const quiet = { ...input, settings: { ...input.settings, evalEvery: input.schedule.steps } };
+  const tried: { rate: number; score: number | null; loss: number; cost: Cost }[] = [];
+  for (const rate of rates) {
+    try {
+      const { result, scoring } = await tell(
+        { label: `${name}, rate ${rateText(rate)} on held out rows`, task: dataset.task.name, seed },
+        () => runOne(quiet, searched, seed, variantOf(input, name, rate)),
+        (found) => lastScore(found, dataset.task),
+      );
+      const last = result.history.at(-1)!;
+      tried.push({
+        rate,
+        score: last.scores[dataset.task.metrics[0]] ?? null,
+        loss: last.loss,
+        cost: {
+          flops: result.cost.flops + (scoring?.flops ?? 0),
+          seconds: result.cost.seconds + (scoring?.seconds ?? 0),
+        },
+      });
+    } catch (error) {
+      // a rate that is too large for the method is an answer too
+      if (!(error instanceof SoftpromptError) || error.kind !== "numeric") throw error;
+      tried.push({ rate, score: null, loss: Number.POSITIVE_INFINITY, cost: { flops: 0, seconds: 0 } });
+    }
+  }
+  const able = tried.filter(({ score }) => score !== null);
+  if (able.length === 0)
+    throw new SoftpromptError("numeric", `no learning rate trains ${name}`, {
+      where: `${name} on ${dataset.task.name}`,
+      expected: "a rate under which losses and gradients stay finite",
+      got: rates.map(rateText).join(", "),
+      hint: "give smaller --rate-factors",
+    });
+  const best = able.reduce((top, one) =>
+    one.score! > top.score! || (one.score === top.score && one.loss < top.loss) ? one : top,
+  );
+  const sum = (of: (cost: Cost) => number) => tried.reduce((total, { cost }) => total + of(cost), 0);
+  return {
+    rate: best.rate,
+    flops: sum(({ flops }) => flops),
+    seconds: sum(({ seconds }) => seconds),
+    tried: tried.map(({ rate, score }) => ({ rate, score })),
+  };
+}
+
+const lastScore = ({ result }: FinishedRun, { metrics }: Task) =>
+  result.history.at(-1)?.scores[metrics[0]] ?? Number.NaN;
+
+/** The frozen model on rows that are asked in context. */
+async function untrainedRun(
+  input: ComparisonInput,
+  method: "few-shot" | "instruction",
+  dataset: Dataset,
+  seed: number,
+): Promise<MethodRun> {
+  const { engine, tokenizer, settings, comparison, signal } = input;
+  const { task, train, validation } = dataset;
+  const rows = scoredRows(validation, settings);
+  const before =
+    method === "few-shot"
+      ? { instruction: null, examples: drawExamples(train, comparison.shots, seed) }
+      : { instruction: instructionOf(task, comparison), examples: [] };
+  const asked = inContext(task, rows, before, tokenizer, settings.maxInputTokens).rows;
+  const options = evaluationOptions(settings);
+  const { device, lowMemory, plainOps } = engine.options;
+  const inputs = {
+    model: await engine.checkpoint.sha256(),
+    tokenizer: tokenizer.sha256,
+    rules: tokenizer.rules ?? null,
+    engine: { device, lowMemory, plainOps },
+    task,
+    rows: sha256(JSON.stringify(asked)),
+    options,
+  };
+  const { scores, flops } = await keptRun(input.folder, `${task.name}-seed${seed}-${method}`, inputs, async () => {
+    const full = fullModel(engine.checkpoint.config);
+    const found = await evaluate(engine, full, tokenizer, task, asked, null, { ...options, signal });
+    return { scores: found.scores, flops: found.flops };
+  });
+  return {
+    method,
+    task: task.name,
+    seed,
+    score: scores[task.metrics[0]] ?? Number.NaN,
+    history: [],
+    size: null,
+    training: { flops: 0, seconds: 0 },
+    answerFlops: rows.length > 0 ? flops / rows.length : null,
+    search: null,
+  };
+}
+
+/** The text of method instruction. */
+export function instructionOf(
+  { name, verbalizer }: Pick<Task, "name" | "verbalizer">,
+  { instructions }: Pick<ComparisonOptions, "instructions">,
+): string {
+  const own = instructions !== undefined && Object.hasOwn(instructions, name) ? instructions[name] : undefined;
+  if (own !== undefined) return own;
+  if (verbalizer !== null) return `Answer with one of these: ${Object.values(verbalizer).join(", ")}.`;
+  throw new SoftpromptError("usage", "this task has no label words to make an instruction of", {
+    where: name,
+    expected: `--instructions ${name}=TEXT`,
+  });
+}
+
+/** XPrompt at the rate of prompt tuning: its mask is chosen on held out training rows. */
+async function xpromptRun(
+  input: ComparisonInput,
+  dataset: Dataset,
+  seed: number,
+  search: RateSearch,
+): Promise<MethodRun> {
+  const { checkpoint } = input.engine;
+  const share = input.prune.holdout > 0 ? input.prune.holdout : Math.min(input.comparison.searchHoldout, mostHeldOut);
+  const own: XPromptStudyInput = {
+    ...input,
+    tasks: [dataset],
+    seeds: [seed],
+    settings: { ...input.settings, learningRate: search.rate },
+    prune: { ...input.prune, holdout: share, workers: 1 },
+    schedule: { ...input.schedule, ...presetSchedule("vanilla") },
+    workers: { count: 1 },
+    observe: (event) => {
+      if (event.kind !== "search") return;
+      if (event.event.kind === "tune" || event.event.kind === "candidate")
+        input.observe({ kind: "train", event: event.event.event });
+    },
+  };
+  const found: MethodRun[] = [];
+  await forEachSearch(
+    own,
+    [{ label: "" }],
+    async (opened) => {
+      const { score, counts, flops, seconds, prompt } = await xpromptVariants.xprompt.run(opened);
+      found.push({
+        method: "xprompt",
+        task: dataset.task.name,
+        seed,
+        score,
+        history: [],
+        size: { trained: counts.parameters, adapterBytes: await adapterBytes(checkpoint, dataset.task, { prompt }) },
+        training: { flops, seconds },
+        answerFlops: null,
+        search,
+      });
+    },
+    ["both"],
+  );
+  return found[0]!;
+}
+
+/** As the option of a search has it. */
+const mostHeldOut = pruneOptions.holdout.max ?? 1;

@@ -1,0 +1,368 @@
+/**
+ * @file Methods of tuning beside each other: scores, sizes, cost, scores after so many steps and at equal FLOPs, and pairs against prompt tuning.
+ *
+ * In: ComparisonInput. Out: StudyResult. Every method has the same start prompt, rows and order of rows for a seed, and a rate of its own.
+ */
+import { SoftpromptError } from "../base/errors.js";
+import type { Dataset } from "../data/row.js";
+import { majorityBaseline, scoredRows } from "../evaluate/evaluate.js";
+import { type ScheduleOptions, scheduleOptions } from "../schedule/options.js";
+import { isFreeText } from "../text/rows.js";
+import type { HistoryEntry } from "../train/types.js";
+import { type ComparableName, isUntrained } from "./method-options.js";
+import {
+  type ComparisonInput,
+  type MethodRun,
+  runsOf,
+  runUnit,
+  type TellRun,
+  type Unit,
+  unitsOf,
+} from "./method-runs.js";
+import { checkSeeds, rowsText } from "./runs.js";
+import {
+  type Cell,
+  type Chart,
+  type Column,
+  dotsOf,
+  paired,
+  pairedCells,
+  pairedColumns,
+  pairedNote,
+  type Series,
+  type Spread,
+  type StudyResult,
+  spread,
+  type Table,
+} from "./study.js";
+import { inProcesses } from "./unit-pool.js";
+
+/** What every other method is paired with. */
+const reference: ComparableName = "prompt";
+/** Budgets of the table of equal FLOPs, as shares of what prompt tuning's training spends. */
+const budgets = [0.25, 0.5, 1];
+
+/**
+ * Runs and tells the comparison.
+ * @throws SoftpromptError as the runs; "usage" for methods that are named twice, or none.
+ */
+export async function compareMethods(given: ComparisonInput): Promise<StudyResult> {
+  // neurons that validation rows choose would be a choice by them
+  const input: ComparisonInput = { ...given, scoring: { ...given.scoring, scoreSplit: "train" } };
+  checkSeeds(input.seeds);
+  const names = input.comparison.methods ?? [];
+  if (names.length === 0 || new Set(names).size < names.length)
+    throw new SoftpromptError("usage", names.length === 0 ? "no methods are given" : "a method is named twice", {
+      where: "methods",
+      expected: "one method or more, each once",
+      got: names,
+    });
+  const units = unitsOf(input);
+  const shared = (input.prune.workers ?? 1) > 1 && input.folder !== null;
+  if (shared) await inProcesses(input, units);
+  const runs: MethodRun[] = [];
+  // what children trained is only read back
+  const tell: TellRun = shared ? (_, run) => run() : told(input, units);
+  for (const unit of units) runs.push(...(await runUnit(input, unit, tell)));
+  return methodTables(input.tasks, input.seeds, names, runs, {
+    scoreSteps: input.comparison.scoreSteps,
+    maxEvalRows: input.settings.maxEvalRows,
+    settings: {
+      model: input.engine.checkpoint.name,
+      tasks: input.tasks.map((dataset) => rowsText(dataset, input.settings)),
+      seeds: input.seeds,
+      steps: input.schedule.steps,
+      batchSize: input.settings.batchSize,
+      evalEvery: input.settings.evalEvery,
+      maxEvalRows: input.settings.maxEvalRows,
+      maxInputTokens: input.settings.maxInputTokens,
+      virtualTokens: input.virtualTokens,
+      rateFactors: input.comparison.rateFactors,
+      searchHoldout: input.comparison.searchHoldout,
+      shots: input.comparison.shots,
+    },
+  });
+}
+
+/** Tells of every run by its place among all. */
+function told(input: ComparisonInput, units: readonly Unit[]): TellRun {
+  const total = units.reduce((sum, unit) => sum + runsOf(input, unit), 0);
+  let index = -1;
+  return async ({ label, task, seed }, run, score) => {
+    index++;
+    const at = index;
+    input.observe({ kind: "run", index: at, total, task, seed, label });
+    const started = performance.now();
+    const found = await run();
+    input.observe({
+      kind: "done",
+      index: at,
+      total,
+      score: score(found),
+      seconds: (performance.now() - started) / 1000,
+    });
+    return found;
+  };
+}
+
+/** The tables from finished runs; pure. */
+export function methodTables(
+  tasks: readonly Dataset[],
+  seeds: readonly number[],
+  names: readonly ComparableName[],
+  runs: readonly MethodRun[],
+  of: {
+    readonly scoreSteps: readonly number[];
+    readonly maxEvalRows: number;
+    readonly settings: StudyResult["settings"];
+  },
+): StudyResult {
+  const find = (method: ComparableName, task: string, seed: number) =>
+    runs.find((run) => run.method === method && run.task === task && run.seed === seed)!;
+  /** One number per seed: the mean over tasks; null where one was not measured. */
+  const perSeed = (value: (dataset: Dataset, seed: number) => number | null) =>
+    seeds.map((seed) => mean(tasks.map((dataset) => value(dataset, seed))));
+  const score = (method: ComparableName) => (dataset: Dataset, seed: number) =>
+    percent(find(method, dataset.task.name, seed).score);
+  const ofRun =
+    (method: ComparableName, value: (run: MethodRun) => number | null) =>
+    ({ task }: Dataset, seed: number) =>
+      value(find(method, task.name, seed));
+  const average = (method: ComparableName, value: (run: MethodRun) => number | null) =>
+    mean(perSeed(ofRun(method, value)));
+  /** Best known of what a method had reached when it had spent as much as a share of prompt tuning's training. */
+  const within = (method: ComparableName, share: number) => (dataset: Dataset, seed: number) => {
+    const run = find(method, dataset.task.name, seed);
+    if (isUntrained(method)) return percent(run.score);
+    const spent = names.includes(reference) ? find(reference, dataset.task.name, seed).training.flops : null;
+    return spent === null ? null : percentOrNull(lastWithin(run, dataset, share * spent));
+  };
+  const scores: Table = {
+    title: "Methods: score after the last step, and what it takes",
+    columns: [
+      { name: "method" },
+      ...tasks.map(({ task }) => ({ name: `${task.name} ${task.metrics[0]}` })),
+      { name: "average" },
+      { name: "trained numbers", digits: 0 },
+      { name: "adapter", unit: "kB", digits: 1 },
+      { name: "training", unit: "GFLOP", digits: 1 },
+      { name: "search", unit: "GFLOP", digits: 1 },
+      { name: "one answer", unit: "GFLOP", digits: 3 },
+      { name: "training", unit: "s", digits: 1 },
+      { name: "search", unit: "s", digits: 1 },
+    ],
+    rows: names.map((method) => [
+      method,
+      ...tasks.map((dataset) => spreadOfAll(seeds.map((seed) => score(method)(dataset, seed)))),
+      spreadOfAll(perSeed(score(method))),
+      average(method, ({ size }) => size?.trained ?? null),
+      scaled(
+        average(method, ({ size }) => size?.adapterBytes ?? null),
+        1e3,
+      ),
+      scaled(
+        average(method, ({ training }) => training.flops),
+        1e9,
+      ),
+      scaled(
+        average(method, ({ search }) => search?.flops ?? 0),
+        1e9,
+      ),
+      scaled(
+        average(method, ({ answerFlops }) => answerFlops),
+        1e9,
+      ),
+      average(method, ({ training }) => training.seconds),
+      average(method, ({ search }) => search?.seconds ?? 0),
+    ]),
+  };
+  const steps = of.scoreSteps.filter((step) =>
+    runs.some(({ history }) => history.some((entry) => entry.step === step)),
+  );
+  const after = (method: ComparableName, step: number) => (dataset: Dataset, seed: number) =>
+    percentOrNull(
+      find(method, dataset.task.name, seed).history.find((entry) => entry.step === step)?.scores[
+        dataset.task.metrics[0]
+      ] ?? null,
+    );
+  const byStep: Table = {
+    title: "Score after so many steps, mean over tasks",
+    columns: [{ name: "method" }, ...steps.map((step): Column => ({ name: `${step} steps` }))],
+    rows: names
+      .filter((method) => runs.some((run) => run.method === method && run.history.length > 0))
+      .map((method) => [method, ...steps.map((step) => spreadOfAll(perSeed(after(method, step))))]),
+  };
+  const byFlops: Table = {
+    title: "Score at equal training FLOPs, mean over tasks",
+    columns: [{ name: "method" }, ...budgets.map((share): Column => ({ name: `${100 * share} % of prompt tuning's` }))],
+    rows: names.map((method) => [method, ...budgets.map((share) => spreadOfAll(perSeed(within(method, share))))]),
+  };
+  const against = (
+    mine: (d: Dataset, s: number) => number | null,
+    theirs: (d: Dataset, s: number) => number | null,
+  ) => {
+    const all = tasks.flatMap((dataset) => seeds.map((seed) => less(mine(dataset, seed), theirs(dataset, seed))));
+    return measured(all) ? paired(all) : null;
+  };
+  const pairs: Table = {
+    title: "Against prompt tuning, pair by pair",
+    columns: [{ name: "pair" }, { name: "first − second", unit: "points" }, ...pairedColumns],
+    rows: names.includes(reference)
+      ? names
+          .filter((method) => method !== reference)
+          .flatMap((method): Cell[][] => {
+            const last = against(score(method), score(reference));
+            const equal = against(within(method, 1), within(reference, 1));
+            return [
+              [`${method} − ${reference}`, last?.mean ?? null, ...pairedCells(last)],
+              [`${method} − ${reference}, equal FLOPs`, equal?.mean ?? null, ...pairedCells(equal)],
+            ];
+          })
+      : [],
+  };
+  return {
+    study: "methods",
+    title: "Methods of tuning",
+    tables: [
+      scores,
+      ...(steps.length > 0 ? [byStep] : []),
+      ...(names.includes(reference) ? [byFlops, pairs] : []),
+      rateTable(tasks, seeds, names, find),
+    ],
+    dots: dotsOf(scores, "average"),
+    charts: tasks.flatMap((dataset) => curves(dataset, seeds, names, find)),
+    matrices: [],
+    scores: runs.map((run) => ({
+      line: run.method,
+      task: run.task,
+      seed: run.seed,
+      metric: tasks.find(({ task }) => task.name === run.task)!.task.metrics[0],
+      score: percentOrNull(run.score),
+      flops: run.training.flops,
+      seconds: run.training.seconds,
+    })),
+    notes: [
+      `Always the most frequent label: ${tasks.map((dataset) => `${dataset.task.name} ${majority(dataset, of.maxEvalRows)}`).join(", ")}.`,
+      "Scores are of the validation rows after the last step, by the task's first metric, × 100; the validation rows choose nothing. ± is the sample standard deviation over seeds.",
+      "The learning rate is chosen per method and task on held out training rows with the first seed; its FLOPs and seconds, evaluations included, are the search's. A training's are those of its steps, without evaluations; XPrompt's are of all that its search for a mask took, and its rate is prompt tuning's.",
+      "At equal FLOPs a method has the last score on the full model that it had when its training had spent so much of prompt tuning's FLOPs; none where it was not evaluated by then. Its resolution is the evaluation interval.",
+      pairedNote,
+      "“One answer” is the mean FLOPs of scoring a validation row, its examples and its labels included. Seconds are of the machine at that time, with whatever else ran on it.",
+    ],
+    settings: of.settings,
+  };
+}
+
+/** Which rates were tried, what they scored on held out rows, and which was taken. */
+function rateTable(
+  tasks: readonly Dataset[],
+  seeds: readonly number[],
+  names: readonly ComparableName[],
+  find: (method: ComparableName, task: string, seed: number) => MethodRun,
+): Table {
+  return {
+    title: "Learning rates, chosen on held out training rows",
+    columns: [{ name: "method" }, { name: "task" }, { name: "rate", digits: 4 }, { name: "tried, and their scores" }],
+    rows: names.flatMap((method) =>
+      tasks.flatMap(({ task }): Cell[][] => {
+        const { search } = find(method, task.name, seeds[0]!);
+        if (search === null) return [];
+        const tried = search.tried.map(
+          ({ rate, score }) =>
+            `${Number(rate.toPrecision(4))}: ${score === null ? "broke down" : percent(score).toFixed(2)}`,
+        );
+        return [[method, task.name, search.rate, tried.join(", ")]];
+      }),
+    ),
+  };
+}
+
+/** The last score that was known when `flops` had been spent; null where none was. */
+export function lastWithin(run: MethodRun, { task }: Pick<Dataset, "task">, flops: number): number | null {
+  const perStep = run.training.flops / Math.max(1, run.history.at(-1)?.step ?? 1);
+  // half a step of slack: two methods' steps do not end at the same FLOPs
+  const known = run.history.filter((entry) => entry.flops <= flops + perStep / 2);
+  return known.at(-1)?.scores[task.metrics[0]] ?? null;
+}
+
+function curves(
+  dataset: Dataset,
+  seeds: readonly number[],
+  names: readonly ComparableName[],
+  find: (method: ComparableName, task: string, seed: number) => MethodRun,
+): Chart[] {
+  const metric = dataset.task.metrics[0];
+  const axes: readonly (Pick<Chart, "x" | "xLabel"> & { view: string; at: (entry: HistoryEntry) => number })[] = [
+    { view: "steps", x: "steps", xLabel: "optimizer steps", at: ({ step }) => step },
+    { view: "FLOPs", x: "flops", xLabel: "training FLOPs (all products)", at: ({ flops }) => flops },
+  ];
+  return axes.map(({ view, x, xLabel, at }) => ({
+    title: `${dataset.task.name}: ${metric} against ${xLabel}`,
+    view,
+    x,
+    xLabel,
+    yLabel: `${metric} × 100, ${seeds.length === 1 ? `seed ${seeds[0]}` : `mean of ${seeds.length} seeds`}`,
+    series: names.flatMap((method): Series[] => {
+      const histories = seeds.map((seed) => find(method, dataset.task.name, seed).history);
+      const length = Math.min(...histories.map((history) => history.length));
+      if (length === 0) return [];
+      const averageOf = (value: (entry: HistoryEntry) => number, i: number) =>
+        histories.reduce((sum, history) => sum + value(history[i]!), 0) / histories.length;
+      const points = Array.from(
+        { length },
+        (_, i) => [averageOf(at, i), 100 * averageOf(({ scores }) => scores[metric] ?? 0, i)] as const,
+      );
+      return [{ name: method, points }];
+    }),
+  }));
+}
+
+function majority({ task, train, validation }: Dataset, maxEvalRows: number): string {
+  if (isFreeText({ task, train })) return "–";
+  const scored = scoredRows(validation, { maxEvalRows });
+  return percent(majorityBaseline(task, train, scored).scores[task.metrics[0]] ?? Number.NaN).toFixed(2);
+}
+
+const percent = (score: number) => 100 * score;
+const percentOrNull = (score: number | null) => (score === null || !Number.isFinite(score) ? null : percent(score));
+const less = (a: number | null, b: number | null) => (a === null || b === null ? null : a - b);
+const scaled = (value: number | null, by: number) => (value === null ? null : value / by);
+
+function measured(values: readonly (number | null)[]): values is readonly number[] {
+  return values.every((value) => value !== null && Number.isFinite(value));
+}
+
+/** Null where one was not measured: a mean over some cannot stand beside one over all. */
+function mean(values: readonly (number | null)[]): number | null {
+  return measured(values) && values.length > 0 ? values.reduce((a, b) => a + b, 0) / values.length : null;
+}
+
+function spreadOfAll(values: readonly (number | null)[]): Spread | null {
+  return measured(values) ? spread(values) : null;
+}
+
+/** A schedule is one of the methods. */
+const readAlone: ReadonlySet<string> = new Set<keyof ScheduleOptions>([
+  "steps",
+  "layerChoice",
+  "neuronChoice",
+  "reduceDecoder",
+]);
+
+/** The comparison of methods as a study. */
+export const methodStudies = {
+  methods: {
+    title: "Methods of tuning beside each other, and models that are only asked",
+    source: "XPrompt Tables 1 to 3, and the methods since",
+    unread: [
+      "method",
+      "learningRate",
+      "scoreSplit",
+      "finalEvalRows",
+      "checkpointEvery",
+      "checkpointSeconds",
+      ...Object.keys(scheduleOptions).filter((key) => !readAlone.has(key)),
+    ],
+    run: compareMethods,
+  },
+} as const;

@@ -1,0 +1,107 @@
+/**
+ * @file Units of the comparison of methods in child processes: each opens the model, and takes the next unit when it is done with one.
+ *
+ * In: ComparisonInput with a folder, its units. Out: cells in the folder, which the parent reads back; events of no single run.
+ */
+import { fork } from "node:child_process";
+import { availableParallelism } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { type ErrorKind, interrupted, SoftpromptError } from "../base/errors.js";
+import { writeFileAtomic } from "../base/files.js";
+import { toText } from "../base/kept.js";
+import type { EngineOptions } from "../engine/engine.js";
+import type { EncodingRules } from "../text/rules.js";
+import type { ComparisonInput, Unit } from "./method-runs.js";
+
+/** What a child needs to train as its parent: all of the input but what cannot be written down. */
+export interface UnitPlan extends Omit<ComparisonInput, "engine" | "tokenizer" | "observe" | "signal"> {
+  readonly base: string;
+  /** What the parent calls the model. */
+  readonly name: string;
+  readonly options: EngineOptions;
+  readonly rules: EncodingRules | null;
+}
+
+/** Parent → child: which unit. */
+export interface UnitOrder {
+  readonly unit: number;
+}
+
+/** Child → parent. */
+export type UnitReport =
+  | { readonly kind: "ready" }
+  | { readonly kind: "done"; readonly unit: number }
+  | { readonly kind: "error"; readonly error: { kind: ErrorKind | null; problem: string; where: string } };
+
+/** Where a parent's plan lies. */
+export const planFile = "worker.json";
+
+/** @throws SoftpromptError of the first unit that failed; "interrupted" when the signal stops it: finished runs are kept. */
+export async function inProcesses(
+  { engine, tokenizer, observe, signal, ...input }: ComparisonInput,
+  units: readonly Unit[],
+  module = fileURLToPath(new URL("./unit-worker.js", import.meta.url)),
+): Promise<void> {
+  const folder = input.folder!;
+  const count = Math.min(input.prune.workers ?? 1, units.length);
+  const threads = engine.options.threads || Math.max(1, Math.floor(availableParallelism() / count));
+  const plan: UnitPlan = {
+    ...input,
+    base: engine.checkpoint.folder,
+    name: engine.checkpoint.name,
+    options: { ...engine.options, threads },
+    rules: tokenizer.rules ?? null,
+  };
+  writeFileAtomic(join(folder, planFile), toText(plan));
+  const left = [...units.keys()];
+  const failures: SoftpromptError[] = [];
+  const stopped = () => signal?.aborted === true || failures.length > 0;
+  const one = () =>
+    new Promise<void>((resolve) => {
+      const child = fork(module, [folder], { stdio: ["ignore", "inherit", "inherit", "ipc"] });
+      const stop = () => child.kill("SIGTERM");
+      signal?.addEventListener("abort", stop, { once: true });
+      child.on("message", (message) => {
+        const report = message as UnitReport;
+        if (report.kind === "error")
+          failures.push(
+            new SoftpromptError(report.error.kind ?? "run", report.error.problem, {
+              where: `worker, ${report.error.where}`,
+            }),
+          );
+        else {
+          const unit = stopped() ? undefined : left.shift();
+          if (unit !== undefined) {
+            const { method, dataset } = units[unit]!;
+            const told = { index: unit, total: units.length, task: dataset.task.name, seed: input.seeds[0]! };
+            observe({ kind: "run", ...told, label: `${method}, in a process of its own` });
+            child.send({ unit } satisfies UnitOrder);
+          } else if (child.connected) child.disconnect();
+        }
+      });
+      child.on("error", (cause) => {
+        failures.push(new SoftpromptError("run", "a worker process could not be started", { where: module, cause }));
+        resolve();
+      });
+      child.on("exit", (code, killed) => {
+        signal?.removeEventListener("abort", stop);
+        if ((code !== 0 || killed !== null) && !stopped())
+          failures.push(
+            new SoftpromptError("run", "a worker process died", {
+              where: folder,
+              got: killed ?? `exit code ${code}`,
+              hint: "run the same command again: finished runs are kept; if it dies again, give fewer workers",
+            }),
+          );
+        resolve();
+      });
+    });
+  await Promise.all(Array.from({ length: count }, one));
+  if (signal?.aborted)
+    throw interrupted(signal, "the study was stopped", {
+      where: "methods",
+      hint: "run the same command again: finished runs are kept",
+    });
+  if (failures[0]) throw failures[0];
+}

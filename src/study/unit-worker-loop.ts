@@ -1,0 +1,72 @@
+/**
+ * @file What a child process of the comparison of methods does: opens its own engine, then runs the units that its parent names.
+ *
+ * In: the study's folder, UnitOrders by IPC. Out: cells in the folder, UnitReports by IPC; ends the process.
+ * A signal finishes the step in progress; what was not finished is trained again. The parent's death ends the process at once.
+ */
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { SoftpromptError } from "../base/errors.js";
+import { fromText } from "../base/kept.js";
+import { openEngine } from "../engine/engine.js";
+import { type Checkpoint, openCheckpoint } from "../model/checkpoint.js";
+import { openTexts } from "../run/text-cache.js";
+import type { Tokenizer } from "../text/tokenizer.js";
+import { type ComparisonInput, runUnit, unitsOf } from "./method-runs.js";
+import { planFile, type UnitOrder, type UnitPlan, type UnitReport } from "./unit-pool.js";
+
+/** Serves the parent until it is done with this process. @param loadTokenizer of the base model */
+export function serveUnits(folder: string, loadTokenizer: (checkpoint: Checkpoint) => Promise<Tokenizer>): void {
+  const stop = new AbortController();
+  for (const signal of ["SIGTERM", "SIGINT"] as const) process.on(signal, () => stop.abort(signal));
+  process.on("disconnect", () => process.exit(0));
+  let input: Promise<ComparisonInput> | undefined;
+  process.on("message", ({ unit }: UnitOrder) => {
+    input ??= open(folder, loadTokenizer, stop.signal);
+    input
+      .then((known) => runUnit(known, unitsOf(known)[unit]!, (_, run) => run()))
+      .then(
+        () => tell({ kind: "done", unit }),
+        (error: unknown) => fail(error, folder, stop.signal),
+      );
+  });
+  tell({ kind: "ready" });
+}
+
+function fail(error: unknown, folder: string, signal: AbortSignal): void {
+  const known = error instanceof SoftpromptError;
+  const text = error instanceof Error ? (error.stack ?? error.message) : String(error);
+  // the parent that stopped this process says so itself
+  if (!signal.aborted)
+    tell({
+      kind: "error",
+      error: known
+        ? { kind: error.kind, problem: error.problem, where: error.parts.where }
+        : { kind: null, problem: text, where: folder },
+    });
+  // give the channel a turn to send it
+  setTimeout(() => process.exit(known ? error.exitCode : 70), 50);
+}
+
+function tell(report: UnitReport): void {
+  if (process.connected) process.send!(report);
+}
+
+async function open(
+  folder: string,
+  loadTokenizer: (checkpoint: Checkpoint) => Promise<Tokenizer>,
+  signal: AbortSignal,
+): Promise<ComparisonInput> {
+  const path = join(folder, planFile);
+  const plan = fromText(readFileSync(path, "utf8"), path) as UnitPlan;
+  const { base, name, options, rules, ...input } = plan;
+  const checkpoint = await openCheckpoint(base, { name });
+  const loaded = await loadTokenizer(checkpoint);
+  return {
+    ...input,
+    engine: openEngine(checkpoint, options, undefined, openTexts),
+    tokenizer: rules === null ? loaded : { ...loaded, rules },
+    observe: () => {},
+    signal,
+  };
+}

@@ -1,0 +1,196 @@
+/**
+ * @file The comparison of methods end to end on a tiny checkpoint: what is run and kept, in this process and in others, what chooses a rate,
+ * and what the tables say.
+ */
+import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { readOptions } from "../src/base/options.js";
+import { type Engine, openEngine } from "../src/engine/engine.js";
+import { openCheckpoint } from "../src/model/checkpoint.js";
+import { pruneOptions } from "../src/prune/options.js";
+import { neuronScoreOptions } from "../src/schedule/neuron-options.js";
+import { scheduleOptions } from "../src/schedule/options.js";
+import { comparisonOptions } from "../src/study/method-options.js";
+import { type ComparisonInput, instructionOf, unitsOf } from "../src/study/method-runs.js";
+import { compareMethods, lastWithin } from "../src/study/methods.js";
+import type { StudyEvent } from "../src/study/runs.js";
+import type { Spread, StudyResult } from "../src/study/study.js";
+import { inProcesses } from "../src/study/unit-pool.js";
+import { trainOptions } from "../src/train/options.js";
+import { bundle } from "./helpers/bundle.js";
+import { tinyDataset, tinyTokenizer } from "./helpers/tiny.js";
+
+let engine: Engine;
+const root = mkdtempSync(join(tmpdir(), "methods-"));
+beforeAll(async () => {
+  const fixture = fileURLToPath(new URL("fixtures/tiny-t5-v11", import.meta.url));
+  engine = openEngine(await openCheckpoint(fixture), { threads: 1 });
+});
+afterAll(async () => {
+  await engine.dispose();
+  rmSync(root, { recursive: true, force: true });
+});
+
+const methods = ["prompt", "lora", "full", "superpos", "fpt-cr", "few-shot", "instruction", "xprompt"] as const;
+const other = { ...tinyDataset(16, 8), task: { ...tinyDataset().task, name: "parity2" } };
+const comparison = {
+  methods,
+  rateFactors: [0.5, 1],
+  scoreSteps: [2, 4, 9],
+  shots: 2,
+  loraRank: 2,
+  superposBasis: 4,
+  instructions: { parity: "5 6", parity2: "7" },
+};
+const input = (folder: string | null, more: Partial<ComparisonInput> = {}): ComparisonInput => {
+  if (folder !== null) mkdirSync(join(root, folder), { recursive: true });
+  return {
+    engine,
+    tokenizer: tinyTokenizer,
+    tasks: [tinyDataset(16, 8), other],
+    seeds: [0, 1],
+    settings: readOptions(trainOptions, { batchSize: 4, microBatchSize: 4, evalEvery: 2, maxInputTokens: 40 }, "test"),
+    schedule: readOptions(scheduleOptions, { steps: 4 }, "test"),
+    virtualTokens: 4,
+    init: { kind: "uniform" },
+    scoring: readOptions(neuronScoreOptions, { scoreSplit: "train" }, "test"),
+    prune: readOptions(pruneOptions, { pieces: 4, tokensPruned: [1], piecesPruned: [1], workers: 1 }, "test"),
+    comparison: readOptions(comparisonOptions, comparison, "test"),
+    folder: folder === null ? null : join(root, folder),
+    observe: () => undefined,
+    ...more,
+  };
+};
+/** Without what a clock said. */
+const timeless = (result: StudyResult): unknown =>
+  JSON.parse(
+    JSON.stringify({
+      ...result,
+      tables: result.tables.map((table) => ({
+        ...table,
+        rows: table.rows.map((row) => row.filter((_, i) => table.columns[i]?.unit !== "s")),
+      })),
+      scores: result.scores?.map(({ seconds: _, ...score }) => score),
+    }),
+  );
+const column = (result: StudyResult, table: number, name: string, unit?: string) =>
+  result.tables[table]!.columns.findIndex((c) => c.name === name && c.unit === unit);
+const rowOf = (result: StudyResult, table: number, name: string) =>
+  result.tables[table]!.rows.find(([first]) => first === name)!;
+
+const stepsOf = (all: StudyEvent[]) => all.filter((e) => e.kind === "train" && e.event.kind === "step").length;
+
+let whole: StudyResult;
+
+test("every method is run on every task and seed; a second call trains nothing and says the same", async () => {
+  const events: StudyEvent[] = [];
+  whole = await compareMethods(input("whole", { observe: (event) => events.push(event) }));
+  // trained ones: two tasks, two rates and two seeds each
+  const done = events.filter(({ kind }) => kind === "done").length;
+  expect(done).toBe(2 * (5 * (2 + 2) + 2 * 2 + (2 + 2)));
+  // four steps each; XPrompt's rates are prompt tuning's, which are read back
+  expect(stepsOf(events)).toBeGreaterThanOrEqual(4 * 2 * 5 * 4);
+  const again: StudyEvent[] = [];
+  const second = await compareMethods(input("whole", { observe: (event) => again.push(event) }));
+  expect(stepsOf(again)).toBe(0);
+  expect(timeless(second)).toEqual(timeless(whole));
+});
+
+test("what the tables say of sizes, cost and steps", () => {
+  const numbers = column(whole, 0, "trained numbers");
+  const at = (name: string, c: number) => rowOf(whole, 0, name)[c] as number;
+  expect(at("prompt", numbers)).toBe(4 * 32);
+  expect(at("superpos", numbers)).toBe(4 * 4);
+  expect(at("full", numbers)).toBe(engine.checkpoint.parameters);
+  expect(rowOf(whole, 0, "few-shot")[numbers]).toBeNull();
+  // one token and a quarter of each other's vector are pruned
+  expect(at("xprompt", numbers)).toBe(3 * 24);
+  const training = column(whole, 0, "training", "GFLOP");
+  const answer = column(whole, 0, "one answer", "GFLOP");
+  expect(at("few-shot", training)).toBe(0);
+  expect(at("full", training)).toBeGreaterThan(at("prompt", training));
+  expect(at("few-shot", answer)).toBeGreaterThan(at("instruction", answer));
+  const search = column(whole, 0, "search", "GFLOP");
+  expect(at("instruction", search)).toBe(0);
+  expect(at("xprompt", search)).toBe(at("prompt", search));
+  const steps = whole.tables[1]!;
+  expect(steps.columns.map(({ name }) => name)).toEqual(["method", "2 steps", "4 steps"]);
+  for (const name of ["prompt", "lora", "full"])
+    expect((rowOf(whole, 1, name)[2] as Spread).mean).toBeCloseTo(
+      (rowOf(whole, 0, name)[column(whole, 0, "average")] as Spread).mean,
+      10,
+    );
+  // the first two steps of FPT were not on the full model
+  expect(rowOf(whole, 1, "fpt-cr")[1]).toBeNull();
+  const flops = whole.tables[2]!;
+  expect((rowOf(whole, 2, "prompt").at(-1) as Spread).mean).toBeCloseTo(
+    (rowOf(whole, 1, "prompt")[2] as Spread).mean,
+    10,
+  );
+  expect(flops.columns.at(-1)!.name).toBe("100 % of prompt tuning's");
+  expect(whole.tables[3]!.rows).toHaveLength(2 * (methods.length - 1));
+  expect(whole.scores).toHaveLength(methods.length * 2 * 2);
+});
+
+test("stopped on the way and in child processes, it ends the same", async () => {
+  const abort = new AbortController();
+  let steps = 0;
+  const observe = (event: StudyEvent) => {
+    if (event.kind === "train" && event.event.kind === "step" && ++steps === 30) abort.abort("SIGINT");
+  };
+  await expect(compareMethods(input("cut", { observe, signal: abort.signal }))).rejects.toMatchObject({
+    kind: "interrupted",
+  });
+  const module = await bundle("test/helpers/tiny-unit-worker.ts");
+  const two = input("cut", { prune: { ...input(null).prune, workers: 2 } });
+  await inProcesses(two, unitsOf(two), module);
+  const events: StudyEvent[] = [];
+  const found = await compareMethods(input("cut", { observe: (event) => events.push(event) }));
+  // of XPrompt's folders the ends are told again, of nothing a step
+  expect(stepsOf(events)).toBe(0);
+  expect(timeless(found)).toEqual(timeless(whole));
+});
+
+test("the validation rows choose nothing", async () => {
+  const of = (validation: ReturnType<typeof tinyDataset>["validation"]) =>
+    compareMethods(
+      input(null, {
+        tasks: [{ ...tinyDataset(16, 8), validation }],
+        seeds: [0],
+        comparison: readOptions(comparisonOptions, { ...comparison, methods: ["prompt", "fpt-cr"] }, "test"),
+      }),
+    );
+  const rows = tinyDataset(16, 8).validation;
+  const [one, two] = [await of(rows), await of(tinyDataset(24, 30).validation.slice(12))];
+  expect(two.tables.at(-1)).toEqual(one.tables.at(-1));
+  expect(rowOf(two, 0, "fpt-cr")[column(two, 0, "training", "GFLOP")]).toEqual(
+    rowOf(one, 0, "fpt-cr")[column(one, 0, "training", "GFLOP")],
+  );
+});
+
+test("a score within a budget, and an instruction's text", () => {
+  const entry = (step: number, flops: number, accuracy: number) =>
+    ({ step, flops, scores: { accuracy } }) as unknown as Parameters<typeof lastWithin>[0]["history"][number];
+  const run = {
+    training: { flops: 40, seconds: 1 },
+    history: [entry(2, 20, 0.5), entry(4, 40, 0.25)],
+  } as unknown as Parameters<typeof lastWithin>[0];
+  const { task } = tinyDataset();
+  expect([10, 20, 34, 36, 40].map((flops) => lastWithin(run, { task }, flops))).toEqual([null, 0.5, 0.5, 0.25, 0.25]);
+  expect(instructionOf(task, { instructions: undefined })).toBe("Answer with one of these: 40 41, 50.");
+  expect(instructionOf(task, { instructions: { parity: "Say it" } })).toBe("Say it");
+  expect(() => instructionOf({ name: "free", verbalizer: null }, { instructions: undefined })).toThrow(
+    /--instructions/,
+  );
+});
+
+test.each([
+  ["none", []],
+  ["one twice", ["prompt", "prompt"]],
+])("methods: %s is refused", async (_, names) => {
+  const own = { ...input(null).comparison, methods: names as ComparisonInput["comparison"]["methods"] };
+  await expect(compareMethods(input(null, { comparison: own }))).rejects.toMatchObject({ kind: "usage" });
+});
