@@ -66,7 +66,7 @@ test("control characters in cells, labels and column names never reach the termi
       "y=2",
     ],
     ["eval", "--model", "t5-nano", "--train", cells("a.csv"), "--template", "{text}", "--label-column", "label"],
-    ["show", esc],
+    ["show", esc, "--nearest"],
   ]) {
     const { stdout, stderr } = await softprompt(argv);
     expect(`${stdout}${stderr}`).not.toMatch(control);
