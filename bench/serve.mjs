@@ -169,13 +169,18 @@ function adapterOf(tokens, width, seed, family) {
   };
 }
 
+/** Sends a message and waits until it has left: a process that ends before loses a long one. */
+function told(message) {
+  return new Promise((resolve, reject) => process.send(message, (error) => (error ? reject(error) : resolve())));
+}
+
 /** Clients in a process of their own. */
 function run(job) {
   return new Promise((resolve, reject) => {
     const child = fork(here, [], { serialization: "advanced" });
     child.on("message", resolve);
     child.on("error", reject);
-    child.on("exit", (code) => (code === 0 ? undefined : reject(new Error(`the clients ended with ${code}`))));
+    child.on("exit", (code) => reject(new Error(`the clients ended with ${code} and said nothing`)));
     child.send(job);
   });
 }
@@ -210,7 +215,7 @@ async function clients() {
     const answers = {};
     for (const model of job.models)
       for (const input of inputs) answers[`${model} ${input}`] = positive((await predict(model, input)).text);
-    process.send({ answers });
+    await told({ answers });
   } else {
     const out = { latencies: [], answered: 0, refused: 0, wrong: 0, failed: 0, failures: [], seconds: 0 };
     const started = performance.now();
@@ -239,7 +244,7 @@ async function clients() {
     };
     await Promise.all(Array.from({ length: job.clients }, (_, n) => client(n)));
     out.seconds = (performance.now() - started) / 1000;
-    process.send(out);
+    await told(out);
   }
   process.disconnect();
   agent.destroy();
