@@ -78,7 +78,7 @@ export function* readRecords(
           if (c === quote) stray = true;
         }
         fields.push(text.slice(from, at));
-        // text, were it not for a quote that probably was meant to quote
+        // plain text, except for a quote that was probably meant to open a quoted field
         if (quotes && stray && /^[ \t]+"/.test(fields.at(-1)!))
           problem ??= {
             line,
@@ -131,13 +131,13 @@ export function* readRecords(
   }
 }
 
-/** Separators that are looked for, by name; the file's ending says which comes first. */
+/** Separators that are tried, by name; the file's ending says which is tried first. */
 export const delimiters = { comma: ",", semicolon: ";", tab: "\t", pipe: "|" } as const;
 
-/** Records that the separator is judged by. */
+/** How many records are read to choose the separator. */
 const judged = 100;
 
-/** What a file is written in: its dialect, where its records begin, and what the reader should know of it. */
+/** How a file is written: its dialect, where its records begin, and notices for the reader. */
 export interface Sniffed extends Dialect {
   readonly start: { readonly at: number; readonly line: number };
   readonly notices: readonly string[];
@@ -186,8 +186,8 @@ function sniffDelimiter(text: string, usual: string, start: Sniffed["start"], fi
 }
 
 /**
- * Whether tab-separated text is quoted as pandas and Excel write it. GLUE's files are not, and full of lone quotes: so every quote must
- * be one of a well-formed quoted field, and some field must have needed them.
+ * Whether tab-separated text is quoted as pandas and Excel write it. GLUE's files are not quoted but contain many single quotes. So text
+ * counts as quoted only if every quote belongs to a well-formed quoted field and at least one field needs its quotes.
  */
 function sniffQuotes(text: string, delimiter: string, start: Sniffed["start"], notices: string[]): boolean {
   if (!text.includes('"')) return false;
