@@ -1,6 +1,6 @@
 /**
- * @file Options as data: one declaration gives the TypeScript type, the check of a config object, and (by cli/flags.ts and
- * cli/describe.ts) the command-line flags, help text, docs table and JSON schema. No text exists twice.
+ * @file Options as data: one declaration gives the TypeScript type and the check of a config object. From the same declaration cli/flags.ts
+ * and cli/describe.ts make the command-line flags, help text, docs table and JSON schema.
  *
  * In: a table `{ learningRate: number({ default: 0.3, min: 0, help: "…" }), … }` and an unknown value (YAML, JSON).
  * Out: `OptionValues<typeof table>` with defaults filled in, or a SoftpromptError of kind "usage".

@@ -1,7 +1,7 @@
 /**
  * @file report.html of one run: what it scored and cost, its curves, settings, confusion, errors and samples.
  *
- * In: RunReport (read back from the run folder by run-files.ts). Out: one self-contained HTML page.
+ * In: RunReport (read back from the run folder by tasks/run-report.ts). Out: one self-contained HTML page.
  */
 import { highest } from "../base/extent.js";
 import type { RunResult, Scores } from "../run/result.js";
