@@ -12,7 +12,7 @@ export type Dim = number | string;
 /** A tensor's shape; names stand for sizes that are known when it runs. */
 export type Shape = readonly Dim[];
 
-/** The bytes of a frozen tensor: inside a file, where ONNX Runtime reads them itself, or here. */
+/** The bytes of a frozen tensor: in a file, from which ONNX Runtime reads them itself, or in memory. */
 export type Weight =
   | { readonly kind: "file"; readonly file: string; readonly offset: number; readonly length: number }
   | { readonly kind: "inline"; readonly data: Constant };

@@ -58,8 +58,8 @@ export interface CachedModel {
 }
 
 /**
- * Kept outside Hugging Face's own folders, which only its tools use. A cached pull request there may be from anybody; this one is from the
- * hub's bot.
+ * A file beside Hugging Face's own folders; its tools look only into those. A cached pull request may be from anybody; the one named here
+ * is from the hub's bot.
  */
 const conversionFile = ".softprompt-converted";
 
