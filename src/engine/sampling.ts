@@ -71,7 +71,7 @@ function drawn(list: readonly Candidate[], chance: number): number {
   return list.at(-1)!.id; // rounding
 }
 
-/** The first index of the largest value. @throws SoftpromptError "numeric" if all values are NaN. */
+/** The first index of the largest value. @throws SoftpromptError "numeric" if a value is NaN or the largest is not finite. */
 function likeliest(logits: Float32Array): number {
   let best = -1;
   for (let id = 0; id < logits.length; id++) if (logits[id]! > (logits[best] ?? Number.NEGATIVE_INFINITY)) best = id;
