@@ -23,7 +23,7 @@ const mostSaved = 4 * 4 * mostTrained;
 const length = "schedule.stage 1.steps";
 
 /**
- * @returns whether anything changed; false if the run already has this many steps and has ended before them.
+ * @returns whether anything changed; false if the folder holds no begun run, or a run with exactly this many steps.
  * @throws SoftpromptError "run" where going on would not be exact, or would be shorter.
  */
 export function extendRun(folder: string, steps: number, ops: FileOps = diskOps): boolean {

@@ -208,7 +208,7 @@ export function readHead(path: string): Identity | null {
   });
 }
 
-/** Removes the layers and neurons of stages, because they follow from neuron scores, which are computed after this check. */
+/** Facts that this check leaves out: the layers and neurons of stages follow from neuron scores, which are computed later. */
 const measuredLater = /^schedule\.stage \d+\.model$/;
 
 /**

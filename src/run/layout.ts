@@ -2,7 +2,7 @@
  * @file Layout of the folders that we write: file names, and which file makes a folder a run, a search or a study.
  *
  * In: a folder, what is to be written there. Out: nothing, or a refusal: a folder of another kind, or with the user's own files, is not
- * written into. A folder that is in use is continued only if the caller asks for it.
+ * written into. A folder that already holds a run, search or study is continued only if the caller asks for it.
  */
 import { existsSync } from "node:fs";
 import { join } from "node:path";
@@ -120,7 +120,7 @@ export function refuseForeign(folder: string, kind: FolderKind, also: readonly s
   });
 }
 
-/** The folder, or, if it is in use, the next free name with a number appended. */
+/** The folder, or, if it already holds a run or a search, the next free name with a number appended. */
 export function freeFolder(name: string): string {
   for (let n = 1; ; n++) {
     const folder = n === 1 ? name : `${name}-${n}`;
