@@ -21,7 +21,10 @@ export interface FptStudy {
   readonly run: (input: StudyInput) => Promise<StudyResult>;
 }
 
-/** These studies prune nothing, keep only complete runs, and need the intermediate evaluations for their tables. */
+/**
+ * Options without effect in these studies, which prune nothing, keep only complete runs, and take their tables from the intermediate
+ * evaluations.
+ */
 const ofOthers = [...Object.keys(pruneOptions), "snapshotEvery", "snapshotSeconds", "finalEvalRows"];
 const readAlone: ReadonlySet<string> = new Set<keyof ScheduleOptions>([
   "steps",

@@ -75,8 +75,8 @@ export async function readTexts(
 }
 
 /**
- * A text that continues the task's own, as the start of a prompt behind it: a question that lists the labels, if there are labels, and, if
- * the template ends before the prompt, the word before an answer.
+ * A text that continues the task's own, as the start of a prompt behind it: a question, which lists the labels if there are few, and
+ * "Answer:" if nothing of the template follows the marker.
  */
 export function continuation({ template, verbalizer }: Pick<Task, "template" | "verbalizer">, marker: string): string {
   const words = Object.values(verbalizer ?? {});

@@ -252,7 +252,7 @@ export async function tune(
 
 const countOf = (parameters: Parameters) => Object.values(parameters).reduce((sum, { data }) => sum + data.length, 0);
 
-/** Refuses a mask for a method that has no prompt. */
+/** The error for a mask on a method whose parameters cannot be pruned. */
 export function notPrunable({ name }: Method, what: string): SoftpromptError {
   const can = Object.entries(methods).flatMap(([other, kind]) => (kind.prunable ? [other] : []));
   return new SoftpromptError("usage", `${what} needs a method whose parameters can be pruned`, {
