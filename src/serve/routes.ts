@@ -30,7 +30,7 @@ export type Answered =
 /** One route. */
 export interface Route {
   readonly method: "get" | "post";
-  /** As OpenAPI writes it; `{id}` takes all that follows. */
+  /** In OpenAPI's notation; `{id}` matches all of the rest. */
   readonly path: string;
   readonly summary: string;
   /** Answered without a token. Default false. */

@@ -12,7 +12,7 @@ import type { Candidate } from "../prune/types.js";
 import { candidateCost } from "../prune/xprompt.js";
 import type { Outcome, VariantSearch } from "./xprompt-types.js";
 
-/** Measures a variant. */
+/** What is measured of a variant. The study adds label, variant, task and seed. */
 export type Measured = Omit<Outcome, "label" | "variant" | "task" | "seed">;
 
 /** A variant: its label, its levels, and how it is made from a search. */
@@ -147,7 +147,7 @@ async function meanOf(search: VariantSearch, name?: RankingName): Promise<Measur
   };
 }
 
-/** The label of a ranking. XPrompt's own ranking has no name. */
+/** Whether a ranking needs importance scores. XPrompt's own ranking has no name. */
 const isScored = (name: RankingName | undefined) => name === undefined || rankings[name].scored;
 
 /** The cost of making a prompt, and its score on the reported rows. */
