@@ -56,7 +56,7 @@ export function makeFolder(path: string, ops: FileOps = diskOps): void {
   try {
     ops.mkdirSync(path);
   } catch (cause) {
-    if (isFolder(path)) return; // somebody else made it meanwhile
+    if (isFolder(path)) return; // another process made it meanwhile
     if (code(cause) === "ENOENT" || code(cause) === "EEXIST")
       throw new SoftpromptError("io", "no folder can be made here", {
         where: path,
@@ -114,7 +114,7 @@ export function renameFile(from: string, to: string, ops: FileOps = diskOps): vo
   }
 }
 
-/** Removes a file; nothing happens where there is none. @throws SoftpromptError "io". */
+/** Removes a file; no effect if it does not exist. @throws SoftpromptError "io". */
 export function removeFile(path: string, ops: FileOps = diskOps): void {
   try {
     ops.unlinkSync(path);
@@ -175,7 +175,7 @@ const mostBytes = 256 * 2 ** 20;
 
 /**
  * Reads a file of an untrusted folder: a regular file (links are followed, pipes and devices refused) of bounded size.
- * Opened first and looked at afterwards, so that what is checked is what is read; a pipe does not make open() wait.
+ * The file is opened first and checked afterwards, so that the checked file is the one that is read. open() does not block on a pipe.
  *
  * @returns null where there is no such file. @throws SoftpromptError of `kind` for anything but a regular file within the limit; "io".
  */

@@ -1,7 +1,7 @@
 /**
  * @file Untrusted JSON: bounded, without duplicate keys, without surprises.
  *
- * In: text or bytes of a file somebody else wrote. Out: the parsed value, or a SoftpromptError naming the place.
+ * In: text or bytes of an untrusted file. Out: the parsed value, or a SoftpromptError naming the place.
  * `JSON.parse` alone takes the last of two equal keys and lets a megabyte of "[" become a gigabyte of arrays; one scan
  * before it refuses both. Parsed objects hold `__proto__` as an own property, so read them with `own`, never by `in`.
  */

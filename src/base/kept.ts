@@ -17,7 +17,7 @@ export function sealed(body: string, key?: string): string {
   return `{${head}"sha256":"${sha256(body)}","body":${body}}\n`;
 }
 
-/** The body's text, its checksum verified, and the key; or what is wrong with the file. */
+/** The body's text, its checksum verified, and the key; or the fault of the file. */
 export function unsealed(text: string): { readonly key?: string; readonly body: string } | { readonly damage: string } {
   const match = /^\{(?:"key":"([^"\\]*)",)?"sha256":"([0-9a-f]{64})","body":(.*)\}\n$/s.exec(text);
   if (match === null) return { damage: "the file is torn" };
@@ -79,7 +79,7 @@ export function toText(value: unknown): string {
   return JSON.stringify(value, (_, v: unknown) => (v instanceof Float32Array ? { float32: floatsToText(v) } : v));
 }
 
-/** The inverse of `toText`. @throws SoftpromptError "run" for what is no JSON, or no float32 where it says so. */
+/** The inverse of `toText`. @throws SoftpromptError "run" for invalid JSON, or an invalid float32 entry. */
 export function fromText(text: string, where = "kept value"): unknown {
   return revived(parseJson(text, where, "run", bodyLimits), where);
 }

@@ -121,7 +121,7 @@ function processStat(pid: number): { state: string; started: string } | null {
   return fields && fields.length > 19 ? { state: fields[0]!, started: fields[19]! } : null;
 }
 
-/** null where the lock is gone or is none. @throws where it exists but cannot be read, because its owner may be alive. */
+/** null if the lock is gone or not valid. @throws where it exists but cannot be read, because its owner may be alive. */
 function readOwner(path: string): ProcessIdentity | null {
   const text = readWhole(path, "run", 1 << 16);
   try {

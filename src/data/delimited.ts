@@ -2,7 +2,7 @@
  * @file Delimited text as records, with the exact line that each begins in; and which separator and quotes a file uses.
  *
  * In: text, a dialect. Out: records, good and bad, in order. Line ends are LF, CRLF and CR, also mixed; within quotes they are part of
- * the field and still count as one line each. A record whose quotes are wrong is told with the line in which its quote was opened, and
+ * the field and still count as one line each. A record with wrong quotes is reported with the line in which its quote was opened, and
  * reading goes on in the line after that: one stray quote costs one row, not the rest of the file.
  * Source: RFC 4180; `sep=;` is Excel's. Our own, since libraries count lines differently within quotes and cannot say where a quote
  * began; csv-parse is the authority in the tests.
@@ -94,7 +94,7 @@ export function* readRecords(
       break;
     }
     if (problem !== null) {
-      // whatever the quotes swallowed is read again as lines of its own
+      // the lines inside the wrong quotes are read again as separate lines
       at = beginAt;
       line = begin;
       while (at < text.length && !endOfLine()) at++;

@@ -36,7 +36,7 @@ export function limitsFor({ unpacked, values }: ParquetClaims): ChildLimits {
   return { ...childLimits, heapMb: Math.min(childLimits.heapMb, 256 + Math.ceil((8 * unpacked + 256 * values) / 1e6)) };
 }
 
-/** What comes back: the records, or why there are none. */
+/** The child's answer: the records, or the reason why there are none. */
 export type ChildAnswer = { records: Record<string, unknown>[] } | { problem: string };
 
 /** What the decoding uses. It is passed as an argument because the code runs in another process. */
@@ -167,7 +167,7 @@ process.stdin.on("end", async () => {
   }
 });`;
 
-/** Reads the records of a file in a child process. Never throws for what is in the bytes; SoftpromptError (io) without a process. */
+/** Reads the records of a file in a child process. Never throws because of the bytes; SoftpromptError (io) if no process can be started. */
 export function readInChild(
   bytes: Uint8Array,
   limits: ChildLimits = childLimits,

@@ -43,7 +43,7 @@ export interface EvaluateOptions {
   readonly loss?: boolean;
   /** For `evaluate`: stops between batches. */
   readonly signal?: AbortSignal;
-  /** For `evaluate`: told how many rows are scored, from none to all. */
+  /** For `evaluate`: called with the number of scored rows, from none to all. */
   readonly progress?: RowProgress;
 }
 
@@ -102,7 +102,7 @@ export function evaluationBatch({ microBatchSize }: { readonly microBatchSize: n
   return 4 * microBatchSize;
 }
 
-/** A training's settings as every evaluation beside it has them. */
+/** A training's settings, as used by all of its evaluations. */
 export function evaluationOptions(settings: {
   readonly evaluateBy: "ranking" | "generation";
   readonly ranking: RankingMode;

@@ -83,7 +83,7 @@ export const weightLimits: WeightLimits = { inside: 2 ** 30, beside: 2 ** 31 - 2
 const page = 4096;
 
 /**
- * Puts the bytes in. @param path of the model file; files beside it are called after it, as transformers.js looks for them.
+ * Puts the bytes in. @param path of the model file; files beside it are named after it, because transformers.js looks for these names.
  * @returns the graphs, and how many files lie beside the model.
  */
 export async function placeWeights<G extends readonly Graph[]>(

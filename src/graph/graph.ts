@@ -202,7 +202,7 @@ export function describe(value: Value): string {
   return `${value.name} ${shapeText(value.dtype, value.shape)}`;
 }
 
-/** Values that an op cannot take: a mistake in the model's builder, told with the op's name and the shapes. */
+/** Values that an op cannot take: a mistake in the model's builder, reported with the op's name and the shapes. */
 export function refuse(op: string, rule: string, inputs: readonly ValueType[]): SoftpromptError {
   return new SoftpromptError("engine", `${op} cannot be applied`, {
     where: `graph op ${op}`,

@@ -1,5 +1,5 @@
 /**
- * @file LoRA: beside chosen linear layers y = W·x stands (α/r)·B·A·x, with A [r, in] and B [out, r] trained and W frozen.
+ * @file LoRA: chosen linear layers compute y = W·x + (α/r)·B·A·x, with A [r, in] and B [out, r] trained and W frozen.
  *
  * In: rank, α, which linears. Out: a Method. B starts as zeros, so the tuned model starts as the frozen one; A starts as PyTorch draws a
  * linear layer, uniform in ±1/√in. Under FPT the factors of layers that a partial model leaves out are not trained. If the model keeps only

@@ -68,7 +68,7 @@ export function fullModel(config: ModelConfig): PartialModel {
   return { stacks: perStack(config, ({ layers }) => ({ layers: range(layers), neurons: null })), name: "full" };
 }
 
-/** True when the partial model keeps everything, whatever it is called. */
+/** True when the partial model keeps everything, independent of its name. */
 export function isFull(config: ModelConfig, { stacks }: Pick<PartialModel, "stacks">): boolean {
   return stacksOf(config).every(({ name, layers }) => {
     const kept = stacks[name]!;

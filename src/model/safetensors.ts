@@ -230,7 +230,7 @@ export function otherFormat(first: Uint8Array): { readonly what: string; readonl
   return what === undefined || hint === undefined ? undefined : { what, hint };
 }
 
-/** What is found under the name of a file of weights: the first eight bytes, what they are, what to do. */
+/** A description of a file that is not a weight file: its first eight bytes, what they probably are, and what to do. */
 const otherFormats: readonly (readonly [pattern: RegExp, what: string, hint: string])[] = [
   [
     /^version /,

@@ -20,7 +20,7 @@ export interface LoweringOptions {
   readonly widenPerUse: boolean;
 }
 
-/** An ONNX attribute; floats are told from integers by their kind. */
+/** An ONNX attribute; `kind` distinguishes floats from integers. */
 export type Attribute =
   | { readonly int: number }
   | { readonly ints: readonly number[] }

@@ -1,7 +1,7 @@
 /**
  * @file Prepares a run for more steps than it was begun with, in the same folder, so that it goes on exactly where it stopped.
  *
- * In: a run folder, a number of steps. Out: the folder, in which a run of so many steps stands at its last snapshot. This is exact only if
+ * In: a run folder, a number of steps. Out: the folder, with a run of so many steps at its last snapshot. This is exact only if
  * all steps so far would have been the same in the longer run: one stage, and a learning rate that does not depend on the total. Anything
  * else is refused.
  */

@@ -43,7 +43,7 @@ export function enginePackage(): string {
   return dirname(createRequire(import.meta.url).resolve("onnxruntime-node/package.json"));
 }
 
-/** Version of the installed engine, without loading it; "unknown" where it cannot be told. */
+/** Version of the installed engine, without loading it; "unknown" if it cannot be found. */
 export function engineVersion(): string {
   try {
     return JSON.parse(readFileSync(join(enginePackage(), "package.json"), "utf8")).version;

@@ -145,7 +145,7 @@ export interface FormerDataOptions {
   readonly holdoutFraction?: number | undefined;
 }
 
-/** What a loading takes beside its options. */
+/** Context of a loading. */
 export type LoadContext = CallContext<NoticeEvent>;
 
 /** Rows of a program instead of files, for the library. */
@@ -164,9 +164,9 @@ export interface RowsOptions
 }
 
 /**
- * Loads rows. @param options any of dataOptions; in a program, `rows` in place of files; `onEvent` and `signal` beside them. What the
- * reader should know of the rows stands in the Dataset's `notices`, and `onEvent` hears it.
- * @throws SoftpromptError "usage" (what is asked for), "data" (what is in the files or rows), "interrupted".
+ * Loads rows. @param options any of dataOptions; in a program, `rows` in place of files; `onEvent` and `signal` beside them. Notices about
+ * the rows are in the Dataset's `notices` and are given to `onEvent`.
+ * @throws SoftpromptError "usage" (wrong options), "data" (wrong content of files or rows), "interrupted".
  */
 export function loadData(options: DataOptions & LoadContext, earlier?: EarlierContext): Promise<Dataset>;
 export function loadData(options: RowsOptions & LoadContext, earlier?: EarlierContext): Promise<Dataset>;

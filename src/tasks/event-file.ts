@@ -28,7 +28,7 @@ import { type Recorded, readEvent, readMetrics } from "./recorded.js";
 
 const eventFile = fileNames.events;
 
-/** Writes every event as it is recorded: `tensorboard --logdir` shows it at its next look. */
+/** Writes every event as it is recorded: `tensorboard --logdir` shows it at its next refresh. */
 export function followEvents(folder: string, ops: FileOps): Follower {
   const file = join(folder, eventFile);
   let empty = true;

@@ -29,7 +29,7 @@ export type EncodedTask = Pick<Task, "name" | "verbalizer" | "maxTargetTokens" |
 type Text = Pick<Row, "id" | "input" | "fields" | "promptAt">;
 
 /**
- * Encodes rows in order. Throws SoftpromptError if two labels have the same ids (they could never be told apart), if a
+ * Encodes rows in order. Throws SoftpromptError if two labels have the same ids (they could never be distinguished), if a
  * template alone is longer than maxInputTokens, or if an id has no row in the model's embedding.
  */
 export function tokenizeRows(

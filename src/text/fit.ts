@@ -78,7 +78,7 @@ function longestThatFits(
   return words.ids.length <= limit ? words : best;
 }
 
-/** The length up to the end of the last whole word, or as it is where that word is long. */
+/** The length up to the end of the last whole word, or unchanged if that word is long. */
 function wordEnd(input: string, from: number, length: number): number {
   const end = from + length;
   let cut = end;

@@ -44,7 +44,7 @@ const quoted = (text: string) =>
     /[\u007f-\u009f\u2028\u2029]|\p{Cf}/gu,
     (c) => `\\u{${c.codePointAt(0)!.toString(16)}}`,
   );
-/** A name of the user's: as it is where it is plain. */
+/** A name from the user; plain names are not quoted. */
 const named = (name: string) => (/^[\p{L}\p{N}\p{P} ]{1,60}$/u.test(name) ? name : quoted(name));
 const sum = (numbers: readonly number[]) => numbers.reduce((a, b) => a + b, 0);
 

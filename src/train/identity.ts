@@ -18,7 +18,7 @@ import type { Identity, TrainInput } from "./types.js";
 
 export type { Identity } from "./types.js";
 
-/** Settings that do not decide what is computed: they may change between sessions. */
+/** Settings that do not affect results: they may change between sessions. */
 export const freeSettings: ReadonlySet<keyof TrainSettings> = new Set([
   "snapshotEvery",
   "snapshotSeconds",
