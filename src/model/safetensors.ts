@@ -230,7 +230,7 @@ export function otherFormat(first: Uint8Array): { readonly what: string; readonl
   return what === undefined || hint === undefined ? undefined : { what, hint };
 }
 
-/** A description of a file that is not a weight file: its first eight bytes, what they probably are, and what to do. */
+/** Other formats that may be found in place of a weight file: a pattern of the first eight bytes, the format's name, and what to do. */
 const otherFormats: readonly (readonly [pattern: RegExp, what: string, hint: string])[] = [
   [
     /^version /,
