@@ -1,7 +1,7 @@
 /**
  * @file `softprompt/engine`: checkpoints, tokenizers, partial models, and programs that run them with gradients.
  *
- * Start with `openCheckpoint`, `loadTokenizer`, `openEngine`; `encodeRows` and `makeBatch` make what programs take.
+ * Start with `openCheckpoint`, `loadTokenizer`, `openEngine`; `encodeRows` and `makeBatch` make the inputs of programs.
  */
 
 export type { Feed, Feeds } from "./base/tensor.js";

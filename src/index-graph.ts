@@ -1,5 +1,5 @@
 /**
- * @file `softprompt/graph`: operators as data, their shapes, their gradients, their definition in plain loops, and ONNX.
+ * @file `softprompt/graph`: operators as data, with shapes, gradients, a reference interpreter, and ONNX output.
  *
  * Start with `emptyGraph`, `input`, the operators and `gradient`; `interpret` computes a graph without ONNX Runtime, `lower` writes it as ONNX.
  */

@@ -1,7 +1,7 @@
 /**
  * @file `softprompt/study`: the papers' experiments as functions, and their tables and pages.
  *
- * Start with `study` or `compare`; `studyMarkdown` and `studyPage` write what they give.
+ * Start with `study` or `compare`; `studyMarkdown` and `studyPage` write their results.
  */
 
 export type { WorkerSettings } from "./prune/types.js";

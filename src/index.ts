@@ -1,8 +1,8 @@
 /**
- * @file The library: the same whole tasks as the command line, and the data that they take and give.
+ * @file The library: the same tasks as the command line, with the types of their inputs and results.
  *
- * Start with `openModel`, `tune`, `predict`. What throws is SoftpromptError, with a kind to act on; who opens a model disposes it. The parts
- * that the tasks are made of: `softprompt/engine`, `softprompt/graph`, `softprompt/train`, `softprompt/study`.
+ * Start with `openModel`, `tune`, `predict`. Errors are SoftpromptErrors, whose kind a program can act on. The caller that opens a model
+ * disposes it. The parts from which the tasks are built: `softprompt/engine`, `softprompt/graph`, `softprompt/train`, `softprompt/study`.
  */
 
 export {

@@ -2,7 +2,8 @@
  * @file Saving and loading adapters, and refusing those that belong to another base model.
  *
  * In: an Adapter, a folder. Out: PEFT's three files and softprompt.json beside them; or the Adapter back, every value finite.
- * Read are PEFT's own adapters (no softprompt.json), ours, compact ones (softprompt.json alone), and prompts as `.npy`. Never read: pickles.
+ * It reads PEFT's own adapters (no softprompt.json), ours, compact ones (softprompt.json alone), and prompts as `.npy`. It never reads
+ * pickles.
  */
 import { existsSync, readdirSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
@@ -139,7 +140,7 @@ export function loadAdapter(place: string): Adapter {
   return parseAdapter({ config, weights, extras, own }, folder);
 }
 
-/** A prompt that says nothing of itself: the model that it is for is the user's to know, and its width is checked. */
+/** A prompt without metadata. The user must know its base model; only its width is checked. */
 function loadNpy(path: string): Adapter {
   const bytes = readAdapterFile(dirname(path), basename(path), npyBytes);
   if (bytes === null)
@@ -165,7 +166,7 @@ function adapterIn(place: string): string {
   if (hasAdapter(place)) return place;
   const below = join(place, "adapter");
   if (hasAdapter(below)) return below;
-  if (existsSync(place)) return place; // what is missing is told by whoever reads it
+  if (existsSync(place)) return place; // reading it reports what is missing
   throw new SoftpromptError("adapter", "there is no such adapter", {
     where: place,
     expected: `a folder with ${peftFiles.config} or ${extrasFile}, or a run folder`,
@@ -174,7 +175,7 @@ function adapterIn(place: string): string {
   });
 }
 
-/** Adapters and runs beside a name that is none. */
+/** Adapters and runs in the same folder as a name that is not an adapter, for the hint. */
 function nearby(place: string): string | undefined {
   try {
     const above = dirname(place);
@@ -242,9 +243,9 @@ export function parseAdapter(files: AdapterFiles, folder: string): Adapter {
   });
 }
 
-/** How strictly an adapter must belong to the base model. */
+/** How strictly the base model is checked. */
 export interface BaseCheck {
-  /** Go on though the weights or the tokenizer are not the recorded ones; the width must fit all the same. Default false. */
+  /** Accept weights or a tokenizer that differ from the recorded ones. The width must still fit. Default false. */
   readonly anyBase?: boolean;
   readonly tokenizer?: Tokenizer;
   /** The flag that sets `anyBase`, for the hint. Default "--any-base". */
@@ -314,7 +315,7 @@ function missingWeights(folder: string): SoftpromptError {
 
 function isPresent(folder: string, name: string): boolean {
   try {
-    // any content at all will do; a limit of 0 bytes refuses a file before it is read
+    // only existence matters; a limit of 0 bytes refuses any file before it is read
     return readAdapterFile(folder, name, 0) !== null;
   } catch {
     return true;

@@ -1,6 +1,6 @@
 /**
- * @file Adapters of methods that leave no prompt: LoRA's factors, a prefix, changed weights. From an Adapter to what the engine runs, and
- * the file that holds parameters which PEFT has no form for.
+ * @file Adapters of methods that leave no prompt: LoRA's factors, a prefix, changed weights. Makes the engine's Method from an Adapter, and
+ * reads and writes the file of parameters for which PEFT has no form.
  *
  * In: an Adapter, a model's config. Out: a Method and its parameters, each checked against the model.
  */
@@ -19,7 +19,7 @@ import { architectureOf } from "../model/architectures.js";
 import { parseSafetensors, writeSafetensors } from "../model/safetensors.js";
 import type { Adapter, Applied, AppliedModel } from "./types.js";
 
-/** Parameters in our own form, where PEFT has none. */
+/** File of parameters in our own form, used where PEFT has none. */
 export const appliedFile = "softprompt.safetensors";
 /** Fine-tuned weights are as large as the model. */
 export const appliedBytes = 2 ** 30;
@@ -94,7 +94,7 @@ function openApplied({ method, settings }: Pick<Applied, "method" | "settings">)
   }
 }
 
-/** What an adapter records of a method that was trained under these settings. */
+/** The record in an adapter of a method that was trained with these settings. */
 export function appliedSettings(name: MethodName, settings: MethodSettings, instead: object = {}): JsonObject {
   const own: OptionTable = methods[name].options;
   const all: Record<string, unknown> = { ...settings, ...instead };

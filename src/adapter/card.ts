@@ -1,12 +1,12 @@
 /**
- * @file README.md of an adapter: a model card that the Hugging Face hub reads and a person can act on.
+ * @file README.md of an adapter: a model card for the Hugging Face hub and for people.
  */
 import { compileTemplate } from "../data/template.js";
 import { isFull, maskCounts } from "../method/mask.js";
 import { taskTypeOf } from "./peft.js";
 import type { Adapter } from "./types.js";
 
-/** What differs between the kinds of models, in words and in Python. */
+/** The parts of the card that differ between kinds of models, in words and in Python. */
 const kinds = {
   SEQ_2_SEQ_LM: {
     reads: "the encoder's input",
@@ -32,11 +32,11 @@ const kinds = {
   },
 } as const;
 
-/** The card's text. Only what is known is said; a base that is no hub id is left out of the front matter. */
+/** The card's text. It states only what is known. A base model that is not a hub id is left out of the front matter. */
 export function adapterCard(adapter: Adapter): string {
   const { base, prompt, mask, task, scores, training } = adapter;
   const [tokens, width] = prompt.shape as [number, number];
-  // a model of a hub has a revision; "models/mine" without one may be a folder
+  // a model from a hub has a revision; a name like "models/mine" without one may be a folder
   const hubId = base.revision !== null && /^[\w.-]+\/[\w.-]+$/.test(base.name) ? base.name : null;
   const kind = kinds[kindOf(adapter)];
   const counts = mask && !isFull(mask) ? maskCounts(mask, width) : null;

@@ -1,5 +1,5 @@
 /**
- * @file softprompt.json, our file beside PEFT's: what PEFT has no place for, and the compact form of a pruned prompt.
+ * @file softprompt.json, our file beside PEFT's: data that PEFT's files cannot hold, and the compact form of a pruned prompt.
  *
  * In: an Adapter. Out: JSON text, and back; every field checked. Holds mask, surviving values (enough to rebuild the dense
  * prompt without PEFT's file), base model and tokenizer by sha256, task, training, scores, and the sha256 of the prompt.
@@ -34,7 +34,7 @@ const scores = z.record(z.string().max(100), z.number());
 const format = z.looseObject({
   format: z.literal("softprompt-adapter"),
   version: z.literal(1),
-  /** null where the method leaves none: then `applied` tells what it left. */
+  /** null if the method leaves no prompt; then `applied` holds its result. */
   prompt: z.looseObject({ tokens: size, width: size, sha256: hash }).nullable(),
   applied: z
     .looseObject({
@@ -91,7 +91,7 @@ const format = z.looseObject({
 
 const ownFields = Object.keys(format.shape);
 
-/** The task by the rules of a declared one: a metric or a scoring that does not exist would fail only when rows are judged. */
+/** Checks the task by the same rules as a declared one. Otherwise an unknown metric or scoring would fail only when rows are scored. */
 function checkedTask(task: NonNullable<z.infer<typeof format>["task"]>, where: string): Task {
   const { name, template, verbalizer, metrics, maxTargetTokens, targetPrefix, scoring, selectBy, generative } = task;
   try {
@@ -125,8 +125,8 @@ export function promptSha256(prompt: Tensor): string {
 
 /**
  * The file's text. Fields that others added (`kept.extras`) stay.
- * @param alone whether it stands alone, so that it must hold the surviving values (all of a prompt that is not pruned); beside PEFT's file
- *   they would be there twice
+ * @param alone whether there is no PEFT file beside it. Then it must hold the surviving values (all values of a prompt that is not pruned);
+ * beside PEFT's file they would be stored twice
  */
 export function extrasText(adapter: Adapter, alone: boolean): string {
   const { prompt, mask, applied } = adapter;
@@ -154,13 +154,13 @@ export function extrasText(adapter: Adapter, alone: boolean): string {
     training: adapter.training,
     scores: adapter.scores,
   };
-  // without blanks where a mask comes on top, so that pruning does not make an adapter larger
+  // without indentation if there is a mask too, so that pruning does not make an adapter larger
   return `${JSON.stringify(json, null, mask ? 0 : 2)}\n`;
 }
 
 /**
  * Reads the file. @param dense the prompt of PEFT's file, or null to rebuild it from the surviving values.
- * @param parameters of a method that leaves no prompt, from PEFT's file or our own; null where there are none
+ * @param parameters parameters of a method that leaves no prompt, from PEFT's file or our own; null if there are none
  * @throws SoftpromptError "adapter" when a field is wrong or the two forms are not the same prompt.
  */
 export function readExtras(

@@ -1,5 +1,5 @@
 /**
- * @file What is in an adapter: tokens, pieces, parameters, norms, the map, and the vocabulary words each token stands nearest to.
+ * @file Contents of an adapter: tokens, pieces, parameters, norms, the map, and the vocabulary words nearest to each token.
  *
  * In: an Adapter; with a Checkpoint and Tokenizer the words too. Out: plain data, and the same as text.
  * Nearest words (Lester et al. 2021, §"Qualitative analysis"): cosine between a prompt vector and every row of the embedding.
@@ -38,13 +38,13 @@ export interface AdapterReport {
   };
   readonly scores: Adapter["scores"];
   readonly perToken: readonly TokenReport[];
-  /** Of a method that leaves no prompt: its tensors, with the root of the mean square. */
+  /** The tensors of a method that leaves no prompt, each with its root mean square. */
   readonly tensors: readonly { readonly name: string; readonly shape: readonly number[]; readonly rms: number }[];
   /** The m × k map as text; null where nothing is pruned. */
   readonly map: string | null;
 }
 
-/** Rows of the embedding looked at together: bounds memory at 4096 × D floats. */
+/** Rows of the embedding that are compared at a time: bounds memory at 4096 × D floats. */
 const rowsAtOnce = 4096;
 
 /** @param count nearest words per token. Default 5. */

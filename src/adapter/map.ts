@@ -3,7 +3,7 @@
  */
 import type { PromptMask } from "../method/mask.js";
 
-/** `#` lives, `·` pruned piece of a live token, a blank-looking `-` line for a pruned token. */
+/** `#` lives, `·` pruned piece of a live token, a line of `-` for a pruned token. */
 export function maskMap(mask: PromptMask): string {
   const digits = String(mask.tokens.length - 1).length;
   return Array.from(mask.tokens, (alive, i) => {

@@ -1,8 +1,8 @@
 /**
  * @file `.npy`, numpy's own file of one array: prompts of google-research/prompt-tuning, and ours for programs that know nothing of PEFT.
  *
- * In: bytes, or a tensor. Out: a float32 tensor, or bytes. Read are versions 1 to 3, little and big endian floats of 2, 4 and 8 bytes in C
- * order. The header is a Python literal; a small reader takes the three keys in any order and nothing else. An array of objects is a pickle
+ * In: bytes, or a tensor. Out: a float32 tensor, or bytes. It reads versions 1 to 3, little and big endian floats of 2, 4 and 8 bytes in C
+ * order. The header is a Python literal; a small parser accepts only the three keys, in any order. An array of objects is a pickle
  * and is refused unread. Source: numpy.lib.format.
  */
 import { SoftpromptError } from "../base/errors.js";
@@ -12,7 +12,7 @@ import { size, type Tensor } from "../base/tensor.js";
 const magic = "\x93NUMPY";
 /** Longest header that is read; numpy's own limit is 10,000. */
 const mostHeader = 10_000;
-/** Where the data begins is a multiple of this, so that it can be mapped into memory. */
+/** The offset of the data is a multiple of this, so that the file can be mapped into memory. */
 const aligned = 64;
 
 const readers = {

@@ -6,8 +6,8 @@
  * Prefix: one tensor `prompt_embeddings` [N, L·2·G·K], per layer keys then values, with G the key heads: for grouped heads PEFT writes
  * num_attention_heads = G and token_dim = G·K. For an encoder-decoder PEFT gives the prefix to the decoder's self attention alone (it empties
  * the cross attention's cache), and it lays the L pairs out twice and takes four tensors per layer, of which it uses the first two: layer l
- * has the pair (2l mod L). So of an even number of layers half of the pairs are never read and layers l and l + L/2 share one; a prefix of ours
- * that does not repeat itself so has no form in PEFT.
+ * has the pair (2l mod L). So if the number of layers is even, half of the pairs are never read, and layers l and l + L/2 share one pair. A
+ * prefix of ours in which those layers differ has no form in PEFT.
  */
 import { SoftpromptError } from "../base/errors.js";
 import { isObject, type JsonObject, own } from "../base/json.js";
@@ -150,8 +150,8 @@ export function readPeftApplied(
 }
 
 /**
- * Fields that say nothing of what is computed from the saved tensors, whatever their values, besides those that are read here: where the
- * adapter came from, how its tensors started, where in the model it was asked for (the tensors' own names say where it is).
+ * Further fields that do not change what is computed from the saved tensors: where the adapter came from, how its tensors were initialised,
+ * which parts of the model were asked for (the tensors' names show the actual parts).
  */
 const idle = new Set([
   ...[
@@ -171,13 +171,15 @@ const idle = new Set([
   ...["encoder_hidden_size", "prefix_projection", "init_weights"],
 ]);
 
-/** Newer PEFT has more fields. One that is off is as good as absent; another might change what is computed, and we would not know. */
+/**
+ * Newer PEFT has more fields. A field that is off has no effect. Any other unknown field might change what is computed, so it is refused.
+ */
 function refuseUnknown(raw: JsonObject, where: string): void {
   const field = fields(raw, where);
   for (const key of Object.keys(raw)) if (!idle.has(key)) field.absent(key, variants[key] ?? "a setting");
 }
 
-/** What a field turns on, for the message. */
+/** The feature that a field turns on, for the error message. */
 const variants: Readonly<Record<string, string>> = {
   use_dora: "DoRA",
   lora_bias: "biases of the factors",
@@ -240,7 +242,7 @@ function fromEncoderDecoder({ shape, data }: Tensor, L: number): Tensor {
   return { shape, data: out };
 }
 
-/** The inverse, or null where two layers would have to share a pair and differ. Pairs that PEFT never reads are zeros. */
+/** The inverse; null if two layers that share a pair have different values. Pairs that PEFT never reads are zeros. */
 function toEncoderDecoder(prefix: Tensor, L: number): Tensor | null {
   const { shape, data } = prefix;
   const [N, W] = shape as [number, number];

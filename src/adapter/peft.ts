@@ -4,7 +4,8 @@
  * In: adapter_config.json and adapter_model.safetensors as PEFT writes them for PROMPT_TUNING, or a prompt of ours.
  * Out: the other one. PEFT puts a prompt of `num_virtual_tokens` rows before the encoder's input; for SEQ_2_SEQ_LM it allots
  * `num_transformer_submodules` = 2 times as many rows by default, but neither `forward` nor `generate` ever reads the second
- * half (peft_model.py, PeftModelForSeq2SeqLM). So ours are written with 1, and of PEFT's with 2 the first half is the prompt. For
+ * half (peft_model.py, PeftModelForSeq2SeqLM). So our files are written with 1, and in PEFT's files with 2 the first half is the prompt.
+ * For
  * CAUSAL_LM the default is 1. A config names the kind of model, never its family.
  */
 import { SoftpromptError } from "../base/errors.js";
@@ -57,7 +58,7 @@ export function peftConfig(prompt: Tensor, base: AdapterBase, kept: JsonObject):
   return Object.fromEntries(Object.entries(fields).sort(([a], [b]) => (a < b ? -1 : 1)));
 }
 
-/** What PEFT calls the kind of model that an adapter belongs to: its family's word, else the one that its config came with. */
+/** PEFT's name for the kind of model that an adapter belongs to: that of its family, else the one that its config had. */
 export function taskTypeOf({ family }: AdapterBase, kept: JsonObject): TaskType | undefined {
   const recorded = own(kept, "task_type");
   return architectures.find(({ name }) => name === family)?.taskType ?? taskTypes.find((type) => type === recorded);
@@ -85,8 +86,8 @@ export function peftJson(bytes: Uint8Array, where: string): unknown {
 }
 
 /**
- * Methods whose saved prompt is an ordinary one: P-tuning's encoder has made it already, and of multitask prompt tuning with one task
- * its factor is multiplied in when it is read.
+ * Methods whose saved prompt is an ordinary one: P-tuning saves the prompt that its encoder computed. For multitask prompt tuning with one
+ * task, the task's factor is multiplied in when the prompt is read.
  */
 const promptTypes = ["PROMPT_TUNING", "P_TUNING", "MULTITASK_PROMPT_TUNING"];
 
@@ -123,7 +124,7 @@ export function readPeftConfig(bytes: Uint8Array, where: string): PeftConfig {
   const width = count("token_dim", peftLimits.width);
   // null means "2 for an encoder-decoder, else 1" to PEFT itself
   const submodules = countOr("num_transformer_submodules", 2, task === "SEQ_2_SEQ_LM" ? 2 : 1)!;
-  // PEFT trains only this method's second part: the others' it allots and never reads
+  // PEFT trains the second part only for this method; for the others it allocates the rows and never reads them
   if (type === "MULTITASK_PROMPT_TUNING" && submodules === 2)
     throw wrong(
       "this multitask prompt also has a part before the decoder's tokens, which is not read",

@@ -42,11 +42,11 @@ export interface AdapterScores {
   readonly values: Readonly<Partial<Record<MetricName, number>>>;
 }
 
-/** What a method left that is no prompt: how to open it, and its parameters. */
+/** The result of a method that leaves no prompt: how to open it, and its parameters. */
 export interface Applied {
   /** A name of method/methods.ts. */
   readonly method: string;
-  /** Of the method's own options. */
+  /** Values of the method's own options. */
   readonly settings: JsonObject;
   readonly parameters: Parameters;
   /** What PEFT's config records of the model besides AdapterBase. */

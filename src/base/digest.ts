@@ -1,8 +1,8 @@
 /**
- * @file sha256 of files, remembered: a three-gigabyte checkpoint is hashed once, not at each command.
+ * @file sha256 of files. Digests of large files are cached, so that a three-gigabyte checkpoint is not hashed by each command.
  *
- * In: a path. Out: hex digest. Digests of large files are kept in the user's cache folder under real path, size, inode and modification
- * time; a cache that cannot be read or written only costs time.
+ * In: a path. Out: hex digest. Digests of large files are kept in the user's cache folder. The cache key is real path, size, inode and
+ * modification time. A cache that cannot be read or written only costs time.
  */
 import { createHash } from "node:crypto";
 import { createReadStream } from "node:fs";

@@ -38,7 +38,7 @@ export interface ErrorParts {
   exitCode?: number;
 }
 
-/** An expected failure, told in four parts. Anything else that is thrown is a bug of ours and exits with 70. */
+/** An expected failure, described in four parts. Any other error is a bug of ours and exits with 70. */
 export class SoftpromptError extends Error {
   override readonly name = "SoftpromptError";
   readonly exitCode: number;

@@ -5,8 +5,8 @@
  */
 
 /**
- * Lowest and highest of `values` and of what it starts from; by default [∞, −∞] where there are none, as Math.min() and Math.max() are.
- * NaN where one of them is.
+ * Lowest and highest of `values` and of the start values. Without values and start values it is [∞, −∞], as Math.min() and Math.max() give.
+ * NaN where one of the values is NaN.
  */
 export function extent(
   values: Iterable<number>,

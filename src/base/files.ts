@@ -1,10 +1,10 @@
 /**
- * @file Files that survive: writes that are whole or absent, in the order they were made; hashes.
+ * @file Durable file operations: a write is complete or has no effect, and writes keep their order. Also hashes of bytes.
  *
  * In: paths and bytes. Out: files on disk, or SoftpromptError "io" (no space, no permission).
- * A durable write is: temp file in the same folder, write, fsync, rename over the old name, fsync of the folder. Whoever dies
- * in between leaves the old file whole, and at most a temp file that `removeLeftovers` (lock.ts) clears.
- * `FileOps` is the seam: tests hand in operations that fail, or die at a chosen byte.
+ * A durable write is: temp file in the same folder, write, fsync, rename over the old name, fsync of the folder. A process that dies in
+ * between leaves the old file whole, and at most a temp file, which `removeLeftovers` (lock.ts) removes.
+ * Tests replace `FileOps` by operations that fail or stop at a chosen byte.
  */
 import { createHash, randomBytes } from "node:crypto";
 import * as fs from "node:fs";
@@ -46,8 +46,8 @@ export function writeFileAtomic(path: string, content: string | Uint8Array, ops:
 }
 
 /**
- * Makes a folder and those above it; nothing happens where it is there. One level at a time, for Node's own recursive form never comes
- * back from a place that takes no folders and says that there is none (/proc). @throws SoftpromptError "io".
+ * Makes a folder and those above it; nothing happens where it exists already. It makes one level at a time, because Node's recursive mkdir
+ * never returns where folders cannot be made (/proc). @throws SoftpromptError "io".
  */
 export function makeFolder(path: string, ops: FileOps = diskOps): void {
   if (isFolder(path)) return;
@@ -56,7 +56,7 @@ export function makeFolder(path: string, ops: FileOps = diskOps): void {
   try {
     ops.mkdirSync(path);
   } catch (cause) {
-    if (isFolder(path)) return; // somebody else made it meanwhile
+    if (isFolder(path)) return; // another process made it meanwhile
     if (code(cause) === "ENOENT" || code(cause) === "EEXIST")
       throw new SoftpromptError("io", "no folder can be made here", {
         where: path,
@@ -69,8 +69,8 @@ export function makeFolder(path: string, ops: FileOps = diskOps): void {
 }
 
 /**
- * Appends at the end of a file, made if need be, without waiting for the disk unless `sync`. A death in between can leave a part of
- * `content` at the end, so readers keep to a length they know. @throws SoftpromptError "io".
+ * Appends at the end of a file, made if need be, without waiting for the disk unless `sync`. A process that dies while it writes can leave
+ * a part of `content` at the end, so readers read only up to a length they know. @throws SoftpromptError "io".
  */
 export function appendFile(path: string, content: string | Uint8Array, ops: FileOps = diskOps, sync = false): void {
   try {
@@ -114,7 +114,7 @@ export function renameFile(from: string, to: string, ops: FileOps = diskOps): vo
   }
 }
 
-/** Removes a file; nothing happens where there is none. @throws SoftpromptError "io". */
+/** Removes a file; no effect if it does not exist. @throws SoftpromptError "io". */
 export function removeFile(path: string, ops: FileOps = diskOps): void {
   try {
     ops.unlinkSync(path);
@@ -175,9 +175,9 @@ const mostBytes = 256 * 2 ** 20;
 
 /**
  * Reads a file of an untrusted folder: a regular file (links are followed, pipes and devices refused) of bounded size.
- * Opened first and looked at afterwards, so that what is checked is what is read; a pipe does not make open() wait.
+ * The file is opened first and checked afterwards, so that the checked file is the one that is read. open() does not block on a pipe.
  *
- * @returns null where there is no such file. @throws SoftpromptError of `kind` for what is no such file; "io".
+ * @returns null where there is no such file. @throws SoftpromptError of `kind` for anything but a regular file within the limit; "io".
  */
 export function readWhole(path: string, kind: ErrorKind, most: number = mostBytes): Buffer | null {
   const refuse = (problem: string, expected: string, got: string) =>
@@ -208,7 +208,7 @@ export function sha256(content: string | Uint8Array): string {
   return createHash("sha256").update(content).digest("hex");
 }
 
-/** An error of the file system as ours; others, and our own, pass unchanged. */
+/** Turns an error of the file system into a SoftpromptError; all other errors pass unchanged. */
 export function ioError(cause: unknown, where: string): unknown {
   const reason = code(cause);
   if (cause instanceof SoftpromptError || reason === undefined) return cause;
@@ -247,7 +247,7 @@ function writeAndSync(path: string, flags: string, bytes: Uint8Array, ops: FileO
   }
 }
 
-/** A rename is durable once the folder is; Windows cannot open one and needs no such thing. */
+/** A rename is durable once its folder is synced. Windows cannot open a folder and does not need this. */
 function syncFolder(folder: string, ops: FileOps): void {
   if (process.platform === "win32") return;
   const fd = ops.openSync(folder, "r");
@@ -272,7 +272,7 @@ function quietly(action: () => void): void {
   try {
     action();
   } catch {
-    // the first error is the one to tell
+    // the first error is the one to report
   }
 }
 
@@ -280,7 +280,7 @@ function code(cause: unknown): string | undefined {
   return cause instanceof Error && "code" in cause && typeof cause.code === "string" ? cause.code : undefined;
 }
 
-/** Work that was given no folder is done in a temporary one, removed afterwards. */
+/** Runs work that was given no folder in a temporary folder, which is removed afterwards. */
 export async function withFolder<R>(folder: string | null, use: (folder: string) => Promise<R>): Promise<R> {
   if (folder !== null) return use(folder);
   const temporary = fs.mkdtempSync(join(tmpdir(), "softprompt-"));

@@ -13,8 +13,8 @@ export function homeFolder(): string | null {
 }
 
 /**
- * A path of the environment as Python's expanduser and expandvars read it, for so do Hugging Face's tools: a `~` at its beginning is the home
- * folder, $NAME and ${NAME} are variables. A shell expands them only where it sees them; a service's or a container's file does not.
+ * A path from the environment, expanded as Python's expanduser and expandvars do, because Hugging Face's tools do so: a leading `~` is the
+ * home folder, $NAME and ${NAME} are variables. A shell expands these itself, but the environment files of services and containers do not.
  */
 export function expandPath(path: string, env: NodeJS.ProcessEnv): string {
   const home = env.HOME || homeFolder();

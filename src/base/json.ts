@@ -1,7 +1,7 @@
 /**
  * @file Untrusted JSON: bounded, without duplicate keys, without surprises.
  *
- * In: text or bytes of a file somebody else wrote. Out: the parsed value, or a SoftpromptError naming the place.
+ * In: text or bytes of an untrusted file. Out: the parsed value, or a SoftpromptError naming the place.
  * `JSON.parse` alone takes the last of two equal keys and lets a megabyte of "[" become a gigabyte of arrays; one scan
  * before it refuses both. Parsed objects hold `__proto__` as an own property, so read them with `own`, never by `in`.
  */
@@ -43,7 +43,7 @@ export function parseJson(text: string, where: string, kind: ErrorKind, limits: 
   }
 }
 
-/** What a text that is no JSON probably is; strings in it are not looked into. */
+/** A guess at why a text is not valid JSON, for the hint of an error. Strings inside it are not examined. */
 function hintFor(text: string): string {
   const bare = text.slice(0, 1_000_000).replace(/"(?:[^"\\]|\\.)*"/g, '""');
   if (/[:[,]\s*[+-]?(NaN|Infinity|nan|inf)\b/.test(bare))
@@ -54,12 +54,12 @@ function hintFor(text: string): string {
   return "the file may be cut short or not be JSON at all (a Git LFS pointer, an error page)";
 }
 
-/** A number of so many digits may be one that JavaScript does not hold. */
+/** From so many digits on, JavaScript may not represent a number exactly. */
 const longNumber = /\d{16}/;
 
 /**
- * JSON whose numbers that JavaScript cannot hold are texts instead, as they are written: 9007199254740993 would become
- * 9007199254740992 without a word. Everything else stays, also what is no JSON.
+ * JSON in which numbers that JavaScript cannot represent exactly are strings, as they are written. Otherwise 9007199254740993 would
+ * silently become 9007199254740992. Everything else stays as it is, even if it is not valid JSON.
  */
 export function exactNumbers(text: string): string {
   if (!longNumber.test(text)) return text;
@@ -69,7 +69,7 @@ export function exactNumbers(text: string): string {
   });
 }
 
-/** Whether the nearest number that JavaScript has says the same digits. */
+/** Whether the nearest JavaScript number has the same digits. */
 function sameNumber(token: string): boolean {
   const digits = (written: string) => {
     const [, whole = "", fraction = "", power = "0"] = /^-?(\d+)(?:\.(\d+))?(?:[eE]([+-]?\d+))?$/.exec(written) ?? [];

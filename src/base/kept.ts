@@ -1,22 +1,23 @@
 /**
- * @file Finished work in files that vouch for themselves: one form, one checksum and one spelling of float32 for all of them.
+ * @file Results kept in files with a checksum. All of these files have the same format and the same encoding of float32.
  *
  * In: a path, the key of what the work is made from, the work. Out: its value, read back or computed and kept. A file is one line,
- * `{"key":…,"sha256":…,"body":…}`; the checksum is that of the body's text. A file that is torn, damaged or of other inputs is no
- * file: the work is done again. Snapshots of a training and candidates have the same form, and say themselves what damage means to them.
+ * `{"key":…,"sha256":…,"body":…}`; the checksum is that of the body's text. A file that is incomplete, damaged or made from other inputs is
+ * ignored, and the work is done again. Snapshots of a training and candidates have the same format; their own modules decide how damage is
+ * handled.
  */
 import { SoftpromptError } from "./errors.js";
 import { readWhole, sha256, writeFileAtomic } from "./files.js";
 import { floatsFromText, floatsToText } from "./floats.js";
 import { type JsonLimits, parseJson } from "./json.js";
 
-/** The file's text. @param body JSON @param key left out where the file's name says what it is of */
+/** The file's text. @param body JSON @param key left out where the file's name identifies the work */
 export function sealed(body: string, key?: string): string {
   const head = key === undefined ? "" : `"key":${JSON.stringify(key)},`;
   return `{${head}"sha256":"${sha256(body)}","body":${body}}\n`;
 }
 
-/** The body's text, its checksum verified, and the key; or what is wrong with the file. */
+/** The body's text, its checksum verified, and the key; or the fault of the file. */
 export function unsealed(text: string): { readonly key?: string; readonly body: string } | { readonly damage: string } {
   const match = /^\{(?:"key":"([^"\\]*)",)?"sha256":"([0-9a-f]{64})","body":(.*)\}\n$/s.exec(text);
   if (match === null) return { damage: "the file is torn" };
@@ -24,13 +25,13 @@ export function unsealed(text: string): { readonly key?: string; readonly body: 
   return sha256(body) === checksum ? { key, body } : { damage: "the checksum does not match" };
 }
 
-/** How a value stands in its file. */
+/** How a value is written to its file and read back. */
 export interface KeptForm<T> {
   /** Default the value itself: plain data and Float32Arrays. */
   readonly write?: (value: T) => unknown;
-  /** null for a body that is no such value. */
+  /** Returns null for a body that does not hold such a value. */
   readonly read: (body: unknown) => T | null;
-  /** Reads files as an earlier version wrote them, which are not in this form; null where they are not its either. */
+  /** Reads files that an earlier version wrote in another format; returns null for any other text. */
   readonly readEarlier?: (text: string) => T | null;
 }
 
@@ -78,7 +79,7 @@ export function toText(value: unknown): string {
   return JSON.stringify(value, (_, v: unknown) => (v instanceof Float32Array ? { float32: floatsToText(v) } : v));
 }
 
-/** The inverse of `toText`. @throws SoftpromptError "run" for what is no JSON, or no float32 where it says so. */
+/** The inverse of `toText`. @throws SoftpromptError "run" for invalid JSON, or an invalid float32 entry. */
 export function fromText(text: string, where = "kept value"): unknown {
   return revived(parseJson(text, where, "run", bodyLimits), where);
 }

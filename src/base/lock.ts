@@ -11,15 +11,15 @@ import { diskOps, type FileOps, listFolder, readWhole, removeFile, writeFileAtom
 /** A folder owned by this process until released. */
 export interface FolderLock {
   readonly folder: string;
-  /** Idempotent. A process that dies instead leaves a lock that the next owner sees to be stale. */
+  /** Idempotent. If the process dies first, it leaves a lock that the next owner recognises as stale. */
   release(): void;
 }
 
 /**
  * Takes a folder for this process alone.
  *
- * Every process writes a lock file of its own name, then looks for others': so of two that start together at least one sees the
- * other and steps back (both may). Locks of dead processes are removed: a process is dead when its id is gone, is a zombie, or
+ * Every process writes a lock file with its own name, then looks for other lock files. So if two processes start together, at least one
+ * sees the other and gives up (both may). Locks of dead processes are removed: a process is dead when its id is gone, is a zombie, or
  * belongs to another start time or boot. A lock from another host cannot be judged and is respected.
  *
  * @throws SoftpromptError "run" naming the owner; "io".
@@ -68,8 +68,8 @@ export function lockFolder(folder: string, ops: FileOps = diskOps): FolderLock {
 }
 
 /**
- * Removes temp files that a death left in `folder`. Only its owner may (see lockFolder); the lock that another process is just writing
- * is left to it. @returns how many there were.
+ * Removes temp files that a death left in `folder`. Only the owner of the folder may call this (see lockFolder). A lock that another
+ * process is just writing is kept. @returns how many there were.
  */
 export function removeLeftovers(folder: string, ops: FileOps = diskOps): number {
   const leftovers = listFolder(folder).filter((name) => {
@@ -121,7 +121,7 @@ function processStat(pid: number): { state: string; started: string } | null {
   return fields && fields.length > 19 ? { state: fields[0]!, started: fields[19]! } : null;
 }
 
-/** null where the lock is gone or is none. @throws where it is there and cannot be read: its owner may live. */
+/** null if the lock is gone or not valid. @throws where it exists but cannot be read, because its owner may be alive. */
 function readOwner(path: string): ProcessIdentity | null {
   const text = readWhole(path, "run", 1 << 16);
   try {

@@ -1,17 +1,17 @@
 /**
- * @file Options as data: one declaration gives the TypeScript type, the check of a config object, and (by cli/flags.ts and
- * cli/describe.ts) the command-line flags, help text, docs table and JSON schema. No text exists twice.
+ * @file Options as data: one declaration gives the TypeScript type and the check of a config object. From the same declaration cli/flags.ts
+ * and cli/describe.ts make the command-line flags, help text, docs table and JSON schema.
  *
  * In: a table `{ learningRate: number({ default: 0.3, min: 0, help: "…" }), … }` and an unknown value (YAML, JSON).
  * Out: `OptionValues<typeof table>` with defaults filled in, or a SoftpromptError of kind "usage".
  * Keys are camelCase in code and config; the flag of `learningRate` is `--learning-rate`.
- * An option that was renamed says so (`formerly`): its old name is understood for one version, and whoever uses it is told the new one.
+ * An option that was renamed says so (`formerly`): its old name is understood for one version, and a warning gives the new one.
  */
 import { nearest, SoftpromptError } from "./errors.js";
 
 /** What every option says of itself. */
 export interface OptionDescription {
-  /** One sentence: what it does and what goes wrong otherwise. Ends without a full stop in tables; any form is fine. */
+  /** One sentence: what the option does and what goes wrong with a bad value. Ends without a full stop in tables; any form is fine. */
   readonly help: string;
   /** "steps", "tokens, prompt not counted", … */
   readonly unit?: string;
@@ -45,7 +45,7 @@ export interface BooleanOption<V = boolean | undefined> extends OptionCommon<V> 
 /** Any text. */
 export interface StringOption<V = string | undefined> extends OptionCommon<V> {
   readonly kind: "string";
-  /** What stands in the help instead of "text": "file", "folder", "path or hub id". */
+  /** The word that the help shows instead of "text": "file", "folder", "path or hub id". */
   readonly placeholder?: string;
 }
 /** One of some words. */
@@ -177,7 +177,7 @@ export function defaults<T extends OptionTable>(table: T): OptionValues<T> {
  *
  * @param value e.g. a parsed YAML file; undefined or null is the empty object.
  * @param where named in errors: "run.yaml", "train()".
- * @param onRenamed hears of every name that was renamed. Default: a warning of the process, once for each.
+ * @param onRenamed is called for every renamed name that is used. Default: one process warning per name.
  * @throws SoftpromptError "usage" naming the key: unknown (with the nearest known name), wrong type, out of range, missing.
  */
 export function readOptions<T extends OptionTable>(
@@ -222,7 +222,7 @@ export function readPartialOptions<T extends OptionTable>(
   return out as Partial<OptionValues<T>>;
 }
 
-/** Hears what a renamed option or word is called now. */
+/** Called with the present name of a renamed option or word. */
 export type OnRenamed = (message: string) => void;
 
 /** Old name → the name that it is now. */
@@ -236,7 +236,7 @@ export function renamedIn(table: OptionTable): Renamed {
 }
 
 /**
- * An object with what stands under old names under the new ones.
+ * The object with values of old names moved to the new names.
  * @throws SoftpromptError "usage" where one option is given under both.
  */
 export function currentNames<G extends object>(
@@ -266,14 +266,14 @@ export function currentNames<G extends object>(
   return out as G;
 }
 
-/** What is said of a name that was renamed. */
+/** The warning about a renamed name. */
 export function renamedText(old: string, name: string): string {
   return `${old} is called ${name} now; the old name is understood in this version for the last time`;
 }
 
 const warned = new Set<string>();
 
-/** As Node says its deprecations. */
+/** Emits the warning as Node emits deprecations. */
 function warnOnce(message: string): void {
   if (warned.has(message)) return;
   warned.add(message);

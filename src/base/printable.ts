@@ -26,7 +26,7 @@ export function printableLine(text: string): string {
   return printable(text).replaceAll("\n", "\\n").replaceAll("\t", "\\t");
 }
 
-/** Text that is coloured already: the last guard before a terminal, for what nobody escaped where it came in. */
+/** Escapes text that already has colours. This is the last check before the terminal, for input that was not escaped earlier. */
 export function printableColoured(text: string): string {
   return text.replace(controlButColour, (found) => (found.length > 1 ? found : escaped(found)));
 }

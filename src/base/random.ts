@@ -2,7 +2,7 @@
  * @file Seeded randomness as values: named streams, never a global. In: seed and stream name. Out: a generator.
  *
  * Every use has its own stream (`prompt`, `order/3`, `fewshot`), so one seed gives the same initial prompt to every
- * method and schedule (fpt.md §2), and an exact resume needs no generator state: the stream is named again.
+ * method and schedule (fpt.md §2), and an exact resume needs no saved generator state: it opens the stream again by its name.
  * Generator: sfc32 (Chris Doty-Humphrey's PractRand), seeded by FNV-1a of the name.
  */
 

@@ -1,5 +1,5 @@
 /**
- * @file What a command of the command line is: data (summary, positionals, option tables) and one function.
+ * @file The type of a command: data (summary, positionals, option tables) and one function.
  *
  * Help, documentation pages, the JSON schema and the parser are all made from this one value.
  */
@@ -10,7 +10,7 @@ export interface Positional {
   readonly name: string;
   readonly help: string;
   readonly required: boolean;
-  /** Takes all that follow. Only the last may. */
+  /** Takes all remaining arguments. Only the last positional may do so. */
   readonly many?: boolean;
 }
 
@@ -24,11 +24,11 @@ export interface CommandContext {
   readonly terminal: Terminal;
   /** Aborted at the first SIGINT, SIGTERM or SIGHUP; the reason is the signal's name. */
   readonly signal: AbortSignal;
-  /** What flags and config file really said, defaults left out. */
+  /** The values given by flags and config file, without defaults. */
   readonly given: Readonly<Record<string, unknown>>;
 }
 
-/** A command's answer: `json` for `--json`, `text` for people. Null when it has written its own output. */
+/** A command's answer: `json` for `--json`, `text` for people. Null if the command has written its own output. */
 export interface Answer {
   readonly json: unknown;
   readonly text: string;
@@ -44,10 +44,10 @@ export interface Command<S extends Sections = Sections> {
   readonly positionals: readonly Positional[];
   /** Heading → options. */
   readonly sections: S;
-  /** Command lines worth copying. */
+  /** Example command lines. */
   readonly examples: readonly string[];
   /**
-   * It has something to finish when a signal stops it, however long that takes: what it is then said to do. Others end within a moment.
+   * Present if the command must finish something after a signal, however long that takes: the message about it. Other commands end at once.
    */
   readonly saves?: string;
   run(

@@ -1,8 +1,8 @@
 /**
  * @file The commands of the command line: name → how its declaration is loaded. One file per command.
  *
- * Nothing is loaded before it is named: `softprompt --version` loads no command, `softprompt train --help` only that one's
- * options. What a command works with (the engine, the tasks) is loaded by ../actions when it runs.
+ * A command is loaded only when it is used: `softprompt --version` loads no command, `softprompt train --help` only that one's
+ * options. The modules of its work (the engine, the tasks) are loaded by actions/ when it runs.
  */
 import type { Command } from "./command.js";
 
@@ -27,7 +27,7 @@ export const commands: Loaders = {
   docs: async () => (await import("./commands/docs.js")).docs(() => loadCommands(commands)),
 };
 
-/** All declarations, for what speaks of all commands at once. */
+/** All declarations, for help and documentation of all commands. */
 export async function loadCommands(loaders: Loaders = commands): Promise<Record<string, Command>> {
   const all: Record<string, Command> = {};
   for (const [name, load] of Object.entries(loaders)) all[name] = await load();

@@ -16,8 +16,8 @@ const maxBytes = 1 << 17;
  * Reads `--config FILE`. JSON is YAML too, so one parser reads both; duplicate keys and aliases are refused.
  *
  * @param table options of the command. @param others options of other commands: their keys may stand in the file too and are
- *   left alone, so that one file serves show, train and eval; a key that nobody knows is refused with the nearest name.
- * @param onRenamed hears of keys that were renamed.
+ *   left alone, so that one file serves show, train and eval; a key that no command has is refused with the nearest name.
+ * @param onRenamed is called for renamed keys.
  */
 export async function readConfig(
   file: string,
@@ -55,8 +55,8 @@ export async function readConfig(
 }
 
 /**
- * YAML makes truth values and numbers of words that nobody meant so: `{ no: False, yes: True }` would teach "false" and "true", and the
- * label `1.0` would be `1`. Where an option wants texts, what is written is taken.
+ * YAML reads some words as booleans and numbers against the user's intention: `{ no: False, yes: True }` would teach "false" and "true",
+ * and the label `1.0` would become `1`. For options that expect texts, the source text is taken.
  */
 function takeTextsAsWritten(document: ReturnType<typeof parseDocument>, table: OptionTable): void {
   if (!isMap(document.contents)) return;
@@ -77,7 +77,7 @@ function asWritten(node: unknown): void {
 }
 
 /**
- * Options of what is in a folder already: its own config.yaml, flags over it. What must not change is refused by whoever goes on with it.
+ * Options for resuming a folder: its own config.yaml, overridden by flags. The resumed work refuses forbidden changes.
  * @param name of the command @throws SoftpromptError "run" where there is no configuration.
  */
 export async function resumedOptions(
@@ -106,12 +106,12 @@ function given(table: OptionTable, options: Readonly<Record<string, unknown>>): 
   return Object.fromEntries(keys.map((key) => [key, options[key]]));
 }
 
-/** Options that are always paths; `model` may be one. */
+/** Options that are always paths; `model` can be a path too. */
 const paths: ReadonlySet<string> = new Set(["data", "train", "validation", "test", "initFrom", "from", "output"]);
 
 /**
- * The configuration of a run that may be resumed from elsewhere: as configText, with whole paths. What the model was called stands behind
- * its path as a comment, for its records name it so, after a resume too.
+ * The configuration of a run that may be resumed from elsewhere: as configText, with absolute paths. The model's original name is a comment
+ * behind its path, because records use that name, also after a resume.
  */
 export function runConfigText(
   table: OptionTable,
@@ -134,7 +134,7 @@ export function runConfigText(
   return document.toString({ lineWidth: 0 });
 }
 
-/** What the model of a run was called when it began, where its path alone does not say and it is still this `path`. */
+/** The name of a run's model at its begin, if it differs from the path and the path is still `path`. */
 export function modelLabel(folder: string, path: string): string | undefined {
   const text = readWhole(join(folder, fileNames.config), "run", maxBytes)?.toString("utf8");
   const model = parseDocument(text ?? "").get("model", true);

@@ -1,5 +1,5 @@
 /**
- * @file Data for a command: loaded, and what its reader should know said before anything is done with it.
+ * @file Loads data for a command and shows its notices before it is used.
  *
  * In: data options, Terminal. Out: Dataset; its notices on stderr (commands put them into their `--json` answer too).
  */
@@ -11,7 +11,7 @@ import { chatNotice } from "../tasks/readied.js";
 import type { Tokenizer } from "../text/tokenizer.js";
 import type { Terminal } from "./terminal.js";
 
-/** Loads rows and says their notices. Throws as loadData. */
+/** Loads rows and shows their notices. Throws as loadData. */
 export async function loadSaid(
   options: DataOptions,
   { terminal, signal }: { readonly terminal: Terminal; readonly signal: AbortSignal },
@@ -22,13 +22,13 @@ export async function loadSaid(
   return data;
 }
 
-/** The notices of some data, one line each. @param of which data, where there are several */
+/** The notices of some data, one line each. @param name of the data, if there are several */
 export function sayNotices(notices: readonly string[], terminal: Terminal, of = ""): void {
   for (const notice of notices)
     terminal.note(`${terminal.colors.yellow("notice")} ${printableLine(of === "" ? notice : `${of}: ${notice}`)}`);
 }
 
-/** What only a tokenizer can tell of the data, said too. @param maxInputTokens as targetNotices @returns all notices, for `--json` */
+/** Also shows notices that need a tokenizer. @param maxInputTokens as targetNotices @returns all notices, for `--json` */
 export function sayTokenNotices(
   data: Dataset,
   tokenizer: Tokenizer,
@@ -40,7 +40,7 @@ export function sayTokenNotices(
   return [...(data.notices ?? []), ...found];
 }
 
-/** Suggests the model's own chat template where it has one that is not used. */
+/** Suggests the model's own chat template if it has one that is not used. */
 export async function sayChat(model: Pick<Model, "tokenizer" | "checkpoint">, terminal: Terminal): Promise<void> {
   const notice = await chatNotice(model);
   if (notice !== null) sayNotices([notice], terminal);
@@ -52,7 +52,7 @@ export function short(text: string, width: number): string {
   return line.length <= width ? line.join("") : `${line.slice(0, width - 1).join("")}…`;
 }
 
-/** As many items as a line takes, and how many more there are. */
+/** As many items as fit on a line, and the number of the others. */
 export function shortList(items: readonly string[], width: number): string {
   let line = "";
   for (const [i, item] of items.entries()) {

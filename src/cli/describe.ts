@@ -1,7 +1,7 @@
 /**
- * @file A command in words: help text for the terminal, a docs page in Markdown, a JSON schema for editors.
+ * @file Descriptions of a command: help text for the terminal, a docs page in Markdown, a JSON schema for editors.
  *
- * In: a Command. Out: text or plain data. Nothing here knows any particular command.
+ * In: a Command. Out: text or plain data. The code here does not depend on particular commands.
  */
 import { errorKinds } from "../base/errors.js";
 import { expectation, flagName, type Option, type OptionTable } from "../base/options.js";
@@ -47,7 +47,7 @@ export function helpText(name: string, command: Command, c: Colors, columns = 10
   return lines.join("\n").trimEnd();
 }
 
-/** The same for `--json`: the text, and what it is made of; `options` is the schema of a configuration file. */
+/** The same for `--json`: the text, and its parts; `options` is the schema of a configuration file. */
 export function helpData(name: string, command: Command) {
   return {
     help: helpText(name, command, plainColors),
@@ -161,14 +161,14 @@ function flagText(key: string, option: Option): string {
   return flag + value[option.kind]();
 }
 
-/** "run folder" → "RUN-FOLDER"; words to be written as they are stay: "tuned, init or step:N" → "tuned|init|step:N". */
+/** "run folder" → "RUN-FOLDER"; literal words stay: "tuned, init or step:N" → "tuned|init|step:N". */
 function placeText(placeholder: string): string {
   return placeholder.includes(",")
     ? placeholder.replaceAll(/, | or /g, "|")
     : placeholder.toUpperCase().replaceAll(" ", "-");
 }
 
-/** Options stand under their configuration names in help texts ("evalEvery"); on the command line they are flags. */
+/** Help texts use configuration names of options ("evalEvery"); on the command line they become flags. */
 function asFlags(text: string, known: readonly string[]): string {
   return text.replaceAll(/\b[a-z]+(?:[A-Z][a-z]*)+\b/g, (word) => (known.includes(word) ? flagName(word) : word));
 }

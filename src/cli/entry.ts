@@ -1,8 +1,8 @@
 /**
- * @file The front door of the command line: gives a run its streams and signals, and turns its end into an exit code.
+ * @file Entry point of the command line: connects streams and signals, and sets the exit code.
  *
  * In: process.argv. Out: stdout (results), stderr (progress, errors), exit code (base/errors.ts; 70 for a bug of ours).
- * The first SIGINT, SIGTERM or SIGHUP asks the command to end in order; the second ends the process at once.
+ * The first SIGINT, SIGTERM or SIGHUP asks the command to stop in order; the second ends the process at once.
  */
 import { fstatSync, readFileSync, writeSync } from "node:fs";
 import { type SoftpromptError, signalExitCodes } from "../base/errors.js";
@@ -19,13 +19,13 @@ export async function enter(): Promise<void> {
       interrupt.abort(name);
     });
   }
-  // Losing the display of progress must not end the work.
+  // A lost progress display must not end the work.
   process.stderr.on("error", () => {});
   let ended: number | undefined;
   const lost = (cause: NodeJS.ErrnoException): void => {
-    // The terminal is gone: what the command saves counts, not what it says.
+    // The terminal is gone: the command must still save, even if its output is lost.
     if (interrupt.signal.reason === "SIGHUP") return;
-    // A reader that goes away (`| head`) is no failure of ours; a command that is still at work has nobody to work for.
+    // A reader that closes the pipe (`| head`) is not an error; a command that still runs can stop, because nobody reads its output.
     if (cause.code === "EPIPE") setImmediate(() => process.exit(ended ?? 0));
     else {
       const { message, exitCode } = ioError(cause, "standard output") as SoftpromptError;
@@ -40,8 +40,8 @@ export async function enter(): Promise<void> {
     signal: interrupt.signal,
   });
   const exitCode = ended;
-  // ONNX Runtime's thread pools end with the process; nothing of ours may keep it alive by accident.
-  // Where this write fails, the stream's error tells why in a moment.
+  // ONNX Runtime's thread pools end with the process; no handle of ours may keep it alive by accident.
+  // If this write fails, the stream's error event follows and gives the reason.
   process.stdout.write("", (error) =>
     error && interrupt.signal.reason !== "SIGHUP"
       ? setTimeout(() => process.exit(exitCode), 1000)
@@ -50,8 +50,8 @@ export async function enter(): Promise<void> {
 }
 
 /**
- * Whether SIGHUP was switched off for this process (nohup): a handler of ours would switch it on again. Where the system does
- * not tell (not Linux), a process without any terminal is taken for one that was sent away on purpose.
+ * Whether SIGHUP was switched off for this process (nohup): a handler of ours would switch it on again. If the system does not give this
+ * (not Linux), a process without any terminal is assumed to be detached on purpose.
  */
 function ignoresHangup(): boolean {
   try {
@@ -63,7 +63,7 @@ function ignoresHangup(): boolean {
   return ![process.stdin, process.stdout, process.stderr].some((stream) => stream.isTTY);
 }
 
-/** Standard output that is a file. Node's own stream writes once and takes a part for the whole, as a disk leaves it that becomes full. */
+/** Standard output that is a file. Node's own stream writes once and ignores a partial write, which happens when the disk becomes full. */
 function wholeWrites(lost: (error: NodeJS.ErrnoException) => void) {
   let broken = false;
   return {

@@ -1,7 +1,7 @@
 /**
  * @file The command line of an option table, on node:util parseArgs. In: argv, a table. Out: given values and positionals.
  *
- * Text becomes numbers, lists and maps here; what a value may be is checked by base/options.ts alone.
+ * Text is converted to numbers, lists and maps here; only base/options.ts checks the values.
  * Every key has one flag (`learningRate` → `--learning-rate`); booleans have `--no-…` too; `--flag=value` and `--flag value`
  * both work; lists take commas or repeated flags; maps take `key=text`, repeated.
  */
@@ -27,7 +27,7 @@ export interface ParsedFlags {
 const shorts: Readonly<Record<string, string>> = { h: "help", q: "quiet", V: "version" };
 
 /**
- * @param onRenamed hears of flags that were renamed.
+ * @param onRenamed is called for renamed flags.
  * @throws SoftpromptError "usage" for unknown flags (with the nearest name), missing values, values out of range.
  */
 export function parseFlags(
@@ -79,7 +79,7 @@ export function parseFlags(
         });
       entry.values.push(!negated);
     } else {
-      // Without strictness parseArgs swallows the next flag as the value; a negative number is the only "-…" that may be one.
+      // In non-strict mode parseArgs takes the next flag as the value. A negative number is the only allowed value that begins with "-".
       const swallowed = !token.inlineValue && /^-(?![\d.])./.test(token.value ?? "");
       if (token.value === undefined || swallowed)
         throw new SoftpromptError("usage", "this flag needs a value", {
@@ -96,7 +96,7 @@ export function parseFlags(
   return { values, positionals };
 }
 
-/** Flag texts as the JSON value the option means; what does not parse stays text and is refused by checkOption. */
+/** Flag texts as the JSON value the option means; text that cannot be converted stays text, and checkOption refuses it. */
 function fromText(option: Option, given: readonly (string | boolean)[], flag: string): unknown {
   const last = given[given.length - 1]!;
   switch (option.kind) {

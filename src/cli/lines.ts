@@ -1,7 +1,7 @@
 /**
  * @file Lines of standard input as they come: UTF-8, or UTF-16 that begins with a byte order mark.
  *
- * In: bytes. Out: numbered lines; a line that is no text is an error in its place, so that what stands before it can be answered.
+ * In: bytes. Out: numbered lines; a line that is not valid text gives an error at its place, so that the lines before it can be answered.
  */
 import { interrupted, SoftpromptError } from "../base/errors.js";
 
@@ -12,7 +12,7 @@ export interface Line {
   readonly text: string | SoftpromptError;
 }
 
-/** Longer lines are no text for a model. */
+/** Limit of a line's length. */
 const mostBytes = 16 * 1024 * 1024;
 
 const lineFeed = 0x0a;
@@ -68,7 +68,10 @@ const marks = [
   { bytes: [0xfe, 0xff], encoding: "utf-16be" },
 ] as const;
 
-/** The bytes without a mark, in UTF-8. Only a beginning that may yet be a mark is held back: a terminal's first line is short. */
+/**
+ * The bytes without a mark, in UTF-8. Bytes are held back only while they may be the begin of a mark, because the first line from a
+ * terminal may be short.
+ */
 async function* asUtf8(source: AsyncIterable<Uint8Array>, where: string): AsyncGenerator<Uint8Array> {
   let head: Uint8Array | null = nothing;
   let wide: InstanceType<typeof TextDecoder> | null = null;
@@ -100,7 +103,7 @@ async function* asUtf8(source: AsyncIterable<Uint8Array>, where: string): AsyncG
   if (wide) yield decoded();
 }
 
-/** Ends at a signal though the source stays open. */
+/** Ends at a signal, even if the source stays open. */
 async function* untilAborted(
   source: AsyncIterable<Uint8Array>,
   where: string,

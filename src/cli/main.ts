@@ -1,8 +1,8 @@
 #!/usr/bin/env node
 /**
- * @file What `softprompt` starts: finds its own real place and runs entry.ts there.
+ * @file The program that `softprompt` starts: resolves its own real path and runs entry.ts there.
  *
- * In: nothing; the command line is read by entry.ts. It imports nothing of ours by a relative name, because under
+ * In: nothing; the command line is read by entry.ts. It imports none of our modules by a relative name, because under
  * `--preserve-symlinks-main` such a name is looked up beside the link that was started, not beside this file.
  */
 import { realpathSync } from "node:fs";
@@ -10,7 +10,7 @@ import * as nodeModule from "node:module";
 import { dirname, join } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 
-// Node 22.8 and newer keep compiled modules between starts; where the folder cannot be written nothing happens.
+// Node 22.8 and newer keep compiled modules between starts; if the folder is not writable, this has no effect.
 const { enableCompileCache } = nodeModule as { enableCompileCache?: () => unknown };
 enableCompileCache?.();
 

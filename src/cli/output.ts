@@ -1,19 +1,22 @@
 /**
- * @file Where results go: the folder of a run where --output does not say, and files that are checked before any work is done.
+ * @file Output places: the default folder of a run, and files that are checked before any work is done.
  */
 import { accessSync, closeSync, constants, existsSync, openSync, statSync, unlinkSync, writeSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
 import { SoftpromptError } from "../base/errors.js";
 import { ioError, makeFolder } from "../base/files.js";
 
-/** runs/TASK-METHOD-seedN; of the task's name only what is safe in a file name stays, so that it cannot lead elsewhere. */
+/**
+ * runs/TASK-METHOD-seedN; only characters of the task's name that are safe in a file name are kept, so that it cannot point to another
+ * folder.
+ */
 export function defaultFolder(task: string, method: string, seed: number): string {
   const safe = task.replaceAll(/[^\w.-]+/g, "-").toLowerCase();
   return join("runs", `${safe}-${method}-seed${seed}`);
 }
 
 /**
- * Refuses a file that could not be written, before the work whose result it shall hold. Leaves the file as it is.
+ * Refuses a file that could not be written, before the work for it starts. Leaves the file as it is.
  * @param inputs files that are read: writing over one of them would lose it. @throws SoftpromptError "io", "usage".
  */
 export function checkWritable(path: string, inputs: readonly (string | undefined)[] = []): void {
@@ -36,7 +39,7 @@ export function checkWritable(path: string, inputs: readonly (string | undefined
   }
 }
 
-/** A file that results are written into line by line; opened at the first one, so that a refusal leaves the old file whole. */
+/** A file for results, written line by line. It is opened at the first line, so that an earlier error leaves the old file unchanged. */
 export function lineFile(path: string): { write(line: string): void; close(): void } {
   let file: number | null = null;
   return {
@@ -44,7 +47,7 @@ export function lineFile(path: string): { write(line: string): void; close(): vo
       try {
         file ??= openSync(path, "w");
         const bytes = Buffer.from(`${line}\n`);
-        // a disk that becomes full takes a part first
+        // a disk that becomes full first accepts a part
         for (let done = 0; done < bytes.length; ) done += writeSync(file, bytes, done);
       } catch (cause) {
         throw ioError(cause, path);

@@ -1,15 +1,15 @@
 /**
- * @file How long a study or a search will still take, by what it took so far. In: pieces of work as they end. Out: words.
+ * @file Estimates the remaining time of a study or a search from the time so far. In: pieces of work as they end. Out: a text.
  */
 import { secondText } from "../report/format.js";
 
-/** What was read back instead of done ends within this time, in seconds, and says nothing of the pace. */
+/** Pieces that end within this time, in seconds, were read back instead of computed, so they are ignored for the pace. */
 const readBack = 0.3;
 
 export interface Overall {
   /** A piece of work begins. */
   begin(): void;
-  /** It ended; `left` of its size are still to do. @returns "about 3 min left in all", or "" where that cannot be said. */
+  /** It ended; `left` of its size are still to do. @returns "about 3 min left in all", or "" if there is no estimate. */
   end(left: number, size?: number): string;
 }
 

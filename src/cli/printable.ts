@@ -1,8 +1,8 @@
 /**
- * @file What may reach a terminal: users' control characters as escapes, our own colours, lines within its width.
+ * @file Prepares text for a terminal: escapes users' control characters, makes our own colours, and limits the width of lines.
  *
- * Texts hold colours as a stand-in character that is drawn anew for each process, so that an escape sequence in someone's data is never
- * taken for a colour of ours.
+ * In texts a placeholder character stands for the begin of a colour sequence. It is chosen at random per process, so that an escape
+ * sequence in data is never treated as one of our colours.
  */
 import { randomInt } from "node:crypto";
 import picocolors from "picocolors";
@@ -10,7 +10,7 @@ import { printable } from "../base/printable.js";
 
 export type Colors = ReturnType<typeof picocolors.createColors>;
 
-/** Stands for "ESC [" in a text; from the private planes. */
+/** The placeholder of "ESC [" in a text, from the private planes. */
 const mark = String.fromCodePoint(randomInt(0xf0000, 0xffffe));
 const marks = new RegExp(`${mark}(?=[\\d;]*m)`, "gu");
 const markedColor = new RegExp(`${mark}[\\d;]*m`, "gu");
@@ -27,7 +27,7 @@ export function colorsFor(wanted: boolean): Colors {
   ) as unknown as Colors;
 }
 
-/** The text with users' control characters as escapes (base/printable.ts). Colours of ours become real. */
+/** The text with users' control characters as escapes (base/printable.ts). Our own colours become escape sequences. */
 export function forTerminal(text: string): string {
   return printable(text).replaceAll(marks, "\x1b[");
 }
@@ -54,7 +54,7 @@ export function cutTo(text: string, columns: number): string {
   let [kept, taken] = ["", 0];
   for (const [part] of text.matchAll(new RegExp(`${mark}[\\d;]*m|.`, "gsu"))) {
     if (part.startsWith(mark) && part.length > 2)
-      kept += part; // a colour that is opened is closed too
+      kept += part; // an opened colour is also closed
     else if (taken >= 0 && taken + widthOf(part) <= columns - 1) {
       kept += part;
       taken += widthOf(part);
@@ -66,7 +66,7 @@ export function cutTo(text: string, columns: number): string {
   return kept;
 }
 
-/** A block of lines whose cells line up, by the columns of blanks that all of them have. Narrower cells are cut last. */
+/** A block of lines with aligned cells, found by columns that are blank in all lines. Narrower cells are cut last. */
 function fitted(lines: readonly string[], columns: number): string[] {
   const longest = Math.max(...lines.map((line) => line.length));
   const padded = lines.map((line) => line.padEnd(longest));
@@ -92,10 +92,12 @@ function fitted(lines: readonly string[], columns: number): string[] {
   });
 }
 
-/** A row of a table, not a sentence or a path: cells that several blanks (or bars) set apart. */
+/** Whether a line is a row of a table, not a sentence or a path: its cells are separated by several blanks (or bars). */
 const isRow = (line: string) => (line.trim().match(/\S {2,}(?=\S)/g)?.length ?? 0) >= 2 || /^\|.*\|$/.test(line);
 
-/** The text with its tables cut to the terminal's width; everything else is left for the terminal to wrap, for a cut path is none. */
+/**
+ * The text with its tables cut to the terminal's width; all other lines are left for the terminal to wrap, because a cut path is useless.
+ */
 export function tablesWithin(text: string, columns: number): string {
   const out: string[] = [];
   const lines = text.split("\n");

@@ -9,9 +9,9 @@ import type { ModelContext } from "../tasks/model.js";
 import type { TuneEvent } from "../tasks/tune.js";
 import type { Terminal } from "./terminal.js";
 
-/** Plain lines come at most so often, in seconds; evaluations and stages always. */
+/** Least seconds between plain lines; evaluations and stages are always shown. */
 const plainEvery = 10;
-/** A terminal line is redrawn at most so often, in seconds. */
+/** Least seconds between two redraws of the terminal line. */
 const redrawEvery = 0.1;
 /** Steps that tokens per second and the time left are averaged over. */
 const recent = 30;
@@ -24,7 +24,7 @@ export function progress(terminal: Terminal, now = () => performance.now() / 100
   let total = 0;
   let shown = Number.NEGATIVE_INFINITY;
   let lastScore = "";
-  /** Evaluation seconds per step, as the last one cost. */
+  /** Evaluation seconds per step, from the last evaluation. */
   let evalPace = 0;
   let evaluatedAt = 0;
   let step = 0;
@@ -104,7 +104,7 @@ export function progress(terminal: Terminal, now = () => performance.now() / 100
   return (event) => (handlers[event.kind] as (e: TuneEvent) => void)(event);
 }
 
-/** Downloads and remarks while a model is opened. */
+/** Shows downloads and remarks while a model is opened. */
 export function modelContext(terminal: Terminal, signal: AbortSignal): ModelContext {
   let shown = Number.NEGATIVE_INFINITY;
   return {

@@ -1,5 +1,5 @@
 /**
- * @file What the quickstart trains with. Plain data, so that the README's and the tests' figures come from one place.
+ * @file Settings of the quickstart. Plain data, so that the figures of README and tests come from one place.
  */
 export const quickstartSettings = {
   model: "t5-nano",
@@ -13,10 +13,10 @@ export const quickstartSettings = {
   seed: 0,
 } as const;
 
-/** The bundled model's embeddings have about this root mean square; another model's rate is scaled by its own. */
+/** Approximate root mean square of the bundled model's embeddings. For another model the learning rate is scaled by the ratio. */
 export const quickstartScale = 1;
 
-/** Put over them for a model of more parameters than this: fewer steps on fewer rows, so that it ends within minutes. */
+/** Overrides for a model with more parameters than this: fewer steps on fewer rows, so that it ends within minutes. */
 export const largeModel = 20e6;
 export const largeSettings = {
   batchSize: 8,
@@ -27,7 +27,7 @@ export const largeSettings = {
   finalEvalRows: 80,
 } as const;
 
-/** The bundled rows as a decoder-only model goes on from them: it wants to be led up to the answer. */
+/** The template of the bundled rows for a decoder-only model, which needs a text that leads to the answer. */
 export const quickstartContinued = {
   train: "examples/quickstart/train.jsonl",
   validation: "examples/quickstart/validation.jsonl",

@@ -72,7 +72,7 @@ export async function run(argv: readonly string[], world: World, commands: Loade
   }
 }
 
-/** Values of the configuration file; keys that are options of other commands alone are left alone. */
+/** Values of the configuration file; keys that are only options of other commands are ignored. */
 async function configOf(
   file: string,
   table: OptionTable,
@@ -80,7 +80,7 @@ async function configOf(
   onRenamed: OnRenamed,
 ): Promise<Record<string, unknown>> {
   const { readConfig } = await import("./config.js");
-  // where commands mean different things by a name (--adapter), the first one's is the usual
+  // if commands use a name for different options (--adapter), the first command's meaning is the usual one
   const tables = Object.values(await loadCommands(commands)).map(optionTable);
   const everyOption = Object.assign({}, ...tables.reverse());
   return readConfig(file, table, everyOption, onRenamed);
@@ -120,10 +120,10 @@ function checkPositionals(name: string, command: Command, given: readonly string
     });
 }
 
-/** How long a command that has nothing to save may take to end by itself, in milliseconds. */
+/** How long a command with nothing to save may take to end by itself after a signal, in milliseconds. */
 const grace = 1500;
 
-/** Says at a signal what happens now; a command that has nothing to save and does not heed it is left where it is. */
+/** Reports at a signal what happens now. A command with nothing to save that does not react is abandoned. */
 async function untilSignal<T>(
   work: Promise<T>,
   name: string,
@@ -177,7 +177,7 @@ function overview(c: Colors, commands: Commands): string {
   ].join("\n");
 }
 
-/** Tells an error in the form asked for. @returns its exit code. */
+/** Reports an error in the requested form. @returns its exit code. */
 function report(thrown: unknown, { colors: c, json, ...terminal }: Terminal, { env }: World): number {
   const error = lostPlace(thrown);
   if (error instanceof SoftpromptError) {
@@ -197,7 +197,7 @@ function report(thrown: unknown, { colors: c, json, ...terminal }: Terminal, { e
   return exitOfABug;
 }
 
-/** The one system call without a path of ours to name: the process asks where it is. */
+/** Error of the only system call without a path in it: the process asks for its working directory. */
 function lostPlace(thrown: unknown): unknown {
   if ((thrown as NodeJS.ErrnoException | null)?.syscall !== "uv_cwd") return thrown;
   return new SoftpromptError("io", "the working directory is gone", {

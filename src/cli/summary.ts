@@ -8,7 +8,7 @@ import { plainTable } from "../report/markdown.js";
 import type { RunResult } from "../run/result.js";
 import { short } from "./data.js";
 
-/** Scores before and after, what it cost. */
+/** Scores before and after, and the cost. */
 export function resultText({ run, scores, scoredOn, baseline, cost }: RunResult): string {
   const scored = cost.scoringFlops > 0;
   const rows = Object.entries(scores).map(([metric, score]) => [
@@ -46,8 +46,8 @@ export function resultText({ run, scores, scoredOn, baseline, cost }: RunResult)
 }
 
 /**
- * What a reader must not miss in the numbers: a prompt that is no better than none, or than the most frequent label, by the metric that chose
- * it. Null where it is better, or where nothing is known to compare with.
+ * A warning if the prompt is no better than no prompt, or than always the most frequent label, by the metric that chose it. Null if it is
+ * better, or if there is nothing to compare with.
  */
 export function warningOf({ scores, baseline }: Pick<RunResult, "scores" | "baseline">): string | null {
   const [metric, score] = Object.entries(scores)[0] ?? [];

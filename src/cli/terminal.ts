@@ -1,16 +1,16 @@
 /**
- * @file The terminal: results to stdout, everything else to stderr, colours only where they are wanted.
+ * @file The terminal: results go to stdout, everything else to stderr; colours are used only if wanted.
  *
- * Out: a Terminal. `--json` leaves stdout to JSON alone; `--quiet` leaves stderr to errors; NO_COLOR (any non-empty value),
- * FORCE_COLOR and "is it a TTY" decide colours, as https://no-color.org says. Whatever is written here holds no control character but
- * line breaks, tabs and our own colours.
+ * Out: a Terminal. With `--json` stdout has only JSON; with `--quiet` stderr has only warnings and errors; NO_COLOR (any non-empty value),
+ * FORCE_COLOR and "is it a TTY" decide colours, as https://no-color.org says. The output has no control characters except line breaks, tabs
+ * and our own colours.
  */
 import type { WriteStream } from "node:tty";
 import { type Colors, colorsFor, cutTo, forTerminal } from "./printable.js";
 
 export type { Colors };
 
-/** Texts as they are. */
+/** Texts without colours. */
 export const plainColors: Colors = colorsFor(false);
 
 export interface Terminal {
@@ -28,7 +28,7 @@ export interface Terminal {
   readonly resultColumns: number | null;
   /** One line (or block) of the result. */
   result(text: string): void;
-  /** A piece of the result that comes as it is made, without a line's end; `resultEnd` ends the line. */
+  /** A piece of a streamed result, without a line break; `resultEnd` ends the line. */
   resultPiece(text: string): void;
   resultEnd(): void;
   /** One line of progress or advice; silent when quiet. */
@@ -59,7 +59,7 @@ export function terminal({ json, quiet, stdout, stderr, env }: TerminalSettings)
     drawn = false;
   };
   const colors = colorsFor(wantsColor(env, Boolean(stderr.isTTY)));
-  // asked anew each time: windows are resized
+  // read each time, because windows are resized
   const columns = () => stderr.columns ?? 80;
   return {
     json,

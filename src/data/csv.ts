@@ -1,8 +1,8 @@
 /**
- * @file Delimited files (csv, tsv and what else calls itself so) as tables.
+ * @file Delimited files (csv, tsv and the like) as tables.
  *
- * In: bytes (encoding.ts), a header line unless `header` names the columns. Out: Table of strings. The separator and the quotes are
- * found out unless they are given (delimited.ts). A record with another number of fields than the header is a bad row, named by line.
+ * In: bytes (encoding.ts), a header line unless `header` names the columns. Out: Table of strings. The separator and the quoting are
+ * detected unless they are given (delimited.ts). A record with another number of fields than the header is a bad row, named by line.
  */
 import { SoftpromptError } from "../base/errors.js";
 import { delimiters, readRecords, sniff } from "./delimited.js";
@@ -101,7 +101,7 @@ export async function parseCsv(
   );
 }
 
-/** The columns that have a name. One without is an index that was written along, or a separator at the end of every line. */
+/** The columns that have a name. A column without a name comes from a written index, or from a separator at the end of every line. */
 function named(names: readonly string[], where: string, notices: string[]): number[] {
   const kept = names.flatMap((name, i) => (name.trim() === "" ? [] : [i]));
   if (kept.length === 0) checkColumns(names, where);

@@ -20,7 +20,7 @@ import { type DeclaredTask, type Format, type Split, type TaskName, taskNames, t
 import { checkTemplate, columnValue, compileTemplate, type PromptPosition, type Template, textOf } from "./template.js";
 import { labelOf, labelText, maxLabels } from "./verbalizer.js";
 
-/** What rows of every origin need said. */
+/** Options for rows of every origin. */
 export interface CommonSpec extends TableOptions {
   /** Put before every input, e.g. "sst2 ". Default "". */
   readonly inputPrefix?: string;
@@ -44,7 +44,7 @@ export interface DeclaredSpec extends CommonSpec {
   readonly format?: string;
 }
 
-/** What the user's own rows need said, wherever they are. */
+/** Options for the user's own rows, in files or in memory. */
 export interface OwnSpec
   extends CommonSpec,
     Omit<TaskDefinition, "name" | "inputPrefix" | "targetPrefix" | "promptPosition"> {
@@ -390,7 +390,7 @@ async function ownSource(spec: FilesSpec | RowsSpec, signal: AbortSignal | undef
     places,
     notices: own?.notices ?? [],
     checkColumns: (found, where) => {
-      // a column that the template calls by another name leaves its own to the marker
+      // a column that is mapped to another template name leaves its own name free for the marker
       const free = found.filter((name) => name !== "prompt" || !Object.values(columns).includes(name));
       checkTemplate(holes, [...free, ...Object.keys(columns)], `${where} and template`);
       for (const name of [column, ...Object.values(columns)]) checkColumn(name, found, where);
@@ -409,7 +409,10 @@ async function ownSource(spec: FilesSpec | RowsSpec, signal: AbortSignal | undef
   };
 }
 
-/** Labels as their own words: those of the training rows, sorted. A row without one is left to whoever reads it as an example. */
+/**
+ * Labels as their own words: those of the training rows, sorted. A row without a label is skipped here; reading it as an example reports
+ * it.
+ */
 async function labelsOf(place: Place, column: string) {
   const table = await place.table();
   if (table.rows.length === 0)

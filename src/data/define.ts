@@ -1,7 +1,7 @@
 /**
  * @file A task as the user declares it: checked, with every default filled in.
  *
- * In: name, template, verbalizer or free text, metrics. Out: Task. What is wrong is refused with the nearest right name.
+ * In: name, template, verbalizer or free text, metrics. Out: Task. Wrong names are refused with the nearest right one.
  */
 import { nearest, SoftpromptError } from "../base/errors.js";
 import { isObject } from "../base/json.js";

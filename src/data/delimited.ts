@@ -2,7 +2,7 @@
  * @file Delimited text as records, with the exact line that each begins in; and which separator and quotes a file uses.
  *
  * In: text, a dialect. Out: records, good and bad, in order. Line ends are LF, CRLF and CR, also mixed; within quotes they are part of
- * the field and still count as one line each. A record whose quotes are wrong is told with the line in which its quote was opened, and
+ * the field and still count as one line each. A record with wrong quotes is reported with the line in which its quote was opened, and
  * reading goes on in the line after that: one stray quote costs one row, not the rest of the file.
  * Source: RFC 4180; `sep=;` is Excel's. Our own, since libraries count lines differently within quotes and cannot say where a quote
  * began; csv-parse is the authority in the tests.
@@ -78,7 +78,7 @@ export function* readRecords(
           if (c === quote) stray = true;
         }
         fields.push(text.slice(from, at));
-        // text, were it not for a quote that probably was meant to quote
+        // plain text, except for a quote that was probably meant to open a quoted field
         if (quotes && stray && /^[ \t]+"/.test(fields.at(-1)!))
           problem ??= {
             line,
@@ -94,7 +94,7 @@ export function* readRecords(
       break;
     }
     if (problem !== null) {
-      // whatever the quotes swallowed is read again as lines of its own
+      // the lines inside the wrong quotes are read again as separate lines
       at = beginAt;
       line = begin;
       while (at < text.length && !endOfLine()) at++;
@@ -131,13 +131,13 @@ export function* readRecords(
   }
 }
 
-/** Separators that are looked for, by name; the file's ending says which comes first. */
+/** Separators that are tried, by name; the file's ending says which is tried first. */
 export const delimiters = { comma: ",", semicolon: ";", tab: "\t", pipe: "|" } as const;
 
-/** Records that the separator is judged by. */
+/** How many records are read to choose the separator. */
 const judged = 100;
 
-/** What a file is written in: its dialect, where its records begin, and what the reader should know of it. */
+/** How a file is written: its dialect, where its records begin, and notices for the reader. */
 export interface Sniffed extends Dialect {
   readonly start: { readonly at: number; readonly line: number };
   readonly notices: readonly string[];
@@ -186,8 +186,8 @@ function sniffDelimiter(text: string, usual: string, start: Sniffed["start"], fi
 }
 
 /**
- * Whether tab-separated text is quoted as pandas and Excel write it. GLUE's files are not, and full of lone quotes: so every quote must
- * be one of a well-formed quoted field, and some field must have needed them.
+ * Whether tab-separated text is quoted as pandas and Excel write it. GLUE's files are not quoted but contain many single quotes. So text
+ * counts as quoted only if every quote belongs to a well-formed quoted field and at least one field needs its quotes.
  */
 function sniffQuotes(text: string, delimiter: string, start: Sniffed["start"], notices: string[]): boolean {
   if (!text.includes('"')) return false;

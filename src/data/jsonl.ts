@@ -124,13 +124,13 @@ export async function parseJsonDocument(file: Uint8Array, where: string, options
   return rows.table(columns.all());
 }
 
-/** Whether a text is objects one below the other: its first line is a whole object, whatever follows. */
+/** Whether a text is JSON lines: its first line is a complete object, whatever follows. */
 function isLines(text: string): boolean {
   const first = /[^\r\n]*\S[^\r\n]*/.exec(text)?.[0] ?? "";
   if (!/^\s*\{.*\}\s*$/.test(first)) return false;
   try {
     const value: unknown = JSON.parse(first);
-    // one line that is a whole document of another kind is none
+    // a single line that is a complete document of another kind is not JSON lines
     return (
       isObject(value) && (text.trim() !== first.trim() || Object.values(value).every((v) => typeof v !== "object"))
     );

@@ -37,10 +37,10 @@ export function tableOf(list: readonly MemoryRow[], name: string): Table & { sha
   return { columns: columns.all(), rows, skipped: 0, bad: [], notices: [], sha256: hash.digest("hex") };
 }
 
-/** What a file could hold too. A date or a Map would become a text that nobody chose. */
+/** Only values that a file could hold too. A date or a Map would be turned into a text that the user did not choose. */
 function isPlain(value: unknown, depth: number): boolean {
   if (value === undefined || value === null) return true;
-  if (typeof value === "number") return true; // not a number is refused where it is used
+  if (typeof value === "number") return true; // NaN is refused where the value is used
   if (["string", "boolean"].includes(typeof value)) return true;
   if (typeof value === "bigint") return depth === 0;
   if (typeof value !== "object" || depth > 16) return false;

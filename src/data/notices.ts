@@ -1,5 +1,6 @@
 /**
- * @file What the reader of a dataset should know before training on it: nothing here is an error, all of it has misled somebody.
+ * @file What a user should know about a dataset before training on it. Nothing here is an error, but each point can lead to wrong
+ * conclusions.
  *
  * In: the task and its rows. Out: sentences, with a few examples each.
  */
@@ -9,9 +10,9 @@ import type { Row, Task } from "./row.js";
 import { examples } from "./rows.js";
 import { spelling, visible } from "./verbalizer.js";
 
-/** Fewer validation rows than this make a score that jumps. */
+/** With fewer validation rows than this, the score is noisy. */
 const fewRows = 10;
-/** More labels that are all numbers than this are probably a measure. */
+/** If there are more labels than this and all are numbers, they are probably a measured quantity, not classes. */
 const fewNumbers = 20;
 
 export type Splits = Readonly<Record<"train" | "validation" | "test", readonly Row[]>>;
@@ -22,7 +23,7 @@ export interface EmptyRow {
   readonly columns: readonly string[];
 }
 
-/** Everything that rows and labels of a dataset give reason to say. */
+/** All notices about the rows and labels of a dataset. */
 export function datasetNotices(task: Task, splits: Splits, empty: readonly EmptyRow[]): string[] {
   return [
     ...labelNotices(task, splits.train),
@@ -32,7 +33,7 @@ export function datasetNotices(task: Task, splits: Splits, empty: readonly Empty
   ];
 }
 
-/** Spellings of one label that were taken together: "TRUE, True and true are one label, true". */
+/** Spellings that were merged into one label: "TRUE, True and true are one label, true". */
 export function spellingNotice(column: string, spellings: ReadonlyMap<string, ReadonlySet<string>>): string[] {
   return [...spellings]
     .filter(([, forms]) => forms.size > 1)
@@ -114,14 +115,14 @@ export function countLabels(rows: readonly Row[]): Map<string, number> {
   return counts;
 }
 
-/** Texts of one column as labels: every spelling under the label that stands for it. */
+/** Texts of one column as labels: maps every spelling to its label. */
 export function labelSpellings(texts: Iterable<string>): Map<string, Set<string>> {
   const byForm = new Map<string, Set<string>>();
   for (const text of texts) {
     const forms = byForm.get(spelling(text)) ?? new Set();
     byForm.set(spelling(text), forms.add(text));
   }
-  // one spelling of each is kept as it is; several become the plain one, and then for all that have a plain one
+  // if each label has one spelling, it is kept; if one has several, all labels that have a plain spelling take it
   const several = [...byForm.values()].some((forms) => forms.size > 1);
   return new Map([...byForm].map(([form, forms]) => [several ? form : [...forms][0]!, forms]));
 }

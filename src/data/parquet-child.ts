@@ -29,15 +29,17 @@ export interface ParquetClaims {
   readonly values: number;
 }
 
-/** A file that claims little is given little: several times what sound records of that size take as objects, and never more than the limit. */
+/**
+ * A small file gets a small limit: several times the memory that valid records of that size take as objects, and never more than the limit.
+ */
 export function limitsFor({ unpacked, values }: ParquetClaims): ChildLimits {
   return { ...childLimits, heapMb: Math.min(childLimits.heapMb, 256 + Math.ceil((8 * unpacked + 256 * values) / 1e6)) };
 }
 
-/** What comes back: the records, or why there are none. */
+/** The child's answer: the records, or the reason why there are none. */
 export type ChildAnswer = { records: Record<string, unknown>[] } | { problem: string };
 
-/** What the decoding uses: given, for it runs elsewhere. */
+/** What the decoding uses. It is passed as an argument because the code runs in another process. */
 export interface ParquetTools {
   readonly hyparquet: Pick<typeof import("hyparquet"), "parquetReadObjects" | "parquetMetadata">;
   readonly zlib: typeof import("node:zlib");
@@ -50,7 +52,7 @@ export interface ParquetTools {
 /**
  * Reads the records of a file with hyparquet. Sent to the child as text, so it uses nothing but what it is given. Decimals become texts,
  * exact to the last digit; a date has no time of day; microseconds stay.
- * @throws whatever hyparquet and the decompressors throw; may take all memory, or for ever
+ * @throws whatever hyparquet and the decompressors throw; may use all memory, or never return
  */
 export async function decodeParquet(
   bytes: Uint8Array,
@@ -118,7 +120,7 @@ export async function decodeParquet(
     const date = new Date(millis);
     return Number.isNaN(date.getTime()) ? null : date.toISOString();
   };
-  /** A time with what is finer than its milliseconds. */
+  /** A time together with its part below a millisecond. */
   const fine = (value: bigint, perMilli: bigint, digits: number): string | null => {
     const rest = ((value % perMilli) + perMilli) % perMilli;
     const text = iso(Number((value - rest) / perMilli));
@@ -165,7 +167,7 @@ process.stdin.on("end", async () => {
   }
 });`;
 
-/** Reads the records of a file in a child process. Never throws for what is in the bytes; SoftpromptError (io) without a process. */
+/** Reads the records of a file in a child process. Never throws because of the bytes; SoftpromptError (io) if no process can be started. */
 export function readInChild(
   bytes: Uint8Array,
   limits: ChildLimits = childLimits,

@@ -5,7 +5,7 @@
  * text, lists and structs as they are.
  * Before hyparquet sees a file, its footer and every page header are read here with bounds: counts, sizes, unpacked sizes.
  * A file that claims more than it holds, or unpacks to more than the limits, is refused; so a small file cannot ask for
- * gigabytes. What only the pages themselves can lie about is left to a child process (parquet-child.ts).
+ * gigabytes. False values inside the pages cannot be checked here; a child process contains their effects (parquet-child.ts).
  * Compression: none, snappy, gzip, brotli, zstd, lz4.
  * Source: github.com/apache/parquet-format src/main/thrift/parquet.thrift.
  */
@@ -92,7 +92,7 @@ export function inspect(bytes: Uint8Array, refuse: Refuse): { columns: string[];
     for (const chunk of chunks) {
       const column = chunk.get(3);
       if (!(column instanceof Map)) return refuse("a column lies in another file, or has no description");
-      // a group without rows has pages nowhere: writers put their place at 0
+      // a group without rows has no pages; writers set their offset to 0
       if (groupRows === 0 && column.get(5) === 0) continue;
       const size = int(column, 7, "a column's size", body);
       const data = int(column, 9, "a column's place", body);
@@ -114,7 +114,8 @@ export function inspect(bytes: Uint8Array, refuse: Refuse): { columns: string[];
           const header = page.get(id);
           if (!(header instanceof Map)) continue;
           const n = int(header, 1, "a page's number of values", tableLimits.parquetValues);
-          // Runs of one value take no bits, and are one for each row; items of lists take at least one each in any file that was not made to harm.
+          // Runs of one value take no bits, and are one for each row; items of lists take at least one bit each in any file that is not
+          // malicious.
           if (n > groupRows + 8 * (page.get(2) as number))
             refuse("a page claims more values than its bytes can hold", n);
           // Every value of this encoding may be as long as the whole page: a small page would unpack to all memory.
@@ -166,7 +167,7 @@ function structs(value: ThriftValue | undefined): ThriftStruct[] {
   return Array.isArray(value) ? value.filter((v): v is ThriftStruct => v instanceof Map) : [];
 }
 
-/** A cell as the rest of the house knows cells: no big integers, no bytes, at no depth. */
+/** A cell in the form the rest of the project expects: no big integers and no bytes, also not in nested values. */
 function plain(value: unknown): unknown {
   if (value === undefined) return null;
   if (typeof value === "bigint") return Number.isSafeInteger(Number(value)) ? Number(value) : value.toString();

@@ -1,5 +1,5 @@
 /**
- * @file A look at a dataset: counts, labels and sample rows, and the score of always saying the same.
+ * @file Preview of a dataset: counts, labels, sample rows, and the score of a constant prediction.
  *
  * In: Dataset. Out: plain data for `show` commands and reports.
  */

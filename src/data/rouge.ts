@@ -1,5 +1,6 @@
 /**
- * @file ROUGE-1, -2 and -L as the FPT code measured them: the Python package `rouge` (pltrdy), quirks and all.
+ * @file ROUGE-1, -2 and -L as the FPT code measured them: exactly as the Python package `rouge` (pltrdy) computes them, with its
+ * peculiarities.
  *
  * In: a hypothesis and a reference. Out: F scores 0 … 1. Sentences are cut at every "."; words at white space; a
  * sentence of nothing but blanks counts as one empty word; no stemming,

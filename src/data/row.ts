@@ -20,7 +20,10 @@ export interface Row {
   readonly input: string;
   /** The stretches of `input` that came from fields, in order; what lies between is the template's. Default: not known. */
   readonly fields?: readonly FieldSpan[];
-  /** Where in `input` the template puts the virtual tokens, in UTF-16 units; undefined where it says nothing: before all of it. */
+  /**
+   * Where in `input` the template puts the virtual tokens, in UTF-16 units; undefined where the template has no marker; then they stand
+   * before the whole input.
+   */
   readonly promptAt?: number;
   /** The text to be generated; for a classification the label words of `label`. */
   readonly target: string;
@@ -37,7 +40,7 @@ export interface Row {
 /** A task: how fields become text, how labels become words, what is measured. */
 export interface Task {
   readonly name: string;
-  /** Text with `{field}` holes; `{prompt}` says where the virtual tokens stand, which without it is before the text. */
+  /** Text with `{field}` holes; `{prompt}` says where the virtual tokens stand. Without it they stand before the text. */
   readonly template: string;
   /** Label → words of the decoder (the verbalizer), in the order used for ranking; null for free text. */
   readonly verbalizer: Readonly<Record<string, string>> | null;
@@ -51,7 +54,10 @@ export interface Task {
   readonly scoring?: Scoring;
   /** What chooses the prompt that is kept: the first metric (default), or the mean of all (fpt.md §7). */
   readonly selectBy?: "first" | "mean";
-  /** Answers are written, though each row brings some to choose from (ReCoRD): FPT shrinks the decoder too. Default: where rows bring none. */
+  /**
+   * Answers are generated although each row has choices (ReCoRD); FPT then shrinks the decoder too. Default: true where rows have no
+   * choices.
+   */
   readonly generative?: boolean;
 }
 

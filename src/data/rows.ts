@@ -60,11 +60,11 @@ export interface TableOptions {
   readonly signal?: AbortSignal;
 }
 
-/** Rows between two looks at the signal. */
+/** Rows between two checks of the signal. */
 const rowsPerPause = 2_000;
 
 /**
- * Lets the process hear a signal now and then while rows are read, for a reading that takes seconds must be stoppable.
+ * Lets the process handle signals from time to time while rows are read, because a reading that takes seconds must be stoppable.
  * @returns to be awaited once a row. Throws SoftpromptError (interrupted).
  */
 export function pauses(where: string, signal: AbortSignal | undefined): () => Promise<void> | undefined {
@@ -86,7 +86,7 @@ export function examples(all: readonly string[], total = all.length): string {
   return `${all.slice(0, mostExamples).join(", ")}${more > 0 ? ` and ${more} more` : ""}`;
 }
 
-/** Refuses a set of column names that no row could be read by. */
+/** Refuses column names that cannot identify the cells of a row. */
 export function checkColumns(columns: readonly string[], where: string): void {
   const refuse = (problem: string, expected: string, got: unknown): never => {
     throw new SoftpromptError("data", problem, { where, expected, got });

@@ -3,7 +3,7 @@
  *
  * In: an untrusted raw Snappy block, and how long it says it is. Out: exactly that many bytes, or an Error for the caller
  * to name. hyparquet has its own, but takes a literal's four-byte
- * length as signed: a negative one sends it backwards for ever.
+ * length as signed: a negative one makes it loop without end.
  * Source: github.com/google/snappy format_description.txt.
  */
 

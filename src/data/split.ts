@@ -90,7 +90,7 @@ export function shuffled<T>(list: readonly T[], seed: number, stream: string): T
   return [...random(seed, stream).permutation(list.length)].map((i) => list[i]!);
 }
 
-/** What is drawn together: a row, or the rows of a group. */
+/** Rows that are drawn together: one row, or all rows of a group. */
 interface Unit {
   readonly rows: Row[];
   /** Its label, or the labels of its rows; "" where it has none. */
@@ -111,7 +111,7 @@ function unitsOf(rows: readonly Row[]): Unit[] {
 }
 
 /**
- * Tells of units that come in some order which to take, so that `count` are taken and labels keep their shares.
+ * Decides for each unit, in the given order, whether to take it, so that `count` are taken and labels keep their shares.
  * @param left how many of a label that several units have must not be taken
  */
 function taker(units: readonly Unit[], count: number, left: number): (unit: Unit) => boolean {
@@ -149,7 +149,7 @@ function shares(
   for (let missing = count - sum(); missing !== 0; missing = count - sum()) {
     const step = Math.sign(missing);
     const open = entries.filter((e) => (step > 0 ? e.n < e.most : e.n > e.least));
-    // all caps reached: what must stay on the other side is given up
+    // all caps are reached, so the rule that each label stays on the other side is dropped
     const of = open.length > 0 ? open : entries.filter((e) => (step > 0 ? e.n < strata.get(e.name)! : e.n > 0));
     const best = of.reduce((a, b) => (step * (b.quota - b.n) > step * (a.quota - a.n) ? b : a));
     best.n += step;

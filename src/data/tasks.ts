@@ -47,7 +47,7 @@ export interface DeclaredTask {
   /** The first chooses the prompt that is kept, or their mean where FPT's scripts do so. */
   readonly metrics: readonly [MetricName, ...MetricName[]];
   readonly selectBy?: "mean";
-  /** FPT lets the model write the answer though the rows bring answers to choose from. */
+  /** FPT lets the model generate the answer although the rows have choices. */
   readonly generative?: boolean;
   readonly scoring?: Scoring;
   readonly maxTargetTokens: number;

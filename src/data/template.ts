@@ -30,7 +30,7 @@ const cutMark = "!cut";
 
 /** The name in the hole that says where the virtual tokens stand. */
 const markerName = "prompt";
-/** What a template says where the virtual tokens stand. */
+/** The marker in a template that gives the place of the virtual tokens. */
 export const promptMarker = `{${markerName}}`;
 
 interface Hole {
@@ -125,7 +125,7 @@ export const promptPositions = ["start", "end"] as const;
 /** Where the prompt stands: before the text, or behind it. */
 export type PromptPosition = (typeof promptPositions)[number];
 
-/** The template with the position in it. @throws SoftpromptError "usage" where it says one itself. */
+/** The template with a marker for this position. @throws SoftpromptError "usage" where it already has one. */
 export function positioned(template: string, position: PromptPosition | undefined, where = "template"): string {
   if (position === undefined) return template;
   if (compileTemplate(template, where).marked)
@@ -142,7 +142,7 @@ export function templateFields(source: string): readonly string[] {
   return compileTemplate(source).fields;
 }
 
-/** Text for a template that must come out as it is. */
+/** Escapes text, so that a template gives it back unchanged. */
 export function escapeTemplate(text: string): string {
   return text.replace(/[{}]/g, (c) => c + c);
 }

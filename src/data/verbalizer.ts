@@ -10,7 +10,7 @@ import { codePoints } from "../base/printable.js";
 /** Label → its words, in ranking order. */
 export type Verbalizer = Readonly<Record<string, string>>;
 
-/** More labels than this are no classification; rank entities by row instead (Row.choices). */
+/** With more labels than this it is not a classification; rank entities by row instead (Row.choices). */
 export const maxLabels = 1_000;
 
 const oneByOne = "on the command line once for each label: --verbalizer 0=bad --verbalizer 1=good";
@@ -53,7 +53,7 @@ export function spelling(label: string): string {
   return lower === "true" || lower === "false" ? lower : label;
 }
 
-/** Labels without what no eye sees: Unicode form, characters without width, kinds of blanks. */
+/** Labels without invisible differences: Unicode normal form, zero-width characters, kinds of blanks. */
 export function visible(label: string): string {
   return label
     .normalize("NFC")

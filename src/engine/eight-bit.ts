@@ -1,8 +1,8 @@
 /**
- * @file How large a weight in 8 bits may be on this processor, found by a product.
+ * @file The largest 8-bit weight that is safe on this processor, found by a test product.
  *
- * x86 without VNNI adds pairs of products in 16 bits that saturate: 64 times 127 × 127 gives half of what it should. With weights up to 64
- * no pair can. Source: microsoft/onnxruntime#6004.
+ * x86 without VNNI adds pairs of products in 16 bits, which saturate: a sum of 64 products 127 × 127 gives half of the right result. With
+ * weights up to 64 no pair can saturate. Source: microsoft/onnxruntime#6004.
  */
 import { constant, emptyGraph, input, output } from "../graph/graph.js";
 import * as ops from "../graph/ops.js";

@@ -1,8 +1,8 @@
 /**
- * @file The engine as the rest of the house sees it: programs over one frozen checkpoint.
+ * @file The engine as the rest of the project sees it: programs over one frozen checkpoint.
  *
  * In: a Checkpoint, a PartialModel. Out: programs that take float32 prompts and integer batches and give numbers back.
- * A program owns an ONNX Runtime session; whoever opened the engine disposes it, and with it every program.
+ * A program owns an ONNX Runtime session; the caller that opened the engine disposes it, which disposes every program.
  */
 import { SoftpromptError } from "../base/errors.js";
 import type { Method } from "../method/method.js";
@@ -20,7 +20,8 @@ export type * from "./types.js";
 
 /**
  * Opens an engine; nothing is read until a program is asked for. The caller disposes it.
- * @param openTexts opens what keeps texts, where the options ask for it (run/text-cache.ts; this room knows no disk). Default none.
+ * @param openTexts opens the store of texts, if the options ask for one (run/text-cache.ts; this room does not access the disk). Default
+ * none.
  */
 export function openEngine(
   checkpoint: Checkpoint,

@@ -1,5 +1,5 @@
 /**
- * @file From parameters and batches to feeds: what every family has in common. What a family needs besides is its own (Architecture).
+ * @file Makes feeds from parameters and batches, as far as all families agree. Further feeds are the family's own (Architecture).
  */
 import { SoftpromptError } from "../base/errors.js";
 import { type Feed, type Feeds, type Parameters, shapeText, size } from "../base/tensor.js";
@@ -16,7 +16,7 @@ export interface FedParameters {
   readonly feeds: Feeds;
   /** P, of the longest. */
   readonly tokens: number;
-  /** Of each row, where rows bring their own and differ; null where all have P. */
+  /** Number of tokens of each row, if rows have prompts of their own and of different lengths; null if all have P. */
   readonly lengths: readonly number[] | null;
   /** Keys that they put before those of an attention, by "STACK.self" and "STACK.cross". */
   readonly keys: Readonly<Record<string, number>>;
@@ -111,7 +111,7 @@ export function lengthsOf({ batch, length, on, keys = {} }: Positions): Int32Arr
 
 /**
  * Refuses rows that reach beyond the model's last position.
- * @param decoded how many tokens a row goes on by, the one before its target counted
+ * @param decoded how many tokens are decoded per row, including the one before its target
  */
 export function checkWindow(config: ModelConfig, positions: Positions, decoded: (row: number) => number): void {
   const { maxPositions } = config;

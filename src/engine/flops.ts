@@ -1,5 +1,5 @@
 /**
- * @file What a pass costs, in two kinds, counted from the graph that the engine runs: every family, method and partial model alike.
+ * @file The cost of a pass, in two kinds, counted from the graph that the engine runs. It works for every family, method and partial model.
  *
  * In: ModelConfig, PartialModel, padded shapes. Out: floating-point operations.
  * `paper`: 2 × the multiply-accumulates of the Linear layers in the forward pass, as ptflops counted them for FPT's
@@ -65,8 +65,8 @@ export function shapeOfRows(config: ModelConfig, rows: readonly EncodedRow[], pr
 }
 
 /**
- * What reading texts costs that stand before virtual tokens, each once and alone, as a store has them read.
- * Without a store (`together`) they are read in every pass again, padded.
+ * The cost of reading texts that stand before virtual tokens. With a store each text is read once and alone. Without a store (`together`)
+ * they are read again in every pass, padded.
  */
 export function textFlops(
   config: ModelConfig,

@@ -20,7 +20,7 @@ import type { Weights } from "../model/bindings.js";
 import { type Builder, openBuilder } from "../model/builder.js";
 import type { PartialModel } from "../model/partial.js";
 
-/** Where a graph's weights come from, what it keeps of the model, and what is trained. */
+/** What a graph is made from: the weights, the partial model, and the method that is trained. */
 export interface ModelSource {
   readonly config: ModelConfig;
   readonly weights: Weights;
@@ -172,7 +172,10 @@ export function stepGraph(source: ModelSource): Graph {
   return finished(m);
 }
 
-/** What the method leaves behind, in terms of its parameters. In: the parameters. Out: those of the method that it leaves, by name. */
+/**
+ * The final parameters of a method, computed from its trained ones. In: the trained parameters. Out: those of the method that it leaves, by
+ * name.
+ */
 export function leftGraph(source: ModelSource): Graph {
   const m = open(source);
   const left = source.method.leaves?.values(m.frozen, m.parameters, m.config) ?? {};
@@ -193,7 +196,10 @@ interface Model {
   readonly parameters: Readonly<Record<string, Value>>;
 }
 
-/** @param attached false where the method does not enter the graph: tokens decoded over a memory that holds it already. */
+/**
+ * @param attached false if the method does not enter the graph, because the tokens are decoded over a memory that already contains its
+ * effect.
+ */
 function open({ config, weights, partial, method, place = "start" }: ModelSource, attached = true): Model {
   const graph = emptyGraph();
   const specs = attached ? method.parameters(config) : [];
@@ -267,12 +273,15 @@ function outputMemory(g: Graph, memory: readonly KeyValue[], name = "memory"): v
   }
 }
 
-/** Hidden states [B, P+N, D] → those that predict the targets [B, U, D]: a row's prompt and tail may end anywhere. */
+/**
+ * Hidden states [B, P+N, D] → those that predict the targets [B, U, D]. Selection is needed because a row's prompt and tail may end at any
+ * place.
+ */
 function picked({ graph: g }: Model, hidden: Value): Value {
   return ops.matmul(g, input(g, "picks", "float32", ["B", "U", hidden.shape[1]!]), hidden);
 }
 
-/** @param given what was read already; default prompt and text are, or behind a text its memory is an input */
+/** @param given what was already read. By default prompt and text are read in the graph; behind a text its memory is an input */
 function teacherForced(m: Model, given?: Prefilled) {
   const behind = m.place === "behind";
   const prefilled = behind ? null : (given ?? prefill(m));

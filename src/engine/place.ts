@@ -1,9 +1,9 @@
 /**
- * @file Where the virtual tokens stand, worked out for a batch: what a text that was read before is followed by, and which order puts a
- * prompt into a text.
+ * @file Works out the place of the virtual tokens for a batch: what follows a text that was read before, and which order puts a prompt into
+ * a text.
  *
- * In: a batch whose rows say where their virtual tokens stand. Out: positions and feeds. A row's tokens are those of its text wherever the
- * virtual ones stand, so the place changes what is read when, and no id.
+ * In: a batch whose rows say where their virtual tokens stand. Out: positions and feeds. A row's text has the same ids wherever the virtual
+ * tokens stand. The place changes only the order in which things are read.
  */
 import { SoftpromptError } from "../base/errors.js";
 import type { Feed } from "../base/tensor.js";
@@ -22,7 +22,7 @@ export function placeOf(config: ModelConfig, rows: readonly Pick<EncodedRow, "pr
   return goesOn(config) ? "behind" : "within";
 }
 
-/** Whether targets go on from the text itself (a decoder-only model), so that a text may be read before what follows it. */
+/** Whether targets continue the text itself (a decoder-only model), so that a text can be read before the tokens that follow it. */
 function goesOn(config: ModelConfig): boolean {
   return architectureOf(config).startId(config) === undefined;
 }
@@ -40,7 +40,7 @@ export function checkPlace(config: ModelConfig, place: Place, { promptAt }: Pick
 }
 
 /**
- * Prompt and text in each row's order: what stands before the virtual tokens, they, what follows; what does not count comes last.
+ * Prompt and text in each row's order: first the text before the virtual tokens, then these, then the text after them. Padding comes last.
  * @returns `order` [B, S, S], whose rows choose from prompt and text side by side
  */
 export function orderFeeds(
@@ -66,14 +66,14 @@ export function orderFeeds(
 
 /** What follows a text that was read before: virtual tokens, the text's tail, targets. */
 export interface Following {
-  /** Of the text's memory, as what follows may see it. */
+  /** Positions of the text's memory that the following tokens may see. */
   readonly memory: Positions;
   /** Virtual tokens and tail. */
   readonly lead: Lead;
   /** Tokens of each choice that are decoded: all but its last. */
   readonly length: number;
   readonly ids: Feed;
-  /** Whose hidden states predict the targets, [B, C·U, P+N]. */
+  /** Selects the hidden states that predict the targets, [B, C·U, P+N]. */
   readonly picks: Feed;
 }
 
@@ -119,8 +119,8 @@ export function following(
 }
 
 /**
- * The batch's tails, each with something before its target: a row without virtual tokens and without a tail goes on from its text's last
- * token, which is read again (and hidden in the memory). No kernel is given a list of length 0.
+ * The batch's tails. Each row needs a token before its target. A row without virtual tokens and without a tail takes its text's last token,
+ * which is read again (and hidden in the memory). So no kernel gets a list of length 0.
  * @param on the memory's positions, which this may hide
  */
 function withSomething(

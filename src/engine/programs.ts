@@ -60,7 +60,7 @@ export const programs: { readonly [K in keyof ProgramKinds]: Opener<ProgramKinds
           tokens[Math.floor(i / U)]! += 1;
           loss[Math.floor(i / U)]! += nll!.data[i]!;
         }
-        // what the graph does not use moves nothing
+        // parameters that the graph does not use have zero gradients
         const gradients = Object.fromEntries(
           names.map((name) => {
             const found = rest[`gradient.${name}`];
@@ -208,13 +208,13 @@ interface Targets {
   readonly ids: Int32Array;
   readonly choices: number;
   readonly length: number;
-  /** How many of a row's count, of its longest choice. */
+  /** How many tokens of a row count, for its longest choice. */
   readonly count: (row: number) => number;
 }
 
 /**
  * Feeds of a batch behind its texts.
- * @param read where the text is read: "before", or "here", by the graph itself (neuron scores want what happens in it)
+ * @param read where the text is read: "before", or "here", by the graph itself (neuron scores need the activations inside the text)
  */
 async function behind(
   source: ProgramSource,
@@ -241,7 +241,7 @@ async function behind(
   const shape = { length, past: 0, choices: targets.choices, lead };
   const feeds: Feeds = {
     ...fed.feeds,
-    // a graph that reads the text itself wants every token's activations, and predicts nothing
+    // a graph that reads the text itself needs every token's activations and has no targets
     ...(read === "here" ? here() : { ...(await texts.read(batch)), picks: next.picks }),
     decoderIds: next.ids,
     ...decoded(source, memory, shape),
@@ -249,7 +249,7 @@ async function behind(
   return { feeds, memory, lead };
 }
 
-/** And what the decoding half takes. */
+/** The feeds of the decoding half. */
 function decoded(source: ModelSource, positions: Positions, shape: DecodeShape): Feeds {
   return architectureOf(source.config).decodeFeeds(source.config, positions, shape);
 }
@@ -430,7 +430,7 @@ function pickedIds(pick: Pick, { data, shape }: Feed, ended: readonly (RowEnd | 
   );
 }
 
-/** What generation goes on from: the memory of prompt and text, the ids that it decodes first, and what is known of the first token. */
+/** The start of a generation: the memory of prompt and text, the ids that are decoded first, and the first token if it is already known. */
 async function begin(
   source: ProgramSource,
   prefill: Session,
@@ -455,7 +455,7 @@ async function begin(
   return { positions: side(text, lead), memory, first: new Int32Array(B), known };
 }
 
-/** Positions of a memory and of what was decoded behind it. */
+/** Positions of a memory and of the tokens decoded after it. */
 function side({ batch, length, on }: Positions, lead: Lead): Positions {
   const both = new Uint8Array(batch * (length + lead.length));
   for (let b = 0; b < batch; b++) {
@@ -467,7 +467,8 @@ function side({ batch, length, on }: Positions, lead: Lead): Positions {
 }
 
 /**
- * 1/(valid positions of the row) on the row's valid positions, those read and those decoded, [B, 1, P+T] and [B, 1, U]; only the halves that the stack computes in count.
+ * 1/(valid positions of the row) on the row's valid positions, those read and those decoded, [B, 1, P+T] and [B, 1, U]; only halves in
+ * which the stack computes count.
  */
 function sharesOf(
   positions: Positions,

@@ -49,7 +49,7 @@ export function candidates(logits: Float32Array, { temperature, topK, topP }: Om
     kept = kept.filter(({ id }) => logits[id]! >= least);
   }
   const all = kept.reduce((sum, { weight }) => sum + weight, 0);
-  // what is rarer than this cannot reach 1 − p together, so it is left out before sorting
+  // tokens below this probability together cannot reach 1 − p, so they are left out before sorting
   if (topP < 1) kept = kept.filter(({ weight }) => weight >= (all * (1 - topP)) / kept.length);
   kept.sort((a, b) => b.weight - a.weight || a.id - b.id);
   if (topP < 1) {
@@ -71,7 +71,7 @@ function drawn(list: readonly Candidate[], chance: number): number {
   return list.at(-1)!.id; // rounding
 }
 
-/** The first of the largest. @throws SoftpromptError "numeric" where none is a number. */
+/** The first index of the largest value. @throws SoftpromptError "numeric" if a value is NaN or the largest is not finite. */
 function likeliest(logits: Float32Array): number {
   let best = -1;
   for (let id = 0; id < logits.length; id++) if (logits[id]! > (logits[best] ?? Number.NEGATIVE_INFINITY)) best = id;

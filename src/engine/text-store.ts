@@ -1,5 +1,6 @@
 /**
- * @file What keeps the memory of texts that were read. The engine asks for it and does not know where it lies (run/text-cache.ts).
+ * @file The interface of a store that keeps the memory of texts. The engine uses it without knowing where the values are kept
+ * (run/text-cache.ts).
  */
 import type { FloatDType } from "../model/floats.js";
 
@@ -12,14 +13,17 @@ export interface TextCacheSettings {
   readonly disk: number;
 }
 
-/** Keeps what the model made of texts that come again. */
+/** Keeps the keys and values of texts that will be needed again. */
 export interface TextStore {
   /** How values are kept. */
   readonly precision: FloatDType;
   /** Values of a text on a partial model, as they are kept; null where it has none. */
   get(partial: string, ids: Int32Array): Promise<Float32Array | null>;
-  /** Keeps values if there is room. @returns them as they are kept, or would be: what is computed with never depends on the room. */
+  /**
+   * Keeps values if there is room. @returns the values in the precision in which they are kept, also if there is no room, so that results
+   * never depend on the room.
+   */
   put(partial: string, ids: Int32Array, values: Float32Array): Promise<Float32Array>;
-  /** Puts what other processes will need where they find it, as far as there is room. */
+  /** Makes values available to other processes, as far as there is room. */
   share(): Promise<void>;
 }

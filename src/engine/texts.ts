@@ -1,9 +1,9 @@
 /**
  * @file Texts that are read once: keys and values of what stands before the virtual tokens, by the frozen model alone.
  *
- * In: a batch of texts. Out: its memory, memoryKey{i} and memoryValue{i} [B, G, S, K]. What a text is read as depends on its ids and on the
- * model, so a store may keep it. A text that is kept is read alone, not in a batch: the last bits of a sum depend on what is beside it, and
- * a run that is resumed meets the text in another batch.
+ * In: a batch of texts. Out: its memory, memoryKey{i} and memoryValue{i} [B, G, S, K]. The memory depends only on the text's ids and on the
+ * model, so a store may keep it. A text for the store is read alone, not in a batch, because the last bits of a sum depend on the rest of
+ * the batch and a resumed run would read it in another batch.
  */
 import { type Feed, type Feeds, size } from "../base/tensor.js";
 import type { ModelConfig, PartialModel } from "../model/architecture.js";
@@ -24,7 +24,7 @@ export interface TextReader {
   dispose(): Promise<void>;
 }
 
-/** Numbers that one token of a text leaves: keys and values of every kept layer of the stack that goes on from it. */
+/** How many numbers one token of a text takes in memory: keys and values of every kept layer of the decoding stack. */
 export function valuesPerToken(config: ModelConfig, partial: PartialModel): number {
   const { heads, headWidth } = architectureOf(config).keys(config);
   return 2 * layersOf(config, partial) * heads * headWidth;
@@ -34,7 +34,7 @@ function layersOf(config: ModelConfig, partial: PartialModel): number {
   return partial.stacks[architectureOf(config).stacks(config).at(-1)!.name]!.layers.length;
 }
 
-/** Opens nothing until a text must be read. @param store null reads each text whenever it is asked for */
+/** Opens no session until a text must be read. @param store null reads each text every time */
 export function openTextReader(source: ModelSource, options: SessionOptions, store: TextStore | null): TextReader {
   const { config, partial } = source;
   const architecture = architectureOf(config);
@@ -66,7 +66,7 @@ export function openTextReader(source: ModelSource, options: SessionOptions, sto
   return {
     async read(batch) {
       const { size: B, inputLength: S, inputIds, inputMask } = batch;
-      // one text under many prompts is read, and widened, once
+      // a text that is used with many prompts is read, and widened, once
       const source = firstOfEqual(batch);
       const own = [...source.keys()].filter((b) => source[b] === b);
       if (store === null && own.length === B) return compute(batch);

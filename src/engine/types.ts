@@ -1,5 +1,5 @@
 /**
- * @file What the engine promises: options, programs and their results. Re-exported by `engine.ts`.
+ * @file The engine's interface: options, programs and their results. Re-exported by `engine.ts`.
  */
 import type { Parameters, Tensor } from "../base/tensor.js";
 import type { Method } from "../method/method.js";
@@ -13,7 +13,7 @@ import type { TextCacheSettings, TextStore } from "./text-store.js";
 export type { Place } from "./graphs.js";
 export type { TextCacheSettings, TextStore } from "./text-store.js";
 
-/** On what an engine runs its programs. */
+/** Settings of the runtime in which an engine runs its programs. */
 export interface EngineOptions {
   /** Threads inside one operator; 0 lets ONNX Runtime choose. Default 0. */
   threads?: number;
@@ -24,7 +24,7 @@ export interface EngineOptions {
   /** Lower com.microsoft operators to plain ONNX. Default false. */
   plainOps?: boolean;
   /**
-   * Compute the linear layers that the checkpoint has in 8 bits (model/eight-bit.ts) so; the number says how large a weight there may be.
+   * Compute linear layers in 8 bits if the checkpoint has them so (model/eight-bit.ts). The number is the largest integer of a weight.
    * Default null: float32.
    */
   eightBit?: number | null;
@@ -42,7 +42,8 @@ export interface StepResult {
   /** [B] number of target tokens that count. */
   readonly tokens: Int32Array;
   /**
-   * d (Σ_b weight_b · loss_b) / d parameter. Of a parameter that is fed per row, [B, …]: rows stay separate, their sum trains a shared one.
+   * d (Σ_b weight_b · loss_b) / d parameter. A parameter that is fed per row has a gradient [B, …]: rows stay separate; their sum is the
+   * gradient of a shared parameter.
    */
   readonly gradients: Parameters;
 }
@@ -65,7 +66,7 @@ export interface WritingOptions {
   readonly pick?: Pick;
   /** Ids that end a text, besides the model's own. */
   readonly ends?: readonly number[];
-  /** Asked before each further token of a row: whether it is done for another reason. */
+  /** Called before each further token of a row; true ends the row for another reason. */
   readonly done?: (row: number) => boolean;
 }
 
@@ -87,7 +88,7 @@ export interface GenerateProgram {
   ): AsyncGenerator<readonly (number | RowEnd)[], void, undefined>;
 }
 
-/** Why a row has no further token: it said an end, was done otherwise, or stands at the model's last position. */
+/** Why a row has no further token: the model wrote an end token, the caller ended the row, or the model's last position is reached. */
 export type RowEnd = "end" | "done" | "window";
 
 /** Feed-forward activations for neuron scores (fpt.md §3.3): full model, teacher-forced. */
@@ -102,7 +103,7 @@ export interface ForwardProgram {
   run(parameters: GivenParameters, batch: Batch): Promise<{ prefill: Tensor; decode: Tensor; logits: Tensor }>;
 }
 
-/** What the method leaves behind, where the parameters are only the way there (Method.leaves). */
+/** Computes a method's final parameters, if they differ from the trained ones (Method.leaves). */
 export interface LeftProgram {
   /** @returns the parameters of the method that `leaves` names; none where the method leaves its own. */
   run(parameters: Parameters): Promise<Parameters>;
@@ -133,9 +134,9 @@ export interface Engine {
   activations(place?: Place): Promise<ActivationProgram>;
   forward(partial?: PartialModel, place?: Place): Promise<ForwardProgram>;
   left(): Promise<LeftProgram>;
-  /** What keeps texts that were read; null where each is read whenever it is asked for. */
+  /** The store of texts; null if each text is read every time. */
   readonly texts: TextStore | null;
-  /** Reads a text that stands before virtual tokens into the store, where there is one and it has it not. */
+  /** Reads a text that stands before virtual tokens into the store, if there is a store and the text is not in it. */
   readText(ids: Int32Array, partial?: PartialModel): Promise<void>;
   /** Frees the programs of one partial model (FPT after growth). */
   release(partial: PartialModel): Promise<void>;

@@ -1,5 +1,5 @@
 /**
- * @file How good a prompt is: predictions by label ranking or generation, scores, loss, confusion, and the majority baseline.
+ * @file Evaluates a prompt: predictions by label ranking or generation, scores, loss, confusion, and the majority baseline.
  *
  * In: engine, partial model, task, rows, prompt (null is the bare model). Out: Evaluation. Source: fpt.md §6-7, xprompt.md §5.
  */
@@ -27,7 +27,7 @@ import { type RankingMode, rankingModes } from "./ranking.js";
 
 /** How rows are scored. */
 export interface EvaluateOptions {
-  /** Default "ranking"; rows without choices are generated whatever it says. */
+  /** Default "ranking"; rows without choices are always answered by generation. */
   readonly evaluateBy?: "ranking" | "generation";
   /** @deprecated evaluateBy */
   readonly by?: "ranking" | "generation";
@@ -39,11 +39,11 @@ export interface EvaluateOptions {
   readonly batchSize?: number;
   /** At most so many rows, always the same ones; 0 is all. Rows that are scored together (Row.group) come whole or not at all. Default 0. */
   readonly maxEvalRows?: number;
-  /** Also compute the loss of the targets, which costs generation a second pass. Default true. */
+  /** Also compute the loss of the targets. With generation this needs a second pass. Default true. */
   readonly loss?: boolean;
   /** For `evaluate`: stops between batches. */
   readonly signal?: AbortSignal;
-  /** For `evaluate`: told how many rows are scored, from none to all. */
+  /** For `evaluate`: called with the number of scored rows, from none to all. */
   readonly progress?: RowProgress;
 }
 
@@ -58,7 +58,7 @@ export interface Prediction {
   /** The label's words, or the generated text. */
   readonly text: string;
   readonly correct: boolean;
-  /** Label → probability among the row's choices by what ranks them (they sum to 1); null for generation. */
+  /** Label → probability among the row's choices, computed from the ranking scores (they sum to 1); null for generation. */
   readonly probabilities: Readonly<Record<string, number>> | null;
 }
 
@@ -97,12 +97,12 @@ export interface Prepared {
   readonly maxInputTokens: number;
 }
 
-/** Rows of one evaluation pass beside a training with this micro-batch: without a backward pass four times as many fit. */
+/** Rows of one evaluation pass during a training with this micro-batch: without a backward pass four times as many fit. */
 export function evaluationBatch({ microBatchSize }: { readonly microBatchSize: number }): number {
   return 4 * microBatchSize;
 }
 
-/** A training's settings as every evaluation beside it has them. */
+/** A training's settings, as used by all of its evaluations. */
 export function evaluationOptions(settings: {
   readonly evaluateBy: "ranking" | "generation";
   readonly ranking: RankingMode;
@@ -147,12 +147,12 @@ export function preparedNotices({ rows, encoded, maxInputTokens }: Prepared, tok
   return rowNotices(rows, encoded, tokenizer, maxInputTokens);
 }
 
-/** Fewer rows may well have one answer by chance. */
+/** With fewer rows than this, equal answers may be chance. */
 const fewestForConstant = 8;
 
 /**
- * What a user should know of the answers: a prompt that says the same to every row scores what a constant answer does, and its
- * score looks like a result. null where the answers differ, where they are few, and where one answer is right for all.
+ * What a user should know of the answers: a prompt that gives the same answer to every row scores like a constant answer, but the score
+ * looks like a real result. null if the answers differ, if there are few, or if one answer is right for all.
  */
 export function constantAnswer(predictions: readonly Prediction[]): string | null {
   const [first] = predictions;
@@ -164,8 +164,8 @@ export function constantAnswer(predictions: readonly Prediction[]): string | nul
 }
 
 /**
- * Draws the rows of a capped evaluation. One number for all runs: were they drawn by a run's own seed, the deviation over seeds would be
- * mostly that of the draw (of a fixed model it was 0.97 points where tuned prompts had 1.08).
+ * Draws the rows of a capped evaluation. One seed for all runs. If each run drew by its own seed, most of the deviation over seeds would
+ * come from the draw (0.97 points for a fixed model, 1.08 for tuned prompts).
  */
 const drawSeed = 0;
 
@@ -177,7 +177,10 @@ export function scoredRows<R extends Pick<Row, "group">>(
   return maxEvalRows > 0 && maxEvalRows < rows.length ? someRows(rows, maxEvalRows) : rows;
 }
 
-/** The rows that a kept prompt is scored on at the end, and the frozen model beside it: as many as in between unless it is said otherwise. */
+/**
+ * The rows on which the kept prompt and the frozen model are scored at the end: as many as during the training, unless the settings say
+ * otherwise.
+ */
 export function reportedRows<R extends Pick<Row, "group">>(
   rows: readonly R[],
   {
@@ -204,7 +207,7 @@ function someRows<R extends Pick<Row, "group">>(rows: readonly R[], most: number
   const chosen: number[] = [];
   for (const at of random(drawSeed, "eval").sample(all.length, Math.min(most, all.length))) {
     const group = all[at]!;
-    if (chosen.length > 0 && chosen.length + group.length > most) break; // skipping it would favour short ones
+    if (chosen.length > 0 && chosen.length + group.length > most) break; // skipping it would favour short labels
     chosen.push(...group);
   }
   return chosen.sort((a, b) => a - b).map((n) => rows[n]!);
@@ -265,7 +268,7 @@ export async function evaluatePrepared(
     const found = await program(given, { encoded, rows, tasks, rankBy }, tokenizer);
     for (const [i, n] of numbers.entries()) {
       predictions[n] = found.predictions[i]!;
-      // what the loss is of: the answer as it is ranked, or as it is trained
+      // the target of the loss: the answer as it is ranked, or as it is trained
       const { choices, gold, target } = encoded[i]!;
       tokens += (prepared.evaluateBy === "ranking" ? choices![gold]! : target).length;
     }
@@ -302,7 +305,7 @@ export interface Asked {
 }
 
 /**
- * Answers rows of any tasks and parameters, in batches by length; rows that are ranked and rows that are written go apart.
+ * Answers rows of any tasks and parameters, in batches by length; ranked rows and generated rows are in separate batches.
  * @returns predictions in the order of the rows; null when `signal` was aborted on the way.
  */
 export async function answerRows(
@@ -344,7 +347,7 @@ export async function answerRows(
   return predictions;
 }
 
-/** A row without choices is written, whatever was asked for. */
+/** A row without choices is answered by generation, whatever was asked for. */
 function wayOf({ evaluateBy, encoded }: Asked): "ranking" | "generation" {
   return encoded.choices === null ? "generation" : evaluateBy;
 }
@@ -394,7 +397,7 @@ export function evaluationFlops(
   );
 }
 
-/** One pass, and where the pass does not give the loss by the way, the second one that does. */
+/** The cost of one pass, and of a second pass for the loss if the first does not give it. */
 function batchFlops(
   config: ModelConfig,
   partial: PartialModel,
@@ -431,7 +434,7 @@ export function majorityBaseline(
   const labelled = train.some((row) => row.label !== null);
   const predictions = validation.map((row): Prediction => {
     if (!labelled) return predicted(task, row, null, most, null);
-    // WSC by generation says "true" by naming the row's own candidate
+    // in WSC by generation, the answer "true" is the row's own candidate
     const words = task.scoring?.referent
       ? most.toLowerCase() === "true"
         ? row.target
@@ -496,9 +499,9 @@ const passes = {
         const limits = encoded.map((row, i) => longestAnswer([row], tasks[i]!));
         const most = Math.max(...limits);
         const all = await program.run(given, encoded, most);
-        // a row that may say less than another of its batch is cut where it would have ended alone
+        // a row with a smaller limit than others of its batch is cut where it would have ended alone
         const written = all.map((ids, i) => (limits[i]! < most ? ids.slice(0, limits[i]) : ids));
-        // The likeliest of all tokens is padding where none has a number; a sound model never begins with it.
+        // If all logits are NaN, the likeliest token is padding. A valid model never begins with it.
         const silent = written.findIndex(([first]) => first === engine.checkpoint.config.padId);
         if (silent >= 0) {
           const { target } = encoded[silent]!;
@@ -519,7 +522,7 @@ const passes = {
   },
 } as const;
 
-/** Tokens that an answer may have: what the task says, and never fewer than the longest label has, or it could not be said. */
+/** Most tokens of an answer: the task's limit, but at least the length of the longest label. */
 function longestAnswer(encoded: readonly EncodedRow[], task: Task): number {
   return encoded.reduce(
     (most, { choices }) => (choices ?? []).reduce((longest, { length }) => Math.max(longest, length), most),
@@ -527,7 +530,7 @@ function longestAnswer(encoded: readonly EncodedRow[], task: Task): number {
   );
 }
 
-/** A row that the model has no probability for. Taken as it comes, its first label would look like an answer. */
+/** Refuses a row without valid probabilities. Otherwise its first label would look like an answer. */
 function noNumber(row: Row, logs: ArrayLike<number>): SoftpromptError {
   return new SoftpromptError("numeric", "the model gives no probability for this row", {
     where: row.id,
@@ -551,7 +554,7 @@ function predicted(
   text: string,
   probabilities: Readonly<Record<string, number>> | null,
 ): Prediction {
-  // one row's score says whether it is right; a free text may be any of its references
+  // the score of a single row shows whether it is right; a free text may equal any of its references
   const metric = row.label === null ? "exactMatch" : "accuracy";
   const correct = computeMetrics(task, [row], [{ label, text }], [metric])[metric] === 1;
   return { row, label, text, correct, probabilities };

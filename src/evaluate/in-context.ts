@@ -1,8 +1,8 @@
 /**
- * @file Asking a model that is not trained: an instruction, and examples with their answers, before the text of each row.
+ * @file In-context learning with the frozen model: an instruction, and examples with their answers, before the text of each row.
  *
  * In: rows, what stands before them, a tokenizer and the longest input. Out: rows with longer texts; the graph is the frozen model's.
- * A row has as many of the examples as fit before its own text: a cut example, or a cut question, would ask for something else.
+ * A row gets as many examples as fit before its own text. Examples and questions are never cut, because that would change the task.
  * Source: Brown et al. 2020, arXiv:2005.14165 (few-shot, and task descriptions).
  */
 import { SoftpromptError } from "../base/errors.js";
@@ -14,13 +14,13 @@ import type { Tokenizer } from "../text/tokenizer.js";
 
 /** What stands before each row's text. */
 export interface InContext {
-  /** Written for the model; null is none. */
+  /** The instruction to the model; null is none. */
   readonly instruction: string | null;
   /** Rows with their answers, the first one first. */
   readonly examples: readonly Row[];
 }
 
-/** Rows as they are asked, and how many of them had no room for all examples. */
+/** The rows with their contexts, and how many of them had no room for all examples. */
 export interface AskedInContext {
   readonly rows: readonly Row[];
   readonly shortened: number;
@@ -49,7 +49,7 @@ export function inContext(
   const costs = examples.map((example) => tokenizer.encode(solved(example).input + gap).length);
   let shortened = 0;
   const asked = rows.map((row) => {
-    // where training rows are asked, none is told its own answer
+    // if training rows are scored, no row gets itself as an example
     const others = [...examples.keys()].filter((n) => examples[n]!.id !== row.id);
     let count = others.length;
     for (;;) {
@@ -60,14 +60,14 @@ export function inContext(
         if (count < others.length) shortened++;
         return one;
       }
-      // the examples that make up what is too much; one at least, as tokens of parts do not add up
+      // drop examples that cover the excess tokens; at least one, because token counts of parts do not add up
       for (let freed = 0; count > 0 && freed < lost; ) freed += costs[others[--count]!]!;
     }
   });
   return { rows: asked, shortened };
 }
 
-/** What a user should know of rows asked so; null where all had all examples. */
+/** A notice about rows with fewer examples; null if all rows have all examples. */
 export function inContextNotice({ rows, shortened }: AskedInContext, examples: number): string | null {
   if (shortened === 0) return null;
   return `${shortened} of ${rows.length} rows have room for fewer than ${examples} examples: they are asked with as many as fit`;
@@ -94,7 +94,7 @@ function withContext(row: Row, instruction: string | null, examples: readonly Ro
   };
 }
 
-/** An example: its text and its answer. What users wrote stays marked, or a text of theirs could become a control token. */
+/** An example: its text and its answer. Spans of user text stay marked, because otherwise user text could become a control token. */
 function solved({ input, fields = [], target }: Row): Required<Pick<Row, "input" | "fields">> {
   const text = /\s$/.test(input) || input === "" ? input : `${input} `;
   return {
@@ -106,7 +106,7 @@ function solved({ input, fields = [], target }: Row): Required<Pick<Row, "input"
 const moved = (fields: readonly FieldSpan[], by: number): FieldSpan[] =>
   fields.map((span) => ({ ...span, from: span.from + by, to: span.to + by }));
 
-/** Tokens by which the row is too long. @param canShrink a text that cannot be cut to fit is too long by an unknown number then */
+/** How many tokens the row is too long. @param canShrink if true, a text that cannot be cut to fit is too long by an unknown number */
 function tokensLost(task: Task, row: Row, tokenizer: Tokenizer, maxInputTokens: number, canShrink: boolean): number {
   let encoded: EncodedRow;
   try {

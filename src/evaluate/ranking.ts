@@ -2,9 +2,9 @@
 
 /** By name; of the log-probabilities of a label's tokens (the end token is one). */
 export const rankingModes = {
-  /** What the model says of the whole label; longer labels have more factors. */
+  /** Sum over the label's tokens; longer labels have more factors. */
   sum: (log: number, _tokens: number) => log,
-  /** Of one token: no label is at a disadvantage for its length. */
+  /** Mean per token, so that long labels have no disadvantage. */
   mean: (log: number, tokens: number) => log / tokens,
 } as const;
 

@@ -1,8 +1,8 @@
 /**
  * @file The keys and values that a prompt or a prefix puts before every text of a decoder-only model, computed once.
  *
- * In: a checkpoint, a method, its parameters. Out: per layer [G, P, K]. One token that nobody wants stands behind them while they are
- * computed, for not every kernel takes a sequence of length 0; what comes before it does not see it.
+ * In: a checkpoint, a method, its parameters. Out: per layer [G, P, K]. While they are computed, one unused token follows them, because not
+ * every kernel accepts a sequence of length 0. Earlier tokens do not see it.
  */
 
 import type { Parameters } from "../base/tensor.js";

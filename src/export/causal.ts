@@ -1,9 +1,10 @@
 /**
  * @file A decoder-only model as transformers.js runs it: one `model.onnx` with past keys and values.
  *
- * In: a config, weights, the keys and values that stand before every text. Out: a draft. What a prompt or a prefix puts before a text is
- * causal: its keys and values never depend on the text, so they are constants, joined at every step. What is given out and taken back are
- * the text's own, for callers count the text by the length of the cache; positions and masks are lengthened inside.
+ * In: a config, weights, the keys and values that stand before every text. Out: a draft. Attention is causal, so the keys and values that a
+ * prompt or a prefix puts before a text never depend on the text. They are constants, joined at every step. Inputs and outputs hold only
+ * the text's own keys and values, because callers use the length of the cache as the length of the text. Positions and masks are lengthened
+ * inside.
  */
 import { plus } from "../graph/dims.js";
 import { constant, emptyGraph, input, output } from "../graph/graph.js";

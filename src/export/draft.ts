@@ -1,5 +1,5 @@
 /**
- * @file A model file being made: its graph, what its callers feed, and how a method's parameters become part of the frozen model.
+ * @file A model file while it is made: its graph, its callers' inputs, and how a method's parameters become part of the frozen model.
  */
 
 import type { Parameters } from "../base/tensor.js";
@@ -11,7 +11,7 @@ import type { Builder } from "../model/builder.js";
 import type { Outside } from "../onnx/lower.js";
 import type { ExportWeights } from "./weights.js";
 
-/** What goes into the files. `method: null` where the weights hold all of it, or nothing was tuned. */
+/** What goes into the files. `method: null` if the weights already contain its effect, or nothing was tuned. */
 export interface Baking {
   readonly weights: ExportWeights;
   readonly method: Method | null;

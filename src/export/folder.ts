@@ -1,5 +1,5 @@
 /**
- * @file The files beside an exported model: what transformers.js reads of a folder to know the model, its tokenizer and how it writes.
+ * @file The files beside an exported model: those from which transformers.js learns the model, its tokenizer and its generation settings.
  *
  * In: a base model's folder, what the prompt adds. Out: config.json, generation_config.json, tokenizer files. Fields that transformers.js
  * needs and Python has defaults for are written out; fields that would change the input or the choice of tokens unasked are left out.
@@ -18,7 +18,7 @@ import type { Tokenizer } from "../text/tokenizer.js";
 const copied = ["tokenizer.json", "special_tokens_map.json", "chat_template.jinja", "chat_template.json"] as const;
 const mostBytes = 1 << 28;
 
-/** What stands in config.json and moves transformers.js to other inputs or other tokens than the likeliest. */
+/** Fields of config.json that would make transformers.js use other inputs, or choose other tokens than the likeliest. */
 const choosers =
   /^(prefix|task_specific_params|do_sample|temperature|top_[kp]|num_beams|num_beam_groups|repetition_penalty|no_repeat_ngram_size|(min|max)_(length|new_tokens)|length_penalty|early_stopping|(forced|suppress|begin_suppress|bad)_.*|exponential_decay_length_penalty|guidance_scale)$/;
 
@@ -147,7 +147,7 @@ function tokenizerOf(raw: JsonObject, { checkpoint: { config }, tokenizer, befor
   };
 }
 
-/** A batch needs something to pad with, which no row reads: where the model has no such token, its end. */
+/** A batch needs a padding token. Rows never read it, so a model without one uses its end token. */
 function padPiece(tokenizer: Tokenizer, padId: number): string {
   return tokenizer.piece(padId) || tokenizer.piece(tokenizer.rules?.targetEnd ?? tokenizer.eosIds[0] ?? 0);
 }

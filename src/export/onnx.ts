@@ -3,7 +3,7 @@
  *
  * In: a base model, an adapter, an empty folder. Out: `onnx/*.onnx` and the files beside them. A prompt becomes a constant (of a decoder-only
  * model its keys and values), pruned entries stay zeros; LoRA and trained weights are folded into the weights; a prefix stands before the
- * keys. What the form cannot say is refused with the reason.
+ * keys. Adapters that this form cannot express are refused with the reason.
  */
 import { existsSync, readdirSync } from "node:fs";
 import { join } from "node:path";
@@ -106,7 +106,7 @@ async function modelFile(
   return { bytes, files: placed.files };
 }
 
-/** A prompt inside or behind the text would have to know where the text of the task ends; a caller of the model feeds a text alone. */
+/** A prompt inside or behind the text needs to know where the task's text ends, but a caller of the exported model feeds only a text. */
 function refusePlaced(adapter: Adapter | null): void {
   const template = adapter?.task?.template;
   if (template === undefined || !compileTemplate(template).marked) return;
@@ -122,7 +122,7 @@ function refusePlaced(adapter: Adapter | null): void {
   );
 }
 
-/** Files of an earlier export would describe another model. */
+/** The folder must be empty, because files of an earlier export would describe another model. */
 function refuseFull(folder: string): void {
   if (!existsSync(folder) || readdirSync(folder).length === 0) return;
   throw new SoftpromptError("usage", "the folder is not empty", {

@@ -1,8 +1,8 @@
 /**
  * @file A tuned prompt for other programs: its vectors alone, or the body of a request to a server that takes embeddings.
  *
- * In: an Adapter; for requests also a text and the model's embedding. Out: files, or a JSON body. Only what is whole in its vectors goes
- * this way: LoRA, prefixes and prompts elsewhere than before the text would say something else there.
+ * In: an Adapter; for requests also a text and the model's embedding. Out: files, or a JSON body. Only prompts before the text can be
+ * exported this way: for LoRA, prefixes and prompts at other places the vectors alone would give other results.
  */
 import { writeNpy } from "../adapter/npy.js";
 import type { Adapter } from "../adapter/types.js";

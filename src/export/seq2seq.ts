@@ -3,7 +3,7 @@
  *
  * In: a T5's config, weights, what a method adds. Out: two drafts. The encoder puts the virtual tokens before the text and gives out their
  * states with the text's; the decoder is given the mask of the text alone and lengthens it. The decoder's keys and values over those states
- * are computed at the first token and taken from the caller after it (`use_cache_branch`), for callers throw later ones away.
+ * are computed at the first token and taken from the caller afterwards (`use_cache_branch`), because callers discard later ones.
  */
 import { plus } from "../graph/dims.js";
 import { emptyGraph, type Graph, input, output, type Value } from "../graph/graph.js";
@@ -72,7 +72,7 @@ function decoderDraft(config: T5Config, { weights, method, parameters }: Baking)
       output(graph, `present.${i}.encoder.${part}`, memory[i]![part]);
     }
 
-  // its values are told from the other graph's by their numbers
+  // the ids of its values distinguish them from the other graph's
   const reading: Graph = { ...emptyGraph(), next: 1_000_000 };
   const states = input(reading, "encoder_hidden_states", "float32", ["B", "P+T", config.width]);
   const reader = attached(openBuilder(reading, weights.weights, fullModel(config)), config, method, parameters, states);
@@ -131,7 +131,7 @@ function tokensOf({ method, parameters }: Pick<Baking, "method" | "parameters">)
   return method === null ? 0 : method.adds(parameters).tokens;
 }
 
-/** Names that callers know: of the first one they fill the batch's size into empty caches. */
+/** Names that callers expect. Callers use the first symbol as the batch size of empty caches. */
 const callers = {
   B: "batch_size",
   T: "encoder_sequence_length",

@@ -1,6 +1,6 @@
 /**
- * @file One float32 tensor as PyTorch's own file, written byte by byte: an uncompressed zip with a pickle that rebuilds one tensor and can
- * do nothing else. vLLM wants embeddings so. Such files are only written here, never read.
+ * @file Writes one float32 tensor as a PyTorch file: an uncompressed zip with a pickle that can only rebuild one tensor. vLLM expects
+ * embeddings in this form. Such files are only written, never read.
  *
  * In: a tensor. Out: bytes that `torch.load(…, weights_only=True)` takes.
  */
@@ -65,7 +65,7 @@ function text(value: string): Buffer {
   return Buffer.concat([head, bytes]);
 }
 
-/** Files one behind the other, each as it is, then the directory. */
+/** All files one after the other, uncompressed, then the directory. */
 function storedZip(files: readonly (readonly [name: string, content: Uint8Array])[]): Uint8Array {
   const parts: Uint8Array[] = [];
   const directory: Uint8Array[] = [];

@@ -1,8 +1,8 @@
 /**
- * @file The frozen weights of an exported model: float32, with what a method folds into them, linear layers turned to [in, out].
+ * @file The frozen weights of an exported model: float32, with a method's changes folded in, and linear layers transposed to [in, out].
  *
  * In: a Checkpoint. Out: Weights that graphs are built with, and the same graphs with the bytes in place: inside the model file, or beside
- * it where they are too many for one. Plain ONNX multiplies by [in, out]; a matrix stored the other way would be turned at each start.
+ * it where they are too many for one. Plain ONNX multiplies by [in, out]; a matrix stored the other way would be transposed at each start.
  */
 import { closeSync, openSync, writeSync } from "node:fs";
 import { join } from "node:path";
@@ -52,7 +52,7 @@ export function exportWeights(
 
 const nowhere: Weight = { kind: "inline", data: new Float32Array(0) };
 
-/** What a model only multiplies by. The embedding is also looked up in, row by row, and stays as it is. */
+/** Matrices that are used only in products. The embedding is also read row by row and stays as it is. */
 function isLinear({ name, shape, layer, part }: ExpectedTensor): boolean {
   return shape.length === 2 && name.endsWith(".weight") && (layer !== undefined || part === "head");
 }
@@ -69,7 +69,7 @@ function transposed({ shape, data }: Tensor): Tensor {
   return { shape: [columns, rows], data: out };
 }
 
-/** How many bytes of weights lie where. */
+/** How many bytes of weights are stored in which file. */
 export interface WeightLimits {
   /** In the model file itself. A file of protobuf ends at 2 GiB, and writing one takes four times its size. */
   readonly inside: number;
@@ -83,7 +83,7 @@ export const weightLimits: WeightLimits = { inside: 2 ** 30, beside: 2 ** 31 - 2
 const page = 4096;
 
 /**
- * Puts the bytes in. @param path of the model file; files beside it are called after it, as transformers.js looks for them.
+ * Puts the bytes in. @param path of the model file; files beside it are named after it, because transformers.js looks for these names.
  * @returns the graphs, and how many files lie beside the model.
  */
 export async function placeWeights<G extends readonly Graph[]>(

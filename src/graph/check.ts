@@ -1,5 +1,5 @@
 /**
- * @file What a valid graph is. Run before a graph is written down, so that a builder's mistake is told in our words.
+ * @file Checks that a graph is valid. Runs before a graph is written as ONNX, so that a builder's mistake gives a clear error.
  */
 import { SoftpromptError } from "../base/errors.js";
 import { describe, type Graph, type Op } from "./graph.js";

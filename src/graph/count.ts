@@ -11,11 +11,11 @@ import { simplify } from "./simplify.js";
 /** Floating-point operations of a graph's matrix products, by what they are for. */
 export interface Flops {
   readonly total: number;
-  /** Products with a layer's weights: of the model's own pass, and on the way back to its inputs. */
+  /** Products with a layer's weights: in the forward pass, and in the backward pass to the layer's inputs. */
   readonly linears: { readonly forward: number; readonly back: number };
   /** Scores and contexts of attention, forwards. */
   readonly attention: number;
-  /** All other products: attention's way back, gradients of trained weights, averages. */
+  /** All other products: the backward pass of attention, gradients of trained weights, averages. */
   readonly products: number;
 }
 

@@ -1,5 +1,5 @@
 /**
- * @file Reverse-mode differentiation, graph to graph: the whole of it on one page.
+ * @file Reverse-mode differentiation from graph to graph, complete in this file.
  *
  * In: a graph, a scalar loss, some values. Out: new nodes in the same graph that compute d loss / d value for each,
  * made of the same ordinary ops, so that any inference runtime can train. Only the cone is walked: nodes that depend on
@@ -88,7 +88,7 @@ export const rules = {
       bias !== undefined && needs(2) && unbroadcast(g, dy, bias),
     ].map(orNone);
   },
-  // The matrix is frozen, and rounding is taken for the identity.
+  // The matrix is frozen, and rounding is differentiated as the identity.
   linear8: (g, { inputs: [, m, s, turned, t], attributes: { back } }, dy) => [
     ops.apply(g, "linear8", [dy, turned!, t!, m!, s!], { back: !back })[0],
   ],
@@ -112,7 +112,7 @@ export const rules = {
     return [dx, dGain, dBias].map(orNone);
   },
   // y = P·v, P = softmax(scale·q·kᵀ + bias): dS = P ⊙ (dy·vᵀ − rowsum(dy ⊙ y)), since rowsum(dP ⊙ P) = rowsum(dy ⊙ y).
-  // Query heads that share a key head stand one below the other in every product (`regroup`).
+  // Query heads that share a key head are stacked along the rows in every product (`regroup`).
   attend: (g, { inputs: [q, k, v, bias], attributes: { scale }, outputs: [y, p] }, dy, needs) => {
     const grouped = isGrouped(q!, k!);
     const join = (x: Value) => (grouped ? ops.regroup(g, x, k!.shape.at(-3) as number) : x);

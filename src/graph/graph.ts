@@ -12,7 +12,7 @@ export type Dim = number | string;
 /** A tensor's shape; names stand for sizes that are known when it runs. */
 export type Shape = readonly Dim[];
 
-/** The bytes of a frozen tensor: inside a file, where ONNX Runtime reads them itself, or here. */
+/** The bytes of a frozen tensor: in a file, from which ONNX Runtime reads them itself, or in memory. */
 export type Weight =
   | { readonly kind: "file"; readonly file: string; readonly offset: number; readonly length: number }
   | { readonly kind: "inline"; readonly data: Constant };
@@ -20,7 +20,7 @@ export type Weight =
 /** Numbers of a small constant. */
 export type Constant = Float32Array | Int32Array | Int8Array;
 
-/** Which way round a linear layer's matrix lies in its file. GPT-2 alone has [in, out]. */
+/** The orientation of a linear layer's matrix in its file. Only GPT-2 has [in, out]. */
 export type Stored = "out,in" | "in,out";
 
 /** Attributes of every op; the keys are the list of ops. */
@@ -45,11 +45,14 @@ export interface Attributes {
   cast: { to: DType };
   /** alpha·A·B, either side transposed in its last two axes. */
   matmul: { transA: boolean; transB: boolean; alpha: number };
-  /** The layer's product y = x·Wᵀ (+ bias [out], a third input), W stored as said; with `back` the way a gradient goes. */
+  /**
+   * The layer's product y = x·Wᵀ (+ bias [out], a third input), W stored as `stored` says; with `back` the product of the backward pass,
+   * for gradients.
+   */
   linear: { back: boolean; stored: Stored };
   /**
-   * The same product with a frozen matrix in 8 bits: y = s_x·(q_x·M)·s. Inputs x […, K], M int8 [K, N], s [N], and of the way back
-   * M' int8 [N, K], s' [K], which is the same matrix turned round with scales of its own. Each row of x is rounded to
+   * The same product with a frozen matrix in 8 bits: y = s_x·(q_x·M)·s. Inputs x […, K], M int8 [K, N], s [N], and for the backward pass M'
+   * int8 [N, K], s' [K], which is the same matrix transposed, with its own scales. Each row of x is rounded to
    * s_x = max|x|/127 steps, so that no row's result depends on another row.
    */
   linear8: { back: boolean };
@@ -74,7 +77,7 @@ export interface Attributes {
   splitHeads: { heads: number };
   /** […, H, S, K] → […, S, H·K]. */
   mergeHeads: Record<never, never>;
-  /** […, H, S, X] → […, heads, H·S/heads, X]: the same elements. The heads of one group stand one below the other. */
+  /** […, H, S, X] → […, heads, H·S/heads, X]: the same elements. The heads of one group are stacked along the rows. */
   regroup: { heads: number };
   /** Same elements, the shape of the second input. */
   reshapeLike: Record<never, never>;
@@ -199,7 +202,7 @@ export function describe(value: Value): string {
   return `${value.name} ${shapeText(value.dtype, value.shape)}`;
 }
 
-/** Values that an op cannot take: a mistake in the model's builder, told with the op's name and the shapes. */
+/** Values that an op cannot take: a mistake in the model's builder, reported with the op's name and the shapes. */
 export function refuse(op: string, rule: string, inputs: readonly ValueType[]): SoftpromptError {
   return new SoftpromptError("engine", `${op} cannot be applied`, {
     where: `graph op ${op}`,

@@ -1,5 +1,5 @@
 /**
- * @file The definition of every op: a plain interpreter in float64, slow and readable. For tests only.
+ * @file The reference definition of every op: a plain interpreter in float64, slow but readable. No product code runs it.
  *
  * In: a graph and feeds. Out: its outputs. The gradient rules are checked against central differences of this, and
  * ONNX Runtime against this.

@@ -1,7 +1,8 @@
 /**
  * @file One function per op: appends a node to a graph and returns its result. The ops are listed in `graph.ts`.
  *
- * Few on purpose: what the models and their gradients need. A fused op (`rmsNorm`, `gelu`, `attend`, `linear`) stands
+ * There are few ops on purpose: only those that the models and their gradients need. A fused op (`rmsNorm`, `gelu`, `attend`, `linear`)
+ * stands
  * where a runtime has a faster kernel or where the gradient has a shorter form than the sum of its parts.
  */
 import type { DType } from "../base/tensor.js";
@@ -63,7 +64,7 @@ export const reshapeLike = one("reshapeLike", {});
 export const scatterAdd = one("scatterAdd", {});
 /** Index of the largest entry of the last axis. */
 export const argMax = one("argMax", {});
-/** Of each batch row the rows that ids name. */
+/** Picks rows by ids within each batch row. */
 export const gatherRows = one("gatherRows", {});
 
 /** Another element type. */
@@ -80,18 +81,18 @@ export interface LinearOptions {
   readonly stored?: Stored;
 }
 
-/** A frozen matrix in 8 bits, for one way through a linear layer. */
+/** A frozen 8-bit matrix for one direction of a linear layer: forward or backward. */
 export interface EightBitMatrix {
   /** int8 [K, N]. */
   readonly matrix: Value;
-  /** [N], what one step of a column is worth. */
+  /** [N], the scale of each column. */
   readonly scale: Value;
 }
 
-/** x·Wᵀ + bias with W in any stored type. The only way a model multiplies by a weight. */
+/** x·Wᵀ + bias with W in any stored type. Models multiply by weights only through this op or its 8-bit form. */
 export const linear = (graph: Graph, x: Value, w: Value, { bias, stored = "out,in" }: LinearOptions = {}): Value =>
   apply(graph, "linear", bias ? [x, w, bias] : [x, w], { back: false, stored })[0]!;
-/** x·Wᵀ with W in 8 bits, kept once for the way forward and once for the gradient's. */
+/** x·Wᵀ with W in 8 bits, stored once for the forward pass and once for the backward pass. */
 export const linear8 = (
   graph: Graph,
   x: Value,

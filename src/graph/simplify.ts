@@ -1,5 +1,5 @@
 /**
- * @file Leaves out what no output needs: a runtime computes every node of a graph, whatever is asked of it.
+ * @file Removes nodes that no output needs, because a runtime computes every node of a graph even if its result is not requested.
  */
 import { type Graph, maker, type Value } from "./graph.js";
 

@@ -1,7 +1,7 @@
 /**
  * @file The hub's API: a model's commit, its files, the copy that the hub's bot has converted. In: a hub, a model's id. Out: checked answers.
  *
- * Whatever answers may not be a hub, so answers are bounded, typed, and asked of one host alone.
+ * The server may not be a real hub, so answers are limited in size, checked, and requested from one host only.
  */
 import { HubApiError, listFiles, modelInfo } from "@huggingface/hub";
 import { SoftpromptError } from "../base/errors.js";
@@ -29,7 +29,7 @@ export interface Listed {
   readonly kind: "sha256" | "gitBlob";
 }
 
-/** What is fetched besides the weights, as far as it is there. */
+/** Files that are fetched besides the weights, if they exist. */
 export const smallFiles = [
   "config.json",
   "tokenizer.json",
@@ -42,7 +42,7 @@ export const smallFiles = [
   "generation_config.json",
   "chat_template.jinja",
 ];
-/** Bytes of a file that is no weights, and of one answer of the hub's API. */
+/** Largest size in bytes of a file that holds no weights, and of one answer of the hub's API. */
 const smallFileBytes = 50_000_000;
 /** Answers of the API per model: a listing comes in pages. */
 const mostAnswers = 50;
@@ -70,7 +70,7 @@ export async function filesOf(
   );
 }
 
-/** Which files there are, how long, and with which digest. Directories and names of no interest stay out by being unasked for. */
+/** The files with their sizes and digests. Directories and other files are ignored, because only known names are looked up. */
 async function readListing(hub: Hub, id: string, pages: AsyncIterable<unknown>): Promise<ReadonlyMap<string, Listed>> {
   const files = new Map<string, Listed>();
   for await (const page of pages) {
@@ -94,7 +94,7 @@ async function readListing(hub: Hub, id: string, pages: AsyncIterable<unknown>):
 export async function conversionOf(hub: Hub, id: string, api: typeof fetch): Promise<string | null> {
   const response = await api(`${hub.url}/api/models/${id}/discussions`).catch((error) => {
     if (error instanceof SoftpromptError) throw error;
-    return null; // whoever has no discussions has no conversion
+    return null; // a repository without discussions has no conversion
   });
   if (!response?.ok) return null;
   const answer: unknown = await response.json().catch(() => null);
@@ -117,7 +117,7 @@ export async function conversionOf(hub: Hub, id: string, api: typeof fetch): Pro
   return null;
 }
 
-/** Who converts on the hub's behalf. */
+/** The accounts that convert on the hub's behalf. */
 const conversionBot = "SFconvertbot";
 
 /** Calls the hub's API and turns its failures into ours. */

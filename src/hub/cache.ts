@@ -57,7 +57,10 @@ export interface CachedModel {
   place(etag: string, commit: string, file: string): Promise<void>;
 }
 
-/** Beside Hugging Face's own folders, which its tools alone look at. A cached pull request may be anybody's; this one is the bot's. */
+/**
+ * A file beside Hugging Face's own folders; its tools look only into those. A cached pull request may be from anybody; the one named here
+ * is from the hub's bot.
+ */
 const conversionFile = ".softprompt-converted";
 
 export const commitPattern = /^[0-9a-f]{40}$/;

@@ -21,7 +21,7 @@ export interface Download {
 }
 
 export interface DownloadOptions {
-  /** Called with the bytes that are there, also when a restart makes them fewer. */
+  /** Called with the number of bytes downloaded so far. A restart can make it smaller. */
   onBytes?: (have: number) => void;
   signal?: AbortSignal;
   /** Consecutive failures without a new byte before giving up. Default 5. */
@@ -35,7 +35,7 @@ export interface DownloadOptions {
   stall?: number;
 }
 
-/** A server that drops every connection after a few bytes is given up on in the end. */
+/** Limit for a server that drops every connection after a few bytes. */
 const mostRequests = 1000;
 
 /**
@@ -53,7 +53,7 @@ export async function download(what: Download, part: string, options: DownloadOp
     if (have >= what.bytes) {
       if (have === what.bytes && (await digestOf(part, what)) === what.digest.hex) return;
       await rm(part, { force: true });
-      // an old torn part deserves a second chance; a file that is wrong twice is wrong at its source
+      // an old damaged part is worth a second try; a file that is wrong twice is wrong at its source
       if (++mismatches > 1)
         throw new SoftpromptError("network", "the downloaded file is not the one the hub announced", {
           where: what.url,
@@ -70,7 +70,7 @@ export async function download(what: Download, part: string, options: DownloadOp
         hint: "run the same command again; it goes on where it stopped",
       });
     failures = (await sizeOf(part)) > have ? 1 : failures + 1;
-    // a server that asks for more patience than this is left alone until the user comes back
+    // if a server asks to wait longer than this, the download stops and the user must start it again
     const patience = problem.wait === undefined || problem.wait <= mostPatience;
     if (problem.final || !patience || failures >= attempts || ++requests >= mostRequests)
       throw new SoftpromptError("network", problem.problem, {
@@ -85,7 +85,7 @@ export async function download(what: Download, part: string, options: DownloadOp
   }
 }
 
-/** Milliseconds that Retry-After may ask for. */
+/** Longest wait in milliseconds that Retry-After may ask for. */
 const mostPatience = 60_000;
 
 const again = "run the same command again; it goes on where it stopped";
@@ -106,7 +106,7 @@ async function fetchRest(
   const signal = options.signal ? AbortSignal.any([options.signal, stalled.signal]) : stalled.signal;
   let handle: FileHandle | undefined;
   try {
-    // identity: a range of compressed bytes would mean other bytes
+    // identity: with compression a range would refer to compressed bytes
     const headers = new Headers({ ...what.headers, "accept-encoding": "identity" });
     if (have > 0) headers.set("range", `bytes=${have}-`);
     const request = options.fetch ?? fetch;

@@ -2,11 +2,12 @@
  * @file From a model's name to a folder with its files: a path as it is, a hub id through the cache.
  *
  * In: "folder", "name", "organisation/name" or either with "@revision"; or "organisation/name/FILE.gguf". Out: a folder, or a GGUF file, that
- * openCheckpoint can open. Fetched are only config.json, the tokenizer, and safetensors (or the one GGUF file); every file is pinned to one
+ * openCheckpoint can open. Only config.json, the tokenizer, and safetensors files (or the one GGUF file) are fetched; every file is pinned
+ * to one
  * commit and checked against the digest that the hub lists. Listings come from @huggingface/hub (2.17, api.ts); it cannot resume a download, so download.ts does that.
  * Names in a listing never become paths: files are looked up in it by names we know, or that a checked index or the user gives.
- * Where main has pickles alone, the copy that the hub's own conversion bot has put into a pull request is taken, and nobody else's: anyone can
- * open a pull request with other weights.
+ * If main has only pickles, the copy in a pull request of the hub's own conversion bot is used. Pull requests of others are never used,
+ * because anyone can open one with other weights.
  */
 import { readFile, rename, stat, statfs } from "node:fs/promises";
 import { join } from "node:path";
@@ -82,7 +83,7 @@ export async function resolveModel(nameOrPath: string, options: HubOptions = {})
   try {
     return await fromHub(hub, cache, id, revision, file, options);
   } catch (error) {
-    // an unreachable hub need not stop work on a model that is here; any other failure is told
+    // an unreachable hub must not stop work on a model that is in the cache; any other failure is reported
     if (!(error instanceof Unreachable)) throw error;
     const { problem, hint, status, cause } = error.failure;
     const failure = new SoftpromptError(
@@ -112,7 +113,7 @@ async function fromCache(
   };
   const commit = await cache.commitOf(revision);
   const missing = await lacks(commit);
-  // main may be known by its converted copy alone
+  // of main, only the converted copy may be in the cache
   const copy = missing !== "" && revision === "main" && file === null ? await cache.converted() : null;
   const found = missing === "" ? { revision, commit: commit! } : copy;
   if (found && (await lacks(found.commit)) === "") {
@@ -214,7 +215,7 @@ async function fromHub(
     return { ...copy, warnings: [converted(id, pull), ...copy.warnings] };
   }
   await fetchAll(small);
-  // refuse what we cannot run before its gigabytes come
+  // refuse a model that we cannot run before its gigabytes are downloaded
   readConfig(await readFile(join(result.folder, "config.json"), "utf8"), `${id}/config.json`);
   await fetchAll([weights]);
   if (weights === indexFile) {
@@ -256,7 +257,7 @@ async function fetchBlob(
   options.onBytes(entry.bytes);
 }
 
-/** Says beforehand that the disk is too small, where the system tells. */
+/** Reports before the download that the disk is too small, where the system gives the free space. */
 async function checkSpace(cache: CachedModel, entries: readonly Listed[]): Promise<void> {
   let need = 0;
   for (const { etag, bytes } of entries) {

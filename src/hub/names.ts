@@ -1,5 +1,5 @@
 /**
- * @file What the user and the environment say of a hub: a model's name, the hub's address, the token; checked.
+ * @file Checks the user's and the environment's settings of a hub: a model's name, the hub's address, the token.
  *
  * In: texts. Out: their parts, or SoftpromptError "usage" and "checkpoint". Tokens and passwords are in no message.
  */
@@ -30,7 +30,7 @@ export function readName(
   return { id, revision, file: file ?? null };
 }
 
-/** The hub's address, without a slash at its end. Whatever is wrong with it, it is not shown whole: it may hold a password. */
+/** The hub's address, without a slash at its end. Errors never show it whole, because it may hold a password. */
 export function hubAddress(given: string | undefined, env: NodeJS.ProcessEnv): string {
   const text = given ?? (env.HF_ENDPOINT || HUB_URL);
   const wrong = (problem: string) =>
@@ -47,7 +47,7 @@ export function hubAddress(given: string | undefined, env: NodeJS.ProcessEnv): s
   return text.replace(/\/+$/, "");
 }
 
-/** @throws SoftpromptError("usage") for what no request can carry, without showing it. */
+/** @throws SoftpromptError("usage") for a token that cannot be sent in a request; the error does not show it. */
 export function checkedToken(token: string | undefined): string | undefined {
   if (token === undefined || /^[\x21-\x7e]+$/.test(token)) return token;
   throw new SoftpromptError("usage", "the hub's token holds a character that no token has (a blank, a line break)", {

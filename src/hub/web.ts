@@ -1,8 +1,9 @@
 /**
  * @file Requests to a hub: through the proxy that the environment names, and their failures in words.
  *
- * In: the environment; an error or a response. Out: a fetch; a SoftpromptError's parts. Node 20's own fetch knows no proxies, so undici's, of which
- * it is made, is loaded where one is set; HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY count, in small letters too, as for curl.
+ * In: the environment; an error or a response. Out: a fetch; a SoftpromptError's parts. Node 20's own fetch does not support proxies, so
+ * the package undici, on which it is built, is loaded if a proxy is set. HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY are read, also in
+ * lower case, as curl does.
  * No message holds a token, or a name and password of a URL.
  */
 import { SoftpromptError } from "../base/errors.js";
@@ -11,7 +12,7 @@ import { SoftpromptError } from "../base/errors.js";
 export async function webFetch(env: NodeJS.ProcessEnv): Promise<typeof fetch> {
   const proxies = proxiesOf(env);
   if (proxies === null) return fetch;
-  const undici = await import("undici"); // a tenth of a second, for those alone who have a proxy
+  const undici = await import("undici"); // loading takes a tenth of a second, so it is done only if a proxy is set
   const agent = (() => {
     try {
       return new undici.EnvHttpProxyAgent(proxies);
@@ -28,7 +29,7 @@ export async function webFetch(env: NodeJS.ProcessEnv): Promise<typeof fetch> {
     undici.fetch(String(url), { ...(init as object), dispatcher: agent })) as unknown as typeof fetch;
 }
 
-/** What the environment says of proxies; null where it names none. Small letters win, as with curl. */
+/** The environment's proxy settings; null if there are none. Lower-case names take precedence, as with curl. */
 export function proxiesOf(env: NodeJS.ProcessEnv): { httpProxy: string; httpsProxy: string; noProxy: string } | null {
   const named = (name: string) => env[name.toLowerCase()] || env[name] || undefined;
   const address = (name: string) => named(name)?.replace(/^(?!\w+:\/\/)/, "http://"); // "host:3128", as curl takes it
@@ -38,7 +39,7 @@ export function proxiesOf(env: NodeJS.ProcessEnv): { httpProxy: string; httpsPro
   return { httpProxy: http ?? "", httpsProxy: https ?? "", noProxy: named("NO_PROXY") ?? "" };
 }
 
-/** "https://user:secret@host/path" → "https://host/path"; what is no such address is not shown at all. */
+/** "https://user:secret@host/path" → "https://host/path"; a text that is not such an address is not shown at all. */
 export function withoutPassword(url: string): string {
   try {
     const { protocol, host, pathname } = new URL(url);
@@ -54,9 +55,9 @@ export interface Failure {
   readonly problem: string;
   readonly hint: string;
   readonly status?: number;
-  /** Milliseconds that the server asks to wait. */
+  /** How many milliseconds the server asks to wait. */
   readonly wait?: number;
-  /** Trying again cannot help. */
+  /** True if trying again cannot help. */
   readonly final: boolean;
   readonly cause?: unknown;
 }

@@ -1,8 +1,8 @@
 /**
- * @file Fine-tuning: all weights of the model, or those of named parts, are trained. Nothing stays of the frozen file but what is not named.
+ * @file Fine-tuning: trains all weights of the model, or those of named parts. The other weights stay frozen.
  *
  * In: which parts. Out: a Method whose parameters are tensors of the checkpoint, by their own names, in float32; they are fed at each pass,
- * so this is for models that fit in memory a few times. Under FPT a layer that a partial model leaves out rests.
+ * so the model must fit in memory several times. Under FPT, layers that a partial model leaves out are not trained.
  */
 import { SoftpromptError } from "../base/errors.js";
 import type { OptionValues } from "../base/options.js";
@@ -60,7 +60,7 @@ export function full({ fullParts }: OptionValues<typeof fullOptions>): Method {
   };
 }
 
-/** Whether a dotted name has these whole segments, one behind the other, somewhere. */
+/** Whether a dotted name contains these segments as whole, consecutive segments. */
 const hasPart = (name: string, part: string) => `.${name}.`.includes(`.${part}.`);
 
 function trainedTensors(config: ModelConfig, parts: readonly string[] | undefined): readonly ExpectedTensor[] {

@@ -2,8 +2,8 @@
  * @file Where a soft prompt starts: the initialisers, one table.
  *
  * In: P virtual tokens, the base model's embedding, a tokenizer, a seed. Out: the prompt [P, D].
- * Chance comes from the stream `prompt` of the seed and from nothing else, so one seed gives one prompt to every method and
- * schedule (fpt.md §2). Sources: Lester et al. 2021 (sampled vocabulary, class labels), fpt.md §2, xprompt.md §2, PEFT (text).
+ * Random numbers come only from the stream `prompt` of the seed, so one seed gives the same prompt to every method and schedule (fpt.md
+ * §2). Sources: Lester et al. 2021 (sampled vocabulary, class labels), fpt.md §2, xprompt.md §2, PEFT (text).
  */
 import { SoftpromptError } from "../base/errors.js";
 import { type Random, random } from "../base/random.js";
@@ -36,7 +36,7 @@ export type InitSpec =
     }
   | {
       readonly kind: "continuation";
-      /** As text, but its end is the prompt's: what comes next goes on from it. */
+      /** As `text`, but the end of the text becomes the end of the prompt, because the target continues from it. */
       readonly text: string;
     }
   | {

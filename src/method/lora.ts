@@ -1,9 +1,10 @@
 /**
- * @file LoRA: beside chosen linear layers y = W·x stands (α/r)·B·A·x, with A [r, in] and B [out, r] trained and W frozen.
+ * @file LoRA: chosen linear layers compute y = W·x + (α/r)·B·A·x, with A [r, in] and B [out, r] trained and W frozen.
  *
  * In: rank, α, which linears. Out: a Method. B starts as zeros, so the tuned model starts as the frozen one; A starts as PyTorch draws a
- * linear layer, uniform in ±1/√in. Under FPT the factors of a layer that a partial model leaves out rest, and where the model keeps some
- * neurons of a feed-forward matrix, the same rows of B or columns of A take part. Source: Hu et al. 2021, arXiv:2106.09685; PEFT's LoRA.
+ * linear layer, uniform in ±1/√in. Under FPT the factors of layers that a partial model leaves out are not trained. If the model keeps only
+ * some neurons of a feed-forward matrix, the same rows of B or columns of A are used. Source: Hu et al. 2021, arXiv:2106.09685; PEFT's
+ * LoRA.
  */
 import { SoftpromptError } from "../base/errors.js";
 import type { OptionValues } from "../base/options.js";
@@ -36,7 +37,7 @@ export function lora({ loraRank: r, loraAlpha: alpha, loraTargets }: LoraSetting
     attach: (b, values, config) => {
       const { graph: g } = b;
       const linears = new Map(loraLinears(config, loraTargets).map((linear) => [linear.name, linear]));
-      /** The part of a factor that belongs to the kept neurons, where they lie on its side of the product. */
+      /** The part of a factor that belongs to the kept neurons, if the neurons are on that side of the product. */
       const cut = (factor: Value, tensor: ExpectedTensor, side: "in" | "out") => {
         const kept = keptNeurons(tensor, b.kept);
         if (kept === null || kept.side !== side) return factor;

@@ -1,5 +1,5 @@
 /**
- * @file Masks: which entries of a soft prompt live. Vanilla prompt tuning is all ones; XPrompt is everything else (xprompt.md §3.1).
+ * @file Masks: which entries of a soft prompt are live. In vanilla prompt tuning all are ones; XPrompt uses the others (xprompt.md §3.1).
  *
  * In: token mask γ [P] and piece mask ζ [P, pieces], or scores to make them from. Out: an entry mask [P, D] of zeros and ones,
  * masked prompts, counts, and masks as JSON. An entry lives when γ_i · ζ_{i, piece(c)} = 1; γ and ζ are kept apart, so that
@@ -63,7 +63,7 @@ export interface PruneCounts {
   readonly layout?: PieceLayout;
 }
 
-/** Among which pieces the least important are sought: of each token, or of all. */
+/** Whether the least important pieces are chosen within each token or among all tokens. */
 export type PieceRanking = "within" | "global";
 
 /** All ones: vanilla prompt tuning. */
@@ -119,7 +119,7 @@ export function livePieces(mask: PromptMask): number[] {
 /**
  * Prunes tokens, then pieces of the surviving tokens, by ascending score, ties by lower index. Cumulative: with the other count
  * fixed, more tokens (ranking `within`) or more pieces pruned gives a subset of the mask (xprompt.md §3.3).
- * Pieces of pruned tokens are ranked too, so that ζ stands on its own; under `global` they stay at one.
+ * Pieces of pruned tokens are ranked too, so that ζ does not depend on γ; under `global` they stay at one.
  */
 export function maskFromScores(scores: MaskScores, counts: PruneCounts): PromptMask {
   const tokens = scores.tokens.length;
@@ -269,14 +269,16 @@ export function packMask({ tokens, piecesKept, pieces, layout }: PromptMask): Pa
   return { pieces, layout, count: tokens.length, bits: Buffer.from(bytes).toString("base64") };
 }
 
-/** packMask's form as maskToJson's, where its parts belong together; anything else as it is, for maskFromJson to refuse. */
+/**
+ * Converts packMask's form to maskToJson's if its parts are consistent. Anything else is returned unchanged, and maskFromJson refuses it.
+ */
 function unpacked(json: Record<string, unknown>): Record<string, unknown> {
   const { pieces, count, bits, ...rest } = json;
   const whole = (n: unknown, most: number): n is number =>
     Number.isInteger(n) && (n as number) >= 1 && (n as number) <= most;
   if (!whole(pieces, 1 << 16) || !whole(count, 1 << 16) || typeof bits !== "string") return json;
   const size = count * (1 + pieces);
-  // before a string of that length is made
+  // checked before a string of that length is made
   if (bits.length !== 4 * Math.ceil(Math.ceil(size / 8) / 3)) return json;
   const bytes = Buffer.from(bits, "base64");
   if (bytes.toString("base64") !== bits) return json;

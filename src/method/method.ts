@@ -1,8 +1,8 @@
 /**
- * @file What a method of tuning says of itself: which parameters it trains, where they start and where they enter the frozen model.
+ * @file The interface of a tuning method: which parameters it trains, where they start and where they enter the frozen model.
  *
  * A method wraps the Builder's functions that it needs (model/builder.ts) and leaves the rest; the engine makes the gradients and the
- * trainer moves the parameters without knowing which method it is. What others need to know of a method are its properties, never its name.
+ * trainer moves the parameters without knowing which method it is. Other modules ask for properties of a method, never for its name.
  */
 import type { Random } from "../base/random.js";
 import type { Parameters, Tensor } from "../base/tensor.js";
@@ -27,7 +27,7 @@ export interface ParameterSpec {
 /** The graph's values of the parameters, by name. */
 export type Values = Readonly<Record<string, Value>>;
 
-/** What a method puts before the text, and before the keys of attentions: by "STACK.self" and "STACK.cross". */
+/** How many tokens a method puts before the text, and how many keys before those of attentions, by "STACK.self" and "STACK.cross". */
 export interface Added {
   readonly tokens: number;
   readonly keys: Readonly<Record<string, number>>;
@@ -36,7 +36,7 @@ export interface Added {
 /** What a method may start its parameters from. */
 export interface StartInput {
   readonly checkpoint: Pick<Checkpoint, "config" | "read" | "readRows">;
-  /** Of the method's own stream. */
+  /** The method's own random stream. */
   readonly random: Random;
   /** The prompt [P, D] that the options ask for; drawn from a stream of its own, so that every method starts from the same. */
   readonly prompt: () => Promise<Tensor>;
@@ -55,23 +55,23 @@ export interface Method {
   attach(b: Builder, values: Values, config: ModelConfig): Builder;
   /** The model's weights with some of them replaced by parameters; absent where every weight stays frozen. */
   weights?(frozen: Weights, values: Values, config: ModelConfig, partial: PartialModel): Weights;
-  /** Whether nothing before its virtual tokens is read otherwise than by the frozen model alone: they may stand behind a text. */
+  /** Whether the text before its virtual tokens is read exactly as by the frozen model. Only then may they stand behind a text. */
   readonly behind?: boolean;
   /**
-   * A frozen tensor as these parameters change it, for a file that needs no method to be read; the same tensor where they do not. Absent
-   * where a method does more than to change weights.
+   * A frozen tensor with the changes of these parameters, for export to files that know no methods; the same tensor if it is not changed.
+   * Absent if the method does more than change weights.
    */
   folded?(config: ModelConfig, parameters: Parameters): (name: string, frozen: Tensor) => Tensor;
   adds(parameters: Readonly<Record<string, { readonly shape: readonly number[] }>>): Added;
   /** Parameters before the first step. */
   start(from: StartInput): Promise<Parameters>;
   /**
-   * What is kept at the end where the parameters are only the way there: the method that runs it, and its parameters in terms of this
-   * one's. Absent where the parameters themselves are kept.
+   * For methods whose trained parameters are not the final result: the method that is kept at the end, and its parameters computed from
+   * this one's. Absent if the parameters themselves are kept.
    */
   readonly leaves?: {
     readonly method: Method;
-    /** Settings that the other method has where these are not its own. */
+    /** Settings of the other method, if they differ from this one's. */
     readonly settings?: Readonly<Record<string, unknown>>;
     values(b: Builder, values: Values, config: ModelConfig): Values;
   };

@@ -1,7 +1,7 @@
 /**
  * @file The methods of tuning, listed by hand.
  *
- * In: which method, its settings. Out: a Method. A method is a function of all settings that reads its own.
+ * In: which method, its settings. Out: a Method. Each method gets all settings and reads only its own.
  */
 import type { OptionTable } from "../base/options.js";
 import type { ModelConfig } from "../model/architecture.js";
@@ -29,7 +29,7 @@ import { residual } from "./residual.js";
 import { superpos } from "./superpos.js";
 import { shifted, ulpt } from "./ulpt.js";
 
-/** What the list says of a method, and how it is opened. */
+/** The list's entry of a method: its properties, and how it is opened. */
 export interface MethodKind {
   /** A rate that trains it with Adafactor: a prompt's 0.3 would destroy a matrix of the model. */
   readonly learningRate: number;
@@ -59,7 +59,7 @@ export function openMethod(options: MethodChoice): Method {
   return methods[options.method].open(options);
 }
 
-/** How much a method trains: numbers, and tokens before the text. @param P tokens of a prompt whose length the method leaves free */
+/** How much a method trains: numbers, and tokens before the text. @param P number of tokens of a prompt whose length is a free symbol */
 export function sizeOf(method: Method, config: ModelConfig, P: number): { numbers: number; tokens: number } {
   const shapes = method
     .parameters(config)

@@ -1,5 +1,5 @@
 /**
- * @file Options of the methods of tuning, as data alone: a command line that lists them loads no model code.
+ * @file Options of the tuning methods, as plain data, so that a command line that lists them loads no model code.
  */
 import { boolean, choice, integer, list, number, type OptionValues } from "../base/options.js";
 

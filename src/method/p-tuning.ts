@@ -1,5 +1,5 @@
 /**
- * @file P-tuning: the prompt is what an encoder makes of trained vectors; the encoder is trained too and discarded at the end. Either three
+ * @file P-tuning: an encoder computes the prompt from trained vectors. The encoder is trained too and discarded at the end. Either three
  * layers, prompt = W₃·relu(W₂·relu(W₁·x + b₁) + b₂) + b₃, or an LSTM over the vectors in both directions and two layers.
  * Source: Liu et al. 2021, arXiv:2103.10385; layers as PEFT's PromptEncoder with its MLP or its LSTM of one layer.
  */

@@ -1,7 +1,7 @@
 /**
  * @file Prefix tuning: N trained keys and values before those of every attention.
  *
- * In: N, which attentions, and whether a small network makes the prefix while it is trained. Out: a Method. Per kind of attention one matrix
+ * In: N, which attentions, and whether a small network computes the prefix during training. Out: a Method. Per kind of attention one matrix
  * [N, L·2·G·K]: layer by layer the keys, then the values, as PEFT lays them out. With the network (PEFT's prefix_projection) the trained
  * parameters are N vectors of the model's width and two linear layers with tanh between them; at the end plain keys and values are left.
  * A prefix stands at positions 0 … N−1, before the text. Source: Li & Liang 2021, arXiv:2101.00190; PEFT's PrefixEncoder.
@@ -96,7 +96,7 @@ const shapes = (N: number, D: number, h: number, width: number) => ({
   "up.bias": [width],
 });
 
-/** What both have in common, given the prefix [N, L·2·G·K] of a group. */
+/** The common part of both forms, given the prefix [N, L·2·G·K] of a group. */
 function common(
   N: number,
   prefixOf: (b: Builder, values: Values, group: PrefixGroup) => Value,

@@ -18,7 +18,7 @@ export const promptTuning: Method = {
   start: async ({ prompt }) => ({ prompt: await prompt() }),
 };
 
-/** A way to write a prompt: other parameters, from which the graph computes it. */
+/** A parametrisation of a prompt: other parameters, from which the graph computes it. */
 export interface Reparametrisation {
   readonly name: string;
   readonly key: string;
@@ -30,7 +30,7 @@ export interface Reparametrisation {
   start(from: StartInput): Promise<Parameters>;
 }
 
-/** The method that trains a prompt by way of other parameters, and leaves an ordinary prompt behind. */
+/** The method that trains a prompt through other parameters. Its result is an ordinary prompt. */
 export function reparametrised({ name, key, tokens, parameters, prompt, start }: Reparametrisation): Method {
   return {
     name,

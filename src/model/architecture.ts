@@ -1,9 +1,9 @@
 /**
- * @file What a family of models says of itself, once, in one object: its config, its tensors, its forward pass and what the host feeds to it.
+ * @file The description of a family of models in one object: its config, its tensors, its forward pass and what the host feeds to it.
  *
  * Every family runs the same two halves. `prefill` reads prompt and text once and gives its memory: keys and values per layer. `decode` runs
- * tokens over that memory. T5: prefill is the encoder, the memory is the cross attention's; a decoder-only model: both halves are the one
- * stack, and the memory is its self attention's. Nothing else in the project knows a family.
+ * tokens over that memory. For T5, prefill is the encoder and the memory is the cross attention's. For a decoder-only model both halves are
+ * the one stack, and the memory is its self attention's. No other part of the project depends on a family.
  */
 import type { JsonObject } from "../base/json.js";
 import type { DType, Feeds } from "../base/tensor.js";
@@ -26,7 +26,7 @@ export interface ModelConfig {
   readonly heads: number;
   /** F */
   readonly feedForwardWidth: number;
-  /** Two matrices into the feed-forward block, multiplied by each other, where a plain one has one. */
+  /** The feed-forward block has two input matrices, whose results are multiplied; a plain block has one. */
   readonly gated: boolean;
   /** V, rows of the embedding (may be padded beyond the tokenizer). */
   readonly vocabulary: number;
@@ -38,7 +38,7 @@ export interface ModelConfig {
   readonly window?: { readonly size: number; readonly layers: readonly number[] } | null;
 }
 
-/** A pile of equal blocks: T5 has an encoder and a decoder, a decoder-only model has one. */
+/** A stack of equal blocks: T5 has two (encoder and decoder), a decoder-only model has one. */
 export interface Stack {
   readonly name: string;
   readonly layers: number;
@@ -75,7 +75,9 @@ export interface Weights {
   stored(name: string): Stored;
   /** Declares the tensor of that name in a graph, cut to what the partial model keeps. */
   declare(graph: Graph, name: string): Value;
-  /** The same of a linear layer's matrix in 8 bits, for both ways; absent or null where it is computed in float32. */
+  /**
+   * The same for a linear layer's matrix in 8 bits, for the forward and the backward pass; absent or null where it is computed in float32.
+   */
   eightBit?(graph: Graph, name: string): { readonly forward: EightBitMatrix; readonly back: EightBitMatrix } | null;
 }
 
@@ -98,13 +100,13 @@ export interface Builder {
   weight(name: string): Value;
   /** A frozen vector as float32: norms, biases. */
   vector(name: string): Value;
-  /** x·Wᵀ (+ bias) with the frozen linear layer of that name (without ".weight"). The only way a model multiplies by a weight. */
+  /** x·Wᵀ (+ bias) with the frozen linear layer of that name (without ".weight"). Models multiply by weights only through this function. */
   linear(x: Value, name: string): Value;
   /** Embeddings of the text [B, T, D] → those of prompt and text [B, P + T, D]. */
   embeddings(x: Value): Value;
-  /** Keys and values of one attention over prompt and text, or over the tokens decoded so far: what the method puts before them comes first. */
+  /** Keys and values of one attention over prompt and text, or over the tokens decoded so far. Those that the method adds come first. */
   keyValues(computed: KeyValue, site: AttentionSite): KeyValue;
-  /** How many keys that puts before them. */
+  /** How many keys the method adds before them. */
   before(site: Omit<AttentionSite, "layer">): number;
 }
 
@@ -132,7 +134,10 @@ export interface Positions {
   readonly batch: number;
   readonly length: number;
   readonly on: Uint8Array;
-  /** Keys that the method puts before those of an attention, by "STACK.self" and "STACK.cross": they count, and stand before all positions. */
+  /**
+   * Keys that the method puts before those of an attention, by "STACK.self" and "STACK.cross": they always count, and they come before all
+   * positions.
+   */
   readonly keys?: Readonly<Record<string, number>>;
 }
 
@@ -142,11 +147,14 @@ export interface DecodeShape {
   readonly past: number;
   /** C, where each row has choices side by side. Default 1. */
   readonly choices?: number;
-  /** What stands before the tokens of all choices and is decoded with them: virtual tokens behind a text, and what follows them. */
+  /**
+   * The tokens that come before those of all choices and are decoded with them: virtual tokens behind a text, and the rest of the text
+   * after them.
+   */
   readonly lead?: Lead;
 }
 
-/** Positions of each row, `on` [B, length] of 1 and 0: padding may stand at either end. */
+/** Positions of each row, `on` [B, length] of 1 and 0: padding may be at either end. */
 export interface Lead {
   readonly length: number;
   readonly on: Uint8Array;
@@ -170,7 +178,7 @@ export interface Architecture<C extends ModelConfig = ModelConfig> {
   stacks(config: C): readonly [Stack, ...Stack[]];
   /** Every tensor of the model, in the order of the forward pass. */
   tensors(config: C): readonly ExpectedTensor[];
-  /** Tensors that checkpoints of this family carry and no model uses; not worth a warning. */
+  /** Tensors that checkpoints of this family contain although no model uses them. They give no warning. */
   leftOver(name: string): boolean;
   /** One phrase for `inspect`: layers, width, heads, feed-forward. */
   describe(config: C): string;
@@ -194,8 +202,8 @@ export interface Architecture<C extends ModelConfig = ModelConfig> {
   /** Shape of one layer's memory and past keys: heads and width of a head. */
   keys(config: C): { readonly heads: number; readonly headWidth: number };
   /**
-   * The id before the first target token where a row names none (T5's start token); undefined where each row must
-   * (a decoder-only model goes on from the text's last token).
+   * The id before the first target token where a row names none (T5's start token); undefined where each row must name one (a decoder-only
+   * model continues from the text's last token).
    */
   startId(config: C): number | undefined;
   /** Ids that end a generated text. */

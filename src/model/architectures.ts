@@ -49,7 +49,7 @@ export function readConfig(text: string, where: string, ends: readonly number[] 
       hint: "any T5, Llama, Mistral, Qwen 2 or 3, GPT-2 or Pythia: google/flan-t5-small, HuggingFaceTB/SmolLM2-135M, …",
     });
   const named = own(raw, "eos_token_id");
-  // of T5 a second end is unknown
+  // T5 has no second end token
   const all =
     ends.length > 0 && found.taskType === "CAUSAL_LM"
       ? { eos_token_id: [...(Array.isArray(named) ? named : named == null ? [] : [named]), ...ends] }
@@ -94,7 +94,7 @@ const classes = new Map<unknown, string>([
   ["GPTNeoXForCausalLM", "gpt_neox"],
 ]);
 
-/** Families that look like one that is run, with the reason why they are not. */
+/** Families that resemble a supported one, with the reason why they are not supported. */
 const notRun = new Map<unknown, string>([
   [
     "umt5",

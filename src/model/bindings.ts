@@ -1,9 +1,10 @@
 /**
- * @file The weights a graph refers to: tensors of the checkpoint's files, and slices of them where a partial model keeps some neurons.
+ * @file The weights that a graph refers to: tensors of the checkpoint's files, or slices of them where a partial model keeps only some
+ * neurons.
  *
  * In: a Checkpoint and a PartialModel. Out: Weights. Nothing is read here: ONNX Runtime takes whole tensors from the file,
- * and folds a slice (rows of a first matrix, columns of a last one: really smaller matrices) when the session is opened, that is at growth
- * and not at each step. With `lowMemory` nothing is folded and the slice is taken in each step.
+ * and folds a slice (rows of a first matrix, columns of a last one: really smaller matrices) when the session is opened, that is once per
+ * growth of the model, not at each step. With `lowMemory` nothing is folded and the slice is taken in each step.
  */
 import { SoftpromptError } from "../base/errors.js";
 import { constant, weight } from "../graph/graph.js";
@@ -41,7 +42,7 @@ export function bindWeights(checkpoint: Checkpoint, partial: PartialModel, inEig
       const spans = inEightBits ? checkpoint.eightBit?.get(name) : undefined;
       if (spans === undefined) return null;
       const kept = keptNeurons(expected.get(name), partial);
-      // neurons that stay are rows of one matrix and columns of the other; only columns have steps of their own
+      // kept neurons are rows of one matrix and columns of the other; only columns have their own scales
       const of = ({ matrix, scale }: EightBitSpans, side: "out" | "in") => {
         const declared = (span: TensorSpan) =>
           weight(graph, span.name, span.dtype, span.shape, { kind: "file", ...placeOf(span) });
@@ -61,7 +62,7 @@ export function bindWeights(checkpoint: Checkpoint, partial: PartialModel, inEig
 
 const placeOf = ({ file, offset, length }: TensorSpan) => ({ file, offset, length });
 
-/** Weights that have shapes and no bytes: enough to count what a graph costs. */
+/** Weights with shapes but without bytes. They are enough to count what a graph costs. */
 export function shapeWeights(config: ModelConfig, partial: PartialModel): Weights {
   const expected = expectedByName(config);
   return {
@@ -84,7 +85,7 @@ function expectedByName(config: ModelConfig): ReadonlyMap<string, ExpectedTensor
   );
 }
 
-/** Which neurons of a tensor stay, and whether they are what its layer takes in or gives out; null for all. */
+/** Which neurons of a tensor are kept, and whether they are inputs or outputs of its layer; null for all. */
 export function keptNeurons(tensor: ExpectedTensor | undefined, partial: PartialModel) {
   if (!tensor?.neurons) return null;
   const { axis } = tensor.neurons;

@@ -1,9 +1,9 @@
 /**
- * @file The only hands that an architecture has: how a model being written into a graph comes to its weights and its inputs.
+ * @file The Builder, through which an architecture gets the weights and inputs of the graph that it writes.
  *
- * In: a graph, weights, a PartialModel. Out: a Builder. Its functions are the places where methods and precisions enter: a method wraps
- * the ones it needs (method/*.ts) and leaves the rest. A slice of a partial model and a linear layer's bias and storage are dealt with
- * here, so an architecture never asks for them.
+ * In: a graph, weights, a PartialModel. Out: a Builder. Its functions are the places where methods and precisions enter: a method wraps the
+ * ones it needs (method/*.ts) and leaves the rest. Slices of partial models, and biases and storage of linear layers, are handled here, so
+ * an architecture does not need to know about them.
  */
 
 import { type Graph, input } from "../graph/graph.js";
@@ -12,7 +12,7 @@ import type { Builder, PartialModel, Weights } from "./architecture.js";
 
 export type { AttentionSite, Builder } from "./architecture.js";
 
-/** The frozen model alone: no method has entered yet. */
+/** The builder of the frozen model alone, without any method. */
 export function openBuilder(graph: Graph, weights: Weights, kept: PartialModel): Builder {
   const vector = (name: string) => ops.cast(graph, weights.declare(graph, name), "float32");
   return {

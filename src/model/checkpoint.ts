@@ -33,7 +33,7 @@ export interface TensorSpan {
   readonly length: number;
 }
 
-/** A matrix in 8 bits: int8 [K, N], and float32 [N], what one step of each column is worth. */
+/** A matrix in 8 bits: int8 [K, N], and float32 [N], the scale of each column. */
 export interface EightBitSpans {
   readonly matrix: TensorSpan;
   readonly scale: TensorSpan;
@@ -60,7 +60,7 @@ export interface Checkpoint {
   readonly bytes: number;
   /** Weight files, sorted by name; real paths. */
   readonly files: readonly { readonly file: string; readonly bytes: number }[];
-  /** What is odd but harmless, e.g. tensors that no part of the model uses. */
+  /** Warnings about harmless oddities, e.g. tensors that no part of the model uses. */
   readonly warnings: readonly string[];
   /**
    * sha256 over the weight files (one file: its own; shards: of the sorted list of theirs). Computed once, cached by
@@ -87,7 +87,8 @@ export interface CheckpointOptions {
 }
 
 /**
- * The folder of a model's path: the path itself; or, of a GGUF file or a folder that holds one, what it is converted to, once, in the cache.
+ * The folder of a model's path: the path itself, or, for a GGUF file or a folder that holds one, the converted folder in the cache. The
+ * conversion is done once.
  * @throws SoftpromptError as convertGguf.
  */
 export async function checkpointFolder(
@@ -96,8 +97,8 @@ export async function checkpointFolder(
 ): Promise<{ readonly folder: string; readonly warnings: readonly string[] }> {
   const files = await ggufFiles(path);
   if (files === null) return { folder: path, warnings: [] };
-  const { convertGguf } = await import("./gguf/convert.js"); // who opens a folder need not load it
-  // what cannot be run is refused before its gigabytes are written
+  const { convertGguf } = await import("./gguf/convert.js"); // opening a folder does not need this module
+  // a model that cannot be run is refused before gigabytes are written
   return convertGguf(files, { onProgress, signal, accept: readConfig });
 }
 
@@ -172,7 +173,7 @@ export async function openCheckpoint(path: string, options: CheckpointOptions = 
 
   const spanOf = (name: string) => {
     const found = tensors.get(name);
-    if (!found) throw new RangeError(`no tensor ${name} in ${folder}`); // our own bug: all expected ones are there
+    if (!found) throw new RangeError(`no tensor ${name} in ${folder}`); // this would be a bug: all expected tensors were found
     return found;
   };
   let digest: Promise<string> | undefined;
@@ -199,7 +200,7 @@ export async function openCheckpoint(path: string, options: CheckpointOptions = 
 }
 
 /**
- * Which shard holds which tensor, from the text of model.safetensors.index.json. Pure.
+ * Which shard holds which tensor, from the text of model.safetensors.index.json. Reads no files.
  * @returns shard's file name → tensor names; names are plain file names, never paths.
  */
 export function parseIndex(text: string, where: string): ReadonlyMap<string, ReadonlySet<string>> {
@@ -385,7 +386,9 @@ async function readExactly(handle: FileHandle, file: string, offset: number, len
   return bytes;
 }
 
-/** A file that holds a tied tensor twice must hold the same numbers; else the config does not tell the truth about it. */
+/**
+ * A file that holds a tied tensor twice must hold the same numbers both times; otherwise the config's statement that it is tied is false.
+ */
 async function sameBytes(copy: Entry, original: Entry): Promise<void> {
   const equal = copy.storedType === original.storedType && copy.length === original.length;
   if (equal && (await hashSpan(copy)) === (await hashSpan(original))) return;

@@ -1,7 +1,7 @@
 /**
  * @file Linear layers of a checkpoint in 8 bits, made once and kept in the cache.
  *
- * In: a Checkpoint, and how large a whole number may be. Out: the same Checkpoint with `eightBit`. The file's name is the sha256 of the
+ * In: a Checkpoint, and the largest integer of a weight. Out: the same Checkpoint with `eightBit`. The file's name is the sha256 of the
  * checkpoint and that number. What stays in float32: embeddings, norms, biases, the head, and the matrix that leads out of each
  * feed-forward block, whose inputs are too uneven for one step per row (T5's `wo`, Llama's `down_proj`; huggingface/transformers#20287,
  * mit-han-lab/smoothquant#42).
@@ -23,7 +23,7 @@ import type { ExpectedTensor } from "./tensors.js";
 
 /** How a checkpoint is brought into 8 bits. */
 export interface EightBitOptions {
-  /** Largest whole number of a weight: 127; 64 on processors whose 8-bit products saturate. */
+  /** Largest integer of a weight: 127, or 64 on processors whose 8-bit products saturate. */
   readonly most: number;
   /** Folder that holds them. Default `cacheFolder()/int8`. */
   readonly cache?: string;
@@ -32,10 +32,10 @@ export interface EightBitOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
-/** Changes with every change of what is written. */
+/** Version of the format. It must change whenever the content of the files changes. */
 const version = 1;
 
-/** The linear layers that are computed in 8 bits: what a block owns, but for the matrix that reads its neurons. */
+/** The linear layers that are computed in 8 bits: those of the blocks, except the matrix that leads out of the feed-forward block. */
 export function eightBitLayers(config: ModelConfig): readonly ExpectedTensor[] {
   return architectureOf(config)
     .tensors(config)
@@ -105,7 +105,7 @@ export async function withEightBit(checkpoint: Checkpoint, options: EightBitOpti
       } finally {
         await file.close();
       }
-      renameFile(work, path); // whole or not at all; two that make the same file write the same bytes
+      renameFile(work, path); // the file appears complete or not at all; two processes that make the same file write the same bytes
     } catch (cause) {
       await rm(work, { force: true }).catch(() => {});
       throw ioError(cause, work);

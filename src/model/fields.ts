@@ -35,7 +35,7 @@ export function number(
 
 export function tokenId(raw: JsonObject, where: string, key: string, vocabulary: number, fallback: number): number {
   const value = own(raw, key);
-  const single = Array.isArray(value) && value.length === 1 ? value[0] : value; // [1] is how some exporters write it
+  const single = Array.isArray(value) && value.length === 1 ? value[0] : value; // some exporters write [1]
   return integer({ [key]: single }, where, key, 0, vocabulary - 1, fallback);
 }
 

@@ -29,8 +29,8 @@ export interface PartialSpec {
 }
 
 /**
- * Which n of the L layers stay; ascending. Every choice keeps layer 0, which owns the stack's relative-position bias
- * and in the official code would be lost with it. `score` is [L], larger is more important.
+ * Which n of the L layers stay; ascending. Every choice keeps layer 0, which owns the stack's relative-position bias. In the official code
+ * the bias would be lost with the layer. `score` is [L], larger is more important.
  */
 export const layerChoices = {
   /** First and last always; the gaps between as equal as can be, the larger ones last (fpt.md §3.1). */
@@ -57,7 +57,7 @@ export const neuronChoices = {
     if (score === null) throw needScores("neuron choice `score`");
     return topK(score, k);
   },
-  /** Neurons 0 … k-1 (the official code's `sequence`); needs no scores, so FLOPs and memory can be told without them. */
+  /** Neurons 0 … k-1 (the official code's `sequence`); needs no scores, so FLOPs and memory can be computed without them. */
   first: (k: number): Int32Array => Int32Array.from(range(k)),
 } as const satisfies Record<string, (k: number, F: number, score: Float32Array | null) => Int32Array>;
 /** Name of a way to choose neurons. */
@@ -68,7 +68,7 @@ export function fullModel(config: ModelConfig): PartialModel {
   return { stacks: perStack(config, ({ layers }) => ({ layers: range(layers), neurons: null })), name: "full" };
 }
 
-/** True when the partial model keeps everything, whatever it is called. */
+/** True when the partial model keeps everything, independent of its name. */
 export function isFull(config: ModelConfig, { stacks }: Pick<PartialModel, "stacks">): boolean {
   return stacksOf(config).every(({ name, layers }) => {
     const kept = stacks[name]!;

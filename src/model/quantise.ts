@@ -1,11 +1,11 @@
 /**
- * @file A matrix rounded to whole steps, a step for each column of the result.
+ * @file Quantises a matrix to integers, with one scale per column of the result.
  *
  * In: float32 [R, C], row-major. Out: int8 values and float32 steps. Rounding is to the nearest, of two equally near to the even one.
  */
 import { SoftpromptError } from "../base/errors.js";
 
-/** Whole numbers beside what one of them is worth in each column. */
+/** Integers, with the scale of each column. */
 export interface Rounded {
   /** [rows, columns] of the result. */
   readonly values: Int8Array<ArrayBuffer>;
@@ -14,14 +14,14 @@ export interface Rounded {
 }
 
 /**
- * The matrix as it lies: result [R, C], a step for each of its columns.
- * @param most largest whole number: 127, or 64 where products of 8 bits saturate
+ * The matrix as it is: result [R, C], one scale per column.
+ * @param most largest integer: 127, or 64 where 8-bit products saturate
  */
 export function roundColumns(data: Float32Array, columns: number, most: number): Rounded {
   const largest = new Float32Array(columns);
   for (let i = 0, c = 0; i < data.length; i++, c = c + 1 === columns ? 0 : c + 1) {
     const size = Math.abs(data[i]!);
-    if (!(size <= largest[c]!)) largest[c] = size; // also where it is no number
+    if (!(size <= largest[c]!)) largest[c] = size; // also true for NaN
   }
   const scale = steps(largest, most);
   const values = new Int8Array(data.length);
@@ -30,7 +30,7 @@ export function roundColumns(data: Float32Array, columns: number, most: number):
   return { values, scale };
 }
 
-/** The matrix turned round: result [C, R], a step for each row of what was given. */
+/** The transposed matrix: result [C, R], one scale per row of the given matrix. */
 export function roundRowsTurned(data: Float32Array, columns: number, most: number): Rounded {
   const rows = data.length / columns;
   const largest = new Float32Array(rows);
@@ -46,7 +46,7 @@ export function roundRowsTurned(data: Float32Array, columns: number, most: numbe
   return { values, scale };
 }
 
-/** What one step is worth; 1 where everything is zero. */
+/** The scale; 1 where everything is zero. */
 function steps(largest: Float32Array, most: number): Float32Array<ArrayBuffer> {
   return Float32Array.from(largest, (size) => {
     if (!Number.isFinite(size))
@@ -55,7 +55,7 @@ function steps(largest: Float32Array, most: number): Float32Array<ArrayBuffer> {
         hint: "use --precision float32, or another checkpoint",
       });
     const step = Math.fround(size / most);
-    // rounding the step down could bring the largest weight past the most
+    // a scale that was rounded down could push the largest weight beyond `most`
     return step === 0 ? 1 : Math.round(size / step) > most ? Math.fround(step * (1 + 2 ** -23)) : step;
   });
 }

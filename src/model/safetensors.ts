@@ -21,7 +21,7 @@ export const safetensorsLimits = {
   nameLength: 512,
 } as const;
 
-/** Types of the format and the bytes of one element. Those in `ours` can be read; the others, and newer ones, only be skipped. */
+/** Types of the format and the bytes of one element. Those in `ours` can be read; all others, also newer ones, can only be skipped. */
 const formatTypes: Readonly<Record<string, number>> = {
   ...{ BOOL: 1, U8: 1, I8: 1, F8_E5M2: 1, F8_E4M3: 1, F8_E8M0: 1, I16: 2, U16: 2, F16: 2, BF16: 2 },
   ...{ I32: 4, U32: 4, F32: 4, F64: 8, I64: 8, U64: 8, C64: 8 },
@@ -194,7 +194,7 @@ export function writeSafetensors(
   return file;
 }
 
-/** What stands before the data, for who writes tensor by tensor; the data follow in `order`, without gaps. */
+/** The bytes before the data, for callers that write tensor by tensor. The data follow in `order`, without gaps. */
 export function safetensorsLayout<
   T extends { readonly name: string; readonly dtype: DType; readonly shape: readonly number[] },
 >(
@@ -223,14 +223,14 @@ export function safetensorsLayout<
   return { header, order };
 }
 
-/** What a file of weights is instead, by its first eight bytes; undefined where that is not known. */
+/** What a file is if it is not a safetensors file, by its first eight bytes; undefined if unknown. */
 export function otherFormat(first: Uint8Array): { readonly what: string; readonly hint: string } | undefined {
   const start = Buffer.from(first.subarray(0, 8)).toString("latin1");
   const [, what, hint] = otherFormats.find(([pattern]) => pattern.test(start)) ?? [];
   return what === undefined || hint === undefined ? undefined : { what, hint };
 }
 
-/** What is found under the name of a file of weights: the first eight bytes, what they are, what to do. */
+/** Other formats that may be found in place of a weight file: a pattern of the first eight bytes, the format's name, and what to do. */
 const otherFormats: readonly (readonly [pattern: RegExp, what: string, hint: string])[] = [
   [
     /^version /,
@@ -301,9 +301,9 @@ function readEntry(
 
   if (end > fileBytes - dataOffset)
     throw fail(`${label} lies outside the file`, `at most ${fileBytes - dataOffset} bytes of data`, offsets, cutShort);
-  // once a product passes 2^53 it can only be inexact, never small again, unless a zero follows: look for that first
+  // a product beyond 2^53 is inexact and stays large unless a zero follows, so zeros are looked for first
   const elements = shape.includes(0) ? 0 : size(shape as number[]);
-  // the format grows: a type from after this code can be skipped, but not measured
+  // the format may gain types: a type unknown to this code can be skipped, but its size cannot be checked
   const bytes = Object.hasOwn(formatTypes, storedType) ? elements * formatTypes[storedType]! : end - start;
   if (!Number.isSafeInteger(bytes) || bytes !== end - start)
     throw fail(`${label} has the wrong number of bytes`, `${bytes} for ${shapeText(storedType, shape)}`, end - start);

@@ -15,11 +15,11 @@ export interface ExpectedTensor {
   readonly shape: readonly number[];
   /** Other names of the same tensor: tried in order when `name` is not there, and copies of it when it is. */
   readonly aliases?: readonly string[];
-  /** Other tensors that serve when neither `name` nor an alias is there. */
+  /** Other tensors that are used when neither `name` nor an alias is there. */
   readonly standIns?: readonly string[];
   /** Part of the model, for `inspect`: a stack's name, "embedding" or "head". */
   readonly part: string;
-  /** The block it belongs to, counted in the full model; a partial model without the block does without the tensor. */
+  /** The block it belongs to, counted in the full model; a partial model without the block does not need the tensor. */
   readonly layer?: number;
   /** Which axis holds the feed-forward neurons of its block: a partial model keeps some of them. */
   readonly neurons?: { readonly axis: 0 | 1 };
@@ -41,7 +41,7 @@ export function parameterCount(expected: readonly ExpectedTensor[]): number {
   return expected.reduce((sum, { shape }) => sum + shape.reduce((a, b) => a * b, 1), 0);
 }
 
-/** What families call the matrix that a model with a tied head lacks. */
+/** The names that families give to the output head, which a model with a tied head lacks. */
 const headNames = new Set(["lm_head.weight", "embed_out.weight"]);
 
 /**
@@ -98,7 +98,7 @@ export function matchTensors<Entry extends SafetensorsEntry>(
     );
   }
   const unexpected = [...entries.keys()].filter((name) => !used.has(name) && !leftOver(name));
-  // left out in silence, a bias gives fluent nonsense
+  // a model whose bias is silently left out writes fluent but wrong text
   const bias = unexpected.find((name) => name.endsWith(".bias") && used.has(name.replace(/bias$/, "weight")));
   if (bias !== undefined)
     throw new SoftpromptError("checkpoint", `tensor ${bias} has no place in the model that config.json describes`, {

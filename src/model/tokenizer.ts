@@ -1,5 +1,5 @@
 /**
- * @file A base model's tokenizer, as that model takes its rows. In: a Checkpoint. Out: a Tokenizer with the family's rules.
+ * @file A base model's tokenizer with the encoding rules of that model. In: a Checkpoint. Out: a Tokenizer with the family's rules.
  */
 import { SoftpromptError } from "../base/errors.js";
 import { chatRules } from "../text/chat-rules.js";
@@ -19,7 +19,7 @@ export async function openTokenizer({ folder, config }: Base): Promise<Tokenizer
   return decoderOnly(config) ? { ...tokenizer, rules: windowed(causalRules(tokenizer), config) } : tokenizer;
 }
 
-/** The model's own chat template; null where it has none, or could not use it (T5). @throws SoftpromptError "checkpoint" for a bad one. */
+/** The model's own chat template; null if it has none or cannot use one (T5). @throws SoftpromptError "checkpoint" for a bad one. */
 export async function chatTemplateOf({ folder, config }: Base): Promise<ChatTemplate | null> {
   return decoderOnly(config) ? findChatTemplate(await tokenizerFiles(folder)) : null;
 }
@@ -49,7 +49,7 @@ export function behindPrompt(tokenizer: Tokenizer, prompt: number): Tokenizer {
   return known;
 }
 
-/** One object for equal calls: ids of rows are kept by their tokenizer. */
+/** Equal calls get the same object, because encoded rows are cached per tokenizer. */
 const behind = new WeakMap<Tokenizer, Map<number, Tokenizer>>();
 
 function decoderOnly(config: ModelConfig): boolean {
@@ -58,7 +58,7 @@ function decoderOnly(config: ModelConfig): boolean {
 
 function windowed(rules: EncodingRules, config: ModelConfig): EncodingRules {
   const { maxPositions, window } = config;
-  // where one layer sees everything, so does the row
+  // if one layer sees all positions, the whole row can be seen
   const closed = window?.layers.length === architectureOf(config).stacks(config).at(-1)!.layers;
   const limits: ContextWindow = {
     prompt: 0,

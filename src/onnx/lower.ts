@@ -38,18 +38,18 @@ const attributeTypes = { float: 1, int: 2, text: 3, graph: 5, ints: 7 } as const
 
 type NodeProto = MessageInitShape<typeof NodeProtoSchema>;
 
-/** What a model's callers feed, where that is not what its graph takes. */
+/** The inputs that callers feed, if they differ from the graph's inputs. */
 export interface Outside {
   readonly inputs: readonly (ValueType & { readonly name: string })[];
   /** Writes every input of the graph that is not one of `inputs`, under its name. */
   write(writer: Writer): void;
-  /** Computed where `unless` is false; where it is true, taken from these inputs, by the names of its outputs. */
+  /** These values are computed if `unless` is false. If it is true, they are taken from these inputs, by the names of its outputs. */
   readonly once?: {
     readonly unless: string;
     readonly graph: Graph;
     readonly given: Readonly<Record<string, string>>;
   };
-  /** What callers call a symbol of the shapes. */
+  /** The callers' name for a symbol of the shapes. */
   readonly symbols?: Readonly<Record<string, string>>;
 }
 
@@ -58,7 +58,7 @@ export function lower(source: Graph, options: LoweringOptions): OnnxModel {
   return lowerFor(undefined, source, options);
 }
 
-/** The same for callers who feed something else than the graph takes. */
+/** The same for callers that feed other inputs than the graph takes. */
 export function lowerFor(outside: Outside | undefined, source: Graph, options: LoweringOptions): OnnxModel {
   const { graph } = simplify(source);
   check(graph);
@@ -71,7 +71,7 @@ export function lowerFor(outside: Outside | undefined, source: Graph, options: L
   const files = locate(weights);
   const names = new Map<number, string>();
   const constants = new Map<string, string>();
-  /** What nodes read, those of a branch too. */
+  /** All names that nodes read, including nodes inside branches. */
   const asked = new Set<string>();
   let fresh = 0;
 
@@ -149,7 +149,7 @@ export function lowerFor(outside: Outside | undefined, source: Graph, options: L
     for (const node of g.nodes) (lowerings[node.op] as (w: Writer, n: Node) => void)(writer, node);
     for (const [name, value] of copies) add("Identity", [writer.name(value)], {}, [name]);
   };
-  /** Nodes of a graph of their own, which sees the names around it. Its outputs must not hide theirs. */
+  /** Nodes of a subgraph, which sees the outer names. Its outputs must not shadow them. */
   const branch = (name: string, outputs: readonly Graph["outputs"][number][], write: () => void) => {
     const around = nodes;
     nodes = [];
@@ -181,7 +181,7 @@ export function lowerFor(outside: Outside | undefined, source: Graph, options: L
   }
   writeNodes(graph);
 
-  // of a matrix that is kept for each way, one way may be all that is asked for
+  // a matrix may be stored for both passes while only one of them is used
   for (const v of weights) if (asked.has(writer.name(v))) initializers.push(initializer(v, files));
 
   const model = create(ModelProtoSchema, {
@@ -204,7 +204,9 @@ export function lowerFor(outside: Outside | undefined, source: Graph, options: L
   };
 }
 
-/** The name of each weight file in the model: its path from the folder that all lie in or below; numbered where there is none. */
+/**
+ * The name of each weight file in the model: its path relative to the common folder of all files, or a number if there is no common folder.
+ */
 function locate(weights: readonly Value[]): Map<string, string> {
   const paths = new Set(weights.map(bytesOf).flatMap((w) => (w.kind === "file" ? [w.file] : [])));
   const folder = commonFolder(paths);

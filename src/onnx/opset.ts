@@ -1,5 +1,5 @@
 /**
- * @file The border to ONNX: how each op of a graph is written in its operators. Only this file knows operator names and versions.
+ * @file The border to ONNX: how each op of a graph is written in ONNX operators. Only this file knows operator names and versions.
  *
  * In: a node of a graph. Out: calls on a Writer. Every op that has a faster `com.microsoft` (or ONNX Runtime only)
  * form has a plain form beside it, taken with `plain`. Checked with opset 21 on onnxruntime 1.30.
@@ -20,14 +20,14 @@ export interface LoweringOptions {
   readonly widenPerUse: boolean;
 }
 
-/** An ONNX attribute; floats are told from integers by their kind. */
+/** An ONNX attribute; `kind` distinguishes floats from integers. */
 export type Attribute =
   | { readonly int: number }
   | { readonly ints: readonly number[] }
   | { readonly float: number }
   | { readonly text: string };
 
-/** What a lowering writes with. Names are names of ONNX tensors. */
+/** The interface by which a lowering writes ONNX nodes. Names are names of ONNX tensors. */
 export interface Writer {
   readonly options: LoweringOptions;
   /** The tensor of a graph value. */
@@ -52,14 +52,14 @@ export interface Writer {
   constant(shape: readonly number[], data: Float32Array | Int32Array): string;
   /** A weight as float32. */
   widened(value: Value): string;
-  /** What `make` wrote under this key before, else what it writes now: for small tensors that many nodes read. */
+  /** Returns what `make` wrote for this key before, or calls it now. For small tensors that many nodes read. */
   once(key: string, make: () => string): string;
   onnxType(dtype: DType): number;
 }
 
 type Lowering<K extends Op> = (w: Writer, node: Node<K>) => void;
 
-/** One operator with the same meaning, inputs and single output. */
+/** A lowering to one operator with the same meaning, inputs and single output. */
 const plainly =
   <K extends Op>(type: string): Lowering<K> =>
   (w, { inputs, outputs }) => {
@@ -98,8 +98,8 @@ function product(
 }
 
 /**
- * x as rows of uint8 around 128, [M, K], and what one step of each row is worth, [M, 1]: once for all layers that read x. The smallest
- * step keeps a row of zeros from being divided by zero.
+ * x as rows of uint8 around 128, [M, K], and the scale of each row, [M, 1]. It is computed once for all layers that read x. The smallest
+ * scale prevents a division by zero for a row of zeros.
  */
 const roundedRows = (w: Writer, x: Value): { readonly rows: string; readonly scale: string } => {
   const scale = `rounded ${x.id}/scale`;
@@ -123,7 +123,7 @@ const wideIds = (w: Writer, ids: Value): string =>
 const lengthOf = (w: Writer, v: Value, axis: number): string =>
   w.once(`length ${v.id} ${axis}`, () => w.add("Shape", [w.name(v)], { start: { int: axis }, end: { int: axis + 1 } }));
 
-/** −1, then the lengths of a table's axes but the first: the shape of rows one under the other. */
+/** −1, then the lengths of a table's axes but the first: the shape of stacked rows. */
 const rowsShape = (w: Writer, table: Value): string =>
   w.add("Concat", [w.integers([-1]), w.add("Shape", [w.name(table)], { start: { int: 1 } })], { axis: { int: 0 } });
 
@@ -141,7 +141,7 @@ function bounds(
   return [start, w.add("Add", [start, length])];
 }
 
-/** Heads of a group one below the other, or back: a Reshape that takes the other sizes from where they stand. */
+/** Stacks the heads of a group along the rows, or undoes it: a Reshape that copies the other sizes from its input. */
 const regroup = (w: Writer, x: string, rank: number, heads: number, to?: string): string =>
   w.add(
     "Reshape",
@@ -197,7 +197,7 @@ export const lowerings: { readonly [K in Op]: Lowering<K> } = {
   matmul: (w, { inputs: [a, b], attributes, outputs }) => {
     product(w, w.name(a!), w.name(b!), [a!.shape.length, b!.shape.length], attributes, w.name(outputs[0]!));
   },
-  // How a linear layer is computed, both ways: this is the one place.
+  // Linear layers are computed only here, in the forward and the backward pass.
   linear: (w, { inputs: [x, weight, bias], attributes: { back, stored }, outputs }) => {
     const trans = { transB: (stored === "out,in") !== back };
     const y = w.name(outputs[0]!);
@@ -252,7 +252,7 @@ export const lowerings: { readonly [K in Op]: Lowering<K> } = {
     const context = w.add("MatMul", [join(w.name(p!)), w.name(v!)], {}, grouped ? undefined : [w.name(y!)]);
     if (grouped) part(context, w.name(y!));
   },
-  // One kernel where every row has positions of its own; in parts elsewhere.
+  // One kernel if every row has its own positions; otherwise separate operators.
   rope: (w, { inputs: [x, cos, sin, positions], attributes: { back }, outputs: [y] }) => {
     const [rank, heads, width] = [x!.shape.length, x!.shape.at(-3), x!.shape.at(-1) as number];
     const half = cos!.shape[1] as number;
@@ -353,8 +353,8 @@ export const lowerings: { readonly [K in Op]: Lowering<K> } = {
       product(w, ones, w.name(values!), [3, 3], { transA: true }, y);
       return;
     }
-    // An id may come more than once. ScatterND shares its additions among threads and loses some of those that meet in
-    // one row (ONNX Runtime 1.30); ScatterElements makes them one after the other, and wants an index for every element.
+    // An id may come more than once. ScatterND adds in several threads and loses some additions to the same row (ONNX Runtime 1.30).
+    // ScatterElements adds one after the other, but needs an index for every element.
     const row = like!.shape.slice(1);
     const flat = (v: Value, ...behind: number[]) => w.add("Reshape", [w.name(v), w.integers([-1, ...behind])]);
     const rows = row.length === 0 ? flat(values!) : w.add("Reshape", [w.name(values!), rowsShape(w, like!)]);

@@ -1,6 +1,6 @@
 /**
- * @file What callers of an exported model feed, turned inside the model into what its graph takes: ids, masks and lengths of caches become
- * positions, biases and tables, which the engine computes on its own side.
+ * @file Converts the inputs of an exported model to those of its graph, inside the model: ids, masks and lengths of caches become
+ * positions, biases and tables. The engine computes these outside the model.
  *
  * In: a Writer. Out: nodes. Positions and masks are int32: ONNX Runtime's WebGPU kernels have few int64 operators.
  */
@@ -50,13 +50,13 @@ export function writePadding(
   w.add("Unsqueeze", [off, w.integers([1, 2])], {}, [to]);
 }
 
-/** A table of what depends on the distance from a query to a key alone, for distances `least` … `least` + its length − 1. */
+/** A table of values that depend only on the distance from a query to a key, for distances `least` … `least` + its length − 1. */
 export interface ByDistance {
   readonly least: number;
   readonly values: Int32Array;
 }
 
-/** [queries, keys]: queries stand at `first` …, keys at 0 …; distances beyond the table's ends have its ends' values. */
+/** [queries, keys]: queries are at `first` …, keys at 0 …; distances beyond the table's ends get the values at its ends. */
 export function writeByDistance(
   w: Writer,
   { least, values }: ByDistance,
@@ -99,7 +99,10 @@ export function textPlaces(w: Writer, mask: string, ids: string, before: number)
   };
 }
 
-/** Positions of the queries. Of a padded one before all others it is 0; none is cut at the model's last, so that a longer text fails. */
+/**
+ * Positions of the queries. A padded query before all others has position 0. Positions are not limited to the model's last one, so that a
+ * longer text fails.
+ */
 export function writePositions(w: Writer, { queries }: TextPlaces, to: string): void {
   w.add("Max", [queries, whole(w, 0)], {}, [to]);
 }
@@ -128,7 +131,7 @@ export function writeRotary(w: Writer, speeds: Float32Array, rows: string, to: {
   w.add("Sin", [angles], {}, [to.sin]);
 }
 
-/** [1, n] of zeros, n the last so many tokens that a caller wants: 0 is all of the ids. Its length is what counts. */
+/** [1, n] of zeros, where n is how many of the last tokens the caller wants; 0 means all ids. Only its length counts. */
 export function writeKept(w: Writer, wanted: string, ids: string, to: string): void {
   const all = axisLength(w, ids, 1);
   const asked = w.add("Reshape", [wanted, w.integers([1])]);

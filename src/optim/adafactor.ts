@@ -54,8 +54,8 @@ export function adafactor(options: AdafactorOptions = {}): Optimizer {
 type Moments = OptimizerState["tensors"];
 
 /**
- * New moments, the sum of the squared update, and a way to move row after row of the parameters by it. The update itself is nowhere
- * written down: of fine-tuning it would be the model again, in float64.
+ * New moments, the sum of the squared update, and a way to move row after row of the parameters by it. The update itself is never stored as
+ * a whole. For fine-tuning it would take as much memory as a float64 copy of the model.
  */
 interface Rule {
   readonly tensors: Moments;

@@ -7,7 +7,7 @@ import { sgd } from "./sgd.js";
 export interface OptimizerSettings {
   /** Decoupled: p ← p·(1 − lr·weightDecay) at each step. */
   readonly weightDecay: number;
-  /** Of `sgd`; the others have none. */
+  /** Only `sgd` has momentum. */
   readonly momentum?: number;
 }
 

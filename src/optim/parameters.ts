@@ -1,13 +1,13 @@
 /**
- * @file Optimizers and clipping over named parameters: each optimizer is of one matrix, a method may train several.
+ * @file Optimizers and clipping over named parameters. An optimizer handles one matrix; a method may train several.
  *
- * In: Parameters, their gradients, one OptimizerState. Out: the same, moved. The state's tensors are named PARAMETER.MOMENT.
+ * In: Parameters, their gradients, one OptimizerState. Out: the same, updated. The state's tensors are named PARAMETER.MOMENT.
  */
 import type { Parameters, Tensor } from "../base/tensor.js";
 import { addSquares, clipNorm, times } from "./clip.js";
 import type { Optimizer, OptimizerState } from "./optimizer.js";
 
-/** The state of an optimizer that has moved nothing yet. */
+/** The state of an optimizer before its first step. */
 export function initParameters(optimizer: Optimizer, parameters: Parameters): OptimizerState {
   const tensors: Record<string, Tensor> = {};
   for (const [name, tensor] of Object.entries(parameters))

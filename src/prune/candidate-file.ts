@@ -11,7 +11,7 @@ import { sealed, unsealed } from "../base/kept.js";
 import { maskFromJson, maskToJson } from "../method/mask.js";
 import type { Candidate, CandidateCost } from "./types.js";
 
-/** What is read back of a candidate, with what its evaluations between rungs cost. */
+/** A candidate as read back, with the cost of its evaluations between rungs. */
 export interface Kept extends Candidate {
   readonly rungs: Candidate["history"];
   readonly rungFlops: number;
@@ -28,10 +28,10 @@ export function writeCandidate(folder: string, key: string, candidate: Kept): vo
 }
 
 /**
- * What trainCandidate left in `folder`, here or in another process. @param key of its inputs; undefined takes whatever is there.
+ * Reads the result that trainCandidate left in `folder`, in this or another process. @param key of its inputs; undefined accepts any.
  * @returns null when there is none yet, or the file is torn or from before costs were kept apart (then the run beside it goes on
  * from its own snapshot, which for a finished one costs nothing).
- * @throws SoftpromptError "run" for a whole file that is no candidate, or one of other inputs.
+ * @throws SoftpromptError "run" for a complete file that is not a candidate, or has other inputs.
  */
 export function readCandidate(folder: string, key?: string): Kept | null {
   const path = join(folder, "candidate.json");
@@ -67,10 +67,10 @@ function wrong(where: string, got: string): SoftpromptError {
 
 const count = z.int().nonnegative();
 const amount = z.number().nonnegative();
-/** JSON has no NaN and no infinity: a number that was none is written as null. */
+/** JSON has no NaN and no infinity: such a number is written as null. */
 const loss = z.union([z.number(), z.null().transform(() => Number.NaN)]);
 const score = z.union([z.number(), z.null().transform(() => Number.NEGATIVE_INFINITY)]);
-/** A candidate's cost as any file holds it. */
+/** A candidate's cost, as files of all versions hold it. */
 export const costForm = z.object({
   trainFlops: amount,
   evalFlops: amount,

@@ -2,7 +2,7 @@
  * @file One candidate of a search: a mask over rewound values, retrained (xprompt.md §4). Plain data, and its files.
  *
  * In: a job (start prompt, mask), how to train, until which step. Out: a Candidate; finished ones are read back, interrupted ones go on.
- * Its folder is a run folder of the trainer with `candidate.json` beside: what it is made from and how it ended.
+ * Its folder is a run folder of the trainer, with `candidate.json` in it: the candidate's inputs and its result.
  */
 import { join } from "node:path";
 import { sha256 } from "../base/files.js";
@@ -22,7 +22,7 @@ import type { Candidate, CandidateJob, Retraining } from "./types.js";
 /**
  * Trains a candidate up to `steps` of its schedule, going on from where it stopped before.
  * @param folder its own; made if need be.
- * @returns null when stopped by the signal before it got there.
+ * @returns null if the signal stopped it before that step.
  */
 export async function trainCandidate(
   retraining: Retraining,
@@ -66,7 +66,7 @@ export async function trainCandidate(
     .map(({ step, scores, loss, flops }) => ({ step, score: selectionScore(task, scores), loss, flops }));
   const rungs = [...(before?.rungs ?? [])];
   const finished = result.reason !== "interrupted";
-  // a score on a partial model stands beside none on the full one: a rung inside a partial stage has its own evaluation alone
+  // scores on a partial model cannot be compared with those on the full one, so a rung inside a partial stage uses only its own evaluation
   const chosen = result.bestOnFull ?? (finished ? result.best : { ...result.best, scores: {} });
   let best = {
     prompt: chosen.parameters.prompt!,
@@ -75,8 +75,8 @@ export async function trainCandidate(
     step: chosen.step,
     loss: own.find((entry) => entry.step === chosen.step)?.loss ?? Number.NaN,
   };
-  // what was seen at the rungs ranks the unfinished; a finished candidate stands by the trainer's own evaluations, as the control does:
-  // the best of more looks would flatter it
+  // unfinished candidates are ranked by the evaluations at the rungs. A finished candidate is judged only by the trainer's own evaluations,
+  // as the control is, because the best of more evaluations would favour it
   if (!finished && before && before.score > best.score)
     best = {
       prompt: before.prompt,
@@ -137,19 +137,19 @@ export async function trainCandidate(
   return candidate;
 }
 
-/** What chooses; the worst where it was not measured. */
+/** The score that chooses; the worst possible if it was not measured. */
 function scoreOf(task: Task, scores: Scores): number {
   const score = selectionScore(task, scores);
   return Number.isNaN(score) ? Number.NEGATIVE_INFINITY : score;
 }
 
-/** The prompt and mask that are trained: whole with zeros, or without the pruned tokens. */
+/** The prompt and mask that are trained: the whole prompt with zeros, or without the pruned tokens. */
 export function shapeOf({ prompt, mask, drop }: CandidateJob): { prompt: Tensor; mask: PromptMask | null } {
   if (mask === null) return { prompt, mask };
   return drop ? dropPruned(prompt, mask) : { prompt: applyMask(prompt, mask), mask };
 }
 
-/** What the mask leaves of the whole prompt, whether the rest are zeros in it or not in it at all. */
+/** What the mask leaves of the whole prompt; the rest may be zeros or removed. */
 function countsOf({ prompt, mask }: CandidateJob): MaskCounts {
   const [tokens, width] = prompt.shape as [number, number];
   return mask ? maskCounts(mask, width) : { tokens, pieces: tokens, parameters: tokens * width, fraction: 1 };
@@ -160,7 +160,7 @@ export function ownMask({ prompt, mask }: Pick<Candidate, "prompt" | "mask">): P
   return mask === null || prompt.shape[0] === mask.tokens.length ? mask : withoutDead(mask);
 }
 
-/** What was read back, with its mask and sizes as the job has them: an earlier version wrote a dropped prompt's own there. */
+/** The candidate as read back, with mask and sizes of the job, because an earlier version wrote those of the dropped prompt. */
 export function factsOf<C extends Candidate>(job: CandidateJob, candidate: C): C {
   return { ...candidate, mask: job.mask, counts: countsOf(job) };
 }

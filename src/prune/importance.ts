@@ -3,7 +3,7 @@
  *
  * In: engine, rows, the tuned prompt. Out: scores for every token and piece, and what the pass cost.
  * The engine's gradient keeps the rows of a batch apart, so one forward and backward per batch gives every example's own
- * ∂L/∂γ and ∂L/∂ζ. L(x) is the mean over the target's tokens. Nothing is trained and nothing is dropped out.
+ * ∂L/∂γ and ∂L/∂ζ. L(x) is the mean over the target's tokens. There is no training and no dropout in this pass.
  */
 import { z } from "zod";
 import { interrupted, SoftpromptError } from "../base/errors.js";
@@ -34,7 +34,7 @@ export interface ImportanceOptions {
   readonly seed: number;
   /** Score on this model. Default the full one. */
   readonly partial?: PartialModel;
-  /** Rows whose texts were read and counted before, where texts are kept. Default all. */
+  /** Rows whose texts were read and counted before, if texts are kept. Default all. */
   readonly read?: ReadonlySet<EncodedRow>;
   readonly signal?: AbortSignal;
 }
@@ -59,7 +59,7 @@ export interface Importance {
   readonly flops: number;
 }
 
-/** True for scores of a prompt of so many tokens and pieces each: what a file says of itself is checked, not believed. */
+/** Whether these are scores of a prompt with so many tokens and pieces. Values from a file are always checked. */
 export function isImportance(
   value: unknown,
   { tokens, pieces }: { tokens: number; pieces: number },

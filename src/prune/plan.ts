@@ -1,5 +1,5 @@
 /**
- * @file What a search is going to do, before a model is run for it: rows, counts, rewinding, what retrainings cost. Refuses what cannot be.
+ * @file The plan of a search, before a model is run: rows, counts, rewinding, and the cost of retrainings. Refuses impossible searches.
  *
  * In: rows, a start prompt, schedules (their sizes and steps; which neurons stay does not matter), PruneOptions. Out: SearchPlan.
  */
@@ -14,19 +14,19 @@ import { holdOut, pruneCounts, rewindTarget } from "./space.js";
 import { halvingPairs, halvingPlan, type SearchSpace } from "./strategies.js";
 import type { Retraining } from "./types.js";
 
-/** What is known of a search before it has a folder. */
+/** The parts of a search that are known before it has a folder. */
 export type SearchOutline = Omit<SearchInput, "resume" | "observe">;
 
 export interface SearchPlan {
-  /** Of the tuning; saved often enough for a search of hours. */
+  /** Settings of the tuning, with snapshots often enough for a search of hours. */
   readonly settings: TrainSettings;
   /** Rows that tuning and retrainings train on. */
   readonly rows: readonly Row[];
-  /** Rows that choose: those held out, or the validation rows. */
+  /** Rows on which candidates are compared: held-out rows, or the validation rows. */
   readonly selection: readonly Row[];
   readonly heldOut: boolean;
   readonly rewind: ReturnType<typeof rewindTarget>;
-  /** What the tuning reads for good, where texts are kept. */
+  /** Texts that the tuning reads and keeps, if texts are kept. */
   readonly read: readonly ReadSteps[];
   /** Scores are measured on this model; undefined is the full one. */
   readonly scoredOn: PartialModel | undefined;
@@ -38,8 +38,8 @@ export interface SearchPlan {
 
 /**
  * Plans a search; runs no model and touches no file.
- * @param levels that will be gone through. Default the options' own.
- * @throws SoftpromptError "usage" for counts, pieces, a rewinding, a holdout, a depth to score on or a budget that cannot be.
+ * @param levels that will be searched. Default the options' own.
+ * @throws SoftpromptError "usage" for impossible counts, pieces, rewinding, holdout, scoring depth or budget.
  */
 export function planSearch(
   input: SearchOutline,
@@ -112,7 +112,7 @@ function readBy({ stages }: SearchInput["schedule"], config: ModelConfig): ReadS
   return own.some(({ partial }) => partial === full) ? own : [...own, { partial: full, from: 0, to: 0 }];
 }
 
-/** Saves at every step unless the settings say how often: a search of hours that is killed loses the step in progress, no more. */
+/** Saves at every step unless the settings say how often: a killed search of hours then loses only the step in progress. */
 export function durable(settings: TrainSettings): TrainSettings {
   return { ...settings, snapshotEvery: settings.snapshotEvery || 1 };
 }

@@ -1,5 +1,5 @@
 /**
- * @file Several candidates at a time: in this process one after another, or in child processes side by side.
+ * @file Trains several candidates: in this process one after another, or in parallel child processes.
  *
  * In: jobs, one folder for all of them, a number of workers. Out: the candidates in the jobs' order.
  * A worker is a process of its own with its own engine; it takes one candidate after another. Everything it makes is in the
@@ -17,7 +17,7 @@ import { readCandidate } from "./candidate-file.js";
 import type { Candidate, CandidateJob, Retraining, WorkerSettings } from "./types.js";
 import { jobText, retrainingText } from "./wire.js";
 
-/** What is told of candidates while they train. */
+/** Events of candidates while they train. */
 export type Watch = (name: string, event: TrainEvent) => void;
 
 /** Trains every job up to `steps`. Stops early, with what is done, when the signal is aborted. */
@@ -73,10 +73,10 @@ async function inProcesses(
   const count = Math.min(workers.count, jobs.length);
   const threads = Math.max(1, Math.floor(availableParallelism() / count));
   const shared = join(folder, "worker.json");
-  // as this process computes, so do they; threads are shared out among them where not given
+  // they use this process's engine options; threads are divided among them unless given
   const { options } = retraining.engine;
   writeFileAtomic(shared, retrainingText(retraining, { ...options, threads: options.threads || threads }));
-  // what was read here need not be read again there
+  // texts that were read here need not be read again there
   await retraining.engine.texts?.share();
   for (const job of jobs) writeFileAtomic(join(folder, job.name, "job.json"), jobText(job));
   const left = [...jobs];
@@ -134,7 +134,7 @@ async function inProcesses(
       ? [factsOf(job, candidate)]
       : [];
   });
-  // a worker that somebody else stopped saves and exits as if all were well; its candidate must not drop out of the ranking
+  // a worker that is stopped from outside saves and exits with code 0; its candidate must not be missing from the ranking
   if (done.length < jobs.length && !retraining.signal?.aborted)
     throw new SoftpromptError("run", "a worker process was stopped before its candidate was trained", {
       where: folder,

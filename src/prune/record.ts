@@ -1,5 +1,5 @@
 /**
- * @file result.json of an XPrompt search: a run's result like any other, and what the search found under one further key.
+ * @file result.json of an XPrompt search: the same form as every run's result, with the search's findings under one more key.
  *
  * In: XPromptResult, or a folder. Out: plain data, enough for the report page, so that it can be made again from the file alone.
  * A file that is read is untrusted: every field is checked.
@@ -13,12 +13,12 @@ import { type ImportanceMode, importanceModes } from "./scores.js";
 import type { Candidate } from "./types.js";
 import type { XPromptResult } from "./xprompt.js";
 
-/** A candidate without its tensors, which lie in its own folder. */
+/** A candidate without its tensors, which are in its own folder. */
 export type SearchCandidate = Omit<Candidate, "prompt" | "mask" | "scores"> & { readonly scores: Scores };
 
 /** A search without its tensors, as result.json has it. */
 export interface SearchSummary extends Pick<XPromptResult, "mean" | "selection" | "cost"> {
-  /** What chose: the task's first metric, or the mean of all. */
+  /** What the candidates are compared by: the task's first metric, or the mean of all metrics. */
   readonly metric: string;
   readonly tuned: { readonly score: number; readonly scores: Scores; readonly steps: number };
   /** Name of the chosen candidate. */
@@ -28,7 +28,7 @@ export interface SearchSummary extends Pick<XPromptResult, "mean" | "selection" 
   readonly control: SearchCandidate;
   /** In the order of the search, without the control. */
   readonly candidates: readonly SearchCandidate[];
-  /** On the rows that `scoredOn` of the run names. */
+  /** Scores on the rows that `scoredOn` of the run names. */
   readonly reported: { readonly best: Scores; readonly control: Scores; readonly tuned: Scores };
   readonly importance: {
     /** [P] */
@@ -42,7 +42,7 @@ export interface SearchSummary extends Pick<XPromptResult, "mean" | "selection" 
   };
 }
 
-/** What `prune` leaves in its folder. The cost of the run is that of the whole search, control included. */
+/** The result that `prune` writes to its folder. Its cost is that of the whole search, control included. */
 export interface PruneResult extends RunResult {
   readonly search: SearchSummary;
 }
@@ -87,8 +87,8 @@ export function searchSummary(result: XPromptResult, metric: string): SearchSumm
 }
 
 /**
- * Reads a folder's result.json. @returns null when it is of a run without a search.
- * @throws SoftpromptError "run" when it is no result, or the search in it is none.
+ * Reads a folder's result.json. @returns null for a run without a search.
+ * @throws SoftpromptError "run" if it is not a result, or its search is not valid.
  */
 export function readPruneResult(folder: string): PruneResult | null {
   const { file, json, result } = readResultFile(folder);
@@ -117,7 +117,7 @@ export function readPruneResult(folder: string): PruneResult | null {
 }
 
 const text = z.string().max(10_000);
-/** JSON has no NaN: a number that was none is written as null. */
+/** JSON has no NaN: such a number is written as null. */
 const figure = z.union([z.number(), z.null().transform(() => Number.NaN)]);
 const scores = z.record(text, figure);
 const amount = z.number().nonnegative();
@@ -149,7 +149,7 @@ const searchForm = z.object({
     scoring: amount,
     control: amount,
     search: amount,
-    // absent in files of before it was counted
+    // absent in files of versions that did not count it
     reporting: amount.default(0),
     reportingSeconds: amount.default(0),
     total: amount,

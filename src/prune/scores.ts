@@ -32,7 +32,7 @@ export function maskDerivatives(
   return derivatives;
 }
 
-/** What the sum over examples is made of. */
+/** Which contributions are summed over examples. */
 export type Reduction = (
   perExample: Float64Array,
   examples: number,
@@ -50,7 +50,7 @@ const eachExample =
 export const importanceModes = {
   /** The paper's equation, E|∂L(x)/∂γ|. */
   perExample: { reduce: eachExample(Math.abs), mean: "|∂L/∂ζ|, its size on each example" },
-  /** Of the batch's mean, as Super-Tickets' averages over batches; depends on how rows fall into batches. */
+  /** Absolute value of the batch's mean, as in Super-Tickets, which averages over batches. It depends on how rows fall into batches. */
   batchAbs: {
     reduce: (values, examples, entries, add) => {
       for (let i = 0; i < entries; i++) {

@@ -1,5 +1,5 @@
 /**
- * @file What a search leaves beside its run folders: search.json (what it is made from) and scores.json (importance), and back.
+ * @file Files of a search beside its run folders: search.json (its inputs) and scores.json (importance).
  *
  * In: a folder, facts, a measurement. Out: the folder claimed, or refused; scores read back where they are of this prompt.
  */
@@ -23,7 +23,7 @@ const renamedFacts = Object.fromEntries(
 const headForm = z.strictObject({ format: z.literal(2), identity: z.record(z.string(), z.string()) });
 
 /**
- * The folder is this search's, or empty. What is trained in it is vouched for by the trainer itself.
+ * Checks that the folder belongs to this search or is empty. The trainer checks the trainings in it.
  * @param files by name: `config.yaml`; written before the folder becomes a search, and again where they differ @throws SoftpromptError "run".
  */
 export function claimFolder(
@@ -52,14 +52,14 @@ export function claimFolder(
     identity,
     folder,
   );
-  // what may change on a resume has changed for the next one too
+  // a resume may have changed options, and the next resume must see the new values
   for (const [name, content] of Object.entries(files))
     if (readWhole(join(folder, name), "run")?.toString("utf8") !== content)
       writeFileAtomic(join(folder, name), content);
 }
 
 /**
- * Scores read back where they are of the same prompt; else measured and kept.
+ * Reads scores back if they belong to the same prompt; otherwise measures and keeps them.
  * @param prompt its hash @param size P and k of the scores
  */
 export async function keptScores(

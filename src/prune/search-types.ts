@@ -1,5 +1,5 @@
 /**
- * @file What a search is made from, what it tells, and the tuning before it, as plain types.
+ * @file Types of a search: its input, its events, and the tuning before it.
  */
 import type { Tensor } from "../base/tensor.js";
 import type { Scores } from "../data/metrics.js";
@@ -12,7 +12,7 @@ import type { Importance } from "./importance.js";
 import type { PruneOptions } from "./options.js";
 import type { Candidate, CandidateCost, WorkerSettings } from "./types.js";
 
-/** All that a search is made from. */
+/** The complete input of a search. */
 export interface SearchInput {
   readonly engine: Engine;
   readonly tokenizer: Tokenizer;
@@ -26,7 +26,7 @@ export interface SearchInput {
   /** Each retraining; any schedule. */
   readonly retrainSchedule: Schedule;
   readonly settings: TrainSettings;
-  /** Of the retrainings. Default the same. */
+  /** Settings of the retrainings. Default the same as the tuning's. */
   readonly retrainSettings?: TrainSettings;
   readonly options: PruneOptions;
   /** Go on with the search that is in the folder; refused when its inputs changed. */
@@ -35,22 +35,22 @@ export interface SearchInput {
   readonly files?: Readonly<Record<string, string>>;
   readonly observe: (event: SearchEvent) => void;
   readonly signal?: AbortSignal;
-  /** A tuning done before with the same rows, instead of stage A. */
+  /** An earlier tuning with the same rows, used instead of stage A. */
   readonly tuned?: Tuned;
   readonly workers?: Partial<WorkerSettings>;
 }
 
-/** What a search tells while it goes. */
+/** Events of a search. */
 export type SearchEvent =
   | { readonly kind: "phase"; readonly phase: "tune" | "score" | "control" | "search" | "report" }
   | { readonly kind: "tune"; readonly event: TrainEvent }
   | { readonly kind: "scores"; readonly importance: Importance }
   | { readonly kind: "candidate"; readonly name: string; readonly event: TrainEvent }
   | { readonly kind: "retrained"; readonly candidate: Candidate }
-  /** How far the evaluation of what is reported is. */
+  /** Progress of the evaluation that is reported. */
   | { readonly kind: "rows"; readonly done: number; readonly total: number };
 
-/** What stage A leaves. */
+/** Result of stage A. */
 export interface Tuned {
   /** [P, D] before the first step. */
   readonly init: Tensor;

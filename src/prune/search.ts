@@ -1,8 +1,8 @@
 /**
- * @file A search in progress: tuned and scored once, then candidates of any mask retrained from the same start, each only once.
+ * @file A search in progress. It tunes and scores once, then retrains candidates with any masks from the same start, each only once.
  *
  * In: rows, a start prompt, schedules for tuning and retraining, PruneOptions, a folder. Out: a Search that strategies and studies
- * ask for candidates. FPT × XPrompt is a schedule of several stages in either place; nothing here knows of it.
+ * ask for candidates. FPT × XPrompt is a schedule of several stages in either place; the code here does not depend on it.
  *
  *     FOLDER/tune/                 stage A, a run folder
  *     FOLDER/scores.json           importance
@@ -49,7 +49,7 @@ export interface Search {
   readonly selection: XPromptSelection;
   /** Importance passes so far, rescoring included. */
   scoringCost(): { readonly flops: number; readonly seconds: number };
-  /** @param prune which end of the ranking goes; default lowest, as XPrompt does. */
+  /** @param prune which end of the ranking is pruned; default lowest, as in XPrompt. */
   maskOf(pair: CountPair, prune?: PruneCounts["prune"]): Promise<PromptMask>;
   /** Plain tuning continued from the tuned prompt for as many steps with a fresh optimizer. */
   control(): Promise<Candidate>;
@@ -58,48 +58,51 @@ export interface Search {
   /** Tunes another start prompt as stage A does, or reads it back. @throws as retrain. */
   tuneAnew(job: Pick<CandidateJob, "name" | "prompt">): Promise<Candidate>;
   /**
-   * Goes through the counts; every candidate that was trained, stopped ones too.
-   * @param ranking whose masks stand at the counts. Default importance's.
+   * Searches the counts. Returns every candidate that was trained, including stopped ones.
+   * @param ranking the ranking that gives the masks for the counts. Default importance.
    */
   run(strategy: StrategyName, level: PruneOptions["level"], ranking?: Ranking): Promise<Candidate[]>;
-  /** On the rows that are reported: what is known already where just these chose, else measured, once for each prompt. */
+  /**
+   * Scores on the reported rows. If the same rows were used for choosing, the known scores are returned; otherwise they are measured once
+   * per prompt.
+   */
   report(prompt: Tensor, known: Scores): Promise<Reported>;
 }
 
-/** Scores on the reported rows, and what it cost to have them beside the training. */
+/** Scores on the reported rows, and the additional cost of measuring them. */
 export type Reported = Pick<Evaluation, "scores" | "flops" | "seconds">;
 
-/** Another way to choose what is pruned at given counts; its candidates are told apart by its name. */
+/** Another way to choose what is pruned at given counts. Its name is part of its candidates' names. */
 export interface Ranking {
   readonly name: string;
   readonly maskOf: (pair: CountPair) => Promise<PromptMask>;
 }
 
-/** Which rows chose prompts and candidates. */
+/** The rows by which prompts and candidates are chosen. */
 export interface XPromptSelection {
   readonly split: "validation" | "holdout";
   /** How many were scored; fewer than there are under maxEvalRows. */
   readonly rows: number;
-  /** Validation rows behind what is reported. */
+  /** Number of validation rows of the reported scores. */
   readonly reportedRows: number;
 }
 
-/** Tunes (or reads back), scores (or reads back), and stands ready. @throws as train(); "interrupted". */
+/** Tunes and scores, or reads the results back, and returns a ready search. @throws as train(); "interrupted". */
 export async function openSearch(input: SearchInput, folder: string): Promise<Search> {
   const { engine, tokenizer, task, options, signal, observe } = input;
   const [P] = input.prompt.shape as [number, number];
-  // a search that cannot be made is refused before anything is trained for it
+  // an impossible search is refused before anything is trained
   const { settings, rows, selection, heldOut, rewind, scoredOn, retraining, steps, read, spaceOf } = planSearch(input);
   const scored = scoredRows(selection, settings).length;
   const reported = reportedRows(input.validation, settings);
-  // both are drawn alike, so as many are the same
+  // both are drawn in the same way, so equal counts mean the same rows
   const known = !heldOut && reported.length === scored;
   claimFolder(folder, identityOf(input), input.resume, input.files);
 
   observe({ kind: "phase", phase: "tune" });
   const tuned = input.tuned ?? (await tune(input, rows, selection, ownFolder(folder, fileNames.tune), rewind.keep));
   stopIf(signal, folder);
-  // before anything is scored: a tuning that ended early may not have come so far
+  // checked before scoring: a tuning that ended early may not have reached this step
   const start = rewind.values(tuned);
 
   /** Rows whose texts the tuning read on a model. */
@@ -200,7 +203,7 @@ export async function openSearch(input: SearchInput, folder: string): Promise<Se
       const job = { name, tokensPruned: 0, piecesPruned: 0, prompt, mask: null, drop: false };
       const tuning: Retraining = { ...retraining, settings, schedule: input.schedule };
       const all = totalSteps(input.schedule);
-      // apart from the retrainings, whose schedule is another
+      // apart from the retrainings, which have another schedule
       const [done] = await trainCandidates(tuning, [job], ownFolder(folder, fileNames.anew), all, workers, watch);
       stopIf(signal, folder);
       return done!;
@@ -289,8 +292,8 @@ export function tunedFrom(init: Tensor, result: TrainResult, task: Task): Tuned 
 }
 
 /**
- * A candidate as a search sees it that trained it so far and no further, whatever another search in the same folder made of it
- * since: only then does a search drop, choose and count the same ones every time. Its cost is in proportion to its steps.
+ * A candidate's state at a given step, even if another search in the same folder trained it further. This makes a search drop, choose and
+ * count the same candidates every time. Its cost is in proportion to its steps.
  */
 export function viewAt(candidate: Candidate, until: number): Candidate {
   const { steps, history, cost } = candidate;
@@ -301,7 +304,7 @@ export function viewAt(candidate: Candidate, until: number): Candidate {
     ...candidate,
     steps: until,
     finished: false,
-    // without an evaluation so far, the next one
+    // if there is no evaluation up to this step, the next one counts
     history: best ? history.filter((entry) => entry.step <= until) : history.slice(0, 1),
     score: best?.score ?? Number.NEGATIVE_INFINITY,
     scores: {},
@@ -322,7 +325,7 @@ export function pairName({ tokensPruned, piecesPruned }: CountPair): string {
   return `t${String(tokensPruned).padStart(2, "0")}-p${String(piecesPruned).padStart(2, "0")}`;
 }
 
-/** Options that decide which candidates are tried, and how, but not what any of them becomes: they may change on resume. */
+/** Options that determine which candidates are tried, but not the result of any candidate. They may change on resume. */
 export const freeOptions: ReadonlySet<keyof PruneOptions> = new Set([
   "search",
   "level",
@@ -333,7 +336,7 @@ export const freeOptions: ReadonlySet<keyof PruneOptions> = new Set([
   "workers",
 ]);
 
-/** Named facts about what decides a candidate's training besides its own start and mask. */
+/** Named facts about everything that determines a candidate's training, except its own start and mask. */
 function identityOf({ options, ...input }: SearchInput): Identity {
   const { retrainSchedule, settings, retrainSettings = settings, prompt, train, validation } = input;
   const facts: Record<string, string> = {
@@ -344,7 +347,7 @@ function identityOf({ options, ...input }: SearchInput): Identity {
   };
   for (const key of Object.keys(pruneOptions) as (keyof PruneOptions)[])
     if (!freeOptions.has(key)) facts[`pruning.${key}`] = String(options[key]);
-  // by the table, for a caller's settings may carry more than the trainer reads
+  // only keys of the table, because a caller's settings may have more keys than the trainer reads
   for (const key of Object.keys(trainOptions) as (keyof TrainSettings)[]) {
     if (freeSettings.has(key)) continue;
     facts[`settings.${key}`] = String(settings[key]);

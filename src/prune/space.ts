@@ -1,5 +1,5 @@
 /**
- * @file What a search needs to know before it starts: counts to try, where to rewind to, which rows are held out.
+ * @file Determines before a search starts: the counts to try, the step to rewind to, and the rows that are held out.
  */
 import { SoftpromptError } from "../base/errors.js";
 import type { Tensor } from "../base/tensor.js";
@@ -54,7 +54,7 @@ interface Rewindable {
   readonly kept: ReadonlyMap<number, Tensor>;
 }
 
-/** Where survivors are put back to. `keep` is what stage A must keep for it. @throws SoftpromptError "usage". */
+/** The values to which survivors are rewound. `keep` lists the steps that stage A must keep for it. @throws SoftpromptError "usage". */
 export function rewindTarget(
   text: string,
   schedule: Schedule,

@@ -1,8 +1,8 @@
 /**
- * @file How the search goes through token and piece counts: linear, grid, halving, as one table (xprompt.md §3.3).
+ * @file Strategies for searching token and piece counts: linear, grid, halving, as one table (xprompt.md §3.3).
  *
  * In: the counts to try, a way to retrain candidates. Out: every candidate that was retrained to its end.
- * A strategy decides only who is trained for how many steps; masks, rewinding and training are the caller's.
+ * A strategy decides only which candidates are trained for how many steps. The caller does masks, rewinding and training.
  */
 import { SoftpromptError } from "../base/errors.js";
 import type { Forecast } from "../train/forecast.js";
@@ -24,12 +24,12 @@ export interface SearchSpace {
   readonly halvingMinSteps: number;
   /** Share of the linear search's FLOPs, evaluations included. */
   readonly halvingBudget: number;
-  /** What one retraining costs step by step, at the whole prompt's length (with pruned tokens dropped it costs less). */
+  /** Cost of one retraining per step, at the whole prompt's length (if pruned tokens are dropped, it costs less). */
   readonly forecast: () => Forecast;
 }
 
 /**
- * Trains the pairs up to `steps` (from wherever each stopped before) and evaluates them. In the order asked for; fewer when
+ * Trains the pairs up to `steps` (from wherever each stopped before) and evaluates them. Results are in the given order; there are fewer if
  * the search is being stopped.
  */
 export type Retrain = (pairs: readonly CountPair[], steps: number) => Promise<Candidate[]>;
@@ -49,7 +49,7 @@ export const strategies = {
   },
   /** Every pair: 81 retrainings on the papers' grid. */
   grid: (space, retrain) => retrain(gridPairs(space), space.steps),
-  /** Successive halving (Jamieson & Talwalkar 2016): all start, the worse half stops at each rung, the rest go on from where they are. */
+  /** Successive halving (Jamieson & Talwalkar 2016): all start; at each rung the worse half stops and the rest continue. */
   halving: async (space, retrain) => {
     const pairs = halvingPairs(space);
     const plan = halvingPlan(pairs.length, space);
@@ -71,8 +71,8 @@ export function rank(candidates: readonly Candidate[]): Candidate[] {
 }
 
 /**
- * By what each had reached when the rung ended, whatever became of it since: a search that is resumed, or asked again, must drop
- * the same ones. A small dev set ties often after a few steps, and there the loss says more than the size.
+ * Ranks by the state at the end of the rung, not by later training, because a search that is resumed or repeated must drop the same
+ * candidates. On a small dev set ties are frequent after a few steps; then the loss is a better criterion than the size.
  */
 function rankRung(candidates: readonly Candidate[], steps: number): Candidate[] {
   return candidates
@@ -84,8 +84,8 @@ function rankRung(candidates: readonly Candidate[], steps: number): Candidate[] 
 }
 
 /**
- * Best score until a step, the latest of equals. One that another search trained past the step without an evaluation before it
- * stands by its next.
+ * Best score until a step, the latest of equals. If another search trained a candidate past the step and it has no evaluation before the
+ * step, its next evaluation counts.
  */
 function standing({ history, score, loss }: Candidate, steps: number): { score: number; loss: number } {
   return bestUntil(history, steps) ?? history[0] ?? { score, loss };
@@ -106,9 +106,9 @@ export interface Rung {
 
 /**
  * Rungs that end with at least one candidate trained to its end, for at most `halvingBudget` of the linear search's FLOPs.
- * Steps double from rung to rung while candidates halve. Every rung ends with an evaluation of all who are in it, which on a
- * large selection set costs more than the steps before it: so among all numbers of rungs, that one is taken which lets most
- * candidates start within the budget, and of several the fewest rungs, whose first is the longest.
+ * Steps double from rung to rung while candidates halve. Every rung ends with an evaluation of all its candidates, which on a large
+ * selection set costs more than the steps before it. So the number of rungs is chosen that lets most candidates start within the budget.
+ * Among equal choices the fewest rungs are taken, because then the first rung is longest.
  * @throws SoftpromptError "usage" where no two candidates can be compared within the budget.
  */
 export function halvingPlan(pairs: number, space: SearchSpace): Rung[] {
@@ -134,7 +134,7 @@ export function halvingPlan(pairs: number, space: SearchSpace): Rung[] {
   return best;
 }
 
-/** Where halving starts from: every pair, and every token count alone. */
+/** The pairs with which halving starts: every pair, and every token count alone. */
 export function halvingPairs(space: SearchSpace): CountPair[] {
   return [...(space.pieces.length > 0 ? tokenPairs(space) : []), ...gridPairs(space)];
 }
@@ -156,7 +156,7 @@ export function planFlops(plan: readonly Rung[], { spent, evaluatedAt, evaluatio
   }, 0);
 }
 
-/** A rung long enough for it ends where the trainer evaluates anyway: rounded to the nearest such step. */
+/** A rung that is long enough ends at a step where the trainer evaluates anyway: it is rounded to the nearest such step. */
 function rungs(start: number, halvings: number, { steps, evalEvery }: Forecast): Rung[] {
   const end = (r: number) => {
     const exact = Math.max(1, Math.round(steps / 2 ** (halvings - r)));

@@ -1,5 +1,5 @@
 /**
- * @file What retrainings are made from and what they make, as plain types.
+ * @file Types of retrainings: their input and their results.
  */
 import type { Tensor } from "../base/tensor.js";
 import type { Scores } from "../data/metrics.js";
@@ -16,11 +16,11 @@ export interface Retraining {
   readonly tokenizer: Tokenizer;
   readonly task: Task;
   readonly train: readonly Row[];
-  /** Rows that choose prompts and candidates: validation, or a holdout of train. */
+  /** Rows by which prompts and candidates are chosen: validation rows, or a holdout of the training rows. */
   readonly selection: readonly Row[];
   readonly schedule: Schedule;
   readonly settings: TrainSettings;
-  /** What the tuning before read, where a retraining takes the same rows in the same order. */
+  /** Texts that the tuning has read, if a retraining uses the same rows in the same order. */
   readonly readBefore?: readonly ReadSteps[] | undefined;
   readonly signal?: AbortSignal;
 }
@@ -44,11 +44,14 @@ export interface Candidate {
   readonly name: string;
   readonly tokensPruned: number;
   readonly piecesPruned: number;
-  /** Of the whole prompt, with `drop` too; null = nothing pruned. */
+  /** Mask of the whole prompt, also with `drop`; null = nothing pruned. */
   readonly mask: PromptMask | null;
   /** What it leaves of the whole prompt. */
   readonly counts: MaskCounts;
-  /** The prompt of the best evaluation, by what chooses (selectionScore) on the selection rows. With `drop` of the surviving tokens only; see ownMask. */
+  /**
+   * The prompt of the best evaluation, by selectionScore on the selection rows. With `drop` it holds only the surviving tokens; see
+   * ownMask.
+   */
   readonly prompt: Tensor;
   readonly score: number;
   readonly scores: Scores;

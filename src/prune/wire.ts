@@ -1,5 +1,5 @@
 /**
- * @file How a search is written down for its worker processes: worker.json for all candidates, job.json for one.
+ * @file The files by which worker processes get their work: worker.json for all candidates, job.json for one.
  */
 import { floatsFromText, floatsToText } from "../base/floats.js";
 import type { Row, Task } from "../data/row.js";

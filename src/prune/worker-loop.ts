@@ -20,7 +20,7 @@ import { jobFromText, retrainingFromText } from "./wire.js";
 export function serveSearch(folder: string, loadTokenizer: (checkpoint: Checkpoint) => Promise<Tokenizer>): void {
   const stop = new AbortController();
   for (const signal of ["SIGTERM", "SIGINT"] as const) process.on(signal, () => stop.abort(signal));
-  // the parent is done with this process, or dead: whatever is in progress may be lost, a lock held for another step may not
+  // the parent no longer needs this process, or is dead. Work in progress may be lost, but the lock must not be held for another step
   process.on("disconnect", () => process.exit(0));
   serve(folder, loadTokenizer, stop.signal).then(
     () => process.exit(0),

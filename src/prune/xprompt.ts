@@ -1,5 +1,5 @@
 /**
- * @file XPrompt whole: tune → score → prune to many candidates → rewind and retrain each → choose (xprompt.md §0).
+ * @file The complete XPrompt: tune → score → prune to many candidates → rewind and retrain each → choose (xprompt.md §0).
  *
  * In: rows, a start prompt, schedules for tuning and retraining, PruneOptions. Out: the chosen candidate, all others, the control,
  * the scores, and what everything cost. The folder's layout is search.ts's.
@@ -23,8 +23,8 @@ export interface XPromptInput extends SearchInput {
   /** The folder's lock where the caller holds it already; else it is taken for as long as the search runs. */
   readonly lock?: FolderLock;
   /**
-   * What neuron scores for the schedules cost before; counted in the total. Default nothing.
-   * tuning: those the tuning needs, which serve the retrainings too; retraining: those that they alone need.
+   * Cost of neuron scores that were computed before for the schedules; part of the total. Default nothing. `tuning`: scores that the tuning
+   * needs, which the retrainings use too. `retraining`: scores that only the retrainings need.
    */
   readonly neurons?: Record<"tuning" | "retraining", Pick<ScoringCost, "flops" | "seconds">>;
 }
@@ -39,14 +39,16 @@ export interface XPromptResult {
   readonly control: Candidate;
   /** Best finished candidate on the selection rows; ties go to fewer parameters. */
   readonly best: Candidate;
-  /** Mean and sample standard deviation of the finished candidates' selection scores; of a halving search these are the survivors alone. */
+  /**
+   * Mean and sample standard deviation of the finished candidates' selection scores; in a halving search only the survivors are finished.
+   */
   readonly mean: { readonly score: number; readonly deviation: number; readonly count: number };
-  /** Which rows chose, and how many there were. */
+  /** The rows by which the candidate was chosen, and their number. */
   readonly selection: XPromptSelection;
-  /** On the validation rows. With a holdout they were not looked at before. */
+  /** Scores on the validation rows. With a holdout these rows were not used before. */
   readonly reported: { readonly best: Scores; readonly control: Scores; readonly tuned: Scores };
   readonly cost: {
-    /** Total FLOPs. Neuron scores that the tuning needs, and those that the retrainings (the control's too) need beside them. */
+    /** Total FLOPs. Neuron scores that the tuning needs, and further ones that the retrainings and the control need. */
     readonly neurons: number;
     readonly retrainNeurons: number;
     readonly tuning: number;
@@ -55,7 +57,7 @@ export interface XPromptResult {
     readonly control: number;
     /** Retrainings with their evaluations, the control left out. */
     readonly search: number;
-    /** Scoring what is reported, where other rows chose. */
+    /** Scoring of the reported result, if other rows were used for choosing. */
     readonly reporting: number;
     readonly reportingSeconds: number;
     readonly total: number;

@@ -1,5 +1,5 @@
 /**
- * @file What stands around and over a chart's curves: strips of stages, labels of vertical and of horizontal lines, none over another.
+ * @file Annotations of a chart: strips of stages, and labels of vertical and horizontal lines, placed without overlap.
  *
  * In: places in the chart's own units, and where they lie in the picture. Out: SVG text, and how much room above the plot it takes.
  */
@@ -15,7 +15,7 @@ export interface Box {
   readonly bottom: number;
 }
 
-/** Above the plot, for every series that has stages, a strip of them: named where the name has room, else numbered. */
+/** Draws above the plot a strip of stages for every series that has stages. A stage has its name if there is room, else a number. */
 export function stageStrips(
   series: readonly Pick<Series, "name" | "stages">[],
   X: (x: number) => number,
@@ -41,7 +41,7 @@ export function stageStrips(
   return { drawn: drawn.join("\n"), height: staged.length === 0 ? 0 : staged.length * pitch + 4 };
 }
 
-/** Labels of vertical lines in as few rows as they fit in; beyond three rows the rest shows its label on pointing only. */
+/** Labels of vertical lines in as few rows as they fit in; beyond three rows, labels are shown only when the pointer is on the line. */
 export function placed(
   marks: NonNullable<LineChart["marks"]>,
   X: (x: number) => number,
@@ -89,7 +89,7 @@ export function levelLines(
   });
 }
 
-/** Ascending places moved as little as keeps them `gap` apart within the bounds; as many of them as there is room for. */
+/** Moves ascending positions as little as possible so that they are `gap` apart within the bounds. Returns as many as there is room for. */
 function apart(places: readonly number[], gap: number, [low, high]: readonly [number, number]): number[] {
   const out: number[] = [];
   for (const place of places.slice(0, Math.floor((high - low) / gap) + 1))

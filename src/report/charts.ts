@@ -7,7 +7,7 @@ export interface Series {
   readonly points: readonly (readonly [number, number])[];
   /** Draw the points too (evaluations, not losses). */
   readonly dots?: boolean;
-  /** Where another model took over, ascending, the first stage among them: a strip of the series' own above the chart. */
+  /** The x at which each stage begins, ascending, including the first: drawn as the series' own strip above the chart. */
   readonly stages?: readonly { readonly x: number; readonly label: string }[];
 }
 
@@ -20,12 +20,12 @@ export interface LineChart {
   readonly marks?: readonly { readonly x: number; readonly label: string }[];
   /** Horizontal lines with a label: a majority baseline. */
   readonly levels?: readonly { readonly y: number; readonly label: string }[];
-  /** x counts something: its ticks are whole numbers. */
+  /** x is a count, so its ticks are whole numbers. */
   readonly wholeX?: boolean;
   /** How x and y numbers read; default: at most four digits. */
   readonly formatX?: (value: number) => string;
   readonly formatY?: (value: number) => string;
   readonly width?: number;
-  /** With one row above the plot; strips, marks and further rows of the legend are added to it. */
+  /** Height with one row above the plot; strips, marks and further rows of the legend are added to it. */
   readonly height?: number;
 }

@@ -30,7 +30,7 @@ export interface Dots {
 }
 
 const row = 22;
-/** What a long name and the numbers leave of a phone's width is still enough to tell dots apart. */
+/** Widths with which a phone shows the longest label, the numbers, and a plot in which dots can still be distinguished. */
 const [longestLabel, plotWidth] = [170, 230];
 
 /** One row per entry, in the order given. */

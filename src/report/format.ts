@@ -35,7 +35,7 @@ export function secondText(seconds: number | null | undefined): string {
   return `${Math.floor(whole / 3600)} h ${two(Math.floor((whole % 3600) / 60))} min`;
 }
 
-/** A score in [0, 1] as the field prints it: 0.8571 → "85.7". */
+/** A score in [0, 1] as papers print it: 0.8571 → "85.7". */
 export function scoreText(score: number | null | undefined): string {
   return score === null || score === undefined || !Number.isFinite(score) ? none : (100 * score).toFixed(1);
 }

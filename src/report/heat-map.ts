@@ -14,7 +14,7 @@ export interface HeatMap {
   readonly unit?: string;
   /** [row][column]; null is drawn grey: a pruned piece, a value that does not exist. */
   readonly values: readonly (readonly (number | null)[])[];
-  /** Colour range; the values' own by default. */
+  /** Colour range. Default the range of the values. */
   readonly range?: readonly [number, number];
   /** Write the number into each cell. Default: when there are at most 12 columns. */
   readonly numbers?: boolean;
@@ -46,7 +46,7 @@ export function heatMap(map: HeatMap): string {
     17 + longest(scaleLabels),
     textWidth(map.unit ?? ""),
     left + textWidth(map.columnTitle ?? "") - scaleAt,
-    // a slanted last label leans over the scale; its own width is the room it needs
+    // a slanted last label extends over the scale and needs its own width as room
     slanted ? 0.65 * longest(columns) : 0,
   ];
   const width = Math.ceil(scaleAt + 4 + highest(rightmost));

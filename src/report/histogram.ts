@@ -42,7 +42,7 @@ export function histogram(chart: {
   const w = (box.right - box.left) / bins;
   const parts = [
     ...ticks(0, most, 4)
-      .filter(Number.isInteger) // nobody counts half a token
+      .filter(Number.isInteger) // counts have no fractions
       .map(
         (t) =>
           `<line x1="${box.left}" x2="${box.right}" y1="${Y(t)}" y2="${Y(t)}" stroke="${faint}" stroke-width="1"/>` +

@@ -1,7 +1,7 @@
 /**
  * @file report.html of one run: what it scored and cost, its curves, settings, confusion, errors and samples.
  *
- * In: RunReport (read back from the run folder by run-files.ts). Out: one self-contained HTML page.
+ * In: RunReport (read back from the run folder by tasks/run-report.ts). Out: one self-contained HTML page.
  */
 import { highest } from "../base/extent.js";
 import type { RunResult, Scores } from "../run/result.js";
@@ -35,7 +35,7 @@ export interface RunReport {
   readonly result: RunResult;
   readonly steps: readonly StepPoint[];
   readonly evals: readonly EvalPoint[];
-  /** Where another model took over. */
+  /** Where the next model of the schedule begins. */
   readonly stages: readonly { readonly step: number; readonly partial: string }[];
   readonly predictions: readonly Prediction[];
   readonly warnings: readonly string[];
@@ -71,7 +71,7 @@ export function reportPage(report: RunReport): string {
   ]);
 }
 
-/** What one looks for first. */
+/** The figures that a reader looks for first. */
 export function tiles({ scores, baseline, cost }: RunResult): Html {
   const tile = (value: string, label: string) => html`<div class="tile"><b>${value}</b><span>${label}</span></div>`;
   const [metric, score] = Object.entries(scores)[0] ?? ["score", Number.NaN];
@@ -201,7 +201,7 @@ export function costTable({ cost }: RunResult): Html {
   );
 }
 
-/** What each stage of a schedule took; nothing for a single one. */
+/** Cost of each stage of a schedule; nothing for a single stage. */
 function stageTable({ cost: { perStage } }: RunResult): Html[] {
   if (perStage.length < 2) return [];
   return [

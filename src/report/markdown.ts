@@ -3,7 +3,7 @@
  */
 import { extent, highest } from "../base/extent.js";
 
-/** One column: heading and side. Numbers read best on the right. */
+/** One column: heading and side. Numbers are best aligned on the right. */
 export interface Column {
   readonly head: string;
   readonly align?: "left" | "right";

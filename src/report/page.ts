@@ -1,5 +1,5 @@
 /**
- * @file The shell of every report: one self-contained HTML page. In: a title and parts. Out: HTML text.
+ * @file The frame of every report: one self-contained HTML page. In: a title and parts. Out: HTML text.
  *
  * No script, no font, no image from anywhere: the page's own Content-Security-Policy forbids them, so a hostile row in a data
  * file cannot do anything even if escaping failed. Light and dark follow the reader's system. Switches are CSS radio buttons.
@@ -38,8 +38,8 @@ export const charts = (svgs: readonly string[]): Html => ({
 });
 
 /**
- * A table; columns of numbers on the right, heading and all. Cells that are Html stay as they are. One wider than the page scrolls under
- * its first column, and shows by a shadow that it does.
+ * A table; columns of numbers on the right, heading and all. Cells that are Html stay as they are. A table wider than the page scrolls
+ * under its first column and has a shadow to show it.
  * @param stacked on a narrow screen a row's first two cells lie above the others, each with its heading: long texts and what is said of them
  */
 export function htmlTable(
@@ -76,7 +76,7 @@ function isAmount(cell: string): boolean {
   return cell === "–" || (/^[−-]?\d/.test(cell) && words.every((w) => /^[−-]?[\d.,]+$/.test(w) || units.test(w)));
 }
 
-/** Options and their values, folded: a page's foot, and too long to stand open. */
+/** Options and their values at the end of a page. They are folded because the list is long. */
 export function settingsList(settings: Readonly<Record<string, unknown>>): Html {
   const set = Object.entries(settings).filter(([, v]) => v !== undefined && v !== null);
   const shown = (v: unknown) => (typeof v === "object" ? JSON.stringify(v) : String(v));
@@ -116,7 +116,7 @@ ${parts.map((p) => p.html).join("\n")}
 `;
 }
 
-const most = 6; // views a switch may have
+const most = 6; // most views of a switch
 const style = `
 :root { color-scheme: light dark; --page: #ffffff; --ink: #1f2937; --soft: #6b7280; --faint: #e5e7eb; --void: #b6bac2; --card: #f8fafc; --shade: rgb(15 23 42 / .28);
   --good: #047857; --bad: #b91c1c;

@@ -1,5 +1,5 @@
 /**
- * @file What the kept prompt says to the validation rows, told: confusion, the surest errors, some right answers.
+ * @file Report of the kept prompt's predictions on the validation rows: confusion, the most confident errors, some right answers.
  *
  * In: lines of predictions.jsonl. Out: sections of a report's page.
  */
@@ -7,7 +7,7 @@ import { highest } from "../base/extent.js";
 import { scoreText } from "./format.js";
 import { type Html, html, htmlTable, say } from "./page.js";
 
-/** What the tuned model said to one row. */
+/** The tuned model's prediction for one row. */
 export interface Prediction {
   readonly id: string;
   readonly input: string;
@@ -26,12 +26,12 @@ const shownErrors = 25;
 const shownSamples = 8;
 const longestText = 400;
 
-/** Nothing where nothing was predicted. */
+/** Empty if nothing was predicted. */
 export function predictionSections(predictions: readonly Prediction[]): Html[] {
   return [...confusionSection(predictions), ...errorSection(predictions)];
 }
 
-/** Right labels against what was said. */
+/** Table of right against predicted labels. */
 function confusionSection(predictions: readonly Prediction[]): Html[] {
   const labelled = predictions.filter((p) => p.label !== null && p.predictedLabel !== null);
   const labels = [...new Set(labelled.flatMap((p) => [p.label!, p.predictedLabel!]))].sort();
@@ -55,7 +55,7 @@ function confusionSection(predictions: readonly Prediction[]): Html[] {
   ];
 }
 
-/** The surest mistakes first: they tell most about data and template. */
+/** The most confident mistakes first, because they tell most about data and template. */
 function errorSection(predictions: readonly Prediction[]): Html[] {
   const sureness = (p: Prediction) => highest(Object.values(p.probabilities ?? {}), 0);
   const wrong = predictions.filter((p) => !p.right).sort((a, b) => sureness(b) - sureness(a));

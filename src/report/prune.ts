@@ -1,8 +1,8 @@
 /**
- * @file An XPrompt search told: table of candidates, saliency map, histograms, curves. In: PruneResult. Out: Markdown, HTML.
+ * @file Report of an XPrompt search: table of candidates, saliency map, histograms, curves. In: PruneResult. Out: Markdown, HTML.
  *
- * The control that simply trained longer, and the mean over candidates, stand beside the best of them, and the
- * split that chose is named.
+ * The best candidate is shown beside the control, which only trained longer, and the mean over candidates. The split used for choosing is
+ * named.
  */
 import { maskMap } from "../adapter/map.js";
 import { maskFromJson } from "../method/mask.js";
@@ -17,7 +17,7 @@ import { charts, drawing, html, htmlTable, page, settingsList, switched } from "
 import { type Prediction, predictionSections } from "./predictions.js";
 import { lineChart } from "./svg.js";
 
-/** Rows of the summary: what one would report. */
+/** Rows of the summary: the figures to report. */
 function summaryRows({ baseline, search }: PruneResult): [string, string, string, string][] {
   const { metric, tuned, control, mean, reported, cost } = search;
   const kept = (c: SearchCandidate) => `${c.counts.tokens} tokens, ${c.counts.parameters} parameters`;
@@ -51,7 +51,9 @@ function chosen({ best, candidates }: SearchSummary): SearchCandidate {
   return candidates.find(({ name }) => name === best)!;
 }
 
-/** Whom the mean is of and the best was chosen among: of a halving search, those that were trained to the end. */
+/**
+ * The candidates of the mean, from which the best was chosen. In a halving search these are the candidates that were trained to the end.
+ */
 function those({ mean, candidates }: SearchSummary): string {
   return mean.count < candidates.length
     ? `${mean.count} survivors of ${candidates.length} candidates`
@@ -60,7 +62,7 @@ function those({ mean, candidates }: SearchSummary): string {
 
 const counted = (n: number) => `${n} ${n === 1 ? "candidate" : "candidates"}`;
 
-/** Which rows chose, which are reported, and what that means. */
+/** The rows used for choosing, the rows that are reported, and what the difference means. */
 function choiceNote(search: SearchSummary): string {
   const { split, rows, reportedRows } = search.selection;
   const how = `Chosen on ${rows} ${split} rows among ${those(search)}`;

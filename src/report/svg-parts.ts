@@ -1,12 +1,13 @@
 /**
- * @file What all charts are made of: colours, dashes, markers, texts, ticks, legends, the SVG element around them.
+ * @file Common parts of all charts: colours, dashes, markers, texts, ticks, legends, and the SVG element around them.
  *
- * In: numbers and words. Out: SVG text. Series differ by colour, dash and marker at once, so that they do in print and for every eye.
+ * In: numbers and words. Out: SVG text. Series differ in colour, dash and marker together, so that they can be distinguished in print and
+ * by colour-blind readers.
  */
 
 const palette = ["#2563eb", "#d97706", "#059669", "#db2777", "#7c3aed", "#0891b2", "#65a30d", "#dc2626"];
 export const seriesColor = (i: number) => `var(--s${i % palette.length}, ${palette[i % palette.length]})`;
-/** Of a line, by its number: the first is solid. */
+/** Dash pattern of a line, by its number: the first is solid. */
 const dashes = ["", "7 3", "2 3", "9 3 2 3", "12 4", "5 2 1 2 1 2", "4 5", "1 4"];
 export const seriesDash = (i: number) => {
   const dash = dashes[i % dashes.length]!;
@@ -18,7 +19,7 @@ export const lineHeight = 16;
 export const faint = "var(--faint, #d1d5db)";
 export const plain = (value: number) => String(Number(value.toPrecision(4)));
 
-/** Ticks with their labels; one that would read as the one before it (91.32, 91.34 → "91.3") has none. */
+/** Ticks with their labels. A label that would equal the one before it (91.32, 91.34 → "91.3") is left out. */
 export function labelled(at: readonly number[], format: (value: number) => string): [number, string][] {
   const labels = at.map((t) => tickText(format(t)));
   return at.flatMap((t, i) => (labels[i] === labels[i - 1] ? [] : [[t, labels[i]!]]));
@@ -81,19 +82,19 @@ export function text(value: string, x: number, y: number, anchor: "start" | "mid
   return `<text x="${round(x)}" y="${round(y)}" text-anchor="${anchor}" font-size="${fontSize}" fill="${ink}"${more}>${escapeXml(value)}</text>`;
 }
 
-/** Over curves: with an edge in the page's colour, so that it stays readable. */
+/** Text over curves: with an outline in the page's colour, so that it stays readable. */
 export function textOver(value: string, x: number, y: number, anchor: "start" | "end"): string {
   return text(value, x, y, anchor, ' stroke="var(--page, #ffffff)" stroke-width="3" paint-order="stroke"');
 }
 
-/** A text around `x` that stays inside a picture so wide. */
+/** A text centred at `x`, moved so that it stays inside a picture of this width. */
 export function centred(value: string, x: number, y: number, width: number): string {
   const shown = fitted(value, width - 4);
   const half = textWidth(shown) / 2;
   return text(shown, Math.min(Math.max(x, half), width - half), y, "middle");
 }
 
-/** About how wide a text is in pixels; a little more than most fonts take. Characters of East Asia and pictures take a square. */
+/** Approximate width of a text in pixels; a little more than in most fonts. Characters of East Asia and pictures take a square. */
 export function textWidth(value: string): number {
   const wide = value.match(wideCharacters)?.length ?? 0;
   return fontSize * (0.6 * [...value].length + 0.4 * wide);
@@ -102,7 +103,7 @@ export function textWidth(value: string): number {
 const wideCharacters =
   /[\u1100-\u115f\u2e80-\ua4cf\uac00-\ud7a3\uf900-\ufaff\ufe30-\ufe4f\uff00-\uff60\u{1f300}-\u{3fffd}]/gu;
 
-/** The text where it fits, else as much of it as does and "…". */
+/** The text if it fits, else as much of it as fits and "…". */
 export function fitted(value: string, width: number): string {
   if (textWidth(value) <= width) return value;
   const kept = [...value.slice(0, 500)];
@@ -110,7 +111,7 @@ export function fitted(value: string, width: number): string {
   return `${kept.join("")}…`;
 }
 
-/** A point of a series, in the shape that its number has; what a pointer on it shows is `told`. */
+/** A point of a series, with the marker of the series' number; `told` is its tooltip. */
 export function marker(i: number, x: number, y: number, told = ""): string {
   const title = told === "" ? "" : `<title>${escapeXml(told)}</title>`;
   const polygon = (...points: readonly (readonly [number, number])[]) =>
@@ -129,7 +130,7 @@ export function marker(i: number, x: number, y: number, told = ""): string {
   }
 }
 
-/** Ticks are round numbers: zeros after the point say nothing ("90.0" → "90", "1.20 k" → "1.2 k"). */
+/** Ticks are round numbers: trailing zeros are removed ("90.0" → "90", "1.20 k" → "1.2 k"). */
 export function tickText(value: string): string {
   return value.replace(/(\.\d*?)0+(?!\d)/, (_, kept: string) => (kept === "." ? "" : kept));
 }
@@ -156,7 +157,7 @@ export function legend(
   return { drawn: drawn.join(""), height: row * lineHeight };
 }
 
-/** A range that is never empty, nor so narrow that rounding eats it, widened by a share of itself. */
+/** A range that is never empty and never so narrow that rounding makes it empty, widened by a share of its size. */
 export function spread(low: number, high: number, margin = 0): [number, number] {
   const size = Math.max(Math.abs(low), Math.abs(high));
   if (size < tiny) return [-0.1, 0.1];
@@ -164,13 +165,13 @@ export function spread(low: number, high: number, margin = 0): [number, number] 
   return [low - (high - low) * margin, high + (high - low) * margin];
 }
 
-/** What is never negative (steps, seconds, FLOPs) begins at zero; one value alone stands inside its axis. */
+/** An axis of values that are never negative (steps, seconds, FLOPs) begins at zero. A single value lies inside its axis. */
 export function fromZero(low: number, high: number): [number, number] {
   if (low < 0) return spread(low, high);
   return high < tiny ? [0, 1] : [0, low === high ? high * 1.25 : high];
 }
 
-/** Below it is nothing that is measured. */
+/** The lowest value that can be measured. */
 const tiny = 1e-200;
 
 export function round(value: number): number {

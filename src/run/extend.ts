@@ -1,8 +1,9 @@
 /**
- * @file A run that shall make more steps than it was begun for: the same folder, made ready to go on exactly where it stopped.
+ * @file Prepares a run for more steps than it was begun with, in the same folder, so that it goes on exactly where it stopped.
  *
- * In: a run folder, a number of steps. Out: the folder, in which a run of so many steps stands at its last snapshot. That is exact only
- * where no step so far would have been another one: one stage, and a learning rate that does not know the end. Anything else is refused.
+ * In: a run folder, a number of steps. Out: the folder, with a run of so many steps at its last snapshot. This is exact only if
+ * all steps so far would have been the same in the longer run: one stage, and a learning rate that does not depend on the total. Anything
+ * else is refused.
  */
 import { existsSync } from "node:fs";
 import { join } from "node:path";
@@ -15,19 +16,19 @@ import { readHead, writeHead } from "./folder.js";
 import { fileNames, snapshotFolder } from "./layout.js";
 import { loadSnapshot, saveSnapshot } from "./snapshot.js";
 
-/** Which method it is only the trainer knows: as much as the largest may save, which are values, two best ones, and moments. */
+/** Only the trainer knows the method, so this is the limit of the largest one: its values, two sets of best values, and moments. */
 const mostSaved = 4 * 4 * mostTrained;
 
-/** The fact of run.json that says how far a run of one stage goes. */
+/** The fact of run.json that gives the steps of a run with one stage. */
 const length = "schedule.stage 1.steps";
 
 /**
- * @returns whether anything changed: not where the run has this many steps already and an end before it.
+ * @returns whether anything changed; false if the folder holds no begun run, or a run with exactly this many steps.
  * @throws SoftpromptError "run" where going on would not be exact, or would be shorter.
  */
 export function extendRun(folder: string, steps: number, ops: FileOps = diskOps): boolean {
   const head = join(folder, fileNames.run);
-  if (!existsSync(head)) return false; // whoever resumes it says what is missing
+  if (!existsSync(head)) return false; // the resume reports what is missing
   const lock = lockFolder(folder, ops);
   try {
     const identity = readHead(head);
@@ -41,7 +42,7 @@ export function extendRun(folder: string, steps: number, ops: FileOps = diskOps)
       const { state } = snapshot;
       if (state.finished !== null && state.finished !== "steps")
         throw notExact(folder, `it stopped by itself (${state.finished}), not for want of steps`, begun, steps);
-      // before run.json: a run that is not finished and has no step left ends as it did
+      // before run.json is written: a run that is not marked as finished and has no step left ends in the same way again
       if (state.finished !== null)
         saveSnapshot(snapshots, { ...snapshot, number: snapshot.number + 1, state: { ...state, finished: null } }, ops);
     }

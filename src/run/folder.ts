@@ -4,7 +4,7 @@
  * In: a folder. Out: a RunFolder that the trainer records into.
  *
  *     run.json          makes the folder a run; what the run is made from (train/identity.ts), once known
- *     config.yaml, …    files the front door gives at the start
+ *     config.yaml, …    files that the command line gives at the start
  *     metrics.jsonl     one line per event
  *     snapshots/        the newest two snapshots (snapshot.ts)
  *
@@ -38,31 +38,31 @@ export interface OpenRunOptions {
   readonly resume: boolean;
   /** Files written before the folder becomes a run, by name: `config.yaml`. Not written again on resume. */
   readonly files?: Readonly<Record<string, string>>;
-  /** Where files are written; tests hand in faulty ones. */
+  /** File operations; tests pass faulty ones. */
   readonly ops?: FileOps;
-  /** Who writes beside metrics.jsonl what it says (TensorBoard's file). Default nobody. */
+  /** Writes the content of metrics.jsonl in another form beside it (TensorBoard's file). Default nothing. */
   readonly follow?: (folder: string, ops: FileOps) => Follower;
 }
 
 /** Kept in step with metrics.jsonl. What it throws ends the run as a failed write of metrics.jsonl does. */
 export interface Follower {
-  /** metrics.jsonl holds what the run goes on from, and nothing after it. */
+  /** Called when metrics.jsonl has been cut to the state from which the run goes on. */
   begin(): void;
   /** One line, with its line break, has been appended to it. */
   line(text: string): void;
 }
 
-/** An open run folder; whoever opened it closes it. */
+/** An open run folder; the caller that opened it closes it. */
 export interface RunFolder extends Run {
   /** Where its files are written. */
   readonly ops: FileOps;
-  /** Gives the folder free. Idempotent. */
+  /** Releases the folder. Idempotent. */
   close(): void;
 }
 
 /**
- * Without `resume` the folder must hold no run. One whose run.json says nothing yet of what the run is made from, with no snapshot
- * and an empty metrics.jsonl or none, holds nothing that was trained: it is begun anew, and `files` are written over those there.
+ * Without `resume` the folder must hold no run. A folder holds nothing trained if its run.json has no facts about the inputs yet, there is
+ * no snapshot, and metrics.jsonl is empty or absent. Such a run is begun again, and `files` overwrite those there.
  * @throws SoftpromptError "run" (in use; holds a run already; holds none), "io".
  */
 export function openRun(folder: string, { resume, files = {}, ops = diskOps, follow }: OpenRunOptions): RunFolder {
@@ -138,7 +138,7 @@ function nothingTrained(folder: string, head: string): boolean {
   return readHead(head) === null && trainedFiles(folder).length === 0;
 }
 
-/** What only a training leaves. */
+/** Files that only a training leaves. */
 function trainedFiles(folder: string): string[] {
   const metrics = join(folder, fileNames.metrics);
   return [
@@ -159,13 +159,13 @@ function refuseRemains(folder: string): void {
   });
 }
 
-/** A folder without run.json in which something else lies, the user's own configuration say, is not written into. */
+/** A folder without run.json that holds other files, e.g. the user's own configuration, is not written into. */
 function refuseOthers(folder: string, files: Readonly<Record<string, string>>): void {
   const differs = (name: string, content: string) => {
     const there = readWhole(join(folder, name), "run");
     return there !== null && there.toString("utf8") !== content;
   };
-  // the same one is of a run that died before its run.json was written
+  // a file with the same content comes from a run that died before its run.json was written
   const others = Object.entries(files).filter(([name, content]) => differs(name, content));
   refuseForeign(
     folder,
@@ -194,7 +194,7 @@ export function writeHead(path: string, identity: Identity | null, ops: FileOps)
   writeFileAtomic(path, `${JSON.stringify({ format: 1, identity }, null, 2)}\n`, ops);
 }
 
-/** What a run is made from; null where it was not said yet. @throws SoftpromptError "run". */
+/** The facts about a run's inputs; null if they were not recorded yet. @throws SoftpromptError "run". */
 export function readHead(path: string): Identity | null {
   const text = readWhole(path, "run")?.toString("utf8");
   if (text === undefined) throw new SoftpromptError("run", "run.json is gone", { where: path });
@@ -208,12 +208,12 @@ export function readHead(path: string): Identity | null {
   });
 }
 
-/** Which layers and neurons a stage keeps follows from neuron scores, which are measured later than this is asked. */
+/** Facts that this check leaves out: the layers and neurons of stages follow from neuron scores, which are computed later. */
 const measuredLater = /^schedule\.stage \d+\.model$/;
 
 /**
- * Refuses to go on where anything changed, before anything is scored. The trainer asks again, with all facts.
- * @param input its schedule may be the outline
+ * Refuses to go on if anything changed, before neurons are scored. The trainer checks again, with all facts.
+ * @param input its schedule may be an outline (outlineSchedule)
  * @throws SoftpromptError "run".
  */
 export async function refuseChangedInputs(folder: string, input: Omit<TrainInput, "run">): Promise<void> {

@@ -1,14 +1,14 @@
 /**
- * @file What lies in the folders that we write: names, and what makes a folder a run, a search or a study.
+ * @file Layout of the folders that we write: file names, and which file makes a folder a run, a search or a study.
  *
- * In: a folder, what is to be written there. Out: nothing, or a refusal: a folder of another kind, or with files of the user's own, is
- * not written into, and one that is taken is gone on with only where that is asked for.
+ * In: a folder, what is to be written there. Out: nothing, or a refusal: a folder of another kind, or with the user's own files, is not
+ * written into. A folder that already holds a run, search or study is continued only if the caller asks for it.
  */
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { SoftpromptError } from "../base/errors.js";
 
-/** Names of files and folders, each written here alone. */
+/** Names of files and folders. Each name is defined only here. */
 export const fileNames = {
   /** Makes a folder a run: what it is made from. */
   run: "run.json",
@@ -39,13 +39,13 @@ const f = fileNames;
 
 /** A kind of folder. */
 interface Kind {
-  /** What makes a folder one of this kind. */
+  /** The file that makes a folder one of this kind. */
   readonly head: string;
-  /** What is written through its name, so it must not be a link. */
+  /** Names that are written to, so they must not be links. */
   readonly written: readonly string[];
-  /** What must not lie there before the head does: of other kinds, or of a folder that nothing describes. */
+  /** Names that must not exist before the head file: files of other kinds, or of an unknown folder. */
   readonly foreign: readonly string[];
-  /** What must not lie there even beside the head. */
+  /** Names that must not exist even beside the head file. */
   readonly never: readonly string[];
   readonly expected: string;
 }
@@ -77,7 +77,7 @@ export const layout = {
 
 export type FolderKind = keyof typeof layout;
 
-/** Where a run keeps its snapshots: a run of version 0.1 goes on in the folder that it has. */
+/** Where a run keeps its snapshots: a run of version 0.1 keeps its old folder. */
 export function snapshotFolder(folder: string): string {
   const earlier = join(folder, fileNames.earlierSnapshots);
   return existsSync(earlier) ? earlier : join(folder, fileNames.snapshots);
@@ -88,7 +88,7 @@ export function holds(folder: string, kind: FolderKind): boolean {
   return existsSync(join(folder, layout[kind].head));
 }
 
-/** The folder is of this kind, where it may be gone on with, or can become one. @throws SoftpromptError "run". */
+/** Checks that the folder is of this kind and may be continued, or can become one. @throws SoftpromptError "run". */
 export function claim(folder: string, kind: FolderKind, resume: boolean): void {
   if (!resume) refuseTaken(folder, kind);
   refuseForeign(folder, kind);
@@ -104,7 +104,7 @@ export function refuseTaken(folder: string, kind: FolderKind): void {
 }
 
 /**
- * Refuses a folder in which something else lies than what is to be written there.
+ * Refuses a folder that holds other files than those that will be written there.
  * @param also names of what was found there beside. @throws SoftpromptError "run".
  */
 export function refuseForeign(folder: string, kind: FolderKind, also: readonly string[] = []): void {
@@ -120,7 +120,7 @@ export function refuseForeign(folder: string, kind: FolderKind, also: readonly s
   });
 }
 
-/** The folder, or where it is taken the next free one with a number behind it. */
+/** The folder, or, if it already holds a run or a search, the next free name with a number appended. */
 export function freeFolder(name: string): string {
   for (let n = 1; ; n++) {
     const folder = n === 1 ? name : `${name}-${n}`;

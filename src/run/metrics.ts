@@ -1,9 +1,9 @@
 /**
  * @file metrics.jsonl: one line per event of a training. In: TrainEvent, the time. Out: a line of JSON, or null.
  *
- * Only what the training itself decides is recorded: snapshots, interruptions and remarks about the folder depend on when a process
- * was stopped, and would make an interrupted and resumed run's file differ from an uninterrupted one's. For the same reason the
- * wall clock stands in `time` and `seconds` alone.
+ * Only events that the training itself determines are recorded. Snapshots, interruptions and remarks about the folder depend on when a
+ * process was stopped, so the file of a resumed run would differ from that of an uninterrupted one. For the same reason only `time` and
+ * `seconds` hold wall-clock values.
  */
 import type { TrainEvent } from "../train/types.js";
 
@@ -14,7 +14,7 @@ export function metricsLine(event: TrainEvent, time: number): string | null {
   return `${JSON.stringify({ ...event, time: new Date(time).toISOString() })}\n`;
 }
 
-/** A line without what the wall clock decided, for comparing runs. */
+/** A line without wall-clock values, for comparing runs. */
 export function withoutClock(line: string): string {
   const { time: _time, seconds: _seconds, openSeconds: _open, ...rest } = JSON.parse(line) as Record<string, unknown>;
   return JSON.stringify(rest);

@@ -1,7 +1,7 @@
 /**
- * @file result.json: what a run was, what it scored, what it cost, where it ran (design §5). In: plain data. Out: plain data.
+ * @file result.json: the settings, scores and cost of a run, and the machine it ran on (design §5). In: plain data. Out: plain data.
  *
- * One form for every run, so that studies and tables read files, not logs. Scores are fractions in [0, 1].
+ * All runs have the same form, so that studies and tables read these files, not logs. Scores are fractions in [0, 1].
  */
 import { readFileSync } from "node:fs";
 import { arch, cpus, platform, totalmem } from "node:os";
@@ -18,7 +18,7 @@ import { fileNames } from "./layout.js";
 /** Metric → score. */
 export type Scores = Readonly<Record<string, number>>;
 
-/** What result.json of a run holds: scores, baselines, cost, and where it was made. */
+/** Content of a run's result.json: scores, baselines, cost, and where it was made. */
 export interface RunResult {
   readonly run: {
     readonly task: string;
@@ -39,7 +39,10 @@ export interface RunResult {
   readonly scores: Scores;
   /** Which split `scores` were measured on, and how many rows of it. */
   readonly scoredOn: { readonly split: string; readonly rows: number };
-  /** What the scores mean: always the most frequent training label, and the frozen model without a prompt (null: not measured). */
+  /**
+   * Baselines: the score of always answering the most frequent training label, and of the frozen model without a prompt (null: not
+   * measured).
+   */
   readonly baseline: { readonly majority: Scores | null; readonly noPrompt: Scores | null };
   readonly cost: {
     /** All matrix products, forward and backward, evaluation and neuron scores included. */
@@ -48,7 +51,10 @@ export interface RunResult {
     readonly evalFlops: number;
     /** The papers' accounting: forward Linear MACs × 2 of training only. */
     readonly paperFlops: number;
-    /** Neuron scores, where the schedule needed them, and XPrompt's importance; within `flops`, as `scoringSeconds` is within `seconds`. */
+    /**
+     * Cost of neuron scores, if the schedule needed them, and of XPrompt's importance. It is part of `flops`, and `scoringSeconds` is part
+     * of `seconds`.
+     */
     readonly scoringFlops: number;
     readonly seconds: number;
     readonly trainSeconds: number;
@@ -58,7 +64,7 @@ export interface RunResult {
     readonly readSeconds?: number;
     /** Opening the sessions that train; a session that evaluates is opened within `evalSeconds`. */
     readonly openSeconds: number;
-    /** Each stage of the schedule in turn; none for a search, whose trainings keep their own. */
+    /** The stages of the schedule in order; empty for a search, whose trainings have their own results. */
     readonly perStage: readonly StageCost[];
     readonly trainedParameters: number;
     readonly baseParameters: number;
@@ -83,7 +89,7 @@ export interface Where {
   readonly data: readonly { readonly path: string; readonly sha256: string; readonly rows: number }[];
 }
 
-/** Fills in this machine and these versions. */
+/** Fills in this machine and the versions in use. */
 export function whereWeAre(parts: Pick<Where, "device" | "model" | "data">): Where {
   const processors = cpus();
   return {
@@ -132,7 +138,7 @@ export function readResult(folder: string): RunResult {
   return readResultFile(folder).result;
 }
 
-/** The same, and the JSON whole: a search keeps more in it than every run has. */
+/** The same, with the complete JSON, because a search stores additional fields in it. */
 export function readResultFile(folder: string): { file: string; json: object; result: RunResult } {
   const file = join(folder, fileNames.result);
   const text = readWhole(file, "run")?.toString("utf8");
@@ -150,7 +156,7 @@ export function readResultFile(folder: string): { file: string; json: object; re
 }
 
 const text = z.string().max(100_000);
-/** JSON has no NaN: a score that was none is written as null. */
+/** JSON has no NaN: a score that is NaN is written as null. */
 const score = z.union([z.number(), z.null().transform(() => Number.NaN)]);
 const scores = z.record(text, score);
 const amount = z.number().nonnegative();

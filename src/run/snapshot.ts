@@ -1,5 +1,5 @@
 /**
- * @file Snapshots of a training: the newest two, each a pair of files, each vouched for by checksums.
+ * @file Snapshots of a training. The newest two are kept, each as a pair of files with checksums.
  *
  * In: TrainState and how long metrics.jsonl is. Out: `NNNNNN.safetensors`, then `NNNNNN.json`, which names the sha256 of both
  * and makes the pair valid; and back. A pair that does not verify is set aside as `*.corrupt` and the one before is used.
@@ -39,9 +39,9 @@ export interface SavedSnapshot {
 
 const kept = 2;
 
-/** Bytes of a file that is read whole; a prompt's snapshot is a few kilobytes of JSON and a few prompts. */
+/** Largest size in bytes of a file that is read whole. A prompt's snapshot is a few kilobytes of JSON and a few prompts. */
 const limits = { json: 256 * 2 ** 20, safetensors: 256 * 2 ** 20 };
-/** A snapshot holds every evaluation so far; of a long run there may be a million. */
+/** A snapshot holds every evaluation so far; a long run may have a million. */
 const bodyLimits = { length: 256 * 2 ** 20, containers: 4_000_000 };
 
 /** Saves a snapshot durably, then removes all but the newest two. @throws SoftpromptError "io". */
@@ -60,9 +60,9 @@ export function saveSnapshot(folder: string, { number, state, metrics }: SavedSn
 }
 
 /**
- * The newest snapshot that verifies; damaged newer ones are renamed to `*.corrupt`, and told.
+ * The newest snapshot that verifies; damaged newer ones are renamed to `*.corrupt` and reported.
  *
- * @param most bytes of tensors; a method that trains more than a prompt may save more
+ * @param most largest size of the tensors in bytes; a method that trains more than a prompt may save more
  * @returns null where nothing was ever saved.
  * @throws SoftpromptError "run" where every snapshot is damaged; "io".
  */
@@ -144,7 +144,7 @@ function setAside(folder: string, name: string, ops: FileOps): void {
 }
 
 const count = z.number().int().nonnegative();
-/** JSON has no NaN; an evaluation whose loss was none is written as null. */
+/** JSON has no NaN; a loss that is NaN is written as null. */
 const loss = z.union([z.number(), z.null().transform(() => Number.NaN)]);
 const scores = z.record(z.string(), z.number());
 const chosen = z.strictObject({ step: count, scores }).nullable();

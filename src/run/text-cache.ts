@@ -1,10 +1,10 @@
 /**
- * @file Texts that the frozen model has read, kept for every pass that needs them again: in memory up to a limit, on disk beyond it.
+ * @file Cache of texts that the frozen model has read, for later passes: in memory up to a limit, on disk beyond it.
  *
- * In: keys and values of a text. Out: the same, rounded to what they are kept in. A file is named by what decides its content (weights,
- * precision, partial model, token ids), holds its own checksum, and is written whole or not at all, so that any number of processes may
- * share the folder; a damaged one is read again from the model. float16 has three more bits than bfloat16 and a smaller range: a text that
- * goes beyond it is kept in bfloat16.
+ * In: keys and values of a text. Out: the same, rounded to what they are kept in. A file's name is made from everything that determines its
+ * content (weights, precision, partial model, token ids). It holds its own checksum and is written completely or not at all, so that any
+ * number of processes may share the folder. A damaged file is computed again. float16 has three more bits of precision than bfloat16 but a
+ * smaller range: a text with values beyond it is kept in bfloat16.
  */
 import { createHash } from "node:crypto";
 import { existsSync, readdirSync, readFileSync, statfsSync, statSync } from "node:fs";
@@ -31,9 +31,9 @@ export function openTexts(
 export interface TextCacheOptions extends TextCacheSettings {
   /** Default `cacheFolder()/texts`; null keeps nothing on disk. */
   readonly folder?: string | null;
-  /** Bytes free where a folder lies. Default what the system says; half of it is the most that is taken. */
+  /** Free bytes on the disk of a folder. Default the system's figure. At most half of it is used. */
   readonly free?: (folder: string) => number;
-  /** What the values depend on besides partial model and ids: hash of the weights, and what else changes numbers. */
+  /** What the values depend on besides partial model and ids: the hash of the weights, and the options that change numbers. */
   readonly identity: () => Promise<string>;
 }
 
@@ -75,7 +75,7 @@ export function openTextCache({
     const size = kept.bytes.length + headerBytes;
     if (size > room) return;
     room -= size;
-    // a disk that is full, or may not be written, costs time and nothing else
+    // a disk that is full or not writable only costs time
     if (!written(pathOf(key), kept)) room = 0;
   };
   const shared = new Set<string>();
@@ -157,7 +157,7 @@ function written(path: string, { dtype, bytes }: Kept): boolean {
   }
 }
 
-/** null where there is none, or none that is whole. */
+/** null if there is no file, or no valid one. */
 function readKept(path: string): Kept | null {
   let file: Buffer;
   try {
@@ -171,7 +171,7 @@ function readKept(path: string): Kept | null {
   return whole ? { dtype, bytes } : null;
 }
 
-/** Bytes that may still be written. Where the limit is reached the oldest files go until half of it is free. */
+/** Bytes that may still be written. If the limit is reached, the oldest files are removed until half of it is free. */
 function makeRoom(folder: string, limit: number): number {
   const files = list(folder)
     .flatMap((name) => list(join(folder, name)).map((file) => join(folder, name, file)))

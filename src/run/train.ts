@@ -1,5 +1,5 @@
 /**
- * @file A training that may be given a folder's name: the folder is opened, locked, trained in and released.
+ * @file A training that can take a folder's name. It opens and locks the folder, trains in it, and releases it.
  *
  * In: TrainInput with a folder's name in place of a Run. Out: TrainResult.
  */
@@ -9,7 +9,7 @@ import type { Run, TrainInput, TrainResult } from "../train/types.js";
 import { openRun } from "./folder.js";
 
 export interface RunInput extends Omit<TrainInput, "run"> {
-  /** A folder (opened, locked and released here), a run that the caller opened and will close, or null: in memory only. */
+  /** A folder (opened, locked and released here), a run that the caller opened and will close, or null to train in memory only. */
   readonly run: string | Run | null;
   /** With a folder: go on with the run that is there (refused when there is none, or its inputs changed). */
   readonly resume: boolean;

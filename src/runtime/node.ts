@@ -21,7 +21,7 @@ function ort(): Promise<Ort> {
   loaded ??= import("onnxruntime-node").then(
     (module) => {
       const found = (module as { default?: Ort }).default ?? module;
-      found.env.logLevel = "fatal"; // what matters is thrown, and told in our words
+      found.env.logLevel = "fatal"; // important problems are thrown as errors of our own
       return found;
     },
     (cause) => {
@@ -43,7 +43,7 @@ export function enginePackage(): string {
   return dirname(createRequire(import.meta.url).resolve("onnxruntime-node/package.json"));
 }
 
-/** Version of the installed engine, without loading it; "unknown" where it cannot be told. */
+/** Version of the installed engine, without loading it; "unknown" if it cannot be found. */
 export function engineVersion(): string {
   try {
     return JSON.parse(readFileSync(join(enginePackage(), "package.json"), "utf8")).version;
@@ -108,9 +108,9 @@ function sessionOptions(
     intraOpNumThreads: options.threads,
     graphOptimizationLevel: "all",
     logSeverityLevel: 4, // errors are thrown; they need not be printed as well
-    // A memory plan per shape would gain some 3 % and keep about 100 kB for each shape ever seen: long runs see thousands.
+    // A memory plan per shape would save some 3 % of time, but keep about 100 kB for each shape, and long runs have thousands of shapes.
     enableMemPattern: false,
-    // The arena keeps what it once took, in ever larger blocks: some 0.8 GB on T5-Large, for 6 % of speed.
+    // The arena never frees memory and takes ever larger blocks: some 0.8 GB on T5-Large, for a gain of 6 % in speed.
     enableCpuMemArena: !options.lowMemory,
     ...(options.profile ? { enableProfiling: true, profileFilePrefix: options.profile } : {}),
     ...(external.length > 0 ? { externalData: [...external] } : {}),
@@ -121,7 +121,7 @@ function sessionOptions(
         force_spinning_stop: "1",
         ...(options.lowMemory ? { disable_prepacking: "1" } : {}),
       },
-      // Folding a cast of a 16-bit weight would keep the wide copy for good.
+      // Folding the cast of a 16-bit weight would keep its float32 copy in memory permanently.
       ...(options.lowMemory
         ? { optimization: { disable_specified_optimizers: "ConstantFolding;CommonSubexpressionElimination" } }
         : {}),

@@ -1,5 +1,6 @@
 /**
- * @file What the project needs of an inference runtime. node.ts has ONNX Runtime for Node; a browser's would stand beside it.
+ * @file The interface of an inference runtime. node.ts implements it with ONNX Runtime for Node; one for browsers would be another file
+ * beside it.
  *
  * In: model bytes, the files that hold its weights, settings. Out: a raw session: named tensors in and out.
  */
@@ -36,10 +37,10 @@ export interface RawSession {
   endProfiling(): void;
 }
 
-/** What runs a model: the only access to an inference library. */
+/** Runs models: the only access to an inference library. */
 export interface Runtime {
   readonly name: "node" | "web";
-  /** What is offered here. */
+  /** The execution providers that are available here. */
   info(): Promise<{ readonly version: string; readonly devices: readonly string[] }>;
   /** @throws SoftpromptError "engine" where the runtime is missing, or refuses the model. */
   open(model: Uint8Array, weights: WeightFiles, options: RuntimeOptions): Promise<RawSession>;

@@ -1,8 +1,8 @@
 /**
  * @file A graph made runnable: named tensors in, named tensors out, checked before ONNX Runtime sees them.
  *
- * In: a Graph. Out: a Session. Symbols ("B", "P+T") must agree among the feeds of one run; a wrong feed is told by
- * name and shape. Whoever opened a session disposes it.
+ * In: a Graph. Out: a Session. Symbols ("B", "P+T") must agree among the feeds of one run; an error about a wrong feed gives its name and
+ * shape. The caller that opened a session disposes it.
  */
 import { SoftpromptError } from "../base/errors.js";
 import { type Feed, type Feeds, shapeText, size } from "../base/tensor.js";
@@ -25,7 +25,7 @@ export interface SessionOptions {
 export interface Session {
   /**
    * Runs the whole graph. Refuses missing, unknown or ill-shaped feeds.
-   * @param outputs which outputs come back: what nobody reads need not be copied. Default all.
+   * @param outputs which outputs are returned; the others are not copied. Default all.
    */
   run(feeds: Feeds, outputs?: readonly string[]): Promise<Record<string, Feed>>;
   /** Frees the native session. Idempotent. */

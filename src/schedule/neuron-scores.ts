@@ -27,7 +27,7 @@ export type { NeuronScoreOptions } from "./neuron-options.js";
 
 /** What neuron scores cost. */
 export interface ScoringCost {
-  /** Of the pass that computed the scores, even when they were read back now. */
+  /** Seconds of the pass that computed the scores, also if the scores were read back this time. */
   readonly seconds: number;
   /** All matrix products. */
   readonly flops: number;
@@ -48,7 +48,7 @@ export interface NeuronScoreInput extends NeuronScoreOptions {
   readonly maxInputTokens: number;
   /** Where scores are kept; null keeps nothing. */
   readonly folder: string | null;
-  /** Looked at between batches; nothing is kept of a pass that was stopped. */
+  /** Checked between batches; a stopped pass keeps nothing. */
   readonly signal?: AbortSignal;
 }
 
@@ -172,7 +172,7 @@ function accumulate(sums: readonly Float64Array[], means: Float32Array, batch: n
 
 type Scored = Omit<ScoredNeurons, "kept">;
 
-/** Whether it is a table of this model's neurons. */
+/** Whether the value is a table of scores for this model's neurons. */
 function isScored(body: unknown, config: ModelConfig): body is Scored {
   const { scores, cost } = (body ?? {}) as Partial<Scored>;
   const amounts = [cost?.seconds, cost?.flops, cost?.examples];

@@ -107,7 +107,7 @@ export const scheduleOptions = {
 /** All options of a schedule, with defaults filled in. */
 export type ScheduleOptions = OptionValues<typeof scheduleOptions>;
 
-/** A schedule as its preset has it, whatever sizes, shares, budget or growth the study's own schedule asks for. */
+/** The schedule of a preset alone, without the sizes, shares, budget or growth of the study's own schedule. */
 export function presetSchedule(schedule: PresetName): Partial<ScheduleOptions> {
   return {
     schedule,

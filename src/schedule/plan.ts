@@ -1,6 +1,6 @@
 /**
- * @file From options to a schedule that is ready to train: neuron scores where a stage needs them, the data's own shape
- * where a budget needs it.
+ * @file Makes a schedule that is ready to train from options. Computes neuron scores if a stage needs them, and the typical shape of the
+ * data if a budget needs it.
  *
  * In: engine, tokenizer, dataset, options of schedule, scoring and training. Out: Schedule, and what scoring cost.
  */
@@ -33,9 +33,9 @@ export interface Plan {
 }
 
 /**
- * The schedule in sizes and steps, before any neuron is scored: which layers and neurons stay is not chosen by score yet, and neither
- * steps nor FLOPs depend on it. So options that cannot be met are refused before a model is run.
- * @throws SoftpromptError(usage) as makeSchedule; "data" where neurons would have to be scored on no rows.
+ * The schedule's sizes and steps, before any neuron is scored. Layers and neurons are not yet chosen by score, but neither steps nor FLOPs
+ * depend on that choice. So impossible options are refused before a model is run.
+ * @throws SoftpromptError(usage) as makeSchedule; "data" if neurons must be scored but there are no rows.
  */
 export function outlineSchedule(
   config: ModelConfig,
@@ -51,7 +51,7 @@ export function outlineSchedule(
  * Plans a training.
  * @param folder where neuron scores are kept; null keeps nothing.
  * @param signal stops the scoring of neurons.
- * @throws SoftpromptError as outlineSchedule, and only then as neuronScores.
+ * @throws SoftpromptError as outlineSchedule, then as neuronScores.
  */
 export async function planSchedule(
   engine: Engine,

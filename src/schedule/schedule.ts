@@ -15,7 +15,10 @@ import { type Preset, type PresetName, presets } from "./presets.js";
 /** What a schedule is made for. */
 export interface ScheduleFor {
   readonly config: ModelConfig;
-  /** True where answers are written, not chosen (isFreeText, unless the task says it): `reduceDecoder: auto` then shrinks the decoder too. */
+  /**
+   * True if answers are generated, not chosen (isFreeText, unless the task says otherwise): `reduceDecoder: auto` then shrinks the decoder
+   * too.
+   */
   readonly freeText: boolean;
   /** null where no stage chooses by score; see needsNeuronScores. */
   readonly scores: NeuronScores | null;
@@ -102,8 +105,8 @@ export function makeSchedule(options: ScheduleOptions, target: ScheduleFor): Sch
 }
 
 /**
- * The options with `steps` as they come out: where stageSteps count the full model's too, their sum replaces --steps, and whoever
- * trains as long as this schedule must know. @throws SoftpromptError(usage) as makeSchedule for its sizes.
+ * The options with the actual number of `steps`: if stageSteps include the full model's, their sum replaces --steps. Trainings that shall
+ * be as long as this schedule need this number. @throws SoftpromptError(usage) as makeSchedule for its sizes.
  */
 export function withPlannedSteps<O extends ScheduleOptions>(options: O): O {
   const { stageSteps: counts } = options;
@@ -208,7 +211,7 @@ function stageSteps(options: ScheduleOptions, partials: number): number[] {
   return split(steps, fractions.slice(0, partials));
 }
 
-/** The papers' 60 % over however many partial stages there are. */
+/** Spreads the papers' 60 % over the partial stages. */
 function evenShares(partials: number): number[] {
   return Array.from({ length: partials }, () => 0.6 / partials);
 }

@@ -6,7 +6,7 @@
 import { printable } from "../base/printable.js";
 import type { Failure } from "./protocol.js";
 
-/** What a client is told. */
+/** The body of an error for the client. */
 export interface ErrorBody {
   readonly error: {
     readonly message: string;
@@ -16,7 +16,7 @@ export interface ErrorBody {
   };
 }
 
-/** A request that is not answered as it wished. */
+/** A request that fails with a status. */
 export class ApiError extends Error {
   override readonly name = "ApiError";
   readonly type: string;
@@ -52,12 +52,12 @@ function typeOf(status: number): string {
   return status >= 500 ? "server_error" : "invalid_request_error";
 }
 
-/** Fails a request for what it asked. */
+/** The error of an invalid request. */
 export function invalid(message: string, param: string | null = null, code: string | null = null): ApiError {
   return new ApiError(400, message, { param, code });
 }
 
-/** No place now. */
+/** The error of an overloaded server. */
 export function busy(status: 429 | 503, message: string, code: string, seconds: number): ApiError {
   return new ApiError(status, message, { code, headers: { "retry-after": String(seconds) } });
 }
@@ -65,7 +65,7 @@ export function busy(status: 429 | 503, message: string, code: string, seconds: 
 /** Kinds of failure that are the request's own fault. */
 const requestKinds: ReadonlySet<string | null> = new Set(["data", "usage"]);
 
-/** What the engine says of a row. @param param the field of the request that the row came from */
+/** The error for an engine's failure on a row. @param param the field of the request that the row came from */
 export function failed({ kind, problem, where, expected, got, code }: Failure, param: string | null): ApiError {
   if (kind === null) return new ApiError(500, "the server has a bug; its log has the details", { code: "bug" });
   if (kind === "interrupted") return busy(503, problem, code ?? "stopping", 1);

@@ -1,8 +1,8 @@
 /**
- * @file The application: who may ask, then which route, then its body, then the answer; every failure in OpenAI's form.
+ * @file The application. It checks access, then the route, then the body, then answers. Every failure has OpenAI's form.
  *
  * In: ServerContext, guard, token. Out: a Hono application for its Node server. Checked with hono 4.13 and @hono/node-server 2.1.
- * The order matters: Host, Origin and token are looked at before the path is, so no path of any form is answered without them but /health.
+ * The order matters: Host, Origin and token are checked before the path, so /health is the only path that is answered without a token.
  */
 import type { HttpBindings } from "@hono/node-server";
 import { RESPONSE_ALREADY_SENT } from "@hono/node-server/utils/response";
@@ -15,13 +15,13 @@ import type { Answered, Route } from "./routes.js";
 
 type Env = { Bindings: HttpBindings; Variables: { route: string; cors: string | null } };
 
-/** Who may ask. */
+/** Checks of access. */
 export interface Doors {
   readonly guard: ReturnType<typeof openGuard>;
   readonly checkToken: (authorization: string | undefined) => void;
 }
 
-/** Fields that were told as unknown; more are not told. */
+/** Limit of unknown fields that are reported. */
 const mostTold = 100;
 
 /** An application with these routes. */
@@ -39,7 +39,7 @@ export function openApp(context: ServerContext, routes: readonly Route[], { guar
     outgoing.once("close", () =>
       context.metrics.request(c.get("route"), outgoing.statusCode, (performance.now() - started) / 1000),
     );
-    // a request may name a host in its target too, and that is the one that counts
+    // a request may name a host in its target too; that one takes precedence
     if (!incoming.url?.startsWith("/"))
       throw new ApiError(400, "the target of a request is a path", { code: "bad_request" });
     guard.checkHost(incoming.headers.host);
@@ -83,7 +83,7 @@ export function openApp(context: ServerContext, routes: readonly Route[], { guar
   app.onError((error, c) => {
     if (error instanceof Left || c.env.outgoing.destroyed) return RESPONSE_ALREADY_SENT;
     const known = error instanceof ApiError;
-    // a body that breaks off is the client's doing
+    // an incomplete body is the client's fault
     const broken = (error as NodeJS.ErrnoException).code === "ECONNRESET";
     if (!known && !broken) context.notice(`a bug: ${error.stack ?? error.message}`);
     const told = known ? error : new ApiError(500, "the server has a bug; its log has the details", { code: "bug" });

@@ -8,10 +8,10 @@ import { SoftpromptError } from "../base/errors.js";
 import { parseJson } from "../base/json.js";
 import { ApiError, invalid } from "./api-error.js";
 
-/** What a JSON document of a request may hold besides its bytes. */
+/** Limits of a request's JSON document besides its size in bytes. */
 const jsonShape = { depth: 16, containers: 50_000 } as const;
 
-/** Whether the body is JSON by its headers. A web page may send no such body unasked. @throws ApiError 413, 415. */
+/** Whether the body is JSON by its headers. A web page cannot send such a body without permission. @throws ApiError 413, 415. */
 export function checkBodyHeaders({ headers }: Pick<IncomingMessage, "headers">, mostBytes: number): void {
   const [type, ...parameters] = (headers["content-type"] ?? "").split(";").map((part) => part.trim().toLowerCase());
   const charset = parameters.find((part) => part.startsWith("charset="));
@@ -50,7 +50,7 @@ export async function readBody(request: IncomingMessage, mostBytes: number): Pro
   }
 }
 
-/** A key that means an object's prototype is no field of anything. */
+/** Keys that refer to an object's prototype are never accepted as fields. */
 function refuseProto(value: unknown): void {
   if (typeof value !== "object" || value === null) return;
   if (Object.hasOwn(value, "__proto__")) throw invalid("__proto__ is no name of a field", "__proto__");
@@ -80,11 +80,13 @@ type Issue = z.core.$ZodIssue;
 interface Complaint {
   readonly path: readonly PropertyKey[];
   readonly message: string;
-  /** The value has this form, but too much or too little of it. */
+  /** The value has this form, but is too large or too small. */
   readonly bounds: boolean;
 }
 
-/** Of several forms that a value may have, the one that it comes nearest to: it is of that form but for its size, or the fault lies deepest. */
+/**
+ * The form that is nearest to the value, out of several possible ones: only its size is wrong, or its first fault is at the deepest place.
+ */
 function nearestIssue(issue: Issue): Complaint {
   const own = { path: issue.path, message: issue.message, bounds: /^too_(big|small)$/.test(issue.code) };
   if (issue.code !== "invalid_union" || issue.errors.length === 0) return own;

@@ -1,8 +1,8 @@
 /**
  * @file A conversation as one text. In: a model's chat template, messages. Out: the text, and which stretches of it a user wrote.
  *
- * The template runs once for each order of roles, with markers in place of the messages (as text/chat-rules.ts has it): no message is run
- * through it, so none can pretend to be a part of it, and a process is started once for many requests.
+ * The template runs once for each order of roles, with markers in place of the messages (as in text/chat-rules.ts). No message is run
+ * through it, so no message can pretend to be a part of the template. One process start serves many requests.
  */
 import { randomBytes } from "node:crypto";
 import { SoftpromptError } from "../base/errors.js";
@@ -16,19 +16,19 @@ export interface ChatText {
   readonly fields: readonly FieldSpan[];
 }
 
-/** What the template writes round the messages of one order of roles: one more than there are messages. */
+/** The texts that the template writes around the messages of one order of roles: one more than there are messages. */
 interface Frame {
   readonly between: readonly string[];
   /** The template takes white space off this message's ends. */
   readonly trims: readonly boolean[];
 }
 
-/** White space that a template would take off. */
+/** White space that a template would remove. */
 const edge = "\n \t";
-/** Orders of roles that are kept. */
+/** Most orders of roles that are cached. */
 const mostFrames = 256;
 
-/** Writes conversations in a template. */
+/** Formats conversations with a template. */
 export function chatWriter(template: ChatTemplate): (messages: readonly ChatMessage[]) => Promise<ChatText> {
   const frames = new Map<string, Promise<Frame>>();
   return async (messages) => {

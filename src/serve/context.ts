@@ -16,9 +16,9 @@ export interface ServerContext {
   readonly metrics: Metrics;
   /** The base model's name in requests. */
   readonly served: string;
-  /** Told once for each. */
+  /** Called once per warning. */
   notice(message: string): void;
-  /** The server takes no more requests. */
+  /** True if the server accepts no more requests. */
   stopping(): boolean;
 }
 
@@ -27,7 +27,7 @@ export function idOf({ served }: Pick<ServerContext, "served">, { name }: Pick<L
   return name === null ? served : `${served}:${name}`;
 }
 
-/** What is listed under an id. @throws ApiError 404. */
+/** The model listed under an id. @throws ApiError 404. */
 export function findModel({ desk, served }: Pick<ServerContext, "desk" | "served">, id: string): Listed {
   const name = id === served ? null : id.startsWith(`${served}:`) ? id.slice(served.length + 1) : undefined;
   const found = name === undefined ? undefined : desk.find(name);
@@ -38,7 +38,7 @@ export function findModel({ desk, served }: Pick<ServerContext, "desk" | "served
   });
 }
 
-/** The same, and it does what is asked of it. @throws ApiError 400, 404. */
+/** The same, if it supports the requested function. @throws ApiError 400, 404. */
 export function modelFor(context: Pick<ServerContext, "desk" | "served">, id: string, ability: Ability): Listed {
   const found = findModel(context, id);
   if (found.facts.abilities.includes(ability)) return found;
@@ -50,7 +50,7 @@ export function modelFor(context: Pick<ServerContext, "desk" | "served">, id: st
   throw invalid(`this model does not do that: ${why[ability]}`, "model", "unsupported_model");
 }
 
-/** Refuses a request that finds no place. Asked before a body is read, too. @throws ApiError 429, 503. */
+/** Refuses a request if the queue is full. Also called before a body is read. @throws ApiError 429, 503. */
 export function checkPlace({ desk, stopping }: Pick<ServerContext, "desk" | "stopping">, rows = 1): void {
   if (stopping()) throw busy(503, "the server is stopping", "stopping", 1);
   if (desk.state !== "ready")
@@ -58,28 +58,28 @@ export function checkPlace({ desk, stopping }: Pick<ServerContext, "desk" | "sto
   if (desk.full(rows)) throw busy(429, "too many rows wait; ask again later", "overloaded", desk.retryAfter);
 }
 
-/** Calls back where a client leaves before it has its whole answer. */
+/** Calls back if a client disconnects before its answer is complete. */
 export function onLeave(response: ServerResponse, leave: () => void): void {
   response.once("close", () => {
     if (!response.writableFinished) leave();
   });
 }
 
-/** What a request's rows are waited for with. */
+/** Settings for waiting for a request's rows. */
 export interface Waiting {
   readonly response: ServerResponse;
   /** The field of the request that a row came from. */
   readonly paramOf: (row: number) => string;
-  /** Hears what happens to rows but failures. */
+  /** Called with events of rows, except failures. */
   readonly hear: (row: number, event: Exclude<RowEvent, { kind: "failed" }>) => void;
 }
 
-/** The client left; there is nobody to answer. */
+/** The client disconnected; there is no one to answer. */
 export class Left extends Error {}
 
 /**
- * Asks rows and waits until each has its last event.
- * @throws ApiError at the first failure, 504 after the time limit; Left. The other rows are given up then.
+ * Queues rows and waits until each has its last event.
+ * @throws ApiError at the first failure, 504 after the time limit; Left. The other rows are then cancelled.
  */
 export function waitFor(
   context: ServerContext,
@@ -103,7 +103,7 @@ export function waitFor(
         end(
           new ApiError(504, `not answered within ${requestTimeout} seconds`, {
             code: "timeout",
-            // asked again it would take as long again
+            // a repeated request would take as long again
             headers: { "x-should-retry": "false" },
           }),
         ),

@@ -1,8 +1,9 @@
 /**
- * @file Where requests meet the engine's thread: one bounded line of rows, loaded adapters by name, and a new thread where one died.
+ * @file The connection between requests and the engine's thread: one bounded queue of rows, loaded adapters by name, and a new thread if
+ * one died.
  *
- * In: rows with listeners. Out: their events. What waits and what runs is counted here, so that overload is refused before work is done for
- * it, and a row that nobody waits for any more leaves.
+ * In: rows with listeners. Out: their events. Waiting and running rows are counted here, so that overload is refused before work is done. A
+ * row that is no longer wanted is removed.
  */
 import { fileURLToPath } from "node:url";
 import { Worker } from "node:worker_threads";
@@ -10,7 +11,7 @@ import { SoftpromptError } from "../base/errors.js";
 import { errorOf } from "./failure.js";
 import type { AskedRow, EngineStart, Failure, Order, Report, RowEvent, SkillFacts } from "./protocol.js";
 
-/** A row without its number: the desk gives it one. */
+/** A row without its number, which the desk assigns. */
 export type NewRow = AskedRow extends infer Row ? (Row extends AskedRow ? Omit<Row, "id"> : never) : never;
 
 /** An adapter that is listed, or the bare model. */
@@ -23,37 +24,37 @@ export interface Listed {
   readonly created: number;
 }
 
-/** Where an adapter lies. */
+/** Location of an adapter. */
 export interface AdapterPlace {
   readonly folder: string;
   readonly anyBase: boolean;
 }
 
-/** What happens to the engine. */
+/** Events of the engine. */
 export type DeskEvent =
   | Extract<Report, { kind: "opening" }>["event"]
   | { readonly kind: "notice"; readonly message: string }
   | { readonly kind: "batch"; readonly what: "predict" | "write"; readonly rows: number };
 
-/** What a desk takes. */
+/** Input of a desk. */
 export interface DeskOptions {
   readonly start: Omit<EngineStart, "parked">;
-  /** Rows that may wait or run at a time. */
+  /** Most rows that may wait or run at a time. */
   readonly mostRows: number;
   /** The program of the engine's thread. */
   readonly module?: string | undefined;
   readonly onEvent: (event: DeskEvent) => void;
-  /** The engine died and was not opened again. */
+  /** Called if the engine died and is not opened again. */
   readonly onLost: (error: Error) => void;
 }
 
 /** Rows that were asked for. */
 export interface Asked {
-  /** They are not wanted any more. */
+  /** Cancels them. */
   cancel(): void;
 }
 
-/** Hears the events of one request's rows. */
+/** Listener for the events of one request's rows. */
 export type RowListener = (row: number, event: RowEvent) => void;
 
 /** A row that waits or runs. */
@@ -65,9 +66,9 @@ interface WaitingRow {
   readonly request: { begun: boolean };
 }
 
-/** Deaths of the thread within so many milliseconds after which it is not started again. */
+/** The thread is not started again after so many deaths within so many milliseconds. */
 const deaths = { most: 3, within: 600_000 } as const;
-/** How long a pass may take to end before its thread is ended all the same. */
+/** How long the current pass may take to end before its thread is terminated anyway. */
 const parkMilliseconds = 3000;
 const isLast = ({ kind }: RowEvent) => kind === "answer" || kind === "end" || kind === "failed";
 const lost: Failure = {
@@ -77,15 +78,15 @@ const lost: Failure = {
   hint: "ask again",
 };
 
-/** The engine's thread and who waits for it. */
+/** The engine's thread and the requests that wait for it. */
 export class Desk {
-  /** What the model's files call it. */
+  /** The model's name by its files. */
   modelName = "";
   #worker: Worker | null = null;
   #parked: Int32Array | null = null;
   /**
-   * Lets the engine's thread end its pass and sleep before it is ended: ended inside the runtime it would abort the whole process. Before the
-   * process exits there is no other turn, so this waits where it stands, for a while.
+   * Lets the engine's thread end its pass and sleep before it is ended: a thread that is terminated inside the runtime aborts the whole
+   * process. No further event runs before the process exits, so this blocks for a limited time.
    */
   readonly #park = (): void => {
     if (this.#worker === null || this.#parked === null) return;
@@ -151,7 +152,7 @@ export class Desk {
     });
   }
 
-  /** Whether rows are taken. */
+  /** Whether rows are accepted. */
   get state(): "starting" | "ready" | "closed" | "lost" {
     return this.#state;
   }
@@ -163,12 +164,12 @@ export class Desk {
     return { waiting: this.#waiting.size - running, running };
   }
 
-  /** Whether so many more rows find no place. */
+  /** Whether the queue has no room for so many more rows. */
   full(more = 1): boolean {
     return this.#waiting.size + more > this.options.mostRows;
   }
 
-  /** After how many seconds there may be place again: as long as what waits took lately. */
+  /** After how many seconds there may be room again: estimated from the waiting rows and the recent speed. */
   get retryAfter(): number {
     this.#measure();
     return this.#rate === 0 ? 1 : Math.min(60, Math.max(1, Math.ceil(this.#waiting.size / this.#rate)));
@@ -184,7 +185,7 @@ export class Desk {
     return name === null ? (this.#bare ?? undefined) : this.#listed.get(name);
   }
 
-  /** Puts rows of one request into the line. Ask `full` before. */
+  /** Queues the rows of one request. Check `full` first. */
   ask(rows: readonly NewRow[], listener: RowListener): Asked {
     const numbered = rows.map((row) => ({ ...row, id: this.#nextRow++ }) as AskedRow);
     const request = { begun: false };
@@ -208,7 +209,7 @@ export class Desk {
     return facts;
   }
 
-  /** No new row finds it; rows that run keep it until they end. @returns whether there was one. */
+  /** New rows cannot use it; running rows keep it until they end. @returns whether there was one. */
   remove(name: string): boolean {
     const found = this.#listed.get(name);
     if (found === undefined) return false;
@@ -222,7 +223,7 @@ export class Desk {
     for (const [id, { request }] of [...this.#waiting]) if (!request.begun) this.#fail(id, failure);
   }
 
-  /** Ends the thread; what still waits fails. */
+  /** Ends the thread; waiting rows fail. */
   async close(failure: Failure): Promise<void> {
     this.#state = "closed";
     const worker = this.#worker;
@@ -283,7 +284,7 @@ export class Desk {
     row?.listener(row.index, { kind: "failed", failure });
   }
 
-  /** Rows per second, of the last seconds. */
+  /** Rows per second over the last seconds. */
   #measure(): void {
     const seconds = (performance.now() - this.#finishedSince) / 1000;
     if (seconds < 1) return;
@@ -292,7 +293,7 @@ export class Desk {
     this.#finishedSince = performance.now();
   }
 
-  /** What ran is lost; the model and its adapters are opened anew, unless that died too often. */
+  /** Running rows are lost. The model and its adapters are opened again, unless the thread died too often. */
   async #revive(code: number): Promise<void> {
     const { onEvent, onLost } = this.options;
     this.#state = "starting";

@@ -1,7 +1,8 @@
 /**
  * @file Server-sent events on a response. In: JSON values as they come. Out: `data: …` lines, held back where the reader is slow.
  *
- * A silent stream says every few seconds that it lives (a comment: clients give up without a byte), and a reader that takes nothing is cut.
+ * A silent stream sends a comment every few seconds, because clients give up if they receive nothing. A reader that accepts no data is
+ * disconnected.
  */
 import type { ServerResponse } from "node:http";
 import type { SocketLimits } from "./options.js";

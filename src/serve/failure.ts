@@ -1,5 +1,5 @@
 /**
- * @file Errors that cross between threads. In: whatever was thrown. Out: a Failure, and a SoftpromptError again.
+ * @file Transfers errors between threads. In: whatever was thrown. Out: a Failure, and a SoftpromptError again.
  */
 import { SoftpromptError, show } from "../base/errors.js";
 import type { Failure } from "./protocol.js";

@@ -1,9 +1,9 @@
 /**
- * @file Who may ask. In: headers of a request. Out: nothing, or an ApiError before any work is done.
+ * @file Access checks. In: headers of a request. Out: nothing, or an ApiError before any work is done.
  *
  * Two kinds of caller reach a local server that it cannot trust: other programs of the machine (the token), and web pages in the user's
- * browser. A page's own name may be pointed at 127.0.0.1 (DNS rebinding), so the Host must be one of ours; a page needs no leave to send a
- * plain request, so an Origin that was not allowed is refused, and a body must be JSON, which a page may not send unasked.
+ * browser. A page's domain may resolve to 127.0.0.1 (DNS rebinding), so the Host must be one of ours. A page can send simple requests
+ * without permission, so an Origin that is not allowed is refused, and a body must be JSON, which a page cannot send without permission.
  */
 import { createHash, randomBytes, timingSafeEqual } from "node:crypto";
 import { isIP } from "node:net";
@@ -18,7 +18,7 @@ export function isLoopback(host: string): boolean {
   return loopbackNames.has(host) || /^127(\.\d{1,3}){3}$/.test(host);
 }
 
-/** The name in a Host header, in lower case, without port and brackets; null for what is none. */
+/** The name in a Host header, in lower case, without port and brackets; null if it is not a valid one. */
 export function hostName(header: string | undefined): string | null {
   const found = /^(?:\[([0-9a-fA-F:.]+)\]|([A-Za-z0-9._-]+))(?::\d{1,5})?$/.exec(header ?? "");
   return (found?.[1] ?? found?.[2] ?? null)?.toLowerCase() ?? null;
@@ -36,7 +36,7 @@ export function openGuard({
 }) {
   const names = new Set([...loopbackNames, host.toLowerCase(), ...allowedHost.map((name) => name.toLowerCase())]);
   const origins = new Set(corsOrigin.map(originOf));
-  // a page cannot be at an address of ours unless we serve it, and we serve none: an address is no rebound name
+  // DNS rebinding needs a name, so a Host that is an IP address is safe; we serve no pages ourselves
   const addresses = !isLoopback(host);
   return {
     /** @throws ApiError 403. */
@@ -47,7 +47,7 @@ export function openGuard({
         code: "host_not_allowed",
       });
     },
-    /** @returns the origin to allow, null where no page asks. @throws ApiError 403. */
+    /** @returns the origin to allow; null if the request is not from a page. @throws ApiError 403. */
     checkOrigin(header: string | undefined): string | null {
       if (header === undefined) return null;
       if (origins.has(header)) return header;
@@ -58,13 +58,13 @@ export function openGuard({
   };
 }
 
-/** @throws SoftpromptError "usage" for what is no origin. */
+/** @throws SoftpromptError "usage" for an invalid origin. */
 function originOf(text: string): string {
   try {
     const { origin, protocol } = new URL(text);
     if (origin === text && /^https?:$/.test(protocol)) return origin;
   } catch {
-    // told below
+    // reported below
   }
   throw new SoftpromptError("usage", "this is no origin of web pages", {
     where: "--cors-origin",
@@ -73,7 +73,7 @@ function originOf(text: string): string {
   });
 }
 
-/** A token that nobody guesses. */
+/** A random token that cannot be guessed. */
 export function randomToken(): string {
   return randomBytes(32).toString("base64url");
 }
@@ -96,7 +96,7 @@ export function checkToken(token: string, where: string): string {
 
 const digest = (text: string) => createHash("sha256").update(text).digest();
 
-/** Compares tokens in a time that tells nothing of them. */
+/** Compares tokens in constant time. */
 export function tokenCheck(token: string | null): (authorization: string | undefined) => void {
   if (token === null) return () => {};
   const right = digest(token);

@@ -1,7 +1,8 @@
 /**
- * @file What a server counts, in Prometheus' text format. In: events. Out: text.
+ * @file Metrics of a server in Prometheus' text format. In: events. Out: text.
  *
- * Labels come from closed lists alone (routes, listed models, statuses): a label out of a request would make a new series for every typo.
+ * Labels come only from closed lists (routes, listed models, statuses). A label taken from a request would make a new series for every
+ * typo.
  */
 
 type Labels = Readonly<Record<string, string>>;

@@ -11,7 +11,7 @@ const json = (schema: z.ZodType, io: "input" | "output") => {
   return { content: { "application/json": { schema: body } } };
 };
 
-/** What is said of every route's failures. */
+/** The description of failures, the same for every route. */
 const failures = {
   "4XX": { description: "The request was refused", ...json(errorResponse, "output") },
   "5XX": { description: "The server could not answer", ...json(errorResponse, "output") },

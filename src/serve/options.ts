@@ -1,5 +1,5 @@
 /**
- * @file The options of a server, as an option table: where it listens, who may ask, and how much.
+ * @file The options of a server, as an option table: address, access and limits.
  */
 import { boolean, integer, list, number, type OptionTable, type OptionValues, string } from "../base/options.js";
 
@@ -75,7 +75,7 @@ export const serveOptions = {
 /** The options of a server, with defaults filled in. */
 export type ServeOptions = OptionValues<typeof serveOptions>;
 
-/** Seconds that connections may take for what is theirs to do. Fixed: they hold slow and silent clients off. */
+/** Time limits of connections in seconds. They are fixed and protect against slow and silent clients. */
 export const socketLimits = {
   /** For a request's headers. */
   headers: 10,
@@ -83,9 +83,9 @@ export const socketLimits = {
   request: 30,
   /** Between two requests of one connection. */
   idle: 10,
-  /** For a reader of a stream to take something. */
+  /** Until a reader of a stream must have accepted data. */
   stalled: 60,
-  /** Until a silent stream says that it lives. */
+  /** Until a silent stream sends a sign of life. */
   keepAlive: 15,
 } as const;
 

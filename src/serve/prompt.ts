@@ -1,7 +1,7 @@
 /**
- * @file What is written on from, as ids. In: a text, ids or a conversation. Out: an EncodedRow, or why it is too long.
+ * @file Encodes the text to be continued. In: a text, ids or a conversation. Out: an EncodedRow, or an error if it is too long.
  *
- * A text is never cut: a client that asked for an answer to the whole would not know.
+ * A text is never cut, because the client would not notice that the answer ignores a part of it.
  */
 import { SoftpromptError } from "../base/errors.js";
 import type { Row, Task } from "../data/row.js";
@@ -13,10 +13,10 @@ import type { Tokenizer } from "../text/tokenizer.js";
 import type { Prompt, WritingSettings } from "./protocol.js";
 import type { WritingSkill } from "./skill.js";
 
-/** A text ready to be gone on from. */
+/** A text that is ready to be continued. */
 export interface EncodedPrompt {
   readonly row: EncodedRow;
-  /** Decodes what is written, and says what ends it. */
+  /** Decodes the generated ids and has the end tokens. */
   readonly tokenizer: Tokenizer;
   /** Ids of the text, virtual tokens not counted. */
   readonly tokens: number;
@@ -64,7 +64,7 @@ async function fromText(
     template: "{text}",
     verbalizer: null,
     metrics: ["exactMatch"],
-    // of a small window half is the text's, whatever may be written
+    // in a small window half of the positions are reserved for the text, whatever the request asks for
     maxTargetTokens: Math.min(maxTokens, Math.ceil(positions / 2)),
     targetPrefix: "",
   };
@@ -84,7 +84,7 @@ async function fromText(
   return { row: encoded, tokenizer };
 }
 
-/** Ids as they stand. */
+/** Ids without changes. */
 function fromIds(
   model: Pick<Model, "checkpoint">,
   skill: WritingSkill,

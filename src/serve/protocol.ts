@@ -1,24 +1,24 @@
 /**
- * @file What the server's thread and the engine's thread say to each other. In: nothing. Out: types of plain data, as messages copy them.
+ * @file Messages between the server's thread and the engine's thread. In: nothing. Out: types of plain data, as messages copy them.
  *
- * The engine blocks its thread while it computes, so it has one of its own; HTTP stays answerable.
+ * The engine blocks its thread while it computes. It has its own thread, so that the server can answer HTTP requests meanwhile.
  */
 import type { ErrorKind } from "../base/errors.js";
 import type { OptionValues } from "../base/options.js";
 import type { ModelEvent, openOptions } from "../tasks/model.js";
 import type { PredictInput } from "../tasks/predictor.js";
 
-/** What the engine's thread opens. */
+/** What the engine's thread must open. */
 export interface EngineStart {
   readonly model: string;
   readonly options: Partial<OptionValues<typeof openOptions>>;
   /** Rows of one pass. */
   readonly batchSize: number;
-  /** Texts that are written at a time, of all batches together. */
+  /** Most texts that are generated at a time, in all batches together. */
   readonly writingRows: number;
-  /** Longest text that is written on from, in tokens. */
+  /** Longest text to be continued, in tokens. */
   readonly maxInputTokens: number;
-  /** Two numbers that both threads see: the engine sets the first when it has stopped to compute for good, and sleeps on the second. */
+  /** Two shared numbers: the engine sets the first when it has finally stopped computing, and sleeps on the second. */
   readonly parked: Int32Array;
 }
 
@@ -28,7 +28,7 @@ export interface ChatMessage {
   readonly content: string;
 }
 
-/** What is written on from: a text as it stands, ids, or a conversation in the model's own chat template. */
+/** The input of a generation: a text without changes, ids, or a conversation for the model's own chat template. */
 export type Prompt =
   | { readonly text: string }
   | { readonly ids: readonly number[] }
@@ -44,7 +44,7 @@ export interface WritingSettings {
   readonly stop: readonly string[];
 }
 
-/** A row to be answered. `skill` is the number of a loaded adapter: names may be given to another one meanwhile. */
+/** A row to be answered. `skill` is the number of a loaded adapter: its name may be assigned to another adapter meanwhile. */
 export type AskedRow = { readonly id: number; readonly skill: number } & (
   | { readonly kind: "predict"; readonly input: PredictInput; readonly name: string }
   | { readonly kind: "write"; readonly prompt: Prompt; readonly how: WritingSettings }
@@ -74,13 +74,13 @@ export interface Failure {
   readonly expected?: string | undefined;
   readonly got?: string | undefined;
   readonly hint?: string | undefined;
-  /** A word for programs, where OpenAI has one. */
+  /** OpenAI's error code, if there is one. */
   readonly code?: string | undefined;
 }
 
-/** What a model does. */
+/** The functions of a model. */
 export const abilities = ["predict", "completions", "chat"] as const;
-/** One thing that a model does. */
+/** One function of a model. */
 export type Ability = (typeof abilities)[number];
 
 /** What is known of a loaded adapter, or of the bare model. */
@@ -96,7 +96,7 @@ export interface SkillFacts {
 /** Why a text ends. */
 export type WrittenEnd = "end" | "stop" | "length" | "window";
 
-/** What happens to a row. The last event is an answer, an end or a failure. */
+/** Events of a row. The last event is an answer, an end or a failure. */
 export type RowEvent =
   | { readonly kind: "began"; readonly promptTokens: number }
   | { readonly kind: "piece"; readonly text: string; readonly tokens: number }

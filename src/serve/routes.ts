@@ -1,5 +1,5 @@
 /**
- * @file The routes of a server, as data: path, who may ask, request and answer. In: limits. Out: the table that the application and
+ * @file The routes of a server, as data: path, access, request and answer. In: limits. Out: the table that the application and
  * /openapi.json are made from.
  */
 import type { ServerResponse } from "node:http";
@@ -21,7 +21,7 @@ import {
 } from "./schemas.js";
 import { chat, complete } from "./write.js";
 
-/** What a route answers: a body as JSON, a text, or null where it has answered itself. */
+/** A route's answer: a body as JSON, a text, or null if it has already answered. */
 export type Answered =
   | { readonly status?: number; readonly json: object }
   | { readonly text: string; readonly type: string }
@@ -30,10 +30,10 @@ export type Answered =
 /** One route. */
 export interface Route {
   readonly method: "get" | "post";
-  /** As OpenAPI writes it; `{id}` takes all that follows. */
+  /** In OpenAPI's notation; `{id}` matches all of the rest. */
   readonly path: string;
   readonly summary: string;
-  /** Without a token. Default false. */
+  /** Answered without a token. Default false. */
   readonly open?: boolean;
   readonly request?: z.ZodType;
   /** A schema, or the media type of a text. */

@@ -1,8 +1,8 @@
 /**
- * @file What requests and answers look like, as zod schemas: what is checked, and what /openapi.json says, are one thing.
+ * @file zod schemas of requests and answers. The same schemas check requests and make /openapi.json.
  *
- * Limits that are the server's options come in as numbers. Fields that nobody knows are let through, as editors and gateways send some;
- * fields of OpenAI's that would change the answer and are not supported are refused by name.
+ * Limits that are the server's options come in as numbers. Unknown fields are accepted, because editors and gateways send some. Unsupported
+ * OpenAI fields that would change the answer are refused by name.
  */
 import { z } from "zod";
 
@@ -18,7 +18,7 @@ export const fixedLimits = { stops: 4, stopLength: 256, messages: 1024, temperat
 const modelId = z.string().min(1).max(512).describe("An id that /v1/models lists: BASE, or BASE:ADAPTER");
 /** A field may be absent or null. */
 const maybe = <T extends z.ZodType>(schema: T) => schema.nullish();
-/** Only what changes nothing: other values are refused, naming the field. */
+/** Accepts only values without effect; other values are refused with the field's name. */
 const only = <const T extends readonly (string | number | boolean)[]>(values: T, why: string) =>
   z
     .unknown()
@@ -37,7 +37,7 @@ const isEmpty = (value: unknown) => typeof value === "object" && Object.keys(val
 
 const stopText = z.string().min(1).max(fixedLimits.stopLength);
 
-/** What both ways of writing take. */
+/** Fields of both kinds of generation. */
 const writing = ({ maxTokens }: RequestLimits) => ({
   model: modelId,
   max_tokens: maybe(z.int().min(1).max(maxTokens)).describe(

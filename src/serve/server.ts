@@ -30,10 +30,10 @@ import {
 import { type Route, routesOf } from "./routes.js";
 import { adapterName, openWatch } from "./watch.js";
 
-/** What is told while a server runs. */
+/** Events of a running server. */
 export type ServeEvent = ModelEvent;
 
-/** What a server takes: any of serveOptions, those of opening a model, and what stands beside them. */
+/** Input of a server: any of serveOptions, those of opening a model, and the fields below. */
 export interface ServeInput
   extends Partial<Omit<ServeOptions, "token">>,
     Partial<Omit<OptionValues<typeof openOptions>, "chat">>,
@@ -42,11 +42,11 @@ export interface ServeInput
   readonly model: string;
   /** Name → folder of an adapter, or of the run that made it. */
   readonly adapters?: Readonly<Record<string, string>> | undefined;
-  /** A folder whose folders are adapters; what comes, changes and goes there is followed. */
+  /** A folder whose subfolders are adapters. New, changed and removed adapters are noticed. */
   readonly adaptersFolder?: string | undefined;
   /** Use adapters though the base model is not the recorded one. Default false. */
   readonly anyBase?: boolean | undefined;
-  /** The token that requests must bring; false for none, true for a random one. Default true. */
+  /** The token that requests must have; false for none, true for a random one. Default true. */
   readonly token?: boolean | string | undefined;
   /** Seconds that connections may take. Default socketLimits. */
   readonly sockets?: Partial<SocketLimits> | undefined;
@@ -66,7 +66,7 @@ export interface Server extends AsyncDisposable {
   readonly url: string;
   readonly host: string;
   readonly port: number;
-  /** The token that requests must bring; null where none is asked for. */
+  /** The token that requests must have; null if none is needed. */
   readonly token: string | null;
   /** Ids of what is listed now. */
   readonly models: readonly string[];
@@ -74,11 +74,13 @@ export interface Server extends AsyncDisposable {
   add(name: string, folder: string): Promise<void>;
   /** Takes an adapter out; rows that run keep it until they end. @returns whether there was one. */
   remove(name: string): boolean;
-  /** Ends it in order: nothing new is taken, what runs may end within `seconds` (default shutdownTimeout). Idempotent. */
+  /**
+   * Closes the server in order: new requests are refused, and running ones may end within `seconds` (default shutdownTimeout). Idempotent.
+   */
   close(seconds?: number): Promise<Closed>;
   /** The same as close(): `await using`. */
   dispose(): Promise<void>;
-  /** Settles when the server is closed; fails where its engine died for good. */
+  /** Settles when the server is closed; rejects if its engine died and was not restarted. */
   readonly closed: Promise<Closed>;
 }
 
@@ -94,7 +96,7 @@ const contextKeys = [
   "signal",
 ] as const;
 
-/** Milliseconds between two looks at whether everything has ended. */
+/** Milliseconds between two checks whether everything has ended. */
 const drainEvery = 20;
 
 /**
@@ -172,7 +174,7 @@ export async function openServer(input: ServeInput): Promise<Server> {
       },
       getRequestListener(app.fetch, {
         overrideGlobalObjects: false,
-        // what the listener itself refuses before the application sees it: a Host or a target that is none
+        // requests that the listener itself refuses before the application: an invalid Host or target
         errorHandler: () => Response.json(new ApiError(400, brokenText[400]!).body, { status: 400 }),
       }),
     );
@@ -202,7 +204,7 @@ export async function openServer(input: ServeInput): Promise<Server> {
       }
       const cut = left();
       await desk.close({ ...stopped, problem: "the server stopped before this was whole" });
-      // what is said last still goes out
+      // the last messages are still sent
       const late = setTimeout(() => server.closeAllConnections(), 1000);
       const idler = setInterval(() => server.closeIdleConnections(), drainEvery);
       await idle;
@@ -261,7 +263,7 @@ function tokenOf(options: Pick<ServeOptions, "tokenFile">, given: boolean | stri
   return given ? randomToken() : null;
 }
 
-/** A server that other machines reach has a token that its owner chose and keeps. */
+/** A server that other machines can reach must have a token that its owner chose. */
 function checkPublic({ host, tokenFile }: ServeOptions, token: string | null, ownToken: boolean): void {
   if (token !== null && (tokenFile !== undefined || ownToken)) return;
   throw new SoftpromptError("usage", "other machines reach this address, so a token of your own is needed", {
@@ -281,7 +283,7 @@ function checkName(name: string): void {
   });
 }
 
-/** The name of the base model in requests: what a hub calls it, or the last part of a folder's path. */
+/** The name of the base model in requests: its hub id, or the last part of a folder's path. */
 function servedName(name: string): string {
   const hub = /^([\w.-]+\/[\w.-]+)@/.exec(name)?.[1];
   return (hub ?? (existsSync(name) ? basename(resolve(name)) : name)).replaceAll(":", "-");
@@ -312,7 +314,7 @@ const brokenText: Readonly<Record<number, string>> = {
   431: `the headers are larger than ${headerBytes} bytes`,
 };
 
-/** What never becomes a request is answered in the same form. */
+/** Input that is not a valid HTTP request is answered in the same form. */
 function answerBroken(error: NodeJS.ErrnoException, socket: Duplex): void {
   if (error.code === "ECONNRESET" || !socket.writable) return void socket.destroy();
   sayBroken(socket, brokenStatus[error.code ?? ""] ?? 400);
@@ -324,6 +326,6 @@ function sayBroken(socket: Duplex, status: number): void {
   socket.end(
     `HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\ncontent-type: application/json\r\ncontent-length: ${Buffer.byteLength(body)}\r\nconnection: close\r\n\r\n${body}`,
   );
-  // a client that keeps its half open has no answer to wait for
+  // a client that keeps its side of the connection open gets no further answer
   setTimeout(() => socket.destroy(), 1000).unref();
 }

@@ -1,8 +1,7 @@
 /**
- * @file What answers a row: an adapter, or the bare model, ready for the engine. In: nothing. Out: types.
+ * @file A skill answers rows: an adapter, or the bare model, ready for the engine. In: nothing. Out: types.
  *
- * A row holds the loaded skill itself, never its name or number, so an adapter that is replaced or taken out while rows run changes none
- * of them.
+ * A row holds the loaded skill itself, never its name or number, so replacing or removing an adapter does not affect running rows.
  */
 import type { Parameters } from "../base/tensor.js";
 import type { Method } from "../method/method.js";
@@ -16,13 +15,13 @@ export interface LoadedSkill {
   readonly facts: SkillFacts;
   /** Answers rows of its task; null where none is known. */
   readonly predict: Skill | null;
-  /** Writes on from texts; null where its prompt stands inside a task's text. */
+  /** Continues texts; null if its prompt stands inside a task's text. */
   readonly write: WritingSkill | null;
 }
 
-/** What writing on from a text needs. */
+/** What is needed to continue a text. */
 export interface WritingSkill {
-  /** Texts as they stand. */
+  /** Rules for texts without changes. */
   readonly tokenizer: Tokenizer;
   readonly method: Method;
   /** null is the bare model. */
@@ -34,7 +33,7 @@ export interface WritingSkill {
 
 /** Conversations. */
 export interface ChatSkill {
-  /** Of a text that a template wrote: no BOS but the template's own; an answer ends where the template ends it. */
+  /** Encoding rules of a text that a template wrote: the only BOS is the template's own, and an answer ends where the template ends it. */
   readonly tokenizer: Tokenizer;
   write(messages: readonly ChatMessage[]): Promise<ChatText>;
 }

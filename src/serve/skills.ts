@@ -1,5 +1,5 @@
 /**
- * @file What the engine's thread can do: the bare model and the loaded adapters. In: Model, folders. Out: LoadedSkill, tried on one row.
+ * @file The skills of the engine's thread: the bare model and the loaded adapters. In: Model, folders. Out: LoadedSkill, tested on one row.
  */
 import { checkBase, loadAdapter } from "../adapter/adapter.js";
 import { runnable } from "../adapter/applied.js";
@@ -12,7 +12,7 @@ import { encodePrompt } from "./prompt.js";
 import type { ChatSkill, LoadedSkill, WritingSkill } from "./skill.js";
 import { openGroup } from "./writer.js";
 
-/** Opens the model's own way of writing conversations; null where it has none. */
+/** Opens the model's own chat template; null if it has none. */
 export async function openChat({
   checkpoint,
   tokenizer,
@@ -36,8 +36,8 @@ export function bareSkill(model: Model, chat: ChatSkill | null): LoadedSkill {
 }
 
 /**
- * Loads an adapter and tries it on one row, so that what is listed answers.
- * @throws SoftpromptError "adapter" and others that loading has.
+ * Loads an adapter and tests it on one row, so that every listed adapter can answer. @throws SoftpromptError "adapter" and other errors of
+ * loading.
  */
 export async function loadSkill(
   model: Model,
@@ -83,7 +83,7 @@ export async function loadSkill(
   return skill;
 }
 
-/** One row through the model: what fails only there is found before anybody asks. */
+/** Runs one row through the model, to find errors that occur only there before the first request. */
 async function tryOut(model: Model, { predict, write }: LoadedSkill, name: string): Promise<void> {
   if (predict?.task.verbalizer) {
     const input = Object.fromEntries(predict.template.fields.map((field) => [field, "a"]));

@@ -1,29 +1,30 @@
 /**
- * @file A folder whose folders are adapters: those that come are loaded, those that change are loaded anew, those that go are taken out.
+ * @file Watches a folder whose subfolders are adapters: new ones are loaded, changed ones are loaded again, removed ones are taken out.
  *
- * In: a folder, what to do. Out: the same, once a second. A folder is taken when it has not changed for a whole turn, so a half-written one is
- * not; a link that leaves the folder is not followed. What cannot be loaded is told once, and the adapter that was there stays.
+ * In: a folder, and functions that add and remove. Out: their calls, once a second. A subfolder is loaded only if it has not changed for a
+ * whole interval, so a half-written one is not loaded. A link that leaves the folder is not followed. An adapter that cannot be loaded is
+ * reported once, and the previous one stays.
  */
 import { lstatSync, readdirSync, realpathSync, type Stats } from "node:fs";
 import { join, sep } from "node:path";
 
-/** What is done about adapters. */
+/** What to do with adapters. */
 export interface WatchTarget {
   add(name: string, folder: string): Promise<unknown>;
   remove(name: string): void;
   notice(message: string): void;
-  /** Names that others gave; the folder may not replace them. */
+  /** Names that are already used; the folder may not replace them. */
   taken(name: string): boolean;
 }
 
 /** Names that an adapter may have in requests. */
 export const adapterName = /^[A-Za-z0-9][\w.-]{0,63}$/;
-/** Milliseconds between two looks. */
+/** Milliseconds between two checks. */
 export const lookEvery = 1000;
-/** Folders that are looked at. */
+/** Most subfolders that are checked. */
 const mostFolders = 10_000;
 
-/** Looks once. Returned by openWatch, for tests too. */
+/** Checks once. Returned by openWatch, also for tests. */
 export type Look = () => Promise<void>;
 
 /** Watches a folder until `close`. The first adapters are loaded when it returns. */
@@ -32,7 +33,7 @@ export async function openWatch(
   target: WatchTarget,
   every: number = lookEvery,
 ): Promise<{ look: Look; close(): Promise<void> }> {
-  /** By name, as it was at the last look; and as it was when it was loaded or refused. */
+  /** State by name: at the last check, and when it was loaded or refused. */
   const seen = new Map<string, string>();
   const done = new Map<string, string>();
   const loaded = new Set<string>();
@@ -44,7 +45,7 @@ export async function openWatch(
   let closed = false;
   const look = async (settled = false): Promise<void> => {
     const now = signatures(folder, once);
-    // a folder that cannot be read for a moment (a share that went away) takes nothing out
+    // if the folder cannot be read for a moment (a lost network share), nothing is removed
     if (now === null) return;
     for (const name of loaded)
       if (!now.has(name)) {
@@ -118,7 +119,7 @@ function signatures(folder: string, tell: (message: string) => void): Map<string
       const files = [path, join(path, "adapter")].flatMap((place) => filesOf(place));
       if (files.length > 0) found.set(name, files.join("\n"));
     } catch {
-      // gone between two calls: the next look tells
+      // removed between two calls: the next check handles it
     }
   }
   return found;

@@ -1,8 +1,8 @@
 /**
  * @file The engine's thread: opens the model, loads adapters, and answers rows as they come, together where they come together.
  *
- * In: Orders. Out: Reports. Between two passes it reads what has come meanwhile. In a turn each batch of texts gets one token and one batch
- * of rows is ranked, so that nobody waits until another's text is whole.
+ * In: Orders. Out: Reports. Between two passes it reads what has come meanwhile. In each turn every batch of texts gets one token and one
+ * batch of rows is ranked, so that no request waits until another's text is complete.
  */
 import type { MessagePort } from "node:worker_threads";
 import { SoftpromptError } from "../base/errors.js";
@@ -26,9 +26,9 @@ interface PredictRow {
   readonly truncated: boolean;
 }
 
-/** Batches of texts that are written side by side. */
+/** Most batches of texts that are generated in parallel. */
 const mostGroups = 8;
-/** Tokens of one pass, padding counted: what an attention needs grows with them. */
+/** Most tokens of one pass, including padding, because the memory of attention grows with them. */
 const batchTokens = 16_384;
 
 /** The number of the bare model. */
@@ -58,7 +58,7 @@ export async function serveEngine(port: MessagePort, start: EngineStart): Promis
   port.close();
 }
 
-/** Sleeps for ever, between two passes: a thread that is ended inside the runtime takes the whole process with it. */
+/** Sleeps for ever, between two passes, because terminating a thread inside the runtime aborts the whole process. */
 function park(parked: Int32Array): void {
   Atomics.store(parked, 0, 1);
   Atomics.notify(parked, 0);
@@ -150,7 +150,7 @@ function openDesk(model: Model, chat: ChatSkill | null, start: EngineStart, tell
       case "close":
         closing = true;
         break;
-      case "park": // heard by serveEngine
+      case "park": // handled by serveEngine
     }
     wake();
   }
@@ -181,7 +181,7 @@ function openDesk(model: Model, chat: ChatSkill | null, start: EngineStart, tell
     tell({ kind: "events", events });
   }
 
-  /** Begins to write the first rows that wait, with those that can be written beside them. */
+  /** Starts the first waiting rows, with others that can be generated in the same batch. */
   async function begin(): Promise<void> {
     const [first] = writing.values();
     if (first === undefined || groups.length >= mostGroups) return;
@@ -238,8 +238,8 @@ function openDesk(model: Model, chat: ChatSkill | null, start: EngineStart, tell
 }
 
 /**
- * The row that has waited longest, and those beside it that are nearest to it in length: what is padded is computed for nothing. As many as
- * may stand in one batch, which padded to its longest has so many tokens.
+ * The row that has waited longest, and the rows nearest to it in length, because padding is wasted work. The number is limited by the
+ * tokens of the padded batch.
  * @param rows in the order that they came
  */
 function batchOf<T>(rows: readonly T[], most: number, lengthOf: (row: T) => number): T[] {

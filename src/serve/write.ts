@@ -2,8 +2,8 @@
  * @file POST /v1/completions and /v1/chat/completions: text, whole or as it is written. In: a checked request. Out: OpenAI's bodies and
  * chunks.
  *
- * A stream's headers go out with its first token, or after a second where it still waits: what is wrong with a request is told by a status
- * where it is known at once, and by an `error` event after that.
+ * A stream's headers go out with its first token, or after a second where it still waits: an error that is known at once is reported by the
+ * status, a later one by an `error` event.
  */
 import { randomBytes, randomInt } from "node:crypto";
 import type { ServerResponse } from "node:http";
@@ -23,7 +23,7 @@ interface Form {
   /** Tokens where the request does not say how many. */
   readonly usualTokens: (most: number) => number;
   whole(text: string): object;
-  /** What a chunk holds: at the beginning (null: nothing), of a text, at the end. */
+  /** Content of a chunk: at the beginning (null: no chunk), for a text, at the end. */
   begin: object | null;
   piece(text: string): object;
   readonly end: object;
@@ -210,12 +210,12 @@ function openChunks(
       begin(row);
       choice(row, form.end, reason);
     },
-    /** No more headers by themselves. @returns whether they went out. */
+    /** Stops sending headers after the waiting time. @returns whether they were sent. */
     close(): boolean {
       clearTimeout(late);
       return events !== null;
     },
-    /** A failure in the middle: an event that clients throw. */
+    /** A failure in the middle of a stream: sent as an event that clients turn into an exception. */
     fail(error: ApiError) {
       open().send(error.body);
       open().end();

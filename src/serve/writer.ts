@@ -1,8 +1,8 @@
 /**
- * @file Texts that are written together, one token of each at a step. In: encoded prompts with their skills. Out: events of their rows.
+ * @file Generates several texts together, one token of each per step. In: encoded prompts with their skills. Out: events of their rows.
  *
- * Each row has its own prompt, sampling, stop strings and limit, and draws from its own stream of random numbers, so it gives what it
- * gives alone. A row that is dropped ends at the next step.
+ * Each row has its own prompt, sampling, stop strings and limit, and draws from its own stream of random numbers, so its result is the same
+ * as alone. A row that is dropped ends at the next step.
  */
 import { SoftpromptError } from "../base/errors.js";
 import type { Parameters } from "../base/tensor.js";
@@ -17,7 +17,7 @@ import { failureOf } from "./failure.js";
 import type { RowEvent, WritingSettings, WrittenEnd } from "./protocol.js";
 import type { WritingSkill } from "./skill.js";
 
-/** A text to be gone on from. */
+/** A text to be continued. */
 export interface WriteRow {
   readonly id: number;
   readonly skill: WritingSkill;
@@ -26,7 +26,7 @@ export interface WriteRow {
   readonly tokens: number;
   readonly tokenizer: Tokenizer;
   readonly how: WritingSettings;
-  /** Nobody waits for it any more. */
+  /** True if the text is no longer wanted. */
   dropped: boolean;
 }
 
@@ -41,7 +41,10 @@ export interface Group {
   step(): Promise<StepEvents | null>;
 }
 
-/** What rows must have in common to be written together: prompts of any adapters, else one adapter; one place; the same ends. */
+/**
+ * Rows with the same key can be generated together: prompts of any adapters (other methods: one adapter), the same place, the same end
+ * tokens.
+ */
 export function groupKey(model: Pick<Model, "checkpoint">, { skill, row, tokenizer }: WriteRow): readonly unknown[] {
   return [
     skill.method.perRow ? skill.method.key : skill,
@@ -72,7 +75,7 @@ export async function openGroup(model: Model, rows: readonly WriteRow[]): Promis
   const lengths = new Int32Array(rows.length);
   const draws = rows.some(({ how }) => how.temperature > 0);
   const failures = new Map<number, unknown>();
-  /** A row whose numbers went wrong fails alone. Each row is the first of its own stream. */
+  /** A row with invalid numbers fails alone. Each row is the first of its own stream. */
   const pick = (row: number, logits: Float32Array): number => {
     try {
       return pickers[row]!(0, logits);
@@ -118,7 +121,7 @@ export async function openGroup(model: Model, rows: readonly WriteRow[]): Promis
         return failed;
       }
       if (next.done) {
-        // at the last position of all rows there is no further step to tell it
+        // if all rows are at their last position, no further step would report it
         const rest = left((row) => (lengths[row]! < rows[row]!.how.maxTokens ? "window" : "length"));
         return rest.length > 0 ? rest : null;
       }

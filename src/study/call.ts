@@ -1,7 +1,7 @@
 /**
  * @file A study as one call: a model, the data of its tasks, one options object. In: Model, Datasets, options. Out: StudyResult.
  *
- * The studies themselves take a complete StudyInput; here the option tables fill what is not said.
+ * The studies themselves take a complete StudyInput; here the option tables fill in defaults.
  */
 import { nearest, SoftpromptError } from "../base/errors.js";
 import { type OptionValues, readOptions, string } from "../base/options.js";
@@ -44,18 +44,18 @@ export const studyOptions = {
 /** All options of `study`: those of every study, of pruning, and of the comparison of methods. */
 export const allStudyOptions = { ...studyOptions, ...pruneOptions, ...comparisonOptions };
 
-/** What a study tells while it goes. */
+/** Events of a study. */
 export type AnyStudyEvent = StudyEvent | XPromptStudyEvent;
 
-/** One object for `compare`: any of allStudyOptions, and what stands beside them; with `methods` it compares these. */
+/** One object for `compare`: any of allStudyOptions, and its context; with `methods` it compares these. */
 export type CompareInput = Partial<OptionValues<typeof allStudyOptions>> &
   FormerPruneOptions &
   CallContext<StudyEvent> & {
-    /** What stands against prompt tuning. Default FPT-LD, FPT-FR and FPT-CR, and the schedule of the options where it is none of these. */
+    /** What is compared with prompt tuning. Default FPT-LD, FPT-FR and FPT-CR, and the schedule of the options if it is another one. */
     readonly variants?: readonly Variant[] | undefined;
   };
 
-/** One object for `study`: any of studyOptions and the options of pruning, and what stands beside them. */
+/** One object for `study`: any of studyOptions and the options of pruning, and its context. */
 export type StudyCallInput = Partial<OptionValues<typeof allStudyOptions>> &
   FormerPruneOptions &
   CallContext<AnyStudyEvent>;

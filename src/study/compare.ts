@@ -49,8 +49,8 @@ export const comparedMethods = {
 
 /**
  * Compares schedules.
- * @param variants what stands against vanilla; default FPT-LD, FPT-FR, FPT-CR as in the papers, and the input's own
- * schedule where it is none of these.
+ * @param variants what is compared with vanilla; default FPT-LD, FPT-FR, FPT-CR as in the papers, and the input's own schedule if it is
+ * another one.
  */
 export async function compare(
   given: StudyInput,
@@ -75,7 +75,7 @@ function defaultVariants(own: ScheduleOptions): Variant[] {
   const { schedule, budget, grow, depths, widths, stageFractions, stageSteps } = own;
   const plain = [budget, depths, widths, stageFractions, stageSteps].every((v) => v === undefined);
   const listed = grow === "steps" && papers.some((p) => p.schedule.schedule === schedule);
-  // vanilla with sizes, shares or a budget is refused as any schedule that cannot be, before the first run
+  // vanilla with sizes, shares or a budget is refused like any impossible schedule, before the first run
   if (plain && (schedule === "vanilla" || listed)) return papers;
   const words = [
     schedule,
@@ -97,7 +97,7 @@ export function compareTables(
   const labels = variants.map((v) => v.label).filter((label) => label !== vanilla.label);
   const find = (label: string, task: string, seed: number): FinishedRun =>
     runs.find((r) => r.label === label && r.task === task && r.seed === seed)!;
-  /** One number per seed: the mean over tasks of `of`; null where it was not measured on one of them. */
+  /** One number per seed: the mean of `of` over the tasks; null if it was not measured on some task. */
   const perSeed = <V extends number | null>(of: (dataset: Dataset, seed: number) => V): (number | Extract<V, null>)[] =>
     seeds.map((seed) => {
       const values: readonly (number | null)[] = tasks.map((dataset) => of(dataset, seed));
@@ -107,13 +107,16 @@ export function compareTables(
 
   const score = (label: string) => (dataset: Dataset, seed: number) =>
     100 * finalScore(find(label, dataset.task.name, seed), dataset);
-  /** Prompt tuning stopped where it has spent what the variant spent in all. */
+  /** Prompt tuning stopped when it has spent as much as the variant spent in total. */
   const stopped = (label: string) => (dataset: Dataset, seed: number) => {
     const spent = find(label, dataset.task.name, seed).result.cost.paperFlops;
     const best = bestWithin(find(vanilla.label, dataset.task.name, seed), dataset, spent);
     return best === null ? null : 100 * best;
   };
-  /** Prompt tuning's best of the evaluations that the variant had too, at the same steps: it makes more of them on the full model. */
+  /**
+   * The best of prompt tuning's evaluations at the steps where the variant was evaluated on the full model too. Prompt tuning has more
+   * evaluations on the full model.
+   */
   const equalLooks = (label: string) => (dataset: Dataset, seed: number) => {
     const mine = find(label, dataset.task.name, seed);
     const best = bestAtLooks(find(vanilla.label, dataset.task.name, seed), dataset, mine);
@@ -129,7 +132,7 @@ export function compareTables(
     spreadOfAll(perSeed(of)),
   ];
   const flops = (label: string, of: (run: FinishedRun) => number) => spread(perSeed(share(label, of)));
-  // priced at one median for all seeds: how far they lie apart was not measured
+  // computed with one median for all seeds, so a deviation over seeds was not measured
   const seconds = (label: string, of: (run: FinishedRun) => number) => {
     const found = flops(label, of);
     return found && { ...found, deviation: null };
@@ -143,7 +146,7 @@ export function compareTables(
     flops(label, costs.everything),
     seconds(label, wall.everything),
   ];
-  /** The variant's score less another, over every task and seed; null where one was not measured. */
+  /** The variant's score minus another, for every task and seed; null if one was not measured. */
   const against = (label: string, other: typeof score | typeof stopped): Paired | null => {
     const all = tasks.flatMap((dataset) =>
       seeds.map((seed) => {
@@ -268,8 +271,8 @@ const costs = {
 };
 
 /**
- * Seconds of a run. The machine's load changes over an hour of runs, so a single run's seconds say little: each stage is
- * priced at its steps times the median seconds per step over the seeds of the same (task, method, stage).
+ * Seconds of a run. The machine's load changes over an hour of runs, so a single run's seconds say little: the time of each stage is its
+ * steps times the median seconds per step over the seeds of the same (task, method, stage).
  */
 function wallClock(runs: readonly FinishedRun[]) {
   const overStages = (run: FinishedRun, price: (stage: StageCost) => number, amount: (stage: StageCost) => number) => {
@@ -288,7 +291,7 @@ function wallClock(runs: readonly FinishedRun[]) {
       ({ seconds, steps }) => seconds / steps,
       ({ steps }) => steps,
     );
-  // The full model's sessions stay open from run to run: whoever runs first opened them for all.
+  // The full model's sessions stay open from run to run; the first run opened them for all.
   const withGrowth = (run: FinishedRun) =>
     training(run) +
     overStages(
@@ -308,7 +311,7 @@ function wallClock(runs: readonly FinishedRun[]) {
 
 /** Best validation score among evaluations made before `paperFlops` were exceeded; null where none was. */
 export function bestWithin({ result }: FinishedRun, { task }: Dataset, paperFlops: number): number | null {
-  // Half a step of slack: FPT's steps and PT's fall on other batches.
+  // Half a step of tolerance, because FPT's steps and PT's steps have different batches.
   const slack = result.cost.paperFlops / Math.max(1, 2 * result.steps);
   const within = result.history.filter((entry) => entry.paperFlops <= paperFlops + slack);
   return bestOf(within, task);
@@ -356,7 +359,10 @@ function curves(
   }));
 }
 
-/** Where a run's stage began, on an axis that only evaluations are known on: between those before and after, in proportion to the steps. */
+/**
+ * Where a run's stage began, on an axis that is known only at evaluations: interpolated between the evaluations before and after, in
+ * proportion to the steps.
+ */
 function whereStage({ result, scoring }: FinishedRun, stage: number, at: (entry: Entry) => number): number {
   const step = result.cost.perStage.slice(0, stage).reduce((sum, { steps }) => sum + steps, 0);
   const start = at({ ...nothingYet, totalFlops: scoring?.flops ?? 0 });
@@ -393,7 +399,7 @@ function measured(values: readonly (number | null)[]): values is readonly number
   return !values.includes(null);
 }
 
-/** Null where one was not measured: a mean over some seeds cannot stand beside one over all. */
+/** Null if one was not measured, because a mean over some seeds cannot be compared with one over all. */
 function spreadOfAll(values: readonly (number | null)[]): Spread | null {
   return measured(values) ? spread(values) : null;
 }

@@ -16,12 +16,15 @@ export interface FptStudy {
   readonly title: string;
   /** Where the paper has it. */
   readonly source: string;
-  /** Options, by key, that change nothing in it: who gives one expects what it does not do. */
+  /** Keys of options that have no effect in this study. They are refused, because a user who gives one expects an effect. */
   readonly unread: readonly string[];
   readonly run: (input: StudyInput) => Promise<StudyResult>;
 }
 
-/** It prunes nothing, its runs are kept whole or not at all, and the evaluations in between are what its tables tell. */
+/**
+ * Options without effect in these studies, which prune nothing, keep only complete runs, and take their tables from the intermediate
+ * evaluations.
+ */
 const ofOthers = [...Object.keys(pruneOptions), "snapshotEvery", "snapshotSeconds", "finalEvalRows"];
 const readAlone: ReadonlySet<string> = new Set<keyof ScheduleOptions>([
   "steps",

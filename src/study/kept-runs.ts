@@ -1,8 +1,8 @@
 /**
- * @file Finished work that is never done twice: one JSON file per finished run, named by what went into it.
+ * @file Cache of finished runs: one JSON file per finished run, named by its inputs.
  *
  * In: a folder, a name, the inputs that determine the result. Out: the result, computed or read back.
- * A study that was interrupted goes on where it stopped; a changed input is another file; a damaged file is computed again.
+ * So an interrupted study goes on where it stopped. A changed input gives another file; a damaged file is computed again.
  */
 import { join } from "node:path";
 import { sha256 } from "../base/files.js";
@@ -27,7 +27,7 @@ export async function keptRun<R>(
   const key = sha256(toText(inputs));
   const path = join(folder, `${fileName(name)}-${key.slice(0, 12)}.json`);
   const form: KeptForm<R> = {
-    // name and inputs are for the reader of the file
+    // name and inputs are only for people who read the file
     write: (result) => ({ name, inputs, result }),
     read: (body) => (body as { readonly result: R }).result,
     readEarlier: (text) => earlier(text, key) as R | null,
@@ -35,7 +35,7 @@ export async function keptRun<R>(
   return (await kept(path, key, form, compute, isComplete)).value;
 }
 
-/** A run's name as a file or folder is called. */
+/** A run's name in a form for file and folder names. */
 export const fileName = (name: string): string => name.replace(/[^A-Za-z0-9._-]+/g, "_");
 
 /** The result in a file of version 0.1, or null: a run takes minutes to hours, so these are not done again. */

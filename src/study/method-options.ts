@@ -1,16 +1,17 @@
 /**
- * @file Options of the comparison of methods, as data: which methods, how their rates are searched, where their scores are read.
+ * @file Options of the comparison of methods, as data: which methods, how their learning rates are searched, at which steps scores are
+ * read.
  */
 import { integer, list, map, number, type OptionValues } from "../base/options.js";
 import { type MethodName, methodNames, ownMethodOptions } from "../method/options.js";
 import type { PresetName } from "../schedule/presets.js";
 
-/** Schedules of prompt tuning that stand among the methods. */
+/** Schedules of prompt tuning that are listed as methods. */
 const progressive = ["fpt-ld", "fpt-fr", "fpt-cr"] as const satisfies readonly PresetName[];
-/** Rows that are asked otherwise, under the frozen model. */
+/** Baselines that put other contexts before the rows, with the frozen model. */
 const untrained = ["few-shot", "instruction"] as const;
 
-/** Everything that can stand in the table of methods. */
+/** Everything that can be a line of the table of methods. */
 export const comparableNames = [...methodNames, ...progressive, "xprompt", ...untrained] as const;
 /** A line of the table of methods. */
 export type ComparableName = (typeof comparableNames)[number];

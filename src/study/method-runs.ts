@@ -2,7 +2,8 @@
  * @file What the comparison of methods runs: for each method and task a search for the learning rate, then every seed at the rate found.
  *
  * In: ComparisonInput. Out: MethodRuns. The rate is chosen on a holdout of the training rows, once per method and task with the first seed;
- * what that costs belongs to the method. The validation rows choose nothing: a run is told by its last step. Every training is a cell.
+ * what that costs belongs to the method. Validation rows are not used for choosing: a run's result is that of its last step. Every training
+ * is a cell.
  */
 import { SoftpromptError } from "../base/errors.js";
 import { sha256 } from "../base/files.js";
@@ -30,7 +31,7 @@ import { forEachSearch } from "./xprompt-runs.js";
 import type { XPromptStudyInput } from "./xprompt-types.js";
 import { variants as xpromptVariants } from "./xprompt-variants.js";
 
-/** What the comparison takes beside every study's input. */
+/** The input of the comparison, besides that of every study. */
 export interface ComparisonInput extends StudyInput {
   readonly comparison: ComparisonOptions;
   readonly prune: PruneOptions;
@@ -43,15 +44,15 @@ export interface MethodRun {
   readonly seed: number;
   /** After the last step, by the task's first metric, on validation rows. */
   readonly score: number;
-  /** Evaluations on the full model, in order of the steps; empty where nothing is trained step by step here. */
+  /** Evaluations on the full model, in order of the steps; empty if there is no stepwise training here. */
   readonly history: readonly HistoryEntry[];
   /** null where nothing is trained. */
   readonly size: MethodSize | null;
-  /** Of training alone, opening sessions and neuron scores with it; all that a search for a mask took. */
+  /** Cost of training alone, including opening sessions and neuron scores; for a search for a mask its total cost. */
   readonly training: Cost;
-  /** Honest FLOPs of one answer, on the mean over the scored rows. null where it was not measured apart. */
+  /** Total FLOPs of one answer, as the mean over the scored rows; null if it was not measured separately. */
   readonly answerFlops: number | null;
-  /** The rate and what finding it took; null where there is none. */
+  /** The learning rate and the cost of finding it; null if there is none. */
   readonly search: RateSearch | null;
 }
 
@@ -63,11 +64,11 @@ export interface Cost {
 /** How a learning rate was found. */
 export interface RateSearch extends Cost {
   readonly rate: number;
-  /** Rates that were tried and their scores on the holdout; null where the training broke down. */
+  /** Rates that were tried and their scores on the holdout; null if the training failed. */
   readonly tried: readonly { readonly rate: number; readonly score: number | null }[];
 }
 
-/** A method on a task: the smallest work that needs nothing of another. */
+/** A method on a task: the smallest unit of work that is independent of others. */
 export interface Unit {
   readonly method: ComparableName;
   readonly dataset: Dataset;
@@ -77,7 +78,7 @@ export function unitsOf({ tasks, comparison: { methods: names } }: ComparisonInp
   return (names ?? []).flatMap((method) => tasks.map((dataset) => ({ method, dataset })));
 }
 
-/** Told of every run as it begins and ends. */
+/** Called when a run begins and ends. */
 export type TellRun = <R>(
   what: { readonly label: string; readonly task: string; readonly seed: number },
   run: () => Promise<R>,
@@ -113,7 +114,7 @@ export async function runUnit(input: ComparisonInput, { method, dataset }: Unit,
   );
 }
 
-/** How many runs a unit tells of. */
+/** How many runs a unit reports. */
 export function runsOf({ comparison: { rateFactors }, seeds }: ComparisonInput, { method }: Unit): number {
   const rates = new Set(rateFactors).size;
   return seeds.length + (isUntrained(method) || rates === 1 ? 0 : rates);
@@ -139,7 +140,7 @@ function trainedRun(
       flops: cost.trainFlops + (scoring?.flops ?? 0),
       seconds: cost.trainSeconds + cost.openSeconds + (scoring?.seconds ?? 0),
     },
-    // evaluations of partial models would make it look cheaper than an answer is
+    // evaluations of partial models would make the cost of an answer look too low
     answerFlops: history.length === result.history.length && rows > 0 ? cost.evalFlops / (history.length * rows) : null,
     search,
   };
@@ -175,7 +176,7 @@ async function chooseRate(
   const seed = input.seeds[0]!;
   const { kept, held } = holdout(dataset.train, { fraction: searchHoldout, seed });
   const searched = { ...dataset, train: kept, validation: held };
-  // what happens in between chooses nothing
+  // intermediate evaluations are not used for choosing
   const quiet = { ...input, settings: { ...input.settings, evalEvery: input.schedule.steps } };
   const tried: { rate: number; score: number | null; loss: number; cost: Cost }[] = [];
   for (const rate of rates) {
@@ -196,7 +197,7 @@ async function chooseRate(
         },
       });
     } catch (error) {
-      // a rate that is too large for the method is an answer too
+      // a rate that is too large for the method is also a valid outcome
       if (!(error instanceof SoftpromptError) || error.kind !== "numeric") throw error;
       tried.push({ rate, score: null, loss: Number.POSITIVE_INFINITY, cost: { flops: 0, seconds: 0 } });
     }
@@ -224,7 +225,7 @@ async function chooseRate(
 const lastScore = ({ result }: FinishedRun, { metrics }: Task) =>
   result.history.at(-1)?.scores[metrics[0]] ?? Number.NaN;
 
-/** The frozen model on rows that are asked in context. */
+/** The frozen model with in-context examples or instructions. */
 async function untrainedRun(
   input: ComparisonInput,
   method: "few-shot" | "instruction",
@@ -328,5 +329,5 @@ async function xpromptRun(
   return found[0]!;
 }
 
-/** As the option of a search has it. */
+/** As the option of a search expects it. */
 const mostHeldOut = pruneOptions.holdout.max ?? 1;

@@ -1,7 +1,9 @@
 /**
- * @file Methods of tuning beside each other: scores, sizes, cost, scores after so many steps and at equal FLOPs, and pairs against prompt tuning.
+ * @file Compares methods of tuning: scores, sizes, cost, scores after given steps and at equal FLOPs, and paired differences to prompt
+ * tuning.
  *
- * In: ComparisonInput. Out: StudyResult. Every method has the same start prompt, rows and order of rows for a seed, and a rate of its own.
+ * In: ComparisonInput. Out: StudyResult. For one seed every method has the same start prompt, rows and order of rows. Each method has its
+ * own learning rate.
  */
 import { SoftpromptError } from "../base/errors.js";
 import type { Dataset } from "../data/row.js";
@@ -37,17 +39,17 @@ import {
 } from "./study.js";
 import { inProcesses } from "./unit-pool.js";
 
-/** What every other method is paired with. */
+/** The method with which every other is paired. */
 const reference: ComparableName = "prompt";
 /** Budgets of the table of equal FLOPs, as shares of what prompt tuning's training spends. */
 const budgets = [0.25, 0.5, 1];
 
 /**
- * Runs and tells the comparison.
+ * Runs the comparison and makes its tables.
  * @throws SoftpromptError as the runs; "usage" for methods that are named twice, or none.
  */
 export async function compareMethods(given: ComparisonInput): Promise<StudyResult> {
-  // neurons that validation rows choose would be a choice by them
+  // scoring neurons on validation rows would be a choice by validation rows
   const input: ComparisonInput = { ...given, scoring: { ...given.scoring, scoreSplit: "train" } };
   checkSeeds(input.seeds);
   const names = input.comparison.methods ?? [];
@@ -61,7 +63,7 @@ export async function compareMethods(given: ComparisonInput): Promise<StudyResul
   const shared = (input.prune.workers ?? 1) > 1 && input.folder !== null;
   if (shared) await inProcesses(input, units);
   const runs: MethodRun[] = [];
-  // what children trained is only read back
+  // results of child processes are only read back
   const tell: TellRun = shared ? (_, run) => run() : told(input, units);
   for (const unit of units) runs.push(...(await runUnit(input, unit, tell)));
   return methodTables(input.tasks, input.seeds, names, runs, {
@@ -84,7 +86,7 @@ export async function compareMethods(given: ComparisonInput): Promise<StudyResul
   });
 }
 
-/** Tells of every run by its place among all. */
+/** Reports every run with its number among all. */
 function told(input: ComparisonInput, units: readonly Unit[]): TellRun {
   const total = units.reduce((sum, unit) => sum + runsOf(input, unit), 0);
   let index = -1;
@@ -119,7 +121,7 @@ export function methodTables(
 ): StudyResult {
   const find = (method: ComparableName, task: string, seed: number) =>
     runs.find((run) => run.method === method && run.task === task && run.seed === seed)!;
-  /** One number per seed: the mean over tasks; null where one was not measured. */
+  /** One number per seed: the mean over tasks; null if one was not measured. */
   const perSeed = (value: (dataset: Dataset, seed: number) => number | null) =>
     seeds.map((seed) => mean(tasks.map((dataset) => value(dataset, seed))));
   const score = (method: ComparableName) => (dataset: Dataset, seed: number) =>
@@ -130,7 +132,7 @@ export function methodTables(
       value(find(method, task.name, seed));
   const average = (method: ComparableName, value: (run: MethodRun) => number | null) =>
     mean(perSeed(ofRun(method, value)));
-  /** Best known of what a method had reached when it had spent as much as a share of prompt tuning's training. */
+  /** The last known score of a method when it had spent a given share of prompt tuning's training FLOPs. */
   const within = (method: ComparableName, share: number) => (dataset: Dataset, seed: number) => {
     const run = find(method, dataset.task.name, seed);
     if (isUntrained(method)) return percent(run.score);
@@ -280,7 +282,7 @@ function rateTable(
 /** The last score that was known when `flops` had been spent; null where none was. */
 export function lastWithin(run: MethodRun, { task }: Pick<Dataset, "task">, flops: number): number | null {
   const perStep = run.training.flops / Math.max(1, run.history.at(-1)?.step ?? 1);
-  // half a step of slack: two methods' steps do not end at the same FLOPs
+  // half a step of tolerance, because steps of two methods do not end at the same FLOPs
   const known = run.history.filter((entry) => entry.flops <= flops + perStep / 2);
   return known.at(-1)?.scores[task.metrics[0]] ?? null;
 }
@@ -332,7 +334,7 @@ function measured(values: readonly (number | null)[]): values is readonly number
   return values.every((value) => value !== null && Number.isFinite(value));
 }
 
-/** Null where one was not measured: a mean over some cannot stand beside one over all. */
+/** Null if one was not measured, because a mean over some cannot be compared with one over all. */
 function mean(values: readonly (number | null)[]): number | null {
   return measured(values) && values.length > 0 ? values.reduce((a, b) => a + b, 0) / values.length : null;
 }

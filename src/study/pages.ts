@@ -1,5 +1,5 @@
 /**
- * @file A study's answer as text and as a page. In: StudyResult (tables, curves, matrices, notes). Out: Markdown, HTML.
+ * @file A study's result as text and as a page. In: StudyResult (tables, curves, matrices, notes). Out: Markdown, HTML.
  */
 
 import { highest } from "../base/extent.js";
@@ -77,7 +77,7 @@ const axisFormat = {
   value: (v: number) => plainNumber(v),
 } satisfies Record<Chart["x"], (value: number) => string>;
 
-/** Two sections in columns where each shows one picture at a time, else one after the other. */
+/** Puts two sections in columns if each shows one picture at a time, else one after the other. */
 function beside(dotted: Section, curved: Section): Html[] {
   const both = [dotted, curved].filter(({ parts }) => parts.length > 0);
   if (both.length < 2 || both.some(({ shown }) => shown > 1)) return both.flatMap(({ parts }) => parts);
@@ -137,7 +137,7 @@ function curves(all: readonly Chart[]): Section {
   };
 }
 
-/** Stages of each series once, though a chart per task and axis has them. */
+/** Stages of each series, listed once although every chart per task and axis contains them. */
 function stageList(all: readonly Chart[]): Html[] {
   const series = all.flatMap((chart) => chart.series.filter(({ stages = [] }) => stages.length > 0));
   const lines = series.map(
@@ -170,7 +170,7 @@ function titledChart(chart: Chart): Html {
 
 /** One matrix as an SVG of its own (docs pictures). */
 export function matrixDrawing({ title, rows, columns, values, range }: Matrix): string {
-  // a range that the measure itself has (a cosine's) wants decimals, small importances their first digits
+  // a measure with a fixed range (a cosine) is shown with decimals, small importances with their first digits
   const format = range === undefined ? { format: (v: number) => v.toPrecision(2) } : {};
   return heatMap({ title, rows, columns, values, range, ...format });
 }

@@ -52,7 +52,7 @@ export function tableOneSizes(shares: readonly number[] = tableOneShares): Parti
   );
 }
 
-/** Those sizes that differ on this model: a shallow one rounds ¼ and ½ of its layers to the same two. Earlier ones stay. */
+/** The sizes that differ on this model: with few layers, ¼ and ½ may both round to two. The earlier of equal sizes stays. */
 export function distinctSizes(config: ModelConfig, sizes: readonly PartialSize[]): PartialSize[] {
   const counts = sizes.map(({ size }) => countsOf(config, size).join());
   return sizes.filter((_, i) => counts.indexOf(counts[i]!) === i);

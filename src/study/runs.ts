@@ -1,5 +1,5 @@
 /**
- * @file One training of a study: make its schedule and start prompt, run it or read it back, keep what the tables need.
+ * @file One training of a study: makes its schedule and start prompt, runs it or reads it back, and keeps the data for the tables.
  *
  * In: StudyInput, a task, a seed, schedule options. Out: FinishedRun. Every run of one (task, seed) starts from the same
  * prompt, whatever its schedule (fpt.md §2), so that methods are compared pairwise.
@@ -63,7 +63,7 @@ export type StudyEvent =
   | { kind: "done"; index: number; total: number; score: number; seconds: number }
   | { kind: "train"; event: TrainEvent };
 
-/** A training that came to its end. */
+/** A finished training. */
 export interface FinishedRun {
   readonly label: string;
   readonly task: string;
@@ -73,11 +73,11 @@ export interface FinishedRun {
   readonly result: Omit<TrainResult, "kept">;
   /** Neuron scores' cost, counted where the schedule needed them; null where it did not. */
   readonly scoring: ScoringCost | null;
-  /** Of a variant that says its method: how much was trained, and what is left of it. Its parameters are not kept. */
+  /** For a variant with a method: how much was trained, and the size of the result. Its parameters are not kept. */
   readonly size?: MethodSize;
 }
 
-/** How much a method trains, and how large what it leaves is. */
+/** How much a method trains, and how large its result is. */
 export interface MethodSize {
   /** Numbers trained. */
   readonly trained: number;
@@ -100,7 +100,7 @@ export function currentInput<I extends Pick<StudyInput, "virtualTokens">>(input:
   return currentNames(input, { promptLength: "virtualTokens" }, where);
 }
 
-/** @throws SoftpromptError "usage" where a seed is repeated: the same run twice would count as two, their deviation as 0. */
+/** @throws SoftpromptError "usage" where a seed is repeated: the same run would count twice, with a deviation of 0. */
 export function checkSeeds(seeds: readonly number[]): void {
   const repeated = seeds.filter((seed, i) => seeds.indexOf(seed) !== i);
   if (seeds.length === 0 || repeated.length > 0)
@@ -124,7 +124,7 @@ export async function runAll(input: StudyInput, variants: readonly Variant[]): P
   checkSeeds(input.seeds);
   for (const dataset of input.tasks)
     for (const variant of variants) {
-      // one seed stands for all: they differ in a budget's typical shape alone, by the order of the rows
+      // checking one seed is enough: seeds differ only in a budget's typical shape, by the order of the rows
       const options = planOptions(input, variant, input.seeds[0]!);
       try {
         outlineFor(input, dataset, options);
@@ -195,7 +195,7 @@ export async function runOne(
   const { size, ...result } = await keptRun(
     input.folder,
     name,
-    // the second form of what is kept: with the seconds that opening sessions took
+    // version 2 of the kept data: with the seconds that opening sessions took
     { ...(await identityOf(training)), form: choice === undefined ? "2" : "2, without parameters" },
     compute,
     ({ reason }) => reason !== "interrupted",
@@ -209,13 +209,13 @@ export async function runOne(
   return { label: variant.label, task: task.name, seed, start, result, scoring, ...(size && { size }) };
 }
 
-/** Of fine-tuning they would be several times the model, for every cell. */
+/** Drops the parameters: for fine-tuning they would take several times the model's size for every run. */
 function withoutParameters(result: FinishedRun["result"]): FinishedRun["result"] {
   const bare = <C extends Chosen | null>(chosen: C): C => chosen && { ...chosen, parameters: {} };
   return { ...result, best: bare(result.best), bestOnFull: bare(result.bestOnFull), last: {} };
 }
 
-/** What the method leaves of the last step, saved once to be measured. */
+/** The method's final parameters after the last step, saved once to measure their size. */
 async function methodSize(engine: Engine, task: Task, choice: MethodChoice, last: Parameters): Promise<MethodSize> {
   const { method, checkpoint } = engine;
   const left = method.leaves === undefined ? last : await (await engine.left()).run(last);
@@ -254,7 +254,10 @@ export function startPrompt(input: StudyInput, seed: number): Promise<Tensor> {
   return drawPrompt(input, input.init, { virtualTokens: input.virtualTokens, seed });
 }
 
-/** A task's rows for a table's foot: how many validation rows its scores are really of. @param reported whether what is kept is scored at the end */
+/**
+ * A task's rows for a table's foot: how many validation rows its scores are measured on. @param reported whether what is kept is scored at
+ * the end
+ */
 export function rowsText({ task, train, validation }: Dataset, settings: TrainSettings, reported = false): string {
   const scored = (reported ? reportedRows : scoredRows)(validation, settings).length;
   const of = scored < validation.length ? ` of ${validation.length}` : "";
@@ -267,7 +270,7 @@ export function finalScore({ result }: FinishedRun, { task }: Dataset): number {
   return chosen.scores[task.metrics[0]] ?? Number.NaN;
 }
 
-/** The first metric of the evaluation that what chooses would choose, the latest of equals; null where there is none. */
+/** The first metric of the evaluation with the best selection score, the latest of equals; null if there is none. */
 export function bestOf(entries: readonly { readonly scores: Scores }[], task: Task): number | null {
   const [first, ...rest] = entries;
   if (first === undefined) return null;
@@ -279,7 +282,7 @@ export function bestOf(entries: readonly { readonly scores: Scores }[], task: Ta
   return best.scores[task.metrics[0]] ?? Number.NEGATIVE_INFINITY;
 }
 
-/** A run as one line of StudyResult.scores. @param of what its table shows; default finalScore */
+/** A run as one line of StudyResult.scores. @param of the score that its table shows; default finalScore */
 export function seedScore(
   run: FinishedRun,
   tasks: readonly Dataset[],

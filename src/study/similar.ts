@@ -1,12 +1,12 @@
 /**
- * @file How alike two soft prompts are: the measures of the prompt-similarity observation (fpt.md §10).
+ * @file Similarity of two soft prompts: the measures of the prompt-similarity observation (fpt.md §10).
  *
  * In: prompts [P, D]. Out: numbers, larger is more alike. Source: Su et al. 2022 (thunlp/Prompt-Transferability).
  */
 import { SoftpromptError } from "../base/errors.js";
 import type { Tensor } from "../base/tensor.js";
 
-/** What each measure says of two prompts of equal shape. */
+/** The measures, each for two prompts of equal shape. */
 export const measures = {
   cosine: {
     label: "cosine of the flattened prompts",
@@ -44,7 +44,7 @@ export function similarityMatrix(prompts: readonly Tensor[], measure: Measure): 
   return prompts.map((a) => prompts.map((b) => measures[measure].of(a, b)));
 }
 
-/** How far two prompts moved in the same direction from where each began: cosine of (a − a₀) and (b − b₀). */
+/** Whether two prompts moved in the same direction from their starts: cosine of (a − a₀) and (b − b₀). */
 export function moveCosine(a: Tensor, aStart: Tensor, b: Tensor, bStart: Tensor): number {
   return cosine(minus(a.data, aStart.data), minus(b.data, bStart.data));
 }
@@ -66,7 +66,7 @@ export function neuronOverlap(a: readonly Float32Array[], b: readonly Float32Arr
   return overlaps.reduce((x, y) => x + y, 0) / overlaps.length;
 }
 
-/** 0 where one of them is the zero vector. */
+/** 0 if one of them is the zero vector. */
 function cosine(a: ArrayLike<number>, b: ArrayLike<number>): number {
   let [ab, aa, bb] = [0, 0, 0];
   for (let i = 0; i < a.length; i++) {

@@ -1,5 +1,5 @@
 /**
- * @file Are prompts of partial models alike? The observation FPT rests on, with controls (fpt.md §10).
+ * @file Are prompts of partial models similar? This is the observation on which FPT is based, with controls (fpt.md §10).
  *
  * In: StudyInput, partial sizes. Out: matrices over {sizes, full} × tasks by four measures, controls (other task, other
  * seed, the common start), overlap of activated neurons, and zero-shot transfer to the full model. Shares its trainings
@@ -51,7 +51,7 @@ const activatedShare = 0.1;
 /** Validation rows on which activated neurons are compared. */
 const activationRows = 64;
 
-/** Are prompts tuned on partial models alike? Cosine similarities of the prompts of one start (fpt.md §10). */
+/** Are prompts tuned on partial models similar? Cosine similarities of the prompts of one start (fpt.md §10). */
 export async function similarity(
   given: StudyInput,
   wanted: readonly PartialSize[] = tableOneSizes(),

@@ -1,28 +1,31 @@
 /**
- * @file What every study gives back: plain data that the terminal, the report page and JSON all render alike.
+ * @file The result of every study: plain data for the terminal, the report page and JSON.
  *
  * In: finished runs. Out: StudyResult: tables, curves, matrices, notes. No study prints or draws.
  */
 
-/** A study's answer. */
+/** A study's result. */
 export interface StudyResult {
   /** Command-like name: "compare", "similarity". */
   readonly study: string;
   readonly title: string;
   readonly tables: readonly Table[];
-  /** Values of one kind beside each other: a figure of a table's column. */
+  /** Dot plots: a figure of one column of a table. */
   readonly dots: readonly DotChart[];
   readonly charts: readonly Chart[];
   readonly matrices: readonly Matrix[];
-  /** Every score behind the tables, so that a reader can compute differences and their errors anew; absent where none is of one seed. */
+  /**
+   * Every score behind the tables, so that a reader can compute differences and their errors anew; absent if no score belongs to a single
+   * seed.
+   */
   readonly scores?: readonly SeedScore[];
-  /** Findings and reservations, one sentence each; they stand under the tables. */
+  /** Findings and limitations, one sentence each; they are shown under the tables. */
   readonly notes: readonly string[];
   /** What was run: model, seeds, settings; goes into the report's foot and the JSON. */
   readonly settings: Readonly<Record<string, unknown>>;
 }
 
-/** One line of a table on one task with one seed. */
+/** The score of one line of a table, on one task with one seed. */
 export interface SeedScore {
   readonly line: string;
   readonly task: string;
@@ -30,7 +33,7 @@ export interface SeedScore {
   readonly metric: string;
   /** × 100, as tables have it; null where nothing was measured. */
   readonly score: number | null;
-  /** Total FLOPs and seconds of everything it needed; absent where nothing was trained for it. */
+  /** Total FLOPs and seconds of everything it needed; absent if nothing was trained for it. */
   readonly flops?: number;
   readonly seconds?: number;
 }
@@ -69,7 +72,7 @@ export interface DotChart {
   readonly entries: readonly { readonly name: string; readonly value: Spread | null }[];
 }
 
-/** The figure of a table's column of spreads: its rows by their first cell. A table without that column has none. */
+/** The figure of a column with spreads: the rows, named by their first cell. A table without that column has no figure. */
 export function dotsOf({ title, columns, rows }: Table, column: string): DotChart[] {
   const at = columns.findIndex(({ name }) => name === column);
   if (at < 0) return [];
@@ -83,7 +86,7 @@ export function dotsOf({ title, columns, rows }: Table, column: string): DotChar
 /** Curves over one axis. */
 export interface Chart {
   readonly title: string;
-  /** Of charts that differ in their axis alone, the axis in a word: the page shows those of one view at a time. */
+  /** For charts that differ only in their axis: the name of the axis. The page shows the charts of one view at a time. */
   readonly view?: string;
   readonly x: "steps" | "seconds" | "flops" | "value";
   readonly xLabel: string;
@@ -110,7 +113,10 @@ export interface Matrix {
   readonly range?: readonly [low: number, high: number];
 }
 
-/** What paired differences say: their mean, its standard error (null of fewer than two), and how often they are above, equal, below zero. */
+/**
+ * Summary of paired differences: their mean, its standard error (null for fewer than two), and how often they are above, equal to or below
+ * zero.
+ */
 export interface Paired {
   readonly mean: number;
   readonly error: number | null;
@@ -118,7 +124,7 @@ export interface Paired {
   readonly signs: string;
 }
 
-/** @param differences of one task and seed each: what both sides of a pair have in common, rows and start prompt, is not in them */
+/** @param differences one per task and seed; effects that both sides of a pair share (rows, start prompt) cancel out */
 export function paired(differences: readonly number[]): Paired | null {
   const all = spread(differences);
   if (all === null) return null;
@@ -143,11 +149,11 @@ export function pairedCells(found: Paired | null): Cell[] {
   return found === null ? [null, null, null] : [found.error, found.pairs, found.signs];
 }
 
-/** What every table of paired differences must say of itself. */
+/** The note under every table of paired differences. */
 export const pairedNote =
   "Differences are paired: of the same task, seed, start prompt and validation rows; the standard error is their sample deviation over the square root of the number of pairs. It says nothing of rows that were not scored.";
 
-/** Mean and sample standard deviation; null of nothing. */
+/** Mean and sample standard deviation; null without values. */
 export function spread(values: readonly number[]): Spread | null {
   if (values.length === 0) return null;
   const mean = values.reduce((a, b) => a + b, 0) / values.length;

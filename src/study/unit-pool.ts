@@ -14,10 +14,10 @@ import type { EngineOptions } from "../engine/engine.js";
 import type { EncodingRules } from "../text/rules.js";
 import type { ComparisonInput, Unit } from "./method-runs.js";
 
-/** What a child needs to train as its parent: all of the input but what cannot be written down. */
+/** The input that a child needs to train like its parent: everything that can be serialised. */
 export interface UnitPlan extends Omit<ComparisonInput, "engine" | "tokenizer" | "observe" | "signal"> {
   readonly base: string;
-  /** What the parent calls the model. */
+  /** The parent's name for the model. */
   readonly name: string;
   readonly options: EngineOptions;
   readonly rules: EncodingRules | null;
@@ -34,7 +34,7 @@ export type UnitReport =
   | { readonly kind: "done"; readonly unit: number }
   | { readonly kind: "error"; readonly error: { kind: ErrorKind | null; problem: string; where: string } };
 
-/** Where a parent's plan lies. */
+/** Path of a parent's plan. */
 export const planFile = "worker.json";
 
 /** @throws SoftpromptError of the first unit that failed; "interrupted" when the signal stops it: finished runs are kept. */

@@ -36,7 +36,7 @@ export function serveUnits(folder: string, loadTokenizer: (checkpoint: Checkpoin
 function fail(error: unknown, folder: string, signal: AbortSignal): void {
   const known = error instanceof SoftpromptError;
   const text = error instanceof Error ? (error.stack ?? error.message) : String(error);
-  // the parent that stopped this process says so itself
+  // the parent that stopped this process reports it itself
   if (!signal.aborted)
     tell({
       kind: "error",

@@ -1,7 +1,7 @@
 /**
  * @file Masking a tuned prompt without retraining: low-importance tokens against as many at random (XPrompt Fig. 2, xprompt.md §9).
  *
- * In: XPromptStudyInput. Out: score against the number of masked tokens; evaluation only. Random is the mean of five draws.
+ * In: XPromptStudyInput. Out: score against the number of masked tokens; evaluation only. The random curve is the mean of five draws.
  */
 import { interrupted } from "../base/errors.js";
 import { random } from "../base/random.js";

@@ -20,15 +20,15 @@ import type { StudyResult } from "./study.js";
 import type { Outcome, VariantSearch, XPromptStudyInput } from "./xprompt-types.js";
 import { type VariantName, variants } from "./xprompt-variants.js";
 
-/** What differs from the study's settings. */
+/** The differences from the study's settings. */
 export interface Case {
   readonly label: string;
   readonly virtualTokens?: number;
   /** Start prompt; a function is asked per task and seed (transfer). */
   readonly init?: InitSpec | ((dataset: Dataset, seed: number) => Promise<InitSpec>);
-  /** Of stage A. */
+  /** Schedule of stage A. */
   readonly schedule?: Partial<ScheduleOptions>;
-  /** Of the retrainings; steps from `prune.retrainSteps`, else as stage A. */
+  /** Schedule of the retrainings; steps from `prune.retrainSteps`, else as in stage A. */
   readonly retrain?: Partial<ScheduleOptions>;
   readonly prune?: Partial<PruneOptions>;
   readonly rows?: (train: readonly Row[], seed: number) => readonly Row[];
@@ -64,8 +64,8 @@ export interface SearchPlace {
 }
 
 /**
- * Opens the search of every case, task and seed in turn, once all of them are known to be possible.
- * @param levels that `use` will ask for candidates of. @throws SoftpromptError as planSearch, before anything is trained.
+ * Opens the search of every case, task and seed in turn, after checking that all of them are possible.
+ * @param levels whose candidates `use` will ask for. @throws SoftpromptError as planSearch, before anything is trained.
  */
 export async function forEachSearch(
   input: XPromptStudyInput,
@@ -93,7 +93,7 @@ export async function forEachSearch(
       }
 }
 
-/** Of a stop inside a search says how the study goes on, which has no --resume: it always does. */
+/** Changes the hint of an interruption inside a search: a study has no --resume, because it always continues. */
 async function stoppedAs<R>(input: XPromptStudyInput, where: string, work: () => Promise<R>): Promise<R> {
   try {
     return await work();
@@ -104,7 +104,7 @@ async function stoppedAs<R>(input: XPromptStudyInput, where: string, work: () =>
   }
 }
 
-/** What of a case is known before its start prompt, which is `virtualTokens` long. */
+/** The parts of a case that are known before its start prompt, which has `virtualTokens` tokens. */
 function caseOf(input: XPromptStudyInput, dataset: Dataset, seed: number, what: Case, virtualTokens: number) {
   const options: PruneOptions = { ...input.prune, ...what.prune };
   const train = what.rows ? what.rows(dataset.train, seed) : dataset.train;
@@ -120,12 +120,12 @@ function caseOf(input: XPromptStudyInput, dataset: Dataset, seed: number, what: 
   return { options, train, ...trainings };
 }
 
-/** How long a case's prompt is: one that another search will give (null) is as long as the study says. */
+/** Length of a case's prompt. A prompt that another search will give (null) has the study's length. */
 function lengthOf(input: XPromptStudyInput, what: Case, init: InitSpec | null): number {
   return init?.kind === "fromPrompt" ? init.prompt.shape[0]! : (what.virtualTokens ?? input.virtualTokens);
 }
 
-/** Runs no model. @throws SoftpromptError for a search that cannot be made. */
+/** Runs no model. @throws SoftpromptError for an impossible search. */
 export function checkCases(
   input: XPromptStudyInput,
   cases: readonly Case[],
@@ -161,7 +161,7 @@ function checkCase(
       settings: { ...input.settings, seed },
       options,
     },
-    [...new Set([options.level, ...levels])], // openSearch plans the options' own
+    [...new Set([options.level, ...levels])], // openSearch plans the levels of its own options
   );
 }
 
@@ -181,14 +181,14 @@ export async function withCase<R>(
   const length = lengthOf(input, what, init);
   const { options, train, seen, tuned, retrained } = caseOf(input, dataset, seed, what, length);
   const plan = (own: PlannedOptions) =>
-    // the folder also where the study keeps none: one pass then serves stage A and the retrainings
+    // a folder is used even if the study keeps none, so that one scoring pass serves stage A and the retrainings
     scheduleFor(input, seen, own, { folder, signal: input.signal });
   const tuning = await plan(tuned);
   const retraining = await plan(retrained);
   const prompt = await freshPrompt(length);
   const key = sha256(
     JSON.stringify([
-      // a short name of the inputs; that they are the same in full is checked by the search and the trainer
+      // a short hash of the inputs; the search and the trainer check the complete inputs
       Object.fromEntries(Object.entries(options).filter(([name]) => !freeOptions.has(name as keyof PruneOptions))),
       { ...input.settings, seed },
       [...prompt.data],

@@ -47,7 +47,7 @@ export async function saliency(input: XPromptStudyInput): Promise<StudyResult> {
           values: cells((i, j) => mask.tokens[i] === 1 && mask.piecesKept[i * k + j] === 1),
         });
       const sorted = (values: readonly number[]) => [...values].sort((a, b) => b - a);
-      /** Share of all importance, by size where some is negative, that the top tenth holds; 0.1 if all were equal. */
+      /** Share of all importance in the top tenth; absolute values if some are negative. It is 0.1 if all are equal. */
       const top = (values: readonly number[]) => {
         const all = sorted(values.map(Math.abs));
         const sum = (list: readonly number[]) => list.reduce((a, b) => a + b, 0);

@@ -1,5 +1,5 @@
 /**
- * @file Outcomes as tables: scores with spread over seeds, what is kept, what it cost, and pairwise differences.
+ * @file Outcomes as tables: scores with spread over seeds, kept parameters, cost, and pairwise differences.
  */
 import type { Dataset } from "../data/row.js";
 import {
@@ -28,7 +28,7 @@ export function linesOf(caseLabel: string, wanted: readonly VariantName[], prefi
   return wanted.map((variant) => ({ label: `${prefix}${variants[variant].label}`, case: caseLabel, variant }));
 }
 
-/** What a table asks of a task: its name and first metric. */
+/** The data of a task that a table needs: its name and first metric. */
 export type TaskName = Pick<Dataset, "task">;
 
 /** Score × 100 per task (spread over seeds), average, parameters kept, FLOPs. */

@@ -1,8 +1,8 @@
 /**
  * @file Transfer between two tasks (XPrompt Table 7, xprompt.md §8): TaskTransfer, XPromptTransfer_o, XPromptTransfer.
  *
- * In: XPromptStudyInput with two tasks or more. Out: scores on each target, its source being the task before it in the list
- * (the first has the last). A source's pruned entries are zeros in the target's start, and all of them can be trained again.
+ * In: XPromptStudyInput with two tasks or more. Out: scores on each target, whose source is the task before it in the list (for the first
+ * task, the last one). A source's pruned entries are zeros in the target's start, and all of them can be trained again.
  */
 import { SoftpromptError } from "../base/errors.js";
 import { withFolder } from "../base/files.js";

@@ -1,5 +1,5 @@
 /**
- * @file What XPrompt's studies run and what they find, as plain types.
+ * @file Types of XPrompt's studies: input and results.
  */
 import type { Tensor } from "../base/tensor.js";
 import type { Dataset } from "../data/row.js";
@@ -11,14 +11,14 @@ import type { WorkerSettings } from "../prune/types.js";
 import type { ScoringCost } from "../schedule/neuron-scores.js";
 import type { StudyInput } from "./runs.js";
 
-/** What a study of XPrompt takes. */
+/** Input of a study of XPrompt. */
 export interface XPromptStudyInput extends Omit<StudyInput, "observe"> {
   readonly prune: PruneOptions;
   readonly workers?: Partial<WorkerSettings>;
   readonly observe: (event: XPromptStudyEvent) => void;
 }
 
-/** What a study of XPrompt tells while it goes. */
+/** Events of a study of XPrompt. */
 export type XPromptStudyEvent =
   | { kind: "case"; task: string; seed: number; label: string; index: number; total: number }
   | { kind: "search"; event: SearchEvent }
@@ -30,13 +30,13 @@ export interface Outcome {
   readonly variant: string;
   readonly task: string;
   readonly seed: number;
-  /** On the validation rows, by the task's first metric. */
+  /** Score on the validation rows, by the task's first metric. */
   readonly score: number;
   readonly counts: MaskCounts;
   /** Total FLOPs of everything this variant needs: stage A, scoring (of neurons too), all its candidates, evaluations. */
   readonly flops: number;
   readonly seconds: number;
-  /** Steps of optimizer work of the same. */
+  /** Optimizer steps of the same. */
   readonly steps: number;
   /** The prompt scored. */
   readonly prompt: Tensor;
@@ -44,14 +44,14 @@ export interface Outcome {
   readonly candidates: number;
 }
 
-/** A search with what a variant may ask beside it. */
+/** A search, with further functions for variants. */
 export interface VariantSearch extends Search {
   readonly input: XPromptStudyInput;
   readonly options: PruneOptions;
   readonly seed: number;
   readonly dataset: Dataset;
-  /** What neuron scores cost where stage A, or the retrainings, need them; the same scores serve both. */
+  /** Cost of neuron scores if stage A or the retrainings need them; both use the same scores. */
   readonly neurons: { readonly tuning: ScoringCost | null; readonly retraining: ScoringCost | null };
-  /** A fresh start prompt of another length, drawn as the case's own was. */
+  /** A fresh start prompt of another length, drawn in the same way as the case's own. */
   freshPrompt(length: number): Promise<Tensor>;
 }

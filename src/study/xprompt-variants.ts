@@ -1,5 +1,5 @@
 /**
- * @file The prompts that XPrompt's tables and Fig. 5 compare, as one table: how each is had from a search (xprompt.md §7, §9).
+ * @file The prompts that XPrompt's tables and Fig. 5 compare, as one table: how each is made from a search (xprompt.md §7, §9).
  */
 import { random } from "../base/random.js";
 import type { Tensor } from "../base/tensor.js";
@@ -12,20 +12,20 @@ import type { Candidate } from "../prune/types.js";
 import { candidateCost } from "../prune/xprompt.js";
 import type { Outcome, VariantSearch } from "./xprompt-types.js";
 
-/** What a variant measures; the study says of what. */
+/** What is measured of a variant. The study adds label, variant, task and seed. */
 export type Measured = Omit<Outcome, "label" | "variant" | "task" | "seed">;
 
-/** How a variant is called, which levels it looks at, and how it is made from a search. */
+/** A variant: its label, its levels, and how it is made from a search. */
 export interface VariantEntry {
   readonly label: string;
-  /** Levels whose candidates it asks the search for. */
+  /** Levels whose candidates it needs from the search. */
   readonly levels: readonly PruneOptions["level"][];
   readonly run: (search: VariantSearch) => Promise<Measured>;
 }
 
 /**
- * What stands against XPrompt's own ranking: each goes through the same counts by the same search, so that the best of as many tries
- * stands against the best of as many. Masks chosen by importance alone would otherwise win by being tried more often.
+ * The controls of XPrompt's own ranking. Each searches the same counts with the same strategy, so that both sides are the best of equally
+ * many tries. Otherwise masks chosen by importance could win only because more of them were tried.
  */
 export const rankings = {
   /** The pieces that XPrompt's mask at these counts prunes, and no others. */
@@ -34,9 +34,9 @@ export const rankings = {
     scored: true,
     of: (search) => async (pair) => complementMask(await search.maskOf(pair)),
   },
-  /** Those of highest score pruned first (Super-Tickets' losing ticket). */
+  /** Prunes the highest scores first (Super-Tickets' losing ticket). */
   losing: { label: "losing ticket", scored: true, of: (search) => (pair) => search.maskOf(pair, "highest") },
-  /** Scores drawn once for all of the search, so that it nests as XPrompt's does. */
+  /** Random scores, drawn once for the whole search, so that masks nest as XPrompt's do. */
   random: {
     label: "Random",
     scored: false,
@@ -78,7 +78,7 @@ export const variants = {
   tokens: { label: "token-only", levels: ["tokens"], run: (search) => chosen(search, "tokens") },
   pieces: { label: "piece-only", levels: ["pieces"], run: (search) => chosen(search, "pieces") },
   xprompt: { label: "XPrompt", levels: ["both"], run: (search) => chosen(search, "both") },
-  /** What one gets without choosing: the mean over XPrompt's finished candidates. */
+  /** The expected score without choosing: the mean over XPrompt's finished candidates. */
   mean: { label: "XPrompt, mean of candidates", levels: ["both"], run: (search) => meanOf(search) },
   ...ofRanking("reversed"),
   ...ofRanking("losing"),
@@ -125,7 +125,7 @@ async function chosen(search: VariantSearch, level: PruneOptions["level"], name?
   return measured(search, best.prompt, best.scores, { trained: all, best, scored: isScored(name) });
 }
 
-/** What one gets without choosing: the mean over the finished candidates. */
+/** The expected score without choosing: the mean over the finished candidates. */
 async function meanOf(search: VariantSearch, name?: RankingName): Promise<Measured> {
   const { all } = await pick(search, "both", name);
   const finished = all.filter((candidate) => candidate.finished);
@@ -147,10 +147,10 @@ async function meanOf(search: VariantSearch, name?: RankingName): Promise<Measur
   };
 }
 
-/** XPrompt's own ranking has no name. */
+/** Whether a ranking needs importance scores. XPrompt's own ranking has no name. */
 const isScored = (name: RankingName | undefined) => name === undefined || rankings[name].scored;
 
-/** What a prompt needed to be had, and what it scores on the reported rows. */
+/** The cost of making a prompt, and its score on the reported rows. */
 async function measured(
   search: VariantSearch,
   prompt: Tensor,
@@ -160,9 +160,9 @@ async function measured(
     best = null,
     scored = false,
   }: {
-    /** Everything that was trained for it after stage A, chosen or not. */
+    /** All candidates that were trained for it after stage A, chosen or not. */
     trained?: readonly Candidate[];
-    /** Its counts are those of this one; else the prompt is whole. */
+    /** The candidate whose counts it has; without one, the prompt is not pruned. */
     best?: Candidate | null;
     /** Whether importance had to be measured. */
     scored?: boolean;

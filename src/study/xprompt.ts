@@ -1,7 +1,7 @@
 /**
  * @file XPrompt's studies that are tables of outcomes: each is cases × variants and the questions it answers (xprompt.md §7, §9).
  *
- * In: XPromptStudyInput. Out: StudyResult. Masking, saliency and transfer, which are more than that, stand in files of their own.
+ * In: XPromptStudyInput. Out: StudyResult. Masking, saliency and transfer need more than that and have their own files.
  */
 import { SoftpromptError } from "../base/errors.js";
 import type { Dataset } from "../data/row.js";
@@ -22,7 +22,7 @@ export interface XPromptStudy {
   readonly title: string;
   /** Where the paper has it. */
   readonly source: string;
-  /** Options, by key, that change nothing in it: who gives one expects what it does not do. */
+  /** Keys of options that have no effect in this study. They are refused, because a user who gives one expects an effect. */
   readonly unread: readonly string[];
   readonly run: (input: XPromptStudyInput) => Promise<StudyResult>;
 }
@@ -31,14 +31,14 @@ const line = (label: string, variant: VariantName): Line => linesOf(label, [vari
 const one: Case = { label: "" };
 /** Training rows of few-shot (xprompt.md §5.3). */
 const fewShotRows = 32;
-/** What a study looks at is its lines, each of a level of its own. */
+/** Options without effect, because each line of such a study has its own level. */
 const level: keyof PruneOptions = "level";
 /** Masking retrains nothing, and always prunes whole tokens of the tuned prompt. */
 const ofRetraining: readonly (keyof PruneOptions)[] = [
   ...(["search", "tokensPruned", "piecesPruned", "pieceRanking", "prunedTokens", "rewindTo", "rescorePieces"] as const),
   ...(["retrainSteps", "halvingMinSteps", "halvingBudget", "workers"] as const),
 ];
-/** The source of what the paper has not. */
+/** Source of studies that are not in the paper. */
 const ours = "our addition";
 
 /** XPrompt's studies by name. */
@@ -158,7 +158,7 @@ export const xpromptStudies = {
         prune: { search },
       }));
       const variants = ["xprompt", "mean"] as const;
-      // the counts of a small prompt may leave halving no room; the other two need none
+      // the counts of a small prompt may be too few for halving; the other two strategies always work
       const misfit = halvingMisfit(input, all[2]!, ["both"]);
       const cases = misfit === null ? all : all.slice(0, 2);
       return {
@@ -214,18 +214,18 @@ export const xpromptStudies = {
 /** Name of one of XPrompt's studies. */
 export type XPromptStudyName = keyof typeof xpromptStudies;
 
-/** What a study of outcomes is made of. */
+/** Parts of a study of outcomes. */
 interface Plan {
   readonly cases: readonly Case[];
   readonly variants: readonly VariantName[];
   readonly pairs: readonly (readonly [question: string, a: Line, b: Line])[];
   /** Lines whose surviving tokens and pieces get a table per task. */
   readonly kept: readonly Line[];
-  /** What else a reader must know. */
+  /** Further notes for the reader. */
   readonly notes?: readonly string[];
 }
 
-/** @param fixed options that its cases set themselves. */
+/** @param fixed keys of options that its cases set themselves. */
 function tableStudy(
   study: string,
   title: string,
@@ -268,7 +268,7 @@ function seedsChecked(run: XPromptStudy["run"]): XPromptStudy["run"] {
   };
 }
 
-/** Why halving cannot be made with these counts and budget; null where it can. */
+/** Why halving is impossible with these counts and budget; null if it is possible. */
 function halvingMisfit(
   input: XPromptStudyInput,
   halving: Case,
@@ -283,7 +283,7 @@ function halvingMisfit(
   }
 }
 
-/** What a reader must know of the numbers. */
+/** Notes that a reader needs to understand the numbers. */
 function notes(input: XPromptStudyInput, { variants: wanted, pairs }: Plan): string[] {
   const said = [
     "Score × 100 by the task's first metric; ± is the sample standard deviation over seeds.",
@@ -321,7 +321,7 @@ const meanings = {
   random: "scores that are drawn instead of measured",
 };
 
-/** @throws SoftpromptError "data" where there are fewer than `count` training rows: the table would be of another number. */
+/** @throws SoftpromptError "data" where there are fewer than `count` training rows: the table would show a wrong number of rows. */
 function checkRows({ task, train }: Dataset, count: number): void {
   if (train.length < count)
     throw new SoftpromptError("data", "there are too few training rows to draw from", {

@@ -1,6 +1,6 @@
 /**
- * @file What a method leaves, as an adapter holds it. In: the method and its settings, the parameters that are left. Out: a prompt, or
- * parameters of a method that leaves none.
+ * @file The content of an adapter from a method's result. In: the method and its settings, the final parameters. Out: a prompt, or the
+ * parameters of a method that leaves no prompt.
  */
 import { appliedModel, appliedSettings } from "../adapter/applied.js";
 import type { Adapter } from "../adapter/types.js";

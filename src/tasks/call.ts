@@ -1,25 +1,25 @@
 /**
- * @file One options object per call: the options of a table, and beside them who listens and what stops the work.
+ * @file One options object per call: the options of a table, and beside them `onEvent` and `signal`.
  *
- * In: the object that a caller gave. Out: its options and its context apart. The form of 0.1's drafts, with the context as a parameter of
- * its own, is still read and says once what the new form is.
+ * In: the object that a caller gave. Out: its options and its context apart. The form of 0.1's drafts, with the context as a separate
+ * parameter, is still accepted; it gives one warning with the new form.
  */
 
-/** Something that a caller should know and that stops nothing. */
+/** A warning that a caller should know and that does not stop the work. */
 export interface NoticeEvent {
   readonly kind: "notice";
   readonly message: string;
 }
 
-/** What every call understands beside its options. */
+/** What every call accepts beside its options. */
 export interface CallContext<E> {
-  /** Hears what happens while the call works. An error that it throws ends the call with that error. */
+  /** Called with every event while the call works. An error that it throws ends the call with that error. */
   readonly onEvent?: ((event: E) => void) | undefined;
   /** Stops the work. */
   readonly signal?: AbortSignal | undefined;
 }
 
-/** A call's object apart: what stands under `keys` is its context, the rest are options that a table checks. */
+/** Splits a call's object: the values under `keys` are its context, the rest are options that a table checks. */
 export function splitCall<C extends object>(
   given: object,
   keys: readonly (keyof C & string)[],
@@ -31,7 +31,7 @@ export function splitCall<C extends object>(
   return { options, context: context as C };
 }
 
-/** The context of calls as it was: an own parameter, with three names for one listener. */
+/** The old form of the context: a separate parameter, with three names for one listener. */
 export interface EarlierContext {
   readonly observe?: ((event: never) => void) | undefined;
   readonly say?: ((message: string) => void) | undefined;
@@ -41,7 +41,7 @@ export interface EarlierContext {
 
 const warned = new Set<string>();
 
-/** One object out of the two that a call took before. Says the new form once per call name, as Node says its deprecations. */
+/** One object out of the two that a call took before. Warns with the new form once per call name, as Node emits deprecations. */
 export function oneObject<G extends object>(given: G, earlier: EarlierContext | undefined, name: string): G {
   if (earlier === undefined) return given;
   if (!warned.has(name)) {

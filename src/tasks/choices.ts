@@ -1,8 +1,8 @@
 /**
- * @file The choices of an input whose task ranks other words for each row: ReCoRD's entities, COPA's and WSC's own texts.
+ * @file The choices of inputs in tasks that rank different words for each row: ReCoRD's entities, the texts of COPA and WSC.
  *
  * In: a task, the fields of one input. Out: fields of the template with `choices`. An adapter records a task's template and label words,
- * not how choices come from a row; the declared task of its name says that.
+ * but not how choices are made from a row. The declared task of the same name defines that.
  */
 import { SoftpromptError } from "../base/errors.js";
 import { isObject } from "../base/json.js";
@@ -11,7 +11,7 @@ import type { Fields } from "../data/rows.js";
 import { type Format, type ReadRecord, tasks } from "../data/tasks.js";
 import { columnValue, compileTemplate, textOf } from "../data/template.js";
 
-/** The field of an input that says its choices itself: texts, or labels with their words. */
+/** The field in which an input can give its own choices: texts, or labels with their words. */
 export const choicesField = "choices";
 
 /** How a declared format's choices follow from the fields of its template. */
@@ -29,7 +29,7 @@ const fromFields: Readonly<Record<string, (fields: Fields, where: string) => Rea
     ),
 };
 
-/** "record" and "record/t5" are the same format: the first of a task has no name in a record. */
+/** "record" and "record/t5" are the same format: a task's first format is recorded without its name. */
 function formatOf({ name, template }: Task): { name: string; format: Format; read: ReadRecord } | null {
   const [task, wanted] = name.split("/") as [string, string?];
   if (!Object.hasOwn(tasks, task)) return null;
@@ -69,7 +69,7 @@ export function inputsIn(task: Task, fields: Fields, id: string): { id: string; 
   }));
 }
 
-/** The choices of one input; null where the task's own label words are ranked, or text is written. @throws SoftpromptError "data". */
+/** The choices of one input; null if the task's own label words are ranked, or text is generated. @throws SoftpromptError "data". */
 export function choicesOfInput(task: Task, fields: Fields, where: string): Readonly<Record<string, string>> | null {
   if (task.verbalizer !== null || task.scoring?.referent) return null;
   const given = compileTemplate(task.template).fields.includes(choicesField)

@@ -30,7 +30,7 @@ import { encodeRows } from "../text/rows.js";
 import type { Tokenizer } from "../text/tokenizer.js";
 import { type CallContext, type EarlierContext, type NoticeEvent, oneObject } from "./call.js";
 
-/** The bundled rows, by name, as the task option knows them. */
+/** The names of the bundled rows in the task option. */
 export const quickstartTask = "quickstart";
 
 /** The bundled rows (examples/quickstart/README.md says what they are), in SST-2's form without its name. */
@@ -45,7 +45,7 @@ const quickstartFiles = {
   verbalizer: { negative: "negative", positive: "positive" },
 } satisfies FilesSpec;
 
-/** How text and labels are put, for tasks that are not declared. */
+/** How text and labels are written, for tasks that are not declared. */
 export const taskOptions = {
   task: string({
     placeholder: "name",
@@ -136,16 +136,16 @@ export const dataOptions = {
   }),
 };
 
-/** Where rows come from and how they are put, by name: any of dataOptions. */
+/** Where rows come from and how they are written, by name: any of dataOptions. */
 export type DataOptions = Partial<OptionValues<typeof dataOptions>> & FormerDataOptions;
 
-/** Names of the version before, as a call still understands them. */
+/** Names of the previous version, which calls still accept. */
 export interface FormerDataOptions {
   /** @deprecated validationShare */
   readonly holdoutFraction?: number | undefined;
 }
 
-/** What a loading takes beside its options. */
+/** Context of a loading. */
 export type LoadContext = CallContext<NoticeEvent>;
 
 /** Rows of a program instead of files, for the library. */
@@ -164,13 +164,13 @@ export interface RowsOptions
 }
 
 /**
- * Loads rows. @param options any of dataOptions; in a program, `rows` in place of files; `onEvent` and `signal` beside them. What the
- * reader should know of the rows stands in the Dataset's `notices`, and `onEvent` hears it.
- * @throws SoftpromptError "usage" (what is asked for), "data" (what is in the files or rows), "interrupted".
+ * Loads rows. @param options any of dataOptions; in a program, `rows` in place of files; `onEvent` and `signal` beside them. Notices about
+ * the rows are in the Dataset's `notices` and are given to `onEvent`.
+ * @throws SoftpromptError "usage" (wrong options), "data" (wrong content of files or rows), "interrupted".
  */
 export function loadData(options: DataOptions & LoadContext, earlier?: EarlierContext): Promise<Dataset>;
 export function loadData(options: RowsOptions & LoadContext, earlier?: EarlierContext): Promise<Dataset>;
-// either; an editor shows no help over the keys of such a union, hence the two before it
+// either form. Editors show no help for the keys of such a union, so the two overloads before it exist
 export function loadData(
   options: (DataOptions | RowsOptions) & LoadContext,
   earlier?: EarlierContext,
@@ -192,7 +192,7 @@ export async function loadData(
   return data;
 }
 
-/** A Dataset as it is; rows of a program as one, with what should be known of them told as warnings. */
+/** Returns a Dataset unchanged. Makes one from rows of a program and reports its notices as warnings. */
 export async function datasetOf(
   source: Dataset | RowsOptions,
   onEvent: (event: { readonly kind: "warning"; readonly message: string }) => void = () => {},
@@ -202,8 +202,8 @@ export async function datasetOf(
 }
 
 /**
- * Says how many targets the model cannot be taught whole, for they are longer than `maxTargetTokens`; [] where none is.
- * @param maxInputTokens where all of these rows are encoded so anyway; without it long targets alone are.
+ * Notices about targets that are longer than `maxTargetTokens` and so are cut in training; [] if there are none. @param maxInputTokens
+ * given if all of these rows are encoded anyway; without it only long targets are encoded.
  */
 export function targetNotices(
   { task, train, validation }: Dataset,
@@ -256,8 +256,8 @@ export async function loadRows(rows: readonly MemoryRow[], options: Omit<RowsOpt
 }
 
 /**
- * The options with what an adapter recorded in place of what was not asked for: its task, format, template, label words and
- * prefixes, so that a prompt is scored on texts put as it learnt them. What was asked for stays.
+ * The options, with missing ones filled from an adapter's record: its task, format, template, label words and prefixes. So a prompt is
+ * scored on texts in the form in which it was trained. Given options stay.
  */
 export function asRecorded(options: DataOptions, recorded: Task | null): DataOptions {
   if (recorded === null) return options;
@@ -290,7 +290,7 @@ export function asRecorded(options: DataOptions, recorded: Task | null): DataOpt
   return { ...defined({ task: name, format: chosen, inputPrefix, targetPrefix, promptPosition }), ...defined(options) };
 }
 
-/** What of a task a prompt depends on, and differs between two; for a warning. */
+/** The differences between two tasks on which a prompt depends; for a warning. */
 export function taskDifferences(recorded: Task, used: Task): string[] {
   return (["template", "verbalizer", "targetPrefix"] as const).filter(
     (key) => JSON.stringify(recorded[key]) !== JSON.stringify(used[key]),
@@ -298,7 +298,7 @@ export function taskDifferences(recorded: Task, used: Task): string[] {
 }
 
 /**
- * The task alone, where the options say one: for adapters that record none.
+ * The task without rows, if the options give one. For adapters that record no task.
  * @throws SoftpromptError "usage", also for options that would have no effect.
  */
 export function loadTask(options: Partial<OptionValues<typeof taskOptions>>): Task | null {
@@ -364,7 +364,7 @@ function scoringOf({ positiveLabel }: { readonly positiveLabel?: string }): Pick
 
 type Checked = OptionValues<typeof dataOptions>;
 
-/** What every kind of rows can be told. */
+/** Options for every kind of rows. */
 function sharedSpec(options: Checked) {
   const { fewShot, fewShotPer, dataSeed, validationShare, skipBadRows, header, delimiter, quotes } = options;
   return defined({
@@ -381,7 +381,7 @@ function sharedSpec(options: Checked) {
   });
 }
 
-/** What the user's own rows need said. @throws SoftpromptError "usage" without a template. */
+/** Options for the user's own rows. @throws SoftpromptError "usage" without a template. */
 function ownSpec(options: Checked) {
   const { template, labelColumn, targetColumn } = options;
   if (template === undefined)
@@ -444,7 +444,7 @@ function specOf(options: Checked): DatasetSpec {
         expected: "train FILE with it, or neither",
         got: options[key],
       });
-  checkTaskName(task); // a misspelt name is told before its files are asked for
+  checkTaskName(task); // a misspelt name is reported before its files are looked for
   if (data === undefined)
     throw new SoftpromptError("usage", `where are the files of ${task}?`, {
       where: "data",

@@ -1,5 +1,6 @@
 /**
- * @file How good a prompt is on rows with known answers. In: Model, rows, an adapter. Out: Evaluation. The library's twin of `softprompt eval`.
+ * @file Scores a prompt on rows with known answers. In: Model, rows, an adapter. Out: Evaluation. It is the library's form of `softprompt
+ * eval`.
  */
 import type { Adapter } from "../adapter/types.js";
 import { interrupted, SoftpromptError } from "../base/errors.js";
@@ -33,7 +34,7 @@ export interface EvaluateInput extends SkillOptions, CallContext<NoticeEvent> {
   readonly maxEvalRows?: number | undefined;
   /** Draws the rows where not all are scored. Default 0. */
   readonly seed?: number | undefined;
-  /** Also compute the loss of the targets, which costs generation a second pass. Default true. */
+  /** Also compute the loss of the targets. With generation this needs a second pass. Default true. */
   readonly loss?: boolean | undefined;
   /** Put so many training rows of the Dataset with their answers before each text; a row has as many as fit. Default 0. */
   readonly shots?: number | undefined;
@@ -65,7 +66,7 @@ export async function evaluate(model: Model, rows: EvaluateRows, input: Evaluate
     instruction = null,
     ...options
   } = given;
-  // a dataset knows how its texts are put, as `softprompt eval` takes it
+  // a dataset defines how its texts are written, as in `softprompt eval`
   const known = isList(rows) ? null : "rows" in rows ? await loadData({ ...rows, ...all, onEvent }) : rows;
   const skill = await openSkill(model, adapter, { ...options, task: task ?? known?.task });
   const scored = known === null ? await rowsOf(rows as List, skill.task) : rowsIn(known, rows, split);
@@ -105,7 +106,7 @@ export async function evaluate(model: Model, rows: EvaluateRows, input: Evaluate
   return found;
 }
 
-/** No row is held out of those that shall be scored. */
+/** Rows that are to be scored have no holdout. */
 const all = { validationShare: 0 } as const;
 
 type List = readonly Row[] | readonly MemoryRow[];
@@ -114,12 +115,12 @@ function isList(rows: EvaluateRows): rows is List {
   return Array.isArray(rows);
 }
 
-/** Of a Dataset the split; of a program's rows all that it gave. */
+/** The rows to score: one split of a Dataset, or all rows that a program gave. */
 function rowsIn(data: Dataset, given: EvaluateRows, split: EvaluateInput["split"]): readonly Row[] {
   return data[split ?? ("rows" in given ? "train" : "validation")];
 }
 
-/** Rows of a Dataset as they are; rows of the program put as the task says. */
+/** Rows of a Dataset unchanged; rows of the program in the form of the task. */
 async function rowsOf(rows: List, task: Task): Promise<readonly Row[]> {
   if (rows.every(isRow)) return rows as readonly Row[];
   const { train: _, data: __, format: ___, ...spec } = asRecorded({ train: "rows" }, task);

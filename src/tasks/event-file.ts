@@ -1,12 +1,12 @@
 /**
  * @file A run's TensorBoard event file, which grows while the run does. In: lines of metrics.jsonl. Out: events.out.tfevents.softprompt.
  *
- * TensorBoard calls a run by the path of the folder that holds its file: so it lies in the run folder itself, and a candidate's in the
- * folder that has the candidate's name.
+ * TensorBoard names a run after the folder that holds its file. So the file is in the run folder itself, and that of a candidate is in the
+ * folder with the candidate's name.
  *
- * The file is metrics.jsonl told again and nothing else, wall times included. So a resume can cut it to the same event as metrics.jsonl,
- * in place: every record is as long as the one it replaces, and a TensorBoard that read further before the cut goes on at a whole record,
- * with no step seen twice.
+ * The file has exactly the content of metrics.jsonl, including wall times. So a resume can cut it in place to the same event as
+ * metrics.jsonl. Every new record is as long as the one it replaces, so a TensorBoard that had read further goes on at a record boundary
+ * and sees no step twice.
  */
 import { existsSync, readdirSync } from "node:fs";
 import { join } from "node:path";
@@ -28,7 +28,7 @@ import { type Recorded, readEvent, readMetrics } from "./recorded.js";
 
 const eventFile = fileNames.events;
 
-/** Writes every event as it is recorded: `tensorboard --logdir` shows it at its next look. */
+/** Writes every event as it is recorded: `tensorboard --logdir` shows it at its next refresh. */
 export function followEvents(folder: string, ops: FileOps): Follower {
   const file = join(folder, eventFile);
   let empty = true;
@@ -44,14 +44,17 @@ export function followEvents(folder: string, ops: FileOps): Follower {
   };
 }
 
-/** A run that has one keeps it in step, asked or not: one cut at another step than metrics.jsonl would tell of a run that never was. */
+/**
+ * A run that has such a file always keeps it up to date. If it was cut at another step than metrics.jsonl, it would show steps that the run
+ * does not have.
+ */
 export function hasEventFile(folder: string): boolean {
   return existsSync(join(folder, eventFile));
 }
 
 /**
- * Makes the event file what metrics.jsonl says, touching only what differs.
- * @param into the folder that it lies in, where that is not the run's own @returns its length in bytes.
+ * Makes the event file equal to metrics.jsonl and writes only what differs. @param into the folder of the event file, if it is not the
+ * run's own @returns its length in bytes.
  * @throws SoftpromptError "run" (a link instead of the file; a line that is no event), "io".
  */
 export function renewEventFile(folder: string, ops: FileOps = diskOps, into = folder): number {
@@ -64,7 +67,7 @@ export function renewEventFile(folder: string, ops: FileOps = diskOps, into = fo
   return wanted.length;
 }
 
-/** A search's event files: of the tuning, the control and every candidate, those of an earlier search in the same folder among them. */
+/** A search's event files: of the tuning, the control and every candidate, including those of an earlier search in the same folder. */
 export function renewSearchEvents(folder: string): void {
   const [tuning, candidates] = [join(folder, "tune"), join(folder, "candidates")];
   for (const own of [tuning, candidates]) refuseLink(own);
@@ -72,14 +75,14 @@ export function renewSearchEvents(folder: string): void {
   if (!existsSync(candidates)) return;
   for (const entry of readdirSync(candidates, { withFileTypes: true })) {
     const candidate = join(candidates, entry.name);
-    if (!entry.isDirectory()) continue; // a link leads to what is not this search's
+    if (!entry.isDirectory()) continue; // a link leads outside this search's folder
     refuseLink(join(candidate, "run"));
     if (existsSync(join(candidate, "run", fileNames.metrics)))
       renewEventFile(join(candidate, "run"), diskOps, candidate);
   }
 }
 
-/** Of a training that kept its evaluations alone (a study's): their scores, at the seconds of training since it began. */
+/** For a training that kept only its evaluations (in a study): their scores, at the seconds since the training began. */
 export function writeEvaluations(
   folder: string,
   history: readonly Pick<HistoryEntry, "step" | "seconds" | "loss" | "scores">[],

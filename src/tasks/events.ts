@@ -2,20 +2,20 @@
  * @file The events of a call as an async iterable, instead of a callback. In: work that takes `onEvent` and `signal`. Out: Running.
  */
 
-/** What a call is given: spread into its options object. */
+/** The context for a call, to be spread into its options object. */
 export interface Watched<E> {
   readonly onEvent: (event: E) => void;
   readonly signal: AbortSignal;
 }
 
-/** A call under way: its events in order, and what it gives in the end. */
+/** A running call: its events in order, and its result. */
 export interface Running<E, T> extends AsyncIterable<E> {
-  /** Settles when the work does. The iteration throws the same error; who iterates need not await this one to hear it. */
+  /** Settles when the work does. The iteration throws the same error, so a caller that iterates need not await this. */
   readonly result: Promise<T>;
 }
 
 /**
- * Begins work and gives its events one by one: `const run = eventsOf((watch) => tune(model, data, { steps: 50, ...watch }))`,
+ * Starts work and yields its events one by one: `const run = eventsOf((watch) => tune(model, data, { steps: 50, ...watch }))`,
  * `for await (const event of run) …`, `await run.result`.
  *
  * Leaving the loop early aborts the work. Events wait in memory until they are read; the work does not wait for its reader.
@@ -43,7 +43,7 @@ export function eventsOf<E, T>(
       wake();
     }
   })();
-  // the iteration throws it; without this a reader of events alone would see an unhandled rejection
+  // the iteration throws it; without this a caller that only reads events would get an unhandled rejection
   result.catch(() => {});
   return {
     result,

@@ -33,7 +33,8 @@ export interface ExportInput extends Partial<OptionValues<typeof exportOptions>>
 
 /**
  * Writes a model that transformers.js runs unchanged, with the prompt, prefix, LoRA or trained weights in it.
- * @throws SoftpromptError "adapter" for what cannot be said so, "usage" for a folder that holds something, "checkpoint", "io".
+ * @throws SoftpromptError "adapter" for an adapter that this form cannot express, "usage" for a folder that is not empty, "checkpoint",
+ * "io".
  */
 export async function exportModel(model: Model, input: ExportInput): Promise<Exported> {
   const { adapter: given, output, anyBase, ...rest } = input;
@@ -43,7 +44,7 @@ export async function exportModel(model: Model, input: ExportInput): Promise<Exp
 }
 
 /**
- * Writes the vectors of a prompt, for programs that know nothing of adapters. @returns names of the files in `output`.
+ * Writes the vectors of a prompt, for programs that cannot read adapters. @returns names of the files in `output`.
  * @throws SoftpromptError "adapter" where the adapter is more than vectors before a text.
  */
 export function exportPrompt(
@@ -55,7 +56,7 @@ export function exportPrompt(
   return Object.keys(files);
 }
 
-/** A text to go on from under a prompt, as a server's request. */
+/** A text to continue with a prompt, as a server's request. */
 export interface RequestInput {
   readonly adapter: Adapter | string;
   readonly prompt: string;
@@ -66,7 +67,7 @@ export interface RequestInput {
 }
 
 /**
- * The body of a request that carries the embeddings of prompt and text. The text stands as it is, as `generate` takes it.
+ * The body of a request that carries the embeddings of prompt and text. The text is used unchanged, as in `generate`.
  * @throws SoftpromptError "adapter", "usage" for a model that is not decoder-only.
  */
 export async function exportRequest(

@@ -1,6 +1,6 @@
 /**
- * @file What a model writes after a text, without a task. In: Model, a text or several, an adapter. Out: the written text, whole or as it
- * comes.
+ * @file Generates text after a given text, without a task. In: Model, one or several texts, an adapter. Out: the generated text, whole or
+ * as a stream.
  */
 import { checkBase, loadAdapter } from "../adapter/adapter.js";
 import { runnable } from "../adapter/applied.js";
@@ -26,13 +26,13 @@ import { recordedInputTokens } from "./predictor.js";
 import { tokenizerFor } from "./readied.js";
 import { writing } from "./written.js";
 
-/** What is written, and how: any of generateOptions, and what stands beside them. */
+/** Input of a generation: any of generateOptions, and the fields below. */
 export interface GenerateInput<P extends string | readonly string[] = string | readonly string[]>
   extends Partial<GenerateOptions>,
     CallContext<NoticeEvent> {
   /**
-   * The text as it stands, or several. No task's template is put around it; of a model that was opened with `chat`, or an adapter tuned
-   * so, it is a user's message.
+   * One text or several, used unchanged, without a task's template. For a model that was opened with `chat`, or an adapter tuned in that
+   * way, it is a user's message.
    */
   readonly prompt: P;
   /** What `tune` gave, or the folder it was saved in. Default null: the frozen model alone. */
@@ -44,22 +44,22 @@ export interface GenerateInput<P extends string | readonly string[] = string | r
 }
 
 /**
- * Why a text ends: the model said so, a stop string, `maxTokens`, or the model knows no further position.
+ * Why a text ends: an end token, a stop string, `maxTokens`, or the model's last position.
  */
 export type GeneratedEnd = "end" | "stop" | "length" | "window";
 
-/** A piece of a text that comes as it is written. */
+/** A piece of a streamed text. */
 export interface GeneratedPiece {
-  /** What this token settles; "" while a character or a possible stop string is unfinished. */
+  /** The text that becomes final with this token; "" while a character or a possible stop string is unfinished. */
   readonly text: string;
   /** Absent in the last piece. */
   readonly id?: number;
-  /** In the last piece alone. */
+  /** Only in the last piece. */
   readonly end?: GeneratedEnd;
 }
 
 /**
- * Writes on from a text: `await generate(model, { prompt: "translate English to German: good morning" })`.
+ * Continues a text: `await generate(model, { prompt: "translate English to German: good morning" })`.
  * @returns one text; for a list of prompts a list. @throws SoftpromptError "usage", "adapter", "numeric", "interrupted".
  */
 export async function generate<P extends string | readonly string[]>(
@@ -78,7 +78,7 @@ export async function generate<P extends string | readonly string[]>(
 }
 
 /**
- * The same for one text, as it is written: `for await (const { text } of generateStream(model, { prompt }))`. All pieces joined are what
+ * The same for one text, as a stream: `for await (const { text } of generateStream(model, { prompt }))`. All pieces joined are what
  * `generate` gives; the last one says why the text ends. Leaving the loop early ends the work.
  * @throws SoftpromptError as `generate`.
  */
@@ -93,7 +93,7 @@ export async function* generateStream(
 
 const contextKeys = ["prompt", "adapter", "batchSize", "anyBase", "onEvent", "signal"] as const;
 
-/** Texts ready to be gone on from. */
+/** Texts that are ready to be continued. */
 interface Asked {
   readonly tokenizer: Tokenizer;
   readonly rows: readonly EncodedRow[];
@@ -121,7 +121,7 @@ async function ask(model: Model, texts: readonly string[], input: GenerateInput)
     template: "{text}",
     verbalizer: null,
     metrics: ["exactMatch"],
-    // of a small window half is the text's, whatever may be written
+    // in a small window half of the positions are reserved for the text, whatever maxTokens asks for
     maxTargetTokens: Math.min(options.maxTokens, Math.ceil((positions ?? Number.POSITIVE_INFINITY) / 2)),
     targetPrefix: "",
   };
@@ -151,7 +151,7 @@ async function ask(model: Model, texts: readonly string[], input: GenerateInput)
   return { tokenizer, rows: encoded, method, parameters, options };
 }
 
-/** What is written to each row, piece by piece, with the row's number. */
+/** The generated text of each row, piece by piece, with the row's number. */
 async function* write(
   model: Model,
   { tokenizer, rows, method, parameters, options }: Asked,
@@ -182,7 +182,7 @@ async function* write(
       if (texts[row]!.stopped) yield finish(row, "stop");
     }
   }
-  // at the last position of all rows there is no further step to tell it
+  // if all rows are at their last position, no further step would report it
   for (const [row, end] of ended.entries())
     if (end === null) yield finish(row, lengths[row]! < maxTokens ? "window" : "length");
 }

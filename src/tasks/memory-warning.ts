@@ -1,7 +1,7 @@
 /**
- * @file Says before a tuning that it may not fit into memory. In: model, data, options. Out: a warning event, or none.
+ * @file Warns before a tuning that it may not fit into memory. In: model, data, options. Out: a warning event, or none.
  *
- * The longest rows decide. Only the few with the longest text are encoded for it: the estimate is not finer than that.
+ * The longest rows decide. Only the few rows with the longest text are encoded, because the estimate is not more precise than that.
  */
 import type { Dataset, Row } from "../data/row.js";
 import { shapeOfRows } from "../engine/flops.js";
@@ -52,7 +52,7 @@ export function tuningMemory(
     );
   return Math.max(...needs.map(({ total }) => total)) + keptTexts();
 
-  /** Texts that will be kept in memory: as many tokens for a character as the longest rows have. */
+  /** Memory of the texts that will be kept, with the number of tokens per character of the longest rows. */
   function keptTexts(): number {
     const { texts, options: own } = engine;
     if (texts === null || training.place !== "behind") return 0;
@@ -67,7 +67,7 @@ export function tuningMemory(
   }
 }
 
-/** Warns where a tuning needs more memory than there is. @param free bytes that can be had */
+/** Warns where a tuning needs more memory than there is. @param free available bytes */
 export async function sayMemory(
   model: Pick<Model, "checkpoint" | "tokenizer" | "engine">,
   data: Pick<Dataset, "task" | "train" | "validation">,

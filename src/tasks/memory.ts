@@ -1,5 +1,5 @@
 /**
- * @file How much memory a training step or a forward pass will need, said before it is needed. In: model, shapes. Out: an estimate in bytes.
+ * @file Estimates in advance how much memory a training step or a forward pass needs. In: model, shapes. Out: an estimate in bytes.
  *
  * weights: what ONNX Runtime keeps of them. activations: what one micro-batch's forward leaves for its backward.
  * An estimate: the constants are fitted to measured peaks (memory.test.ts) and meant to be right within a fifth for a training step alone.
@@ -13,7 +13,7 @@ import { fullModel, type PartialModel, type PartialStack } from "../model/partia
 export interface MemoryEstimate {
   readonly weights: number;
   readonly activations: number;
-  /** With Node and ONNX Runtime themselves. */
+  /** Total, including Node and ONNX Runtime. */
   readonly total: number;
 }
 
@@ -52,7 +52,7 @@ export function trainingMemory(
     PartialStack,
     PartialStack,
   ];
-  // behind a text its memory is given, and prompt, tail and target are the only positions
+  // behind a text the text's memory is an input, so prompt, tail and target are the only positions
   const decoded = shape.prompt + (shape.tail ?? 0) + U;
   const { heads: G, headWidth: K } = architectureOf(config).keys(config);
   const behind =
@@ -71,8 +71,9 @@ export function trainingMemory(
 }
 
 /**
- * Peak of a pass without a backward (evaluation, neuron scores): the widest encoder layer's values. Rough, and rather too low: sessions that
- * were open before keep some of their memory (t5-nano on BoolQ: 1.07 GB said, peaks of 1.31 and 1.58 GB measured).
+ * Peak of a pass without a backward (evaluation, neuron scores): the widest encoder layer's values. The estimate is rough and tends to be
+ * too low, because sessions that were open before keep some of their memory (t5-nano on BoolQ: 1.07 GB estimated, peaks of 1.31 and 1.58 GB
+ * measured).
  */
 export function forwardMemory(config: ModelConfig, shape: PassShape, { lowMemory = false } = {}): MemoryEstimate {
   const weights =
@@ -84,7 +85,7 @@ export function forwardMemory(config: ModelConfig, shape: PassShape, { lowMemory
   return { weights, activations, total: baseBytes + weights + activations };
 }
 
-/** Memory that can be had now, in bytes: the kernel's estimate where it gives one, free memory elsewhere. */
+/** Memory that is available now, in bytes: the kernel's estimate where it gives one, free memory elsewhere. */
 export async function availableMemory(): Promise<number> {
   const { readFile } = await import("node:fs/promises");
   const text = await readFile("/proc/meminfo", "utf8").catch(() => "");

@@ -61,16 +61,16 @@ const { model: _model, ...withoutName } = modelOptions;
 /** Option table of `openModel`: everything but the model's name. */
 export const openOptions = withoutName;
 
-/** What is told while a model is opened: what is odd but harmless, and how far a download or a conversion is. */
+/** Events while a model is opened: harmless oddities, and the progress of a download or a conversion. */
 export type ModelEvent = NoticeEvent | ({ readonly kind: "progress" } & HubProgress);
 
-/** Who listens while a model is opened. */
+/** Context of openModel. */
 export interface ModelContext extends CallContext<ModelEvent> {
-  /** What messages and records call a folder. Default its path as given. */
+  /** Name of a folder in messages and records. Default its path as given. */
   readonly label?: string | undefined;
 }
 
-/** One object for openModel: the options of the engine and the hub, and what stands beside them. */
+/** One object for openModel: the options of the engine and the hub, and its context. */
 export type OpenModelOptions = Partial<OptionValues<typeof openOptions>> & ModelContext;
 
 /** A model that was opened: `await using` disposes it at the end of its scope. */
@@ -84,7 +84,7 @@ export const bundledModel = "t5-nano";
  *
  * `options` has the options of the engine and the hub, and beside them `onEvent` and `signal`.
  * @param name a folder as Hugging Face has it, a GGUF file, a hub id, or "t5-nano" for the bundled model.
- * @throws SoftpromptError "checkpoint" (does not fit together), "network", "usage".
+ * @throws SoftpromptError "checkpoint" (inconsistent files), "network", "usage".
  */
 export async function openModel(
   name: string,
@@ -98,7 +98,7 @@ export async function openModel(
   ]);
   const given = readOptions(openOptions, asked, "openModel()");
   const chosen = { ...given, threads: threadsOf(given.threads) };
-  // Whoever only reads options does not load the engine with them.
+  // Loaded here, so that a caller that only reads options does not load the engine.
   const [{ openCheckpoint }, { openTokenizer, chatTokenizer }, { openEngine }] = await Promise.all([
     import("../model/checkpoint.js"),
     import("../model/tokenizer.js"),
@@ -123,14 +123,14 @@ export async function openModel(
     textCache === "off"
       ? null
       : { precision: textCache, memory: textCacheMemory * 2 ** 20, disk: textCacheDisk * 2 ** 20 };
-  // only a decoder-only model can keep what it has read of a text
+  // only a decoder-only model can reuse the memory of a text
   const keeps = kept !== null && (plain.rules?.joined ?? null) !== null;
   const openTexts = keeps ? (await import("../run/text-cache.js")).openTexts : undefined;
   const engine = openEngine(checkpoint, { ...chosen, eightBit, textCache: kept }, undefined, openTexts);
   return disposable({ checkpoint, tokenizer, engine, device: chosen.device, dispose: () => disposeAll(engine) });
 }
 
-/** The checkpoint with its linear layers in 8 bits, and what it takes said before. */
+/** The checkpoint with its linear layers in 8 bits. Reports the needed disk space before the work. */
 async function inEightBits(
   checkpoint: Checkpoint,
   most: number,
@@ -147,13 +147,13 @@ async function inEightBits(
   });
 }
 
-/** More threads than this for each core that the process may use only wait for each other, and at thousands the process dies. */
+/** With more threads than this per usable core, threads only wait for each other; with thousands the process dies. */
 const threadsPerCore = 4;
 
 /**
  * Threads inside one operator. ONNX Runtime's own choice (0) counts the machine's cores; where the process may use fewer (taskset, a
- * container) its threads would take them from each other.
- * @throws SoftpromptError "usage" for more than the process can have any use of.
+ * container) its threads would compete for the cores.
+ * @throws SoftpromptError "usage" for more threads than the process can use.
  */
 export function threadsOf(wanted: number, { mine = availableParallelism(), all = cpus().length } = {}): number {
   const most = threadsPerCore * mine;
@@ -180,7 +180,7 @@ export async function modelFolder(
   const place = existsSync(name)
     ? { folder: name, name: label ?? name, warnings: [] }
     : await fromHub(name, { revision, offline, onProgress: progress, signal });
-  // a GGUF file is converted here, where somebody listens
+  // a GGUF file is converted here, where progress can be reported
   const { folder, warnings } = await checkpointFolder(place.folder, {
     onProgress: (at) => {
       if (at.done === 0) say(`${at.file} is converted once: ${at.total} bytes in ${at.folder}`);
@@ -192,7 +192,7 @@ export async function modelFolder(
   return { folder, label: place.name };
 }
 
-/** The hub's client takes a tenth of a second to load; only who names a hub model pays for it. */
+/** The hub's client takes a tenth of a second to load, so it is loaded only for hub models. */
 async function fromHub(name: string, options: HubOptions): Promise<ResolvedModel> {
   const { resolveModel } = await import("../hub/hub.js");
   return resolveModel(name, options);

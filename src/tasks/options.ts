@@ -1,5 +1,5 @@
 /**
- * @file The options that the whole tasks add to those of the rooms: which model, which prompt, where results go.
+ * @file The options that this room adds to those of the other rooms: which model, which prompt, where results go.
  */
 import { boolean, choice, integer, list, number, type OptionValues, string } from "../base/options.js";
 import { type InitKind, initialisers } from "../method/init.js";
@@ -149,7 +149,7 @@ export type PromptOptions = OptionValues<typeof promptOptions>;
 /** All options of one tuning, with defaults filled in. */
 export type TuneOptions = OptionValues<typeof tuneOptions>;
 
-/** Names of the version before, as a call still understands them. */
+/** Names of the previous version, which calls still accept. */
 export interface FormerTuneOptions {
   /** @deprecated snapshotEvery */
   readonly checkpointEvery?: number | undefined;

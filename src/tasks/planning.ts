@@ -1,7 +1,7 @@
 /**
- * @file How a training is planned: which rows its schedule may look at, the schedule, the start prompt. `tune`, `prune` and every study plan here.
+ * @file Plans a training: the rows that its schedule may use, the schedule, the start prompt. `tune`, `prune` and every study use it.
  *
- * In: an engine with its tokenizer, a Dataset, options. Out: Schedule, what planning it cost, the start prompt.
+ * In: an engine with its tokenizer, a Dataset, options. Out: Schedule, the cost of planning, the start prompt.
  */
 import { checkBase, loadAdapter } from "../adapter/adapter.js";
 import { SoftpromptError } from "../base/errors.js";
@@ -46,9 +46,9 @@ export function scheduleFor(
 }
 
 /**
- * The two trainings of a search, as their schedules are planned: what they may look at, and their options. With a holdout nothing may look at
- * the validation rows before the end, the neuron scores included.
- * @param retrained options of the retrainings; their steps are `retrainSteps`, else as many as they say.
+ * The two trainings of a search, as input for planning: the rows they may use, and their options. With a holdout the validation rows must
+ * not be used before the end, also not for neuron scores.
+ * @param retrained options of the retrainings; their number of steps is `retrainSteps`, else their own `steps`.
  */
 export function searchTrainings<O extends PlannedOptions>(
   data: Dataset,
@@ -70,7 +70,10 @@ export function unseenValidation<O extends Pick<PlannedOptions, "scoreSplit">>(o
   return holdout > 0 ? { ...options, scoreSplit: "train" } : options;
 }
 
-/** The options with the initialiser that they mean where they say none: behind a text the prompt goes on from it. */
+/**
+ * The options with the default initialiser filled in. It depends on the place: behind a text, the prompt starts as a continuation of the
+ * text.
+ */
 export function withInit<O extends Pick<PromptOptions, "init">>(
   options: O,
   { task }: Pick<Dataset, "task">,
@@ -86,10 +89,10 @@ export async function startPrompt(model: Model, data: Dataset, options: PromptOp
   return drawPrompt(model, await initSpec(options, data, model), options);
 }
 
-/** What a drawn prompt depends on beside its initialiser. */
+/** What a random prompt depends on besides its initialiser. */
 type Drawn = Pick<PlannedOptions, "virtualTokens" | "seed">;
 
-/** A start prompt by its initialiser: of one seed the same, whatever is trained from it. */
+/** The start prompt of an initialiser. One seed gives the same prompt, whatever is trained from it. */
 export function drawPrompt(
   { engine: { checkpoint }, tokenizer }: Planner,
   init: InitSpec,

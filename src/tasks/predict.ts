@@ -1,5 +1,5 @@
 /**
- * @file A tuned prompt at work: labels and probabilities, or written text, for inputs without a known answer.
+ * @file Predictions of a tuned prompt for inputs without a known answer: labels and probabilities, or generated text.
  *
  * In: Model, Adapter (or an adapter folder), inputs: text, or the fields that the task's template asks for. Out: Answers, all at once or
  * one by one as the inputs come.
@@ -24,17 +24,17 @@ export interface PredictOptions extends SkillOptions, AnswerOptions {
   readonly batchSize?: number | undefined;
 }
 
-/** As PredictOptions, for inputs that are all there. */
+/** PredictOptions for a complete list of inputs. */
 export interface PredictAllOptions extends PredictOptions {
   /** Names of the inputs in errors; default "input 1", … */
   readonly names?: readonly string[] | undefined;
 }
 
-/** As PredictOptions, for inputs that come one by one. */
+/** PredictOptions for inputs that arrive one by one. */
 export interface PredictStreamOptions extends PredictOptions {
   /** Name of an input in errors, by its number from 0; default "input 1", … */
   readonly nameOf?: ((index: number) => string) | undefined;
-  /** How long to wait for a further input before those at hand are answered, in milliseconds. Default 5. */
+  /** How long to wait for a further input before those that have arrived are answered, in milliseconds. Default 5. */
   readonly pause?: number | undefined;
 }
 
@@ -57,9 +57,11 @@ export async function predict(
 }
 
 /**
- * Answers inputs as they come, in their order: those at hand together, up to `batchSize`, without waiting for more than come within `pause`.
- * What came before a bad input is answered before its error is thrown.
- * @param inputs read one ahead; an error stands for an input that was found unusable before. @throws SoftpromptError as `predict`.
+ * Answers inputs as they arrive, in their order. Inputs that arrive within `pause` are answered together, up to `batchSize`. Inputs before
+ * a bad one are answered before its error is thrown.
+ * @param inputs they are read one ahead; an error in the list stands for an input that the caller found unusable. @throws SoftpromptError
+ * as
+ * `predict`.
  */
 export async function* predictStream(
   model: Model,
@@ -86,7 +88,7 @@ export async function* predictStream(
   }
 }
 
-/** Inputs as they come: those at hand together. `failed` is the error that reading ended with. */
+/** Groups of inputs that arrived together. `failed` is the error with which reading ended. */
 async function* atHand<T>(
   inputs: AsyncIterable<T> | Iterable<T>,
   most: number,
@@ -119,12 +121,12 @@ async function* atHand<T>(
       if (ended) return;
     }
   } finally {
-    // whoever stops reading early lets the source close; it may be waiting for input, so it is not waited for
+    // if the caller stops early, the source is closed. It may be blocked waiting for input, so its end is not awaited
     if (!ended) void Promise.resolve(iterator.return?.()).catch(() => {});
   }
 }
 
-/** The promise's value, or null where it does not come within `pause` milliseconds. */
+/** The promise's value, or null if it does not settle within `pause` milliseconds. */
 async function soon<T>(promise: Promise<T>, pause: number): Promise<T | null> {
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<null>((done) => {

@@ -1,5 +1,5 @@
 /**
- * @file Several adapters on one model: what a program keeps open to answer inputs of different tasks, together where they come together.
+ * @file Several adapters on one model. A program keeps a predictor open to answer inputs of different tasks in common batches.
  *
  * In: Model, adapters by name. Out: Predictor. Each adapter is checked against the model once and its template compiled once; prompts of
  * different length and rows of different tasks stand in one batch.
@@ -25,12 +25,12 @@ import { engineUnder, type Model } from "./model.js";
 import { tokenizerFor } from "./readied.js";
 
 /**
- * A text for a template with one hole, or one value per hole. Where a task ranks other words for each row, `choices` may say them: a list
+ * A text for a template with one hole, or one value per hole. If a task ranks different words for each row, `choices` may give them: a list
  * of texts, or labels with their words.
  */
 export type PredictInput = string | Readonly<Record<string, unknown>>;
 
-/** What a model says to one input. */
+/** A model's answer to one input. */
 export interface Answer {
   /** The label; null for free text, and where generated text is no label's words. */
   readonly label: string | null;
@@ -58,14 +58,14 @@ export interface SkillOptions {
   readonly anyBase?: boolean | undefined;
 }
 
-/** An adapter with how it answers. `adapter: null` is the frozen model without a prompt, which needs a task. */
+/** An adapter and the settings of its answers. `adapter: null` is the frozen model without a prompt, which needs a task. */
 export interface NamedAdapter extends SkillOptions {
   readonly adapter: Adapter | string | null;
 }
 
-/** What a predictor takes. */
+/** Options of a predictor. */
 export interface PredictorOptions extends SkillOptions {
-  /** Name → what `tune` gave, the folder of an adapter or of its run, or an object that also says how it answers. */
+  /** Name → what `tune` gave, the folder of an adapter or of its run, or an object that also holds the settings of its answers. */
   readonly adapters: Readonly<Record<string, Adapter | string | NamedAdapter>>;
   /** Rows of one pass. Default 32. */
   readonly batchSize?: number | undefined;
@@ -75,17 +75,17 @@ export interface PredictorOptions extends SkillOptions {
 export interface PredictorInput {
   readonly adapter: string;
   readonly input: PredictInput;
-  /** What errors call it. Default "input 1", … */
+  /** Its name in errors. Default "input 1", … */
   readonly name?: string | undefined;
 }
 
-/** What a single call of a predictor takes. */
+/** Options of a single call of a predictor. */
 export interface AnswerOptions extends CallContext<NoticeEvent> {
-  /** Answer an input that cannot be used by its error (`Answer.error`), instead of stopping at it. Default false. */
+  /** Answer an unusable input with its error (`Answer.error`) instead of stopping. Default false. */
   readonly skipBadRows?: boolean | undefined;
 }
 
-/** Adapters that are ready to answer. The model stays its owner's; disposing a predictor only forgets the adapters. */
+/** Adapters that are ready to answer. The model still belongs to its owner; disposing a predictor only forgets the adapters. */
 export interface Predictor extends AsyncDisposable {
   /** Names of the adapters, in the order they came. */
   readonly adapters: readonly string[];
@@ -175,13 +175,13 @@ export interface Skill {
   readonly method: Method;
 }
 
-/** Input tokens where nobody says how many. */
+/** Default of the longest input in tokens. */
 export const usualInputTokens = 492;
 
 /** Names of the version before. */
 export const formerSkillNames = { by: "evaluateBy" } as const;
 
-/** Checks an adapter against the model. @param name what errors call it. @throws SoftpromptError "adapter". */
+/** Checks an adapter against the model. @param name its name in errors. @throws SoftpromptError "adapter". */
 export async function openSkill(
   model: Model,
   adapter: Adapter | string | null,
@@ -229,7 +229,7 @@ export function recordedRanking(adapter: Pick<Adapter, "training"> | null): Rank
   return Object.hasOwn(rankingModes, String(recorded)) ? (recorded as RankingMode) : undefined;
 }
 
-/** An input as a row of its skill's task, or why it is none. */
+/** An input as a row of its skill's task, or the error why it is not usable. */
 export type ReadInput = { readonly skill: Skill; readonly row: Row } | SoftpromptError;
 
 /** @throws SoftpromptError "data", unless bad rows are answered by their error. */
@@ -248,12 +248,12 @@ export function readInput(
   }
 }
 
-/** Failures that are one row's, not the model's or the machine's. */
+/** Kinds of errors that concern one row, not the model or the machine. */
 const rowErrors: ReadonlySet<string> = new Set(["data", "numeric"]);
 
 const without = (error: SoftpromptError): Answer => ({ label: null, text: "", probabilities: null, error });
 
-/** Answers what was read, in its order. */
+/** Answers the rows in their order. */
 export async function answerInputs(
   model: Model,
   read: readonly ReadInput[],
@@ -277,7 +277,7 @@ export async function answerInputs(
     }
     return answers;
   };
-  /** Rows that are answered one by one where one of them makes the whole batch fail, to tell which. */
+  /** Answers rows one by one if the whole batch failed, to find out which row is the cause. */
   const sorted = async (good: readonly Good[]): Promise<Answer[]> => {
     try {
       return await answered(good);
@@ -306,7 +306,7 @@ function together(skills: readonly Skill[]): { readonly method: Method; readonly
   return [...groups.values()];
 }
 
-/** The rows as ids, those of one skill together; what should be known of them is told. */
+/** The rows as ids, encoded per skill. Notices about them are reported. */
 function encoded(
   good: readonly { readonly skill: Skill; readonly row: Row }[],
   onEvent: AnswerOptions["onEvent"],
@@ -332,7 +332,7 @@ function encoded(
 }
 
 /**
- * An input as a Row. Its answer is not known; the first label stands in, because encoding wants one, and nothing that is
+ * An input as a Row. Its answer is not known; the first label is used instead, because encoding needs one, and nothing that is
  * computed from it (correctness, loss) leaves this file.
  */
 function unlabelledRow({ task, template }: Skill, input: PredictInput, id: string): Row {

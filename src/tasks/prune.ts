@@ -41,18 +41,18 @@ import { sayStart } from "./start.js";
 import { readTexts } from "./texts.js";
 import { baselines, finalEvaluation, notPrunable, refuseChangedModel, sayScoring, type WorkEvent } from "./tune.js";
 
-/** What a search tells while it goes: its own events, and the work around it. */
+/** Events of a search: its own, and those of the work around it. */
 export type PruneEvent = SearchEvent | WorkEvent;
 
-/** What a search takes beside its options. Aborting `signal` ends it with "interrupted"; with `output` a resume goes on. */
+/** Context of a search. Aborting `signal` ends it with "interrupted"; with `output` a resume goes on. */
 export interface PruneContext extends CallContext<PruneEvent> {
   /** Go on with the search in `output`; refused when anything that decides the result changed. Default false. */
   readonly resume?: boolean | undefined;
-  /** Written into the folder as config.yaml; the front door knows more options than this room. */
+  /** Written into the folder as config.yaml, because the command line has more options than this room. */
   readonly configText?: string | undefined;
 }
 
-/** One object for a search: any of pruneTuneOptions, and what stands beside them. */
+/** One object for a search: any of pruneTuneOptions, and its context. */
 export type PruneInput = Partial<OptionValues<typeof pruneTuneOptions>> & FormerPruneOptions & PruneContext;
 
 const contextKeys = ["onEvent", "signal", "resume", "configText"] as const;
@@ -60,10 +60,10 @@ const contextKeys = ["onEvent", "signal", "resume", "configText"] as const;
 /** A finished search. */
 export interface Pruned {
   readonly result: XPromptResult;
-  /** What result.json holds: `result` without tensors, and what every run tells. */
+  /** Content of result.json: `result` without tensors, and the fields of every run. */
   readonly record: PruneResult;
   readonly adapter: Adapter;
-  /** What the chosen prompt says to the rows that are reported. */
+  /** Predictions of the chosen prompt for the reported rows. */
   readonly predictions: readonly Prediction[];
   readonly folder: string | null;
   readonly report: string | null;
@@ -89,11 +89,11 @@ export async function prune(
   const model = forPrompt(opened, asked.virtualTokens);
   const data = await datasetOf(source, context.onEvent);
   const options = withInit(asked, data, model);
-  // what can be refused without running the model is refused before a folder is made and anything is scored
+  // everything that can be checked without running the model is checked before a folder is made or anything is scored
   const outline = await outlineOf(model, data, options);
   planSearch(outline);
   if (output === null) return search(model, data, options, outline, null, context);
-  // for the whole of it: neuron scores before the search and the adapter after it are written here too
+  // the lock covers all of the work: neuron scores before the search and the adapter after it are written here too
   const lock = lockFolder(output);
   try {
     ownFolder(output, fileNames.adapter);
@@ -106,7 +106,7 @@ export async function prune(
   }
 }
 
-/** How a search that was stopped goes on. */
+/** The hint how to continue a stopped search. */
 function resumeHint(folder: string): string {
   const [begun, configured] = [fileNames.search, fileNames.config].map((name) => existsSync(join(folder, name)));
   if (begun && configured) return resumeCommand("prune", folder);
@@ -124,7 +124,7 @@ function resolved(options: Given): Given {
 /** The two trainings behind the schedules. */
 function trainingsOf(data: Dataset, options: Options) {
   const { retrainSchedule } = options;
-  // sizes, stages and budget are those of --schedule; they hold for the retrainings where these have the same one
+  // sizes, stages and budget belong to --schedule; the retrainings use them only if they have the same schedule
   const own =
     retrainSchedule === options.schedule || retrainSchedule === "custom" ? {} : presetSchedule(retrainSchedule);
   return searchTrainings(data, options, options, { ...options, ...own, schedule: retrainSchedule });
@@ -172,7 +172,7 @@ async function search(
       sayScoring(own, observe);
       return scheduleFor(model, trainings.seen, own, { folder: kept, signal });
     };
-    // neurons scored for the tuning are read back by the second
+    // the second plan reads back the neuron scores of the first
     return [await plan(trainings.tuned), await plan(trainings.retrained)] as const;
   });
   const { schedule } = tuning;
@@ -243,8 +243,8 @@ async function search(
 }
 
 /**
- * What tuning a run has done already, instead of doing it again: a finished run that is gone on with makes no step, and is refused where
- * anything that decides its result is not as it was.
+ * Takes the tuning from a run that has done it, instead of repeating it. A finished run that is resumed makes no step, and is refused if
+ * anything that determines its result has changed.
  */
 async function tunedBy(folder: string, outline: SearchOutline): Promise<Tuned> {
   const finished = readResult(folder).run;
@@ -274,7 +274,7 @@ async function tunedBy(folder: string, outline: SearchOutline): Promise<Tuned> {
   return tunedFrom(outline.prompt, result, outline.task);
 }
 
-/** Reading, tuning, control and every candidate, the scores that all of them needed, and the evaluations before and after. */
+/** Sum over reading, tuning, control and every candidate, the scores that they needed, and the evaluations before and after. */
 function costOf(
   { tuned, control, candidates, cost }: XPromptResult,
   evaluations: readonly Pick<Evaluation, "flops" | "seconds">[],

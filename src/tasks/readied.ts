@@ -1,5 +1,6 @@
 /**
- * @file A model's tokenizer as a prompt wants its rows: in the chat that it was tuned in, and with its virtual tokens counted. In: Model,
+ * @file A model's tokenizer with the encoding rules of a prompt: with the chat template if it was tuned with one, and with its virtual
+ * tokens counted. In: Model,
  * Adapter. Out: Tokenizer.
  */
 import type { Adapter } from "../adapter/types.js";
@@ -17,12 +18,12 @@ export function isChat({ tokenizer }: Pick<Model, "tokenizer">): boolean {
   return tokenizer.rules?.chat !== undefined;
 }
 
-/** A chat's tokenizer costs a process; a program may ask for every input. */
+/** Cached, because a chat's tokenizer needs a child process and a program may ask for it with every input. */
 const chats = new WeakMap<Tokenizer, Promise<Tokenizer>>();
 
 /**
- * The tokenizer for an adapter's rows: whether they are messages of a chat says the adapter, as far as it records anything; else the model
- * as it was opened. @throws SoftpromptError "usage" where the model has no chat template.
+ * The tokenizer for an adapter's rows. The adapter's record decides whether they are messages of a chat; without a record the model's own
+ * setting counts. @throws SoftpromptError "usage" where the model has no chat template.
  */
 export async function tokenizerFor(
   model: Pick<Model, "tokenizer" | "checkpoint">,
@@ -45,7 +46,7 @@ function other({ checkpoint, tokenizer }: Pick<Model, "tokenizer" | "checkpoint"
   return made;
 }
 
-/** What to say where a model was tuned for chats and is used without; null where nothing is to be said. */
+/** A notice if a model was tuned for chats but no chat template is used; null otherwise. */
 export async function chatNotice(model: Pick<Model, "tokenizer" | "checkpoint">): Promise<string | null> {
   if (isChat(model) || (await chatTemplateOf(model.checkpoint)) === null) return null;
   return "this model has a chat template: with --chat (chat: true) texts are put to it as a user's message";

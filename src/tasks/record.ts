@@ -1,5 +1,5 @@
 /**
- * @file What a finished tuning or search leaves behind: the adapter, result.json and predictions.jsonl, in one form for both.
+ * @file Results of a finished tuning or search: the adapter, result.json and predictions.jsonl, in the same form for both.
  *
  * In: Model, Dataset, options, what was found. Out: Adapter, RunResult, and the files in a run's folder.
  */
@@ -19,7 +19,7 @@ import type { Schedule } from "../train/stage.js";
 import type { Model } from "./model.js";
 import { isChat } from "./readied.js";
 
-/** Options that a record tells apart; all of them are recorded. */
+/** Options that a record reads by name; all options are recorded. */
 interface RecordedOptions {
   readonly seed: number;
   readonly schedule: string;
@@ -37,7 +37,7 @@ export interface Found {
   /** The prompt that training began with. */
   readonly start: Tensor;
   readonly prompt: Tensor;
-  /** What a method left that leaves no prompt. */
+  /** The result of a method that leaves no prompt. */
   readonly applied?: Applied | undefined;
   readonly mask: PromptMask | null;
   readonly scores: Scores;
@@ -49,7 +49,7 @@ function methodName({ method }: Pick<Found, "method">, { schedule }: RecordedOpt
   return schedule === "vanilla" ? method : `${method}+${schedule}`;
 }
 
-/** @param scored false where the scores are not of the rows that are reported: the adapter tells none. */
+/** @param scored false if the scores are not those of the reported rows; then the adapter records no scores. */
 export async function tunedAdapter(
   model: Model,
   { task }: Dataset,
@@ -78,8 +78,8 @@ export async function tunedAdapter(
 }
 
 /**
- * Options as an adapter tells them: what made the prompt, wherever it was made. So not where the run was written to; and the adapter that
- * it started from not by its folder but by its values.
+ * Options as an adapter records them: those that determine the prompt, independent of the machine. The output folder is left out, and an
+ * adapter from which the training started is identified by its values, not by its folder.
  */
 function adapterSettings(options: RecordedOptions, start: Tensor): JsonObject {
   const { output: _, initFrom: __, from: ___, ...settings } = options;
@@ -87,7 +87,7 @@ function adapterSettings(options: RecordedOptions, start: Tensor): JsonObject {
   return JSON.parse(JSON.stringify({ ...settings, ...from }));
 }
 
-/** Saves the adapter in the folder. @returns its bytes; without a folder those of its values */
+/** Saves the adapter in the folder. @returns its size in bytes; without a folder the size of its values */
 export function keepAdapter(folder: string | null, adapter: Adapter): number {
   if (folder === null) {
     const tensors = adapter.applied ? Object.values(adapter.applied.parameters) : [adapter.prompt];
@@ -96,7 +96,7 @@ export function keepAdapter(folder: string | null, adapter: Adapter): number {
   return saveAdapter(ownFolder(folder, fileNames.adapter), adapter);
 }
 
-/** How it ended, and what it took. @param weights sha256 of the base model */
+/** How the training ended, and its cost. @param weights sha256 of the base model */
 export function runRecord(
   model: Model,
   data: Dataset,

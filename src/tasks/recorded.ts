@@ -36,7 +36,7 @@ const count = z.int().nonnegative();
 const text = z.string().max(2_000_000);
 const at = { step: count, time: z.string().max(40) };
 
-/** What train/metrics.ts records. */
+/** What run/metrics.ts records. */
 const eventForm = z.discriminatedUnion("kind", [
   z.object({ kind: z.literal("start"), ...at, totalSteps: count, stages: count }),
   z.object({ kind: z.literal("stage"), ...at, stage: count, partial: text }),

@@ -1,9 +1,9 @@
 /**
- * @file A run folder read back and told: report.html and the TensorBoard event file. In: the folder. Out: the page and the file.
+ * @file Makes the report of a run folder: report.html and the TensorBoard event file. In: the folder. Out: the page and the file.
  *
  * Both are made from metrics.jsonl, result.json and predictions.jsonl alone, so `softprompt report RUN` can make them again.
- * A search's page is made from its result.json and predictions.jsonl; being many runs, each with a metrics.jsonl of its own, it has an event
- * file for each.
+ * A search's page is made from its result.json and predictions.jsonl. A search consists of many runs, each with its own metrics.jsonl and
+ * event file.
  */
 import { existsSync } from "node:fs";
 import { join } from "node:path";

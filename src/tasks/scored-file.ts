@@ -22,7 +22,7 @@ export async function loadScored(
   const column = all.labelColumn ?? all.targetColumn ?? (await answerColumn(recorded, file, all));
   const { verbalizer } = recorded;
   const named = verbalizer === null ? { targetColumn: column } : { labelColumn: column };
-  // a file of its own for validation: nothing is held out of the rows
+  // the file is also given as validation, so that no rows are held out
   const { task, train } = await loadData({ ...all, ...named, validation: file });
   return { task: { ...task, ...(recorded.scoring && { scoring: recorded.scoring }) }, rows: train };
 }

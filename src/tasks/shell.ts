@@ -1,5 +1,5 @@
 /**
- * @file A path as a POSIX shell reads it back, for the commands that are told to be typed. In: a text. Out: one word, quoted where needed.
+ * @file Quotes a path for a POSIX shell, for commands that messages tell the user to type. In: a text. Out: one word, quoted where needed.
  */
 
 /** The text as one word of a command line. */
@@ -9,6 +9,6 @@ export function shellWord(text: string): string {
 
 /** `softprompt COMMAND --resume FOLDER`, to be typed. */
 export function resumeCommand(command: "train" | "prune", folder: string): string {
-  // with a blank before it, what begins with a dash would be taken for an option
+  // after a blank, a name that begins with a dash would be read as an option
   return `softprompt ${command} --resume${folder.startsWith("-") ? "=" : " "}${shellWord(folder)}`;
 }

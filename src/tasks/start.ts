@@ -1,9 +1,9 @@
 /**
- * @file Whether a prompt behind its text starts worse than no prompt at all. In: Model, rows, the start prompt. Out: a warning event, or none;
- * what asking cost.
+ * @file Checks whether a prompt behind its text starts worse than no prompt. In: Model, rows, the start prompt. Out: a warning event, or
+ * none; the cost of the check.
  *
- * Behind a text the start matters more than before it: everything that a target sees of the text passes by the prompt. Training rows
- * answer, so that no validation row has a say; their texts are among those that the training reads anyway.
+ * Behind a text the start matters more than before it, because the prompt lies between the text and the target. The check uses training
+ * rows, so that validation rows have no influence. Their texts are read by the training anyway.
  */
 import type { Tensor } from "../base/tensor.js";
 import type { Dataset } from "../data/row.js";
@@ -15,10 +15,10 @@ import { batchOrder } from "../train/order.js";
 import type { Model } from "./model.js";
 import type { TuneOptions } from "./options.js";
 
-/** Rows that are asked: enough to see a start that is far off. */
+/** Number of rows: enough to detect a very bad start. */
 const most = 32;
 
-/** Asks the rows of the first batches. Texts are not counted: their step counts them. */
+/** Scores the rows of the first batches. Reading their texts is not counted here, because the steps count it. */
 export async function sayStart(
   { engine, checkpoint, tokenizer }: Pick<Model, "engine" | "checkpoint" | "tokenizer">,
   { task, train }: Pick<Dataset, "task" | "train">,
@@ -34,7 +34,7 @@ export async function sayStart(
   for (let step = 0; numbers.length < Math.min(most, encoded.length); step++) numbers.push(...order(step));
   const rows = numbers.slice(0, most).map((n) => {
     const row = encoded[n]!;
-    // the answer as it is ranked: without the end of a text, which no prompt is needed for
+    // the answer as it is ranked: without the end token, which needs no prompt
     return { ...row, choices: [row.choices?.[row.gold] ?? row.target], gold: 0 };
   });
   const full = fullModel(checkpoint.config);

@@ -1,8 +1,8 @@
 /**
- * @file How long a tuning will take, told by one of its own steps before it begins. In: Model, Dataset, options. Out: seconds.
+ * @file Predicts how long a tuning will take, from one of its own steps. In: Model, Dataset, options. Out: seconds.
  *
- * A micro-batch is run twice, for the first run also makes the session ready; the rest is counted in FLOPs. An estimate: evaluations do
- * other work than steps, and other programs may take the cores meanwhile.
+ * A micro-batch is run twice, because the first run also opens the session; the rest is computed from FLOPs. It is an estimate: evaluations
+ * do other work than steps, and other programs may use the cores.
  */
 import type { Dataset } from "../data/row.js";
 import { shapeOfRows, stepFlops } from "../engine/flops.js";
@@ -50,7 +50,7 @@ export async function tuningSeconds(
   const flops =
     options.steps * step +
     during * evaluation(data.validation, options.maxEvalRows) +
-    // the kept prompt at the end, and the model without one
+    // the final evaluations of the kept prompt and of the model without one
     (options.baselines ? 2 : 1) * evaluation(data.validation, options.finalEvalRows ?? 0);
   return (seconds * flops) / timed;
 }

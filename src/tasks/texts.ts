@@ -1,8 +1,9 @@
 /**
- * @file Before a training behind texts: what its texts need said, and reading them, each once. In: Model, rows, options. Out: a full store.
+ * @file Prepares a training with prompts behind texts: reports the needed memory and time, and reads each text once. In: Model, rows,
+ * options. Out: a full store.
  *
- * The trainer would read each text when it first meets it; read before, the size and the time can be said before it is spent, and a step's
- * time is a step's.
+ * Otherwise the trainer would read each text at its first use. Reading them first makes it possible to report size and time in advance, and
+ * step times then do not include reading.
  */
 import type { Dataset, Row, Task } from "../data/row.js";
 import { placeOf } from "../engine/place.js";
@@ -15,20 +16,20 @@ import { batchOrder } from "../train/order.js";
 import type { Model } from "./model.js";
 import type { TuneOptions } from "./options.js";
 
-/** What is told on the way; events of a tuning. */
+/** Events during the work; they are events of a tuning. */
 type ReadingEvent =
   | { readonly kind: "work"; readonly what: string }
   | { readonly kind: "rows"; readonly done: number; readonly total: number; readonly what: "texts" };
 
-/** What of the options decides which texts are read. */
+/** The options that decide which texts are read. */
 type Read = Pick<TuneOptions, "batchSize" | "seed" | "maxInputTokens">;
 
-/** Texts that are read before their time is said. */
+/** Number of texts that are read before the time is estimated. */
 const timed = 3;
 
 /**
  * Reads the texts that a training of so many steps will need, where they stand before the virtual tokens and there is a store.
- * An abort leaves the rest to the trainer, which stops at once itself.
+ * After an abort the rest is left to the trainer, which then stops at once.
  */
 export async function readTexts(
   { engine, checkpoint, tokenizer }: Model,
@@ -74,8 +75,8 @@ export async function readTexts(
 }
 
 /**
- * A text that goes on from the task's own, to start a prompt from that stands behind it: what the labels ask, where there are labels, and
- * where nothing of the template follows, the word before an answer.
+ * A text that continues the task's own, as the start of a prompt behind it: a question, which lists the labels if there are few, and
+ * "Answer:" if nothing of the template follows the marker.
  */
 export function continuation({ template, verbalizer }: Pick<Task, "template" | "verbalizer">, marker: string): string {
   const words = Object.values(verbalizer ?? {});

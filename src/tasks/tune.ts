@@ -50,21 +50,21 @@ import { resumeCommand } from "./shell.js";
 import { sayStart } from "./start.js";
 import { readTexts } from "./texts.js";
 
-/** What a tuning tells while it goes: the trainer's events, and the work around it. */
+/** Events of a tuning: the trainer's, and those of the work around it. */
 export type TuneEvent = TrainEvent | WorkEvent;
 
-/** What is done around a training or a search. */
+/** Events of the work around a training or a search. */
 export type WorkEvent =
   | { readonly kind: "baseline"; readonly name: "majority" | "no prompt"; readonly scores: Scores }
   | { readonly kind: "work"; readonly what: string }
-  /** How far the evaluation in progress is, or the reading of texts. */
+  /** Progress of the current evaluation, or of the reading of texts. */
   | { readonly kind: "rows"; readonly done: number; readonly total: number; readonly what?: "texts" }
-  /** What should be known of the work and does not stop it. */
+  /** A warning that does not stop the work. */
   | { readonly kind: "warning"; readonly message: string };
 
 /**
- * What a tuning takes beside its options. Aborting `signal` finishes the step, saves, and returns with reason "interrupted"; before and
- * after the training it throws that.
+ * Context of a tuning. Aborting `signal` finishes the step, saves, and returns with reason "interrupted". Before and after the training an
+ * abort throws "interrupted".
  */
 export interface TuneContext extends CallContext<TuneEvent> {
   /** Go on with the run in `output`; refused when anything that decides the result changed. Default false. */
@@ -73,11 +73,11 @@ export interface TuneContext extends CallContext<TuneEvent> {
   readonly prompt?: Tensor | undefined;
   /** Entries of the prompt that live; the others stay zero. Default all. */
   readonly mask?: PromptMask | undefined;
-  /** Written into the run folder as config.yaml; the front door knows more options than this room. */
+  /** Written into the run folder as config.yaml, because the command line has more options than this room. */
   readonly configText?: string | undefined;
 }
 
-/** One object for a tuning: any of tuneOptions, and what stands beside them. */
+/** One object for a tuning: any of tuneOptions, and its context. */
 export type TuneInput = Partial<TuneOptions> & FormerTuneOptions & TuneContext;
 
 const contextKeys = ["onEvent", "signal", "resume", "prompt", "mask", "configText"] as const;
@@ -88,7 +88,7 @@ export interface Tuned {
   readonly training: TrainResult;
   /** The prompt that is kept: the best on the full model, or the last where nothing was evaluated. */
   readonly adapter: Adapter;
-  /** What the kept prompt says to the validation rows. */
+  /** Predictions of the kept prompt for the validation rows. */
   readonly predictions: readonly Prediction[];
   /** Run folder; null when nothing was written. */
   readonly folder: string | null;
@@ -128,7 +128,7 @@ export async function tune(
     });
   const folder = options.output ?? null;
   const validation = reportedRows(data.validation, options);
-  // what can be refused without running the model is refused before a folder is claimed and anything is scored
+  // everything that can be checked without running the model is checked before a folder is claimed or anything is scored
   const plan = { ...options, trains: openMethod(options) };
   const outline = outlineFor(model, data, plan);
   await sayMemory(model, data, options, observe);
@@ -182,7 +182,7 @@ export async function tune(
     const [first] = schedule.stages;
     const steps = schedule.stages.length === 1 ? options.steps : first.steps;
     await readTexts(model, data, options, { steps, partial: first.partial }, { observe, signal });
-    // its texts are among those that were just read
+    // its texts were just read
     const asks = options.baselines && method.key === promptTuning.key && job.mask === null && !signal?.aborted;
     const asked = asks ? await sayStart(model, data, options, await prompt(), observe) : { flops: 0, seconds: 0 };
     const before = { flops: bare.flops + asked.flops, seconds: bare.seconds + asked.seconds };
@@ -252,7 +252,7 @@ export async function tune(
 
 const countOf = (parameters: Parameters) => Object.values(parameters).reduce((sum, { data }) => sum + data.length, 0);
 
-/** Masks are of prompts. */
+/** The error for a mask on a method whose parameters cannot be pruned. */
 export function notPrunable({ name }: Method, what: string): SoftpromptError {
   const can = Object.entries(methods).flatMap(([other, kind]) => (kind.prunable ? [other] : []));
   return new SoftpromptError("usage", `${what} needs a method whose parameters can be pruned`, {
@@ -269,7 +269,9 @@ export function withMethodRate<T extends { readonly method?: unknown; readonly l
   return { ...given, learningRate: methods[method as MethodName].learningRate };
 }
 
-/** The promise that only the prompt moved. @param weights sha256 before the run @throws SoftpromptError(checkpoint) when it is another now */
+/**
+ * Checks that the frozen weights are unchanged. @param weights sha256 before the run @throws SoftpromptError(checkpoint) if it has changed
+ */
 export async function refuseChangedModel({ checkpoint }: Model, weights: string): Promise<void> {
   const after = await checkpoint.sha256({ fresh: true });
   if (after === weights) return;
@@ -281,7 +283,7 @@ export async function refuseChangedModel({ checkpoint }: Model, weights: string)
   });
 }
 
-/** The frozen model's score as a run keeps it, with what it cost. */
+/** The frozen model's score and its cost, as kept in the run folder. */
 const scoreForm = z.object({ scores: z.record(z.string(), z.number()), flops: z.number(), seconds: z.number() });
 
 /**
@@ -334,7 +336,7 @@ export async function baselines(
   return { baseline: { majority, noPrompt: bare.scores }, cost: bare };
 }
 
-/** The kept prompt on the validation rows of `data`, with what it said to each. */
+/** Evaluates the kept prompt on the validation rows of `data`, with its prediction for each. */
 export async function finalEvaluation(
   { engine, tokenizer, checkpoint }: Pick<Model, "engine" | "tokenizer" | "checkpoint">,
   { task, validation }: Pick<Dataset, "task" | "validation">,
@@ -362,7 +364,7 @@ export async function finalEvaluation(
   return found;
 }
 
-/** All rows of the data, in passes of the size that the training evaluates in: what fits there fits here. */
+/** All rows of the data, in passes of the training's evaluation size, so that memory suffices here too. */
 function evaluateOptions(
   options: BaseOptions,
   { observe, signal }: { readonly observe: (event: WorkEvent) => void; readonly signal?: AbortSignal },
@@ -371,7 +373,7 @@ function evaluateOptions(
   return { ...evaluationOptions(options), signal, progress };
 }
 
-/** Tells that neurons will be scored, where the schedule needs it. */
+/** Reports that neurons will be scored, if the schedule needs it. */
 export function sayScoring(options: BaseOptions, observe: (event: WorkEvent) => void): void {
   if (needsNeuronScores(options)) observe({ kind: "work", what: "scoring neurons for the partial models" });
 }

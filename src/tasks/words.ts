@@ -1,6 +1,6 @@
 /**
- * @file A soft prompt read as words: the vocabulary word nearest to each virtual token, and what the prompt is worth when those words'
- * own vectors stand in its place. In: Model, adapter, rows. Out: words, and two scores.
+ * @file Shows a soft prompt as words: the vocabulary word nearest to each virtual token, and the score when these words' own vectors
+ * replace the prompt. In: Model, adapter, rows. Out: words, and two scores.
  */
 import { loadAdapter } from "../adapter/adapter.js";
 import { inspectAdapter, type TokenReport } from "../adapter/inspect.js";
@@ -16,7 +16,7 @@ import type { Model } from "./model.js";
 export interface PromptWords {
   /** Per virtual token its nearest words, best first; none of a pruned token. */
   readonly tokens: readonly TokenReport["nearest"][];
-  /** The nearest words one behind the other, as the tokenizer writes them. */
+  /** The nearest words joined, as the tokenizer writes them. */
   readonly text: string;
   /** Scores under the prompt, and under its nearest words; null where there are no rows. */
   readonly scores: {
@@ -31,12 +31,12 @@ export interface WordsInput extends Omit<EvaluateInput, "adapter"> {
   readonly adapter: Adapter | string;
   /** Nearest words per token. Default 1. */
   readonly nearest?: number | undefined;
-  /** Rows that both are scored on. Default none. */
+  /** Rows on which both are scored. Default none. */
   readonly rows?: EvaluateRows | undefined;
 }
 
 /**
- * Reads a soft prompt as words and says what that costs.
+ * Reads a soft prompt as words and measures how much of the score they keep.
  * @throws SoftpromptError "adapter" for an adapter that is no prompt; as `evaluate` for rows.
  */
 export async function promptWords(model: Model, input: WordsInput): Promise<PromptWords> {

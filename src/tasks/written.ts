@@ -1,17 +1,17 @@
 /**
- * @file Ids that a model writes, as text that can be shown at once. In: a StreamDecoder, stop strings, ids one by one. Out: text.
+ * @file Turns generated ids into text that can be shown at once. In: a StreamDecoder, stop strings, ids one by one. Out: text.
  *
- * What was given joined is the decoding of all ids, up to the first stop string; nothing of a stop string is given, so what may become
- * one is held back until it cannot.
+ * The returned pieces joined are the decoding of all ids, up to the first stop string. Stop strings are never returned, so text that may
+ * become one is held back until it cannot.
  */
 import type { StreamDecoder } from "../text/tokenizer.js";
 
 export interface Writing {
-  /** The text that this id settles. */
+  /** The text that becomes final with this id. */
   push(id: number): string;
   /** What was held back, at the end. */
   flush(): string;
-  /** A stop string was written; nothing more is given. */
+  /** True if a stop string was generated; no more text is returned. */
   readonly stopped: boolean;
 }
 
@@ -37,7 +37,9 @@ export function writing(decoder: StreamDecoder, stops: readonly string[]): Writi
   };
 }
 
-/** Where the stop string begins that is whole first; null where none is. So it does not matter how the text was cut into tokens. */
+/**
+ * The begin of the stop string that is complete first; null if none is. So the result does not depend on how the text was cut into tokens.
+ */
 function firstStop(text: string, stops: readonly string[]): number | null {
   const found = stops
     .map((stop) => ({ from: text.indexOf(stop), length: stop.length }))
@@ -46,7 +48,7 @@ function firstStop(text: string, stops: readonly string[]): number | null {
   return found[0]?.from ?? null;
 }
 
-/** Length of the longest end of a text that some stop string begins with. */
+/** Length of the longest suffix of a text that is a prefix of some stop string. */
 function openEnd(text: string, stops: readonly string[]): number {
   let longest = 0;
   for (const stop of stops)

@@ -2,8 +2,8 @@
  * @file Added tokens: cut out of the text before the model sees it.
  *
  * In: added tokens, text, and where in it they may stand. Out: the text in sections, tokens as their ids.
- * Leftmost first, then longest. A longest match that `single_word` rules out is passed over whole, not tried shorter, as in
- * the tokenizers library, which also searches on behind the token itself and not behind the blanks that `rstrip` took.
+ * Leftmost first, then longest. If `single_word` rules out the longest match, it is skipped whole and no shorter match is tried. The search
+ * goes on behind the token itself, not behind the blanks that `rstrip` took. Both are as in the tokenizers library.
  * Source: tokenizers 0.23, src/tokenizer/added_vocabulary.rs, find_matches.
  */
 import { isBlankAt, wordCharacters } from "./unicode.js";
@@ -22,7 +22,7 @@ export interface AddedToken {
   readonly singleWord: boolean;
 }
 
-/** An added token with the text that stands for it: its content, or its normalised content. */
+/** An added token with the text that it matches: its content, or its normalised content. */
 export type Matched = AddedToken & { readonly match: string };
 
 /** A part of a text between added tokens. */
@@ -38,7 +38,7 @@ export type Cutter = (
   allowed?: (token: AddedToken, from: number, to: number) => boolean,
 ) => (Section | number)[];
 
-/** Runs of blanks are in some vocabularies (Pythia) as added tokens; nobody can steer a model with them. */
+/** Some vocabularies (Pythia) have runs of blanks as added tokens. They are harmless: a user cannot steer a model with them. */
 export function isControl(token: AddedToken): boolean {
   for (let i = 0; i < token.content.length; i++) if (!isBlankAt(token.content, i)) return true;
   return false;

@@ -1,5 +1,5 @@
 /**
- * @file From the parts of a tokenizer to the Tokenizer the house uses.
+ * @file Builds the project's Tokenizer from its parts.
  *
  * In: vocabulary, model, added tokens, a normaliser, a splitter, a way to decode. Out: encode and decode.
  * Order as in Hugging Face tokenizers: added tokens are cut out of the raw text, the rest is normalised, added tokens that
@@ -18,7 +18,7 @@ export interface TokenizerParts {
   readonly names: readonly (string | undefined)[];
   /** Ids of a word. */
   readonly segment: Segment;
-  /** The same by a model that lacks these pieces: some vocabularies hold `</s>` as a piece that text can match. */
+  /** The same with a model without these pieces: some vocabularies hold `</s>` as a piece that text can match. */
   readonly segmentWithout: (ids: ReadonlySet<number>) => Segment;
   readonly added: readonly AddedToken[];
   readonly unkId: number | undefined;
@@ -61,7 +61,7 @@ export function assemble(parts: TokenizerParts): Tokenizer {
   const inNormal = (t: AddedToken) => ({ ...t, match: normalize(t.content) });
   const raw = cutter(parts.added.filter((t) => !t.normalized).map(asWritten));
   const normal = cutter(parts.added.filter((t) => t.normalized).map(inNormal));
-  // Where a user's text stays text, what is written where must be known: control tokens are then all looked for in raw text.
+  // To keep a user's text as text, its exact place must be known. So all control tokens are then searched in the raw text.
   const rawGuarded = cutter(parts.added.filter((t) => !t.normalized || isControl(t)).map(asWritten));
   const normalGuarded = cutter(parts.added.filter((t) => t.normalized && !isControl(t)).map(inNormal));
 

@@ -34,13 +34,13 @@ export interface EncodedRow {
   readonly targetCut?: number;
 }
 
-/** All ids of a row's text, the one that its target follows among them. */
+/** All ids of a row's text, including the one that its target follows. */
 export function textIds({ input, first }: EncodedRow): Int32Array {
   return first === undefined ? input : Int32Array.from([...input, first]);
 }
 
 /**
- * Ids before the virtual tokens and behind them, of a row whose target goes on from its text. They are the text's own ids, cut where the
+ * For a row whose target continues its text: its ids before and behind the virtual tokens. They are the text's own ids, split where the
  * virtual tokens stand.
  */
 export function aroundPrompt(row: EncodedRow): { readonly before: Int32Array; readonly tail: Int32Array } {
@@ -69,8 +69,8 @@ export interface Batch {
   /** [B] EncodedRow.promptAt, or null where no row has one. */
   readonly promptAt?: Int32Array | null;
   /**
-   * Of rows whose target goes on from their text, where virtual tokens stand in it: `inputIds` then ends before them, and this is what
-   * stands between them and the target, [B, …]. Else null.
+   * For rows whose target continues their text, with virtual tokens inside the text: `inputIds` then ends before the virtual tokens, and
+   * this holds the text between them and the target, [B, …]. Otherwise null.
    */
   readonly tail?: Padded | null;
   readonly ids: readonly string[];
@@ -162,7 +162,7 @@ export function epochOrder(rows: readonly Pick<EncodedRow, "input" | "target">[]
   for (let from = 0; from < shuffled.length; from += window) {
     const part = shuffled.slice(from, from + window);
     if (bucket > 1) part.sort((a, b) => length(a) - length(b)); // stable: equal lengths keep their shuffled order
-    // A remainder leaves at a random place of the sorted window, so that it is not always the longest rows that stay behind.
+    // The remainder is taken from a random place of the sorted window, so that the small batch does not always hold the longest rows.
     const spare = part.length % batchSize;
     if (spare > 0) rest = part.splice(chance.integer(part.length - spare + 1), spare);
     for (let i = 0; i < part.length; i += batchSize) full.push(part.slice(i, i + batchSize));

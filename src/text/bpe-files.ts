@@ -1,8 +1,8 @@
 /**
  * @file A byte-level BPE tokenizer as two files, `vocab.json` and `merges.txt`, as GPT-2 was published. Out: Tokenizer.
  *
- * The files say pieces and merges; how text is cut into words is known by the class that tokenizer_config.json names, so a
- * folder without one is refused. Both files are put together to a `tokenizer.json` as transformers converts them.
+ * The files hold pieces and merges. How text is cut into words follows from the class that tokenizer_config.json names, so a folder without
+ * a class is refused. The two files are combined into a `tokenizer.json` in the same way as transformers converts them.
  */
 import { createHash } from "node:crypto";
 import { SoftpromptError } from "../base/errors.js";

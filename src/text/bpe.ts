@@ -3,7 +3,7 @@
  *
  * In: a vocabulary, merges by rank, what unknown characters become. Out: `segment(word)`.
  * The pair of lowest rank is merged first, of equal ranks the leftmost. A heap of possible merges over a linked list of
- * symbols takes n log n steps for a word of n characters; entries whose pair is gone by now are passed over when they come up.
+ * symbols takes n log n steps for a word of n characters; entries whose pair no longer exists are skipped when they are popped.
  * Source: Sennrich et al. 2016, arXiv:1508.07909; tokenizers 0.23, src/models/bpe/{model,word}.rs.
  */
 
@@ -51,7 +51,7 @@ export function bpe(parts: BpeParts): Bpe {
   /** The ids of a word's characters before any merge. */
   const symbolsOf = (word: string): number[] => {
     const out: number[] = [];
-    let waiting = none; // an unknown that later ones may be fused with
+    let waiting = none; // a pending unknown token, with which later ones may be fused
     const characters = [...word];
     for (const [i, character] of characters.entries()) {
       let name = i > 0 ? prefix + character : character;
@@ -63,7 +63,7 @@ export function bpe(parts: BpeParts): Bpe {
         out.push(id);
         continue;
       }
-      // An unknown that waits stays behind these bytes, as in the library.
+      // A pending unknown token is put behind these bytes, as in the library.
       if (byteIds !== null) {
         const ids = Array.from(encoder.encode(name), (byte) => byteIds[byte]);
         if (!ids.includes(undefined)) {
@@ -157,7 +157,7 @@ interface PairTable {
   merged(slot: number): number;
 }
 
-/** An open-addressed hash of (left, right) → rank. A pair that stands twice has the later rank, as in the library. */
+/** An open-addressed hash of (left, right) → rank. If a pair is listed twice, the later rank counts, as in the library. */
 function pairTable({ left, right, merged }: Merges): PairTable {
   const bits = Math.max(4, Math.ceil(Math.log2(left.length * 2 + 1)));
   const mask = 2 ** bits - 1;

@@ -104,8 +104,8 @@ export function readCharsmap(blob: Uint8Array, reading: CharsmapReading, where: 
     }
     return normal;
   };
-  // V8's segmenter takes quadratic time in the length of the text (40,000 characters: 10 s), so it sees windows; the last
-  // cluster of a window may go on behind it and is seen again at the start of the next.
+  // V8's segmenter takes quadratic time in the length of the text (40,000 characters: 10 s), so it is given windows. The last cluster of a
+  // window may be incomplete; it is read again at the start of the next window.
   const graphemes = (text: string): string => {
     let out = "";
     for (let from = 0, width = 128; from < text.length; ) {

@@ -1,9 +1,9 @@
 /**
- * @file A chat model's rows: what stands round a user's message, and what ends an answer.
+ * @file How rows are encoded for a chat model: the text around a user's message, and the token that ends an answer.
  *
  * In: a chat template, a tokenizer. Out: EncodingRules. The template is run once, with markers in place of the
- * message and the answer, and cut there: no user's text is ever run through it, so none can pretend to be a part of it; field text stays
- * apart in its spans (encode.ts) and never becomes a control token.
+ * message and the answer, and cut there: no user's text is ever run through it, so no text can pretend to be a part of the template. The
+ * spans of field text stay marked (encode.ts), so it never becomes a control token.
  */
 import { randomBytes } from "node:crypto";
 import { SoftpromptError } from "../base/errors.js";
@@ -15,7 +15,7 @@ import type { Tokenizer } from "./tokenizer.js";
 const edge = "\n \t";
 
 /**
- * How rows are encoded in a chat: no BOS but the template's own, and targets end where the template ends an answer.
+ * How rows are encoded in a chat: the only BOS is the template's own, and targets end where the template ends an answer.
  * @throws SoftpromptError "checkpoint" for a template that does not write a message and an answer once each.
  */
 export async function chatRules(template: ChatTemplate, tokenizer: Tokenizer): Promise<EncodingRules> {

@@ -1,10 +1,10 @@
 /**
- * @file A chat template run where it can do no harm: in a child process with a memory limit and a deadline.
+ * @file Runs a chat template safely: in a child process with a memory limit and a deadline.
  *
  * In: a Jinja template from a model's folder, conversations. Out: their texts. The template is an untrusted program and the
- * library sets no limit to its work: 40 characters of it may take all memory. Rendered is what transformers renders
- * (`trim_blocks`, `lstrip_blocks`, `raise_exception`); the library differs where its notes say so: text written in a loop's turn
- * before `break` is lost, `strip` takes all white space whatever it is told.
+ * library sets no limit to its work: 40 characters of it may take all memory. The result is what transformers renders (`trim_blocks`,
+ * `lstrip_blocks`, `raise_exception`). Known differences of the library: text written in a loop iteration before `break` is lost, and
+ * `strip` removes all white space whatever its argument.
  */
 import { spawn } from "node:child_process";
 import { createRequire } from "node:module";
@@ -55,7 +55,10 @@ function named(value: unknown): unknown {
   return isObject(one) ? own(one, "template") : undefined;
 }
 
-/** What a template that asks gets told of today: always the same, or a prompt would be another one tomorrow (Llama 3's own default). */
+/**
+ * The date that a template gets when it asks for today. It is fixed, because otherwise prompts would change from day to day (Llama 3's own
+ * default).
+ */
 const today = { date_string: "26 Jul 2024", time: Date.UTC(2024, 6, 26, 12) } as const;
 
 /** The child's program; sent as text, so that it needs no file of its own beside the source or the build. */
@@ -91,7 +94,7 @@ export async function renderChat(
     ...template.tokens,
     messages,
     add_generation_prompt: addGenerationPrompt,
-    // a model that thinks before it answers could not be ranked
+    // labels of a model that reasons before its answer could not be ranked
     enable_thinking: false,
     tools: null,
     documents: null,

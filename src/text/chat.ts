@@ -1,10 +1,11 @@
 /**
- * @file A row in a chat: what stands round a user's message. In: ChatFormat, a filled template. Out: the same, as a chat's first message.
+ * @file A row in a chat: the text that the template puts around a user's message. In: ChatFormat, a filled template. Out: the same, as a
+ * chat's first message.
  */
 import type { FieldSpan } from "../data/row.js";
 import { isBlankAt } from "./unicode.js";
 
-/** What a template writes round a message; BOS, where it has one, among it. */
+/** What a template writes around a message, including BOS if it has one. */
 export interface ChatFormat {
   readonly before: string;
   readonly after: string;

@@ -4,8 +4,9 @@
  * In: how a tokenizer writes its pieces (its `decoder`, or what its pre-tokenizer implies), ids. Out: text.
  * Every piece stands for bytes; the text is all bytes as UTF-8, an invalid byte as U+FFFD. A stream holds back the bytes of
  * an unfinished character and nothing else, so what it gave joined is what decoding the whole list gives.
- * Differs from tokenizers: a run of `<0xNN>` pieces that is not valid UTF-8 gives U+FFFD for its invalid bytes only, there
- * for all; blanks are never tidied up (`clean_up_tokenization_spaces`), as that loses text; an added token of a byte-level
+ * Differs from tokenizers: a run of `<0xNN>` pieces that is not valid UTF-8 gives U+FFFD for its invalid bytes only, while tokenizers gives
+ * it for all bytes of the run; blanks are never tidied up (`clean_up_tokenization_spaces`), as that loses text; an added token of a
+ * byte-level
  * vocabulary is its text, where the library takes "é" for the byte E9.
  */
 import { SoftpromptError } from "../base/errors.js";
@@ -18,11 +19,11 @@ import { prependScheme } from "./pre-tokenizers.js";
 export interface Decoding {
   /** Pieces are bytes written as characters (byte-level BPE). */
   readonly byteLevel: boolean;
-  /** What stands for a blank in a piece; null where nothing does. */
+  /** The character that means a blank in a piece; null if there is none. */
   readonly blank: string | null;
   /** `<0xNN>` is a byte. */
   readonly byteFallback: boolean;
-  /** What is taken off the text's start: so many blanks, or all blanks of the first piece. */
+  /** What is removed from the text's start: so many blanks, or all blanks of the first piece. */
   readonly strip: number | "first piece";
 }
 
@@ -140,7 +141,7 @@ export function decoding(
         for (const id of typeof ids === "number" ? [ids] : ids) {
           if (special.has(id) && !keepSpecial) continue;
           const name = names[id];
-          if (name === undefined) continue; // an id of the model's padding, above the tokenizer
+          if (name === undefined) continue; // an id of the padded part of the model's vocabulary, which the tokenizer does not have
           if (first && how.strip === "first piece" && how.blank !== null)
             parts.push(pieceBytes(name.replaceAll(how.blank, ""), false));
           else parts.push(bytesOf(id, name));
@@ -175,7 +176,7 @@ function joined(parts: readonly Uint8Array[]): Uint8Array {
 
 /**
  * How many bytes at the end begin a character that later bytes may finish: 0 to 3. Bytes that no continuation can make
- * valid (0xC0, 0xE0 0x80, a surrogate, beyond U+10FFFF) are not held: they are U+FFFD already.
+ * valid (0xC0, 0xE0 0x80, a surrogate, beyond U+10FFFF) are not held back: they become U+FFFD at once.
  */
 export function unfinished(bytes: Uint8Array): number {
   for (let back = 1; back <= 3 && back <= bytes.length; back++) {

@@ -29,7 +29,7 @@ export type EncodedTask = Pick<Task, "name" | "verbalizer" | "maxTargetTokens" |
 type Text = Pick<Row, "id" | "input" | "fields" | "promptAt">;
 
 /**
- * Encodes rows in order. Throws SoftpromptError if two labels have the same ids (they could never be told apart), if a
+ * Encodes rows in order. Throws SoftpromptError if two labels have the same ids (they could never be distinguished), if a
  * template alone is longer than maxInputTokens, or if an id has no row in the model's embedding.
  */
 export function tokenizeRows(
@@ -82,7 +82,7 @@ export function encodeInput(text: string, tokenizer: Tokenizer, options: EncodeO
   return Int32Array.from([...rules.before, ...ids, ...rules.after]);
 }
 
-/** Tokens that an input may have beside what stands round it, and whether the model's window says so. */
+/** Tokens that an input may have, without the tokens that the rules put around it, and whether the model's window sets this limit. */
 interface Limit {
   readonly tokens: number;
   readonly byWindow: boolean;
@@ -133,7 +133,10 @@ function promptPlace(
   return idsBefore(ids, head, rules.guardFields, tokenizer);
 }
 
-/** Where the marker stands in a text that was put into a chat, or whose fields were shortened: as far from the field beside it as it was. */
+/**
+ * The marker's place in a text that was put into a chat, or whose fields were shortened. Its distance to the neighbouring field stays the
+ * same.
+ */
 function markerIn(changed: Pick<Fitted, "fields">, { promptAt: at, fields = [] }: Text): number | undefined {
   if (at === undefined || fields.length === 0) return at;
   const before = fields.findLastIndex(({ to }) => to <= at);
@@ -186,7 +189,7 @@ function placed(
   where: string,
 ): Pick<EncodedRow, "input" | "first"> {
   if (rules.joined === null) return { input: Int32Array.from(ids) };
-  // an empty text of a model without a beginning token begins as its training texts did: after an end
+  // a model without a BOS token saw its training texts after an end token, so an empty text begins with one
   const first = ids.at(-1) ?? tokenizer.bosId ?? tokenizer.eosIds[0];
   if (first === undefined)
     throw new SoftpromptError("data", "this input is empty, and the tokenizer has no token to begin with", {
@@ -196,7 +199,7 @@ function placed(
   return { input: Int32Array.from(ids.slice(0, -1)), first };
 }
 
-/** What the two ways of encoding give of one row. */
+/** What either way of encoding gives for one row. */
 interface Parts {
   readonly input: readonly number[];
   readonly target: Int32Array;
@@ -243,7 +246,7 @@ function jointly(task: EncodedTask, tokenizer: Tokenizer, rules: EncodingRules):
       tokenizer,
     );
     const [target, ...ranked] = targets;
-    // Ranked answers are compared without an end, as they stand in a text, unless one of them goes on where another ends.
+    // Ranked answers are compared without an end token, as they occur in a text, unless one answer is a prefix of another.
     const ends = ranked.some((ids, i) => ranked.some((other, n) => n !== i && beginsWith(other, ids)));
     const choices = ranked.map((ids) => (ends ? closed(ids) : Int32Array.from(ids)));
     return { input, target: closed(target!), choices: labels === null ? null : choices };

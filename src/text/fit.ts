@@ -3,8 +3,8 @@
  *
  * In: a filled template with the stretches of its fields, a way to encode it, a limit. Out: the text that fits.
  * The template's own text stays whole, and so do all fields but one: the one that the template marks (`{passage!cut}`), else
- * the longest. Only where even without it the text does not fit is the next one cut. A cut falls between words where there are
- * words. Tokens are counted of the whole text each time, as tokens of parts do not add up.
+ * the longest. The next field is cut only if the text does not fit even without the first one. A cut falls between words where there are
+ * words. The tokens of the whole text are counted each time, because the counts of parts do not add up.
  */
 import type { FieldSpan } from "../data/row.js";
 import { isBlankAt } from "./unicode.js";
@@ -22,16 +22,16 @@ type Text = Pick<Fitted, "input" | "fields">;
 /** What of a text may be cut. */
 export interface FitLimits {
   readonly limit: number;
-  /** What begins here or later stays whole: it stands behind the virtual tokens. Default nothing does. */
+  /** Fields that begin at this place or later stay whole, because they stand behind the virtual tokens. Default: none. */
   readonly keepFrom?: number | undefined;
 }
 
 type Encoded = Text & Pick<Fitted, "ids">;
 type Encode = (text: Text) => readonly number[];
 
-/** Tokens that may stay unused: the search for the last one costs more than it gives. */
+/** Tokens that may stay unused: to search for the exact limit costs more than these tokens are worth. */
 const slack = 2;
-/** Longest part of a word that a cut goes back over. */
+/** Longest part of a word that is dropped to place a cut between words. */
 const longestWord = 24;
 
 /** The text with at most `limit` tokens, or null where the template alone has more. @param whole with its own ids */
@@ -56,7 +56,7 @@ export function fitText(
   return fitted.ids.length <= limit ? { ...fitted, cut } : null;
 }
 
-/** @param without the text without the field, which fits; with all of it it does not. */
+/** @param without the text without the field; it fits. With the whole field it does not fit. */
 function longestThatFits(
   text: Encoded,
   without: Encoded,
@@ -78,7 +78,7 @@ function longestThatFits(
   return words.ids.length <= limit ? words : best;
 }
 
-/** The length up to the end of the last whole word, or as it is where that word is long. */
+/** The length up to the end of the last whole word, or unchanged if that word is long. */
 function wordEnd(input: string, from: number, length: number): number {
   const end = from + length;
   let cut = end;

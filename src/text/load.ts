@@ -47,7 +47,7 @@ export async function loadTokenizer(folder: string): Promise<Tokenizer> {
   throw noTokenizer(folder, config, vocabulary !== null && merges !== null);
 }
 
-/** What stands beside the tokenizer itself. Throws SoftpromptError (checkpoint, io). */
+/** The configuration files beside the tokenizer file. Throws SoftpromptError (checkpoint, io). */
 export async function tokenizerFiles(folder: string): Promise<TokenizerFiles> {
   return {
     config: await textIfThere(folder, "tokenizer_config.json"),

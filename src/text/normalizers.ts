@@ -1,8 +1,8 @@
 /**
  * @file Normalisers of a `tokenizer.json`: text in, the text that the model sees out.
  *
- * In: the file's `normalizer`. Out: a function on text. Regular expressions of the file are never run: those that known
- * families carry are known by their text.
+ * In: the file's `normalizer`. Out: a function on text. Regular expressions of the file are never run. Those of known families are
+ * recognised by their text.
  * Source: tokenizers 0.23, src/normalizers.
  */
 import { SoftpromptError } from "../base/errors.js";
@@ -14,7 +14,7 @@ import { trimEnd, trimStart, whiteSpace } from "./unicode.js";
 
 export type Normalizer = (text: string) => string;
 
-/** Longest text that a step may put in: an untrusted file could put a book for every letter. */
+/** Longest text that a step may insert: an untrusted file could insert a very long text for every letter. */
 const maxContent = 64;
 
 const replacedPatterns: Readonly<Record<string, RegExp>> = {

@@ -38,13 +38,13 @@ export function inputNotices({ rows, encoded }: RowsAndIds, tokenizer: Tokenizer
   ].filter((notice) => notice !== null);
 }
 
-/** Text of the user's, cut short; also what JSON leaves as it is and a terminal may obey is written out. */
+/** The user's text, shortened. Characters that JSON does not escape but a terminal may interpret are escaped too. */
 const quoted = (text: string) =>
   JSON.stringify(text.length > 40 ? `${text.slice(0, 39)}…` : text).replace(
     /[\u007f-\u009f\u2028\u2029]|\p{Cf}/gu,
     (c) => `\\u{${c.codePointAt(0)!.toString(16)}}`,
   );
-/** A name of the user's: as it is where it is plain. */
+/** A name from the user; plain names are not quoted. */
 const named = (name: string) => (/^[\p{L}\p{N}\p{P} ]{1,60}$/u.test(name) ? name : quoted(name));
 const sum = (numbers: readonly number[]) => numbers.reduce((a, b) => a + b, 0);
 
@@ -63,7 +63,7 @@ function cutInputs(encoded: readonly EncodedRow[], limit: number, window?: Conte
   return `${head} and ${what}, ${lost} tokens in all${byWindow ? "" : " (--max-input-tokens)"}`;
 }
 
-/** With a sliding window the last tokens of a long row see the prompt only through what others made of it. */
+/** With a sliding window the last tokens of a long row see the prompt only indirectly, through earlier tokens. */
 function outOfSight(encoded: readonly EncodedRow[], window?: ContextWindow): string | null {
   const { sliding, prompt } = window ?? { prompt: 0 };
   if (sliding === undefined || prompt === 0) return null;
@@ -78,7 +78,7 @@ function cutTargets(encoded: readonly EncodedRow[], limit: number): string | nul
   return `${cut.length} of ${encoded.length} targets are longer than ${limit} tokens and are cut, ${sum(cut.map((row) => row.targetCut!))} tokens in all (--max-target-tokens)`;
 }
 
-/** A row of which less than this is left is hardly read at all. */
+/** If less than this share of a row is left, the model reads hardly anything of it. */
 const mostlyUnknown = 0.5;
 
 function unknownCharacters({ rows, encoded }: RowsAndIds, tokenizer: Tokenizer): string | null {
@@ -98,7 +98,7 @@ function unknownCharacters({ rows, encoded }: RowsAndIds, tokenizer: Tokenizer):
   }`;
 }
 
-/** How much of what the user wrote comes back from the ids, in characters; neighbouring unknown ones are one token. */
+/** How many characters of the user's text the ids give back. Neighbouring unknown characters are one token. */
 function keptShare(row: Row, encoded: EncodedRow, tokenizer: Tokenizer): number {
   if (encoded.truncated) return 1;
   const size = (text: string) => text.replace(/\p{White_Space}/gu, "").length;
@@ -148,7 +148,7 @@ function controlTokens({ rows, encoded }: RowsAndIds, tokenizer: Tokenizer): str
   let example = "";
   for (const [i, { input }] of encoded.entries()) {
     const row = rows[i]!;
-    // The ids say fast that there is none; what is the template's own is no user's.
+    // The ids show quickly when there is no control token. Those that the template itself writes do not count.
     const ids = new Set(input.subarray(0, -1).filter((id) => steers[id] === 1));
     if (ids.size === 0) continue;
     const text = row.fields === undefined ? [row.input] : row.fields.map(({ from, to }) => row.input.slice(from, to));

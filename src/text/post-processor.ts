@@ -1,7 +1,7 @@
 /**
  * @file Post-processors of a `tokenizer.json`: which special tokens stand round one text.
  *
- * In: the file's `post_processor`. Out: ids before and after the text. What is said of pairs of texts is not read.
+ * In: the file's `post_processor`. Out: ids before and after the text. The rules for pairs of texts are not read.
  * Source: tokenizers 0.23, src/processors.
  */
 import { SoftpromptError } from "../base/errors.js";

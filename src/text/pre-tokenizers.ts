@@ -15,7 +15,7 @@ import { whiteSpace, wordCharacters } from "./unicode.js";
 /** Words on their way through the steps. */
 export interface Words {
   readonly list: readonly string[];
-  /** Whether the first word stands at the very start of the text, which Metaspace's `first` asks. */
+  /** Whether the first word stands at the very start of the text. Metaspace's `first` depends on it. */
   readonly atStart: boolean;
 }
 

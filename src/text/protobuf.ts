@@ -2,7 +2,7 @@
  * @file The protobuf wire format, reading only: just enough for a SentencePiece model.
  *
  * In: untrusted bytes. Out: the fields of one message, in order, or a SoftpromptError with the byte offset.
- * Every length is checked against what is left before anything is made of it; a message is walked once, so time is linear.
+ * Every length is checked against the remaining bytes before it is used; a message is walked once, so time is linear.
  * Source: protobuf.dev/programming-guides/encoding.
  */
 import { SoftpromptError } from "../base/errors.js";

@@ -1,8 +1,9 @@
 /**
- * @file Labelled rows as token ids: text/encode.ts, each row once, and the promise that every label is among its row's choices.
+ * @file Labelled rows as token ids. Uses text/encode.ts, encodes each row once, and checks that every label is among its row's choices.
  *
  * In: Task, rows, Tokenizer. Out: EncodedRow. A row's ids are kept as long as the row is: the memory estimate, the plan, the neuron
- * scores, the training and every evaluation ask for the same rows, and a tokenizer takes longer than any of them needs for the answer.
+ * scores, the training and every evaluation ask for the same rows, and tokenizing takes longer than the work that most of them do with the
+ * ids.
  */
 import { SoftpromptError } from "../base/errors.js";
 import type { Row, Task } from "../data/row.js";
@@ -17,12 +18,15 @@ export function choicesOf(task: Task, row: Row): Readonly<Record<string, string>
   return row.choices ?? task.verbalizer;
 }
 
-/** Whether answers are written freely: not where each row brings the answers to choose from (COPA), though no label has words. */
+/** Whether answers are generated freely. False if each row has its own choices (COPA), although no label has words then. */
 export function isFreeText({ task, train }: { readonly task: Task; readonly train: readonly Row[] }): boolean {
   return train.some((row) => choicesOf(task, row) === null);
 }
 
-/** Ids of rows by what they depend on: tokenizer, limits, task, row. Rows are immutable, and these keep none of them alive. */
+/**
+ * Ids of rows by what they depend on: tokenizer, limits, task, row. Rows are immutable, and the weak references here do not keep them
+ * alive.
+ */
 const kept = new WeakMap<Tokenizer, Map<string, WeakMap<Row, EncodedRow>>>();
 
 function keptFor(tokenizer: Tokenizer, task: EncodedTask, limits: object): WeakMap<Row, EncodedRow> {

@@ -1,5 +1,5 @@
 /**
- * @file How a family wants its rows as ids. In: a tokenizer. Out: EncodingRules; a family that differs makes its own.
+ * @file How rows are encoded for a family of models. In: a tokenizer. Out: EncodingRules. A family that differs has rules of its own.
  */
 import { SoftpromptError } from "../base/errors.js";
 import type { EncodingRules, Tokenizer } from "./tokenizer.js";

@@ -29,7 +29,7 @@ export const maxSentencePieceBytes = 64 * 1024 * 1024;
 export interface SentencePieceOptions {
   /** How many `<extra_id_N>` follow the vocabulary; default 100 as in T5, or 0 if the vocabulary already has them. */
   readonly extraIds?: number;
-  /** What stands beside the file: tokens added to the vocabulary, the names of some. */
+  /** From the configuration files beside it: tokens added to the vocabulary, and the roles of some tokens. */
   readonly config?: TokenizerConfig;
 }
 
@@ -90,7 +90,7 @@ export function parseSentencePiece(bytes: Uint8Array, where: string, options: Se
   const unkId = unknowns[0]!;
   const eosId = ids.get(config.roles.eos ?? "</s>");
   const hash = createHash("sha256").update(bytes);
-  if (later.length > 0) hash.update(JSON.stringify(later)); // other ids: another tokenizer
+  if (later.length > 0) hash.update(JSON.stringify(later)); // this gives other ids, so it is another tokenizer
   return assemble({
     names: pieces.map((p) => p.text),
     ...unigramSegments(pieces, unkId, model.byteFallback ? byteIds(ids, where, true) : null),

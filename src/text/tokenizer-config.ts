@@ -88,8 +88,8 @@ export function readTokenizerConfig(files: TokenizerFiles): TokenizerConfig {
 
 /**
  * Tokens that the config adds to those that a tokenizer's own file has. `count` is how many ids there are already; a new one
- * must go on from there. As in transformers, a token that is known keeps its flags, and beside a tokenizer.json its id too,
- * whatever the config says (`knownKeepIds`).
+ * must go on from there. As in transformers, a token that is already known keeps its flags whatever the config says. With a tokenizer.json
+ * it keeps its id too (`knownKeepIds`).
  */
 export function laterTokens(
   config: TokenizerConfig,

@@ -105,7 +105,7 @@ function kindOf(model: JsonObject): "Unigram" | "BPE" {
   return own(model, "merges") === undefined ? "Unigram" : "BPE";
 }
 
-/** T5's files say their decoder in several ways that mean SentencePiece's; of BPE every step counts. */
+/** T5's files describe their decoder in several ways that all mean SentencePiece's. For BPE every step is read. */
 function decodingOf(root: JsonObject, type: "Unigram" | "BPE", model: Model, where: string): Decoding {
   if (type === "Unigram") return { ...sentencePieceDecoding, byteFallback: model.byteFallback };
   const config = own(root, "decoder");
@@ -113,7 +113,7 @@ function decodingOf(root: JsonObject, type: "Unigram" | "BPE", model: Model, whe
   return model.byteFallback ? { ...sentencePieceDecoding, byteFallback: true, strip: 1 } : byteLevelDecoding;
 }
 
-/** `add_bos_token` and `add_eos_token` rule where the class is Llama's own; PreTrainedTokenizerFast does not read them. */
+/** `add_bos_token` and `add_eos_token` count only if the class is Llama's own; PreTrainedTokenizerFast does not read them. */
 function llamaFrame(frame: Frame, config: TokenizerConfig, bos: number | undefined, eos: number | undefined): Frame {
   if (!/^(Code)?LlamaTokenizer(Fast)?$/.test(config.class ?? "")) return frame;
   const side = (wanted: boolean | undefined, id: number | undefined, otherwise: readonly number[]) =>

@@ -1,5 +1,5 @@
 /**
- * @file The tokenizer as the rest of the house sees it, whatever family its file is of.
+ * @file The tokenizer as the rest of the project sees it, for every family of files.
  */
 import type { ChatFormat } from "./chat.js";
 import type { DecodeOptions, StreamDecoder } from "./decoding.js";
@@ -43,11 +43,11 @@ export interface EncodingRules {
   readonly window?: ContextWindow;
 }
 
-/** How many positions a model knows, and who else needs some. */
+/** How many positions a model has, and how many of them are needed for other things than text. */
 export interface ContextWindow {
   /** Absent where the model knows no limit. */
   readonly positions?: number;
-  /** A token sees so many positions, its own included; absent where some layer sees all. */
+  /** Size of the attention window in positions, the token's own included; absent where some layer sees all positions. */
   readonly sliding?: number;
   /** Virtual tokens; they are positions like all others. */
   readonly prompt: number;
@@ -62,7 +62,7 @@ export interface Tokenizer {
   openDecoder(options?: DecodeOptions): StreamDecoder;
   /** The piece of one id as written in the vocabulary ("▁the", "Ġthe"). */
   piece(id: number): string;
-  /** Absent where the tokenizer's files name none. What a model needs of them is its family's business. */
+  /** Absent where the tokenizer's files name none. The model's family decides which of them it needs. */
   readonly padId?: number;
   readonly bosId?: number;
   readonly unkId?: number;
@@ -70,7 +70,7 @@ export interface Tokenizer {
   readonly eosIds: readonly number[];
   /** The ids that `special` puts round a text. */
   readonly frame: { readonly before: readonly number[]; readonly after: readonly number[] };
-  /** Tokens that may steer a model where a user writes them: every added token but runs of blanks. By id. */
+  /** Tokens that could steer a model if a user wrote them: every added token except runs of blanks. By id. */
   readonly controls: ReadonlyMap<number, { readonly content: string; readonly special: boolean }>;
   /** Ids 0 … size-1 exist in the tokenizer; the model's vocabulary may be padded beyond it. */
   readonly size: number;
@@ -82,7 +82,7 @@ export interface Tokenizer {
   readonly sha256: string;
 }
 
-/** The tokenizer beside a model whose embedding has `rows` rows: if that is fewer than it has ids, encoding rows checks them. */
+/** The tokenizer for a model whose embedding has `rows` rows. If the tokenizer has more ids than that, encoding checks every row. */
 export function limitedTo(tokenizer: Tokenizer, rows: number): Tokenizer {
   return tokenizer.size > rows ? { ...tokenizer, usable: rows } : tokenizer;
 }

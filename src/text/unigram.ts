@@ -17,7 +17,7 @@ export interface Piece {
 }
 
 export interface Unigram {
-  /** Ids of a word's best segmentation. */
+  /** Ids of the most probable segmentation of a word. */
   segment(word: string): readonly number[];
 }
 

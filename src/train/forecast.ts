@@ -1,9 +1,9 @@
 /**
- * @file What a training will cost before it is done: the total FLOPs of its steps and its evaluations, batch by batch.
+ * @file Computes the cost of a training in advance: the total FLOPs of its steps and its evaluations, batch by batch.
  *
  * In: what the trainer takes. Out: Forecast. The batches of every step and the evaluations due are functions of the inputs alone,
- * so this is the trainer's own sum, not an estimate, for a schedule that grows at its step counts and no patience; where those
- * end a stage or the run early, it says what would have been spent without.
+ * so the result is exact, not an estimate, if the schedule grows at its step counts and there is no patience. If a plateau or patience ends
+ * a stage or the run early, the forecast is the cost without that early end.
  */
 
 import { shapeOfRows, stepFlops } from "../engine/flops.js";
@@ -41,7 +41,7 @@ export function forecast(input: Omit<TrainInput, "run">): Forecast {
   const evaluation = costOf(full, again);
   const own = schedule.stages.map(({ partial }) => costOf(partial, again));
   const evaluated = new Set((input.readBefore ?? []).map(({ partial }) => partial));
-  /** What the first evaluation on a model costs besides: its texts are read. */
+  /** The additional cost of the first evaluation on a model: reading its texts. */
   const firstOf = (partial: PartialModel): number => {
     if (evaluated.has(partial.name)) return 0;
     evaluated.add(partial.name);
@@ -60,7 +60,7 @@ export function forecast(input: Omit<TrainInput, "run">): Forecast {
     flops += readingFlops(job, partial, { step: step - 1, since: stage === 0 ? 0 : ends[stage - 1]! }).total;
     for (const micro of microBatches(rows, settings.microBatchSize))
       flops += stepFlops(config, partial, shapeOfRows(config, micro, P)).total;
-    // the full model has its turn at the very end even where the last stage is a partial one
+    // the full model is evaluated at the very end, even if the last stage is a partial one
     if (step === job.totalSteps && measured && !fullStage(step)) flops += evaluation + firstOf(full);
     spent[step] = spent[step - 1]! + flops;
   }

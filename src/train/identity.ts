@@ -1,5 +1,5 @@
 /**
- * @file What a run is made from, so that a resume can tell whether anything changed. In: TrainInput. Out: named facts.
+ * @file The inputs of a run as facts, so that a resume can detect changes. In: TrainInput. Out: named facts.
  *
  * Facts are plain strings: settings in full, so that a change can be shown; prompts, rows, weights and neurons as sha256.
  */
@@ -18,14 +18,14 @@ import type { Identity, TrainInput } from "./types.js";
 
 export type { Identity } from "./types.js";
 
-/** Settings that do not decide what is computed: they may change between sessions. */
+/** Settings that do not affect results: they may change between sessions. */
 export const freeSettings: ReadonlySet<keyof TrainSettings> = new Set([
   "snapshotEvery",
   "snapshotSeconds",
   "finalEvalRows",
 ]);
 
-/** Options of the engine that change numbers in their last digits: not to be changed within a run. */
+/** Options of the engine that change the last digits of results. They must not change within a run. */
 const arithmetic = ["device", "lowMemory", "plainOps"] as const satisfies readonly (keyof Engine["options"])[];
 
 /** Facts about everything that decides the result of a training. */
@@ -51,15 +51,15 @@ export async function identityOf(input: Omit<TrainInput, "run">): Promise<Identi
   };
   // runs of version 0.1 do not name it: they trained a prompt
   if (input.engine.method.key !== promptTuning.key) facts.method = input.engine.method.key;
-  // named only where it is used, so that runs of before can be resumed
+  // recorded only if it is used, so that runs of earlier versions can be resumed
   const { eightBit } = input.engine.options;
   if (eightBit !== null) facts["engine.eightBit"] = String(eightBit);
   for (const key of arithmetic) facts[`engine.${key}`] = String(input.engine.options[key]);
-  // which they are: an earlier version drew others for each seed
+  // identifies the drawn rows: an earlier version drew other rows for each seed
   const scored = scoredRows(input.validation, settings);
   if (scored.length < input.validation.length) facts["rows of an evaluation"] = rowsHash(scored);
   for (const [key, value] of Object.entries(task)) facts[`task.${key}`] = JSON.stringify(value);
-  // by the table, for a caller's settings may carry more than the trainer reads
+  // only keys of the table, because a caller's settings may have more keys than the trainer reads
   for (const key of Object.keys(trainOptions) as (keyof TrainSettings)[])
     if (!freeSettings.has(key)) facts[`settings.${key}`] = String(settings[key]);
   for (const [i, { partial, steps }] of schedule.stages.entries()) {
@@ -98,7 +98,7 @@ export function checkIdentity(saved: Identity, now: Identity, where: string): vo
   );
 }
 
-/** A schedule's facts are of its stages; the user gave options. */
+/** A schedule's facts describe its stages, but the user gave options. */
 const isStageSteps = (fact: string) => /^schedule\.stage \d+\.steps$/.test(fact);
 const stageStepsFrom = "a stage's steps follow from --steps, --stage-steps, --stage-fractions and --budget";
 

@@ -1,5 +1,5 @@
 /**
- * @file What a training is and when its turns come: everything that stays the same, and decisions that read the state alone.
+ * @file The constant parts of a training, and decisions about what to do next. The decisions depend only on the state.
  *
  * In: TrainInput. Out: Job; of a Job and a TrainState: the model to evaluate on, whether the stage or the whole is over.
  * Nothing here has an effect or looks at a clock, which is what makes a resume exact.
@@ -26,7 +26,7 @@ import { microBatches } from "./update.js";
 export interface Job {
   readonly input: TrainInput;
   readonly start: Parameters;
-  /** Of the prompt, [P × D] of 0 and 1, or null for all ones. */
+  /** Mask of the prompt, [P × D] of 0 and 1, or null for all ones. */
   readonly live: Float32Array | null;
   readonly optimizer: Optimizer;
   readonly encoded: readonly EncodedRow[];
@@ -38,7 +38,7 @@ export interface Job {
   readonly evalEvery: number;
 }
 
-/** @throws SoftpromptError for what could not train: shapes, no rows, a mask of zeros, labels that are none. */
+/** @throws SoftpromptError for inputs that cannot be trained: wrong shapes, no rows, a mask of zeros, unknown labels. */
 export function prepare(input: TrainInput): Job {
   const { engine, settings, parameters, mask, task, tokenizer, schedule } = input;
   const D = engine.checkpoint.config.width;
@@ -78,8 +78,9 @@ export function prepare(input: TrainInput): Job {
 }
 
 /**
- * What a step spends on reading texts that stand before the virtual tokens: with a store on those that no step since `since` had, whatever
- * the store holds already, so that a run's cost does not depend on what was there before it; without one on all of them.
+ * What a step spends on reading texts that stand before the virtual tokens: with a store only texts that no step since `since` has read
+ * count. Texts that the store already held count too, so that a run's cost does not depend on earlier runs. Without a store all texts
+ * count.
  */
 export function readingFlops(
   { input, place, encoded, rowsOf }: Pick<Job, "input" | "place" | "encoded" | "rowsOf">,
@@ -138,7 +139,7 @@ export function stopReason(job: Job, state: TrainState): TrainState["finished"] 
   return last && settings.patience > 0 && state.sinceBest >= settings.patience ? "patience" : null;
 }
 
-/** The model to evaluate on now, or null. At the very end the full model has its turn even if the last stage is a partial one. */
+/** The model to evaluate on now, or null. At the very end it is the full model, even if the last stage is a partial one. */
 export function evaluationDue(job: Job, state: TrainState): PartialModel | null {
   if (job.validation.rows.length === 0) return null;
   const partial = stageModel(job, state);

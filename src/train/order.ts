@@ -1,8 +1,8 @@
 /**
- * @file Which rows make which step. In: encoded rows, batch size, seed, step. Out: row numbers.
+ * @file Which rows belong to which step. In: encoded rows, batch size, seed, step. Out: row numbers.
  *
- * A pure function of the step (text/batch.ts gives each pass its own stream of chance), so a resume needs no data position but the
- * step itself, and every method and schedule with one seed sees the same batches.
+ * A pure function of the step (text/batch.ts gives each pass its own random stream), so a resume needs no other data position than the
+ * step, and every method and schedule with one seed sees the same batches.
  */
 import { type EncodedRow, epochOrder } from "../text/batch.js";
 

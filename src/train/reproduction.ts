@@ -1,5 +1,5 @@
 /**
- * @file What is needed to see a bad step again. In: the batch, the parameters, the settings. Out: two files' contents by name.
+ * @file Files with which a bad step can be reproduced. In: the batch, the parameters, the settings. Out: two files' contents by name.
  */
 import type { Parameters } from "../base/tensor.js";
 import type { Row } from "../data/row.js";
@@ -20,7 +20,8 @@ export interface BadStep {
 }
 
 /**
- * `reproduction-STEP.json` tells the step in words and texts; `reproduction-STEP.safetensors` holds the parameters (prompt [P, D]) and the batch as
+ * `reproduction-STEP.json` describes the step in words and texts; `reproduction-STEP.safetensors` holds the parameters (prompt [P, D]) and
+ * the batch as
  * fed: input_ids, input_mask [B, T], target_ids, target_mask [B, U].
  */
 export function reproduction(bad: BadStep): Record<string, string | Uint8Array> {

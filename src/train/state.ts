@@ -1,5 +1,5 @@
 /**
- * @file All that a training knows between two steps, as one value: save it, read it back, and the run goes on bit for bit.
+ * @file The complete state of a training between two steps, as one value. A run that is saved and read back continues with identical bits.
  *
  * In: a TrainState. Out: its tensors (for a safetensors file) and the rest as JSON; and back, checked.
  * There is no random state: every use of chance names its stream (base/random.ts), and the data position is the step.
@@ -61,11 +61,14 @@ export interface TrainState {
   readonly evaluatedAt: number;
   readonly parameters: Parameters;
   readonly optimizer: OptimizerState;
-  /** True once an update was seen to move the prompt. */
+  /** True once an update has changed the prompt. */
   readonly moved: boolean;
   readonly best: Chosen | null;
   readonly bestOnFull: Chosen | null;
-  /** Best score of this stage and the evaluations since: strictly better restarts `patience`, better by minDelta `plateau`. */
+  /**
+   * Best score of this stage and the number of evaluations since. A strictly better score restarts `patience`; one that is better by
+   * minDelta restarts `plateau`.
+   */
   readonly stageBest: number | null;
   readonly sinceBest: number;
   readonly plateauBest: number | null;
@@ -156,14 +159,14 @@ export function stateToSaved(state: TrainState): SavedState {
   };
 }
 
-/** Bytes of the tensors of the largest state that a training can save: the best ones are there, and every step that is kept. */
+/** Bytes of the tensors of the largest state that a training can save: it holds the best parameters and those of every kept step. */
 export function largestState({ parameters, optimizer }: TrainState, keep: number): number {
   const bytes = (tensors: Readonly<Record<string, Tensor>>) =>
     Object.entries(tensors).reduce((sum, [name, { data }]) => sum + 4 * data.length + 2 * name.length + 256, 0);
   return (3 + keep) * bytes(parameters) + bytes(optimizer.tensors);
 }
 
-/** The inverse of stateToSaved. The bytes were vouched for by a checksum; what is left to check is that the parts belong together. */
+/** The inverse of stateToSaved. A checksum has verified the bytes; this checks that the parts belong together. */
 export function stateFromSaved(saved: SavedState, where: string): TrainState {
   const tensors = Object.entries(saved.tensors).map(([name, tensor]) => [currentName(name), tensor] as const);
   const group = (prefix: string): Parameters => {
@@ -196,8 +199,8 @@ function currentName(name: string): string {
 }
 
 /**
- * Refuses a saved state that cannot belong to this training, whatever its checksums say: other shapes, steps that are not there,
- * numbers that are not finite.
+ * Refuses a saved state that cannot belong to this training, whatever its checksums say: other shapes, steps that do not exist, numbers
+ * that are not finite.
  */
 export function checkState(
   state: TrainState,

@@ -1,5 +1,5 @@
 /**
- * @file The turns of a training, each from state to state: a step, an evaluation, a growth.
+ * @file The transitions of a training from state to state: a step, an evaluation, a growth.
  *
  * In: Job, TrainState. Out: the next TrainState, and events. Source: fpt.md §4, §5, §7.
  */
@@ -93,7 +93,7 @@ export async function step(job: Job, state: TrainState, run: Run | null, observe
     if (skippedInRow >= skipsAllowed) throw stopped(job, state, run, numbers, learningRate, update.problem);
     return { ...next, skipped: state.skipped + 1, skippedInRow, kept: keeping(state.parameters) };
   }
-  // weight decay alone would move the prompt too, so the gradient is asked as well
+  // weight decay alone would change the prompt too, so the gradient is checked as well
   if (!state.moved && (update.norm === 0 || equalParameters(update.parameters, state.parameters)))
     throw new SoftpromptError(
       "numeric",
@@ -136,7 +136,7 @@ function equalParameters(a: Parameters, b: Parameters): boolean {
   });
 }
 
-/** The error of repeated skips, after leaving behind what is needed to see it again. */
+/** The error of repeated skips, after writing the files that reproduce the step. */
 function stopped(
   job: Job,
   state: TrainState,
@@ -194,7 +194,7 @@ export async function evaluation(
   const score = scoreOf(scores);
   const chosen: Chosen = { parameters: state.parameters, step: state.step, scores };
   const beats = (old: Chosen | null) => old === null || score >= scoreOf(old.scores);
-  // the extra evaluation on the full model decides nothing but the best there: `best` stays a score of the model trained on
+  // the extra evaluation on the full model changes only the best of the full model; `best` stays a score of the trained model
   const own = partial.name === stageModel(job, state).name;
   const best = own && beats(state.best);
   const full = isFull(engine.checkpoint.config, partial);
@@ -266,7 +266,7 @@ function addCost(perStage: readonly StageCost[], more: Partial<Omit<StageCost, "
   ];
 }
 
-/** Total FLOPs of all that was done until now, what came before the first step included. */
+/** Total FLOPs of everything so far, including costs before the first step. */
 function everything({ input }: Job, state: TrainState): number {
   return (input.flopsBefore ?? 0) + total(state, "flops") + state.evalFlops;
 }

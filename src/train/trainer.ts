@@ -1,9 +1,10 @@
 /**
- * @file The training loop: stages, steps, evaluations, snapshots. It knows nothing of FPT or XPrompt; a schedule and a mask make them.
+ * @file The training loop: stages, steps, evaluations, snapshots. It does not depend on FPT or XPrompt; these are expressed by a schedule
+ * and a mask.
  *
  * In: TrainInput. Out: TrainResult, and events while it runs. Source: fpt.md §4, §5, §7; xprompt.md §2, §4.
- * The loop is a walk over TrainState values: evaluate what is due, stop, grow, or step (step.ts). Every move is decided by the state
- * alone (job.ts), so a run that was stopped between any two turns goes on to the same bytes.
+ * The loop goes from one TrainState to the next: it evaluates, stops, grows, or makes a step (step.ts). Every move is decided by the state
+ * alone (job.ts), so a run that was stopped between any two transitions continues to the same bytes.
  */
 import { initParameters } from "../optim/parameters.js";
 import { rowNotices } from "../text/rows.js";

@@ -1,4 +1,4 @@
-/** @file What the trainer takes, tells while it runs, and gives. */
+/** @file Types of the trainer: its input, its events and its result. */
 import type { Parameters } from "../base/tensor.js";
 import type { Scores } from "../data/metrics.js";
 import type { Row, Task } from "../data/row.js";
@@ -12,12 +12,12 @@ import type { Chosen, HistoryEntry, StageCost, StopReason, TrainState } from "./
 export type { TrainSettings } from "./options.js";
 export type { Chosen, HistoryEntry, StageCost, StopReason } from "./state.js";
 
-/** Steps of a training on one model, in the same order of the same rows: where texts are kept, those of their batches were read. */
+/** Steps of a training on one model, with the same rows in the same order. If texts are kept, the texts of these batches have been read. */
 export interface ReadSteps {
   /** Name of the partial model. */
   readonly partial: string;
   readonly from: number;
-  /** Not included. */
+  /** Exclusive end. */
   readonly to: number;
 }
 
@@ -31,9 +31,9 @@ export interface TrainInput {
   readonly validation: readonly Row[];
   /** Start values of what the engine's method trains. */
   readonly parameters: Parameters;
-  /** Of the prompt; null = all ones. Masked entries stay exactly zero. */
+  /** Mask of the prompt; null = all ones. Masked entries stay exactly zero. */
   readonly mask: PromptMask | null;
-  /** What an earlier training read whose cost stands beside this one's (a search's tuning): it is not counted again. Default nothing. */
+  /** Texts that an earlier training of the same work has read (a search's tuning). Their cost is not counted again. Default nothing. */
   readonly readBefore?: readonly ReadSteps[] | undefined;
   readonly schedule: Schedule;
   readonly settings: TrainSettings;
@@ -45,15 +45,15 @@ export interface TrainInput {
   /** Aborting finishes the step (or drops the evaluation) in progress, saves, and returns with reason "interrupted". */
   readonly signal?: AbortSignal;
   /**
-   * Stop after so many steps and whatever evaluation is due there, as an abort would: saved, reason "interrupted"; a resume with
-   * a later pause, or none, goes on. It decides nothing that is computed. Default never.
+   * Stop after so many steps and the evaluation that is due there, as an abort would: saved, reason "interrupted". A resume with a later
+   * pause, or none, goes on. It does not change what is computed. Default never.
    */
   readonly pauseAfter?: number;
   /** Steps whose parameters are wanted in TrainResult.kept (rewinding to step k). Default none. */
   readonly keep?: readonly number[];
 }
 
-/** What the loop tells while it runs; the terminal, metrics.jsonl and TensorBoard all listen to this one stream. */
+/** Events of the loop. The terminal, metrics.jsonl and TensorBoard all use this one stream. */
 export type TrainEvent =
   | { kind: "start"; totalSteps: number; step: number; stages: number }
   | { kind: "stage"; step: number; stage: number; partial: string }
@@ -64,7 +64,7 @@ export type TrainEvent =
       /** Mean over the batch's target tokens. */
       loss: number;
       learningRate: number;
-      /** Of live entries, before clipping. */
+      /** Norm over live entries, before clipping. */
       gradientNorm: number;
       /** Encoder and decoder tokens of this step, prompt included, padding not. */
       tokens: number;
@@ -100,7 +100,7 @@ export type TrainEvent =
       paperFlops: number;
       totalFlops: number;
     }
-  /** How far the evaluation in progress is; not recorded. */
+  /** Progress of the current evaluation; not recorded. */
   | { kind: "rows"; done: number; total: number }
   | { kind: "snapshot"; step: number }
   | { kind: "warning"; message: string }
@@ -125,7 +125,7 @@ export interface TrainCost {
 /** What a training gives: its parameters, its history and its cost. */
 export interface TrainResult {
   /**
-   * Best by what chooses (selectionScore; new best if ≥), each prompt on the model its stage trained it on; before the first
+   * Best by selectionScore (a new best if ≥), each prompt evaluated on the model of its stage; before the first
    * evaluation, the current prompt.
    */
   readonly best: Chosen;
@@ -134,7 +134,7 @@ export interface TrainResult {
   /** After the last step. */
   readonly last: Parameters;
   readonly steps: number;
-  /** Steps that moved nothing because a number was not finite. */
+  /** Steps that were skipped because a number was not finite. */
   readonly skipped: number;
   readonly reason: StopReason;
   readonly cost: TrainCost;
@@ -147,13 +147,13 @@ export interface TrainResult {
 /** Name → value or sha256. Compared as a whole. */
 export type Identity = Readonly<Record<string, string>>;
 
-/** Where a training records its events and saves its states; whoever opened it closes it. */
+/** Where a training records its events and saves its states; the caller that opened it closes it. */
 export interface Run {
   /** Its name for messages: the folder. */
   readonly folder: string;
   /**
-   * Says what the run is made from: written down at the first call, compared ever after.
-   * @param most bytes that a saved state of this training can have: what is larger is none.
+   * Gives the facts about the run's inputs: written at the first call, compared at every later one.
+   * @param most largest size in bytes of a saved state of this training; a larger file is not accepted.
    * @returns the newest good state, the recorded events cut back to it; null where nothing was saved yet.
    * @throws SoftpromptError "run" naming what changed, or where no saved state is usable.
    */
@@ -162,6 +162,6 @@ export interface Run {
   record(event: TrainEvent): void;
   /** Saves a state durably. */
   save(state: TrainState): void;
-  /** Writes another file of the run, whole or not at all: what is needed to see a bad step again. */
+  /** Writes another file of the run, completely or not at all: a file that reproduces a bad step. */
   write(name: string, content: string | Uint8Array): void;
 }

@@ -3,7 +3,7 @@
  *
  * In: the parameters, optimizer state, the rows of a batch. Out: the moved parameters, or the reason why the step is skipped.
  * Every row's loss is weighted by 1 / (target tokens of the whole batch) before the backward pass, and rows are summed in float64,
- * so that however the batch is cut, the update is that of the token-mean loss of the whole batch.
+ * so that the update is that of the token-mean loss of the whole batch, for every division into micro-batches.
  */
 import type { Parameters, Tensor } from "../base/tensor.js";
 import type { TrainProgram } from "../engine/engine.js";
@@ -24,7 +24,7 @@ export interface StepInput {
   readonly rows: readonly EncodedRow[];
   readonly microBatchSize: number;
   readonly flopsOf: (shape: PassShape) => Flops;
-  /** What is spent on the batch besides, e.g. on texts that are read now. Default nothing. */
+  /** Further FLOPs of the batch, e.g. for texts that are read now. Default nothing. */
   readonly flopsBefore?: Flops;
 }
 
@@ -59,7 +59,7 @@ export async function batchGradient(input: StepInput): Promise<BatchGradient> {
     const step = await program.run(parameters, batch, new Float32Array(micro.length).fill(1 / targetTokens));
     for (const { name, perRow } of specs) {
       const found = step.gradients[name]!;
-      // one gradient of the whole batch is the sum already
+      // a single gradient of the whole batch is already the sum
       if (!perRow && micros.length === 1) gradients[name] = found;
       else {
         const sum = sums.get(name) ?? new Float64Array(parameters[name]!.data.length);
@@ -89,7 +89,7 @@ export type Update =
  * Moves the parameters, unless a number is not finite. Dead entries of the prompt have no gradient, do not count in the norm, and are
  * exactly 0 afterwards whatever the optimizer did.
  *
- * @param live of the prompt, [P × D] of 0 and 1, or null for all ones.
+ * @param live mask of the prompt, [P × D] of 0 and 1, or null for all ones.
  */
 export function applyUpdate(
   { gradients, loss }: Pick<BatchGradient, "gradients" | "loss">,

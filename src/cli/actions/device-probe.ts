@@ -1,5 +1,5 @@
 /**
- * @file Whether a device computes: 2 + 3 on it.
+ * @file Tests whether a device can compute, by the sum 2 + 3.
  *
  * In: a device. Out: what went wrong, or null. Run as a program with the device's name it prints {"problem"} as JSON.
  */
@@ -31,7 +31,7 @@ export async function tryDevice(device: Device): Promise<string | null> {
     }
   } catch (error) {
     const said = String(error instanceof SoftpromptError ? (error.parts.got ?? error.problem) : error);
-    // ONNX Runtime puts a place of its source and a condition before the reason
+    // ONNX Runtime writes a source position and a condition before the reason
     return said.split("\n")[0]!.replace(/^.* was false\. /, "");
   }
 }

@@ -102,7 +102,10 @@ interface Tried {
 
 let tried: Promise<Tried[]> | undefined;
 
-/** Every device that ONNX Runtime lists, each with a tiny graph run on it: it lists what it was built with, whether that starts here or not. */
+/**
+ * Every device that ONNX Runtime lists, each tested with a tiny graph, because the list has all devices of the build, including those that
+ * do not start here.
+ */
 function devicesTried(): Promise<Tried[]> {
   tried ??= (async () => {
     const { devices: listed } = await nodeRuntime.info();
@@ -130,12 +133,12 @@ async function triedApart(device: Device): Promise<string | null> {
   }
 }
 
-/** Without its libraries the attempt would say nothing that "not installed" does not. */
+/** Without its libraries the attempt would give no more information than "not installed". */
 function cudaInstalled(): boolean {
   return existsSync(join(enginePackage(), "bin/napi-v6", platform(), arch(), "libonnxruntime_providers_cuda.so"));
 }
 
-/** What `--precision int8` would do here. */
+/** The effect of `--precision int8` on this machine. */
 async function eightBit(): Promise<Finding> {
   const what = "8-bit layers";
   try {

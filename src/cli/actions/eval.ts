@@ -106,7 +106,7 @@ interface Scored {
   readonly rows: readonly Row[];
   /** The rows whose most frequent label is the majority baseline: the training rows, or where there are none the scored ones. */
   readonly known: readonly Row[];
-  /** All of the data; null where they are one file. */
+  /** The complete data; null if only one file is given. */
   readonly data: Dataset | null;
 }
 
@@ -143,7 +143,7 @@ function evaluationText(
     "",
     `loss ${plainNumber(loss)} per target token · ${secondText(seconds)} · ${flopText(flops)}`,
   ];
-  // long labels would make a table that no terminal holds
+  // long labels would make the table too wide for a terminal
   const widest = Math.max(8, Math.floor(80 / (1 + (confusion?.labels.length ?? 0))) - 2);
   if (confusion !== null && confusion.labels.length <= 20)
     lines.push(

@@ -1,5 +1,5 @@
 /**
- * @file The work of softprompt export: an adapter in another program's form.
+ * @file The work of softprompt export: an adapter in the format of another program.
  */
 import { loadAdapter } from "../../adapter/adapter.js";
 import type { Adapter } from "../../adapter/types.js";

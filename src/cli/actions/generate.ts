@@ -1,5 +1,5 @@
 /**
- * @file The work of softprompt generate: one text, whole or as it is written.
+ * @file The work of softprompt generate: one text, whole or as a stream.
  */
 import { stdin } from "node:process";
 import { text as readAll } from "node:stream/consumers";

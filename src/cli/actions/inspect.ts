@@ -1,5 +1,5 @@
 /**
- * @file The work of softprompt inspect: what is in a base model, a partial one, or an adapter, before anything is run.
+ * @file The work of softprompt inspect: shows the content of a base model, a partial one, or an adapter, without running it.
  */
 import { existsSync } from "node:fs";
 import { join } from "node:path";
@@ -43,7 +43,7 @@ export async function inspect(
 
 type Shape = { batch: number; prompt: number; input: number; target: number };
 
-/** An adapter folder says so by its files. */
+/** A folder is recognised as an adapter by its files. */
 function isAdapter(folder: string): boolean {
   return ["adapter_config.json", "softprompt.json"].some((name) => existsSync(join(folder, name)));
 }

@@ -39,7 +39,7 @@ export async function predict(
     if (out === null) terminal.result(json);
     else out.write(json);
   };
-  // inputs that are read and not yet answered, by their number
+  // inputs that are read but not yet answered, by their number
   const waiting = new Map<number, Asked>();
   const blanks: { readonly before: number; readonly line: JsonObject }[] = [];
   let [read, told] = [0, 0];
@@ -81,7 +81,7 @@ export async function predict(
   return null;
 }
 
-/** Says one notice of a kind: inputs come in batches, and each would tell its own numbers. */
+/** Shows each kind of notice only once, because every batch of inputs would repeat it with other numbers. */
 function oneOfAKind(terminal: CommandContext["terminal"]): (event: NoticeEvent) => void {
   const told = new Set<string>();
   return ({ message }) => {
@@ -93,13 +93,13 @@ function oneOfAKind(terminal: CommandContext["terminal"]): (event: NoticeEvent) 
 }
 
 interface Asked {
-  /** The input's own id, or where it stands. */
+  /** The input's own id, or its place. */
   readonly id: string | number;
-  /** Where it stands, for errors. */
+  /** Its place, for errors. */
   readonly where: string;
-  /** A line that is no text is its error. */
+  /** An input, or the error of a line that is not valid text. */
   readonly input: PredictInput | SoftpromptError;
-  /** Why there is nothing to answer. */
+  /** The error that prevents an answer. */
   readonly blank?: SoftpromptError;
 }
 
@@ -110,11 +110,11 @@ async function* inputsOf(
   task: Task | undefined,
   { terminal, signal }: Pick<CommandContext, "terminal" | "signal">,
 ): AsyncGenerator<Asked> {
-  // with several holes only an object says which text is which
+  // with several holes only an object can name the texts
   const form = task !== undefined && lines === "auto" && templateFields(task.template).length > 1 ? "jsonl" : lines;
   if (text !== undefined) yield* structured(fromText(text, form, "text"), "text", task);
   else if (file !== undefined) {
-    // parquet and csv readers take time to load: only who gives a file pays
+    // parquet and csv readers take time to load, so they are loaded only for files
     const { readTable } = await import("../../data/table.js");
     const { rows, notices } = await readTable(file, { signal });
     sayNotices(notices, terminal);
@@ -135,7 +135,7 @@ function fromLine({ text }: Line, form: PredictValues["lines"], where: string) {
   return typeof text === "string" ? fromText(text, form, where) : text;
 }
 
-/** A text as what `form` says it is. */
+/** A text, parsed as `form` says. */
 function fromText(text: string, form: PredictValues["lines"], where: string): PredictInput | SoftpromptError {
   if (form === "text" || (form === "auto" && !isJsonObject(text))) return text;
   try {
@@ -148,7 +148,7 @@ function fromText(text: string, form: PredictValues["lines"], where: string): Pr
       hint: "--lines text reads every line as it stands",
     });
   } catch (error) {
-    // in its place among the others, which are answered first
+    // the error is returned at its place, after the answers before it
     if (error instanceof SoftpromptError) return error;
     throw error;
   }

@@ -85,7 +85,10 @@ const phases = {
   report: "scoring what was chosen",
 } satisfies Record<Extract<SearchEvent, { kind: "phase" }>["phase"], string>;
 
-/** Options of the run whose prompt is pruned, and over them what is said; where it was written to and how it was looked at stays its own. */
+/**
+ * Options of the run whose prompt is pruned, overridden by the given ones. Its output folder, and options that prune does not have, are not
+ * taken over.
+ */
 async function optionsFrom(folder: string, said: Readonly<Record<string, unknown>>): Promise<Record<string, unknown>> {
   const { output: _, ...run } = await resumedOptions("train", folder, trainTable, {});
   return { ...pickOptions(pruneTable, run), ...said };
@@ -108,7 +111,7 @@ function pruneProgress(terminal: Terminal, total: number) {
   let watch = progress(terminal);
   let current = "";
   const all = overall();
-  // steps of retrainings so far, of a whole one, and at the last word about the time left
+  // steps of retrainings so far, steps of one whole retraining, and steps at the last report of the time left
   let [steps, whole, told] = [0, 0, 0];
   return (event: SearchEvent | WorkEvent) => {
     if (event.kind === "work" || event.kind === "baseline" || event.kind === "rows" || event.kind === "warning")

@@ -1,5 +1,5 @@
 /**
- * @file The work of softprompt quickstart: train with fixed settings in a free folder; on another model with settings that fit it.
+ * @file The work of softprompt quickstart: train with fixed settings in a free folder; for another model the settings are adapted.
  */
 import { join } from "node:path";
 import { readOptions } from "../../base/options.js";
@@ -56,7 +56,7 @@ export async function quickstart(
   return { ...answer, text: `${answer.text}\n${next.join("\n")}` };
 }
 
-/** Rows of the embedding that tell its size. */
+/** Rows of the embedding from which the size of its values is estimated. */
 const sampledRows = 1000;
 
 async function settingsFor(checkpoint: Checkpoint): Promise<Record<string, unknown>> {

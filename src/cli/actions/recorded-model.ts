@@ -1,5 +1,5 @@
 /**
- * @file The base model of an adapter: the one that is given, or the one that the adapter recorded.
+ * @file The base model of an adapter: the given one, or the one that the adapter recorded.
  */
 import { existsSync } from "node:fs";
 import type { Adapter } from "../../adapter/types.js";
@@ -9,7 +9,7 @@ import { bundledModel, type Model, openModel, openOptions } from "../../tasks/mo
 import type { CommandContext } from "../command.js";
 import { modelContext } from "../progress.js";
 
-/** @throws SoftpromptError "usage" where nobody says which model. */
+/** @throws SoftpromptError "usage" if no model is given or recorded. */
 export async function openWithAdapter(
   given: string | undefined,
   adapter: Adapter | null,
@@ -23,7 +23,7 @@ export async function openWithAdapter(
   return openModel(wanted.model, { ...chosen, ...modelContext(terminal, signal) });
 }
 
-/** A name that can be opened here: the bundled model, a folder that is there, a hub id. Whether it is the same model is checked by its sha256. */
+/** A name that can be opened here: the bundled model, an existing folder, a hub id. Its sha256 is checked later. */
 function recorded(adapter: Adapter | null): { model: string; revision?: string } {
   const missing = (got: string | undefined, hint: string) =>
     new SoftpromptError("usage", "model is missing", {

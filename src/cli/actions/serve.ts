@@ -1,5 +1,5 @@
 /**
- * @file The work of softprompt serve: opens the server, tells where it is, and ends it at a signal.
+ * @file The work of softprompt serve: opens the server, shows its address, and closes it at a signal.
  */
 import { signalExitCode } from "../../base/errors.js";
 import { printableLine } from "../../base/printable.js";
@@ -20,7 +20,7 @@ export async function serve(
     adapters: adapter,
     adaptersFolder: adapters,
     anyBase,
-    // once the server is open, the signal is heeded below
+    // once the server is open, the signal is handled below
     signal,
     onEvent: (event) => (event.kind === "notice" ? sayNotices([event.message], terminal) : onEvent?.(event)),
   });

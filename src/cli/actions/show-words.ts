@@ -1,5 +1,5 @@
 /**
- * @file The work of softprompt show ADAPTER: its virtual tokens as words, and how much of its score they keep.
+ * @file The work of softprompt show ADAPTER: its virtual tokens as words, and how much of its score these words keep.
  */
 import { loadAdapter } from "../../adapter/adapter.js";
 import { SoftpromptError } from "../../base/errors.js";

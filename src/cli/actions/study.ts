@@ -87,7 +87,7 @@ export async function studyAnswer(
   { terminal, signal, given }: CommandContext,
 ): Promise<Answer> {
   checkName(name);
-  // only one study reads the options of methods
+  // only one study uses the options of methods
   const unread = [
     ...studies[name]!.unread,
     ...(Object.hasOwn(methodStudies, name) ? [] : Object.keys(comparisonOptions)),
@@ -102,7 +102,7 @@ export async function studyAnswer(
       hint: "run the study for each task by itself, or use sampledVocab",
     });
   const folder = options.output ?? join("studies", name);
-  // a study writes its files at its end: not over those of a run, a search or the user's own
+  // a study writes its files at its end, so a folder with a run, a search or the user's own files is refused here
   claim(folder, "study", true);
   const tasks: Dataset[] = [];
   for (const [task, place] of Object.entries(options.tasks))
@@ -154,7 +154,7 @@ export async function studyAnswer(
   }
 }
 
-/** @throws SoftpromptError "usage" for options that would be accepted and change nothing. */
+/** @throws SoftpromptError "usage" for options that would have no effect. */
 function refuseUnread(name: string, unread: readonly string[], given: CommandContext["given"]): void {
   const flags = unread.filter((key) => Object.hasOwn(given, key)).map(flagName);
   if (flags.length > 0)
@@ -180,7 +180,7 @@ async function taskData(
   return loadSaid({ task, data: place, ...few }, context, task);
 }
 
-/** A YAML file of data options; that a name was renamed is said. */
+/** Reads a YAML file of data options and warns about renamed ones. */
 async function dataConfig(file: string, { terminal }: Pick<CommandContext, "terminal">) {
   const renamed: string[] = [];
   const options = await readConfig(file, dataOptions, studyTable, (message) => renamed.push(message));
@@ -195,7 +195,7 @@ function studyProgress(terminal: Terminal): (event: StudyEvent | XPromptStudyEve
   let begun = false;
   const start = (index: number, total: number, what: string) => {
     watch = progress(terminal);
-    // the run before this one has just ended
+    // the previous run has just ended
     const left = begun ? all.end(total - index) : "";
     all.begin();
     begun = true;

@@ -48,7 +48,10 @@ function rateOf(said: Readonly<Record<string, unknown>>): { learningRate?: unkno
   return learningRate === undefined ? {} : { learningRate };
 }
 
-/** Makes a run ready for more steps than it was begun for; its config.yaml says so from then on, so that the next resume needs no flag. */
+/**
+ * Prepares a run for more steps than it was begun with. The new number is written to its config.yaml, so that the next resume needs no
+ * flag.
+ */
 async function goFurther(folder: string, steps: number, terminal: Terminal): Promise<void> {
   const begun = await resumedOptions("train", folder, trainTable, {});
   if (!extendRun(folder, steps)) return;
@@ -123,9 +126,9 @@ async function runTraining(
     const notices = sayTokenNotices(data, model.tokenizer, terminal, options);
     await sayChat(model, terminal);
     await sayCost(model, data, options, terminal);
-    // the rows became ids for what was said, which the training finds done
+    // the notices needed the rows as ids; the training reuses them, so their time is counted as reading
     const read = { ...data, seconds: (data.seconds ?? 0) + (performance.now() - began) / 1000 };
-    // a step is run for it, which is not every training's to pay
+    // the estimate runs a step, which is not worth its time for every training
     if (timed)
       terminal.note(`takes about ${secondText(await tuningSeconds(model, data, options))} by one step of its own`);
     const tuned = await tune(model, read, {
@@ -142,7 +145,7 @@ async function runTraining(
   }
 }
 
-/** Says before the run what it will need; `tune` warns where that is too much. */
+/** Shows before the run what it will need; `tune` warns if that is too much. */
 async function sayCost(model: Model, data: Dataset, options: TrainValues, terminal: Terminal): Promise<void> {
   const { config } = model.checkpoint;
   const free = await availableMemory();
@@ -155,7 +158,7 @@ async function sayCost(model: Model, data: Dataset, options: TrainValues, termin
   );
 }
 
-/** runs/TASK-METHOD-seedN, with a number behind it where that is taken. */
+/** runs/TASK-METHOD-seedN, with a number appended if that is taken. */
 function defaultOutput(task: string, { method, schedule, seed }: TrainValues): string {
   const trained = method === "prompt" ? [] : [method];
   const names = schedule === "vanilla" ? trained : [...trained, schedule];

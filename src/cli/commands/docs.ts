@@ -1,5 +1,5 @@
 /**
- * @file softprompt docs: writes the pages of docs/commands from the option tables, so that they cannot lie.
+ * @file softprompt docs: writes the pages of docs/commands from the option tables, so that they are always correct.
  */
 import { join } from "node:path";
 import { writeFileAtomic } from "../../base/files.js";
@@ -25,7 +25,7 @@ export function docsPages(commands: Readonly<Record<string, Command>>): Record<s
   return { "README.md": `${index}\n`, ...Object.fromEntries(pages) };
 }
 
-/** @param load gives all commands; it is asked when the command runs, for it is one of them */
+/** @param load gives all commands. It is called only when the command runs, because this command is one of them */
 export function docs(load: () => Promise<Readonly<Record<string, Command>>>): Command {
   return command({
     summary: "write the documentation of all commands, or the JSON schema of a config",

@@ -1,5 +1,5 @@
 /**
- * @file softprompt generate, declared: a model writes on from a text. The work itself is ../actions/generate.ts.
+ * @file softprompt generate, declared: a model continues a text. The work itself is ../actions/generate.ts.
  */
 import { generateOptions } from "../../tasks/generate-options.js";
 import { command } from "../command.js";

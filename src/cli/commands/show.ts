@@ -87,7 +87,7 @@ interface Split {
   readonly examples: readonly Pick<Row, "id" | "input" | "target" | "label">[];
 }
 
-/** Rows that are encoded before the process looks whether it shall stop. */
+/** Rows that are encoded between two checks for a stop. */
 const rowsPerTurn = 500;
 
 async function tokensOf(
@@ -114,7 +114,7 @@ async function tokensOf(
   };
 }
 
-/** Longest label that stands whole in the table. */
+/** Longest label that is shown whole in the table. */
 const labelWidth = 40;
 
 function showText(data: Dataset, splits: readonly Split[], counted: boolean, terminal: Terminal): string {
@@ -122,7 +122,7 @@ function showText(data: Dataset, splits: readonly Split[], counted: boolean, ter
   const { resultColors: c } = terminal;
   const width = Math.max(40, terminal.columns);
   const words = task.verbalizer;
-  // where every row brings its own answers, they say nothing about the split
+  // if every row has its own answers, label counts say nothing about the split
   const labels = (split: Split) =>
     words === null
       ? ""

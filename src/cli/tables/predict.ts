@@ -5,7 +5,7 @@ import { boolean, choice, integer, type OptionValues, string } from "../../base/
 import type { taskOptions } from "../../tasks/data.js";
 import { modelOptions } from "../../tasks/options.js";
 
-/** A model that the adapter may name itself. */
+/** The model, which may be left out because the adapter can name it. */
 export const recordedModel = {
   ...modelOptions,
   model: string({
@@ -24,7 +24,7 @@ export const adapterOptions = {
   anyBase: boolean({ default: false, help: "Use the adapter though the base model is not the recorded one" }),
 };
 
-/** How long inputs may be and how they are answered. */
+/** Limits of inputs and how they are answered. */
 export const maxInputTokens = integer({
   min: 1,
   unit: "tokens",

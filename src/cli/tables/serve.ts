@@ -5,7 +5,7 @@ import { boolean, map, type OptionValues, string } from "../../base/options.js";
 import { serveOptions } from "../../serve/options.js";
 import { modelOptions } from "../../tasks/options.js";
 
-// a conversation is asked for by the request, not by the server
+// requests choose whether the input is a conversation, not the server
 const { chat: _, ...servedModel } = modelOptions;
 
 /** The base model of a server. */
@@ -38,9 +38,9 @@ const limits = [
 const isLimit = (key: string) => (limits as readonly string[]).includes(key);
 type Limits = Pick<typeof serveOptions, (typeof limits)[number]>;
 
-/** How much a server does at a time. */
+/** How much work a server does at a time. */
 export const servedLimits = Object.fromEntries(Object.entries(serveOptions).filter(([key]) => isLimit(key))) as Limits;
-/** Where a server listens, and who may ask. */
+/** Address and access of a server. */
 export const servedAddress = Object.fromEntries(Object.entries(serveOptions).filter(([key]) => !isLimit(key))) as Omit<
   typeof serveOptions,
   keyof Limits

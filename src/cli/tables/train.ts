@@ -1,5 +1,5 @@
 /**
- * @file The option tables of train, which quickstart and prune take over.
+ * @file The option tables of train, which quickstart and prune use too.
  */
 import type { OptionTable, OptionValues } from "../../base/options.js";
 import { methodOptions } from "../../method/options.js";

@@ -2,8 +2,8 @@
  * @file config.json of a decoder-only model as a typed, checked record.
  *
  * In: a Hugging Face config.json, as the hub has it or as transformers 5 writes it. Out: CausalConfig, or a SoftpromptError that names the
- * field. Defaults and meanings: transformers 5.24, `models/{llama,mistral,qwen2,qwen3,gpt2,gpt_neox}/configuration_*.py`. A field that a
- * wrong default would turn into fluent nonsense (the number of key heads) has none.
+ * field. Defaults and meanings: transformers 5.24, `models/{llama,mistral,qwen2,qwen3,gpt2,gpt_neox}/configuration_*.py`. A field has no
+ * default if a wrong value would give fluent but wrong text (the number of key heads).
  */
 import { nearest } from "../../base/errors.js";
 import { isObject, type JsonObject, own } from "../../base/json.js";
@@ -102,7 +102,7 @@ export function readCausalConfig(family: CausalFamily, raw: JsonObject, where: s
     ),
     gated: layout.up.length === 2,
     vocabulary,
-    // whatever it says, padding is masked by place; some configs name an id outside the vocabulary (-1)
+    // the value does not matter, because padding is masked by position; some configs name an id outside the vocabulary (-1)
     padId: Number.isInteger(padId) && (padId as number) >= 0 && (padId as number) < vocabulary ? (padId as number) : 0,
     eosId: eosIds[0]!,
     eosIds,
@@ -138,7 +138,7 @@ function refuseQuantised(raw: JsonObject, where: string): void {
   );
 }
 
-/** GPT-2's own scalings of the scores, which no published model but Mistral's early GPT-2 runs uses. */
+/** GPT-2's own scalings of the scores, which no published model uses except Mistral's early GPT-2 runs. */
 function refuseOtherAttention(raw: JsonObject, where: string): void {
   for (const [key, usual] of [
     ["scale_attn_weights", true],
@@ -151,7 +151,7 @@ function refuseOtherAttention(raw: JsonObject, where: string): void {
 
 function readHeadWidth(family: CausalFamily, raw: JsonObject, where: string, width: number, heads: number): number {
   const own_ = families[family].layout.attention.kind === "apart" ? own(raw, "head_dim") : undefined;
-  // Qwen 3 has 128 where its config is silent, whatever the width
+  // Qwen 3 has 128 if its config does not say, for every width
   const fallback = family === "qwen3" ? 128 : width / heads;
   if ((own_ === undefined || own_ === null) && !Number.isInteger(fallback))
     throw wrong(where, "the width cannot be cut into heads", `a multiple of ${heads}, or head_dim`, width);
@@ -169,7 +169,7 @@ function readKeyHeads(family: CausalFamily, raw: JsonObject, where: string, head
   return count;
 }
 
-/** Biases that a family has whatever its config says, and those that a field switches on. */
+/** Biases that a family always has, and those that a config field switches on. */
 function readBiases(family: CausalFamily, raw: JsonObject, where: string): CausalConfig["biases"] {
   const attention = (usual: boolean) => boolean(raw, where, "attention_bias", usual);
   switch (family) {
@@ -252,8 +252,8 @@ function windowOf(size: number, layers: readonly number[]): CausalConfig["window
 }
 
 /**
- * The rotation, from either layout: `rope_theta` and `rope_scaling` on the hub, `rope_parameters` since transformers 5. A base that stands
- * anywhere is used; two that differ are refused.
+ * The rotation, from either layout: `rope_theta` and `rope_scaling` on the hub, `rope_parameters` since transformers 5. The base may be in
+ * either place; two different bases are refused.
  */
 function readRotary(family: CausalFamily, raw: JsonObject, where: string, headWidth: number): Rotary {
   const blocks = ["rope_parameters", "rope_scaling"].map((key) => {

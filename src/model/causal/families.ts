@@ -1,5 +1,6 @@
 /**
- * @file What tells one decoder-only family from another: names of tensors, and how a block is built where no field of config.json says so.
+ * @file The differences between decoder-only families: names of tensors, and the structure of a block where no field of config.json gives
+ * it.
  *
  * One block serves all of them: norm, attention, norm, feed-forward, with residuals one behind the other or side by side.
  * Source: the module trees of transformers 5.24, `models/{llama,mistral,qwen2,qwen3,gpt2,gpt_neox}`.
@@ -17,7 +18,7 @@ export type Projection =
 
 /** Names of a family's tensors, without ".weight" and ".bias". */
 export interface Layout {
-  /** What stands before every name but the head's; some files leave it out. */
+  /** Prefix of every name but the head's; some files leave it out. */
   readonly root: string;
   readonly embedding: string;
   /** Learned positions, where the family has them. */
@@ -78,9 +79,9 @@ const neox: Layout = {
   head: ["embed_out", "lm_head"],
 };
 
-/** What a family is where its config.json need not say it. */
+/** Properties of a family that its config.json need not contain. */
 export interface Family {
-  /** As people write it. */
+  /** The family's name as people write it. */
   readonly title: string;
   readonly layout: Layout;
   /** Root mean square without bias, or mean and variance with one. */

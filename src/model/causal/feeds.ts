@@ -1,8 +1,8 @@
 /**
  * @file What the host feeds to a decoder-only model: where each token stands and what it may see, row by row.
  *
- * Positions are counted over a row's own tokens, virtual ones first, so padding moves nothing. A score that must not count gets one fill,
- * `hiddenScore`; a padded query sees nothing, which softmax turns into an even share: finite, and read by nobody.
+ * Positions are counted over a row's own tokens, virtual ones first, so padding does not shift them. A score that must not count is set to
+ * `hiddenScore`. A padded query sees no key; softmax then gives equal shares, which are finite and never used.
  */
 import type { Feed, Feeds } from "../../base/tensor.js";
 import { type DecodeShape, hiddenScore, type Positions } from "../architecture.js";
@@ -81,7 +81,7 @@ function feeds(config: CausalConfig, half: Half, sight: Sight): Feeds {
   const { batch, queries, keys, places } = sight;
   const names = feedNames(half);
   const made: Record<string, Feed> = {
-    // a padded target may stand behind the last position that the model knows; nobody reads it
+    // a padded target may lie beyond the model's last position; its result is not used
     [names.positions]: {
       dtype: "int32",
       shape: [batch, queries],

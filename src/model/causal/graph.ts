@@ -2,8 +2,8 @@
  * @file Decoder-only models as graphs: one block for every family, read once over prompt and text, then over the tokens that follow.
  *
  * In: a Builder, a CausalConfig. Out: graph values. Both halves are the same stack. The memory of the first half is each layer's keys (turned
- * by their positions) and values; the second half's tokens see it and, causally, each other. What may be seen and where a token stands comes
- * from the host (feeds.ts), row by row, so a row never depends on the padding beside it.
+ * by their positions) and values; the second half's tokens see it and, causally, each other. The host feeds the mask and the position of
+ * each token (feeds.ts), row by row, so a row never depends on its padding.
  */
 
 import { plus } from "../../graph/dims.js";
@@ -82,7 +82,7 @@ export function head(b: Builder, config: CausalConfig, hidden: Value): Value {
   return b.linear(hidden, config.tiedHead ? embeddingOf(family) : family.layout.head[0]);
 }
 
-/** One half being written: what its tokens may see and where they stand. */
+/** One half of the model while it is written: the mask and the positions of its tokens. */
 interface Pass {
   readonly b: Builder;
   readonly config: CausalConfig;

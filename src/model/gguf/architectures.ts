@@ -1,11 +1,12 @@
 /**
- * @file What a GGUF's model is under Hugging Face's names: config.json, and each tensor's name, shape and order of rows.
+ * @file Translates a GGUF file's model to Hugging Face's names: config.json, and each tensor's name, shape and order of rows.
  *
  * In: the header (and rope_freqs.weight, if there is one). Out: a config and a table that covers every tensor of the file, no more and no less.
  * Source: llama.cpp convert_hf_to_gguf.py, whose steps are undone here, and `gguf-py/gguf/constants.py` for the names:
- * - architecture `llama` (Mistral's files say so too) has the rows of q and k of each head interleaved for its rotary kernel; the others have not;
+ * - architecture `llama` (Mistral's files say so too) has the rows of q and k of each head interleaved for its rotary kernel; the other
+ * architectures do not;
  * - `gpt2` has its four matrices transposed to [out, in]; Hugging Face keeps them [in, out];
- * - llama3's frequency scaling comes as a tensor of divisors instead of its four parameters.
+ * - llama3's frequency scaling is stored as a tensor of divisors instead of its four parameters.
  */
 import type { JsonObject } from "../../base/json.js";
 import { shapeText } from "../../base/tensor.js";
@@ -76,7 +77,7 @@ const architectures = {
     const window = m.integer("attention.sliding_window", 0, limits.context, 0);
     const attentionBias = m.has("attn_q.bias", "attn_k.bias", "attn_v.bias", "attn_output.bias");
     const feedForwardBias = m.has("ffn_gate.bias", "ffn_up.bias", "ffn_down.bias");
-    // Llama knows no window and Mistral no biases: who has one is that family
+    // Llama has no window and Mistral no biases, so a window or a bias tells the family
     const mistral = window > 0 && window < m.contextLength;
     if (mistral && (attentionBias || feedForwardBias))
       throw m.fields.refuse("no family has both a sliding window and biases here", "one of them");
@@ -290,8 +291,8 @@ class Reading {
 }
 
 /**
- * The llama3 scaling with these divisors, or null. Only the largest is the factor itself; the lengths that bound the ramp cannot be told
- * apart from the numbers, so those that models use are tried, and the whole table must come out.
+ * The llama3 scaling with these divisors, or null. The largest divisor is the factor itself. The lengths that bound the ramp cannot be
+ * computed from the numbers, so the lengths that models use are tried; the whole table must match.
  */
 export function llama3Scaling(divisors: Float32Array, theta: number, headWidth: number): JsonObject | null {
   if (divisors.length !== headWidth / 2 || !divisors.every((d) => Number.isFinite(d) && d >= 1)) return null;
@@ -317,7 +318,9 @@ function llama3Divisors(theta: number, headWidth: number, factor: number, high: 
   });
 }
 
-/** Every tensor of the table is there in its shape, and there is no other: a bias that nobody adds changes the model. */
+/**
+ * Checks that every tensor of the table is there with its shape, and no other. An unused bias, for example, would mean a different model.
+ */
 function checkTensors(header: GgufHeader, tensors: readonly MappedTensor[], fields: Fields): void {
   const missing = tensors.filter(({ gguf }) => !header.tensors.has(gguf)).map(({ gguf }) => gguf);
   if (missing.length > 0)

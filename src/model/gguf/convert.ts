@@ -2,8 +2,8 @@
  * @file A GGUF file as a Hugging Face folder, made once and kept in the cache.
  *
  * In: the path of a GGUF file (or all its shards). Out: a folder with config.json, model.safetensors, tokenizer.json, tokenizer_config.json, and
- * gguf.json, which says what it was made of. The folder's name is the sha256 of the GGUF and the type of its numbers; the sha256 that an
- * adapter records is that of the folder's model.safetensors, another file with another hash.
+ * gguf.json, which says what it was made of. The folder's name consists of the sha256 of the GGUF and the type of the written numbers. An
+ * adapter records the sha256 of the folder's model.safetensors, which differs from that of the GGUF.
  * The same file gives the same bytes everywhere. Tensors go through memory a few megabytes at a time. A folder appears whole or not at all, and
  * two processes may make the same one at once: the second finds the first's.
  */
@@ -34,8 +34,8 @@ import { tokenizerFiles } from "./tokenizer.js";
 
 export interface ConvertOptions {
   /**
-   * Type of what was quantised. bf16 by default: it takes half the room of f32, and its rounding (2⁻⁹ of a number) is small beside what
-   * quantising has already cost. Tensors that the file holds as F32 or F16 keep their type, for those bits are the model's own.
+   * Type of what was quantised. bf16 by default: it takes half the room of f32, and its rounding (2⁻⁹ of a number) is small compared with
+   * the error of quantising. Tensors that the file holds as F32 or F16 keep their type, because they were not quantised.
    */
   readonly dtype?: "bf16" | "f32";
   /** Folder that holds the converted ones. Default `cacheFolder()/gguf`. */
@@ -49,7 +49,7 @@ export interface ConvertOptions {
   readonly accept?: (config: string, where: string) => void;
 }
 
-/** How far a conversion is, in bytes of a file. */
+/** Progress of a conversion, in bytes of a file. */
 export interface ConvertProgress {
   /** Name of the GGUF file. */
   readonly file: string;
@@ -67,7 +67,7 @@ export interface Converted {
   readonly warnings: readonly string[];
 }
 
-/** Changes with every change of what is written, so that an older folder is not taken for this one. */
+/** Version of the conversion. It must change whenever the output changes, so that an older folder is not reused. */
 const version = 1;
 const recordFile = "gguf.json";
 /** Numbers that are dequantised at a time. */
@@ -102,11 +102,11 @@ export async function convertGguf(files: readonly string[], options: ConvertOpti
   const work = join(cache, `${workPrefix}${process.pid}-${randomBytes(4).toString("hex")}`);
   makeFolder(work);
   try {
-    const lock = lockFolder(work); // tells others that somebody lives here
+    const lock = lockFolder(work); // tells other processes that this folder is in use
     const report = (done: number) => options.onProgress?.({ file: basename(where), folder, done, total });
     report(0);
     await writeWeights(join(work, "model.safetensors"), start, order, fileOf, { ...options, report });
-    // else the folder would bear the hash of what it was not made of
+    // otherwise the folder would have the hash of a file that it was not made from
     if ((await stampOf(files)) !== before)
       throw new SoftpromptError("checkpoint", "the file changed while it was converted", { where, hint: "try again" });
     for (const [name, text] of Object.entries(texts)) writeFileAtomic(join(work, name), text);
@@ -204,7 +204,7 @@ export async function readGgufHeader(file: string): Promise<GgufHeader> {
     for (let want = Math.min(fileBytes, 1 << 20); ; ) {
       const parsed = parseGgufHeader(await readExactly(handle, file, 0, want), fileBytes, file);
       if (!("more" in parsed)) return parsed;
-      want = Math.min(fileBytes, Math.max(parsed.more, 4 * want)); // each try starts anew, so let them be few
+      want = Math.min(fileBytes, Math.max(parsed.more, 4 * want)); // each try starts from the beginning, so there should be few
     }
   } finally {
     await handle.close();
@@ -331,7 +331,7 @@ async function stampOf(files: readonly string[]): Promise<string> {
 
 async function hashOf(files: readonly string[]): Promise<string> {
   const digests: string[] = [];
-  for (const file of files) digests.push(await hashFile(file, { from: 0 })); // remembered, so that opening it again is quick;
+  for (const file of files) digests.push(await hashFile(file, { from: 0 })); // remembered, so that the next opening is quick;
   return digests.length === 1 ? digests[0]! : createHash("sha256").update(digests.sort().join("\n")).digest("hex");
 }
 
@@ -361,7 +361,7 @@ async function checkRoom(cache: string, where: string, need: number, most: numbe
     });
 }
 
-/** Folders of processes that died at work; a lock that can be taken has no living owner. */
+/** Removes folders of processes that died during the conversion; a lock that can be taken has no living owner. */
 async function clearLeftovers(cache: string): Promise<void> {
   for (const name of listFolder(cache).filter((n) => n.startsWith(workPrefix))) {
     const folder = join(cache, name);
@@ -370,7 +370,7 @@ async function clearLeftovers(cache: string): Promise<void> {
     try {
       lockFolder(folder);
     } catch {
-      continue; // somebody works there
+      continue; // another process works there
     }
     await rm(folder, { recursive: true, force: true }).catch(() => {});
   }

@@ -1,7 +1,7 @@
 /**
- * @file Metadata of a GGUF file, asked for by key and checked. In: the header's map. Out: numbers, texts, lists of the right kind.
+ * @file Checked access to the metadata of a GGUF file by key. In: the header's map. Out: numbers, texts, lists of the right kind.
  *
- * Keys that were asked for are remembered, so that what nobody asked for can be told: a key we do not know may change the model.
+ * Remembers which keys were read, so that unread keys can be reported: an unknown key may change the model.
  */
 import { SoftpromptError, show } from "../../base/errors.js";
 import type { GgufValue } from "./header.js";

@@ -1,5 +1,6 @@
 /**
- * @file Which GGUF files a path means. In: a file, or a folder that holds one. Out: the file, or all shards of a split one; null where it means none.
+ * @file The GGUF files that a path refers to. In: a file, or a folder that holds one. Out: the file, or all shards of a split one; null
+ * where it means none.
  */
 import { readdir, stat } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
@@ -12,14 +13,14 @@ const mostShards = 1_000;
 
 /** @throws SoftpromptError "checkpoint" (several models, a shard missing), "io". */
 export async function ggufFiles(path: string): Promise<readonly string[] | null> {
-  const found = await stat(path).catch(() => null); // whoever opens the folder says what is wrong with it
+  const found = await stat(path).catch(() => null); // opening the folder will report what is wrong with it
   if (found?.isFile()) return /\.gguf$/i.test(path) ? shardsOf(path) : null;
   if (!found?.isDirectory()) return null;
   const names = await readdir(path).catch((cause) => {
     throw ioError(cause, path);
   });
-  if (names.includes("config.json")) return null; // a Hugging Face folder, whatever lies in it besides
-  const models = names.filter((name) => /\.gguf$/i.test(name) && !/^mmproj/i.test(name)).sort(); // mmproj: what sees pictures
+  if (names.includes("config.json")) return null; // a Hugging Face folder, whatever other files it holds
+  const models = names.filter((name) => /\.gguf$/i.test(name) && !/^mmproj/i.test(name)).sort(); // mmproj: the image encoder
   const firsts = models.filter((name) => (shardName.exec(name)?.[2] ?? "00001") === "00001");
   if (models.length === 0) return null;
   if (firsts.length === 1) return shardsOf(join(path, firsts[0]!));

@@ -49,12 +49,12 @@ export interface GgufHeader {
   readonly dataOffset: number;
 }
 
-/** `block` ended within the header; with `bytes` from the file's start the reader gets further. */
+/** `block` ended within the header; the reader needs at least the first `bytes` bytes of the file. */
 export interface MoreNeeded {
   readonly more: number;
 }
 
-/** Thrown where the bytes at hand end and the file's do not; never leaves this file. */
+/** Thrown when the given bytes end before the file does; caught inside this module. */
 class EndOfBlock {
   constructor(readonly bytes: number) {}
 }
@@ -84,7 +84,7 @@ function parse(cursor: Cursor, where: string): GgufHeader {
   }
   const version = cursor.u32("the version");
   if (version !== 2 && version !== 3) {
-    // byte order is not written down; a version whose low half is 0 is one read the wrong way round
+    // the format does not state its byte order; a version whose low half is 0 was read in the wrong byte order
     if ((version & 0xffff) === 0 && version !== 0)
       throw fail(
         "this GGUF file is big-endian",

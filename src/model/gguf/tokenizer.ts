@@ -111,7 +111,7 @@ export function tokenizerFiles(fields: Fields, vocabulary: number, contextLength
     const key = `tokenizer.ggml.${name}_token_id`;
     if (!fields.has(key)) return undefined;
     const value = fields.integer(key, 0, 2 ** 32 - 1);
-    if (value === 2 ** 32 - 1) return undefined; // how some writers say "none"
+    if (value === 2 ** 32 - 1) return undefined; // some writers mean "none" by this value
     if (value < tokens.length) return value;
     throw fields.wrong(key, `a token, 0 to ${tokens.length - 1}`);
   };
@@ -139,7 +139,7 @@ export function tokenizerFiles(fields: Fields, vocabulary: number, contextLength
   );
   const named = (text: unknown) => JSON.stringify(text);
   const model = Object.entries(parts.model).map(([key, value]) => `${named(key)}: ${named(value)}`);
-  // written by hand, for a token may be called __proto__ and no object of ours would keep it
+  // the JSON is written by hand, because a token may be called __proto__, which a plain object would not keep
   const vocabText = `{${[...vocab].map(([token, i]) => `${named(token)}: ${i}`).join(", ")}}`;
   const tokenizer =
     `{"version": "1.0", "truncation": null, "padding": null, "added_tokens": ${named(added)}, "normalizer": ${named(parts.normalizer)}, ` +
@@ -179,7 +179,7 @@ const bpe = { type: "BPE", dropout: null, continuing_subword_prefix: null, end_o
 
 function byteLevelParts(fields: Fields, vocab: ReadonlyMap<string, number>): Parts {
   const key = "tokenizer.ggml.pre";
-  // files of GPT-2 itself are older than the key, and the architecture says it
+  // files of GPT-2 are older than this key; their architecture determines the value
   const older = fields.text("general.architecture") === "gpt2" ? "gpt-2" : undefined;
   const name = fields.text(key, older ?? "");
   if (!Object.hasOwn(preTokenizers, name))

@@ -37,7 +37,7 @@ export const t5Families = { t5: "relu", mt5: "gated-gelu" } as const satisfies R
   keyof typeof feedForwards
 >;
 
-/** `feed_forward_proj` → what stands between the two matrices. */
+/** `feed_forward_proj` → the activation between the two matrices. */
 const feedForwards = {
   relu: { activation: "relu", gated: false },
   gelu_new: { activation: "gelu", gated: false },

@@ -102,7 +102,7 @@ export function head(b: Builder, config: T5Config, hidden: Value): Value {
   return b.linear(ops.mul(b.graph, hidden, scalar(b.graph, config.width ** -0.5)), "shared");
 }
 
-/** What hides the padding among S positions, behind so many keys that always count. */
+/** The bias that hides the padding among S positions, after the given number of keys that always count. */
 function padding(b: Builder, S: Dim, before: number): Value {
   const own = b.feed("padding", "float32", ["B", 1, 1, S]);
   if (before === 0) return own;
