@@ -16,6 +16,7 @@ import { openCheckpoint } from "../src/model/checkpoint.js";
 import { eightBitLayers, withEightBit } from "../src/model/eight-bit.js";
 import { fullModel, partialModel } from "../src/model/partial.js";
 import { roundColumns, roundRowsTurned } from "../src/model/quantise.js";
+import { openLikeParent } from "../src/run/child.js";
 import { openSession } from "../src/runtime/session.js";
 import { makeBatch } from "../src/text/batch.js";
 
@@ -181,6 +182,22 @@ describe("a whole model", { timeout: 120_000 }, () => {
     expect(statSync(join(cache, name!)).size).toBe(bytes);
     expect(readdirSync(cache)).toEqual([name]);
     expect(existsSync(join(folder, name!))).toBe(false);
+  });
+
+  test("a child process opens what its parent computes in 8 bits", async () => {
+    const before = process.env.SOFTPROMPT_CACHE;
+    process.env.SOFTPROMPT_CACHE = join(place, "child");
+    try {
+      const signal = new AbortController().signal;
+      const options = { threads: 1, eightBit: most };
+      const { engine } = await openLikeParent({ base: folder, options }, async () => ({}) as never, signal);
+      expect(engine.options.eightBit).toBe(most);
+      expect(engine.checkpoint.eightBit!.size).toBe(eightBitLayers(engine.checkpoint.config).length);
+      await engine.dispose();
+    } finally {
+      if (before === undefined) delete process.env.SOFTPROMPT_CACHE;
+      else process.env.SOFTPROMPT_CACHE = before;
+    }
   });
 
   test.each([null, "half"] as const)("gradient and loss are near float32's (partial model: %s)", async (size) => {

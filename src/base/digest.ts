@@ -8,6 +8,7 @@ import { createHash } from "node:crypto";
 import { createReadStream } from "node:fs";
 import { readFile, realpath, rename, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { SoftpromptError } from "./errors.js";
 import { ioError, makeFolder } from "./files.js";
 import { cacheHome, expandPath } from "./home.js";
 
@@ -28,6 +29,16 @@ export function cacheFolder(env: NodeJS.ProcessEnv = process.env): string | null
   if (env.SOFTPROMPT_CACHE) return expandPath(env.SOFTPROMPT_CACHE, env);
   const home = cacheHome(env);
   return home === null ? null : join(home, "softprompt");
+}
+
+/** A folder of the cache for what cannot be done without. @throws SoftpromptError "io" where this user has no cache. */
+export function cacheFor(name: string, what: string): string {
+  const cache = cacheFolder();
+  if (cache !== null) return join(cache, name);
+  throw new SoftpromptError("io", `this user has no home folder for ${what}`, {
+    where: `cache of ${what}`,
+    hint: "set SOFTPROMPT_CACHE to a folder that may be written",
+  });
 }
 
 function digestFolder(): string | null {

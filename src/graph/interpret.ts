@@ -5,6 +5,7 @@
  * ONNX Runtime against this.
  */
 import { SoftpromptError } from "../base/errors.js";
+import { roundHalfEven } from "../base/round.js";
 import { size } from "../base/tensor.js";
 import type { Graph, Node, Op, Weight } from "./graph.js";
 
@@ -345,12 +346,6 @@ function repeatHeads(x: Numbers, times: number): Numbers {
   const axis = x.shape.length - 3;
   const length = x.shape[axis]! * times;
   return select(x, axis, { shape: [length], data: Float64Array.from({ length }, (_, i) => Math.floor(i / times)) });
-}
-
-function roundHalfEven(x: number): number {
-  const down = Math.floor(x);
-  const over = x - down;
-  return over > 0.5 || (over === 0.5 && down % 2 !== 0) ? down + 1 : down;
 }
 
 function lastRows(x: Numbers): Float64Array[] {

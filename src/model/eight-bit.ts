@@ -9,8 +9,8 @@
 import { randomBytes } from "node:crypto";
 import { open, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
-import { cacheFolder } from "../base/digest.js";
-import { interrupted, SoftpromptError } from "../base/errors.js";
+import { cacheFor } from "../base/digest.js";
+import { interrupted } from "../base/errors.js";
 import { ioError, makeFolder, renameFile } from "../base/files.js";
 import { floatBytes } from "../base/floats.js";
 import { type DType, dtypes, size } from "../base/tensor.js";
@@ -53,7 +53,7 @@ export function eightBitLayers(config: ModelConfig): readonly ExpectedTensor[] {
 export async function withEightBit(checkpoint: Checkpoint, options: EightBitOptions): Promise<Checkpoint> {
   const { most, signal } = options;
   const layers = eightBitLayers(checkpoint.config);
-  const folder = options.cache ?? defaultCache();
+  const folder = options.cache ?? cacheFor("int8", "8-bit weights");
   const path = join(folder, `${await checkpoint.sha256()}-${most}-v${version}.safetensors`);
   const plan = layers.flatMap(({ name, shape, transposed = false }) => {
     const [out, into] = (transposed ? shape.toReversed() : shape) as [number, number];
@@ -119,12 +119,3 @@ export async function withEightBit(checkpoint: Checkpoint, options: EightBitOpti
 }
 
 const bytesOf = (dtype: DType) => dtypes[dtype].bytes;
-
-function defaultCache(): string {
-  const cache = cacheFolder();
-  if (cache !== null) return join(cache, "int8");
-  throw new SoftpromptError("io", "this user has no home folder for 8-bit weights", {
-    where: "cache of 8-bit weights",
-    hint: "set SOFTPROMPT_CACHE to a folder that may be written",
-  });
-}

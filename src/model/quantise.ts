@@ -4,6 +4,7 @@
  * In: float32 [R, C], row-major. Out: int8 values and float32 steps. Rounding is to the nearest, of two equally near to the even one.
  */
 import { SoftpromptError } from "../base/errors.js";
+import { roundHalfEven } from "../base/round.js";
 
 /** Integers, with the scale of each column. */
 export interface Rounded {
@@ -58,10 +59,4 @@ function steps(largest: Float32Array, most: number): Float32Array<ArrayBuffer> {
     // a scale that was rounded down could push the largest weight beyond `most`
     return step === 0 ? 1 : Math.round(size / step) > most ? Math.fround(step * (1 + 2 ** -23)) : step;
   });
-}
-
-function roundHalfEven(x: number): number {
-  const down = Math.floor(x);
-  const over = x - down;
-  return over > 0.5 || (over === 0.5 && down % 2 !== 0) ? down + 1 : down;
 }

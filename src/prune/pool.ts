@@ -9,8 +9,9 @@ import { fork } from "node:child_process";
 import { availableParallelism, freemem } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { type ErrorKind, SoftpromptError } from "../base/errors.js";
+import { SoftpromptError } from "../base/errors.js";
 import { ownFolder, writeFileAtomic } from "../base/files.js";
+import type { ChildFailure } from "../run/child.js";
 import type { TrainEvent } from "../train/types.js";
 import { factsOf, trainCandidate } from "./candidate.js";
 import { readCandidate } from "./candidate-file.js";
@@ -60,7 +61,7 @@ export type Report =
   | { readonly kind: "ready" }
   | { readonly kind: "event"; readonly name: string; readonly event: TrainEvent }
   | { readonly kind: "done"; readonly name: string }
-  | { readonly kind: "error"; readonly error: { kind: ErrorKind | null; problem: string; where: string } };
+  | ChildFailure;
 
 async function inProcesses(
   retraining: Retraining,

@@ -6,11 +6,8 @@
  */
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { SoftpromptError } from "../base/errors.js";
-import { openEngine } from "../engine/engine.js";
-import { type Checkpoint, openCheckpoint } from "../model/checkpoint.js";
-import { withEightBit } from "../model/eight-bit.js";
-import { openTexts } from "../run/text-cache.js";
+import type { Checkpoint } from "../model/checkpoint.js";
+import { endWithFailure, openLikeParent } from "../run/child.js";
 import type { Tokenizer } from "../text/tokenizer.js";
 import { trainCandidate } from "./candidate.js";
 import type { Order, Report } from "./pool.js";
@@ -24,18 +21,7 @@ export function serveSearch(folder: string, loadTokenizer: (checkpoint: Checkpoi
   process.on("disconnect", () => process.exit(0));
   serve(folder, loadTokenizer, stop.signal).then(
     () => process.exit(0),
-    (error: unknown) => {
-      const known = error instanceof SoftpromptError;
-      const text = error instanceof Error ? (error.stack ?? error.message) : String(error);
-      tell({
-        kind: "error",
-        error: known
-          ? { kind: error.kind, problem: error.problem, where: error.parts.where }
-          : { kind: null, problem: text, where: folder },
-      });
-      // give the channel a turn to send it
-      setTimeout(() => process.exit(known ? error.exitCode : 70), 50);
-    },
+    (error: unknown) => endWithFailure(error, folder, tell),
   );
 }
 
@@ -56,12 +42,8 @@ async function serve(
   });
   signal.addEventListener("abort", () => wake());
   const plan = retrainingFromText(readFileSync(join(folder, "worker.json"), "utf8"));
-  const plain = await openCheckpoint(plan.base);
-  const { eightBit = null } = plan.engine;
-  const checkpoint = eightBit === null ? plain : await withEightBit(plain, { most: eightBit, signal });
-  const loaded = await loadTokenizer(checkpoint);
-  const tokenizer = plan.rules === undefined ? loaded : { ...loaded, rules: plan.rules };
-  const engine = openEngine(checkpoint, plan.engine, undefined, openTexts);
+  const parent = { base: plan.base, options: plan.engine, rules: plan.rules };
+  const { engine, tokenizer } = await openLikeParent(parent, loadTokenizer, signal);
   const retraining = { ...plan, engine, tokenizer, signal };
   tell({ kind: "ready" });
   while (!signal.aborted) {

@@ -7,21 +7,16 @@ import { fork } from "node:child_process";
 import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { type ErrorKind, interrupted, SoftpromptError } from "../base/errors.js";
+import { interrupted, SoftpromptError } from "../base/errors.js";
 import { writeFileAtomic } from "../base/files.js";
 import { toText } from "../base/kept.js";
-import type { EngineOptions } from "../engine/engine.js";
-import type { EncodingRules } from "../text/rules.js";
+import type { ChildFailure, ParentEngine } from "../run/child.js";
 import type { ComparisonInput, Unit } from "./method-runs.js";
 
 /** The input that a child needs to train like its parent: everything that can be serialised. */
-export interface UnitPlan extends Omit<ComparisonInput, "engine" | "tokenizer" | "observe" | "signal"> {
-  readonly base: string;
-  /** The parent's name for the model. */
-  readonly name: string;
-  readonly options: EngineOptions;
-  readonly rules: EncodingRules | null;
-}
+export interface UnitPlan
+  extends Omit<ComparisonInput, "engine" | "tokenizer" | "observe" | "signal">,
+    Required<ParentEngine> {}
 
 /** Parent → child: which unit. */
 export interface UnitOrder {
@@ -29,10 +24,7 @@ export interface UnitOrder {
 }
 
 /** Child → parent. */
-export type UnitReport =
-  | { readonly kind: "ready" }
-  | { readonly kind: "done"; readonly unit: number }
-  | { readonly kind: "error"; readonly error: { kind: ErrorKind | null; problem: string; where: string } };
+export type UnitReport = { readonly kind: "ready" } | { readonly kind: "done"; readonly unit: number } | ChildFailure;
 
 /** Path of a parent's plan. */
 export const planFile = "worker.json";

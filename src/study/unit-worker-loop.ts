@@ -6,11 +6,9 @@
  */
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { SoftpromptError } from "../base/errors.js";
 import { fromText } from "../base/kept.js";
-import { openEngine } from "../engine/engine.js";
-import { type Checkpoint, openCheckpoint } from "../model/checkpoint.js";
-import { openTexts } from "../run/text-cache.js";
+import type { Checkpoint } from "../model/checkpoint.js";
+import { endWithFailure, openLikeParent } from "../run/child.js";
 import type { Tokenizer } from "../text/tokenizer.js";
 import { type ComparisonInput, runUnit, unitsOf } from "./method-runs.js";
 import { planFile, type UnitOrder, type UnitPlan, type UnitReport } from "./unit-pool.js";
@@ -27,25 +25,11 @@ export function serveUnits(folder: string, loadTokenizer: (checkpoint: Checkpoin
       .then((known) => runUnit(known, unitsOf(known)[unit]!, (_, run) => run()))
       .then(
         () => tell({ kind: "done", unit }),
-        (error: unknown) => fail(error, folder, stop.signal),
+        // the parent that stopped this process reports it itself
+        (error: unknown) => endWithFailure(error, folder, (failure) => !stop.signal.aborted && tell(failure)),
       );
   });
   tell({ kind: "ready" });
-}
-
-function fail(error: unknown, folder: string, signal: AbortSignal): void {
-  const known = error instanceof SoftpromptError;
-  const text = error instanceof Error ? (error.stack ?? error.message) : String(error);
-  // the parent that stopped this process reports it itself
-  if (!signal.aborted)
-    tell({
-      kind: "error",
-      error: known
-        ? { kind: error.kind, problem: error.problem, where: error.parts.where }
-        : { kind: null, problem: text, where: folder },
-    });
-  // give the channel a turn to send it
-  setTimeout(() => process.exit(known ? error.exitCode : 70), 50);
 }
 
 function tell(report: UnitReport): void {
@@ -60,12 +44,9 @@ async function open(
   const path = join(folder, planFile);
   const plan = fromText(readFileSync(path, "utf8"), path) as UnitPlan;
   const { base, name, options, rules, ...input } = plan;
-  const checkpoint = await openCheckpoint(base, { name });
-  const loaded = await loadTokenizer(checkpoint);
   return {
     ...input,
-    engine: openEngine(checkpoint, options, undefined, openTexts),
-    tokenizer: rules === null ? loaded : { ...loaded, rules },
+    ...(await openLikeParent({ base, name, options, rules }, loadTokenizer, signal)),
     observe: () => {},
     signal,
   };

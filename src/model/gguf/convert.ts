@@ -10,7 +10,7 @@
 import { createHash, randomBytes } from "node:crypto";
 import { type FileHandle, open, rm, stat, statfs } from "node:fs/promises";
 import { basename, join } from "node:path";
-import { cacheFolder, hashFile } from "../../base/digest.js";
+import { cacheFor, hashFile } from "../../base/digest.js";
 import { interrupted, SoftpromptError } from "../../base/errors.js";
 import {
   ioError,
@@ -84,7 +84,7 @@ export async function convertGguf(files: readonly string[], options: ConvertOpti
   const divisors = header.tensors.get(ropeFreqs);
   const model = describeModel(header, divisors ? await readSmall(fileOf(divisors.name), divisors) : null, where);
   const source = await hashOf(files);
-  const cache = options.cache ?? defaultCache();
+  const cache = options.cache ?? cacheFor("gguf", "converted models");
   const folder = join(cache, `${source}-${dtype}-v${version}`);
   const known = warningsOf(folder);
   if (known) return { folder, source, warnings: known };
@@ -333,15 +333,6 @@ async function hashOf(files: readonly string[]): Promise<string> {
   const digests: string[] = [];
   for (const file of files) digests.push(await hashFile(file, { from: 0 })); // remembered, so that the next opening is quick;
   return digests.length === 1 ? digests[0]! : createHash("sha256").update(digests.sort().join("\n")).digest("hex");
-}
-
-function defaultCache(): string {
-  const cache = cacheFolder();
-  if (cache !== null) return join(cache, "gguf");
-  throw new SoftpromptError("io", "this user has no home folder for converted models", {
-    where: "cache of converted models",
-    hint: "set SOFTPROMPT_CACHE to a folder that may be written",
-  });
 }
 
 async function checkRoom(cache: string, where: string, need: number, most: number): Promise<void> {

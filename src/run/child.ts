@@ -1,0 +1,59 @@
+/**
+ * @file What the child processes of a search and of a comparison share: the parent's engine opened again, and how a failure is told.
+ *
+ * In: what the parent wrote of its engine. Out: an engine and a tokenizer that compute as the parent's do; reports by IPC.
+ */
+import { type ErrorKind, SoftpromptError } from "../base/errors.js";
+import { type Engine, type EngineOptions, openEngine } from "../engine/engine.js";
+import { type Checkpoint, openCheckpoint } from "../model/checkpoint.js";
+import { withEightBit } from "../model/eight-bit.js";
+import type { EncodingRules } from "../text/rules.js";
+import type { Tokenizer } from "../text/tokenizer.js";
+import { openTexts } from "./text-cache.js";
+
+/** A parent's engine, as it can be written down. */
+export interface ParentEngine {
+  /** Folder of the base model. */
+  readonly base: string;
+  /** The parent's name for the model. Default its folder. */
+  readonly name?: string | undefined;
+  readonly options: EngineOptions;
+  /** How the parent encodes rows (a chat, a prompt's length); none where the model's own rules hold. */
+  readonly rules?: EncodingRules | null | undefined;
+}
+
+/** Child → parent: the child failed and ends. */
+export interface ChildFailure {
+  readonly kind: "error";
+  readonly error: { kind: ErrorKind | null; problem: string; where: string };
+}
+
+/** An engine and a tokenizer like the parent's. The caller disposes the engine. @param loadTokenizer of the base model */
+export async function openLikeParent(
+  { base, name, options, rules }: ParentEngine,
+  loadTokenizer: (checkpoint: Checkpoint) => Promise<Tokenizer>,
+  signal: AbortSignal,
+): Promise<{ readonly engine: Engine; readonly tokenizer: Tokenizer }> {
+  const stored = await openCheckpoint(base, name === undefined ? {} : { name });
+  const { eightBit = null } = options;
+  const checkpoint = eightBit === null ? stored : await withEightBit(stored, { most: eightBit, signal });
+  const loaded = await loadTokenizer(checkpoint);
+  return {
+    engine: openEngine(checkpoint, options, undefined, openTexts),
+    tokenizer: rules ? { ...loaded, rules } : loaded,
+  };
+}
+
+/** Tells the parent what went wrong, and ends the process with the exit code of the error. */
+export function endWithFailure(error: unknown, where: string, tell: (failure: ChildFailure) => void): void {
+  const known = error instanceof SoftpromptError;
+  const text = error instanceof Error ? (error.stack ?? error.message) : String(error);
+  tell({
+    kind: "error",
+    error: known
+      ? { kind: error.kind, problem: error.problem, where: error.parts.where }
+      : { kind: null, problem: text, where },
+  });
+  // give the channel a turn to send it
+  setTimeout(() => process.exit(known ? error.exitCode : 70), 50);
+}
