@@ -24,7 +24,7 @@ export function smollm2Folder(): string | null {
     console.warn(`tests on the real SmolLM2 are SKIPPED: ${why}`);
     return null;
   };
-  const folder = join(tmpdir(), "softprompt-smollm2-135m-instruct-bf16");
+  const folder = join(process.env.SOFTPROMPT_TESTS_KEPT ?? tmpdir(), "softprompt-smollm2-135m-instruct-bf16");
   if (existsSync(folder)) return folder;
   if (!existsSync(script)) return skipped("../shared/models is not there");
   if (!pythonHas("gguf", "numpy")) return skipped(`${python} has no gguf and numpy (set SOFTPROMPT_PYTHON)`);
