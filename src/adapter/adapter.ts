@@ -10,7 +10,7 @@ import { basename, dirname, join } from "node:path";
 import { nearest, SoftpromptError } from "../base/errors.js";
 import { removeFile, writeFileAtomic } from "../base/files.js";
 import { shapeText, type Tensor } from "../base/tensor.js";
-import { compileTemplate } from "../data/template.js";
+import { compileTemplate, wantedTokens } from "../data/template.js";
 import { applyMask } from "../method/mask.js";
 import { architectureOf } from "../model/architectures.js";
 import type { Checkpoint } from "../model/checkpoint.js";
@@ -227,6 +227,13 @@ export function parseAdapter(files: AdapterFiles, folder: string): Adapter {
   if (files.extras) {
     const { extras, ...adapter } = readExtras(files.extras, dense, at(extrasFile));
     checkPrompt(adapter.prompt, at(extrasFile));
+    const wanted = adapter.task && wantedTokens(adapter.task.template, adapter.prompt.shape[0]!);
+    if (wanted !== null)
+      throw new SoftpromptError("adapter", "the parts of the prompt and its length do not agree", {
+        where: at(extrasFile),
+        expected: `${wanted} virtual tokens, as the template says`,
+        got: adapter.prompt.shape[0],
+      });
     return { ...adapter, kept: { config: config?.raw ?? {}, extras } };
   }
   if (config && dense)

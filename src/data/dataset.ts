@@ -17,7 +17,15 @@ import { examples, type Fields, pauses, type Table, type TableOptions, tableLimi
 import { type FewShot, holdout, sampleFewShot } from "./split.js";
 import { readTable } from "./table.js";
 import { type DeclaredTask, type Format, type Split, type TaskName, taskNames, tasks } from "./tasks.js";
-import { checkTemplate, columnValue, compileTemplate, type PromptPosition, type Template, textOf } from "./template.js";
+import {
+  checkTemplate,
+  columnValue,
+  compileTemplate,
+  type PromptPosition,
+  positionTokens,
+  type Template,
+  textOf,
+} from "./template.js";
 import { labelOf, labelText, maxLabels } from "./verbalizer.js";
 
 /** Options for rows of every origin. */
@@ -164,7 +172,9 @@ export async function loadDataset(given: DatasetSpec, signal?: AbortSignal): Pro
     notices.push(`${skipped} bad row${skipped === 1 ? " was" : "s were"} skipped: ${examples(bad, skipped)}`);
   notices.push(...datasetNotices(source.task, { train, validation, test }, empty));
   const seconds = (performance.now() - began) / 1000;
-  return { task: source.task, train, validation, test, files, skipped, notices, seconds };
+  const promptTokens = positionTokens(spec.promptPosition);
+  const asked = promptTokens === undefined ? {} : { promptTokens };
+  return { task: source.task, train, validation, test, files, skipped, notices, ...asked, seconds };
 }
 
 interface LoadedRows {

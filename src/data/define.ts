@@ -7,7 +7,7 @@ import { nearest, SoftpromptError } from "../base/errors.js";
 import { isObject } from "../base/json.js";
 import { type MetricName, metricNames } from "./metrics.js";
 import type { Scoring, Task } from "./row.js";
-import { compileTemplate, escapeTemplate, type PromptPosition, positioned, promptPositions } from "./template.js";
+import { compileTemplate, escapeTemplate, type PromptPosition, positioned } from "./template.js";
 import { checkVerbalizer, type Verbalizer } from "./verbalizer.js";
 
 /** A task as its user declares it. */
@@ -26,7 +26,7 @@ export interface TaskDefinition {
   readonly targetPrefix?: string;
   /** Put before every input, e.g. "sst2 ": the task's name for models that know it. Default "". */
   readonly inputPrefix?: string;
-  /** Where the virtual tokens stand, for a template without the marker `{prompt}`. Default "start". */
+  /** Where the virtual tokens stand, for a template without the marker `{prompt}`: "start", "end", "start:4,end:16". Default "start". */
   readonly promptPosition?: PromptPosition;
   readonly scoring?: Scoring;
   /** Default "first". */
@@ -91,9 +91,6 @@ export function defineTask(definition: TaskDefinition): Task {
     const value = definition[option] ?? "";
     return typeof value === "string" ? value : refuse(option, "not a text", "a text", value);
   };
-  const { promptPosition } = definition;
-  if (promptPosition !== undefined && !promptPositions.includes(promptPosition))
-    refuse("promptPosition", "no such place", promptPositions.join(", "), promptPosition);
   const scoring = checkScoring(definition.scoring, verbalizer, task);
   const selectBy = definition.selectBy ?? "first";
   if (selectBy !== "first" && selectBy !== "mean") refuse("selectBy", "no such choice", "first or mean", selectBy);
@@ -101,8 +98,11 @@ export function defineTask(definition: TaskDefinition): Task {
     refuse("generative", "not a yes or no", "true or false", definition.generative);
   return {
     name: definition.name,
-    template:
-      escapeTemplate(text("inputPrefix")) + positioned(definition.template, promptPosition, `${task}, template`),
+    template: positioned(
+      escapeTemplate(text("inputPrefix")) + definition.template,
+      definition.promptPosition,
+      `${task}, template`,
+    ),
     verbalizer,
     metrics: [...metrics] as [MetricName, ...MetricName[]],
     maxTargetTokens,

@@ -12,6 +12,15 @@ export interface FieldSpan {
   readonly cut?: boolean;
 }
 
+/** A part of the virtual tokens, where they stand in several parts. */
+export interface PromptPart {
+  /** Where it stands: UTF-16 units of a text, or ids of an encoded one. */
+  readonly at: number;
+  readonly tokens: number;
+  /** Before everything, also what a tokenizer or a chat puts before the text; as a prompt without a marker. */
+  readonly outside?: boolean;
+}
+
 /** One example as text: what the encoder reads and what the decoder shall say. */
 export interface Row {
   /** File and line (1-based) or row number; stands in every error and sample. */
@@ -22,9 +31,11 @@ export interface Row {
   readonly fields?: readonly FieldSpan[];
   /**
    * Where in `input` the template puts the virtual tokens, in UTF-16 units; undefined where the template has no marker; then they stand
-   * before the whole input.
+   * before the whole input. Where there are several parts, the place of the last one.
    */
   readonly promptAt?: number;
+  /** The parts of the virtual tokens before the last one, in order; absent where they stand together. */
+  readonly promptBefore?: readonly PromptPart[];
   /** The text to be generated; for a classification the label words of `label`. */
   readonly target: string;
   /** The task's label, or null for free-text targets. */
@@ -40,7 +51,7 @@ export interface Row {
 /** A task: how fields become text, how labels become words, what is measured. */
 export interface Task {
   readonly name: string;
-  /** Text with `{field}` holes; `{prompt}` says where the virtual tokens stand. Without it they stand before the text. */
+  /** Text with `{field}` holes; `{prompt}` says where the virtual tokens stand, and several `{prompt:N}` where their parts do. Without it they stand before the text. */
   readonly template: string;
   /** Label → words of the decoder (the verbalizer), in the order used for ranking; null for free text. */
   readonly verbalizer: Readonly<Record<string, string>> | null;
@@ -85,6 +96,8 @@ export interface Dataset {
   readonly skipped: number;
   /** What the reader should know: a holdout was taken, rows stand in two splits. Every command that loads data says them. */
   readonly notices?: readonly string[];
+  /** How many virtual tokens the option promptPosition speaks of; absent where it gives no number. */
+  readonly promptTokens?: number;
   /** Seconds that reading took; absent where nothing was read. */
   readonly seconds?: number;
 }

@@ -2,8 +2,8 @@
  * @file Templates: fields of a row become the text the encoder reads.
  *
  * In: text with `{field}` holes (`{a.b}` reaches into an object; `{field!cut}` is the one to shorten where a text is too
- * long; `{{` and `}}` are braces) and at most one marker `{prompt}`, where the virtual tokens stand. Out: `fill(fields)`, and where
- * in the text each field and the marker came to stand.
+ * long; `{{` and `}}` are braces) and at most one marker `{prompt}`, where the virtual tokens stand; several markers `{prompt:N}` are places
+ * of their parts. Out: `fill(fields)`, and where in the text each field and the markers came to stand.
  * A hole that no column fits is refused with the nearest name; a cell that is missing or no plain value is refused by row.
  */
 import { nearest, SoftpromptError } from "../base/errors.js";
@@ -20,10 +20,15 @@ export interface Template {
   readonly fields: readonly string[];
   /** Whether the template says where the virtual tokens stand. */
   readonly marked: boolean;
+  /** How many virtual tokens each marker takes, in order; null for the last one where it takes the rest. */
+  readonly parts: readonly (number | null)[];
   /** The text for one row; `where` names the row in errors. */
   fill(fields: Fields, where: string): string;
   /** The same, as a Row has it: with the stretches that the fields take, and where the marker stands. */
-  fillRow(fields: Fields, where: string): Required<Pick<Row, "input" | "fields">> & Pick<Row, "promptAt">;
+  fillRow(
+    fields: Fields,
+    where: string,
+  ): Required<Pick<Row, "input" | "fields">> & Pick<Row, "promptAt" | "promptBefore">;
 }
 
 const cutMark = "!cut";
@@ -33,6 +38,17 @@ const markerName = "prompt";
 /** The marker in a template that gives the place of the virtual tokens. */
 export const promptMarker = `{${markerName}}`;
 
+/** What a hole says of virtual tokens: nothing, all (the rest) of them, or how many. */
+const markerForm = /^prompt(?:\s*:\s*(\d{1,5}))?$/;
+
+interface Marker {
+  /** Index of the part of the template that it stands before. */
+  readonly before: number;
+  readonly tokens: number | null;
+  /** Nothing stands before it. */
+  readonly outside: boolean;
+}
+
 interface Hole {
   readonly name: string;
   readonly cut: boolean;
@@ -41,7 +57,7 @@ interface Hole {
 /** Compiles a template. Throws SoftpromptError (usage) naming the place of a stray brace. */
 export function compileTemplate(source: string, where = "template"): Template {
   const parts: (string | Hole)[] = [];
-  let marker: number | null = null;
+  const markers: Marker[] = [];
   const refuse = (problem: string, at: number, hint: string): never => {
     throw new SoftpromptError("usage", problem, {
       where: `${where}, character ${at + 1}`,
@@ -65,9 +81,17 @@ export function compileTemplate(source: string, where = "template"): Template {
       parts.push(text);
       text = "";
       i = end;
-      if (hole === markerName) {
-        if (marker !== null) refuse("the virtual tokens have two places", i, `keep one ${promptMarker}`);
-        marker = parts.length;
+      const marker = markerForm.exec(hole);
+      if (marker !== null) {
+        if (markers.at(-1)?.tokens === null)
+          refuse(
+            "the virtual tokens have two places",
+            i,
+            `keep one ${promptMarker}, or say how many stand at each: {${markerName}:4} … ${promptMarker}`,
+          );
+        const tokens = marker[1] === undefined ? null : Number(marker[1]);
+        if (tokens === 0) refuse("a part of the virtual tokens is empty", i, "leave the marker out");
+        markers.push({ before: parts.length, tokens, outside: parts.every((part) => part === "") });
       } else parts.push({ name, cut });
     } else if (c === "}") refuse("a brace closes nothing", i, "write }} for a brace");
     else text += c;
@@ -77,9 +101,9 @@ export function compileTemplate(source: string, where = "template"): Template {
   const fillRow: Template["fillRow"] = (row, place) => {
     const spans: FieldSpan[] = [];
     let filled = "";
-    let promptAt = 0;
+    const places: number[] = [];
     for (const [n, part] of parts.entries()) {
-      if (n === marker) promptAt = filled.length;
+      for (const { before } of markers) if (before === n) places.push(filled.length);
       const from = filled.length;
       filled += typeof part === "string" ? part : textOf(row, part.name, place);
       if (filled.length > maxTextCharacters)
@@ -91,9 +115,15 @@ export function compileTemplate(source: string, where = "template"): Template {
       if (typeof part !== "string")
         spans.push({ name: part.name, from, to: filled.length, ...(part.cut ? { cut: true } : {}) });
     }
-    return { input: filled, fields: spans, ...(marker === null ? {} : { promptAt }) };
+    const text = { input: filled, fields: spans };
+    if (markers.length === 0) return text;
+    const promptBefore = markers
+      .slice(0, -1)
+      .map(({ tokens, outside }, n) => ({ at: places[n]!, tokens: tokens!, ...(outside ? { outside } : {}) }));
+    return { ...text, promptAt: places.at(-1)!, ...(promptBefore.length > 0 ? { promptBefore } : {}) };
   };
-  return { source, fields, marked: marker !== null, fill: (row, place) => fillRow(row, place).input, fillRow };
+  const told = { marked: markers.length > 0, parts: markers.map(({ tokens }) => tokens) };
+  return { source, fields, ...told, fill: (row, place) => fillRow(row, place).input, fillRow };
 }
 
 /** Refuses a template with holes that no column fits. Throws SoftpromptError (usage). */
@@ -122,19 +152,117 @@ export function checkTemplate(template: Template, columns: readonly string[], wh
 
 /** Where the virtual tokens stand, said in a word: before the text, or behind it. */
 export const promptPositions = ["start", "end"] as const;
-/** Where the prompt stands: before the text, or behind it. */
-export type PromptPosition = (typeof promptPositions)[number];
+/** Where the prompt stands: before the text, behind it, or `start:4,end:16`: so many before it and so many behind it. */
+export type PromptPosition = (typeof promptPositions)[number] | (string & {});
 
-/** The template with a marker for this position. @throws SoftpromptError "usage" where it already has one. */
+/** How many virtual tokens stand at either end; null is all of them. */
+export interface Ends {
+  readonly start: number | null;
+  readonly end: number | null;
+}
+
+/** @throws SoftpromptError "usage" for a text that is no position. */
+export function readPosition(position: PromptPosition): Ends {
+  const refuse = (problem: string, hint?: string) =>
+    new SoftpromptError("usage", problem, {
+      where: "promptPosition",
+      expected: "start, end, or both with their numbers of virtual tokens: start:4,end:16",
+      got: position,
+      hint,
+    });
+  const found: Partial<Record<keyof Ends, number | null>> = {};
+  const said = typeof position === "string" ? position.split(",") : [];
+  for (const part of said) {
+    const [, name, count] = /^\s*(\w+)\s*(?::\s*(\d{1,5})\s*)?$/.exec(part) ?? [];
+    const end = promptPositions.find((known) => known === name);
+    const near = name === undefined ? undefined : nearest(name, promptPositions);
+    if (end === undefined) throw refuse("no such place", near && `did you mean ${near}?`);
+    if (found[end] !== undefined) throw refuse(`${end} is said twice`);
+    if (count === "0" || (count === undefined && said.length > 1))
+      throw refuse("a part without a number of virtual tokens", "give each end its number, or one end alone");
+    found[end] = count === undefined ? null : Number(count);
+  }
+  if (said.length === 0) throw refuse("no such place");
+  const both = found.start !== undefined && found.end !== undefined;
+  return both
+    ? { start: found.start!, end: found.end! }
+    : {
+        start: found.start ?? (found.end === undefined ? null : 0),
+        end: found.end ?? (found.start === undefined ? null : 0),
+      };
+}
+
+/** How many virtual tokens a position speaks of; undefined where it gives no number. */
+export function positionTokens(position: PromptPosition | undefined): number | undefined {
+  if (position === undefined) return undefined;
+  const { start, end } = readPosition(position);
+  return start === null || end === null ? undefined : start + end;
+}
+
+/** The template with markers for this position. @throws SoftpromptError "usage" where it already has one. */
 export function positioned(template: string, position: PromptPosition | undefined, where = "template"): string {
   if (position === undefined) return template;
+  const { start, end } = readPosition(position);
   if (compileTemplate(template, where).marked)
     throw new SoftpromptError("usage", "the place of the virtual tokens is said twice", {
       where: "promptPosition",
       expected: `a template without ${promptMarker}, or no promptPosition`,
       got: position,
     });
-  return position === "end" ? template + promptMarker : template;
+  if (end === 0) return template;
+  return start === 0 ? template + promptMarker : `${markerOf(start)}${template}${markerOf(end)}`;
+}
+
+const markerOf = (tokens: number | null) => (tokens === null ? promptMarker : `{${markerName}:${tokens}}`);
+
+/** A template without the markers at its ends, and the position that they say; null where a marker stands inside. */
+export function unpositioned(source: string): { readonly text: string; readonly position?: PromptPosition } | null {
+  const { parts } = compileTemplate(source);
+  if (parts.length === 0) return { text: source };
+  const last = markerOf(parts.at(-1)!);
+  if (!source.endsWith(last)) return null;
+  const text = source.slice(0, -last.length);
+  if (parts.length === 1) return { text, position: parts[0] === null ? "end" : `end:${parts[0]}` };
+  const first = markerOf(parts[0]!);
+  if (parts.length > 2 || parts[1] === null || !text.startsWith(first)) return null;
+  return { text: text.slice(first.length), position: `start:${parts[0]},end:${parts[1]}` };
+}
+
+/**
+ * The markers of a task's template on another whole text; null where they stand inside the task's own.
+ */
+export function aroundText(template: string, text: string): Pick<Row, "promptAt" | "promptBefore"> | null {
+  const { parts } = compileTemplate(template);
+  if (parts.length === 0) return {};
+  const last = markerOf(parts.at(-1)!);
+  if (parts.length > 2 || !template.endsWith(last)) return null;
+  if (parts.length === 1) return { promptAt: text.length };
+  if (!template.startsWith(markerOf(parts[0]!))) return null;
+  return { promptAt: text.length, promptBefore: [{ at: 0, tokens: parts[0]!, outside: true }] };
+}
+
+/** How many virtual tokens a template's markers want, where a prompt of so many does not fit them; else null. */
+export function wantedTokens(template: string, tokens: number): number | string | null {
+  const { parts } = compileTemplate(template);
+  const counted = parts.reduce<number>((sum, part) => sum + (part ?? 0), 0);
+  if (counted === 0) return null;
+  if (parts.at(-1) === null) return counted < tokens ? null : `more than ${counted}`;
+  return counted === tokens ? null : counted;
+}
+
+/**
+ * Refuses a prompt whose length is not that of its parts. @param asked how many virtual tokens promptPosition speaks of
+ * @throws SoftpromptError "usage"
+ */
+export function checkPromptTokens(template: string, tokens: number, asked?: number): void {
+  const wanted = asked === undefined || asked === tokens ? wantedTokens(template, tokens) : asked;
+  if (wanted === null) return;
+  throw new SoftpromptError("usage", "the parts of the prompt and its length do not agree", {
+    where: "virtualTokens",
+    expected: `${wanted}, as the places of the virtual tokens say`,
+    got: tokens,
+    hint: "change promptPosition (or the template's markers), or virtualTokens",
+  });
 }
 
 /** The names of a template's holes, each once, in order. */

@@ -11,6 +11,7 @@ import { bindWeights } from "../model/bindings.js";
 import type { Checkpoint } from "../model/checkpoint.js";
 import { fullModel, type PartialModel } from "../model/partial.js";
 import type { Place } from "./graphs.js";
+import { readsBefore } from "./place.js";
 import { type Owned, programs } from "./programs.js";
 import type { TextStore } from "./text-store.js";
 import { openTextReader, type TextReader } from "./texts.js";
@@ -64,7 +65,7 @@ export function openEngine(
         where: checkpoint.name,
         hint: "open a new one",
       });
-    if (place === "behind" && !method.behind)
+    if (readsBefore(place) && !method.behind)
       throw new SoftpromptError("engine", `${method.name} cannot stand behind a text`, {
         where: "place of the virtual tokens",
         expected: "a method that changes nothing of how the text before it is read",

@@ -28,7 +28,7 @@ import {
   trainGraph,
 } from "./graphs.js";
 
-import { placeOf } from "./place.js";
+import { placeOf, readsBefore } from "./place.js";
 
 /** FLOPs in both kinds. One multiply-accumulate is two FLOPs. */
 export interface Flops {
@@ -57,7 +57,7 @@ export function shapeOfRows(config: ModelConfig, rows: readonly EncodedRow[], pr
   const place = placeOf(config, rows);
   const longest = (of: (row: EncodedRow) => number) => Math.max(0, ...rows.map(of));
   const shape = { batch: rows.length, prompt, target: longest((row) => row.target.length) };
-  if (place !== "behind")
+  if (!readsBefore(place))
     return { ...shape, input: longest((row) => row.input.length), ...(place === "start" ? {} : { place }) };
   const parts = rows.map(aroundPrompt);
   const tail = Math.max(...parts.map((part) => part.tail.length));
@@ -74,7 +74,7 @@ export function textFlops(
   rows: readonly EncodedRow[],
   together = false,
 ): Flops {
-  if (placeOf(config, rows) !== "behind") return noFlops;
+  if (!readsBefore(placeOf(config, rows))) return noFlops;
   const count = costs("text", config, partial, promptTuning, "start");
   const lengths = rows.map((row) => aroundPrompt(row).before.length);
   if (together) return both(count({ B: rows.length, S: Math.max(1, ...lengths) }));
@@ -121,7 +121,7 @@ function costs(
 
 /** Sizes of a graph's axes. Behind a text a row's choices are one list of tokens, of which all but each choice's last are decoded. */
 function symbols({ batch, prompt, input, target, place, tail = 0 }: PassShape, choices = 1): Record<string, number> {
-  if (place !== "behind") return { B: batch, P: prompt, T: input, U: target };
+  if (!readsBefore(place)) return { B: batch, P: prompt, T: input, U: target };
   const N = Math.max(prompt > 0 ? 0 : 1, tail) + choices * (target - 1);
   return { B: batch, P: prompt, S: Math.max(1, input), N: Math.max(1, N), U: choices * target };
 }
@@ -173,7 +173,7 @@ export function generationFlops(
   shape: PassShape,
   method: Method = promptTuning,
 ): Flops {
-  const behind = shape.place === "behind";
+  const behind = readsBefore(shape.place);
   const sizes = symbols(behind ? { ...shape, target: 1 } : shape);
   let sum = both(costs("prefill", config, partial, method, shape.place)(sizes));
   const step = costs("step", config, partial, method);

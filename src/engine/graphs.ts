@@ -7,7 +7,8 @@
  * Where the virtual tokens stand (Place) decides how a graph begins. `start`: prompt, then text. `within`: the same, and `order` [B, P+T, P+T]
  * of 0 and 1 puts the prompt into each row's text (a family whose text is read at once). `behind`: the text was read before and comes as
  * memory, memoryKey{i} and memoryValue{i} [B, G, S, K]; decoderIds [B, N] are what follows the prompt, targets included, and `picks`
- * [B, U, P+N] of 0 and 1 says whose hidden states predict the targets (a family that goes on from its text).
+ * [B, U, P+N] of 0 and 1 says whose hidden states predict the targets (a family that goes on from its text). `parted`: the same for virtual
+ * tokens in several parts, where the text before the first one was read before, and `order` [B, P+N, P+N] puts the others into their places.
  */
 import { plus } from "../graph/dims.js";
 import { gradients } from "../graph/grad.js";
@@ -31,7 +32,7 @@ export interface ModelSource {
 }
 
 /** Where the virtual tokens stand. */
-export type Place = "start" | "within" | "behind";
+export type Place = "start" | "within" | "behind" | "parted";
 
 /**
  * Loss and its gradients.
@@ -60,7 +61,7 @@ export function trainGraph(source: ModelSource): Graph {
 export function scoreGraph(source: ModelSource): Graph {
   const m = open(source);
   const { graph: g } = m;
-  if (m.place === "behind") {
+  if (after(m.place)) {
     output(g, "nll", ops.nll(g, teacherForced(m).logits, input(g, "targetIds", "int32", ["B", "U"])));
     return finished(m);
   }
@@ -93,7 +94,7 @@ export function forwardGraph(source: ModelSource): Graph {
 export function activationGraph(source: ModelSource): Graph {
   const m = open(source);
   const { graph: g } = m;
-  const behind = m.place === "behind";
+  const behind = after(m.place);
   const prefilled = behind ? readText(m, "S") : prefill(m);
   const { activations } = prefilled;
   const decoded = behind
@@ -126,7 +127,7 @@ export function activationGraph(source: ModelSource): Graph {
 export function prefillGraph(source: ModelSource): Graph {
   const m = open(source);
   const { graph: g } = m;
-  if (m.place !== "behind") {
+  if (!after(m.place)) {
     outputMemory(g, prefill(m).memory);
     return finished(m);
   }
@@ -236,9 +237,7 @@ function embed({ architecture, builder, config }: Model, ids: Value): Value {
 function prefill(m: Model): Prefilled {
   const { graph: g } = m;
   const both = m.builder.embeddings(embed(m, input(g, "inputIds", "int32", ["B", "T"])));
-  const S = both.shape[1]!;
-  const x = m.place === "within" ? ops.matmul(g, input(g, "order", "float32", ["B", S, S]), both) : both;
-  return m.architecture.prefill(m.builder, m.config, x);
+  return m.architecture.prefill(m.builder, m.config, inPlace(m, both));
 }
 
 /** The text alone, as the frozen model reads it. */
@@ -249,7 +248,17 @@ function readText(m: Model, length: string): Prefilled {
 
 /** Prompt and what follows it, behind a text. */
 function afterText(m: Model): Value {
-  return m.builder.embeddings(embed(m, input(m.graph, "decoderIds", "int32", ["B", "N"])));
+  return inPlace(m, m.builder.embeddings(embed(m, input(m.graph, "decoderIds", "int32", ["B", "N"]))));
+}
+
+/** Whether the text before the virtual tokens is read by another graph. */
+const after = (place: Place) => place === "behind" || place === "parted";
+
+/** Virtual tokens and ids side by side → in each row's order, where it is another one. */
+function inPlace({ graph: g, place }: Model, both: Value): Value {
+  if (place !== "within" && place !== "parted") return both;
+  const S = both.shape[1]!;
+  return ops.matmul(g, input(g, "order", "float32", ["B", S, S]), both);
 }
 
 function givenMemory(m: Model): KeyValue[] {
@@ -283,7 +292,7 @@ function picked({ graph: g }: Model, hidden: Value): Value {
 
 /** @param given what was already read. By default prompt and text are read in the graph; behind a text its memory is an input */
 function teacherForced(m: Model, given?: Prefilled) {
-  const behind = m.place === "behind";
+  const behind = after(m.place);
   const prefilled = behind ? null : (given ?? prefill(m));
   const x = behind ? afterText(m) : embed(m, input(m.graph, "decoderIds", "int32", ["B", "U"]));
   const result = m.architecture.decode(m.builder, m.config, x, prefilled?.memory ?? givenMemory(m));

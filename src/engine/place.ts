@@ -7,6 +7,7 @@
  */
 import { SoftpromptError } from "../base/errors.js";
 import type { Feed } from "../base/tensor.js";
+import type { PromptPart } from "../data/row.js";
 import type { Lead, ModelConfig, Positions } from "../model/architecture.js";
 import { architectureOf } from "../model/architectures.js";
 import { type EncodedRow, type Padded, pad, type TextBatch } from "../text/batch.js";
@@ -14,12 +15,20 @@ import { checkIds, type FedParameters, float, int } from "./feeds.js";
 import type { Place } from "./graphs.js";
 
 /** All of them. */
-export const places = ["start", "within", "behind"] as const satisfies readonly Place[];
+export const places = ["start", "within", "behind", "parted"] as const satisfies readonly Place[];
 
 /** Where the virtual tokens of these rows stand in a model's graphs. */
-export function placeOf(config: ModelConfig, rows: readonly Pick<EncodedRow, "promptAt">[]): Place {
+export function placeOf(config: ModelConfig, rows: readonly Placed[]): Place {
   if (!rows.some((row) => row.promptAt !== undefined)) return "start";
-  return goesOn(config) ? "behind" : "within";
+  if (!goesOn(config)) return "within";
+  return rows.some((row) => row.promptBefore !== undefined) ? "parted" : "behind";
+}
+
+type Placed = Pick<EncodedRow, "promptAt" | "promptBefore">;
+
+/** Whether what stands before the (first) virtual tokens is read before, by the frozen model alone. */
+export function readsBefore(place: Place | undefined): boolean {
+  return place === "behind" || place === "parted";
 }
 
 /** Whether targets continue the text itself (a decoder-only model), so that a text can be read before the tokens that follow it. */
@@ -28,8 +37,12 @@ function goesOn(config: ModelConfig): boolean {
 }
 
 /** Refuses rows whose virtual tokens stand elsewhere than a program was opened for. */
-export function checkPlace(config: ModelConfig, place: Place, { promptAt }: Pick<TextBatch, "promptAt">): void {
-  const found = placeOf(config, promptAt ? [{ promptAt: 0 }] : []);
+export function checkPlace(
+  config: ModelConfig,
+  place: Place,
+  { promptAt, promptBefore }: Pick<TextBatch, "promptAt" | "promptBefore">,
+): void {
+  const found = placeOf(config, promptAt ? [{ promptAt: 0, ...(promptBefore && { promptBefore: [] }) }] : []);
   if (found === place) return;
   throw new SoftpromptError("engine", "the virtual tokens of these rows stand elsewhere than the program puts them", {
     where: "program",
@@ -47,21 +60,53 @@ export function orderFeeds(
   { tokens: P, lengths }: FedParameters,
   batch: TextBatch,
 ): { positions: Positions; order: Feed } {
-  const { size: B, inputLength: T, inputMask, promptAt } = batch;
+  const { size: B, inputLength: T, inputMask } = batch;
   const S = P + T;
   const on = new Uint8Array(B * S);
   const order = new Float32Array(B * S * S);
   for (let b = 0; b < B; b++) {
     const own = lengths?.[b] ?? P;
     const text = inputMask.subarray(b * T, (b + 1) * T).reduce((n, counts) => n + counts, 0);
-    const at = Math.min(promptAt?.[b] ?? 0, text);
-    const from = (first: number, count: number) => Array.from({ length: count }, (_, i) => first + i);
-    const live = [...from(P, at), ...from(P - own, own), ...from(P + at, text - at)];
+    const live = inOrder({ prompt: P, own, text }, partsOf(batch, b, own));
     const all = [...live, ...from(0, P - own), ...from(P + text, T - text)];
     on.fill(1, b * S, b * S + live.length);
     for (const [to, source] of all.entries()) order[(b * S + to) * S + source] = 1;
   }
   return { positions: { batch: B, length: S, on }, order: float([B, S, S], order) };
+}
+
+const from = (first: number, count: number) => Array.from({ length: count }, (_, i) => first + i);
+
+/** A row's parts of the virtual tokens. */
+function partsOf(
+  { promptAt, promptBefore }: Pick<TextBatch, "promptAt" | "promptBefore">,
+  row: number,
+  own: number,
+): readonly PromptPart[] {
+  const before = own === 0 ? [] : (promptBefore?.[row] ?? []);
+  const counted = before.reduce((sum, { tokens }) => sum + tokens, 0);
+  if (counted > own)
+    throw new SoftpromptError("engine", "a prompt has fewer virtual tokens than its parts", {
+      where: `row ${row} of the batch`,
+      expected: `${counted} or more`,
+      got: own,
+    });
+  return [...before, { at: promptAt?.[row] ?? 0, tokens: own - counted }];
+}
+
+/** Prompt (the last `own` of P places) and text, side by side, in a row's order: indices of what counts. */
+function inOrder(
+  { prompt: P, own, text }: { readonly prompt: number; readonly own: number; readonly text: number },
+  parts: readonly PromptPart[],
+): number[] {
+  const order: number[] = [];
+  let [virtual, read] = [P - own, 0];
+  for (const { at, tokens } of parts) {
+    const place = Math.min(at, text);
+    order.push(...from(P + read, place - read), ...from(virtual, tokens));
+    [virtual, read] = [virtual + tokens, place];
+  }
+  return [...order, ...from(P + read, text - read)];
 }
 
 /** What follows a text that was read before: virtual tokens, the text's tail, targets. */
@@ -75,6 +120,8 @@ export interface Following {
   readonly ids: Feed;
   /** Selects the hidden states that predict the targets, [B, C·U, P+N]. */
   readonly picks: Feed;
+  /** Puts virtual tokens and tail into each row's order, [B, P+N, P+N]; null where the virtual tokens stand together before the tail. */
+  readonly order: Feed | null;
 }
 
 /**
@@ -95,16 +142,32 @@ export function following(
   const lead = { length: L, on: new Uint8Array(B * L) };
   const decoderIds = new Int32Array(B * N).fill(config.padId);
   const picks = new Float32Array(B * C * U * (P + N));
+  const order = batch.promptBefore ? new Float32Array(B * (P + N) ** 2) : null;
   for (let b = 0; b < B; b++) {
-    lead.on.fill(1, b * L + P - (lengths?.[b] ?? P), b * L + P);
-    lead.on.set(tail.mask.subarray(b * tail.length, (b + 1) * tail.length), b * L + P);
+    const own = lengths?.[b] ?? P;
+    const tailMask = tail.mask.subarray(b * tail.length, (b + 1) * tail.length);
+    if (order === null) {
+      lead.on.fill(1, b * L + P - own, b * L + P);
+      lead.on.set(tailMask, b * L + P);
+    } else {
+      const text = tailMask.lastIndexOf(1) + 1;
+      const parts = partsOf(batch, b, own);
+      const first = parts[0]!.at;
+      const live = inOrder(
+        { prompt: P, own, text },
+        parts.map((part) => ({ ...part, at: part.at - first })),
+      );
+      lead.on.fill(1, b * L, b * L + live.length);
+      const all = [...live, ...from(0, P - own), ...from(P + text, N - text)];
+      for (const [to, source] of all.entries()) order[(b * (P + N) + to) * (P + N) + source] = 1;
+    }
     decoderIds.set(tail.ids.subarray(b * tail.length, (b + 1) * tail.length), b * N);
     const last = lead.on.subarray(b * L, (b + 1) * L).lastIndexOf(1);
     for (let c = 0; c < C; c++) {
-      const own = targets.ids.subarray((b * C + c) * U, (b * C + c + 1) * U);
-      const from = tail.length + c * (U - 1);
-      decoderIds.set(own.subarray(0, U - 1), b * N + from);
-      for (let u = 0; u < U; u++) picks[((b * C + c) * U + u) * (P + N) + (u === 0 ? last : P + from + u - 1)] = 1;
+      const ids = targets.ids.subarray((b * C + c) * U, (b * C + c + 1) * U);
+      const at = tail.length + c * (U - 1);
+      decoderIds.set(ids.subarray(0, U - 1), b * N + at);
+      for (let u = 0; u < U; u++) picks[((b * C + c) * U + u) * (P + N) + (u === 0 ? last : P + at + u - 1)] = 1;
     }
   }
   checkIds("target", targets.ids, config.vocabulary);
@@ -115,6 +178,7 @@ export function following(
     length: U - 1,
     ids: int([B, N], decoderIds),
     picks: float([B, C * U, P + N], picks),
+    order: order && float([B, P + N, P + N], order),
   };
 }
 

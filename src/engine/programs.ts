@@ -22,7 +22,7 @@ import {
   stepGraph,
   trainGraph,
 } from "./graphs.js";
-import { checkPlace, following, orderFeeds } from "./place.js";
+import { checkPlace, following, orderFeeds, readsBefore } from "./place.js";
 import type { Pick } from "./sampling.js";
 import type { TextReader } from "./texts.js";
 import type { GenerateProgram, GivenParameters, ProgramKinds, RowEnd, WritingOptions } from "./types.js";
@@ -244,6 +244,7 @@ async function behind(
     // a graph that reads the text itself needs every token's activations and has no targets
     ...(read === "here" ? here() : { ...(await texts.read(batch)), picks: next.picks }),
     decoderIds: next.ids,
+    ...(next.order && { order: next.order }),
     ...decoded(source, memory, shape),
   };
   return { feeds, memory, lead };
@@ -263,7 +264,7 @@ async function teacherForced(
 ) {
   const { size: B, targetLength: U, targetMask } = batch;
   const count = (b: number) => targetMask.subarray(b * U, (b + 1) * U).reduce((n, on) => n + on, 0);
-  if (source.place === "behind") {
+  if (readsBefore(source.place)) {
     const targets = { ids: batch.targetIds, choices: 1, length: U, count };
     const { feeds, memory, lead } = await behind(source, parameters, batch, targets, read);
     const length = lead.length + U - 1;
@@ -312,7 +313,7 @@ async function rank(
   const ids = new Int32Array(B * C * U).fill(config.padId);
   for (const [b, row] of choices.entries()) for (const [c, choice] of row.entries()) ids.set(choice, (b * C + c) * U);
   const asked = async (): Promise<Feeds> => {
-    if (source.place === "behind") {
+    if (readsBefore(source.place)) {
       const { feeds } = await behind(source, parameters, batch, { ids, choices: C, length: U, count });
       return { ...feeds, targetIds: int([B, C * U], ids) };
     }
@@ -440,7 +441,7 @@ async function begin(
   const { config } = source;
   const B = rows.length;
   const batch = textBatch(rows, config.padId);
-  if (source.place !== "behind") {
+  if (!readsBefore(source.place)) {
     const { feeds, positions } = prefilled(source, parameters, batch);
     checkWindow(config, positions, () => 1);
     const firstOf = firstIds(source, batch.firstIds ?? null);

@@ -91,6 +91,9 @@ function withContext(row: Row, instruction: string | null, examples: readonly Ro
     input: before + row.input,
     fields: [...fields, ...moved(own, before.length)],
     ...(row.promptAt === undefined ? {} : { promptAt: before.length + row.promptAt }),
+    ...(row.promptBefore && {
+      promptBefore: row.promptBefore.map((part) => ({ ...part, at: before.length + part.at })),
+    }),
   };
 }
 

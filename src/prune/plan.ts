@@ -3,7 +3,9 @@
  *
  * In: rows, a start prompt, schedules (their sizes and steps; which neurons stay does not matter), PruneOptions. Out: SearchPlan.
  */
+import { SoftpromptError } from "../base/errors.js";
 import type { Row } from "../data/row.js";
+import { compileTemplate } from "../data/template.js";
 import type { ModelConfig } from "../model/architecture.js";
 import { fullModel, type PartialModel, partialModel } from "../model/partial.js";
 import { type Forecast, forecast } from "../train/forecast.js";
@@ -47,6 +49,13 @@ export function planSearch(
 ): SearchPlan {
   const { engine, tokenizer, task, options, signal, prompt } = input;
   const settings = durable(input.settings);
+  if (options.prunedTokens === "drop" && compileTemplate(task.template).parts.length > 1)
+    throw new SoftpromptError("usage", "tokens of a prompt in several parts cannot be dropped", {
+      where: "prunedTokens",
+      expected: "zero",
+      got: options.prunedTokens,
+      hint: "the template says how many virtual tokens stand at each place",
+    });
   const [P, D] = prompt.shape as [number, number];
   const rewind = rewindTarget(options.rewindTo, input.schedule);
   const { train: rows, held } = holdOut(input.train, options.holdout, settings.seed);

@@ -71,7 +71,7 @@ async function fromText(
   const row: Row = {
     id: "prompt",
     ...text,
-    ...(skill.behind ? { promptAt: text.input.length } : {}),
+    ...skill.place(text.input),
     target: "",
     label: null,
     references: [""],
@@ -98,13 +98,15 @@ function fromIds(
       expected: `ids from 0 to ${vocabulary - 1}`,
       got: wrong,
     });
-  const { tokenizer, behind } = skill;
+  const { tokenizer } = skill;
+  const { promptAt, promptBefore } = skill.place("");
   const goesOn = rulesOf(tokenizer, {}).joined !== null;
   const row: EncodedRow = {
     id: "prompt",
     input: Int32Array.from(goesOn ? ids.slice(0, -1) : ids),
     ...(goesOn ? { first: ids.at(-1)! } : {}),
-    ...(behind ? { promptAt: ids.length } : {}),
+    ...(promptAt === undefined ? {} : { promptAt: ids.length }),
+    ...(promptBefore && { promptBefore }),
     target: Int32Array.of(rulesOf(tokenizer, {}).targetEnd),
     choices: null,
     gold: -1,

@@ -4,6 +4,7 @@
  * A row holds the loaded skill itself, never its name or number, so replacing or removing an adapter does not affect running rows.
  */
 import type { Parameters } from "../base/tensor.js";
+import type { Row } from "../data/row.js";
 import type { Method } from "../method/method.js";
 import type { Skill } from "../tasks/predictor.js";
 import type { Tokenizer } from "../text/tokenizer.js";
@@ -26,8 +27,8 @@ export interface WritingSkill {
   readonly method: Method;
   /** null is the bare model. */
   readonly parameters: Parameters | null;
-  /** The virtual tokens stand behind the text. */
-  readonly behind: boolean;
+  /** Where the virtual tokens stand around a text. */
+  readonly place: (text: string) => Pick<Row, "promptAt" | "promptBefore">;
   readonly chat: ChatSkill | null;
 }
 

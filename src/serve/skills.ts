@@ -3,7 +3,7 @@
  */
 import { checkBase, loadAdapter } from "../adapter/adapter.js";
 import { runnable } from "../adapter/applied.js";
-import { compileTemplate, promptMarker } from "../data/template.js";
+import { aroundText, compileTemplate } from "../data/template.js";
 import { behindPrompt, chatTemplateOf, chatTokenizer } from "../model/tokenizer.js";
 import type { Model } from "../tasks/model.js";
 import { answerInputs, openSkill, readInput } from "../tasks/predictor.js";
@@ -26,7 +26,7 @@ export async function openChat({
 
 /** The model without an adapter. */
 export function bareSkill(model: Model, chat: ChatSkill | null): LoadedSkill {
-  const write = { tokenizer: model.tokenizer, method: model.engine.method, parameters: null, behind: false, chat };
+  const write = { tokenizer: model.tokenizer, method: model.engine.method, parameters: null, place: () => ({}), chat };
   const facts = { task: null, fields: [], labels: null, virtualTokens: 0 };
   return {
     facts: { ...facts, abilities: ["completions", ...(chat ? (["chat"] as const) : [])] },
@@ -52,18 +52,17 @@ export async function loadSkill(
   const { task } = adapter;
   const opened = task === null ? null : await openSkill(model, adapter, { anyBase: true }, name);
   const predict = opened && { ...opened, maxInputTokens: Math.min(opened.maxInputTokens, mostTokens) };
-  const template = task?.template ?? "";
-  const behind = template.endsWith(promptMarker);
-  const inside = !behind && compileTemplate(template).marked;
-  const write: WritingSkill | null = inside
-    ? null
-    : {
-        tokenizer: behindPrompt(model.tokenizer, tokens),
-        method,
-        parameters,
-        behind,
-        chat: chat && { ...chat, tokenizer: behindPrompt(chat.tokenizer, tokens) },
-      };
+  const place = (text: string) => aroundText(task?.template ?? "", text);
+  const write: WritingSkill | null =
+    place("") === null
+      ? null
+      : {
+          tokenizer: behindPrompt(model.tokenizer, tokens),
+          method,
+          parameters,
+          place: (text) => place(text) ?? {},
+          chat: chat && { ...chat, tokenizer: behindPrompt(chat.tokenizer, tokens) },
+        };
   const skill: LoadedSkill = {
     facts: {
       abilities: [

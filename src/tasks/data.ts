@@ -25,7 +25,7 @@ import { type MetricName, metricNames } from "../data/metrics.js";
 import type { Dataset, Task } from "../data/row.js";
 import { examples } from "../data/rows.js";
 import { tasks } from "../data/tasks.js";
-import { compileTemplate, promptMarker, promptPositions } from "../data/template.js";
+import { unpositioned } from "../data/template.js";
 import { encodeRows } from "../text/rows.js";
 import type { Tokenizer } from "../text/tokenizer.js";
 import { type CallContext, type EarlierContext, type NoticeEvent, oneObject } from "./call.js";
@@ -76,9 +76,9 @@ export const taskOptions = {
   }),
   inputPrefix: string({ help: "Put before every input, e.g. a task's name for models that know it" }),
   targetPrefix: string({ help: "Put before every target", source: "FPT: <extra_id_0>, fpt.md §6" }),
-  promptPosition: choice({
-    values: promptPositions,
-    help: "Where the virtual tokens stand, for a template without the marker {prompt}: before the text, or behind it, where a decoder-only model reads each text once and keeps it",
+  promptPosition: string({
+    placeholder: "start, end, or start:N,end:N",
+    help: "Where the virtual tokens stand, for a template without the marker {prompt}: before the text, or behind it (end), where a decoder-only model reads each text once and keeps it, or so many of them at either end (start:4,end:16), where it reads each text in every pass",
     source: "default start",
   }),
 };
@@ -281,12 +281,10 @@ export function asRecorded(options: DataOptions, recorded: Task | null): DataOpt
   if (!known || (asked !== undefined && asked !== name)) return options;
   const chosen = options.format ?? format;
   const plain = name === quickstartTask ? quickstartFiles.template : declaredTask(name, { format: chosen }).template;
-  // a declared template has no marker, so one at the end is the position's
-  const atEnd = compileTemplate(template).marked && template.endsWith(promptMarker);
-  const text = atEnd ? template.slice(0, -promptMarker.length) : template;
+  // a declared template has no marker, so those at its ends are the position's
+  const { text, position: promptPosition } = unpositioned(template) ?? { text: template };
   const prefix = text.endsWith(plain) ? text.slice(0, text.length - plain.length) : "";
   const inputPrefix = prefix.replaceAll("{{", "{").replaceAll("}}", "}");
-  const promptPosition = atEnd ? "end" : undefined;
   return { ...defined({ task: name, format: chosen, inputPrefix, targetPrefix, promptPosition }), ...defined(options) };
 }
 

@@ -9,7 +9,7 @@ import { interrupted, SoftpromptError } from "../base/errors.js";
 import { readOptions } from "../base/options.js";
 import type { Parameters } from "../base/tensor.js";
 import type { Task } from "../data/row.js";
-import { compileTemplate, promptMarker } from "../data/template.js";
+import { aroundText } from "../data/template.js";
 import { placeOf } from "../engine/place.js";
 import { picker } from "../engine/sampling.js";
 import type { RowEnd } from "../engine/types.js";
@@ -126,18 +126,17 @@ async function ask(model: Model, texts: readonly string[], input: GenerateInput)
     targetPrefix: "",
   };
   const learnt = loaded?.task?.template ?? "";
-  const behind = learnt.endsWith(promptMarker);
-  if (!behind && compileTemplate(learnt).marked)
+  if (aroundText(learnt, "") === null)
     throw new SoftpromptError("adapter", "this prompt stands inside the text of its task", {
       where: "adapter",
-      expected: "a prompt before or behind the whole text",
+      expected: "a prompt before or behind the whole text, or both",
       got: learnt,
       hint: "use predict, which fills the task's template",
     });
   const rows = texts.map((text, i) => ({
     id: `prompt ${i + 1}`,
     input: text,
-    ...(behind ? { promptAt: text.length } : {}),
+    ...aroundText(learnt, text),
     fields: [{ name: "text", from: 0, to: text.length }],
     target: "",
     label: null,

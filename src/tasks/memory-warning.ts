@@ -5,6 +5,7 @@
  */
 import type { Dataset, Row } from "../data/row.js";
 import { shapeOfRows } from "../engine/flops.js";
+import { readsBefore } from "../engine/place.js";
 import { valuesPerToken } from "../engine/texts.js";
 import { evaluationBatch } from "../evaluate/evaluate.js";
 import { openMethod, sizeOf } from "../method/methods.js";
@@ -55,7 +56,7 @@ export function tuningMemory(
   /** Memory of the texts that will be kept, with the number of tokens per character of the longest rows. */
   function keptTexts(): number {
     const { texts, options: own } = engine;
-    if (texts === null || training.place !== "behind") return 0;
+    if (texts === null || !readsBefore(training.place)) return 0;
     const sum = (numbers: readonly number[]) => numbers.reduce((a, b) => a + b, 0);
     const shown = [...train].sort((a, b) => length(b) - length(a)).slice(0, candidates);
     const perCharacter =

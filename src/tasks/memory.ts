@@ -6,6 +6,7 @@
  */
 import { freemem } from "node:os";
 import { type PassShape, partialParameters } from "../engine/flops.js";
+import { readsBefore } from "../engine/place.js";
 import type { ModelConfig } from "../model/architecture.js";
 import { architectureOf } from "../model/architectures.js";
 import { fullModel, type PartialModel, type PartialStack } from "../model/partial.js";
@@ -65,7 +66,7 @@ export function trainingMemory(
     U * (decoding.layers.length * (12 * config.width + 6 * inner) + ffn(decoding)) +
     decoding.layers.length * (2 * S * inner + 2 * config.heads * U * (U + S)) +
     3 * U * config.vocabulary;
-  const perRow = shape.place === "behind" ? behind : before;
+  const perRow = readsBefore(shape.place) ? behind : before;
   const activations = aliveShare * 4 * shape.batch * perRow;
   return { weights, activations, total: baseBytes + weights + activations };
 }

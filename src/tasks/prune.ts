@@ -10,6 +10,7 @@ import { type FolderLock, lockFolder } from "../base/lock.js";
 import { type OptionValues, pickOptions, readOptions } from "../base/options.js";
 import { selectionName } from "../data/metrics.js";
 import type { Dataset } from "../data/row.js";
+import { checkPromptTokens } from "../data/template.js";
 import { type Evaluation, type Prediction, reportedRows } from "../evaluate/evaluate.js";
 import type { InitKind } from "../method/init.js";
 import { openMethod } from "../method/methods.js";
@@ -88,6 +89,7 @@ export async function prune(
   if (output !== null) claim(output, "search", context.resume ?? false);
   const model = forPrompt(opened, asked.virtualTokens);
   const data = await datasetOf(source, context.onEvent);
+  checkPromptTokens(data.task.template, asked.virtualTokens, data.promptTokens);
   const options = withInit(asked, data, model);
   // everything that can be checked without running the model is checked before a folder is made or anything is scored
   const outline = await outlineOf(model, data, options);

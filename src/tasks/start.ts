@@ -8,7 +8,7 @@
 import type { Tensor } from "../base/tensor.js";
 import type { Dataset } from "../data/row.js";
 import { rankingFlops, shapeOfRows } from "../engine/flops.js";
-import { placeOf } from "../engine/place.js";
+import { placeOf, readsBefore } from "../engine/place.js";
 import { fullModel } from "../model/partial.js";
 import { encodeRows } from "../text/rows.js";
 import { batchOrder } from "../train/order.js";
@@ -27,7 +27,8 @@ export async function sayStart(
   observe: (event: { readonly kind: "warning"; readonly message: string }) => void,
 ): Promise<{ readonly flops: number; readonly seconds: number }> {
   const encoded = encodeRows(task, train, tokenizer, options.maxInputTokens);
-  if (placeOf(checkpoint.config, encoded) !== "behind") return { flops: 0, seconds: 0 };
+  const place = placeOf(checkpoint.config, encoded);
+  if (!readsBefore(place)) return { flops: 0, seconds: 0 };
   const started = performance.now();
   const order = batchOrder(encoded, options.batchSize, options.seed);
   const numbers: number[] = [];
@@ -38,7 +39,7 @@ export async function sayStart(
     return { ...row, choices: [row.choices?.[row.gold] ?? row.target], gold: 0 };
   });
   const full = fullModel(checkpoint.config);
-  const program = await engine.score(full, "behind");
+  const program = await engine.score(full, place);
   const tokens = rows.reduce((sum, { choices }) => sum + choices[0]!.length, 0);
   let flops = 0;
   const lossWith = async (given: Tensor) => {

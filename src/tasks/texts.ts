@@ -6,7 +6,7 @@
  * step times then do not include reading.
  */
 import type { Dataset, Row, Task } from "../data/row.js";
-import { placeOf } from "../engine/place.js";
+import { placeOf, readsBefore } from "../engine/place.js";
 import { valuesPerToken } from "../engine/texts.js";
 import type { PartialModel } from "../model/partial.js";
 import { byteText } from "../report/format.js";
@@ -42,7 +42,7 @@ export async function readTexts(
   const store = engine.texts;
   if (store === null) return;
   const encoded = encodeRows(task, train as Row[], tokenizer, options.maxInputTokens);
-  if (placeOf(config, encoded) !== "behind") return;
+  if (!readsBefore(placeOf(config, encoded))) return;
   const order = batchOrder(encoded, options.batchSize, options.seed);
   const needed = new Set<number>();
   for (let step = 0; step < steps && needed.size < encoded.length; step++) for (const n of order(step)) needed.add(n);

@@ -14,6 +14,7 @@ import { readOptions } from "../base/options.js";
 import { random } from "../base/random.js";
 import type { Parameters, Tensor } from "../base/tensor.js";
 import type { Dataset } from "../data/row.js";
+import { checkPromptTokens } from "../data/template.js";
 import {
   constantAnswer,
   type Evaluation,
@@ -120,6 +121,7 @@ export async function tune(
   const began = performance.now();
   const model = forPrompt(opened, context.prompt?.shape[0] ?? planned.virtualTokens);
   const data = await datasetOf(source, observe);
+  checkPromptTokens(data.task.template, context.prompt?.shape[0] ?? planned.virtualTokens, data.promptTokens);
   const options = withInit(planned, data, model);
   if (data.train.length === 0)
     throw new SoftpromptError("data", "there are no training rows", {

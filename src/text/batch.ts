@@ -5,6 +5,7 @@
  * (seed, epoch) alone, so an exact resume needs only the epoch and the number of the batch.
  */
 import { type Random, random } from "../base/random.js";
+import type { PromptPart } from "../data/row.js";
 
 /** A Row as token ids. */
 export interface EncodedRow {
@@ -15,8 +16,10 @@ export interface EncodedRow {
   readonly target: Int32Array;
   /** The id that the target follows, where it is the row's own (a decoder-only model: the text's last token); else the model's start id. */
   readonly first?: number;
-  /** How many of the text's ids stand before the virtual tokens; undefined where nothing does. */
+  /** How many of the text's ids stand before the virtual tokens (the last part of them); undefined where nothing does. */
   readonly promptAt?: number;
+  /** The parts of the virtual tokens before the last one, in order; absent where they stand together. */
+  readonly promptBefore?: readonly PromptPart[];
   /** Candidate targets in verbalizer order (each with end-of-sequence), or null for free text. */
   readonly choices: readonly Int32Array[] | null;
   /** Index of the right choice, or -1. */
@@ -41,11 +44,12 @@ export function textIds({ input, first }: EncodedRow): Int32Array {
 
 /**
  * For a row whose target continues its text: its ids before and behind the virtual tokens. They are the text's own ids, split where the
- * virtual tokens stand.
+ * virtual tokens stand, or where the first part of them does.
  */
 export function aroundPrompt(row: EncodedRow): { readonly before: Int32Array; readonly tail: Int32Array } {
   const ids = textIds(row);
-  return { before: ids.subarray(0, row.promptAt ?? 0), tail: ids.subarray(row.promptAt ?? 0) };
+  const at = row.promptBefore?.[0]?.at ?? row.promptAt ?? 0;
+  return { before: ids.subarray(0, at), tail: ids.subarray(at) };
 }
 
 /** Padded arrays for the engine. Padding id is 0 in both; the masks say what counts. */
@@ -68,6 +72,8 @@ export interface Batch {
   readonly firstIds?: Int32Array | null;
   /** [B] EncodedRow.promptAt, or null where no row has one. */
   readonly promptAt?: Int32Array | null;
+  /** [B] EncodedRow.promptBefore, or null where no row has one. */
+  readonly promptBefore?: readonly (readonly PromptPart[])[] | null;
   /**
    * For rows whose target continues their text, with virtual tokens inside the text: `inputIds` then ends before the virtual tokens, and
    * this holds the text between them and the target, [B, …]. Otherwise null.
@@ -86,7 +92,7 @@ export interface Padded {
 /** The part of a Batch that is the rows' text. */
 export type TextBatch = Pick<
   Batch,
-  "size" | "inputIds" | "inputMask" | "inputLength" | "firstIds" | "promptAt" | "tail"
+  "size" | "inputIds" | "inputMask" | "inputLength" | "firstIds" | "promptAt" | "promptBefore" | "tail"
 >;
 
 /** The text of rows, padded to the longest. */
@@ -102,6 +108,7 @@ export function textBatch(rows: readonly EncodedRow[], padId = 0): TextBatch {
     inputLength: input.length,
     firstIds: goesOn ? Int32Array.from(rows, (row) => row.first!) : null,
     promptAt: placed ? Int32Array.from(rows, (row) => row.promptAt ?? 0) : null,
+    promptBefore: rows.some((row) => row.promptBefore) ? rows.map((row) => row.promptBefore ?? []) : null,
     tail:
       parts &&
       pad(

@@ -7,7 +7,7 @@
  * never the prompt. Candidates are never cut: a shortened label would be another label.
  */
 import { SoftpromptError } from "../base/errors.js";
-import type { Row, Task } from "../data/row.js";
+import type { PromptPart, Row, Task } from "../data/row.js";
 import type { EncodedRow } from "./batch.js";
 import { encodeCausal, encodeCausalInput, idsBefore } from "./causal.js";
 import { inChat } from "./chat.js";
@@ -26,7 +26,7 @@ export interface EncodeOptions {
 export type EncodedTask = Pick<Task, "name" | "verbalizer" | "maxTargetTokens" | "targetPrefix">;
 
 /** What encoding needs of a row. */
-type Text = Pick<Row, "id" | "input" | "fields" | "promptAt">;
+type Text = Pick<Row, "id" | "input" | "fields" | "promptAt" | "promptBefore">;
 
 /**
  * Encodes rows in order. Throws SoftpromptError if two labels have the same ids (they could never be distinguished), if a
@@ -58,9 +58,7 @@ export function tokenizeRows(
       id: row.id,
       ...placed([...rules.before, ...input, ...rules.after], rules, tokenizer, row.id),
       target: spare > 0 ? shortTarget(target, task.maxTargetTokens) : target,
-      ...(text.promptAt === undefined
-        ? {}
-        : { promptAt: rules.before.length + promptPlace(text, input, rules, tokenizer) }),
+      ...promptPlaces(text, input, rules, tokenizer),
       choices,
       gold: labels === null || row.label === null ? -1 : Object.keys(labels).indexOf(row.label),
       truncated: text.tokensLost > 0,
@@ -119,29 +117,42 @@ interface FittedInput extends Fitted {
   readonly byWindow: boolean;
   /** Where in the text the virtual tokens stand. */
   readonly promptAt?: number;
+  readonly promptBefore?: readonly PromptPart[];
 }
 
-/** How many of an input's ids stand before the virtual tokens. The text is the same wherever they stand. */
-function promptPlace(
-  { input, fields, promptAt }: Pick<FittedInput, "input" | "fields" | "promptAt">,
+type Marked = Pick<FittedInput, "promptAt" | "promptBefore">;
+
+/** How many of an input's ids stand before the virtual tokens, and before each part. The text is the same wherever they stand. */
+function promptPlaces(
+  { input, fields, promptAt, promptBefore }: Pick<FittedInput, "input" | "fields"> & Marked,
   ids: readonly number[],
   rules: EncodingRules,
   tokenizer: Tokenizer,
-): number {
-  if (promptAt! >= input.trimEnd().length) return ids.length;
-  const head = { input: input.slice(0, promptAt), userText: fields.filter(({ from, to }) => to > from) };
-  return idsBefore(ids, head, rules.guardFields, tokenizer);
+): Marked {
+  const place = (at: number): number => {
+    if (at >= input.trimEnd().length) return rules.before.length + ids.length;
+    const head = { input: input.slice(0, at), userText: fields.filter(({ from, to }) => to > from) };
+    return rules.before.length + idsBefore(ids, head, rules.guardFields, tokenizer);
+  };
+  if (promptAt === undefined) return {};
+  const parts = promptBefore?.map((part) => ({ ...part, at: part.outside ? 0 : place(part.at) }));
+  return { promptAt: place(promptAt), ...(parts ? { promptBefore: parts } : {}) };
 }
 
 /**
- * The marker's place in a text that was put into a chat, or whose fields were shortened. Its distance to the neighbouring field stays the
- * same.
+ * The markers' places in a text that was put into a chat, or whose fields were shortened. A marker's distance to the neighbouring field
+ * stays the same.
  */
-function markerIn(changed: Pick<Fitted, "fields">, { promptAt: at, fields = [] }: Text): number | undefined {
-  if (at === undefined || fields.length === 0) return at;
-  const before = fields.findLastIndex(({ to }) => to <= at);
-  if (before >= 0) return changed.fields[before]!.to + (at - fields[before]!.to);
-  return changed.fields[0]!.from - (fields[0]!.from - at);
+function markersIn(changed: Pick<Fitted, "fields">, { promptAt, promptBefore, fields = [] }: Text): Marked {
+  const place = (at: number): number => {
+    if (fields.length === 0) return at;
+    const before = fields.findLastIndex(({ to }) => to <= at);
+    if (before >= 0) return changed.fields[before]!.to + (at - fields[before]!.to);
+    return changed.fields[0]!.from - (fields[0]!.from - at);
+  };
+  if (promptAt === undefined) return {};
+  const parts = promptBefore?.map((part) => ({ ...part, at: place(part.at) }));
+  return { promptAt: place(promptAt), ...(parts ? { promptBefore: parts } : {}) };
 }
 
 function fittedInput(row: Text, tokenizer: Tokenizer, rules: EncodingRules, { tokens, byWindow }: Limit): FittedInput {
@@ -154,13 +165,12 @@ function fittedInput(row: Text, tokenizer: Tokenizer, rules: EncodingRules, { to
   };
   const filled = { input: row.input, fields: own };
   const put = rules.chat === undefined ? filled : inChat(rules.chat, filled);
-  const promptAt = markerIn(put, row);
-  const whole = { ...put, ...(promptAt === undefined ? {} : { promptAt }) };
+  const whole = { ...put, ...markersIn(put, row) };
   const ids = encode(whole);
   if (ids.length <= tokens) return { ...whole, cut: [], ids, tokensLost: 0, byWindow };
   if (own.length === 0)
     return { ...whole, cut: [], ids: ids.slice(0, Math.max(0, tokens)), tokensLost: ids.length - tokens, byWindow };
-  const fitted = fitText({ ...whole, ids }, encode, { limit: tokens, keepFrom: promptAt });
+  const fitted = fitText({ ...whole, ids }, encode, { limit: tokens, keepFrom: whole.promptAt });
   if (fitted === null)
     throw new SoftpromptError("usage", "the template alone is longer than an input may be", {
       where: row.id,
@@ -169,12 +179,11 @@ function fittedInput(row: Text, tokenizer: Tokenizer, rules: EncodingRules, { to
         ? "the model's context window holds no more beside prompt and target: use a shorter template, fewer virtual tokens or a smaller maxTargetTokens"
         : "raise maxInputTokens (--max-input-tokens), or shorten the template",
     });
-  const moved = markerIn(fitted, row);
   return {
     ...fitted,
     tokensLost: ids.length - fitted.ids.length,
     byWindow,
-    ...(moved === undefined ? {} : { promptAt: moved }),
+    ...markersIn(fitted, row),
   };
 }
 

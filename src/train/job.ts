@@ -8,7 +8,7 @@ import { SoftpromptError } from "../base/errors.js";
 import { type Parameters, size } from "../base/tensor.js";
 import { addFlops, type Flops, noFlops, textFlops } from "../engine/flops.js";
 import type { Place } from "../engine/graphs.js";
-import { placeOf } from "../engine/place.js";
+import { placeOf, readsBefore } from "../engine/place.js";
 import { evaluationOptions, type Prepared, prepareEvaluation } from "../evaluate/evaluate.js";
 import { applyMask, entryMask, maskCounts } from "../method/mask.js";
 import { fullModel, isFull, type PartialModel } from "../model/partial.js";
@@ -87,7 +87,7 @@ export function readingFlops(
   partial: PartialModel,
   { step, since }: { readonly step: number; readonly since: number },
 ): Flops {
-  if (place !== "behind") return noFlops;
+  if (!readsBefore(place)) return noFlops;
   const { config } = input.engine.checkpoint;
   const rows = rowsOf(step).map((n) => encoded[n]!);
   if (input.engine.texts === null)
