@@ -36,6 +36,8 @@ export interface Row {
   readonly promptAt?: number;
   /** The parts of the virtual tokens before the last one, in order; absent where they stand together. */
   readonly promptBefore?: readonly PromptPart[];
+  /** The virtual tokens stand before the target on the decoder's side, not in the text (T5). */
+  readonly promptIn?: "decoder";
   /** The text to be generated; for a classification the label words of `label`. */
   readonly target: string;
   /** The task's label, or null for free-text targets. */
@@ -51,7 +53,7 @@ export interface Row {
 /** A task: how fields become text, how labels become words, what is measured. */
 export interface Task {
   readonly name: string;
-  /** Text with `{field}` holes; `{prompt}` says where the virtual tokens stand, and several `{prompt:N}` where their parts do. Without it they stand before the text. */
+  /** Text with `{field}` holes; `{prompt}` says where the virtual tokens stand, several `{prompt:N}` where their parts do, `{prompt:decoder}` that they stand before the target. Without it they stand before the text. */
   readonly template: string;
   /** Label → words of the decoder (the verbalizer), in the order used for ranking; null for free text. */
   readonly verbalizer: Readonly<Record<string, string>> | null;

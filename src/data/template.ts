@@ -3,7 +3,7 @@
  *
  * In: text with `{field}` holes (`{a.b}` reaches into an object; `{field!cut}` is the one to shorten where a text is too
  * long; `{{` and `}}` are braces) and at most one marker `{prompt}`, where the virtual tokens stand; several markers `{prompt:N}` are places
- * of their parts. Out: `fill(fields)`, and where in the text each field and the markers came to stand.
+ * of their parts, `{prompt:decoder}` puts them before the target. Out: `fill(fields)`, and where in the text each field and the markers came to stand.
  * A hole that no column fits is refused with the nearest name; a cell that is missing or no plain value is refused by row.
  */
 import { nearest, SoftpromptError } from "../base/errors.js";
@@ -14,21 +14,23 @@ import type { Fields } from "./rows.js";
 /** Longest text one row may become. */
 export const maxTextCharacters = 1_000_000;
 
+/** Where in a row the virtual tokens stand. */
+export type PromptPlace = Pick<Row, "promptAt" | "promptBefore" | "promptIn">;
+
 export interface Template {
   readonly source: string;
   /** Names of the holes, each once, in order; the marker is none. */
   readonly fields: readonly string[];
   /** Whether the template says where the virtual tokens stand. */
   readonly marked: boolean;
+  /** The virtual tokens stand before the target on the decoder's side. */
+  readonly inDecoder: boolean;
   /** How many virtual tokens each marker takes, in order; null for the last one where it takes the rest. */
   readonly parts: readonly (number | null)[];
   /** The text for one row; `where` names the row in errors. */
   fill(fields: Fields, where: string): string;
   /** The same, as a Row has it: with the stretches that the fields take, and where the marker stands. */
-  fillRow(
-    fields: Fields,
-    where: string,
-  ): Required<Pick<Row, "input" | "fields">> & Pick<Row, "promptAt" | "promptBefore">;
+  fillRow(fields: Fields, where: string): Required<Pick<Row, "input" | "fields">> & PromptPlace;
 }
 
 const cutMark = "!cut";
@@ -39,7 +41,7 @@ const markerName = "prompt";
 export const promptMarker = `{${markerName}}`;
 
 /** What a hole says of virtual tokens: nothing, all (the rest) of them, or how many. */
-const markerForm = /^prompt(?:\s*:\s*(\d{1,5}))?$/;
+const markerForm = /^prompt(?:\s*:\s*(\d{1,5}|decoder))?$/;
 
 interface Marker {
   /** Index of the part of the template that it stands before. */
@@ -58,6 +60,7 @@ interface Hole {
 export function compileTemplate(source: string, where = "template"): Template {
   const parts: (string | Hole)[] = [];
   const markers: Marker[] = [];
+  let inDecoder = false;
   const refuse = (problem: string, at: number, hint: string): never => {
     throw new SoftpromptError("usage", problem, {
       where: `${where}, character ${at + 1}`,
@@ -83,13 +86,15 @@ export function compileTemplate(source: string, where = "template"): Template {
       i = end;
       const marker = markerForm.exec(hole);
       if (marker !== null) {
-        if (markers.at(-1)?.tokens === null)
+        const decoder = marker[1] === "decoder";
+        if (markers.at(-1)?.tokens === null || (decoder && markers.length > 0))
           refuse(
             "the virtual tokens have two places",
             i,
             `keep one ${promptMarker}, or say how many stand at each: {${markerName}:4} … ${promptMarker}`,
           );
-        const tokens = marker[1] === undefined ? null : Number(marker[1]);
+        inDecoder = decoder;
+        const tokens = marker[1] === undefined || decoder ? null : Number(marker[1]);
         if (tokens === 0) refuse("a part of the virtual tokens is empty", i, "leave the marker out");
         markers.push({ before: parts.length, tokens, outside: parts.every((part) => part === "") });
       } else parts.push({ name, cut });
@@ -117,12 +122,13 @@ export function compileTemplate(source: string, where = "template"): Template {
     }
     const text = { input: filled, fields: spans };
     if (markers.length === 0) return text;
+    if (inDecoder) return { ...text, promptIn: "decoder" };
     const promptBefore = markers
       .slice(0, -1)
       .map(({ tokens, outside }, n) => ({ at: places[n]!, tokens: tokens!, ...(outside ? { outside } : {}) }));
     return { ...text, promptAt: places.at(-1)!, ...(promptBefore.length > 0 ? { promptBefore } : {}) };
   };
-  const told = { marked: markers.length > 0, parts: markers.map(({ tokens }) => tokens) };
+  const told = { marked: markers.length > 0, inDecoder, parts: markers.map(({ tokens }) => tokens) };
   return { source, fields, ...told, fill: (row, place) => fillRow(row, place).input, fillRow };
 }
 
@@ -150,23 +156,29 @@ export function checkTemplate(template: Template, columns: readonly string[], wh
   }
 }
 
-/** Where the virtual tokens stand, said in a word: before the text, or behind it. */
-export const promptPositions = ["start", "end"] as const;
-/** Where the prompt stands: before the text, behind it, or `start:4,end:16`: so many before it and so many behind it. */
+/** Where the virtual tokens stand, said in a word: before the text, behind it, or before the target on the decoder's side. */
+export const promptPositions = ["start", "end", "decoder"] as const;
+/**
+ * Where the prompt stands: before the text, behind it, before the target on the decoder's side, or `start:4,end:16`: so many before the
+ * text and so many behind it.
+ */
 export type PromptPosition = (typeof promptPositions)[number] | (string & {});
 
 /** How many virtual tokens stand at either end; null is all of them. */
-export interface Ends {
+interface Ends {
   readonly start: number | null;
   readonly end: number | null;
 }
 
+const ends = ["start", "end"] as const satisfies readonly (keyof Ends)[];
+
 /** @throws SoftpromptError "usage" for a text that is no position. */
-export function readPosition(position: PromptPosition): Ends {
+function readPosition(position: PromptPosition): Ends | "decoder" {
+  if (position === "decoder") return "decoder";
   const refuse = (problem: string, hint?: string) =>
     new SoftpromptError("usage", problem, {
       where: "promptPosition",
-      expected: "start, end, or both with their numbers of virtual tokens: start:4,end:16",
+      expected: "start, end, decoder, or both ends with their numbers of virtual tokens: start:4,end:16",
       got: position,
       hint,
     });
@@ -174,7 +186,7 @@ export function readPosition(position: PromptPosition): Ends {
   const said = typeof position === "string" ? position.split(",") : [];
   for (const part of said) {
     const [, name, count] = /^\s*(\w+)\s*(?::\s*(\d{1,5})\s*)?$/.exec(part) ?? [];
-    const end = promptPositions.find((known) => known === name);
+    const end = ends.find((known) => known === name);
     const near = name === undefined ? undefined : nearest(name, promptPositions);
     if (end === undefined) throw refuse("no such place", near && `did you mean ${near}?`);
     if (found[end] !== undefined) throw refuse(`${end} is said twice`);
@@ -195,30 +207,37 @@ export function readPosition(position: PromptPosition): Ends {
 /** How many virtual tokens a position speaks of; undefined where it gives no number. */
 export function positionTokens(position: PromptPosition | undefined): number | undefined {
   if (position === undefined) return undefined;
-  const { start, end } = readPosition(position);
+  const found = readPosition(position);
+  if (found === "decoder") return undefined;
+  const { start, end } = found;
   return start === null || end === null ? undefined : start + end;
 }
 
 /** The template with markers for this position. @throws SoftpromptError "usage" where it already has one. */
 export function positioned(template: string, position: PromptPosition | undefined, where = "template"): string {
   if (position === undefined) return template;
-  const { start, end } = readPosition(position);
+  const found = readPosition(position);
   if (compileTemplate(template, where).marked)
     throw new SoftpromptError("usage", "the place of the virtual tokens is said twice", {
       where: "promptPosition",
       expected: `a template without ${promptMarker}, or no promptPosition`,
       got: position,
     });
+  if (found === "decoder") return template + decoderMarker;
+  const { start, end } = found;
   if (end === 0) return template;
   return start === 0 ? template + promptMarker : `${markerOf(start)}${template}${markerOf(end)}`;
 }
 
+const decoderMarker = `{${markerName}:decoder}`;
 const markerOf = (tokens: number | null) => (tokens === null ? promptMarker : `{${markerName}:${tokens}}`);
 
 /** A template without the markers at its ends, and the position that they say; null where a marker stands inside. */
 export function unpositioned(source: string): { readonly text: string; readonly position?: PromptPosition } | null {
-  const { parts } = compileTemplate(source);
+  const { parts, inDecoder } = compileTemplate(source);
   if (parts.length === 0) return { text: source };
+  if (inDecoder && source.endsWith(decoderMarker))
+    return { text: source.slice(0, -decoderMarker.length), position: "decoder" };
   const last = markerOf(parts.at(-1)!);
   if (!source.endsWith(last)) return null;
   const text = source.slice(0, -last.length);
@@ -231,9 +250,10 @@ export function unpositioned(source: string): { readonly text: string; readonly 
 /**
  * The markers of a task's template on another whole text; null where they stand inside the task's own.
  */
-export function aroundText(template: string, text: string): Pick<Row, "promptAt" | "promptBefore"> | null {
-  const { parts } = compileTemplate(template);
+export function aroundText(template: string, text: string): PromptPlace | null {
+  const { parts, inDecoder } = compileTemplate(template);
   if (parts.length === 0) return {};
+  if (inDecoder) return { promptIn: "decoder" };
   const last = markerOf(parts.at(-1)!);
   if (parts.length > 2 || !template.endsWith(last)) return null;
   if (parts.length === 1) return { promptAt: text.length };

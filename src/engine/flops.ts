@@ -60,7 +60,8 @@ export function shapeOfRows(config: ModelConfig, rows: readonly EncodedRow[], pr
   if (!readsBefore(place))
     return { ...shape, input: longest((row) => row.input.length), ...(place === "start" ? {} : { place }) };
   const parts = rows.map(aroundPrompt);
-  const tail = Math.max(...parts.map((part) => part.tail.length));
+  // on a decoder's side the id that the decoder begins with follows the prompt
+  const tail = place === "decoder" ? 1 : Math.max(...parts.map((part) => part.tail.length));
   return { ...shape, place, input: Math.max(...parts.map((part) => part.before.length)), tail };
 }
 
@@ -176,10 +177,13 @@ export function generationFlops(
   const behind = readsBefore(shape.place);
   const sizes = symbols(behind ? { ...shape, target: 1 } : shape);
   let sum = both(costs("prefill", config, partial, method, shape.place)(sizes));
-  const step = costs("step", config, partial, method);
+  const inDecoder = shape.place === "decoder";
+  const step = costs("step", config, partial, method, inDecoder ? "decoder" : "start");
   // behind a text the first token comes with what is decoded first
   const memory: Record<string, number> = behind ? { T: sizes.S! + sizes.N! } : {};
-  for (let N = 0; N < shape.target - (behind ? 1 : 0); N++) sum = addFlops(sum, both(step({ ...sizes, ...memory, N })));
+  const past = inDecoder ? sizes.P! + sizes.N! : 0;
+  for (let n = 0; n < shape.target - (behind ? 1 : 0); n++)
+    sum = addFlops(sum, both(step({ ...sizes, ...memory, N: past + n })));
   return sum;
 }
 

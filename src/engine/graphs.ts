@@ -9,13 +9,15 @@
  * memory, memoryKey{i} and memoryValue{i} [B, G, S, K]; decoderIds [B, N] are what follows the prompt, targets included, and `picks`
  * [B, U, P+N] of 0 and 1 says whose hidden states predict the targets (a family that goes on from its text). `parted`: the same for virtual
  * tokens in several parts, where the text before the first one was read before, and `order` [B, P+N, P+N] puts the others into their places.
+ * `decoder`: the same as `behind` for a family with an encoder: the memory is the decoder's over the text, and decoderIds begin with the id
+ * before the target, which the prompt stands before.
  */
 import { plus } from "../graph/dims.js";
 import { gradients } from "../graph/grad.js";
 import { type Dim, emptyGraph, type Graph, input, output, type Value } from "../graph/graph.js";
 import * as ops from "../graph/ops.js";
 import type { Method, ParameterSpec } from "../method/method.js";
-import type { Activations, Architecture, KeyValue, ModelConfig, Prefilled } from "../model/architecture.js";
+import type { Activations, Architecture, Decoded, KeyValue, ModelConfig, Prefilled } from "../model/architecture.js";
 import { architectureOf } from "../model/architectures.js";
 import type { Weights } from "../model/bindings.js";
 import { type Builder, openBuilder } from "../model/builder.js";
@@ -32,7 +34,7 @@ export interface ModelSource {
 }
 
 /** Where the virtual tokens stand. */
-export type Place = "start" | "within" | "behind" | "parted";
+export type Place = "start" | "within" | "behind" | "parted" | "decoder";
 
 /**
  * Loss and its gradients.
@@ -97,9 +99,7 @@ export function activationGraph(source: ModelSource): Graph {
   const behind = after(m.place);
   const prefilled = behind ? readText(m, "S") : prefill(m);
   const { activations } = prefilled;
-  const decoded = behind
-    ? m.architecture.decode(m.builder, m.config, afterText(m), prefilled.memory)
-    : teacherForced(m, prefilled);
+  const decoded = behind ? decode(m, afterText(m), prefilled.memory) : teacherForced(m, prefilled);
   const sums = new Map<string, Value>();
   const average = (half: "prefill" | "decode", length: string, of: Activations) => {
     for (const [stack, values] of Object.entries(of)) {
@@ -122,7 +122,8 @@ export function activationGraph(source: ModelSource): Graph {
 /**
  * Generation, first half. In: parameters, inputIds. Out: memoryKey{i}, memoryValue{i} [B, G, P+T, K] per kept layer. Behind a text, in: its
  * memory, decoderIds and `picks` [B, U, P+N] with one U; out: the memory with what follows, wholeKey{i} and wholeValue{i}
- * [B, G, S+P+N, K], `logits` [B, U, V] and `next` [B].
+ * [B, G, S+P+N, K], `logits` [B, U, V] and `next` [B]; on a decoder's side presentKey{i} and presentValue{i} [B, G, P+N, K] in place of the
+ * whole, because the memory stays as it is.
  */
 export function prefillGraph(source: ModelSource): Graph {
   const m = open(source);
@@ -132,10 +133,14 @@ export function prefillGraph(source: ModelSource): Graph {
     return finished(m);
   }
   const memory = givenMemory(m);
-  const { hidden, present } = m.architecture.decode(m.builder, m.config, afterText(m), memory);
+  const { hidden, present } = decode(m, afterText(m), memory);
   const logits = m.architecture.logits(m.builder, m.config, picked(m, hidden));
   output(g, "logits", logits);
   output(g, "next", ops.argMax(g, logits));
+  if (m.place === "decoder") {
+    outputMemory(g, present, "present");
+    return finished(m);
+  }
   const joined = memory.map(({ key, value }, i) => ({
     key: ops.concat(g, [key, present[i]!.key], 2),
     value: ops.concat(g, [value, present[i]!.value], 2),
@@ -161,8 +166,8 @@ export function stepGraph(source: ModelSource): Graph {
   const x = embed(m, input(g, "decoderIds", "int32", ["B", 1]));
   const site = { stack: architecture.stacks(config).at(-1)!.name, attention: memoryOf(architecture.stacks(config)) };
   const before = m.builder.before(site);
-  const memory = keyValues(m, "memory", before > 0 ? plus([before, "P+T"]) : "P+T");
-  const result = architecture.decode(m.builder, config, x, memory, keyValues(m, "past", "N"));
+  const length = m.place === "decoder" ? "S" : before > 0 ? plus([before, "P+T"]) : "P+T";
+  const result = decode(m, x, keyValues(m, "memory", length), keyValues(m, "past", "N"));
   const logits = architecture.logits(m.builder, config, result.hidden);
   output(g, "logits", logits);
   output(g, "next", ops.argMax(g, logits));
@@ -251,8 +256,13 @@ function afterText(m: Model): Value {
   return inPlace(m, m.builder.embeddings(embed(m, input(m.graph, "decoderIds", "int32", ["B", "N"]))));
 }
 
+/** Virtual tokens among those that are decoded may be padding: prompts of a batch differ in length. */
+function decode(m: Model, x: Value, memory: readonly KeyValue[], past?: readonly KeyValue[]): Decoded {
+  return m.architecture.decode(m.builder, m.config, x, memory, past, m.place === "decoder");
+}
+
 /** Whether the text before the virtual tokens is read by another graph. */
-const after = (place: Place) => place === "behind" || place === "parted";
+const after = (place: Place) => place === "behind" || place === "parted" || place === "decoder";
 
 /** Virtual tokens and ids side by side → in each row's order, where it is another one. */
 function inPlace({ graph: g, place }: Model, both: Value): Value {
@@ -295,7 +305,7 @@ function teacherForced(m: Model, given?: Prefilled) {
   const behind = after(m.place);
   const prefilled = behind ? null : (given ?? prefill(m));
   const x = behind ? afterText(m) : embed(m, input(m.graph, "decoderIds", "int32", ["B", "U"]));
-  const result = m.architecture.decode(m.builder, m.config, x, prefilled?.memory ?? givenMemory(m));
+  const result = decode(m, x, prefilled?.memory ?? givenMemory(m));
   const hidden = behind ? picked(m, result.hidden) : result.hidden;
   return { ...result, hidden, prefilled, logits: m.architecture.logits(m.builder, m.config, hidden) };
 }

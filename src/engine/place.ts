@@ -15,20 +15,21 @@ import { checkIds, type FedParameters, float, int } from "./feeds.js";
 import type { Place } from "./graphs.js";
 
 /** All of them. */
-export const places = ["start", "within", "behind", "parted"] as const satisfies readonly Place[];
+export const places = ["start", "within", "behind", "parted", "decoder"] as const satisfies readonly Place[];
 
 /** Where the virtual tokens of these rows stand in a model's graphs. */
 export function placeOf(config: ModelConfig, rows: readonly Placed[]): Place {
+  if (rows.some((row) => row.promptIn === "decoder")) return "decoder";
   if (!rows.some((row) => row.promptAt !== undefined)) return "start";
   if (!goesOn(config)) return "within";
   return rows.some((row) => row.promptBefore !== undefined) ? "parted" : "behind";
 }
 
-type Placed = Pick<EncodedRow, "promptAt" | "promptBefore">;
+type Placed = Pick<EncodedRow, "promptAt" | "promptBefore" | "promptIn">;
 
 /** Whether what stands before the (first) virtual tokens is read before, by the frozen model alone. */
 export function readsBefore(place: Place | undefined): boolean {
-  return place === "behind" || place === "parted";
+  return place === "behind" || place === "parted" || place === "decoder";
 }
 
 /** Whether targets continue the text itself (a decoder-only model), so that a text can be read before the tokens that follow it. */
@@ -40,9 +41,10 @@ function goesOn(config: ModelConfig): boolean {
 export function checkPlace(
   config: ModelConfig,
   place: Place,
-  { promptAt, promptBefore }: Pick<TextBatch, "promptAt" | "promptBefore">,
+  { promptAt, promptBefore, promptIn }: Pick<TextBatch, "promptAt" | "promptBefore" | "promptIn">,
 ): void {
-  const found = placeOf(config, promptAt ? [{ promptAt: 0, ...(promptBefore && { promptBefore: [] }) }] : []);
+  const inText = promptAt ? { promptAt: 0, ...(promptBefore && { promptBefore: [] }) } : {};
+  const found = placeOf(config, [{ ...inText, ...(promptIn && { promptIn }) }]);
   if (found === place) return;
   throw new SoftpromptError("engine", "the virtual tokens of these rows stand elsewhere than the program puts them", {
     where: "program",
@@ -125,6 +127,9 @@ export interface Following {
 }
 
 /**
+ * A prompt on the decoder's side stands before the id that the decoder begins with. So that id keeps its place directly before the target,
+ * nothing between them is farther apart than in the model's own training, and without virtual tokens the model is as it was. The text's tail
+ * is then that one id.
  * @param targets C lists per row, each padded to U: [B, C, U]; C = U = 1 with any ids asks for the next token
  */
 export function following(
@@ -195,7 +200,9 @@ function withSomething(
   more: number,
 ): Padded {
   const { size: B, inputLength: T, inputIds } = batch;
-  const tail = batch.tail!;
+  const start = architectureOf(config).startId(config);
+  const begin = { ids: new Int32Array(B).fill(start ?? 0), mask: new Int32Array(B).fill(1), length: 1 };
+  const tail = batch.promptIn ? begin : batch.tail!;
   const tails = Array.from({ length: B }, (_, b) => {
     const own = tail.ids.subarray(b * tail.length, (b + 1) * tail.length);
     const length = tail.mask.subarray(b * tail.length, (b + 1) * tail.length).lastIndexOf(1) + 1;

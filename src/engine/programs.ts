@@ -374,7 +374,7 @@ async function* generate(
   const architecture = architectureOf(config);
   const B = rows.length;
   if (B === 0) return;
-  const { positions, memory, first, known } = await begin(source, prefill, parameters, rows);
+  const { positions, memory, first, known, led } = await begin(source, prefill, parameters, rows);
   const lengths = lengthsOf(positions);
   const parameterOnly = parameterFeeds(source.method, config, parameters, B).feeds;
   const { heads, headWidth } = architecture.keys(config);
@@ -382,10 +382,11 @@ async function* generate(
   const cache: Record<string, Feed> = {};
   for (const i of layers)
     for (const name of [`pastKey${i}`, `pastValue${i}`])
-      cache[name] = float([B, heads, 0, headWidth], new Float32Array(0));
+      cache[name] = led?.past[name] ?? float([B, heads, 0, headWidth], new Float32Array(0));
   const present = layers.flatMap((i) => [`key${i}`, `value${i}`]);
   const stops = new Set([...architecture.stopIds(config), ...ends]);
   let ids = first;
+  const before = led?.lead.length ?? 0;
   // behind a text the first token is known already, and is itself the first to be decoded
   const shift = known === null ? 0 : 1;
   const ended = new Array<RowEnd | null>(B).fill(null);
@@ -398,7 +399,11 @@ async function* generate(
         : await step.run(
             {
               decoderIds: int([B, 1], ids),
-              ...decoded(source, positions, { length: 1, past: n - shift }),
+              ...decoded(source, positions, {
+                length: 1,
+                past: before + n - shift,
+                ...(led && { pastLead: led.lead }),
+              }),
               ...parameterOnly,
               ...memory,
               ...cache,
@@ -437,7 +442,7 @@ async function begin(
   prefill: Session,
   parameters: GivenParameters,
   rows: readonly EncodedRow[],
-): Promise<{ positions: Positions; memory: Feeds; first: Int32Array; known: Feeds | null }> {
+): Promise<{ positions: Positions; memory: Feeds; first: Int32Array; known: Feeds | null; led?: Led }> {
   const { config } = source;
   const B = rows.length;
   const batch = textBatch(rows, config.padId);
@@ -453,7 +458,18 @@ async function begin(
   const { next, logits, ...whole } = await prefill.run(feeds);
   const memory = Object.fromEntries(Object.entries(whole).map(([name, v]) => [name.replace("whole", "memory"), v]));
   const known = { next: next!, logits: logits! };
+  if (source.place === "decoder") {
+    const past = Object.fromEntries(Object.entries(whole).map(([name, v]) => [name.replace("present", "past"), v]));
+    const read = Object.fromEntries(Object.entries(feeds).filter(([name]) => name.startsWith("memory")));
+    return { positions: text, memory: read, first: new Int32Array(B), known, led: { lead, past } };
+  }
   return { positions: side(text, lead), memory, first: new Int32Array(B), known };
+}
+
+/** What was decoded before the first token of a generation, on a decoder's side: its positions, and its keys and values. */
+interface Led {
+  readonly lead: Lead;
+  readonly past: Feeds;
 }
 
 /** Positions of a memory and of the tokens decoded after it. */

@@ -152,6 +152,8 @@ export interface DecodeShape {
    * after them.
    */
   readonly lead?: Lead;
+  /** The first of the past tokens, where some of them may be padding (a prompt on the decoder's side). */
+  readonly pastLead?: Lead;
 }
 
 /** Positions of each row, `on` [B, length] of 1 and 0: padding may be at either end. */
@@ -191,8 +193,16 @@ export interface Architecture<C extends ModelConfig = ModelConfig> {
   /**
    * @param x [B, U, D] embeddings, or [B, C, U, D] for C choices per row over the row's one memory
    * @param past the `present` of earlier tokens (generation)
+   * @param led virtual tokens are among those that are decoded (a family that has an encoder; in others they always may be)
    */
-  decode(b: Builder, config: C, x: Value, memory: readonly KeyValue[], past?: readonly KeyValue[]): Decoded;
+  decode(
+    b: Builder,
+    config: C,
+    x: Value,
+    memory: readonly KeyValue[],
+    past?: readonly KeyValue[],
+    led?: boolean,
+  ): Decoded;
   /** Logits […, V] of hidden states […, D]. */
   logits(b: Builder, config: C, hidden: Value): Value;
   /** What `prefill` declares besides its embeddings. */

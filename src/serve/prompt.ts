@@ -99,14 +99,14 @@ function fromIds(
       got: wrong,
     });
   const { tokenizer } = skill;
-  const { promptAt, promptBefore } = skill.place("");
+  const { promptAt, ...place } = skill.place("");
   const goesOn = rulesOf(tokenizer, {}).joined !== null;
   const row: EncodedRow = {
     id: "prompt",
     input: Int32Array.from(goesOn ? ids.slice(0, -1) : ids),
     ...(goesOn ? { first: ids.at(-1)! } : {}),
     ...(promptAt === undefined ? {} : { promptAt: ids.length }),
-    ...(promptBefore && { promptBefore }),
+    ...place,
     target: Int32Array.of(rulesOf(tokenizer, {}).targetEnd),
     choices: null,
     gold: -1,

@@ -4,7 +4,7 @@
  * A row holds the loaded skill itself, never its name or number, so replacing or removing an adapter does not affect running rows.
  */
 import type { Parameters } from "../base/tensor.js";
-import type { Row } from "../data/row.js";
+import type { PromptPlace } from "../data/template.js";
 import type { Method } from "../method/method.js";
 import type { Skill } from "../tasks/predictor.js";
 import type { Tokenizer } from "../text/tokenizer.js";
@@ -28,7 +28,7 @@ export interface WritingSkill {
   /** null is the bare model. */
   readonly parameters: Parameters | null;
   /** Where the virtual tokens stand around a text. */
-  readonly place: (text: string) => Pick<Row, "promptAt" | "promptBefore">;
+  readonly place: (text: string) => PromptPlace;
   readonly chat: ChatSkill | null;
 }
 

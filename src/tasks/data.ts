@@ -77,8 +77,8 @@ export const taskOptions = {
   inputPrefix: string({ help: "Put before every input, e.g. a task's name for models that know it" }),
   targetPrefix: string({ help: "Put before every target", source: "FPT: <extra_id_0>, fpt.md §6" }),
   promptPosition: string({
-    placeholder: "start, end, or start:N,end:N",
-    help: "Where the virtual tokens stand, for a template without the marker {prompt}: before the text, or behind it (end), where a decoder-only model reads each text once and keeps it, or so many of them at either end (start:4,end:16), where it reads each text in every pass",
+    placeholder: "start, end, start:N,end:N or decoder",
+    help: "Where the virtual tokens stand, for a template without the marker {prompt}: before the text, or behind it (end), where a decoder-only model reads each text once and keeps it, or so many of them at either end (start:4,end:16), where it reads each text in every pass; with T5 also before the target (decoder), where each text is read once too",
     source: "default start",
   }),
 };

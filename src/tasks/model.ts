@@ -123,9 +123,7 @@ export async function openModel(
     textCache === "off"
       ? null
       : { precision: textCache, memory: textCacheMemory * 2 ** 20, disk: textCacheDisk * 2 ** 20 };
-  // only a decoder-only model can reuse the memory of a text
-  const keeps = kept !== null && (plain.rules?.joined ?? null) !== null;
-  const openTexts = keeps ? (await import("../run/text-cache.js")).openTexts : undefined;
+  const openTexts = kept !== null ? (await import("../run/text-cache.js")).openTexts : undefined;
   const engine = openEngine(checkpoint, { ...chosen, eightBit, textCache: kept }, undefined, openTexts);
   return disposable({ checkpoint, tokenizer, engine, device: chosen.device, dispose: () => disposeAll(engine) });
 }

@@ -52,7 +52,7 @@ function engineOptions() {
       values: ["float16", "bfloat16", "float32", "off"],
       default: "float16",
       source: "our choice",
-      help: "How texts that stand before the virtual tokens are kept once a decoder-only model has read them; off reads them in every pass",
+      help: "How texts that stand before the virtual tokens are kept once the model has read them; off reads them in every pass",
     }),
     textCacheMemory: integer({
       default: 1024,

@@ -79,9 +79,9 @@ export function withInit<O extends Pick<PromptOptions, "init">>(
   { task }: Pick<Dataset, "task">,
   { checkpoint }: Pick<Model, "checkpoint">,
 ): O & { readonly init: InitKind } {
-  const { parts } = compileTemplate(task.template);
+  const { parts, inDecoder } = compileTemplate(task.template);
   // a prompt in several parts begins before (a part of) the text
-  const behind = placeOf(checkpoint.config, parts.length === 1 ? [{ promptAt: 0 }] : []) === "behind";
+  const behind = placeOf(checkpoint.config, parts.length === 1 && !inDecoder ? [{ promptAt: 0 }] : []) === "behind";
   return { ...options, init: options.init ?? (behind ? "continuation" : "sampledVocab") };
 }
 

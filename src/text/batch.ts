@@ -20,6 +20,8 @@ export interface EncodedRow {
   readonly promptAt?: number;
   /** The parts of the virtual tokens before the last one, in order; absent where they stand together. */
   readonly promptBefore?: readonly PromptPart[];
+  /** The virtual tokens stand before the target on the decoder's side, not in the text. */
+  readonly promptIn?: "decoder";
   /** Candidate targets in verbalizer order (each with end-of-sequence), or null for free text. */
   readonly choices: readonly Int32Array[] | null;
   /** Index of the right choice, or -1. */
@@ -44,11 +46,11 @@ export function textIds({ input, first }: EncodedRow): Int32Array {
 
 /**
  * For a row whose target continues its text: its ids before and behind the virtual tokens. They are the text's own ids, split where the
- * virtual tokens stand, or where the first part of them does.
+ * virtual tokens stand, or where the first part of them does. Of a prompt on the decoder's side the whole text stands before it.
  */
 export function aroundPrompt(row: EncodedRow): { readonly before: Int32Array; readonly tail: Int32Array } {
   const ids = textIds(row);
-  const at = row.promptBefore?.[0]?.at ?? row.promptAt ?? 0;
+  const at = row.promptIn === "decoder" ? ids.length : (row.promptBefore?.[0]?.at ?? row.promptAt ?? 0);
   return { before: ids.subarray(0, at), tail: ids.subarray(at) };
 }
 
@@ -74,6 +76,8 @@ export interface Batch {
   readonly promptAt?: Int32Array | null;
   /** [B] EncodedRow.promptBefore, or null where no row has one. */
   readonly promptBefore?: readonly (readonly PromptPart[])[] | null;
+  /** EncodedRow.promptIn, or null where no row has one. */
+  readonly promptIn?: "decoder" | null;
   /**
    * For rows whose target continues their text, with virtual tokens inside the text: `inputIds` then ends before the virtual tokens, and
    * this holds the text between them and the target, [B, …]. Otherwise null.
@@ -92,7 +96,7 @@ export interface Padded {
 /** The part of a Batch that is the rows' text. */
 export type TextBatch = Pick<
   Batch,
-  "size" | "inputIds" | "inputMask" | "inputLength" | "firstIds" | "promptAt" | "promptBefore" | "tail"
+  "size" | "inputIds" | "inputMask" | "inputLength" | "firstIds" | "promptAt" | "promptBefore" | "promptIn" | "tail"
 >;
 
 /** The text of rows, padded to the longest. */
@@ -108,6 +112,7 @@ export function textBatch(rows: readonly EncodedRow[], padId = 0): TextBatch {
     inputLength: input.length,
     firstIds: goesOn ? Int32Array.from(rows, (row) => row.first!) : null,
     promptAt: placed ? Int32Array.from(rows, (row) => row.promptAt ?? 0) : null,
+    promptIn: rows.some((row) => row.promptIn) ? "decoder" : null,
     promptBefore: rows.some((row) => row.promptBefore) ? rows.map((row) => row.promptBefore ?? []) : null,
     tail:
       parts &&

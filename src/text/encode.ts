@@ -26,7 +26,7 @@ export interface EncodeOptions {
 export type EncodedTask = Pick<Task, "name" | "verbalizer" | "maxTargetTokens" | "targetPrefix">;
 
 /** What encoding needs of a row. */
-type Text = Pick<Row, "id" | "input" | "fields" | "promptAt" | "promptBefore">;
+type Text = Pick<Row, "id" | "input" | "fields" | "promptAt" | "promptBefore" | "promptIn">;
 
 /**
  * Encodes rows in order. Throws SoftpromptError if two labels have the same ids (they could never be distinguished), if a
@@ -51,6 +51,13 @@ export function tokenizeRows(
   const reserved = reservedTokens(task, tokenizer);
   return rows.map((row) => {
     const labels = row.choices ?? task.verbalizer;
+    if (row.promptIn === "decoder" && rules.joined !== null)
+      throw new SoftpromptError("usage", "a decoder-only model has no decoder apart from its text", {
+        where: "promptPosition",
+        expected: "start or end",
+        got: "decoder",
+        hint: "at the end the prompt stands before the target, and each text is read once",
+      });
     const text = fittedInput(row, tokenizer, rules, limits(rules, maxInputTokens, reserved(labels)));
     const { input, target, choices } = encode(text, row, labels);
     const spare = labels === null ? Math.max(0, target.length - task.maxTargetTokens) : 0;
@@ -59,6 +66,7 @@ export function tokenizeRows(
       ...placed([...rules.before, ...input, ...rules.after], rules, tokenizer, row.id),
       target: spare > 0 ? shortTarget(target, task.maxTargetTokens) : target,
       ...promptPlaces(text, input, rules, tokenizer),
+      ...(row.promptIn && { promptIn: row.promptIn }),
       choices,
       gold: labels === null || row.label === null ? -1 : Object.keys(labels).indexOf(row.label),
       truncated: text.tokensLost > 0,

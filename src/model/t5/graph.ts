@@ -61,6 +61,7 @@ export function memoryOf(b: Builder, config: T5Config, hidden: Value): readonly 
  * @param x [B, U, D] embeddings, or [B, C, U, D] for C choices per row: they share the row's encoder output, so the
  *   cross attention takes them as C·U queries over one set of keys
  * @param memory keys and values over the encoder's output, per kept layer
+ * @param led declares decodedPadding [B, 1, 1, keys] too: some of what is decoded may be padding, because prompts of a batch differ in length
  */
 export function decoder(
   b: Builder,
@@ -68,12 +69,14 @@ export function decoder(
   x: Value,
   memory: readonly KeyValue[],
   past?: readonly KeyValue[],
+  led = false,
 ): Decoded {
   const { graph: g } = b;
   const U = x.shape.at(-2)!;
   const before = b.before({ stack: "decoder", attention: "self" });
   const keys = plus([...(before > 0 ? [before] : []), ...(past ? [past[0]!.key.shape.at(-2)!] : []), U]);
-  const bias = positionBias(b, config, "decoder", b.feed("decoderBuckets", "int32", [U, keys]), true);
+  const distances = positionBias(b, config, "decoder", b.feed("decoderBuckets", "int32", [U, keys]), true);
+  const bias = led ? ops.add(g, distances, b.feed("decodedPadding", "float32", ["B", 1, 1, keys])) : distances;
   const beforeMemory = b.before({ stack: "decoder", attention: "cross" });
   const memoryBias = padding(b, beforeMemory === 0 ? memory[0]!.key.shape.at(-2)! : "P+T", beforeMemory);
   const activations: Value[] = [];
