@@ -26,16 +26,10 @@ export function checkBodyHeaders({ headers }: Pick<IncomingMessage, "headers">, 
 
 /** The parsed body. @throws ApiError 400, 413. */
 export async function readBody(request: IncomingMessage, mostBytes: number): Promise<unknown> {
-  const chunks: Buffer[] = [];
-  let size = 0;
-  for await (const chunk of request.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
-    size += chunk.length;
-    if (size > mostBytes) throw tooLarge(mostBytes);
-    chunks.push(chunk);
-  }
+  const bytes = await bytesOf(request, mostBytes);
   let text: string;
   try {
-    text = new TextDecoder("utf-8", { fatal: true }).decode(Buffer.concat(chunks));
+    text = new TextDecoder("utf-8", { fatal: true }).decode(bytes);
   } catch {
     throw invalid("the body is not UTF-8");
   }
@@ -48,6 +42,30 @@ export async function readBody(request: IncomingMessage, mostBytes: number): Pro
     const { got } = error.parts;
     throw invalid(`${error.problem}${got === undefined ? "" : `: ${String(got).slice(0, 200)}`}`, null, "invalid_json");
   }
+}
+
+/** By plain events: an async iterator over each request costs more than reading it. */
+function bytesOf(request: IncomingMessage, mostBytes: number): Promise<Buffer> {
+  return new Promise((resolve, reject) => {
+    const chunks: Buffer[] = [];
+    let size = 0;
+    const end = (error: Error | null) => {
+      request.off("data", take).off("end", whole).off("error", end).off("close", cut);
+      // what a refused client still sends is not kept
+      request.resume();
+      if (error === null) resolve(Buffer.concat(chunks, size));
+      else reject(error);
+    };
+    const take = (chunk: Buffer) => {
+      size += chunk.length;
+      chunks.push(chunk);
+      if (size > mostBytes) end(tooLarge(mostBytes));
+    };
+    const whole = () => end(null);
+    const cut = () => end(Object.assign(new Error("the client left"), { code: "ECONNRESET" }));
+    if (request.destroyed) return cut();
+    request.on("data", take).on("end", whole).on("error", end).on("close", cut);
+  });
 }
 
 /** Keys that refer to an object's prototype are never accepted as fields. */

@@ -9,7 +9,7 @@ import { fileURLToPath } from "node:url";
 import { Worker } from "node:worker_threads";
 import { SoftpromptError } from "../base/errors.js";
 import { errorOf } from "./failure.js";
-import type { AskedRow, EngineStart, Failure, Order, Report, RowEvent, SkillFacts } from "./protocol.js";
+import type { AskedRow, BegunBatch, EngineStart, Failure, Order, Report, RowEvent, SkillFacts } from "./protocol.js";
 
 /** A row without its number, which the desk assigns. */
 export type NewRow = AskedRow extends infer Row ? (Row extends AskedRow ? Omit<Row, "id"> : never) : never;
@@ -34,7 +34,7 @@ export interface AdapterPlace {
 export type DeskEvent =
   | Extract<Report, { kind: "opening" }>["event"]
   | { readonly kind: "notice"; readonly message: string }
-  | { readonly kind: "batch"; readonly what: "predict" | "write"; readonly rows: number };
+  | ({ readonly kind: "batch" } & BegunBatch);
 
 /** Input of a desk. */
 export interface DeskOptions {
@@ -97,6 +97,7 @@ export class Desk {
   #nextRow = 1;
   #nextSkill = 1;
   readonly #waiting = new Map<number, WaitingRow>();
+  readonly #unsent: AskedRow[] = [];
   readonly #listed = new Map<string, Listed & AdapterPlace>();
   readonly #loading = new Map<number, { resolve(facts: SkillFacts): void; reject(error: Error): void }>();
   #bare: Listed | null = null;
@@ -129,7 +130,6 @@ export class Desk {
           resolve();
         } else if (report.kind === "broken") reject(errorOf(report.failure));
         else if (report.kind === "opening") onEvent(report.event);
-        else if (report.kind === "batch") onEvent(report);
         else this.#hear(report);
       });
       worker.on("error", (error) => {
@@ -190,7 +190,7 @@ export class Desk {
     const numbered = rows.map((row) => ({ ...row, id: this.#nextRow++ }) as AskedRow);
     const request = { begun: false };
     for (const [index, { id }] of numbered.entries()) this.#waiting.set(id, { listener, index, begun: false, request });
-    this.#send({ kind: "rows", rows: numbered });
+    this.#sendRows(numbered);
     return {
       cancel: () => {
         const ids = numbered.map(({ id }) => id).filter((id) => this.#waiting.delete(id));
@@ -246,7 +246,19 @@ export class Desk {
   }
 
   #send(order: Order): void {
+    this.#flush();
     this.#worker?.postMessage(order);
+  }
+
+  /** Rows that come in one turn of the event loop go as one message: a message for each costs more than the rest of a request. */
+  #sendRows(rows: readonly AskedRow[]): void {
+    if (this.#unsent.length === 0) setImmediate(() => this.#flush());
+    this.#unsent.push(...rows);
+  }
+
+  #flush(): void {
+    const rows = this.#unsent.splice(0);
+    if (rows.length > 0) this.#worker?.postMessage({ kind: "rows", rows } satisfies Order);
   }
 
   #load(skill: number, name: string, place: AdapterPlace): Promise<SkillFacts> {
@@ -256,7 +268,7 @@ export class Desk {
     });
   }
 
-  #hear(report: Exclude<Report, { kind: "ready" | "broken" | "opening" | "batch" }>): void {
+  #hear(report: Exclude<Report, { kind: "ready" | "broken" | "opening" }>): void {
     if (report.kind === "added" || report.kind === "refused") {
       const loading = this.#loading.get(report.skill);
       this.#loading.delete(report.skill);
@@ -264,6 +276,7 @@ export class Desk {
       else loading?.reject(errorOf(report.failure));
       return;
     }
+    for (const batch of report.batches) this.options.onEvent({ kind: "batch", ...batch });
     for (const [id, event] of report.events) {
       const row = this.#waiting.get(id);
       if (row === undefined) continue;
@@ -297,6 +310,7 @@ export class Desk {
   async #revive(code: number): Promise<void> {
     const { onEvent, onLost } = this.options;
     this.#state = "starting";
+    this.#unsent.length = 0;
     for (const id of [...this.#waiting.keys()]) this.#fail(id, lost);
     this.#died.push(performance.now());
     const recent = this.#died.filter((at) => performance.now() - at < deaths.within);

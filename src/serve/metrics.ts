@@ -11,7 +11,8 @@ type Labels = Readonly<Record<string, string>>;
 const secondsBounds = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60] as const;
 const rowsBounds = [1, 2, 4, 8, 16, 32, 64, 128] as const;
 
-const escaped = (text: string) => text.replaceAll("\\", "\\\\").replaceAll('"', '\\"').replaceAll("\n", "\\n");
+const special = /[\\"\n]/g;
+const escaped = (text: string) => text.replace(special, (sign) => (sign === "\n" ? "\\n" : `\\${sign}`));
 const labelled = (labels: Labels) => {
   const parts = Object.entries(labels).map(([name, value]) => `${name}="${escaped(value)}"`);
   return parts.length === 0 ? "" : `{${parts.join(",")}}`;

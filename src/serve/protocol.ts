@@ -111,6 +111,12 @@ export type RowEvent =
     }
   | { readonly kind: "failed"; readonly failure: Failure };
 
+/** A batch that is computed now. */
+export interface BegunBatch {
+  readonly what: "predict" | "write";
+  readonly rows: number;
+}
+
 /** Engine → server. */
 export type Report =
   | { readonly kind: "opening"; readonly event: ModelEvent }
@@ -118,5 +124,9 @@ export type Report =
   | { readonly kind: "broken"; readonly failure: Failure }
   | { readonly kind: "added"; readonly skill: number; readonly facts: SkillFacts }
   | { readonly kind: "refused"; readonly skill: number; readonly failure: Failure }
-  | { readonly kind: "events"; readonly events: readonly (readonly [id: number, event: RowEvent])[] }
-  | { readonly kind: "batch"; readonly what: "predict" | "write"; readonly rows: number };
+  | {
+      readonly kind: "events";
+      readonly events: readonly (readonly [id: number, event: RowEvent])[];
+      /** Passes that have begun since the last report. */
+      readonly batches: readonly BegunBatch[];
+    };

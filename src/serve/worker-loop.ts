@@ -7,29 +7,33 @@
 import type { MessagePort } from "node:worker_threads";
 import { SoftpromptError } from "../base/errors.js";
 import { type Model, openModel } from "../tasks/model.js";
-import { answerInputs, type ReadInput, readInput } from "../tasks/predictor.js";
-import { textIds } from "../text/batch.js";
+import { answerInputs, type GoodInput, readInput } from "../tasks/predictor.js";
+import { type EncodedRow, textIds } from "../text/batch.js";
 import { encodeRows } from "../text/rows.js";
+import { batchOf } from "./batching.js";
 import { failureOf } from "./failure.js";
 import { encodePrompt } from "./prompt.js";
-import type { AskedRow, EngineStart, Order, Report, RowEvent } from "./protocol.js";
+import type { AskedRow, BegunBatch, EngineStart, Order, Report, RowEvent } from "./protocol.js";
 import type { ChatSkill, LoadedSkill } from "./skill.js";
 import { bareSkill, loadSkill, openChat } from "./skills.js";
 import { type Group, groupKey, openGroup, type WriteRow } from "./writer.js";
 
+type EncodedInput = GoodInput & { readonly encoded: EncodedRow };
+
 /** A row to be ranked. */
 interface PredictRow {
   readonly id: number;
-  readonly read: Exclude<ReadInput, SoftpromptError>;
+  readonly read: EncodedInput;
   readonly tokens: number;
   readonly virtual: number;
-  readonly truncated: boolean;
 }
 
 /** Most batches of texts that are generated in parallel. */
 const mostGroups = 8;
-/** Most tokens of one pass, including padding, because the memory of attention grows with them. */
-const batchTokens = 16_384;
+/** Most positions of one pass, including padding, because the memory of attention grows with them. */
+const batchPositions = 16_384;
+/** What a further pass costs, in positions: calling the kernels, and reading the weights again. */
+const passPositions = 32;
 
 /** The number of the bare model. */
 export const bareNumber = 0;
@@ -77,20 +81,30 @@ function openDesk(model: Model, chat: ChatSkill | null, start: EngineStart, tell
   // adapters are loaded one after another, in the order they came
   let loading: Promise<void> = Promise.resolve();
 
-  const tellBegan = (rows: readonly { readonly id: number; readonly tokens: number }[]) =>
-    tell({ kind: "events", events: rows.map(({ id, tokens }) => [id, { kind: "began", promptTokens: tokens }]) });
-  const event = (id: number, of: RowEvent) => tell({ kind: "events", events: [[id, of]] });
+  // Events wait until the thread computes or sleeps: one message for the answers of a pass and the beginning of the next.
+  const outbox: (readonly [number, RowEvent])[] = [];
+  const batches: BegunBatch[] = [];
+  const event = (id: number, of: RowEvent) => void outbox.push([id, of]);
+  const flush = () => {
+    if (outbox.length + batches.length > 0)
+      tell({ kind: "events", events: outbox.splice(0), batches: batches.splice(0) });
+  };
+  const begun = (what: BegunBatch["what"], rows: readonly { readonly id: number; readonly tokens: number }[]) => {
+    batches.push({ what, rows: rows.length });
+    for (const { id, tokens } of rows) event(id, { kind: "began", promptTokens: tokens });
+    flush();
+  };
 
   function takeRow(asked: AskedRow): void {
     const skill = skills.get(asked.skill);
     if (asked.kind === "predict") {
       if (!skill?.predict) throw lacks("/v1/predict", "this model has no task: name an adapter that was tuned for one");
-      const read = readInput(skill.predict, asked.input, asked.name, false) as PredictRow["read"];
+      const read = readInput(skill.predict, asked.input, asked.name, false) as GoodInput;
       const { task, tokenizer, maxInputTokens } = read.skill;
       const [encoded] = encodeRows(task, [read.row], tokenizer, maxInputTokens);
       const tokens = textIds(encoded!).length;
       const virtual = skill.facts.virtualTokens;
-      ranking.set(asked.id, { id: asked.id, read, tokens, virtual, truncated: encoded!.truncated });
+      ranking.set(asked.id, { id: asked.id, read: { ...read, encoded: encoded! }, tokens, virtual });
       return;
     }
     if (!skill?.write)
@@ -108,7 +122,9 @@ function openDesk(model: Model, chat: ChatSkill | null, start: EngineStart, tell
       },
       (error: unknown) => {
         pending.delete(asked.id);
-        if (!row.dropped) event(asked.id, { kind: "failed", failure: failureOf(error) });
+        if (row.dropped) return;
+        event(asked.id, { kind: "failed", failure: failureOf(error) });
+        wake();
       },
     );
   }
@@ -157,28 +173,26 @@ function openDesk(model: Model, chat: ChatSkill | null, start: EngineStart, tell
 
   /** Ranks the first rows that wait. */
   async function rank(): Promise<void> {
-    const batch = batchOf([...ranking.values()], start.batchSize, ({ tokens, virtual }) => tokens + virtual);
+    const limits = { rows: start.batchSize, positions: batchPositions, pass: passPositions };
+    const batch = batchOf([...ranking.values()], (row) => row, limits);
     if (batch.length === 0) return;
     for (const { id } of batch) ranking.delete(id);
-    tell({ kind: "batch", what: "predict", rows: batch.length });
-    tellBegan(batch);
-    let events: [number, RowEvent][];
+    begun("predict", batch);
     try {
       const answers = await answerInputs(
         model,
         batch.map(({ read }) => read),
         { skipBadRows: true, batchSize: start.batchSize },
       );
-      events = answers.map(({ error, ...answer }, i) => [
-        batch[i]!.id,
-        error === undefined
-          ? { kind: "answer", ...answer, tokens: batch[i]!.tokens, truncated: batch[i]!.truncated }
-          : { kind: "failed", failure: failureOf(error) },
-      ]);
+      for (const [i, { error, ...answer }] of answers.entries()) {
+        const { id, tokens, read } = batch[i]!;
+        const { truncated } = read.encoded;
+        if (error === undefined) event(id, { kind: "answer", ...answer, tokens, truncated });
+        else event(id, { kind: "failed", failure: failureOf(error) });
+      }
     } catch (error) {
-      events = batch.map(({ id }) => [id, { kind: "failed", failure: failureOf(error) }]);
+      for (const { id } of batch) event(id, { kind: "failed", failure: failureOf(error) });
     }
-    tell({ kind: "events", events });
   }
 
   /** Starts the first waiting rows, with others that can be generated in the same batch. */
@@ -189,27 +203,31 @@ function openDesk(model: Model, chat: ChatSkill | null, start: EngineStart, tell
     if (room <= 0) return;
     const key = groupKey(model, first);
     const beside = [...writing.values()].filter((row) => groupKey(model, row).every((part, i) => part === key[i]));
-    const rows = batchOf(beside, room, ({ tokens, skill }) => tokens + (skill.parameters?.prompt?.shape[0] ?? 0));
+    const lengthOf = ({ tokens, skill }: WriteRow) => ({ tokens, virtual: skill.parameters?.prompt?.shape[0] ?? 0 });
+    // reading is a small part of the work, so every batch is filled
+    const rows = batchOf(beside, lengthOf, { rows: room, positions: batchPositions, pass: Number.POSITIVE_INFINITY });
     for (const row of rows) {
       writing.delete(row.id);
       running.set(row.id, row);
     }
-    tell({ kind: "batch", what: "write", rows: rows.length });
-    tellBegan(rows);
+    begun("write", rows);
     try {
       groups.push(await openGroup(model, rows));
     } catch (error) {
-      for (const { id } of rows) running.delete(id);
-      tell({ kind: "events", events: rows.map(({ id }) => [id, { kind: "failed", failure: failureOf(error) }]) });
+      for (const { id } of rows) {
+        running.delete(id);
+        event(id, { kind: "failed", failure: failureOf(error) });
+      }
     }
   }
 
   /** One token of every text. */
   async function write(): Promise<void> {
     for (const group of [...groups]) {
+      flush();
       const events = await group.step();
       if (events === null) groups.splice(groups.indexOf(group), 1);
-      else if (events.length > 0) tell({ kind: "events", events });
+      else outbox.push(...events);
       for (const [id, { kind }] of events ?? []) if (kind !== "piece") running.delete(id);
     }
     for (const [id, { dropped }] of running) if (dropped) running.delete(id);
@@ -221,6 +239,7 @@ function openDesk(model: Model, chat: ChatSkill | null, start: EngineStart, tell
     async work(): Promise<void> {
       while (!closing) {
         if (ranking.size + writing.size + groups.length === 0) {
+          flush();
           await new Promise<void>((resolve) => {
             wake = resolve;
           });
@@ -232,29 +251,10 @@ function openDesk(model: Model, chat: ChatSkill | null, start: EngineStart, tell
         // messages that came during the passes
         await new Promise((resolve) => setImmediate(resolve));
       }
+      flush();
       await loading;
     },
   };
-}
-
-/**
- * The row that has waited longest, and the rows nearest to it in length, because padding is wasted work. The number is limited by the
- * tokens of the padded batch.
- * @param rows in the order that they came
- */
-function batchOf<T>(rows: readonly T[], most: number, lengthOf: (row: T) => number): T[] {
-  const [oldest] = rows;
-  if (oldest === undefined) return [];
-  const own = lengthOf(oldest);
-  const near = rows.map((row) => ({ row, length: lengthOf(row) }));
-  near.sort((a, b) => Math.abs(a.length - own) - Math.abs(b.length - own));
-  let [count, longest] = [0, 0];
-  for (const { length } of near) {
-    longest = Math.max(longest, length);
-    if (count > 0 && (count === most || (count + 1) * longest > batchTokens)) break;
-    count++;
-  }
-  return near.slice(0, count).map(({ row }) => row);
 }
 
 function lacks(where: string, problem: string): SoftpromptError {

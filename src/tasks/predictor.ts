@@ -17,6 +17,7 @@ import { type Asked, answerRows } from "../evaluate/evaluate.js";
 import { type RankingMode, rankingModes } from "../evaluate/ranking.js";
 import type { Method } from "../method/method.js";
 import { fullModel } from "../model/partial.js";
+import type { EncodedRow } from "../text/batch.js";
 import { encodeRows, rowNotices } from "../text/rows.js";
 import type { Tokenizer } from "../text/tokenizer.js";
 import { type CallContext, disposable, type NoticeEvent } from "./call.js";
@@ -229,8 +230,15 @@ export function recordedRanking(adapter: Pick<Adapter, "training"> | null): Rank
   return Object.hasOwn(rankingModes, String(recorded)) ? (recorded as RankingMode) : undefined;
 }
 
-/** An input as a row of its skill's task, or the error why it is not usable. */
-export type ReadInput = { readonly skill: Skill; readonly row: Row } | SoftpromptError;
+/** An input as a row of its skill's task. */
+export interface GoodInput {
+  readonly skill: Skill;
+  readonly row: Row;
+  /** Its ids, where they are known; else it is encoded when it is answered. */
+  readonly encoded?: EncodedRow;
+}
+/** The same, or the error why it is not usable. */
+export type ReadInput = GoodInput | SoftpromptError;
 
 /** @throws SoftpromptError "data", unless bad rows are answered by their error. */
 export function readInput(
@@ -261,8 +269,7 @@ export async function answerInputs(
 ): Promise<Answer[]> {
   const { skipBadRows = false, onEvent, signal, batchSize } = options;
   const full = fullModel(model.checkpoint.config);
-  type Good = Exclude<ReadInput, SoftpromptError>;
-  const answered = async (good: readonly Good[]): Promise<Answer[]> => {
+  const answered = async (good: readonly GoodInput[]): Promise<Answer[]> => {
     if (good.length === 0) return [];
     const asked = encoded(good, onEvent);
     const answers = new Array<Answer>(good.length);
@@ -278,7 +285,7 @@ export async function answerInputs(
     return answers;
   };
   /** Answers rows one by one if the whole batch failed, to find out which row is the cause. */
-  const sorted = async (good: readonly Good[]): Promise<Answer[]> => {
+  const sorted = async (good: readonly GoodInput[]): Promise<Answer[]> => {
     try {
       return await answered(good);
     } catch (error) {
@@ -289,7 +296,7 @@ export async function answerInputs(
       return each;
     }
   };
-  const answers = await sorted(read.filter((one): one is Good => !(one instanceof SoftpromptError)));
+  const answers = await sorted(read.filter((one): one is GoodInput => !(one instanceof SoftpromptError)));
   let next = 0;
   return read.map((one) => (one instanceof SoftpromptError ? without(one) : answers[next++]!));
 }
@@ -307,28 +314,25 @@ function together(skills: readonly Skill[]): { readonly method: Method; readonly
 }
 
 /** The rows as ids, encoded per skill. Notices about them are reported. */
-function encoded(
-  good: readonly { readonly skill: Skill; readonly row: Row }[],
-  onEvent: AnswerOptions["onEvent"],
-): Asked[] {
-  const asked = new Array<Asked>(good.length);
+function encoded(good: readonly GoodInput[], onEvent: AnswerOptions["onEvent"]): Asked[] {
+  const ids = good.map((one) => one.encoded);
   for (const skill of new Set(good.map((one) => one.skill))) {
-    const mine = [...good.keys()].filter((n) => good[n]!.skill === skill);
+    const mine = [...good.keys()].filter((n) => good[n]!.skill === skill && ids[n] === undefined);
     const rows = mine.map((n) => good[n]!.row);
-    const ids = encodeRows(skill.task, rows, skill.tokenizer, skill.maxInputTokens);
-    for (const message of rowNotices(rows, ids, skill.tokenizer, skill.maxInputTokens))
-      onEvent?.({ kind: "notice", message });
-    for (const [i, n] of mine.entries())
-      asked[n] = {
-        task: skill.task,
-        row: rows[i]!,
-        encoded: ids[i]!,
-        parameters: skill.parameters,
-        evaluateBy: skill.evaluateBy,
-        ranking: skill.ranking,
-      };
+    const own = encodeRows(skill.task, rows, skill.tokenizer, skill.maxInputTokens);
+    for (const [i, n] of mine.entries()) ids[n] = own[i]!;
+    if (onEvent === undefined) continue;
+    for (const message of rowNotices(rows, own, skill.tokenizer, skill.maxInputTokens))
+      onEvent({ kind: "notice", message });
   }
-  return asked;
+  return good.map(({ skill, row }, n) => ({
+    task: skill.task,
+    row,
+    encoded: ids[n]!,
+    parameters: skill.parameters,
+    evaluateBy: skill.evaluateBy,
+    ranking: skill.ranking,
+  }));
 }
 
 /**
