@@ -8,8 +8,15 @@
 import { plus } from "../../graph/dims.js";
 import { constant, type Dim, type Graph, scalar, type Value } from "../../graph/graph.js";
 import * as ops from "../../graph/ops.js";
-import type { Builder } from "../architecture.js";
-import { type Decoded, hiddenScore, type KeyValue, type Prefilled } from "../architecture.js";
+import {
+  type Builder,
+  bothEnds,
+  type Decoded,
+  type Ends,
+  hiddenScore,
+  type KeyValue,
+  type Prefilled,
+} from "../architecture.js";
 import type { T5Config } from "./config.js";
 
 /** Token embeddings as float32: ids […] → […, D]. Rows are gathered before they are widened. */
@@ -22,7 +29,7 @@ export function embed(b: Builder, ids: Value): Value {
  * padding [B, 1, 1, S] (0 where a position counts, `hiddenScore` where it is padding) and encoderBuckets int32 [S, S].
  * @param x [B, S, D] embeddings, the prompt before the text
  */
-export function encoder(b: Builder, config: T5Config, x: Value): Prefilled {
+export function encoder(b: Builder, config: T5Config, x: Value, ends: Ends = bothEnds): Prefilled {
   const { graph: g } = b;
   const S = x.shape[1]!;
   const before = b.before({ stack: "encoder", attention: "self" });
@@ -41,6 +48,7 @@ export function encoder(b: Builder, config: T5Config, x: Value): Prefilled {
     activations.push(ff.activation);
     hidden = ops.add(g, hidden, ff.output);
   }
+  if (!ends.last) return { memory: [], hidden, activations: { encoder: activations } };
   hidden = norm(b, config, hidden, "encoder.final_layer_norm.weight");
   return { memory: memoryOf(b, config, hidden), hidden, activations: { encoder: activations } };
 }
@@ -68,6 +76,7 @@ export function decoder(
   x: Value,
   memory: readonly KeyValue[],
   past?: readonly KeyValue[],
+  ends: Ends = bothEnds,
 ): Decoded {
   const { graph: g } = b;
   const U = x.shape.at(-2)!;
@@ -75,7 +84,7 @@ export function decoder(
   const keys = plus([...(before > 0 ? [before] : []), ...(past ? [past[0]!.key.shape.at(-2)!] : []), U]);
   const bias = positionBias(b, config, "decoder", b.feed("decoderBuckets", "int32", [U, keys]), true);
   const beforeMemory = b.before({ stack: "decoder", attention: "cross" });
-  const memoryBias = padding(b, beforeMemory === 0 ? memory[0]!.key.shape.at(-2)! : "P+T", beforeMemory);
+  const memoryBias = padding(b, beforeMemory === 0 ? (memory[0]?.key.shape.at(-2) ?? "T") : "P+T", beforeMemory);
   const activations: Value[] = [];
   const present: KeyValue[] = [];
   let hidden = x;
@@ -92,7 +101,7 @@ export function decoder(
     activations.push(ff.activation);
     hidden = ops.add(g, hidden, ff.output);
   }
-  hidden = norm(b, config, hidden, "decoder.final_layer_norm.weight");
+  if (ends.last) hidden = norm(b, config, hidden, "decoder.final_layer_norm.weight");
   return { hidden, present, activations: { decoder: activations } };
 }
 
