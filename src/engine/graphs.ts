@@ -258,7 +258,7 @@ function afterText(m: Model): Value {
 
 /** Virtual tokens among those that are decoded may be padding: prompts of a batch differ in length. */
 function decode(m: Model, x: Value, memory: readonly KeyValue[], past?: readonly KeyValue[]): Decoded {
-  return m.architecture.decode(m.builder, m.config, x, memory, past, m.place === "decoder");
+  return m.architecture.decode(m.builder, m.config, x, memory, { past, led: m.place === "decoder" });
 }
 
 /** Whether the text before the virtual tokens is read by another graph. */

@@ -43,7 +43,7 @@ export function causalDraft(config: CausalConfig, { weights }: Pick<Baking, "wei
   const { length: before } = baked;
   const constantOf = (data: Float32Array) => ops.broadcastLike(graph, constant(graph, [1, G, before, K], data), x);
   const memory = baked.layers.map(({ key, value }): KeyValue => ({ key: constantOf(key), value: constantOf(value) }));
-  const decoded = before > 0 ? decode(b, config, x, memory, past) : decode(b, config, x, past);
+  const decoded = before > 0 ? decode(b, config, x, memory, { past }) : decode(b, config, x, past);
   const join = (i: number, part: "key" | "value") =>
     before > 0 ? decoded.present[i]![part] : ops.concat(graph, [past[i]![part], decoded.present[i]![part]], 2);
   const kept = input(graph, "kept", "float32", [1, "W"]);

@@ -64,7 +64,7 @@ function decoderDraft(config: T5Config, { weights, method, parameters }: Baking)
   const memory = pairs((part, i) => input(graph, `memory.${i}.${part}`, "float32", ["B", H, memoryLength, K]));
   const pastName = (side: string, i: number, part: string) => `past_key_values.${i}.${side}.${part}`;
   const past = pairs((part, i) => input(graph, pastName("decoder", i, part), "float32", ["B", H, "N", K]));
-  const decoded = decoder(b, config, x, memory, past);
+  const decoded = decoder(b, config, x, memory, { past });
   output(graph, "logits", head(b, config, decoded.hidden));
   for (const [i, present] of decoded.present.entries())
     for (const part of ["key", "value"] as const) {

@@ -110,6 +110,17 @@ export interface Builder {
   before(site: Omit<AttentionSite, "layer">): number;
 }
 
+/** Which ends of a stack a graph contains. The layers between are those that the partial model keeps; there may be none. */
+export interface Ends {
+  /** `x` are embeddings: what a family adds to them is added. Otherwise `x` is what an earlier layer gave. */
+  readonly first: boolean;
+  /** The final norm follows. Otherwise the last kept layer's own result is given. */
+  readonly last: boolean;
+}
+
+/** The whole stack. */
+export const bothEnds: Ends = { first: true, last: true };
+
 /** Per stack and kept layer the input of the feed-forward block's last matrix: […, F] (fpt.md §3.3). */
 export type Activations = Readonly<Record<string, readonly Value[]>>;
 
@@ -156,6 +167,16 @@ export interface DecodeShape {
   readonly pastLead?: Lead;
 }
 
+/** How tokens are decoded. */
+export interface Decoding {
+  /** The `present` of earlier tokens (generation), per kept layer. */
+  readonly past?: readonly KeyValue[];
+  /** Virtual tokens are among those that are decoded (a family that has an encoder; in others they always may be). Default false. */
+  readonly led?: boolean;
+  /** Default both. */
+  readonly ends?: Ends;
+}
+
 /** Positions of each row, `on` [B, length] of 1 and 0: padding may be at either end. */
 export interface Lead {
   readonly length: number;
@@ -188,21 +209,15 @@ export interface Architecture<C extends ModelConfig = ModelConfig> {
   peftShape(config: C): { readonly layers: number; readonly heads: number; readonly submodules: number };
   /** Token embeddings as float32: ids […] → […, D]. */
   embed(b: Builder, config: C, ids: Value): Value;
-  /** @param x [B, S, D] embeddings of prompt and text. */
-  prefill(b: Builder, config: C, x: Value): Prefilled;
+  /**
+   * @param x [B, S, D] embeddings of prompt and text
+   * @param ends default both; without the last one the memory of a family with two stacks is empty
+   */
+  prefill(b: Builder, config: C, x: Value, ends?: Ends): Prefilled;
   /**
    * @param x [B, U, D] embeddings, or [B, C, U, D] for C choices per row over the row's one memory
-   * @param past the `present` of earlier tokens (generation)
-   * @param led virtual tokens are among those that are decoded (a family that has an encoder; in others they always may be)
    */
-  decode(
-    b: Builder,
-    config: C,
-    x: Value,
-    memory: readonly KeyValue[],
-    past?: readonly KeyValue[],
-    led?: boolean,
-  ): Decoded;
+  decode(b: Builder, config: C, x: Value, memory: readonly KeyValue[], how?: Decoding): Decoded;
   /** Logits […, V] of hidden states […, D]. */
   logits(b: Builder, config: C, hidden: Value): Value;
   /** What `prefill` declares besides its embeddings. */

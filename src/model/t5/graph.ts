@@ -8,8 +8,16 @@
 import { plus } from "../../graph/dims.js";
 import { constant, type Dim, type Graph, scalar, type Value } from "../../graph/graph.js";
 import * as ops from "../../graph/ops.js";
-import type { Builder } from "../architecture.js";
-import { type Decoded, hiddenScore, type KeyValue, type Prefilled } from "../architecture.js";
+import {
+  type Builder,
+  bothEnds,
+  type Decoded,
+  type Decoding,
+  type Ends,
+  hiddenScore,
+  type KeyValue,
+  type Prefilled,
+} from "../architecture.js";
 import type { T5Config } from "./config.js";
 
 /** Token embeddings as float32: ids […] → […, D]. Rows are gathered before they are widened. */
@@ -22,7 +30,7 @@ export function embed(b: Builder, ids: Value): Value {
  * padding [B, 1, 1, S] (0 where a position counts, `hiddenScore` where it is padding) and encoderBuckets int32 [S, S].
  * @param x [B, S, D] embeddings, the prompt before the text
  */
-export function encoder(b: Builder, config: T5Config, x: Value): Prefilled {
+export function encoder(b: Builder, config: T5Config, x: Value, ends: Ends = bothEnds): Prefilled {
   const { graph: g } = b;
   const S = x.shape[1]!;
   const before = b.before({ stack: "encoder", attention: "self" });
@@ -41,6 +49,7 @@ export function encoder(b: Builder, config: T5Config, x: Value): Prefilled {
     activations.push(ff.activation);
     hidden = ops.add(g, hidden, ff.output);
   }
+  if (!ends.last) return { memory: [], hidden, activations: { encoder: activations } };
   hidden = norm(b, config, hidden, "encoder.final_layer_norm.weight");
   return { memory: memoryOf(b, config, hidden), hidden, activations: { encoder: activations } };
 }
@@ -60,16 +69,15 @@ export function memoryOf(b: Builder, config: T5Config, hidden: Value): readonly 
  * The decoder. Declares decoderBuckets int32 [U, keys] (the bucket number `relativeBuckets` marks a key that lies in the future) and padding.
  * @param x [B, U, D] embeddings, or [B, C, U, D] for C choices per row: they share the row's encoder output, so the
  *   cross attention takes them as C·U queries over one set of keys
- * @param memory keys and values over the encoder's output, per kept layer
- * @param led declares decodedPadding [B, 1, 1, keys] too: some of what is decoded may be padding, because prompts of a batch differ in length
+ * @param memory keys and values over the encoder's output, per kept layer. Led: declares decodedPadding [B, 1, 1, keys] too, because some
+ *   of what is decoded may be padding where prompts of a batch differ in length
  */
 export function decoder(
   b: Builder,
   config: T5Config,
   x: Value,
   memory: readonly KeyValue[],
-  past?: readonly KeyValue[],
-  led = false,
+  { past, led = false, ends = bothEnds }: Decoding = {},
 ): Decoded {
   const { graph: g } = b;
   const U = x.shape.at(-2)!;
@@ -78,7 +86,7 @@ export function decoder(
   const distances = positionBias(b, config, "decoder", b.feed("decoderBuckets", "int32", [U, keys]), true);
   const bias = led ? ops.add(g, distances, b.feed("decodedPadding", "float32", ["B", 1, 1, keys])) : distances;
   const beforeMemory = b.before({ stack: "decoder", attention: "cross" });
-  const memoryBias = padding(b, beforeMemory === 0 ? memory[0]!.key.shape.at(-2)! : "P+T", beforeMemory);
+  const memoryBias = padding(b, beforeMemory === 0 ? (memory[0]?.key.shape.at(-2) ?? "T") : "P+T", beforeMemory);
   const activations: Value[] = [];
   const present: KeyValue[] = [];
   let hidden = x;
@@ -95,7 +103,7 @@ export function decoder(
     activations.push(ff.activation);
     hidden = ops.add(g, hidden, ff.output);
   }
-  hidden = norm(b, config, hidden, "decoder.final_layer_norm.weight");
+  if (ends.last) hidden = norm(b, config, hidden, "decoder.final_layer_norm.weight");
   return { hidden, present, activations: { decoder: activations } };
 }
 
