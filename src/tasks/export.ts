@@ -38,9 +38,10 @@ export interface ExportInput extends Partial<OptionValues<typeof exportOptions>>
  */
 export async function exportModel(model: Model, input: ExportInput): Promise<Exported> {
   const { adapter: given, output, anyBase, ...rest } = input;
-  readOptions(exportOptions, rest, "exportModel()");
+  const { dtype } = readOptions(exportOptions, rest, "exportModel()");
   const adapter = await adapterOf(model, given, anyBase);
-  return exportOnnx({ checkpoint: model.checkpoint, tokenizer: await tokenizerFor(model, adapter), adapter }, output);
+  const tokenizer = await tokenizerFor(model, adapter);
+  return exportOnnx({ checkpoint: model.checkpoint, tokenizer, adapter, dtype }, output);
 }
 
 /**
