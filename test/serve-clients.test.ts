@@ -335,6 +335,34 @@ describe("a small random decoder", () => {
     }
   });
 
+  test("one text under several adapters is one batch (in which the engine reads equal texts once: behind-tasks.test)", async () => {
+    const folder = tinyCausal({ ends: 2 });
+    await using server = await startServer({
+      model: folder,
+      served: "tiny",
+      adapters: { one: folders.behind, two: folders.behind, three: folders.behind, front: folders.short },
+    });
+    const passes = async () => {
+      const { json } = await ask<string>(server, "/metrics");
+      return [...json.matchAll(/^softprompt_batch_rows_(sum|count)\{what="predict"\} (\d+)$/gm)].map(([, , n]) =>
+        Number(n),
+      );
+    };
+    const model = ["tiny:one", "tiny:two", "tiny:three"];
+    const body = { model, input: "the long way round" };
+    const { status, json } = await ask<{ data: { probabilities: Record<string, number> }[] }>(
+      server,
+      "/v1/predict",
+      body,
+    );
+    expect(status).toBe(200);
+    expect(await passes()).toEqual([3, 1]);
+    await using alone = await openModel(folder, { threads: 1 });
+    const [wanted] = await predict(alone, folders.behind, ["the long way round"]);
+    for (const { probabilities } of json.data)
+      for (const [label, p] of Object.entries(wanted!.probabilities!)) expect(probabilities[label]).toBeCloseTo(p, 4);
+  });
+
   test("an adapter of another method stands beside prompts, with its own answers", async () => {
     const folder = tinyCausal({ ends: 2 });
     await using alone = await openModel(folder, { threads: 1 });

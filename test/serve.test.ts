@@ -105,6 +105,20 @@ describe("POST /v1/predict", () => {
     expect(whole.json.usage).toEqual({ prompt_tokens: tokens, total_tokens: tokens });
   });
 
+  test("several models in one request: every input under each of them, as each alone", async () => {
+    const model = ["t5-nano:reviews", "t5-nano:one", "t5-nano:reviews"];
+    const { status, json } = await ask<Predicted>(server, "/v1/predict", { model, input: texts.slice(0, 2) });
+    expect(status).toBe(200);
+    expect(predictResponse.strict().parse(json).model).toEqual(model);
+    expect(json.data.map(({ index, model }) => [index, model])).toEqual([...model, ...model].map((id, i) => [i, id]));
+    for (const [i, { model, probabilities }] of json.data.entries()) {
+      const body = { model, input: texts[Math.floor(i / 3)] };
+      const alone = (await ask<Predicted>(server, "/v1/predict", body)).json.data[0]!;
+      expect(alone.model).toBeUndefined();
+      for (const [label, p] of Object.entries(alone.probabilities!)) expect(probabilities![label]).toBeCloseTo(p, 4);
+    }
+  });
+
   test("a text that is too long is cut, and that is told", async () => {
     const { json } = await ask<Predicted>(server, "/v1/predict", {
       model: "t5-nano:reviews",
@@ -123,6 +137,9 @@ describe("POST /v1/predict", () => {
     [{ model: "t5-nano", input: "x" }, "model", /no task/],
     [{ model: "t5-nano:plain", input: "x" }, "model", /no task/],
     [{ input: "x" }, "model", /model/],
+    [{ model: [], input: "x" }, "model", /1/],
+    [{ model: ["t5-nano:reviews", "t5-nano"], input: "x" }, "model", /no task/],
+    [{ model: Array(5).fill("t5-nano:reviews"), input: Array(9).fill("x") }, "model", /9 inputs under 5 models.*40/],
     [[], null, /object/],
   ] as const)("%j is refused, naming the field", async (body, param, message) => {
     const { status, json } = await ask(server, "/v1/predict", body);

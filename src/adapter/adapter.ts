@@ -308,8 +308,8 @@ function checkPrompt(prompt: Tensor, where: string): void {
   });
 }
 
-function missingWeights(folder: string): SoftpromptError {
-  const pickle = isPresent(folder, peftFiles.pickle);
+/** @param pickle whether there is a pickle in their place. */
+export function missingWeights(folder: string, pickle = isPresent(folder, peftFiles.pickle)): SoftpromptError {
   return new SoftpromptError("adapter", "the prompt's values are missing", {
     where: folder,
     expected: peftFiles.weights,

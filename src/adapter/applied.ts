@@ -10,6 +10,7 @@ import { floatBytes } from "../base/floats.js";
 import type { JsonObject } from "../base/json.js";
 import { integer, type OptionTable, readOptions } from "../base/options.js";
 import { type Parameters, shapeText } from "../base/tensor.js";
+import { applyMask } from "../method/mask.js";
 import type { Method } from "../method/method.js";
 import { methods } from "../method/methods.js";
 import { type MethodName, type MethodSettings, ownMethodOptions } from "../method/options.js";
@@ -31,8 +32,10 @@ export interface Runnable {
 }
 
 /** @throws SoftpromptError "adapter" for settings or parameters that no such method on this model has. */
-export function runnable(adapter: Pick<Adapter, "prompt" | "applied">, config: ModelConfig): Runnable {
-  const { applied, prompt } = adapter;
+export function runnable(adapter: Pick<Adapter, "prompt" | "mask" | "applied">, config: ModelConfig): Runnable {
+  const { applied, mask } = adapter;
+  // files hold pruned entries as zeros, but an adapter that a program made may hold them as they were
+  const prompt = mask === null ? adapter.prompt : applyMask(adapter.prompt, mask);
   if (applied === undefined) return { method: promptTuning, parameters: { prompt } };
   const method = openApplied(applied);
   const where = `adapter of method ${applied.method}`;

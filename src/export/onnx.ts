@@ -24,7 +24,7 @@ import type { Draft } from "./draft.js";
 import { folderFiles } from "./folder.js";
 import { exportReadme } from "./readme.js";
 import { seq2seqDrafts } from "./seq2seq.js";
-import { exportWeights, placeWeights, type WeightLimits } from "./weights.js";
+import { type ExportType, exportWeights, placeWeights, type WeightLimits } from "./weights.js";
 
 export interface OnnxExport {
   readonly checkpoint: Checkpoint;
@@ -32,6 +32,8 @@ export interface OnnxExport {
   readonly tokenizer: Tokenizer;
   /** null is the frozen model alone. */
   readonly adapter: Adapter | null;
+  /** Numbers of the linear layers in the blocks. Default "fp32". */
+  readonly dtype?: ExportType | undefined;
   /** Where the weights' bytes go; for tests. */
   readonly limits?: WeightLimits;
 }
@@ -46,7 +48,7 @@ export interface Exported {
 
 /** @throws SoftpromptError "adapter" for what has no such form, "usage" for a folder that holds something, "checkpoint", "io". */
 export async function exportOnnx(
-  { checkpoint, tokenizer, adapter, limits }: OnnxExport,
+  { checkpoint, tokenizer, adapter, dtype = "fp32", limits }: OnnxExport,
   folder: string,
 ): Promise<Exported> {
   refusePlaced(adapter);
@@ -56,7 +58,7 @@ export async function exportOnnx(
   const fold = run?.method.folded?.(config, run.parameters);
   const method = run === null || fold !== undefined ? null : run.method;
   const parameters = run?.parameters ?? {};
-  const weights = exportWeights(checkpoint, fold);
+  const weights = exportWeights(checkpoint, fold, dtype);
   const baking = { weights, method, parameters };
   const causal = architectureOf(config).taskType === "CAUSAL_LM";
   const baked: BakedKeys = causal ? await bakedKeys(checkpoint, method, parameters) : { length: 0, layers: [] };
@@ -76,13 +78,14 @@ export async function exportOnnx(
   };
   const beside: Record<string, number> = {};
   for (const draft of drafts) {
-    const name = `${draft.file}.onnx`;
-    const { bytes, files } = await modelFile(draft, weights, join(folder, "onnx"), limits);
+    const name = `${draft.file}${theirTypes[dtype].suffix}.onnx`;
+    const { bytes, files } = await modelFile(draft, name, weights, join(folder, "onnx"), limits);
     write(`onnx/${name}`, bytes);
     beside[name] = files;
   }
   const pipeline = causal ? "text-generation" : "text2text-generation";
-  const source = { checkpoint, tokenizer, task: adapter?.task ?? null, before: baked.length, beside, dtype: "fp32" };
+  const { dtype: theirs } = theirTypes[dtype];
+  const source = { checkpoint, tokenizer, task: adapter?.task ?? null, before: baked.length, beside, dtype: theirs };
   const readme = exportReadme({ adapter, checkpoint, pipeline });
   // the config last, so that a folder with one is complete
   const { "config.json": configText, ...others } = folderFiles(source);
@@ -91,15 +94,25 @@ export async function exportOnnx(
   return { folder, files: written, pipeline };
 }
 
+/**
+ * What transformers.js calls these numbers, and the end of a file's name by which it finds them. `q8` is what it loads in a browser unless
+ * told otherwise.
+ */
+const theirTypes = {
+  fp32: { dtype: "fp32", suffix: "" },
+  int8: { dtype: "q8", suffix: "_quantized" },
+} satisfies Record<ExportType, { readonly dtype: string; readonly suffix: string }>;
+
 async function modelFile(
-  { file, graph, outside }: Draft,
+  { graph, outside }: Draft,
+  name: string,
   weights: ReturnType<typeof exportWeights>,
   folder: string,
   limits: WeightLimits | undefined,
 ): Promise<{ bytes: Uint8Array; files: number }> {
   const { once } = outside;
   const graphs = once === undefined ? [graph] : [graph, once.graph];
-  const placed = await placeWeights(graphs, weights, { folder, name: `${file}.onnx` }, limits);
+  const placed = await placeWeights(graphs, weights, { folder, name }, limits);
   const [main, other] = placed.graphs;
   const whole = once === undefined ? outside : { ...outside, once: { ...once, graph: other! } };
   const { bytes } = lowerFor(whole, main!, { plain: true, widenPerUse: false });

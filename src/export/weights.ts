@@ -1,5 +1,6 @@
 /**
- * @file The frozen weights of an exported model: float32, with a method's changes folded in, and linear layers transposed to [in, out].
+ * @file The frozen weights of an exported model: with a method's changes folded in, linear layers transposed to [in, out], in float32 or,
+ * those of the blocks, in 8 bits.
  *
  * In: a Checkpoint. Out: Weights that graphs are built with, and the same graphs with the bytes in place: inside the model file, or beside
  * it where they are too many for one. Plain ONNX multiplies by [in, out]; a matrix stored the other way would be transposed at each start.
@@ -8,32 +9,55 @@ import { closeSync, openSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { ioError, makeFolder } from "../base/files.js";
 import { floatBytes } from "../base/floats.js";
-import { size, type Tensor } from "../base/tensor.js";
+import { dtypes, size, type Tensor } from "../base/tensor.js";
 import { type Graph, type Value, type Weight, weight } from "../graph/graph.js";
 import type { Weights } from "../model/architecture.js";
 import { architectureOf } from "../model/architectures.js";
 import type { Checkpoint } from "../model/checkpoint.js";
+import { eightBitLayers } from "../model/eight-bit.js";
+import { type Rounded, roundColumns, roundRowsTurned } from "../model/quantise.js";
 import type { ExpectedTensor } from "../model/tensors.js";
 
 /** Weights without bytes, and where their bytes come from. */
 export interface ExportWeights {
   readonly weights: Weights;
-  read(name: string): Promise<Tensor>;
+  read(name: string): Promise<Float32Array | Int8Array>;
 }
+
+/** Numbers of the linear layers. */
+export type ExportType = "fp32" | "int8";
+
+/**
+ * Largest 8-bit weight. Processors without VNNI add pairs of products in 16 bits, which saturate beyond 64, and nobody knows where an
+ * exported model will run.
+ */
+const mostEightBit = 64;
 
 export type Fold = (name: string, frozen: Tensor) => Tensor;
 
 export function exportWeights(
   checkpoint: Pick<Checkpoint, "config" | "read">,
   fold: Fold = (_, t) => t,
+  type: ExportType = "fp32",
 ): ExportWeights {
   const { config } = checkpoint;
+  const rounded = new Map(type === "int8" ? eightBitLayers(config).map((tensor) => [tensor.name, tensor]) : []);
   const expected = new Map(
     architectureOf(config)
       .tensors(config)
       .map((tensor) => [tensor.name, tensor]),
   );
   const turned = (name: string) => isLinear(expected.get(name)!) && !expected.get(name)!.transposed;
+  const folded = async (name: string) => fold(name, await checkpoint.read(name));
+  // matrix and scale of a layer are read one after the other
+  let last: { readonly name: string; readonly values: Rounded } | null = null;
+  const inEightBits = async (name: string): Promise<Rounded> => {
+    if (last?.name === name) return last.values;
+    const { shape, data } = await folded(name);
+    const round = rounded.get(name)!.transposed ? roundColumns : roundRowsTurned;
+    last = { name, values: round(data, shape[1]!, mostEightBit) };
+    return last.values;
+  };
   return {
     weights: {
       has: (name) => expected.has(name),
@@ -42,14 +66,33 @@ export function exportWeights(
         const { shape } = expected.get(name)!;
         return weight(graph, name, "float32", turned(name) ? [...shape].reverse() : shape, nowhere);
       },
+      eightBit: (graph, name) => {
+        const tensor = rounded.get(name);
+        if (tensor === undefined) return null;
+        const [out, into] = (tensor.transposed ? tensor.shape.toReversed() : tensor.shape) as [number, number];
+        const of = (side: string, shape: [number, number], bytes: Weight) => ({
+          matrix: weight(graph, `${name}/${side}`, "int8", shape, bytes),
+          scale: weight(graph, `${name}/${side}${scaleEnd}`, "float32", [shape[1]], bytes),
+        });
+        return { forward: of(forwardSide, [into, out], nowhere), back: of("back", [out, into], never) };
+      },
     },
     read: async (name) => {
-      const tensor = fold(name, await checkpoint.read(name));
-      return turned(name) ? transposed(tensor) : tensor;
+      const [layer, side] = [name.slice(0, name.lastIndexOf("/")), name.slice(name.lastIndexOf("/") + 1)];
+      if (rounded.has(layer) && side.startsWith(forwardSide)) {
+        const { values, scale } = await inEightBits(layer);
+        return side.endsWith(scaleEnd) ? scale : values;
+      }
+      const tensor = await folded(name);
+      return (turned(name) ? transposed(tensor) : tensor).data;
     },
   };
 }
 
+const forwardSide = "forward";
+const scaleEnd = ".scale";
+/** The matrix of the backward pass, which an exported model does not have. */
+const never: Weight = { kind: "inline", data: new Int8Array(0) };
 const nowhere: Weight = { kind: "inline", data: new Float32Array(0) };
 
 /** Matrices that are used only in products. The embedding is also read row by row and stays as it is. */
@@ -93,12 +136,12 @@ export async function placeWeights<G extends readonly Graph[]>(
   limits: WeightLimits = weightLimits,
 ): Promise<{ readonly graphs: { [K in keyof G]: Graph }; readonly files: number }> {
   const open = new Map(graphs.flatMap((g) => g.weights.filter(isOpen)).map((value) => [value.name, value]));
-  const bytesOf = ({ shape }: Value) => 4 * size(shape as number[]);
+  const bytesOf = ({ shape, dtype }: Value) => dtypes[dtype].bytes * size(shape as number[]);
   const total = [...open.values()].reduce((sum, value) => sum + bytesOf(value), 0);
   const placed = new Map<string, Weight>();
   let files = 0;
   if (total <= limits.inside)
-    for (const name of open.keys()) placed.set(name, { kind: "inline", data: (await read(name)).data });
+    for (const name of open.keys()) placed.set(name, { kind: "inline", data: await read(name) });
   else {
     let [out, at] = [-1, Number.POSITIVE_INFINITY];
     let file = "";
@@ -111,7 +154,8 @@ export async function placeWeights<G extends readonly Graph[]>(
           [out, at] = [openSync(file, "w"), 0];
           files++;
         }
-        const bytes = floatBytes((await read(name)).data);
+        const numbers = await read(name);
+        const bytes = numbers instanceof Int8Array ? numbers : floatBytes(numbers);
         for (let done = 0; done < bytes.length; )
           done += writeSync(out, bytes, done, Math.min(bytes.length - done, 2 ** 30), at + done);
         placed.set(name, { kind: "file", file, offset: at, length: bytes.length });

@@ -72,14 +72,8 @@ export async function resolveModel(nameOrPath: string, options: HubOptions = {})
     return { folder: nameOrPath, name: nameOrPath, commit: null, warnings: [] };
   const { id, revision, file } = readName(nameOrPath, options.revision);
   const cache = cachedModel(options.cacheDir ?? hubCacheFolder(env), id);
-  const offline = options.offline || /^(1|true|yes|on)$/i.test(env.HF_HUB_OFFLINE ?? "");
-  if (offline) return fromCache(cache, id, revision, file, null);
-  const hub: Hub = {
-    url: hubAddress(options.hubUrl, env),
-    token: checkedToken(options.token ?? (await hubToken(env))),
-    fetch: await webFetch(env),
-    env,
-  };
+  if (isOffline(options, env)) return fromCache(cache, id, revision, file, null);
+  const hub = await openHub(options, env);
   try {
     return await fromHub(hub, cache, id, revision, file, options);
   } catch (error) {
@@ -97,6 +91,21 @@ export async function resolveModel(nameOrPath: string, options: HubOptions = {})
     );
     return fromCache(cache, id, revision, file, failure);
   }
+}
+
+/** Whether only the cache may be used. */
+export function isOffline({ offline }: Pick<HubOptions, "offline">, env: NodeJS.ProcessEnv): boolean {
+  return offline || /^(1|true|yes|on)$/i.test(env.HF_HUB_OFFLINE ?? "");
+}
+
+/** The hub by options and environment. */
+export async function openHub(options: Pick<HubOptions, "hubUrl" | "token">, env: NodeJS.ProcessEnv): Promise<Hub> {
+  return {
+    url: hubAddress(options.hubUrl, env),
+    token: checkedToken(options.token ?? (await hubToken(env))),
+    fetch: await webFetch(env),
+    env,
+  };
 }
 
 async function fromCache(
@@ -230,7 +239,8 @@ async function fromHub(
   return result;
 }
 
-async function fetchBlob(
+/** One file into the cache's blobs, whole and with the right digest. */
+export async function fetchBlob(
   cache: CachedModel,
   entry: Listed,
   url: string,
@@ -258,7 +268,7 @@ async function fetchBlob(
 }
 
 /** Reports before the download that the disk is too small, where the system gives the free space. */
-async function checkSpace(cache: CachedModel, entries: readonly Listed[]): Promise<void> {
+export async function checkSpace(cache: CachedModel, entries: readonly Listed[]): Promise<void> {
   let need = 0;
   for (const { etag, bytes } of entries) {
     const blob = cache.blob(etag);

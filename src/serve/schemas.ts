@@ -124,7 +124,11 @@ const input = z.union([z.string(), z.record(z.string(), z.unknown())]);
 /** Body of POST /v1/predict. */
 export const predictRequest = ({ maxRows }: RequestLimits) =>
   z.looseObject({
-    model: modelId,
+    model: z
+      .union([modelId, z.array(modelId).min(1).max(maxRows)])
+      .describe(
+        "One id, or a list: every input is then answered under each of them, and a text is read once where it can be",
+      ),
     input: z
       .union([input, z.array(input).min(1).max(maxRows)])
       .describe("A text for a template with one field, an object with its fields, or a list of either"),
@@ -139,11 +143,12 @@ const usage = z.object({
 /** Answer of POST /v1/predict. */
 export const predictResponse = z.object({
   object: z.literal("list"),
-  model: z.string(),
+  model: z.union([z.string(), z.array(z.string())]).describe("As it was asked"),
   data: z.array(
     z.object({
       object: z.literal("prediction"),
       index: z.int(),
+      model: z.string().optional().describe("Where a list of models was asked"),
       label: z.string().nullable().describe("null for free text, and where a written text is no label's words"),
       text: z.string().describe("The label's words, or the written text"),
       probabilities: z.record(z.string(), z.number()).nullable().describe("By label; null for written text"),

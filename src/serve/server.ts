@@ -10,6 +10,7 @@ import type { Duplex } from "node:stream";
 import { getRequestListener } from "@hono/node-server";
 import { interrupted, SoftpromptError } from "../base/errors.js";
 import { type OptionValues, pickOptions, readOptions } from "../base/options.js";
+import { adapterFolder } from "../tasks/adapter-place.js";
 import { type CallContext, disposable, splitCall } from "../tasks/call.js";
 import { type ModelEvent, openOptions } from "../tasks/model.js";
 import { ApiError } from "./api-error.js";
@@ -40,7 +41,7 @@ export interface ServeInput
     CallContext<ServeEvent> {
   /** The base model: a folder, a GGUF file, a hub id, or "t5-nano". */
   readonly model: string;
-  /** Name → folder of an adapter, or of the run that made it. */
+  /** Name → folder of an adapter, or of the run that made it; a hub id; a prompt alone as `.npy`. */
   readonly adapters?: Readonly<Record<string, string>> | undefined;
   /** A folder whose subfolders are adapters. New, changed and removed adapters are noticed. */
   readonly adaptersFolder?: string | undefined;
@@ -135,7 +136,8 @@ export async function openServer(input: ServeInput): Promise<Server> {
   const stopped = { kind: "interrupted", problem: "the server is stopping", where: "server" } as const;
   const add = async (name: string, folder: string) => {
     checkName(name);
-    await desk.add(name, { folder: resolve(folder), anyBase });
+    const place = await adapterFolder(folder, { offline: opened.offline, onEvent, signal });
+    await desk.add(name, { folder: resolve(place), anyBase });
   };
   let http: HttpServer | null = null;
   let watch: Awaited<ReturnType<typeof openWatch>> | null = null;

@@ -1,6 +1,7 @@
 /**
  * @file A tuned prompt for other programs. In: an adapter, its model where the form needs one, a format. Out: a folder, or a request's body.
  */
+
 import { join } from "node:path";
 import { checkBase, loadAdapter } from "../adapter/adapter.js";
 import type { Adapter } from "../adapter/types.js";
@@ -14,6 +15,7 @@ import { promptFiles, requests } from "../export/prompt-files.js";
 import { textIds } from "../text/batch.js";
 import { encodeRows } from "../text/rows.js";
 import { rulesOf } from "../text/rules.js";
+import { openAdapter } from "./adapter-place.js";
 import { exportOptions } from "./export-options.js";
 import type { Model } from "./model.js";
 import { recordedInputTokens } from "./predictor.js";
@@ -38,9 +40,10 @@ export interface ExportInput extends Partial<OptionValues<typeof exportOptions>>
  */
 export async function exportModel(model: Model, input: ExportInput): Promise<Exported> {
   const { adapter: given, output, anyBase, ...rest } = input;
-  readOptions(exportOptions, rest, "exportModel()");
+  const { dtype } = readOptions(exportOptions, rest, "exportModel()");
   const adapter = await adapterOf(model, given, anyBase);
-  return exportOnnx({ checkpoint: model.checkpoint, tokenizer: await tokenizerFor(model, adapter), adapter }, output);
+  const tokenizer = await tokenizerFor(model, adapter);
+  return exportOnnx({ checkpoint: model.checkpoint, tokenizer, adapter, dtype }, output);
 }
 
 /**
@@ -108,7 +111,7 @@ async function adapterOf(
   given: Adapter | string | null,
   anyBase: boolean | undefined,
 ): Promise<Adapter | null> {
-  const adapter = typeof given === "string" ? loadAdapter(given) : given;
+  const adapter = typeof given === "string" ? await openAdapter(given) : given;
   if (adapter !== null) await checkBase(adapter, model.checkpoint, { anyBase, tokenizer: model.tokenizer });
   return adapter;
 }

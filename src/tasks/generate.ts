@@ -2,7 +2,8 @@
  * @file Generates text after a given text, without a task. In: Model, one or several texts, an adapter. Out: the generated text, whole or
  * as a stream.
  */
-import { checkBase, loadAdapter } from "../adapter/adapter.js";
+
+import { checkBase } from "../adapter/adapter.js";
 import { runnable } from "../adapter/applied.js";
 import type { Adapter } from "../adapter/types.js";
 import { interrupted, SoftpromptError } from "../base/errors.js";
@@ -19,6 +20,7 @@ import type { EncodedRow } from "../text/batch.js";
 import { encodeRows, rowNotices } from "../text/rows.js";
 import { rulesOf } from "../text/rules.js";
 import type { Tokenizer } from "../text/tokenizer.js";
+import { openAdapter } from "./adapter-place.js";
 import { type CallContext, type NoticeEvent, splitCall } from "./call.js";
 import { type GenerateOptions, generateOptions } from "./generate-options.js";
 import { engineUnder, type Model } from "./model.js";
@@ -111,7 +113,7 @@ async function ask(model: Model, texts: readonly string[], input: GenerateInput)
       where: "--stop",
       expected: "a text of one character or more",
     });
-  const loaded = typeof adapter === "string" ? loadAdapter(adapter) : adapter;
+  const loaded = typeof adapter === "string" ? await openAdapter(adapter) : adapter;
   if (loaded !== null) await checkBase(loaded, model.checkpoint, { anyBase, tokenizer: model.tokenizer });
   const tokenizer = await tokenizerFor(model, loaded);
   const { positions } = rulesOf(tokenizer, {}).window ?? {};

@@ -3,7 +3,8 @@
  *
  * In: an engine with its tokenizer, a Dataset, options. Out: Schedule, the cost of planning, the start prompt.
  */
-import { checkBase, loadAdapter } from "../adapter/adapter.js";
+
+import { checkBase } from "../adapter/adapter.js";
 import { SoftpromptError } from "../base/errors.js";
 import { flagName } from "../base/options.js";
 import type { Tensor } from "../base/tensor.js";
@@ -16,6 +17,7 @@ import { holdOut } from "../prune/space.js";
 import { outlineSchedule, type Plan, type PlanOptions, planSchedule } from "../schedule/plan.js";
 import { retrainingSteps } from "../schedule/schedule.js";
 import type { Schedule } from "../train/stage.js";
+import { openAdapter } from "./adapter-place.js";
 import type { Model } from "./model.js";
 import type { PromptOptions } from "./options.js";
 import { continuation } from "./texts.js";
@@ -132,7 +134,7 @@ export async function initSpec(
       return { kind: "continuation", text: options.initText ?? continuation(task, promptMarker) };
     case "fromPrompt": {
       if (options.initFrom === undefined) throw missing("initFrom");
-      const earlier = loadAdapter(options.initFrom);
+      const earlier = await openAdapter(options.initFrom);
       if (earlier.applied)
         throw new SoftpromptError("usage", "this adapter is no prompt to start from", {
           where: options.initFrom,

@@ -5,7 +5,7 @@
  * different length and rows of different tasks stand in one batch.
  */
 
-import { checkBase, loadAdapter } from "../adapter/adapter.js";
+import { checkBase } from "../adapter/adapter.js";
 import { runnable } from "../adapter/applied.js";
 import type { Adapter } from "../adapter/types.js";
 import { interrupted, nearest, SoftpromptError } from "../base/errors.js";
@@ -20,6 +20,7 @@ import { fullModel } from "../model/partial.js";
 import type { EncodedRow } from "../text/batch.js";
 import { encodeRows, rowNotices } from "../text/rows.js";
 import type { Tokenizer } from "../text/tokenizer.js";
+import { openAdapter } from "./adapter-place.js";
 import { type CallContext, disposable, type NoticeEvent } from "./call.js";
 import { choicesOfInput, inputsIn } from "./choices.js";
 import { engineUnder, type Model } from "./model.js";
@@ -196,7 +197,7 @@ export async function openSkill(
     anyBase,
     task: given,
   } = currentNames(options, formerSkillNames, "predict()");
-  const loaded = typeof adapter === "string" ? loadAdapter(adapter) : adapter;
+  const loaded = typeof adapter === "string" ? await openAdapter(adapter) : adapter;
   if (loaded !== null) await checkBase(loaded, model.checkpoint, { anyBase, tokenizer: model.tokenizer });
   const task = given ?? loaded?.task ?? null;
   if (task === null)

@@ -2,7 +2,7 @@
  * @file The work of softprompt eval: rows of one split, scored under a prompt or none.
  */
 
-import { checkBase, loadAdapter } from "../../adapter/adapter.js";
+import { checkBase } from "../../adapter/adapter.js";
 import { runnable } from "../../adapter/applied.js";
 import { interrupted, SoftpromptError } from "../../base/errors.js";
 import { writeFileAtomic } from "../../base/files.js";
@@ -20,6 +20,7 @@ import { drawExamples, inContext, inContextNotice } from "../../evaluate/in-cont
 import { fullModel } from "../../model/partial.js";
 import { flopText, plainNumber, scoreText, secondText } from "../../report/format.js";
 import { plainTable } from "../../report/markdown.js";
+import { openAdapter } from "../../tasks/adapter-place.js";
 import { asRecorded, type dataOptions, taskDifferences } from "../../tasks/data.js";
 import { engineUnder } from "../../tasks/model.js";
 import { recordedInputTokens, recordedRanking, usualInputTokens } from "../../tasks/predictor.js";
@@ -30,12 +31,15 @@ import type { Answer, CommandContext } from "../command.js";
 import { loadSaid, sayNotices, sayTokenNotices, short } from "../data.js";
 import { checkWritable } from "../output.js";
 import type { EvalValues } from "../tables/eval.js";
-import { openWithAdapter } from "./recorded-model.js";
+import { adapterContext, openWithAdapter } from "./recorded-model.js";
 
 export async function evaluate(options: EvalValues, { terminal, signal }: CommandContext): Promise<Answer> {
   if (options.predictions !== undefined)
     checkWritable(options.predictions, [options.train, options.validation, options.test]);
-  const adapter = options.adapter === undefined ? null : loadAdapter(options.adapter);
+  const adapter =
+    options.adapter === undefined
+      ? null
+      : await openAdapter(options.adapter, adapterContext(options, { terminal, signal }));
   const recorded = adapter?.task ?? null;
   const { task, split, rows, known, data } = await scoredRows(options, recorded, { terminal, signal });
   const differ = recorded === null ? [] : taskDifferences(recorded, task);

@@ -45,7 +45,10 @@ type Shape = { batch: number; prompt: number; input: number; target: number };
 
 /** A folder is recognised as an adapter by its files. */
 function isAdapter(folder: string): boolean {
-  return ["adapter_config.json", "softprompt.json"].some((name) => existsSync(join(folder, name)));
+  return (
+    ["adapter_config.json", "softprompt.json"].some((name) => existsSync(join(folder, name))) ||
+    (/\.npy$/i.test(folder) && existsSync(folder))
+  );
 }
 
 async function adapterAnswer(

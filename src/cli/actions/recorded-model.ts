@@ -5,9 +5,18 @@ import { existsSync } from "node:fs";
 import type { Adapter } from "../../adapter/types.js";
 import { SoftpromptError } from "../../base/errors.js";
 import { pickOptions } from "../../base/options.js";
+import type { AdapterContext } from "../../tasks/adapter-place.js";
 import { bundledModel, type Model, openModel, openOptions } from "../../tasks/model.js";
 import type { CommandContext } from "../command.js";
 import { modelContext } from "../progress.js";
+
+/** How an adapter's repository is asked for. */
+export function adapterContext(
+  { offline }: { readonly offline?: boolean | undefined },
+  { terminal, signal }: Pick<CommandContext, "terminal" | "signal">,
+): AdapterContext {
+  return { offline, ...modelContext(terminal, signal) };
+}
 
 /** @throws SoftpromptError "usage" if no model is given or recorded. */
 export async function openWithAdapter(

@@ -18,8 +18,8 @@ export const recordedModel = {
 /** The adapter of predict and eval. */
 export const adapterOptions = {
   adapter: string({
-    placeholder: "folder",
-    help: "Adapter to use: its folder, the run that made it, or a prompt alone as .npy",
+    placeholder: "folder or hub id",
+    help: "Adapter to use: its folder, the run that made it, a hub id (organisation/name, @revision), or a prompt alone as .npy",
   }),
   anyBase: boolean({ default: false, help: "Use the adapter though the base model is not the recorded one" }),
 };

@@ -1,0 +1,57 @@
+/**
+ * @file Where an adapter lies: a folder, a run, a file, or a repository of the hub. In: a name. Out: the Adapter.
+ */
+import { existsSync } from "node:fs";
+import { loadAdapter, missingWeights } from "../adapter/adapter.js";
+import { appliedBytes, appliedFile } from "../adapter/applied.js";
+import { extrasFile } from "../adapter/extras.js";
+import { peftFiles } from "../adapter/peft.js";
+import type { Adapter } from "../adapter/types.js";
+import type { ModelContext } from "./model.js";
+
+/** How a hub is asked. */
+export interface AdapterContext extends Pick<ModelContext, "onEvent" | "signal"> {
+  /** Use the cache alone. Default $HF_HUB_OFFLINE. */
+  readonly offline?: boolean | undefined;
+}
+
+/**
+ * An organisation and a name. A path whose first folder exists is a misspelt path, and no hub is asked for it.
+ */
+export function isHubAdapter(name: string): boolean {
+  return (
+    /^[A-Za-z0-9][\w.-]*\/[A-Za-z0-9][\w.-]*(@.+)?$/.test(name) &&
+    !existsSync(name) &&
+    !existsSync(name.slice(0, name.indexOf("/"))) &&
+    !/\.npy$/i.test(name)
+  );
+}
+
+/** The adapter's folder or file: as given, or in the hub's cache. @throws SoftpromptError "adapter", "checkpoint", "network". */
+export async function adapterFolder(
+  name: string,
+  { offline, onEvent = () => {}, signal }: AdapterContext = {},
+): Promise<string> {
+  if (!isHubAdapter(name)) return name;
+  const { resolveFiles } = await import("../hub/files.js");
+  const wanted = {
+    files: [peftFiles.weights, appliedFile, extrasFile],
+    last: [peftFiles.config, extrasFile],
+    mostBytes: appliedBytes,
+    what: "adapter",
+  };
+  const { folder, warnings, listed } = await resolveFiles(name, wanted, {
+    ...(offline ? { offline } : {}),
+    ...(signal ? { signal } : {}),
+    onProgress: (at) => onEvent({ kind: "progress", ...at }),
+  });
+  // a pickle is not even fetched
+  if (listed?.includes(peftFiles.pickle) && !listed.includes(peftFiles.weights)) throw missingWeights(name, true);
+  for (const message of warnings) onEvent({ kind: "notice", message });
+  return folder;
+}
+
+/** Reads an adapter from wherever it lies. @throws SoftpromptError "adapter", "checkpoint", "network". */
+export async function openAdapter(name: string, context: AdapterContext = {}): Promise<Adapter> {
+  return loadAdapter(await adapterFolder(name, context));
+}
