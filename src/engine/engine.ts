@@ -108,8 +108,8 @@ export function openEngine(
     forward: (partial = full, place = "start") => open("forward", partial, place),
     left: () => open("left", full, "start"),
     texts: store,
-    async readText(ids, partial = full) {
-      await readerOf(partial).keep(ids);
+    async readText(ids, partial = full, shared = 0) {
+      await readerOf(partial).keep(ids, shared);
     },
     release: (partial) => close(partial.name),
     async dispose() {
