@@ -38,6 +38,11 @@ export interface Row {
   readonly promptBefore?: readonly PromptPart[];
   /** The virtual tokens stand before the target on the decoder's side, not in the text (T5). */
   readonly promptIn?: "decoder";
+  /**
+   * Where in `input` the text ends with which many rows begin (examples and instruction before the row's own text). Default: where its
+   * first field begins.
+   */
+  readonly sharedTo?: number;
   /** The text to be generated; for a classification the label words of `label`. */
   readonly target: string;
   /** The task's label, or null for free-text targets. */

@@ -122,8 +122,8 @@ export function openEngine(
     layers: () => open("layers", full, "start"),
     close: closeKind,
     texts: store,
-    async readText(ids, partial = full) {
-      await readerOf(partial).keep(ids);
+    async readText(ids, partial = full, shared = 0) {
+      await readerOf(partial).keep(ids, shared);
     },
     release: (partial) => close(partial.name),
     async dispose() {

@@ -22,6 +22,7 @@ import {
   type ModelSource,
   type Place,
   prefillGraph,
+  restGraph,
   scoreGraph,
   stepGraph,
   textGraph,
@@ -66,21 +67,43 @@ export function shapeOfRows(config: ModelConfig, rows: readonly EncodedRow[], pr
   return { ...shape, place, input: Math.max(...parts.map((part) => part.before.length)), tail };
 }
 
-/**
- * The cost of reading texts that stand before virtual tokens. With a store each text is read once and alone. Without a store (`together`)
- * they are read again in every pass, padded.
- */
+/** How texts are read. */
+export interface TextReading {
+  /** Without a store: again in every pass, padded. Default false: each once and alone. */
+  readonly together?: boolean | undefined;
+  /** Shared beginnings that were read already; those of these rows are added. Default none. */
+  readonly beginnings?: Set<string> | undefined;
+}
+
+/** The cost of reading texts that stand before virtual tokens. */
 export function textFlops(
   config: ModelConfig,
   partial: PartialModel,
   rows: readonly EncodedRow[],
-  together = false,
+  { together = false, beginnings = new Set() }: TextReading = {},
 ): Flops {
   if (!readsBefore(placeOf(config, rows))) return noFlops;
   const count = costs("text", config, partial, promptTuning, "start");
-  const lengths = rows.map((row) => aroundPrompt(row).before.length);
-  if (together) return both(count({ B: rows.length, S: Math.max(1, ...lengths) }));
-  return lengths.reduce((sum, S) => (S === 0 ? sum : addFlops(sum, both(count({ B: 1, S })))), noFlops);
+  const texts = rows.map((row) => ({ ids: aroundPrompt(row).before, shared: row.shared ?? 0 }));
+  const apart = together ? texts.filter(({ ids, shared }) => ids.length <= shared) : texts;
+  const lengths = texts.filter((text) => !apart.includes(text)).map(({ ids }) => ids.length);
+  let sum = lengths.length === 0 ? noFlops : both(count({ B: lengths.length, S: Math.max(1, ...lengths) }));
+  for (const { ids, shared } of apart) {
+    const S = Math.min(shared, ids.length);
+    const key = ids.subarray(0, S).join();
+    if (S > 0 && !beginnings.has(key)) sum = addFlops(sum, both(count({ B: 1, S })));
+    if (S > 0) beginnings.add(key);
+    const N = ids.length - S;
+    if (N > 0 && S === 0) sum = addFlops(sum, both(count({ B: 1, S: N })));
+    else if (N > 0) sum = addFlops(sum, both(costs("rest", config, partial, promptTuning)({ B: 1, S, N })));
+  }
+  return sum;
+}
+
+/** The shared beginnings of rows, as textFlops names them. */
+export function beginningsOf(rows: readonly EncodedRow[]): Set<string> {
+  const shared = rows.filter((row) => row.shared !== undefined);
+  return new Set(shared.map((row) => aroundPrompt(row).before.subarray(0, row.shared).join()));
 }
 
 export const noFlops: Flops = { paper: 0, total: 0 };
@@ -100,6 +123,7 @@ const graphs = {
   firstStack: firstStackGraph,
   secondStack: secondStackGraph,
   loss: lossGraph,
+  rest: restGraph,
 } as const satisfies Record<string, (source: ModelSource) => Graph>;
 
 type Counted = ReturnType<typeof counter>;

@@ -157,6 +157,17 @@ export function textGraph(source: ModelSource): Graph {
 }
 
 /**
+ * A text after its beginning, as the frozen model alone reads it. In: memoryKey{i}, memoryValue{i} [B, G, S, K] of the beginning, decoderIds
+ * [B, N]. Out: presentKey{i}, presentValue{i} [B, G, N, K].
+ */
+export function restGraph(source: ModelSource): Graph {
+  const m = open(source, false);
+  const x = embed(m, input(m.graph, "decoderIds", "int32", ["B", "N"]));
+  outputMemory(m.graph, decode(m, x, givenMemory(m)).present, "present");
+  return finished(m);
+}
+
+/**
  * Generation, one token. In: decoderIds [B, 1], memoryKey{i}, memoryValue{i}, pastKey{i}, pastValue{i} [B, G, N, K].
  * Out: logits [B, 1, V], next [B, 1] and key{i}, value{i} [B, G, N+1, K].
  */

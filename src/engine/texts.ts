@@ -3,24 +3,28 @@
  *
  * In: a batch of texts. Out: its memory, memoryKey{i} and memoryValue{i} [B, G, S, K]. The memory depends only on the text's ids and on the
  * model, so a store may keep it. A text for the store is read alone, not in a batch, because the last bits of a sum depend on the rest of
- * the batch and a resumed run would read it in another batch.
+ * the batch and a resumed run would read it in another batch. What many texts begin with (an instruction, a chat's frame, examples) is
+ * read once for all: the rest of each text is read over its memory.
  */
-import { type Feed, type Feeds, size } from "../base/tensor.js";
+import { type Feeds, size } from "../base/tensor.js";
 import type { ModelConfig, PartialModel } from "../model/architecture.js";
 import { architectureOf } from "../model/architectures.js";
 import { openSession, type Session, type SessionOptions } from "../runtime/session.js";
 import type { TextBatch } from "../text/batch.js";
-import { float, positionsOf, textFeeds } from "./feeds.js";
-import { type ModelSource, textGraph } from "./graphs.js";
+import { checkIds, float, int, positionsOf, textFeeds } from "./feeds.js";
+import { type ModelSource, restGraph, textGraph } from "./graphs.js";
 import type { TextStore } from "./text-store.js";
 
-type Texts = Pick<TextBatch, "size" | "inputIds" | "inputMask" | "inputLength">;
+type Texts = Pick<TextBatch, "size" | "inputIds" | "inputMask" | "inputLength" | "shared">;
+
+/** Bytes of shared beginnings that a reader keeps, unless one alone is larger. */
+const mostBeginnings = 2 ** 28;
 
 export interface TextReader {
   /** Memory of the batch's texts, padded as the batch is. */
   read(batch: Texts): Promise<Feeds>;
-  /** Reads a text into the store, if it is not there. */
-  keep(ids: Int32Array): Promise<void>;
+  /** Reads a text into the store, if it is not there. @param shared how many of its ids begin many texts */
+  keep(ids: Int32Array, shared: number): Promise<void>;
   dispose(): Promise<void>;
 }
 
@@ -41,7 +45,7 @@ export function openTextReader(source: ModelSource, options: SessionOptions, sto
   const { heads: G, headWidth: K } = architecture.keys(config);
   const layers = layersOf(config, partial);
   const names = Array.from({ length: layers }, (_, i) => [`memoryKey${i}`, `memoryValue${i}`]).flat();
-  let session: Promise<Session> | undefined;
+  let [session, rest]: (Promise<Session> | undefined)[] = [];
 
   const compute = async (batch: Texts): Promise<Feeds> => {
     session ??= openSession(`text ${partial.name}`, textGraph({ ...source, place: "start" }), options);
@@ -52,66 +56,125 @@ export function openTextReader(source: ModelSource, options: SessionOptions, sto
     return (await session).run({ ...textFeeds(batch, config), ...own });
   };
 
-  /** One text's values, [names, G, n, K]. */
-  const valuesOf = async (ids: Int32Array, { get, put }: TextStore): Promise<Float32Array> => {
-    const kept = await get(partial.name, ids);
-    if (kept !== null) return kept;
-    const n = ids.length;
-    const memory = await compute({ size: 1, inputIds: ids, inputMask: new Int32Array(n).fill(1), inputLength: n });
+  const valuesIn = (read: Feeds, prefix: string, n: number): Float32Array => {
     const values = new Float32Array(names.length * size([G, n, K]));
-    for (const [i, name] of names.entries()) values.set((memory[name] as Feed).data as Float32Array, i * G * n * K);
-    return put(partial.name, ids, values);
+    for (const [i, name] of names.entries())
+      values.set(read[name.replace("memory", prefix)]!.data as Float32Array, i * G * n * K);
+    return values;
+  };
+  const alone = (ids: Int32Array): Texts => {
+    const n = ids.length;
+    return { size: 1, inputIds: ids, inputMask: new Int32Array(n).fill(1), inputLength: n };
+  };
+
+  const beginnings = new Map<string, Float32Array>();
+  /** Values of what many texts begin with: exact, in memory alone, the last few of them. */
+  const beginningOf = async (ids: Int32Array): Promise<Float32Array> => {
+    const key = ids.join();
+    const values = beginnings.get(key) ?? valuesIn(await compute(alone(ids)), "memory", ids.length);
+    beginnings.delete(key);
+    beginnings.set(key, values);
+    const bytes = () => [...beginnings.values()].reduce((sum, { byteLength }) => sum + byteLength, 0);
+    while (beginnings.size > 1 && bytes() > mostBeginnings) beginnings.delete(beginnings.keys().next().value!);
+    return values;
+  };
+
+  /** Values of a text's ids after its beginning, [names, G, N, K]. */
+  const restOf = async (ids: Int32Array, shared: number): Promise<Float32Array> => {
+    rest ??= openSession(
+      `text ${partial.name}, after its beginning`,
+      restGraph({ ...source, place: "start" }),
+      options,
+    );
+    const begun = await beginningOf(ids.subarray(0, shared));
+    const memory = names.map((name, i) => {
+      const part = begun.subarray(i * G * shared * K, (i + 1) * G * shared * K);
+      return [name, float([1, G, shared, K], part)] as const;
+    });
+    const N = ids.length - shared;
+    const positions = { batch: 1, length: shared, on: new Uint8Array(shared).fill(1) };
+    const read = await (await rest).run({
+      ...Object.fromEntries(memory),
+      decoderIds: int([1, N], ids.slice(shared)),
+      ...architecture.decodeFeeds(config, positions, { length: N, past: 0 }),
+    });
+    return valuesIn(read, "present", N);
+  };
+
+  /** A text's own values, [names, G, n, K]: of those of its ids that it does not share. */
+  const valuesOf = async (ids: Int32Array, shared: number, { get, put }: TextStore): Promise<Float32Array> => {
+    // with a beginning the own values come from another graph, and their last bits differ
+    const name = shared === 0 ? partial.name : `${partial.name} after ${shared}`;
+    const kept = await get(name, ids);
+    if (kept !== null) return kept;
+    checkIds("input", ids, config.vocabulary);
+    const values = shared === 0 ? valuesIn(await compute(alone(ids)), "memory", ids.length) : await restOf(ids, shared);
+    return put(name, ids, values);
+  };
+
+  /** Writes values of consecutive ids of a row, [names, G, n, K], into its memory. */
+  const write = (values: Float32Array, memory: readonly Float32Array[], row: number, S: number, from: number) => {
+    const n = values.length / (names.length * G * K);
+    for (const [i, whole] of memory.entries())
+      for (let g = 0; g < G; g++) {
+        const at = (i * G + g) * n * K;
+        whole.set(values.subarray(at, at + n * K), ((row * G + g) * S + from) * K);
+      }
   };
 
   return {
     async read(batch) {
-      const { size: B, inputLength: S, inputIds, inputMask } = batch;
+      const { size: B, inputLength: S, inputIds, inputMask, shared } = batch;
       // a text that is used with many prompts is read, and widened, once
       const source = firstOfEqual(batch);
       const own = [...source.keys()].filter((b) => source[b] === b);
-      if (store === null && own.length === B) return compute(batch);
+      const length = (b: number) => inputMask.subarray(b * S, (b + 1) * S).lastIndexOf(1) + 1;
+      const begun = (b: number) => Math.min(shared?.[b] ?? 0, length(b));
+      // without a store only texts that are nothing but a shared beginning are kept
+      const together = store === null ? own.filter((b) => begun(b) === 0 || begun(b) < length(b)) : [];
+      if (together.length === B) return compute(batch);
       const memory = names.map(() => new Float32Array(B * G * S * K));
-      if (store === null) {
-        const rows = (ids: Int32Array) => Int32Array.from(own.flatMap((b) => [...ids.subarray(b * S, (b + 1) * S)]));
-        const some = { size: own.length, inputLength: S, inputIds: rows(inputIds), inputMask: rows(inputMask) };
+      if (together.length > 0) {
+        const rows = (ids: Int32Array) =>
+          Int32Array.from(together.flatMap((b) => [...ids.subarray(b * S, (b + 1) * S)]));
+        const some = { size: together.length, inputLength: S, inputIds: rows(inputIds), inputMask: rows(inputMask) };
         const read = await compute(some);
         for (const [i, whole] of memory.entries()) {
           const values = read[names[i]!]!.data as Float32Array;
-          for (const [n, b] of own.entries())
+          for (const [n, b] of together.entries())
             whole.set(values.subarray(n * G * S * K, (n + 1) * G * S * K), b * G * S * K);
         }
-      } else
-        for (const b of own) {
-          const n = inputMask.subarray(b * S, (b + 1) * S).lastIndexOf(1) + 1;
-          if (n === 0) continue;
-          const values = await valuesOf(inputIds.slice(b * S, b * S + n), store);
-          for (const [i, whole] of memory.entries())
-            for (let g = 0; g < G; g++) {
-              const from = (i * G + g) * n * K;
-              whole.set(values.subarray(from, from + n * K), (b * G + g) * S * K);
-            }
-        }
+      }
+      for (const b of own) {
+        if (together.includes(b)) continue;
+        const ids = inputIds.slice(b * S, b * S + length(b));
+        const to = begun(b);
+        if (to > 0) write(await beginningOf(ids.subarray(0, to)), memory, b, S, 0);
+        if (ids.length > to) write(await valuesOf(ids, to, store!), memory, b, S, to);
+      }
       for (const [b, from] of source.entries())
         if (from !== b)
           for (const whole of memory) whole.copyWithin(b * G * S * K, from * G * S * K, (from + 1) * G * S * K);
       return Object.fromEntries(memory.map((whole, i) => [names[i]!, float([B, G, S, K], whole)]));
     },
-    async keep(ids) {
-      if (store !== null && ids.length > 0) await valuesOf(ids, store);
+    async keep(ids, shared) {
+      if (store !== null && ids.length > shared) await valuesOf(ids, shared, store);
     },
     async dispose() {
       await (await session)?.dispose();
-      session = undefined;
+      await (await rest)?.dispose();
+      [session, rest] = [undefined, undefined];
+      beginnings.clear();
     },
   };
 }
 
 /** For each row of the batch the first row with the same text. */
-function firstOfEqual({ size: B, inputLength: S, inputIds, inputMask }: Texts): number[] {
+function firstOfEqual({ size: B, inputLength: S, inputIds, inputMask, shared }: Texts): number[] {
   const seen = new Map<string, number>();
   return Array.from({ length: B }, (_, b) => {
     const n = inputMask.subarray(b * S, (b + 1) * S).lastIndexOf(1) + 1;
-    const key = inputIds.subarray(b * S, b * S + n).join();
+    const key = `${shared?.[b] ?? 0} ${inputIds.subarray(b * S, b * S + n).join()}`;
     const first = seen.get(key) ?? b;
     seen.set(key, first);
     return first;

@@ -164,8 +164,11 @@ export interface Engine {
   close(kind: keyof ProgramKinds): Promise<void>;
   /** The store of texts; null if each text is read every time. */
   readonly texts: TextStore | null;
-  /** Reads a text that stands before virtual tokens into the store, if there is a store and the text is not in it. */
-  readText(ids: Int32Array, partial?: PartialModel): Promise<void>;
+  /**
+   * Reads a text that stands before virtual tokens into the store, if there is a store and the text is not in it.
+   * @param shared how many of its ids begin many texts. Default 0
+   */
+  readText(ids: Int32Array, partial?: PartialModel, shared?: number): Promise<void>;
   /** Frees the programs of one partial model (FPT after growth). */
   release(partial: PartialModel): Promise<void>;
   /** Frees everything. Idempotent. */

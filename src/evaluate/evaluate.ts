@@ -249,8 +249,10 @@ export async function evaluatePrepared(
   reading: Reading = {},
 ): Promise<Evaluation | null> {
   const { config } = engine.checkpoint;
-  const place = placeOf(config, prepared.encoded);
+  const asked = parameters === null && engine.method.behind ? prepared.encoded.map(readOnce) : prepared.encoded;
+  const place = placeOf(config, asked);
   const given = parameters ?? bareParameters(engine);
+  const beginnings = new Set<string>();
   const pass = passes[prepared.evaluateBy];
   const program = await pass.open(engine, partial, place);
   const scorer = prepared.loss ? await engine.score(partial, place) : null;
@@ -260,9 +262,10 @@ export async function evaluatePrepared(
   for (const numbers of prepared.batches) {
     if (signal?.aborted) return null;
     progress(done, prepared.rows.length);
-    const encoded = numbers.map((n) => prepared.encoded[n]!);
+    const encoded = numbers.map((n) => asked[n]!);
     const rows = numbers.map((n) => prepared.rows[n]!);
-    flops += batchFlops(config, partial, prepared, encoded, engine.method.adds(given).tokens, reading, engine.method);
+    const virtual = engine.method.adds(given).tokens;
+    flops += batchFlops(config, partial, prepared, encoded, virtual, { ...reading, beginnings }, engine.method);
     const tasks = rows.map(() => prepared.task);
     const rankBy = rows.map(() => rankingModes[prepared.ranking]);
     const found = await program(given, { encoded, rows, tasks, rankBy }, tokenizer);
@@ -291,6 +294,14 @@ export async function evaluatePrepared(
     seconds: (performance.now() - started) / 1000,
     flops,
   };
+}
+
+/**
+ * Examples and an instruction that stand before the rows of a bare model are read once, not with each row: what follows them is read as the
+ * tail behind a prompt of no tokens.
+ */
+function readOnce(row: EncodedRow): EncodedRow {
+  return row.shared === undefined || row.promptAt !== undefined ? row : { ...row, promptAt: row.shared };
 }
 
 /** A row to be answered, ready for the model, under its own task and parameters. */
@@ -372,6 +383,8 @@ function bareParameters({ method, checkpoint }: Engine): Parameters {
 export interface Reading {
   /** Texts before the virtual tokens were read and kept: reading them is not counted again. Default false. */
   readonly textsKnown?: boolean;
+  /** Beginnings of texts that were read in earlier batches; those of further ones are added. Default none. */
+  readonly beginnings?: Set<string>;
 }
 
 /** What evaluating these rows costs, in total FLOPs, without doing it. @param virtualTokens P */
@@ -380,7 +393,7 @@ export function evaluationFlops(
   partial: PartialModel,
   prepared: Prepared,
   virtualTokens: number,
-  reading: Reading = {},
+  { beginnings = new Set(), ...reading }: Reading = {},
 ): number {
   return prepared.batches.reduce(
     (sum, numbers) =>
@@ -391,7 +404,7 @@ export function evaluationFlops(
         prepared,
         numbers.map((n) => prepared.encoded[n]!),
         virtualTokens,
-        reading,
+        { ...reading, beginnings },
       ),
     0,
   );
@@ -404,7 +417,7 @@ function batchFlops(
   { evaluateBy, task, loss }: Prepared,
   rows: readonly EncodedRow[],
   prompt: number,
-  { textsKnown = false }: Reading,
+  { textsKnown = false, beginnings }: Reading,
   method: Method = promptTuning,
 ): number {
   const longest = (of: (row: EncodedRow) => number) => Math.max(...rows.map(of));
@@ -413,7 +426,7 @@ function batchFlops(
     target: passes[evaluateBy].targetLength(rows, task),
     choices: longest((row) => row.choices?.length ?? 1),
   };
-  const read = textsKnown ? 0 : textFlops(config, partial, rows).total;
+  const read = textsKnown ? 0 : textFlops(config, partial, rows, { beginnings }).total;
   const pass = read + evalFlops(config, partial, evaluateBy, shape, method).total;
   if (!loss || passes[evaluateBy].givesLoss) return pass;
   const target = longest((row) => row.target.length);

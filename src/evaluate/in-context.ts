@@ -90,6 +90,7 @@ function withContext(row: Row, instruction: string | null, examples: readonly Ro
     ...row,
     input: before + row.input,
     fields: [...fields, ...moved(own, before.length)],
+    sharedTo: before.length,
     ...(row.promptAt === undefined ? {} : { promptAt: before.length + row.promptAt }),
     ...(row.promptBefore && {
       promptBefore: row.promptBefore.map((part) => ({ ...part, at: before.length + part.at })),

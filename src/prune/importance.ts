@@ -11,7 +11,7 @@ import { random } from "../base/random.js";
 import type { Tensor } from "../base/tensor.js";
 import type { Row, Task } from "../data/row.js";
 import type { Engine } from "../engine/engine.js";
-import { shapeOfRows, stepFlops, textFlops } from "../engine/flops.js";
+import { beginningsOf, shapeOfRows, stepFlops, textFlops } from "../engine/flops.js";
 import { placeOf } from "../engine/place.js";
 import { fullMask, type PieceLayout, pieceLayouts, pieceOfDimension } from "../method/mask.js";
 import { fullModel, type PartialModel } from "../model/partial.js";
@@ -112,6 +112,7 @@ export async function importance(
   const program = await engine.train(partial, placeOf(config, encoded));
   const collector = scoreCollector(P, pieces, mode);
   let [loss, flops] = [0, 0];
+  const beginnings = beginningsOf([...(options.read ?? [])]);
   const started = performance.now();
   for (let first = 0; first < encoded.length; first += batchSize) {
     if (signal?.aborted) throw interrupted(signal, "stopped while the prompt was scored", { where: "importance" });
@@ -134,8 +135,8 @@ export async function importance(
     collector.add(derivatives);
     loss += counts.reduce((sum, n, b) => sum + step.loss[b]! / n, 0);
     flops += stepFlops(config, partial, shapeOfRows(config, scored, P)).total;
-    if (engine.texts === null) flops += textFlops(config, partial, scored, true).total;
-    else if (options.read) flops += textFlops(config, partial, unread(scored, options.read)).total;
+    if (engine.texts === null) flops += textFlops(config, partial, scored, { together: true }).total;
+    else if (options.read) flops += textFlops(config, partial, unread(scored, options.read), { beginnings }).total;
   }
   const { examples, ...raw } = collector.scores();
   const scores = options.normalise ? normaliseScores(raw) : raw;

@@ -46,30 +46,38 @@ export async function readTexts(
   const order = batchOrder(encoded, options.batchSize, options.seed);
   const needed = new Set<number>();
   for (let step = 0; step < steps && needed.size < encoded.length; step++) for (const n of order(step)) needed.add(n);
-  const texts = new Map<string, Int32Array>();
+  const texts = new Map<string, { readonly ids: Int32Array; readonly shared: number }>();
+  const beginnings = new Map<string, number>();
   for (const n of needed) {
-    const { before } = aroundPrompt(encoded[n]!);
-    if (before.length > 0) texts.set(before.join(), before);
+    const { before: ids } = aroundPrompt(encoded[n]!);
+    const shared = Math.min(encoded[n]!.shared ?? 0, ids.length);
+    if (ids.length > 0) texts.set(ids.join(), { ids, shared });
+    if (shared > 0) beginnings.set(ids.subarray(0, shared).join(), shared);
   }
-  const tokens = [...texts.values()].reduce((sum, { length }) => sum + length, 0);
+  const sum = (numbers: Iterable<number>) => [...numbers].reduce((all, n) => all + n, 0);
+  const [own, begun] = [
+    sum([...texts.values()].map(({ ids, shared }) => ids.length - shared)),
+    sum(beginnings.values()),
+  ];
+  const tokens = own + begun;
   const width = store.precision === "float32" ? 4 : 2;
-  const bytes = tokens * valuesPerToken(config, partial) * width;
+  const bytes = (own * width + begun * 4) * valuesPerToken(config, partial);
   observe({
     kind: "work",
-    what: `reading ${texts.size} texts once: ${tokens} tokens, ${byteText(bytes)} kept as ${store.precision}`,
+    what: `reading ${texts.size} texts once: ${tokens} tokens, ${byteText(bytes)} kept as ${store.precision}${begun > 0 ? `; what many begin with (${begun} tokens) is read once for all` : ""}`,
   });
   let [done, read] = [0, 0];
   const started = performance.now();
   const tell = () => observe({ kind: "rows", done, total: texts.size, what: "texts" });
   tell();
-  for (const ids of texts.values()) {
+  for (const { ids, shared } of texts.values()) {
     if (signal?.aborted) return;
-    await engine.readText(ids, partial);
+    await engine.readText(ids, partial, shared);
     done++;
-    read += ids.length;
+    read += ids.length - shared;
     tell();
     if (done !== timed || texts.size < 10 * timed) continue;
-    const seconds = ((performance.now() - started) / 1000 / read) * (tokens - read);
+    const seconds = ((performance.now() - started) / 1000 / (begun + read)) * (own - read);
     if (seconds > 5) observe({ kind: "work", what: `the texts will be read in about ${Math.ceil(seconds)} s` });
   }
 }

@@ -22,6 +22,8 @@ export interface EncodedRow {
   readonly promptBefore?: readonly PromptPart[];
   /** The virtual tokens stand before the target on the decoder's side, not in the text. */
   readonly promptIn?: "decoder";
+  /** How many of the text's ids, from the first on, are those of many rows: they may be read once for all. Absent where they are few. */
+  readonly shared?: number;
   /** Candidate targets in verbalizer order (each with end-of-sequence), or null for free text. */
   readonly choices: readonly Int32Array[] | null;
   /** Index of the right choice, or -1. */
@@ -76,6 +78,8 @@ export interface Batch {
   readonly promptAt?: Int32Array | null;
   /** [B] EncodedRow.promptBefore, or null where no row has one. */
   readonly promptBefore?: readonly (readonly PromptPart[])[] | null;
+  /** [B] EncodedRow.shared as far as it stands before the virtual tokens, or null where no row has one. */
+  readonly shared?: Int32Array | null;
   /** EncodedRow.promptIn, or null where no row has one. */
   readonly promptIn?: "decoder" | null;
   /**
@@ -96,7 +100,16 @@ export interface Padded {
 /** The part of a Batch that is the rows' text. */
 export type TextBatch = Pick<
   Batch,
-  "size" | "inputIds" | "inputMask" | "inputLength" | "firstIds" | "promptAt" | "promptBefore" | "promptIn" | "tail"
+  | "size"
+  | "inputIds"
+  | "inputMask"
+  | "inputLength"
+  | "firstIds"
+  | "promptAt"
+  | "promptBefore"
+  | "promptIn"
+  | "shared"
+  | "tail"
 >;
 
 /** The text of rows, padded to the longest. */
@@ -114,6 +127,10 @@ export function textBatch(rows: readonly EncodedRow[], padId = 0): TextBatch {
     promptAt: placed ? Int32Array.from(rows, (row) => row.promptAt ?? 0) : null,
     promptIn: rows.some((row) => row.promptIn) ? "decoder" : null,
     promptBefore: rows.some((row) => row.promptBefore) ? rows.map((row) => row.promptBefore ?? []) : null,
+    shared:
+      parts && rows.some((row) => row.shared)
+        ? Int32Array.from(rows, (row, b) => Math.min(row.shared ?? 0, parts[b]!.before.length))
+        : null,
     tail:
       parts &&
       pad(

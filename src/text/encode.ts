@@ -26,7 +26,7 @@ export interface EncodeOptions {
 export type EncodedTask = Pick<Task, "name" | "verbalizer" | "maxTargetTokens" | "targetPrefix">;
 
 /** What encoding needs of a row. */
-type Text = Pick<Row, "id" | "input" | "fields" | "promptAt" | "promptBefore" | "promptIn">;
+type Text = Pick<Row, "id" | "input" | "fields" | "promptAt" | "promptBefore" | "promptIn" | "sharedTo">;
 
 /**
  * Encodes rows in order. Throws SoftpromptError if two labels have the same ids (they could never be distinguished), if a
@@ -49,6 +49,7 @@ export function tokenizeRows(
   if (task.verbalizer !== null) checkLabels(task.verbalizer, task, tokenizer);
   const encode = rules.joined === null ? separately(task, tokenizer, rules) : jointly(task, tokenizer, rules);
   const reserved = reservedTokens(task, tokenizer);
+  const beginning = beginnings(rules, tokenizer);
   return rows.map((row) => {
     const labels = row.choices ?? task.verbalizer;
     if (row.promptIn === "decoder" && rules.joined !== null)
@@ -67,6 +68,7 @@ export function tokenizeRows(
       target: spare > 0 ? shortTarget(target, task.maxTargetTokens) : target,
       ...promptPlaces(text, input, rules, tokenizer),
       ...(row.promptIn && { promptIn: row.promptIn }),
+      ...sharedIds(text, input, rules, beginning),
       choices,
       gold: labels === null || row.label === null ? -1 : Object.keys(labels).indexOf(row.label),
       truncated: text.tokensLost > 0,
@@ -126,9 +128,44 @@ interface FittedInput extends Fitted {
   /** Where in the text the virtual tokens stand. */
   readonly promptAt?: number;
   readonly promptBefore?: readonly PromptPart[];
+  readonly sharedTo?: number;
 }
 
-type Marked = Pick<FittedInput, "promptAt" | "promptBefore">;
+/** With fewer ids than this, reading the rest of each text apart costs more than it saves. */
+const fewestShared = 16;
+
+/** Ids of a text's beginning, made once for equal ones. */
+function beginnings(rules: EncodingRules, tokenizer: Tokenizer): (text: FittedInput, to: number) => readonly number[] {
+  const known = new Map<string, readonly number[]>();
+  return ({ input, fields }, to) => {
+    const head = input.slice(0, to);
+    const userText = fields.filter(({ from, to: end }) => end > from && from < to);
+    const key = JSON.stringify([head, userText.map(({ from, to: end }) => [from, end])]);
+    const ids = known.get(key) ?? encodeCausalInput({ input: head, userText }, rules.guardFields, tokenizer);
+    if (known.size >= 64) known.clear();
+    known.set(key, ids);
+    return ids;
+  };
+}
+
+/** How many of a text's ids, with those that the rules put before it, are its shared beginning's. Only texts that are read alone have one. */
+function sharedIds(
+  text: FittedInput,
+  ids: readonly number[],
+  rules: EncodingRules,
+  beginning: ReturnType<typeof beginnings>,
+): Pick<EncodedRow, "shared"> {
+  const { fields, promptAt, sharedTo = fields[0]?.from ?? 0 } = text;
+  const read = promptAt !== undefined || text.sharedTo !== undefined;
+  if (rules.joined === null || !read || sharedTo === 0) return {};
+  const head = beginning(text, sharedTo);
+  let same = 0;
+  while (same < head.length && same < ids.length && head[same] === ids[same]) same++;
+  const shared = rules.before.length + same;
+  return shared < fewestShared ? {} : { shared };
+}
+
+type Marked = Pick<FittedInput, "promptAt" | "promptBefore" | "sharedTo">;
 
 /** How many of an input's ids stand before the virtual tokens, and before each part. The text is the same wherever they stand. */
 function promptPlaces(
@@ -136,7 +173,7 @@ function promptPlaces(
   ids: readonly number[],
   rules: EncodingRules,
   tokenizer: Tokenizer,
-): Marked {
+): Pick<EncodedRow, "promptAt" | "promptBefore"> {
   const place = (at: number): number => {
     if (at >= input.trimEnd().length) return rules.before.length + ids.length;
     const head = { input: input.slice(0, at), userText: fields.filter(({ from, to }) => to > from) };
@@ -151,16 +188,17 @@ function promptPlaces(
  * The markers' places in a text that was put into a chat, or whose fields were shortened. A marker's distance to the neighbouring field
  * stays the same.
  */
-function markersIn(changed: Pick<Fitted, "fields">, { promptAt, promptBefore, fields = [] }: Text): Marked {
+function markersIn(changed: Pick<Fitted, "fields">, { promptAt, promptBefore, sharedTo, fields = [] }: Text): Marked {
   const place = (at: number): number => {
     if (fields.length === 0) return at;
     const before = fields.findLastIndex(({ to }) => to <= at);
     if (before >= 0) return changed.fields[before]!.to + (at - fields[before]!.to);
     return changed.fields[0]!.from - (fields[0]!.from - at);
   };
-  if (promptAt === undefined) return {};
+  const shared = sharedTo === undefined ? {} : { sharedTo: place(sharedTo) };
+  if (promptAt === undefined) return shared;
   const parts = promptBefore?.map((part) => ({ ...part, at: place(part.at) }));
-  return { promptAt: place(promptAt), ...(parts ? { promptBefore: parts } : {}) };
+  return { ...shared, promptAt: place(promptAt), ...(parts ? { promptBefore: parts } : {}) };
 }
 
 function fittedInput(row: Text, tokenizer: Tokenizer, rules: EncodingRules, { tokens, byWindow }: Limit): FittedInput {

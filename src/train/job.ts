@@ -6,7 +6,7 @@
  */
 import { SoftpromptError } from "../base/errors.js";
 import { type Parameters, size } from "../base/tensor.js";
-import { addFlops, type Flops, noFlops, textFlops } from "../engine/flops.js";
+import { addFlops, beginningsOf, type Flops, noFlops, textFlops } from "../engine/flops.js";
 import type { Place } from "../engine/graphs.js";
 import { placeOf, readsBefore } from "../engine/place.js";
 import { evaluationOptions, type Prepared, prepareEvaluation } from "../evaluate/evaluate.js";
@@ -92,7 +92,7 @@ export function readingFlops(
   const rows = rowsOf(step).map((n) => encoded[n]!);
   if (input.engine.texts === null)
     return microBatches(rows, input.settings.microBatchSize)
-      .map((micro) => textFlops(config, partial, micro, true))
+      .map((micro) => textFlops(config, partial, micro, { together: true }))
       .reduce(addFlops, noFlops);
   const before = (input.readBefore ?? []).filter((read) => read.partial === partial.name);
   const had = rowsRead(rowsOf, encoded.length, input.settings.batchSize, [...before, { from: since, to: step }]);
@@ -101,6 +101,7 @@ export function readingFlops(
     config,
     partial,
     fresh.map((n) => encoded[n]!),
+    { beginnings: beginningsOf([...had].map((n) => encoded[n]!)) },
   );
 }
 
