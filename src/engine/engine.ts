@@ -11,7 +11,7 @@ import { bindWeights } from "../model/bindings.js";
 import type { Checkpoint } from "../model/checkpoint.js";
 import { fullModel, type PartialModel } from "../model/partial.js";
 import type { Place } from "./graphs.js";
-import { readsBefore } from "./place.js";
+import { places, readsBefore } from "./place.js";
 import { type Owned, programs } from "./programs.js";
 import type { TextStore } from "./text-store.js";
 import { openTextReader, type TextReader } from "./texts.js";
@@ -96,6 +96,18 @@ export function openEngine(
     await texts?.dispose();
   }
 
+  async function closeKind(kind: keyof ProgramKinds): Promise<void> {
+    for (const kinds of opened.values())
+      for (const place of places) {
+        const program = kinds.get(`${kind} ${place}`);
+        kinds.delete(`${kind} ${place}`);
+        await program?.then(
+          (p) => p.dispose(),
+          () => undefined,
+        );
+      }
+  }
+
   const full = fullModel(checkpoint.config);
   return {
     checkpoint,
@@ -107,6 +119,8 @@ export function openEngine(
     activations: (place = "start") => open("activations", full, place),
     forward: (partial = full, place = "start") => open("forward", partial, place),
     left: () => open("left", full, "start"),
+    layers: () => open("layers", full, "start"),
+    close: closeKind,
     texts: store,
     async readText(ids, partial = full) {
       await readerOf(partial).keep(ids);

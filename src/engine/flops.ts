@@ -28,6 +28,7 @@ import {
   trainGraph,
 } from "./graphs.js";
 
+import { firstStackGraph, type LayerSite, lossGraph, oneLayer, secondStackGraph } from "./layer-graphs.js";
 import { placeOf, readsBefore } from "./place.js";
 
 /** FLOPs in both kinds. One multiply-accumulate is two FLOPs. */
@@ -96,6 +97,9 @@ const graphs = {
   prefill: prefillGraph,
   step: stepGraph,
   text: textGraph,
+  firstStack: firstStackGraph,
+  secondStack: secondStackGraph,
+  loss: lossGraph,
 } as const satisfies Record<string, (source: ModelSource) => Graph>;
 
 type Counted = ReturnType<typeof counter>;
@@ -146,6 +150,18 @@ export function forwardFlops(
   method: Method = promptTuning,
 ): Flops {
   return both(costs("forward", config, partial, method, shape.place)(symbols(shape)));
+}
+
+/** One layer of the frozen model over a batch (Engine.layers). */
+export function layerFlops(config: ModelConfig, site: LayerSite, shape: PassShape): Flops {
+  const [first] = architectureOf(config).stacks(config);
+  const kind = site.stack === first.name ? "firstStack" : "secondStack";
+  return both(costs(kind, config, oneLayer(config, site), promptTuning)(symbols(shape)));
+}
+
+/** The head behind such layers. */
+export function lossFlops(config: ModelConfig, shape: PassShape): Flops {
+  return both(costs("loss", config, oneLayer(config, null), promptTuning)(symbols(shape)));
 }
 
 /** Neuron scores of a batch: a forward pass of the full model up to the last activations, and the products that average them. */

@@ -22,6 +22,7 @@ import {
   stepGraph,
   trainGraph,
 } from "./graphs.js";
+import { openLayers } from "./layers.js";
 import { checkPlace, following, orderFeeds, readsBefore } from "./place.js";
 import type { Pick } from "./sampling.js";
 import type { TextReader } from "./texts.js";
@@ -141,6 +142,8 @@ export const programs: { readonly [K in keyof ProgramKinds]: Opener<ProgramKinds
       dispose: () => session.dispose(),
     };
   },
+
+  layers: openLayers,
 
   async forward(source, options) {
     const session = await openProgram(source, `forward ${source.partial.name}`, forwardGraph(source), options);

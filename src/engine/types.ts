@@ -1,16 +1,19 @@
 /**
  * @file The engine's interface: options, programs and their results. Re-exported by `engine.ts`.
  */
-import type { Parameters, Tensor } from "../base/tensor.js";
+import type { Feed, Feeds, Parameters, Tensor } from "../base/tensor.js";
 import type { Method } from "../method/method.js";
 import type { Checkpoint } from "../model/checkpoint.js";
 import type { PartialModel } from "../model/partial.js";
 import type { Batch, EncodedRow } from "../text/batch.js";
+import type { PassShape } from "./flops.js";
 import type { Place } from "./graphs.js";
+import type { LayerSite } from "./layer-graphs.js";
 import type { Pick } from "./sampling.js";
 import type { TextCacheSettings, TextStore } from "./text-store.js";
 
 export type { Place } from "./graphs.js";
+export type { LayerSite } from "./layer-graphs.js";
 export type { TextCacheSettings, TextStore } from "./text-store.js";
 
 /** Settings of the runtime in which an engine runs its programs. */
@@ -109,6 +112,28 @@ export interface LeftProgram {
   run(parameters: Parameters): Promise<Parameters>;
 }
 
+/** A batch of rows on its way through the frozen model. */
+export interface LayerState {
+  /** The stack that the batch is in. */
+  readonly stack: string;
+  readonly hidden: Feed;
+  /** In a second stack: what the first one's last layer gave. */
+  readonly read: Feed | null;
+  readonly feeds: Feeds;
+  /** What a layer computes, padded. */
+  readonly shape: PassShape;
+}
+
+/** The frozen model alone, one layer at a time, teacher-forced. */
+export interface LayersProgram {
+  /** The rows before the first layer. */
+  enter(rows: readonly EncodedRow[]): Promise<LayerState>;
+  /** The rows after one more layer. States stay valid: one may be continued in several ways. */
+  through(state: LayerState, site: LayerSite): Promise<LayerState>;
+  /** Negative log-likelihood of the targets, summed over their tokens, as if no further layer followed. */
+  loss(state: LayerState): Promise<number>;
+}
+
 /** Every kind of program an engine makes, by name. */
 export interface ProgramKinds {
   train: TrainProgram;
@@ -117,6 +142,7 @@ export interface ProgramKinds {
   activations: ActivationProgram;
   forward: ForwardProgram;
   left: LeftProgram;
+  layers: LayersProgram;
 }
 
 /**
@@ -134,6 +160,9 @@ export interface Engine {
   activations(place?: Place): Promise<ActivationProgram>;
   forward(partial?: PartialModel, place?: Place): Promise<ForwardProgram>;
   left(): Promise<LeftProgram>;
+  layers(): Promise<LayersProgram>;
+  /** Frees the programs of one kind; the next caller opens it again. */
+  close(kind: keyof ProgramKinds): Promise<void>;
   /** The store of texts; null if each text is read every time. */
   readonly texts: TextStore | null;
   /** Reads a text that stands before virtual tokens into the store, if there is a store and the text is not in it. */

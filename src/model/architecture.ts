@@ -110,6 +110,17 @@ export interface Builder {
   before(site: Omit<AttentionSite, "layer">): number;
 }
 
+/** Which ends of a stack a graph contains. The layers between are those that the partial model keeps; there may be none. */
+export interface Ends {
+  /** `x` are embeddings: what a family adds to them is added. Otherwise `x` is what an earlier layer gave. */
+  readonly first: boolean;
+  /** The final norm follows. Otherwise the last kept layer's own result is given. */
+  readonly last: boolean;
+}
+
+/** The whole stack. */
+export const bothEnds: Ends = { first: true, last: true };
+
 /** Per stack and kept layer the input of the feed-forward block's last matrix: […, F] (fpt.md §3.3). */
 export type Activations = Readonly<Record<string, readonly Value[]>>;
 
@@ -188,12 +199,16 @@ export interface Architecture<C extends ModelConfig = ModelConfig> {
   peftShape(config: C): { readonly layers: number; readonly heads: number; readonly submodules: number };
   /** Token embeddings as float32: ids […] → […, D]. */
   embed(b: Builder, config: C, ids: Value): Value;
-  /** @param x [B, S, D] embeddings of prompt and text. */
-  prefill(b: Builder, config: C, x: Value): Prefilled;
+  /**
+   * @param x [B, S, D] embeddings of prompt and text
+   * @param ends default both; without the last one the memory of a family with two stacks is empty
+   */
+  prefill(b: Builder, config: C, x: Value, ends?: Ends): Prefilled;
   /**
    * @param x [B, U, D] embeddings, or [B, C, U, D] for C choices per row over the row's one memory
    * @param past the `present` of earlier tokens (generation)
    * @param led virtual tokens are among those that are decoded (a family that has an encoder; in others they always may be)
+   * @param ends default both
    */
   decode(
     b: Builder,
@@ -202,6 +217,7 @@ export interface Architecture<C extends ModelConfig = ModelConfig> {
     memory: readonly KeyValue[],
     past?: readonly KeyValue[],
     led?: boolean,
+    ends?: Ends,
   ): Decoded;
   /** Logits […, V] of hidden states […, D]. */
   logits(b: Builder, config: C, hidden: Value): Value;

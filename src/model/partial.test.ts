@@ -39,7 +39,7 @@ test("even choice keeps first and last, exactly n, ascending, gaps that differ b
 
 test("first and score layer choices keep layer 0; ties go to the lower layer", () => {
   expect(partialModel(tiny, { depth: 2, layerChoice: "first" }).stacks.encoder!.layers).toEqual([0, 1]);
-  expect(layerChoices.score(3, 5, [0, 7, 7, 9, 7])).toEqual([0, 1, 3]);
+  expect(layerChoices.score(3, 5, { score: [0, 7, 7, 9, 7], dropped: null })).toEqual([0, 1, 3]);
   expect(partialModel(tiny, { depth: 2, layerChoice: "score" }, scores).stacks.encoder!.layers).toEqual([0, 3]);
 });
 

@@ -14,6 +14,17 @@ export type { PartialModel, PartialStack } from "./architecture.js";
 /** How important each neuron is: per stack, per ORIGINAL layer number, [F] (fpt.md §3.3). */
 export type NeuronScores = Readonly<Record<string, readonly Float32Array[]>>;
 
+/** Per stack, layers in the order in which they are given up (schedule/greedy-layers.ts). A stack that is not named stays whole. */
+export type LayerOrder = Readonly<Record<string, readonly number[]>>;
+
+/** What layers may be chosen by. */
+export interface LayerFacts {
+  /** [L], larger is more important; null where no neuron was scored. */
+  readonly score: ArrayLike<number> | null;
+  /** The first so many are given up; null where nothing was measured. */
+  readonly dropped: readonly number[] | null;
+}
+
 /** What to keep of the full model. */
 export interface PartialSpec {
   /** Share of the layers in (0, 1], or their number (integer ≥ 2). Default 1. */
@@ -30,7 +41,7 @@ export interface PartialSpec {
 
 /**
  * Which n of the L layers stay; ascending. Every choice keeps layer 0, which owns the stack's relative-position bias. In the official code
- * the bias would be lost with the layer. `score` is [L], larger is more important.
+ * the bias would be lost with the layer.
  */
 export const layerChoices = {
   /** First and last always; the gaps between as equal as can be, the larger ones last (fpt.md §3.1). */
@@ -38,7 +49,7 @@ export const layerChoices = {
   /** Layers 0 … n-1 (the official code's `sequence`). */
   first: (n: number): number[] => range(n),
   /** Layer 0 and the n-1 others of highest score; ties by lower index. */
-  score: (n: number, L: number, score: ArrayLike<number> | null): number[] => {
+  score: (n: number, L: number, { score }: LayerFacts): number[] => {
     if (score === null) throw needScores("layer choice `score`");
     const others = topK(
       Array.from({ length: L - 1 }, (_, i) => score[i + 1]!),
@@ -46,7 +57,19 @@ export const layerChoices = {
     );
     return [0, ...Array.from(others, (i) => i + 1)];
   },
-} as const satisfies Record<string, (n: number, L: number, score: ArrayLike<number> | null) => number[]>;
+  /** Those that remain when the layers that cost the least loss are dropped one after the other. Nested over growing n. */
+  greedy: (n: number, L: number, { dropped }: LayerFacts): number[] => {
+    if (dropped === null || dropped.length < L - n)
+      throw new SoftpromptError("usage", "layer choice `greedy` needs layers that were dropped on training rows", {
+        where: "partial model",
+        expected: `an order of ${L - n} layers`,
+        got: dropped === null ? "none" : `${dropped.length}`,
+        hint: "train with --layer-choice greedy, or choose layers=first (counts and FLOPs are the same)",
+      });
+    const gone = new Set(dropped.slice(0, L - n));
+    return range(L).filter((layer) => !gone.has(layer));
+  },
+} as const satisfies Record<string, (n: number, L: number, facts: LayerFacts) => number[]>;
 /** Name of a way to choose layers. */
 export type LayerChoice = keyof typeof layerChoices;
 
@@ -82,9 +105,15 @@ export function isFull(config: ModelConfig, { stacks }: Pick<PartialModel, "stac
 /**
  * Makes the partial model a spec describes. The full spec gives `fullModel` (name "full"), so it shares its programs.
  * @param scores needed where neurons or layers are chosen by score; null otherwise.
+ * @param order needed where layers are chosen greedily
  * @throws SoftpromptError(usage) for a size the model cannot have or missing scores.
  */
-export function partialModel(config: ModelConfig, spec: PartialSpec, scores: NeuronScores | null = null): PartialModel {
+export function partialModel(
+  config: ModelConfig,
+  spec: PartialSpec,
+  scores: NeuronScores | null = null,
+  order: LayerOrder | null = null,
+): PartialModel {
   const { depth = 1, width = 1, layerChoice = "even", neuronChoice = "score", reduceDecoder = false } = spec;
   const F = config.feedForwardWidth;
   if (scores !== null) checkScores(config, scores);
@@ -95,7 +124,10 @@ export function partialModel(config: ModelConfig, spec: PartialSpec, scores: Neu
     // One n for all stacks (fpt.md §3.1): a count beyond a shorter decoder means all of it.
     const n = reduced ? Math.min(L, kept("depth", depth, depth > 1 ? first.layers : L, "layers")) : L;
     const k = reduced ? kept("width", width, F, "feed-forward neurons") : F;
-    const layers = n === L ? range(L) : layerChoices[layerChoice](n, L, own?.map(mean) ?? null);
+    const layers =
+      n === L
+        ? range(L)
+        : layerChoices[layerChoice](n, L, { score: own?.map(mean) ?? null, dropped: order?.[name] ?? null });
     if (k === F) return { layers, neurons: null };
     return { layers, neurons: layers.map((layer) => neuronChoices[neuronChoice](k, F, own?.[layer] ?? null)) };
   });

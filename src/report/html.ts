@@ -202,7 +202,7 @@ export function costTable({ cost }: RunResult): Html {
 }
 
 /** Cost of each stage of a schedule; nothing for a single stage. */
-function stageTable({ cost: { perStage } }: RunResult): Html[] {
+function stageTable({ cost: { perStage }, run: { layers = {} } }: RunResult): Html[] {
   if (perStage.length < 2) return [];
   return [
     html`<h2>Stages</h2>`,
@@ -219,7 +219,20 @@ function stageTable({ cost: { perStage } }: RunResult): Html[] {
         flopText(stage.paperFlops),
       ]),
     ),
+    ...(Object.keys(layers).length === 0
+      ? []
+      : [
+          html`<p class="soft">Layers kept, numbered as in the full model: ${Object.entries(layers)
+            .map(([name, stacks]) => `${partialText(name)}: ${stackLayers(stacks)}`)
+            .join("; ")}.</p>`,
+        ]),
   ];
+}
+
+function stackLayers(stacks: Readonly<Record<string, readonly number[]>>): string {
+  return Object.entries(stacks)
+    .map(([stack, layers]) => `${stack} ${layers.join(" ")}`)
+    .join(", ");
 }
 
 export function whereTable({ where, run }: RunResult): Html {

@@ -29,6 +29,8 @@ export interface RunResult {
     readonly seed: number;
     /** Commit of the code where it is known, else null. */
     readonly commit: string | null;
+    /** By partial model and stack, the layers that were kept, where they were chosen by a measurement. */
+    readonly layers?: Readonly<Record<string, Readonly<Record<string, readonly number[]>>>>;
     /** Why it ended. */
     readonly reason: string;
     readonly steps: number;
@@ -52,7 +54,7 @@ export interface RunResult {
     /** The papers' accounting: forward Linear MACs × 2 of training only. */
     readonly paperFlops: number;
     /**
-     * Cost of neuron scores, if the schedule needed them, and of XPrompt's importance. It is part of `flops`, and `scoringSeconds` is part
+     * Cost of neuron scores and of the greedy choice of layers, if the schedule needed them, and of XPrompt's importance. It is part of `flops`, and `scoringSeconds` is part
      * of `seconds`.
      */
     readonly scoringFlops: number;
@@ -169,6 +171,7 @@ const resultForm = z.object({
     options: z.record(text, z.unknown()),
     seed: z.number(),
     commit: text.nullable(),
+    layers: z.record(text, z.record(text, z.array(count).max(10_000))).optional(),
     reason: text,
     steps: count,
     bestStep: count,

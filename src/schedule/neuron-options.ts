@@ -1,9 +1,9 @@
 /**
- * @file The options of neuron scores, apart from the scoring: help texts and schemas need no engine.
+ * @file The options of neuron scores and of the greedy choice of layers, apart from the work: help texts and schemas need no engine.
  */
 import { choice, integer, type OptionValues } from "../base/options.js";
 
-/** Option table of neuron scores. */
+/** Option table of what partial models are chosen by. */
 export const neuronScoreOptions = {
   scoreRows: integer({
     formerly: "scoreExamples",
@@ -18,6 +18,13 @@ export const neuronScoreOptions = {
     default: "validation",
     source: "fpt.md §3.3",
     help: "Which rows those are; train keeps the reported score free of any use of validation rows",
+  }),
+  layerRows: integer({
+    default: 64,
+    min: 1,
+    unit: "rows",
+    source: "our choice",
+    help: "With --layer-choice greedy: training rows that the loss is measured on, drawn with the seed; all where there are fewer",
   }),
   scoreBatchSize: integer({
     default: 16,

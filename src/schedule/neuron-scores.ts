@@ -41,7 +41,7 @@ export interface ScoredNeurons {
   readonly kept: boolean;
 }
 
-export interface NeuronScoreInput extends NeuronScoreOptions {
+export interface NeuronScoreInput extends Omit<NeuronScoreOptions, "layerRows"> {
   readonly seed: number;
   /** P of the random prompt. */
   readonly virtualTokens: number;

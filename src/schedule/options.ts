@@ -49,7 +49,7 @@ export const scheduleOptions = {
     values: Object.keys(layerChoices) as (keyof typeof layerChoices)[],
     default: "even",
     source: "fpt.md §3.1",
-    help: "Which layers stay: evenly spaced with first and last, the first ones, or those of highest score",
+    help: "Which layers stay: evenly spaced with first and last, the first ones, those of highest score, or what is left (greedy) when the layer without which the loss on training rows rises least is dropped again and again",
   }),
   neuronChoice: choice({
     values: Object.keys(neuronChoices) as (keyof typeof neuronChoices)[],

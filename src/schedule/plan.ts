@@ -1,6 +1,6 @@
 /**
- * @file Makes a schedule that is ready to train from options. Computes neuron scores if a stage needs them, and the typical shape of the
- * data if a budget needs it.
+ * @file Makes a schedule that is ready to train from options. Computes neuron scores and an order of layers if a stage needs them, and the
+ * typical shape of the data if a budget needs it.
  *
  * In: engine, tokenizer, dataset, options of schedule, scoring and training. Out: Schedule, and what scoring cost.
  */
@@ -10,14 +10,16 @@ import { type PassShape, shapeOfRows } from "../engine/flops.js";
 import type { Method } from "../method/method.js";
 import { sizeOf } from "../method/methods.js";
 import type { ModelConfig } from "../model/architecture.js";
+import { architectureOf } from "../model/architectures.js";
 import { encodeRows, isFreeText } from "../text/rows.js";
 import type { Tokenizer } from "../text/tokenizer.js";
 import type { TrainSettings } from "../train/options.js";
 import { batchOrder, stepsPerEpoch } from "../train/order.js";
 import type { Schedule } from "../train/stage.js";
+import { greedyDrops } from "./greedy-layers.js";
 import { checkScoredRows, type NeuronScoreOptions, neuronScores, type ScoringCost } from "./neuron-scores.js";
 import type { ScheduleOptions } from "./options.js";
-import { makeSchedule, needsNeuronScores, type ScheduleFor } from "./schedule.js";
+import { makeSchedule, needsLayerOrder, needsNeuronScores, type ScheduleFor } from "./schedule.js";
 
 export type PlanOptions = ScheduleOptions &
   NeuronScoreOptions &
@@ -28,12 +30,12 @@ export type PlanOptions = ScheduleOptions &
 
 export interface Plan {
   readonly schedule: Schedule;
-  /** null where no neuron had to be scored. */
+  /** Neuron scores and the greedy choice of layers; null where neither was needed. */
   readonly scoring: ScoringCost | null;
 }
 
 /**
- * The schedule's sizes and steps, before any neuron is scored. Layers and neurons are not yet chosen by score, but neither steps nor FLOPs
+ * The schedule's sizes and steps, before anything is measured. Layers and neurons are not yet those of the choice, but neither steps nor FLOPs
  * depend on that choice. So impossible options are refused before a model is run.
  * @throws SoftpromptError(usage) as makeSchedule; "data" if neurons must be scored but there are no rows.
  */
@@ -49,9 +51,9 @@ export function outlineSchedule(
 
 /**
  * Plans a training.
- * @param folder where neuron scores are kept; null keeps nothing.
- * @param signal stops the scoring of neurons.
- * @throws SoftpromptError as outlineSchedule, then as neuronScores.
+ * @param folder where neuron scores and dropped layers are kept; null keeps nothing.
+ * @param signal stops the scoring of neurons and the choice of layers.
+ * @throws SoftpromptError as outlineSchedule, then as neuronScores and greedyDrops.
  */
 export async function planSchedule(
   engine: Engine,
@@ -62,14 +64,28 @@ export async function planSchedule(
 ): Promise<Plan> {
   const made = target(engine.checkpoint.config, tokenizer, dataset, options, virtualTokens);
   const sizes = outline(dataset, options, made);
-  if (!needsNeuronScores(options)) return { schedule: sizes, scoring: null };
-  const { scores, cost } = await neuronScores(engine, tokenizer, dataset, {
-    ...options,
-    virtualTokens,
-    folder,
-    signal,
-  });
-  return { schedule: makeSchedule(options, { ...made, scores }), scoring: cost };
+  const scored = needsNeuronScores(options)
+    ? await neuronScores(engine, tokenizer, dataset, { ...options, virtualTokens, folder, signal })
+    : null;
+  const dropped = needsLayerOrder(options)
+    ? await greedyDrops(engine, tokenizer, dataset, dropsOf(made.config, sizes), { ...options, folder, signal })
+    : null;
+  if (scored === null && dropped === null) return { schedule: sizes, scoring: null };
+  const facts = { scores: scored?.scores ?? null, order: dropped?.order ?? null };
+  return { schedule: makeSchedule(options, { ...made, ...facts }), scoring: sumOf(scored?.cost, dropped?.cost) };
+}
+
+/** How many layers of each stack the smallest stage leaves out. */
+function dropsOf(config: ModelConfig, { stages }: Schedule): Record<string, number> {
+  const stacks = architectureOf(config).stacks(config);
+  const fewest = (stack: string) => Math.min(...stages.map(({ partial }) => partial.stacks[stack]!.layers.length));
+  const counts = stacks.map(({ name, layers }) => [name, layers - fewest(name)] as const);
+  return Object.fromEntries(counts.filter(([, count]) => count > 0));
+}
+
+function sumOf(...costs: readonly (ScoringCost | undefined)[]): ScoringCost {
+  const sum = (of: (cost: ScoringCost) => number) => costs.reduce((n, cost) => n + (cost ? of(cost) : 0), 0);
+  return { seconds: sum((c) => c.seconds), flops: sum((c) => c.flops), examples: sum((c) => c.examples) };
 }
 
 type PlannedData = Pick<Dataset, "task" | "train" | "validation">;
@@ -93,9 +109,11 @@ function target(
 }
 
 function outline(dataset: PlannedData, options: PlanOptions, made: ScheduleFor): Schedule {
-  if (!needsNeuronScores(options)) return makeSchedule(options, made);
-  checkScoredRows(dataset, options);
-  const layerChoice = options.layerChoice === "score" ? "first" : options.layerChoice;
+  const scores = needsNeuronScores(options);
+  if (scores) checkScoredRows(dataset, options);
+  if (!scores && !needsLayerOrder(options)) return makeSchedule(options, made);
+  const measured = options.layerChoice === "score" || options.layerChoice === "greedy";
+  const layerChoice = measured ? "first" : options.layerChoice;
   return makeSchedule({ ...options, layerChoice, neuronChoice: "first" }, made);
 }
 

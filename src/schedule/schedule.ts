@@ -7,7 +7,14 @@ import { SoftpromptError } from "../base/errors.js";
 import { addFlops, type Flops, noFlops, type PassShape, stepFlops } from "../engine/flops.js";
 import type { Method } from "../method/method.js";
 import type { ModelConfig } from "../model/architecture.js";
-import { fullModel, type NeuronScores, type PartialModel, type PartialSpec, partialModel } from "../model/partial.js";
+import {
+  fullModel,
+  type LayerOrder,
+  type NeuronScores,
+  type PartialModel,
+  type PartialSpec,
+  partialModel,
+} from "../model/partial.js";
 import { type Schedule, type Stage, totalSteps } from "../train/stage.js";
 import type { ScheduleOptions } from "./options.js";
 import { type Preset, type PresetName, presets } from "./presets.js";
@@ -22,6 +29,8 @@ export interface ScheduleFor {
   readonly freeText: boolean;
   /** null where no stage chooses by score; see needsNeuronScores. */
   readonly scores: NeuronScores | null;
+  /** Needed where layers are chosen greedily; see needsLayerOrder. */
+  readonly order?: LayerOrder | null;
   /** Typical padded shape of a step; only a budget asks for it. Default: the papers' 20 + 492, targets 5 or 200, batch 32. */
   readonly shape?: PassShape;
   /** What is trained; a budget counts its steps. Default a prompt. */
@@ -53,6 +62,12 @@ export function needsNeuronScores(options: ScheduleOptions): boolean {
   );
 }
 
+/** Whether these options choose layers greedily, so that an order must be found before `makeSchedule`. */
+export function needsLayerOrder(options: ScheduleOptions): boolean {
+  if (options.budget === 1 || options.layerChoice !== "greedy") return false;
+  return stageSizes(options).some(({ depth = 1 }) => depth !== 1);
+}
+
 /**
  * Makes the stages; those of zero steps are left out. Growth is not enforced: a study may order sizes as it likes.
  *
@@ -60,7 +75,7 @@ export function needsNeuronScores(options: ScheduleOptions): boolean {
  * budgets that cannot be met.
  */
 export function makeSchedule(options: ScheduleOptions, target: ScheduleFor): Schedule {
-  const { config, freeText, scores } = target;
+  const { config, freeText, scores, order = null } = target;
   if (options.budget !== undefined && options.budget < 1 && options.grow === "plateau")
     throw new SoftpromptError("usage", "a budget cannot be kept where a plateau ends the stages", {
       where: "grow",
@@ -78,7 +93,7 @@ export function makeSchedule(options: ScheduleOptions, target: ScheduleFor): Sch
   let steps = stageSteps(options, sizes.length);
   const wanted = options.budget === 1 ? [] : sizes;
   if (wanted.length === 0) steps = [steps.reduce((a, b) => a + b, 0)];
-  const models = [...wanted.map((size) => partialModel(config, { ...size, ...shared }, scores)), full];
+  const models = [...wanted.map((size) => partialModel(config, { ...size, ...shared }, scores, order)), full];
   if (options.budget !== undefined && wanted.length > 0)
     steps = budgetSteps(options.budget, options.budgetBy, steps, models, {
       config,

@@ -12,6 +12,7 @@ import type { Dataset } from "../data/row.js";
 import type { Prediction } from "../evaluate/evaluate.js";
 import type { InitKind } from "../method/init.js";
 import type { PromptMask } from "../method/mask.js";
+import type { LayerChoice, PartialModel } from "../model/partial.js";
 import { fileNames } from "../run/layout.js";
 import { codeCommit, peakMemory, type RunResult, type Scores, whereWeAre } from "../run/result.js";
 import { tensorHash } from "../train/identity.js";
@@ -23,6 +24,7 @@ import { isChat } from "./readied.js";
 interface RecordedOptions {
   readonly seed: number;
   readonly schedule: string;
+  readonly layerChoice?: LayerChoice;
   readonly init: InitKind;
   readonly output?: string;
   readonly initFrom?: string;
@@ -117,6 +119,7 @@ export function runRecord(
       options: JSON.parse(JSON.stringify(options)),
       seed: options.seed,
       commit: codeCommit(),
+      ...keptLayers(found.schedule, options),
       ...ended.run,
     },
     scores: found.scores,
@@ -136,6 +139,16 @@ export function runRecord(
       data: data.files,
     }),
   };
+}
+
+/** The layers of each partial stage where they were measured; other choices follow from the sizes. */
+function keptLayers({ stages }: Schedule, { layerChoice }: RecordedOptions): Pick<RunResult["run"], "layers"> {
+  if (layerChoice !== "greedy" && layerChoice !== "score") return {};
+  const partials = stages.map(({ partial }) => partial).filter(({ name }) => name !== "full");
+  if (partials.length === 0) return {};
+  const layersOf = ({ stacks }: PartialModel) =>
+    Object.fromEntries(Object.entries(stacks).map(([stack, { layers }]) => [stack, layers]));
+  return { layers: Object.fromEntries(partials.map((partial) => [partial.name, layersOf(partial)])) };
 }
 
 /** Writes result.json and predictions.jsonl. @param write a file of the run's folder by its name */

@@ -33,7 +33,7 @@ import { fullModel } from "../model/partial.js";
 import { openRun, refuseChangedInputs } from "../run/folder.js";
 import { fileNames } from "../run/layout.js";
 import type { RunResult, Scores } from "../run/result.js";
-import { needsNeuronScores, withPlannedSteps } from "../schedule/schedule.js";
+import { needsLayerOrder, needsNeuronScores, withPlannedSteps } from "../schedule/schedule.js";
 import { train } from "../train/trainer.js";
 import type { TrainEvent, TrainResult } from "../train/types.js";
 import { adapterContent } from "./adapter-content.js";
@@ -375,7 +375,8 @@ function evaluateOptions(
   return { ...evaluationOptions(options), signal, progress };
 }
 
-/** Reports that neurons will be scored, if the schedule needs it. */
+/** Reports that neurons will be scored or layers chosen, if the schedule needs it. */
 export function sayScoring(options: BaseOptions, observe: (event: WorkEvent) => void): void {
   if (needsNeuronScores(options)) observe({ kind: "work", what: "scoring neurons for the partial models" });
+  if (needsLayerOrder(options)) observe({ kind: "work", what: "choosing the layers of the partial models" });
 }

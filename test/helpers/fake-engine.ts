@@ -151,6 +151,8 @@ export function fakeEngine(options: FakeEngineOptions = {}): FakeEngine {
       };
     },
     activations: () => Promise.reject(new Error("the fake engine has no neurons")),
+    layers: () => Promise.reject(new Error("the fake engine has no layers")),
+    close: async () => {},
     forward: () => Promise.reject(new Error("the fake engine has no logits")),
     release: async (partial) => {
       calls.push(`release ${partial.name}`);

@@ -9,7 +9,7 @@
 import { plus } from "../../graph/dims.js";
 import type { Value } from "../../graph/graph.js";
 import * as ops from "../../graph/ops.js";
-import type { Builder, Decoded, KeyValue, Prefilled } from "../architecture.js";
+import { type Builder, bothEnds, type Decoded, type Ends, type KeyValue, type Prefilled } from "../architecture.js";
 import { ops as activations } from "./activations.js";
 import type { CausalConfig } from "./config.js";
 import { embeddingOf, families, nameOf } from "./families.js";
@@ -22,12 +22,12 @@ export function embed(b: Builder, config: CausalConfig, ids: Value): Value {
 }
 
 /** @param x [B, S, D] embeddings of prompt and text; S may be 0 */
-export function prefill(b: Builder, config: CausalConfig, x: Value): Prefilled {
+export function prefill(b: Builder, config: CausalConfig, x: Value, ends: Ends = bothEnds): Prefilled {
   const before = b.before({ stack: stackName, attention: "self" });
   const pass = open(b, config, "prefill", x.shape[1]!, plus([...(before > 0 ? [before] : []), x.shape[1]!]));
   const memory: KeyValue[] = [];
   const seen: Value[] = [];
-  let hidden = positioned(pass, x);
+  let hidden = ends.first ? positioned(pass, x) : x;
   for (const layer of b.kept.stacks[stackName]!.layers) {
     const result = block(pass, hidden, layer, (own) => {
       const keys = b.keyValues(own, { stack: stackName, layer, attention: "self" });
@@ -37,7 +37,7 @@ export function prefill(b: Builder, config: CausalConfig, x: Value): Prefilled {
     hidden = result.hidden;
     seen.push(result.activation);
   }
-  return { memory, hidden: finalNorm(pass, hidden), activations: { [stackName]: seen } };
+  return { memory, hidden: ends.last ? finalNorm(pass, hidden) : hidden, activations: { [stackName]: seen } };
 }
 
 /**
@@ -50,6 +50,8 @@ export function decode(
   x: Value,
   memory: readonly KeyValue[],
   past?: readonly KeyValue[],
+  _led = false,
+  ends: Ends = bothEnds,
 ): Decoded {
   const { graph: g } = b;
   const flat = x.shape.length === 4 ? ops.flatten(g, x, 1) : x;
@@ -58,7 +60,7 @@ export function decode(
   const pass = open(b, config, "decode", U, plus([...before, U]));
   const present: KeyValue[] = [];
   const seen: Value[] = [];
-  let hidden = positioned(pass, flat);
+  let hidden = ends.first ? positioned(pass, flat) : flat;
   for (const [i, layer] of b.kept.stacks[stackName]!.layers.entries()) {
     const result = block(pass, hidden, layer, (own) => {
       const now = past ? join(b, past[i]!, own) : own;
@@ -68,7 +70,7 @@ export function decode(
     hidden = result.hidden;
     seen.push(result.activation);
   }
-  const normed = finalNorm(pass, hidden);
+  const normed = ends.last ? finalNorm(pass, hidden) : hidden;
   return {
     hidden: flat === x ? normed : ops.reshapeLike(g, normed, x),
     present,

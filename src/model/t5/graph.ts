@@ -8,8 +8,15 @@
 import { plus } from "../../graph/dims.js";
 import { constant, type Dim, type Graph, scalar, type Value } from "../../graph/graph.js";
 import * as ops from "../../graph/ops.js";
-import type { Builder } from "../architecture.js";
-import { type Decoded, hiddenScore, type KeyValue, type Prefilled } from "../architecture.js";
+import {
+  type Builder,
+  bothEnds,
+  type Decoded,
+  type Ends,
+  hiddenScore,
+  type KeyValue,
+  type Prefilled,
+} from "../architecture.js";
 import type { T5Config } from "./config.js";
 
 /** Token embeddings as float32: ids […] → […, D]. Rows are gathered before they are widened. */
@@ -22,7 +29,7 @@ export function embed(b: Builder, ids: Value): Value {
  * padding [B, 1, 1, S] (0 where a position counts, `hiddenScore` where it is padding) and encoderBuckets int32 [S, S].
  * @param x [B, S, D] embeddings, the prompt before the text
  */
-export function encoder(b: Builder, config: T5Config, x: Value): Prefilled {
+export function encoder(b: Builder, config: T5Config, x: Value, ends: Ends = bothEnds): Prefilled {
   const { graph: g } = b;
   const S = x.shape[1]!;
   const before = b.before({ stack: "encoder", attention: "self" });
@@ -41,6 +48,7 @@ export function encoder(b: Builder, config: T5Config, x: Value): Prefilled {
     activations.push(ff.activation);
     hidden = ops.add(g, hidden, ff.output);
   }
+  if (!ends.last) return { memory: [], hidden, activations: { encoder: activations } };
   hidden = norm(b, config, hidden, "encoder.final_layer_norm.weight");
   return { memory: memoryOf(b, config, hidden), hidden, activations: { encoder: activations } };
 }
@@ -70,6 +78,7 @@ export function decoder(
   memory: readonly KeyValue[],
   past?: readonly KeyValue[],
   led = false,
+  ends: Ends = bothEnds,
 ): Decoded {
   const { graph: g } = b;
   const U = x.shape.at(-2)!;
@@ -78,7 +87,7 @@ export function decoder(
   const distances = positionBias(b, config, "decoder", b.feed("decoderBuckets", "int32", [U, keys]), true);
   const bias = led ? ops.add(g, distances, b.feed("decodedPadding", "float32", ["B", 1, 1, keys])) : distances;
   const beforeMemory = b.before({ stack: "decoder", attention: "cross" });
-  const memoryBias = padding(b, beforeMemory === 0 ? memory[0]!.key.shape.at(-2)! : "P+T", beforeMemory);
+  const memoryBias = padding(b, beforeMemory === 0 ? (memory[0]?.key.shape.at(-2) ?? "T") : "P+T", beforeMemory);
   const activations: Value[] = [];
   const present: KeyValue[] = [];
   let hidden = x;
@@ -95,7 +104,7 @@ export function decoder(
     activations.push(ff.activation);
     hidden = ops.add(g, hidden, ff.output);
   }
-  hidden = norm(b, config, hidden, "decoder.final_layer_norm.weight");
+  if (ends.last) hidden = norm(b, config, hidden, "decoder.final_layer_norm.weight");
   return { hidden, present, activations: { decoder: activations } };
 }
 
