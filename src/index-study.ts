@@ -19,7 +19,15 @@ export { compare as compareSchedules } from "./study/compare.js";
 export { type FptStudy, type FptStudyName, fptStudies } from "./study/fpt.js";
 export { matrixDrawing, studyMarkdown, studyPage } from "./study/pages.js";
 export { type PartialSize, partialAlone } from "./study/partial-alone.js";
-export type { FinishedRun, MethodSize, StudyEvent, StudyInput, Variant } from "./study/runs.js";
+export {
+  type FinishedRun,
+  type MethodSize,
+  runAll as runVariants,
+  type StudyEvent,
+  type StudyInput,
+  type Variant,
+  vanilla,
+} from "./study/runs.js";
 export { similarity } from "./study/similarity.js";
 export * from "./study/study.js";
 export { type XPromptStudy, type XPromptStudyName, xpromptStudies } from "./study/xprompt.js";

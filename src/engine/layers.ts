@@ -88,7 +88,7 @@ export async function openLayers(
 /** Feeds of a model with two stacks: the text in the one, the target in the other. Virtual tokens there are none, so their place is moot. */
 function asTwo({ config }: ModelSource, rows: readonly EncodedRow[]): Pick<LayerState, "feeds" | "shape"> {
   const architecture = architectureOf(config);
-  const batch = makeBatch(rows.map(({ promptAt: _, ...row }) => row));
+  const batch = makeBatch(rows.map(({ promptAt: _, promptBefore: __, ...row }) => row));
   const { size: B, inputLength: T, targetLength: U, targetIds, targetMask } = batch;
   const positions = positionsOf(nothingFed, batch);
   const start = architecture.startId(config)!;

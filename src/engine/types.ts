@@ -6,7 +6,6 @@ import type { Method } from "../method/method.js";
 import type { Checkpoint } from "../model/checkpoint.js";
 import type { PartialModel } from "../model/partial.js";
 import type { Batch, EncodedRow } from "../text/batch.js";
-import type { PassShape } from "./flops.js";
 import type { Place } from "./graphs.js";
 import type { LayerSite } from "./layer-graphs.js";
 import type { Pick } from "./sampling.js";
@@ -120,8 +119,8 @@ export interface LayerState {
   /** In a second stack: what the first one's last layer gave. */
   readonly read: Feed | null;
   readonly feeds: Feeds;
-  /** What a layer computes, padded. */
-  readonly shape: PassShape;
+  /** Sizes of the batch, padded: rows, tokens of a text (one stack: with its target), tokens of a target. */
+  readonly shape: { readonly batch: number; readonly prompt: 0; readonly input: number; readonly target: number };
 }
 
 /** The frozen model alone, one layer at a time, teacher-forced. */

@@ -21,6 +21,7 @@ import { checkScoredRows, type NeuronScoreOptions, neuronScores, type ScoringCos
 import type { ScheduleOptions } from "./options.js";
 import { makeSchedule, needsLayerOrder, needsNeuronScores, type ScheduleFor } from "./schedule.js";
 
+/** What a plan depends on: the schedule, what is measured for it, and the shape of the batches. */
 export type PlanOptions = ScheduleOptions &
   NeuronScoreOptions &
   Pick<TrainSettings, "batchSize" | "maxInputTokens" | "seed"> & {
@@ -28,6 +29,7 @@ export type PlanOptions = ScheduleOptions &
     readonly trains?: Method;
   };
 
+/** A schedule that is ready to train. */
 export interface Plan {
   readonly schedule: Schedule;
   /** Neuron scores and the greedy choice of layers; null where neither was needed. */
@@ -88,7 +90,8 @@ function sumOf(...costs: readonly (ScoringCost | undefined)[]): ScoringCost {
   return { seconds: sum((c) => c.seconds), flops: sum((c) => c.flops), examples: sum((c) => c.examples) };
 }
 
-type PlannedData = Pick<Dataset, "task" | "train" | "validation">;
+/** The rows of a plan. */
+export type PlannedData = Pick<Dataset, "task" | "train" | "validation">;
 
 function target(
   config: ModelConfig,

@@ -137,6 +137,21 @@ export function paired(differences: readonly number[]): Paired | null {
   };
 }
 
+/**
+ * The two-sided sign test: how often a fair coin would fall so unevenly, or more so. Ties count for neither side.
+ * @param above pairs in which the first is better @param below pairs in which the second is
+ */
+export function signTest(above: number, below: number): number {
+  const n = above + below;
+  let tail = 0;
+  let ways = 1;
+  for (let k = 0; k <= Math.min(above, below); k++) {
+    tail += ways / 2 ** n;
+    ways = (ways * (n - k)) / (k + 1);
+  }
+  return Math.min(1, 2 * tail);
+}
+
 /** Columns of paired differences, and a row's cells under them. */
 export const pairedColumns: readonly Column[] = [
   { name: "standard error", unit: "points", digits: 2 },
