@@ -27,6 +27,8 @@ import { needsLayerOrder } from "./schedule.js";
 
 const L = 5;
 const dataset = tinyDataset(40, 8);
+const root = mkdtempSync(join(tmpdir(), "greedy-layers-"));
+afterAll(() => rmSync(root, { recursive: true }));
 const base = { layerRows: 12, scoreBatchSize: 5, seed: 3, maxInputTokens: 12, folder: null };
 
 const causal: Tokenizer = {
@@ -132,7 +134,7 @@ describe("on t5-nano's shape of work", () => {
     await engine.dispose();
     rmSync(folder, { recursive: true });
   });
-  const kept = () => mkdtempSync(join(tmpdir(), "drops-"));
+  const kept = () => mkdtempSync(join(root, "drops-"));
   const drop = (wanted: Record<string, number>, more: object = {}) =>
     greedyDrops(engine, tinyTokenizer, dataset, wanted, { ...base, ...more });
 
