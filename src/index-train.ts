@@ -48,6 +48,7 @@ export {
   randomMask,
 } from "./method/mask.js";
 export * from "./optim/optimizer.js";
+export { type OptimizerName, type OptimizerSettings, optimizers } from "./optim/optimizers.js";
 export { type Importance, type ImportanceOptions, importance } from "./prune/importance.js";
 export { type PruneOptions, pruneOptions } from "./prune/options.js";
 export { type ImportanceMode, importanceModes, type Reduction } from "./prune/scores.js";

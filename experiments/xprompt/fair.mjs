@@ -1,118 +1,330 @@
 /**
- * @file Does importance find what matters? XPrompt against Reversed and Random, each the best of as many tries, with the means of
- * their candidates; chosen on rows held out of the training rows, scored on the validation rows, which chose nothing.
+ * @file Does XPrompt find what matters? XPrompt, its levels, other rankings with as many tries, and what else the same FLOPs buy: a longer
+ * training, the best of several trainings, a prompt of XPrompt's size tuned anew, and one distilled from the tuned prompt.
  *
- * node experiments/xprompt/fair.mjs DATASETS OUT [--tasks sst2] [--seeds 0,1,2] [--collect FOLDER]
- * DATASETS holds SST-2 and QQP as their owners publish them; settings are sub-prompts.yaml's. Finished work is read back from OUT.
- * Writes FOLDER/fair.json (every score) and FOLDER/fair.md (tables). Needs `npm run build`.
+ *   node experiments/xprompt/fair.mjs DATASETS OUT [--tasks sst2,cb,rte,qqp] [--seeds 0,1,2] [--model FOLDER] [--config fair.yaml]
+ *     [--select half|holdout] [--threads 1] [--collect FOLDER]
+ *
+ * In:  DATASETS holds the tasks as their owners publish them. The validation rows are cut in two halves: one chooses checkpoints and candidates,
+ *      the other reports. With --select holdout a tenth of the training rows chooses and all validation rows report.
+ * Out: OUT/cells/TASK-SEED.json of each finished cell, which is not done again; its searches and trainings are kept in OUT, so a stopped cell goes
+ *      on. --collect alone runs nothing and writes FOLDER/fair.json (every score) and fair.md. Needs `npm run build`.
  */
-import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
-import { loadData } from "softprompt";
-import { loadTokenizer, openCheckpoint, openEngine } from "softprompt/engine";
+import { loadData, openModel, tune } from "softprompt";
+import { fullModel } from "softprompt/engine";
+import { outcomes, paired, signTest } from "softprompt/study";
 import {
-  differenceTable,
-  linesOf,
-  outcomes,
-  pairedNote,
-  scoreTable,
-  seedScores,
-  settingsOf,
-  studyMarkdown,
-} from "softprompt/study";
-import {
+  evaluatePrepared,
+  initPrompt,
   neuronScoreOptions,
   pickOptions,
+  prepareEvaluation,
   pruneOptions,
   readOptions,
   scheduleOptions,
   trainOptions,
 } from "softprompt/train";
 import { parse } from "yaml";
+import { deviation, halves, mean } from "../statistics.mjs";
+import { distil } from "./distil.mjs";
 
+const here = import.meta.dirname;
 const { values, positionals } = parseArgs({
   allowPositionals: true,
   options: {
-    tasks: { type: "string", default: "sst2" },
+    tasks: { type: "string", default: "sst2,cb,rte,qqp" },
     seeds: { type: "string", default: "0,1,2" },
-    collect: { type: "string", default: import.meta.dirname },
+    model: { type: "string" },
+    config: { type: "string", default: join(here, "fair.yaml") },
+    select: { type: "string", default: "half" },
+    threads: { type: "string", default: "1" },
+    collect: { type: "string" },
   },
 });
 const [datasets, out] = positionals;
-if (out === undefined) {
-  console.error("node experiments/xprompt/fair.mjs DATASETS OUT [--tasks sst2] [--seeds 0,1,2] [--collect FOLDER]");
+if (out === undefined || !["half", "holdout"].includes(values.select)) {
+  console.error(
+    "node experiments/xprompt/fair.mjs DATASETS OUT [--tasks …] [--seeds …] [--select half|holdout] [--collect FOLDER]",
+  );
   process.exit(2);
 }
-mkdirSync(out, { recursive: true });
 const places = {
-  sst2: { data: join(datasets, "SST-2"), fewShot: 2000 },
-  qqp: { data: join(datasets, "QQP"), fewShot: 2000, format: "t5" },
+  sst2: { data: "SST-2", fewShot: 2000 },
+  qqp: { data: "QQP", fewShot: 2000, format: "t5" },
+  rte: { data: "RTE" },
+  cb: { data: "CB" },
+  boolq: { data: "BoolQ", fewShot: 2000 },
+  wic: { data: "WiC", fewShot: 2000 },
 };
-const given = parse(readFileSync(join(import.meta.dirname, "sub-prompts.yaml"), "utf8"));
-const options = (table) => readOptions(table, pickOptions(table, given), "sub-prompts.yaml");
-const tasks = [];
-for (const task of values.tasks.split(",")) tasks.push(await loadData({ task, ...places[task] }));
-const engine = openEngine(await openCheckpoint(given.model), { threads: 1 });
-const wanted = ["pt", "control", "xprompt", "mean", "reversed", "reversedMean", "random", "randomMean"];
-const lines = linesOf("", wanted);
-const line = (variant) => linesOf("", [variant])[0];
+const given = parse(readFileSync(values.config, "utf8"));
+const options = (table) => readOptions(table, pickOptions(table, given), values.config);
+const folder = values.model ?? given.model;
+const cells = join(out, "cells");
+mkdirSync(cells, { recursive: true });
+const cellOf = (task, seed) => join(cells, `${task}-${seed}.json`);
 const began = performance.now();
-try {
+const say = (text) => console.log(`${((performance.now() - began) / 60000).toFixed(1)} min  ${text}`);
+const stop = new AbortController();
+for (const signal of ["SIGINT", "SIGTERM"]) process.once(signal, () => stop.abort(signal));
+
+/** Arms that come from the search, and how the tables call them. */
+const searched = {
+  pt: "PT",
+  control: "PT continued",
+  tokens: "token-only",
+  pieces: "piece-only",
+  xprompt: "XPrompt (both)",
+  mean: "XPrompt, mean of candidates",
+  reversed: "Reversed",
+  reversedMean: "Reversed, mean of candidates",
+  random: "Random",
+  randomMean: "Random, mean of candidates",
+};
+/** Arms that spend XPrompt's FLOPs otherwise. */
+const equal = {
+  long: "PT, XPrompt's FLOPs",
+  bestOf: "best of PT's starts, XPrompt's FLOPs",
+  length: "Length: XPrompt's size anew, XPrompt's FLOPs",
+  distilled: "distilled to XPrompt's size, XPrompt's FLOPs",
+};
+const labels = { ...searched, ...equal };
+
+async function cell(model, task, seed) {
+  const { data: place, ...more } = places[task];
+  const data = await loadData({ task, data: join(datasets, place), ...more });
+  const half = values.select === "half" ? halves(data.validation) : null;
+  const dataset = half === null ? data : { ...data, validation: half.chooses };
+  const reports = half?.reports ?? data.validation;
+  const settings = options(trainOptions);
+  const prune = { ...options(pruneOptions), holdout: half === null ? 0.1 : 0 };
   const input = {
-    engine,
-    tokenizer: await loadTokenizer(given.model),
-    tasks,
-    seeds: values.seeds.split(",").map(Number),
-    settings: { ...options(trainOptions), finalEvalRows: 0 },
+    engine: model.engine,
+    tokenizer: model.tokenizer,
+    tasks: [dataset],
+    seeds: [seed],
+    settings,
     schedule: options(scheduleOptions),
     virtualTokens: given.virtualTokens,
     init: { kind: given.init },
     scoring: options(neuronScoreOptions),
-    prune: { ...options(pruneOptions), holdout: 0.1 },
+    prune,
     folder: out,
+    ...(half && { reportOn: () => reports }),
+    signal: stop.signal,
     observe: (event) => {
       if (event.kind !== "outcome") return;
-      const { task, seed, variant, score } = event.outcome;
-      const minutes = ((performance.now() - began) / 60000).toFixed(1);
-      console.log(`${minutes} min  ${task} seed ${seed} ${variant}: ${(100 * score).toFixed(2)}`);
+      say(`${task} seed ${seed} ${event.outcome.variant}: ${(100 * event.outcome.score).toFixed(2)}`);
     },
   };
-  const found = await outcomes(input, [{ label: "" }], wanted);
-  const pairs = [
-    ["XPrompt − PT", "xprompt", "pt"],
-    ["XPrompt − PT continued", "xprompt", "control"],
-    ["XPrompt − Reversed", "xprompt", "reversed"],
-    ["XPrompt − Random", "xprompt", "random"],
-    ["means: XPrompt − Reversed", "mean", "reversedMean"],
-    ["means: XPrompt − Random", "mean", "randomMean"],
-    ["mean of XPrompt's − PT continued", "mean", "control"],
-  ];
-  const result = {
-    study: "fair",
-    title: "XPrompt against other rankings with as many tries",
-    tables: [
-      scoreTable("Scores on the validation rows, which chose nothing", found, lines, tasks),
-      differenceTable(
-        "Paired differences",
-        found,
-        pairs.map(([name, a, b]) => [name, line(a), line(b)]),
-      ),
-    ],
-    dots: [],
-    charts: [],
-    matrices: [],
-    scores: seedScores(found, lines, tasks),
-    notes: [
-      `Checkpoints and candidates were chosen on a tenth of the training rows, held out; every ranking had ${found.find((o) => o.variant === "xprompt").candidates} candidates from the same tuned prompt.`,
-      pairedNote,
-      "Made by `node experiments/xprompt/fair.mjs`.",
-    ],
-    settings: settingsOf(input),
+  const found = await outcomes(input, [{ label: "" }], Object.keys(searched));
+  const arms = Object.fromEntries(
+    found.map(({ variant, score, counts, flops, seconds, steps, candidates }) => [
+      variant,
+      { score: 100 * score, counts, flops, seconds, steps, candidates },
+    ]),
+  );
+  const of = (name) => found.find(({ variant }) => variant === name);
+  const [pt, xprompt] = [of("pt"), of("xprompt")];
+  const { maxInputTokens, finalEvalRows } = settings;
+  const prepared = prepareEvaluation(model.tokenizer, data.task, reports, {
+    ...{ maxInputTokens, maxEvalRows: finalEvalRows, loss: false, batchSize: 4 * settings.microBatchSize },
+  });
+  const full = fullModel(model.checkpoint.config);
+  const report = async (prompt) => {
+    const { scores, flops } = await evaluatePrepared(model.engine, full, model.tokenizer, prepared, { prompt });
+    return { score: 100 * scores[data.task.metrics[0]], flops };
   };
-  writeFileSync(join(values.collect, "fair.json"), `${JSON.stringify(result, null, 1)}\n`);
-  writeFileSync(join(values.collect, "fair.md"), `${studyMarkdown(result)}\n`);
-  console.log(studyMarkdown(result));
-} finally {
-  await engine.dispose();
+  // trainings outside the search choose on the same rows: with a holdout those of the first half would not be held out
+  const plain = async (name, prompt, steps) => {
+    const { training, result, adapter } = await tune(model, dataset, {
+      ...settings,
+      ...{ seed, steps, prompt, virtualTokens: prompt.shape[0], baselines: false, finalEvalRows: 1 },
+      signal: stop.signal,
+    });
+    if (result.run.reason === "interrupted") throw Object.assign(new Error(name), { kind: "interrupted" });
+    const { trainFlops, evalFlops } = training.cost;
+    return {
+      prompt: adapter.prompt,
+      chosen: training.bestOnFull.scores[data.task.metrics[0]],
+      flops: trainFlops + evalFlops,
+      trainFlops,
+      steps,
+    };
+  };
+  const start = (tokens, from) =>
+    initPrompt(
+      { kind: given.init },
+      { checkpoint: model.checkpoint, tokenizer: model.tokenizer, virtualTokens: tokens, seed: from },
+    );
+  /** Steps that spend the budget: measured on a few, evaluations included. */
+  const stepsFor = async (prompt, budget) => {
+    const probe = await plain("probe", prompt, 10);
+    const perStep = probe.trainFlops / 10;
+    const perLook = probe.flops - probe.trainFlops;
+    return Math.max(1, Math.floor(budget / (perStep + perLook / settings.evalEvery)));
+  };
+  const measured = async (name, { prompt, ...spent }, candidates = 1) => {
+    const { score, flops } = await report(prompt);
+    const [tokens, width] = prompt.shape;
+    const counts = { tokens, pieces: tokens * given.pieces, parameters: tokens * width };
+    arms[name] = { score, counts, flops: spent.flops + flops, steps: spent.steps, candidates };
+    say(`${task} seed ${seed} ${name}: ${score.toFixed(2)}`);
+  };
+  const budget = xprompt.flops;
+  if (half !== null) {
+    const first = await start(given.virtualTokens, seed);
+    await measured("long", await plain("long", first, await stepsFor(first, budget)));
+    const tries = Math.max(1, Math.round(budget / pt.flops));
+    let best = null;
+    let flops = 0;
+    for (let n = 0; n < tries; n++) {
+      // the first is PT itself; the others have starts that no cell's PT has
+      const one = await plain(
+        `start ${n}`,
+        await start(given.virtualTokens, n === 0 ? seed : 1000 * (seed + 1) + n),
+        given.steps,
+      );
+      flops += one.flops;
+      if (best === null || one.chosen > best.chosen) best = one;
+    }
+    await measured("bestOf", { ...best, flops, steps: tries * given.steps }, tries);
+    const tokens = Math.max(1, Math.round(xprompt.counts.parameters / model.checkpoint.config.width));
+    const short = await start(tokens, seed);
+    await measured("length", await plain("length", short, await stepsFor(short, budget)));
+    const distilled = await distil(model, dataset, {
+      teacher: pt.prompt,
+      start: short,
+      settings,
+      budget: budget - pt.flops,
+      seed,
+    });
+    await measured("distilled", { ...distilled, flops: distilled.flops + pt.flops });
+  }
+  const rows = {
+    train: data.train.length,
+    chooses: half?.chooses.length ?? "a tenth of the training rows",
+    reports: reports.length,
+  };
+  return {
+    task,
+    seed,
+    metric: data.task.metrics[0],
+    arms,
+    rows,
+    data: data.files,
+    settings: given,
+    select: values.select,
+  };
+}
+
+const tasks = values.tasks.split(",");
+const seeds = values.seeds.split(",").map(Number);
+if (values.collect === undefined) {
+  const model = await openModel(folder, { threads: Number(values.threads) });
+  try {
+    for (const seed of seeds)
+      for (const task of tasks) {
+        if (existsSync(cellOf(task, seed))) continue;
+        const cpu = process.cpuUsage();
+        const found = await cell(model, task, seed);
+        const used = process.cpuUsage(cpu);
+        const made = {
+          model: { name: model.checkpoint.name, sha256: await model.checkpoint.sha256() },
+          node: process.version,
+        };
+        const cpuSeconds = (used.user + used.system) / 1e6;
+        writeFileSync(cellOf(task, seed), `${JSON.stringify({ ...found, ...made, cpuSeconds }, null, 1)}\n`);
+      }
+  } catch (error) {
+    if (error?.kind !== "interrupted") throw error;
+    say("stopped; the same command goes on");
+  } finally {
+    await model.dispose();
+  }
+} else
+  collect(
+    tasks.flatMap((task) =>
+      seeds
+        .map((seed) => cellOf(task, seed))
+        .filter((file) => existsSync(file))
+        .map((file) => JSON.parse(readFileSync(file, "utf8"))),
+    ),
+  );
+
+function collect(found) {
+  const pairs = [
+    ["xprompt", "pt"],
+    ["xprompt", "control"],
+    ["xprompt", "long"],
+    ["xprompt", "bestOf"],
+    ["xprompt", "length"],
+    ["xprompt", "distilled"],
+    ["xprompt", "tokens"],
+    ["xprompt", "pieces"],
+    ["xprompt", "reversed"],
+    ["xprompt", "random"],
+    ["mean", "control"],
+    ["mean", "reversedMean"],
+    ["mean", "randomMean"],
+    ["tokens", "control"],
+    ["pieces", "control"],
+    ["length", "pt"],
+    ["distilled", "length"],
+    ["bestOf", "pt"],
+    ["long", "pt"],
+  ];
+  const names = [...new Set(found.map(({ task }) => task))];
+  const show = (all) =>
+    all.length === 0 ? "–" : `${mean(all).toFixed(2)}${all.length > 1 ? ` ± ${deviation(all).toFixed(2)}` : ""}`;
+  const scoresOf = (arm, task) =>
+    found
+      .filter((one) => (task ? one.task === task : true))
+      .flatMap(({ arms }) => (arms[arm] ? [arms[arm].score] : []));
+  const meanOf = (arm, of) => {
+    const all = found.flatMap(({ arms }) => (arms[arm] ? [of(arms[arm])] : []));
+    return all.length === 0 ? null : mean(all);
+  };
+  const differences = pairs.flatMap(([a, b]) => {
+    const each = found.flatMap(({ task, seed, arms }) =>
+      arms[a] && arms[b] ? [{ task, seed, points: arms[a].score - arms[b].score }] : [],
+    );
+    const all = paired(each.map(({ points }) => points));
+    if (all === null) return [];
+    const [above, , below] = all.signs.split(" / ").map(Number);
+    return [{ first: a, second: b, ...all, p: signTest(above, below), each }];
+  });
+  const report = { experiment: "fair", labels, differences, cells: found };
+  const first = found[0];
+  const lines = ["# XPrompt against other rankings and other uses of its FLOPs", ""];
+  if (first)
+    lines.push(
+      `${first.model.name}; ${first.settings.virtualTokens} virtual tokens, ${first.settings.steps} steps, ${first.settings.retrainSteps} for each candidate and the control; seeds ${[...new Set(found.map(({ seed }) => seed))].join(", ")}. ${first.select === "half" ? "One half of the validation rows chose checkpoints and candidates, the other reports." : "A tenth of the training rows chose, all validation rows report."} Scores × 100, mean ± deviation over seeds. Rows: ${names.map((task) => `${task} ${found.find((one) => one.task === task).rows.reports}`).join(", ")} report.`,
+      "",
+      `| prompt | ${names.join(" | ")} | tokens | parameters | TFLOP in all | tries |`,
+      `| --- | ${names.map(() => "--:").join(" | ")} | --: | --: | --: | --: |`,
+      ...Object.entries(labels)
+        .filter(([arm]) => scoresOf(arm).length > 0)
+        .map(
+          ([arm, label]) =>
+            `| ${[label, ...names.map((task) => show(scoresOf(arm, task))), meanOf(arm, (x) => x.counts.tokens).toFixed(1), meanOf(arm, (x) => x.counts.parameters).toFixed(0), (meanOf(arm, (x) => x.flops) / 1e12).toFixed(2), meanOf(arm, (x) => x.candidates).toFixed(1)].join(" | ")} |`,
+        ),
+      "",
+      "| first − second | points ± standard error | pairs | above / equal / below | sign test, p |",
+      "| --- | --: | --: | --- | --: |",
+      ...differences.map(
+        ({ first: a, second: b, mean: m, error, pairs: n, signs, p }) =>
+          `| ${[`${labels[a]} − ${labels[b]}`, `${m > 0 ? "+" : ""}${m.toFixed(2).replace("-", "−")}${error === null ? "" : ` ± ${error.toFixed(2)}`}`, n, signs, p.toFixed(3)].join(" | ")} |`,
+      ),
+      "",
+      "Pairs are of one task and seed: the same start prompt, training rows and reporting rows. Tries: candidates or trainings that the arm chose from. “Distilled”: the tuned prompt's probabilities of the answers, hidden states not matched. The starts of “best of” differ, the order of their rows does not.",
+      "",
+    );
+  lines.push("Made by `node experiments/xprompt/fair.mjs DATASETS OUT --collect experiments/xprompt`.", "");
+  mkdirSync(values.collect, { recursive: true });
+  writeFileSync(join(values.collect, "fair.json"), `${JSON.stringify(report, null, 1)}\n`);
+  writeFileSync(join(values.collect, "fair.md"), lines.join("\n"));
+  console.log(lines.join("\n"));
 }

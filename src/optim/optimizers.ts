@@ -4,6 +4,7 @@ import { adamw } from "./adamw.js";
 import type { Optimizer } from "./optimizer.js";
 import { sgd } from "./sgd.js";
 
+/** What an optimizer may be told. */
 export interface OptimizerSettings {
   /** Decoupled: p ← p·(1 − lr·weightDecay) at each step. */
   readonly weightDecay: number;
@@ -11,6 +12,7 @@ export interface OptimizerSettings {
   readonly momentum?: number;
 }
 
+/** The optimizers by name. */
 export const optimizers = {
   /** Both papers' choice, with a constant rate of 0.3. */
   adafactor: ({ weightDecay }) => adafactor({ weightDecay }),
@@ -18,4 +20,5 @@ export const optimizers = {
   sgd: ({ weightDecay, momentum }) => sgd({ weightDecay, momentum }),
 } as const satisfies Record<string, (settings: OptimizerSettings) => Optimizer>;
 
+/** Name of an optimizer. */
 export type OptimizerName = keyof typeof optimizers;

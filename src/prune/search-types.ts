@@ -19,6 +19,8 @@ export interface SearchInput {
   readonly task: Task;
   readonly train: readonly Row[];
   readonly validation: readonly Row[];
+  /** Rows on which prompts are reported, if they are neither those that chose nor all validation rows. Default the validation rows. */
+  readonly reportOn?: readonly Row[] | undefined;
   /** [P, D] start values of stage A. */
   readonly prompt: Tensor;
   /** Stage A; any schedule. */

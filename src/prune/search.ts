@@ -94,9 +94,9 @@ export async function openSearch(input: SearchInput, folder: string): Promise<Se
   // an impossible search is refused before anything is trained
   const { settings, rows, selection, heldOut, rewind, scoredOn, retraining, steps, read, spaceOf } = planSearch(input);
   const scored = scoredRows(selection, settings).length;
-  const reported = reportedRows(input.validation, settings);
+  const reported = reportedRows(input.reportOn ?? input.validation, settings);
   // both are drawn in the same way, so equal counts mean the same rows
-  const known = !heldOut && reported.length === scored;
+  const known = !heldOut && input.reportOn === undefined && reported.length === scored;
   claimFolder(folder, identityOf(input), input.resume, input.files);
 
   observe({ kind: "phase", phase: "tune" });

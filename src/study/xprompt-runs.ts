@@ -207,6 +207,7 @@ export async function withCase<R>(
         task,
         train,
         validation: dataset.validation,
+        reportOn: input.reportOn?.(task.name),
         prompt,
         schedule: tuning.schedule,
         retrainSchedule: retraining.schedule,

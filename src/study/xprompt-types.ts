@@ -2,7 +2,7 @@
  * @file Types of XPrompt's studies: input and results.
  */
 import type { Tensor } from "../base/tensor.js";
-import type { Dataset } from "../data/row.js";
+import type { Dataset, Row } from "../data/row.js";
 import type { MaskCounts } from "../method/mask.js";
 import type { PruneOptions } from "../prune/options.js";
 import type { Search } from "../prune/search.js";
@@ -15,6 +15,8 @@ import type { StudyInput } from "./runs.js";
 export interface XPromptStudyInput extends Omit<StudyInput, "observe"> {
   readonly prune: PruneOptions;
   readonly workers?: Partial<WorkerSettings>;
+  /** The rows of a task that report, where its validation rows choose. Default those validation rows. */
+  readonly reportOn?: (task: string) => readonly Row[];
   readonly observe: (event: XPromptStudyEvent) => void;
 }
 

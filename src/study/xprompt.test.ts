@@ -235,6 +235,22 @@ test("what each variant is: counts, costs, controls", async () => {
   expect(of.xprompt!.candidates).toBe(4);
 });
 
+test("rows that only report change no choice, and every score is measured on them", async () => {
+  const { input: base } = input({ schedule: vanilla, tasks: [dataset("one")], seeds: [0] });
+  const others = fakeRows(17, "one/reports");
+  const wanted = ["pt", "control", "xprompt", "mean"] as const;
+  const chosen = await outcomes(base, [{ label: "" }], wanted);
+  const found = await outcomes({ ...base, reportOn: () => others }, [{ label: "" }], wanted);
+  expect(found.map(({ prompt }) => tensorHash(prompt))).toEqual(chosen.map(({ prompt }) => tensorHash(prompt)));
+  const full = fullModel(base.engine.checkpoint.config);
+  for (const { variant, prompt, score, flops } of found) {
+    const { scores } = await evaluate(base.engine, full, base.tokenizer, dataset("one").task, others, { prompt });
+    if (variant !== "mean") expect(score).toBe(scores.accuracy);
+    expect(flops).toBeGreaterThan(chosen.find((other) => other.variant === variant)!.flops);
+  }
+  expect(found.map(({ score }) => score)).not.toEqual(chosen.map(({ score }) => score));
+});
+
 test("dropped prompts are as large as zeroed ones, whatever the variant; pieces scored again are used by all", async () => {
   const of = async (prune: Partial<PruneOptions>) => {
     const base = input({ schedule: vanilla, tasks: [dataset("one")], seeds: [0] }).input;

@@ -1,0 +1,52 @@
+/** @file The arithmetic of experiments against values computed by hand. */
+import { describe, expect, test } from "vitest";
+
+interface Row {
+  readonly id: string;
+  readonly group?: string;
+}
+const { halves, ranks, rankCorrelation, deviation } = (await import(
+  new URL("../experiments/statistics.mjs", import.meta.url).href
+)) as {
+  halves(rows: readonly Row[]): { chooses: Row[]; reports: Row[] };
+  ranks(values: readonly number[]): number[];
+  rankCorrelation(a: readonly number[], b: readonly number[]): number | null;
+  deviation(values: readonly number[]): number | null;
+};
+
+describe("halves", () => {
+  test("share no row, and together are all", () => {
+    const rows = Array.from({ length: 7 }, (_, n) => ({ id: `r${n}` }));
+    const { chooses, reports } = halves(rows);
+    expect(chooses.map(({ id }) => id)).toEqual(["r0", "r2", "r4", "r6"]);
+    expect(reports.map(({ id }) => id)).toEqual(["r1", "r3", "r5"]);
+  });
+
+  test("keep the rows of a group together", () => {
+    const rows = ["a", "a", "b", "b", "b", "c"].map((group, n) => ({ id: `r${n}`, group }));
+    const { chooses, reports } = halves(rows);
+    expect(chooses.map(({ group }) => group)).toEqual(["a", "a", "c"]);
+    expect(reports.map(({ group }) => group)).toEqual(["b", "b", "b"]);
+  });
+});
+
+describe("rank correlation", () => {
+  test("of orders", () => {
+    expect(rankCorrelation([1, 2, 3, 4], [10, 20, 30, 40])).toBeCloseTo(1, 12);
+    expect(rankCorrelation([1, 2, 3, 4], [4, 3, 2, 1])).toBeCloseTo(-1, 12);
+    // 1 − 6·Σd²/(n·(n² − 1)) with d = 0, 1, −1, 0
+    expect(rankCorrelation([1, 2, 3, 4], [1, 3, 2, 4])).toBeCloseTo(1 - (6 * 2) / (4 * 15), 12);
+  });
+
+  test("equal values share the mean of their ranks", () => {
+    expect(ranks([3, 1, 3, 2])).toEqual([2.5, 0, 2.5, 1]);
+    // Σxy / √(Σx²·Σy²) of ranks less their mean
+    expect(rankCorrelation([1, 2, 2, 3], [1, 3, 2, 4])).toBeCloseTo(4.5 / Math.sqrt(4.5 * 5), 12);
+    expect(rankCorrelation([1, 1, 1], [1, 2, 3])).toBeNull();
+  });
+});
+
+test("a deviation is of the sample", () => {
+  expect(deviation([1, 2, 3, 4])).toBeCloseTo(Math.sqrt(5 / 3), 12);
+  expect(deviation([1])).toBeNull();
+});
