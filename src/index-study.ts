@@ -17,7 +17,7 @@ export {
 } from "./study/call.js";
 export { compare as compareSchedules } from "./study/compare.js";
 export { type FptStudy, type FptStudyName, fptStudies } from "./study/fpt.js";
-export { matrixDrawing, studyMarkdown, studyPage } from "./study/pages.js";
+export { chartDrawing, matrixDrawing, studyMarkdown, studyPage } from "./study/pages.js";
 export { type PartialSize, partialAlone } from "./study/partial-alone.js";
 export {
   type FinishedRun,

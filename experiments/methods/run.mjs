@@ -1,46 +1,75 @@
 /**
- * @file Twelve methods beside each other on the bundled base model: SST-2 (1,000 of its training rows) and CB, three seeds, few steps.
+ * @file Methods of tuning beside each other, by `softprompt compare`, in one of the settings of settings.yaml.
  *
- *   node experiments/methods/run.mjs DATASETS OUT [--workers 1] [--collect RESULTS]
+ *   node experiments/methods/run.mjs DATASETS OUT [--setting short|long|smollm2|smoke] [--model FOLDER] [--tasks sst2,cb] [--methods prompt,lora]
+ *     [--seeds 0,1,2] [--workers 1] [--collect RESULTS]
  *
- * In:  DATASETS holds SST-2 and CB as their owners publish them.
- * Out: OUT, the study's folder (finished runs are not run again); --collect writes RESULTS.json and RESULTS.md.
+ * In:  DATASETS holds the tasks as their owners publish them. A decoder-only model is asked by the templates of ../causal/tasks.yaml, with the
+ *      virtual tokens in front of the text, where every method can be.
+ * Out: OUT, the study's folder (finished runs are not run again); --collect writes RESULTS.json and RESULTS.md, which equal.mjs reads.
  * Seconds in them are of a machine that did other work at the same time: they are no claims. FLOPs and scores are. Needs `npm run build`.
  */
 import { spawnSync } from "node:child_process";
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { parseArgs } from "node:util";
+import { parse } from "yaml";
 
-const methods = [
-  ...["prompt", "prefix", "p-tuning", "lora", "full", "few-shot", "instruction"],
-  ...["fpt-cr", "superpos", "ulpt", "residual", "xprompt"],
-];
-const tasks = { sst2: { folder: "SST-2", fewShot: 1000 }, cb: { folder: "CB" } };
-const options = [
-  ...["--methods", methods.join(","), "--seeds", "0,1,2"],
-  ...["--steps", "60", "--eval-every", "20", "--score-steps", "20,40,60", "--batch-size", "8"],
-  ...["--max-input-tokens", "256", "--max-eval-rows", "128", "--rate-factors", "0.3,1,3"],
-  // XPrompt: five candidates of half as many steps
-  ...["--tokens-pruned", "5,10,15", "--pieces-pruned", "4,8", "--retrain-steps", "30"],
-];
-
+const here = import.meta.dirname;
+const yaml = (path) => parse(readFileSync(join(here, path), "utf8"));
 const { values, positionals } = parseArgs({
   allowPositionals: true,
-  options: { collect: { type: "string" }, workers: { type: "string", default: "1" } },
+  options: {
+    setting: { type: "string", default: "short" },
+    model: { type: "string" },
+    tasks: { type: "string" },
+    methods: { type: "string" },
+    seeds: { type: "string" },
+    workers: { type: "string", default: "1" },
+    collect: { type: "string" },
+  },
 });
 const [datasets, out] = positionals;
+const settings = yaml("settings.yaml");
+const own = settings[values.setting];
+if (out === undefined || own === undefined) {
+  console.error(
+    `node experiments/methods/run.mjs DATASETS OUT [--setting ${Object.keys(settings).join("|")}] [--collect RESULTS]`,
+  );
+  process.exit(2);
+}
+const model = values.model ?? own.model;
+const causal = yaml("../causal/tasks.yaml").tasks;
 mkdirSync(out, { recursive: true });
-const places = Object.entries(tasks).flatMap(([task, { folder, ...more }]) => {
+
+/** A task's rows as options of `--tasks`. */
+function rowsOf(task) {
+  const { folder, ...more } = own.tasks[task];
+  if (!own.causal) return { data: resolve(datasets, folder), ...more };
+  const { template, verbalizer } = causal[task];
+  const file = (split) => resolve(datasets, folder, `${split}.jsonl`);
+  return {
+    ...{ train: file("train"), validation: file("validation"), task, labelColumn: "label", verbalizer },
+    ...{ template: template.replace("{prompt}", ""), metrics: ["accuracy"], ...more },
+  };
+}
+
+const tasks = (values.tasks?.split(",") ?? Object.keys(own.tasks)).flatMap((task) => {
   const file = join(out, `${task}.data.json`);
-  writeFileSync(file, JSON.stringify({ data: resolve(datasets, folder), ...more }));
+  writeFileSync(file, JSON.stringify(rowsOf(task)));
   return ["--tasks", `${task}=${file}`];
 });
+const options = { methods: own.methods.join(","), seeds: own.seeds.join(","), ...own.options };
+if (values.methods) options.methods = values.methods;
+if (values.seeds) options.seeds = values.seeds;
+const flags = Object.entries(options).flatMap(([name, value]) => [`--${name}`, String(value)]);
 const study = join(out, "study");
-const command = ["compare", "--model", "t5-nano", ...places, ...options];
 const { status } = spawnSync(
   "node",
-  ["dist/cli/main.js", ...command, "--threads", "1", "--workers", values.workers, "--output", study],
+  [
+    ...["dist/cli/main.js", "compare", "--model", model, ...tasks, ...flags],
+    ...["--threads", "1", "--workers", values.workers, "--output", study],
+  ],
   { stdio: "inherit" },
 );
 if (status !== 0) process.exit(status ?? 1);
@@ -48,9 +77,7 @@ if (status !== 0) process.exit(status ?? 1);
 if (values.collect) {
   const note = "Seconds are of a machine that did other work at the same time: they are no claims.";
   const result = JSON.parse(readFileSync(join(study, "result.json"), "utf8"));
-  writeFileSync(
-    `${values.collect}.json`,
-    `${JSON.stringify({ note, options: options.join(" "), ...result }, null, 1)}\n`,
-  );
+  const report = { note, setting: values.setting, options: flags.join(" "), ...result };
+  writeFileSync(`${values.collect}.json`, `${JSON.stringify(report, null, 1)}\n`);
   writeFileSync(`${values.collect}.md`, `${note}\n\n${readFileSync(join(study, "result.md"), "utf8")}`);
 }

@@ -159,10 +159,12 @@ async function cell(model, task, seed) {
       { kind: given.init },
       { checkpoint: model.checkpoint, tokenizer: model.tokenizer, virtualTokens: tokens, seed: from },
     );
+  /** Enough steps that their mean length is that of the rows. */
+  const probed = Math.min(64, given.steps);
   /** Steps that spend the budget: measured on a few, evaluations included. */
   const stepsFor = async (prompt, budget) => {
-    const probe = await plain("probe", prompt, 10);
-    const perStep = probe.trainFlops / 10;
+    const probe = await plain("probe", prompt, probed);
+    const perStep = probe.trainFlops / probed;
     const perLook = probe.flops - probe.trainFlops;
     return Math.max(1, Math.floor(budget / (perStep + perLook / settings.evalEvery)));
   };
@@ -173,7 +175,8 @@ async function cell(model, task, seed) {
     arms[name] = { score, counts, flops: spent.flops + flops, steps: spent.steps, candidates };
     say(`${task} seed ${seed} ${name}: ${score.toFixed(2)}`);
   };
-  const budget = xprompt.flops;
+  // the report is counted in both
+  const budget = xprompt.flops - (await report(pt.prompt)).flops;
   if (half !== null) {
     const first = await start(given.virtualTokens, seed);
     await measured("long", await plain("long", first, await stepsFor(first, budget)));

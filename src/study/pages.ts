@@ -151,21 +151,24 @@ function stageList(all: readonly Chart[]): Html[] {
 }
 
 function titledChart(chart: Chart): Html {
-  return html`<figure><figcaption>${chart.title}</figcaption>${drawing(
-    lineChart({
-      title: chart.title,
-      x: chart.xLabel,
-      y: chart.yLabel,
-      formatX: axisFormat[chart.x],
-      wholeX: chart.x === "steps",
-      series: chart.series.map(({ name, points, stages }) => ({
-        name,
-        points,
-        dots: points.length < 40,
-        ...(stages && { stages: stages.map(({ x, partial }) => ({ x, label: partialText(partial, true) })) }),
-      })),
-    }),
-  )}</figure>`;
+  return html`<figure><figcaption>${chart.title}</figcaption>${drawing(chartDrawing(chart))}</figure>`;
+}
+
+/** One chart as an SVG of its own (docs pictures). */
+export function chartDrawing(chart: Chart): string {
+  return lineChart({
+    title: chart.title,
+    x: chart.xLabel,
+    y: chart.yLabel,
+    formatX: axisFormat[chart.x],
+    wholeX: chart.x === "steps",
+    series: chart.series.map(({ name, points, stages }) => ({
+      name,
+      points,
+      dots: points.length < 40,
+      ...(stages && { stages: stages.map(({ x, partial }) => ({ x, label: partialText(partial, true) })) }),
+    })),
+  });
 }
 
 /** One matrix as an SVG of its own (docs pictures). */

@@ -1,0 +1,100 @@
+/**
+ * @file Score against FLOPs, over all methods and tasks of committed results: the table of equal compute, and a figure for each task.
+ *
+ *   node experiments/methods/equal.mjs [RESULTS.json …] [--collect FOLDER] [--budgets 0.25,0.5,1,2]
+ *
+ * In:  results of run.mjs; default those that are beside this file. Nothing is trained.
+ * Out: FOLDER/equal.json, FOLDER/equal.md and FOLDER/equal-NAME-TASK.svg, NAME that of the results. A budget is a share of what prompt tuning spends in
+ *      all its steps on the task. A method has at a budget the score of its last evaluation within it, mean over seeds; nothing is interpolated.
+ *      What is asked and not trained (few-shot, instruction) spends nothing; XPrompt has one point, at all that its search spends. Needs `npm run build`.
+ */
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { basename, join } from "node:path";
+import { parseArgs } from "node:util";
+import { chartDrawing } from "softprompt/study";
+
+const here = import.meta.dirname;
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: { collect: { type: "string", default: here }, budgets: { type: "string", default: "0.25,0.5,1,2" } },
+});
+const files =
+  positionals.length > 0
+    ? positionals
+    : ["results", "long", "smollm2"].map((name) => join(here, `${name}.json`)).filter((file) => existsSync(file));
+const budgets = values.budgets.split(",").map(Number);
+const mean = (all) => all.reduce((a, b) => a + b, 0) / all.length;
+
+/** Points [FLOPs, score] of each method on each task. */
+function curvesOf({ charts, scores }) {
+  const tasks = [...new Set(scores.map(({ task }) => task))];
+  return tasks.map((task) => {
+    const chart = charts.find(({ x, title }) => x === "flops" && title.startsWith(`${task}: `));
+    const drawn = new Map((chart?.series ?? []).map(({ name, points }) => [name, points]));
+    const lines = [...new Set(scores.filter((one) => one.task === task).map(({ line }) => line))];
+    const methods = lines.flatMap((name) => {
+      if (drawn.has(name)) return [{ name, points: drawn.get(name) }];
+      // one point: all that was spent; nothing for what only asks
+      const own = scores.filter((one) => one.task === task && one.line === name && one.score !== null);
+      if (own.length === 0) return [];
+      return [{ name, points: [[mean(own.map(({ flops }) => flops ?? 0)), mean(own.map(({ score }) => score))]] }];
+    });
+    const metric = scores.find((one) => one.task === task).metric;
+    return { task, metric, methods };
+  });
+}
+
+const report = [];
+const lines = ["# Score at equal FLOPs", ""];
+for (const file of files) {
+  const result = JSON.parse(readFileSync(file, "utf8"));
+  const name = basename(file, ".json");
+  lines.push(
+    `## ${name}: ${result.settings.model}, ${result.settings.steps} steps, seeds ${result.settings.seeds.join(", ")}`,
+    "",
+  );
+  for (const { task, metric, methods } of curvesOf(result)) {
+    const whole = methods.find((method) => method.name === "prompt")?.points.at(-1)?.[0];
+    if (whole === undefined) throw new Error(`${file}: there is no prompt tuning on ${task} to measure budgets by`);
+    const rows = methods.map((method) => ({
+      method: method.name,
+      at: budgets.map((share) => method.points.findLast(([flops]) => flops <= share * whole * (1 + 1e-9))?.[1] ?? null),
+      last: { gigaflop: method.points.at(-1)[0] / 1e9, score: method.points.at(-1)[1] },
+    }));
+    const figure = `equal-${name}-${task}.svg`;
+    const drawing = chartDrawing({
+      title: `${task}: ${metric} against FLOPs`,
+      x: "flops",
+      xLabel: "FLOPs of training, all products",
+      yLabel: `${metric} × 100`,
+      series: methods.map((method) => ({ name: method.name, points: method.points })),
+    });
+    writeFileSync(join(values.collect, figure), `${drawing}\n`);
+    report.push({ results: `${name}.json`, task, metric, budgets, promptGigaflop: whole / 1e9, rows, figure });
+    const best = budgets.map((_, n) => Math.max(...rows.map(({ at }) => at[n] ?? Number.NEGATIVE_INFINITY)));
+    const show = (score, n) => {
+      if (score === null) return "–";
+      return score === best[n] ? `**${score.toFixed(1)}**` : score.toFixed(1);
+    };
+    lines.push(
+      `${task}, ${metric} × 100; prompt tuning spends ${(whole / 1e9).toFixed(0)} GFLOP in all its steps. [Figure](${figure}).`,
+      "",
+      `| method | ${budgets.map((share) => `${100 * share} %`).join(" | ")} | after its last step | GFLOP by then |`,
+      `| --- | ${budgets.map(() => "--:").join(" | ")} | --: | --: |`,
+      ...rows.map(
+        ({ method, at, last }) =>
+          `| ${[`\`${method}\``, ...at.map(show), last.score.toFixed(1), last.gigaflop.toFixed(0)].join(" | ")} |`,
+      ),
+      "",
+    );
+  }
+}
+lines.push(
+  "A method has at a budget the score of its last evaluation within it, the mean over seeds; “–”: it had none. The highest of a column is bold, whatever the noise. The search for a learning rate is not in these FLOPs: it is as large a multiple for each method. FLOPs are training's; of XPrompt all that its search spends.",
+  "",
+  "Made by `node experiments/methods/equal.mjs`.",
+  "",
+);
+writeFileSync(join(values.collect, "equal.json"), `${JSON.stringify(report, null, 1)}\n`);
+writeFileSync(join(values.collect, "equal.md"), lines.join("\n"));
+console.log(lines.join("\n"));
