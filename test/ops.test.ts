@@ -229,6 +229,33 @@ const cases: { readonly [K in Op]: readonly Case<K>[] } = {
       wrt: [0, 1, 2, 3],
     },
   ],
+  attendOver: [
+    {
+      inputs: [
+        ["B", 2, "U", 3],
+        ["B", 2, "S", 3],
+        ["B", 2, "S", 3],
+        ["B", 2, "U", 3],
+        ["B", 2, "U", 3],
+        ["B", 1, "U", "S+U"],
+      ],
+      attributes: { scale: 1 },
+      wrt: [0, 3, 4],
+    },
+    // 4 query heads over 2 key heads
+    {
+      inputs: [
+        ["B", 4, "U", 3],
+        ["B", 2, "S", 3],
+        ["B", 2, "S", 5],
+        ["B", 2, "N", 3],
+        ["B", 2, "N", 5],
+        ["B", 1, "U", "S+N"],
+      ],
+      attributes: { scale: 3 ** -0.5 },
+      wrt: [0, 3, 4],
+    },
+  ],
   rope: [
     ...[false, true].map((back) => ({
       inputs: [["B", 3, "S", 8], ["N", 4], ["N", 4], { ids: ["B", "S"], below: 7 }],

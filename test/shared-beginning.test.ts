@@ -163,6 +163,43 @@ describe.each(["llama", "mistral", "qwen2-window", "gpt2", "neox", "llama-bias"]
   },
 );
 
+describe.each(["llama", "mistral", "gpt2"])("%s: many prompts on one text, whose memory comes once for all", (name) => {
+  test("each has the loss, gradient, scores and ids that it has alone, and beside another text", async () => {
+    const checkpoint = await openCheckpoint(fixture(`tiny-causal-${name}`));
+    const engine = openEngine(checkpoint, { threads: 1 });
+    opened.push(engine);
+    const table = architectureOf(checkpoint.config).embedding;
+    const row: EncodedRow = {
+      ...{ id: "r", input: Int32Array.of(5, 9, 31, 7, 22), first: 14, target: Int32Array.of(9, 4, 1), promptAt: 4 },
+      ...{ choices: [Int32Array.of(9, 4, 1), Int32Array.of(6, 1)], gold: 0, truncated: false },
+    };
+    const other = { ...row, input: Int32Array.of(8, 3), first: 40, promptAt: 2 };
+    const prompts = await Promise.all([[7, 11, 5], [13], [21, 22]].map((ids) => checkpoint.readRows(table, ids)));
+    const given = prompts.map((prompt) => ({ prompt }));
+    const [P, D] = [3, checkpoint.config.width];
+    const train = await engine.train(undefined, "behind");
+    const score = await engine.score(undefined, "behind");
+    const write = await engine.generate(undefined, "behind");
+    const ones = (n: number) => new Float32Array(n).fill(1);
+    const rows = given.map(() => row);
+    const [once, beside] = [
+      await train.run(given, makeBatch(rows), ones(3)),
+      await train.run([...given, given[0]!], makeBatch([...rows, other]), ones(4)),
+    ];
+    expect(distance(once.loss, beside.loss.subarray(0, 3))).toBeLessThan(1e-5);
+    const [scores, ids] = [await score.run(given, rows), await write.run(given, rows, 5)];
+    for (const [b, set] of given.entries()) {
+      const alone = await train.run(set, makeBatch([row]), ones(1));
+      expect(once.loss[b]! / alone.loss[0]!).toBeCloseTo(1, 5);
+      const own = once.gradients.prompt!.data.subarray((b * P + P - set.prompt.shape[0]!) * D, (b + 1) * P * D);
+      expect(distance(own, alone.gradients.prompt!.data)).toBeLessThan(1e-5);
+      const [lone] = await score.run(set, [row]);
+      expect(distance(Float32Array.from(scores[b]!), Float32Array.from(lone!))).toBeLessThan(1e-5);
+      expect(await write.run(set, [row], 5)).toEqual([ids[b]]);
+    }
+  });
+});
+
 describe("examples and an instruction before each row", () => {
   test.each(["float32", "float16", "off"] as const)(
     "are read once for all rows, and change no answer: texts %s",

@@ -282,16 +282,22 @@ function inPlace({ graph: g, place }: Model, both: Value): Value {
   return ops.matmul(g, input(g, "order", "float32", ["B", S, S]), both);
 }
 
-function givenMemory(m: Model): KeyValue[] {
-  return keyValues(m, "memory", "S");
+/** @param once one row of it may serve all rows of a batch, where attention is all that reads it */
+function givenMemory(m: Model, once = false): KeyValue[] {
+  return keyValues(m, "memory", "S", once);
 }
 
 /** Keys and values of each kept layer as inputs. */
-function keyValues({ graph: g, config, architecture, builder }: Model, name: string, length: Dim): KeyValue[] {
+function keyValues(
+  { graph: g, config, architecture, builder }: Model,
+  name: string,
+  length: Dim,
+  once = false,
+): KeyValue[] {
   const { heads, headWidth } = architecture.keys(config);
   const decoding = architecture.stacks(config).at(-1)!.name;
   return builder.kept.stacks[decoding]!.layers.map((_, i) => {
-    const of = (part: string) => input(g, `${name}${part}${i}`, "float32", ["B", heads, length, headWidth]);
+    const of = (part: string) => input(g, `${name}${part}${i}`, "float32", ["B", heads, length, headWidth], { once });
     return { key: of("Key"), value: of("Value") };
   });
 }
@@ -316,7 +322,7 @@ function teacherForced(m: Model, given?: Prefilled) {
   const behind = after(m.place);
   const prefilled = behind ? null : (given ?? prefill(m));
   const x = behind ? afterText(m) : embed(m, input(m.graph, "decoderIds", "int32", ["B", "U"]));
-  const result = decode(m, x, prefilled?.memory ?? givenMemory(m));
+  const result = decode(m, x, prefilled?.memory ?? givenMemory(m, m.place !== "decoder"));
   const hidden = behind ? picked(m, result.hidden) : result.hidden;
   return { ...result, hidden, prefilled, logits: m.architecture.logits(m.builder, m.config, hidden) };
 }

@@ -217,14 +217,15 @@ interface Targets {
 
 /**
  * Feeds of a batch behind its texts.
- * @param read where the text is read: "before", or "here", by the graph itself (neuron scores need the activations inside the text)
+ * @param read where the text is read: "before" (or "once": its memory comes with one row if the whole batch has one text), or "here", by the
+ * graph itself (neuron scores need the activations inside the text)
  */
 async function behind(
   source: ProgramSource,
   parameters: GivenParameters,
   given: TextBatch,
   targets: Targets,
-  read: "before" | "here" = "before",
+  read: "before" | "once" | "here" = "before",
 ) {
   const { config, method, texts } = source;
   checkPlace(config, source.place, given);
@@ -245,13 +246,16 @@ async function behind(
   const feeds: Feeds = {
     ...fed.feeds,
     // a graph that reads the text itself needs every token's activations and has no targets
-    ...(read === "here" ? here() : { ...(await texts.read(batch)), picks: next.picks }),
+    ...(read === "here" ? here() : { ...(await texts.read(batch, read === "once")), picks: next.picks }),
     decoderIds: next.ids,
     ...(next.order && { order: next.order }),
     ...decoded(source, memory, shape),
   };
   return { feeds, memory, lead };
 }
+
+/** Whether a decoding graph takes one row of memory for all rows: its attention must read the memory apart. */
+const onceOf = ({ place }: ProgramSource) => (place === "decoder" ? "before" : "once");
 
 /** The feeds of the decoding half. */
 function decoded(source: ModelSource, positions: Positions, shape: DecodeShape): Feeds {
@@ -269,7 +273,8 @@ async function teacherForced(
   const count = (b: number) => targetMask.subarray(b * U, (b + 1) * U).reduce((n, on) => n + on, 0);
   if (readsBefore(source.place)) {
     const targets = { ids: batch.targetIds, choices: 1, length: U, count };
-    const { feeds, memory, lead } = await behind(source, parameters, batch, targets, read);
+    const how = read === "here" ? read : onceOf(source);
+    const { feeds, memory, lead } = await behind(source, parameters, batch, targets, how);
     const length = lead.length + U - 1;
     const on = new Uint8Array(B * length);
     for (let b = 0; b < B; b++) {
@@ -317,7 +322,7 @@ async function rank(
   for (const [b, row] of choices.entries()) for (const [c, choice] of row.entries()) ids.set(choice, (b * C + c) * U);
   const asked = async (): Promise<Feeds> => {
     if (readsBefore(source.place)) {
-      const { feeds } = await behind(source, parameters, batch, { ids, choices: C, length: U, count });
+      const { feeds } = await behind(source, parameters, batch, { ids, choices: C, length: U, count }, onceOf(source));
       return { ...feeds, targetIds: int([B, C * U], ids) };
     }
     const { feeds, positions } = prefilled(source, parameters, batch);

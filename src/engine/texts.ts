@@ -21,8 +21,8 @@ type Texts = Pick<TextBatch, "size" | "inputIds" | "inputMask" | "inputLength" |
 const mostBeginnings = 2 ** 28;
 
 export interface TextReader {
-  /** Memory of the batch's texts, padded as the batch is. */
-  read(batch: Texts): Promise<Feeds>;
+  /** Memory of the batch's texts, padded as the batch is. @param once if all rows have one text, its memory comes with one row. Default false */
+  read(batch: Texts, once?: boolean): Promise<Feeds>;
   /** Reads a text into the store, if it is not there. @param shared how many of its ids begin many texts */
   keep(ids: Int32Array, shared: number): Promise<void>;
   dispose(): Promise<void>;
@@ -123,7 +123,7 @@ export function openTextReader(source: ModelSource, options: SessionOptions, sto
   };
 
   return {
-    async read(batch) {
+    async read(batch, once = false) {
       const { size: B, inputLength: S, inputIds, inputMask, shared } = batch;
       // a text that is used with many prompts is read, and widened, once
       const source = firstOfEqual(batch);
@@ -133,6 +133,7 @@ export function openTextReader(source: ModelSource, options: SessionOptions, sto
       // without a store only texts that are nothing but a shared beginning are kept
       const together = store === null ? own.filter((b) => begun(b) === 0 || begun(b) < length(b)) : [];
       if (together.length === B) return compute(batch);
+      if (once && B > 1 && own.length === 1) return this.read(firstRow(batch));
       const memory = names.map(() => new Float32Array(B * G * S * K));
       if (together.length > 0) {
         const rows = (ids: Int32Array) =>
@@ -167,6 +168,11 @@ export function openTextReader(source: ModelSource, options: SessionOptions, sto
       beginnings.clear();
     },
   };
+}
+
+function firstRow({ inputIds, inputMask, inputLength: S, shared }: Texts): Texts {
+  const row = { inputIds: inputIds.slice(0, S), inputMask: inputMask.slice(0, S), shared: shared?.slice(0, 1) ?? null };
+  return { size: 1, inputLength: S, ...row };
 }
 
 /** For each row of the batch the first row with the same text. */

@@ -66,6 +66,11 @@ export interface Attributes {
    */
   attend: { scale: number };
   /**
+   * `attend` over a frozen memory and keys of its own, without joining them. Inputs q, the memory's keys and values, k, v and bias; outputs
+   * as attend's, the memory first. At run time the memory may have one row for all of q's.
+   */
+  attendOver: { scale: number };
+  /**
    * Turns x [.., H, S, K] by angles: channels i and i + R/2 of the first R, by cos and sin [N, R/2] at row `positions`
    * (int32 [.., S]). Channels from R on stay. `back` turns the other way.
    */
@@ -124,6 +129,8 @@ export interface Value {
   readonly dtype: DType;
   readonly shape: Shape;
   /** Where it comes from: fed at run time, frozen, or computed. */
+  /** An input that may come once for all rows: its first axis is then 1 at run time. */
+  readonly once?: boolean;
   readonly source: "input" | { readonly weight: Weight } | { readonly node: Node; readonly index: number };
 }
 
@@ -156,10 +163,10 @@ export function emptyGraph(): Graph {
   return { inputs: [], weights: [], nodes: [], outputs: [], next: 0 };
 }
 
-/** Declares a tensor fed at each run. */
-export function input(graph: Graph, name: string, dtype: DType, shape: Shape): Value {
+/** Declares a tensor fed at each run. @param once its first axis may be 1, for all rows; only attendOver reads such a value */
+export function input(graph: Graph, name: string, dtype: DType, shape: Shape, { once = false } = {}): Value {
   if (graph.inputs.some((v) => v.name === name)) throw bug(`input ${name} is declared twice`);
-  const value: Value = { id: graph.next++, name, dtype, shape, source: "input" };
+  const value: Value = { id: graph.next++, name, dtype, shape, ...(once ? { once } : {}), source: "input" };
   graph.inputs.push(value);
   return value;
 }

@@ -111,6 +111,22 @@ export const infer: { [K in Op]: Infer<K> } = {
     broadcastTo("attend", bias.shape, p!.shape, inputs);
     return [y!, p!];
   },
+  attendOver: (inputs, attributes) => {
+    const [q, mk, mv, k, v, bias] = inputs as [ValueType, ValueType, ValueType, ValueType, ValueType, ValueType];
+    const joined = (a: ValueType, b: ValueType): ValueType => {
+      const axis = b.shape.length - 2;
+      return { dtype: b.dtype, shape: b.shape.with(axis, plus([a.shape[axis]!, b.shape[axis]!])) };
+    };
+    const alike = (a: ValueType, b: ValueType) =>
+      equal(a.shape.toSpliced(-2, 1), b.shape.toSpliced(-2, 1)) && a.dtype === b.dtype;
+    if (inputs.length !== 6 || !alike(mk, k) || !alike(mv, v))
+      throw refuse(
+        "attendOver",
+        "a memory's keys and values that differ from the own ones in their number only",
+        inputs,
+      );
+    return infer.attend([q, joined(mk, k), joined(mv, v), bias], attributes);
+  },
   rope: (inputs) => {
     const [x, cos, sin, positions] = inputs as [ValueType, ValueType, ValueType, ValueType];
     const [half, width] = [cos.shape[1], x.shape.at(-1)];

@@ -118,6 +118,19 @@ const meanings: { readonly [K in Op]: Meaning<K> } = {
     const p = { shape: scores.shape, data: Float64Array.from(logSoftmax(scores).data, Math.exp) };
     return [product(p, each(v!)), p];
   },
+  attendOver: ([q, mk, mv, k, v, bias], node) => {
+    const joined = (memory: Numbers, own: Numbers): Numbers => {
+      const rows = own.shape[0]!;
+      const data = Float64Array.from(
+        { length: (memory.data.length / memory.shape[0]!) * rows },
+        (_, i) => memory.data[i % memory.data.length]!,
+      );
+      const each = { shape: [rows, ...memory.shape.slice(1)], data };
+      const axis = own.shape.length - 2;
+      return meanings.concat([each, own], { attributes: { axis } } as Node<"concat">)[0]!;
+    };
+    return meanings.attend([q!, joined(mk!, k!), joined(mv!, v!), bias!], node as unknown as Node<"attend">);
+  },
   rope: ([x, cos, sin, positions], { attributes: { back } }) => {
     const half = cos!.shape[1]!;
     const data = Float64Array.from(x!.data);

@@ -101,6 +101,15 @@ export const linear8 = (
 /** Returns the context; the gradient rule reads the softmax from the node. */
 export const attend = (graph: Graph, q: Value, k: Value, v: Value, bias: Value, scale = 1): Value =>
   apply(graph, "attend", [q, k, v, bias], { scale })[0]!;
+/** The same over a frozen memory, then over keys of its own. */
+export const attendOver = (
+  graph: Graph,
+  q: Value,
+  memory: { readonly key: Value; readonly value: Value },
+  own: { readonly key: Value; readonly value: Value },
+  bias: Value,
+  scale = 1,
+): Value => apply(graph, "attendOver", [q, memory.key, memory.value, own.key, own.value, bias], { scale })[0]!;
 /** Rotary position embedding. */
 export const rope = (graph: Graph, x: Value, cos: Value, sin: Value, positions: Value): Value =>
   apply(graph, "rope", [x, cos, sin, positions], { back: false })[0]!;

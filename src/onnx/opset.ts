@@ -252,6 +252,26 @@ export const lowerings: { readonly [K in Op]: Lowering<K> } = {
     const context = w.add("MatMul", [join(w.name(p!)), w.name(v!)], {}, grouped ? undefined : [w.name(y!)]);
     if (grouped) part(context, w.name(y!));
   },
+  // The products broadcast a memory of one row over all rows; only scores and their softmax are joined, never keys or values.
+  attendOver: (w, { inputs: [q, mk, mv, k, v, bias], attributes: { scale }, outputs: [y, p] }) => {
+    const rank = q!.shape.length;
+    const [heads, groups] = [q!.shape.at(-3) as number, k!.shape.at(-3) as number];
+    const grouped = isGrouped(q!, k!);
+    const join = (x: string) => (grouped ? regroup(w, x, rank, groups) : x);
+    const part = (x: string, to?: string) => (grouped ? regroup(w, x, rank, heads, to) : x);
+    const rows = join(w.name(q!));
+    const scores = [mk!, k!].map((keys) =>
+      product(w, rows, w.name(keys), [rank, rank], { transB: true, alpha: scale }),
+    );
+    const joined = part(w.add("Concat", scores, { axis: { int: -1 } }));
+    w.add("Softmax", [w.add("Add", [joined, w.name(bias!)])], { axis: { int: -1 } }, [w.name(p!)]);
+    const lengths = w.add("Concat", [lengthOf(w, mk!, rank - 2), lengthOf(w, k!, rank - 2)], { axis: { int: 0 } });
+    const shares = [`${w.name(p!)}/memory`, `${w.name(p!)}/own`];
+    w.add("Split", [join(w.name(p!)), lengths], { axis: { int: -1 } }, shares);
+    const parts = [mv!, v!].map((values, i) => w.add("MatMul", [shares[i]!, w.name(values)]));
+    const context = w.add("Add", parts, {}, grouped ? undefined : [w.name(y!)]);
+    if (grouped) part(context, w.name(y!));
+  },
   // One kernel if every row has its own positions; otherwise separate operators.
   rope: (w, { inputs: [x, cos, sin, positions], attributes: { back }, outputs: [y] }) => {
     const [rank, heads, width] = [x!.shape.length, x!.shape.at(-3), x!.shape.at(-1) as number];

@@ -85,7 +85,7 @@ export function checkFeeds(where: string, inputs: readonly Value[], feeds: Feeds
   if (unknown !== undefined)
     throw refuse(`feed ${unknown} is not an input`, inputs.map((v) => v.name).join(", "), unknown);
   const symbols = new Map<string, number>();
-  for (const { name, dtype, shape } of inputs) {
+  for (const { name, dtype, shape, once } of inputs) {
     const feed = feeds[name];
     const expected = `${name} ${shapeText(dtype, shape)}`;
     if (!feed) throw refuse(`feed ${name} is missing`, expected);
@@ -94,6 +94,7 @@ export function checkFeeds(where: string, inputs: readonly Value[], feeds: Feeds
       throw refuse(`feed ${name} does not fit`, expected, got);
     for (const [axis, dim] of shape.entries()) {
       const size = feed.shape[axis]!;
+      if (once && axis === 0 && size === 1) continue;
       const known = typeof dim === "number" ? dim : symbols.get(dim);
       if (known !== undefined && known !== size)
         throw refuse(

@@ -66,12 +66,14 @@ export function decode(
   const pass = open(b, config, "decode", U, plus([...before, U]));
   const present: KeyValue[] = [];
   const seen: Value[] = [];
+  // a memory that is fed is frozen: it need not be joined with the new keys
+  const fed = memory[0]!.key.source === "input";
   let hidden = ends.first ? positioned(pass, flat) : flat;
   for (const [i, layer] of b.kept.stacks[stackName]!.layers.entries()) {
     const result = block(pass, hidden, layer, (own) => {
       const now = past ? join(b, past[i]!, own) : own;
       present.push(now);
-      return join(b, memory[i]!, now);
+      return fed ? { ...now, memory: memory[i]! } : join(b, memory[i]!, now);
     });
     hidden = result.hidden;
     seen.push(result.activation);
@@ -124,6 +126,9 @@ function open(
   };
 }
 
+/** What a layer's queries see, given its own keys and values; a frozen memory before them stays apart. */
+type Reach = (own: KeyValue) => KeyValue & { readonly memory?: KeyValue };
+
 export type Half = "prefill" | "decode";
 
 /** Names of a half's own feeds; the tables `cos` and `sin` serve both. */
@@ -140,7 +145,7 @@ function block(
   pass: Pass,
   x: Value,
   layer: number,
-  reach: (own: KeyValue) => KeyValue,
+  reach: Reach,
 ): { readonly hidden: Value; readonly activation: Value } {
   const { b, config } = pass;
   const { graph: g } = b;
@@ -155,7 +160,7 @@ function block(
   return { hidden: ops.add(g, middle, b.linear(activation, at(layout.down))), activation };
 }
 
-function attention(pass: Pass, x: Value, layer: number, reach: (own: KeyValue) => KeyValue): Value {
+function attention(pass: Pass, x: Value, layer: number, reach: Reach): Value {
   const { b, config } = pass;
   const { graph: g } = b;
   const family = families[config.family];
@@ -164,9 +169,12 @@ function attention(pass: Pass, x: Value, layer: number, reach: (own: KeyValue) =
   const [queryNorm, keyNorm] = headNorms.map(at);
   const normed = (heads: Value, name: string) =>
     family.headNorms ? ops.rmsNorm(g, heads, b.vector(`${name}.weight`), config.normEpsilon) : heads;
-  const { key, value } = reach({ key: turn(pass, normed(k, keyNorm!)), value: v });
+  const { memory, ...own } = reach({ key: turn(pass, normed(k, keyNorm!)), value: v });
   const query = turn(pass, normed(q, queryNorm!));
-  const context = ops.attend(g, query, key, value, pass.bias(layer), config.headWidth ** -0.5);
+  const scale = config.headWidth ** -0.5;
+  const context = memory
+    ? ops.attendOver(g, query, memory, own, pass.bias(layer), scale)
+    : ops.attend(g, query, own.key, own.value, pass.bias(layer), scale);
   return b.linear(ops.mergeHeads(g, context), at(family.layout.out));
 }
 

@@ -1,0 +1,271 @@
+/**
+ * @file Where should a prompt stand? Start, end and both ends on a decoder-only model, XPrompt's search at start and end, and T5's three
+ * places, at equal steps, equal FLOPs and equal seconds.
+ *
+ *   node experiments/behind/run.mjs MODEL DATASETS OUT [--t5 FOLDER] [--parts causal,search,t5] [--tasks sst2,cb] [--seeds 0,1,2,3,4]
+ *     [--settings FILE] [--collect FOLDER]
+ *
+ * In:  MODEL, a decoder-only model's folder; DATASETS holds the tasks as their owners publish them; settings.yaml beside this file has every
+ *      setting.
+ * Out: OUT/NAME.json of every finished job, which is not done again; --collect alone runs nothing and writes FOLDER/results.json and
+ *      results.md of what is finished. Needs `npm run build`.
+ *
+ * A job opens the model with an empty text cache in memory. Its FLOPs and seconds are those of the training: texts that are read once are
+ * in both, evaluations in neither. The learning rate of each place and task is chosen on a fifth of the training rows, by loss; those runs
+ * are not counted. Seconds are only worth anything if the machine did nothing else.
+ */
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { availableParallelism, cpus } from "node:os";
+import { basename, join } from "node:path";
+import { parseArgs } from "node:util";
+import { loadData, openModel, prune, tune } from "softprompt";
+import { parse } from "yaml";
+
+const usage =
+  "node experiments/behind/run.mjs MODEL DATASETS OUT [--t5 FOLDER] [--parts causal,search,t5] [--tasks …] [--seeds …] [--settings FILE] [--collect FOLDER]";
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: {
+    t5: { type: "string", default: join(import.meta.dirname, "../../models/t5-nano") },
+    parts: { type: "string", default: "causal,search,t5" },
+    tasks: { type: "string" },
+    seeds: { type: "string", default: "0,1,2,3,4" },
+    settings: { type: "string", default: join(import.meta.dirname, "settings.yaml") },
+    collect: { type: "string" },
+  },
+});
+const [folder, datasets, out] = positionals;
+if (out === undefined) {
+  console.error(usage);
+  process.exit(2);
+}
+const own = parse(readFileSync(values.settings, "utf8"));
+const seeds = values.seeds.split(",").map(Number);
+const tasksOf = (part) => own[part].tasks.filter((task) => values.tasks?.split(",").includes(task) ?? true);
+const folders = { causal: folder, t5: values.t5 };
+mkdirSync(out, { recursive: true });
+
+const linesOf = (file) => {
+  const lines = readFileSync(file, "utf8").trim().split("\n");
+  return lines.map((line) => JSON.parse(line));
+};
+/** COPA's premise goes on with either choice. */
+const copaColumns = ({ premise, choice1, choice2, question, label }) => ({
+  premise: premise.replace(/\.$/, ""),
+  joint: question === "cause" ? "because" : "so",
+  choice1: choice1[0].toLowerCase() + choice1.slice(1),
+  choice2: choice2[0].toLowerCase() + choice2.slice(1),
+  label: label === 0 ? "choice1" : "choice2",
+});
+const evenly = (rows, most) => {
+  const n = Math.min(most, rows.length);
+  return Array.from({ length: n }, (_, i) => rows[Math.floor((i * rows.length) / n)]);
+};
+
+/** The same training and validation rows for every place. */
+async function dataOf(part, task, place) {
+  const { trainingRows, validationRows, positions } = own[part];
+  const promptPosition = positions[place];
+  if (part === "t5") {
+    const data = await loadData({ task, data: join(datasets, own.folders[task]), promptPosition, dataSeed: 0 });
+    return { ...data, train: evenly(data.train, trainingRows), validation: evenly(data.validation, validationRows) };
+  }
+  const { template, verbalizer } = own.templates[task];
+  const read = (split) => linesOf(join(datasets, own.folders[task], `${split}.jsonl`));
+  const records = (rows) =>
+    (task === "copa" ? rows.map(copaColumns) : rows).map(({ label, ...row }) => ({ ...row, label: String(label) }));
+  const [train, validation] = [records(read("train")), records(evenly(read("validation"), validationRows))];
+  const data = await loadData({
+    ...{ rows: train, validationRows: validation, template, promptPosition },
+    verbalizer: verbalizer ?? { choice1: "choice1", choice2: "choice2" },
+    ...(train.length > trainingRows && { fewShot: trainingRows }),
+    ...(task === "copa" && { maxTargetTokens: 40 }),
+  });
+  if (verbalizer !== undefined) return { ...data, task: { ...data.task, name: task } };
+  // the words of a label are the row's own; a row's id has the number of its record
+  const withChoices = (given, rows) =>
+    rows.map((row) => {
+      const { choice1, choice2 } = given[Number(/\[(\d+)\]$/.exec(row.id)[1])];
+      const choices = { choice1, choice2 };
+      return { ...row, choices, target: choices[row.label], references: [choices[row.label]] };
+    });
+  return {
+    ...{ ...data, task: { ...data.task, name: task, verbalizer: null, generative: false } },
+    ...{ train: withChoices(train, data.train), validation: withChoices(validation, data.validation) },
+  };
+}
+/** A fifth of the training rows as validation rows. */
+const heldOut = (data) => ({
+  ...data,
+  train: data.train.filter((_, i) => i % 5 !== 0),
+  validation: data.train.filter((_, i) => i % 5 === 0),
+});
+
+const fileOf = (name) => join(out, `${name}.json`);
+const found = (name) => (existsSync(fileOf(name)) ? JSON.parse(readFileSync(fileOf(name), "utf8")) : null);
+const began = performance.now();
+const minutes = () => `${((performance.now() - began) / 60000).toFixed(1)} min`;
+
+/** Runs a job whose result is not there yet, on a model of its own: no text was read before. */
+async function job(name, part, work) {
+  const known = found(name);
+  if (known !== null) return known;
+  console.log(`${minutes()}  ${name}`);
+  const model = await openModel(folders[part], { threads: 1, textCacheMemory: 4096, textCacheDisk: 0 });
+  try {
+    const result = await work(model);
+    writeFileSync(fileOf(name), `${JSON.stringify(result)}\n`);
+    console.log(`${minutes()}  ${name}: ${JSON.stringify(result.scores ?? result.said)}`);
+    return result;
+  } finally {
+    await model.dispose();
+  }
+}
+
+/** One tuning: its evaluations, with what the training had cost until each. */
+async function curveOf(model, data, options) {
+  const curve = [];
+  const from = performance.now();
+  let evaluating = 0;
+  const onEvent = (event) => {
+    if (event.kind !== "eval") return;
+    evaluating += event.seconds;
+    const seconds = (performance.now() - from) / 1000 - evaluating;
+    curve.push({ step: event.step, scores: event.scores, loss: event.loss, flops: event.flops, seconds });
+  };
+  const { result } = await tune(model, data, { ...options, maxEvalRows: 0, onEvent });
+  return { curve, scores: curve.at(-1).scores, where: result.where };
+}
+
+/** The rate whose prompt has the smallest loss on held-out rows. */
+async function rateOf(part, task, place) {
+  const { settings, init, rates, rateSteps } = own[part];
+  let best = null;
+  for (const learningRate of rates) {
+    const { curve } = await job(`${part}-${task}-${place}-rate-${learningRate}`, part, async (model) => {
+      const how = { ...settings, init: init[place], learningRate, steps: rateSteps, evalEvery: rateSteps, seed: 0 };
+      return curveOf(model, heldOut(await dataOf(part, task, place)), how);
+    });
+    const { loss } = curve.at(-1);
+    if (best === null || loss < best.loss) best = { learningRate, loss };
+  }
+  return best.learningRate;
+}
+
+async function runPlaces(part, seed) {
+  const { settings, positions, init, steps, evalEvery } = own[part];
+  for (const task of tasksOf(part))
+    for (const place of Object.keys(positions)) {
+      const learningRate = await rateOf(part, task, place);
+      await job(`${part}-${task}-${place}-${seed}`, part, async (model) => {
+        const how = { ...settings, init: init[place], learningRate, steps: steps[place], evalEvery, seed };
+        return { learningRate, ...(await curveOf(model, await dataOf(part, task, place), how)) };
+      });
+    }
+}
+
+async function runSearch(seed) {
+  const { places, steps, prune: search } = own.search;
+  const { settings, init } = own.causal;
+  for (const place of places) {
+    const learningRate = await rateOf("causal", "cb", place);
+    await job(`search-cb-${place}-${seed}`, "causal", async (model) => {
+      const how = { ...settings, init: init[place], learningRate, steps, evalEvery: steps, seed, ...search };
+      const data = await dataOf("causal", "cb", place);
+      const from = performance.now();
+      const { record } = await prune(model, data, how);
+      const seconds = (performance.now() - from) / 1000;
+      const { importance: _, ...told } = record.search;
+      return { learningRate, seconds, flops: record.cost.flops, scores: record.scores, search: told };
+    });
+  }
+}
+
+if (values.collect === undefined) {
+  const parts = values.parts.split(",");
+  for (const seed of seeds) {
+    if (parts.includes("causal")) await runPlaces("causal", seed);
+    if (parts.includes("search")) await runSearch(seed);
+    if (parts.includes("t5")) await runPlaces("t5", seed);
+  }
+} else collect(values.collect);
+
+/** Every finished job, and the tables of what there is. */
+function collect(to) {
+  const results = {};
+  const percent = (x) => (100 * x).toFixed(1);
+  const mean = (all) => all.reduce((a, b) => a + b, 0) / all.length;
+  const over = (all) => {
+    if (all.length === 0 || all.some((x) => x === undefined)) return "–";
+    if (all.length === 1) return percent(all[0]);
+    const deviation = Math.sqrt(all.reduce((sum, x) => sum + (x - mean(all)) ** 2, 0) / (all.length - 1));
+    return `${percent(mean(all))} ± ${percent(deviation)}`;
+  };
+  /** The score of the last evaluation that cost no more. */
+  const within = (curve, key, most) => curve.findLast((point) => point[key] <= most * (1 + 1e-9))?.scores.accuracy;
+  const tables = ["causal", "t5"].flatMap((part) => {
+    const places = Object.keys(own[part].positions);
+    const rows = own[part].tasks.flatMap((task) => {
+      // seeds that every place has
+      const whole = seeds.flatMap((seed) => {
+        const runs = Object.fromEntries(places.map((place) => [place, found(`${part}-${task}-${place}-${seed}`)]));
+        return Object.values(runs).includes(null) ? [] : [{ seed, runs }];
+      });
+      if (whole.length === 0) return [];
+      for (const { seed, runs } of whole)
+        for (const place of places) results[`${part}-${task}-${place}-${seed}`] = runs[place];
+      const cells = places.map((place) => {
+        const at = (key, limit) => over(whole.map(({ runs }) => within(runs[place].curve, key, limit(runs))));
+        const fewest = Math.min(...Object.values(own[part].steps));
+        // the budget: what the prompt in front takes for its steps
+        const budget = (key) => (runs) => runs.start.curve.at(-1)[key];
+        return [at("step", () => fewest), at("flops", budget("flops")), at("seconds", budget("seconds"))];
+      });
+      const rates = places.map((place) => whole[0].runs[place].learningRate).join(" / ");
+      return [`| ${[task, whole.length, rates, ...[0, 1, 2].flatMap((n) => cells.map((of) => of[n]))].join(" | ")} |`];
+    });
+    if (rows.length === 0) return [];
+    const names = ["equal steps", "equal FLOPs", "equal seconds"];
+    const head = ["task", "seeds", "rates", ...names.flatMap((name) => places.map((place) => `${name}: ${place}`))];
+    return [
+      `## ${part === "t5" ? basename(folders.t5) : basename(folder)}`,
+      "",
+      `| ${head.join(" | ")} |`,
+      `| ${head.map((_, n) => (n === 0 ? "---" : "--:")).join(" | ")} |`,
+      ...[...rows, ""],
+    ];
+  });
+  const searches = own.search.places.flatMap((place) => {
+    const runs = seeds.flatMap((seed) => found(`search-cb-${place}-${seed}`) ?? []);
+    for (const seed of seeds) {
+      const one = found(`search-cb-${place}-${seed}`);
+      if (one !== null) results[`search-cb-${place}-${seed}`] = one;
+    }
+    if (runs.length === 0) return [];
+    const numbers = [
+      mean(runs.map(({ seconds }) => seconds)).toFixed(0),
+      mean(runs.map(({ flops }) => flops / 1e12)).toFixed(1),
+    ];
+    return [`| ${[place, runs.length, ...numbers, over(runs.map(({ scores }) => scores.accuracy))].join(" | ")} |`];
+  });
+  const text = [
+    "# Where the prompt stands",
+    "",
+    "Accuracy in percent, mean ± deviation over seeds, of the last evaluation within a limit that is equal for all places: the fewest steps of any place; and the FLOPs and the seconds that the prompt in front needs for its steps. Texts that are read once are counted. No validation row chose a prompt or a rate.",
+    "",
+    ...tables,
+    ...(searches.length === 0
+      ? []
+      : [
+          ...["## XPrompt's linear search on CB", "", "| place | searches | seconds | TFLOP | accuracy |"],
+          ...["| --- | --: | --: | --: | --: |", ...searches, ""],
+        ]),
+    `Processor: ${cpus()[0].model.trim()}, ${availableParallelism()} cores, one thread; Node ${process.version}. Settings: settings.yaml.`,
+    "",
+    "Made by `node experiments/behind/run.mjs MODEL DATASETS OUT --collect FOLDER`.",
+    "",
+  ].join("\n");
+  writeFileSync(join(to, "results.json"), `${JSON.stringify({ ...own, seeds, results }, null, 1)}\n`);
+  writeFileSync(join(to, "results.md"), text);
+  console.log(text);
+}
