@@ -7,6 +7,8 @@ import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, expect, test } from "vitest";
+import { openEngine } from "../src/engine/engine.js";
+import { withEightBit } from "../src/model/eight-bit.js";
 import { exportModel } from "../src/tasks/export.js";
 import { generate } from "../src/tasks/generate.js";
 import { openModel } from "../src/tasks/model.js";
@@ -46,6 +48,19 @@ test.skipIf(browser === null)("t5-nano with a prompt", async () => {
   expect(await inChromium(browser!, page("text2text-generation", "t5", texts, 12, {}), folders, 120_000)).toEqual(
     wanted,
   );
+});
+
+test.skipIf(browser === null)("t5-nano with a prompt in 8 bits, which is what a browser loads by itself", async () => {
+  await using model = await openModel("t5-nano");
+  const adapter = await promptAdapter(model.checkpoint, 20, 0.5);
+  await exportModel(model, { adapter, output: join(root, "t5-int8"), dtype: "int8" });
+  const texts = ["sst2 sentence: a charming and often affecting journey", "The capital"];
+  const checkpoint = await withEightBit(model.checkpoint, { most: 64, cache: join(root, "int8-cache") });
+  const engine = openEngine(checkpoint, { ...model.engine.options, eightBit: 64 });
+  const wanted = await generate({ ...model, checkpoint, engine }, { prompt: texts, adapter, maxTokens: 12 });
+  await engine.dispose();
+  const found = await inChromium(browser!, page("text2text-generation", "t5-int8", texts, 12, {}), folders, 120_000);
+  expect(found).toEqual(wanted);
 });
 
 test.skipIf(browser === null)("a tiny Llama with a prompt", async () => {

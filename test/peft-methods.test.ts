@@ -18,6 +18,7 @@ import { openMethod } from "../src/method/methods.js";
 import { type MethodName, methodOptions } from "../src/method/options.js";
 import { openCheckpoint } from "../src/model/checkpoint.js";
 import { type EncodedRow, makeBatch } from "../src/text/batch.js";
+import { methodAdapter, promptAdapter } from "./helpers/adapters.js";
 
 const here = (path: string) => fileURLToPath(new URL(path, import.meta.url));
 const oracle = here("oracles/peft_methods.py");
@@ -158,3 +159,46 @@ test.skipIf(versions === null && asked === undefined).each(made)(
     expect(apart(none, theirs)).toBeGreaterThan(1e-2);
   },
 );
+
+// what prompt tuning, P-tuning and the reparametrised prompts leave
+test
+  .skipIf(versions === null && asked === undefined)
+  .each([
+    "tiny-t5-v10",
+    "tiny-t5-v11",
+    "tiny-causal-llama",
+    "tiny-causal-gpt2",
+    "tiny-causal-neox",
+    "tiny-causal-qwen3",
+  ])("a prompt of ours on %s, loaded by real PEFT, gives our logits", { timeout: 300_000 }, async (model) => {
+  const checkpoint = await openCheckpoint(here(`fixtures/${model}`));
+  const adapter = await promptAdapter(checkpoint, 4);
+  const folder = join(root, `${model}-prompt`);
+  saveAdapter(folder, adapter, "peft");
+  const task = { texts: [[5, 17, 42, 9, 33, 1], [60, 3, 1], [7]], targets: [[8, 30, 2], [77], [11, 4]] };
+  const run = spawnSync(python, [oracle, "logits", folder, here(`fixtures/${model}`)], {
+    input: JSON.stringify(task),
+    encoding: "utf8",
+    maxBuffer: 1 << 26,
+  });
+  expect(run.status, run.stderr).toBe(0);
+  const theirs = JSON.parse(run.stdout.trim().split("\n").at(-1)!) as number[][][];
+  expect(apart(await logitsOf(loadAdapter(folder), model, task), theirs)).toBeLessThan(1e-4);
+  const other = { ...adapter, prompt: { ...adapter.prompt, data: adapter.prompt.data.map((v) => -v) } };
+  expect(apart(await logitsOf(other, model, task), theirs)).toBeGreaterThan(1e-2);
+});
+
+test("methods that PEFT has no form for are kept in ours, and refused in PEFT's", async () => {
+  const checkpoint = await openCheckpoint(here("fixtures/tiny-t5-v11"));
+  const folder = join(root, "full");
+  for (const [name, settings] of [
+    ["full", { fullParts: ["layer_norm"] }],
+    ["prefix", {}],
+  ] as const) {
+    const adapter = await methodAdapter(checkpoint, name, settings);
+    expect(() => saveAdapter(folder, adapter, "peft")).toThrow(/has no such form/);
+    saveAdapter(folder, adapter);
+    expect(readdirSync(folder)).not.toContain("adapter_config.json");
+    expect(loadAdapter(folder).applied!.parameters).toEqual(adapter.applied!.parameters);
+  }
+});

@@ -6,10 +6,12 @@ import { spawnSync } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { PassThrough } from "node:stream";
 import { fileURLToPath } from "node:url";
 import { afterAll, describe, expect, test } from "vitest";
 import { checkBase, loadAdapter } from "../src/adapter/adapter.js";
 import { npyPrompt, readNpy, writeNpy } from "../src/adapter/npy.js";
+import { run } from "../src/cli/run.js";
 import type { MetricName } from "../src/data/metrics.js";
 import { torchFile } from "../src/export/torch-file.js";
 import { exportPrompt, exportRequest } from "../src/tasks/export.js";
@@ -105,6 +107,34 @@ describe(".npy as numpy writes it", () => {
     };
     const asked = async (given: typeof adapter | string) => predict(model, given, ["a charming journey"], { task });
     expect(await asked(path)).toEqual(await asked(adapter));
+  });
+});
+
+describe("--adapter prompt.npy", () => {
+  // a prompt as google-research/prompt-tuning publishes them: [100, width], nothing else
+  const place = mkdtempSync(join(tmpdir(), "softprompt-npy-"));
+  afterAll(() => rmSync(place, { recursive: true, force: true }));
+  const prompt = join(place, "prompt.npy");
+  const rows = join(place, "rows.jsonl");
+  const task = ["--template", "review: {text}", "--verbalizer", "0=bad", "--verbalizer", "1=good"];
+  const data = [...task, "--label-column", "label", "--train", rows, "--validation", rows];
+  test.each([
+    ["predict", ["predict", "a fine film", "--adapter", prompt, "--model", "t5-nano", ...task]],
+    ["eval", ["eval", "--adapter", prompt, "--model", "t5-nano", ...data]],
+    ["generate", ["generate", "a fine film", "--adapter", prompt, "--model", "t5-nano", "--max-tokens", "3"]],
+    ["export onnx", ["export", "onnx", "--adapter", prompt, "--model", "t5-nano", "--output", join(place, "onnx")]],
+    ["export raw", ["export", "raw", "--adapter", prompt, "--output", join(place, "raw")]],
+    ["show", ["show", prompt, "--nearest", "--model", "t5-nano"]],
+    ["inspect", ["inspect", prompt, "--model", "t5-nano"]],
+  ])("%s takes it", async (_, argv) => {
+    const data = Float32Array.from({ length: 100 * 128 }, (_, i) => Math.sin(i));
+    writeFileSync(prompt, writeNpy({ shape: [100, 128], data }));
+    writeFileSync(rows, '{"text":"good","label":"1"}\n{"text":"bad","label":"0"}\n');
+    const parts: string[] = [];
+    const [stdout, stderr] = [new PassThrough(), new PassThrough()];
+    for (const stream of [stdout, stderr]) stream.on("data", (chunk) => parts.push(String(chunk)));
+    const code = await run(argv, { stdout, stderr, env: {}, signal: new AbortController().signal } as never);
+    expect(code, parts.join("")).toBe(0);
   });
 });
 

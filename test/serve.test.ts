@@ -275,6 +275,22 @@ describe("POST /v1/completions of T5", () => {
     [{ stop: "" }, "stop", /1/],
     [{ stop: ["x".repeat(300)] }, "stop[0]", /256/],
     [{ seed: -1 }, "seed", /0/],
+    [{ seed: 1.5 }, "seed", /int/],
+    [{ seed: 2 ** 60 }, "seed", /int|9007199254740991/],
+    [{ max_tokens: -5 }, "max_tokens", /1/],
+    [{ max_tokens: 2.5 }, "max_tokens", /int/],
+    [{ max_tokens: "8" }, "max_tokens", /number/],
+    [{ max_completion_tokens: 1e9 }, "max_completion_tokens", /50/],
+    [{ temperature: -0.1 }, "temperature", /0/],
+    [{ temperature: "NaN" }, "temperature", /number/],
+    [{ top_p: 1.01 }, "top_p", /1/],
+    [{ top_k: -1 }, "top_k", /0/],
+    [{ stop: [1] }, "stop[0]", /string/],
+    [{ stop: Array(100_000).fill("a") }, "stop", /4/],
+    [{ stream: "yes" }, "stream", /boolean/],
+    [{ prompt: [5, -1] }, "prompt[1]", /0/],
+    [{ prompt: [5, 1.5] }, "prompt[1]", /int/],
+    [{ prompt: [[5], []] }, "prompt[1]", /1/],
     [{ prompt: [] }, "prompt", /1/],
     [{ prompt: [5, 999999] }, "prompt", /no such token/],
     [{ prompt: Array(41).fill("x") }, "prompt", /40/],
@@ -298,6 +314,20 @@ describe("POST /v1/completions of T5", () => {
     };
     const odd = { user: "u", metadata: { a: "b" }, store: false, session_id: "7", constructor: { prototype: 1 } };
     const { status } = await ask(server, "/v1/completions", { model: "t5-nano", prompt: "a", ...more, ...odd });
+    expect(status).toBe(200);
+  });
+
+  test("numbers beyond a double are refused, and nothing after them is worse", async () => {
+    for (const number of ["1e999", "-1e999", "NaN", "Infinity", "0x10"]) {
+      const answer = await fetch(`${server.url}/v1/completions`, {
+        method: "POST",
+        headers: { authorization: `Bearer ${server.token}`, "content-type": "application/json" },
+        body: `{"model":"t5-nano","prompt":"a","max_tokens":1,"temperature":${number}}`,
+      });
+      expect(answer.status, number).toBe(400);
+      errorResponse.strict().parse(await answer.json());
+    }
+    const { status } = await ask(server, "/v1/completions", { model: "t5-nano", prompt: "a", max_tokens: 1 });
     expect(status).toBe(200);
   });
 

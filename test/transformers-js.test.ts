@@ -133,6 +133,28 @@ describe("t5-nano", () => {
 // the smallest fixture knows 32 positions: five of a prompt, ten of an answer
 const tinyTexts = ["the cat sat", "a", "(one more): 1"];
 
+test("t5-nano: the weights of both models beside them, shared by the branches of the decoder", async () => {
+  await using model = await openModel("t5-nano");
+  const adapter = await promptAdapter(model.checkpoint, 20, 0.5);
+  for (const dtype of ["fp32", "int8"] as const) {
+    const folder = join(root, `t5-beside-${dtype}`);
+    await exportOnnx({ ...model, adapter, dtype, limits: { inside: 1000, beside: 3_000_000 } }, folder);
+    const files = readdirSync(join(folder, "onnx"));
+    const [end, own] = dtype === "fp32" ? ["", "fp32"] : ["_quantized", "q8"];
+    for (const name of [`encoder_model${end}.onnx`, `decoder_model_merged${end}.onnx`]) {
+      expect(files).toEqual(expect.arrayContaining([name, `${name}_data`, `${name}_data_1`]));
+      expect(statSync(join(folder, "onnx", name)).size).toBeLessThan(500_000);
+    }
+    expect(JSON.parse(readFileSync(join(folder, "config.json"), "utf8"))).toMatchObject({
+      "transformers.js_config": { dtype: own },
+    });
+    const inside = join(root, `t5-inside-${dtype}`);
+    await exportOnnx({ ...model, adapter, dtype }, inside);
+    const written = async (from: string) => theirs(await load("text2text-generation", from), nanoTexts, 12, false);
+    expect(await written(folder)).toEqual(await written(inside));
+  }
+});
+
 describe("tiny decoder-only models", () => {
   const methods: [string, (checkpoint: Checkpoint) => Promise<Adapter | null>][] = [
     ["frozen", async () => null],

@@ -8,9 +8,11 @@ import { afterAll, expect, test } from "vitest";
 import { saveAdapter } from "../src/adapter/adapter.js";
 import { run } from "../src/cli/run.js";
 import type { MetricName } from "../src/data/metrics.js";
+import { architectureOf } from "../src/model/architectures.js";
 import { type OpenModel, openModel } from "../src/tasks/model.js";
 import { promptWords } from "../src/tasks/words.js";
 import { methodAdapter, promptAdapter } from "./helpers/adapters.js";
+import { tinyCausal } from "./helpers/tiny-causal.js";
 
 const root = mkdtempSync(join(tmpdir(), "softprompt-words-"));
 afterAll(() => rmSync(root, { recursive: true, force: true }));
@@ -19,7 +21,7 @@ const rowsFile = fileURLToPath(new URL("../examples/quickstart/validation.jsonl"
 /** A prompt of these words' own vectors, times a factor. */
 async function spoken(model: OpenModel, text: string, factor: number) {
   const ids = model.tokenizer.encode(text);
-  const { shape, data } = await model.checkpoint.readRows("shared.weight", ids);
+  const { shape, data } = await model.checkpoint.readRows(architectureOf(model.checkpoint.config).embedding, ids);
   const task = {
     name: "reviews",
     template: "review: {text}",
@@ -70,6 +72,19 @@ function zeroed({ shape, data }: { shape: readonly number[]; data: Float32Array 
   const width = shape[1]!;
   return { shape, data: data.map((v, i) => (Math.floor(i / width) === token ? 0 : v)) };
 }
+
+test("a decoder-only model's words too, and what the score is with them", async () => {
+  await using model = await openModel(tinyCausal({}));
+  const { ids, adapter } = await spoken(model, "the cat", 3);
+  const rows = Array.from({ length: 6 }, (_, i) => ({
+    text: "a cat ".repeat(1 + (i % 2)),
+    label: i % 2 ? "positive" : "negative",
+  }));
+  const read = await promptWords(model, { adapter, rows });
+  expect(read.tokens.map(([best]) => best!.id)).toEqual(ids);
+  expect(read.text.trim()).toBe("the cat");
+  expect(read.scores!.rows).toBe(6);
+});
 
 test("softprompt show ADAPTER --nearest, with data and without", async () => {
   await using model = await openModel("t5-nano");

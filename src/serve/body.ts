@@ -95,6 +95,7 @@ export function checked<S extends z.ZodType>(schema: S, body: unknown): z.infer<
 }
 
 type Issue = z.core.$ZodIssue;
+const place = ({ path: [first] }: Complaint) => (typeof first === "number" ? first : -1);
 interface Complaint {
   readonly path: readonly PropertyKey[];
   readonly message: string;
@@ -103,7 +104,8 @@ interface Complaint {
 }
 
 /**
- * The form that is nearest to the value, out of several possible ones: only its size is wrong, or its first fault is at the deepest place.
+ * The form that is nearest to the value, out of several possible ones: only its size is wrong, or its first fault is at the deepest place, or of equally deep
+ * ones in the latest element.
  */
 function nearestIssue(issue: Issue): Complaint {
   const own = { path: issue.path, message: issue.message, bounds: /^too_(big|small)$/.test(issue.code) };
@@ -111,7 +113,7 @@ function nearestIssue(issue: Issue): Complaint {
   const inner = issue.errors.flatMap((issues) => issues.slice(0, 1).map(nearestIssue));
   const near =
     inner.find(({ bounds, path }) => bounds && path.length === 0) ??
-    inner.filter(({ path }) => path.length > 0).sort((a, b) => b.path.length - a.path.length)[0];
+    inner.filter(({ path }) => path.length > 0).sort((a, b) => b.path.length - a.path.length || place(b) - place(a))[0];
   if (near !== undefined) return { ...near, path: [...issue.path, ...near.path] };
   return { ...own, message: [...new Set(inner.map(({ message }) => message))].join("; or ") || issue.message };
 }
