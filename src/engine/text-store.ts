@@ -13,17 +13,24 @@ export interface TextCacheSettings {
   readonly disk: number;
 }
 
+/** Values of a text as they are kept. */
+export interface KeptText {
+  readonly length: number;
+  /** Writes values from … to-1 into a tensor, as float32. */
+  copy(from: number, to: number, target: Float32Array, at: number): void;
+}
+
 /** Keeps the keys and values of texts that will be needed again. */
 export interface TextStore {
   /** How values are kept. */
   readonly precision: FloatDType;
   /** Values of a text on a partial model, as they are kept; null where it has none. */
-  get(partial: string, ids: Int32Array): Promise<Float32Array | null>;
+  get(partial: string, ids: Int32Array): Promise<KeptText | null>;
   /**
    * Keeps values if there is room. @returns the values in the precision in which they are kept, also if there is no room, so that results
    * never depend on the room.
    */
-  put(partial: string, ids: Int32Array, values: Float32Array): Promise<Float32Array>;
+  put(partial: string, ids: Int32Array, values: Float32Array): Promise<KeptText>;
   /** Makes values available to other processes, as far as there is room. */
   share(): Promise<void>;
 }

@@ -13,7 +13,7 @@ import { openSession, type Session, type SessionOptions } from "../runtime/sessi
 import type { TextBatch } from "../text/batch.js";
 import { checkIds, float, int, positionsOf, textFeeds } from "./feeds.js";
 import { type ModelSource, restGraph, textGraph } from "./graphs.js";
-import type { TextStore } from "./text-store.js";
+import type { KeptText, TextStore } from "./text-store.js";
 
 type Texts = Pick<TextBatch, "size" | "inputIds" | "inputMask" | "inputLength" | "shared">;
 
@@ -102,7 +102,7 @@ export function openTextReader(source: ModelSource, options: SessionOptions, sto
   };
 
   /** A text's own values, [names, G, n, K]: of those of its ids that it does not share. */
-  const valuesOf = async (ids: Int32Array, shared: number, { get, put }: TextStore): Promise<Float32Array> => {
+  const valuesOf = async (ids: Int32Array, shared: number, { get, put }: TextStore): Promise<KeptText> => {
     // with a beginning the own values come from another graph, and their last bits differ
     const name = shared === 0 ? partial.name : `${partial.name} after ${shared}`;
     const kept = await get(name, ids);
@@ -113,12 +113,12 @@ export function openTextReader(source: ModelSource, options: SessionOptions, sto
   };
 
   /** Writes values of consecutive ids of a row, [names, G, n, K], into its memory. */
-  const write = (values: Float32Array, memory: readonly Float32Array[], row: number, S: number, from: number) => {
+  const write = (values: KeptText, memory: readonly Float32Array[], row: number, S: number, from: number) => {
     const n = values.length / (names.length * G * K);
     for (const [i, whole] of memory.entries())
       for (let g = 0; g < G; g++) {
         const at = (i * G + g) * n * K;
-        whole.set(values.subarray(at, at + n * K), ((row * G + g) * S + from) * K);
+        values.copy(at, at + n * K, whole, ((row * G + g) * S + from) * K);
       }
   };
 
@@ -150,7 +150,7 @@ export function openTextReader(source: ModelSource, options: SessionOptions, sto
         if (together.includes(b)) continue;
         const ids = inputIds.slice(b * S, b * S + length(b));
         const to = begun(b);
-        if (to > 0) write(await beginningOf(ids.subarray(0, to)), memory, b, S, 0);
+        if (to > 0) write(plain(await beginningOf(ids.subarray(0, to))), memory, b, S, 0);
         if (ids.length > to) write(await valuesOf(ids, to, store!), memory, b, S, to);
       }
       for (const [b, from] of source.entries())
@@ -169,6 +169,11 @@ export function openTextReader(source: ModelSource, options: SessionOptions, sto
     },
   };
 }
+
+const plain = (values: Float32Array): KeptText => ({
+  length: values.length,
+  copy: (from, to, target, at) => target.set(values.subarray(from, to), at),
+});
 
 function firstRow({ inputIds, inputMask, inputLength: S, shared }: Texts): Texts {
   const row = { inputIds: inputIds.slice(0, S), inputMask: inputMask.slice(0, S), shared: shared?.slice(0, 1) ?? null };

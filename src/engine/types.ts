@@ -13,7 +13,7 @@ import type { TextCacheSettings, TextStore } from "./text-store.js";
 
 export type { Place } from "./graphs.js";
 export type { LayerSite } from "./layer-graphs.js";
-export type { TextCacheSettings, TextStore } from "./text-store.js";
+export type { KeptText, TextCacheSettings, TextStore } from "./text-store.js";
 
 /** Settings of the runtime in which an engine runs its programs. */
 export interface EngineOptions {

@@ -11,7 +11,7 @@ import { existsSync, readdirSync, readFileSync, statfsSync, statSync } from "nod
 import { dirname, join } from "node:path";
 import { cacheFolder } from "../base/digest.js";
 import { removeFile, writeFileAtomic } from "../base/files.js";
-import type { TextCacheSettings, TextStore } from "../engine/text-store.js";
+import type { KeptText, TextCacheSettings, TextStore } from "../engine/text-store.js";
 import type { EngineOptions } from "../engine/types.js";
 import type { Checkpoint } from "../model/checkpoint.js";
 import { type FloatDType, narrow, widen } from "../model/floats.js";
@@ -85,7 +85,7 @@ export function openTextCache({
     async get(partial, ids) {
       const key = await keyOf(partial, ids);
       const kept = inMemory.get(key) ?? (onDisk ? readKept(pathOf(key)) : null);
-      return kept && widened(kept);
+      return kept && readable(kept);
     },
     async put(partial, ids, values) {
       const kept = narrowed(values, precision);
@@ -95,7 +95,7 @@ export function openTextCache({
         inMemory.set(key, kept);
         used += size;
       } else if (onDisk) toDisk(key, kept);
-      return widened(kept);
+      return readable(kept);
     },
     async share() {
       if (!onDisk) return;
@@ -122,18 +122,25 @@ function narrowed(values: Float32Array, precision: FloatDType): Kept {
 /** float32 of every 16-bit pattern, made once per type: widening one by one would cost a step as much as its layers. */
 const wide = new Map<FloatDType, Float32Array>();
 
-function widened({ dtype, bytes }: Kept): Float32Array {
-  const { buffer, byteOffset, length } = bytes;
-  if (dtype === "float32") return new Float32Array(buffer.slice(byteOffset, byteOffset + length) as ArrayBuffer);
+/** Values are widened where they are written to: a text's own float32 copy would cost as much again. */
+function readable({ dtype, bytes }: Kept): KeptText {
+  const aligned = bytes.byteOffset % 4 === 0 ? bytes : new Uint8Array(bytes);
+  const { buffer, byteOffset, byteLength } = aligned;
+  if (dtype === "float32") {
+    const values = new Float32Array(buffer, byteOffset, byteLength / 4);
+    return {
+      length: values.length,
+      copy: (from, to, target, at) => target.set(values.subarray(from, to), at),
+    };
+  }
   const table = wide.get(dtype) ?? tableOf(dtype);
-  const halves = new Uint16Array(
-    byteOffset % 2 === 0 ? buffer : buffer.slice(byteOffset),
-    byteOffset % 2 === 0 ? byteOffset : 0,
-    length / 2,
-  );
-  const out = new Float32Array(halves.length);
-  for (let i = 0; i < halves.length; i++) out[i] = table[halves[i]!]!;
-  return out;
+  const halves = new Uint16Array(buffer, byteOffset, byteLength / 2);
+  return {
+    length: halves.length,
+    copy: (from, to, target, at) => {
+      for (let i = from, o = at; i < to; i++, o++) target[o] = table[halves[i]!]!;
+    },
+  };
 }
 
 function tableOf(dtype: FloatDType): Float32Array {
