@@ -2,7 +2,7 @@
  * @file Exported models under the real transformers.js in Node: what its pipelines write is what we write, id for id, for every method that
  * can be baked, alone and beside longer texts.
  */
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from "node:fs";
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import {
@@ -335,11 +335,15 @@ test("a prompt that stands elsewhere than before the text is refused, and a fold
     maxTargetTokens: 4,
     targetPrefix: "",
   };
-  const late = await promptAdapter(model.checkpoint, 3, 1, { task });
   const folder = join(root, "late");
-  await expect(exportOnnx({ ...model, adapter: late }, folder)).rejects.toThrow(/does not stand before the text/);
+  for (const template of ["{text}{prompt}", "a {prompt} {text}", "{text}{prompt:decoder}"]) {
+    const late = await promptAdapter(model.checkpoint, 3, 1, { task: { ...task, template } });
+    await expect(exportOnnx({ ...model, adapter: late }, folder)).rejects.toThrow(/does not stand before the text/);
+  }
   expect(existsSync(folder)).toBe(false);
-  await expect(exportOnnx({ ...model, adapter: null }, root)).rejects.toMatchObject({ kind: "usage" });
+  const held = mkdtempSync(join(root, "held-"));
+  writeFileSync(join(held, "a file"), "");
+  await expect(exportOnnx({ ...model, adapter: null }, held)).rejects.toMatchObject({ kind: "usage" });
   const small = await openModel(tinyCausal({ config: { max_position_embeddings: 16 } }));
   const long = await promptAdapter(small.checkpoint, 16);
   await expect(exportOnnx({ ...small, adapter: long }, folder)).rejects.toThrow(/no position for a text/);
