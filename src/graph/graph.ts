@@ -53,7 +53,8 @@ export interface Attributes {
   /**
    * The same product with a frozen matrix in 8 bits: y = s_x·(q_x·M)·s. Inputs x […, K], M int8 [K, N], s [N], and for the backward pass M'
    * int8 [N, K], s' [K], which is the same matrix transposed, with its own scales. Each row of x is rounded to
-   * s_x = max|x|/127 steps, so that no row's result depends on another row.
+   * s_x = max|x|/127 steps, so that no row's result depends on another row. A sixth input f [K] (or [N] with `back`) smooths the forward
+   * pass: M is the matrix of x·f, so that no channel of x is much larger than the others. The backward pass ignores it.
    */
   linear8: { back: boolean };
   /** x·r·g with r = 1/√(mean x² + ε) over the last axis. Outputs y and r. */

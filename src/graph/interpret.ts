@@ -68,9 +68,9 @@ const meanings: { readonly [K in Op]: Meaning<K> } = {
     const y = product(x!, (stored === "out,in") === back ? w! : swapLast(w!));
     return [bias ? broadcast(y, bias, (a, b) => a + b) : y];
   },
-  linear8: ([x, m, s]) => {
+  linear8: ([x, m, s, , , f], { attributes: { back } }) => {
     const [width, into] = m!.shape as [number, number];
-    const rows = lastRows(x!);
+    const rows = lastRows(x!).map((row) => (f && !back ? row.map((v, k) => v * f.data[k]!) : row));
     const data = new Float64Array(rows.length * into);
     for (const [r, row] of rows.entries()) {
       const step = Math.max(...row.map(Math.abs)) / 127;

@@ -55,7 +55,13 @@ export function bindWeights(checkpoint: Checkpoint, partial: PartialModel, inEig
       };
       const other = { out: "in", in: "out" } as const;
       const side = kept?.side ?? "out";
-      return { forward: of(spans.forward, side), back: of(spans.back, other[side]) };
+      const whole = weight(graph, spans.smoothing.name, "float32", spans.smoothing.shape, {
+        kind: "file",
+        ...placeOf(spans.smoothing),
+      });
+      const smoothing =
+        kept?.side === "in" ? gather(graph, whole, constant(graph, [kept.indices.length], kept.indices)) : whole;
+      return { forward: of(spans.forward, side), back: of(spans.back, other[side]), smoothing };
     },
   };
 }

@@ -101,11 +101,16 @@ function product(
  * x as rows of uint8 around 128, [M, K], and the scale of each row, [M, 1]. It is computed once for all layers that read x. The smallest
  * scale prevents a division by zero for a row of zeros.
  */
-const roundedRows = (w: Writer, x: Value): { readonly rows: string; readonly scale: string } => {
-  const scale = `rounded ${x.id}/scale`;
-  const rows = w.once(`rounded ${x.id}`, () => {
-    const flat =
-      x.shape.length === 2 ? w.name(x) : w.add("Reshape", [w.name(x), w.integers([-1, x.shape.at(-1) as number])]);
+const roundedRows = (
+  w: Writer,
+  x: Value,
+  smoothing: Value | undefined,
+): { readonly rows: string; readonly scale: string } => {
+  const key = `rounded ${x.id} ${smoothing?.id ?? ""}`;
+  const scale = `${key}/scale`;
+  const rows = w.once(key, () => {
+    const smooth = smoothing ? w.add("Mul", [w.name(x), w.name(smoothing)]) : w.name(x);
+    const flat = x.shape.length === 2 ? smooth : w.add("Reshape", [smooth, w.integers([-1, x.shape.at(-1) as number])]);
     const largest = w.add("ReduceMax", [w.add("Abs", [flat]), w.integers([-1])], { keepdims: { int: 1 } });
     w.add("Max", [w.add("Mul", [largest, w.float(1 / 127)]), w.float(1e-30)], {}, [scale]);
     const steps = w.add("Reshape", [scale, w.integers([-1])]);
@@ -204,9 +209,9 @@ export const lowerings: { readonly [K in Op]: Lowering<K> } = {
     const pure = product(w, w.name(x!), w.widened(weight!), [x!.shape.length, 2], trans, bias ? undefined : y);
     if (bias) w.add("Add", [pure, w.widened(bias)], {}, [y]);
   },
-  linear8: (w, { inputs: [x, m, s], outputs }) => {
+  linear8: (w, { inputs: [x, m, s, , , smoothing], attributes: { back }, outputs }) => {
     const [rank, out] = [x!.shape.length, m!.shape[1] as number];
-    const { rows, scale } = roundedRows(w, x!);
+    const { rows, scale } = roundedRows(w, x!, back ? undefined : smoothing);
     const to = rank === 2 ? [w.name(outputs[0]!)] : undefined;
     const zero = w.uint8(128);
     let y: string;

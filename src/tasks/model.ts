@@ -134,8 +134,8 @@ async function inEightBits(
   most: number,
   { onEvent = () => {}, signal }: ModelContext,
 ): Promise<Checkpoint> {
-  const { withEightBit } = await import("../model/eight-bit.js");
-  return withEightBit(checkpoint, {
+  const { inEightBits: made } = await import("../engine/eight-bit.js");
+  return made(checkpoint, {
     most,
     signal,
     onProgress: ({ folder, done, total }) => {
