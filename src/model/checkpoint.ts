@@ -44,7 +44,9 @@ export interface EightBitLayer {
   readonly forward: EightBitSpans;
   readonly back: EightBitSpans;
   /** float32 [in]: the layer's input is multiplied by it before it is rounded. Layers that read the same input have the same span. */
-  readonly smoothing: TensorSpan;
+  readonly smoothing: TensorSpan | null;
+  /** How often the forward pass rounds the input (op `linear8`). */
+  readonly terms: 1 | 2;
 }
 
 /** A base model: immutable, its bytes stay on disk. */

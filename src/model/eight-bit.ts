@@ -2,9 +2,13 @@
  * @file Linear layers of a checkpoint in 8 bits, made once and kept in the cache.
  *
  * In: a Checkpoint, the largest integer of a weight, and the largest inputs of its layers. Out: the same Checkpoint with `eightBit`. The
- * file's name has the sha256 of the checkpoint, that number, and the sha256 of the file itself, by which it is checked. What stays in
- * float32: embeddings, norms, biases, the head, and the matrix that leads out of each feed-forward block, whose inputs are too uneven for one
- * step per row (T5's `wo`, Llama's `down_proj`; huggingface/transformers#20287, mit-han-lab/smoothquant#42).
+ * file's name has the sha256 of the checkpoint, that number, and the sha256 of the file itself, by which it is checked. What always
+ * stays in float32: embeddings, norms, biases, the head.
+ *
+ * How exactly inputs are rounded is decided by what was measured of them. Some models have a few feed-forward neurons that are a thousand times
+ * as large as the others and make the "massive activations" on which their attention rests (Sun et al. 2024, arXiv:2402.17762): there every
+ * layer's forward pass rounds in two terms, and the matrices that read such neurons stay in float32. In the others it rounds once, inputs are
+ * smoothed by channel, and the matrix that leads out of each feed-forward block stays in float32 (T5's `wo`; huggingface/transformers#20287, mit-han-lab/smoothquant#42).
  */
 import { randomBytes } from "node:crypto";
 import { open, readdir, rm, stat } from "node:fs/promises";
@@ -43,15 +47,18 @@ export interface EightBitOptions {
 /** Version of the format. It must change whenever the content of the files changes. */
 const version = 2;
 
-/** The linear layers that are computed in 8 bits: those of the blocks, except the matrix that leads out of the feed-forward block. */
-export function eightBitLayers(config: ModelConfig): readonly ExpectedTensor[] {
+/** How many times as large as the median neuron the largest may be where inputs are rounded once. Measured: T5 22, SmolLM2 7,707. */
+const mostUneven = 100;
+
+/** A linear layer that reads the neurons of a feed-forward block. */
+const readsNeurons = ({ neurons, transposed = false }: ExpectedTensor) =>
+  neurons !== undefined && (neurons.axis === 1) !== transposed;
+
+/** The linear layers of the blocks: those that may be computed in 8 bits. */
+export function blockLayers(config: ModelConfig): readonly ExpectedTensor[] {
   return architectureOf(config)
     .tensors(config)
-    .filter(({ shape, layer, neurons, transposed = false }) => {
-      if (layer === undefined || shape.length !== 2) return false;
-      const readsNeurons = neurons !== undefined && (neurons.axis === 1) !== transposed;
-      return !readsNeurons;
-    });
+    .filter(({ name, shape, layer }) => layer !== undefined && shape.length === 2 && name.endsWith(".weight"));
 }
 
 /**
@@ -59,23 +66,37 @@ export function eightBitLayers(config: ModelConfig): readonly ExpectedTensor[] {
  * @throws SoftpromptError "io" (room, rights), "numeric" (a weight that is no number), "interrupted".
  */
 export async function withEightBit(checkpoint: Checkpoint, options: EightBitOptions): Promise<Checkpoint> {
-  const layers = eightBitLayers(checkpoint.config);
+  const layers = blockLayers(checkpoint.config);
   const folder = options.cache ?? cacheFor("int8", "8-bit weights");
   const start = `${await checkpoint.sha256()}-${options.most}-v${version}-`;
   const path = (await soundFile(folder, start)) ?? (await make(checkpoint, layers, folder, start, options));
-  const groups = await groupsIn(path, new Map(layers.map((layer) => [layer.name, layer])));
-  const { spans } = layout(groups, path);
+  const { terms, groups } = await readPlan(path, new Map(layers.map((layer) => [layer.name, layer])));
+  const { spans } = layout({ terms, groups }, path);
   const of = (name: string) => ({ matrix: spans.get(name)!, scale: spans.get(`${name}.scale`)! });
   const eightBit = new Map<string, EightBitLayer>(
     groups.flatMap((group) => {
-      const smoothing = spans.get(`${group.layers[0]!.name}/smoothing`)!;
+      const smoothing = spans.get(smoothingOf(group)) ?? null;
       return group.layers.map(({ name }) => [
         name,
-        { forward: of(`${name}/forward`), back: of(`${name}/back`), smoothing },
+        { forward: of(`${name}/forward`), back: of(`${name}/back`), smoothing, terms },
       ]);
     }),
   );
   return { ...checkpoint, eightBit };
+}
+
+/** Which layers of a checkpoint are computed in 8 bits, and how their inputs are rounded, in one sentence. */
+export function eightBitText({ config, eightBit }: Checkpoint): string {
+  const all = blockLayers(config).map(({ name }) => name);
+  const exact = all.filter((name) => !eightBit?.has(name));
+  const twice = [...(eightBit?.values() ?? [])].some(({ terms }) => terms === 2);
+  const shown = exact.slice(0, 6).map((name) => name.replace(/\.weight$/, ""));
+  const more = exact.length > shown.length ? ` and ${exact.length - shown.length} more` : "";
+  return (
+    `${all.length - exact.length} of ${all.length} linear layers of the blocks are computed in 8 bits, ` +
+    `${twice ? "with inputs in two terms, because some neurons are very large" : "with inputs in one term, smoothed by channel"}; ` +
+    `in float32 stay ${shown.join(", ")}${more}`
+  );
 }
 
 /** A file of these weights in the cache whose bytes have the sha256 of its name; files that have not are removed. */
@@ -100,14 +121,29 @@ function tensorsOf({ name, shape, transposed = false }: ExpectedTensor) {
   ] as const;
 }
 
-/** Where everything lies in the file, and its header. The smoothing of a group of layers has the name of its first layer. */
-function layout(groups: readonly Group[], path: string) {
+/** Layers that read the same input. */
+interface Group {
+  readonly layers: readonly ExpectedTensor[];
+  readonly largest: Float32Array;
+}
+
+/** What a file contains. */
+interface Plan {
+  readonly terms: 1 | 2;
+  readonly groups: readonly Group[];
+}
+
+/** The name of a group's smoothing. */
+const smoothingOf = ({ layers }: Group) => `${layers[0]!.name}/smoothing`;
+
+/** Where everything lies in the file, and its header. */
+function layout({ terms, groups }: Plan, path: string) {
   const { header, order } = safetensorsLayout<Omit<TensorSpan, "file" | "offset" | "length">>(
-    groups.flatMap(({ layers, largest }) => [
-      { name: `${layers[0]!.name}/smoothing`, dtype: "float32", shape: [largest.length] },
-      ...layers.flatMap(tensorsOf),
+    groups.flatMap((group) => [
+      ...(terms === 1 ? [{ name: smoothingOf(group), dtype: "float32" as const, shape: [group.largest.length] }] : []),
+      ...group.layers.flatMap(tensorsOf),
     ]),
-    { groups: JSON.stringify(groups.map(({ layers }) => layers.map(({ name }) => name))) },
+    { terms: String(terms), groups: JSON.stringify(groups.map(({ layers }) => layers.map(({ name }) => name))) },
   );
   const spans = new Map<string, TensorSpan>();
   let end = header.length;
@@ -119,10 +155,30 @@ function layout(groups: readonly Group[], path: string) {
   return { header, spans, end };
 }
 
-/** Layers that read the same input. */
-interface Group {
-  readonly layers: readonly ExpectedTensor[];
-  readonly largest: Float32Array;
+/** The plan of a file, as its header has it. */
+async function readPlan(path: string, byName: ReadonlyMap<string, ExpectedTensor>): Promise<Plan> {
+  const { metadata, entries } = await readHeader(path, (await stat(path)).size);
+  const groups = JSON.parse(metadata.get("groups")!) as string[][]; // the file is the one that was written: its sha256 is in its name
+  return {
+    terms: metadata.get("terms") === "2" ? 2 : 1,
+    groups: groups.map((names) => ({
+      layers: names.map((name) => byName.get(name)!),
+      largest: new Float32Array(entries.get(`${names[0]}/smoothing`)?.shape[0] ?? 0),
+    })),
+  };
+}
+
+/** Decides by the largest inputs what is computed in 8 bits, and how exactly. */
+function planOf(measured: readonly Group[]): Plan {
+  const outOfBlock = ({ layers }: Group) => readsNeurons(layers[0]!);
+  const uneven = new Set(
+    measured.filter((group) => {
+      const sorted = group.largest.toSorted();
+      return outOfBlock(group) && sorted.at(-1)! > mostUneven * sorted[sorted.length >> 1]!;
+    }),
+  );
+  if (uneven.size > 0) return { terms: 2, groups: measured.filter((group) => !uneven.has(group)) };
+  return { terms: 1, groups: measured.filter((group) => !outOfBlock(group)) };
 }
 
 async function make(
@@ -134,10 +190,12 @@ async function make(
 ): Promise<string> {
   const byName = new Map(wanted.map((layer) => [layer.name, layer]));
   const measured = await inputs([...byName.keys()]);
-  const groups = measured.map(({ names, largest }) => ({ layers: names.map((name) => byName.get(name)!), largest }));
+  const plan = planOf(
+    measured.map(({ names, largest }) => ({ layers: names.map((name) => byName.get(name)!), largest })),
+  );
   makeFolder(folder);
   const work = join(folder, `.making-${process.pid}-${randomBytes(4).toString("hex")}`);
-  const { header, spans, end } = layout(groups, work);
+  const { header, spans, end } = layout(plan, work);
   onProgress?.({ folder, done: 0, total: end });
   try {
     const file = await open(work, "wx");
@@ -149,13 +207,10 @@ async function make(
         await file.write(bytes, 0, length, offset);
         done += length;
       };
-      for (const { layers, largest } of groups) {
-        const weights = new Float32Array(largest.length);
-        for (const { name, transposed = false } of layers)
-          largestInputs(await checkpoint.read(name), transposed, weights);
-        const factors = smoothing(largest, weights);
-        await put(`${layers[0]!.name}/smoothing`, floatBytes(factors));
-        for (const { name, transposed = false } of layers) {
+      for (const group of plan.groups) {
+        const factors = plan.terms === 1 ? await factorsOf(checkpoint, group) : null;
+        if (factors) await put(smoothingOf(group), floatBytes(factors));
+        for (const { name, transposed = false } of group.layers) {
           if (signal?.aborted)
             throw interrupted(signal, "the making of 8-bit weights was stopped", {
               where: checkpoint.name,
@@ -168,7 +223,7 @@ async function make(
             await put(`${name}/${which}.scale`, floatBytes(scale));
           };
           await write("back", transposed ? roundRowsTurned(data, columns, most) : roundColumns(data, columns, most));
-          divideInputs(data, columns, transposed, factors);
+          if (factors) divideInputs(data, columns, transposed, factors);
           await write("forward", transposed ? roundColumns(data, columns, most) : roundRowsTurned(data, columns, most));
           onProgress?.({ folder, done, total: end });
         }
@@ -184,6 +239,12 @@ async function make(
     await rm(work, { force: true }).catch(() => {});
     throw ioError(cause, work);
   }
+}
+
+async function factorsOf(checkpoint: Checkpoint, { layers, largest }: Group): Promise<Float32Array<ArrayBuffer>> {
+  const weights = new Float32Array(largest.length);
+  for (const { name, transposed = false } of layers) largestInputs(await checkpoint.read(name), transposed, weights);
+  return smoothing(largest, weights);
 }
 
 /** Raises `largest` to the largest weight of each input of a layer. */
@@ -208,14 +269,4 @@ function divideInputs(data: Float32Array, columns: number, transposed: boolean, 
       r++;
     }
   }
-}
-
-/** The groups of a file, as its header has them. */
-async function groupsIn(path: string, byName: ReadonlyMap<string, ExpectedTensor>): Promise<readonly Group[]> {
-  const { metadata, entries } = await readHeader(path, (await stat(path)).size);
-  const groups = JSON.parse(metadata.get("groups")!) as string[][]; // the file is the one that was written: its sha256 is in its name
-  return groups.map((names) => ({
-    layers: names.map((name) => byName.get(name)!),
-    largest: new Float32Array(entries.get(`${names[0]}/smoothing`)!.shape[0]!),
-  }));
 }
