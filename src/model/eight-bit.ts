@@ -61,6 +61,11 @@ export function blockLayers(config: ModelConfig): readonly ExpectedTensor[] {
     .filter(({ name, shape, layer }) => layer !== undefined && shape.length === 2 && name.endsWith(".weight"));
 }
 
+/** Those whose inputs are even enough in every model: all but the matrix that leads out of each feed-forward block. */
+export function eightBitLayers(config: ModelConfig): readonly ExpectedTensor[] {
+  return blockLayers(config).filter((layer) => !readsNeurons(layer));
+}
+
 /**
  * The checkpoint with its linear layers in 8 bits; made where the cache has none.
  * @throws SoftpromptError "io" (room, rights), "numeric" (a weight that is no number), "interrupted".
