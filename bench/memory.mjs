@@ -1,12 +1,13 @@
 /**
  * @file Peak memory of one training step on a large model, by default a T5-Large-shaped random BF16 checkpoint, batch 4 × 128.
  *
- * node bench/memory.mjs [--size large|tinyllama-1.1b|…] [--batch 4] [--input 128] [--steps 3] [--dtype BF16] [--only default|lowMemory]
+ * node bench/memory.mjs [--size large|tinyllama-1.1b|…] [--batch 4] [--input 128] [--steps 3] [--dtype BF16] [--threads 0] [--only default|lowMemory|int8]
  * Each way runs in a child process of its own; the figure is the kernel's high-water mark of its resident memory
  * (VmHWM), in which pages of the mapped weight file count as long as they are resident. Linux only.
  */
 import { spawnSync } from "node:child_process";
 import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { batchOf, nameOf } from "./batch.mjs";
@@ -18,6 +19,7 @@ const { values: options } = parseArgs({
     input: { type: "string", default: "128" },
     prompt: { type: "string", default: "20" },
     target: { type: "string", default: "4" },
+    threads: { type: "string", default: "0" },
     steps: { type: "string", default: "3" },
     dtype: { type: "string", default: "BF16" },
     only: { type: "string" },
@@ -29,14 +31,27 @@ const { values: options } = parseArgs({
 const status = (key) =>
   Number(readFileSync("/proc/self/status", "utf8").match(new RegExp(`${key}:\\s+(\\d+) kB`))[1]) * 1024;
 
-async function child() {
-  const { openCheckpoint } = await import("softprompt/engine");
-  const { openEngine } = await import("softprompt/engine");
+/** The checkpoint, with 8-bit layers if asked for; they are made at the first call, in the benchmark's own process. */
+async function opened(int8) {
+  const { inEightBits, largestEightBit, openCheckpoint } = await import("softprompt/engine");
   const checkpoint = await openCheckpoint(options.folder);
-  const engine = openEngine(checkpoint, { lowMemory: options.child === "lowMemory" });
-  const opened = performance.now();
+  if (!int8) return { checkpoint, most: null };
+  const most = await largestEightBit({ device: "cpu", plainOps: false });
+  return { checkpoint: await inEightBits(checkpoint, { most, cache: join(options.folder, "int8") }), most };
+}
+
+async function child() {
+  const { openEngine } = await import("softprompt/engine");
+  const int8 = options.child === "int8";
+  const { checkpoint, most } = await opened(int8);
+  const engine = openEngine(checkpoint, {
+    eightBit: most,
+    lowMemory: options.child === "lowMemory",
+    threads: Number(options.threads),
+  });
+  const from = performance.now();
   const train = await engine.train();
-  const openMs = performance.now() - opened;
+  const openMs = performance.now() - from;
   const openPeak = status("VmHWM");
   const [B, T, U, P] = [options.batch, options.input, options.target, options.prompt].map(Number);
   const { width } = checkpoint.config;
@@ -58,7 +73,9 @@ else {
   const { modelFolder } = await import("./checkpoint.mjs");
   const { folder, dispose } = modelFolder(options.folder ?? options.size, options.dtype);
   try {
-    for (const way of options.only ? [options.only] : ["default", "lowMemory"]) {
+    options.folder = folder;
+    for (const way of options.only ? [options.only] : ["default", "lowMemory", "int8"]) {
+      if (way === "int8") await opened(true);
       const own = process.argv.slice(2).filter((a, i, all) => a !== "--only" && all[i - 1] !== "--only");
       const args = [fileURLToPath(import.meta.url), ...own, "--child", way, "--folder", folder];
       const { stdout, stderr, status: code } = spawnSync(process.execPath, args, { encoding: "utf8" });

@@ -12,12 +12,12 @@ import { join } from "node:path";
 import { parseArgs } from "node:util";
 import {
   fullModel,
+  inEightBits,
   largestEightBit,
   nodeRuntime,
   openCheckpoint,
   openEngine,
   stepFlops,
-  withEightBit,
 } from "softprompt/engine";
 import { batchOf, flopShape, median, nameOf, time } from "./batch.mjs";
 import { openCeiling } from "./ceiling.mjs";
@@ -60,7 +60,7 @@ async function measure(size) {
     const ceiling = await openCeiling(checkpoint, shape.batch * (shape.prompt + shape.input), session);
     const train = await engine.train();
     const most = await largestEightBit(session);
-    const rounded = openEngine(await withEightBit(checkpoint, { most, cache }), { ...session, eightBit: most });
+    const rounded = openEngine(await inEightBits(checkpoint, { most, cache }), { ...session, eightBit: most });
     const train8 = await rounded.train();
     const batch = batchOf(config, shape);
     const prompt = {

@@ -5,7 +5,7 @@
  */
 
 export type { Feed, Feeds } from "./base/tensor.js";
-export { largestEightBit } from "./engine/eight-bit.js";
+export { inEightBits, largestEightBit } from "./engine/eight-bit.js";
 export * from "./engine/engine.js";
 export {
   evalFlops,
@@ -31,7 +31,7 @@ export {
   openCheckpoint,
   type TensorSpan,
 } from "./model/checkpoint.js";
-export { type EightBitOptions, withEightBit } from "./model/eight-bit.js";
+export { type EightBitOptions, type LayerInputs, withEightBit } from "./model/eight-bit.js";
 export type { FloatDType } from "./model/floats.js";
 export type { ConvertProgress } from "./model/gguf/convert.js";
 export * from "./model/partial.js";

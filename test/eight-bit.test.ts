@@ -1,21 +1,21 @@
 /**
  * @file Linear layers in 8 bits: against the definition, row by row, both ways; the matrices' rounding; whole models against float32.
  */
-import { existsSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, describe, expect, test } from "vitest";
 import { random } from "../src/base/random.js";
-import { largestEightBit } from "../src/engine/eight-bit.js";
+import { inEightBits, largestEightBit } from "../src/engine/eight-bit.js";
 import { openEngine } from "../src/engine/engine.js";
 import { gradient } from "../src/graph/grad.js";
 import { emptyGraph, input, output } from "../src/graph/graph.js";
 import { interpret } from "../src/graph/interpret.js";
 import * as ops from "../src/graph/ops.js";
 import { openCheckpoint } from "../src/model/checkpoint.js";
-import { eightBitLayers, withEightBit } from "../src/model/eight-bit.js";
+import { blockLayers, eightBitLayers, withEightBit } from "../src/model/eight-bit.js";
 import { fullModel, partialModel } from "../src/model/partial.js";
-import { roundColumns, roundRowsTurned } from "../src/model/quantise.js";
+import { roundColumns, roundRowsTurned, smoothing } from "../src/model/quantise.js";
 import { openLikeParent } from "../src/run/child.js";
 import { openSession } from "../src/runtime/session.js";
 import { makeBatch } from "../src/text/batch.js";
@@ -27,15 +27,24 @@ const draw = random(3, "eight bits");
 const floats = (n: number, range = 1) => Float32Array.from({ length: n }, () => draw.uniform(-range, range));
 const most = await largestEightBit({ device: "cpu", plainOps: false });
 
-/** x·M forwards and the gradient of its sum weighed by dy, as a graph of one layer. */
-function layer(w: Float32Array, [out, into]: readonly [number, number], rank: 2 | 3) {
+interface Rounding {
+  readonly factors?: Float32Array;
+  readonly terms?: 1 | 2;
+}
+
+/** x·M forwards and the gradient of its sum weighed by dy, as a graph of one layer; `factors` smooth its inputs. */
+function layer(w: Float32Array, [out, into]: readonly [number, number], rank: 2 | 3, more: Rounding = {}) {
+  const { factors, terms = 1 } = more;
   const g = emptyGraph();
   const x = input(g, "x", "float32", rank === 2 ? ["M", into] : ["B", "S", into]);
   const dy = input(g, "dy", "float32", rank === 2 ? ["M", out] : ["B", "S", out]);
-  const [forward, back] = [roundRowsTurned(w, into, most), roundColumns(w, into, most)];
+  const divided = factors ? w.map((v, i) => v / factors[i % into]!) : w;
+  const [forward, back] = [roundRowsTurned(divided, into, most), roundColumns(w, into, most)];
   const matrices = {
     forward: { matrix: input(g, "m", "int8", [into, out]), scale: input(g, "s", "float32", [out]) },
     back: { matrix: input(g, "turned", "int8", [out, into]), scale: input(g, "t", "float32", [into]) },
+    smoothing: factors && input(g, "f", "float32", [into]),
+    terms,
   };
   const y = ops.linear8(g, x, matrices);
   const loss = ops.sum(g, ops.mul(g, y, dy), rank === 2 ? [0, 1] : [0, 1, 2]);
@@ -45,9 +54,15 @@ function layer(w: Float32Array, [out, into]: readonly [number, number], rank: 2 
 }
 
 /** The same graph with the matrices inside, as a session wants them. */
-function layerForSession(w: Float32Array, [out, into]: readonly [number, number], rank: 2 | 3) {
-  const { g, forward, back } = layer(w, [out, into], rank);
-  const values = { m: forward.values, s: forward.scale, turned: back.values, t: back.scale };
+function layerForSession(w: Float32Array, size: readonly [number, number], rank: 2 | 3, more: Rounding = {}) {
+  const { g, forward, back } = layer(w, size, rank, more);
+  const values = {
+    m: forward.values,
+    s: forward.scale,
+    turned: back.values,
+    t: back.scale,
+    ...(more.factors ? { f: more.factors } : {}),
+  };
   const inside = g.inputs.filter((v) => v.name in values);
   return {
     ...g,
@@ -65,16 +80,22 @@ describe("one layer", () => {
   const x = floats(rows * into, 2);
   const dy = floats(rows * out);
 
+  const factors = Float32Array.from({ length: into }, (_, k) => 2 ** ((k % 3) - 1));
+
   test.each([
-    [false, 2],
-    [true, 2],
-    [false, 3],
-    [true, 3],
+    ["one term", false, 2, {}],
+    ["one term", true, 2, {}],
+    ["one term", false, 3, {}],
+    ["one term", true, 3, {}],
+    ["smoothed", false, 3, { factors }],
+    ["smoothed", true, 2, { factors }],
+    ["two terms", false, 3, { terms: 2 }],
+    ["two terms", true, 2, { terms: 2 }],
   ] as const)(
-    "ONNX Runtime computes the definition, both ways (plain operators: %s, rank %i)",
-    async (plainOps, rank) => {
+    "ONNX Runtime computes the definition, both ways (%s, plain operators: %s, rank %i)",
+    async (_, plainOps, rank, more: Rounding) => {
       const lead = rank === 2 ? [rows] : [3, rows / 3];
-      const { g, forward, back } = layer(w, [out, into], rank);
+      const { g, forward, back } = layer(w, [out, into], rank, more);
       const numbers = (shape: readonly number[], data: ArrayLike<number>) => ({ shape, data: Float64Array.from(data) });
       const defined = interpret(g, {
         x: numbers([...lead, into], x),
@@ -83,9 +104,10 @@ describe("one layer", () => {
         s: numbers([out], forward.scale),
         turned: numbers([out, into], back.values),
         t: numbers([into], back.scale),
+        ...(more.factors ? { f: numbers([into], more.factors) } : {}),
       });
       const options = { threads: 2, device: "cpu", lowMemory: false, plainOps } as const;
-      const session = await openSession("layer", layerForSession(w, [out, into], rank), options);
+      const session = await openSession("layer", layerForSession(w, [out, into], rank, more), options);
       const got = await session.run({
         x: { dtype: "float32", shape: [...lead, into], data: x },
         dy: { dtype: "float32", shape: [...lead, out], data: dy },
@@ -106,7 +128,9 @@ describe("one layer", () => {
       });
       const largest = Math.max(...exact.map(Math.abs));
       for (const [i, v] of exact.entries())
-        expect(Math.abs(got.y!.data[i]! - v) / largest).toBeLessThan(most === 127 ? 0.02 : 0.03);
+        expect(Math.abs(got.y!.data[i]! - v) / largest).toBeLessThan(
+          (most === 127 ? 0.02 : 0.03) * (more.factors ? 2 : 1),
+        );
     },
   );
 
@@ -141,6 +165,43 @@ describe("one layer", () => {
   );
 });
 
+test("smoothing and a second term each make a channel of large inputs harmless; its factors are powers of two, and 1 where nothing is to smooth", async () => {
+  const [out, into, rows] = [32, 48, 8];
+  const w = floats(out * into, 0.3);
+  const x = floats(rows * into);
+  for (let r = 0; r < rows; r++) x[r * into + 5]! *= 400;
+  const columns = (of: Float32Array) =>
+    Float32Array.from({ length: into }, (_, k) =>
+      of.reduce((m, v, i) => (i % into === k ? Math.max(m, Math.abs(v)) : m), 0),
+    );
+  const factors = smoothing(columns(x), columns(w));
+  expect(factors.every((f) => Number.isInteger(Math.log2(f)))).toBe(true);
+  expect(smoothing(Float32Array.of(0, 1, 4), Float32Array.of(1, 0, 1))).toEqual(Float32Array.of(1, 1, 0.5));
+  const error = async (by: Rounding) => {
+    const session = await openSession("layer", layerForSession(w, [out, into], 2, by), {
+      threads: 1,
+      device: "cpu",
+      lowMemory: false,
+      plainOps: false,
+    });
+    const { y } = await session.run({
+      x: { dtype: "float32", shape: [rows, into], data: x },
+      dy: { dtype: "float32", shape: [rows, out], data: new Float32Array(rows * out) },
+    });
+    await session.dispose();
+    let sum = 0;
+    for (let r = 0; r < rows; r++)
+      for (let n = 0; n < out; n++) {
+        let exact = 0;
+        for (let k = 0; k < into; k++) exact += x[r * into + k]! * w[n * into + k]!;
+        sum += (y!.data[r * out + n]! - exact) ** 2;
+      }
+    return Math.sqrt(sum);
+  };
+  expect(await error({ factors })).toBeLessThan((await error({})) / 4);
+  expect(await error({ terms: 2 })).toBeLessThan((await error({})) / 2);
+});
+
 test("rounding: no weight is further off than half a step, the largest reaches the most, turning changes nothing", () => {
   const [rows, columns] = [17, 23];
   const data = floats(rows * columns, 5);
@@ -168,11 +229,17 @@ describe("a whole model", { timeout: 120_000 }, () => {
   test("is written once, whole or not at all, and found again; a cut file is made anew", async () => {
     const plain = await openCheckpoint(folder);
     const told: number[] = [];
-    const make = () => withEightBit(plain, { most, cache, onProgress: ({ done }) => told.push(done) });
+    const make = () => inEightBits(plain, { most, cache, onProgress: ({ done }) => told.push(done) });
     const { eightBit } = await make();
     expect(told[0]).toBe(0);
-    expect(eightBit!.size).toBe(eightBitLayers(plain.config).length);
+    expect(eightBit!.size).toBe(4 * 6 + 4 * 10); // q, k, v, o and wi_0, wi_1 of each block; wo stays in float32
     const [name] = readdirSync(cache);
+    // q, k and v read one input, so they are smoothed alike and their rows are rounded once
+    const factorsOf = (layer: string) =>
+      eightBit!.get(`encoder.block.0.layer.0.SelfAttention.${layer}.weight`)!.smoothing;
+    expect(factorsOf("k")).toBe(factorsOf("q"));
+    expect(factorsOf("v")).toBe(factorsOf("q"));
+    expect(factorsOf("o")).not.toBe(factorsOf("q"));
     const bytes = statSync(join(cache, name!)).size;
     told.length = 0;
     await make();
@@ -180,8 +247,44 @@ describe("a whole model", { timeout: 120_000 }, () => {
     writeFileSync(join(cache, name!), "cut");
     await make();
     expect(statSync(join(cache, name!)).size).toBe(bytes);
+    // one bit is enough
+    const changed = readFileSync(join(cache, name!));
+    changed[changed.length - 7]! ^= 1;
+    writeFileSync(join(cache, name!), changed);
+    told.length = 0;
+    await make();
+    expect(told[0]).toBe(0);
+    expect(readFileSync(join(cache, name!))).not.toEqual(changed);
     expect(readdirSync(cache)).toEqual([name]);
     expect(existsSync(join(folder, name!))).toBe(false);
+  });
+
+  test("uneven neurons ask for two terms: all layers but the matrices that read them, which stay in float32", async () => {
+    const plain = await openCheckpoint(folder);
+    const out = (block: number) => `encoder.block.${block}.layer.1.DenseReluDense.wo.weight`;
+    const inputs = (spike: number) => async (names: readonly string[]) =>
+      names.map((name) => {
+        const [rows, columns] = plain.tensors.get(name)!.shape as [number, number];
+        expect(rows * columns).toBeGreaterThan(0);
+        const largest = new Float32Array(columns).fill(1);
+        if (name === out(2)) largest[7] = spike;
+        return { names: [name], largest };
+      });
+    const made = async (spike: number) => {
+      const place = mkdtempSync(join(cache, "uneven-"));
+      return (await withEightBit(plain, { most, cache: place, inputs: inputs(spike) })).eightBit!;
+    };
+    const [even, uneven] = [await made(99), await made(101)];
+    expect([...even.keys()].sort()).toEqual(
+      eightBitLayers(plain.config)
+        .map(({ name }) => name)
+        .sort(),
+    );
+    expect([...even.values()].every(({ terms, smoothing }) => terms === 1 && smoothing !== null)).toBe(true);
+    expect(uneven.size).toBe(blockLayers(plain.config).length - 1);
+    expect(uneven.has(out(2))).toBe(false);
+    expect(uneven.has(out(1))).toBe(true);
+    expect([...uneven.values()].every(({ terms, smoothing }) => terms === 2 && smoothing === null)).toBe(true);
   });
 
   test("a child process opens what its parent computes in 8 bits", async () => {
@@ -192,7 +295,7 @@ describe("a whole model", { timeout: 120_000 }, () => {
       const options = { threads: 1, eightBit: most };
       const { engine } = await openLikeParent({ base: folder, options }, async () => ({}) as never, signal);
       expect(engine.options.eightBit).toBe(most);
-      expect(engine.checkpoint.eightBit!.size).toBe(eightBitLayers(engine.checkpoint.config).length);
+      expect(engine.checkpoint.eightBit!.size).toBe(64);
       await engine.dispose();
     } finally {
       if (before === undefined) delete process.env.SOFTPROMPT_CACHE;
@@ -202,7 +305,7 @@ describe("a whole model", { timeout: 120_000 }, () => {
 
   test.each([null, "half"] as const)("gradient and loss are near float32's (partial model: %s)", async (size) => {
     const plain = await openCheckpoint(folder);
-    const eight = await withEightBit(plain, { most, cache });
+    const eight = await inEightBits(plain, { most, cache });
     const partial =
       size === null
         ? fullModel(plain.config)

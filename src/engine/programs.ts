@@ -43,7 +43,9 @@ type Opener<Program> = (source: ProgramSource, options: SessionOptions) => Promi
 /** How each program is opened. */
 export const programs: { readonly [K in keyof ProgramKinds]: Opener<ProgramKinds[K]> } = {
   async train(source, options) {
-    const session = await openProgram(source, `train ${source.partial.name}`, trainGraph(source), options);
+    // A step has hundreds of rows for each product, beside which packing its weights is little work; a packed copy for each pass is much memory.
+    const own = { ...options, packWeights: false };
+    const session = await openProgram(source, `train ${source.partial.name}`, trainGraph(source), own);
     const names = source.method.parameters(source.config).map(({ name }) => name);
     return {
       async run(parameters, batch, weights) {

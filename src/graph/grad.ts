@@ -89,8 +89,8 @@ export const rules = {
     ].map(orNone);
   },
   // The matrix is frozen, and rounding is differentiated as the identity.
-  linear8: (g, { inputs: [, m, s, turned, t], attributes: { back } }, dy) => [
-    ops.apply(g, "linear8", [dy, turned!, t!, m!, s!], { back: !back })[0],
+  linear8: (g, { inputs: [, m, s, turned, t, ...smoothing], attributes: { back, terms } }, dy) => [
+    ops.apply(g, "linear8", [dy, turned!, t!, m!, s!, ...smoothing], { back: !back, terms })[0],
   ],
   // y = x·r·g: dx = r·(dy·g) − x·r²·mean(dy·y). The mean needs no pass of its own over dy·g.
   rmsNorm: (g, { inputs: [x, gain], outputs: [y, r] }, dy, needs) => {

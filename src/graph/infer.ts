@@ -73,12 +73,17 @@ export const infer: { [K in Op]: Infer<K> } = {
     return [{ dtype: "float32", shape: [...x.shape.slice(0, -1), to!] }];
   },
   linear8: (inputs, { back }) => {
-    const [x, m, s, turned, t] = inputs as [ValueType, ValueType, ValueType, ValueType, ValueType];
+    const [x, m, s, turned, t, f] = inputs as [ValueType, ValueType, ValueType, ValueType, ValueType, ValueType?];
     const [from, to] = m.shape;
     const fits =
       m.dtype === "int8" && turned.dtype === "int8" && equal(turned.shape, [to!, from!]) && equal(s.shape, [to!]);
-    if (inputs.length !== 5 || !fits || !equal(t.shape, [from!]) || x.shape.at(-1) !== from)
-      throw refuse("linear8", `x […, K], int8 [K, N], [N], int8 [N, K] and [K]${back ? ", backwards" : ""}`, inputs);
+    const smooth = inputs.length === 5 || (inputs.length === 6 && equal(f!.shape, [(back ? to : from)!]));
+    if (!smooth || !fits || !equal(t.shape, [from!]) || x.shape.at(-1) !== from)
+      throw refuse(
+        "linear8",
+        `x […, K], int8 [K, N], [N], int8 [N, K], [K] and perhaps [${back ? "N" : "K"}]${back ? ", backwards" : ""}`,
+        inputs,
+      );
     return [{ dtype: "float32", shape: [...x.shape.slice(0, -1), to!] }];
   },
   rmsNorm: (inputs) => {

@@ -68,15 +68,17 @@ const meanings: { readonly [K in Op]: Meaning<K> } = {
     const y = product(x!, (stored === "out,in") === back ? w! : swapLast(w!));
     return [bias ? broadcast(y, bias, (a, b) => a + b) : y];
   },
-  linear8: ([x, m, s]) => {
+  linear8: ([x, m, s, , , f], { attributes: { back, terms } }) => {
     const [width, into] = m!.shape as [number, number];
-    const rows = lastRows(x!);
+    const rows = lastRows(x!).map((row) => (f && !back ? row.map((v, k) => v * f.data[k]!) : row));
     const data = new Float64Array(rows.length * into);
     for (const [r, row] of rows.entries()) {
       const step = Math.max(...row.map(Math.abs)) / 127;
       if (step === 0) continue;
       for (let k = 0; k < width; k++) {
-        const q = roundHalfEven(row[k]! / step);
+        const whole = roundHalfEven(row[k]! / step);
+        const rest = back || terms === 1 ? 0 : roundHalfEven((row[k]! / step - whole) * 254) / 254;
+        const q = whole + rest;
         for (let n = 0; n < into; n++) data[r * into + n]! += q * m!.data[k * into + n]!;
       }
       for (let n = 0; n < into; n++) data[r * into + n]! *= step * s!.data[n]!;

@@ -92,12 +92,24 @@ export interface EightBitMatrix {
 /** x·Wᵀ + bias with W in any stored type. Models multiply by weights only through this op or its 8-bit form. */
 export const linear = (graph: Graph, x: Value, w: Value, { bias, stored = "out,in" }: LinearOptions = {}): Value =>
   apply(graph, "linear", bias ? [x, w, bias] : [x, w], { back: false, stored })[0]!;
+/** A linear layer's weight in 8 bits. */
+export interface EightBitWeight {
+  readonly forward: EightBitMatrix;
+  readonly back: EightBitMatrix;
+  /** [K], by which x is multiplied before it is rounded; `forward` is the matrix of that product. */
+  readonly smoothing?: Value | undefined;
+  /** How often the forward pass rounds x: once, or its remainder too. Default 1. */
+  readonly terms?: 1 | 2;
+}
+
 /** x·Wᵀ with W in 8 bits, stored once for the forward pass and once for the backward pass. */
-export const linear8 = (
-  graph: Graph,
-  x: Value,
-  { forward, back }: { readonly forward: EightBitMatrix; readonly back: EightBitMatrix },
-): Value => apply(graph, "linear8", [x, forward.matrix, forward.scale, back.matrix, back.scale], { back: false })[0]!;
+export const linear8 = (graph: Graph, x: Value, { forward, back, smoothing, terms = 1 }: EightBitWeight): Value =>
+  apply(
+    graph,
+    "linear8",
+    [x, forward.matrix, forward.scale, back.matrix, back.scale, ...(smoothing ? [smoothing] : [])],
+    { back: false, terms },
+  )[0]!;
 /** Returns the context; the gradient rule reads the softmax from the node. */
 export const attend = (graph: Graph, q: Value, k: Value, v: Value, bias: Value, scale = 1): Value =>
   apply(graph, "attend", [q, k, v, bias], { scale })[0]!;

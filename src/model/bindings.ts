@@ -43,9 +43,9 @@ export function bindWeights(checkpoint: Checkpoint, partial: PartialModel, inEig
       if (spans === undefined) return null;
       const kept = keptNeurons(expected.get(name), partial);
       // kept neurons are rows of one matrix and columns of the other; only columns have their own scales
+      const declared = (span: TensorSpan) =>
+        weight(graph, span.name, span.dtype, span.shape, { kind: "file", ...placeOf(span) });
       const of = ({ matrix, scale }: EightBitSpans, side: "out" | "in") => {
-        const declared = (span: TensorSpan) =>
-          weight(graph, span.name, span.dtype, span.shape, { kind: "file", ...placeOf(span) });
         if (kept === null) return { matrix: declared(matrix), scale: declared(scale) };
         const ids = constant(graph, [kept.indices.length], kept.indices);
         return {
@@ -55,7 +55,13 @@ export function bindWeights(checkpoint: Checkpoint, partial: PartialModel, inEig
       };
       const other = { out: "in", in: "out" } as const;
       const side = kept?.side ?? "out";
-      return { forward: of(spans.forward, side), back: of(spans.back, other[side]) };
+      return {
+        forward: of(spans.forward, side),
+        back: of(spans.back, other[side]),
+        terms: spans.terms,
+        // an input whose layers are smoothed is never one of kept neurons (model/eight-bit.ts)
+        smoothing: spans.smoothing ? declared(spans.smoothing) : undefined,
+      };
     },
   };
 }

@@ -43,6 +43,10 @@ export interface EightBitSpans {
 export interface EightBitLayer {
   readonly forward: EightBitSpans;
   readonly back: EightBitSpans;
+  /** float32 [in]: the layer's input is multiplied by it before it is rounded. Layers that read the same input have the same span. */
+  readonly smoothing: TensorSpan | null;
+  /** How often the forward pass rounds the input (op `linear8`). */
+  readonly terms: 1 | 2;
 }
 
 /** A base model: immutable, its bytes stay on disk. */
@@ -332,7 +336,8 @@ async function openFile(file: string): Promise<FileHandle> {
   });
 }
 
-async function readHeader(file: string, bytes: number) {
+/** The checked header of a safetensors file. */
+export async function readHeader(file: string, bytes: number) {
   const handle = await openFile(file);
   try {
     const first = await readExactly(handle, file, 0, Math.min(8, bytes));

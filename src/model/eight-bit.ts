@@ -1,30 +1,42 @@
 /**
  * @file Linear layers of a checkpoint in 8 bits, made once and kept in the cache.
  *
- * In: a Checkpoint, and the largest integer of a weight. Out: the same Checkpoint with `eightBit`. The file's name is the sha256 of the
- * checkpoint and that number. What stays in float32: embeddings, norms, biases, the head, and the matrix that leads out of each
- * feed-forward block, whose inputs are too uneven for one step per row (T5's `wo`, Llama's `down_proj`; huggingface/transformers#20287,
- * mit-han-lab/smoothquant#42).
+ * In: a Checkpoint, the largest integer of a weight, and the largest inputs of its layers. Out: the same Checkpoint with `eightBit`. The
+ * file's name has the sha256 of the checkpoint, that number, and the sha256 of the file itself, by which it is checked. What always
+ * stays in float32: embeddings, norms, biases, the head.
+ *
+ * How exactly inputs are rounded is decided by what was measured of them. Some models have a few feed-forward neurons that are a thousand times
+ * as large as the others and make the "massive activations" on which their attention rests (Sun et al. 2024, arXiv:2402.17762): there every
+ * layer's forward pass rounds in two terms, and the matrices that read such neurons stay in float32. In the others it rounds once, inputs are
+ * smoothed by channel, and the matrix that leads out of each feed-forward block stays in float32 (T5's `wo`; huggingface/transformers#20287, mit-han-lab/smoothquant#42).
  */
 import { randomBytes } from "node:crypto";
-import { open, rm, stat } from "node:fs/promises";
+import { open, readdir, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
-import { cacheFor } from "../base/digest.js";
+import { cacheFor, hashFile } from "../base/digest.js";
 import { interrupted } from "../base/errors.js";
 import { ioError, makeFolder, renameFile } from "../base/files.js";
 import { floatBytes } from "../base/floats.js";
-import { type DType, dtypes, size } from "../base/tensor.js";
+import { dtypes, size, type Tensor } from "../base/tensor.js";
 import type { ModelConfig } from "./architecture.js";
 import { architectureOf } from "./architectures.js";
-import type { Checkpoint, EightBitLayer, TensorSpan } from "./checkpoint.js";
-import { type Rounded, roundColumns, roundRowsTurned } from "./quantise.js";
+import { type Checkpoint, type EightBitLayer, readHeader, type TensorSpan } from "./checkpoint.js";
+import { type Rounded, roundColumns, roundRowsTurned, smoothing } from "./quantise.js";
 import { safetensorsLayout } from "./safetensors.js";
 import type { ExpectedTensor } from "./tensors.js";
+
+/** Linear layers that read the same input, by the names of their matrices, and the largest size of each channel of it on some text. */
+export interface LayerInputs {
+  readonly names: readonly string[];
+  readonly largest: Float32Array;
+}
 
 /** How a checkpoint is brought into 8 bits. */
 export interface EightBitOptions {
   /** Largest integer of a weight: 127, or 64 on processors whose 8-bit products saturate. */
   readonly most: number;
+  /** Measures the inputs of all these layers. It is asked only where the cache has no weights yet. */
+  readonly inputs: (layers: readonly string[]) => Promise<readonly LayerInputs[]>;
   /** Folder that holds them. Default `cacheFolder()/int8`. */
   readonly cache?: string;
   /** Called with 0 done before the first byte is written, so that the size is known beforehand. */
@@ -33,17 +45,25 @@ export interface EightBitOptions {
 }
 
 /** Version of the format. It must change whenever the content of the files changes. */
-const version = 1;
+const version = 2;
 
-/** The linear layers that are computed in 8 bits: those of the blocks, except the matrix that leads out of the feed-forward block. */
-export function eightBitLayers(config: ModelConfig): readonly ExpectedTensor[] {
+/** How many times as large as the median neuron the largest may be where inputs are rounded once. Measured: T5 22, SmolLM2 7,707. */
+const mostUneven = 100;
+
+/** A linear layer that reads the neurons of a feed-forward block. */
+const readsNeurons = ({ neurons, transposed = false }: ExpectedTensor) =>
+  neurons !== undefined && (neurons.axis === 1) !== transposed;
+
+/** The linear layers of the blocks: those that may be computed in 8 bits. */
+export function blockLayers(config: ModelConfig): readonly ExpectedTensor[] {
   return architectureOf(config)
     .tensors(config)
-    .filter(({ shape, layer, neurons, transposed = false }) => {
-      if (layer === undefined || shape.length !== 2) return false;
-      const readsNeurons = neurons !== undefined && (neurons.axis === 1) !== transposed;
-      return !readsNeurons;
-    });
+    .filter(({ name, shape, layer }) => layer !== undefined && shape.length === 2 && name.endsWith(".weight"));
+}
+
+/** Those whose inputs are even enough in every model: all but the matrix that leads out of each feed-forward block. */
+export function eightBitLayers(config: ModelConfig): readonly ExpectedTensor[] {
+  return blockLayers(config).filter((layer) => !readsNeurons(layer));
 }
 
 /**
@@ -51,38 +71,151 @@ export function eightBitLayers(config: ModelConfig): readonly ExpectedTensor[] {
  * @throws SoftpromptError "io" (room, rights), "numeric" (a weight that is no number), "interrupted".
  */
 export async function withEightBit(checkpoint: Checkpoint, options: EightBitOptions): Promise<Checkpoint> {
-  const { most, signal } = options;
-  const layers = eightBitLayers(checkpoint.config);
+  const layers = blockLayers(checkpoint.config);
   const folder = options.cache ?? cacheFor("int8", "8-bit weights");
-  const path = join(folder, `${await checkpoint.sha256()}-${most}-v${version}.safetensors`);
-  const plan = layers.flatMap(({ name, shape, transposed = false }) => {
-    const [out, into] = (transposed ? shape.toReversed() : shape) as [number, number];
-    return [
-      { name: `${name}/forward`, dtype: "int8" as const, shape: [into, out] },
-      { name: `${name}/forward.scale`, dtype: "float32" as const, shape: [out] },
-      { name: `${name}/back`, dtype: "int8" as const, shape: [out, into] },
-      { name: `${name}/back.scale`, dtype: "float32" as const, shape: [into] },
-    ];
-  });
-  const { header, order } = safetensorsLayout(plan);
+  const start = `${await checkpoint.sha256()}-${options.most}-v${version}-`;
+  const path = (await soundFile(folder, start)) ?? (await make(checkpoint, layers, folder, start, options));
+  const { terms, groups } = await readPlan(path, new Map(layers.map((layer) => [layer.name, layer])));
+  const { spans } = layout({ terms, groups }, path);
+  const of = (name: string) => ({ matrix: spans.get(name)!, scale: spans.get(`${name}.scale`)! });
+  const eightBit = new Map<string, EightBitLayer>(
+    groups.flatMap((group) => {
+      const smoothing = spans.get(smoothingOf(group)) ?? null;
+      return group.layers.map(({ name }) => [
+        name,
+        { forward: of(`${name}/forward`), back: of(`${name}/back`), smoothing, terms },
+      ]);
+    }),
+  );
+  return { ...checkpoint, eightBit };
+}
+
+/** Which layers of a checkpoint are computed in 8 bits, and how their inputs are rounded, in one sentence. */
+export function eightBitText({ config, eightBit }: Checkpoint): string {
+  const all = blockLayers(config).map(({ name }) => name);
+  const exact = all.filter((name) => !eightBit?.has(name));
+  const twice = [...(eightBit?.values() ?? [])].some(({ terms }) => terms === 2);
+  const shown = exact.slice(0, 6).map((name) => name.replace(/\.weight$/, ""));
+  const more = exact.length > shown.length ? ` and ${exact.length - shown.length} more` : "";
+  return (
+    `${all.length - exact.length} of ${all.length} linear layers of the blocks are computed in 8 bits, ` +
+    `${twice ? "with inputs in two terms, because some neurons are very large" : "with inputs in one term, smoothed by channel"}; ` +
+    `in float32 stay ${shown.join(", ")}${more}`
+  );
+}
+
+/** A file of these weights in the cache whose bytes have the sha256 of its name; files that have not are removed. */
+async function soundFile(folder: string, start: string): Promise<string | null> {
+  const names = await readdir(folder).catch(() => []);
+  for (const name of names.filter((n) => n.startsWith(start) && n.endsWith(".safetensors")).sort()) {
+    const path = join(folder, name);
+    if (name === `${start}${await hashFile(path)}.safetensors`) return path;
+    await rm(path, { force: true });
+  }
+  return null;
+}
+
+/** What is written for a layer: its matrix for both passes. */
+function tensorsOf({ name, shape, transposed = false }: ExpectedTensor) {
+  const [out, into] = (transposed ? shape.toReversed() : shape) as [number, number];
+  return [
+    { name: `${name}/forward`, dtype: "int8", shape: [into, out] },
+    { name: `${name}/forward.scale`, dtype: "float32", shape: [out] },
+    { name: `${name}/back`, dtype: "int8", shape: [out, into] },
+    { name: `${name}/back.scale`, dtype: "float32", shape: [into] },
+  ] as const;
+}
+
+/** Layers that read the same input. */
+interface Group {
+  readonly layers: readonly ExpectedTensor[];
+  readonly largest: Float32Array;
+}
+
+/** What a file contains. */
+interface Plan {
+  readonly terms: 1 | 2;
+  readonly groups: readonly Group[];
+}
+
+/** The name of a group's smoothing. */
+const smoothingOf = ({ layers }: Group) => `${layers[0]!.name}/smoothing`;
+
+/** Where everything lies in the file, and its header. */
+function layout({ terms, groups }: Plan, path: string) {
+  const { header, order } = safetensorsLayout<Omit<TensorSpan, "file" | "offset" | "length">>(
+    groups.flatMap((group) => [
+      ...(terms === 1 ? [{ name: smoothingOf(group), dtype: "float32" as const, shape: [group.largest.length] }] : []),
+      ...group.layers.flatMap(tensorsOf),
+    ]),
+    { terms: String(terms), groups: JSON.stringify(groups.map(({ layers }) => layers.map(({ name }) => name))) },
+  );
   const spans = new Map<string, TensorSpan>();
   let end = header.length;
   for (const { name, dtype, shape } of order) {
-    const length = size(shape) * bytesOf(dtype);
+    const length = size(shape) * dtypes[dtype].bytes;
     spans.set(name, { name, dtype, shape, file: path, offset: end, length });
     end += length;
   }
-  const found = await stat(path).catch(() => null);
-  if (found === null || found.size !== end) {
-    makeFolder(folder);
-    options.onProgress?.({ folder, done: 0, total: end });
-    const work = join(folder, `.making-${process.pid}-${randomBytes(4).toString("hex")}`);
+  return { header, spans, end };
+}
+
+/** The plan of a file, as its header has it. */
+async function readPlan(path: string, byName: ReadonlyMap<string, ExpectedTensor>): Promise<Plan> {
+  const { metadata, entries } = await readHeader(path, (await stat(path)).size);
+  const groups = JSON.parse(metadata.get("groups")!) as string[][]; // the file is the one that was written: its sha256 is in its name
+  return {
+    terms: metadata.get("terms") === "2" ? 2 : 1,
+    groups: groups.map((names) => ({
+      layers: names.map((name) => byName.get(name)!),
+      largest: new Float32Array(entries.get(`${names[0]}/smoothing`)?.shape[0] ?? 0),
+    })),
+  };
+}
+
+/** Decides by the largest inputs what is computed in 8 bits, and how exactly. */
+function planOf(measured: readonly Group[]): Plan {
+  const outOfBlock = ({ layers }: Group) => readsNeurons(layers[0]!);
+  const uneven = new Set(
+    measured.filter((group) => {
+      const sorted = group.largest.toSorted();
+      return outOfBlock(group) && sorted.at(-1)! > mostUneven * sorted[sorted.length >> 1]!;
+    }),
+  );
+  if (uneven.size > 0) return { terms: 2, groups: measured.filter((group) => !uneven.has(group)) };
+  return { terms: 1, groups: measured.filter((group) => !outOfBlock(group)) };
+}
+
+async function make(
+  checkpoint: Checkpoint,
+  wanted: readonly ExpectedTensor[],
+  folder: string,
+  start: string,
+  { most, inputs, onProgress, signal }: EightBitOptions,
+): Promise<string> {
+  const byName = new Map(wanted.map((layer) => [layer.name, layer]));
+  const measured = await inputs([...byName.keys()]);
+  const plan = planOf(
+    measured.map(({ names, largest }) => ({ layers: names.map((name) => byName.get(name)!), largest })),
+  );
+  makeFolder(folder);
+  const work = join(folder, `.making-${process.pid}-${randomBytes(4).toString("hex")}`);
+  const { header, spans, end } = layout(plan, work);
+  onProgress?.({ folder, done: 0, total: end });
+  try {
+    const file = await open(work, "wx");
     try {
-      const file = await open(work, "wx");
-      try {
-        await file.write(header, 0, header.length, 0);
-        let done = header.length;
-        for (const { name, transposed = false } of layers) {
+      await file.write(header, 0, header.length, 0);
+      let done = header.length;
+      const put = async (name: string, bytes: Uint8Array) => {
+        const { offset, length } = spans.get(name)!;
+        await file.write(bytes, 0, length, offset);
+        done += length;
+      };
+      for (const group of plan.groups) {
+        const factors = plan.terms === 1 ? await factorsOf(checkpoint, group) : null;
+        if (factors) await put(smoothingOf(group), floatBytes(factors));
+        for (const { name, transposed = false } of group.layers) {
           if (signal?.aborted)
             throw interrupted(signal, "the making of 8-bit weights was stopped", {
               where: checkpoint.name,
@@ -90,32 +223,55 @@ export async function withEightBit(checkpoint: Checkpoint, options: EightBitOpti
             });
           const { data, shape } = await checkpoint.read(name);
           const columns = shape[1]!;
-          const [asItLies, turned] = [roundColumns(data, columns, most), roundRowsTurned(data, columns, most)];
           const write = async (which: string, { values, scale }: Rounded) => {
-            const [matrix, step] = [spans.get(`${name}/${which}`)!, spans.get(`${name}/${which}.scale`)!];
-            await file.write(values, 0, matrix.length, matrix.offset);
-            await file.write(floatBytes(scale), 0, step.length, step.offset);
-            done += matrix.length + step.length;
+            await put(`${name}/${which}`, new Uint8Array(values.buffer));
+            await put(`${name}/${which}.scale`, floatBytes(scale));
           };
-          await write("forward", transposed ? asItLies : turned);
-          await write("back", transposed ? turned : asItLies);
-          options.onProgress?.({ folder, done, total: end });
+          await write("back", transposed ? roundRowsTurned(data, columns, most) : roundColumns(data, columns, most));
+          if (factors) divideInputs(data, columns, transposed, factors);
+          await write("forward", transposed ? roundColumns(data, columns, most) : roundRowsTurned(data, columns, most));
+          onProgress?.({ folder, done, total: end });
         }
-        await file.sync();
-      } finally {
-        await file.close();
       }
-      renameFile(work, path); // the file appears complete or not at all; two processes that make the same file write the same bytes
-    } catch (cause) {
-      await rm(work, { force: true }).catch(() => {});
-      throw ioError(cause, work);
+      await file.sync();
+    } finally {
+      await file.close();
     }
+    const path = join(folder, `${start}${await hashFile(work, { cache: null })}.safetensors`);
+    renameFile(work, path); // the file appears complete or not at all; two processes that make the same file write the same bytes
+    return path;
+  } catch (cause) {
+    await rm(work, { force: true }).catch(() => {});
+    throw ioError(cause, work);
   }
-  const of = (name: string) => ({ matrix: spans.get(name)!, scale: spans.get(`${name}.scale`)! });
-  const eightBit = new Map<string, EightBitLayer>(
-    layers.map(({ name }) => [name, { forward: of(`${name}/forward`), back: of(`${name}/back`) }]),
-  );
-  return { ...checkpoint, eightBit };
 }
 
-const bytesOf = (dtype: DType) => dtypes[dtype].bytes;
+async function factorsOf(checkpoint: Checkpoint, { layers, largest }: Group): Promise<Float32Array<ArrayBuffer>> {
+  const weights = new Float32Array(largest.length);
+  for (const { name, transposed = false } of layers) largestInputs(await checkpoint.read(name), transposed, weights);
+  return smoothing(largest, weights);
+}
+
+/** Raises `largest` to the largest weight of each input of a layer. */
+function largestInputs({ data, shape }: Tensor, transposed: boolean, largest: Float32Array): void {
+  const columns = shape[1]!;
+  for (let i = 0, r = 0, c = 0; i < data.length; i++) {
+    const [at, size] = [transposed ? r : c, Math.abs(data[i]!)];
+    if (size > largest[at]!) largest[at] = size;
+    if (++c === columns) {
+      c = 0;
+      r++;
+    }
+  }
+}
+
+/** Divides each input's weights by its factor, so that the matrix takes inputs that were multiplied by it. */
+function divideInputs(data: Float32Array, columns: number, transposed: boolean, factors: Float32Array): void {
+  for (let i = 0, r = 0, c = 0; i < data.length; i++) {
+    data[i]! /= factors[transposed ? r : c]!;
+    if (++c === columns) {
+      c = 0;
+      r++;
+    }
+  }
+}

@@ -60,3 +60,17 @@ function steps(largest: Float32Array, most: number): Float32Array<ArrayBuffer> {
     return step === 0 ? 1 : Math.round(size / step) > most ? Math.fround(step * (1 + 2 ** -23)) : step;
   });
 }
+
+/**
+ * By what each channel of a layer's input is multiplied, so that inputs and weights share the unevenness of the channels (SmoothQuant, Xiao et
+ * al. 2023, arXiv:2211.10438, α = 0.5). Powers of two: multiplying by them rounds nothing.
+ * @param inputs largest input of each channel
+ * @param weights largest weight of each channel, over all layers that read the input
+ */
+export function smoothing(inputs: Float32Array, weights: Float32Array): Float32Array<ArrayBuffer> {
+  return Float32Array.from(inputs, (input, k) => {
+    const power = Math.round(Math.log2(weights[k]! / input) / 2);
+    // a channel without inputs or without weights needs none
+    return Number.isFinite(power) ? 2 ** Math.max(-20, Math.min(20, power)) : 1;
+  });
+}

@@ -74,6 +74,12 @@ export function lowerFor(outside: Outside | undefined, source: Graph, options: L
   /** All names that nodes read, including nodes inside branches. */
   const asked = new Set<string>();
   let fresh = 0;
+  /**
+   * Nodes that read weights alone, where they are computed at each use. ONNX Runtime orders the nodes by walking back from the results, and
+   * takes the inputs of a node from the last written to the first: a cast written before all other nodes is run just before its reader; one
+   * written beside its reader is run first of all, with the casts of all other weights, and its copy kept until then.
+   */
+  const early: NodeProto[] = [];
 
   const add: Writer["add"] = (type, inputs, attributes = {}, outputs = [`_${fresh++}`], domain: Domain = "") => {
     for (const name of inputs) asked.add(name);
@@ -129,6 +135,7 @@ export function lowerFor(outside: Outside | undefined, source: Graph, options: L
       const known = wide.get(value.id);
       if (known !== undefined && !options.widenPerUse) return known;
       const name = add("Cast", [writer.name(value)], { to: { int: dtypes.float32.onnx } });
+      if (options.widenPerUse) early.push(nodes.pop()!);
       wide.set(value.id, name);
       return name;
     },
@@ -146,7 +153,11 @@ export function lowerFor(outside: Outside | undefined, source: Graph, options: L
     for (const { name, value } of g.outputs)
       if (typeof value.source === "object" && "node" in value.source && !names.has(value.id)) names.set(value.id, name);
       else copies.push([name, value]);
-    for (const node of g.nodes) (lowerings[node.op] as (w: Writer, n: Node) => void)(writer, node);
+    for (const node of g.nodes) {
+      const from = nodes.length;
+      (lowerings[node.op] as (w: Writer, n: Node) => void)(writer, node);
+      if (options.widenPerUse && node.inputs.every(isWeight)) early.push(...nodes.splice(from)); // a slice of a weight
+    }
     for (const [name, value] of copies) add("Identity", [writer.name(value)], {}, [name]);
   };
   /** Nodes of a subgraph, which sees the outer names. Its outputs must not shadow them. */
@@ -192,7 +203,7 @@ export function lowerFor(outside: Outside | undefined, source: Graph, options: L
       name: "softprompt",
       input: (outside?.inputs ?? graph.inputs).map((v) => valueInfo(v.name, v, outside?.symbols)),
       output: graph.outputs.map((o) => valueInfo(o.name, o.value, outside?.symbols)),
-      node: nodes,
+      node: [...early, ...nodes],
       initializer: initializers,
     },
   });
@@ -200,7 +211,7 @@ export function lowerFor(outside: Outside | undefined, source: Graph, options: L
     bytes: toBinary(ModelProtoSchema, model),
     folder: commonFolder(files.keys()),
     files: [...files].map(([path, location]) => ({ path, location })),
-    nodes: nodes.length,
+    nodes: early.length + nodes.length,
   };
 }
 
@@ -240,6 +251,8 @@ const separator = (path: string) => (path.includes("\\") ? "\\" : "/");
 /** Without node:path, which a browser does not have; weight files are named by real paths. */
 const basename = (path: string) => path.slice(Math.max(path.lastIndexOf("/"), path.lastIndexOf("\\")) + 1);
 const dirname = (path: string) => path.slice(0, Math.max(path.lastIndexOf("/"), path.lastIndexOf("\\"), 0)) || ".";
+
+const isWeight = ({ source }: Value) => typeof source === "object" && "weight" in source;
 
 function bytesOf(value: Value): Weight {
   return (value.source as { weight: Weight }).weight;

@@ -97,22 +97,41 @@ function product(
   return w.add("MatMul", [scaled, transB ? turned(b, ranks[1]) : b], {}, outputs);
 }
 
+/** A matrix of rows of uint8 around 128, [M, K], and the scale of each row, [M, 1]. */
+interface RoundedRows {
+  readonly rows: string;
+  readonly scale: string;
+}
+
 /**
- * x as rows of uint8 around 128, [M, K], and the scale of each row, [M, 1]. It is computed once for all layers that read x. The smallest
+ * x as rounded rows; with two terms, what the first rounding left as well. They are computed once for all layers that read x. The smallest
  * scale prevents a division by zero for a row of zeros.
  */
-const roundedRows = (w: Writer, x: Value): { readonly rows: string; readonly scale: string } => {
-  const scale = `rounded ${x.id}/scale`;
-  const rows = w.once(`rounded ${x.id}`, () => {
-    const flat =
-      x.shape.length === 2 ? w.name(x) : w.add("Reshape", [w.name(x), w.integers([-1, x.shape.at(-1) as number])]);
-    const largest = w.add("ReduceMax", [w.add("Abs", [flat]), w.integers([-1])], { keepdims: { int: 1 } });
-    w.add("Max", [w.add("Mul", [largest, w.float(1 / 127)]), w.float(1e-30)], {}, [scale]);
-    const steps = w.add("Reshape", [scale, w.integers([-1])]);
-    const zeros = w.add("Expand", [w.uint8(128), w.add("Shape", [steps])]);
-    return w.add("QuantizeLinear", [flat, steps, zeros], { axis: { int: 0 } });
+const roundedRows = (w: Writer, x: Value, smoothing: Value | undefined, terms: 1 | 2): readonly RoundedRows[] => {
+  const key = `rounded ${x.id} ${smoothing?.id ?? ""}`;
+  const of = (term: 1 | 2) => ({ rows: `${key}/rows${term}`, scale: `${key}/scale${term}` });
+  const [first, second] = [of(1), of(2)];
+  const flat = w.once(`${key}/flat`, () => {
+    const smooth = smoothing ? w.add("Mul", [w.name(x), w.name(smoothing)]) : w.name(x);
+    return x.shape.length === 2 ? smooth : w.add("Reshape", [smooth, w.integers([-1, x.shape.at(-1) as number])]);
   });
-  return { rows, scale };
+  const vector = ({ scale }: RoundedRows) =>
+    w.once(`${scale}/vector`, () => w.add("Reshape", [scale, w.integers([-1])]));
+  const zeros = () => w.once(`${key}/zeros`, () => w.add("Expand", [w.uint8(128), w.add("Shape", [vector(first)])]));
+  const round = (values: string, to: RoundedRows) =>
+    w.add("QuantizeLinear", [values, vector(to), zeros()], { axis: { int: 0 } }, [to.rows]);
+  w.once(first.rows, () => {
+    const largest = w.add("ReduceMax", [w.add("Abs", [flat]), w.integers([-1])], { keepdims: { int: 1 } });
+    w.add("Max", [w.add("Mul", [largest, w.float(1 / 127)]), w.float(1e-30)], {}, [first.scale]);
+    return round(flat, first);
+  });
+  if (terms === 1) return [first];
+  w.once(second.rows, () => {
+    w.add("Mul", [first.scale, w.float(1 / 254)], {}, [second.scale]);
+    const taken = w.add("DequantizeLinear", [first.rows, vector(first), zeros()], { axis: { int: 0 } });
+    return round(w.add("Sub", [flat, taken]), second);
+  });
+  return [first, second];
 };
 
 /** An int32 value as int64, which the indexing operators want. */
@@ -204,17 +223,21 @@ export const lowerings: { readonly [K in Op]: Lowering<K> } = {
     const pure = product(w, w.name(x!), w.widened(weight!), [x!.shape.length, 2], trans, bias ? undefined : y);
     if (bias) w.add("Add", [pure, w.widened(bias)], {}, [y]);
   },
-  linear8: (w, { inputs: [x, m, s], outputs }) => {
+  linear8: (w, { inputs: [x, m, s, , , smoothing], attributes: { back, terms }, outputs }) => {
     const [rank, out] = [x!.shape.length, m!.shape[1] as number];
-    const { rows, scale } = roundedRows(w, x!);
-    const to = rank === 2 ? [w.name(outputs[0]!)] : undefined;
     const zero = w.uint8(128);
-    let y: string;
-    if (w.options.plain) {
+    const multiply = ({ rows, scale }: RoundedRows, to: readonly string[] | undefined) => {
+      if (!w.options.plain)
+        return w.add("MatMulIntegerToFloat", [rows, w.name(m!), scale, w.name(s!), zero], {}, to, "com.microsoft");
       const whole = w.add("MatMulInteger", [rows, w.name(m!), zero]);
       const real = w.add("Cast", [whole], { to: { int: w.onnxType("float32") } });
-      y = w.add("Mul", [w.add("Mul", [real, scale]), w.name(s!)], {}, to);
-    } else y = w.add("MatMulIntegerToFloat", [rows, w.name(m!), scale, w.name(s!), zero], {}, to, "com.microsoft");
+      return w.add("Mul", [w.add("Mul", [real, scale]), w.name(s!)], {}, to);
+    };
+    const to = rank === 2 ? [w.name(outputs[0]!)] : undefined;
+    const [first, second] = roundedRows(w, x!, back ? undefined : smoothing, back ? 1 : terms);
+    const y = second
+      ? w.add("Add", [multiply(first!, undefined), multiply(second, undefined)], {}, to)
+      : multiply(first!, to);
     if (rank === 2) return;
     const lead = w.once(`lead ${x!.id}`, () =>
       w.add("Shape", [w.name(x!)], { start: { int: 0 }, end: { int: rank - 1 } }),

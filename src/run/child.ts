@@ -4,9 +4,9 @@
  * In: what the parent wrote of its engine. Out: an engine and a tokenizer that compute as the parent's do; reports by IPC.
  */
 import { type ErrorKind, SoftpromptError } from "../base/errors.js";
+import { inEightBits } from "../engine/eight-bit.js";
 import { type Engine, type EngineOptions, openEngine } from "../engine/engine.js";
 import { type Checkpoint, openCheckpoint } from "../model/checkpoint.js";
-import { withEightBit } from "../model/eight-bit.js";
 import type { EncodingRules } from "../text/rules.js";
 import type { Tokenizer } from "../text/tokenizer.js";
 import { openTexts } from "./text-cache.js";
@@ -36,7 +36,7 @@ export async function openLikeParent(
 ): Promise<{ readonly engine: Engine; readonly tokenizer: Tokenizer }> {
   const stored = await openCheckpoint(base, name === undefined ? {} : { name });
   const { eightBit = null } = options;
-  const checkpoint = eightBit === null ? stored : await withEightBit(stored, { most: eightBit, signal });
+  const checkpoint = eightBit === null ? stored : await inEightBits(stored, { most: eightBit, signal });
   const loaded = await loadTokenizer(checkpoint);
   return {
     engine: openEngine(checkpoint, options, undefined, openTexts),

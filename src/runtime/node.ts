@@ -119,7 +119,7 @@ function sessionOptions(
         ...(folder !== null ? { model_external_initializers_file_folder_path: folder } : {}),
         // Sessions take turns: a worker that keeps spinning after its run would take a core from the next session.
         force_spinning_stop: "1",
-        ...(options.lowMemory ? { disable_prepacking: "1" } : {}),
+        ...(options.packWeights ? {} : { disable_prepacking: "1" }),
       },
       // Folding the cast of a 16-bit weight would keep its float32 copy in memory permanently.
       ...(options.lowMemory

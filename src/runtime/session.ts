@@ -17,6 +17,10 @@ export interface SessionOptions {
   readonly device: Device;
   readonly lowMemory: boolean;
   readonly plainOps: boolean;
+  /**
+   * Keep a packed copy of each product's weights. It saves time where a product has few rows. Default true unless lowMemory.
+   */
+  readonly packWeights?: boolean;
   /** Prefix of ONNX Runtime's profile file, for the bench. */
   readonly profile?: string;
 }
@@ -44,6 +48,7 @@ export async function openSession(
     threads: options.threads,
     device: options.device,
     lowMemory: options.lowMemory,
+    packWeights: options.packWeights ?? !options.lowMemory,
     profile: options.profile ?? null,
   });
   let open = true;

@@ -20,8 +20,14 @@ export interface MemoryEstimate {
 
 /** Node, ONNX Runtime and the graphs, before any weight. */
 const baseBytes = 180e6;
-/** Bytes kept per parameter: a float32 copy, and its pre-packed twin unless lowMemory. */
-const perParameter = { normal: 8, lowMemory: 4 } as const;
+/**
+ * Bytes kept per parameter. A training step has float32 weights, or with lowMemory the stored 16 bits and what is widened of them at one time; a
+ * pass without a backward has a packed twin of each weight besides, unless lowMemory.
+ */
+const perParameter = {
+  training: { normal: 4, lowMemory: 3 },
+  forward: { normal: 8, lowMemory: 3 },
+} as const;
 
 /** Bytes kept per trained number: its value before and after a step, its gradient twice (ONNX Runtime's and ours), the best so far. */
 const perTrained = 20;
@@ -40,7 +46,7 @@ export function trainingMemory(
   }: { lowMemory?: boolean; partial?: PartialModel /** Numbers trained. */; trained?: number } = {},
 ): MemoryEstimate {
   const weights =
-    partialParameters(config, partial) * (lowMemory ? perParameter.lowMemory : perParameter.normal) +
+    partialParameters(config, partial) * (lowMemory ? perParameter.training.lowMemory : perParameter.training.normal) +
     trained * perTrained;
   const S = shape.prompt + shape.input;
   const U = shape.target;
@@ -78,7 +84,8 @@ export function trainingMemory(
  */
 export function forwardMemory(config: ModelConfig, shape: PassShape, { lowMemory = false } = {}): MemoryEstimate {
   const weights =
-    partialParameters(config, fullModel(config)) * (lowMemory ? perParameter.lowMemory : perParameter.normal);
+    partialParameters(config, fullModel(config)) *
+    (lowMemory ? perParameter.forward.lowMemory : perParameter.forward.normal);
   const S = shape.prompt + shape.input;
   const inner = config.heads * config.headWidth;
   const ffn = config.feedForwardWidth * (config.gated ? 5 : 2);

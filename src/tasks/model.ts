@@ -134,8 +134,11 @@ async function inEightBits(
   most: number,
   { onEvent = () => {}, signal }: ModelContext,
 ): Promise<Checkpoint> {
-  const { withEightBit } = await import("../model/eight-bit.js");
-  return withEightBit(checkpoint, {
+  const [{ inEightBits: made }, { eightBitText }] = await Promise.all([
+    import("../engine/eight-bit.js"),
+    import("../model/eight-bit.js"),
+  ]);
+  const rounded = await made(checkpoint, {
     most,
     signal,
     onProgress: ({ folder, done, total }) => {
@@ -143,6 +146,8 @@ async function inEightBits(
       onEvent({ kind: "progress", file: "8-bit weights", done, total });
     },
   });
+  onEvent({ kind: "notice", message: eightBitText(rounded) });
+  return rounded;
 }
 
 /** With more threads than this per usable core, threads only wait for each other; with thousands the process dies. */
