@@ -45,7 +45,7 @@ export const charts = (svgs: readonly string[]): Html => ({
 export function htmlTable(
   head: readonly string[],
   rows: readonly (readonly (string | number | Html)[])[],
-  { stacked = false } = {},
+  { stacked = false, greyFrom = rows.length }: { readonly stacked?: boolean; readonly greyFrom?: number } = {},
 ): Html {
   const numeric = head.map((_, i) => {
     const cells = rows.map((row) => row[i] ?? "").filter((cell) => cell !== "");
@@ -59,7 +59,9 @@ export function htmlTable(
     const kind = numeric[i] ? ' class="n"' : String(value).length > 40 ? ' class="long"' : "";
     return `<td${kind}${name}>${escapeXml(String(value))}</td>`;
   };
-  const body = rows.map((row) => `<tr>${row.map(cell).join("")}</tr>`).join("\n");
+  const body = rows
+    .map((row, n) => `<tr${n >= greyFrom ? ' class="soft"' : ""}>${row.map(cell).join("")}</tr>`)
+    .join("\n");
   const heads = head.map((h, i) => `<th${numeric[i] ? ' class="n"' : ""}>${escapeXml(h)}</th>`).join("");
   const kinds = [...(stacked ? ["stacked"] : []), ...(head.length > manyColumns ? ["tight"] : [])].join(" ");
   return {

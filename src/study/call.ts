@@ -20,6 +20,7 @@ import { compare as compareSchedules } from "./compare.js";
 import { fptStudies } from "./fpt.js";
 import { comparisonOptions } from "./method-options.js";
 import { compareMethods, methodStudies } from "./methods.js";
+import { referenceOptions, withReference } from "./reference.js";
 import { checkSeeds, type StudyEvent, type StudyInput, type Variant } from "./runs.js";
 import type { StudyResult } from "./study.js";
 import { xpromptStudies } from "./xprompt.js";
@@ -35,6 +36,7 @@ export const studyOptions = {
   ...scheduleOptions,
   ...neuronScoreOptions,
   ...seedsOption,
+  ...referenceOptions,
   output: string({
     placeholder: "folder",
     help: "Finished runs are kept here, and an interrupted study goes on from them; without it nothing is kept",
@@ -74,8 +76,11 @@ export async function compare(
   const { options, context } = splitCall<Context>(input, ["onEvent", "signal", "variants"]);
   const values = readOptions(allStudyOptions, options, "compare()");
   const shared = await inputOf(model, tasks, values, context);
-  if (values.methods === undefined) return compareSchedules(shared, context.variants);
-  return compareMethods({ ...shared, ...methodInput(values, "compare()") });
+  const result =
+    values.methods === undefined
+      ? await compareSchedules(shared, context.variants)
+      : await compareMethods({ ...shared, ...methodInput(values, "compare()") });
+  return withReference(result, values.reference);
 }
 
 /**
@@ -91,12 +96,14 @@ export async function study(
   const { options, context } = splitCall<CallContext<AnyStudyEvent>>(input, ["onEvent", "signal"]);
   const values = readOptions(allStudyOptions, options, "study()");
   const shared = await inputOf(model, tasks, values, context);
-  if (Object.hasOwn(fptStudies, name)) return fptStudies[name as keyof typeof fptStudies].run(shared);
-  if (Object.hasOwn(methodStudies, name)) return compareMethods({ ...shared, ...methodInput(values, "study()") });
+  const shown = async (result: Promise<StudyResult>) => withReference(await result, values.reference);
+  if (Object.hasOwn(fptStudies, name)) return shown(fptStudies[name as keyof typeof fptStudies].run(shared));
+  if (Object.hasOwn(methodStudies, name))
+    return shown(compareMethods({ ...shared, ...methodInput(values, "study()") }));
   if (Object.hasOwn(xpromptStudies, name)) {
     const observe = (event: AnyStudyEvent) => context.onEvent?.(event);
     const { prune } = methodInput(values, "study()");
-    return xpromptStudies[name as keyof typeof xpromptStudies].run({ ...shared, observe, prune });
+    return shown(xpromptStudies[name as keyof typeof xpromptStudies].run({ ...shared, observe, prune }));
   }
   const names = [fptStudies, methodStudies, xpromptStudies].flatMap((table) => Object.keys(table));
   const near = nearest(name, names);

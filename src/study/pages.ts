@@ -29,6 +29,7 @@ export function studyPage(result: StudyResult): string {
         html`<h2>${table.title}</h2>${htmlTable(
           table.columns.map(heading),
           table.rows.map((row) => row.map((cell, i) => cellText(cell, table.columns[i]))),
+          table.greyFrom === undefined ? {} : { greyFrom: table.greyFrom },
         )}`,
     ),
     ...beside(sideBySide(result.dots), curves(result.charts)),

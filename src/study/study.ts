@@ -44,6 +44,8 @@ export interface Table {
   readonly columns: readonly Column[];
   /** One cell per column; null where nothing was measured. */
   readonly rows: readonly (readonly Cell[])[];
+  /** Rows from this one on are not the study's own (a paper's): they are drawn grey. Default none. */
+  readonly greyFrom?: number;
 }
 
 /** A column of a study's table. */

@@ -16,6 +16,7 @@ import { type FptStudy, type FptStudyName, fptStudies } from "../../study/fpt.js
 import { type ComparisonOptions, comparisonOptions } from "../../study/method-options.js";
 import { compareMethods, methodStudies } from "../../study/methods.js";
 import { studyMarkdown, studyPage } from "../../study/pages.js";
+import { withReference } from "../../study/reference.js";
 import { checkSeeds, type StudyEvent } from "../../study/runs.js";
 import type { StudyResult } from "../../study/study.js";
 import { type XPromptStudy, xpromptStudies } from "../../study/xprompt.js";
@@ -133,7 +134,7 @@ export async function studyAnswer(
     const observe = studyProgress(terminal);
     const prune = pickOptions(pruneOptions, options) as OptionValues<typeof pruneOptions>;
     const comparison = pickOptions(comparisonOptions, options) as ComparisonOptions;
-    const result: StudyResult = Object.hasOwn(fptStudies, name)
+    const made: StudyResult = Object.hasOwn(fptStudies, name)
       ? await fptStudies[name as FptStudyName].run({ ...shared, observe })
       : Object.hasOwn(methodStudies, name)
         ? await compareMethods({ ...shared, observe, prune, comparison })
@@ -142,6 +143,7 @@ export async function studyAnswer(
             observe,
             prune,
           });
+    const result = withReference(made, options.reference);
     const report = join(folder, fileNames.report);
     const read = Object.fromEntries(Object.entries(studyTable).filter(([key]) => !unread.includes(key)));
     writeFileAtomic(join(folder, fileNames.config), configText(read, { ...options, output: folder }));

@@ -6,6 +6,7 @@ import { pruneOptions } from "../../prune/options.js";
 import { neuronScoreOptions } from "../../schedule/neuron-options.js";
 import { scheduleOptions } from "../../schedule/options.js";
 import { comparisonOptions } from "../../study/method-options.js";
+import { referenceOptions } from "../../study/reference.js";
 import { dataOptions, quickstartTask } from "../../tasks/data.js";
 import { modelOptions, promptOptions, seedsOption } from "../../tasks/options.js";
 import { trainOptions } from "../../train/options.js";
@@ -28,6 +29,7 @@ export const sections = {
   Training: repeated,
   Schedule: { ...scheduleOptions, ...neuronScoreOptions },
   Study: {
+    ...referenceOptions,
     output: string({
       placeholder: "folder",
       help: "Finished runs, result.json and report.html; an interrupted study goes on from here",
