@@ -7,13 +7,12 @@ import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, expect, test } from "vitest";
-import { openEngine } from "../src/engine/engine.js";
-import { withEightBit } from "../src/model/eight-bit.js";
 import { exportModel } from "../src/tasks/export.js";
 import { generate } from "../src/tasks/generate.js";
 import { openModel } from "../src/tasks/model.js";
 import { promptAdapter } from "./helpers/adapters.js";
 import { findChromium, inChromium } from "./helpers/chromium.js";
+import { inEightBits } from "./helpers/exported-eight-bit.js";
 import { tinyCausal } from "./helpers/tiny-causal.js";
 
 const root = mkdtempSync(join(tmpdir(), "softprompt-browser-"));
@@ -55,10 +54,9 @@ test.skipIf(browser === null)("t5-nano with a prompt in 8 bits, which is what a 
   const adapter = await promptAdapter(model.checkpoint, 20, 0.5);
   await exportModel(model, { adapter, output: join(root, "t5-int8"), dtype: "int8" });
   const texts = ["sst2 sentence: a charming and often affecting journey", "The capital"];
-  const checkpoint = await withEightBit(model.checkpoint, { most: 64, cache: join(root, "int8-cache") });
-  const engine = openEngine(checkpoint, { ...model.engine.options, eightBit: 64 });
-  const wanted = await generate({ ...model, checkpoint, engine }, { prompt: texts, adapter, maxTokens: 12 });
-  await engine.dispose();
+  const rounded = await inEightBits(model, join(root, "int8-cache"));
+  const wanted = await generate(rounded, { prompt: texts, adapter, maxTokens: 12 });
+  await rounded.engine.dispose();
   const found = await inChromium(browser!, page("text2text-generation", "t5-int8", texts, 12, {}), folders, 120_000);
   expect(found).toEqual(wanted);
 });

@@ -19,17 +19,16 @@ import { afterAll, describe, expect, test } from "vitest";
 import type { Adapter } from "../src/adapter/types.js";
 import { defaults } from "../src/base/options.js";
 import type { MetricName } from "../src/data/metrics.js";
-import { openEngine } from "../src/engine/engine.js";
 import { exportOnnx } from "../src/export/onnx.js";
 import { fullMask } from "../src/method/mask.js";
 import { methods, openMethod } from "../src/method/methods.js";
 import { type MethodName, methodOptions } from "../src/method/options.js";
 import { promptTuning } from "../src/method/prompt.js";
 import type { Checkpoint } from "../src/model/checkpoint.js";
-import { blockLayers, withEightBit } from "../src/model/eight-bit.js";
 import { generateStream } from "../src/tasks/generate.js";
 import { type OpenModel, openModel } from "../src/tasks/model.js";
 import { methodAdapter, promptAdapter } from "./helpers/adapters.js";
+import { inEightBits } from "./helpers/exported-eight-bit.js";
 import { tinyCausal } from "./helpers/tiny-causal.js";
 
 env.allowRemoteModels = false;
@@ -255,29 +254,6 @@ test("every method of tuning is baked above, or leaves a prompt", () => {
 });
 
 describe("int8", () => {
-  /** The model in 8 bits by our own engine, with weights of 7 bits and without smoothing, as an export has them. */
-  async function inEightBits(model: OpenModel): Promise<OpenModel> {
-    const transposed = new Set(blockLayers(model.checkpoint.config).flatMap((t) => (t.transposed ? [t.name] : [])));
-    const checkpoint = await withEightBit(model.checkpoint, {
-      most: 64,
-      cache: join(root, "int8-cache"),
-      // inputs that are as uneven as their weights need no smoothing
-      inputs: (names) =>
-        Promise.all(
-          names.map(async (name) => {
-            const { shape, data } = await model.checkpoint.read(name);
-            const [rows, columns] = shape as [number, number];
-            const largest = new Float32Array(transposed.has(name) ? rows : columns);
-            for (const [i, v] of data.entries()) {
-              const at = transposed.has(name) ? Math.floor(i / columns) : i % columns;
-              largest[at] = Math.max(largest[at]!, Math.abs(v));
-            }
-            return { names: [name], largest };
-          }),
-        ),
-    });
-    return { ...model, checkpoint, engine: openEngine(checkpoint, { ...model.engine.options, eightBit: 64 }) };
-  }
   const cases: [string, () => string, string[]][] = [
     ["t5-nano", () => "t5-nano", nanoTexts],
     ["llama", () => tinyCausal({}), tinyTexts],
@@ -296,7 +272,7 @@ describe("int8", () => {
     );
     // config.json says which files: no dtype is given here
     const loaded = await load(causal ? "text-generation" : "text2text-generation", folder);
-    const eight = await inEightBits(model);
+    const eight = await inEightBits(model, join(root, "int8-cache"));
     const wanted = await ours(eight, adapter, texts, 10);
     await eight.engine.dispose();
     expect(await theirs(loaded, texts, 10, causal)).toEqual(wanted);
