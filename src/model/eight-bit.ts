@@ -21,7 +21,7 @@ import { dtypes, size, type Tensor } from "../base/tensor.js";
 import type { ModelConfig } from "./architecture.js";
 import { architectureOf } from "./architectures.js";
 import { type Checkpoint, type EightBitLayer, readHeader, type TensorSpan } from "./checkpoint.js";
-import { type Rounded, roundColumns, roundRowsTurned, smoothing } from "./quantise.js";
+import { type Rounded, roundColumns, roundingVersion, roundRowsTurned, smoothing } from "./quantise.js";
 import { safetensorsLayout } from "./safetensors.js";
 import type { ExpectedTensor } from "./tensors.js";
 
@@ -43,9 +43,6 @@ export interface EightBitOptions {
   readonly onProgress?: (progress: { readonly folder: string; readonly done: number; readonly total: number }) => void;
   readonly signal?: AbortSignal | undefined;
 }
-
-/** Version of the format. It must change whenever the content of the files changes. */
-const version = 2;
 
 /** How many times as large as the median neuron the largest may be where inputs are rounded once. Measured: T5 22, SmolLM2 7,707. */
 const mostUneven = 100;
@@ -73,7 +70,7 @@ export function eightBitLayers(config: ModelConfig): readonly ExpectedTensor[] {
 export async function withEightBit(checkpoint: Checkpoint, options: EightBitOptions): Promise<Checkpoint> {
   const layers = blockLayers(checkpoint.config);
   const folder = options.cache ?? cacheFor("int8", "8-bit weights");
-  const start = `${await checkpoint.sha256()}-${options.most}-v${version}-`;
+  const start = `${await checkpoint.sha256()}-${options.most}-v${roundingVersion}-`;
   const path = (await soundFile(folder, start)) ?? (await make(checkpoint, layers, folder, start, options));
   const { terms, groups } = await readPlan(path, new Map(layers.map((layer) => [layer.name, layer])));
   const { spans } = layout({ terms, groups }, path);

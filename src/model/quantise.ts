@@ -6,6 +6,14 @@
 import { SoftpromptError } from "../base/errors.js";
 import { roundHalfEven } from "../base/round.js";
 
+/** Version of the content. It must change whenever a layer's results change: runs and kept texts of another version are not gone on with. */
+export const roundingVersion = 2;
+
+/** Names the rounding, for whatever holds results of a model: nothing where it computes in float32. @param most largest integer of a weight, or null */
+export function roundingFacts(most: number | null): { readonly eightBit?: string } {
+  return most === null ? {} : { eightBit: `${most}, version ${roundingVersion}` };
+}
+
 /** Integers, with the scale of each column. */
 export interface Rounded {
   /** [rows, columns] of the result. */

@@ -8,6 +8,7 @@
  *     FOLDER/scores.json           importance
  *     FOLDER/candidates/NAME/      one run folder each, "control" among them
  */
+
 import { join } from "node:path";
 import { interrupted } from "../base/errors.js";
 import { ownFolder, sha256 } from "../base/files.js";
@@ -17,6 +18,7 @@ import type { Row, Task } from "../data/row.js";
 import { type Evaluation, evaluate, evaluationOptions, reportedRows, scoredRows } from "../evaluate/evaluate.js";
 import { applyMask, fullMask, maskCounts, maskFromScores, type PromptMask, type PruneCounts } from "../method/mask.js";
 import { fullModel } from "../model/partial.js";
+import { roundingFacts } from "../model/quantise.js";
 import { fileNames, holds } from "../run/layout.js";
 import { trainRun } from "../run/train.js";
 import type { EncodedRow } from "../text/batch.js";
@@ -344,6 +346,7 @@ function identityOf({ options, ...input }: SearchInput): Identity {
     "training rows": sha256(JSON.stringify(train)),
     "validation rows": sha256(JSON.stringify(validation)),
     "retraining schedule": sha256(JSON.stringify(retrainSchedule)),
+    ...roundingFacts(input.engine.options.eightBit),
   };
   for (const key of Object.keys(pruneOptions) as (keyof PruneOptions)[])
     if (!freeOptions.has(key)) facts[`pruning.${key}`] = String(options[key]);

@@ -6,6 +6,7 @@
  * number of processes may share the folder. A damaged file is computed again. float16 has three more bits of precision than bfloat16 but a
  * smaller range: a text with values beyond it is kept in bfloat16.
  */
+
 import { createHash } from "node:crypto";
 import { existsSync, readdirSync, readFileSync, statfsSync, statSync } from "node:fs";
 import { dirname, join } from "node:path";
@@ -15,6 +16,7 @@ import type { KeptText, TextCacheSettings, TextStore } from "../engine/text-stor
 import type { EngineOptions } from "../engine/types.js";
 import type { Checkpoint } from "../model/checkpoint.js";
 import { type FloatDType, narrow, widen } from "../model/floats.js";
+import { roundingFacts } from "../model/quantise.js";
 
 /** What an engine's options ask for; for openEngine. */
 export function openTexts(
@@ -23,7 +25,7 @@ export function openTexts(
 ): TextStore | null {
   if (textCache === null) return null;
   const { device, lowMemory, plainOps, eightBit } = options;
-  const arithmetic = [device, lowMemory, plainOps, ...(eightBit === null ? [] : [eightBit])];
+  const arithmetic = [device, lowMemory, plainOps, ...Object.values(roundingFacts(eightBit))];
   const identity = async () => JSON.stringify([await checkpoint.sha256(), checkpoint.config, ...arithmetic]);
   return openTextCache({ ...textCache, identity });
 }

@@ -6,6 +6,7 @@
  * keeps it. The hidden states below the lowest layer that may go are equal for all candidates above it, so each is computed once
  * (Engine.layers): a round over n layers costs n²/2 layers, not n². Each drop is kept on disk by what it was made from.
  */
+
 import { join } from "node:path";
 import { interrupted, SoftpromptError } from "../base/errors.js";
 import { sha256 } from "../base/files.js";
@@ -16,6 +17,7 @@ import type { Engine, LayerSite, LayerState, LayersProgram } from "../engine/eng
 import { layerFlops, lossFlops } from "../engine/flops.js";
 import { architectureOf } from "../model/architectures.js";
 import type { LayerOrder } from "../model/partial.js";
+import { roundingFacts } from "../model/quantise.js";
 import { evaluationOrder } from "../text/batch.js";
 import { encodeRows } from "../text/rows.js";
 import type { Tokenizer } from "../text/tokenizer.js";
@@ -76,7 +78,7 @@ export async function greedyDrops(
     maxInputTokens: input.maxInputTokens,
     // it decides the last digits
     batchSize: input.scoreBatchSize,
-    eightBit: engine.options.eightBit,
+    ...roundingFacts(engine.options.eightBit),
   };
   const tokens = encoded.reduce((sum, { target }) => sum + target.length, 0);
   const drops: Record<string, Drop[]> = {};

@@ -5,6 +5,7 @@
  * over examples of (mean over valid positions of |activation|), full model, teacher-forced, with an untrained random
  * prompt whose positions count. Kept on disk by model, data and settings; a damaged file is computed again.
  */
+
 import { join } from "node:path";
 import { interrupted, SoftpromptError } from "../base/errors.js";
 import { sha256 } from "../base/files.js";
@@ -18,6 +19,7 @@ import { placeOf } from "../engine/place.js";
 import type { ModelConfig } from "../model/architecture.js";
 import { architectureOf } from "../model/architectures.js";
 import type { NeuronScores } from "../model/partial.js";
+import { roundingFacts } from "../model/quantise.js";
 import { makeBatch } from "../text/batch.js";
 import { encodeRows } from "../text/rows.js";
 import type { Tokenizer } from "../text/tokenizer.js";
@@ -77,6 +79,7 @@ export async function neuronScores(
       seed: input.seed,
       promptLength: input.virtualTokens,
       maxInputTokens: input.maxInputTokens,
+      ...roundingFacts(engine.options.eightBit),
     }),
   );
   const path = input.folder === null ? null : join(input.folder, `neuron-scores-${key.slice(0, 16)}.json`);

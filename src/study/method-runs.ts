@@ -5,6 +5,7 @@
  * what that costs belongs to the method. Validation rows are not used for choosing: a run's result is that of its last step. Every training
  * is a cell.
  */
+
 import { SoftpromptError } from "../base/errors.js";
 import { sha256 } from "../base/files.js";
 import { defaults, type OptionValues } from "../base/options.js";
@@ -15,6 +16,7 @@ import { drawExamples, inContext } from "../evaluate/in-context.js";
 import { methods } from "../method/methods.js";
 import { methodOptions } from "../method/options.js";
 import { fullModel } from "../model/partial.js";
+import { roundingFacts } from "../model/quantise.js";
 import { type PruneOptions, pruneOptions } from "../prune/options.js";
 import { presetSchedule } from "../schedule/options.js";
 import type { HistoryEntry } from "../train/types.js";
@@ -241,12 +243,12 @@ async function untrainedRun(
       : { instruction: instructionOf(task, comparison), examples: [] };
   const asked = inContext(task, rows, before, tokenizer, settings.maxInputTokens).rows;
   const options = evaluationOptions(settings);
-  const { device, lowMemory, plainOps } = engine.options;
+  const { device, lowMemory, plainOps, eightBit } = engine.options;
   const inputs = {
     model: await engine.checkpoint.sha256(),
     tokenizer: tokenizer.sha256,
     rules: tokenizer.rules ?? null,
-    engine: { device, lowMemory, plainOps },
+    engine: { device, lowMemory, plainOps, ...roundingFacts(eightBit) },
     task,
     rows: sha256(JSON.stringify(asked)),
     options,

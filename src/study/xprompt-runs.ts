@@ -4,11 +4,13 @@
  * In: XPromptStudyInput, cases (what differs: length, start, schedules, rows), variants (which sub-prompts). Out: Outcomes.
  * A search is a folder; whatever it trained is read back when a study is run again or asks for the same candidate.
  */
+
 import { interrupted, SoftpromptError } from "../base/errors.js";
 import { ownFolder, sha256, withFolder } from "../base/files.js";
 import { lockFolder } from "../base/lock.js";
 import type { Dataset, Row } from "../data/row.js";
 import type { InitSpec } from "../method/init.js";
+import { roundingFacts } from "../model/quantise.js";
 import type { PruneOptions } from "../prune/options.js";
 import { planSearch } from "../prune/plan.js";
 import { freeOptions, openSearch } from "../prune/search.js";
@@ -195,6 +197,7 @@ export async function withCase<R>(
       [tuning.schedule, retraining.schedule],
       await engine.checkpoint.sha256(),
       sha256(JSON.stringify([task, train, dataset.validation])),
+      ...Object.values(roundingFacts(engine.options.eightBit)),
     ]),
   );
   const own = ownFolder(folder, `${slug(task.name)}-s${seed}-${slug(what.label)}-${key.slice(0, 10)}`);

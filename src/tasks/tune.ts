@@ -4,6 +4,7 @@
  * In: Model, Dataset, options. Out: Tuned, and where a folder is given a run folder with everything in it. The command line's
  * `train` and `quickstart` and the library's `tune` are this one function.
  */
+
 import { join } from "node:path";
 import { z } from "zod";
 import type { Adapter } from "../adapter/types.js";
@@ -30,6 +31,7 @@ import { methods, openMethod } from "../method/methods.js";
 import type { MethodName } from "../method/options.js";
 import { promptTuning } from "../method/prompt.js";
 import { fullModel } from "../model/partial.js";
+import { roundingFacts } from "../model/quantise.js";
 import { openRun, refuseChangedInputs } from "../run/folder.js";
 import { fileNames } from "../run/layout.js";
 import type { RunResult, Scores } from "../run/result.js";
@@ -320,7 +322,7 @@ export async function baselines(
     config: checkpoint.config,
     tokenizer: tokenizer.sha256,
     chat: isChat(model),
-    engine: { device, lowMemory, plainOps, ...(eightBit === null ? {} : { eightBit }) },
+    engine: { device, lowMemory, plainOps, ...roundingFacts(eightBit) },
     task: data.task,
     rows: data.validation,
     options: evaluationOptions(options),

@@ -3,6 +3,7 @@
  *
  * Facts are plain strings: settings in full, so that a change can be shown; prompts, rows, weights and neurons as sha256.
  */
+
 import { SoftpromptError } from "../base/errors.js";
 import { floatBytes } from "../base/floats.js";
 import { sha256Hex } from "../base/sha256.js";
@@ -13,6 +14,7 @@ import { scoredRows } from "../evaluate/evaluate.js";
 import { maskToJson } from "../method/mask.js";
 import { promptTuning } from "../method/prompt.js";
 import type { PartialStack } from "../model/partial.js";
+import { roundingFacts } from "../model/quantise.js";
 import { type TrainSettings, trainOptions } from "./options.js";
 import type { Identity, TrainInput } from "./types.js";
 
@@ -52,8 +54,8 @@ export async function identityOf(input: Omit<TrainInput, "run">): Promise<Identi
   // runs of version 0.1 do not name it: they trained a prompt
   if (input.engine.method.key !== promptTuning.key) facts.method = input.engine.method.key;
   // recorded only if it is used, so that runs of earlier versions can be resumed
-  const { eightBit } = input.engine.options;
-  if (eightBit !== null) facts["engine.eightBit"] = String(eightBit);
+  const { eightBit } = roundingFacts(input.engine.options.eightBit);
+  if (eightBit !== undefined) facts["engine.eightBit"] = eightBit;
   for (const key of arithmetic) facts[`engine.${key}`] = String(input.engine.options[key]);
   // identifies the drawn rows: an earlier version drew other rows for each seed
   const scored = scoredRows(input.validation, settings);
