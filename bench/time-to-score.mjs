@@ -43,6 +43,8 @@ const every = Number(values.every);
 const seed = Number(values.seed);
 const place = mkdtempSync(join(tmpdir(), "softprompt-time-to-score-"));
 const { batchSize, learningRate, weightDecay, virtualTokens } = own.settings;
+/** Characters of a row's longest field: so short that no tokenizer's limit cuts it, and both sides read the same texts. */
+const mostCharacters = 700;
 /** Words that go on from a text of the task; both sides start from them (cut or repeated to the prompt's length). */
 const starts = {
   sst2: "\nIs the sentiment of this review negative or positive?",
@@ -60,17 +62,25 @@ function rowsOf(task, split, n) {
     .split("\n")
     .map((line) => JSON.parse(line));
   const count = Math.min(n, all.length);
-  return Array.from({ length: count }, (_, i) => all[Math.floor((i * all.length) / count)]).map((row) => ({
-    ...row,
-    label: String(row.label),
-  }));
+  return Array.from({ length: count }, (_, i) => all[Math.floor((i * all.length) / count)]).map((row) =>
+    Object.fromEntries(
+      Object.entries(row).map(([name, value]) => [
+        name,
+        name === "idx" ? value : String(value).slice(0, mostCharacters),
+      ]),
+    ),
+  );
 }
 const lines = (rows) => rows.map((row) => `${JSON.stringify(row)}\n`).join("");
 
 /** Runs a process; what it prints line by line, with the seconds since its start. */
-async function timed(command, args, onLine) {
+async function timed(command, args, onLine, env = {}) {
   const from = performance.now();
-  const child = spawn(command, args, { stdio: ["ignore", "pipe", "inherit"], cwd: root });
+  const child = spawn(command, args, {
+    stdio: ["ignore", "pipe", "inherit"],
+    cwd: root,
+    env: { ...process.env, ...env },
+  });
   const done = new Promise((resolve, reject) => {
     child.on("error", reject);
     child.on("close", (code) => (code === 0 ? resolve() : reject(new Error(`${command} ${args[0]}: exit ${code}`))));
@@ -92,7 +102,7 @@ async function ours(task, kind, files) {
     train: files.train,
     validation: files.validation,
     template: template.replace("{prompt}", ""),
-    verbalizer: JSON.stringify(verbalizer),
+    "label-column": "label",
     "prompt-position": position,
     "virtual-tokens": virtualTokens,
     init: "text",
@@ -107,20 +117,21 @@ async function ours(task, kind, files) {
     "eval-every": every,
     seed,
     output,
-    // read again by every run: a cache on disk would give the later runs the reading for nothing
-    "text-cache-disk": 0,
   };
-  const flags = Object.entries(options).flatMap(([name, value]) => [`--${name}`, String(value)]);
+  const words = Object.entries(verbalizer).flatMap(([label, word]) => ["--verbalizer", `${label}=${word}`]);
+  const flags = [...Object.entries(options).flatMap(([name, value]) => [`--${name}`, String(value)]), ...words];
   const seconds = await timed(
     process.execPath,
-    [join(root, "dist", "cli", "entry.js"), "train", ...flags, "--no-baselines", "--no-tensorboard", "--json"],
+    [join(root, "dist", "cli", "main.js"), "train", ...flags, "--no-baselines", "--no-tensorboard", "--json"],
     () => {},
+    // a cache of its own: nothing that an earlier run kept (8-bit weights, digests, texts) is there
+    { SOFTPROMPT_CACHE: mkdtempSync(join(place, "cache-")) },
   );
   const curve = readFileSync(join(output, "metrics.jsonl"), "utf8")
     .trim()
     .split("\n")
     .map((line) => JSON.parse(line))
-    .filter(({ kind: what }) => what === "evaluation")
+    .filter(({ kind: what }) => what === "eval")
     .map(({ step, scores, time }) => ({ step, score: scores.accuracy, seconds: (Date.parse(time) - began) / 1000 }));
   return { curve, seconds };
 }
@@ -139,7 +150,14 @@ async function peft(task, dtype, files) {
   return { curve, seconds };
 }
 
+/** One start of both sides that is not timed: neither shall pay alone for files that are not in memory yet. */
+async function warmUp() {
+  await timed(values.python, ["-c", "import torch, transformers, peft"], () => {});
+  await timed(process.execPath, [join(root, "dist", "cli", "main.js"), "inspect", model], () => {});
+}
+
 const load = loadavg()[0];
+await warmUp();
 const results = {};
 for (const task of values.tasks.split(",")) {
   const files = { train: join(place, `${task}-train.jsonl`), validation: join(place, `${task}-validation.jsonl`) };

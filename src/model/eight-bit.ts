@@ -84,7 +84,7 @@ export async function withEightBit(checkpoint: Checkpoint, options: EightBitOpti
       ]);
     }),
   );
-  return { ...checkpoint, eightBit };
+  return { ...checkpoint, eightBit, eightBitSha256: path.slice(path.lastIndexOf("-") + 1, -".safetensors".length) };
 }
 
 /** Which layers of a checkpoint are computed in 8 bits, and how their inputs are rounded, in one sentence. */

@@ -7,11 +7,15 @@ import { SoftpromptError } from "../base/errors.js";
 import { roundHalfEven } from "../base/round.js";
 
 /** Version of the content. It must change whenever a layer's results change: runs and kept texts of another version are not gone on with. */
-export const roundingVersion = 2;
+export const roundingVersion = 3;
 
-/** Names the rounding, for whatever holds results of a model: nothing where it computes in float32. @param most largest integer of a weight, or null */
-export function roundingFacts(most: number | null): { readonly eightBit?: string } {
-  return most === null ? {} : { eightBit: `${most}, version ${roundingVersion}` };
+/**
+ * Names the rounding, for whatever holds results of a model: nothing where it computes in float32.
+ * @param most largest integer of a weight, or null
+ * @param weights the sha256 of the 8-bit weights: what was measured of a model decides how it is rounded, and may differ between processors
+ */
+export function roundingFacts(most: number | null, weights: string | undefined): { readonly eightBit?: string } {
+  return most === null ? {} : { eightBit: `${most}, version ${roundingVersion}, ${weights}` };
 }
 
 /** Integers, with the scale of each column. */

@@ -346,7 +346,7 @@ function identityOf({ options, ...input }: SearchInput): Identity {
     "training rows": sha256(JSON.stringify(train)),
     "validation rows": sha256(JSON.stringify(validation)),
     "retraining schedule": sha256(JSON.stringify(retrainSchedule)),
-    ...roundingFacts(input.engine.options.eightBit),
+    ...roundingFacts(input.engine.options.eightBit, input.engine.checkpoint.eightBitSha256),
   };
   for (const key of Object.keys(pruneOptions) as (keyof PruneOptions)[])
     if (!freeOptions.has(key)) facts[`pruning.${key}`] = String(options[key]);

@@ -25,7 +25,12 @@ export function openTexts(
 ): TextStore | null {
   if (textCache === null) return null;
   const { device, lowMemory, plainOps, eightBit } = options;
-  const arithmetic = [device, lowMemory, plainOps, ...Object.values(roundingFacts(eightBit))];
+  const arithmetic = [
+    device,
+    lowMemory,
+    plainOps,
+    ...Object.values(roundingFacts(eightBit, checkpoint.eightBitSha256)),
+  ];
   const identity = async () => JSON.stringify([await checkpoint.sha256(), checkpoint.config, ...arithmetic]);
   return openTextCache({ ...textCache, identity });
 }

@@ -78,7 +78,7 @@ export async function greedyDrops(
     maxInputTokens: input.maxInputTokens,
     // it decides the last digits
     batchSize: input.scoreBatchSize,
-    ...roundingFacts(engine.options.eightBit),
+    ...roundingFacts(engine.options.eightBit, engine.checkpoint.eightBitSha256),
   };
   const tokens = encoded.reduce((sum, { target }) => sum + target.length, 0);
   const drops: Record<string, Drop[]> = {};

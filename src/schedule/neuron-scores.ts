@@ -79,7 +79,7 @@ export async function neuronScores(
       seed: input.seed,
       promptLength: input.virtualTokens,
       maxInputTokens: input.maxInputTokens,
-      ...roundingFacts(engine.options.eightBit),
+      ...roundingFacts(engine.options.eightBit, engine.checkpoint.eightBitSha256),
     }),
   );
   const path = input.folder === null ? null : join(input.folder, `neuron-scores-${key.slice(0, 16)}.json`);

@@ -248,7 +248,7 @@ async function untrainedRun(
     model: await engine.checkpoint.sha256(),
     tokenizer: tokenizer.sha256,
     rules: tokenizer.rules ?? null,
-    engine: { device, lowMemory, plainOps, ...roundingFacts(eightBit) },
+    engine: { device, lowMemory, plainOps, ...roundingFacts(eightBit, engine.checkpoint.eightBitSha256) },
     task,
     rows: sha256(JSON.stringify(asked)),
     options,

@@ -197,7 +197,7 @@ export async function withCase<R>(
       [tuning.schedule, retraining.schedule],
       await engine.checkpoint.sha256(),
       sha256(JSON.stringify([task, train, dataset.validation])),
-      ...Object.values(roundingFacts(engine.options.eightBit)),
+      ...Object.values(roundingFacts(engine.options.eightBit, engine.checkpoint.eightBitSha256)),
     ]),
   );
   const own = ownFolder(folder, `${slug(task.name)}-s${seed}-${slug(what.label)}-${key.slice(0, 10)}`);

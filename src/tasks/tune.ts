@@ -322,7 +322,7 @@ export async function baselines(
     config: checkpoint.config,
     tokenizer: tokenizer.sha256,
     chat: isChat(model),
-    engine: { device, lowMemory, plainOps, ...roundingFacts(eightBit) },
+    engine: { device, lowMemory, plainOps, ...roundingFacts(eightBit, checkpoint.eightBitSha256) },
     task: data.task,
     rows: data.validation,
     options: evaluationOptions(options),
