@@ -310,6 +310,9 @@ describe("a whole tuning with both ends", () => {
     const { adapter } = await prune(tiny, await data(), search);
     expect(adapter.prompt.shape[0]).toBe(4);
     expect(adapter.task!.template).toBe("{prompt:1}{text} is{prompt:3}");
-    await expect(prune(tiny, await data(), { ...search, prunedTokens: "drop" })).rejects.toThrow(/several parts/);
+    await expect(prune(tiny, await data(), { ...search, prunedTokens: "drop" })).rejects.toThrow(/gives their number/);
+    const counted = { template: "{text}{prompt:4} is", validationRows: rows };
+    const alone = await loadRows(rows, counted);
+    await expect(prune(tiny, alone, { ...search, prunedTokens: "drop" })).rejects.toThrow(/gives their number/);
   });
 });

@@ -238,6 +238,40 @@ describe("examples and an instruction before each row", () => {
   );
 });
 
+test("rows without room for an example are answered beside the others, alone in a batch too", async () => {
+  const tiny = await model();
+  const words = [...texts, Array.from({ length: 30 }, (_, n) => `word ${n}`).join(" ")];
+  const uneven = words.map((text, n) => ({ text, label: n % 2 ? "b" : "a" }));
+  const loaded = await loadRows(uneven, { template: "{text} is", validationRows: uneven });
+  const room = { maxInputTokens: 60, shots: 3 };
+  const found = await evaluate(tiny, loaded, { adapter: null, ...room, batchSize: 1 });
+  expect(found.predictions).toHaveLength(words.length);
+  const together = await evaluate(tiny, loaded, { adapter: null, ...room, batchSize: 16 });
+  expect(together.loss / found.loss).toBeCloseTo(1, 5);
+});
+
+test("without a store every pass over texts is counted", async () => {
+  const [kept, read] = [await model(), await model({}, { textCache: "off" })];
+  const loaded = await data();
+  const cost = async (of: Awaited<ReturnType<typeof model>>) => {
+    const options = { ...evaluationOptions(defaults(trainOptions)), batchSize: 2 };
+    const prepared = prepareEvaluation(of.tokenizer, loaded.task, loaded.validation, options);
+    const none = {
+      prompt: { shape: [1, of.checkpoint.config.width], data: new Float32Array(of.checkpoint.config.width) },
+    };
+    const found = await evaluatePrepared(of.engine, fullModel(of.checkpoint.config), of.tokenizer, prepared, none);
+    return { flops: found!.flops, prepared };
+  };
+  const [once, each] = [await cost(kept), await cost(read)];
+  const { config } = kept.checkpoint;
+  const whole = each.prepared.batches
+    .map((numbers) => numbers.map((n) => each.prepared.encoded[n]!))
+    .map((batch) => textFlops(config, fullModel(config), batch, { together: true }).total);
+  const apart = textFlops(config, fullModel(config), once.prepared.encoded).total;
+  expect(each.flops - once.flops).toBe(whole.reduce((a, b) => a + b) - apart);
+  expect(each.flops).toBeGreaterThan(once.flops);
+});
+
 test("a tuning says how many tokens are read, and how many of them once for all", async () => {
   const tiny = await model();
   const said: string[] = [];

@@ -249,10 +249,11 @@ export async function evaluatePrepared(
   reading: Reading = {},
 ): Promise<Evaluation | null> {
   const { config } = engine.checkpoint;
-  const asked = parameters === null && engine.method.behind ? prepared.encoded.map(readOnce) : prepared.encoded;
+  const split = parameters === null && engine.method.behind && prepared.encoded.some(sharesText);
+  const asked = split ? prepared.encoded.map(readOnce) : prepared.encoded;
   const place = placeOf(config, asked);
   const given = parameters ?? bareParameters(engine);
-  const beginnings = new Set<string>();
+  const { beginnings = new Set<string>(), together = engine.texts === null } = reading;
   const pass = passes[prepared.evaluateBy];
   const program = await pass.open(engine, partial, place);
   const scorer = prepared.loss ? await engine.score(partial, place) : null;
@@ -265,7 +266,15 @@ export async function evaluatePrepared(
     const encoded = numbers.map((n) => asked[n]!);
     const rows = numbers.map((n) => prepared.rows[n]!);
     const virtual = engine.method.adds(given).tokens;
-    flops += batchFlops(config, partial, prepared, encoded, virtual, { ...reading, beginnings }, engine.method);
+    flops += batchFlops(
+      config,
+      partial,
+      prepared,
+      encoded,
+      virtual,
+      { ...reading, together, beginnings },
+      engine.method,
+    );
     const tasks = rows.map(() => prepared.task);
     const rankBy = rows.map(() => rankingModes[prepared.ranking]);
     const found = await program(given, { encoded, rows, tasks, rankBy }, tokenizer);
@@ -301,8 +310,11 @@ export async function evaluatePrepared(
  * tail behind a prompt of no tokens.
  */
 function readOnce(row: EncodedRow): EncodedRow {
-  return row.shared === undefined || row.promptAt !== undefined ? row : { ...row, promptAt: row.shared };
+  // a row without room for an example begins its tail at once, so that it can stand in a batch with the others
+  return row.promptAt === undefined ? { ...row, promptAt: row.shared ?? 0 } : row;
 }
+
+const sharesText = ({ shared }: EncodedRow): boolean => shared !== undefined;
 
 /** A row to be answered, ready for the model, under its own task and parameters. */
 export interface Asked {
@@ -383,6 +395,8 @@ function bareParameters({ method, checkpoint }: Engine): Parameters {
 export interface Reading {
   /** Texts before the virtual tokens were read and kept: reading them is not counted again. Default false. */
   readonly textsKnown?: boolean;
+  /** Without a store of texts: each is read in every pass that needs it. Default false, in an evaluation what its engine has. */
+  readonly together?: boolean;
   /** Beginnings of texts that were read in earlier batches; those of further ones are added. Default none. */
   readonly beginnings?: Set<string>;
 }
@@ -417,7 +431,7 @@ function batchFlops(
   { evaluateBy, task, loss }: Prepared,
   rows: readonly EncodedRow[],
   prompt: number,
-  { textsKnown = false, beginnings }: Reading,
+  { textsKnown = false, together = false, beginnings }: Reading,
   method: Method = promptTuning,
 ): number {
   const longest = (of: (row: EncodedRow) => number) => Math.max(...rows.map(of));
@@ -426,7 +440,7 @@ function batchFlops(
     target: passes[evaluateBy].targetLength(rows, task),
     choices: longest((row) => row.choices?.length ?? 1),
   };
-  const read = textsKnown ? 0 : textFlops(config, partial, rows, { beginnings }).total;
+  const read = textsKnown ? 0 : textFlops(config, partial, rows, { together, beginnings }).total;
   const pass = read + evalFlops(config, partial, evaluateBy, shape, method).total;
   if (!loss || passes[evaluateBy].givesLoss) return pass;
   const target = longest((row) => row.target.length);

@@ -135,7 +135,7 @@ export async function importance(
     collector.add(derivatives);
     loss += counts.reduce((sum, n, b) => sum + step.loss[b]! / n, 0);
     flops += stepFlops(config, partial, shapeOfRows(config, scored, P)).total;
-    if (engine.texts === null) flops += textFlops(config, partial, scored, { together: true }).total;
+    if (engine.texts === null) flops += textFlops(config, partial, scored, { together: true, beginnings }).total;
     else if (options.read) flops += textFlops(config, partial, unread(scored, options.read), { beginnings }).total;
   }
   const { examples, ...raw } = collector.scores();

@@ -49,8 +49,8 @@ export function planSearch(
 ): SearchPlan {
   const { engine, tokenizer, task, options, signal, prompt } = input;
   const settings = durable(input.settings);
-  if (options.prunedTokens === "drop" && compileTemplate(task.template).parts.length > 1)
-    throw new SoftpromptError("usage", "tokens of a prompt in several parts cannot be dropped", {
+  if (options.prunedTokens === "drop" && compileTemplate(task.template).parts.some((tokens) => tokens !== null))
+    throw new SoftpromptError("usage", "tokens of a prompt whose template gives their number cannot be dropped", {
       where: "prunedTokens",
       expected: "zero",
       got: options.prunedTokens,

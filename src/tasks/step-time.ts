@@ -44,6 +44,7 @@ export async function tuningSeconds(
           full,
           prepareEvaluation(tokenizer, data.task, rows, { ...evaluationOptions(options), maxEvalRows }),
           P,
+          { together: engine.texts === null },
         );
   const step = stepFlops(config, full, typicalShape(config, tokenizer, data, options, P)).total;
   const during = Math.ceil(options.steps / (options.evalEvery || options.steps));

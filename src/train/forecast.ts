@@ -9,7 +9,7 @@
 import { shapeOfRows, stepFlops } from "../engine/flops.js";
 import { evaluationFlops } from "../evaluate/evaluate.js";
 import { fullModel, isFull, type PartialModel } from "../model/partial.js";
-import { prepare, readingFlops } from "./job.js";
+import { evaluationReading, prepare, readingFlops } from "./job.js";
 import { boundaries } from "./stage.js";
 import type { TrainInput } from "./types.js";
 import { microBatches } from "./update.js";
@@ -36,8 +36,9 @@ export function forecast(input: Omit<TrainInput, "run">): Forecast {
   const ends = boundaries(schedule);
   const full = fullModel(config);
   const measured = job.validation.rows.length > 0;
-  const again = { textsKnown: engine.texts !== null };
-  const costOf = (partial: PartialModel, reading = {}) => evaluationFlops(config, partial, job.validation, P, reading);
+  const again = engine.texts !== null;
+  const costOf = (partial: PartialModel, textsKnown = false) =>
+    evaluationFlops(config, partial, job.validation, P, evaluationReading(job, textsKnown));
   const evaluation = costOf(full, again);
   const own = schedule.stages.map(({ partial }) => costOf(partial, again));
   const evaluated = new Set((input.readBefore ?? []).map(({ partial }) => partial));

@@ -9,7 +9,7 @@ import { type Parameters, size } from "../base/tensor.js";
 import { addFlops, beginningsOf, type Flops, noFlops, textFlops } from "../engine/flops.js";
 import type { Place } from "../engine/graphs.js";
 import { placeOf, readsBefore } from "../engine/place.js";
-import { evaluationOptions, type Prepared, prepareEvaluation } from "../evaluate/evaluate.js";
+import { evaluationOptions, type Prepared, prepareEvaluation, type Reading } from "../evaluate/evaluate.js";
 import { applyMask, entryMask, maskCounts } from "../method/mask.js";
 import { fullModel, isFull, type PartialModel } from "../model/partial.js";
 import type { Optimizer } from "../optim/optimizer.js";
@@ -90,19 +90,26 @@ export function readingFlops(
   if (!readsBefore(place)) return noFlops;
   const { config } = input.engine.checkpoint;
   const rows = rowsOf(step).map((n) => encoded[n]!);
-  if (input.engine.texts === null)
-    return microBatches(rows, input.settings.microBatchSize)
-      .map((micro) => textFlops(config, partial, micro, { together: true }))
-      .reduce(addFlops, noFlops);
   const before = (input.readBefore ?? []).filter((read) => read.partial === partial.name);
   const had = rowsRead(rowsOf, encoded.length, input.settings.batchSize, [...before, { from: since, to: step }]);
+  const beginnings = beginningsOf([...had].map((n) => encoded[n]!));
+  if (input.engine.texts === null)
+    return microBatches(rows, input.settings.microBatchSize)
+      .map((micro) => textFlops(config, partial, micro, { together: true, beginnings }))
+      .reduce(addFlops, noFlops);
   const fresh = rowsOf(step).filter((n) => !had.has(n));
   return textFlops(
     config,
     partial,
     fresh.map((n) => encoded[n]!),
-    { beginnings: beginningsOf([...had].map((n) => encoded[n]!)) },
+    { beginnings },
   );
+}
+
+/** What an evaluation of a run need not read again. @param textsKnown the store holds its texts */
+export function evaluationReading({ input, encoded }: Pick<Job, "input" | "encoded">, textsKnown: boolean): Reading {
+  // steps have read what the training rows begin with
+  return { textsKnown, together: input.engine.texts === null, beginnings: beginningsOf(encoded) };
 }
 
 /** Row numbers of these steps' batches. */

@@ -11,7 +11,7 @@ import { evaluatePrepared } from "../evaluate/evaluate.js";
 import { isFull, type PartialModel } from "../model/partial.js";
 import { learningRateAt } from "../optim/learning-rate.js";
 import { initParameters } from "../optim/parameters.js";
-import { type Job, readingFlops, stageModel } from "./job.js";
+import { evaluationReading, type Job, readingFlops, stageModel } from "./job.js";
 import { reproduction } from "./reproduction.js";
 import { noCost, type TrainState } from "./state.js";
 import type { Chosen, HistoryEntry, Run, StageCost, TrainEvent } from "./types.js";
@@ -186,7 +186,7 @@ export async function evaluation(
     state.parameters,
     signal,
     (done, total) => observe({ kind: "rows", done, total }),
-    { textsKnown },
+    evaluationReading(job, textsKnown),
   );
   if (found === null) return null;
   const { scores, loss, seconds } = found;
