@@ -248,6 +248,21 @@ export function paperMacs(config: ModelConfig, partial: PartialModel, length: nu
   return forwardFlops(config, partial, { batch: 1, prompt: 0, input: length, target }).paper / 2;
 }
 
+/** Largest packed copy of a model's weights that a training step keeps: T5-base's is 1 GB, TinyLlama 1.1B's would be 4.4 GB. Our choice. */
+const mostPacked = 2 ** 31;
+
+/**
+ * Whether a training step keeps a packed copy of each product's weights. A step on T5-base takes 1.5 times as long without
+ * (docs/log.md, 2026-11-27); of a large model it is too much memory.
+ */
+export function packsWeights(
+  config: ModelConfig,
+  partial: PartialModel,
+  { lowMemory }: { readonly lowMemory: boolean },
+): boolean {
+  return !lowMemory && 4 * partialParameters(config, partial) <= mostPacked;
+}
+
 /** Parameters that a partial model's graph uses, embeddings and head included; for `inspect` and memory checks. */
 export function partialParameters(config: ModelConfig, partial: PartialModel): number {
   const architecture = architectureOf(config);

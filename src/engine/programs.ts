@@ -11,6 +11,7 @@ import { architectureOf } from "../model/architectures.js";
 import { openSession, type Session, type SessionOptions } from "../runtime/session.js";
 import { type Batch, type EncodedRow, type TextBatch, textBatch } from "../text/batch.js";
 import { checkWindow, float, int, lengthsOf, parameterFeeds, positionsOf, shiftedIds, textFeeds } from "./feeds.js";
+import { packsWeights } from "./flops.js";
 import {
   activationGraph,
   forwardGraph,
@@ -43,8 +44,7 @@ type Opener<Program> = (source: ProgramSource, options: SessionOptions) => Promi
 /** How each program is opened. */
 export const programs: { readonly [K in keyof ProgramKinds]: Opener<ProgramKinds[K]> } = {
   async train(source, options) {
-    // A step has hundreds of rows for each product, beside which packing its weights is little work; a packed copy for each pass is much memory.
-    const own = { ...options, packWeights: false };
+    const own = { ...options, packWeights: packsWeights(source.config, source.partial, options) };
     const session = await openProgram(source, `train ${source.partial.name}`, trainGraph(source), own);
     const names = source.method.parameters(source.config).map(({ name }) => name);
     return {

@@ -5,7 +5,7 @@
  * An estimate: the constants are fitted to measured peaks (memory.test.ts) and meant to be right within a fifth for a training step alone.
  */
 import { freemem } from "node:os";
-import { type PassShape, partialParameters } from "../engine/flops.js";
+import { type PassShape, packsWeights, partialParameters } from "../engine/flops.js";
 import { readsBefore } from "../engine/place.js";
 import type { ModelConfig } from "../model/architecture.js";
 import { architectureOf } from "../model/architectures.js";
@@ -21,13 +21,10 @@ export interface MemoryEstimate {
 /** Node, ONNX Runtime and the graphs, before any weight. */
 const baseBytes = 180e6;
 /**
- * Bytes kept per parameter. A training step has float32 weights, or with lowMemory the stored 16 bits and what is widened of them at one time; a
- * pass without a backward has a packed twin of each weight besides, unless lowMemory.
+ * Bytes kept per parameter: float32 weights, or with lowMemory the stored 16 bits and what is widened of them at one time. A packed twin of
+ * each weight besides, in a training step of a model that is not too large for it and in a pass without a backward, unless lowMemory.
  */
-const perParameter = {
-  training: { normal: 4, lowMemory: 3 },
-  forward: { normal: 8, lowMemory: 3 },
-} as const;
+const perParameter = { packed: 8, normal: 4, lowMemory: 3 } as const;
 
 /** Bytes kept per trained number: its value before and after a step, its gradient twice (ONNX Runtime's and ours), the best so far. */
 const perTrained = 20;
@@ -46,7 +43,8 @@ export function trainingMemory(
   }: { lowMemory?: boolean; partial?: PartialModel /** Numbers trained. */; trained?: number } = {},
 ): MemoryEstimate {
   const weights =
-    partialParameters(config, partial) * (lowMemory ? perParameter.training.lowMemory : perParameter.training.normal) +
+    partialParameters(config, partial) *
+      perParameter[packsWeights(config, partial, { lowMemory }) ? "packed" : lowMemory ? "lowMemory" : "normal"] +
     trained * perTrained;
   const S = shape.prompt + shape.input;
   const U = shape.target;
@@ -84,8 +82,7 @@ export function trainingMemory(
  */
 export function forwardMemory(config: ModelConfig, shape: PassShape, { lowMemory = false } = {}): MemoryEstimate {
   const weights =
-    partialParameters(config, fullModel(config)) *
-    (lowMemory ? perParameter.forward.lowMemory : perParameter.forward.normal);
+    partialParameters(config, fullModel(config)) * (lowMemory ? perParameter.lowMemory : perParameter.packed);
   const S = shape.prompt + shape.input;
   const inner = config.heads * config.headWidth;
   const ffn = config.feedForwardWidth * (config.gated ? 5 : 2);
