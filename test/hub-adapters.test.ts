@@ -10,7 +10,9 @@ import { afterAll, afterEach, beforeAll, beforeEach, expect, test, vi } from "vi
 import { loadAdapter, saveAdapter } from "../src/adapter/adapter.js";
 import type { Task } from "../src/data/row.js";
 import { adapterFolder, isHubAdapter, openAdapter } from "../src/tasks/adapter-place.js";
+import { generate } from "../src/tasks/generate.js";
 import { openModel } from "../src/tasks/model.js";
+import { predict } from "../src/tasks/predict.js";
 import { openPredictor } from "../src/tasks/predictor.js";
 import { methodAdapter, promptAdapter } from "./helpers/adapters.js";
 import { commitOf, type HubRepo, type HubServer, openHubServer } from "./helpers/hub-server.js";
@@ -36,6 +38,7 @@ beforeAll(async () => {
   for (const name of peftMade) repos[`peft/${name}`] = { files: filesOf(fixture(`peft-methods/${name}`)) };
   const { "adapter_model.safetensors": _, ...without } = filesOf(fixture("peft-methods/lora"));
   repos["old/pickled"] = { files: { ...without, "adapter_model.bin": Buffer.from("pickle") } };
+  repos["large/config"] = { files: { "adapter_config.json": Buffer.alloc(2 ** 20 + 1, " ") } };
   repos["no/adapter"] = { files: { "config.json": Buffer.from("{}"), "model.safetensors": Buffer.from("x") } };
   await using model = await openModel("t5-nano");
   const prompt = await promptAdapter(model.checkpoint, 5, 0.5, { task });
@@ -102,6 +105,21 @@ test("one commit, in the hub's own cache; afterwards no hub is needed, and a rev
     void (event.kind === "notice" && said.push(event.message!));
   expect(await adapterFolder("ours/prompt", { onEvent })).toBe(folder);
   expect(said).toEqual([expect.stringMatching(/using the cached ours\/prompt@/)]);
+});
+
+test("an interrupted download is not taken as complete, and each file has its own limit", async () => {
+  const commit = commitOf("ours/prompt");
+  const folder = await adapterFolder(`ours/prompt@${commit}`);
+  rmSync(join(folder, "adapter_config.json"));
+  await expect(adapterFolder(`ours/prompt@${commit}`, { offline: true })).rejects.toThrow(/not in the local cache/);
+  await expect(adapterFolder("large/config")).rejects.toThrow(/adapter_config\.json is too large/);
+});
+
+test("a model that was opened offline asks no hub for adapters", async () => {
+  await using model = await openModel("t5-nano", { offline: true });
+  await expect(predict(model, "ours/prompt", ["a film"])).rejects.toThrow(/not in the local cache/);
+  await expect(generate(model, { prompt: "a film", adapter: "ours/prompt" })).rejects.toThrow(/not in the local cache/);
+  expect(hub.log).toEqual([]);
 });
 
 test("refused: a pickle without being fetched, a repository that is no adapter, a revision and an id that are not there", async () => {

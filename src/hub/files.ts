@@ -14,11 +14,10 @@ import { readName } from "./names.js";
 
 /** What is wanted of a repository. */
 export interface WantedFiles {
-  /** In the order that they are fetched. A file is complete when it appears; the whole is complete when one of `last` appears. */
-  readonly files: readonly string[];
-  /** Names of which one must be there. They are fetched after the others. */
-  readonly last: readonly string[];
-  readonly mostBytes: number;
+  /** Name → most bytes, in the order that they are fetched. A file is complete when it appears. */
+  readonly files: Readonly<Record<string, number>>;
+  /** Groups of names: a download is complete when every file of one group is there. */
+  readonly whole: readonly (readonly string[])[];
   /** What the files are, in errors. */
   readonly what: string;
 }
@@ -51,18 +50,18 @@ export async function resolveFiles(
     const listed = await filesOf(hub, id, commit, api);
     const names = [...listed.keys()];
     const found = resolved(place, commit, names, []);
-    if (!wanted.last.some((file) => listed.has(file)))
+    if (!wanted.whole.some((group) => group.every((file) => listed.has(file))))
       throw new SoftpromptError("adapter", `this repository holds no ${wanted.what}`, {
         where: `${id}@${revision}`,
-        expected: wanted.last.join(" or "),
+        expected: wanted.whole.map((group) => group.join(" and ")).join(" or "),
         got: names.slice(0, 8),
       });
-    const files = [...wanted.files, ...wanted.last].filter((file) => listed.has(file));
-    const large = files.find((file) => listed.get(file)!.bytes > wanted.mostBytes);
+    const files = Object.keys(wanted.files).filter((file) => listed.has(file));
+    const large = files.find((file) => listed.get(file)!.bytes > wanted.files[file]!);
     if (large !== undefined)
       throw new SoftpromptError("adapter", `${large} is too large for ${wanted.what}`, {
         where: `${id}@${revision}`,
-        expected: `at most ${wanted.mostBytes} bytes`,
+        expected: `at most ${wanted.files[large]!} bytes`,
         got: listed.get(large)!.bytes,
       });
     await checkSpace(
@@ -106,14 +105,16 @@ async function fromCache(place: Place, wanted: WantedFiles, failure: SoftpromptE
   const { id, revision, cache } = place;
   const commit = await cache.commitOf(revision);
   if (commit !== null)
-    for (const file of wanted.last)
-      if (await stat(join(cache.snapshot(commit), file)).catch(() => null))
+    for (const group of wanted.whole) {
+      const there = await Promise.all(group.map((file) => stat(join(cache.snapshot(commit), file)).catch(() => null)));
+      if (!there.includes(null))
         return resolved(
           place,
           commit,
           null,
           failure ? [`${failure.problem}; using the cached ${id}@${commit.slice(0, 12)}`] : [],
         );
+    }
   if (failure) throw failure;
   throw new SoftpromptError(
     "network",

@@ -4,8 +4,8 @@
 import { existsSync } from "node:fs";
 import { loadAdapter, missingWeights } from "../adapter/adapter.js";
 import { appliedBytes, appliedFile } from "../adapter/applied.js";
-import { extrasFile } from "../adapter/extras.js";
-import { peftFiles } from "../adapter/peft.js";
+import { extrasFile, extrasLimits } from "../adapter/extras.js";
+import { peftFiles, peftLimits } from "../adapter/peft.js";
 import type { Adapter } from "../adapter/types.js";
 import type { ModelContext } from "./model.js";
 
@@ -35,9 +35,14 @@ export async function adapterFolder(
   if (!isHubAdapter(name)) return name;
   const { resolveFiles } = await import("../hub/files.js");
   const wanted = {
-    files: [peftFiles.weights, appliedFile, extrasFile],
-    last: [peftFiles.config, extrasFile],
-    mostBytes: appliedBytes,
+    // as much as their readers take
+    files: {
+      [peftFiles.weights]: peftLimits.weightsBytes,
+      [appliedFile]: appliedBytes,
+      [extrasFile]: extrasLimits.bytes,
+      [peftFiles.config]: peftLimits.configBytes,
+    },
+    whole: [[peftFiles.config], [extrasFile, appliedFile]],
     what: "adapter",
   };
   const { folder, warnings, listed } = await resolveFiles(name, wanted, {

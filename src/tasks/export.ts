@@ -111,7 +111,7 @@ async function adapterOf(
   given: Adapter | string | null,
   anyBase: boolean | undefined,
 ): Promise<Adapter | null> {
-  const adapter = typeof given === "string" ? await openAdapter(given) : given;
+  const adapter = typeof given === "string" ? await openAdapter(given, { offline: model.offline }) : given;
   if (adapter !== null) await checkBase(adapter, model.checkpoint, { anyBase, tokenizer: model.tokenizer });
   return adapter;
 }

@@ -113,7 +113,10 @@ async function ask(model: Model, texts: readonly string[], input: GenerateInput)
       where: "--stop",
       expected: "a text of one character or more",
     });
-  const loaded = typeof adapter === "string" ? await openAdapter(adapter) : adapter;
+  const loaded =
+    typeof adapter === "string"
+      ? await openAdapter(adapter, { offline: model.offline, signal: context.signal })
+      : adapter;
   if (loaded !== null) await checkBase(loaded, model.checkpoint, { anyBase, tokenizer: model.tokenizer });
   const tokenizer = await tokenizerFor(model, loaded);
   const { positions } = rulesOf(tokenizer, {}).window ?? {};

@@ -21,6 +21,8 @@ export interface Model {
   readonly engine: Engine;
   /** Which execution provider the engine runs on. */
   readonly device: string;
+  /** Whether adapters are taken from the hub's cache alone. */
+  readonly offline?: boolean | undefined;
   /** Frees sessions and their memory. Idempotent. */
   dispose(): Promise<void>;
 }
@@ -125,7 +127,14 @@ export async function openModel(
       : { precision: textCache, memory: textCacheMemory * 2 ** 20, disk: textCacheDisk * 2 ** 20 };
   const openTexts = kept !== null ? (await import("../run/text-cache.js")).openTexts : undefined;
   const engine = openEngine(checkpoint, { ...chosen, eightBit, textCache: kept }, undefined, openTexts);
-  return disposable({ checkpoint, tokenizer, engine, device: chosen.device, dispose: () => disposeAll(engine) });
+  return disposable({
+    checkpoint,
+    tokenizer,
+    engine,
+    device: chosen.device,
+    offline: chosen.offline,
+    dispose: () => disposeAll(engine),
+  });
 }
 
 /** The checkpoint with its linear layers in 8 bits. Reports the needed disk space before the work. */

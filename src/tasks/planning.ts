@@ -108,7 +108,7 @@ export function drawPrompt(
 export async function initSpec(
   options: PromptOptions,
   { task }: Pick<Dataset, "task">,
-  { checkpoint, tokenizer }: Pick<Model, "checkpoint" | "tokenizer">,
+  { checkpoint, tokenizer, offline }: Pick<Model, "checkpoint" | "tokenizer" | "offline">,
 ): Promise<InitSpec> {
   const { init } = withInit(options, { task }, { checkpoint });
   const missing = (option: string) =>
@@ -134,7 +134,7 @@ export async function initSpec(
       return { kind: "continuation", text: options.initText ?? continuation(task, promptMarker) };
     case "fromPrompt": {
       if (options.initFrom === undefined) throw missing("initFrom");
-      const earlier = await openAdapter(options.initFrom);
+      const earlier = await openAdapter(options.initFrom, { offline });
       if (earlier.applied)
         throw new SoftpromptError("usage", "this adapter is no prompt to start from", {
           where: options.initFrom,

@@ -20,7 +20,7 @@ import { fullModel } from "../model/partial.js";
 import type { EncodedRow } from "../text/batch.js";
 import { encodeRows, rowNotices } from "../text/rows.js";
 import type { Tokenizer } from "../text/tokenizer.js";
-import { openAdapter } from "./adapter-place.js";
+import { type AdapterContext, openAdapter } from "./adapter-place.js";
 import { type CallContext, disposable, type NoticeEvent } from "./call.js";
 import { choicesOfInput, inputsIn } from "./choices.js";
 import { engineUnder, type Model } from "./model.js";
@@ -189,6 +189,7 @@ export async function openSkill(
   adapter: Adapter | string | null,
   options: SkillOptions,
   name: string | null = null,
+  context: Pick<AdapterContext, "onEvent" | "signal"> = {},
 ): Promise<Skill> {
   const {
     evaluateBy = "ranking",
@@ -197,7 +198,8 @@ export async function openSkill(
     anyBase,
     task: given,
   } = currentNames(options, formerSkillNames, "predict()");
-  const loaded = typeof adapter === "string" ? await openAdapter(adapter) : adapter;
+  const loaded =
+    typeof adapter === "string" ? await openAdapter(adapter, { offline: model.offline, ...context }) : adapter;
   if (loaded !== null) await checkBase(loaded, model.checkpoint, { anyBase, tokenizer: model.tokenizer });
   const task = given ?? loaded?.task ?? null;
   if (task === null)

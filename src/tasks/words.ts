@@ -42,7 +42,8 @@ export interface WordsInput extends Omit<EvaluateInput, "adapter"> {
  */
 export async function promptWords(model: Model, input: WordsInput): Promise<PromptWords> {
   const { adapter: given, nearest = 1, rows, ...how } = input;
-  const adapter = typeof given === "string" ? await openAdapter(given) : given;
+  const adapter =
+    typeof given === "string" ? await openAdapter(given, { offline: model.offline, signal: how.signal }) : given;
   if (adapter.applied)
     throw new SoftpromptError("adapter", "this adapter holds no virtual tokens", {
       where: "adapter",
