@@ -104,7 +104,11 @@ test("one commit, in the hub's own cache; afterwards no hub is needed, and a rev
   const onEvent = (event: { kind: string; message?: string }) =>
     void (event.kind === "notice" && said.push(event.message!));
   expect(await adapterFolder("ours/prompt", { onEvent })).toBe(folder);
-  expect(said).toEqual([expect.stringMatching(/using the cached ours\/prompt@/)]);
+  // whose adapter it is stands first
+  expect(said).toEqual([
+    `the adapter is ours/prompt@${commitOf("ours/prompt")}, from the hub`,
+    expect.stringMatching(/using the cached ours\/prompt@/),
+  ]);
 });
 
 test("an interrupted download is not taken as complete, and each file has its own limit", async () => {

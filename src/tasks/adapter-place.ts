@@ -45,14 +45,15 @@ export async function adapterFolder(
     whole: [[peftFiles.config], [extrasFile, appliedFile]],
     what: "adapter",
   };
-  const { folder, warnings, listed } = await resolveFiles(name, wanted, {
+  const { folder, name: found, warnings, listed } = await resolveFiles(name, wanted, {
     ...(offline ? { offline } : {}),
     ...(signal ? { signal } : {}),
     onProgress: (at) => onEvent({ kind: "progress", ...at }),
   });
   // a pickle is not even fetched
   if (listed?.includes(peftFiles.pickle) && !listed.includes(peftFiles.weights)) throw missingWeights(name, true);
-  for (const message of warnings) onEvent({ kind: "notice", message });
+  // whoever misspells a path shall see that the answer is another's adapter
+  for (const message of [`the adapter is ${found}, from the hub`, ...warnings]) onEvent({ kind: "notice", message });
   return folder;
 }
 
