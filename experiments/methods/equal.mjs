@@ -27,13 +27,19 @@ const mean = (all) => all.reduce((a, b) => a + b, 0) / all.length;
 
 /** Points [FLOPs, score] of each method on each task. */
 function curvesOf({ charts, scores }) {
+  /** What was spent before the first step (FPT's neuron scores) belongs to every point of a curve: charts hold the steps alone. */
+  const shifted = (points, line, task) => {
+    const spent = scores.filter((one) => one.line === line && one.task === task).map(({ flops }) => flops);
+    const before = Math.max(0, mean(spent) - points.at(-1)[0]);
+    return points.map(([flops, score]) => [flops + before, score]);
+  };
   const tasks = [...new Set(scores.map(({ task }) => task))];
   return tasks.map((task) => {
     const chart = charts.find(({ x, title }) => x === "flops" && title.startsWith(`${task}: `));
     const drawn = new Map((chart?.series ?? []).map(({ name, points }) => [name, points]));
     const lines = [...new Set(scores.filter((one) => one.task === task).map(({ line }) => line))];
     const methods = lines.flatMap((name) => {
-      if (drawn.has(name)) return [{ name, points: drawn.get(name) }];
+      if (drawn.has(name)) return [{ name, points: shifted(drawn.get(name), name, task) }];
       // one point: all that was spent; nothing for what only asks
       const own = scores.filter((one) => one.task === task && one.line === name && one.score !== null);
       if (own.length === 0) return [];
@@ -90,7 +96,7 @@ for (const file of files) {
   }
 }
 lines.push(
-  "A method has at a budget the score of its last evaluation within it, the mean over seeds; “–”: it had none. The highest of a column is bold, whatever the noise. The search for a learning rate is not in these FLOPs: it is as large a multiple for each method. FLOPs are training's; of XPrompt all that its search spends.",
+  "A method has at a budget the score of its last evaluation within it, the mean over seeds; “–”: it had none. The highest of a column is bold, whatever the noise. The search for a learning rate is not in these FLOPs: results.md gives it, and it is not as large a multiple for each method. FLOPs are training's, of FPT with its neuron scores, of XPrompt all that its search spends.",
   "",
   "Made by `node experiments/methods/equal.mjs`.",
   "",

@@ -6,6 +6,7 @@
  */
 import { encodeRows, fullModel, makeBatch, stepFlops } from "softprompt/engine";
 import { evaluatePrepared, optimizers, prepareEvaluation, random } from "softprompt/train";
+import { rankingFlops } from "../../dist/engine/flops.js";
 
 /** @param budget total FLOPs, evaluations and the teacher's pass included */
 export async function distil(model, data, { teacher, start, settings, budget, seed }) {
@@ -25,18 +26,20 @@ export async function distil(model, data, { teacher, start, settings, budget, se
       const all = each.reduce((a, b) => a + b, 0);
       weights.push(each.map((x) => x / all));
     }
-    // forward only: a third of a step
-    flops += stepOf(some, teacher.shape[0]) / 3;
+    const choices = Math.max(...some.map((row) => row.choices?.length ?? 1));
+    flops += rankingFlops(config, full, { ...shapeOf(some, teacher.shape[0]), choices }).total;
   }
-  function stepOf(some, prompt) {
+  function shapeOf(some, prompt) {
     const long = (of) => Math.max(...some.map(of));
-    const shape = {
+    return {
       batch: some.length,
       prompt,
       input: long((row) => row.input.length),
       target: long((row) => row.target.length),
     };
-    return stepFlops(config, full, shape).total;
+  }
+  function stepOf(some, prompt) {
+    return stepFlops(config, full, shapeOf(some, prompt)).total;
   }
   const prepared = prepareEvaluation(tokenizer, data.task, data.validation, {
     maxInputTokens,

@@ -165,7 +165,9 @@ async function cell(model, task, seed) {
   const stepsFor = async (prompt, budget) => {
     const probe = await plain("probe", prompt, probed);
     const perStep = probe.trainFlops / probed;
-    const perLook = probe.flops - probe.trainFlops;
+    // it is evaluated every so many steps, and at its end
+    const looks = Math.floor(probed / settings.evalEvery) + (probed % settings.evalEvery === 0 ? 0 : 1);
+    const perLook = (probe.flops - probe.trainFlops) / looks;
     return Math.max(1, Math.floor(budget / (perStep + perLook / settings.evalEvery)));
   };
   const measured = async (name, { prompt, ...spent }, candidates = 1) => {
