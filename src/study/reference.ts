@@ -5,7 +5,7 @@
  * reading, not for comparison. Source: Ma et al. 2022, arXiv:2210.04457, as the paper's poster prints its Tables 1 to 3 (xprompt.md §7); every
  * average was checked against its row.
  */
-import { choice } from "../base/options.js";
+import type { ReferenceName } from "./reference-options.js";
 import type { Cell, Column, StudyResult, Table } from "./study.js";
 
 /** The seven SuperGLUE tasks of the paper, in its order; scores of MultiRC are F1 over all answers, of the others accuracy. */
@@ -62,21 +62,6 @@ export const referenceParameters: readonly { readonly method: string; readonly p
   { method: "T5-XL Prompt-Tuning", parameters: Array.from({ length: 7 }, () => 40_960) },
   { method: "T5-XL XPrompt", parameters: [2_560, 6_144, 2_560, 15_232, 512, 29_184, 27_648] },
 ];
-
-/** Which published numbers a study may show. */
-export const references = ["none", "xprompt"] as const;
-/** Name of published numbers. */
-export type ReferenceName = (typeof references)[number];
-
-/** The option that asks for them. */
-export const referenceOptions = {
-  reference: choice({
-    values: references,
-    default: "none",
-    source: "our addition",
-    help: "Set the study's scores beside a paper's own, in its layout: xprompt is XPrompt's Tables 1 to 3 for T5 Large, XL and XXL, drawn grey",
-  }),
-};
 
 const note =
   "Rows marked with “paper:” are XPrompt's own numbers (Ma et al. 2022, arXiv:2210.04457, Tables 1 to 3), of models of 770 million to 11 billion parameters trained far longer. They stand there for reading; nothing is compared.";

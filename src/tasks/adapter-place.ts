@@ -45,7 +45,12 @@ export async function adapterFolder(
     whole: [[peftFiles.config], [extrasFile, appliedFile]],
     what: "adapter",
   };
-  const { folder, name: found, warnings, listed } = await resolveFiles(name, wanted, {
+  const {
+    folder,
+    name: found,
+    warnings,
+    listed,
+  } = await resolveFiles(name, wanted, {
     ...(offline ? { offline } : {}),
     ...(signal ? { signal } : {}),
     onProgress: (at) => onEvent({ kind: "progress", ...at }),

@@ -6,7 +6,7 @@ import { pruneOptions } from "../../prune/options.js";
 import { neuronScoreOptions } from "../../schedule/neuron-options.js";
 import { scheduleOptions } from "../../schedule/options.js";
 import { comparisonOptions } from "../../study/method-options.js";
-import { referenceOptions } from "../../study/reference.js";
+import { referenceOptions } from "../../study/reference-options.js";
 import { dataOptions, quickstartTask } from "../../tasks/data.js";
 import { modelOptions, promptOptions, seedsOption } from "../../tasks/options.js";
 import { trainOptions } from "../../train/options.js";
