@@ -53,10 +53,7 @@ describe.skipIf(!existsSync(main))("what is loaded", () => {
     const all = loaded(["predict", "Fine.", "--model", "t5-nano", "--task", "quickstart"]);
     expect(all).toContain("engine/engine.js");
     expect(
-      // a T5's prompt may stand on the decoder's side, so its texts are kept too
-      all.filter((path) =>
-        /^(study|run\/(?!text-cache)|serve)|^prune\/(search|xprompt|pool)|^hub\/|^report\/html/.test(path),
-      ),
+      all.filter((path) => /^(study|run|serve)\/|^prune\/(search|xprompt|pool)|^hub\/|^report\/html/.test(path)),
     ).toEqual([]);
     expect(packages(all).filter((path) => /^(yaml|@huggingface)/.test(path!))).toEqual([]);
   });

@@ -6,7 +6,8 @@ import { availableParallelism, cpus } from "node:os";
 import { SoftpromptError } from "../base/errors.js";
 import { type OptionValues, readOptions } from "../base/options.js";
 import { packageFile } from "../base/package.js";
-import type { Engine } from "../engine/types.js";
+import type { TextStore } from "../engine/text-store.js";
+import type { Engine, EngineOptions } from "../engine/types.js";
 import type { HubOptions, HubProgress, ResolvedModel } from "../hub/hub.js";
 import type { Method } from "../method/method.js";
 import { type Checkpoint, checkpointFolder } from "../model/checkpoint.js";
@@ -125,8 +126,7 @@ export async function openModel(
     textCache === "off"
       ? null
       : { precision: textCache, memory: textCacheMemory * 2 ** 20, disk: textCacheDisk * 2 ** 20 };
-  const openTexts = kept !== null ? (await import("../run/text-cache.js")).openTexts : undefined;
-  const engine = openEngine(checkpoint, { ...chosen, eightBit, textCache: kept }, undefined, openTexts);
+  const engine = openEngine(checkpoint, { ...chosen, eightBit, textCache: kept }, undefined, textsLater);
   return disposable({
     checkpoint,
     tokenizer,
@@ -135,6 +135,22 @@ export async function openModel(
     offline: chosen.offline,
     dispose: () => disposeAll(engine),
   });
+}
+
+/** The store of texts, loaded with the first text: most passes of most models have none that could be kept. */
+function textsLater(checkpoint: Checkpoint, options: Required<EngineOptions>): TextStore | null {
+  if (options.textCache === null) return null;
+  let opened: Promise<TextStore> | undefined;
+  const store = () => {
+    opened ??= import("../run/text-cache.js").then(({ openTexts }) => openTexts(checkpoint, options)!);
+    return opened;
+  };
+  return {
+    precision: options.textCache.precision,
+    get: async (partial, ids) => (await store()).get(partial, ids),
+    put: async (partial, ids, values) => (await store()).put(partial, ids, values),
+    share: async () => (await store()).share(),
+  };
 }
 
 /** The checkpoint with its linear layers in 8 bits. Reports the needed disk space before the work. */
