@@ -15,7 +15,7 @@ import type { ModelConfig } from "../model/architecture.js";
 import { architectureOf } from "../model/architectures.js";
 import { shapeWeights } from "../model/bindings.js";
 import { fullModel, type PartialModel } from "../model/partial.js";
-import { aroundPrompt, type EncodedRow } from "../text/batch.js";
+import { aroundPrompt, type EncodedRow, sharesText } from "../text/batch.js";
 import {
   activationGraph,
   forwardGraph,
@@ -85,10 +85,10 @@ export function textFlops(
   if (!readsBefore(placeOf(config, rows))) return noFlops;
   const count = costs("text", config, partial, promptTuning, "start");
   const texts = rows.map((row) => ({ ids: aroundPrompt(row).before, shared: row.shared ?? 0 }));
-  const apart = together ? texts.filter(({ ids, shared }) => ids.length <= shared) : texts;
-  const lengths = texts.filter((text) => !apart.includes(text)).map(({ ids }) => ids.length);
+  const isApart = ({ ids, shared }: (typeof texts)[number]) => !together || ids.length <= shared;
+  const lengths = texts.filter((text) => !isApart(text)).map(({ ids }) => ids.length);
   let sum = lengths.length === 0 ? noFlops : both(count({ B: lengths.length, S: Math.max(1, ...lengths) }));
-  for (const { ids, shared } of apart) {
+  for (const { ids, shared } of texts.filter(isApart)) {
     const S = Math.min(shared, ids.length);
     const key = ids.subarray(0, S).join();
     if (S > 0 && !beginnings.has(key)) sum = addFlops(sum, both(count({ B: 1, S })));
@@ -102,8 +102,7 @@ export function textFlops(
 
 /** The shared beginnings of rows, as textFlops names them. */
 export function beginningsOf(rows: readonly EncodedRow[]): Set<string> {
-  const shared = rows.filter((row) => row.shared !== undefined);
-  return new Set(shared.map((row) => aroundPrompt(row).before.subarray(0, row.shared).join()));
+  return new Set(rows.filter(sharesText).map((row) => aroundPrompt(row).before.subarray(0, row.shared).join()));
 }
 
 export const noFlops: Flops = { paper: 0, total: 0 };

@@ -20,7 +20,7 @@ import type { Method } from "../method/method.js";
 import { promptTuning } from "../method/prompt.js";
 import type { ModelConfig } from "../model/architecture.js";
 import type { PartialModel } from "../model/partial.js";
-import { type EncodedRow, evaluationOrder } from "../text/batch.js";
+import { type EncodedRow, evaluationOrder, sharesText } from "../text/batch.js";
 import { choicesOf, encodeRows, rowNotices } from "../text/rows.js";
 import type { Tokenizer } from "../text/tokenizer.js";
 import { type RankingMode, rankingModes } from "./ranking.js";
@@ -313,8 +313,6 @@ function readOnce(row: EncodedRow): EncodedRow {
   // a row without room for an example begins its tail at once, so that it can stand in a batch with the others
   return row.promptAt === undefined ? { ...row, promptAt: row.shared ?? 0 } : row;
 }
-
-const sharesText = ({ shared }: EncodedRow): boolean => shared !== undefined;
 
 /** A row to be answered, ready for the model, under its own task and parameters. */
 export interface Asked {

@@ -56,6 +56,9 @@ export function aroundPrompt(row: EncodedRow): { readonly before: Int32Array; re
   return { before: ids.subarray(0, at), tail: ids.subarray(at) };
 }
 
+/** Whether a row begins as many do, so that its beginning may be read once for all. */
+export const sharesText = ({ shared }: EncodedRow): boolean => shared !== undefined;
+
 /** Padded arrays for the engine. Padding id is 0 in both; the masks say what counts. */
 export interface Batch {
   /** B */

@@ -14,7 +14,7 @@ import { applyMask, entryMask, maskCounts } from "../method/mask.js";
 import { fullModel, isFull, type PartialModel } from "../model/partial.js";
 import type { Optimizer } from "../optim/optimizer.js";
 import { optimizers } from "../optim/optimizers.js";
-import type { EncodedRow } from "../text/batch.js";
+import { type EncodedRow, sharesText } from "../text/batch.js";
 import { encodeRows } from "../text/rows.js";
 import { batchOrder, stepsPerEpoch } from "./order.js";
 import { totalSteps } from "./stage.js";
@@ -89,21 +89,21 @@ export function readingFlops(
 ): Flops {
   if (!readsBefore(place)) return noFlops;
   const { config } = input.engine.checkpoint;
-  const rows = rowsOf(step).map((n) => encoded[n]!);
+  const numbers = rowsOf(step);
+  const rows = numbers.map((n) => encoded[n]!);
   const before = (input.readBefore ?? []).filter((read) => read.partial === partial.name);
-  const had = rowsRead(rowsOf, encoded.length, input.settings.batchSize, [...before, { from: since, to: step }]);
-  const beginnings = beginningsOf([...had].map((n) => encoded[n]!));
-  if (input.engine.texts === null)
+  const earlier = () =>
+    rowsRead(rowsOf, encoded.length, input.settings.batchSize, [...before, { from: since, to: step }]);
+  const begun = (had: ReadonlySet<number>) => beginningsOf([...had].map((n) => encoded[n]!));
+  if (input.engine.texts === null) {
+    const beginnings = rows.some(sharesText) ? begun(earlier()) : undefined;
     return microBatches(rows, input.settings.microBatchSize)
       .map((micro) => textFlops(config, partial, micro, { together: true, beginnings }))
       .reduce(addFlops, noFlops);
-  const fresh = rowsOf(step).filter((n) => !had.has(n));
-  return textFlops(
-    config,
-    partial,
-    fresh.map((n) => encoded[n]!),
-    { beginnings },
-  );
+  }
+  const had = earlier();
+  const fresh = numbers.filter((n) => !had.has(n)).map((n) => encoded[n]!);
+  return textFlops(config, partial, fresh, { beginnings: fresh.some(sharesText) ? begun(had) : undefined });
 }
 
 /** What an evaluation of a run need not read again. @param textsKnown the store holds its texts */
