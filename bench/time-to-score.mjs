@@ -12,11 +12,12 @@
  */
 import { spawn } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { availableParallelism, cpus, loadavg, tmpdir } from "node:os";
+import { loadavg, tmpdir } from "node:os";
 import { basename, join } from "node:path";
 import { createInterface } from "node:readline";
 import { parseArgs } from "node:util";
 import { parse } from "yaml";
+import { processor } from "./processor.mjs";
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
@@ -177,11 +178,8 @@ rmSync(place, { recursive: true, force: true });
 const finalOf = ({ curve }) => curve.at(-1).score;
 const reached = ({ curve }, score) => curve.find((point) => point.score >= score)?.seconds;
 const said = (seconds) => (seconds === undefined ? "never" : seconds.toFixed(0));
-const flags = /^flags\s*:(.*)$/m.exec(readFileSync("/proc/cpuinfo", "utf8"))?.[1] ?? "";
-const processor = `${cpus()[0].model.trim()}, ${availableParallelism()} cores, ${flags
-  .split(" ")
-  .filter((flag) => /^(avx|amx|fma|f16c)/.test(flag))
-  .join(" ")}`;
+const { name: chip, cores, flags } = processor();
+const machine = `${chip}, ${cores} cores, ${flags.join(" ")}`;
 const rows = Object.entries(results).flatMap(([task, runs]) => {
   const theirs = Object.entries(runs).filter(([name]) => name.startsWith("peft"));
   const goal = 0.95 * Math.max(...theirs.map(([, run]) => finalOf(run)));
@@ -206,7 +204,7 @@ const text = [
   "# Time from the command to a score, beside PEFT",
   "",
   `${basename(model)}; ${virtualTokens} virtual tokens, ${steps} steps of ${batchSize} rows, AdamW at ${learningRate}, seed ${seed}, evaluated every ${every} steps; the goal is 95 % of the final score of PEFT's best run.`,
-  `${processor}; load average when started ${load.toFixed(1)}. Made by \`node bench/time-to-score.mjs\`.`,
+  `${machine}; load average when started ${load.toFixed(1)}. Made by \`node bench/time-to-score.mjs\`.`,
   "",
   "| task | run | final score | goal | seconds to the goal | faster than PEFT's fastest | seconds to 95 % of its own | whole run, s |",
   "| --- | --- | --: | --: | --: | --: | --: | --: |",
@@ -214,6 +212,9 @@ const text = [
   "",
 ].join("\n");
 const where = join(import.meta.dirname, "results", values.name);
-writeFileSync(`${where}.json`, `${JSON.stringify({ processor, load, steps, every, seed, results }, null, 1)}\n`);
+writeFileSync(
+  `${where}.json`,
+  `${JSON.stringify({ processor: machine, load, steps, every, seed, results }, null, 1)}\n`,
+);
 writeFileSync(`${where}.md`, text);
 console.log(text);

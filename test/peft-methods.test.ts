@@ -39,6 +39,17 @@ interface Task {
   readonly targets: readonly number[][];
 }
 
+/** Real PEFT's logits of each row's target, with an adapter's folder. */
+function theirLogits(folder: string, model: string, task: Task): number[][][] {
+  const run = spawnSync(python, [oracle, "logits", folder, here(`fixtures/${model}`)], {
+    input: JSON.stringify(task),
+    encoding: "utf8",
+    maxBuffer: 1 << 26,
+  });
+  expect(run.status, run.stderr).toBe(0);
+  return JSON.parse(run.stdout.trim().split("\n").at(-1)!) as number[][][];
+}
+
 /** Our logits of each row's target. */
 async function logitsOf(adapter: Adapter, model: string, { texts, targets }: Task): Promise<number[][][]> {
   const checkpoint = await openCheckpoint(here(`fixtures/${model}`));
@@ -146,13 +157,7 @@ test.skipIf(versions === null && asked === undefined).each(made)(
     const folder = join(root, `${model}-${name}`);
     saveAdapter(folder, adapter, "peft");
     const task = { texts: [[5, 17, 42, 9, 33, 1], [60, 3, 1], [7]], targets: [[8, 30, 2], [77], [11, 4]] };
-    const run = spawnSync(python, [oracle, "logits", folder, here(`fixtures/${model}`)], {
-      input: JSON.stringify(task),
-      encoding: "utf8",
-      maxBuffer: 1 << 26,
-    });
-    expect(run.status, run.stderr).toBe(0);
-    const theirs = JSON.parse(run.stdout.trim().split("\n").at(-1)!) as number[][][];
+    const theirs = theirLogits(folder, model, task);
     const mine = await logitsOf(loadAdapter(folder), model, task);
     expect(apart(mine, theirs)).toBeLessThan(1e-4);
     const none = await logitsOf({ ...adapter, applied: { ...adapter.applied!, parameters: start } }, model, task);
@@ -176,13 +181,7 @@ test
   const folder = join(root, `${model}-prompt`);
   saveAdapter(folder, adapter, "peft");
   const task = { texts: [[5, 17, 42, 9, 33, 1], [60, 3, 1], [7]], targets: [[8, 30, 2], [77], [11, 4]] };
-  const run = spawnSync(python, [oracle, "logits", folder, here(`fixtures/${model}`)], {
-    input: JSON.stringify(task),
-    encoding: "utf8",
-    maxBuffer: 1 << 26,
-  });
-  expect(run.status, run.stderr).toBe(0);
-  const theirs = JSON.parse(run.stdout.trim().split("\n").at(-1)!) as number[][][];
+  const theirs = theirLogits(folder, model, task);
   expect(apart(await logitsOf(loadAdapter(folder), model, task), theirs)).toBeLessThan(1e-4);
   const other = { ...adapter, prompt: { ...adapter.prompt, data: adapter.prompt.data.map((v) => -v) } };
   expect(apart(await logitsOf(other, model, task), theirs)).toBeGreaterThan(1e-2);

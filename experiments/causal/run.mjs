@@ -10,11 +10,11 @@
  */
 import { createHash } from "node:crypto";
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { availableParallelism, cpus } from "node:os";
 import { basename, join } from "node:path";
 import { parseArgs } from "node:util";
 import { evaluate, loadData, openModel, prune, tune } from "softprompt";
 import { parse } from "yaml";
+import { processor } from "../../bench/processor.mjs";
 
 const parts = ["frozen", "behind", "examples", "front", "fpt", "xprompt"];
 const { values, positionals } = parseArgs({
@@ -232,26 +232,21 @@ if (values.collect !== undefined) {
       return search ? [{ task, seed, search }] : [];
     }),
   );
-  const flags = existsSync("/proc/cpuinfo") ? /^flags\s*:(.*)$/m.exec(readFileSync("/proc/cpuinfo", "utf8"))?.[1] : "";
-  const processor = {
-    name: cpus()[0].model.trim(),
-    cores: availableParallelism(),
-    flags: (flags ?? "").split(" ").filter((flag) => /^(avx|amx|fma|f16c)/.test(flag)),
-  };
+  const machine = processor();
   const model = {
     name: basename(folder),
     sha256: createHash("sha256")
       .update(readFileSync(join(folder, "model.safetensors")))
       .digest("hex"),
   };
-  const report = { ...own, seeds, model, processor, node: process.version, data: files, results };
+  const report = { ...own, seeds, model, processor: machine, node: process.version, data: files, results };
   writeFileSync(join(values.collect, "results.json"), `${JSON.stringify(report, null, 1)}\n`);
   const head = ["task", "rows", "majority", "untold", "told", "4 examples", "prompt behind", "prompt in front"];
   const lines = [
     "# Prompt tuning of SmolLM2-135M-Instruct",
     "",
     `Accuracy in percent; mean ± deviation over seeds (each seed). ${own.settings.virtualTokens} virtual tokens, ${own.settings.steps} steps of ${own.settings.batchSize} rows, ${own.settings.optimizer} at ${own.settings.learningRate} for every task and place, chosen before any run; the prompt of the last step, so no validation row chose one.`,
-    `"–" was not run. Templates and label words: tasks.yaml. Processor: ${processor.name}, ${processor.flags.join(" ")}; float32, one thread. The machine was busy with other work: seconds in results.json are no claim.`,
+    `"–" was not run. Templates and label words: tasks.yaml. Processor: ${machine.name}, ${machine.flags.join(" ")}; float32, one thread. The machine was busy with other work: seconds in results.json are no claim.`,
     "",
     `| ${[...head, "FPT-LD", "FPT-FR", "FPT-CR"].join(" | ")} |`,
     `| --- | ${[...head, "", ""].map(() => "--:").join(" | ")} |`,

@@ -30,6 +30,7 @@ import {
 import { parse } from "yaml";
 import { deviation, halves, mean } from "../statistics.mjs";
 import { distil } from "./distil.mjs";
+import { places } from "./places.mjs";
 
 const here = import.meta.dirname;
 const { values, positionals } = parseArgs({
@@ -51,14 +52,6 @@ if (out === undefined || !["half", "holdout"].includes(values.select)) {
   );
   process.exit(2);
 }
-const places = {
-  sst2: { data: "SST-2", fewShot: 2000 },
-  qqp: { data: "QQP", fewShot: 2000, format: "t5" },
-  rte: { data: "RTE" },
-  cb: { data: "CB" },
-  boolq: { data: "BoolQ", fewShot: 2000 },
-  wic: { data: "WiC", fewShot: 2000 },
-};
 const given = parse(readFileSync(values.config, "utf8"));
 const options = (table) => readOptions(table, pickOptions(table, given), values.config);
 const folder = values.model ?? given.model;

@@ -16,6 +16,7 @@ import { loadData, openModel, tune } from "softprompt";
 import { importance, pickOptions, random, readOptions, trainOptions } from "softprompt/train";
 import { parse } from "yaml";
 import { deviation, mean, rankCorrelation } from "../statistics.mjs";
+import { places } from "./places.mjs";
 
 const here = import.meta.dirname;
 const { values, positionals } = parseArgs({
@@ -37,13 +38,8 @@ if (out === undefined) {
   );
   process.exit(2);
 }
-const places = {
-  sst2: { data: "SST-2", fewShot: 2000 },
-  qqp: { data: "QQP", fewShot: 2000, format: "t5" },
-  rte: { data: "RTE", fewShot: 2000 },
-  cb: { data: "CB" },
-  boolq: { data: "BoolQ", fewShot: 2000 },
-};
+// rows of the large tasks are drawn, RTE's too
+const drawn = { ...places, rte: { ...places.rte, fewShot: 2000 } };
 const given = parse(readFileSync(values.config, "utf8"));
 const tasks = values.tasks.split(",");
 const seeds = values.seeds.split(",").map(Number);
@@ -54,7 +50,7 @@ mkdirSync(out, { recursive: true });
 const cellOf = (task, seed) => join(out, `${task}-${seed}.json`);
 
 async function cell(model, task, seed) {
-  const { data: place, ...more } = places[task];
+  const { data: place, ...more } = drawn[task];
   const data = await loadData({ task, data: join(datasets, place), ...more });
   const settings = readOptions(trainOptions, pickOptions(trainOptions, given), values.config);
   // no row chooses: the prompt of the last step
