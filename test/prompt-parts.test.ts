@@ -100,11 +100,11 @@ describe("the places of parts", () => {
     expect(unpositioned("{prompt:4}x {a}{prompt:16}")).toEqual({ text: "x {a}", position: "start:4,end:16" });
     expect(unpositioned("x {a}{prompt}")).toEqual({ text: "x {a}", position: "end" });
     expect(unpositioned("x{prompt} {a}")).toBeNull();
-    expect(aroundText("{prompt:4}{a}{prompt}", "words")).toEqual({
+    expect(aroundText("{prompt:4}{a}{prompt}")!("words")).toEqual({
       promptAt: 5,
       promptBefore: [{ at: 0, tokens: 4, outside: true }],
     });
-    expect(aroundText("{a}{prompt:4} x{prompt}", "words")).toBeNull();
+    expect(aroundText("{a}{prompt:4} x{prompt}")).toBeNull();
     const recorded = task("{a}", { promptPosition: "start:4,end:16" });
     expect(
       asRecorded(

@@ -248,17 +248,18 @@ export function unpositioned(source: string): { readonly text: string; readonly 
 }
 
 /**
- * The markers of a task's template on another whole text; null where they stand inside the task's own.
+ * Puts the markers of a task's template on another whole text; null where they stand inside the task's own.
  */
-export function aroundText(template: string, text: string): PromptPlace | null {
+export function aroundText(template: string): ((text: string) => PromptPlace) | null {
   const { parts, inDecoder } = compileTemplate(template);
-  if (parts.length === 0) return {};
-  if (inDecoder) return { promptIn: "decoder" };
+  if (parts.length === 0) return () => ({});
+  if (inDecoder) return () => ({ promptIn: "decoder" });
   const last = markerOf(parts.at(-1)!);
   if (parts.length > 2 || !template.endsWith(last)) return null;
-  if (parts.length === 1) return { promptAt: text.length };
+  if (parts.length === 1) return (text) => ({ promptAt: text.length });
   if (!template.startsWith(markerOf(parts[0]!))) return null;
-  return { promptAt: text.length, promptBefore: [{ at: 0, tokens: parts[0]!, outside: true }] };
+  const promptBefore = [{ at: 0, tokens: parts[0]!, outside: true }];
+  return (text) => ({ promptAt: text.length, promptBefore });
 }
 
 /** How many virtual tokens a template's markers want, where a prompt of so many does not fit them; else null. */

@@ -36,6 +36,11 @@ export interface ModelSource {
 /** Where the virtual tokens stand. */
 export type Place = "start" | "within" | "behind" | "parted" | "decoder";
 
+/** Whether what stands before the (first) virtual tokens is read before, by the frozen model alone and in another graph. */
+export function readsBefore(place: Place | undefined): boolean {
+  return place === "behind" || place === "parted" || place === "decoder";
+}
+
 /**
  * Loss and its gradients.
  * In: the parameters, inputIds [B, T], decoderIds, targetIds [B, U], tokenWeights [B, U] (0 where a token does not count), and what the
@@ -63,7 +68,7 @@ export function trainGraph(source: ModelSource): Graph {
 export function scoreGraph(source: ModelSource): Graph {
   const m = open(source);
   const { graph: g } = m;
-  if (after(m.place)) {
+  if (readsBefore(m.place)) {
     output(g, "nll", ops.nll(g, teacherForced(m).logits, input(g, "targetIds", "int32", ["B", "U"])));
     return finished(m);
   }
@@ -96,7 +101,7 @@ export function forwardGraph(source: ModelSource): Graph {
 export function activationGraph(source: ModelSource): Graph {
   const m = open(source);
   const { graph: g } = m;
-  const behind = after(m.place);
+  const behind = readsBefore(m.place);
   const prefilled = behind ? readText(m, "S") : prefill(m);
   const { activations } = prefilled;
   const decoded = behind ? decode(m, afterText(m), prefilled.memory) : teacherForced(m, prefilled);
@@ -128,7 +133,7 @@ export function activationGraph(source: ModelSource): Graph {
 export function prefillGraph(source: ModelSource): Graph {
   const m = open(source);
   const { graph: g } = m;
-  if (!after(m.place)) {
+  if (!readsBefore(m.place)) {
     outputMemory(g, prefill(m).memory);
     return finished(m);
   }
@@ -272,9 +277,6 @@ function decode(m: Model, x: Value, memory: readonly KeyValue[], past?: readonly
   return m.architecture.decode(m.builder, m.config, x, memory, { past, led: m.place === "decoder" });
 }
 
-/** Whether the text before the virtual tokens is read by another graph. */
-const after = (place: Place) => place === "behind" || place === "parted" || place === "decoder";
-
 /** Virtual tokens and ids side by side → in each row's order, where it is another one. */
 function inPlace({ graph: g, place }: Model, both: Value): Value {
   if (place !== "within" && place !== "parted") return both;
@@ -319,7 +321,7 @@ function picked({ graph: g }: Model, hidden: Value): Value {
 
 /** @param given what was already read. By default prompt and text are read in the graph; behind a text its memory is an input */
 function teacherForced(m: Model, given?: Prefilled) {
-  const behind = after(m.place);
+  const behind = readsBefore(m.place);
   const prefilled = behind ? null : (given ?? prefill(m));
   const x = behind ? afterText(m) : embed(m, input(m.graph, "decoderIds", "int32", ["B", "U"]));
   const result = decode(m, x, prefilled?.memory ?? givenMemory(m, m.place !== "decoder"));

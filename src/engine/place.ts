@@ -14,6 +14,8 @@ import { type EncodedRow, type Padded, pad, type TextBatch } from "../text/batch
 import { checkIds, type FedParameters, float, int } from "./feeds.js";
 import type { Place } from "./graphs.js";
 
+export { readsBefore } from "./graphs.js";
+
 /** All of them. */
 export const places = ["start", "within", "behind", "parted", "decoder"] as const satisfies readonly Place[];
 
@@ -26,11 +28,6 @@ export function placeOf(config: ModelConfig, rows: readonly Placed[]): Place {
 }
 
 type Placed = Pick<EncodedRow, "promptAt" | "promptBefore" | "promptIn">;
-
-/** Whether what stands before the (first) virtual tokens is read before, by the frozen model alone. */
-export function readsBefore(place: Place | undefined): boolean {
-  return place === "behind" || place === "parted" || place === "decoder";
-}
 
 /** Whether targets continue the text itself (a decoder-only model), so that a text can be read before the tokens that follow it. */
 function goesOn(config: ModelConfig): boolean {

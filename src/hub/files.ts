@@ -9,7 +9,7 @@ import { join } from "node:path";
 import { SoftpromptError } from "../base/errors.js";
 import { boundedFetch, commitOf, filesOf, Unreachable } from "./api.js";
 import { type CachedModel, cachedModel, hubCacheFolder } from "./cache.js";
-import { checkSpace, fetchBlob, type HubOptions, isOffline, openHub } from "./hub.js";
+import { checkSpace, fetchBlob, type HubOptions, isOffline, openHub, unreached } from "./hub.js";
 import { readName } from "./names.js";
 
 /** What is wanted of a repository. */
@@ -81,13 +81,7 @@ export async function resolveFiles(
     return found;
   } catch (error) {
     if (!(error instanceof Unreachable)) throw error;
-    const { problem, hint, cause } = error.failure;
-    const failure = new SoftpromptError("network", `the hub cannot be reached: ${problem}`, {
-      where: `${hub.url} (${id})`,
-      hint: `${hint}; there is no folder ${id} here, so a hub was asked (--offline uses the local cache only)`,
-      cause,
-    });
-    return fromCache(place, wanted, failure);
+    return fromCache(place, wanted, unreached(hub, id, error));
   }
 }
 

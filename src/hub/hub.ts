@@ -79,18 +79,18 @@ export async function resolveModel(nameOrPath: string, options: HubOptions = {})
   } catch (error) {
     // an unreachable hub must not stop work on a model that is in the cache; any other failure is reported
     if (!(error instanceof Unreachable)) throw error;
-    const { problem, hint, status, cause } = error.failure;
-    const failure = new SoftpromptError(
-      "network",
-      status === undefined ? `the hub cannot be reached: ${problem}` : problem,
-      {
-        where: `${hub.url} (${id})`,
-        hint: `${hint}; there is no folder ${id} here, so a hub was asked (--offline uses the local cache only)`,
-        cause,
-      },
-    );
-    return fromCache(cache, id, revision, file, failure);
+    return fromCache(cache, id, revision, file, unreached(hub, id, error));
   }
+}
+
+/** What is said of a hub that gave no answer of use. */
+export function unreached(hub: Hub, id: string, { failure }: Unreachable): SoftpromptError {
+  const { problem, hint, status, cause } = failure;
+  return new SoftpromptError("network", status === undefined ? `the hub cannot be reached: ${problem}` : problem, {
+    where: `${hub.url} (${id})`,
+    hint: `${hint}; there is no folder ${id} here, so a hub was asked (--offline uses the local cache only)`,
+    cause,
+  });
 }
 
 /** Whether only the cache may be used. */

@@ -70,6 +70,11 @@ export const layerChoices = {
     return range(L).filter((layer) => !gone.has(layer));
   },
 } as const satisfies Record<string, (n: number, L: number, facts: LayerFacts) => number[]>;
+/** Whether a choice of layers rests on a measurement of the model; the others follow from the sizes. */
+export const measuredChoices = { even: false, first: false, score: true, greedy: true } as const satisfies Record<
+  keyof typeof layerChoices,
+  boolean
+>;
 /** Name of a way to choose layers. */
 export type LayerChoice = keyof typeof layerChoices;
 

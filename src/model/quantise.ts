@@ -10,12 +10,17 @@ import { roundHalfEven } from "../base/round.js";
 export const roundingVersion = 3;
 
 /**
- * Names the rounding, for whatever holds results of a model: nothing where it computes in float32.
- * @param most largest integer of a weight, or null
- * @param weights the sha256 of the 8-bit weights: what was measured of a model decides how it is rounded, and may differ between processors
+ * Names the rounding of an engine, for whatever holds its results: nothing where it computes in float32. The sha256 of the 8-bit weights is
+ * part of it: what was measured of a model decides how it is rounded, and may differ between processors.
  */
-export function roundingFacts(most: number | null, weights: string | undefined): { readonly eightBit?: string } {
-  return most === null ? {} : { eightBit: `${most}, version ${roundingVersion}, ${weights}` };
+export function roundingFacts({
+  options: { eightBit: most },
+  checkpoint: { eightBitSha256 },
+}: {
+  readonly options: { readonly eightBit: number | null };
+  readonly checkpoint: { readonly eightBitSha256?: string };
+}): { readonly eightBit?: string } {
+  return most === null ? {} : { eightBit: `${most}, version ${roundingVersion}, ${eightBitSha256}` };
 }
 
 /** Integers, with the scale of each column. */

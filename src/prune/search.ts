@@ -8,7 +8,6 @@
  *     FOLDER/scores.json           importance
  *     FOLDER/candidates/NAME/      one run folder each, "control" among them
  */
-
 import { join } from "node:path";
 import { interrupted } from "../base/errors.js";
 import { ownFolder, sha256 } from "../base/files.js";
@@ -346,7 +345,7 @@ function identityOf({ options, ...input }: SearchInput): Identity {
     "training rows": sha256(JSON.stringify(train)),
     "validation rows": sha256(JSON.stringify(validation)),
     "retraining schedule": sha256(JSON.stringify(retrainSchedule)),
-    ...roundingFacts(input.engine.options.eightBit, input.engine.checkpoint.eightBitSha256),
+    ...roundingFacts(input.engine),
   };
   for (const key of Object.keys(pruneOptions) as (keyof PruneOptions)[])
     if (!freeOptions.has(key)) facts[`pruning.${key}`] = String(options[key]);

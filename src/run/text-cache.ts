@@ -6,7 +6,6 @@
  * number of processes may share the folder. A damaged file is computed again. float16 has three more bits of precision than bfloat16 but a
  * smaller range: a text with values beyond it is kept in bfloat16.
  */
-
 import { createHash } from "node:crypto";
 import { existsSync, readdirSync, readFileSync, statfsSync, statSync } from "node:fs";
 import { dirname, join } from "node:path";
@@ -24,13 +23,8 @@ export function openTexts(
   { textCache, ...options }: Required<EngineOptions>,
 ): TextStore | null {
   if (textCache === null) return null;
-  const { device, lowMemory, plainOps, eightBit } = options;
-  const arithmetic = [
-    device,
-    lowMemory,
-    plainOps,
-    ...Object.values(roundingFacts(eightBit, checkpoint.eightBitSha256)),
-  ];
+  const { device, lowMemory, plainOps } = options;
+  const arithmetic = [device, lowMemory, plainOps, ...Object.values(roundingFacts({ options, checkpoint }))];
   const identity = async () => JSON.stringify([await checkpoint.sha256(), checkpoint.config, ...arithmetic]);
   return openTextCache({ ...textCache, identity });
 }

@@ -6,7 +6,6 @@
  * keeps it. The hidden states below the lowest layer that may go are equal for all candidates above it, so each is computed once
  * (Engine.layers): a round over n layers costs n²/2 layers, not n². Each drop is kept on disk by what it was made from.
  */
-
 import { join } from "node:path";
 import { interrupted, SoftpromptError } from "../base/errors.js";
 import { sha256 } from "../base/files.js";
@@ -78,7 +77,7 @@ export async function greedyDrops(
     maxInputTokens: input.maxInputTokens,
     // it decides the last digits
     batchSize: input.scoreBatchSize,
-    ...roundingFacts(engine.options.eightBit, engine.checkpoint.eightBitSha256),
+    ...roundingFacts(engine),
   };
   const tokens = encoded.reduce((sum, { target }) => sum + target.length, 0);
   const drops: Record<string, Drop[]> = {};

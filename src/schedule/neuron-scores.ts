@@ -5,7 +5,6 @@
  * over examples of (mean over valid positions of |activation|), full model, teacher-forced, with an untrained random
  * prompt whose positions count. Kept on disk by model, data and settings; a damaged file is computed again.
  */
-
 import { join } from "node:path";
 import { interrupted, SoftpromptError } from "../base/errors.js";
 import { sha256 } from "../base/files.js";
@@ -79,7 +78,7 @@ export async function neuronScores(
       seed: input.seed,
       promptLength: input.virtualTokens,
       maxInputTokens: input.maxInputTokens,
-      ...roundingFacts(engine.options.eightBit, engine.checkpoint.eightBitSha256),
+      ...roundingFacts(engine),
     }),
   );
   const path = input.folder === null ? null : join(input.folder, `neuron-scores-${key.slice(0, 16)}.json`);

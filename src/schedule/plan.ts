@@ -11,6 +11,7 @@ import type { Method } from "../method/method.js";
 import { sizeOf } from "../method/methods.js";
 import type { ModelConfig } from "../model/architecture.js";
 import { architectureOf } from "../model/architectures.js";
+import { measuredChoices } from "../model/partial.js";
 import { encodeRows, isFreeText } from "../text/rows.js";
 import type { Tokenizer } from "../text/tokenizer.js";
 import type { TrainSettings } from "../train/options.js";
@@ -115,8 +116,7 @@ function outline(dataset: PlannedData, options: PlanOptions, made: ScheduleFor):
   const scores = needsNeuronScores(options);
   if (scores) checkScoredRows(dataset, options);
   if (!scores && !needsLayerOrder(options)) return makeSchedule(options, made);
-  const measured = options.layerChoice === "score" || options.layerChoice === "greedy";
-  const layerChoice = measured ? "first" : options.layerChoice;
+  const layerChoice = measuredChoices[options.layerChoice] ? "first" : options.layerChoice;
   return makeSchedule({ ...options, layerChoice, neuronChoice: "first" }, made);
 }
 

@@ -52,17 +52,14 @@ export async function loadSkill(
   const { task } = adapter;
   const opened = task === null ? null : await openSkill(model, adapter, { anyBase: true }, name);
   const predict = opened && { ...opened, maxInputTokens: Math.min(opened.maxInputTokens, mostTokens) };
-  const place = (text: string) => aroundText(task?.template ?? "", text);
-  const write: WritingSkill | null =
-    place("") === null
-      ? null
-      : {
-          tokenizer: behindPrompt(model.tokenizer, tokens),
-          method,
-          parameters,
-          place: (text) => place(text) ?? {},
-          chat: chat && { ...chat, tokenizer: behindPrompt(chat.tokenizer, tokens) },
-        };
+  const place = aroundText(task?.template ?? "");
+  const write: WritingSkill | null = place && {
+    tokenizer: behindPrompt(model.tokenizer, tokens),
+    method,
+    parameters,
+    place,
+    chat: chat && { ...chat, tokenizer: behindPrompt(chat.tokenizer, tokens) },
+  };
   const skill: LoadedSkill = {
     facts: {
       abilities: [

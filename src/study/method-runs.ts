@@ -5,7 +5,6 @@
  * what that costs belongs to the method. Validation rows are not used for choosing: a run's result is that of its last step. Every training
  * is a cell.
  */
-
 import { SoftpromptError } from "../base/errors.js";
 import { sha256 } from "../base/files.js";
 import { defaults, type OptionValues } from "../base/options.js";
@@ -243,12 +242,12 @@ async function untrainedRun(
       : { instruction: instructionOf(task, comparison), examples: [] };
   const asked = inContext(task, rows, before, tokenizer, settings.maxInputTokens).rows;
   const options = evaluationOptions(settings);
-  const { device, lowMemory, plainOps, eightBit } = engine.options;
+  const { device, lowMemory, plainOps } = engine.options;
   const inputs = {
     model: await engine.checkpoint.sha256(),
     tokenizer: tokenizer.sha256,
     rules: tokenizer.rules ?? null,
-    engine: { device, lowMemory, plainOps, ...roundingFacts(eightBit, engine.checkpoint.eightBitSha256) },
+    engine: { device, lowMemory, plainOps, ...roundingFacts(engine) },
     task,
     rows: sha256(JSON.stringify(asked)),
     options,

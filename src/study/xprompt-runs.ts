@@ -4,7 +4,6 @@
  * In: XPromptStudyInput, cases (what differs: length, start, schedules, rows), variants (which sub-prompts). Out: Outcomes.
  * A search is a folder; whatever it trained is read back when a study is run again or asks for the same candidate.
  */
-
 import { interrupted, SoftpromptError } from "../base/errors.js";
 import { ownFolder, sha256, withFolder } from "../base/files.js";
 import { lockFolder } from "../base/lock.js";
@@ -197,7 +196,7 @@ export async function withCase<R>(
       [tuning.schedule, retraining.schedule],
       await engine.checkpoint.sha256(),
       sha256(JSON.stringify([task, train, dataset.validation])),
-      ...Object.values(roundingFacts(engine.options.eightBit, engine.checkpoint.eightBitSha256)),
+      ...Object.values(roundingFacts(engine)),
     ]),
   );
   const own = ownFolder(folder, `${slug(task.name)}-s${seed}-${slug(what.label)}-${key.slice(0, 10)}`);

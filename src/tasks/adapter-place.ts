@@ -7,7 +7,7 @@ import { appliedBytes, appliedFile } from "../adapter/applied.js";
 import { extrasFile, extrasLimits } from "../adapter/extras.js";
 import { peftFiles, peftLimits } from "../adapter/peft.js";
 import type { Adapter } from "../adapter/types.js";
-import type { ModelContext } from "./model.js";
+import type { Model, ModelContext } from "./model.js";
 
 /** How a hub is asked. */
 export interface AdapterContext extends Pick<ModelContext, "onEvent" | "signal"> {
@@ -65,4 +65,13 @@ export async function adapterFolder(
 /** Reads an adapter from wherever it lies. @throws SoftpromptError "adapter", "checkpoint", "network". */
 export async function openAdapter(name: string, context: AdapterContext = {}): Promise<Adapter> {
   return loadAdapter(await adapterFolder(name, context));
+}
+
+/** An adapter as a call gives it: itself or none, or where it lies; a model that was opened offline asks no hub for it. */
+export async function givenAdapter<Given extends Adapter | string | null>(
+  { offline }: Pick<Model, "offline">,
+  given: Given,
+  context: Omit<AdapterContext, "offline"> = {},
+): Promise<Exclude<Given, string> | Adapter> {
+  return typeof given === "string" ? openAdapter(given, { offline, ...context }) : (given as Exclude<Given, string>);
 }

@@ -1,7 +1,6 @@
 /**
  * @file A tuned prompt for other programs. In: an adapter, its model where the form needs one, a format. Out: a folder, or a request's body.
  */
-
 import { join } from "node:path";
 import { checkBase, loadAdapter } from "../adapter/adapter.js";
 import type { Adapter } from "../adapter/types.js";
@@ -15,7 +14,7 @@ import { promptFiles, requests } from "../export/prompt-files.js";
 import { textIds } from "../text/batch.js";
 import { encodeRows } from "../text/rows.js";
 import { rulesOf } from "../text/rules.js";
-import { openAdapter } from "./adapter-place.js";
+import { givenAdapter } from "./adapter-place.js";
 import { exportOptions } from "./export-options.js";
 import type { Model } from "./model.js";
 import { recordedInputTokens } from "./predictor.js";
@@ -111,7 +110,7 @@ async function adapterOf(
   given: Adapter | string | null,
   anyBase: boolean | undefined,
 ): Promise<Adapter | null> {
-  const adapter = typeof given === "string" ? await openAdapter(given, { offline: model.offline }) : given;
+  const adapter = await givenAdapter(model, given);
   if (adapter !== null) await checkBase(adapter, model.checkpoint, { anyBase, tokenizer: model.tokenizer });
   return adapter;
 }

@@ -2,7 +2,6 @@
  * @file Generates text after a given text, without a task. In: Model, one or several texts, an adapter. Out: the generated text, whole or
  * as a stream.
  */
-
 import { checkBase } from "../adapter/adapter.js";
 import { runnable } from "../adapter/applied.js";
 import type { Adapter } from "../adapter/types.js";
@@ -20,7 +19,7 @@ import type { EncodedRow } from "../text/batch.js";
 import { encodeRows, rowNotices } from "../text/rows.js";
 import { rulesOf } from "../text/rules.js";
 import type { Tokenizer } from "../text/tokenizer.js";
-import { openAdapter } from "./adapter-place.js";
+import { givenAdapter } from "./adapter-place.js";
 import { type CallContext, type NoticeEvent, splitCall } from "./call.js";
 import { type GenerateOptions, generateOptions } from "./generate-options.js";
 import { engineUnder, type Model } from "./model.js";
@@ -113,10 +112,7 @@ async function ask(model: Model, texts: readonly string[], input: GenerateInput)
       where: "--stop",
       expected: "a text of one character or more",
     });
-  const loaded =
-    typeof adapter === "string"
-      ? await openAdapter(adapter, { offline: model.offline, signal: context.signal })
-      : adapter;
+  const loaded = await givenAdapter(model, adapter, { signal: context.signal });
   if (loaded !== null) await checkBase(loaded, model.checkpoint, { anyBase, tokenizer: model.tokenizer });
   const tokenizer = await tokenizerFor(model, loaded);
   const { positions } = rulesOf(tokenizer, {}).window ?? {};
@@ -131,7 +127,8 @@ async function ask(model: Model, texts: readonly string[], input: GenerateInput)
     targetPrefix: "",
   };
   const learnt = loaded?.task?.template ?? "";
-  if (aroundText(learnt, "") === null)
+  const place = aroundText(learnt);
+  if (place === null)
     throw new SoftpromptError("adapter", "this prompt stands inside the text of its task", {
       where: "adapter",
       expected: "a prompt before or behind the whole text, or both",
@@ -141,7 +138,7 @@ async function ask(model: Model, texts: readonly string[], input: GenerateInput)
   const rows = texts.map((text, i) => ({
     id: `prompt ${i + 1}`,
     input: text,
-    ...aroundText(learnt, text),
+    ...place(text),
     fields: [{ name: "text", from: 0, to: text.length }],
     target: "",
     label: null,

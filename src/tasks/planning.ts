@@ -3,7 +3,6 @@
  *
  * In: an engine with its tokenizer, a Dataset, options. Out: Schedule, the cost of planning, the start prompt.
  */
-
 import { checkBase } from "../adapter/adapter.js";
 import { SoftpromptError } from "../base/errors.js";
 import { flagName } from "../base/options.js";

@@ -20,7 +20,7 @@ import { fullModel } from "../model/partial.js";
 import type { EncodedRow } from "../text/batch.js";
 import { encodeRows, rowNotices } from "../text/rows.js";
 import type { Tokenizer } from "../text/tokenizer.js";
-import { type AdapterContext, openAdapter } from "./adapter-place.js";
+import { type AdapterContext, givenAdapter } from "./adapter-place.js";
 import { type CallContext, disposable, type NoticeEvent } from "./call.js";
 import { choicesOfInput, inputsIn } from "./choices.js";
 import { engineUnder, type Model } from "./model.js";
@@ -198,8 +198,7 @@ export async function openSkill(
     anyBase,
     task: given,
   } = currentNames(options, formerSkillNames, "predict()");
-  const loaded =
-    typeof adapter === "string" ? await openAdapter(adapter, { offline: model.offline, ...context }) : adapter;
+  const loaded = await givenAdapter(model, adapter, context);
   if (loaded !== null) await checkBase(loaded, model.checkpoint, { anyBase, tokenizer: model.tokenizer });
   const task = given ?? loaded?.task ?? null;
   if (task === null)

@@ -12,7 +12,7 @@ import type { Dataset } from "../data/row.js";
 import type { Prediction } from "../evaluate/evaluate.js";
 import type { InitKind } from "../method/init.js";
 import type { PromptMask } from "../method/mask.js";
-import type { LayerChoice, PartialModel } from "../model/partial.js";
+import { type LayerChoice, measuredChoices, type PartialModel } from "../model/partial.js";
 import { fileNames } from "../run/layout.js";
 import { codeCommit, peakMemory, type RunResult, type Scores, whereWeAre } from "../run/result.js";
 import { tensorHash } from "../train/identity.js";
@@ -143,7 +143,7 @@ export function runRecord(
 
 /** The layers of each partial stage where they were measured; other choices follow from the sizes. */
 function keptLayers({ stages }: Schedule, { layerChoice }: RecordedOptions): Pick<RunResult["run"], "layers"> {
-  if (layerChoice !== "greedy" && layerChoice !== "score") return {};
+  if (layerChoice === undefined || !measuredChoices[layerChoice]) return {};
   const partials = stages.map(({ partial }) => partial).filter(({ name }) => name !== "full");
   if (partials.length === 0) return {};
   const layersOf = ({ stacks }: PartialModel) =>

@@ -4,7 +4,6 @@
  * In: Model, Dataset, options. Out: Tuned, and where a folder is given a run folder with everything in it. The command line's
  * `train` and `quickstart` and the library's `tune` are this one function.
  */
-
 import { join } from "node:path";
 import { z } from "zod";
 import type { Adapter } from "../adapter/types.js";
@@ -315,14 +314,14 @@ export async function baselines(
   observe({ kind: "baseline", name: "majority", scores: majority });
   if (!options.baselines) return { baseline: { majority, noPrompt: null }, cost: nothing };
   const { engine, tokenizer, checkpoint } = model;
-  const { device, lowMemory, plainOps, eightBit } = engine.options;
+  const { device, lowMemory, plainOps } = engine.options;
   const facts = {
     version: 1,
     model: await checkpoint.sha256(),
     config: checkpoint.config,
     tokenizer: tokenizer.sha256,
     chat: isChat(model),
-    engine: { device, lowMemory, plainOps, ...roundingFacts(eightBit, checkpoint.eightBitSha256) },
+    engine: { device, lowMemory, plainOps, ...roundingFacts(engine) },
     task: data.task,
     rows: data.validation,
     options: evaluationOptions(options),

@@ -2,14 +2,13 @@
  * @file Shows a soft prompt as words: the vocabulary word nearest to each virtual token, and the score when these words' own vectors
  * replace the prompt. In: Model, adapter, rows. Out: words, and two scores.
  */
-
 import { inspectAdapter, type TokenReport } from "../adapter/inspect.js";
 import type { Adapter } from "../adapter/types.js";
 import { SoftpromptError } from "../base/errors.js";
 import type { Evaluation } from "../evaluate/evaluate.js";
 import { applyMask } from "../method/mask.js";
 import { architectureOf } from "../model/architectures.js";
-import { openAdapter } from "./adapter-place.js";
+import { givenAdapter } from "./adapter-place.js";
 import { type EvaluateInput, type EvaluateRows, evaluate } from "./evaluate.js";
 import type { Model } from "./model.js";
 
@@ -42,8 +41,7 @@ export interface WordsInput extends Omit<EvaluateInput, "adapter"> {
  */
 export async function promptWords(model: Model, input: WordsInput): Promise<PromptWords> {
   const { adapter: given, nearest = 1, rows, ...how } = input;
-  const adapter =
-    typeof given === "string" ? await openAdapter(given, { offline: model.offline, signal: how.signal }) : given;
+  const adapter = await givenAdapter(model, given, { signal: how.signal });
   if (adapter.applied)
     throw new SoftpromptError("adapter", "this adapter holds no virtual tokens", {
       where: "adapter",

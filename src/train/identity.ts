@@ -3,7 +3,6 @@
  *
  * Facts are plain strings: settings in full, so that a change can be shown; prompts, rows, weights and neurons as sha256.
  */
-
 import { SoftpromptError } from "../base/errors.js";
 import { floatBytes } from "../base/floats.js";
 import { sha256Hex } from "../base/sha256.js";
@@ -54,7 +53,7 @@ export async function identityOf(input: Omit<TrainInput, "run">): Promise<Identi
   // runs of version 0.1 do not name it: they trained a prompt
   if (input.engine.method.key !== promptTuning.key) facts.method = input.engine.method.key;
   // recorded only if it is used, so that runs of earlier versions can be resumed
-  const { eightBit } = roundingFacts(input.engine.options.eightBit, input.engine.checkpoint.eightBitSha256);
+  const { eightBit } = roundingFacts(input.engine);
   if (eightBit !== undefined) facts["engine.eightBit"] = eightBit;
   for (const key of arithmetic) facts[`engine.${key}`] = String(input.engine.options[key]);
   // identifies the drawn rows: an earlier version drew other rows for each seed

@@ -20,7 +20,6 @@ import { drawExamples, inContext, inContextNotice } from "../../evaluate/in-cont
 import { fullModel } from "../../model/partial.js";
 import { flopText, plainNumber, scoreText, secondText } from "../../report/format.js";
 import { plainTable } from "../../report/markdown.js";
-import { openAdapter } from "../../tasks/adapter-place.js";
 import { asRecorded, type dataOptions, taskDifferences } from "../../tasks/data.js";
 import { engineUnder } from "../../tasks/model.js";
 import { recordedInputTokens, recordedRanking, usualInputTokens } from "../../tasks/predictor.js";
@@ -31,15 +30,12 @@ import type { Answer, CommandContext } from "../command.js";
 import { loadSaid, sayNotices, sayTokenNotices, short } from "../data.js";
 import { checkWritable } from "../output.js";
 import type { EvalValues } from "../tables/eval.js";
-import { adapterContext, openWithAdapter } from "./recorded-model.js";
+import { namedAdapter, openWithAdapter } from "./recorded-model.js";
 
 export async function evaluate(options: EvalValues, { terminal, signal }: CommandContext): Promise<Answer> {
   if (options.predictions !== undefined)
     checkWritable(options.predictions, [options.train, options.validation, options.test]);
-  const adapter =
-    options.adapter === undefined
-      ? null
-      : await openAdapter(options.adapter, adapterContext(options, { terminal, signal }));
+  const adapter = await namedAdapter(options, { terminal, signal });
   const recorded = adapter?.task ?? null;
   const { task, split, rows, known, data } = await scoredRows(options, recorded, { terminal, signal });
   const differ = recorded === null ? [] : taskDifferences(recorded, task);

@@ -1,19 +1,17 @@
 /**
  * @file The work of softprompt export: an adapter in the format of another program.
  */
-
 import type { Adapter } from "../../adapter/types.js";
 import { nearest, SoftpromptError } from "../../base/errors.js";
 import { writeFileAtomic } from "../../base/files.js";
 import { byteText } from "../../report/format.js";
 import { plainTable } from "../../report/markdown.js";
-import { openAdapter } from "../../tasks/adapter-place.js";
 import { exportModel, exportPrompt, exportRequest } from "../../tasks/export.js";
 import { type ExportFormat, exportFormats } from "../../tasks/export-options.js";
 import type { Answer, CommandContext } from "../command.js";
 import { checkWritable } from "../output.js";
 import type { ExportValues } from "../tables/export.js";
-import { adapterContext, openWithAdapter } from "./recorded-model.js";
+import { namedAdapter, openWithAdapter } from "./recorded-model.js";
 
 export async function exportAs(
   options: ExportValues,
@@ -24,8 +22,7 @@ export async function exportAs(
   const format = formatOf(given);
   const request = format === "vllm" || format === "sglang";
   if (!request && text !== undefined) throw refuse("this form takes no text", "no TEXT", text);
-  const adapter =
-    options.adapter === undefined ? null : await openAdapter(options.adapter, adapterContext(options, context));
+  const adapter = await namedAdapter(options, context);
   if (request) return exportedRequest(options, format, needed(adapter), text, context);
   const { output } = options;
   if (output === undefined) throw refuse("--output is missing", "a folder", undefined);

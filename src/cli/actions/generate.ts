@@ -1,28 +1,23 @@
 /**
  * @file The work of softprompt generate: one text, whole or as a stream.
  */
-
 import { stdin } from "node:process";
 import { text as readAll } from "node:stream/consumers";
 import { SoftpromptError } from "../../base/errors.js";
 import { pickOptions } from "../../base/options.js";
-import { openAdapter } from "../../tasks/adapter-place.js";
 import { type GeneratedPiece, generateStream } from "../../tasks/generate.js";
 import { generateOptions } from "../../tasks/generate-options.js";
 import type { Answer, CommandContext } from "../command.js";
 import { sayChat, sayNotices } from "../data.js";
 import type { GenerateValues } from "../tables/generate.js";
-import { adapterContext, openWithAdapter } from "./recorded-model.js";
+import { namedAdapter, openWithAdapter } from "./recorded-model.js";
 
 export async function generate(
   options: GenerateValues,
   text: string | undefined,
   { terminal, signal }: CommandContext,
 ): Promise<Answer | null> {
-  const adapter =
-    options.adapter === undefined
-      ? null
-      : await openAdapter(options.adapter, adapterContext(options, { terminal, signal }));
+  const adapter = await namedAdapter(options, { terminal, signal });
   const prompt = text ?? (await fromStdin(terminal));
   const model = await openWithAdapter(options.model, adapter, options, { terminal, signal });
   try {

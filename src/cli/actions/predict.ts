@@ -1,13 +1,11 @@
 /**
  * @file The work of softprompt predict: inputs as they come, one JSON line for each.
  */
-
 import { stdin } from "node:process";
 import { SoftpromptError } from "../../base/errors.js";
 import { isObject, type JsonObject, parseJson } from "../../base/json.js";
 import type { Task } from "../../data/row.js";
 import { templateFields } from "../../data/template.js";
-import { openAdapter } from "../../tasks/adapter-place.js";
 import type { NoticeEvent } from "../../tasks/call.js";
 import { inputsIn } from "../../tasks/choices.js";
 import { loadTask } from "../../tasks/data.js";
@@ -18,7 +16,7 @@ import { sayNotices } from "../data.js";
 import { type Line, linesOf } from "../lines.js";
 import { checkWritable, lineFile } from "../output.js";
 import type { PredictValues } from "../tables/predict.js";
-import { adapterContext, openWithAdapter } from "./recorded-model.js";
+import { namedAdapter, openWithAdapter } from "./recorded-model.js";
 
 export async function predict(
   options: PredictValues,
@@ -31,10 +29,7 @@ export async function predict(
       expected: "one of them",
     });
   if (options.output !== undefined) checkWritable(options.output, [options.file]);
-  const adapter =
-    options.adapter === undefined
-      ? null
-      : await openAdapter(options.adapter, adapterContext(options, { terminal, signal }));
+  const adapter = await namedAdapter(options, { terminal, signal });
   const task = loadTask(options) ?? adapter?.task ?? undefined;
   const model = await openWithAdapter(options.model, adapter, options, { terminal, signal });
   const out = options.output === undefined ? null : lineFile(options.output);

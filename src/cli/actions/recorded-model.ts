@@ -5,17 +5,17 @@ import { existsSync } from "node:fs";
 import type { Adapter } from "../../adapter/types.js";
 import { SoftpromptError } from "../../base/errors.js";
 import { pickOptions } from "../../base/options.js";
-import type { AdapterContext } from "../../tasks/adapter-place.js";
+import { openAdapter } from "../../tasks/adapter-place.js";
 import { bundledModel, type Model, openModel, openOptions } from "../../tasks/model.js";
 import type { CommandContext } from "../command.js";
 import { modelContext } from "../progress.js";
 
-/** How an adapter's repository is asked for. */
-export function adapterContext(
-  { offline }: { readonly offline?: boolean | undefined },
+/** The adapter that a command names, from where it lies; null where it names none. */
+export async function namedAdapter(
+  { adapter, offline }: { readonly adapter?: string | undefined; readonly offline?: boolean | undefined },
   { terminal, signal }: Pick<CommandContext, "terminal" | "signal">,
-): AdapterContext {
-  return { offline, ...modelContext(terminal, signal) };
+): Promise<Adapter | null> {
+  return adapter === undefined ? null : openAdapter(adapter, { offline, ...modelContext(terminal, signal) });
 }
 
 /** @throws SoftpromptError "usage" if no model is given or recorded. */

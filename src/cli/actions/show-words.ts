@@ -1,18 +1,16 @@
 /**
  * @file The work of softprompt show ADAPTER: its virtual tokens as words, and how much of its score these words keep.
  */
-
 import { SoftpromptError } from "../../base/errors.js";
 import { printableLine } from "../../base/printable.js";
 import { scoreText } from "../../report/format.js";
 import { plainTable } from "../../report/markdown.js";
-import { openAdapter } from "../../tasks/adapter-place.js";
 import { type PromptWords, promptWords } from "../../tasks/words.js";
 import type { Answer, CommandContext } from "../command.js";
 import { sayNotices } from "../data.js";
 import type { ShowValues } from "../tables/show.js";
 import { scoredRows } from "./eval.js";
-import { adapterContext, openWithAdapter } from "./recorded-model.js";
+import { namedAdapter, openWithAdapter } from "./recorded-model.js";
 
 /** Words per token in the table. */
 const shown = 3;
@@ -24,7 +22,7 @@ export async function showWords(options: ShowValues, folder: string, context: Co
       expected: "--nearest",
       hint: "softprompt inspect ADAPTER says what it is made of",
     });
-  const adapter = await openAdapter(folder, adapterContext(options, context));
+  const adapter = (await namedAdapter({ ...options, adapter: folder }, context))!;
   const { task: name, data, train, validation, test } = options;
   const asked = [name, data, train, validation, test].some((value) => value !== undefined);
   const scored = asked ? await scoredRows({ ...options, split: "validation" }, adapter.task, context) : null;
