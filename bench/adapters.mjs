@@ -2,15 +2,18 @@
  * @file Many adapters on one text: how much longer N answers take than one, when the text is read once for all of them.
  *
  * node bench/adapters.mjs [MODEL] [--adapters 50] [--text 512] [--prompt 20] [--labels 3] [--rounds 5] [--batch 32] [--threads 0]
+ *   [--output bench/results/adapters.json]
  * MODEL is a decoder-only model's folder, or a shape with random weights (default smollm2-135m). Every round reads a text that is new to the
  * store, once with one prompt behind it and once with N, in turn; rows go in batches as a predictor's do.
  */
+import { loadavg } from "node:os";
 import { parseArgs } from "node:util";
 import { openEngine } from "../dist/engine/engine.js";
 import { openCheckpoint } from "../dist/model/checkpoint.js";
 import { openTexts } from "../dist/run/text-cache.js";
 import { median, time } from "./batch.mjs";
 import { modelFolder } from "./checkpoint.mjs";
+import { saveFigures } from "./processor.mjs";
 
 const { values: options, positionals } = parseArgs({
   allowPositionals: true,
@@ -23,6 +26,7 @@ const { values: options, positionals } = parseArgs({
     batch: { type: "string", default: "32" },
     threads: { type: "string", default: "0" },
     cache: { type: "string", default: "float16" },
+    output: { type: "string" },
   },
 });
 const [N, T, P, labels, rounds, most] = ["adapters", "text", "prompt", "labels", "rounds", "batch"].map((name) =>
@@ -61,6 +65,7 @@ async function answers(count) {
 }
 await answers(N); // the first run of a shape is not like the others
 await answers(1);
+const load = loadavg()[0];
 const [one, many] = [[], []];
 for (let round = 0; round < rounds; round++) {
   one.push(await time(() => answers(1)));
@@ -70,5 +75,7 @@ const [a, b] = [median(one), median(many)];
 console.log(
   `one adapter on ${T} tokens: ${a.toFixed(0)} ms; ${N} adapters: ${b.toFixed(0)} ms, ${(b / a).toFixed(2)} × the time of one (median of ${rounds} rounds)`,
 );
+if (options.output !== undefined)
+  saveFigures(options.output, { adapters: N, text: T, prompt: P, labels, load, oneMs: one, manyMs: many });
 await engine.dispose();
 dispose();

@@ -2,20 +2,22 @@
  * @file Greedy generation, tokens a second: ours beside transformers, and llama.cpp where it is at hand, on the same weights.
  *
  * node bench/generate.mjs [MODEL] [--text 64] [--tokens 64] [--batches 1,8] [--rounds 3] [--python python] [--threads N]
- *   [--llama-cpp FOLDER --gguf FILE]
- * MODEL is a decoder-only model's folder, or a shape with random weights (default smollm2-135m), in float32. Prefill is part of the time.
+ *   [--precisions float32,int8] [--llama-cpp FOLDER --gguf FILE] [--output bench/results/generate.json]
+ * MODEL is a decoder-only model's folder, or a shape with random weights (default smollm2-135m); the precisions are ours. Prefill is part of
+ * the time.
  * FOLDER is where `npm install node-llama-cpp` was run; it is no dependency of this package. Needs a Python with torch and transformers;
  * --python "" leaves it out. Engines take turns, round by round.
  */
 import { spawn } from "node:child_process";
-import { availableParallelism } from "node:os";
-import { join } from "node:path";
+import { availableParallelism, loadavg } from "node:os";
+import { basename, join } from "node:path";
 import { createInterface } from "node:readline";
 import { pathToFileURL } from "node:url";
 import { parseArgs } from "node:util";
-import { openCheckpoint, openEngine } from "softprompt/engine";
+import { openModel } from "softprompt";
 import { median } from "./batch.mjs";
 import { modelFolder } from "./checkpoint.mjs";
+import { saveFigures } from "./processor.mjs";
 
 const { values: options, positionals } = parseArgs({
   allowPositionals: true,
@@ -26,6 +28,8 @@ const { values: options, positionals } = parseArgs({
     rounds: { type: "string", default: "3" },
     python: { type: "string", default: process.env.PYTHON ?? "python3" },
     threads: { type: "string", default: String(availableParallelism()) },
+    precisions: { type: "string", default: "float32" },
+    output: { type: "string" },
     "llama-cpp": { type: "string" },
     gguf: { type: "string" },
   },
@@ -34,10 +38,9 @@ const [T, N, rounds, threads] = [options.text, options.tokens, options.rounds, o
 const { folder, dispose } = modelFolder(positionals[0] ?? "smollm2-135m");
 const rest = () => new Promise((resolve) => setTimeout(resolve, 300));
 
-async function openOurs() {
-  const checkpoint = await openCheckpoint(folder);
+async function openOurs(precision) {
+  const { checkpoint, engine, dispose } = await openModel(folder, { threads, precision });
   const { vocabulary, width } = checkpoint.config;
-  const engine = openEngine(checkpoint, { threads });
   const program = await engine.generate();
   const none = { prompt: { shape: [0, width], data: new Float32Array(0) } };
   return {
@@ -51,7 +54,7 @@ async function openOurs() {
       const written = await program.run(none, rows, N);
       return written.flat().length / ((performance.now() - from) / 1000);
     },
-    dispose: () => engine.dispose(),
+    dispose,
   };
 }
 
@@ -75,7 +78,7 @@ async function openTransformers() {
   return { run, dispose: async () => child.stdin.end() };
 }
 
-/** One text alone: llama.cpp as node-llama-cpp has it evaluates sequences by themselves. */
+/** One text alone: llama.cpp as node-llama-cpp has it evaluates sequences by themselves, so a batch has no figure. */
 async function openLlamaCpp() {
   const entry = join(options["llama-cpp"], "node_modules/node-llama-cpp/dist/index.js");
   const { getLlama } = await import(pathToFileURL(entry).href);
@@ -85,7 +88,7 @@ async function openLlamaCpp() {
   const sequence = context.getSequence();
   return {
     async run(batch) {
-      if (batch > 1) return Number.NaN;
+      if (batch > 1) return null;
       await sequence.clearHistory();
       const text = Array.from({ length: T }, (_, i) => 3 + ((i * 7919) % 49_000));
       const from = performance.now();
@@ -100,19 +103,27 @@ async function openLlamaCpp() {
   };
 }
 
-const engines = new Map([["softprompt, float32", await openOurs()]]);
+const engines = new Map();
+for (const precision of options.precisions.split(","))
+  engines.set(`softprompt, ${precision}`, await openOurs(precision));
 if (options.python !== "") engines.set("transformers, float32", await openTransformers());
 if (options["llama-cpp"] !== undefined) engines.set("llama.cpp, the GGUF's own bits", await openLlamaCpp());
+const load = loadavg()[0];
+const figures = [];
 for (const batch of options.batches.split(",").map(Number)) {
-  const found = new Map([...engines.keys()].map((name) => [name, []]));
-  for (const engine of engines.values()) await engine.run(batch);
+  const found = new Map();
+  for (const [name, engine] of engines) if ((await engine.run(batch)) !== null) found.set(name, []);
   for (let round = 0; round < rounds; round++)
-    for (const [name, engine] of engines) {
+    for (const [name, speeds] of found) {
       await rest();
-      found.get(name).push(await engine.run(batch));
+      speeds.push(await engines.get(name).run(batch));
     }
-  for (const [name, speeds] of found)
-    console.log(`batch ${batch}, ${T} + ${N} tokens  ${name}: ${median(speeds).toFixed(1)} tokens/s`);
+  for (const [engine, speeds] of found) {
+    figures.push({ batch, engine, tokensPerSecond: speeds });
+    console.log(`batch ${batch}, ${T} + ${N} tokens  ${engine}: ${median(speeds).toFixed(1)} tokens/s`);
+  }
 }
 for (const engine of engines.values()) await engine.dispose();
 dispose();
+if (options.output !== undefined)
+  saveFigures(options.output, { model: basename(folder), text: T, tokens: N, threads, load, figures });

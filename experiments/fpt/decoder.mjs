@@ -154,6 +154,25 @@ async function cell(model, task, place, seed) {
     if (partial.name !== "full") await engine.release(partial);
   };
   const whole = variants.pt(own.steps);
+  /**
+   * The label of prompt tuning that spends these FLOPs on its training, within two percent. Texts are read in the first steps alone, so a step
+   * costs less than the average: a first guess by the average, then one by what a step more costs.
+   */
+  const ofFlops = async (flops) => {
+    const spent = (steps) => lines[variants.pt(steps).label].trainFlops;
+    const guesses = [own.steps];
+    const perStep = () => {
+      const [to, from = 0] = guesses.slice(-2).sort((a, b) => b - a);
+      return (spent(to) - (from === 0 ? 0 : spent(from))) / (to - from);
+    };
+    for (let tries = 0; Math.abs(spent(guesses.at(-1)) / flops - 1) > 0.02 && tries < 3; tries++) {
+      const more = Math.round((flops - spent(guesses.at(-1))) / perStep());
+      const steps = Math.max(1, guesses.at(-1) + (more === 0 ? 1 : more));
+      if (lines[variants.pt(steps).label] === undefined) await run(variants.pt(steps));
+      guesses.push(steps);
+    }
+    return variants.pt(guesses.at(-1)).label;
+  };
   await untold("untold full");
   if (parts.includes("pt")) await run(whole);
   if (parts.includes("fpt"))
@@ -162,11 +181,7 @@ async function cell(model, task, place, seed) {
       const fpt = await run({ label, schedule });
       if (!parts.includes("pt")) continue;
       // prompt tuning for as many FLOPs: of the training alone, and with the choice of the layers
-      const perStep = lines[whole.label].trainFlops / own.steps;
-      for (const flops of [fpt.trainFlops, fpt.trainFlops + (fpt.choosing?.flops ?? 0)]) {
-        const equal = variants.pt(Math.max(1, Math.round(flops / perStep)));
-        if (lines[equal.label] === undefined) await run(equal);
-      }
+      fpt.equal = [await ofFlops(fpt.trainFlops), await ofFlops(fpt.trainFlops + (fpt.choosing?.flops ?? 0))];
     }
   if (parts.includes("alone"))
     for (const depth of own.depths.filter(fits))
@@ -262,14 +277,12 @@ function collect(cells) {
       const pairs = group.flatMap(({ lines: found, settings: { steps } }) => {
         const [fpt, pt] = [found[`FPT ${choice}`], found[`PT ${steps}`]];
         if (!fpt || !pt) return [];
-        const step = pt.trainFlops / steps;
         const all = fpt.trainFlops + (fpt.choosing?.flops ?? 0);
-        const at = (flops) => found[`PT ${Math.max(1, Math.round(flops / step))}`]?.score;
         return [
           {
             fpt,
             shares: [fpt.trainFlops, all].map((flops) => (100 * flops) / pt.trainFlops),
-            others: [pt.score, at(fpt.trainFlops), at(all)],
+            others: [pt.score, ...(fpt.equal ?? []).map((label) => found[label]?.score)],
           },
         ];
       });
