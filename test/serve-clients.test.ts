@@ -2,6 +2,9 @@
  * @file softprompt serve under the clients that people use: `openai` and `@ai-sdk/openai-compatible`, whole and streamed, on decoder-only
  * models whose answers are known.
  */
+import { existsSync, mkdtempSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { createOpenAICompatible } from "@ai-sdk/openai-compatible";
 import OpenAI, { APIError } from "openai";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
@@ -14,7 +17,7 @@ import { defineTask } from "../src/data/define.js";
 import { openMethod } from "../src/method/methods.js";
 import { methodOptions } from "../src/method/options.js";
 import { chatResponse, type completionResponse } from "../src/serve/schemas.js";
-import type { Server } from "../src/serve/server.js";
+import type { ServeInput, Server } from "../src/serve/server.js";
 import { generate } from "../src/tasks/generate.js";
 import { openModel } from "../src/tasks/model.js";
 import { predict } from "../src/tasks/predict.js";
@@ -361,6 +364,32 @@ describe("a small random decoder", () => {
     const [wanted] = await predict(alone, folders.behind, ["the long way round"]);
     for (const { probabilities } of json.data)
       for (const [label, p] of Object.entries(wanted!.probabilities!)) expect(probabilities[label]).toBeCloseTo(p, 4);
+  });
+
+  test("texts of requests are written to disk only where that is asked for", async () => {
+    const cache = mkdtempSync(join(tmpdir(), "softprompt-served-texts-"));
+    const before = process.env.SOFTPROMPT_CACHE;
+    process.env.SOFTPROMPT_CACHE = cache;
+    try {
+      const kept = async (options: Partial<ServeInput>) => {
+        const input = {
+          model: tinyCausal({ ends: 2 }),
+          served: "tiny",
+          adapters: folders,
+          textCacheMemory: 0,
+          ...options,
+        };
+        await using server = await startServer(input);
+        const { status } = await ask(server, "/v1/predict", { model: "tiny:behind", input: "the long way round" });
+        expect(status).toBe(200);
+        return existsSync(join(cache, "texts"));
+      };
+      expect(await kept({})).toBe(false);
+      expect(await kept({ textCacheDisk: 16 })).toBe(true);
+    } finally {
+      if (before === undefined) delete process.env.SOFTPROMPT_CACHE;
+      else process.env.SOFTPROMPT_CACHE = before;
+    }
   });
 
   test("an adapter of another method stands beside prompts, with its own answers", async () => {

@@ -230,6 +230,8 @@ function collect(to) {
     return [
       `## ${part === "t5" ? basename(folders.t5) : basename(folder)}`,
       "",
+      `Prompts start from: ${places.map((place) => `${place} from ${own[part].init[place]}`).join(", ")}.`,
+      "",
       `| ${head.join(" | ")} |`,
       `| ${head.map((_, n) => (n === 0 ? "---" : "--:")).join(" | ")} |`,
       ...[...rows, ""],

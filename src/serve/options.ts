@@ -1,7 +1,23 @@
 /**
- * @file The options of a server, as an option table: address, access and limits.
+ * @file The options of a server, as option tables: its model, address, access and limits.
  */
 import { boolean, integer, list, number, type OptionTable, type OptionValues, string } from "../base/options.js";
+import { modelOptions } from "../tasks/options.js";
+
+// requests choose whether the input is a conversation, not the server
+const { chat: _, ...ofModel } = modelOptions;
+
+/** The base model of a server. Texts that it reads are other people's, so none stays on disk unless that is asked for. */
+export const servedModelOptions = {
+  ...ofModel,
+  textCacheDisk: integer({
+    default: 0,
+    min: 0,
+    unit: "MiB",
+    source: "our choice",
+    help: "Disk for requests' texts that were read, of all models together, in the user's cache folder; 0 is none",
+  }),
+} satisfies OptionTable;
 
 /** Option table of `openServer`: everything but the model and its adapters. */
 export const serveOptions = {

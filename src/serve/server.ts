@@ -12,7 +12,7 @@ import { interrupted, SoftpromptError } from "../base/errors.js";
 import { type OptionValues, pickOptions, readOptions } from "../base/options.js";
 import { adapterFolder } from "../tasks/adapter-place.js";
 import { type CallContext, disposable, splitCall } from "../tasks/call.js";
-import { type ModelEvent, openOptions } from "../tasks/model.js";
+import type { ModelEvent } from "../tasks/model.js";
 import { ApiError } from "./api-error.js";
 import { openApp } from "./app.js";
 import { idOf, type ServerContext } from "./context.js";
@@ -25,6 +25,7 @@ import {
   mostConnections,
   type ServeOptions,
   type SocketLimits,
+  servedModelOptions,
   serveOptions,
   socketLimits,
 } from "./options.js";
@@ -37,7 +38,7 @@ export type ServeEvent = ModelEvent;
 /** Input of a server: any of serveOptions, those of opening a model, and the fields below. */
 export interface ServeInput
   extends Partial<Omit<ServeOptions, "token">>,
-    Partial<Omit<OptionValues<typeof openOptions>, "chat">>,
+    Partial<Omit<OptionValues<typeof servedModelOptions>, "model">>,
     CallContext<ServeEvent> {
   /** The base model: a folder, a GGUF file, a hub id, or "t5-nano". */
   readonly model: string;
@@ -107,9 +108,9 @@ const drainEvery = 20;
 export async function openServer(input: ServeInput): Promise<Server> {
   const { options: given, context: own } = splitCall<ServeInput>(input, contextKeys);
   const { model, adapters = {}, adaptersFolder, anyBase = false, onEvent = () => {}, signal } = own;
-  const { chat: _, ...modelOptions } = openOptions;
-  const opened = pickOptions(modelOptions, given);
-  const rest = Object.fromEntries(Object.entries(given).filter(([key]) => !Object.hasOwn(modelOptions, key)));
+  const { model: _, ...ofModel } = servedModelOptions;
+  const opened = readOptions(ofModel, pickOptions(ofModel, given), "openServer()");
+  const rest = Object.fromEntries(Object.entries(given).filter(([key]) => !Object.hasOwn(ofModel, key)));
   const options = readOptions(serveOptions, rest, "openServer()");
   const token = tokenOf(options, own.token ?? options.token);
   if (!isLoopback(options.host)) checkPublic(options, token, typeof own.token === "string");

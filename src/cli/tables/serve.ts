@@ -2,14 +2,10 @@
  * @file The options of softprompt serve.
  */
 import { boolean, map, type OptionValues, string } from "../../base/options.js";
-import { serveOptions } from "../../serve/options.js";
-import { modelOptions } from "../../tasks/options.js";
-
-// requests choose whether the input is a conversation, not the server
-const { chat: _, ...servedModel } = modelOptions;
+import { servedModelOptions, serveOptions } from "../../serve/options.js";
 
 /** The base model of a server. */
-export { servedModel };
+export const servedModel = servedModelOptions;
 
 /** The adapters of a server. */
 export const servedAdapters = {
