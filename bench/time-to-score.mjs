@@ -158,8 +158,56 @@ async function warmUp() {
 }
 
 const load = loadavg()[0];
+const finalOf = ({ curve }) => curve.at(-1).score;
+const reached = ({ curve }, score) => curve.find((point) => point.score >= score)?.seconds;
+const said = (seconds) => (seconds === undefined ? "never" : seconds.toFixed(0));
+const { name: chip, cores, flags } = processor();
+const machine = `${chip}, ${cores} cores, ${flags.join(" ")}`;
+/** Writes what there is. */
+function save(results) {
+  const rows = Object.entries(results).flatMap(([task, runs]) => {
+    const theirs = Object.entries(runs).filter(([name]) => name.startsWith("peft"));
+    const goal = 0.95 * Math.max(...theirs.map(([, run]) => finalOf(run)));
+    const times = theirs.map(([, run]) => reached(run, goal)).filter((s) => s !== undefined);
+    const fastest = Math.min(...times);
+    return Object.entries(runs).map(([name, run]) => {
+      const at = reached(run, goal);
+      const cells = [
+        task,
+        name,
+        (100 * finalOf(run)).toFixed(1),
+        (100 * goal).toFixed(1),
+        said(at),
+        at === undefined || times.length === 0 ? "–" : `${(fastest / at).toFixed(1)} ×`,
+        said(reached(run, 0.95 * finalOf(run))),
+        run.seconds.toFixed(0),
+      ];
+      return `| ${cells.join(" | ")} |`;
+    });
+  });
+  const text = [
+    "# Time from the command to a score, beside PEFT",
+    "",
+    `${basename(model)}; ${virtualTokens} virtual tokens, ${steps} steps of ${batchSize} rows, AdamW at ${learningRate}, seed ${seed}, evaluated every ${every} steps; the goal is 95 % of the final score of PEFT's best run.`,
+    `${machine}; load average when started ${load.toFixed(1)}. Made by \`node bench/time-to-score.mjs\`.`,
+    "",
+    "| task | run | final score | goal | seconds to the goal | faster than PEFT's fastest | seconds to 95 % of its own | whole run, s |",
+    "| --- | --- | --: | --: | --: | --: | --: | --: |",
+    ...rows,
+    "",
+  ].join("\n");
+  const where = join(import.meta.dirname, "results", values.name);
+  writeFileSync(
+    `${where}.json`,
+    `${JSON.stringify({ processor: machine, load, steps, every, seed, results }, null, 1)}\n`,
+  );
+  writeFileSync(`${where}.md`, text);
+  return text;
+}
+
 await warmUp();
 const results = {};
+let text = "";
 for (const task of values.tasks.split(",")) {
   const files = { train: join(place, `${task}-train.jsonl`), validation: join(place, `${task}-validation.jsonl`) };
   writeFileSync(files.train, lines(rowsOf(task, "train", own.trainingRows)));
@@ -168,53 +216,11 @@ for (const task of values.tasks.split(",")) {
   for (const dtype of values.peft.split(",")) runs[`peft-${dtype}`] = await peft(task, dtype, files);
   for (const kind of values.ours.split(",")) runs[`softprompt-${kind}`] = await ours(task, kind, files);
   results[task] = runs;
+  text = save(results);
   for (const [name, { curve, seconds }] of Object.entries(runs))
     console.log(
       `${task} ${name}: ${seconds.toFixed(0)} s; ${curve.map(({ step, score, seconds: s }) => `${step}: ${(100 * score).toFixed(1)} (${s.toFixed(0)} s)`).join(", ")}`,
     );
 }
 rmSync(place, { recursive: true, force: true });
-
-const finalOf = ({ curve }) => curve.at(-1).score;
-const reached = ({ curve }, score) => curve.find((point) => point.score >= score)?.seconds;
-const said = (seconds) => (seconds === undefined ? "never" : seconds.toFixed(0));
-const { name: chip, cores, flags } = processor();
-const machine = `${chip}, ${cores} cores, ${flags.join(" ")}`;
-const rows = Object.entries(results).flatMap(([task, runs]) => {
-  const theirs = Object.entries(runs).filter(([name]) => name.startsWith("peft"));
-  const goal = 0.95 * Math.max(...theirs.map(([, run]) => finalOf(run)));
-  const times = theirs.map(([, run]) => reached(run, goal)).filter((s) => s !== undefined);
-  const fastest = Math.min(...times);
-  return Object.entries(runs).map(([name, run]) => {
-    const at = reached(run, goal);
-    const cells = [
-      task,
-      name,
-      (100 * finalOf(run)).toFixed(1),
-      (100 * goal).toFixed(1),
-      said(at),
-      at === undefined || times.length === 0 ? "–" : `${(fastest / at).toFixed(1)} ×`,
-      said(reached(run, 0.95 * finalOf(run))),
-      run.seconds.toFixed(0),
-    ];
-    return `| ${cells.join(" | ")} |`;
-  });
-});
-const text = [
-  "# Time from the command to a score, beside PEFT",
-  "",
-  `${basename(model)}; ${virtualTokens} virtual tokens, ${steps} steps of ${batchSize} rows, AdamW at ${learningRate}, seed ${seed}, evaluated every ${every} steps; the goal is 95 % of the final score of PEFT's best run.`,
-  `${machine}; load average when started ${load.toFixed(1)}. Made by \`node bench/time-to-score.mjs\`.`,
-  "",
-  "| task | run | final score | goal | seconds to the goal | faster than PEFT's fastest | seconds to 95 % of its own | whole run, s |",
-  "| --- | --- | --: | --: | --: | --: | --: | --: |",
-  ...rows,
-  "",
-].join("\n");
-const where = join(import.meta.dirname, "results", values.name);
-writeFileSync(
-  `${where}.json`,
-  `${JSON.stringify({ processor: machine, load, steps, every, seed, results }, null, 1)}\n`,
-);
-writeFileSync(`${where}.md`, text);
 console.log(text);
