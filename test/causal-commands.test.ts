@@ -187,6 +187,12 @@ describe("searches and studies", { timeout: 240_000 }, () => {
     expect(result.run.method).toBe("xprompt");
     expect(existsSync(join(output, "report.html"))).toBe(true);
     expect((await softprompt("predict", "a fine film", "--adapter", output, ...model)).code).toBe(0);
+    const prefix = join(place, "pruned-prefix");
+    const pruned = await json("prune", "--method", "prefix", ...tuning, ...search, "--output", prefix);
+    expect(pruned.run.method).toBe("xprompt-prefix");
+    expect((await softprompt("predict", "a fine film", "--adapter", prefix, ...model)).code).toBe(0);
+    const shown = await softprompt("inspect", join(prefix, "adapter"));
+    expect(shown.stdout).toMatch(/alive .* of these 4 tokens/);
   });
   const study = [...model, "--tasks", "quickstart=", "--few-shot", "8", "--max-eval-rows", "4", ...few, "--seeds", "0"];
   test("compare", async () => {

@@ -13,7 +13,7 @@ import type { Parameters, Tensor } from "../src/base/tensor.js";
 import { type Engine, openEngine } from "../src/engine/engine.js";
 import { fullMask } from "../src/method/mask.js";
 import type { Method } from "../src/method/method.js";
-import { methods, openMethod } from "../src/method/methods.js";
+import { methods, openMethod, prunableForm } from "../src/method/methods.js";
 import { type MethodName, methodOptions } from "../src/method/options.js";
 import { promptTuning } from "../src/method/prompt.js";
 import { type Checkpoint, openCheckpoint } from "../src/model/checkpoint.js";
@@ -130,7 +130,8 @@ describe.each(forms)("%s", (label, name, settings) => {
 
 describe.each(forms.filter(([, name]) => methods[name].prunable))("%s can be masked", (_, name, settings) => {
   test("a mask of ones changes nothing", async () => {
-    const job = await jobOf(open(name, settings));
+    const { method } = prunableForm(open(name, settings), checkpoint.config)!;
+    const job = await jobOf(method);
     const without = await trainRun({ ...job, run: null });
     const ones = fullMask(P, 16);
     const masked = await trainRun({ ...job, mask: ones, run: null });

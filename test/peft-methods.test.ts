@@ -14,6 +14,7 @@ import type { Adapter } from "../src/adapter/types.js";
 import { defaults } from "../src/base/options.js";
 import { random } from "../src/base/random.js";
 import { openEngine } from "../src/engine/engine.js";
+import { maskFromScores } from "../src/method/mask.js";
 import { openMethod } from "../src/method/methods.js";
 import { type MethodName, methodOptions } from "../src/method/options.js";
 import { openCheckpoint } from "../src/model/checkpoint.js";
@@ -162,6 +163,26 @@ test.skipIf(versions === null && asked === undefined).each(made)(
     expect(apart(mine, theirs)).toBeLessThan(1e-4);
     const none = await logitsOf({ ...adapter, applied: { ...adapter.applied!, parameters: start } }, model, task);
     expect(apart(none, theirs)).toBeGreaterThan(1e-2);
+  },
+);
+
+// zeros are keys and values like any others to PEFT
+test.skipIf(versions === null && asked === undefined).each(["tiny-causal-llama", "tiny-causal-gpt2"])(
+  "a pruned prefix of ours on %s, loaded by real PEFT, gives our logits, and comes back with its mask",
+  { timeout: 300_000 },
+  async (model) => {
+    const checkpoint = await openCheckpoint(here(`fixtures/${model}`));
+    const whole = await methodAdapter(checkpoint, "prefix", { virtualTokens: 3 });
+    const scores = { tokens: [3, 1, 2], pieces: Float32Array.from({ length: 24 }, (_, n) => (7 * n) % 24) };
+    const adapter = { ...whole, mask: maskFromScores(scores, { tokensPruned: 1, piecesPruned: 3 }) };
+    const folder = join(root, `${model}-pruned`);
+    saveAdapter(folder, adapter);
+    const loaded = loadAdapter(folder);
+    expect(loaded.mask).toEqual(adapter.mask);
+    const task = { texts: [[5, 17, 42, 9, 33, 1], [60, 3, 1], [7]], targets: [[8, 30, 2], [77], [11, 4]] };
+    const theirs = theirLogits(folder, model, task);
+    expect(apart(await logitsOf(loaded, model, task), theirs)).toBeLessThan(1e-4);
+    expect(apart(await logitsOf(whole, model, task), theirs)).toBeGreaterThan(1e-2);
   },
 );
 

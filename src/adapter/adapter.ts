@@ -15,7 +15,15 @@ import { applyMask } from "../method/mask.js";
 import { architectureOf } from "../model/architectures.js";
 import type { Checkpoint } from "../model/checkpoint.js";
 import type { Tokenizer } from "../text/tokenizer.js";
-import { appliedBytes, appliedFile, checkParameters, readParameters, runnable, writeParameters } from "./applied.js";
+import {
+  appliedBytes,
+  appliedFile,
+  checkParameters,
+  livingParameters,
+  readParameters,
+  runnable,
+  writeParameters,
+} from "./applied.js";
 import { adapterCard } from "./card.js";
 import { extrasFile, extrasLimits, extrasText, readExtras } from "./extras.js";
 import { readAdapterFile } from "./files.js";
@@ -90,13 +98,15 @@ export function saveAdapter(folder: string, adapter: Adapter, form: AdapterForm 
 }
 
 /** LoRA and prefixes in PEFT's form where it has one, else the parameters in ours. */
-function saveApplied(folder: string, adapter: Adapter, applied: Applied, form: AdapterForm): number {
+function saveApplied(folder: string, whole: Adapter, given: Applied, form: AdapterForm): number {
+  const applied = { ...given, parameters: livingParameters(given, whole.mask, folder) };
+  const adapter = { ...whole, applied };
   checkParameters(applied.parameters, folder);
   const peft = peftApplied(applied, adapter.base, adapter.kept.config);
   if (form === "compact" || (form === "peft" && peft === null))
     throw new SoftpromptError("usage", `an adapter of method ${applied.method} has no such form`, {
       where: folder,
-      expected: form === "compact" ? "a pruned prompt" : "a method that PEFT has",
+      expected: form === "compact" ? "a prompt" : "a method that PEFT has",
       hint: "save both forms instead",
     });
   const files: [string, string | Uint8Array][] = form === "peft" ? [] : [[extrasFile, extrasText(adapter, false)]];

@@ -10,11 +10,12 @@ import { floatBytes } from "../base/floats.js";
 import type { JsonObject } from "../base/json.js";
 import { integer, type OptionTable, readOptions } from "../base/options.js";
 import { type Parameters, shapeText } from "../base/tensor.js";
-import { applyMask } from "../method/mask.js";
+import { applyMask, type PromptMask } from "../method/mask.js";
 import type { Method } from "../method/method.js";
 import { methods } from "../method/methods.js";
 import { type MethodName, type MethodSettings, ownMethodOptions } from "../method/options.js";
 import { promptTuning } from "../method/prompt.js";
+import { maskRows } from "../method/rows.js";
 import type { ModelConfig } from "../model/architecture.js";
 import { architectureOf } from "../model/architectures.js";
 import { parseSafetensors, writeSafetensors } from "../model/safetensors.js";
@@ -35,8 +36,10 @@ export interface Runnable {
 export function runnable(adapter: Pick<Adapter, "prompt" | "mask" | "applied">, config: ModelConfig): Runnable {
   const { applied, mask } = adapter;
   // files hold pruned entries as zeros, but an adapter that a program made may hold them as they were
-  const prompt = mask === null ? adapter.prompt : applyMask(adapter.prompt, mask);
-  if (applied === undefined) return { method: promptTuning, parameters: { prompt } };
+  if (applied === undefined) {
+    const prompt = mask === null ? adapter.prompt : applyMask(adapter.prompt, mask);
+    return { method: promptTuning, parameters: { prompt } };
+  }
   const method = openApplied(applied);
   const where = `adapter of method ${applied.method}`;
   const expected = new Map(specsOf(method, config, where).map(({ name, shape }) => [name, shape]));
@@ -51,7 +54,23 @@ export function runnable(adapter: Pick<Adapter, "prompt" | "mask" | "applied">, 
       hint: "load the base model that the adapter was tuned on",
     });
   }
-  return { method, parameters: applied.parameters };
+  return { method, parameters: livingParameters(applied, mask, where) };
+}
+
+/** The parameters with pruned entries as zeros. @throws SoftpromptError "adapter" for a mask that cannot belong to them. */
+export function livingParameters(applied: Applied, mask: PromptMask | null, where: string): Parameters {
+  if (mask === null) return applied.parameters;
+  const refuse = (problem: string, expected: string, got: unknown, cause?: unknown) =>
+    new SoftpromptError("adapter", problem, { where, expected, got, cause });
+  if (openApplied(applied).rows === undefined)
+    throw refuse("the adapter has a mask, but nothing of its method can be pruned", "no mask", applied.method);
+  try {
+    return maskRows(applied.parameters, mask);
+  } catch (error) {
+    if (!(error instanceof SoftpromptError)) throw error;
+    const { expected = "a mask of these parameters", got } = error.parts;
+    throw refuse(`the mask does not fit: ${error.problem}`, expected, got, error);
+  }
 }
 
 /** Settings that name layers which this model does not have are the adapter's fault, not the user's. */

@@ -1,6 +1,7 @@
 /**
  * @file README.md of an adapter: a model card for the Hugging Face hub and for people.
  */
+import { size } from "../base/tensor.js";
 import { compileTemplate } from "../data/template.js";
 import { isFull, maskCounts } from "../method/mask.js";
 import { taskTypeOf } from "./peft.js";
@@ -34,12 +35,18 @@ const kinds = {
 
 /** The card's text. It states only what is known. A base model that is not a hub id is left out of the front matter. */
 export function adapterCard(adapter: Adapter): string {
-  const { base, prompt, mask, task, scores, training } = adapter;
+  const { base, prompt, mask, applied, task, scores, training } = adapter;
   const [tokens, width] = prompt.shape as [number, number];
+  const tensors = Object.values(applied?.parameters ?? {}).map(({ shape }) => shape);
+  const numbers = applied ? tensors.reduce((sum, shape) => sum + size(shape), 0) : tokens * width;
+  const masked = applied ? tensors.reduce((sum, shape) => sum + shape[1]!, 0) : width;
   // a model from a hub has a revision; a name like "models/mine" without one may be a folder
   const hubId = base.revision !== null && /^[\w.-]+\/[\w.-]+$/.test(base.name) ? base.name : null;
   const kind = kinds[kindOf(adapter)];
-  const counts = mask && !isFull(mask) ? maskCounts(mask, width) : null;
+  const what = applied
+    ? `What the method ${oneLine(applied.method)} left on`
+    : `${tokens} virtual tokens of width ${width} before ${kind.reads} of`;
+  const counts = mask && !isFull(mask) ? maskCounts(mask, masked) : null;
   const lines = [
     "---",
     ...(hubId ? [`base_model: ${hubId}`] : []),
@@ -52,10 +59,10 @@ export function adapterCard(adapter: Adapter): string {
     "",
     `# Soft prompt${task ? ` for ${oneLine(task.name)}` : ""}`,
     "",
-    `${tokens} virtual tokens of width ${width} before ${kind.reads} of a frozen ${kind.model}${base.name ? ` (${oneLine(base.name)})` : ""}.`,
+    `${what} a frozen ${kind.model}${base.name ? ` (${oneLine(base.name)})` : ""}.`,
     counts
       ? `${counts.tokens} tokens and ${counts.pieces} pieces survive pruning: ${counts.parameters} trained parameters (${(100 * counts.fraction).toFixed(2)} %). \`softprompt inspect .\` draws which.`
-      : `${tokens * width} trained parameters.`,
+      : `${numbers} trained parameters.`,
     ...(base.sha256 ? [`Base model's weights: sha256 \`${base.sha256}\`.`] : []),
     "",
     "## Use",

@@ -14,7 +14,7 @@ import { defineTask } from "../data/define.js";
 import type { MetricName } from "../data/metrics.js";
 import type { Scoring, Task } from "../data/row.js";
 import { applyMask, gatherLive, maskFromJson, packMask, scatterLive } from "../method/mask.js";
-import { parametersSha256 } from "./applied.js";
+import { livingParameters, parametersSha256 } from "./applied.js";
 import type { Adapter } from "./types.js";
 
 export const extrasFile = "softprompt.json";
@@ -190,6 +190,7 @@ export function readExtras(
     scores: json.scores && { ...json.scores, values: json.scores.values as Partial<Record<MetricName, number>> },
     extras: Object.fromEntries(Object.entries(json).filter(([key]) => !ownFields.includes(key))),
   };
+  const mask = json.mask === null ? null : maskFromJson(json.mask, where);
   if (json.prompt === null || json.applied) {
     if (!json.applied || json.prompt !== null)
       throw wrong("there is not one of a prompt and a method's parameters", "prompt or applied", "both or neither");
@@ -204,9 +205,16 @@ export function readExtras(
     if (found !== recorded)
       throw wrong("the parameters are not those that this file describes", `values with sha256 ${recorded}`, found);
     const empty: Tensor = { shape: [0, json.base.width ?? 0], data: new Float32Array(0) };
-    return { prompt: empty, mask: null, applied: { method, settings, model, parameters }, ...told };
+    const applied = { method, settings, model, parameters };
+    const living = livingParameters(applied, mask, where);
+    if (mask && parametersSha256(living) !== recorded)
+      throw wrong(
+        "entries that the mask prunes are not zero",
+        `values with sha256 ${recorded}`,
+        parametersSha256(living),
+      );
+    return { prompt: empty, mask, applied, ...told };
   }
-  const mask = json.mask === null ? null : maskFromJson(json.mask, where);
   const { tokens, width } = json.prompt;
   if (mask && mask.tokens.length !== tokens)
     throw wrong("the mask is for another number of tokens", `${tokens}`, mask.tokens.length);

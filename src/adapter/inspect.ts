@@ -68,13 +68,15 @@ export async function inspectAdapter(
   }));
   const numbers = tensors.reduce((sum, { shape }) => sum + size(shape), 0);
   const pieces = mask ? livePieces(mask) : null;
+  // a mask of a method's parameters is over their rows
+  const masked = adapter.applied ? tensors.reduce((sum, { shape }) => sum + shape[1]!, 0) : width;
   return {
     base: adapter.base,
     task: adapter.task?.name ?? null,
     method: adapter.training?.method ?? null,
     tokens,
     width,
-    live: mask ? maskCounts(mask, width) : { tokens, pieces: null, parameters: tokens * width + numbers, fraction: 1 },
+    live: mask ? maskCounts(mask, masked) : { tokens, pieces: null, parameters: tokens * width + numbers, fraction: 1 },
     scores: adapter.scores,
     perToken: norms.map((norm, i) => ({ pieces: pieces?.[i] ?? mask?.pieces ?? 1, norm, nearest: nearest[i]! })),
     tensors,
@@ -90,11 +92,11 @@ export function adapterReportText(report: AdapterReport): string {
     `weights      ${base.sha256 ? `sha256 ${base.sha256}` : "sha256 not recorded"}`,
     `task         ${report.task ?? "not recorded"}${report.method ? `, tuned by ${report.method}` : ""}`,
     ...(report.tensors.length > 0
-      ? [`trained      ${live.parameters} numbers in ${report.tensors.length} tensors`]
-      : [
-          `prompt       ${report.tokens} tokens of width ${report.width}`,
-          `alive        ${live.tokens} tokens${live.pieces === null ? "" : `, ${live.pieces} pieces`}, ${live.parameters} parameters (${(100 * live.fraction).toFixed(2)} % of these ${report.tokens} tokens)`,
-        ]),
+      ? [
+          `trained      ${report.tensors.reduce((sum, { shape }) => sum + size(shape), 0)} numbers in ${report.tensors.length} tensors`,
+          ...(live.pieces === null ? [] : [aliveText(live, report.tensors[0]!.shape[0]!)]),
+        ]
+      : [`prompt       ${report.tokens} tokens of width ${report.width}`, aliveText(live, report.tokens)]),
   ];
   if (scores)
     for (const [name, value] of Object.entries(scores.values))
@@ -114,6 +116,10 @@ export function adapterReportText(report: AdapterReport): string {
       `${String(i).padStart(5)}  ${norm.toFixed(3).padStart(8)}  ${nearest.map(({ piece, cosine }) => `${piece} ${cosine.toFixed(2)}`).join("  ")}`.trimEnd(),
     );
   return lines.join("\n");
+}
+
+function aliveText({ tokens, pieces, parameters, fraction }: AdapterReport["live"], all: number): string {
+  return `alive        ${tokens} tokens${pieces === null ? "" : `, ${pieces} pieces`}, ${parameters} parameters (${(100 * fraction).toFixed(2)} % of these ${all} tokens)`;
 }
 
 async function nearestWords(

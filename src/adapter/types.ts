@@ -70,7 +70,7 @@ export interface Adapter {
   readonly prompt: Tensor;
   /** Absent where all is in the prompt. */
   readonly applied?: Applied;
-  /** null = nothing pruned. */
+  /** Of the prompt, or of the rows of what the method left (method/rows.ts). null = nothing pruned. */
   readonly mask: PromptMask | null;
   readonly base: AdapterBase;
   /** sha256 of the tokenizer's file; null = not recorded. */

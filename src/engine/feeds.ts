@@ -74,7 +74,7 @@ export function parameterFeeds(
       feeds[name] = float(first.shape, first.data);
       continue;
     }
-    const whole = own === null ? first.shape : [most, ...first.shape.slice(1)];
+    const whole = [Math.max(...tensors.map(({ shape }) => shape[0]!)), ...first.shape.slice(1)];
     const data = new Float32Array(rows * size(whole));
     for (let b = 0; b < rows; b++) {
       const row = tensors[own === null ? 0 : b]!;

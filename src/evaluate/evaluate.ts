@@ -406,6 +406,7 @@ export function evaluationFlops(
   prepared: Prepared,
   virtualTokens: number,
   { beginnings = new Set(), ...reading }: Reading = {},
+  method: Method = promptTuning,
 ): number {
   return prepared.batches.reduce(
     (sum, numbers) =>
@@ -417,6 +418,7 @@ export function evaluationFlops(
         numbers.map((n) => prepared.encoded[n]!),
         virtualTokens,
         { ...reading, beginnings },
+        method,
       ),
     0,
   );

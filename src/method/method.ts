@@ -42,13 +42,27 @@ export interface StartInput {
   readonly prompt: () => Promise<Tensor>;
 }
 
+/**
+ * The vectors of a method that trains them in several matrices, as the rows of one: what masks and importance are of. A row holds all that
+ * is trained for one virtual token.
+ */
+export interface VectorRows {
+  /** Trains the same numbers as one parameter `prompt` [N, width], fed per row. It is prunable. */
+  readonly method: Method;
+  readonly width: number;
+  join(parameters: Parameters): Tensor;
+  part(prompt: Tensor): Parameters;
+}
+
 /** A method with its settings. */
 export interface Method {
   readonly name: string;
   /** Name and settings as far as they decide what its graphs compute: equal keys, equal graphs. */
   readonly key: string;
-  /** XPrompt can mask what it trains: a matrix `prompt` [P, D] of vectors. */
+  /** Masks fit what it trains as it is: a matrix `prompt` [P, D] of vectors. */
   readonly prunable: boolean;
+  /** Its vectors as such a matrix, where it trains them in another layout. */
+  rows?(config: ModelConfig): VectorRows;
   /** Every parameter is fed per row, so that rows of one batch may have parameters of several adapters. */
   readonly perRow: boolean;
   parameters(config: ModelConfig): readonly ParameterSpec[];

@@ -8,7 +8,7 @@ import type { ModelConfig } from "../model/architecture.js";
 import { full } from "./full.js";
 import { lora } from "./lora.js";
 import { lowRank } from "./low-rank.js";
-import type { Method } from "./method.js";
+import type { Method, VectorRows } from "./method.js";
 import {
   fullOptions,
   loraOptions,
@@ -33,7 +33,7 @@ import { shifted, ulpt } from "./ulpt.js";
 export interface MethodKind {
   /** A rate that trains it with Adafactor: a prompt's 0.3 would destroy a matrix of the model. */
   readonly learningRate: number;
-  /** XPrompt can mask what it trains, as Method.prunable. */
+  /** XPrompt can mask what it leaves: a prompt of its own, or vectors that are laid out as one (prunableForm). */
   readonly prunable: boolean;
   /** Its own options; settings of an adapter are of these. */
   readonly options: OptionTable;
@@ -43,7 +43,7 @@ export interface MethodKind {
 /** Every method of tuning, by its name on the command line. */
 export const methods = {
   prompt: { prunable: true, options: {}, learningRate: 0.3, open: () => promptTuning },
-  prefix: { prunable: false, options: prefixOptions, learningRate: 0.1, open: prefix },
+  prefix: { prunable: true, options: prefixOptions, learningRate: 0.1, open: prefix },
   "p-tuning": { prunable: false, options: pTuningOptions, learningRate: 0.01, open: pTuning },
   lora: { prunable: false, options: loraOptions, learningRate: 0.01, open: lora },
   full: { prunable: false, options: fullOptions, learningRate: 0.001, open: full },
@@ -57,6 +57,13 @@ export const methods = {
 /** The method that the options ask for. */
 export function openMethod(options: MethodChoice): Method {
   return methods[options.method].open(options);
+}
+
+/** What XPrompt masks of a method's result, and the method that trains it; null where nothing can be masked. */
+export function prunableForm(method: Method, config: ModelConfig): VectorRows | null {
+  const left = method.leaves?.method ?? method;
+  if (!left.prunable) return left.rows?.(config) ?? null;
+  return { method: left, width: config.width, join: ({ prompt }) => prompt!, part: (prompt) => ({ prompt }) };
 }
 
 /** How much a method trains: numbers, and tokens before the text. @param P number of tokens of a prompt whose length is a free symbol */

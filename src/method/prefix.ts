@@ -5,6 +5,10 @@
  * [N, L·2·G·K]: layer by layer the keys, then the values, as PEFT lays them out. With the network (PEFT's prefix_projection) the trained
  * parameters are N vectors of the model's width and two linear layers with tanh between them; at the end plain keys and values are left.
  * A prefix stands at positions 0 … N−1, before the text. Source: Li & Liang 2021, arXiv:2101.00190; PEFT's PrefixEncoder.
+ *
+ * XPrompt sees it as one matrix [N, width]: row n holds the keys and values of position n over all attentions and layers. A pruned position
+ * stays: its keys and values are zeros, which is what a mask over vectors says. It still takes a share of the attention (its product with
+ * every query is 0) and adds nothing to what is read.
  */
 import { SoftpromptError } from "../base/errors.js";
 import type { OptionValues } from "../base/options.js";
@@ -15,8 +19,9 @@ import type { AttentionSite, ModelConfig } from "../model/architecture.js";
 import { architectureOf } from "../model/architectures.js";
 import type { Builder } from "../model/builder.js";
 import { linearBias, linearWeight, uniform } from "./draws.js";
-import type { Method, Values } from "./method.js";
+import type { Method, Values, VectorRows } from "./method.js";
 import type { prefixOptions } from "./options.js";
+import { inRow, joinRows, partRows } from "./rows.js";
 
 export type PrefixSettings = OptionValues<typeof prefixOptions> & { readonly virtualTokens: number };
 
@@ -34,10 +39,12 @@ export function prefix(settings: PrefixSettings): Method {
   return settings.prefixHidden === 0 ? plainPrefix(settings) : projectedPrefix(settings);
 }
 
-function plainPrefix({ virtualTokens: N, prefixAttentions }: PrefixSettings): Method {
+function plainPrefix(settings: PrefixSettings): Method {
+  const { virtualTokens: N, prefixAttentions } = settings;
   const groups = (config: ModelConfig) => prefixGroups(config, prefixAttentions);
   return {
     ...common(N, (_, values, group) => values[`${group.name}.prefix`]!, prefixAttentions),
+    rows: (config) => prefixRows(settings, config),
     key: `prefix ${JSON.stringify([N, prefixAttentions, 0])}`,
     parameters: (config) =>
       groups(config).map(({ name, width }) => ({ name: `${name}.prefix`, shape: [N, width], perRow: false })),
@@ -46,6 +53,24 @@ function plainPrefix({ virtualTokens: N, prefixAttentions }: PrefixSettings): Me
         groups(checkpoint.config).map(({ name, width }) => [`${name}.prefix`, uniform(random, [N, width], 0.5)]),
       ),
   };
+}
+
+/** The same numbers as one matrix, [N, Σ L·2·G·K] over the groups. Each row of a batch may have its own. */
+function prefixRows(settings: PrefixSettings, config: ModelConfig): VectorRows {
+  const { virtualTokens: N, prefixAttentions } = settings;
+  const groups = inRow(prefixGroups(config, prefixAttentions));
+  const width = groups.reduce((sum, group) => sum + group.width, 0);
+  const widths = Object.fromEntries(groups.map((group) => [`${group.name}.prefix`, group.width]));
+  const method: Method = {
+    ...common(N, (_, { prompt }) => prompt!, prefixAttentions, groups),
+    key: `prefix rows ${JSON.stringify([N, prefixAttentions])}`,
+    prunable: true,
+    perRow: true,
+    parameters: () => [{ name: "prompt", shape: [N, width], perRow: true }],
+    adds: () => ({ tokens: 0, keys: Object.fromEntries(groups.map(({ name }) => [name, N])) }),
+    start: async (from) => ({ prompt: joinRows(await plainPrefix(settings).start(from)) }),
+  };
+  return { method, width, join: joinRows, part: (prompt) => partRows(prompt, widths) };
 }
 
 function projectedPrefix(settings: PrefixSettings): Method {
@@ -96,11 +121,15 @@ const shapes = (N: number, D: number, h: number, width: number) => ({
   "up.bias": [width],
 });
 
-/** The common part of both forms, given the prefix [N, L·2·G·K] of a group. */
+/**
+ * The common part of all forms, given the prefix […, N, L·2·G·K] of a group.
+ * @param joined the groups that lie side by side in one prefix; by default each has a prefix of its own
+ */
 function common(
   N: number,
   prefixOf: (b: Builder, values: Values, group: PrefixGroup) => Value,
   only: readonly string[] | undefined,
+  joined?: readonly PrefixGroup[],
 ): Pick<Method, "name" | "prunable" | "perRow" | "attach" | "adds"> {
   return {
     name: "prefix",
@@ -112,10 +141,17 @@ function common(
       // computed once for a graph, however many layers read it
       const parts = new Map<string, readonly Value[]>();
       const partsOf = (group: PrefixGroup) => {
-        const known = parts.get(group.name);
-        const made = known ?? ops.split(b.graph, prefixOf(b, values, group), 1, 2 * group.layers);
-        parts.set(group.name, made);
-        return made;
+        // keys and values of a layer are equally wide in every group
+        const together = joined ?? [group];
+        const name = together[0]!.name;
+        const known = parts.get(name) ?? splitPairs(b, prefixOf(b, values, group), together);
+        parts.set(name, known);
+        const from = together.slice(
+          0,
+          together.findIndex((other) => other.name === group.name),
+        );
+        const at = pairs(from);
+        return known.slice(at, at + pairs([group]));
       };
       return {
         ...b,
@@ -142,11 +178,19 @@ function common(
   };
 }
 
-/** [G, N, K] once for each row (and choice) of [B, (C,) G, S, K]. */
+/** Keys and values of a layer are two parts. */
+const pairs = (groups: readonly PrefixGroup[]) => groups.reduce((sum, { layers }) => sum + 2 * layers, 0);
+
+function splitPairs({ graph: g }: Builder, prefix: Value, groups: readonly PrefixGroup[]): readonly Value[] {
+  return ops.split(g, prefix, prefix.shape.length - 1, pairs(groups));
+}
+
+/** [G, N, K], or [B, G, N, K] of rows that have their own, once for each row (and choice) of [B, (C,) G, S, K]. */
 function perRow({ graph: g }: Builder, x: Value, like: Value): Value {
+  const own = x.shape.length - 3;
   let y = x;
-  for (let axis = like.shape.length - 4; axis >= 0; axis--) y = ops.unsqueeze(g, y, 0);
-  for (let axis = 0; axis < like.shape.length - 3; axis++) y = ops.broadcastLike(g, y, like, axis);
+  for (let axis = own; axis < like.shape.length - 3; axis++) y = ops.unsqueeze(g, y, own);
+  for (let axis = own; axis < like.shape.length - 3; axis++) y = ops.broadcastLike(g, y, like, axis);
   return y;
 }
 

@@ -111,6 +111,7 @@ export async function importance(
   encoded.sort((a, b) => a.input.length - b.input.length);
   const program = await engine.train(partial, placeOf(config, encoded));
   const collector = scoreCollector(P, pieces, mode);
+  const virtual = engine.method.adds({ prompt }).tokens;
   let [loss, flops] = [0, 0];
   const beginnings = beginningsOf([...(options.read ?? [])]);
   const started = performance.now();
@@ -134,7 +135,7 @@ export async function importance(
       });
     collector.add(derivatives);
     loss += counts.reduce((sum, n, b) => sum + step.loss[b]! / n, 0);
-    flops += stepFlops(config, partial, shapeOfRows(config, scored, P)).total;
+    flops += stepFlops(config, partial, shapeOfRows(config, scored, virtual), engine.method).total;
     if (engine.texts === null) flops += textFlops(config, partial, scored, { together: true, beginnings }).total;
     else if (options.read) flops += textFlops(config, partial, unread(scored, options.read), { beginnings }).total;
   }

@@ -47,7 +47,7 @@ export function planSearch(
   input: SearchOutline,
   levels: readonly PruneOptions["level"][] = [input.options.level],
 ): SearchPlan {
-  const { engine, tokenizer, task, options, signal, prompt } = input;
+  const { engine, tokenizer, task, options, signal, prompt, method } = input;
   const settings = durable(input.settings);
   if (options.prunedTokens === "drop" && compileTemplate(task.template).parts.some((tokens) => tokens !== null))
     throw new SoftpromptError("usage", "tokens of a prompt whose template gives their number cannot be dropped", {
@@ -55,6 +55,14 @@ export function planSearch(
       expected: "zero",
       got: options.prunedTokens,
       hint: "the template says how many virtual tokens stand at each place",
+    });
+  const [first] = engine.method.parameters(engine.checkpoint.config);
+  if (options.prunedTokens === "drop" && typeof first?.shape[0] === "number")
+    throw new SoftpromptError("usage", `pruned positions of a ${engine.method.name} cannot be dropped`, {
+      where: "prunedTokens",
+      expected: "zero",
+      got: options.prunedTokens,
+      hint: "their number is part of the model's graph; as zeros they stay and hold nothing",
     });
   const [P, D] = prompt.shape as [number, number];
   const rewind = rewindTarget(options.rewindTo, input.schedule);
@@ -72,6 +80,7 @@ export function planSearch(
     selection,
     schedule: input.retrainSchedule,
     settings: retrainSettings,
+    ...(method && { method }),
     ...(alike && read.length > 0 && { readBefore: read }),
     signal,
   };

@@ -5,6 +5,7 @@ import type { Tensor } from "../base/tensor.js";
 import type { Scores } from "../data/metrics.js";
 import type { Row, Task } from "../data/row.js";
 import type { Engine } from "../engine/engine.js";
+import type { MethodChoice } from "../method/options.js";
 import type { Tokenizer } from "../text/tokenizer.js";
 import type { Schedule } from "../train/stage.js";
 import type { TrainEvent, TrainSettings } from "../train/types.js";
@@ -14,7 +15,10 @@ import type { Candidate, CandidateCost, WorkerSettings } from "./types.js";
 
 /** The complete input of a search. */
 export interface SearchInput {
+  /** Trains a matrix `prompt` (Method.prunable). */
   readonly engine: Engine;
+  /** As Retraining.method. */
+  readonly method?: MethodChoice | undefined;
   readonly tokenizer: Tokenizer;
   readonly task: Task;
   readonly train: readonly Row[];

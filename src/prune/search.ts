@@ -16,6 +16,7 @@ import { type Scores, selectionScore } from "../data/metrics.js";
 import type { Row, Task } from "../data/row.js";
 import { type Evaluation, evaluate, evaluationOptions, reportedRows, scoredRows } from "../evaluate/evaluate.js";
 import { applyMask, fullMask, maskCounts, maskFromScores, type PromptMask, type PruneCounts } from "../method/mask.js";
+import { promptTuning } from "../method/prompt.js";
 import { fullModel } from "../model/partial.js";
 import { roundingFacts } from "../model/quantise.js";
 import { fileNames, holds } from "../run/layout.js";
@@ -346,6 +347,8 @@ function identityOf({ options, ...input }: SearchInput): Identity {
     "validation rows": sha256(JSON.stringify(validation)),
     "retraining schedule": sha256(JSON.stringify(retrainSchedule)),
     ...roundingFacts(input.engine),
+    // searches of earlier versions do not name it: they pruned a prompt
+    ...(input.engine.method.key === promptTuning.key ? {} : { method: input.engine.method.key }),
   };
   for (const key of Object.keys(pruneOptions) as (keyof PruneOptions)[])
     if (!freeOptions.has(key)) facts[`pruning.${key}`] = String(options[key]);

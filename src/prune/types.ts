@@ -6,13 +6,17 @@ import type { Scores } from "../data/metrics.js";
 import type { Row, Task } from "../data/row.js";
 import type { Engine } from "../engine/engine.js";
 import type { MaskCounts, PromptMask } from "../method/mask.js";
+import type { MethodChoice } from "../method/options.js";
 import type { Tokenizer } from "../text/tokenizer.js";
 import type { Schedule } from "../train/stage.js";
 import type { ReadSteps, TrainCost, TrainSettings } from "../train/types.js";
 
 /** How candidates are trained; the same for all of a search. */
 export interface Retraining {
+  /** Trains a matrix `prompt` (Method.prunable). */
   readonly engine: Engine;
+  /** The method whose vectors are pruned, by which a worker opens its own engine (prunableForm). Default prompt tuning. */
+  readonly method?: MethodChoice | undefined;
   readonly tokenizer: Tokenizer;
   readonly task: Task;
   readonly train: readonly Row[];
@@ -31,7 +35,7 @@ export interface CandidateJob {
   readonly name: string;
   readonly tokensPruned: number;
   readonly piecesPruned: number;
-  /** [P, D] values to start from; pruned entries are set to zero. */
+  /** [P, D] values to start from (a prefix: one row for each position); pruned entries are set to zero. */
   readonly prompt: Tensor;
   /** null = nothing pruned. */
   readonly mask: PromptMask | null;

@@ -5,6 +5,7 @@ import { floatsFromText, floatsToText } from "../base/floats.js";
 import type { Row, Task } from "../data/row.js";
 import type { EngineOptions } from "../engine/engine.js";
 import { type MaskJson, maskFromJson, maskToJson } from "../method/mask.js";
+import type { MethodChoice } from "../method/options.js";
 import type { EncodingRules } from "../text/rules.js";
 import type { Schedule } from "../train/stage.js";
 import type { ReadSteps, TrainSettings } from "../train/types.js";
@@ -20,12 +21,14 @@ export interface WorkerPlan {
   readonly schedule: Schedule;
   readonly settings: TrainSettings;
   readonly readBefore?: readonly ReadSteps[] | undefined;
+  /** The method whose vectors are pruned; absent for prompt tuning. */
+  readonly method?: MethodChoice | undefined;
   /** How the parent encodes rows (a chat, a prompt's length); absent where the model's own rules hold. */
   readonly rules?: EncodingRules;
 }
 
 export function retrainingText(retraining: Retraining, engine: EngineOptions): string {
-  const { task, train, selection, schedule, settings, readBefore } = retraining;
+  const { task, train, selection, schedule, settings, readBefore, method } = retraining;
   const plan: WorkerPlan = {
     base: retraining.engine.checkpoint.folder,
     engine,
@@ -35,6 +38,7 @@ export function retrainingText(retraining: Retraining, engine: EngineOptions): s
     schedule,
     settings,
     readBefore,
+    method,
     ...(retraining.tokenizer.rules && { rules: retraining.tokenizer.rules }),
   };
   return JSON.stringify(plan, (_, v) => (v instanceof Int32Array ? { int32: [...v] } : v));

@@ -6,6 +6,8 @@
  */
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
+import { openMethod, prunableForm } from "../method/methods.js";
+import type { ModelConfig } from "../model/architecture.js";
 import type { Checkpoint } from "../model/checkpoint.js";
 import { endWithFailure, openLikeParent } from "../run/child.js";
 import type { Tokenizer } from "../text/tokenizer.js";
@@ -42,8 +44,10 @@ async function serve(
   });
   signal.addEventListener("abort", () => wake());
   const plan = retrainingFromText(readFileSync(join(folder, "worker.json"), "utf8"));
+  const { method } = plan;
   const parent = { base: plan.base, options: plan.engine, rules: plan.rules };
-  const { engine, tokenizer } = await openLikeParent(parent, loadTokenizer, signal);
+  const methodFor = method && ((config: ModelConfig) => prunableForm(openMethod(method), config)!.method);
+  const { engine, tokenizer } = await openLikeParent(parent, loadTokenizer, signal, methodFor);
   const retraining = { ...plan, engine, tokenizer, signal };
   tell({ kind: "ready" });
   while (!signal.aborted) {

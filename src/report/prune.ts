@@ -6,6 +6,7 @@
  */
 import { maskMap } from "../adapter/map.js";
 import { maskFromJson } from "../method/mask.js";
+import { methodNames } from "../method/options.js";
 import type { PruneResult, SearchCandidate, SearchSummary } from "../prune/record.js";
 import { importanceModes } from "../prune/scores.js";
 import { flopText, partialText, scoreText, secondText } from "./format.js";
@@ -18,7 +19,7 @@ import { type Prediction, predictionSections } from "./predictions.js";
 import { lineChart } from "./svg.js";
 
 /** Rows of the summary: the figures to report. */
-function summaryRows({ baseline, search }: PruneResult): [string, string, string, string][] {
+function summaryRows({ run, baseline, search }: PruneResult): [string, string, string, string][] {
   const { metric, tuned, control, mean, reported, cost } = search;
   const kept = (c: SearchCandidate) => `${c.counts.tokens} tokens, ${c.counts.parameters} parameters`;
   const before = cost.neurons + cost.tuning;
@@ -27,7 +28,7 @@ function summaryRows({ baseline, search }: PruneResult): [string, string, string
       ? []
       : [["always the most frequent label", scoreText(baseline.majority[metric]), "", ""] as const]),
     ...(baseline.noPrompt === null ? [] : [["no prompt", scoreText(baseline.noPrompt[metric]), "", ""] as const]),
-    ["prompt tuning", scoreText(reported.tuned[metric]), kept(control), flopText(before)],
+    [tuningOf(run), scoreText(reported.tuned[metric]), kept(control), flopText(before)],
     [
       "control: tuned on for as many steps",
       scoreText(reported.control[metric]),
@@ -41,8 +42,14 @@ function summaryRows({ baseline, search }: PruneResult): [string, string, string
       flopText(cost.total - cost.control),
     ],
     [`(mean selection score of ${those(search)})`, `${scoreText(mean.score)} ± ${scoreText(mean.deviation)}`, "", ""],
-    ["(selection score of prompt tuning)", scoreText(tuned.score), "", ""],
+    [`(selection score of ${tuningOf(run)})`, scoreText(tuned.score), "", ""],
   ].map((row) => [...row] as [string, string, string, string]);
+}
+
+/** "prompt tuning", "prefix tuning": what was tuned before it was pruned. */
+function tuningOf({ options }: PruneResult["run"]): string {
+  // a file may name anything
+  return `${methodNames.find((name) => name === options.method) ?? "prompt"} tuning`;
 }
 
 const summaryHead = ["", "score", "kept", "FLOPs so far"];
@@ -152,7 +159,7 @@ export function prunePage(result: PruneResult, predictions: readonly Prediction[
           points: c.history.map(({ step, score }) => [step, score] as const),
           dots: true,
         })),
-        levels: [{ y: search.tuned.score, label: "prompt tuning" }],
+        levels: [{ y: search.tuned.score, label: tuningOf(run) }],
       }),
     ]),
     html`<h2>Candidates</h2><p class="soft">t04-p08: 4 tokens pruned, then 8 pieces of each token that is left.</p>`,

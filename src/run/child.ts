@@ -6,6 +6,8 @@
 import { type ErrorKind, SoftpromptError } from "../base/errors.js";
 import { inEightBits } from "../engine/eight-bit.js";
 import { type Engine, type EngineOptions, openEngine } from "../engine/engine.js";
+import type { Method } from "../method/method.js";
+import type { ModelConfig } from "../model/architecture.js";
 import { type Checkpoint, openCheckpoint } from "../model/checkpoint.js";
 import type { EncodingRules } from "../text/rules.js";
 import type { Tokenizer } from "../text/tokenizer.js";
@@ -28,18 +30,22 @@ export interface ChildFailure {
   readonly error: { kind: ErrorKind | null; problem: string; where: string };
 }
 
-/** An engine and a tokenizer like the parent's. The caller disposes the engine. @param loadTokenizer of the base model */
+/**
+ * An engine and a tokenizer like the parent's. The caller disposes the engine.
+ * @param loadTokenizer of the base model @param methodFor the engine's method. Default prompt tuning
+ */
 export async function openLikeParent(
   { base, name, options, rules }: ParentEngine,
   loadTokenizer: (checkpoint: Checkpoint) => Promise<Tokenizer>,
   signal: AbortSignal,
+  methodFor?: (config: ModelConfig) => Method,
 ): Promise<{ readonly engine: Engine; readonly tokenizer: Tokenizer }> {
   const stored = await openCheckpoint(base, name === undefined ? {} : { name });
   const { eightBit = null } = options;
   const checkpoint = eightBit === null ? stored : await inEightBits(stored, { most: eightBit, signal });
   const loaded = await loadTokenizer(checkpoint);
   return {
-    engine: openEngine(checkpoint, options, undefined, openTexts),
+    engine: openEngine(checkpoint, options, methodFor?.(checkpoint.config), openTexts),
     tokenizer: rules ? { ...loaded, rules } : loaded,
   };
 }

@@ -8,12 +8,17 @@ import { interrupted, SoftpromptError } from "../base/errors.js";
 import { ownFolder, withFolder, writeFileAtomic } from "../base/files.js";
 import { type FolderLock, lockFolder } from "../base/lock.js";
 import { type OptionValues, pickOptions, readOptions } from "../base/options.js";
+import { random } from "../base/random.js";
+import type { Parameters, Tensor } from "../base/tensor.js";
 import { selectionName } from "../data/metrics.js";
 import type { Dataset } from "../data/row.js";
 import { checkPromptTokens } from "../data/template.js";
 import { type Evaluation, type Prediction, reportedRows } from "../evaluate/evaluate.js";
 import type { InitKind } from "../method/init.js";
-import { openMethod } from "../method/methods.js";
+import type { Method, VectorRows } from "../method/method.js";
+import { methods, openMethod, prunableForm } from "../method/methods.js";
+import { type MethodChoice, methodOptions } from "../method/options.js";
+import { promptTuning } from "../method/prompt.js";
 import { ownMask } from "../prune/candidate.js";
 import { type PruneOptions, pruneOptions } from "../prune/options.js";
 import { planSearch, type SearchOutline } from "../prune/plan.js";
@@ -28,10 +33,11 @@ import { trainRun } from "../run/train.js";
 import { presetSchedule } from "../schedule/options.js";
 import { withPlannedSteps } from "../schedule/schedule.js";
 import { type TrainSettings, trainOptions } from "../train/options.js";
+import { adapterContent } from "./adapter-content.js";
 import { type CallContext, type EarlierContext, oneObject, splitCall } from "./call.js";
 import { datasetOf, type RowsOptions } from "./data.js";
 import { sayMemory } from "./memory-warning.js";
-import type { Model } from "./model.js";
+import { type Model, withMethod } from "./model.js";
 import { type FormerPruneOptions, pruneTuneOptions } from "./options.js";
 import { outlineFor, scheduleFor, searchTrainings, startPrompt, unseenValidation, withInit } from "./planning.js";
 import { forPrompt } from "./readied.js";
@@ -40,7 +46,15 @@ import { writeReport } from "./run-report.js";
 import { resumeCommand } from "./shell.js";
 import { sayStart } from "./start.js";
 import { readTexts } from "./texts.js";
-import { baselines, finalEvaluation, notPrunable, refuseChangedModel, sayScoring, type WorkEvent } from "./tune.js";
+import {
+  baselines,
+  finalEvaluation,
+  notPrunable,
+  refuseChangedModel,
+  sayScoring,
+  type WorkEvent,
+  withMethodRate,
+} from "./tune.js";
 
 /** Events of a search: its own, and those of the work around it. */
 export type PruneEvent = SearchEvent | WorkEvent;
@@ -82,29 +96,69 @@ export async function prune(
   earlier?: EarlierContext,
 ): Promise<Pruned> {
   const { options: given, context } = splitCall<PruneContext>(oneObject(input, earlier, "prune"), contextKeys);
-  const asked = resolved(readOptions(pruneTuneOptions, given, "prune()"));
+  const asked = resolved(readOptions(pruneTuneOptions, withMethodRate(given), "prune()"));
   const { output = null } = asked;
   const method = openMethod(asked);
-  if (!method.prunable) throw notPrunable(method, "a search");
+  if (!methods[asked.method].prunable) throw notPrunable(method, "a search");
+  if (method.leaves !== undefined && asked.from === undefined)
+    throw new SoftpromptError("usage", `a ${method.name} that a network makes can be pruned once it is tuned`, {
+      where: "method",
+      expected: "its finished run (from), or a method that trains its values themselves",
+      got: method.key,
+      hint: "softprompt prune --from RUN, or --prefix-hidden 0",
+    });
   if (output !== null) claim(output, "search", context.resume ?? false);
   const model = forPrompt(opened, asked.virtualTokens);
   const data = await datasetOf(source, context.onEvent);
   checkPromptTokens(data.task.template, asked.virtualTokens, data.promptTokens);
   const options = withInit(asked, data, model);
-  // everything that can be checked without running the model is checked before a folder is made or anything is scored
-  const outline = await outlineOf(model, data, options);
-  planSearch(outline);
-  if (output === null) return search(model, data, options, outline, null, context);
-  // the lock covers all of the work: neuron scores before the search and the adapter after it are written here too
-  const lock = lockFolder(output);
+  const form = prunableForm(method, model.checkpoint.config)!;
+  const searcher = await withMethod(model, form.method);
+  const pruned: PrunedMethod = { method, form, engine: searcher.engine };
+  let lock: FolderLock | null = null;
   try {
+    // everything that can be checked without running the model is checked before a folder is made or anything is scored
+    const outline = await outlineOf(model, data, options, pruned);
+    planSearch(outline);
+    if (output === null) return await search(model, data, options, pruned, outline, null, context);
+    // the lock covers all of the work: neuron scores before the search and the adapter after it are written here too
+    lock = lockFolder(output);
     ownFolder(output, fileNames.adapter);
-    return await search(model, data, options, outline, lock, context);
+    return await search(model, data, options, pruned, outline, lock, context);
   } catch (error) {
-    if (!(error instanceof SoftpromptError) || error.kind !== "interrupted") throw error;
-    throw interrupted(context.signal, error.problem, { ...error.parts, hint: resumeHint(output) });
+    if (lock === null || !(error instanceof SoftpromptError) || error.kind !== "interrupted") throw error;
+    throw interrupted(context.signal, error.problem, { ...error.parts, hint: resumeHint(lock.folder) });
   } finally {
-    lock.release();
+    lock?.release();
+    await searcher.close();
+  }
+}
+
+/** The method of the tuning, its vectors as the matrix that is pruned, and an engine under the method that trains that matrix. */
+interface PrunedMethod {
+  readonly method: Method;
+  readonly form: VectorRows;
+  readonly engine: Model["engine"];
+}
+
+/** The values that the tuning's method starts from. */
+async function startOf(model: Model, data: Dataset, options: Options, { method }: PrunedMethod): Promise<Parameters> {
+  const prompt = () => startPrompt(model, data, options);
+  return method.start({
+    checkpoint: model.checkpoint,
+    random: random(options.seed, `start ${method.name}`),
+    prompt,
+  });
+}
+
+/** What the tuning's method leaves of its parameters, as the matrix that is pruned. */
+async function rowsOf(model: Model, { method, form }: PrunedMethod, parameters: Parameters): Promise<Tensor> {
+  if (method.leaves === undefined) return form.join(parameters);
+  const tuner = await withMethod(model, method);
+  try {
+    return form.join(await (await tuner.engine.left()).run(parameters));
+  } finally {
+    await tuner.close();
   }
 }
 
@@ -132,18 +186,24 @@ function trainingsOf(data: Dataset, options: Options) {
   return searchTrainings(data, options, options, { ...options, ...own, schedule: retrainSchedule });
 }
 
+const { virtualTokens, seed } = pruneTuneOptions;
+/** What opens a method. */
+const withLength = { ...methodOptions, virtualTokens, seed };
+
 /** The search with its schedules in outline. @throws SoftpromptError as the schedules and the start prompt do. */
-async function outlineOf(model: Model, data: Dataset, options: Options): Promise<SearchOutline> {
+async function outlineOf(model: Model, data: Dataset, options: Options, pruned: PrunedMethod): Promise<SearchOutline> {
   const { seen, tuned, retrained } = trainingsOf(data, options);
+  const { engine } = pruned;
   return {
-    engine: model.engine,
+    engine,
+    ...(engine !== model.engine && { method: pickOptions(withLength, options) as MethodChoice }),
     tokenizer: model.tokenizer,
     task: data.task,
     train: data.train,
     validation: data.validation,
     schedule: outlineFor(model, seen, tuned),
     retrainSchedule: outlineFor(model, seen, retrained),
-    prompt: await startPrompt(model, data, options),
+    prompt: await rowsOf(model, pruned, await startOf(model, data, options, pruned)),
     settings: pickOptions(trainOptions, options) as TrainSettings,
     options: pickOptions(pruneOptions, options) as PruneOptions,
   };
@@ -154,6 +214,7 @@ async function search(
   model: Model,
   data: Dataset,
   options: Options,
+  pruned: PrunedMethod,
   outline: SearchOutline,
   lock: FolderLock | null,
   { onEvent: observe = () => {}, signal, resume = false, configText }: PruneContext,
@@ -178,7 +239,8 @@ async function search(
     return [await plan(trainings.tuned), await plan(trainings.retrained)] as const;
   });
   const { schedule } = tuning;
-  const tuned = options.from === undefined ? null : await tunedBy(options.from, { ...outline, schedule });
+  const from = options.from === undefined ? null : { folder: options.from, schedule };
+  const tuned = from && (await tunedBy(from, model, data, options, pruned, outline));
   const nothing = { flops: 0, seconds: 0 };
   const neurons = {
     tuning: tuning.scoring ?? nothing,
@@ -189,7 +251,8 @@ async function search(
     const steps = schedule.stages.length === 1 ? options.steps : first.steps;
     await readTexts(model, trainings.seen, options, { steps, partial: first.partial }, { observe, signal });
   }
-  const asks = options.baselines && tuned === null && !signal?.aborted;
+  const isPrompt = pruned.form.method.key === promptTuning.key;
+  const asks = options.baselines && isPrompt && tuned === null && !signal?.aborted;
   const asked = asks ? await sayStart(model, trainings.seen, options, outline.prompt, observe) : nothing;
   const result = await xprompt({
     ...outline,
@@ -207,7 +270,7 @@ async function search(
   await refuseChangedModel(model, weights);
   const { best } = result;
   const final = await finalEvaluation(
-    model,
+    { ...model, engine: pruned.engine },
     { ...data, validation },
     options,
     { prompt: best.prompt },
@@ -215,10 +278,10 @@ async function search(
   );
   const predictions = final?.predictions ?? [];
   const found: Found = {
-    method: "xprompt",
+    method: isPrompt ? "xprompt" : `xprompt-${pruned.method.name}`,
     schedule,
     start: outline.prompt,
-    prompt: best.prompt,
+    ...adapterContent(model.checkpoint.config, options, pruned.method, pruned.form.part(best.prompt)),
     mask: ownMask(best),
     scores: result.reported.best as Scores,
     rows: result.selection.reportedRows,
@@ -248,7 +311,15 @@ async function search(
  * Takes the tuning from a run that has done it, instead of repeating it. A finished run that is resumed makes no step, and is refused if
  * anything that determines its result has changed.
  */
-async function tunedBy(folder: string, outline: SearchOutline): Promise<Tuned> {
+async function tunedBy(
+  { folder, schedule }: { readonly folder: string; readonly schedule: SearchOutline["schedule"] },
+  model: Model,
+  data: Dataset,
+  options: Options,
+  pruned: PrunedMethod,
+  given: SearchOutline,
+): Promise<Tuned> {
+  const outline = { ...given, schedule };
   const finished = readResult(folder).run;
   const { rows, selection, rewind, heldOut } = planSearch(outline);
   const refuse = (problem: string, expected: string, got: string, hint: string) =>
@@ -262,18 +333,29 @@ async function tunedBy(folder: string, outline: SearchOutline): Promise<Tuned> {
     );
   if (finished.reason === "interrupted")
     throw refuse("the run is not finished", "a finished run", finished.reason, resumeCommand("train", folder));
-  const result = await trainRun({
-    ...outline,
-    parameters: { prompt: outline.prompt },
-    train: rows,
-    validation: selection,
-    mask: null,
-    run: folder,
-    resume: true,
-    observe: () => {},
-    keep: rewind.keep,
-  });
-  return tunedFrom(outline.prompt, result, outline.task);
+  const tuner = await withMethod(model, pruned.method);
+  try {
+    const result = await trainRun({
+      ...outline,
+      engine: tuner.engine,
+      parameters: await startOf(model, data, options, pruned),
+      train: rows,
+      validation: selection,
+      mask: null,
+      run: folder,
+      resume: true,
+      observe: () => {},
+      keep: rewind.keep,
+    });
+    const asRows = async (parameters: Parameters) => ({ prompt: await rowsOf(model, pruned, parameters) });
+    const best = result.bestOnFull ?? result.best;
+    const kept = new Map<number, Parameters>();
+    for (const [step, parameters] of result.kept) kept.set(step, await asRows(parameters));
+    const own = { ...best, parameters: await asRows(best.parameters) };
+    return tunedFrom(outline.prompt, { ...result, best: own, bestOnFull: null, kept }, outline.task);
+  } finally {
+    await tuner.close();
+  }
 }
 
 /** Sum over reading, tuning, control and every candidate, the scores that they needed, and the evaluations before and after. */

@@ -142,7 +142,7 @@ export async function tune(
     return drawn;
   };
   const method = openMethod(options);
-  if (context.mask !== undefined && !method.prunable) throw notPrunable(method, "a mask");
+  if (context.mask !== undefined && !method.prunable) throw notPrunable(method, "a mask", [promptTuning.name]);
   const parameters = await method.start({
     checkpoint: model.checkpoint,
     random: random(options.seed, `start ${method.name}`),
@@ -255,9 +255,12 @@ export async function tune(
 
 const countOf = (parameters: Parameters) => Object.values(parameters).reduce((sum, { data }) => sum + data.length, 0);
 
-/** The error for a mask on a method whose parameters cannot be pruned. */
-export function notPrunable({ name }: Method, what: string): SoftpromptError {
-  const can = Object.entries(methods).flatMap(([other, kind]) => (kind.prunable ? [other] : []));
+/** The error for a method whose parameters cannot be pruned. @param can names of those that can. Default those that a search can prune */
+export function notPrunable(
+  { name }: Method,
+  what: string,
+  can: readonly string[] = Object.entries(methods).flatMap(([other, kind]) => (kind.prunable ? [other] : [])),
+): SoftpromptError {
   return new SoftpromptError("usage", `${what} needs a method whose parameters can be pruned`, {
     where: "method",
     expected: can.join(", "),

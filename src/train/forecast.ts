@@ -38,7 +38,7 @@ export function forecast(input: Omit<TrainInput, "run">): Forecast {
   const measured = job.validation.rows.length > 0;
   const again = engine.texts !== null;
   const costOf = (partial: PartialModel, textsKnown = false) =>
-    evaluationFlops(config, partial, job.validation, P, evaluationReading(job, textsKnown));
+    evaluationFlops(config, partial, job.validation, P, evaluationReading(job, textsKnown), engine.method);
   const evaluation = costOf(full, again);
   const own = schedule.stages.map(({ partial }) => costOf(partial, again));
   const evaluated = new Set((input.readBefore ?? []).map(({ partial }) => partial));
@@ -60,7 +60,7 @@ export function forecast(input: Omit<TrainInput, "run">): Forecast {
     let flops = due(step) ? own[stage]! + firstOf(partial) : 0;
     flops += readingFlops(job, partial, { step: step - 1, since: stage === 0 ? 0 : ends[stage - 1]! }).total;
     for (const micro of microBatches(rows, settings.microBatchSize))
-      flops += stepFlops(config, partial, shapeOfRows(config, micro, P)).total;
+      flops += stepFlops(config, partial, shapeOfRows(config, micro, P), engine.method).total;
     // the full model is evaluated at the very end, even if the last stage is a partial one
     if (step === job.totalSteps && measured && !fullStage(step)) flops += evaluation + firstOf(full);
     spent[step] = spent[step - 1]! + flops;

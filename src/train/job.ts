@@ -41,7 +41,6 @@ export interface Job {
 /** @throws SoftpromptError for inputs that cannot be trained: wrong shapes, no rows, a mask of zeros, unknown labels. */
 export function prepare(input: TrainInput): Job {
   const { engine, settings, parameters, mask, task, tokenizer, schedule } = input;
-  const D = engine.checkpoint.config.width;
   for (const { name, shape } of engine.method.parameters(engine.checkpoint.config)) {
     const given = parameters[name];
     const fits =
@@ -57,6 +56,7 @@ export function prepare(input: TrainInput): Job {
   }
   if (input.train.length === 0)
     throw new SoftpromptError("data", "there are no training rows", { where: task.name, expected: "1 row or more" });
+  const D = parameters.prompt?.shape[1] ?? 0;
   if (mask !== null && maskCounts(mask, D).parameters === 0)
     throw new SoftpromptError("usage", "the mask leaves nothing to train", { where: "prompt mask", got: "all zero" });
   const encoded = encodeRows(task, input.train, tokenizer, settings.maxInputTokens);

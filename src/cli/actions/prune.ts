@@ -3,12 +3,13 @@
  */
 import { join } from "node:path";
 import { pickOptions, readOptions } from "../../base/options.js";
+import { openMethod, prunableForm } from "../../method/methods.js";
 import type { SearchEvent } from "../../prune/search-types.js";
 import { pruneCounts } from "../../prune/space.js";
 import { scoreText, secondText } from "../../report/format.js";
 import { pruneText } from "../../report/prune.js";
 import { fileNames, freeFolder } from "../../run/layout.js";
-import { openModel, openOptions } from "../../tasks/model.js";
+import { type Model, openModel, openOptions } from "../../tasks/model.js";
 import { pruneTuneOptions } from "../../tasks/options.js";
 import { prune as pruneWhole } from "../../tasks/prune.js";
 import type { WorkEvent } from "../../tasks/tune.js";
@@ -22,6 +23,7 @@ import { samplesText, warningOf } from "../summary.js";
 import { type PruneValues, pruneTable } from "../tables/prune.js";
 import { trainTable } from "../tables/train.js";
 import type { Terminal } from "../terminal.js";
+import { rateOf } from "./train.js";
 
 export async function prune(
   {
@@ -34,11 +36,11 @@ export async function prune(
     resume !== undefined
       ? await resumedOptions("prune", resume, pruneTable, said)
       : given.from === undefined
-        ? given
+        ? { ...given, ...rateOf(said) }
         : await optionsFrom(given.from, said);
   const options = readOptions(pruneTable, wanted, "softprompt prune") as PruneValues;
   const data = await loadSaid(options, { terminal, signal });
-  const output = options.output ?? freeFolder(defaultFolder(data.task.name, "xprompt", options.seed));
+  const output = options.output ?? freeFolder(defaultFolder(data.task.name, nameOf(options), options.seed));
   const begun = resume ?? options.from;
   const label = begun === undefined ? undefined : modelLabel(begun, options.model);
   const model = await openModel(options.model, {
@@ -52,7 +54,7 @@ export async function prune(
     const pruned = await pruneWhole(model, data, {
       ...pickOptions(pruneTuneOptions, options),
       output,
-      onEvent: pruneProgress(terminal, retrainings(options, model.checkpoint.config.width)),
+      onEvent: pruneProgress(terminal, retrainings(options, widthOf(options, model))),
       signal,
       resume: resume !== undefined,
       configText: runConfigText(pruneTable, { ...options, output }, label),
@@ -75,6 +77,13 @@ export async function prune(
   } finally {
     await model.dispose();
   }
+}
+
+const nameOf = ({ method }: PruneValues) => (method === "prompt" ? "xprompt" : `xprompt-${method}`);
+
+/** Width of the vectors that are pruned. A method that has none is refused by the search. */
+function widthOf(options: PruneValues, { checkpoint: { config } }: Pick<Model, "checkpoint">): number {
+  return prunableForm(openMethod(options), config)?.width ?? config.width;
 }
 
 const phases = {

@@ -43,7 +43,7 @@ export async function train(
 }
 
 /** The learning rate that suits the method, where the user gave none. */
-function rateOf(said: Readonly<Record<string, unknown>>): { learningRate?: unknown } {
+export function rateOf(said: Readonly<Record<string, unknown>>): { learningRate?: unknown } {
   const { learningRate } = withMethodRate(said);
   return learningRate === undefined ? {} : { learningRate };
 }
