@@ -180,8 +180,10 @@ async function cell(model, task, place, seed) {
       const { label, schedule } = variants.fpt(choice);
       const fpt = await run({ label, schedule });
       if (!parts.includes("pt")) continue;
-      // prompt tuning for as many FLOPs: of the training alone, and with the choice of the layers
-      fpt.equal = [await ofFlops(fpt.trainFlops), await ofFlops(fpt.trainFlops + (fpt.choosing?.flops ?? 0))];
+      // prompt tuning for as many FLOPs: of the training alone, and with the choice of the layers unless that costs more than the training
+      const all = fpt.trainFlops + (fpt.choosing?.flops ?? 0);
+      fpt.equal = [await ofFlops(fpt.trainFlops)];
+      if (all <= 2 * fpt.trainFlops) fpt.equal.push(await ofFlops(all));
     }
   if (parts.includes("alone"))
     for (const depth of own.depths.filter(fits))
