@@ -131,6 +131,14 @@ test("what the tables say of sizes, cost and steps", () => {
     10,
   );
   expect(flops.columns.at(-1)!.name).toBe("100 % of prompt tuning's");
+  // of FPT the last point of the curve is all that its training spent, neuron scores included, as the first table says
+  const spent = whole.scores!.filter(({ line }) => line === "fpt-cr");
+  for (const name of ["parity", "parity2"]) {
+    const chart = whole.charts.find(({ x, title }) => x === "flops" && title.startsWith(`${name}:`))!;
+    const points = chart.series.find((series) => series.name === "fpt-cr")!.points;
+    const own = spent.filter(({ task }) => task === name);
+    expect(points.at(-1)![0] / (own.reduce((sum, { flops }) => sum + flops!, 0) / own.length)).toBeCloseTo(1, 12);
+  }
   expect(whole.tables[3]!.rows).toHaveLength(2 * (methods.length - 1));
   expect(whole.scores).toHaveLength(methods.length * 2 * 2);
 });
@@ -176,10 +184,20 @@ test("a score within a budget, and an instruction's text", () => {
     ({ step, flops, scores: { accuracy } }) as unknown as Parameters<typeof lastWithin>[0]["history"][number];
   const run = {
     training: { flops: 40, seconds: 1 },
+    before: 0,
     history: [entry(2, 20, 0.5), entry(4, 40, 0.25)],
-  } as unknown as Parameters<typeof lastWithin>[0];
+  };
   const { task } = tinyDataset();
   expect([10, 20, 34, 36, 40].map((flops) => lastWithin(run, { task }, flops))).toEqual([null, 0.5, 0.5, 0.25, 0.25]);
+  // neuron scores are spent before the first step, and are no part of a step
+  const scored = {
+    training: { flops: 140, seconds: 1 },
+    before: 100,
+    history: [entry(2, 120, 0.5), entry(4, 140, 0.25)],
+  };
+  expect([40, 114, 116, 134, 136].map((flops) => lastWithin(scored, { task }, flops))).toEqual([
+    ...[null, null, 0.5, 0.5, 0.25],
+  ]);
   expect(instructionOf(task, { instructions: undefined })).toBe("Answer with one of these: 40 41, 50.");
   expect(instructionOf(task, { instructions: { parity: "Say it" } })).toBe("Say it");
   expect(() => instructionOf({ name: "free", verbalizer: null }, { instructions: undefined })).toThrow(

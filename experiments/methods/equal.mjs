@@ -27,7 +27,7 @@ const mean = (all) => all.reduce((a, b) => a + b, 0) / all.length;
 
 /** Points [FLOPs, score] of each method on each task. */
 function curvesOf({ charts, scores }) {
-  /** What was spent before the first step (FPT's neuron scores) belongs to every point of a curve: charts hold the steps alone. */
+  /** What was spent before the first step (FPT's neuron scores) belongs to every point of a curve. Charts of earlier results hold the steps alone. */
   const shifted = (points, line, task) => {
     const spent = scores.filter((one) => one.line === line && one.task === task).map(({ flops }) => flops);
     const before = Math.max(0, mean(spent) - points.at(-1)[0]);

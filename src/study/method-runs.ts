@@ -45,8 +45,13 @@ export interface MethodRun {
   readonly seed: number;
   /** After the last step, by the task's first metric, on validation rows. */
   readonly score: number;
-  /** Evaluations on the full model, in order of the steps; empty if there is no stepwise training here. */
+  /**
+   * Evaluations on the full model, in order of the steps; empty if there is no stepwise training here. Their FLOPs are all that the training
+   * had spent by then, `before` included.
+   */
   readonly history: readonly HistoryEntry[];
+  /** Total FLOPs of the training before its first step: neuron scores. */
+  readonly before: number;
   /** null where nothing is trained. */
   readonly size: MethodSize | null;
   /** Cost of training alone, including opening sessions and neuron scores; for a search for a mask its total cost. */
@@ -129,16 +134,20 @@ function trainedRun(
   search: RateSearch,
 ): MethodRun {
   const { cost } = result;
-  const history = result.history.filter(({ partial }) => partial === "full");
+  const before = scoring?.flops ?? 0;
+  const history = result.history
+    .filter(({ partial }) => partial === "full")
+    .map((entry) => ({ ...entry, flops: before + entry.flops }));
   return {
     method,
     task: name,
     seed,
     score: history.at(-1)?.scores[task.metrics[0]] ?? Number.NaN,
     history,
+    before,
     size: size ?? null,
     training: {
-      flops: cost.trainFlops + (scoring?.flops ?? 0),
+      flops: before + cost.trainFlops,
       seconds: cost.trainSeconds + cost.openSeconds + (scoring?.seconds ?? 0),
     },
     // evaluations of partial models would make the cost of an answer look too low
@@ -263,6 +272,7 @@ async function untrainedRun(
     seed,
     score: scores[task.metrics[0]] ?? Number.NaN,
     history: [],
+    before: 0,
     size: null,
     training: { flops: 0, seconds: 0 },
     answerFlops: rows.length > 0 ? flops / rows.length : null,
@@ -319,6 +329,7 @@ async function xpromptRun(
         seed,
         score,
         history: [],
+        before: 0,
         size: { trained: counts.parameters, adapterBytes: await adapterBytes(checkpoint, dataset.task, { prompt }) },
         training: { flops, seconds },
         answerFlops: null,

@@ -247,7 +247,7 @@ export function methodTables(
       `Always the most frequent label: ${tasks.map((dataset) => `${dataset.task.name} ${majority(dataset, of.maxEvalRows)}`).join(", ")}.`,
       "Scores are of the validation rows after the last step, by the task's first metric, × 100; the validation rows choose nothing. ± is the sample standard deviation over seeds.",
       "The learning rate is chosen per method and task on held out training rows with the first seed; its FLOPs and seconds, evaluations included, are the search's. A training's are those of its steps, without evaluations; XPrompt's are of all that its search for a mask took, and its rate is prompt tuning's.",
-      "At equal FLOPs a method has the last score on the full model that it had when its training had spent so much of prompt tuning's FLOPs; none where it was not evaluated by then. Its resolution is the evaluation interval.",
+      "At equal FLOPs a method has the last score on the full model that it had when its training, neuron scores included, had spent so much of prompt tuning's FLOPs; none where it was not evaluated by then. Its resolution is the evaluation interval.",
       pairedNote,
       "“One answer” is the mean FLOPs of scoring a validation row, its examples and its labels included. Seconds are of the machine at that time, with whatever else ran on it.",
     ],
@@ -280,8 +280,12 @@ function rateTable(
 }
 
 /** The last score that was known when `flops` had been spent; null where none was. */
-export function lastWithin(run: MethodRun, { task }: Pick<Dataset, "task">, flops: number): number | null {
-  const perStep = run.training.flops / Math.max(1, run.history.at(-1)?.step ?? 1);
+export function lastWithin(
+  run: Pick<MethodRun, "history" | "before" | "training">,
+  { task }: Pick<Dataset, "task">,
+  flops: number,
+): number | null {
+  const perStep = (run.training.flops - run.before) / Math.max(1, run.history.at(-1)?.step ?? 1);
   // half a step of tolerance, because steps of two methods do not end at the same FLOPs
   const known = run.history.filter((entry) => entry.flops <= flops + perStep / 2);
   return known.at(-1)?.scores[task.metrics[0]] ?? null;

@@ -32,7 +32,7 @@ test("Table 3's numbers are whole pieces of 128, and 20 tokens of 2,048", () => 
 });
 
 const score = (line: string, task: string, seed: number, value: number): SeedScore => ({
-  ...{ line, task, seed, metric: "accuracy", score: value },
+  ...{ line, task, seed, metric: task === "multirc" ? "f1a" : "accuracy", score: value },
 });
 const result = (scores: readonly SeedScore[]): StudyResult => ({
   ...{ study: "methods", title: "Methods", tables: [], dots: [], charts: [], matrices: [], notes: [], settings: {} },
@@ -59,6 +59,40 @@ describe("a study with the reference", () => {
     // trainings on all rows are not few-shot, and nothing says what survived
     expect([fewShot!.greyFrom, parameters!.greyFrom]).toEqual([0, 0]);
     expect(notes.at(-1)).toContain("arXiv:2210.04457");
+  });
+
+  test("has a row for each format of a task, and no score of another metric than the paper's", () => {
+    const what = (title: string, rows: readonly (readonly [string, number])[]) => ({
+      title,
+      columns: [{ name: "task" }, { name: "parameters", digits: 0 }],
+      rows: rows.map((row) => [...row]),
+    });
+    const { tables } = withReference(
+      {
+        ...result([
+          ...[score("prompt", "boolq", 0, 70), score("prompt", "boolq/t5", 0, 60), score("prompt", "boolq/t5", 1, 62)],
+          ...[score("prompt", "rte", 0, 55), { ...score("prompt", "cb", 0, 40), metric: "macroF1" }],
+          { ...score("prompt", "multirc", 0, 30), metric: "accuracy" },
+        ]),
+        tables: [
+          what("What survives: a", [
+            ["boolq", 10],
+            ["boolq/t5", 20],
+            ["rte", 30],
+          ]),
+        ],
+      },
+      "xprompt",
+    );
+    const [, main, , parameters] = tables;
+    expect(main!.rows.slice(0, main!.greyFrom)).toEqual([
+      ["prompt (boolq)", null, null, null, null, 55, 70, null, null],
+      ["prompt (boolq/t5)", null, null, null, null, null, 61, null, null],
+    ]);
+    expect(parameters!.rows.slice(0, parameters!.greyFrom)).toEqual([
+      ["What survives: a (boolq)", null, null, null, null, 30, 10, null],
+      ["What survives: a (boolq/t5)", null, null, null, null, null, 20, null],
+    ]);
   });
 
   test("draws the paper's rows grey, and marks them in text", () => {

@@ -8,7 +8,7 @@
 import type { ReferenceName } from "./reference-options.js";
 import type { Cell, Column, StudyResult, Table } from "./study.js";
 
-/** The seven SuperGLUE tasks of the paper, in its order; scores of MultiRC are F1 over all answers, of the others accuracy. */
+/** The seven SuperGLUE tasks of the paper, in its order; scores of MultiRC are F1 over all answers, of the others accuracy (metricOf). */
 export const referenceTasks = ["wic", "wsc", "cb", "copa", "rte", "boolq", "multirc"] as const;
 
 /** A line of Table 1: scores by task, and the average as it is printed (of those that are there). */
@@ -73,25 +73,50 @@ export function withReference(result: StudyResult, name: ReferenceName): StudyRe
   return { ...result, tables: [...result.tables, ...tables], notes: [...result.notes, note] };
 }
 
-/** A study's lines on these tasks: mean over seeds; null for a task that was not run. */
+/**
+ * A study's lines on these tasks: mean over seeds; null for a task that was not run, or was scored by another metric than the paper's. A task
+ * that was run in several formats has a line for each: no mean of them is in the paper.
+ */
 function ownLines(
   { scores = [] }: StudyResult,
   tasks: readonly string[],
 ): { name: string; values: (number | null)[] }[] {
   const names = [...new Set(scores.map((score) => score.line))];
   return names.flatMap((name) => {
-    const values = tasks.map((task) => {
-      const own = scores.filter((score) => score.line === name && taskOf(score.task) === task);
-      return own.length === 0 || own.some(({ score }) => score === null)
-        ? null
-        : own.reduce((sum, { score }) => sum + score!, 0) / own.length;
+    const own = scores.filter((score) => score.line === name && score.metric === metricOf(taskOf(score.task)));
+    return columnsIn(
+      own.map(({ task }) => task),
+      tasks,
+    ).flatMap(({ label, columns }) => {
+      const values = columns.map((task) => {
+        const seeds = own.filter((score) => score.task === task);
+        return seeds.length === 0 || seeds.some(({ score }) => score === null)
+          ? null
+          : seeds.reduce((sum, { score }) => sum + score!, 0) / seeds.length;
+      });
+      return values.every((value) => value === null) ? [] : [{ name: name + label, values }];
     });
-    return values.every((value) => value === null) ? [] : [{ name, values }];
   });
 }
 
+/** What the paper's scores of a task are. */
+const metricOf = (task: string) => (task === "multirc" ? "f1a" : "accuracy");
+
 /** "boolq/t5" is a format of boolq. */
 const taskOf = (name: string) => name.split("/")[0]!;
+
+/** Names of a study's tasks in the paper's columns: one row, or as many as a task has formats, each then named in its label. */
+function columnsIn(
+  names: readonly string[],
+  tasks: readonly string[],
+): { readonly label: string; readonly columns: readonly (string | null)[] }[] {
+  const ways = tasks.map((task) => [...new Set(names.filter((name) => taskOf(name) === task))]);
+  const several = ways.filter(({ length }) => length > 1);
+  return Array.from({ length: Math.max(1, ...ways.map(({ length }) => length)) }, (_, n) => ({
+    label: several.length === 0 ? "" : ` (${several.flatMap((way) => way[n] ?? []).join(", ")})`,
+    columns: ways.map((way) => way[n] ?? null),
+  }));
+}
 
 /** The mean where every task was run. */
 function averageOf(values: readonly (number | null)[]): number | null {
@@ -135,10 +160,11 @@ function parameterTable({ tables }: StudyResult): Table {
   const own = tables.flatMap((table): Cell[][] => {
     const at = table.columns.findIndex(({ name }) => name === "parameters");
     if (table.columns[0]?.name !== "task" || at < 0) return [];
-    const cells = referenceTasks.map(
-      (task) => table.rows.find(([name]) => taskOf(String(name)) === task)?.[at] ?? null,
-    );
-    return cells.every((cell) => cell === null) ? [] : [[table.title, ...cells]];
+    const names = table.rows.map(([name]) => String(name));
+    return columnsIn(names, referenceTasks).flatMap(({ label, columns }): Cell[][] => {
+      const cells = columns.map((task) => table.rows.find(([name]) => name === task)?.[at] ?? null);
+      return cells.every((cell) => cell === null) ? [] : [[table.title + label, ...cells]];
+    });
   });
   return {
     title: "Layout of XPrompt's Table 3 (numbers that are trained), with its numbers",
