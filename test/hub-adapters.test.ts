@@ -4,16 +4,26 @@
  */
 import { existsSync, lstatSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
-import { afterAll, afterEach, beforeAll, beforeEach, expect, test, vi } from "vitest";
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from "vitest";
 import { loadAdapter, saveAdapter } from "../src/adapter/adapter.js";
+import { runConfigText } from "../src/cli/config.js";
+import { trainTable } from "../src/cli/tables/train.js";
 import type { Task } from "../src/data/row.js";
-import { adapterFolder, isHubAdapter, openAdapter } from "../src/tasks/adapter-place.js";
+import { isHubAdapter } from "../src/hub/adapter-name.js";
+import { compare } from "../src/study/call.js";
+import { adapterFolder, openAdapter } from "../src/tasks/adapter-place.js";
+import type { CallContext } from "../src/tasks/call.js";
+import { evaluate } from "../src/tasks/evaluate.js";
+import { exportModel, exportPrompt } from "../src/tasks/export.js";
 import { generate } from "../src/tasks/generate.js";
-import { openModel } from "../src/tasks/model.js";
+import { type Model, openModel } from "../src/tasks/model.js";
 import { predict } from "../src/tasks/predict.js";
 import { openPredictor } from "../src/tasks/predictor.js";
+import { prune } from "../src/tasks/prune.js";
+import { tune } from "../src/tasks/tune.js";
+import { promptWords } from "../src/tasks/words.js";
 import { methodAdapter, promptAdapter } from "./helpers/adapters.js";
 import { commitOf, type HubRepo, type HubServer, openHubServer } from "./helpers/hub-server.js";
 import { startServer } from "./helpers/serve.js";
@@ -124,6 +134,50 @@ test("a model that was opened offline asks no hub for adapters", async () => {
   await expect(predict(model, "ours/prompt", ["a film"])).rejects.toThrow(/not in the local cache/);
   await expect(generate(model, { prompt: "a film", adapter: "ours/prompt" })).rejects.toThrow(/not in the local cache/);
   expect(hub.log).toEqual([]);
+});
+
+describe("every call that takes an adapter says whose it is, and can be stopped while it is fetched", () => {
+  const rows = [{ text: "a film", label: "1" }];
+  const output = (name: string) => join(root, `called-${name}`);
+  const few = { steps: 1, batchSize: 1, virtualTokens: 5, init: "fromPrompt", initFrom: "ours/prompt" } as const;
+  const started = { ...few, baselines: false } as const;
+  const trained = { rows, template: task.template, verbalizer: task.verbalizer!, validationShare: 0 };
+  type Told = CallContext<{ readonly kind: string }>;
+  const calls: [string, (model: Model, told: Told) => Promise<unknown>][] = [
+    ["predict", (model, told) => predict(model, "ours/prompt", ["a film"], told)],
+    ["evaluate", (model, told) => evaluate(model, rows, { adapter: "ours/prompt", ...told })],
+    ["generate", (model, told) => generate(model, { prompt: "a film", adapter: "ours/prompt", maxTokens: 1, ...told })],
+    ["promptWords", (model, told) => promptWords(model, { adapter: "ours/prompt", ...told })],
+    ["openPredictor", (model, told) => openPredictor(model, { adapters: { one: "ours/prompt" }, ...told })],
+    ["exportPrompt", (_, told) => exportPrompt("npy", { adapter: "ours/prompt", output: output("npy"), ...told })],
+    ["exportModel", (model, told) => exportModel(model, { adapter: "ours/prompt", output: output("onnx"), ...told })],
+    ["tune", (model, told) => tune(model, trained, { ...started, ...told })],
+    ["prune", (model, told) => prune(model, trained, { ...started, tokensPruned: [1], level: "tokens", ...told })],
+    ["compare", (model, told) => compare(model, [trained], { ...few, scoreSplit: "train", seeds: [0], ...told })],
+  ];
+  test.each(calls)("%s", { timeout: 120_000 }, async (_, call) => {
+    await using model = await openModel("t5-nano");
+    await expect(call(model, { signal: AbortSignal.abort() })).rejects.toMatchObject({ kind: "interrupted" });
+    expect(fetched()).toBe(0);
+    const said: string[] = [];
+    const stop = new AbortController();
+    const onEvent = (event: { readonly kind: string }) => {
+      said.push(JSON.stringify(event));
+      // a study's whole work is not asked for here
+      if (/the adapter is ours/.test(said.at(-1)!)) stop.abort("SIGINT");
+    };
+    await call(model, { onEvent, signal: stop.signal }).catch((error: unknown) =>
+      expect(error).toMatchObject({ kind: "interrupted" }),
+    );
+    expect(said.join("\n")).toContain(`the adapter is ours/prompt@${commitOf("ours/prompt")}, from the hub`);
+  });
+});
+
+test("a run that starts from a hub's adapter keeps its name, from a folder its whole path", () => {
+  const kept = (initFrom: string) => runConfigText(trainTable, { model: "t5-nano", initFrom }, undefined);
+  expect(kept("ours/prompt@v2")).toMatch(/^initFrom: ours\/prompt@v2$/m);
+  expect(kept(relative(process.cwd(), join(root, "prompt")))).toContain(`initFrom: ${join(root, "prompt")}\n`);
+  expect(kept("prompt.npy")).toContain(`initFrom: ${join(process.cwd(), "prompt.npy")}\n`);
 });
 
 test("refused: a pickle without being fetched, a repository that is no adapter, a revision and an id that are not there", async () => {

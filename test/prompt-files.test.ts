@@ -94,7 +94,7 @@ describe(".npy as numpy writes it", () => {
     await expect(checkBase(loadAdapter(here("fixtures/npy/little-f4.npy")), model.checkpoint)).rejects.toThrow(/width/);
     expect(() => loadAdapter(join(folder, "none.npy"))).toThrow(/no such file/);
     const adapter = await promptAdapter(model.checkpoint, 5);
-    exportPrompt("npy", { adapter, output: folder });
+    await exportPrompt("npy", { adapter, output: folder });
     const path = join(folder, "prompt.npy");
     expect(loadAdapter(path).prompt).toEqual(adapter.prompt);
     const task = {
@@ -154,7 +154,7 @@ describe("what we write", () => {
       layout: "contiguous" as const,
     };
     const adapter = { ...whole, mask };
-    exportPrompt("raw", { adapter, output: folder });
+    await exportPrompt("raw", { adapter, output: folder });
     const about = JSON.parse(readFileSync(join(folder, "prompt.json"), "utf8")) as { shape: number[]; file: string };
     const bytes = readFileSync(join(folder, about.file));
     expect(bytes.length).toBe(4 * about.shape[0]! * about.shape[1]!);
@@ -207,7 +207,7 @@ describe("requests with embeddings", () => {
     const adapter = await promptAdapter(t5.checkpoint, 3);
     await expect(exportRequest(t5, "vllm", { adapter, prompt: "a" })).rejects.toThrow(/decoder-only models alone/);
     const lora = await methodAdapter(t5.checkpoint, "lora");
-    expect(() => exportPrompt("npy", { adapter: lora, output: folder })).toThrow(/more than vectors/);
+    await expect(exportPrompt("npy", { adapter: lora, output: folder })).rejects.toThrow(/more than vectors/);
     const task = {
       name: "late",
       template: "{text}{prompt}",
@@ -216,7 +216,7 @@ describe("requests with embeddings", () => {
       maxTargetTokens: 4,
       targetPrefix: "",
     };
-    expect(() => exportPrompt("raw", { adapter: { ...adapter, task }, output: folder })).toThrow(
+    await expect(exportPrompt("raw", { adapter: { ...adapter, task }, output: folder })).rejects.toThrow(
       /does not stand before/,
     );
   });

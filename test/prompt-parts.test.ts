@@ -291,7 +291,7 @@ describe("a whole tuning with both ends", () => {
       saveAdapter(join(folder, "shorter"), shorter);
       expect(() => loadAdapter(join(folder, "shorter"))).toThrow(/do not agree/);
       expect(() => saveAdapter(join(folder, "peft"), adapter, "peft")).toThrow(/cannot say where/);
-      expect(() => exportPrompt("npy", { adapter, output: folder })).toThrow(/does not stand before the text/);
+      await expect(exportPrompt("npy", { adapter, output: folder })).rejects.toThrow(/does not stand before the text/);
     },
   );
 

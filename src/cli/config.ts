@@ -7,6 +7,7 @@ import { Document, isMap, isPair, isScalar, parseDocument, type Scalar, stringif
 import { SoftpromptError } from "../base/errors.js";
 import { readWhole } from "../base/files.js";
 import { type OnRenamed, type OptionTable, pickOptions, readPartialOptions } from "../base/options.js";
+import { isHubAdapter } from "../hub/adapter-name.js";
 import { fileNames } from "../run/layout.js";
 
 /** Longer files are no configuration; the YAML parser takes seconds for a megabyte of numbers. */
@@ -106,8 +107,8 @@ function given(table: OptionTable, options: Readonly<Record<string, unknown>>): 
   return Object.fromEntries(keys.map((key) => [key, options[key]]));
 }
 
-/** Options that are always paths; `model` can be a path too. */
-const paths: ReadonlySet<string> = new Set(["data", "train", "validation", "test", "initFrom", "from", "output"]);
+/** Options that are always paths; `model` and `initFrom` can be names of a hub too. */
+const paths: ReadonlySet<string> = new Set(["data", "train", "validation", "test", "from", "output"]);
 
 /**
  * The configuration of a run that may be resumed from elsewhere: as configText, with absolute paths. The model's original name is a comment
@@ -119,11 +120,11 @@ export function runConfigText(
   label: string | undefined,
 ): string {
   const isFolder = typeof options.model === "string" && existsSync(options.model);
+  const isPath = (key: string, value: string) =>
+    paths.has(key) || (key === "model" && isFolder) || (key === "initFrom" && !isHubAdapter(value));
   const whole = Object.entries(options).map(([key, value]) => [
     key,
-    typeof value === "string" && value !== "" && (paths.has(key) || (key === "model" && isFolder))
-      ? resolve(value)
-      : value,
+    typeof value === "string" && value !== "" && isPath(key, value) ? resolve(value) : value,
   ]);
   const document = new Document(given(table, Object.fromEntries(whole)));
   const model = document.get("model", true);

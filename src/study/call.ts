@@ -10,7 +10,7 @@ import { pruneOptions } from "../prune/options.js";
 import { neuronScoreOptions } from "../schedule/neuron-options.js";
 import { scheduleOptions } from "../schedule/options.js";
 import { withPlannedSteps } from "../schedule/schedule.js";
-import { type CallContext, splitCall } from "../tasks/call.js";
+import { type CallContext, type NoticeEvent, splitCall } from "../tasks/call.js";
 import { datasetOf, type RowsOptions } from "../tasks/data.js";
 import type { Model } from "../tasks/model.js";
 import { type FormerPruneOptions, promptOptions, seedsOption } from "../tasks/options.js";
@@ -134,7 +134,9 @@ async function inputOf(
   if (!Array.isArray(tasks) || tasks.length === 0)
     throw new SoftpromptError("usage", "a study needs tasks", { where: "tasks", expected: "a list of datasets" });
   const data: Dataset[] = [];
-  for (const task of tasks) data.push(await datasetOf(task));
+  const said = ({ message }: Pick<NoticeEvent, "message">) =>
+    onEvent?.({ kind: "train", event: { kind: "warning", message } });
+  for (const task of tasks) data.push(await datasetOf(task, said));
   return {
     engine: model.engine,
     tokenizer: model.tokenizer,
@@ -143,7 +145,7 @@ async function inputOf(
     settings: { ...readOptions(repeated, pick(repeated, values), "study"), seed: values.seeds[0] ?? 0 },
     schedule: withPlannedSteps(readOptions(scheduleOptions, pick(scheduleOptions, values), "study")),
     virtualTokens: values.virtualTokens,
-    init: await initSpec(values, data[0]!, model),
+    init: await initSpec(values, data[0]!, model, { onEvent: said, signal }),
     scoring: readOptions(neuronScoreOptions, pick(neuronScoreOptions, values), "study"),
     folder: values.output ?? null,
     observe: (event) => onEvent?.(event),

@@ -1,30 +1,19 @@
 /**
  * @file Where an adapter lies: a folder, a run, a file, or a repository of the hub. In: a name. Out: the Adapter.
  */
-import { existsSync } from "node:fs";
 import { loadAdapter, missingWeights } from "../adapter/adapter.js";
 import { appliedBytes, appliedFile } from "../adapter/applied.js";
 import { extrasFile, extrasLimits } from "../adapter/extras.js";
 import { peftFiles, peftLimits } from "../adapter/peft.js";
 import type { Adapter } from "../adapter/types.js";
+import { isHubAdapter } from "../hub/adapter-name.js";
+import type { CallContext, NoticeEvent } from "./call.js";
 import type { Model, ModelContext } from "./model.js";
 
 /** How a hub is asked. */
 export interface AdapterContext extends Pick<ModelContext, "onEvent" | "signal"> {
   /** Use the cache alone. Default $HF_HUB_OFFLINE. */
   readonly offline?: boolean | undefined;
-}
-
-/**
- * An organisation and a name. A path whose first folder exists is a misspelt path, and no hub is asked for it.
- */
-export function isHubAdapter(name: string): boolean {
-  return (
-    /^[A-Za-z0-9][\w.-]*\/[A-Za-z0-9][\w.-]*(@.+)?$/.test(name) &&
-    !existsSync(name) &&
-    !existsSync(name.slice(0, name.indexOf("/"))) &&
-    !/\.npy$/i.test(name)
-  );
 }
 
 /** The adapter's folder or file: as given, or in the hub's cache. @throws SoftpromptError "adapter", "checkpoint", "network". */
@@ -67,11 +56,19 @@ export async function openAdapter(name: string, context: AdapterContext = {}): P
   return loadAdapter(await adapterFolder(name, context));
 }
 
-/** An adapter as a call gives it: itself or none, or where it lies; a model that was opened offline asks no hub for it. */
+/**
+ * An adapter as a call gives it: itself or none, or where it lies; a model that was opened offline asks no hub for it. The call's listener
+ * gets the notices, not the progress of a few kilobytes.
+ */
 export async function givenAdapter<Given extends Adapter | string | null>(
   { offline }: Pick<Model, "offline">,
   given: Given,
-  context: Omit<AdapterContext, "offline"> = {},
+  { onEvent, signal }: CallContext<NoticeEvent> = {},
 ): Promise<Exclude<Given, string> | Adapter> {
-  return typeof given === "string" ? openAdapter(given, { offline, ...context }) : (given as Exclude<Given, string>);
+  if (typeof given !== "string") return given as Exclude<Given, string>;
+  return openAdapter(given, {
+    offline,
+    signal,
+    onEvent: (event) => event.kind === "notice" && onEvent?.(event),
+  });
 }

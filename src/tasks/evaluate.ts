@@ -68,7 +68,8 @@ export async function evaluate(model: Model, rows: EvaluateRows, input: Evaluate
   } = given;
   // a dataset defines how its texts are written, as in `softprompt eval`
   const known = isList(rows) ? null : "rows" in rows ? await loadData({ ...rows, ...all, onEvent }) : rows;
-  const skill = await openSkill(model, adapter, { ...options, task: task ?? known?.task });
+  const wanted = { ...options, task: task ?? known?.task };
+  const skill = await openSkill(model, adapter, wanted, null, { onEvent, signal });
   const scored = known === null ? await rowsOf(rows as List, skill.task) : rowsIn(known, rows, split);
   if (scored.length === 0)
     throw new SoftpromptError("data", "there are no rows to score", {

@@ -2,7 +2,7 @@
  * @file A tuned prompt for other programs. In: an adapter, its model where the form needs one, a format. Out: a folder, or a request's body.
  */
 import { join } from "node:path";
-import { checkBase, loadAdapter } from "../adapter/adapter.js";
+import { checkBase } from "../adapter/adapter.js";
 import type { Adapter } from "../adapter/types.js";
 import { SoftpromptError } from "../base/errors.js";
 import { writeFileAtomic } from "../base/files.js";
@@ -15,6 +15,7 @@ import { textIds } from "../text/batch.js";
 import { encodeRows } from "../text/rows.js";
 import { rulesOf } from "../text/rules.js";
 import { givenAdapter } from "./adapter-place.js";
+import type { CallContext, NoticeEvent } from "./call.js";
 import { exportOptions } from "./export-options.js";
 import type { Model } from "./model.js";
 import { recordedInputTokens } from "./predictor.js";
@@ -23,7 +24,7 @@ import { tokenizerFor } from "./readied.js";
 export type { Exported } from "../export/onnx.js";
 
 /** How an adapter is exported. */
-export interface ExportInput extends Partial<OptionValues<typeof exportOptions>> {
+export interface ExportInput extends Partial<OptionValues<typeof exportOptions>>, CallContext<NoticeEvent> {
   /** What `tune` gave, the folder it was saved in, or a prompt as `.npy`; null is the frozen model alone. */
   readonly adapter: Adapter | string | null;
   /** A new or empty folder. */
@@ -38,28 +39,38 @@ export interface ExportInput extends Partial<OptionValues<typeof exportOptions>>
  * "io".
  */
 export async function exportModel(model: Model, input: ExportInput): Promise<Exported> {
-  const { adapter: given, output, anyBase, ...rest } = input;
+  const { adapter: given, output, anyBase, onEvent, signal, ...rest } = input;
   const { dtype } = readOptions(exportOptions, rest, "exportModel()");
-  const adapter = await adapterOf(model, given, anyBase);
+  const adapter = await adapterOf(model, given, { anyBase, onEvent, signal });
   const tokenizer = await tokenizerFor(model, adapter);
   return exportOnnx({ checkpoint: model.checkpoint, tokenizer, adapter, dtype }, output);
 }
 
+/** A prompt whose vectors are exported; no model is opened for it. */
+export interface PromptInput extends CallContext<NoticeEvent> {
+  /** What `tune` gave, the folder it was saved in, or a repository of the hub. */
+  readonly adapter: Adapter | string;
+  /** Folder that the files are written into. */
+  readonly output: string;
+  /** Use the hub's cache alone. Default $HF_HUB_OFFLINE. */
+  readonly offline?: boolean | undefined;
+}
+
 /**
  * Writes the vectors of a prompt, for programs that cannot read adapters. @returns names of the files in `output`.
- * @throws SoftpromptError "adapter" where the adapter is more than vectors before a text.
+ * @throws SoftpromptError "adapter" where the adapter is more than vectors before a text; "network".
  */
-export function exportPrompt(
+export async function exportPrompt(
   format: "npy" | "raw",
-  { adapter, output }: { readonly adapter: Adapter | string; readonly output: string },
-): readonly string[] {
-  const files = promptFiles[format](typeof adapter === "string" ? loadAdapter(adapter) : adapter);
+  { adapter, output, offline, onEvent, signal }: PromptInput,
+): Promise<readonly string[]> {
+  const files = promptFiles[format](await givenAdapter({ offline }, adapter, { onEvent, signal }));
   for (const [name, content] of Object.entries(files)) writeFileAtomic(join(output, name), content);
   return Object.keys(files);
 }
 
 /** A text to continue with a prompt, as a server's request. */
-export interface RequestInput {
+export interface RequestInput extends CallContext<NoticeEvent> {
   readonly adapter: Adapter | string;
   readonly prompt: string;
   /** Default 64. */
@@ -75,9 +86,9 @@ export interface RequestInput {
 export async function exportRequest(
   model: Model,
   format: "vllm" | "sglang",
-  { adapter: given, prompt, maxTokens = 64, anyBase }: RequestInput,
+  { adapter: given, prompt, maxTokens = 64, anyBase, onEvent, signal }: RequestInput,
 ): Promise<JsonObject> {
-  const adapter = (await adapterOf(model, given, anyBase))!;
+  const adapter = (await adapterOf(model, given, { anyBase, onEvent, signal }))!;
   const tokenizer = await tokenizerFor(model, adapter);
   const task: Task = {
     name: "exportRequest()",
@@ -108,9 +119,9 @@ export async function exportRequest(
 async function adapterOf(
   model: Model,
   given: Adapter | string | null,
-  anyBase: boolean | undefined,
+  { anyBase, ...context }: { readonly anyBase: boolean | undefined } & CallContext<NoticeEvent>,
 ): Promise<Adapter | null> {
-  const adapter = await givenAdapter(model, given);
+  const adapter = await givenAdapter(model, given, context);
   if (adapter !== null) await checkBase(adapter, model.checkpoint, { anyBase, tokenizer: model.tokenizer });
   return adapter;
 }

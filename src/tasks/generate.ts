@@ -112,7 +112,7 @@ async function ask(model: Model, texts: readonly string[], input: GenerateInput)
       where: "--stop",
       expected: "a text of one character or more",
     });
-  const loaded = await givenAdapter(model, adapter, { signal: context.signal });
+  const loaded = await givenAdapter(model, adapter, { onEvent, signal: context.signal });
   if (loaded !== null) await checkBase(loaded, model.checkpoint, { anyBase, tokenizer: model.tokenizer });
   const tokenizer = await tokenizerFor(model, loaded);
   const { positions } = rulesOf(tokenizer, {}).window ?? {};

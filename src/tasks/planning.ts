@@ -16,7 +16,8 @@ import { holdOut } from "../prune/space.js";
 import { outlineSchedule, type Plan, type PlanOptions, planSchedule } from "../schedule/plan.js";
 import { retrainingSteps } from "../schedule/schedule.js";
 import type { Schedule } from "../train/stage.js";
-import { openAdapter } from "./adapter-place.js";
+import { givenAdapter } from "./adapter-place.js";
+import type { CallContext, NoticeEvent } from "./call.js";
 import type { Model } from "./model.js";
 import type { PromptOptions } from "./options.js";
 import { continuation } from "./texts.js";
@@ -87,8 +88,13 @@ export function withInit<O extends Pick<PromptOptions, "init">>(
 }
 
 /** The start prompt [P, D] that the options ask for. */
-export async function startPrompt(model: Model, data: Dataset, options: PromptOptions & Drawn): Promise<Tensor> {
-  return drawPrompt(model, await initSpec(options, data, model), options);
+export async function startPrompt(
+  model: Model,
+  data: Dataset,
+  options: PromptOptions & Drawn,
+  context: CallContext<NoticeEvent>,
+): Promise<Tensor> {
+  return drawPrompt(model, await initSpec(options, data, model, context), options);
 }
 
 /** What a random prompt depends on besides its initialiser. */
@@ -108,6 +114,7 @@ export async function initSpec(
   options: PromptOptions,
   { task }: Pick<Dataset, "task">,
   { checkpoint, tokenizer, offline }: Pick<Model, "checkpoint" | "tokenizer" | "offline">,
+  context: CallContext<NoticeEvent>,
 ): Promise<InitSpec> {
   const { init } = withInit(options, { task }, { checkpoint });
   const missing = (option: string) =>
@@ -133,7 +140,7 @@ export async function initSpec(
       return { kind: "continuation", text: options.initText ?? continuation(task, promptMarker) };
     case "fromPrompt": {
       if (options.initFrom === undefined) throw missing("initFrom");
-      const earlier = await openAdapter(options.initFrom, { offline });
+      const earlier = await givenAdapter({ offline }, options.initFrom, context);
       if (earlier.applied)
         throw new SoftpromptError("usage", "this adapter is no prompt to start from", {
           where: options.initFrom,

@@ -50,7 +50,7 @@ export async function predict(
   inputs: readonly PredictInput[],
   options: PredictAllOptions = {},
 ): Promise<Answer[]> {
-  const skill = await openSkill(model, adapter, options, null, { signal: options.signal });
+  const skill = await openSkill(model, adapter, options, null, options);
   const { names, skipBadRows = false } = options;
   const read = inputs.map((input, i) => readInput(skill, input, names?.[i] ?? `input ${i + 1}`, skipBadRows));
   return answerInputs(model, read, options);
@@ -70,7 +70,7 @@ export async function* predictStream(
   options: PredictStreamOptions = {},
 ): AsyncGenerator<Answer, void, undefined> {
   const { batchSize = 32, pause = 5, nameOf = (index) => `input ${index + 1}`, skipBadRows = false } = options;
-  const skill = await openSkill(model, adapter, options, null, { signal: options.signal });
+  const skill = await openSkill(model, adapter, options, null, options);
   let index = 0;
   for await (const { batch, failed } of atHand(inputs, batchSize, pause)) {
     const read: ReadInput[] = [];

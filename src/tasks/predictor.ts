@@ -65,8 +65,8 @@ export interface NamedAdapter extends SkillOptions {
   readonly adapter: Adapter | string | null;
 }
 
-/** Options of a predictor. */
-export interface PredictorOptions extends SkillOptions {
+/** Options of a predictor. `onEvent` and `signal` are for the opening of its adapters; calls have their own. */
+export interface PredictorOptions extends SkillOptions, CallContext<NoticeEvent> {
   /** Name → what `tune` gave, the folder of an adapter or of its run, or an object that also holds the settings of its answers. */
   readonly adapters: Readonly<Record<string, Adapter | string | NamedAdapter>>;
   /** Rows of one pass. Default 32. */
@@ -108,7 +108,11 @@ export interface Predictor extends AsyncDisposable {
  * @throws SoftpromptError "adapter" naming the adapter (another base model, no task known).
  */
 export async function openPredictor(model: Model, options: PredictorOptions): Promise<Predictor> {
-  const { adapters, batchSize, ...shared } = currentNames(options, formerSkillNames, "openPredictor()");
+  const { adapters, batchSize, onEvent, signal, ...shared } = currentNames(
+    options,
+    formerSkillNames,
+    "openPredictor()",
+  );
   const skills = new Map<string, Skill>();
   let open = true;
   const using = () => {
@@ -135,7 +139,10 @@ export async function openPredictor(model: Model, options: PredictorOptions): Pr
     const { adapter, ...own } = isNamed(given) ? given : { adapter: given };
     skills.set(
       name,
-      await openSkill(model, adapter, { ...shared, ...currentNames(own, formerSkillNames, name) }, name),
+      await openSkill(model, adapter, { ...shared, ...currentNames(own, formerSkillNames, name) }, name, {
+        onEvent,
+        signal,
+      }),
     );
   };
   for (const [name, given] of Object.entries(adapters)) await add(name, given);
@@ -189,7 +196,7 @@ export async function openSkill(
   adapter: Adapter | string | null,
   options: SkillOptions,
   name: string | null = null,
-  context: Pick<AdapterContext, "onEvent" | "signal"> = {},
+  { onEvent, signal }: CallContext<NoticeEvent> = {},
 ): Promise<Skill> {
   const {
     evaluateBy = "ranking",
@@ -198,7 +205,7 @@ export async function openSkill(
     anyBase,
     task: given,
   } = currentNames(options, formerSkillNames, "predict()");
-  const loaded = await givenAdapter(model, adapter, context);
+  const loaded = await givenAdapter(model, adapter, { onEvent, signal });
   if (loaded !== null) await checkBase(loaded, model.checkpoint, { anyBase, tokenizer: model.tokenizer });
   const task = given ?? loaded?.task ?? null;
   if (task === null)

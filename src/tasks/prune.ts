@@ -34,7 +34,7 @@ import { presetSchedule } from "../schedule/options.js";
 import { withPlannedSteps } from "../schedule/schedule.js";
 import { type TrainSettings, trainOptions } from "../train/options.js";
 import { adapterContent } from "./adapter-content.js";
-import { type CallContext, type EarlierContext, oneObject, splitCall } from "./call.js";
+import { type CallContext, type EarlierContext, type NoticeEvent, oneObject, splitCall } from "./call.js";
 import { datasetOf, type RowsOptions } from "./data.js";
 import { sayMemory } from "./memory-warning.js";
 import { type Model, withMethod } from "./model.js";
@@ -47,6 +47,7 @@ import { resumeCommand } from "./shell.js";
 import { sayStart } from "./start.js";
 import { readTexts } from "./texts.js";
 import {
+  asWarning,
   baselines,
   finalEvaluation,
   notPrunable,
@@ -114,7 +115,13 @@ export async function prune(
   const options = withInit(asked, data, model);
   const form = prunableForm(method, model.checkpoint.config)!;
   const searcher = await withMethod(model, form.method);
-  const pruned: PrunedMethod = { method, form, engine: searcher.engine };
+  const { onEvent = () => {}, signal } = context;
+  const pruned: PrunedMethod = {
+    method,
+    form,
+    engine: searcher.engine,
+    heard: { onEvent: asWarning(onEvent), signal },
+  };
   let lock: FolderLock | null = null;
   try {
     // everything that can be checked without running the model is checked before a folder is made or anything is scored
@@ -139,11 +146,18 @@ interface PrunedMethod {
   readonly method: Method;
   readonly form: VectorRows;
   readonly engine: Model["engine"];
+  /** Who hears of an adapter that is fetched to start from, and who stops it. */
+  readonly heard: CallContext<NoticeEvent>;
 }
 
 /** The values that the tuning's method starts from. */
-async function startOf(model: Model, data: Dataset, options: Options, { method }: PrunedMethod): Promise<Parameters> {
-  const prompt = () => startPrompt(model, data, options);
+async function startOf(
+  model: Model,
+  data: Dataset,
+  options: Options,
+  { method, heard }: PrunedMethod,
+): Promise<Parameters> {
+  const prompt = () => startPrompt(model, data, options, heard);
   return method.start({
     checkpoint: model.checkpoint,
     random: random(options.seed, `start ${method.name}`),

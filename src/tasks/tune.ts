@@ -38,7 +38,7 @@ import { needsLayerOrder, needsNeuronScores, withPlannedSteps } from "../schedul
 import { train } from "../train/trainer.js";
 import type { TrainEvent, TrainResult } from "../train/types.js";
 import { adapterContent } from "./adapter-content.js";
-import { type CallContext, type EarlierContext, oneObject, splitCall } from "./call.js";
+import { type CallContext, type EarlierContext, type NoticeEvent, oneObject, splitCall } from "./call.js";
 import { datasetOf, type RowsOptions } from "./data.js";
 import { followEvents, hasEventFile } from "./event-file.js";
 import { sayMemory } from "./memory-warning.js";
@@ -138,7 +138,10 @@ export async function tune(
   // equal seeds give every method the same prompt to start from
   let drawn: Promise<Tensor> | undefined;
   const prompt = () => {
-    drawn ??= context.prompt === undefined ? startPrompt(model, data, options) : Promise.resolve(context.prompt);
+    drawn ??=
+      context.prompt === undefined
+        ? startPrompt(model, data, options, { onEvent: asWarning(observe), signal })
+        : Promise.resolve(context.prompt);
     return drawn;
   };
   const method = openMethod(options);
@@ -251,6 +254,11 @@ export async function tune(
     run?.close();
     await tuner.close();
   }
+}
+
+/** Notices as events of a tuning or a search: warnings. */
+export function asWarning(observe: (event: WorkEvent) => void): (event: NoticeEvent) => void {
+  return ({ message }) => observe({ kind: "warning", message });
 }
 
 const countOf = (parameters: Parameters) => Object.values(parameters).reduce((sum, { data }) => sum + data.length, 0);

@@ -41,7 +41,7 @@ export interface WordsInput extends Omit<EvaluateInput, "adapter"> {
  */
 export async function promptWords(model: Model, input: WordsInput): Promise<PromptWords> {
   const { adapter: given, nearest = 1, rows, ...how } = input;
-  const adapter = await givenAdapter(model, given, { signal: how.signal });
+  const adapter = await givenAdapter(model, given, { onEvent: how.onEvent, signal: how.signal });
   if (adapter.applied)
     throw new SoftpromptError("adapter", "this adapter holds no virtual tokens", {
       where: "adapter",

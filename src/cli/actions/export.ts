@@ -27,7 +27,7 @@ export async function exportAs(
   const { output } = options;
   if (output === undefined) throw refuse("--output is missing", "a folder", undefined);
   if (format !== "onnx") {
-    const files = exportPrompt(format, { adapter: needed(adapter), output });
+    const files = await exportPrompt(format, { adapter: needed(adapter), output });
     return { json: { folder: output, files }, text: files.map((name) => `${output}/${name}`).join("\n") };
   }
   const model = await openWithAdapter(options.model, adapter, options, context);

@@ -126,7 +126,10 @@ export async function studyAnswer(
       settings: { ...(pickOptions(repeated, options) as OptionValues<typeof repeated>), seed: options.seeds[0] ?? 0 },
       schedule: withPlannedSteps(pickOptions(scheduleOptions, options) as OptionValues<typeof scheduleOptions>),
       virtualTokens: options.virtualTokens,
-      init: await initSpec(options, tasks[0]!, model),
+      init: await initSpec(options, tasks[0]!, model, {
+        onEvent: ({ message }) => terminal.warn(message),
+        signal,
+      }),
       scoring: pickOptions(neuronScoreOptions, options) as OptionValues<typeof neuronScoreOptions>,
       folder: ownFolder(folder, fileNames.runs),
       signal,
