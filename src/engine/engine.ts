@@ -31,7 +31,8 @@ export function openEngine(
   openTexts: (checkpoint: Checkpoint, options: Required<EngineOptions>) => TextStore | null = () => null,
 ): Engine {
   const { threads = 0, lowMemory = false, device = "cpu", plainOps = false, eightBit = null, textCache = null } = given;
-  const options = { threads, lowMemory, device, plainOps, eightBit, textCache };
+  const { profile = null } = given;
+  const options = { threads, lowMemory, device, plainOps, eightBit, textCache, profile };
   if (eightBit !== null && checkpoint.eightBit === undefined)
     throw new SoftpromptError("engine", "the checkpoint has no 8-bit weights", {
       where: checkpoint.name,

@@ -32,6 +32,8 @@ export interface EngineOptions {
   eightBit?: number | null;
   /** How texts that stand before virtual tokens are kept once they are read; null reads each whenever it is asked for. Default null. */
   textCache?: TextCacheSettings | null;
+  /** Prefix of the files into which ONNX Runtime writes the times of its operators, one for each session, when it is closed. Default null. */
+  profile?: string | null;
 }
 
 /** Parameters for all rows, or one set per row (several adapters in one batch; prompts may differ in length). */

@@ -22,7 +22,7 @@ export interface SessionOptions {
    */
   readonly packWeights?: boolean;
   /** Prefix of ONNX Runtime's profile file, for the bench. */
-  readonly profile?: string;
+  readonly profile?: string | null;
 }
 
 /** A graph that is ready to run: named tensors in, named tensors out. */

@@ -90,6 +90,7 @@ export function fakeEngine(options: FakeEngineOptions = {}): FakeEngine {
       plainOps: false,
       eightBit: null,
       textCache: null,
+      profile: null,
       ...options.options,
     },
     train: async (partial = fullModel(fakeConfig)) => {
