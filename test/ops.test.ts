@@ -74,6 +74,26 @@ const cases: { readonly [K in Op]: readonly Case<K>[] } = {
     },
     { inputs: [[], ["B", 3]], attributes: none, wrt: [0, 1] },
   ],
+  scaleAdd: [
+    {
+      inputs: [
+        ["B", "S", 3],
+        ["B", "S", 3],
+        ["B", "S", 1],
+      ],
+      attributes: none,
+      wrt: [0, 1, 2],
+    },
+    {
+      inputs: [
+        ["B", 3],
+        ["B", 3],
+        ["B", 1],
+      ],
+      attributes: none,
+      wrt: [0, 1, 2],
+    },
+  ],
   abs: [{ inputs: [["B", 3]], attributes: none }],
   exp: [{ inputs: [["B", 3]], attributes: none, wrt: [0] }],
   sigmoid: [{ inputs: [["B", 3]], attributes: none, wrt: [0] }],
@@ -184,6 +204,7 @@ const cases: { readonly [K in Op]: readonly Case<K>[] } = {
   rmsNorm: [
     { inputs: [["B", "S", 6], [6]], attributes: { epsilon: 1e-6 }, wrt: [0, 1] },
     { inputs: [["B", 2, "S", 3], [3]], attributes: { epsilon: 0.1 }, wrt: [0, 1] },
+    { inputs: [["B", "S", 6]], attributes: { epsilon: 1e-6 }, wrt: [0] },
   ],
   layerNorm: [{ inputs: [["B", "S", 6], [6], [6]], attributes: { epsilon: 1e-5 }, wrt: [0, 1, 2] }],
   attend: [

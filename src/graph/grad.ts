@@ -18,7 +18,8 @@ export type DifferentiableOp = Exclude<Op, Opaque>;
 /**
  * One rule: from the gradient `dy` of the node's first output to the gradients of its inputs. `needs(i)` tells whether
  * input i lies in the cone; a rule leaves the others undefined. Other outputs (softmax, norms) carry no gradient, but
- * for `split`, whose rule reads `dys`.
+ * for `split`, whose rule reads `dys`. `before(i)` is the sum of the gradients of input i that are known already; a rule that adds to it in a
+ * pass that it needs anyway returns the sum as `Total`.
  */
 type Rule<K extends Op> = (
   g: Graph,
@@ -26,7 +27,13 @@ type Rule<K extends Op> = (
   dy: Value,
   needs: (index: number) => boolean,
   dys: readonly (Value | undefined)[],
-) => readonly (Value | undefined)[];
+  before: (index: number) => Value | undefined,
+) => readonly (Value | Total | undefined)[];
+
+/** A gradient with those that were known before. */
+interface Total {
+  readonly total: Value;
+}
 
 const { add, sub, mul, matmul, mean, sum } = ops;
 
@@ -41,6 +48,8 @@ export const rules = {
     [needs(0) && unbroadcast(g, dy, a!), needs(1) && unbroadcast(g, mul(g, dy, scalar(g, -1)), b!)].map(orNone),
   mul: (g, { inputs: [a, b] }, dy, needs) =>
     [needs(0) && unbroadcast(g, mul(g, dy, b!), a!), needs(1) && unbroadcast(g, mul(g, dy, a!), b!)].map(orNone),
+  scaleAdd: (g, { inputs: [, y, s] }, dy, needs) =>
+    [needs(0) && dy, needs(1) && mul(g, dy, s!), needs(2) && sum(g, mul(g, dy, y!), [y!.shape.length - 1])].map(orNone),
   exp: (g, { outputs: [y] }, dy) => [mul(g, dy, y!)],
   // σ' = σ − σ²
   sigmoid: (g, { outputs: [y] }, dy) => [mul(g, dy, sub(g, y!, mul(g, y!, y!)))],
@@ -92,24 +101,25 @@ export const rules = {
   linear8: (g, { inputs: [, m, s, turned, t, ...smoothing], attributes: { back, terms } }, dy) => [
     ops.apply(g, "linear8", [dy, turned!, t!, m!, s!, ...smoothing], { back: !back, terms })[0],
   ],
-  // y = x·r·g: dx = r·(dy·g) − x·r²·mean(dy·y). The mean needs no pass of its own over dy·g.
-  rmsNorm: (g, { inputs: [x, gain], outputs: [y, r] }, dy, needs) => {
-    const dGain = needs(1) && unbroadcast(g, mul(g, mul(g, dy, x!), r!), gain!);
+  // y = x·r·g, h = dy·g: dx = h·r − x·r³·mean(h·x). It does not read y, so that no pass has to keep it.
+  rmsNorm: (g, { inputs: [x, gain], outputs: [, r] }, dy, needs, _, before) => {
+    const dGain = gain && needs(1) && unbroadcast(g, mul(g, mul(g, dy, x!), r!), gain);
     if (!needs(0)) return [undefined, orNone(dGain)];
-    const share = mul(g, mean(g, mul(g, dy, y!), [x!.shape.length - 1]), mul(g, r!, r!));
-    return [sub(g, mul(g, mul(g, dy, gain!), r!), mul(g, x!, share)), orNone(dGain)];
+    const h = gain ? mul(g, dy, gain) : dy;
+    const share = mul(g, mean(g, mul(g, h, x!), [x!.shape.length - 1]), minusCube(g, r!));
+    return [{ total: ops.scaleAdd(g, scaled(g, h, r!, before(0)), x!, share) }, orNone(dGain)];
   },
-  // y = (x − μ)·r·g + b, h = dy·g: dx = r·(h − mean(h) − (x − μ)·r²·mean(h·(x − μ)))
-  layerNorm: (g, { inputs: [x, gain, bias], outputs: [, mu, r] }, dy, needs) => {
+  // y = (x − μ)·r·g + b, h = dy·g: dx = h·r − (x − μ)·r³·mean(h·(x − μ)) − r·mean(h)
+  layerNorm: (g, { inputs: [x, gain, bias], outputs: [, mu, r] }, dy, needs, _, before) => {
     const last = [x!.shape.length - 1];
     const centred = (needs(0) || needs(1)) && sub(g, x!, mu!);
     const dGain = needs(1) && unbroadcast(g, mul(g, mul(g, dy, centred as Value), r!), gain!);
     const dBias = needs(2) && unbroadcast(g, dy, bias!);
     if (!needs(0)) return [undefined, dGain, dBias].map((v) => orNone(v));
     const h = mul(g, dy, gain!);
-    const share = mul(g, mean(g, mul(g, h, centred as Value), last), mul(g, r!, r!));
-    const dx = mul(g, sub(g, sub(g, h, mean(g, h, last)), mul(g, centred as Value, share)), r!);
-    return [dx, dGain, dBias].map(orNone);
+    const share = mul(g, mean(g, mul(g, h, centred as Value), last), minusCube(g, r!));
+    const dx = ops.scaleAdd(g, scaled(g, h, r!, before(0)), centred as Value, share);
+    return [{ total: sub(g, dx, mul(g, mean(g, h, last), r!)) }, orNone(dGain), orNone(dBias)];
   },
   // y = P·v, P = softmax(scale·q·kᵀ + bias): dS = P ⊙ (dy·vᵀ − rowsum(dy ⊙ y)), since rowsum(dP ⊙ P) = rowsum(dy ⊙ y).
   // Query heads that share a key head are stacked along the rows in every product (`regroup`).
@@ -236,12 +246,19 @@ export function gradients(graph: Graph, loss: Value, wrt: readonly Value[]): rea
     const rule = rules[node.op as DifferentiableOp] as Rule<Op> | undefined;
     if (!rule) throw unknown(node.op);
     if (node.op !== "split" && dys.slice(1).some((dy) => dy !== undefined)) throw unknown(`${node.op}'s second output`);
-    const dxs = rule(graph, node, dys[0]!, (i) => cone.has(node.inputs[i]!.id), dys);
+    const dxs = rule(
+      graph,
+      node,
+      dys[0]!,
+      (i) => cone.has(node.inputs[i]!.id),
+      dys,
+      (i) => grads.get(node.inputs[i]!.id),
+    );
     for (const [i, dx] of dxs.entries()) {
       const x = node.inputs[i]!;
       if (dx === undefined || !cone.has(x.id)) continue;
       const before = grads.get(x.id);
-      grads.set(x.id, before ? add(graph, before, dx) : dx);
+      grads.set(x.id, "total" in dx ? dx.total : before ? add(graph, before, dx) : dx);
     }
   }
   return wrt.map((v) => {
@@ -253,6 +270,13 @@ export function gradients(graph: Graph, loss: Value, wrt: readonly Value[]): rea
     });
   });
 }
+
+/** `before` + x·s, one s for each row. */
+const scaled = (g: Graph, x: Value, s: Value, before: Value | undefined): Value =>
+  before ? ops.scaleAdd(g, before, x, s) : mul(g, x, s);
+
+/** −r³ */
+const minusCube = (g: Graph, r: Value): Value => mul(g, mul(g, r, r), mul(g, r, scalar(g, -1)));
 
 /** All axes but the last joined: [N, D]. */
 function matrix(g: Graph, x: Value): Value {

@@ -28,6 +28,8 @@ export interface Attributes {
   add: Record<never, never>;
   sub: Record<never, never>;
   mul: Record<never, never>;
+  /** x + y·s with x and y of one shape and one s for each of their rows: [.., 1]. */
+  scaleAdd: Record<never, never>;
   abs: Record<never, never>;
   exp: Record<never, never>;
   sigmoid: Record<never, never>;
@@ -58,7 +60,7 @@ export interface Attributes {
    * first rounding left of x once more, in steps of s_x/254, and adds both products. The backward pass ignores both.
    */
   linear8: { back: boolean; terms: 1 | 2 };
-  /** x·r·g with r = 1/√(mean x² + ε) over the last axis. Outputs y and r. */
+  /** x·r·g with r = 1/√(mean x² + ε) over the last axis; x·r if there is no g. Outputs y and r. */
   rmsNorm: { epsilon: number };
   /** (x − μ)·r·g + b with μ the mean and 1/r² the variance + ε of the last axis. Outputs y, μ and r. */
   layerNorm: { epsilon: number };

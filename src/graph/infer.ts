@@ -41,6 +41,13 @@ export const infer: { [K in Op]: Infer<K> } = {
   add: elementwise("add"),
   sub: elementwise("sub"),
   mul: elementwise("mul"),
+  scaleAdd: (inputs) => {
+    const [x, y, s] = inputs as [ValueType, ValueType, ValueType];
+    const fits = inputs.length === 3 && equal(x.shape, y.shape) && equal(s.shape, [...x.shape.slice(0, -1), 1]);
+    if (!fits || inputs.some(({ dtype }) => dtype !== "float32"))
+      throw refuse("scaleAdd", "x and y of one shape […, D], and [.., 1]", inputs);
+    return [{ dtype: "float32", shape: x.shape }];
+  },
   abs: same("abs"),
   exp: same("exp"),
   sigmoid: same("sigmoid"),
@@ -87,8 +94,9 @@ export const infer: { [K in Op]: Infer<K> } = {
     return [{ dtype: "float32", shape: [...x.shape.slice(0, -1), to!] }];
   },
   rmsNorm: (inputs) => {
-    const [x, g] = inputs as [ValueType, ValueType];
-    if (g.shape.length !== 1 || g.shape[0] !== x.shape.at(-1)) throw refuse("rmsNorm", "x […, D] and g [D]", inputs);
+    const [x, g] = inputs as [ValueType, ValueType?];
+    if (g && (g.shape.length !== 1 || g.shape[0] !== x.shape.at(-1)))
+      throw refuse("rmsNorm", "x […, D] and perhaps g [D]", inputs);
     return [
       { dtype: "float32", shape: x.shape },
       { dtype: "float32", shape: [...x.shape.slice(0, -1), 1] },

@@ -51,6 +51,11 @@ const meanings: { readonly [K in Op]: Meaning<K> } = {
   add: zip((a, b) => a + b),
   sub: zip((a, b) => a - b),
   mul: zip((a, b) => a * b),
+  scaleAdd: ([x, y, s]) => {
+    const width = x!.shape.at(-1)!;
+    const data = x!.data.map((v, i) => v + y!.data[i]! * s!.data[Math.floor(i / width)]!);
+    return [{ shape: x!.shape, data }];
+  },
   abs: map(Math.abs),
   exp: map(Math.exp),
   sigmoid: map(sigmoid),
@@ -89,7 +94,7 @@ const meanings: { readonly [K in Op]: Meaning<K> } = {
     const width = x!.shape.at(-1)!;
     const rows = lastRows(x!);
     const r = Float64Array.from(rows, (row) => 1 / Math.sqrt(row.reduce((s, v) => s + v * v, 0) / width + epsilon));
-    const y = x!.data.map((v, i) => v * r[Math.floor(i / width)]! * gain!.data[i % width]!);
+    const y = x!.data.map((v, i) => v * r[Math.floor(i / width)]! * (gain?.data[i % width] ?? 1));
     return [
       { shape: x!.shape, data: y },
       { shape: [...x!.shape.slice(0, -1), 1], data: r },

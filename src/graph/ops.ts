@@ -38,6 +38,8 @@ export const add = one("add", {});
 export const sub = one("sub", {});
 /** Elementwise product, with broadcasting. */
 export const mul = one("mul", {});
+/** x + y·s, one s for each row. */
+export const scaleAdd = one("scaleAdd", {});
 /** Elementwise |x|. */
 export const abs = one("abs", {});
 /** Elementwise e^x. */
@@ -125,9 +127,9 @@ export const attendOver = (
 /** Rotary position embedding. */
 export const rope = (graph: Graph, x: Value, cos: Value, sin: Value, positions: Value): Value =>
   apply(graph, "rope", [x, cos, sin, positions], { back: false })[0]!;
-/** Root-mean-square normalization over the last axis. */
-export const rmsNorm = (graph: Graph, x: Value, g: Value, epsilon: number): Value =>
-  apply(graph, "rmsNorm", [x, g], { epsilon })[0]!;
+/** Root-mean-square normalization over the last axis, by default without a gain. */
+export const rmsNorm = (graph: Graph, x: Value, g: Value | undefined, epsilon: number): Value =>
+  apply(graph, "rmsNorm", g ? [x, g] : [x], { epsilon })[0]!;
 /** Layer normalization over the last axis. */
 export const layerNorm = (graph: Graph, x: Value, g: Value, b: Value, epsilon: number): Value =>
   apply(graph, "layerNorm", [x, g, b], { epsilon })[0]!;

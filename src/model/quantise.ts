@@ -7,7 +7,7 @@ import { SoftpromptError } from "../base/errors.js";
 import { roundHalfEven } from "../base/round.js";
 
 /** Version of the content. It must change whenever a layer's results change: runs and kept texts of another version are not gone on with. */
-export const roundingVersion = 3;
+export const roundingVersion = 4;
 
 /**
  * Names the rounding of an engine, for whatever holds its results: nothing where it computes in float32. The sha256 of the 8-bit weights is

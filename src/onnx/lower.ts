@@ -103,17 +103,19 @@ export function lowerFor(outside: Outside | undefined, source: Graph, options: L
   };
   const wide = new Map<number, string>();
   const shared = new Map<string, string>();
-  const reads = new Set(
-    [graph, ...(once ? [once] : [])].flatMap((g) => [
-      ...g.nodes.flatMap((n) => n.inputs.map((v) => v.id)),
-      ...g.outputs.map((o) => o.value.id),
-    ]),
-  );
+  const parts = [graph, ...(once ? [once] : [])];
+  const readers = new Map<number, Node[]>();
+  for (const node of parts.flatMap((g) => g.nodes))
+    for (const { id } of new Set(node.inputs)) readers.set(id, [...(readers.get(id) ?? []), node]);
+  const results = new Set(parts.flatMap((g) => g.outputs.map((o) => o.value.id)));
   const writer: Writer = {
     options,
     add,
     name: (value) => names.get(value.id) ?? value.name,
-    used: (value) => reads.has(value.id),
+    readers: (value) => readers.get(value.id) ?? [],
+    isOutput: (value) => results.has(value.id),
+    used: (value) => readers.has(value.id) || results.has(value.id),
+    unscaled: new Map(),
     integers: (values) =>
       tensor(`_int64[${values}]`, () => ({
         dataType: dtypes.int64.onnx,

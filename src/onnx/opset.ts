@@ -5,11 +5,12 @@
  * form has a plain form beside it, taken with `plain`. Checked with opset 21 on onnxruntime 1.30.
  */
 import type { DType } from "../base/tensor.js";
-import type { Node, Op, Value } from "../graph/graph.js";
+import { maker, type Node, type Op, type Value } from "../graph/graph.js";
 import { isGrouped } from "../graph/infer.js";
 
 /** ONNX's default domain and ONNX Runtime's own. */
 export const opsets = { "": 21, "com.microsoft": 1 } as const;
+const ms = "com.microsoft";
 export type Domain = keyof typeof opsets;
 
 /** How a graph is written as ONNX. */
@@ -18,6 +19,8 @@ export interface LoweringOptions {
   readonly plain: boolean;
   /** Widen a 16-bit weight at each use instead of once, so that the wide copy can be freed. */
   readonly widenPerUse: boolean;
+  /** Operators of ONNX Runtime's that only the CPU is known to have. Default false. */
+  readonly onCpu?: boolean;
 }
 
 /** An ONNX attribute; `kind` distinguishes floats from integers. */
@@ -32,6 +35,10 @@ export interface Writer {
   readonly options: LoweringOptions;
   /** The tensor of a graph value. */
   name(value: Value): string;
+  /** The nodes that read the value. */
+  readers(value: Value): readonly Node[];
+  /** Whether the value is a result of the graph. */
+  isOutput(value: Value): boolean;
   /** True when some node or output reads the value. */
   used(value: Value): boolean;
   /** Adds a node; `outputs` defaults to one fresh name. Returns the first output. */
@@ -54,7 +61,15 @@ export interface Writer {
   widened(value: Value): string;
   /** Returns what `make` wrote for this key before, or calls it now. For small tensors that many nodes read. */
   once(key: string, make: () => string): string;
+  /** Sums of rows times their scales, by the id of a value that is not written: its only reader adds them. */
+  readonly unscaled: Map<number, readonly UnscaledRows[]>;
   onnxType(dtype: DType): number;
+}
+
+/** A product whose rows still are to be multiplied by one scale each. */
+export interface UnscaledRows {
+  readonly rows: string;
+  readonly scale: string;
 }
 
 type Lowering<K extends Op> = (w: Writer, node: Node<K>) => void;
@@ -97,11 +112,22 @@ function product(
   return w.add("MatMul", [scaled, transB ? turned(b, ranks[1]) : b], {}, outputs);
 }
 
-/** A matrix of rows of uint8 around 128, [M, K], and the scale of each row, [M, 1]. */
+/** Rows of uint8 around 128 in the shape of what was rounded, […, K], and the scale of each row, […, 1]. */
 interface RoundedRows {
   readonly rows: string;
   readonly scale: string;
 }
+
+/** x·f, as the norm that makes x writes it where it has no gain of its own and only layers that want x·f read it. */
+const smoothedNorm = (w: Writer, x: Value): { readonly name: string; readonly by: Value } | null => {
+  const norm = maker(x);
+  if (norm?.op !== "rmsNorm" || norm.inputs.length !== 1) return null;
+  const readers = w.readers(x);
+  const [by, ...others] = new Set(readers.map(({ inputs }) => inputs[5]));
+  const rounds = ({ op, attributes }: Node) => op === "linear8" && !(attributes as { back: boolean }).back;
+  const alone = by !== undefined && others.length === 0 && readers.every(rounds) && !w.isOutput(x);
+  return alone && !w.options.plain ? { name: `${w.name(x)}/smooth`, by } : null;
+};
 
 /**
  * x as rounded rows; with two terms, what the first rounding left as well. They are computed once for all layers that read x. The smallest
@@ -111,28 +137,74 @@ const roundedRows = (w: Writer, x: Value, smoothing: Value | undefined, terms: 1
   const key = `rounded ${x.id} ${smoothing?.id ?? ""}`;
   const of = (term: 1 | 2) => ({ rows: `${key}/rows${term}`, scale: `${key}/scale${term}` });
   const [first, second] = [of(1), of(2)];
-  const flat = w.once(`${key}/flat`, () => {
-    const smooth = smoothing ? w.add("Mul", [w.name(x), w.name(smoothing)]) : w.name(x);
-    return x.shape.length === 2 ? smooth : w.add("Reshape", [smooth, w.integers([-1, x.shape.at(-1) as number])]);
-  });
+  const norm = smoothing ? smoothedNorm(w, x) : null;
+  const smooth = () => {
+    if (norm) return norm.name;
+    return smoothing ? w.once(`${key}/smooth`, () => w.add("Mul", [w.name(x), w.name(smoothing)])) : w.name(x);
+  };
+  const isFlat = x.shape.length === 2;
+  const flat = () =>
+    isFlat
+      ? smooth()
+      : w.once(`${key}/flat`, () => w.add("Reshape", [smooth(), w.integers([-1, x.shape.at(-1) as number])]));
   const vector = ({ scale }: RoundedRows) =>
     w.once(`${scale}/vector`, () => w.add("Reshape", [scale, w.integers([-1])]));
   const zeros = () => w.once(`${key}/zeros`, () => w.add("Expand", [w.uint8(128), w.add("Shape", [vector(first)])]));
-  const round = (values: string, to: RoundedRows) =>
-    w.add("QuantizeLinear", [values, vector(to), zeros()], { axis: { int: 0 } }, [to.rows]);
-  w.once(first.rows, () => {
-    const largest = w.add("ReduceMax", [w.add("Abs", [flat]), w.integers([-1])], { keepdims: { int: 1 } });
-    w.add("Max", [w.add("Mul", [largest, w.float(1 / 127)]), w.float(1e-30)], {}, [first.scale]);
-    return round(flat, first);
+  /** @returns the rounded rows as a matrix */
+  const round = (values: string, to: RoundedRows) => {
+    const inputs = [values, vector(to), zeros()];
+    if (isFlat) return w.add("QuantizeLinear", inputs, { axis: { int: 0 } }, [to.rows]);
+    const matrix = w.add("QuantizeLinear", inputs, { axis: { int: 0 } });
+    w.add("Reshape", [matrix, w.once(`${key}/shape`, () => w.add("Shape", [smooth()]))], {}, [to.rows]);
+    return matrix;
+  };
+  const matrix = w.once(`${key}/matrix`, () => {
+    // two passes that read, where the largest of |x| would take one that writes as well
+    const [most, least] = ["ReduceMax", "ReduceMin"].map((type) =>
+      w.add(type, [smooth(), w.integers([-1])], { keepdims: { int: 1 } }),
+    );
+    const largest = w.add("Max", [most!, w.add("Neg", [least!]), w.float(127e-30)]);
+    w.add("Mul", [largest, w.float(1 / 127)], {}, [first.scale]);
+    return round(flat(), first);
   });
   if (terms === 1) return [first];
   w.once(second.rows, () => {
     w.add("Mul", [first.scale, w.float(1 / 254)], {}, [second.scale]);
-    const taken = w.add("DequantizeLinear", [first.rows, vector(first), zeros()], { axis: { int: 0 } });
-    return round(w.add("Sub", [flat, taken]), second);
+    const taken = w.add("DequantizeLinear", [matrix, vector(first), zeros()], { axis: { int: 0 } });
+    round(w.add("Sub", [flat(), taken]), second);
+    return second.rows;
   });
   return [first, second];
 };
+
+/** x + Σ rows·scale, in one pass for each product. */
+const addScaled = (w: Writer, x: string, parts: readonly UnscaledRows[], to?: string): string =>
+  parts.reduce(
+    (sum, { rows, scale }, i) =>
+      scaleAdd(w, [sum, rows, scale], i === parts.length - 1 && to !== undefined ? [to] : undefined),
+    x,
+  );
+
+/** Σ rows·scale. */
+function writeSum(w: Writer, [first, ...more]: readonly UnscaledRows[], to?: string): string {
+  const start = w.add("Mul", [first!.rows, first!.scale], {}, more.length === 0 && to !== undefined ? [to] : undefined);
+  return addScaled(w, start, more, to);
+}
+
+/** A value's tensor, written now if it was left to its reader. */
+const nameOrSum = (w: Writer, value: Value): string => {
+  const parts = w.unscaled.get(value.id);
+  return parts ? writeSum(w, parts) : w.name(value);
+};
+
+const sameShape = (a: Value, b: Value) =>
+  a.shape.length === b.shape.length && a.shape.every((d, i) => d === b.shape[i]);
+
+/** x + y·s in one pass, where there is a kernel for it. */
+const scaleAdd = (w: Writer, [x, y, s]: readonly [string, string, string], to?: readonly string[]): string =>
+  w.options.onCpu && !w.options.plain
+    ? w.add("GatedAdd", [x, y, s], {}, to, ms)
+    : w.add("Add", [x, w.add("Mul", [y, s])], {}, to);
 
 /** An int32 value as int64, which the indexing operators want. */
 const wideIds = (w: Writer, ids: Value): string =>
@@ -171,9 +243,25 @@ const regroup = (w: Writer, x: string, rank: number, heads: number, to?: string)
 
 /** The lowering of every op. */
 export const lowerings: { readonly [K in Op]: Lowering<K> } = {
-  add: plainly("Add"),
+  add: (w, { inputs: [a, b], outputs }) => {
+    const to = w.name(outputs[0]!);
+    for (const [one, other] of [
+      [a!, b!],
+      [b!, a!],
+    ] as const) {
+      const parts = w.unscaled.get(other.id);
+      if (parts) {
+        addScaled(w, nameOrSum(w, one), parts, to);
+        return;
+      }
+    }
+    w.add("Add", [w.name(a!), w.name(b!)], {}, [to]);
+  },
   sub: plainly("Sub"),
   mul: plainly("Mul"),
+  scaleAdd: (w, { inputs: [x, y, s], outputs }) => {
+    scaleAdd(w, [w.name(x!), w.name(y!), w.name(s!)], [w.name(outputs[0]!)]);
+  },
   abs: plainly("Abs"),
   exp: plainly("Exp"),
   sigmoid: plainly("Sigmoid"),
@@ -223,40 +311,40 @@ export const lowerings: { readonly [K in Op]: Lowering<K> } = {
     const pure = product(w, w.name(x!), w.widened(weight!), [x!.shape.length, 2], trans, bias ? undefined : y);
     if (bias) w.add("Add", [pure, w.widened(bias)], {}, [y]);
   },
-  linear8: (w, { inputs: [x, m, s, , , smoothing], attributes: { back, terms }, outputs }) => {
-    const [rank, out] = [x!.shape.length, m!.shape[1] as number];
+  // The kernel itself would multiply rows by their scales in one thread. A sum that alone reads the layer does it in its own pass.
+  linear8: (w, { inputs: [x, m, s, , , smoothing], attributes: { back, terms }, outputs: [y] }) => {
     const zero = w.uint8(128);
-    const multiply = ({ rows, scale }: RoundedRows, to: readonly string[] | undefined) => {
+    const multiply = (rows: string) => {
       if (!w.options.plain)
-        return w.add("MatMulIntegerToFloat", [rows, w.name(m!), scale, w.name(s!), zero], {}, to, "com.microsoft");
+        return w.add("MatMulIntegerToFloat", [rows, w.name(m!), w.float(1), w.name(s!), zero], {}, undefined, ms);
       const whole = w.add("MatMulInteger", [rows, w.name(m!), zero]);
-      const real = w.add("Cast", [whole], { to: { int: w.onnxType("float32") } });
-      return w.add("Mul", [w.add("Mul", [real, scale]), w.name(s!)], {}, to);
+      return w.add("Mul", [w.add("Cast", [whole], { to: { int: w.onnxType("float32") } }), w.name(s!)]);
     };
-    const to = rank === 2 ? [w.name(outputs[0]!)] : undefined;
-    const [first, second] = roundedRows(w, x!, back ? undefined : smoothing, back ? 1 : terms);
-    const y = second
-      ? w.add("Add", [multiply(first!, undefined), multiply(second, undefined)], {}, to)
-      : multiply(first!, to);
-    if (rank === 2) return;
-    const lead = w.once(`lead ${x!.id}`, () =>
-      w.add("Shape", [w.name(x!)], { start: { int: 0 }, end: { int: rank - 1 } }),
-    );
-    const shape = w.add("Concat", [lead, w.integers([out])], { axis: { int: 0 } });
-    w.add("Reshape", [y, shape], {}, [w.name(outputs[0]!)]);
+    const rounded = roundedRows(w, x!, back ? undefined : smoothing, back ? 1 : terms);
+    const parts = rounded.map(({ rows, scale }) => ({ rows: multiply(rows), scale }));
+    const [reader, ...others] = w.readers(y!);
+    const isTerm = reader?.op === "add" && reader.inputs.every((v) => sameShape(v, y!));
+    if (isTerm && others.length === 0 && !w.isOutput(y!)) w.unscaled.set(y!.id, parts);
+    else writeSum(w, parts, w.name(y!));
   },
   rmsNorm: (w, { inputs: [x, g], attributes: { epsilon }, outputs: [y, r] }) => {
     if (!w.options.plain) {
-      const outputs = w.used(r!) ? [w.name(y!), w.name(r!)] : [w.name(y!)];
+      const smooth = smoothedNorm(w, y!);
+      const width = x!.shape.at(-1) as number;
+      const ones = () => w.once(`ones ${width}`, () => w.constant([width], new Float32Array(width).fill(1)));
+      const gain = g ?? smooth?.by;
+      const to = smooth?.name ?? w.name(y!);
+      const outputs = w.used(r!) ? [to, w.name(r!)] : [to];
       const attributes = { axis: { int: -1 }, epsilon: { float: epsilon }, stash_type: { int: 1 } };
-      w.add("SimplifiedLayerNormalization", [w.name(x!), w.name(g!)], attributes, outputs);
+      w.add("SimplifiedLayerNormalization", [w.name(x!), gain ? w.name(gain) : ones()], attributes, outputs);
       return;
     }
     const square = w.add("Mul", [w.name(x!), w.name(x!)]);
     const mean = w.add("ReduceMean", [square, w.integers([-1])], { keepdims: { int: 1 } });
     const root = w.add("Sqrt", [w.add("Add", [mean, w.float(epsilon)])]);
     w.add("Reciprocal", [root], {}, [w.name(r!)]);
-    w.add("Mul", [w.add("Mul", [w.name(x!), w.name(r!)]), w.name(g!)], {}, [w.name(y!)]);
+    if (g) w.add("Mul", [w.add("Mul", [w.name(x!), w.name(r!)]), w.name(g)], {}, [w.name(y!)]);
+    else w.add("Mul", [w.name(x!), w.name(r!)], {}, [w.name(y!)]);
   },
   layerNorm: (w, { inputs, attributes: { epsilon }, outputs: [y, mean, r] }) => {
     const outputs = w.used(mean!) || w.used(r!) ? [y!, mean!, r!] : [y!];

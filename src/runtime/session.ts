@@ -43,7 +43,8 @@ export async function openSession(
   options: SessionOptions,
   runtime: Runtime = nodeRuntime,
 ): Promise<Session> {
-  const model = lower(graph, { plain: options.plainOps, widenPerUse: options.lowMemory });
+  const { plainOps: plain, lowMemory: widenPerUse } = options;
+  const model = lower(graph, { plain, widenPerUse, onCpu: options.device === "cpu" });
   const raw = await runtime.open(model.bytes, model, {
     threads: options.threads,
     device: options.device,
