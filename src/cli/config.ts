@@ -94,7 +94,13 @@ export async function resumedOptions(
       expected: `a run folder with ${fileNames.config}`,
       hint: `softprompt ${name} without --resume starts a new run`,
     });
-  return { ...(await readConfig(file, table)), ...flags, output: folder };
+  // a run is gone on with in the precision that it began with, which its configuration has
+  const { precision, ...others } = flags;
+  return {
+    ...(await readConfig(file, table)),
+    ...(precision === "auto" || precision === undefined ? others : flags),
+    output: folder,
+  };
 }
 
 /** The resolved configuration as YAML, keys in the table's order, absent ones left out. */

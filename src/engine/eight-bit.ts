@@ -12,7 +12,13 @@ import type { Method } from "../method/method.js";
 import { architectureOf } from "../model/architectures.js";
 import { bindWeights } from "../model/bindings.js";
 import type { Checkpoint } from "../model/checkpoint.js";
-import { type EightBitOptions, type LayerInputs, withEightBit } from "../model/eight-bit.js";
+import {
+  type EightBitOptions,
+  type EightBitPlan,
+  type LayerInputs,
+  planEightBit,
+  withEightBit,
+} from "../model/eight-bit.js";
 import { fullModel } from "../model/partial.js";
 import { openSession, type SessionOptions } from "../runtime/session.js";
 import { int } from "./feeds.js";
@@ -49,6 +55,11 @@ export function inEightBits(
 ): Promise<Checkpoint> {
   const { plainOps = false, ...rest } = options;
   return withEightBit(checkpoint, { ...rest, inputs: (layers) => layerInputs(checkpoint, layers, plainOps) });
+}
+
+/** Which layers of a checkpoint would be computed in 8 bits; no weights are made. */
+export function plannedEightBits(checkpoint: Checkpoint): Promise<EightBitPlan> {
+  return planEightBit(checkpoint, (layers) => layerInputs(checkpoint, layers, false));
 }
 
 /** The text on which inputs are measured: rows of drawn ids. The first ids of a vocabulary are often special tokens, so each row has some. */

@@ -12,6 +12,7 @@ import type { Adapter } from "../adapter/types.js";
 import { SoftpromptError } from "../base/errors.js";
 import { writeFileAtomic } from "../base/files.js";
 import { compileTemplate } from "../data/template.js";
+import { plannedEightBits } from "../engine/eight-bit.js";
 import { architectureOf } from "../model/architectures.js";
 import type { CausalConfig } from "../model/causal/config.js";
 import type { Checkpoint } from "../model/checkpoint.js";
@@ -58,7 +59,9 @@ export async function exportOnnx(
   const fold = run?.method.folded?.(config, run.parameters);
   const method = run === null || fold !== undefined ? null : run.method;
   const parameters = run?.parameters ?? {};
-  const weights = exportWeights(checkpoint, fold, dtype);
+  // as the same model is trained and used in 8 bits, but for the smoothing, which only the cache's file has
+  const plan = dtype === "int8" ? await plannedEightBits(checkpoint) : undefined;
+  const weights = exportWeights(checkpoint, fold, plan);
   const baking = { weights, method, parameters };
   const causal = architectureOf(config).taskType === "CAUSAL_LM";
   const baked: BakedKeys = causal ? await bakedKeys(checkpoint, method, parameters) : { length: 0, layers: [] };

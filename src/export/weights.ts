@@ -14,7 +14,7 @@ import { type Graph, type Value, type Weight, weight } from "../graph/graph.js";
 import type { Weights } from "../model/architecture.js";
 import { architectureOf } from "../model/architectures.js";
 import type { Checkpoint } from "../model/checkpoint.js";
-import { eightBitLayers } from "../model/eight-bit.js";
+import type { EightBitPlan } from "../model/eight-bit.js";
 import { type Rounded, roundColumns, roundRowsTurned } from "../model/quantise.js";
 import type { ExpectedTensor } from "../model/tensors.js";
 
@@ -38,15 +38,15 @@ export type Fold = (name: string, frozen: Tensor) => Tensor;
 export function exportWeights(
   checkpoint: Pick<Checkpoint, "config" | "read">,
   fold: Fold = (_, t) => t,
-  type: ExportType = "fp32",
+  plan: EightBitPlan = new Map(),
 ): ExportWeights {
   const { config } = checkpoint;
-  const rounded = new Map(type === "int8" ? eightBitLayers(config).map((tensor) => [tensor.name, tensor]) : []);
   const expected = new Map(
     architectureOf(config)
       .tensors(config)
       .map((tensor) => [tensor.name, tensor]),
   );
+  const rounded = new Map([...plan.keys()].map((name) => [name, expected.get(name)!]));
   const turned = (name: string) => isLinear(expected.get(name)!) && !expected.get(name)!.transposed;
   const folded = async (name: string) => fold(name, await checkpoint.read(name));
   // matrix and scale of a layer are read one after the other
@@ -74,7 +74,8 @@ export function exportWeights(
           matrix: weight(graph, `${name}/${side}`, "int8", shape, bytes),
           scale: weight(graph, `${name}/${side}${scaleEnd}`, "float32", [shape[1]], bytes),
         });
-        return { forward: of(forwardSide, [into, out], nowhere), back: of("back", [out, into], never) };
+        const { terms } = plan.get(name)!;
+        return { forward: of(forwardSide, [into, out], nowhere), back: of("back", [out, into], never), terms };
       },
     },
     read: async (name) => {

@@ -87,8 +87,24 @@ export async function withEightBit(checkpoint: Checkpoint, options: EightBitOpti
   return { ...checkpoint, eightBit, eightBitSha256: path.slice(path.lastIndexOf("-") + 1, -".safetensors".length) };
 }
 
-/** Which layers of a checkpoint are computed in 8 bits, and how their inputs are rounded, in one sentence. */
-export function eightBitText({ config, eightBit }: Checkpoint): string {
+/** Layers that are computed in 8 bits, and how often their inputs are rounded. */
+export type EightBitPlan = ReadonlyMap<string, Pick<EightBitLayer, "terms">>;
+
+/** What withEightBit would compute in 8 bits. @param inputs as its option. Nothing is written. */
+export async function planEightBit(
+  { config }: Pick<Checkpoint, "config">,
+  inputs: EightBitOptions["inputs"],
+): Promise<EightBitPlan> {
+  const byName = new Map(blockLayers(config).map((layer) => [layer.name, layer]));
+  const { terms, groups } = await measuredPlan(byName, inputs);
+  return new Map(groups.flatMap(({ layers }) => layers.map(({ name }) => [name, { terms }])));
+}
+
+/** Which layers of a checkpoint are computed in 8 bits, how their inputs are rounded, and why, in one sentence. */
+export function eightBitText({
+  config,
+  eightBit,
+}: Pick<Checkpoint, "config"> & { readonly eightBit?: EightBitPlan }): string {
   const all = blockLayers(config).map(({ name }) => name);
   const exact = all.filter((name) => !eightBit?.has(name));
   const twice = [...(eightBit?.values() ?? [])].some(({ terms }) => terms === 2);
@@ -97,7 +113,10 @@ export function eightBitText({ config, eightBit }: Checkpoint): string {
   return (
     `${all.length - exact.length} of ${all.length} linear layers of the blocks are computed in 8 bits, ` +
     `${twice ? "with inputs in two terms, because some neurons are very large" : "with inputs in one term, smoothed by channel"}; ` +
-    `in float32 stay ${shown.join(", ")}${more}`
+    `in float32 stay ${shown.join(", ")}${more}, ` +
+    (twice
+      ? `whose inputs have neurons more than ${mostUneven} times as large as the median`
+      : "which read the neurons of a feed-forward block: their sizes differ most")
   );
 }
 
@@ -175,12 +194,21 @@ function planOf(measured: readonly Group[]): Plan {
   const outOfBlock = ({ layers }: Group) => readsNeurons(layers[0]!);
   const uneven = new Set(
     measured.filter((group) => {
-      const sorted = group.largest.toSorted();
-      return outOfBlock(group) && sorted.at(-1)! > mostUneven * sorted[sorted.length >> 1]!;
+      // neurons that were silent on the text have no size: with ReLU they may be most of them
+      const sizes = group.largest.filter((size) => size > 0).sort();
+      return outOfBlock(group) && sizes.length > 0 && sizes.at(-1)! > mostUneven * sizes[sizes.length >> 1]!;
     }),
   );
   if (uneven.size > 0) return { terms: 2, groups: measured.filter((group) => !uneven.has(group)) };
   return { terms: 1, groups: measured.filter((group) => !outOfBlock(group)) };
+}
+
+async function measuredPlan(
+  byName: ReadonlyMap<string, ExpectedTensor>,
+  inputs: EightBitOptions["inputs"],
+): Promise<Plan> {
+  const measured = await inputs([...byName.keys()]);
+  return planOf(measured.map(({ names, largest }) => ({ layers: names.map((name) => byName.get(name)!), largest })));
 }
 
 async function make(
@@ -191,10 +219,7 @@ async function make(
   { most, inputs, onProgress, signal }: EightBitOptions,
 ): Promise<string> {
   const byName = new Map(wanted.map((layer) => [layer.name, layer]));
-  const measured = await inputs([...byName.keys()]);
-  const plan = planOf(
-    measured.map(({ names, largest }) => ({ layers: names.map((name) => byName.get(name)!), largest })),
-  );
+  const plan = await measuredPlan(byName, inputs);
   makeFolder(folder);
   const work = join(folder, `.making-${process.pid}-${randomBytes(4).toString("hex")}`);
   const { header, spans, end } = layout(plan, work);

@@ -83,6 +83,8 @@ export interface Where {
   readonly node: string;
   readonly onnxruntime: string;
   readonly device: string;
+  /** How the frozen linear layers were computed, where it was not in float32. */
+  readonly precision?: "int8";
   readonly platform: string;
   readonly cpu: string;
   readonly cores: number;
@@ -92,13 +94,14 @@ export interface Where {
 }
 
 /** Fills in this machine and the versions in use. */
-export function whereWeAre(parts: Pick<Where, "device" | "model" | "data">): Where {
+export function whereWeAre(parts: Pick<Where, "device" | "precision" | "model" | "data">): Where {
   const processors = cpus();
   return {
     softprompt: packageInfo().version,
     node: process.versions.node,
     onnxruntime: engineVersion(),
     device: parts.device,
+    ...(parts.precision && { precision: parts.precision }),
     platform: `${platform()}-${arch()}`,
     cpu: processors[0]?.model ?? "unknown",
     cores: processors.length,
@@ -207,6 +210,7 @@ const resultForm = z.object({
     node: text,
     onnxruntime: text,
     device: text,
+    precision: z.literal("int8").optional(),
     platform: text,
     cpu: text,
     cores: count,

@@ -6,6 +6,7 @@ import { availableParallelism, cpus } from "node:os";
 import { SoftpromptError } from "../base/errors.js";
 import { type OptionValues, readOptions } from "../base/options.js";
 import { packageFile } from "../base/package.js";
+import type { Precision } from "../engine/precision.js";
 import type { TextStore } from "../engine/text-store.js";
 import type { Engine, EngineOptions } from "../engine/types.js";
 import type { HubOptions, HubProgress, ResolvedModel } from "../hub/hub.js";
@@ -110,15 +111,7 @@ export async function openModel(
   const { folder, label } = await modelFolder(name, chosen, context);
   const stored = await openCheckpoint(folder, { name: label });
   for (const message of stored.warnings) context.onEvent?.({ kind: "notice", message });
-  if (chosen.precision === "int8" && chosen.device !== "cpu")
-    throw new SoftpromptError("usage", "8-bit layers run on the CPU only", {
-      where: "precision",
-      expected: "float32 with this device, or device cpu",
-      got: `int8 on ${chosen.device}`,
-    });
-  const eightBit =
-    chosen.precision === "int8" ? await (await import("../engine/eight-bit.js")).largestEightBit(chosen) : null;
-  const checkpoint = eightBit === null ? stored : await inEightBits(stored, eightBit, context);
+  const { checkpoint, eightBit } = await inPrecision(stored, chosen, context);
   const plain = await openTokenizer(checkpoint);
   const tokenizer = chosen.chat ? await chatTokenizer(checkpoint, plain) : plain;
   const { textCache, textCacheMemory, textCacheDisk } = chosen;
@@ -151,6 +144,51 @@ function textsLater(checkpoint: Checkpoint, options: Required<EngineOptions>): T
     put: async (partial, ids, values) => (await store()).put(partial, ids, values),
     share: async () => (await store()).share(),
   };
+}
+
+/** How a model's linear layers are computed: as asked, or as `auto` chose. */
+export function precisionOf({ engine }: Pick<Model, "engine">): Precision {
+  return engine.options.eightBit === null ? "float32" : "int8";
+}
+
+/** The checkpoint with its linear layers as asked for, and the largest integer of an 8-bit weight; null in float32. */
+async function inPrecision(
+  stored: Checkpoint,
+  chosen: OptionValues<typeof openOptions>,
+  context: ModelContext,
+): Promise<{ readonly checkpoint: Checkpoint; readonly eightBit: number | null }> {
+  const exact = { checkpoint: stored, eightBit: null };
+  const { precision, device } = chosen;
+  const say = (why: string) => context.onEvent?.({ kind: "notice", message: `precision auto: ${why}` });
+  if (precision === "float32") return exact;
+  if (device !== "cpu") {
+    if (precision === "auto") {
+      say("float32, because 8-bit layers run on the CPU only");
+      return exact;
+    }
+    throw new SoftpromptError("usage", "8-bit layers run on the CPU only", {
+      where: "precision",
+      expected: "float32 or auto with this device, or device cpu",
+      got: `int8 on ${device}`,
+    });
+  }
+  const [{ largestEightBit }, { choosePrecision, timeProducts }] = await Promise.all([
+    import("../engine/eight-bit.js"),
+    import("../engine/precision.js"),
+  ]);
+  /** True where auto takes 8 bits, and says so; @param told what is said besides */
+  const isFaster = async (terms: 1 | 2, told = ""): Promise<boolean> => {
+    const found = choosePrecision(await timeProducts(stored.config, { ...chosen, terms }));
+    if (terms === 1 || found.precision === "float32") say(`${found.precision}, because ${told}${found.why}`);
+    return found.precision === "int8";
+  };
+  if (precision === "auto" && !(await isFaster(1))) return exact;
+  const eightBit = await largestEightBit(chosen);
+  const checkpoint = await inEightBits(stored, eightBit, context);
+  // how often inputs are rounded is known only now
+  const twice = [...checkpoint.eightBit!.values()].some(({ terms }) => terms === 2);
+  if (precision === "auto" && twice && !(await isFaster(2, "with inputs in two terms "))) return exact;
+  return { checkpoint, eightBit };
 }
 
 /** The checkpoint with its linear layers in 8 bits. Reports the needed disk space before the work. */

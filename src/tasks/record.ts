@@ -17,7 +17,7 @@ import { fileNames } from "../run/layout.js";
 import { codeCommit, peakMemory, type RunResult, type Scores, whereWeAre } from "../run/result.js";
 import { tensorHash } from "../train/identity.js";
 import type { Schedule } from "../train/stage.js";
-import type { Model } from "./model.js";
+import { type Model, precisionOf } from "./model.js";
 import { isChat } from "./readied.js";
 
 /** Options that a record reads by name; all options are recorded. */
@@ -72,7 +72,7 @@ export async function tunedAdapter(
       method: methodName(found, options),
       schedule: schedule.stages.map(({ partial, steps }) => ({ partial: partial.name, steps })),
       seed: options.seed,
-      settings: adapterSettings(options, found.start),
+      settings: { ...adapterSettings(options, found.start), ...recordedPrecision(model) },
     },
     scores: scored ? { split: "validation", rows, values: scores } : null,
     kept: { config: {}, extras: {} },
@@ -87,6 +87,11 @@ function adapterSettings(options: RecordedOptions, start: Tensor): JsonObject {
   const { output: _, initFrom: __, from: ___, ...settings } = options;
   const from = options.init === "fromPrompt" ? { initFrom: `sha256 ${tensorHash(start)}` } : {};
   return JSON.parse(JSON.stringify({ ...settings, ...from }));
+}
+
+/** The precision, where it is not float32: records of earlier versions do not name it. */
+function recordedPrecision(model: Model): { readonly precision?: "int8" } {
+  return precisionOf(model) === "int8" ? { precision: "int8" } : {};
 }
 
 /** Saves the adapter in the folder. @returns its size in bytes; without a folder the size of its values */
@@ -135,6 +140,7 @@ export function runRecord(
     },
     where: whereWeAre({
       device: model.device,
+      ...recordedPrecision(model),
       model: { name: model.checkpoint.name, sha256: ended.weights },
       data: data.files,
     }),

@@ -9,7 +9,7 @@ import { pruneCounts } from "../../prune/space.js";
 import { scoreText, secondText } from "../../report/format.js";
 import { pruneText } from "../../report/prune.js";
 import { fileNames, freeFolder } from "../../run/layout.js";
-import { type Model, openModel, openOptions } from "../../tasks/model.js";
+import { type Model, openModel, openOptions, precisionOf } from "../../tasks/model.js";
 import { pruneTuneOptions } from "../../tasks/options.js";
 import { prune as pruneWhole } from "../../tasks/prune.js";
 import type { WorkEvent } from "../../tasks/tune.js";
@@ -57,7 +57,7 @@ export async function prune(
       onEvent: pruneProgress(terminal, retrainings(options, widthOf(options, model))),
       signal,
       resume: resume !== undefined,
-      configText: runConfigText(pruneTable, { ...options, output }, label),
+      configText: runConfigText(pruneTable, { ...options, output, precision: precisionOf(model) }, label),
     });
     const warning = warningOf(pruned.record);
     const { predictions } = pruned;

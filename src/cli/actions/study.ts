@@ -95,6 +95,13 @@ export async function studyAnswer(
   ];
   refuseUnread(name, unread, given);
   checkSeeds(options.seeds);
+  if (options.precision === "auto")
+    throw new SoftpromptError("usage", "the runs of a study must be computed alike, also when it is gone on with", {
+      where: flagName("precision"),
+      expected: "float32 or int8",
+      got: "auto",
+      hint: "softprompt doctor --model NAME says what auto would take here",
+    });
   if (options.init === "classLabels" && Object.keys(options.tasks).length > 1)
     throw new SoftpromptError("usage", "init classLabels is of one task, and a study starts all its tasks alike", {
       where: `softprompt study ${name}`,

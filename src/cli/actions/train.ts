@@ -16,7 +16,7 @@ import { typicalShape } from "../../schedule/plan.js";
 import { withPlannedSteps } from "../../schedule/schedule.js";
 import { availableMemory } from "../../tasks/memory.js";
 import { tuningMemory } from "../../tasks/memory-warning.js";
-import { type Model, openModel, openOptions } from "../../tasks/model.js";
+import { type Model, openModel, openOptions, precisionOf } from "../../tasks/model.js";
 import { tuneOptions } from "../../tasks/options.js";
 import { forPrompt } from "../../tasks/readied.js";
 import { resumeCommand } from "../../tasks/shell.js";
@@ -137,7 +137,7 @@ async function runTraining(
       onEvent: progress(terminal),
       signal,
       resume,
-      configText: runConfigText(trainTable, { ...options, output }, label),
+      configText: runConfigText(trainTable, { ...options, output, precision: precisionOf(model) }, label),
     });
     return { tuned, notices };
   } finally {
