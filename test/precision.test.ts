@@ -88,9 +88,22 @@ test("what 8 bits leave in float32 is known without making any weights, and said
   expect(text).toMatch(/^64 of 72 linear layers .* one term, smoothed .*DenseReluDense\.wo.* read the neurons/);
 });
 
-test("a run records what auto took; neither its resume nor a repeated flag asks again", { timeout: 120_000 }, async () => {
+test("a run records what auto took; neither its resume nor a repeated flag asks again", {
+  timeout: 120_000,
+}, async () => {
   const output = join(place, "run");
-  const tiny = ["--model", "t5-nano", "--task", "quickstart", "--few-shot", "4", "--max-eval-rows", "4", "--threads", "1"];
+  const tiny = [
+    "--model",
+    "t5-nano",
+    "--task",
+    "quickstart",
+    "--few-shot",
+    "4",
+    "--max-eval-rows",
+    "4",
+    "--threads",
+    "1",
+  ];
   const trained = await softprompt(
     ...["train", ...tiny, "--steps", "1", "--batch-size", "2", "--virtual-tokens", "2"],
     ...["--precision", "auto", "--output", output, "--json"],
@@ -105,7 +118,9 @@ test("a run records what auto took; neither its resume nor a repeated flag asks 
   const other = took === "int8" ? "float32" : "int8";
   for (const recorded of [took, other]) {
     writeFileSync(join(output, "config.yaml"), config.replace(/^precision: .*$/m, `precision: ${recorded}`));
-    expect(await resumedOptions("train", output, trainTable, { precision: "auto" })).toMatchObject({ precision: recorded });
+    expect(await resumedOptions("train", output, trainTable, { precision: "auto" })).toMatchObject({
+      precision: recorded,
+    });
   }
   // a flag that names a precision is what the user wants: the run refuses it where it is another one
   expect(await resumedOptions("train", output, trainTable, { precision: took })).toMatchObject({ precision: took });
