@@ -69,6 +69,7 @@ export {
   exportModel,
   exportPrompt,
   exportRequest,
+  type PromptInput,
   type RequestInput,
 } from "./tasks/export.js";
 export { type ExportFormat, exportFormats, exportOptions } from "./tasks/export-options.js";

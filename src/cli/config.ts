@@ -4,10 +4,10 @@
 import { existsSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { Document, isMap, isPair, isScalar, parseDocument, type Scalar, stringify } from "yaml";
+import { isHubAdapter } from "../adapter/hub-name.js";
 import { SoftpromptError } from "../base/errors.js";
 import { readWhole } from "../base/files.js";
 import { type OnRenamed, type OptionTable, pickOptions, readPartialOptions } from "../base/options.js";
-import { isHubAdapter } from "../hub/adapter-name.js";
 import { fileNames } from "../run/layout.js";
 
 /** Longer files are no configuration; the YAML parser takes seconds for a megabyte of numbers. */

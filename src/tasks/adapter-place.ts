@@ -4,9 +4,9 @@
 import { loadAdapter, missingWeights } from "../adapter/adapter.js";
 import { appliedBytes, appliedFile } from "../adapter/applied.js";
 import { extrasFile, extrasLimits } from "../adapter/extras.js";
+import { isHubAdapter } from "../adapter/hub-name.js";
 import { peftFiles, peftLimits } from "../adapter/peft.js";
 import type { Adapter } from "../adapter/types.js";
-import { isHubAdapter } from "../hub/adapter-name.js";
 import type { CallContext, NoticeEvent } from "./call.js";
 import type { Model, ModelContext } from "./model.js";
 
