@@ -11,7 +11,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { SoftpromptError } from "../base/errors.js";
 import { ownFolder, writeFileAtomic } from "../base/files.js";
-import type { ChildFailure } from "../run/child.js";
+import { type ChildFailure, threadsEach } from "../run/child.js";
 import type { TrainEvent } from "../train/types.js";
 import { factsOf, trainCandidate } from "./candidate.js";
 import { readCandidate } from "./candidate-file.js";
@@ -72,11 +72,10 @@ async function inProcesses(
   watch: Watch,
 ): Promise<Candidate[]> {
   const count = Math.min(workers.count, jobs.length);
-  const threads = Math.max(1, Math.floor(availableParallelism() / count));
   const shared = join(folder, "worker.json");
   // they use this process's engine options; threads are divided among them unless given
   const { options } = retraining.engine;
-  writeFileAtomic(shared, retrainingText(retraining, { ...options, threads: options.threads || threads }));
+  writeFileAtomic(shared, retrainingText(retraining, { ...options, threads: threadsEach(options.threads, count) }));
   // texts that were read here need not be read again there
   await retraining.engine.texts?.share();
   for (const job of jobs) writeFileAtomic(join(folder, job.name, "job.json"), jobText(job));

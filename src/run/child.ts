@@ -3,6 +3,7 @@
  *
  * In: what the parent wrote of its engine. Out: an engine and a tokenizer that compute as the parent's do; reports by IPC.
  */
+import { availableParallelism } from "node:os";
 import { type ErrorKind, SoftpromptError } from "../base/errors.js";
 import { inEightBits } from "../engine/eight-bit.js";
 import { type Engine, type EngineOptions, openEngine } from "../engine/engine.js";
@@ -22,6 +23,14 @@ export interface ParentEngine {
   readonly options: EngineOptions;
   /** How the parent encodes rows (a chat, a prompt's length); none where the model's own rules hold. */
   readonly rules?: EncodingRules | null | undefined;
+}
+
+/**
+ * Threads of each of `count` processes: as many as were asked for. All cores are divided, which is what a model is opened with where nothing
+ * was asked and the process may use some of the machine's cores only.
+ */
+export function threadsEach(threads: number, count: number, cores = availableParallelism()): number {
+  return threads === 0 || threads === cores ? Math.max(1, Math.floor(cores / count)) : threads;
 }
 
 /** Child → parent: the child failed and ends. */

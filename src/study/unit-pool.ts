@@ -4,13 +4,12 @@
  * In: ComparisonInput with a folder, its units. Out: cells in the folder, which the parent reads back; events of no single run.
  */
 import { fork } from "node:child_process";
-import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { interrupted, SoftpromptError } from "../base/errors.js";
 import { writeFileAtomic } from "../base/files.js";
 import { toText } from "../base/kept.js";
-import type { ChildFailure, ParentEngine } from "../run/child.js";
+import { type ChildFailure, type ParentEngine, threadsEach } from "../run/child.js";
 import type { ComparisonInput, Unit } from "./method-runs.js";
 
 /** The input that a child needs to train like its parent: everything that can be serialised. */
@@ -37,7 +36,7 @@ export async function inProcesses(
 ): Promise<void> {
   const folder = input.folder!;
   const count = Math.min(input.prune.workers ?? 1, units.length);
-  const threads = engine.options.threads || Math.max(1, Math.floor(availableParallelism() / count));
+  const threads = threadsEach(engine.options.threads, count);
   const plan: UnitPlan = {
     ...input,
     base: engine.checkpoint.folder,

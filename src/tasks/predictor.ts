@@ -20,7 +20,7 @@ import { fullModel } from "../model/partial.js";
 import type { EncodedRow } from "../text/batch.js";
 import { encodeRows, rowNotices } from "../text/rows.js";
 import type { Tokenizer } from "../text/tokenizer.js";
-import { type AdapterContext, givenAdapter } from "./adapter-place.js";
+import { givenAdapter } from "./adapter-place.js";
 import { type CallContext, disposable, type NoticeEvent } from "./call.js";
 import { choicesOfInput, inputsIn } from "./choices.js";
 import { engineUnder, type Model } from "./model.js";
