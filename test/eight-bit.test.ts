@@ -253,6 +253,50 @@ describe("a norm before layers in 8 bits", () => {
   );
 });
 
+test.each([false, true])(
+  "a layer whose backward pass alone is in 8 bits: y is float32's, dx the definition's (plain operators: %s)",
+  async (plainOps) => {
+    const [out, into, rows] = [48, 64, 12];
+    const [w, x, dy] = [floats(out * into, 0.3), floats(rows * into, 2), floats(rows * out)];
+    const { values, scale } = roundColumns(w, into, most);
+    const built = (half: boolean) => {
+      const g = emptyGraph();
+      const xs = input(g, "x", "float32", ["M", into]);
+      const dys = input(g, "dy", "float32", ["M", out]);
+      const turned = { matrix: constant(g, [out, into], values), scale: constant(g, [into], scale) };
+      const bias = constant(
+        g,
+        [out],
+        Float32Array.from({ length: out }, (_, i) => i / 7),
+      );
+      const y = ops.linear(g, xs, constant(g, [out, into], w), { bias, back: half ? turned : null });
+      output(g, "y", y);
+      output(g, "dx", gradient(g, ops.sum(g, ops.mul(g, y, dys), [0, 1]), xs));
+      if (!half)
+        output(g, "rounded", ops.apply(g, "linear8", [dys, turned.matrix, turned.scale], { back: true, terms: 1 })[0]!);
+      return g;
+    };
+    const run = async (half: boolean) => {
+      const session = await openSession("half", built(half), { threads: 1, device: "cpu", lowMemory: false, plainOps });
+      const of = (data: Float32Array, width: number) => ({ dtype: "float32" as const, shape: [rows, width], data });
+      const found = await session.run({ x: of(x, into), dy: of(dy, out) });
+      await session.dispose();
+      return found;
+    };
+    const [half, whole] = [await run(true), await run(false)];
+    expect(half.y!.data).toEqual(whole.y!.data);
+    expect(half.dx!.data).toEqual(whole.rounded!.data);
+    const largest = Math.max(...whole.dx!.data.map(Math.abs));
+    for (const [i, v] of whole.dx!.data.entries()) expect(Math.abs(half.dx!.data[i]! - v) / largest).toBeLessThan(0.03);
+    // a frozen matrix has no gradient, and 8 bits without a way back have none
+    const g = emptyGraph();
+    const m = input(g, "w", "float32", [out, into]);
+    const turned = { matrix: constant(g, [out, into], values), scale: constant(g, [into], scale) };
+    const y = ops.linear(g, input(g, "x", "float32", [rows, into]), m, { back: turned });
+    expect(() => gradient(g, ops.sum(g, y, [0, 1]), m)).toThrow(/linearBack8 has no gradient for its matrix/);
+  },
+);
+
 test("smoothing and a second term each make a channel of large inputs harmless; its factors are powers of two, and 1 where nothing is to smooth", async () => {
   const [out, into, rows] = [32, 48, 8];
   const w = floats(out * into, 0.3);
@@ -318,9 +362,11 @@ describe("a whole model", { timeout: 120_000 }, () => {
     const plain = await openCheckpoint(folder);
     const told: number[] = [];
     const make = () => inEightBits(plain, { most, cache, onProgress: ({ done }) => told.push(done) });
-    const { eightBit } = await make();
+    const { eightBit, eightBitBack } = await make();
     expect(told[0]).toBe(0);
-    expect(eightBit!.size).toBe(4 * 6 + 4 * 10); // q, k, v, o and wi_0, wi_1 of each block; wo stays in float32
+    expect(eightBit!.size).toBe(4 * 6 + 4 * 10); // q, k, v, o and wi_0, wi_1 of each block; wo stays in float32 …
+    expect([...eightBitBack!.keys()].every((layer) => layer.endsWith(".wo.weight"))).toBe(true); // … forwards
+    expect(eightBitBack!.size).toBe(8);
     const [name] = readdirSync(cache);
     // q, k and v read one input, so they are smoothed alike and their rows are rounded once
     const factorsOf = (layer: string) =>

@@ -85,7 +85,9 @@ test("what 8 bits leave in float32 is known without making any weights, and said
       .sort(),
   );
   const text = eightBitText({ config: checkpoint.config, eightBit: plan });
-  expect(text).toMatch(/^64 of 72 linear layers .* one term, smoothed .*DenseReluDense\.wo.* read the neurons/);
+  expect(text).toMatch(
+    /^64 of 72 linear layers .* one term, smoothed .* forwards, .*DenseReluDense\.wo.* read the neurons/,
+  );
 });
 
 test("a run records what auto took; neither its resume nor a repeated flag asks again", {

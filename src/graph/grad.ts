@@ -98,9 +98,14 @@ export const rules = {
     ].map(orNone);
   },
   // The matrix is frozen, and rounding is differentiated as the identity.
-  linear8: (g, { inputs: [, m, s, turned, t, ...smoothing], attributes: { back, terms } }, dy) => [
-    ops.apply(g, "linear8", [dy, turned!, t!, m!, s!, ...smoothing], { back: !back, terms })[0],
-  ],
+  linear8: (g, { inputs: [, m, s, turned, t, ...smoothing], attributes: { back, terms } }, dy) => {
+    if (!turned) throw frozen("linear8", "its way back");
+    return [ops.apply(g, "linear8", [dy, turned, t!, m!, s!, ...smoothing], { back: !back, terms })[0]];
+  },
+  linearBack8: (g, { inputs: [, , turned, t] }, dy, needs) => {
+    if (needs(1)) throw frozen("linearBack8", "its matrix");
+    return [ops.apply(g, "linear8", [dy, turned!, t!], { back: true, terms: 1 })[0]];
+  },
   // y = x·r·g, h = dy·g: dx = h·r − x·r³·mean(h·x). It does not read y, so that no pass has to keep it.
   rmsNorm: (g, { inputs: [x, gain], outputs: [, r] }, dy, needs, _, before) => {
     const dGain = gain && needs(1) && unbroadcast(g, mul(g, mul(g, dy, x!), r!), gain);

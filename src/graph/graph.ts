@@ -57,9 +57,12 @@ export interface Attributes {
    * int8 [N, K], s' [K], which is the same matrix transposed, with its own scales. Each row of x is rounded to
    * s_x = max|x|/127 steps, so that no row's result depends on another row. A sixth input f [K] (or [N] with `back`) smooths the forward
    * pass: M is the matrix of x·f, so that no channel of x is much larger than the others. With two terms the forward pass rounds what the
-   * first rounding left of x once more, in steps of s_x/254, and adds both products. The backward pass ignores both.
+   * first rounding left of x once more, in steps of s_x/254, and adds both products. The backward pass ignores both. With the first three
+   * inputs alone there is no way back.
    */
   linear8: { back: boolean; terms: 1 | 2 };
+  /** `linear` with a frozen matrix, whose backward pass is in 8 bits. Inputs x, W, M' int8 [out, in], s' [in] and perhaps a bias. */
+  linearBack8: { stored: Stored };
   /** x·r·g with r = 1/√(mean x² + ε) over the last axis; x·r if there is no g. Outputs y and r. */
   rmsNorm: { epsilon: number };
   /** (x − μ)·r·g + b with μ the mean and 1/r² the variance + ε of the last axis. Outputs y, μ and r. */

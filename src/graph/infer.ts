@@ -80,18 +80,26 @@ export const infer: { [K in Op]: Infer<K> } = {
     return [{ dtype: "float32", shape: [...x.shape.slice(0, -1), to!] }];
   },
   linear8: (inputs, { back }) => {
-    const [x, m, s, turned, t, f] = inputs as [ValueType, ValueType, ValueType, ValueType, ValueType, ValueType?];
+    const [x, m, s, turned, t, f] = inputs as [ValueType, ValueType, ValueType, ValueType?, ValueType?, ValueType?];
     const [from, to] = m.shape;
-    const fits =
-      m.dtype === "int8" && turned.dtype === "int8" && equal(turned.shape, [to!, from!]) && equal(s.shape, [to!]);
-    const smooth = inputs.length === 5 || (inputs.length === 6 && equal(f!.shape, [(back ? to : from)!]));
-    if (!smooth || !fits || !equal(t.shape, [from!]) || x.shape.at(-1) !== from)
+    const forward = m.dtype === "int8" && equal(s.shape, [to!]) && x.shape.at(-1) === from;
+    const turns = turned?.dtype === "int8" && equal(turned.shape, [to!, from!]) && t && equal(t.shape, [from!]);
+    const smooth = !f || equal(f.shape, [(back ? to : from)!]);
+    if (!forward || !smooth || inputs.length > 6 || !(turns || inputs.length === 3))
       throw refuse(
         "linear8",
-        `x […, K], int8 [K, N], [N], int8 [N, K], [K] and perhaps [${back ? "N" : "K"}]${back ? ", backwards" : ""}`,
+        `x […, K], int8 [K, N], [N], perhaps int8 [N, K], [K] and perhaps [${back ? "N" : "K"}]${back ? ", backwards" : ""}`,
         inputs,
       );
     return [{ dtype: "float32", shape: [...x.shape.slice(0, -1), to!] }];
+  },
+  linearBack8: (inputs, { stored }) => {
+    const [x, w, turned, t, ...bias] = inputs as [ValueType, ValueType, ValueType, ValueType, ...ValueType[]];
+    const [y] = infer.linear([x, w, ...bias], { back: false, stored });
+    const [to, from] = [y!.shape.at(-1)!, x.shape.at(-1)!];
+    if (turned.dtype !== "int8" || !equal(turned.shape, [to, from]) || !equal(t.shape, [from]))
+      throw refuse("linearBack8", "x […, K], W, int8 [N, K], [K] and perhaps a bias [N]", inputs);
+    return [y!];
   },
   rmsNorm: (inputs) => {
     const [x, g] = inputs as [ValueType, ValueType?];

@@ -73,6 +73,8 @@ const meanings: { readonly [K in Op]: Meaning<K> } = {
     const y = product(x!, (stored === "out,in") === back ? w! : swapLast(w!));
     return [bias ? broadcast(y, bias, (a, b) => a + b) : y];
   },
+  linearBack8: ([x, w, , , ...bias], { attributes: { stored } }) =>
+    meanings.linear([x!, w!, ...bias], { attributes: { back: false, stored } } as Node<"linear">),
   linear8: ([x, m, s, , , f], { attributes: { back, terms } }) => {
     const [width, into] = m!.shape as [number, number];
     const rows = lastRows(x!).map((row) => (f && !back ? row.map((v, k) => v * f.data[k]!) : row));

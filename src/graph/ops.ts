@@ -81,6 +81,8 @@ export interface LinearOptions {
   /** [out], added to every row. */
   readonly bias?: Value;
   readonly stored?: Stored;
+  /** The matrix for the backward pass, if that is in 8 bits. The weight is frozen then. */
+  readonly back?: EightBitMatrix | null;
 }
 
 /** A frozen 8-bit matrix for one direction of a linear layer: forward or backward. */
@@ -92,8 +94,12 @@ export interface EightBitMatrix {
 }
 
 /** x·Wᵀ + bias with W in any stored type. Models multiply by weights only through this op or its 8-bit form. */
-export const linear = (graph: Graph, x: Value, w: Value, { bias, stored = "out,in" }: LinearOptions = {}): Value =>
-  apply(graph, "linear", bias ? [x, w, bias] : [x, w], { back: false, stored })[0]!;
+export const linear = (graph: Graph, x: Value, w: Value, options: LinearOptions = {}): Value => {
+  const { bias, stored = "out,in", back } = options;
+  const more = bias ? [bias] : [];
+  if (back) return apply(graph, "linearBack8", [x, w, back.matrix, back.scale, ...more], { stored })[0]!;
+  return apply(graph, "linear", [x, w, ...more], { back: false, stored })[0]!;
+};
 /** A linear layer's weight in 8 bits. */
 export interface EightBitWeight {
   readonly forward: EightBitMatrix;

@@ -32,6 +32,8 @@ export function full({ fullParts }: OptionValues<typeof fullOptions>): Method {
       return {
         ...frozen,
         eightBit: (graph, name) => (values[name] === undefined ? (frozen.eightBit?.(graph, name) ?? null) : null),
+        eightBitBack: (graph, name) =>
+          values[name] === undefined ? (frozen.eightBitBack?.(graph, name) ?? null) : null,
         declare: (graph, name) => {
           const trained = values[name];
           if (trained === undefined) return frozen.declare(graph, name);

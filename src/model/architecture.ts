@@ -8,7 +8,7 @@
 import type { JsonObject } from "../base/json.js";
 import type { DType, Feeds } from "../base/tensor.js";
 import type { Graph, Shape, Stored, Value } from "../graph/graph.js";
-import type { EightBitWeight } from "../graph/ops.js";
+import type { EightBitMatrix, EightBitWeight } from "../graph/ops.js";
 import type { ExpectedTensor } from "./tensors.js";
 
 /** Added to the score of a position that must not be seen: exp of it is exactly 0 in float32, and it stays finite. */
@@ -79,6 +79,8 @@ export interface Weights {
    * The same for a linear layer's matrix in 8 bits, for the forward and the backward pass; absent or null where it is computed in float32.
    */
   eightBit?(graph: Graph, name: string): EightBitWeight | null;
+  /** The matrix of a layer in 8 bits for the backward pass alone; absent or null where both passes are alike. */
+  eightBitBack?(graph: Graph, name: string): EightBitMatrix | null;
 }
 
 /** Which attention keys and values belong to. */

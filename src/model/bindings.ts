@@ -7,7 +7,7 @@
  * growth of the model, not at each step. With `lowMemory` nothing is folded and the slice is taken in each step.
  */
 import { SoftpromptError } from "../base/errors.js";
-import { constant, weight } from "../graph/graph.js";
+import { constant, type Graph, weight } from "../graph/graph.js";
 import { gather } from "../graph/ops.js";
 import type { ModelConfig, PartialModel, Weights } from "./architecture.js";
 import { architectureOf } from "./architectures.js";
@@ -22,6 +22,17 @@ export type { Weights } from "./architecture.js";
  */
 export function bindWeights(checkpoint: Checkpoint, partial: PartialModel, inEightBits = false): Weights {
   const expected = expectedByName(checkpoint.config);
+  const declared = (graph: Graph, span: TensorSpan) =>
+    weight(graph, span.name, span.dtype, span.shape, { kind: "file", ...placeOf(span) });
+  /** Kept neurons are rows of one pass's matrix and columns of the other's; only columns have their own scales. */
+  const rounded = (graph: Graph, name: string, { matrix, scale }: EightBitSpans, pass: "forward" | "back") => {
+    const kept = keptNeurons(expected.get(name), partial);
+    const [m, s] = [declared(graph, matrix), declared(graph, scale)];
+    if (kept === null) return { matrix: m, scale: s };
+    const ids = constant(graph, [kept.indices.length], kept.indices);
+    const columns = (kept.side === "out") === (pass === "forward");
+    return { matrix: gather(graph, m, ids, columns ? 1 : 0), scale: columns ? gather(graph, s, ids) : s };
+  };
   return {
     has: (name) => expected.has(name),
     stored: (name) => (expected.get(name)?.transposed ? "in,out" : "out,in"),
@@ -41,27 +52,17 @@ export function bindWeights(checkpoint: Checkpoint, partial: PartialModel, inEig
     eightBit(graph, name) {
       const spans = inEightBits ? checkpoint.eightBit?.get(name) : undefined;
       if (spans === undefined) return null;
-      const kept = keptNeurons(expected.get(name), partial);
-      // kept neurons are rows of one matrix and columns of the other; only columns have their own scales
-      const declared = (span: TensorSpan) =>
-        weight(graph, span.name, span.dtype, span.shape, { kind: "file", ...placeOf(span) });
-      const of = ({ matrix, scale }: EightBitSpans, side: "out" | "in") => {
-        if (kept === null) return { matrix: declared(matrix), scale: declared(scale) };
-        const ids = constant(graph, [kept.indices.length], kept.indices);
-        return {
-          matrix: gather(graph, declared(matrix), ids, side === "out" ? 1 : 0),
-          scale: side === "out" ? gather(graph, declared(scale), ids) : declared(scale),
-        };
-      };
-      const other = { out: "in", in: "out" } as const;
-      const side = kept?.side ?? "out";
       return {
-        forward: of(spans.forward, side),
-        back: of(spans.back, other[side]),
+        forward: rounded(graph, name, spans.forward, "forward"),
+        back: rounded(graph, name, spans.back, "back"),
         terms: spans.terms,
         // an input whose layers are smoothed is never one of kept neurons (model/eight-bit.ts)
-        smoothing: spans.smoothing ? declared(spans.smoothing) : undefined,
+        smoothing: spans.smoothing ? declared(graph, spans.smoothing) : undefined,
       };
+    },
+    eightBitBack(graph, name) {
+      const spans = inEightBits ? checkpoint.eightBitBack?.get(name) : undefined;
+      return spans === undefined ? null : rounded(graph, name, spans, "back");
     },
   };
 }

@@ -31,6 +31,7 @@ export function openBuilder(graph: Graph, weights: Weights, kept: PartialModel):
       }
       return ops.linear(graph, x, weights.declare(graph, `${name}.weight`), {
         stored: weights.stored(`${name}.weight`),
+        back: weights.eightBitBack?.(graph, `${name}.weight`) ?? null,
         ...(bias ? { bias } : {}),
       });
     },

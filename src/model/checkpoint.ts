@@ -73,6 +73,8 @@ export interface Checkpoint {
   sha256(options?: { readonly fresh?: boolean }): Promise<string>;
   /** Linear layers that are computed in 8 bits, by the name of their matrix (model/eight-bit.ts). Default none. */
   readonly eightBit?: ReadonlyMap<string, EightBitLayer>;
+  /** The other layers of the blocks: their matrices [out, in] in 8 bits, for the backward pass alone. */
+  readonly eightBitBack?: ReadonlyMap<string, EightBitSpans>;
   /** Sha256 of the file that holds them. */
   readonly eightBitSha256?: string;
   /** Reads one tensor as float32 (bf16 and f16 widened). */

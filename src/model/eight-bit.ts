@@ -9,6 +9,7 @@
  * as large as the others and make the "massive activations" on which their attention rests (Sun et al. 2024, arXiv:2402.17762): there every
  * layer's forward pass rounds in two terms, and the matrices that read such neurons stay in float32. In the others it rounds once, inputs are
  * smoothed by channel, and the matrix that leads out of each feed-forward block stays in float32 (T5's `wo`; huggingface/transformers#20287, mit-han-lab/smoothquant#42).
+ * Only the forward pass stays so: rounding gradients did no harm in any layer (docs/log.md), so every layer's backward pass is in 8 bits.
  */
 import { randomBytes } from "node:crypto";
 import { open, readdir, rm, stat } from "node:fs/promises";
@@ -72,8 +73,9 @@ export async function withEightBit(checkpoint: Checkpoint, options: EightBitOpti
   const folder = options.cache ?? cacheFor("int8", "8-bit weights");
   const start = `${await checkpoint.sha256()}-${options.most}-v${roundingVersion}-`;
   const path = (await soundFile(folder, start)) ?? (await make(checkpoint, layers, folder, start, options));
-  const { terms, groups } = await readPlan(path, new Map(layers.map((layer) => [layer.name, layer])));
-  const { spans } = layout({ terms, groups }, path);
+  const plan = await readPlan(path, layers);
+  const { terms, groups } = plan;
+  const { spans } = layout(plan, path);
   const of = (name: string) => ({ matrix: spans.get(name)!, scale: spans.get(`${name}.scale`)! });
   const eightBit = new Map<string, EightBitLayer>(
     groups.flatMap((group) => {
@@ -84,7 +86,9 @@ export async function withEightBit(checkpoint: Checkpoint, options: EightBitOpti
       ]);
     }),
   );
-  return { ...checkpoint, eightBit, eightBitSha256: path.slice(path.lastIndexOf("-") + 1, -".safetensors".length) };
+  const eightBitBack = new Map(plan.backOnly.map(({ name }) => [name, of(`${name}/back`)]));
+  const sha256 = path.slice(path.lastIndexOf("-") + 1, -".safetensors".length);
+  return { ...checkpoint, eightBit, eightBitBack, eightBitSha256: sha256 };
 }
 
 /** Layers that are computed in 8 bits, and how often their inputs are rounded. */
@@ -95,8 +99,7 @@ export async function planEightBit(
   { config }: Pick<Checkpoint, "config">,
   inputs: EightBitOptions["inputs"],
 ): Promise<EightBitPlan> {
-  const byName = new Map(blockLayers(config).map((layer) => [layer.name, layer]));
-  const { terms, groups } = await measuredPlan(byName, inputs);
+  const { terms, groups } = await measuredPlan(blockLayers(config), inputs);
   return new Map(groups.flatMap(({ layers }) => layers.map(({ name }) => [name, { terms }])));
 }
 
@@ -113,7 +116,7 @@ export function eightBitText({
   return (
     `${all.length - exact.length} of ${all.length} linear layers of the blocks are computed in 8 bits, ` +
     `${twice ? "with inputs in two terms, because some neurons are very large" : "with inputs in one term, smoothed by channel"}; ` +
-    `in float32 stay ${shown.join(", ")}${more}, ` +
+    `in float32 stay, forwards, ${shown.join(", ")}${more}, ` +
     (twice
       ? `whose inputs have neurons more than ${mostUneven} times as large as the median`
       : "which read the neurons of a feed-forward block: their sizes differ most")
@@ -131,16 +134,26 @@ async function soundFile(folder: string, start: string): Promise<string | null> 
   return null;
 }
 
-/** What is written for a layer: its matrix for both passes. */
-function tensorsOf({ name, shape, transposed = false }: ExpectedTensor) {
-  const [out, into] = (transposed ? shape.toReversed() : shape) as [number, number];
+/** What is written for a layer's forward pass. */
+function forwardTensors(layer: ExpectedTensor) {
+  const [out, into] = sizesOf(layer);
   return [
-    { name: `${name}/forward`, dtype: "int8", shape: [into, out] },
-    { name: `${name}/forward.scale`, dtype: "float32", shape: [out] },
-    { name: `${name}/back`, dtype: "int8", shape: [out, into] },
-    { name: `${name}/back.scale`, dtype: "float32", shape: [into] },
+    { name: `${layer.name}/forward`, dtype: "int8", shape: [into, out] },
+    { name: `${layer.name}/forward.scale`, dtype: "float32", shape: [out] },
   ] as const;
 }
+
+/** The same for the backward pass. */
+function backTensors(layer: ExpectedTensor) {
+  const [out, into] = sizesOf(layer);
+  return [
+    { name: `${layer.name}/back`, dtype: "int8", shape: [out, into] },
+    { name: `${layer.name}/back.scale`, dtype: "float32", shape: [into] },
+  ] as const;
+}
+
+const sizesOf = ({ shape, transposed = false }: ExpectedTensor) =>
+  (transposed ? shape.toReversed() : shape) as [out: number, into: number];
 
 /** Layers that read the same input. */
 interface Group {
@@ -152,18 +165,25 @@ interface Group {
 interface Plan {
   readonly terms: 1 | 2;
   readonly groups: readonly Group[];
+  /** All other layers: rounding gradients does no harm there either. */
+  readonly backOnly: readonly ExpectedTensor[];
 }
 
 /** The name of a group's smoothing. */
 const smoothingOf = ({ layers }: Group) => `${layers[0]!.name}/smoothing`;
 
 /** Where everything lies in the file, and its header. */
-function layout({ terms, groups }: Plan, path: string) {
+function layout({ terms, groups, backOnly }: Plan, path: string) {
   const { header, order } = safetensorsLayout<Omit<TensorSpan, "file" | "offset" | "length">>(
-    groups.flatMap((group) => [
-      ...(terms === 1 ? [{ name: smoothingOf(group), dtype: "float32" as const, shape: [group.largest.length] }] : []),
-      ...group.layers.flatMap(tensorsOf),
-    ]),
+    [
+      ...groups.flatMap((group) => [
+        ...(terms === 1
+          ? [{ name: smoothingOf(group), dtype: "float32" as const, shape: [group.largest.length] }]
+          : []),
+        ...group.layers.flatMap((layer) => [...forwardTensors(layer), ...backTensors(layer)]),
+      ]),
+      ...backOnly.flatMap(backTensors),
+    ],
     { terms: String(terms), groups: JSON.stringify(groups.map(({ layers }) => layers.map(({ name }) => name))) },
   );
   const spans = new Map<string, TensorSpan>();
@@ -177,7 +197,8 @@ function layout({ terms, groups }: Plan, path: string) {
 }
 
 /** The plan of a file, as its header has it. */
-async function readPlan(path: string, byName: ReadonlyMap<string, ExpectedTensor>): Promise<Plan> {
+async function readPlan(path: string, layers: readonly ExpectedTensor[]): Promise<Plan> {
+  const byName = new Map(layers.map((layer) => [layer.name, layer]));
   const { metadata, entries } = await readHeader(path, (await stat(path)).size);
   const groups = JSON.parse(metadata.get("groups")!) as string[][]; // the file is the one that was written: its sha256 is in its name
   return {
@@ -186,11 +207,12 @@ async function readPlan(path: string, byName: ReadonlyMap<string, ExpectedTensor
       layers: names.map((name) => byName.get(name)!),
       largest: new Float32Array(entries.get(`${names[0]}/smoothing`)?.shape[0] ?? 0),
     })),
+    backOnly: others(layers, groups.flat()),
   };
 }
 
 /** Decides by the largest inputs what is computed in 8 bits, and how exactly. */
-function planOf(measured: readonly Group[]): Plan {
+function planOf(measured: readonly Group[]): Omit<Plan, "backOnly"> {
   const outOfBlock = ({ layers }: Group) => readsNeurons(layers[0]!);
   const uneven = new Set(
     measured.filter((group) => {
@@ -203,12 +225,20 @@ function planOf(measured: readonly Group[]): Plan {
   return { terms: 1, groups: measured.filter((group) => !outOfBlock(group)) };
 }
 
-async function measuredPlan(
-  byName: ReadonlyMap<string, ExpectedTensor>,
-  inputs: EightBitOptions["inputs"],
-): Promise<Plan> {
+async function measuredPlan(layers: readonly ExpectedTensor[], inputs: EightBitOptions["inputs"]): Promise<Plan> {
+  const byName = new Map(layers.map((layer) => [layer.name, layer]));
   const measured = await inputs([...byName.keys()]);
-  return planOf(measured.map(({ names, largest }) => ({ layers: names.map((name) => byName.get(name)!), largest })));
+  const plan = planOf(
+    measured.map(({ names, largest }) => ({ layers: names.map((name) => byName.get(name)!), largest })),
+  );
+  const names = plan.groups.flatMap((group) => group.layers.map(({ name }) => name));
+  return { ...plan, backOnly: others(layers, names) };
+}
+
+/** Layers that are not among these. */
+function others(layers: readonly ExpectedTensor[], names: readonly string[]): readonly ExpectedTensor[] {
+  const known = new Set(names);
+  return layers.filter(({ name }) => !known.has(name));
 }
 
 async function make(
@@ -218,8 +248,7 @@ async function make(
   start: string,
   { most, inputs, onProgress, signal }: EightBitOptions,
 ): Promise<string> {
-  const byName = new Map(wanted.map((layer) => [layer.name, layer]));
-  const plan = await measuredPlan(byName, inputs);
+  const plan = await measuredPlan(wanted, inputs);
   makeFolder(folder);
   const work = join(folder, `.making-${process.pid}-${randomBytes(4).toString("hex")}`);
   const { header, spans, end } = layout(plan, work);
@@ -234,27 +263,37 @@ async function make(
         await file.write(bytes, 0, length, offset);
         done += length;
       };
+      const write = async (name: string, { values, scale }: Rounded) => {
+        await put(name, new Uint8Array(values.buffer));
+        await put(`${name}.scale`, floatBytes(scale));
+      };
+      /** Writes a layer's matrix for the backward pass. @returns its numbers */
+      const writeBack = async ({ name, transposed = false }: ExpectedTensor) => {
+        if (signal?.aborted)
+          throw interrupted(signal, "the making of 8-bit weights was stopped", {
+            where: checkpoint.name,
+            hint: "run the same command again",
+          });
+        const { data, shape } = await checkpoint.read(name);
+        const columns = shape[1]!;
+        const round = transposed ? roundRowsTurned : roundColumns;
+        await write(`${name}/back`, round(data, columns, most));
+        onProgress?.({ folder, done, total: end });
+        return { data, columns };
+      };
       for (const group of plan.groups) {
         const factors = plan.terms === 1 ? await factorsOf(checkpoint, group) : null;
         if (factors) await put(smoothingOf(group), floatBytes(factors));
-        for (const { name, transposed = false } of group.layers) {
-          if (signal?.aborted)
-            throw interrupted(signal, "the making of 8-bit weights was stopped", {
-              where: checkpoint.name,
-              hint: "run the same command again",
-            });
-          const { data, shape } = await checkpoint.read(name);
-          const columns = shape[1]!;
-          const write = async (which: string, { values, scale }: Rounded) => {
-            await put(`${name}/${which}`, new Uint8Array(values.buffer));
-            await put(`${name}/${which}.scale`, floatBytes(scale));
-          };
-          await write("back", transposed ? roundRowsTurned(data, columns, most) : roundColumns(data, columns, most));
+        for (const layer of group.layers) {
+          const { name, transposed = false } = layer;
+          const { data, columns } = await writeBack(layer);
           if (factors) divideInputs(data, columns, transposed, factors);
-          await write("forward", transposed ? roundColumns(data, columns, most) : roundRowsTurned(data, columns, most));
+          const round = transposed ? roundColumns : roundRowsTurned;
+          await write(`${name}/forward`, round(data, columns, most));
           onProgress?.({ folder, done, total: end });
         }
       }
+      for (const layer of plan.backOnly) await writeBack(layer);
       await file.sync();
     } finally {
       await file.close();

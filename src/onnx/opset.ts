@@ -112,6 +112,12 @@ function product(
   return w.add("MatMul", [scaled, transB ? turned(b, ranks[1]) : b], {}, outputs);
 }
 
+/** x·W or x·Wᵀ, and a bias. */
+function linear(w: Writer, [x, weight, bias]: readonly [Value, Value, Value?], transB: boolean, y: string): void {
+  const pure = product(w, w.name(x), w.widened(weight), [x.shape.length, 2], { transB }, bias ? undefined : y);
+  if (bias) w.add("Add", [pure, w.widened(bias)], {}, [y]);
+}
+
 /** Rows of uint8 around 128 in the shape of what was rounded, […, K], and the scale of each row, […, 1]. */
 interface RoundedRows {
   readonly rows: string;
@@ -305,11 +311,11 @@ export const lowerings: { readonly [K in Op]: Lowering<K> } = {
     product(w, w.name(a!), w.name(b!), [a!.shape.length, b!.shape.length], attributes, w.name(outputs[0]!));
   },
   // Linear layers are computed only here, in the forward and the backward pass.
-  linear: (w, { inputs: [x, weight, bias], attributes: { back, stored }, outputs }) => {
-    const trans = { transB: (stored === "out,in") !== back };
-    const y = w.name(outputs[0]!);
-    const pure = product(w, w.name(x!), w.widened(weight!), [x!.shape.length, 2], trans, bias ? undefined : y);
-    if (bias) w.add("Add", [pure, w.widened(bias)], {}, [y]);
+  linear: (w, { inputs: [x, weight, bias], attributes: { back, stored }, outputs: [y] }) => {
+    linear(w, [x!, weight!, bias], (stored === "out,in") !== back, w.name(y!));
+  },
+  linearBack8: (w, { inputs: [x, weight, , , bias], attributes: { stored }, outputs: [y] }) => {
+    linear(w, [x!, weight!, bias], stored === "out,in", w.name(y!));
   },
   // The kernel itself would multiply rows by their scales in one thread. A sum that alone reads the layer does it in its own pass.
   linear8: (w, { inputs: [x, m, s, , , smoothing], attributes: { back, terms }, outputs: [y] }) => {
