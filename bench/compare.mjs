@@ -5,16 +5,15 @@
  * Writes NAME.json and NAME.md. Every engine is warmed up, then takes one step per round in turn while the others
  * sleep; medians are over rounds. Beside them the machine's own product speed, in the same rounds. Needs a Python with torch, transformers and peft (see bench/pytorch.py).
  */
-import { spawn } from "node:child_process";
 import { mkdirSync, writeFileSync } from "node:fs";
 import { availableParallelism, cpus, loadavg } from "node:os";
 import { join } from "node:path";
-import { createInterface } from "node:readline";
 import { parseArgs } from "node:util";
 import { fullModel, nodeRuntime, openCheckpoint, openEngine, stepFlops } from "softprompt/engine";
 import { batchOf, flopShape, median, nameOf, time } from "./batch.mjs";
 import { openCeiling } from "./ceiling.mjs";
 import { modelFolder } from "./checkpoint.mjs";
+import { openTorch, rest } from "./torch.mjs";
 
 const { values: options, positionals } = parseArgs({
   allowPositionals: true,
@@ -37,8 +36,6 @@ const { values: options, positionals } = parseArgs({
 const [B, P, T, U] = [options.batch, options.prompt, options.input, options.target].map(Number);
 const variants = options.variants.split(",").filter(Boolean);
 const sizes = positionals.length > 0 ? positionals : ["small", "base"];
-/** Lets the thread pool that worked last stop spinning before the next one is timed. */
-const rest = () => new Promise((resolve) => setTimeout(resolve, 300));
 
 /** Our engine with a warm training program and the ceiling beside it: each runs once and returns milliseconds. */
 async function openOurs(size) {
@@ -68,30 +65,6 @@ async function openOurs(size) {
   return { step, product, flops, dispose };
 }
 
-/** bench/pytorch.py --serve: a line with a variant in, a line with milliseconds out. */
-async function openTorch(size) {
-  const shape = ["--batch", B, "--prompt", P, "--input", T, "--target", U].map(String);
-  const script = join(import.meta.dirname, "pytorch.py");
-  const child = spawn(
-    options.python,
-    [script, size, "--serve", "--variants", variants.join(","), "--threads", options.threads, ...shape],
-    { stdio: ["pipe", "pipe", "inherit"] },
-  );
-  const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
-  const next = async () => {
-    const { value, done } = await lines.next();
-    if (done) throw new Error(`${options.python} bench/pytorch.py ended; its own message stands above`);
-    return value;
-  };
-  child.on("error", (error) => console.error(`cannot start ${options.python}: ${error.message}`));
-  const versions = JSON.parse(await next());
-  const step = async (variant) => {
-    child.stdin.write(`${variant}\n`);
-    return Number(await next());
-  };
-  return { versions, step, dispose: () => child.stdin.end() };
-}
-
 const runtime = await nodeRuntime.info();
 const report = {
   date: new Date().toISOString().slice(0, 10),
@@ -105,7 +78,8 @@ const report = {
 for (const size of sizes) {
   console.error(`${size}: warming up (compiling takes minutes)`);
   const ours = await openOurs(size);
-  const torch = await openTorch(size);
+  const how = { variants, threads: options.threads, batch: B, prompt: P, input: T, target: U };
+  const torch = await openTorch(options.python, size, how);
   report.versions.python = torch.versions;
   console.error(`${size}: measuring`);
   const products = [];

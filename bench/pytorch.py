@@ -12,6 +12,7 @@ Needs torch, transformers, peft and, for the compiled ones, a C++ compiler. Chec
 """
 
 import argparse
+import functools
 import json
 import os
 import statistics
@@ -44,7 +45,9 @@ def build(size, dtype):
     return model.requires_grad_(False)
 
 
+@functools.cache
 def build_llama(size, dtype):
+    """A random frozen Llama; the variants of one type share it, because none changes it."""
     d, f, layers, heads, key_heads, vocabulary, tied = LLAMAS[size]
     config = LlamaConfig(hidden_size=d, intermediate_size=f, num_hidden_layers=layers, num_attention_heads=heads,
                          num_key_value_heads=key_heads, vocab_size=vocabulary, tie_word_embeddings=tied,
@@ -77,14 +80,17 @@ def llama_loss(kind, size, model, shape):
     return torch.compile(loss) if kind == "compiled" else loss, prompt
 
 
-def make_step(variant, size, shape):
-    """A function that runs one step and returns the prompt's gradient."""
+def make_step(variant, size, shape, micro=None, warm=2):
+    """A function that runs one step and returns the prompt's gradient. With micro, so many rows at a time."""
     torch.manual_seed(0)
     kind, dtype = variant.split("-")
+    rows, P, T, U = shape
+    B = micro or rows
+    assert rows % B == 0
+    shape, times = (B, P, T, U), rows // B
     if size in LLAMAS:
-        return stepping(*llama_loss(kind, size, build_llama(size, getattr(torch, dtype)), shape))
+        return stepping(*llama_loss(kind, size, build_llama(size, getattr(torch, dtype)), shape), times, warm)
     model = build(size, getattr(torch, dtype))
-    B, P, T, U = shape
     ids = torch.randint(3, 32000, (B, T))
     mask = torch.ones((B, T), dtype=torch.long)
     labels = torch.randint(3, 32000, (B, U))
@@ -112,20 +118,21 @@ def make_step(variant, size, shape):
 
         if kind == "compiled":
             loss = torch.compile(loss)
-    return stepping(loss, prompt)
+    return stepping(loss, prompt, times, warm)
 
 
-def stepping(loss, prompt):
-    """A function that runs one step, warm."""
+def stepping(loss, prompt, times, warm):
+    """A function that runs one step, of so many micro-batches, after some to warm up."""
 
     def step():
         prompt.grad = None
-        loss().backward()
+        for _ in range(times):
+            (loss() / times).backward()
         return prompt.grad
 
-    gradient = step()
-    assert gradient.shape == prompt.shape and gradient.isfinite().all() and gradient.abs().max() > 0
-    step()
+    for _ in range(warm):
+        gradient = step()
+        assert gradient.shape == prompt.shape and gradient.isfinite().all() and gradient.abs().max() > 0
     return step
 
 
@@ -149,8 +156,9 @@ def main():
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--serve", action="store_true")
-    for name, value in (("batch", 8), ("prompt", 20), ("input", 128), ("target", 4)):
+    for name, value in (("batch", 8), ("prompt", 20), ("input", 128), ("target", 4), ("warm", 2)):
         parser.add_argument(f"--{name}", type=int, default=value)
+    parser.add_argument("--micro", type=int, help="rows at a time, where a whole batch would take too much memory")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     transformers.logging.set_verbosity_error()
@@ -158,14 +166,14 @@ def main():
     variants = args.variants.split(",")
 
     if args.serve:
-        steps = {v: make_step(v, args.sizes[0], shape) for v in variants}
+        steps = {v: make_step(v, args.sizes[0], shape, args.micro, args.warm) for v in variants}
         print(json.dumps(versions()), flush=True)
         for line in sys.stdin:
             print(timed(steps[line.strip()]), flush=True)
         return
     results = []
     for size in args.sizes:
-        steps = {v: make_step(v, size, shape) for v in variants}
+        steps = {v: make_step(v, size, shape, args.micro, args.warm) for v in variants}
         times = {v: [] for v in variants}
         for _ in range(args.rounds):
             for v in variants:

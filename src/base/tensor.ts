@@ -28,6 +28,7 @@ export interface Tensor {
 /** A tensor that is fed to a graph or comes out of it. */
 export type Feed =
   | { readonly dtype: "float32"; readonly shape: readonly number[]; readonly data: Float32Array }
+  | { readonly dtype: "float16"; readonly shape: readonly number[] /** Bits. */; readonly data: Uint16Array }
   | { readonly dtype: "int32"; readonly shape: readonly number[]; readonly data: Int32Array };
 
 /** By the graph's input names. */

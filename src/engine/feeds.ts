@@ -9,6 +9,8 @@ import type { TextBatch } from "../text/batch.js";
 import type { GivenParameters } from "./types.js";
 
 export const float = (shape: readonly number[], data: Float32Array): Feed => ({ dtype: "float32", shape, data });
+/** @param data bits of float16 */
+export const half = (shape: readonly number[], data: Uint16Array): Feed => ({ dtype: "float16", shape, data });
 export const int = (shape: readonly number[], data: Int32Array): Feed => ({ dtype: "int32", shape, data });
 
 /** The parameters of a batch as the graph takes them, and how many tokens they put before the text. */

@@ -31,7 +31,12 @@ export interface ModelSource {
   readonly method: Method;
   /** Default "start". */
   readonly place?: Place;
+  /** The type in which the memory of texts is fed; the graph computes in float32. Default float32. */
+  readonly memory?: MemoryType;
 }
+
+/** Types in which the memory of texts may be fed. */
+export type MemoryType = "float32" | "float16";
 
 /** Where the virtual tokens stand. */
 export type Place = "start" | "within" | "behind" | "parted" | "decoder";
@@ -214,6 +219,7 @@ interface Model {
   /** The frozen model alone. */
   readonly frozen: Builder;
   readonly place: Place;
+  readonly memory: MemoryType;
   readonly specs: readonly ParameterSpec[];
   readonly parameters: Readonly<Record<string, Value>>;
 }
@@ -222,7 +228,8 @@ interface Model {
  * @param attached false if the method does not enter the graph, because the tokens are decoded over a memory that already contains its
  * effect.
  */
-function open({ config, weights, partial, method, place = "start" }: ModelSource, attached = true): Model {
+function open(source: ModelSource, attached = true): Model {
+  const { config, weights, partial, method, place = "start", memory = "float32" } = source;
   const graph = emptyGraph();
   const specs = attached ? method.parameters(config) : [];
   const parameters = Object.fromEntries(
@@ -231,7 +238,8 @@ function open({ config, weights, partial, method, place = "start" }: ModelSource
   const own = (attached && method.weights?.(weights, parameters, config, partial)) || weights;
   const base = openBuilder(graph, own, partial);
   const builder = attached ? method.attach(base, parameters, config) : base;
-  return { graph, config, architecture: architectureOf(config), builder, frozen: base, place, specs, parameters };
+  const architecture = architectureOf(config);
+  return { graph, config, architecture, builder, frozen: base, place, memory, specs, parameters };
 }
 
 /** Names of the parameters that some node reads. */
@@ -286,7 +294,7 @@ function inPlace({ graph: g, place }: Model, both: Value): Value {
 
 /** @param once one row of it may serve all rows of a batch, where attention is all that reads it */
 function givenMemory(m: Model, once = false): KeyValue[] {
-  return keyValues(m, "memory", "S", once);
+  return keyValues(m, "memory", "S", { once, dtype: m.memory });
 }
 
 /** Keys and values of each kept layer as inputs. */
@@ -294,12 +302,13 @@ function keyValues(
   { graph: g, config, architecture, builder }: Model,
   name: string,
   length: Dim,
-  once = false,
+  { once = false, dtype = "float32" as MemoryType } = {},
 ): KeyValue[] {
   const { heads, headWidth } = architecture.keys(config);
   const decoding = architecture.stacks(config).at(-1)!.name;
   return builder.kept.stacks[decoding]!.layers.map((_, i) => {
-    const of = (part: string) => input(g, `${name}${part}${i}`, "float32", ["B", heads, length, headWidth], { once });
+    const of = (part: string) =>
+      ops.cast(g, input(g, `${name}${part}${i}`, dtype, ["B", heads, length, headWidth], { once }), "float32");
     return { key: of("Key"), value: of("Value") };
   });
 }

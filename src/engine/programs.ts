@@ -16,6 +16,7 @@ import {
   activationGraph,
   forwardGraph,
   leftGraph,
+  type MemoryType,
   type ModelSource,
   type Place,
   prefillGraph,
@@ -26,7 +27,7 @@ import {
 import { openLayers } from "./layers.js";
 import { checkPlace, following, orderFeeds, readsBefore } from "./place.js";
 import type { Pick } from "./sampling.js";
-import type { TextReader } from "./texts.js";
+import type { HowRead, TextReader } from "./texts.js";
 import type { GenerateProgram, GivenParameters, ProgramKinds, RowEnd, WritingOptions } from "./types.js";
 
 /** A program and the sessions it owns. */
@@ -45,14 +46,14 @@ type Opener<Program> = (source: ProgramSource, options: SessionOptions) => Promi
 export const programs: { readonly [K in keyof ProgramKinds]: Opener<ProgramKinds[K]> } = {
   async train(source, options) {
     const own = { ...options, packWeights: packsWeights(source.config, source.partial, options) };
-    const session = await openProgram(source, `train ${source.partial.name}`, trainGraph(source), own);
+    const session = await openOver(source, `train ${source.partial.name}`, trainGraph, own, true);
     const names = source.method.parameters(source.config).map(({ name }) => name);
     return {
       async run(parameters, batch, weights) {
         const { size: B, targetLength: U, targetMask } = batch;
         const tokenWeights = Float32Array.from(targetMask, (on, i) => (on ? weights[Math.floor(i / U)]! : 0));
         const { nll, ...rest } = await session.run({
-          ...(await teacherForced(source, parameters, batch)).feeds,
+          ...(await teacherForced(source, parameters, batch, { float16: true })).feeds,
           targetIds: int([B, U], batch.targetIds),
           tokenWeights: float([B, U], tokenWeights),
         });
@@ -77,7 +78,7 @@ export const programs: { readonly [K in keyof ProgramKinds]: Opener<ProgramKinds
   },
 
   async score(source, options) {
-    const session = await openProgram(source, `score ${source.partial.name}`, scoreGraph(source), options);
+    const session = await openOver(source, `score ${source.partial.name}`, scoreGraph, options);
     return {
       async run(parameters, rows) {
         const scores: Float64Array[] = [];
@@ -187,6 +188,38 @@ async function openProgram(
   };
 }
 
+/**
+ * The session of a graph that may take texts' memory in float16: one for each type in which that comes, opened at the first batch that needs it.
+ * @param early whether the usual one is opened at once
+ */
+async function openOver(
+  source: ProgramSource,
+  name: string,
+  graphOf: (source: ModelSource) => Graph,
+  options: SessionOptions,
+  early = false,
+): Promise<Session> {
+  if (!readsBefore(source.place)) return openProgram(source, name, graphOf(source), options);
+  const { usual } = source.texts;
+  const opened = new Map<string, Promise<Session>>();
+  const open = (memory: MemoryType) => {
+    const session = opened.get(memory) ?? openProgram(source, name, graphOf({ ...source, memory }), options);
+    opened.set(memory, session);
+    session.catch(() => opened.delete(memory));
+    return session;
+  };
+  if (early) await open(usual);
+  return {
+    async run(feeds, wanted) {
+      const { dtype = usual } = feeds.memoryKey0 ?? {};
+      return (await open(dtype as MemoryType)).run(feeds, wanted);
+    },
+    async dispose() {
+      for (const session of opened.values()) await (await session).dispose();
+    },
+  };
+}
+
 const zerosLike = ({ shape, data }: Tensor): Tensor => ({ shape, data: new Float32Array(data.length) });
 const tensorOf = ({ shape, data }: Feed): Tensor => ({ shape, data: data as Float32Array });
 
@@ -219,15 +252,14 @@ interface Targets {
 
 /**
  * Feeds of a batch behind its texts.
- * @param read where the text is read: "before" (or "once": its memory comes with one row if the whole batch has one text), or "here", by the
- * graph itself (neuron scores need the activations inside the text)
+ * @param read how the text is read before; or "here", by the graph itself (neuron scores need the activations inside the text)
  */
 async function behind(
   source: ProgramSource,
   parameters: GivenParameters,
   given: TextBatch,
   targets: Targets,
-  read: "before" | "once" | "here" = "before",
+  read: HowRead | "here" = {},
 ) {
   const { config, method, texts } = source;
   checkPlace(config, source.place, given);
@@ -248,7 +280,7 @@ async function behind(
   const feeds: Feeds = {
     ...fed.feeds,
     // a graph that reads the text itself needs every token's activations and has no targets
-    ...(read === "here" ? here() : { ...(await texts.read(batch, read === "once")), picks: next.picks }),
+    ...(read === "here" ? here() : { ...(await texts.read(batch, read)), picks: next.picks }),
     decoderIds: next.ids,
     ...(next.order && { order: next.order }),
     ...decoded(source, memory, shape),
@@ -256,8 +288,8 @@ async function behind(
   return { feeds, memory, lead };
 }
 
-/** Whether a decoding graph takes one row of memory for all rows: its attention must read the memory apart. */
-const onceOf = ({ place }: ProgramSource) => (place === "decoder" ? "before" : "once");
+/** A graph takes one row of memory for all rows if its attention reads the memory apart. */
+const onceOf = ({ place }: ProgramSource) => place !== "decoder";
 
 /** The feeds of the decoding half. */
 function decoded(source: ModelSource, positions: Positions, shape: DecodeShape): Feeds {
@@ -269,13 +301,13 @@ async function teacherForced(
   source: ProgramSource,
   parameters: GivenParameters,
   batch: Batch,
-  read: "before" | "here" = "before",
+  read: { readonly float16?: boolean } | "here" = {},
 ) {
   const { size: B, targetLength: U, targetMask } = batch;
   const count = (b: number) => targetMask.subarray(b * U, (b + 1) * U).reduce((n, on) => n + on, 0);
   if (readsBefore(source.place)) {
     const targets = { ids: batch.targetIds, choices: 1, length: U, count };
-    const how = read === "here" ? read : onceOf(source);
+    const how = read === "here" ? read : { ...read, once: onceOf(source) };
     const { feeds, memory, lead } = await behind(source, parameters, batch, targets, how);
     const length = lead.length + U - 1;
     const on = new Uint8Array(B * length);
@@ -324,7 +356,8 @@ async function rank(
   for (const [b, row] of choices.entries()) for (const [c, choice] of row.entries()) ids.set(choice, (b * C + c) * U);
   const asked = async (): Promise<Feeds> => {
     if (readsBefore(source.place)) {
-      const { feeds } = await behind(source, parameters, batch, { ids, choices: C, length: U, count }, onceOf(source));
+      const how = { once: onceOf(source), float16: true };
+      const { feeds } = await behind(source, parameters, batch, { ids, choices: C, length: U, count }, how);
       return { ...feeds, targetIds: int([B, C * U], ids) };
     }
     const { feeds, positions } = prefilled(source, parameters, batch);

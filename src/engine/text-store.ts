@@ -16,6 +16,8 @@ export interface TextCacheSettings {
 /** Values of a text as they are kept. */
 export interface KeptText {
   readonly length: number;
+  /** Their bits, if they are kept in float16; otherwise null. A graph that takes float16 needs no wider copy. */
+  readonly float16: Uint16Array | null;
   /** Writes values from … to-1 into a tensor, as float32. */
   copy(from: number, to: number, target: Float32Array, at: number): void;
 }

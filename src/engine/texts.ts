@@ -1,18 +1,19 @@
 /**
  * @file Texts that are read once: keys and values of what stands before the virtual tokens, by the frozen model alone.
  *
- * In: a batch of texts. Out: its memory, memoryKey{i} and memoryValue{i} [B, G, S, K]. The memory depends only on the text's ids and on the
- * model, so a store may keep it. A text for the store is read alone, not in a batch, because the last bits of a sum depend on the rest of
+ * In: a batch of texts. Out: its memory, memoryKey{i} and memoryValue{i} [B, G, S, K], in float16 if it is kept so and the asking graph takes
+ * it: widening it here costs as much as the layers of a step. The memory depends only on the text's ids and on the model, so a store may keep it. A text for the store is read alone, not in a batch, because the last bits of a sum depend on the rest of
  * the batch and a resumed run would read it in another batch. What many texts begin with (an instruction, a chat's frame, examples) is
  * read once for all: the rest of each text is read over its memory.
  */
 import { type Feeds, size } from "../base/tensor.js";
 import type { ModelConfig, PartialModel } from "../model/architecture.js";
 import { architectureOf } from "../model/architectures.js";
+import { fitsFloat16, narrow } from "../model/floats.js";
 import { openSession, type Session, type SessionOptions } from "../runtime/session.js";
 import type { TextBatch } from "../text/batch.js";
-import { checkIds, float, int, positionsOf, textFeeds } from "./feeds.js";
-import { type ModelSource, restGraph, textGraph } from "./graphs.js";
+import { checkIds, float, half, int, positionsOf, textFeeds } from "./feeds.js";
+import { type MemoryType, type ModelSource, restGraph, textGraph } from "./graphs.js";
 import type { KeptText, TextStore } from "./text-store.js";
 
 type Texts = Pick<TextBatch, "size" | "inputIds" | "inputMask" | "inputLength" | "shared">;
@@ -21,11 +22,27 @@ type Texts = Pick<TextBatch, "size" | "inputIds" | "inputMask" | "inputLength" |
 const mostBeginnings = 2 ** 28;
 
 export interface TextReader {
-  /** Memory of the batch's texts, padded as the batch is. @param once if all rows have one text, its memory comes with one row. Default false */
-  read(batch: Texts, once?: boolean): Promise<Feeds>;
+  /** The type in which `read` gives a memory that may come in float16, unless some value is too large for it, or all is a shared beginning. */
+  readonly usual: MemoryType;
+  /** Memory of the batch's texts, padded as the batch is. */
+  read(batch: Texts, how?: HowRead): Promise<Feeds>;
   /** Reads a text into the store, if it is not there. @param shared how many of its ids begin many texts */
   keep(ids: Int32Array, shared: number): Promise<void>;
   dispose(): Promise<void>;
+}
+
+export interface HowRead {
+  /** If all rows have one text, its memory comes with one row. Default false. */
+  readonly once?: boolean;
+  /** The memory may come in float16. Default false. */
+  readonly float16?: boolean;
+}
+
+/** Values of consecutive ids of a row, [names, G, n, K], and at which of its ids they begin. */
+interface Part {
+  readonly row: number;
+  readonly from: number;
+  readonly values: KeptText;
 }
 
 /** How many numbers one token of a text takes in memory: keys and values of every kept layer of the decoding stack. */
@@ -67,16 +84,18 @@ export function openTextReader(source: ModelSource, options: SessionOptions, sto
     return { size: 1, inputIds: ids, inputMask: new Int32Array(n).fill(1), inputLength: n };
   };
 
-  const beginnings = new Map<string, Float32Array>();
-  /** Values of what many texts begin with: exact, in memory alone, the last few of them. */
-  const beginningOf = async (ids: Int32Array): Promise<Float32Array> => {
+  const usual: MemoryType = store?.precision === "float16" && options.device !== "webgpu" ? "float16" : "float32";
+  const beginnings = new Map<string, Beginning>();
+  /** Values of what many texts begin with: in memory alone, the last few of them. */
+  const beginningOf = async (ids: Int32Array): Promise<Beginning> => {
     const key = ids.join();
-    const values = beginnings.get(key) ?? valuesIn(await compute(alone(ids)), "memory", ids.length);
+    const found =
+      beginnings.get(key) ?? beginning(valuesIn(await compute(alone(ids)), "memory", ids.length), usual === "float16");
     beginnings.delete(key);
-    beginnings.set(key, values);
-    const bytes = () => [...beginnings.values()].reduce((sum, { byteLength }) => sum + byteLength, 0);
+    beginnings.set(key, found);
+    const bytes = () => [...beginnings.values()].reduce((sum, { exact }) => sum + exact.byteLength, 0);
     while (beginnings.size > 1 && bytes() > mostBeginnings) beginnings.delete(beginnings.keys().next().value!);
-    return values;
+    return found;
   };
 
   /** Values of a text's ids after its beginning, [names, G, N, K]. */
@@ -86,9 +105,9 @@ export function openTextReader(source: ModelSource, options: SessionOptions, sto
       restGraph({ ...source, place: "start" }),
       options,
     );
-    const begun = await beginningOf(ids.subarray(0, shared));
+    const { exact } = await beginningOf(ids.subarray(0, shared));
     const memory = names.map((name, i) => {
-      const part = begun.subarray(i * G * shared * K, (i + 1) * G * shared * K);
+      const part = exact.subarray(i * G * shared * K, (i + 1) * G * shared * K);
       return [name, float([1, G, shared, K], part)] as const;
     });
     const N = ids.length - shared;
@@ -112,18 +131,20 @@ export function openTextReader(source: ModelSource, options: SessionOptions, sto
     return put(name, ids, values);
   };
 
-  /** Writes values of consecutive ids of a row, [names, G, n, K], into its memory. */
-  const write = (values: KeptText, memory: readonly Float32Array[], row: number, S: number, from: number) => {
+  /** Writes a part into the memory of its batch, whose texts have S places. */
+  const write = ({ row, from, values }: Part, memory: readonly (Float32Array | Uint16Array)[], S: number) => {
     const n = values.length / (names.length * G * K);
     for (const [i, whole] of memory.entries())
       for (let g = 0; g < G; g++) {
-        const at = (i * G + g) * n * K;
-        values.copy(at, at + n * K, whole, ((row * G + g) * S + from) * K);
+        const [at, to] = [(i * G + g) * n * K, ((row * G + g) * S + from) * K];
+        if (whole instanceof Float32Array) values.copy(at, at + n * K, whole, to);
+        else whole.set(values.float16!.subarray(at, at + n * K), to);
       }
   };
 
   return {
-    async read(batch, once = false) {
+    usual,
+    async read(batch, how = {}) {
       const { size: B, inputLength: S, inputIds, inputMask, shared } = batch;
       // a text that is used with many prompts is read, and widened, once
       const source = firstOfEqual(batch);
@@ -133,8 +154,18 @@ export function openTextReader(source: ModelSource, options: SessionOptions, sto
       // without a store only texts that are nothing but a shared beginning are kept
       const together = store === null ? own.filter((b) => begun(b) === 0 || begun(b) < length(b)) : [];
       if (together.length === B) return compute(batch);
-      if (once && B > 1 && own.length === 1) return this.read(firstRow(batch));
-      const memory = names.map(() => new Float32Array(B * G * S * K));
+      if (how.once && B > 1 && own.length === 1) return this.read(firstRow(batch), how);
+      const parts: Part[] = [];
+      for (const b of own) {
+        if (together.includes(b)) continue;
+        const ids = inputIds.slice(b * S, b * S + length(b));
+        const to = begun(b);
+        if (to > 0) parts.push({ row: b, from: 0, values: (await beginningOf(ids.subarray(0, to))).values });
+        if (ids.length > to) parts.push({ row: b, from: to, values: await valuesOf(ids, to, store!) });
+      }
+      // what is nothing but a shared beginning stays exact: there is little of it
+      const narrow = how.float16 && usual === "float16" && own.some((b) => begun(b) < length(b)) && parts.every(isHalf);
+      const memory = names.map(() => new (narrow ? Uint16Array : Float32Array)(B * G * S * K));
       if (together.length > 0) {
         const rows = (ids: Int32Array) =>
           Int32Array.from(together.flatMap((b) => [...ids.subarray(b * S, (b + 1) * S)]));
@@ -146,17 +177,13 @@ export function openTextReader(source: ModelSource, options: SessionOptions, sto
             whole.set(values.subarray(n * G * S * K, (n + 1) * G * S * K), b * G * S * K);
         }
       }
-      for (const b of own) {
-        if (together.includes(b)) continue;
-        const ids = inputIds.slice(b * S, b * S + length(b));
-        const to = begun(b);
-        if (to > 0) write(plain(await beginningOf(ids.subarray(0, to))), memory, b, S, 0);
-        if (ids.length > to) write(await valuesOf(ids, to, store!), memory, b, S, to);
-      }
+      for (const part of parts) write(part, memory, S);
       for (const [b, from] of source.entries())
         if (from !== b)
           for (const whole of memory) whole.copyWithin(b * G * S * K, from * G * S * K, (from + 1) * G * S * K);
-      return Object.fromEntries(memory.map((whole, i) => [names[i]!, float([B, G, S, K], whole)]));
+      const feed = (whole: Float32Array | Uint16Array) =>
+        whole instanceof Float32Array ? float([B, G, S, K], whole) : half([B, G, S, K], whole);
+      return Object.fromEntries(memory.map((whole, i) => [names[i]!, feed(whole)]));
     },
     async keep(ids, shared) {
       if (store !== null && ids.length > shared) await valuesOf(ids, shared, store);
@@ -170,10 +197,23 @@ export function openTextReader(source: ModelSource, options: SessionOptions, sto
   };
 }
 
-const plain = (values: Float32Array): KeptText => ({
-  length: values.length,
-  copy: (from, to, target, at) => target.set(values.subarray(from, to), at),
-});
+/** What many texts begin with: exact, for reading what follows it, and as it is fed. */
+interface Beginning {
+  readonly exact: Float32Array;
+  readonly values: KeptText;
+}
+
+function beginning(exact: Float32Array, float16: boolean): Beginning {
+  const bytes = float16 && fitsFloat16(exact) ? narrow(exact, "float16") : null;
+  const values: KeptText = {
+    length: exact.length,
+    float16: bytes && new Uint16Array(bytes.buffer, bytes.byteOffset, exact.length),
+    copy: (from, to, target, at) => target.set(exact.subarray(from, to), at),
+  };
+  return { exact, values };
+}
+
+const isHalf = ({ values }: Part) => values.float16 !== null;
 
 function firstRow({ inputIds, inputMask, inputLength: S, shared }: Texts): Texts {
   const row = { inputIds: inputIds.slice(0, S), inputMask: inputMask.slice(0, S), shared: shared?.slice(0, 1) ?? null };

@@ -170,7 +170,7 @@ export function emptyGraph(): Graph {
   return { inputs: [], weights: [], nodes: [], outputs: [], next: 0 };
 }
 
-/** Declares a tensor fed at each run. @param once its first axis may be 1, for all rows; only attendOver reads such a value */
+/** Declares a tensor fed at each run. @param once its first axis may be 1, for all rows; only attendOver reads such a value, or its cast */
 export function input(graph: Graph, name: string, dtype: DType, shape: Shape, { once = false } = {}): Value {
   if (graph.inputs.some((v) => v.name === name)) throw bug(`input ${name} is declared twice`);
   const value: Value = { id: graph.next++, name, dtype, shape, ...(once ? { once } : {}), source: "input" };

@@ -18,6 +18,14 @@ export function narrow(values: Float32Array, dtype: FloatDType): Uint8Array {
   return narrowing[dtype](values);
 }
 
+/** Largest value of float16. */
+const float16Most = 65504;
+
+/** Whether float16 can hold all of them. NaN it cannot. */
+export function fitsFloat16(values: Float32Array): boolean {
+  return values.every((v) => Math.abs(v) <= float16Most);
+}
+
 const widening = {
   float32: (bytes) => new Float32Array(copy(bytes)),
   bfloat16: (bytes) => {

@@ -10,8 +10,12 @@ import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { readFixture } from "../../test/helpers/safetensors.js";
 import { openEngine } from "../engine/engine.js";
 import type { KeptText, TextStore } from "../engine/text-store.js";
+import { type HowRead, openTextReader } from "../engine/texts.js";
+import { promptTuning } from "../method/prompt.js";
+import { bindWeights } from "../model/bindings.js";
 import { openCheckpoint } from "../model/checkpoint.js";
-import type { FloatDType } from "../model/floats.js";
+import { type FloatDType, widen } from "../model/floats.js";
+import { fullModel } from "../model/partial.js";
 import { type EncodedRow, makeBatch } from "../text/batch.js";
 import { openTextCache } from "./text-cache.js";
 
@@ -77,6 +81,68 @@ describe.each(models)("%s", (model) => {
       expect(cosine(half.gradient, without.gradient)).toBeGreaterThan(0.999);
       expect(far(half.loss, without.loss)).toBeLessThan(precision === "float16" ? 2e-3 : 2e-2);
     }
+  });
+
+  test("float16 is fed as it is kept, and gives to the bit what the widened values give, also beside a text that is not kept so", async () => {
+    const kept = await computed(cache("float16"));
+    expect(await computed(told(cache("float16"), hidden))).toEqual(kept);
+    const some = told(cache("float16"), (values) => (values.length % 3 === 0 ? hidden(values) : values));
+    expect(await computed(some)).toEqual(kept);
+  });
+});
+
+/** A store that gives its texts in another way. */
+const told = (store: TextStore, how: (kept: KeptText) => KeptText): TextStore => ({
+  ...store,
+  get: async (partial, ids) => {
+    const kept = await store.get(partial, ids);
+    return kept && how(kept);
+  },
+  put: async (partial, ids, values) => how(await store.put(partial, ids, values)),
+});
+/** Values whose bits no graph can take. */
+const hidden = ({ length, copy }: KeptText): KeptText => ({ length, copy, float16: null });
+
+describe("a reader", () => {
+  const place = fileURLToPath(new URL("../../test/fixtures/tiny-causal-llama", import.meta.url));
+  const texts = [Int32Array.of(5, 9, 31, 7), Int32Array.of(8, 3)];
+  const batch = makeBatch(
+    texts.map((ids, n) => ({
+      ...{ id: `${n}`, input: ids.subarray(0, -1), first: ids.at(-1)!, target: Int32Array.of(4), promptAt: ids.length },
+      ...{ choices: null, gold: -1, truncated: false },
+    })),
+  );
+  const read = async (store: TextStore | null, how: HowRead) => {
+    const checkpoint = await openCheckpoint(place);
+    const partial = fullModel(checkpoint.config);
+    const source = { config: checkpoint.config, weights: bindWeights(checkpoint, partial), partial };
+    const options = { threads: 1, device: "cpu", lowMemory: false, plainOps: false } as const;
+    const reader = openTextReader({ ...source, method: promptTuning }, options, store);
+    const memory = await reader.read(batch, how);
+    await reader.dispose();
+    return { usual: reader.usual, key: memory.memoryKey0!, names: Object.keys(memory).length };
+  };
+
+  test("gives float16 where it may, and the same values in float32 where it may not", async () => {
+    const store = cache("float16");
+    const [half, whole] = [await read(store, { float16: true }), await read(store, {})];
+    expect([half.usual, half.key.dtype, whole.key.dtype]).toEqual(["float16", "float16", "float32"]);
+    expect(half.names).toBe(whole.names);
+    expect(half.key.shape).toEqual(whole.key.shape);
+    const { buffer, byteOffset, byteLength } = half.key.data;
+    expect(widen(new Uint8Array(buffer, byteOffset, byteLength), "float16")).toEqual(whole.key.data);
+  });
+
+  test("gives float32 for a batch with a value that float16 cannot hold, and where texts are kept otherwise or not", async () => {
+    const large = cache("float16");
+    const store: TextStore = {
+      ...large,
+      put: (p, ids, v) => large.put(p, ids, ids.length === 4 ? v.map((x) => 1e6 * x) : v),
+    };
+    const found = await read(store, { float16: true });
+    expect([found.usual, found.key.dtype]).toEqual(["float16", "float32"]);
+    for (const other of [cache("bfloat16"), cache("float32"), null])
+      expect((await read(other, { float16: true })).key.dtype).toBe("float32");
   });
 });
 

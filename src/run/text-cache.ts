@@ -14,7 +14,7 @@ import { removeFile, writeFileAtomic } from "../base/files.js";
 import type { KeptText, TextCacheSettings, TextStore } from "../engine/text-store.js";
 import type { EngineOptions } from "../engine/types.js";
 import type { Checkpoint } from "../model/checkpoint.js";
-import { type FloatDType, narrow, widen } from "../model/floats.js";
+import { type FloatDType, fitsFloat16, narrow, widen } from "../model/floats.js";
 import { roundingFacts } from "../model/quantise.js";
 
 /** What an engine's options ask for; for openEngine. */
@@ -47,8 +47,6 @@ const version = 1;
 const codes: readonly FloatDType[] = ["float32", "bfloat16", "float16"];
 /** Version, type, sha256 of the rest. */
 const headerBytes = 2 + 32;
-/** Largest value of float16. */
-const float16Most = 65504;
 
 export function openTextCache({
   precision,
@@ -115,8 +113,7 @@ function textFolder(): string | null {
 }
 
 function narrowed(values: Float32Array, precision: FloatDType): Kept {
-  const beyond = precision === "float16" && values.some((v) => !(Math.abs(v) <= float16Most));
-  const dtype = beyond ? "bfloat16" : precision;
+  const dtype = precision === "float16" && !fitsFloat16(values) ? "bfloat16" : precision;
   return { dtype, bytes: narrow(values, dtype) };
 }
 
@@ -131,6 +128,7 @@ function readable({ dtype, bytes }: Kept): KeptText {
     const values = new Float32Array(buffer, byteOffset, byteLength / 4);
     return {
       length: values.length,
+      float16: null,
       copy: (from, to, target, at) => target.set(values.subarray(from, to), at),
     };
   }
@@ -138,6 +136,7 @@ function readable({ dtype, bytes }: Kept): KeptText {
   const halves = new Uint16Array(buffer, byteOffset, byteLength / 2);
   return {
     length: halves.length,
+    float16: dtype === "float16" ? halves : null,
     copy: (from, to, target, at) => {
       for (let i = from, o = at; i < to; i++, o++) target[o] = table[halves[i]!]!;
     },

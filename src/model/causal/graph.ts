@@ -7,7 +7,7 @@
  */
 
 import { plus } from "../../graph/dims.js";
-import type { Value } from "../../graph/graph.js";
+import { maker, type Value } from "../../graph/graph.js";
 import * as ops from "../../graph/ops.js";
 import {
   type Builder,
@@ -67,7 +67,7 @@ export function decode(
   const present: KeyValue[] = [];
   const seen: Value[] = [];
   // a memory that is fed is frozen: it need not be joined with the new keys
-  const fed = memory[0]!.key.source === "input";
+  const fed = isFed(memory[0]!.key);
   let hidden = ends.first ? positioned(pass, flat) : flat;
   for (const [i, layer] of b.kept.stacks[stackName]!.layers.entries()) {
     const result = block(pass, hidden, layer, (own) => {
@@ -84,6 +84,12 @@ export function decode(
     present,
     activations: { [stackName]: seen },
   };
+}
+
+/** Whether a value is fed, in whatever type it comes. */
+function isFed(value: Value): boolean {
+  const node = maker(value);
+  return node?.op === "cast" ? isFed(node.inputs[0]!) : value.source === "input";
 }
 
 /** Logits […, V]. */
