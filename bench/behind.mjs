@@ -10,7 +10,7 @@
  *      steps on the same texts (epochs) it is less than what the steps have saved. No padding: every position works. A step before a text whose batch would not fit
  *      into memory at once goes in micro-batches, PyTorch's too: `rows at once`.
  */
-import { mkdirSync, writeFileSync } from "node:fs";
+import { writeFileSync } from "node:fs";
 import { availableParallelism, loadavg } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
@@ -23,7 +23,7 @@ import { availableMemory, trainingMemory } from "../dist/tasks/memory.js";
 import { aroundPrompt, makeBatch } from "../dist/text/batch.js";
 import { median, time } from "./batch.mjs";
 import { isCausal, modelFolder } from "./checkpoint.mjs";
-import { processor } from "./processor.mjs";
+import { processor, saveFigures } from "./processor.mjs";
 import { openTorch, rest } from "./torch.mjs";
 
 const { values: options, positionals } = parseArgs({
@@ -174,11 +174,7 @@ const text = [
 ].join("\n");
 console.log(text);
 if (options.output !== undefined) {
-  mkdirSync(options.output, { recursive: true });
-  const report = {
-    ...{ date: new Date().toISOString().slice(0, 10), shape, batch, prompt: P, target: U, rounds },
-    ...{ threads: Number(options.threads), cache: options.cache, cpu: { chip, cores, flags }, loadBefore, results },
-  };
-  writeFileSync(join(options.output, `${options.name}.json`), `${JSON.stringify(report, null, 1)}\n`);
+  const how = { shape, batch, prompt: P, target: U, rounds, threads: Number(options.threads), cache: options.cache };
+  saveFigures(join(options.output, `${options.name}.json`), { ...how, loadBefore, results });
   writeFileSync(join(options.output, `${options.name}.md`), text);
 }

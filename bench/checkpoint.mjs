@@ -114,8 +114,10 @@ function writeRandom(folder, config, weights, dtype) {
   writeSync(file, size);
   writeSync(file, text);
   for (const { name, shape } of weights) {
-    // Uniform with the variance of 1/inputs keeps activations of order one through any depth; norms are ones.
-    const scale = shape.length === 1 ? 0 : /^shared|embed_tokens/.test(name) ? 1 : Math.sqrt(3 / shape[1]);
+    // Uniform with the variance of 1/inputs keeps activations of order one through any depth; norms are ones. An embedding that is the head too is
+    // that small as well: logits of fourteen times the size make probabilities denormal numbers, which no real model does, and which take ten times as long.
+    const embedding = /^shared|embed_tokens/.test(name) && !config.tie_word_embeddings;
+    const scale = shape.length === 1 ? 0 : embedding ? 1 : Math.sqrt(3 / shape[1]);
     const block = random(
       Math.min(
         piece / 4,

@@ -40,10 +40,11 @@ const costs: { readonly [K in Op]?: Cost<K> } = {
     ["attention", [...p!, q!.at(-1)!]],
     ["attention", [...y!, p!.at(-1)!]],
   ],
-  attendOver: ([q], [y, p]) => [
-    ["attention", [...p!, q!.at(-1)!]],
-    ["attention", [...y!, p!.at(-1)!]],
-  ],
+  attendOver: ([q], [y, ...parts]) =>
+    parts.flatMap((p): Product[] => [
+      ["attention", [...p, q!.at(-1)!]],
+      ["attention", [...y!, p.at(-1)!]],
+    ]),
 };
 
 /** FLOPs of a graph as a function of its symbols' sizes: the graph is walked once, however often it is asked. */

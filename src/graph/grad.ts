@@ -143,31 +143,22 @@ export const rules = {
     const dk = needs(1) && unbroadcast(g, matmul(g, dsRows, join(q!), { transA: true, alpha: scale }), k!);
     return [dq, dk, dv, dBias].map(orNone);
   },
-  // As attend, product by product: nothing is computed towards the memory, which is most of the keys.
-  attendOver: (g, { inputs: [q, mk, mv, k, v], attributes: { scale }, outputs: [y, p] }, dy, needs) => {
+  // As attend, part by part: nothing is computed towards the memory, which is most of the keys, and nothing is joined.
+  attendOver: (g, { inputs: [q, mk, mv, k, v], attributes: { scale }, outputs: [y, pm, p] }, dy, needs) => {
     if (needs(1) || needs(2) || needs(5)) throw frozen("attendOver", "its memory");
     const grouped = isGrouped(q!, k!);
     const join = (x: Value) => (grouped ? ops.regroup(g, x, k!.shape.at(-3) as number) : x);
     const part = (x: Value) => (grouped ? ops.regroup(g, x, q!.shape.at(-3) as number) : x);
-    const last = q!.shape.length - 1;
     const dyRows = join(dy);
-    const ownShare = matmul(g, dyRows, v!, { transB: true });
-    const own = (x: Value) => ops.slice(g, x, ownShare, last, "end");
-    const dv = needs(4) && matmul(g, own(join(p!)), dyRows, { transA: true });
+    const dv = needs(4) && matmul(g, join(p!), dyRows, { transA: true });
     if (!needs(0) && !needs(3)) return [undefined, undefined, undefined, undefined, orNone(dv)];
-    const memoryShare = matmul(g, dyRows, mv!, { transB: true });
-    const total = sum(g, mul(g, dy, y!), [last]);
-    const ds = join(mul(g, p!, sub(g, part(ops.concat(g, [memoryShare, ownShare], last)), total)));
-    const dsOwn = own(ds);
+    const total = sum(g, mul(g, dy, y!), [q!.shape.length - 1]);
+    const dsOf = (shares: Value, values: Value) =>
+      join(mul(g, shares, sub(g, part(matmul(g, dyRows, values, { transB: true })), total)));
+    const ds = dsOf(p!, v!);
     const dq = () =>
-      part(
-        add(
-          g,
-          matmul(g, ops.slice(g, ds, memoryShare, last, "start"), mk!, { alpha: scale }),
-          matmul(g, dsOwn, k!, { alpha: scale }),
-        ),
-      );
-    const dk = needs(3) && matmul(g, dsOwn, join(q!), { transA: true, alpha: scale });
+      part(add(g, matmul(g, dsOf(pm!, mv!), mk!, { alpha: scale }), matmul(g, ds, k!, { alpha: scale })));
+    const dk = needs(3) && matmul(g, ds, join(q!), { transA: true, alpha: scale });
     return [needs(0) ? dq() : undefined, undefined, undefined, orNone(dk), orNone(dv)];
   },
   // a rotation's transpose is the rotation back

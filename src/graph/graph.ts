@@ -73,8 +73,8 @@ export interface Attributes {
    */
   attend: { scale: number };
   /**
-   * `attend` over a frozen memory and keys of its own, without joining them. Inputs q, the memory's keys and values, k, v and bias; outputs
-   * as attend's, the memory first. At run time the memory may have one row for all of q's.
+   * `attend` over a frozen memory and keys of its own, without joining them. Inputs q, the memory's keys and values, k, v and bias (the memory
+   * first). Outputs the context and the two parts of the softmax. At run time the memory may have one row for all of q's.
    */
   attendOver: { scale: number };
   /**

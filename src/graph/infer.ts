@@ -146,7 +146,9 @@ export const infer: { [K in Op]: Infer<K> } = {
         "a memory's keys and values that differ from the own ones in their number only",
         inputs,
       );
-    return infer.attend([q, joined(mk, k), joined(mv, v), bias], attributes);
+    const [y, p] = infer.attend([q, joined(mk, k), joined(mv, v), bias], attributes) as [ValueType, ValueType];
+    const part = (keys: ValueType): ValueType => ({ ...p, shape: p.shape.with(-1, keys.shape.at(-2)!) });
+    return [y, part(mk), part(k)];
   },
   rope: (inputs) => {
     const [x, cos, sin, positions] = inputs as [ValueType, ValueType, ValueType, ValueType];

@@ -138,7 +138,14 @@ const meanings: { readonly [K in Op]: Meaning<K> } = {
       const axis = own.shape.length - 2;
       return meanings.concat([each, own], { attributes: { axis } } as Node<"concat">)[0]!;
     };
-    return meanings.attend([q!, joined(mk!, k!), joined(mv!, v!), bias!], node as unknown as Node<"attend">);
+    const whole = [q!, joined(mk!, k!), joined(mv!, v!), bias!];
+    const [y, p] = meanings.attend(whole, node as unknown as Node<"attend">) as [Numbers, Numbers];
+    const [all, from] = [p.shape.at(-1)!, mk!.shape.at(-2)!];
+    const part = (length: number, counts: (i: number) => boolean): Numbers => ({
+      shape: p.shape.with(-1, length),
+      data: p.data.filter((_, i) => counts(i % all)),
+    });
+    return [y, part(from, (i) => i < from), part(all - from, (i) => i >= from)];
   },
   rope: ([x, cos, sin, positions], { attributes: { back } }) => {
     const half = cos!.shape[1]!;

@@ -370,7 +370,7 @@ export const lowerings: { readonly [K in Op]: Lowering<K> } = {
     if (grouped) part(context, w.name(y!));
   },
   // The products broadcast a memory of one row over all rows; only scores and their softmax are joined, never keys or values.
-  attendOver: (w, { inputs: [q, mk, mv, k, v, bias], attributes: { scale }, outputs: [y, p] }) => {
+  attendOver: (w, { inputs: [q, mk, mv, k, v, bias], attributes: { scale }, outputs: [y, ...shares] }) => {
     const rank = q!.shape.length;
     const [heads, groups] = [q!.shape.at(-3) as number, k!.shape.at(-3) as number];
     const grouped = isGrouped(q!, k!);
@@ -381,11 +381,10 @@ export const lowerings: { readonly [K in Op]: Lowering<K> } = {
       product(w, rows, w.name(keys), [rank, rank], { transB: true, alpha: scale }),
     );
     const joined = part(w.add("Concat", scores, { axis: { int: -1 } }));
-    w.add("Softmax", [w.add("Add", [joined, w.name(bias!)])], { axis: { int: -1 } }, [w.name(p!)]);
+    const p = w.add("Softmax", [w.add("Add", [joined, w.name(bias!)])], { axis: { int: -1 } });
     const lengths = w.add("Concat", [lengthOf(w, mk!, rank - 2), lengthOf(w, k!, rank - 2)], { axis: { int: 0 } });
-    const shares = [`${w.name(p!)}/memory`, `${w.name(p!)}/own`];
-    w.add("Split", [join(w.name(p!)), lengths], { axis: { int: -1 } }, shares);
-    const parts = [mv!, v!].map((values, i) => w.add("MatMul", [shares[i]!, w.name(values)]));
+    w.add("Split", [p, lengths], { axis: { int: -1 } }, shares.map(w.name));
+    const parts = [mv!, v!].map((values, i) => w.add("MatMul", [join(w.name(shares[i]!)), w.name(values)]));
     const context = w.add("Add", parts, {}, grouped ? undefined : [w.name(y!)]);
     if (grouped) part(context, w.name(y!));
   },
