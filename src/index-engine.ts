@@ -23,7 +23,9 @@ export * from "./method/methods.js";
 export type { MethodChoice, MethodName, MethodSettings } from "./method/options.js";
 export type { AttentionSite, Builder, KeyValue, ModelConfig, Weights } from "./model/architecture.js";
 export { bindWeights } from "./model/bindings.js";
+export { type BlockKind, type BlockOptions, blocksText, withBlocks } from "./model/block-weights.js";
 export {
+  type BlockSpans,
   type Checkpoint,
   type CheckpointOptions,
   type EightBitLayer,
@@ -39,6 +41,7 @@ export type { T5Config } from "./model/t5/config.js";
 export { type T5Size, t5Shape, t5Sizes } from "./model/t5/shapes.js";
 export { t5Tensors } from "./model/t5/tensors.js";
 export type { ExpectedTensor } from "./model/tensors.js";
+export type { MakingOptions } from "./model/weight-cache.js";
 export { nodeRuntime } from "./runtime/node.js";
 export * from "./runtime/runtime.js";
 export { openSession, type Session, type SessionOptions } from "./runtime/session.js";

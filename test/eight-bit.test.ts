@@ -352,6 +352,9 @@ test("rounding: no weight is further off than half a step, the largest reaches t
   }
   expect(() => roundColumns(Float32Array.of(1, Number.NaN), 2, 127)).toThrow(/not a finite number/);
   expect(() => roundRowsTurned(Float32Array.of(1, Number.POSITIVE_INFINITY), 2, 127)).toThrow(/not a finite number/);
+  // a number after it, in the same column and in the same row
+  expect(() => roundColumns(Float32Array.of(Number.NaN, 1, 1, 2), 2, 127)).toThrow(/not a finite number/);
+  expect(() => roundRowsTurned(Float32Array.of(Number.NaN, 1), 2, 127)).toThrow(/not a finite number/);
 });
 
 describe("a whole model", { timeout: 120_000 }, () => {

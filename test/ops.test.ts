@@ -17,18 +17,29 @@ import {
   type Op,
   output,
   type Value,
+  weight,
 } from "../src/graph/graph.js";
 import { interpret, type Numbers } from "../src/graph/interpret.js";
 import * as ops from "../src/graph/ops.js";
 import { openSession } from "../src/runtime/session.js";
 
 interface Case<K extends Op> {
-  /** Shapes of the float inputs; symbols take their size from `sizes`. An `ids` entry is an int32 input below `below`. */
-  readonly inputs: readonly (readonly Dim[] | { ids: readonly Dim[]; below: number })[];
+  /**
+   * Shapes of the float inputs; symbols take their size from `sizes`. An `ids` entry is an int32 input below `below`, a `frozen` one is a
+   * weight of any numbers of its type.
+   */
+  readonly inputs: readonly Spec[];
   readonly attributes: Attributes[K];
   /** Inputs to differentiate; none for ops without a rule. */
   readonly wrt?: readonly number[];
 }
+
+type Spec =
+  | readonly Dim[]
+  | { readonly ids: readonly Dim[]; readonly below: number }
+  | { readonly frozen: readonly number[]; readonly dtype: keyof typeof frozenTypes };
+
+const frozenTypes = { float32: Float32Array, int8: Int8Array, uint8: Uint8Array };
 
 const sizes = { B: 2, C: 3, S: 4, T: 3, P: 2, U: 2, N: 7 };
 const none = {};
@@ -163,6 +174,19 @@ const cases: { readonly [K in Op]: readonly Case<K>[] } = {
       attributes: { transA: false, transB: false, alpha: 1 },
       wrt: [0, 1],
     },
+  ],
+  // 8 bits, 4 bits, 4 bits with an offset; blocks of 16 and 32
+  linearBlocks: [
+    { inputs: [["B", "S", 64], ...blocks("int8", [3, 64], 2)], attributes: none, wrt: [0] },
+    { inputs: [["B", 64], ...blocks("uint8", [3, 32], 4)], attributes: none, wrt: [0] },
+    { inputs: [["B", "S", 64], ...blocks("uint8", [4, 32], 2)], attributes: none, wrt: [0] },
+    { inputs: [["B", "S", 96], ...blocks("uint8", [5, 48], 3, true)], attributes: none, wrt: [0] },
+    { inputs: [["B", 32], ...blocks("int8", [5, 32], 2, true)], attributes: none, wrt: [0] },
+  ],
+  widenBlocks: [
+    { inputs: blocks("int8", [3, 64], 4), attributes: none },
+    { inputs: blocks("uint8", [3, 32], 2), attributes: none },
+    { inputs: blocks("uint8", [3, 48], 3, true), attributes: none },
   ],
   // their inputs are no random numbers: test/eight-bit.test.ts
   linear8: [],
@@ -458,6 +482,12 @@ const cases: { readonly [K in Op]: readonly Case<K>[] } = {
   argMax: [{ inputs: [["B", 7]], attributes: none }],
 };
 
+/** Inputs of a matrix in blocks, `count` of them in each row. */
+function blocks(dtype: "int8" | "uint8", shape: readonly [number, number], count: number, hasOffset = false): Spec[] {
+  const perBlock = { frozen: [shape[0], count], dtype: "float32" } as const;
+  return [{ frozen: shape, dtype }, perBlock, ...(hasOffset ? [perBlock] : [])];
+}
+
 const flat = (Object.keys(cases) as Op[]).flatMap((op) =>
   cases[op].map((c, i) => ({ op, name: `${op} ${i}`, ...(c as Case<Op>) })),
 );
@@ -474,6 +504,17 @@ function build({ op, inputs: specs, attributes }: Case<Op> & { op: Op }, name: s
   const draw = random(7, name);
   const feeds: Record<string, Numbers> = {};
   const inputs = specs.map((spec, i) => {
+    if ("frozen" in spec) {
+      const { frozen: shape, dtype } = spec;
+      const number = {
+        float32: () => draw.uniform(-0.02, 0.02),
+        int8: () => draw.integer(256) - 128,
+        uint8: () => draw.integer(256),
+      };
+      const data = new frozenTypes[dtype](Array.from({ length: size(shape) }, number[dtype]));
+      feeds[`x${i}`] = { shape, data: Float64Array.from(data) };
+      return weight(graph, `x${i}`, dtype, shape, { kind: "inline", data });
+    }
     const dims = "ids" in spec ? spec.ids : spec;
     const shape = dims.map((d) => sizeOf(d, sizes));
     const data = Float64Array.from({ length: size(shape) }, () =>

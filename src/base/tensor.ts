@@ -13,6 +13,7 @@ export const dtypes = {
   int64: { bytes: 8, safetensors: "I64", onnx: 7 },
   int32: { bytes: 4, safetensors: "I32", onnx: 6 },
   int8: { bytes: 1, safetensors: "I8", onnx: 3 },
+  uint8: { bytes: 1, safetensors: "U8", onnx: 2 },
   bool: { bytes: 1, safetensors: "BOOL", onnx: 9 },
 } as const;
 

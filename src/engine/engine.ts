@@ -30,13 +30,18 @@ export function openEngine(
   method: Method = promptTuning,
   openTexts: (checkpoint: Checkpoint, options: Required<EngineOptions>) => TextStore | null = () => null,
 ): Engine {
-  const { threads = 0, lowMemory = false, device = "cpu", plainOps = false, eightBit = null, textCache = null } = given;
-  const { profile = null } = given;
-  const options = { threads, lowMemory, device, plainOps, eightBit, textCache, profile };
+  const { threads = 0, lowMemory = false, device = "cpu", plainOps = false } = given;
+  const { eightBit = null, blocks = null, textCache = null, profile = null } = given;
+  const options = { threads, lowMemory, device, plainOps, eightBit, blocks, textCache, profile };
   if (eightBit !== null && checkpoint.eightBit === undefined)
     throw new SoftpromptError("engine", "the checkpoint has no 8-bit weights", {
       where: checkpoint.name,
       expected: "a checkpoint of withEightBit()",
+    });
+  if (blocks !== null && checkpoint.blocks === undefined)
+    throw new SoftpromptError("engine", "the checkpoint has no weights in blocks", {
+      where: checkpoint.name,
+      expected: "a checkpoint of withBlocks()",
     });
   const store = openTexts(checkpoint, options);
   // A promise per (kind, partial): two callers at once share one session.
@@ -46,7 +51,7 @@ export function openEngine(
 
   const sourceOf = (partial: PartialModel) => ({
     config: checkpoint.config,
-    weights: bindWeights(checkpoint, partial, eightBit !== null),
+    weights: bindWeights(checkpoint, partial, { inEightBits: eightBit !== null, inBlocks: blocks !== null }),
     partial,
     method,
   });

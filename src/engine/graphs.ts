@@ -16,6 +16,7 @@ import { plus } from "../graph/dims.js";
 import { gradients } from "../graph/grad.js";
 import { type Dim, emptyGraph, type Graph, input, output, type Value } from "../graph/graph.js";
 import * as ops from "../graph/ops.js";
+import { recomputing } from "../graph/recompute.js";
 import type { Method, ParameterSpec } from "../method/method.js";
 import type { Activations, Architecture, Decoded, KeyValue, ModelConfig, Prefilled } from "../model/architecture.js";
 import { architectureOf } from "../model/architectures.js";
@@ -50,8 +51,9 @@ export function readsBefore(place: Place | undefined): boolean {
  * Loss and its gradients.
  * In: the parameters, inputIds [B, T], decoderIds, targetIds [B, U], tokenWeights [B, U] (0 where a token does not count), and what the
  * architecture declares. Out: nll [B, U] unweighted; `gradient.NAME` of Σ tokenWeights ⊙ nll for each parameter.
+ * @param how `keepLittle`: what the backward pass reads of the forward pass is computed again, block by block. Default false.
  */
-export function trainGraph(source: ModelSource): Graph {
+export function trainGraph(source: ModelSource, { keepLittle = false } = {}): Graph {
   const m = open(source);
   const { graph: g } = m;
   const { logits } = teacherForced(m);
@@ -61,8 +63,9 @@ export function trainGraph(source: ModelSource): Graph {
   output(g, "nll", nll);
   const used = usedParameters(m);
   const wrt = used.map((name) => m.parameters[name]!);
+  const forward = g.nodes.length;
   for (const [i, gradient] of gradients(g, loss, wrt).entries()) output(g, `gradient.${used[i]}`, gradient);
-  return finished(m);
+  return keepLittle ? recomputing(finished(m), forward, wrt) : finished(m);
 }
 
 /**

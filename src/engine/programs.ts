@@ -45,8 +45,12 @@ type Opener<Program> = (source: ProgramSource, options: SessionOptions) => Promi
 /** How each program is opened. */
 export const programs: { readonly [K in keyof ProgramKinds]: Opener<ProgramKinds[K]> } = {
   async train(source, options) {
-    const own = { ...options, packWeights: packsWeights(source.config, source.partial, options) };
-    const session = await openOver(source, `train ${source.partial.name}`, trainGraph, own, true);
+    const keepLittle = options.lowMemory || source.weights.inBlocks === true;
+    // TinyLlama 1.1B in blocks, batch 4 × 128: 2.4 GB with the arena, more than 3.8 without (docs/log.md, 2026-11-27)
+    const arena = keepLittle ? { arena: true } : {};
+    const own = { ...options, ...arena, packWeights: packsWeights(source.config, source.partial, options) };
+    const graphOf = (given: ModelSource) => trainGraph(given, { keepLittle });
+    const session = await openOver(source, `train ${source.partial.name}`, graphOf, own, true);
     const names = source.method.parameters(source.config).map(({ name }) => name);
     return {
       async run(parameters, batch, weights) {

@@ -30,6 +30,8 @@ export interface EngineOptions {
    * Default null: float32.
    */
   eightBit?: number | null;
+  /** Keep linear layers in blocks if the checkpoint has them so (model/block-weights.ts). Default null: as the checkpoint has them. */
+  blocks?: "stored" | "int4" | null;
   /** How texts that stand before virtual tokens are kept once they are read; null reads each whenever it is asked for. Default null. */
   textCache?: TextCacheSettings | null;
   /** Prefix of the files into which ONNX Runtime writes the times of its operators, one for each session, when it is closed. Default null. */

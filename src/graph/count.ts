@@ -34,6 +34,7 @@ const costs: { readonly [K in Op]?: Cost<K> } = {
   linear: ([x], [y], { back }) => [[back ? "back" : "forward", [...y!, x!.at(-1)!]]],
   linear8: ([x], [y], { back }) => [[back ? "back" : "forward", [...y!, x!.at(-1)!]]],
   linearBack8: ([x], [y]) => [["forward", [...y!, x!.at(-1)!]]],
+  linearBlocks: ([x], [y]) => [["forward", [...y!, x!.at(-1)!]]],
   matmul: ([a], [y], { transA }) => [["products", [...y!, a!.at(transA ? -2 : -1)!]]],
   // scores [.., q, k] over K, context [.., q, V] over k
   attend: ([q], [y, p]) => [

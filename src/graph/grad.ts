@@ -11,7 +11,7 @@ import { isGrouped } from "./infer.js";
 import * as ops from "./ops.js";
 
 /** Ops without a rule: an op here inside the cone stops the differentiation, by name. */
-export type Opaque = "abs" | "step" | "cast" | "mean" | "scatterAdd" | "scatterRows" | "argMax";
+export type Opaque = "abs" | "step" | "cast" | "mean" | "scatterAdd" | "scatterRows" | "argMax" | "widenBlocks";
 /** Operators that have a gradient rule. */
 export type DifferentiableOp = Exclude<Op, Opaque>;
 
@@ -105,6 +105,11 @@ export const rules = {
   linearBack8: (g, { inputs: [, , turned, t] }, dy, needs) => {
     if (needs(1)) throw frozen("linearBack8", "its matrix");
     return [ops.apply(g, "linear8", [dy, turned!, t!], { back: true, terms: 1 })[0]];
+  },
+  // The matrix is frozen. It is widened again on the way back, so that no wide copy is kept between the two passes.
+  linearBlocks: (g, { inputs: [, ...blocks] }, dy) => {
+    const wide = ops.apply(g, "widenBlocks", blocks, {})[0]!;
+    return [ops.apply(g, "linear", [dy, wide], { back: true, stored: "out,in" })[0]];
   },
   // y = x·r·g, h = dy·g: dx = h·r − x·r³·mean(h·x). It does not read y, so that no pass has to keep it.
   rmsNorm: (g, { inputs: [x, gain], outputs: [, r] }, dy, needs, _, before) => {

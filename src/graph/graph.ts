@@ -18,7 +18,7 @@ export type Weight =
   | { readonly kind: "inline"; readonly data: Constant };
 
 /** Numbers of a small constant. */
-export type Constant = Float32Array | Int32Array | Int8Array;
+export type Constant = Float32Array | Int32Array | Int8Array | Uint8Array;
 
 /** The orientation of a linear layer's matrix in its file. Only GPT-2 has [in, out]. */
 export type Stored = "out,in" | "in,out";
@@ -63,6 +63,15 @@ export interface Attributes {
   linear8: { back: boolean; terms: 1 | 2 };
   /** `linear` with a frozen matrix, whose backward pass is in 8 bits. Inputs x, W, M' int8 [out, in], s' [in] and perhaps a bias. */
   linearBack8: { stored: Stored };
+  /**
+   * The same product, forwards, with a frozen matrix W [N, K] in blocks: y = x·Wᵀ. Each row of W is cut into blocks of equal length; a block
+   * has integers q, a scale s and perhaps an offset o, and stands for q·s + o. Inputs x […, K], q, s [N, blocks] and perhaps o [N, blocks].
+   * q is int8 [N, K], or uint8 [N, K/2] with two integers of 4 bits in a byte, the first one in the low half. Of 4 bits without an offset 8 is
+   * taken away: they are −8 … 7. Nothing is rounded.
+   */
+  linearBlocks: Record<never, never>;
+  /** The matrix W [N, K] of such blocks as float32. Inputs q, s and perhaps o. */
+  widenBlocks: Record<never, never>;
   /** x·r·g with r = 1/√(mean x² + ε) over the last axis; x·r if there is no g. Outputs y and r. */
   rmsNorm: { epsilon: number };
   /** (x − μ)·r·g + b with μ the mean and 1/r² the variance + ε of the last axis. Outputs y, μ and r. */
@@ -189,10 +198,16 @@ export function weight(graph: Graph, name: string, dtype: DType, shape: readonly
 
 /** A small constant, kept in the graph. */
 export function constant(graph: Graph, shape: readonly number[], data: Constant): Value {
-  const dtype = data instanceof Float32Array ? "float32" : data instanceof Int32Array ? "int32" : "int8";
-  const letter = { float32: "c", int32: "i", int8: "b" }[dtype];
+  const dtype = constantType(data);
+  const letter = { float32: "c", int32: "i", int8: "b", uint8: "u" }[dtype];
   const name = data.length === 1 ? `${letter}${data[0]}[${shape}]` : `constant${graph.next}`;
   return weight(graph, name, dtype, shape, { kind: "inline", data });
+}
+
+function constantType(data: Constant): "float32" | "int32" | "int8" | "uint8" {
+  if (data instanceof Float32Array) return "float32";
+  if (data instanceof Int32Array) return "int32";
+  return data instanceof Int8Array ? "int8" : "uint8";
 }
 
 /** A float32 scalar constant. */

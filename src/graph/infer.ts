@@ -36,6 +36,38 @@ const twice =
     return [type!, type!];
   };
 
+/** A matrix in blocks. */
+export interface Blocks {
+  readonly rows: number;
+  readonly columns: number;
+  /** Numbers of one block. */
+  readonly block: number;
+  readonly bits: 4 | 8;
+}
+
+const blocksRule =
+  "int8 [N, K] or uint8 [N, K/2], scales [N, K/block] and perhaps as many offsets, block 16, 32, 64, 128 or 256";
+
+/** The matrix that integers, scales and perhaps offsets make; null where they do not fit together. */
+export function blocksOf(inputs: readonly ValueType[]): Blocks | null {
+  const [values, scale, offset] = inputs;
+  const [rows, stored] = (values?.shape ?? []) as number[];
+  const [scaleRows, count] = (scale?.shape ?? []) as number[];
+  if (inputs.length < 2 || inputs.length > 3 || rows === undefined || stored === undefined || count === undefined)
+    return null;
+  const bits = values!.dtype === "int8" ? 8 : 4;
+  const columns = bits === 8 ? stored : 2 * stored;
+  const block = columns / count;
+  const fits =
+    values!.shape.length === 2 &&
+    scale!.shape.length === 2 &&
+    ["int8", "uint8"].includes(values!.dtype) &&
+    scaleRows === rows &&
+    [16, 32, 64, 128, 256].includes(block) &&
+    [scale!, offset ?? scale!].every(({ dtype, shape }) => dtype === "float32" && equal(shape, scale!.shape));
+  return fits ? { rows, columns, block, bits } : null;
+}
+
 /** The shapes of each op's results. Reduced axes stay, with size 1. */
 export const infer: { [K in Op]: Infer<K> } = {
   add: elementwise("add"),
@@ -100,6 +132,18 @@ export const infer: { [K in Op]: Infer<K> } = {
     if (turned.dtype !== "int8" || !equal(turned.shape, [to, from]) || !equal(t.shape, [from]))
       throw refuse("linearBack8", "x […, K], W, int8 [N, K], [K] and perhaps a bias [N]", inputs);
     return [y!];
+  },
+  linearBlocks: (inputs) => {
+    const [x, ...blocks] = inputs;
+    const found = blocksOf(blocks);
+    if (found === null || x!.shape.at(-1) !== found.columns)
+      throw refuse("linearBlocks", `x […, K], ${blocksRule}`, inputs);
+    return [{ dtype: "float32", shape: [...x!.shape.slice(0, -1), found.rows] }];
+  },
+  widenBlocks: (inputs) => {
+    const found = blocksOf(inputs);
+    if (found === null) throw refuse("widenBlocks", blocksRule, inputs);
+    return [{ dtype: "float32", shape: [found.rows, found.columns] }];
   },
   rmsNorm: (inputs) => {
     const [x, g] = inputs as [ValueType, ValueType?];

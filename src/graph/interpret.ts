@@ -7,7 +7,7 @@
 import { SoftpromptError } from "../base/errors.js";
 import { roundHalfEven } from "../base/round.js";
 import { size } from "../base/tensor.js";
-import type { Graph, Node, Op, Weight } from "./graph.js";
+import type { Graph, Node, Op, ValueType, Weight } from "./graph.js";
 
 /** A tensor of numbers of any type, row-major. */
 export interface Numbers {
@@ -92,6 +92,8 @@ const meanings: { readonly [K in Op]: Meaning<K> } = {
     }
     return [{ shape: [...x!.shape.slice(0, -1), into], data }];
   },
+  linearBlocks: ([x, ...blocks], { inputs: [, ...types] }) => [product(x!, swapLast(widened(blocks, types)))],
+  widenBlocks: (blocks, { inputs }) => [widened(blocks, inputs)],
   rmsNorm: ([x, gain], { attributes: { epsilon } }) => {
     const width = x!.shape.at(-1)!;
     const rows = lastRows(x!);
@@ -277,6 +279,24 @@ export function interpret(graph: Graph, feeds: Readonly<Record<string, Numbers>>
     for (const [i, v] of node.outputs.entries()) values.set(v.id, results[i]!);
   }
   return Object.fromEntries(graph.outputs.map((o) => [o.name, values.get(o.value.id)!]));
+}
+
+/** The matrix of blocks: integers, scales, and perhaps offsets. */
+function widened([values, scale, offset]: readonly Numbers[], types: readonly ValueType[]): Numbers {
+  const packed = types[0]!.dtype === "uint8";
+  const [rows, stored] = values!.shape as [number, number];
+  const columns = packed ? 2 * stored : stored;
+  const block = columns / scale!.shape[1]!;
+  const integer = (i: number) => {
+    if (!packed) return values!.data[i]!;
+    const byte = values!.data[Math.floor(i / 2)]!;
+    return (i % 2 === 0 ? byte % 16 : Math.floor(byte / 16)) - (offset ? 0 : 8);
+  };
+  const data = Float64Array.from({ length: rows * columns }, (_, i) => {
+    const at = Math.floor(i / block);
+    return integer(i) * scale!.data[at]! + (offset?.data[at] ?? 0);
+  });
+  return { shape: [rows, columns], data };
 }
 
 function strides(shape: readonly number[]): number[] {

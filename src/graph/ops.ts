@@ -118,6 +118,21 @@ export const linear8 = (graph: Graph, x: Value, { forward, back, smoothing, term
     [x, forward.matrix, forward.scale, back.matrix, back.scale, ...(smoothing ? [smoothing] : [])],
     { back: false, terms },
   )[0]!;
+/** A frozen matrix in blocks: integers, and a scale and perhaps an offset for each block (op `linearBlocks`). */
+export interface BlockWeight {
+  readonly values: Value;
+  readonly scale: Value;
+  readonly offset?: Value | undefined;
+}
+
+const blockInputs = ({ values, scale, offset }: BlockWeight) => (offset ? [values, scale, offset] : [values, scale]);
+
+/** x·Wᵀ with W in blocks. */
+export const linearBlocks = (graph: Graph, x: Value, blocks: BlockWeight): Value =>
+  apply(graph, "linearBlocks", [x, ...blockInputs(blocks)], {})[0]!;
+/** The matrix of blocks as float32 [N, K]. */
+export const widenBlocks = (graph: Graph, blocks: BlockWeight): Value =>
+  apply(graph, "widenBlocks", blockInputs(blocks), {})[0]!;
 /** Returns the context; the gradient rule reads the softmax from the node. */
 export const attend = (graph: Graph, q: Value, k: Value, v: Value, bias: Value, scale = 1): Value =>
   apply(graph, "attend", [q, k, v, bias], { scale })[0]!;

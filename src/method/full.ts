@@ -34,6 +34,7 @@ export function full({ fullParts }: OptionValues<typeof fullOptions>): Method {
         eightBit: (graph, name) => (values[name] === undefined ? (frozen.eightBit?.(graph, name) ?? null) : null),
         eightBitBack: (graph, name) =>
           values[name] === undefined ? (frozen.eightBitBack?.(graph, name) ?? null) : null,
+        blocks: (graph, name) => (values[name] === undefined ? (frozen.blocks?.(graph, name) ?? null) : null),
         declare: (graph, name) => {
           const trained = values[name];
           if (trained === undefined) return frozen.declare(graph, name);

@@ -8,7 +8,7 @@
 import type { JsonObject } from "../base/json.js";
 import type { DType, Feeds } from "../base/tensor.js";
 import type { Graph, Shape, Stored, Value } from "../graph/graph.js";
-import type { EightBitMatrix, EightBitWeight } from "../graph/ops.js";
+import type { BlockWeight, EightBitMatrix, EightBitWeight } from "../graph/ops.js";
 import type { ExpectedTensor } from "./tensors.js";
 
 /** Added to the score of a position that must not be seen: exp of it is exactly 0 in float32, and it stays finite. */
@@ -70,6 +70,8 @@ export interface PartialModel {
 
 /** The frozen tensors of a model, by name. */
 export interface Weights {
+  /** Layers are kept in blocks, to save memory. Default false. */
+  readonly inBlocks?: boolean;
   has(name: string): boolean;
   /** Which way round a linear layer's matrix lies. */
   stored(name: string): Stored;
@@ -81,6 +83,10 @@ export interface Weights {
   eightBit?(graph: Graph, name: string): EightBitWeight | null;
   /** The matrix of a layer in 8 bits for the backward pass alone; absent or null where both passes are alike. */
   eightBitBack?(graph: Graph, name: string): EightBitMatrix | null;
+  /**
+   * The same for a linear layer's matrix [out, in] in blocks. Where a partial model keeps some of its neurons, the float32 matrix of those.
+   */
+  blocks?(graph: Graph, name: string): { readonly whole: BlockWeight } | { readonly part: Value } | null;
 }
 
 /** Which attention keys and values belong to. */

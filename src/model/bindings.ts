@@ -4,11 +4,11 @@
  *
  * In: a Checkpoint and a PartialModel. Out: Weights. Nothing is read here: ONNX Runtime takes whole tensors from the file,
  * and folds a slice (rows of a first matrix, columns of a last one: really smaller matrices) when the session is opened, that is once per
- * growth of the model, not at each step. With `lowMemory` nothing is folded and the slice is taken in each step.
+ * growth of the model, not at each step. With `lowMemory` or weights in blocks nothing is folded and the slice is taken in each step.
  */
 import { SoftpromptError } from "../base/errors.js";
 import { constant, type Graph, weight } from "../graph/graph.js";
-import { gather } from "../graph/ops.js";
+import { gather, widenBlocks } from "../graph/ops.js";
 import type { ModelConfig, PartialModel, Weights } from "./architecture.js";
 import { architectureOf } from "./architectures.js";
 import type { Checkpoint, EightBitSpans, TensorSpan } from "./checkpoint.js";
@@ -18,9 +18,13 @@ export type { Weights } from "./architecture.js";
 
 /**
  * The weights of a model as far as a partial model keeps them.
- * @param inEightBits use what the checkpoint has in 8 bits
+ * @param how which of the checkpoint's other forms are used: in 8 bits, in blocks. Default neither.
  */
-export function bindWeights(checkpoint: Checkpoint, partial: PartialModel, inEightBits = false): Weights {
+export function bindWeights(
+  checkpoint: Checkpoint,
+  partial: PartialModel,
+  { inEightBits = false, inBlocks = false }: { readonly inEightBits?: boolean; readonly inBlocks?: boolean } = {},
+): Weights {
   const expected = expectedByName(checkpoint.config);
   const declared = (graph: Graph, span: TensorSpan) =>
     weight(graph, span.name, span.dtype, span.shape, { kind: "file", ...placeOf(span) });
@@ -34,6 +38,7 @@ export function bindWeights(checkpoint: Checkpoint, partial: PartialModel, inEig
     return { matrix: gather(graph, m, ids, columns ? 1 : 0), scale: columns ? gather(graph, s, ids) : s };
   };
   return {
+    inBlocks,
     has: (name) => expected.has(name),
     stored: (name) => (expected.get(name)?.transposed ? "in,out" : "out,in"),
     declare(graph, name) {
@@ -63,6 +68,22 @@ export function bindWeights(checkpoint: Checkpoint, partial: PartialModel, inEig
     eightBitBack(graph, name) {
       const spans = inEightBits ? checkpoint.eightBitBack?.get(name) : undefined;
       return spans === undefined ? null : rounded(graph, name, spans, "back");
+    },
+    blocks(graph, name) {
+      const spans = inBlocks ? checkpoint.blocks?.get(name) : undefined;
+      if (spans === undefined) return null;
+      const declared = (span: TensorSpan) =>
+        weight(graph, span.name, span.dtype, span.shape, { kind: "file", ...placeOf(span) });
+      const whole = {
+        values: declared(spans.values),
+        scale: declared(spans.scale),
+        offset: spans.offset ? declared(spans.offset) : undefined,
+      };
+      const kept = keptNeurons(expected.get(name), partial);
+      if (kept === null) return { whole };
+      // neurons are single columns of one of the two matrices, which no block consists of
+      const ids = constant(graph, [kept.indices.length], kept.indices);
+      return { part: gather(graph, widenBlocks(graph, whole), ids, kept.side === "out" ? 0 : 1) };
     },
   };
 }

@@ -24,11 +24,12 @@ export function openBuilder(graph: Graph, weights: Weights, kept: PartialModel):
     vector,
     linear: (x, name) => {
       const bias = weights.has(`${name}.bias`) ? weights.declare(graph, `${name}.bias`) : undefined;
+      const biased = (y: Value) => (bias ? ops.add(graph, y, ops.cast(graph, bias, "float32")) : y);
       const eightBit = weights.eightBit?.(graph, `${name}.weight`);
-      if (eightBit) {
-        const y = rounded(x, eightBit);
-        return bias ? ops.add(graph, y, ops.cast(graph, bias, "float32")) : y;
-      }
+      if (eightBit) return biased(rounded(x, eightBit));
+      const blocks = weights.blocks?.(graph, `${name}.weight`);
+      if (blocks)
+        return biased("whole" in blocks ? ops.linearBlocks(graph, x, blocks.whole) : ops.linear(graph, x, blocks.part));
       return ops.linear(graph, x, weights.declare(graph, `${name}.weight`), {
         stored: weights.stored(`${name}.weight`),
         back: weights.eightBitBack?.(graph, `${name}.weight`) ?? null,

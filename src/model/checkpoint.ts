@@ -49,6 +49,15 @@ export interface EightBitLayer {
   readonly terms: 1 | 2;
 }
 
+/** A linear layer's matrix [out, in] in blocks (op `linearBlocks`). */
+export interface BlockSpans {
+  /** What it came from: a type of GGUF, or "int4". */
+  readonly type: string;
+  readonly values: TensorSpan;
+  readonly scale: TensorSpan;
+  readonly offset: TensorSpan | null;
+}
+
 /** A base model: immutable, its bytes stay on disk. */
 export interface Checkpoint {
   /** Real path of the folder. */
@@ -77,6 +86,12 @@ export interface Checkpoint {
   readonly eightBitBack?: ReadonlyMap<string, EightBitSpans>;
   /** Sha256 of the file that holds them. */
   readonly eightBitSha256?: string;
+  /** Linear layers that are kept in blocks, by the name of their matrix (model/block-weights.ts). Default none. */
+  readonly blocks?: ReadonlyMap<string, BlockSpans>;
+  /** Sha256 of the file that holds them. */
+  readonly blocksSha256?: string;
+  /** The GGUF file that the folder was made from, or its shards; absent where a folder was opened. */
+  readonly gguf?: readonly string[];
   /** Reads one tensor as float32 (bf16 and f16 widened). */
   read(name: string): Promise<Tensor>;
   /** Reads rows of a 2-D tensor as float32: [ids.length, columns]. */
@@ -92,6 +107,8 @@ export interface CheckpointOptions {
   /** While a GGUF file is converted. */
   onProgress?: (progress: ConvertProgress) => void;
   signal?: AbortSignal;
+  /** The GGUF file that the folder was made from (as checkpointFolder gives it). */
+  gguf?: readonly string[] | undefined;
 }
 
 /**
@@ -102,12 +119,13 @@ export interface CheckpointOptions {
 export async function checkpointFolder(
   path: string,
   { onProgress, signal }: CheckpointOptions = {},
-): Promise<{ readonly folder: string; readonly warnings: readonly string[] }> {
+): Promise<{ readonly folder: string; readonly warnings: readonly string[]; readonly gguf?: readonly string[] }> {
   const files = await ggufFiles(path);
   if (files === null) return { folder: path, warnings: [] };
   const { convertGguf } = await import("./gguf/convert.js"); // opening a folder does not need this module
   // a model that cannot be run is refused before gigabytes are written
-  return convertGguf(files, { onProgress, signal, accept: readConfig });
+  const { folder, warnings } = await convertGguf(files, { onProgress, signal, accept: readConfig });
+  return { folder, warnings, gguf: files };
 }
 
 const weightFile = "model.safetensors";
@@ -123,7 +141,7 @@ type Entry = SafetensorsEntry & { readonly file: string };
  * @throws SoftpromptError("checkpoint") naming the file, the tensor, and what was expected.
  */
 export async function openCheckpoint(path: string, options: CheckpointOptions = {}): Promise<Checkpoint> {
-  const { folder, warnings: oddities } = await checkpointFolder(path, options);
+  const { folder, warnings: oddities, gguf = options.gguf } = await checkpointFolder(path, options);
   const root = await realFolder(folder);
   const configPath = await realFile(root, "config.json", options);
   if (!configPath) throw refusal(folder, "there is no config.json", "a Hugging Face model folder", await namesIn(root));
@@ -194,6 +212,7 @@ export async function openCheckpoint(path: string, options: CheckpointOptions = 
     bytes: files.reduce((sum, f) => sum + f.bytes, 0),
     files,
     warnings,
+    ...(gguf === undefined ? {} : { gguf }),
     sha256: ({ fresh = false } = {}) => {
       if (fresh || digest === undefined)
         digest = digestOf(

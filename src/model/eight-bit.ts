@@ -11,20 +11,16 @@
  * smoothed by channel, and the matrix that leads out of each feed-forward block stays in float32 (T5's `wo`; huggingface/transformers#20287, mit-han-lab/smoothquant#42).
  * Only the forward pass stays so: rounding gradients did no harm in any layer (docs/log.md), so every layer's backward pass is in 8 bits.
  */
-import { randomBytes } from "node:crypto";
-import { open, readdir, rm, stat } from "node:fs/promises";
-import { join } from "node:path";
-import { cacheFor, hashFile } from "../base/digest.js";
-import { interrupted } from "../base/errors.js";
-import { ioError, makeFolder, renameFile } from "../base/files.js";
+import { stat } from "node:fs/promises";
+import { cacheFor } from "../base/digest.js";
 import { floatBytes } from "../base/floats.js";
-import { dtypes, size, type Tensor } from "../base/tensor.js";
+import type { Tensor } from "../base/tensor.js";
 import type { ModelConfig } from "./architecture.js";
 import { architectureOf } from "./architectures.js";
-import { type Checkpoint, type EightBitLayer, readHeader, type TensorSpan } from "./checkpoint.js";
+import { type Checkpoint, type EightBitLayer, readHeader } from "./checkpoint.js";
 import { type Rounded, roundColumns, roundingVersion, roundRowsTurned, smoothing } from "./quantise.js";
-import { safetensorsLayout } from "./safetensors.js";
 import type { ExpectedTensor } from "./tensors.js";
+import { findKept, type KeptContent, keptLayout, keptSha256, type MakingOptions, makeKept } from "./weight-cache.js";
 
 /** Linear layers that read the same input, by the names of their matrices, and the largest size of each channel of it on some text. */
 export interface LayerInputs {
@@ -33,16 +29,13 @@ export interface LayerInputs {
 }
 
 /** How a checkpoint is brought into 8 bits. */
-export interface EightBitOptions {
+export interface EightBitOptions extends MakingOptions {
   /** Largest integer of a weight: 127, or 64 on processors whose 8-bit products saturate. */
   readonly most: number;
   /** Measures the inputs of all these layers. It is asked only where the cache has no weights yet. */
   readonly inputs: (layers: readonly string[]) => Promise<readonly LayerInputs[]>;
   /** Folder that holds them. Default `cacheFolder()/int8`. */
   readonly cache?: string;
-  /** Called with 0 done before the first byte is written, so that the size is known beforehand. */
-  readonly onProgress?: (progress: { readonly folder: string; readonly done: number; readonly total: number }) => void;
-  readonly signal?: AbortSignal | undefined;
 }
 
 /** How many times as large as the median neuron the largest may be where inputs are rounded once. Measured: T5 22, SmolLM2 7,707. */
@@ -72,10 +65,10 @@ export async function withEightBit(checkpoint: Checkpoint, options: EightBitOpti
   const layers = blockLayers(checkpoint.config);
   const folder = options.cache ?? cacheFor("int8", "8-bit weights");
   const start = `${await checkpoint.sha256()}-${options.most}-v${roundingVersion}-`;
-  const path = (await soundFile(folder, start)) ?? (await make(checkpoint, layers, folder, start, options));
+  const path = (await findKept(folder, start)) ?? (await make(checkpoint, layers, folder, start, options));
   const plan = await readPlan(path, layers);
   const { terms, groups } = plan;
-  const { spans } = layout(plan, path);
+  const { spans } = keptLayout(contentOf(plan), path);
   const of = (name: string) => ({ matrix: spans.get(name)!, scale: spans.get(`${name}.scale`)! });
   const eightBit = new Map<string, EightBitLayer>(
     groups.flatMap((group) => {
@@ -87,8 +80,7 @@ export async function withEightBit(checkpoint: Checkpoint, options: EightBitOpti
     }),
   );
   const eightBitBack = new Map(plan.backOnly.map(({ name }) => [name, of(`${name}/back`)]));
-  const sha256 = path.slice(path.lastIndexOf("-") + 1, -".safetensors".length);
-  return { ...checkpoint, eightBit, eightBitBack, eightBitSha256: sha256 };
+  return { ...checkpoint, eightBit, eightBitBack, eightBitSha256: keptSha256(path) };
 }
 
 /** Layers that are computed in 8 bits, and how often their inputs are rounded. */
@@ -121,17 +113,6 @@ export function eightBitText({
       ? `whose inputs have neurons more than ${mostUneven} times as large as the median`
       : "which read the neurons of a feed-forward block: their sizes differ most")
   );
-}
-
-/** A file of these weights in the cache whose bytes have the sha256 of its name; files that have not are removed. */
-async function soundFile(folder: string, start: string): Promise<string | null> {
-  const names = await readdir(folder).catch(() => []);
-  for (const name of names.filter((n) => n.startsWith(start) && n.endsWith(".safetensors")).sort()) {
-    const path = join(folder, name);
-    if (name === `${start}${await hashFile(path)}.safetensors`) return path;
-    await rm(path, { force: true });
-  }
-  return null;
 }
 
 /** What is written for a layer's forward pass. */
@@ -172,10 +153,10 @@ interface Plan {
 /** The name of a group's smoothing. */
 const smoothingOf = ({ layers }: Group) => `${layers[0]!.name}/smoothing`;
 
-/** Where everything lies in the file, and its header. */
-function layout({ terms, groups, backOnly }: Plan, path: string) {
-  const { header, order } = safetensorsLayout<Omit<TensorSpan, "file" | "offset" | "length">>(
-    [
+/** What the file of a plan contains. */
+function contentOf({ terms, groups, backOnly }: Plan): KeptContent {
+  return {
+    tensors: [
       ...groups.flatMap((group) => [
         ...(terms === 1
           ? [{ name: smoothingOf(group), dtype: "float32" as const, shape: [group.largest.length] }]
@@ -184,16 +165,11 @@ function layout({ terms, groups, backOnly }: Plan, path: string) {
       ]),
       ...backOnly.flatMap(backTensors),
     ],
-    { terms: String(terms), groups: JSON.stringify(groups.map(({ layers }) => layers.map(({ name }) => name))) },
-  );
-  const spans = new Map<string, TensorSpan>();
-  let end = header.length;
-  for (const { name, dtype, shape } of order) {
-    const length = size(shape) * dtypes[dtype].bytes;
-    spans.set(name, { name, dtype, shape, file: path, offset: end, length });
-    end += length;
-  }
-  return { header, spans, end };
+    metadata: {
+      terms: String(terms),
+      groups: JSON.stringify(groups.map(({ layers }) => layers.map(({ name }) => name))),
+    },
+  };
 }
 
 /** The plan of a file, as its header has it. */
@@ -249,62 +225,33 @@ async function make(
   { most, inputs, onProgress, signal }: EightBitOptions,
 ): Promise<string> {
   const plan = await measuredPlan(wanted, inputs);
-  makeFolder(folder);
-  const work = join(folder, `.making-${process.pid}-${randomBytes(4).toString("hex")}`);
-  const { header, spans, end } = layout(plan, work);
-  onProgress?.({ folder, done: 0, total: end });
-  try {
-    const file = await open(work, "wx");
-    try {
-      await file.write(header, 0, header.length, 0);
-      let done = header.length;
-      const put = async (name: string, bytes: Uint8Array) => {
-        const { offset, length } = spans.get(name)!;
-        await file.write(bytes, 0, length, offset);
-        done += length;
-      };
-      const write = async (name: string, { values, scale }: Rounded) => {
-        await put(name, new Uint8Array(values.buffer));
-        await put(`${name}.scale`, floatBytes(scale));
-      };
-      /** Writes a layer's matrix for the backward pass. @returns its numbers */
-      const writeBack = async ({ name, transposed = false }: ExpectedTensor) => {
-        if (signal?.aborted)
-          throw interrupted(signal, "the making of 8-bit weights was stopped", {
-            where: checkpoint.name,
-            hint: "run the same command again",
-          });
-        const { data, shape } = await checkpoint.read(name);
-        const columns = shape[1]!;
-        const round = transposed ? roundRowsTurned : roundColumns;
-        await write(`${name}/back`, round(data, columns, most));
-        onProgress?.({ folder, done, total: end });
-        return { data, columns };
-      };
-      for (const group of plan.groups) {
-        const factors = plan.terms === 1 ? await factorsOf(checkpoint, group) : null;
-        if (factors) await put(smoothingOf(group), floatBytes(factors));
-        for (const layer of group.layers) {
-          const { name, transposed = false } = layer;
-          const { data, columns } = await writeBack(layer);
-          if (factors) divideInputs(data, columns, transposed, factors);
-          const round = transposed ? roundColumns : roundRowsTurned;
-          await write(`${name}/forward`, round(data, columns, most));
-          onProgress?.({ folder, done, total: end });
-        }
+  const about = { onProgress, signal, what: "8-bit weights", where: checkpoint.name };
+  return makeKept(folder, start, contentOf(plan), about, async (put) => {
+    const write = async (name: string, { values, scale }: Rounded) => {
+      await put(name, new Uint8Array(values.buffer));
+      await put(`${name}.scale`, floatBytes(scale));
+    };
+    /** Writes a layer's matrix for the backward pass. @returns its numbers */
+    const writeBack = async ({ name, transposed = false }: ExpectedTensor) => {
+      const { data, shape } = await checkpoint.read(name);
+      const columns = shape[1]!;
+      const round = transposed ? roundRowsTurned : roundColumns;
+      await write(`${name}/back`, round(data, columns, most));
+      return { data, columns };
+    };
+    for (const group of plan.groups) {
+      const factors = plan.terms === 1 ? await factorsOf(checkpoint, group) : null;
+      if (factors) await put(smoothingOf(group), floatBytes(factors));
+      for (const layer of group.layers) {
+        const { name, transposed = false } = layer;
+        const { data, columns } = await writeBack(layer);
+        if (factors) divideInputs(data, columns, transposed, factors);
+        const round = transposed ? roundColumns : roundRowsTurned;
+        await write(`${name}/forward`, round(data, columns, most));
       }
-      for (const layer of plan.backOnly) await writeBack(layer);
-      await file.sync();
-    } finally {
-      await file.close();
     }
-    const path = join(folder, `${start}${await hashFile(work, { cache: null })}.safetensors`);
-    renameFile(work, path); // the file appears complete or not at all; two processes that make the same file write the same bytes
-    return path;
-  } catch (cause) {
-    await rm(work, { force: true }).catch(() => {});
-    throw ioError(cause, work);
-  }
+    for (const layer of plan.backOnly) await writeBack(layer);
+  });
 }
 
 async function factorsOf(checkpoint: Checkpoint, { layers, largest }: Group): Promise<Float32Array<ArrayBuffer>> {

@@ -9,18 +9,24 @@ import { roundHalfEven } from "../base/round.js";
 /** Version of the content. It must change whenever a layer's results change: runs and kept texts of another version are not gone on with. */
 export const roundingVersion = 4;
 
+/** The same of weights in blocks. */
+export const blockVersion = 1;
+
 /**
- * Names the rounding of an engine, for whatever holds its results: nothing where it computes in float32. The sha256 of the 8-bit weights is
- * part of it: what was measured of a model decides how it is rounded, and may differ between processors.
+ * Names how an engine's weights are rounded or kept, for whatever holds its results: nothing where it computes with the checkpoint's own. The
+ * sha256 of the 8-bit weights is part of it: what was measured of a model decides how it is rounded, and may differ between processors.
  */
 export function roundingFacts({
-  options: { eightBit: most },
-  checkpoint: { eightBitSha256 },
+  options: { eightBit: most, blocks },
+  checkpoint: { eightBitSha256, blocksSha256 },
 }: {
-  readonly options: { readonly eightBit: number | null };
-  readonly checkpoint: { readonly eightBitSha256?: string };
-}): { readonly eightBit?: string } {
-  return most === null ? {} : { eightBit: `${most}, version ${roundingVersion}, ${eightBitSha256}` };
+  readonly options: { readonly eightBit: number | null; readonly blocks: string | null };
+  readonly checkpoint: { readonly eightBitSha256?: string; readonly blocksSha256?: string };
+}): { readonly eightBit?: string; readonly blocks?: string } {
+  return {
+    ...(most === null ? {} : { eightBit: `${most}, version ${roundingVersion}, ${eightBitSha256}` }),
+    ...(blocks === null ? {} : { blocks: `${blocks}, version ${blockVersion}, ${blocksSha256}` }),
+  };
 }
 
 /** Integers, with the scale of each column. */
@@ -38,8 +44,7 @@ export interface Rounded {
 export function roundColumns(data: Float32Array, columns: number, most: number): Rounded {
   const largest = new Float32Array(columns);
   for (let i = 0, c = 0; i < data.length; i++, c = c + 1 === columns ? 0 : c + 1) {
-    const size = Math.abs(data[i]!);
-    if (!(size <= largest[c]!)) largest[c] = size; // also true for NaN
+    largest[c] = Math.max(largest[c]!, Math.abs(data[i]!)); // stays NaN once one was NaN
   }
   const scale = steps(largest, most);
   const values = new Int8Array(data.length);
@@ -54,8 +59,7 @@ export function roundRowsTurned(data: Float32Array, columns: number, most: numbe
   const largest = new Float32Array(rows);
   for (let r = 0; r < rows; r++)
     for (let i = r * columns; i < (r + 1) * columns; i++) {
-      const size = Math.abs(data[i]!);
-      if (!(size <= largest[r]!)) largest[r] = size;
+      largest[r] = Math.max(largest[r]!, Math.abs(data[i]!));
     }
   const scale = steps(largest, most);
   const values = new Int8Array(data.length);
@@ -64,14 +68,17 @@ export function roundRowsTurned(data: Float32Array, columns: number, most: numbe
   return { values, scale };
 }
 
+function notFinite(what: string): SoftpromptError {
+  return new SoftpromptError("numeric", "a weight is not a finite number", {
+    where: `a linear layer's matrix in ${what}`,
+    hint: "use --precision float32, or another checkpoint",
+  });
+}
+
 /** The scale; 1 where everything is zero. */
 function steps(largest: Float32Array, most: number): Float32Array<ArrayBuffer> {
   return Float32Array.from(largest, (size) => {
-    if (!Number.isFinite(size))
-      throw new SoftpromptError("numeric", "a weight is not a finite number", {
-        where: "a linear layer's matrix in 8 bits",
-        hint: "use --precision float32, or another checkpoint",
-      });
+    if (!Number.isFinite(size)) throw notFinite("8 bits");
     const step = Math.fround(size / most);
     // a scale that was rounded down could push the largest weight beyond `most`
     return step === 0 ? 1 : Math.round(size / step) > most ? Math.fround(step * (1 + 2 ** -23)) : step;
@@ -90,4 +97,38 @@ export function smoothing(inputs: Float32Array, weights: Float32Array): Float32A
     // a channel without inputs or without weights needs none
     return Number.isFinite(power) ? 2 ** Math.max(-20, Math.min(20, power)) : 1;
   });
+}
+
+/** Integers of −8 … 7, and the scale of each block. */
+export interface RoundedBlocks {
+  readonly integers: Int8Array<ArrayBuffer>;
+  readonly scale: Float32Array<ArrayBuffer>;
+}
+
+/**
+ * Blocks of numbers to 4 bits: the number that is largest in size becomes −8 (as in GGUF's Q4_0), the others are rounded to that scale, and the
+ * scale is then the one of least squared error for these integers.
+ */
+export function roundBlocks(data: Float32Array, block: number): RoundedBlocks {
+  const integers = new Int8Array(data.length);
+  const scale = new Float32Array(data.length / block);
+  for (let b = 0; b < scale.length; b++) {
+    const from = b * block;
+    let [size, most] = [0, 0];
+    for (let i = from; i < from + block; i++) {
+      size = Math.max(size, Math.abs(data[i]!));
+      if (Math.abs(data[i]!) > Math.abs(most)) most = data[i]!;
+    }
+    if (!Number.isFinite(size)) throw notFinite("4 bits");
+    if (most === 0) continue;
+    let [both, square] = [0, 0];
+    for (let i = from; i < from + block; i++) {
+      const q = Math.max(-8, Math.min(7, roundHalfEven((-8 * data[i]!) / most)));
+      integers[i] = q;
+      both += q * data[i]!;
+      square += q * q;
+    }
+    scale[b] = both / square;
+  }
+  return { integers, scale };
 }

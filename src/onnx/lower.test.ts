@@ -5,6 +5,7 @@
 import { fromBinary } from "@bufbuild/protobuf";
 import { ModelProtoSchema } from "onnx-buf";
 import { expect, test } from "vitest";
+import { gradient } from "../graph/grad.js";
 import { constant, emptyGraph, input, output, weight } from "../graph/graph.js";
 import * as ops from "../graph/ops.js";
 import { lower } from "./lower.js";
@@ -20,6 +21,46 @@ function nodesOf(widenPerUse: boolean) {
   const { bytes } = lower(g, { plain: false, widenPerUse });
   return fromBinary(ModelProtoSchema, bytes).graph!.node.map(({ opType }) => opType);
 }
+
+/** A product with a 4-bit matrix in blocks, and with a slice of another one; and, where asked for, the way back. */
+function blocksOf(back: boolean) {
+  const g = emptyGraph();
+  const file = (n: number) => ({ kind: "file", file: "/blocks.safetensors", offset: 64 * n, length: 64 }) as const;
+  const blocks = (n: number) => ({
+    values: weight(g, `values${n}`, "uint8", [32, 16], file(2 * n)),
+    scale: weight(g, `scale${n}`, "float32", [32, 1], file(2 * n + 1)),
+  });
+  const x = input(g, "x", "float32", ["B", 32]);
+  const y = ops.linearBlocks(g, x, blocks(0));
+  const kept = constant(g, [2], Int32Array.of(3, 1));
+  const z = ops.linear(g, y, ops.gather(g, ops.widenBlocks(g, blocks(1)), kept));
+  output(g, "z", z);
+  if (back) output(g, "dx", gradient(g, ops.sum(g, z, [0, 1]), x));
+  const { bytes } = lower(g, { plain: false, widenPerUse: true });
+  return fromBinary(ModelProtoSchema, bytes).graph!;
+}
+
+test("blocks: packed where only the forward pass runs, widened for each product where a way back follows; what is made of them stands first", () => {
+  const forward = blocksOf(false);
+  expect(forward.node.map(({ opType }) => opType)).toEqual([
+    "DequantizeLinear",
+    "Gather",
+    "MatMulNBits",
+    "FusedMatMul",
+  ]);
+  const types = (graph: typeof forward, name: string) =>
+    graph.initializer.filter((i) => i.name.startsWith(name)).map((i) => [i.dataType, i.dims.map(Number)]);
+  expect(types(forward, "values0")).toEqual([[2, [32, 1, 16]]]);
+  expect(types(forward, "values1")).toEqual([[21, [32, 32]]]);
+  const both = blocksOf(true);
+  const ops = both.node.map(({ opType }) => opType);
+  expect(ops).not.toContain("MatMulNBits");
+  // two forwards, one back, and the slice of the second; what else reads constants alone may stand there too
+  const products = ops.indexOf("FusedMatMul");
+  expect(ops.slice(0, products).filter((op) => /Dequantize|Gather/.test(op))).toHaveLength(4);
+  expect(ops.slice(products).filter((op) => /Dequantize|Gather/.test(op))).toEqual([]);
+  expect(types(both, "values0")).toEqual([[21, [32, 32]]]); // one copy of the file's bytes
+});
 
 test("casts and slices of weights stand first where they are made at each use, otherwise beside their readers", () => {
   expect(nodesOf(true)).toEqual(["Gather", "Cast", "Cast", "Relu", "FusedMatMul", "Relu", "FusedMatMul"]);

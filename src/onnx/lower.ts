@@ -18,7 +18,15 @@ import { dtypes } from "../base/tensor.js";
 import { check } from "../graph/check.js";
 import type { Constant, Graph, Node, Value, ValueType, Weight } from "../graph/graph.js";
 import { simplify } from "../graph/simplify.js";
-import { type Attribute, type Domain, type LoweringOptions, lowerings, opsets, type Writer } from "./opset.js";
+import {
+  type Attribute,
+  type Domain,
+  type LoweringOptions,
+  lowerings,
+  opsets,
+  type ViewType,
+  type Writer,
+} from "./opset.js";
 
 /** A model ready for a session. */
 export interface OnnxModel {
@@ -30,8 +38,10 @@ export interface OnnxModel {
   readonly nodes: number;
 }
 
-/** ONNX's number for an element type that no graph value has. */
-const uint8 = 2;
+/** ONNX's number for a type that no value of a graph has. */
+const uint4 = 21;
+
+const viewTypes = { uint4, uint8: dtypes.uint8.onnx } as const satisfies Record<ViewType, number>;
 
 /** Attribute types of the ONNX schema (AttributeProto.AttributeType). */
 const attributeTypes = { float: 1, int: 2, text: 3, graph: 5, ints: 7 } as const;
@@ -80,6 +90,8 @@ export function lowerFor(outside: Outside | undefined, source: Graph, options: L
    * written beside its reader is run first of all, with the casts of all other weights, and its copy kept until then.
    */
   const early: NodeProto[] = [];
+  /** Values that depend on weights alone. */
+  const frozen = new Set<number>();
 
   const add: Writer["add"] = (type, inputs, attributes = {}, outputs = [`_${fresh++}`], domain: Domain = "") => {
     for (const name of inputs) asked.add(name);
@@ -108,6 +120,7 @@ export function lowerFor(outside: Outside | undefined, source: Graph, options: L
   for (const node of parts.flatMap((g) => g.nodes))
     for (const { id } of new Set(node.inputs)) readers.set(id, [...(readers.get(id) ?? []), node]);
   const results = new Set(parts.flatMap((g) => g.outputs.map((o) => o.value.id)));
+  const views = new Map<string, { value: Value; type: ViewType; shape: readonly number[] }>();
   const writer: Writer = {
     options,
     add,
@@ -123,7 +136,7 @@ export function lowerFor(outside: Outside | undefined, source: Graph, options: L
         int64Data: values.map(BigInt),
       })),
     float: (value) => tensor(`_float${value}`, () => ({ dataType: dtypes.float32.onnx, dims: [], floatData: [value] })),
-    uint8: (value) => tensor(`_uint8${value}`, () => ({ dataType: uint8, dims: [], int32Data: [value] })),
+    uint8: (value) => tensor(`_uint8${value}`, () => ({ dataType: dtypes.uint8.onnx, dims: [], int32Data: [value] })),
     constant: (shape, data) => {
       const dataType = dtypes[data instanceof Float32Array ? "float32" : "int32"].onnx;
       return tensor(`_constant${constants.size}`, () => ({
@@ -136,9 +149,27 @@ export function lowerFor(outside: Outside | undefined, source: Graph, options: L
       if (value.dtype === "float32") return writer.name(value);
       const known = wide.get(value.id);
       if (known !== undefined && !options.widenPerUse) return known;
-      const name = add("Cast", [writer.name(value)], { to: { int: dtypes.float32.onnx } });
-      if (options.widenPerUse) early.push(nodes.pop()!);
+      const name = writer.early(() => add("Cast", [writer.name(value)], { to: { int: dtypes.float32.onnx } }));
       wide.set(value.id, name);
+      return name;
+    },
+    view: (value, type, shape) => {
+      const name = `${writer.name(value)}/${type}`;
+      views.set(name, { value, type, shape });
+      return name;
+    },
+    filled: (type, shape, byte) => {
+      const elements = shape.reduce((n, d) => n * d, 1);
+      return tensor(`_${type}${byte}[${shape}]`, () => ({
+        dataType: viewTypes[type],
+        dims: shape.map(BigInt),
+        rawData: new Uint8Array(type === "uint4" ? Math.ceil(elements / 2) : elements).fill(byte),
+      }));
+    },
+    early: (make) => {
+      const from = nodes.length;
+      const name = make();
+      if (options.widenPerUse) early.push(...nodes.splice(from));
       return name;
     },
     once: (key, make) => {
@@ -158,7 +189,9 @@ export function lowerFor(outside: Outside | undefined, source: Graph, options: L
     for (const node of g.nodes) {
       const from = nodes.length;
       (lowerings[node.op] as (w: Writer, n: Node) => void)(writer, node);
-      if (options.widenPerUse && node.inputs.every(isWeight)) early.push(...nodes.splice(from)); // a slice of a weight
+      if (!node.inputs.every((v) => isWeight(v) || frozen.has(v.id))) continue;
+      for (const { id } of node.outputs) frozen.add(id);
+      if (options.widenPerUse) early.push(...nodes.splice(from)); // a slice of a weight
     }
     for (const [name, value] of copies) add("Identity", [writer.name(value)], {}, [name]);
   };
@@ -196,6 +229,8 @@ export function lowerFor(outside: Outside | undefined, source: Graph, options: L
 
   // a matrix may be stored for both passes while only one of them is used
   for (const v of weights) if (asked.has(writer.name(v))) initializers.push(initializer(v, files));
+  for (const [name, { value, type, shape }] of views)
+    initializers.push({ ...initializer(value, files), name, dataType: viewTypes[type], dims: shape.map(BigInt) });
 
   const model = create(ModelProtoSchema, {
     irVersion: 10n,

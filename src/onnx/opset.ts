@@ -6,7 +6,7 @@
  */
 import type { DType } from "../base/tensor.js";
 import { maker, type Node, type Op, type Value } from "../graph/graph.js";
-import { isGrouped } from "../graph/infer.js";
+import { blocksOf, isGrouped } from "../graph/infer.js";
 
 /** ONNX's default domain and ONNX Runtime's own. */
 export const opsets = { "": 21, "com.microsoft": 1 } as const;
@@ -29,6 +29,9 @@ export type Attribute =
   | { readonly ints: readonly number[] }
   | { readonly float: number }
   | { readonly text: string };
+
+/** Types that no value of a graph has: ONNX's packed 4 bits, and bytes in another shape. */
+export type ViewType = "uint4" | "uint8";
 
 /** The interface by which a lowering writes ONNX nodes. Names are names of ONNX tensors. */
 export interface Writer {
@@ -59,6 +62,12 @@ export interface Writer {
   constant(shape: readonly number[], data: Float32Array | Int32Array): string;
   /** A weight as float32. */
   widened(value: Value): string;
+  /** The bytes of a weight, read as another type or in another shape. */
+  view(value: Value, type: ViewType, shape: readonly number[]): string;
+  /** A constant whose bytes are all the same. */
+  filled(type: ViewType, shape: readonly number[], byte: number): string;
+  /** Writes nodes that read weights alone. Where weights are widened at each use, they are run just before the node that reads their result. */
+  early(make: () => string): string;
   /** Returns what `make` wrote for this key before, or calls it now. For small tensors that many nodes read. */
   once(key: string, make: () => string): string;
   /** Sums of rows times their scales, by the id of a value that is not written: its only reader adds them. */
@@ -212,6 +221,21 @@ const scaleAdd = (w: Writer, [x, y, s]: readonly [string, string, string], to?: 
     ? w.add("GatedAdd", [x, y, s], {}, to, ms)
     : w.add("Add", [x, w.add("Mul", [y, s])], {}, to);
 
+/** The matrix of blocks as float32 [N, K]. */
+const widenedBlocks = (w: Writer, inputs: readonly Value[], to?: string): string =>
+  w.early(() => {
+    const [values, scale, offset] = inputs as [Value, Value, Value | undefined];
+    const { rows, columns, block, bits } = blocksOf(inputs)!;
+    const outputs = to === undefined ? undefined : [to];
+    const numbers = [bits === 8 ? w.name(values) : w.view(values, "uint4", [rows, columns]), w.name(scale)];
+    if (bits === 4 && !offset) numbers.push(w.filled("uint4", [rows, columns / block], 0x88)); // 8 is taken away
+    const how = { axis: { int: 1 }, block_size: { int: block } };
+    if (!offset) return w.add("DequantizeLinear", numbers, how, outputs);
+    const apart = w.add("Reshape", [w.add("DequantizeLinear", numbers, how), w.integers([rows, -1, block])]);
+    const moved = w.add("Add", [apart, w.add("Unsqueeze", [w.name(offset), w.integers([-1])])]);
+    return w.add("Reshape", [moved, w.integers([rows, columns])], {}, outputs);
+  });
+
 /** An int32 value as int64, which the indexing operators want. */
 const wideIds = (w: Writer, ids: Value): string =>
   w.once(`int64 ${ids.id}`, () => w.add("Cast", [w.name(ids)], { to: { int: w.onnxType("int64") } }));
@@ -332,6 +356,31 @@ export const lowerings: { readonly [K in Op]: Lowering<K> } = {
     const isTerm = reader?.op === "add" && reader.inputs.every((v) => sameShape(v, y!));
     if (isTerm && others.length === 0 && !w.isOutput(y!)) w.unscaled.set(y!.id, parts);
     else writeSum(w, parts, w.name(y!));
+  },
+  // The runtime packs a 4-bit matrix once more, in an order of its own. Where a backward pass follows, which widens it, that copy would stand
+  // beside the first one, so both passes widen. For 8 bits the runtime has no such form in float32 arithmetic: it would widen in each product.
+  linearBlocks: (w, { inputs: [x, ...blocks], outputs }) => {
+    const [values, scale, offset] = blocks as [Value, Value, Value | undefined];
+    const { rows, columns, block, bits } = blocksOf(blocks)!;
+    const [rank, count, y] = [x!.shape.length, columns / block, w.name(outputs[0]!)];
+    if (w.options.plain || bits === 8 || w.readers(values).some(({ op }) => op === "widenBlocks")) {
+      product(w, w.name(x!), widenedBlocks(w, blocks), [rank, 2], { transB: true }, y);
+      return;
+    }
+    const packed = [w.view(values, "uint8", [rows, count, block / 2]), w.name(scale)];
+    if (offset) packed.push(w.filled("uint8", [rows, Math.ceil(count / 2)], 0));
+    // accuracy level 1: float32 arithmetic; higher levels round x
+    const sizes = { K: columns, N: rows, bits, block_size: block, accuracy_level: 1 };
+    const how = Object.fromEntries(Object.entries(sizes).map(([key, int]) => [key, { int }]));
+    const even = w.add("MatMulNBits", [w.name(x!), ...packed], how, offset ? undefined : [y], "com.microsoft");
+    if (!offset) return;
+    // Σ x·o over a block is the block's offset times the sum of its inputs
+    const apart = w.add("Reshape", [w.name(x!), w.integers([...Array(rank - 1).fill(0), count, block])]);
+    const sums = w.add("ReduceSum", [apart, w.integers([-1])], { keepdims: { int: 0 } });
+    w.add("Add", [even, product(w, sums, w.name(offset), [rank, 2], { transB: true })], {}, [y]);
+  },
+  widenBlocks: (w, { inputs, outputs }) => {
+    widenedBlocks(w, inputs, w.name(outputs[0]!));
   },
   rmsNorm: (w, { inputs: [x, g], attributes: { epsilon }, outputs: [y, r] }) => {
     if (!w.options.plain) {

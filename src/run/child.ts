@@ -9,6 +9,7 @@ import { inEightBits } from "../engine/eight-bit.js";
 import { type Engine, type EngineOptions, openEngine } from "../engine/engine.js";
 import type { Method } from "../method/method.js";
 import type { ModelConfig } from "../model/architecture.js";
+import { withBlocks } from "../model/block-weights.js";
 import { type Checkpoint, openCheckpoint } from "../model/checkpoint.js";
 import type { EncodingRules } from "../text/rules.js";
 import type { Tokenizer } from "../text/tokenizer.js";
@@ -50,8 +51,9 @@ export async function openLikeParent(
   methodFor?: (config: ModelConfig) => Method,
 ): Promise<{ readonly engine: Engine; readonly tokenizer: Tokenizer }> {
   const stored = await openCheckpoint(base, name === undefined ? {} : { name });
-  const { eightBit = null } = options;
-  const checkpoint = eightBit === null ? stored : await inEightBits(stored, { most: eightBit, signal });
+  const { eightBit = null, blocks = null } = options;
+  const rounded = eightBit === null ? stored : await inEightBits(stored, { most: eightBit, signal });
+  const checkpoint = blocks === null ? rounded : await withBlocks(rounded, { kind: blocks, signal });
   const loaded = await loadTokenizer(checkpoint);
   return {
     engine: openEngine(checkpoint, options, methodFor?.(checkpoint.config), openTexts),

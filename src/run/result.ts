@@ -11,6 +11,7 @@ import { SoftpromptError } from "../base/errors.js";
 import { readWhole } from "../base/files.js";
 import { parseJson } from "../base/json.js";
 import { packageInfo, packageRoot } from "../base/package.js";
+import type { BlockKind } from "../model/block-weights.js";
 import { engineVersion } from "../runtime/node.js";
 import type { StageCost } from "../train/types.js";
 import { fileNames } from "./layout.js";
@@ -84,7 +85,7 @@ export interface Where {
   readonly onnxruntime: string;
   readonly device: string;
   /** How the frozen linear layers were computed, where it was not in float32. */
-  readonly precision?: "int8";
+  readonly precision?: "int8" | BlockKind;
   readonly platform: string;
   readonly cpu: string;
   readonly cores: number;
@@ -210,7 +211,7 @@ const resultForm = z.object({
     node: text,
     onnxruntime: text,
     device: text,
-    precision: z.literal("int8").optional(),
+    precision: z.enum(["int8", "stored", "int4"]).optional(),
     platform: text,
     cpu: text,
     cores: count,

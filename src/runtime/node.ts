@@ -111,7 +111,7 @@ function sessionOptions(
     // A memory plan per shape would save some 3 % of time, but keep about 100 kB for each shape, and long runs have thousands of shapes.
     enableMemPattern: false,
     // The arena never frees memory and takes ever larger blocks: some 0.8 GB on T5-Large, for a gain of 6 % in speed.
-    enableCpuMemArena: !options.lowMemory,
+    enableCpuMemArena: options.arena,
     ...(options.profile ? { enableProfiling: true, profileFilePrefix: options.profile } : {}),
     ...(external.length > 0 ? { externalData: [...external] } : {}),
     extra: {

@@ -17,6 +17,8 @@ export interface RuntimeOptions {
   readonly device: Device;
   /** Fewer copies of the weights, slower products. */
   readonly lowMemory: boolean;
+  /** Take memory in large blocks and never give it back. */
+  readonly arena: boolean;
   /** Keep a packed copy of each product's weights: it spares their packing in every product. */
   readonly packWeights: boolean;
   /** Where to write the runtime's own profile (a file prefix); null is off. */

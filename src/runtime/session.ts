@@ -6,7 +6,7 @@
  */
 import { SoftpromptError } from "../base/errors.js";
 import { type Feed, type Feeds, shapeText, size } from "../base/tensor.js";
-import type { Dim, Graph, Value } from "../graph/graph.js";
+import type { Dim, Graph, Op, Value } from "../graph/graph.js";
 import { lower } from "../onnx/lower.js";
 import { nodeRuntime } from "./node.js";
 import { type Device, firstLine, type Runtime } from "./runtime.js";
@@ -21,6 +21,11 @@ export interface SessionOptions {
    * Keep a packed copy of each product's weights. It saves time where a product has few rows. Default true unless lowMemory.
    */
   readonly packWeights?: boolean;
+  /**
+   * Let the runtime keep the memory that it once took. Default true unless lowMemory. The C library may keep more: its heap has gaps where
+   * matrices were, between what lives longer.
+   */
+  readonly arena?: boolean;
   /** Prefix of ONNX Runtime's profile file, for the bench. */
   readonly profile?: string | null;
 }
@@ -43,13 +48,18 @@ export async function openSession(
   options: SessionOptions,
   runtime: Runtime = nodeRuntime,
 ): Promise<Session> {
-  const { plainOps: plain, lowMemory: widenPerUse } = options;
-  const model = lower(graph, { plain, widenPerUse, onCpu: options.device === "cpu" });
+  const has = (op: Op) => graph.nodes.some((node) => node.op === op);
+  // weights in blocks are there to save memory: a wide copy that was kept would undo it
+  const inBlocks = has("linearBlocks") || has("widenBlocks");
+  const lowMemory = options.lowMemory || inBlocks;
+  const model = lower(graph, { plain: options.plainOps, widenPerUse: lowMemory, onCpu: options.device === "cpu" });
   const raw = await runtime.open(model.bytes, model, {
     threads: options.threads,
     device: options.device,
-    lowMemory: options.lowMemory,
-    packWeights: options.packWeights ?? !options.lowMemory,
+    lowMemory,
+    arena: options.arena ?? !lowMemory,
+    // blocks of 4 bits are packed in place of the first copy, not beside it; where they are widened, there is nothing to pack
+    packWeights: inBlocks ? !has("widenBlocks") : (options.packWeights ?? !lowMemory),
     profile: options.profile ?? null,
   });
   let open = true;

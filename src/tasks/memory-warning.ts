@@ -14,7 +14,7 @@ import { byteText } from "../report/format.js";
 import { needsNeuronScores } from "../schedule/schedule.js";
 import { aroundPrompt } from "../text/batch.js";
 import { encodeRows } from "../text/rows.js";
-import { availableMemory, forwardMemory, trainingMemory } from "./memory.js";
+import { availableMemory, forwardMemory, otherForm, trainingMemory } from "./memory.js";
 import type { Model } from "./model.js";
 import type { TuneOptions } from "./options.js";
 
@@ -29,6 +29,7 @@ export function tuningMemory(
 ): number {
   const { config } = checkpoint;
   const { lowMemory } = engine.options;
+  const other = otherForm(checkpoint, engine.options);
   const { numbers, tokens } = sizeOf(openMethod(options), config, options.virtualTokens);
   const length = ({ input, target }: Row) => input.length + target.length;
   const encoded = (rows: readonly Row[]) => {
@@ -40,9 +41,9 @@ export function tuningMemory(
   const [training, evaluated] = [shapeOf(longest), shapeOf(scored)];
   const batch = Math.min(options.microBatchSize, options.batchSize, train.length);
   const forward = (rows: readonly Row[], shape: typeof training, most: number) =>
-    forwardMemory(config, { ...shape, batch: Math.min(most, rows.length) }, { lowMemory });
+    forwardMemory(config, { ...shape, batch: Math.min(most, rows.length) }, { lowMemory, other });
   const needs = [
-    trainingMemory(config, { ...training, batch }, { lowMemory, trained: numbers }),
+    trainingMemory(config, { ...training, batch }, { lowMemory, trained: numbers, other }),
     forward(validation, evaluated, evaluationBatch(options)),
   ];
   if (needsNeuronScores(options))
@@ -79,6 +80,6 @@ export async function sayMemory(
   const need = tuningMemory(model, data, options);
   const there = free ?? (await availableMemory());
   if (need <= 0.9 * there) return;
-  const message = `this may not fit: about ${byteText(need)} of memory needed, ${byteText(there)} free; try --low-memory, a smaller --micro-batch-size or --max-input-tokens`;
+  const message = `this may not fit: about ${byteText(need)} of memory needed, ${byteText(there)} free; try --low-memory, --precision int4, a smaller --micro-batch-size or --max-input-tokens`;
   onEvent({ kind: "warning", message });
 }

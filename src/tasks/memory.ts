@@ -5,10 +5,13 @@
  * An estimate: the constants are fitted to measured peaks (memory.test.ts) and meant to be right within a fifth for a training step alone.
  */
 import { freemem } from "node:os";
+import { size } from "../base/tensor.js";
 import { type PassShape, packsWeights, partialParameters } from "../engine/flops.js";
 import { readsBefore } from "../engine/place.js";
 import type { ModelConfig } from "../model/architecture.js";
 import { architectureOf } from "../model/architectures.js";
+import { blockBytes } from "../model/block-weights.js";
+import type { Checkpoint } from "../model/checkpoint.js";
 import { fullModel, type PartialModel, type PartialStack } from "../model/partial.js";
 
 export interface MemoryEstimate {
@@ -21,16 +24,59 @@ export interface MemoryEstimate {
 /** Node, ONNX Runtime and the graphs, before any weight. */
 const baseBytes = 180e6;
 /**
- * Bytes kept per parameter: float32 weights, or with lowMemory the stored 16 bits and what is widened of them at one time. A packed twin of
- * each weight besides, in a training step of a model that is not too large for it and in a pass without a backward, unless lowMemory.
+ * Bytes kept per parameter: float32 weights, or with lowMemory the stored 16 bits. A packed twin of each weight besides, in a training step
+ * of a model that is not too large for it and in a pass without a backward, unless lowMemory.
  */
-const perParameter = { packed: 8, normal: 4, lowMemory: 3 } as const;
+const perParameter = { packed: 8, normal: 4, lowMemory: 2 } as const;
 
 /** Bytes kept per trained number: its value before and after a step, its gradient twice (ONNX Runtime's and ours), the best so far. */
 const perTrained = 20;
 
 /** Share of all values of the forward that are alive at once; ONNX Runtime frees what the backward no longer needs. */
 const aliveShare = 2 / 3;
+
+/** Layers that are kept in another form than the checkpoint's. */
+export interface OtherForm {
+  readonly kind: "int8" | "blocks";
+  readonly bytes: number;
+  /** How many parameters they hold. */
+  readonly parameters: number;
+}
+
+/** What a checkpoint's layers are kept in, where an engine with these options runs it; undefined for the checkpoint's own form. */
+export function otherForm(
+  checkpoint: Pick<Checkpoint, "blocks" | "eightBit" | "eightBitBack" | "tensors">,
+  { blocks, eightBit }: { readonly blocks: string | null; readonly eightBit: number | null },
+): OtherForm | undefined {
+  if (blocks !== null) return { kind: "blocks", ...blockBytes(checkpoint) };
+  if (eightBit === null) return undefined;
+  let [bytes, parameters] = [0, 0];
+  for (const [name, { forward, back }] of checkpoint.eightBit ?? []) {
+    bytes += forward.matrix.length + back.matrix.length;
+    parameters += size(checkpoint.tensors.get(name)!.shape);
+  }
+  for (const { matrix } of checkpoint.eightBitBack?.values() ?? []) bytes += matrix.length; // besides the exact one
+  return { kind: "int8", bytes, parameters };
+}
+
+/** What a pass keeps of the weights. */
+function weightBytes(
+  config: ModelConfig,
+  partial: PartialModel,
+  { lowMemory, packed, other }: { lowMemory: boolean; packed: boolean; other: OtherForm | undefined },
+): number {
+  const all = partialParameters(config, partial);
+  const widens = lowMemory || other?.kind === "blocks";
+  const each = perParameter[widens ? "lowMemory" : packed ? "packed" : "normal"];
+  // one matrix is wide at a time; the largest is the head
+  const wide = widens ? 4 * config.vocabulary * config.width : 0;
+  if (other === undefined) return all * each + wide;
+  const share = all / partialParameters(config, fullModel(config));
+  return share * other.bytes + (all - share * other.parameters) * each + wide;
+}
+
+/** The same where the states between the blocks are kept, and of one block all. */
+const littleShare = 3 / 4;
 
 /** Peak of a training step of `shape` (its batch is the micro-batch). */
 export function trainingMemory(
@@ -40,12 +86,17 @@ export function trainingMemory(
     lowMemory = false,
     partial = fullModel(config),
     trained = 0,
-  }: { lowMemory?: boolean; partial?: PartialModel /** Numbers trained. */; trained?: number } = {},
+    other,
+  }: {
+    lowMemory?: boolean;
+    partial?: PartialModel;
+    /** Numbers trained. */
+    trained?: number;
+    other?: OtherForm | undefined;
+  } = {},
 ): MemoryEstimate {
-  const weights =
-    partialParameters(config, partial) *
-      perParameter[packsWeights(config, partial, { lowMemory }) ? "packed" : lowMemory ? "lowMemory" : "normal"] +
-    trained * perTrained;
+  const packed = packsWeights(config, partial, { lowMemory });
+  const weights = weightBytes(config, partial, { lowMemory, packed, other }) + trained * perTrained;
   const S = shape.prompt + shape.input;
   const U = shape.target;
   const inner = config.heads * config.headWidth;
@@ -71,7 +122,16 @@ export function trainingMemory(
     decoding.layers.length * (2 * S * inner + 2 * config.heads * U * (U + S)) +
     3 * U * config.vocabulary;
   const perRow = readsBefore(shape.place) ? behind : before;
-  const activations = aliveShare * 4 * shape.batch * perRow;
+  // Where little is kept, the states between the blocks are, and the values of one block at a time.
+  const states =
+    config.width *
+    (readsBefore(shape.place)
+      ? 2 * decoded * decoding.layers.length
+      : 2 * S * reading.layers.length + (reading === decoding ? 0 : 3 * U * decoding.layers.length));
+  const ofOneBlock = perRow / (readsBefore(shape.place) ? decoding : reading).layers.length;
+  const keepsLittle = lowMemory || other?.kind === "blocks";
+  const alive = keepsLittle ? littleShare * (states + ofOneBlock + 3 * U * config.vocabulary) : aliveShare * perRow;
+  const activations = 4 * shape.batch * alive;
   return { weights, activations, total: baseBytes + weights + activations };
 }
 
@@ -80,9 +140,12 @@ export function trainingMemory(
  * too low, because sessions that were open before keep some of their memory (t5-nano on BoolQ: 1.07 GB estimated, peaks of 1.31 and 1.58 GB
  * measured).
  */
-export function forwardMemory(config: ModelConfig, shape: PassShape, { lowMemory = false } = {}): MemoryEstimate {
-  const weights =
-    partialParameters(config, fullModel(config)) * (lowMemory ? perParameter.lowMemory : perParameter.packed);
+export function forwardMemory(
+  config: ModelConfig,
+  shape: PassShape,
+  { lowMemory = false, other }: { lowMemory?: boolean; other?: OtherForm | undefined } = {},
+): MemoryEstimate {
+  const weights = weightBytes(config, fullModel(config), { lowMemory, packed: true, other });
   const S = shape.prompt + shape.input;
   const inner = config.heads * config.headWidth;
   const ffn = config.feedForwardWidth * (config.gated ? 5 : 2);

@@ -11,6 +11,7 @@ import type { TextStore } from "../engine/text-store.js";
 import type { Engine, EngineOptions } from "../engine/types.js";
 import type { HubOptions, HubProgress, ResolvedModel } from "../hub/hub.js";
 import type { Method } from "../method/method.js";
+import type { BlockKind } from "../model/block-weights.js";
 import { type Checkpoint, checkpointFolder } from "../model/checkpoint.js";
 import type { Tokenizer } from "../text/tokenizer.js";
 import { type CallContext, disposable, type EarlierContext, type NoticeEvent, oneObject, splitCall } from "./call.js";
@@ -108,10 +109,10 @@ export async function openModel(
     import("../model/tokenizer.js"),
     import("../engine/engine.js"),
   ]);
-  const { folder, label } = await modelFolder(name, chosen, context);
-  const stored = await openCheckpoint(folder, { name: label });
+  const { folder, label, gguf } = await modelFolder(name, chosen, context);
+  const stored = await openCheckpoint(folder, { name: label, gguf });
   for (const message of stored.warnings) context.onEvent?.({ kind: "notice", message });
-  const { checkpoint, eightBit } = await inPrecision(stored, chosen, context);
+  const { checkpoint, eightBit, blocks } = await inPrecision(stored, chosen, context);
   const plain = await openTokenizer(checkpoint);
   const tokenizer = chosen.chat ? await chatTokenizer(checkpoint, plain) : plain;
   const { textCache, textCacheMemory, textCacheDisk } = chosen;
@@ -119,7 +120,7 @@ export async function openModel(
     textCache === "off"
       ? null
       : { precision: textCache, memory: textCacheMemory * 2 ** 20, disk: textCacheDisk * 2 ** 20 };
-  const engine = openEngine(checkpoint, { ...chosen, eightBit, textCache: kept }, undefined, textsLater);
+  const engine = openEngine(checkpoint, { ...chosen, eightBit, blocks, textCache: kept }, undefined, textsLater);
   return disposable({
     checkpoint,
     tokenizer,
@@ -147,17 +148,18 @@ function textsLater(checkpoint: Checkpoint, options: Required<EngineOptions>): T
 }
 
 /** How a model's linear layers are computed: as asked, or as `auto` chose. */
-export function precisionOf({ engine }: Pick<Model, "engine">): Precision {
-  return engine.options.eightBit === null ? "float32" : "int8";
+export function precisionOf({ engine }: Pick<Model, "engine">): Precision | BlockKind {
+  const { blocks, eightBit } = engine.options;
+  return blocks ?? (eightBit === null ? "float32" : "int8");
 }
 
-/** The checkpoint with its linear layers as asked for, and the largest integer of an 8-bit weight; null in float32. */
+/** The checkpoint with its linear layers as asked for, and what the engine has to know of them. */
 async function inPrecision(
   stored: Checkpoint,
   chosen: OptionValues<typeof openOptions>,
   context: ModelContext,
-): Promise<{ readonly checkpoint: Checkpoint; readonly eightBit: number | null }> {
-  const exact = { checkpoint: stored, eightBit: null };
+): Promise<Pick<Required<EngineOptions>, "eightBit" | "blocks"> & { readonly checkpoint: Checkpoint }> {
+  const exact = { checkpoint: stored, eightBit: null, blocks: null };
   const { precision, device } = chosen;
   const say = (why: string) => context.onEvent?.({ kind: "notice", message: `precision auto: ${why}` });
   if (precision === "float32") return exact;
@@ -166,12 +168,14 @@ async function inPrecision(
       say("float32, because 8-bit layers run on the CPU only");
       return exact;
     }
-    throw new SoftpromptError("usage", "8-bit layers run on the CPU only", {
+    throw new SoftpromptError("usage", "layers in 8 or 4 bits run on the CPU only", {
       where: "precision",
       expected: "float32 or auto with this device, or device cpu",
-      got: `int8 on ${device}`,
+      got: `${precision} on ${device}`,
     });
   }
+  if (precision === "stored" || precision === "int4")
+    return { checkpoint: await inBlocks(stored, precision, context), eightBit: null, blocks: precision };
   const [{ largestEightBit }, { choosePrecision, timeProducts }] = await Promise.all([
     import("../engine/eight-bit.js"),
     import("../engine/precision.js"),
@@ -188,7 +192,7 @@ async function inPrecision(
   // how often inputs are rounded is known only now
   const twice = [...checkpoint.eightBit!.values()].some(({ terms }) => terms === 2);
   if (precision === "auto" && twice && !(await isFaster(2, "with inputs in two terms "))) return exact;
-  return { checkpoint, eightBit };
+  return { checkpoint, eightBit, blocks: null };
 }
 
 /** The checkpoint with its linear layers in 8 bits. Reports the needed disk space before the work. */
@@ -211,6 +215,26 @@ async function inEightBits(
   });
   onEvent({ kind: "notice", message: eightBitText(rounded) });
   return rounded;
+}
+
+/** The checkpoint with its linear layers in blocks. Reports the needed disk space before the work. */
+async function inBlocks(
+  checkpoint: Checkpoint,
+  kind: "stored" | "int4",
+  { onEvent = () => {}, signal }: ModelContext,
+): Promise<Checkpoint> {
+  const { withBlocks, blocksText } = await import("../model/block-weights.js");
+  const kept = await withBlocks(checkpoint, {
+    kind,
+    signal,
+    onProgress: ({ folder, done, total }) => {
+      if (done === 0)
+        onEvent({ kind: "notice", message: `weights in blocks are made once: ${total} bytes in ${folder}` });
+      onEvent({ kind: "progress", file: "weights in blocks", done, total });
+    },
+  });
+  onEvent({ kind: "notice", message: blocksText(kept) });
+  return kept;
 }
 
 /** With more threads than this per usable core, threads only wait for each other; with thousands the process dies. */
@@ -238,7 +262,7 @@ export async function modelFolder(
   name: string,
   { revision, offline }: Pick<OptionValues<typeof openOptions>, "revision" | "offline">,
   { onEvent = () => {}, signal, label }: ModelContext = {},
-): Promise<{ folder: string; label: string }> {
+): Promise<{ folder: string; label: string; gguf?: readonly string[] }> {
   const say = (message: string) => onEvent({ kind: "notice", message });
   const progress = (at: HubProgress) => onEvent({ kind: "progress", ...at });
   if (name === bundledModel && !existsSync(name))
@@ -247,7 +271,7 @@ export async function modelFolder(
     ? { folder: name, name: label ?? name, warnings: [] }
     : await fromHub(name, { revision, offline, onProgress: progress, signal });
   // a GGUF file is converted here, where progress can be reported
-  const { folder, warnings } = await checkpointFolder(place.folder, {
+  const { folder, warnings, gguf } = await checkpointFolder(place.folder, {
     onProgress: (at) => {
       if (at.done === 0) say(`${at.file} is converted once: ${at.total} bytes in ${at.folder}`);
       progress(at);
@@ -255,7 +279,7 @@ export async function modelFolder(
     signal,
   });
   for (const warning of [...place.warnings, ...warnings]) say(warning);
-  return { folder, label: place.name };
+  return { folder, label: place.name, ...(gguf === undefined ? {} : { gguf }) };
 }
 
 /** The hub's client takes a tenth of a second to load, so it is loaded only for hub models. */

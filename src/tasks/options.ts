@@ -44,9 +44,9 @@ function engineOptions() {
       help: "Trade speed for memory: no pre-packed copies, 16-bit weights widened when used",
     }),
     precision: choice({
-      values: ["float32", "int8", "auto"],
+      values: ["float32", "int8", "auto", "stored", "int4"],
       default: "float32",
-      help: "How the frozen linear layers are computed; int8 is faster on processors with 8-bit products, and rounds: compare scores. The weights are kept once more, in the user's cache folder. auto times both here and takes int8 where it is clearly faster; a run records what it took, and is resumed with it",
+      help: "How the frozen linear layers are kept and computed; all but float32 keep them once more, in the user's cache folder. int8 is faster on processors with 8-bit products, and rounds: compare scores. auto times both here and takes int8 where it is clearly faster; a run records what it took, and is resumed with it. stored keeps a GGUF file's own 4- or 8-bit blocks, exactly; int4 rounds any model to 4 bits; both compute in float32 and need little memory",
     }),
     textCache: choice({
       values: ["float16", "bfloat16", "float32", "off"],

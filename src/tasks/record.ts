@@ -12,6 +12,7 @@ import type { Dataset } from "../data/row.js";
 import type { Prediction } from "../evaluate/evaluate.js";
 import type { InitKind } from "../method/init.js";
 import type { PromptMask } from "../method/mask.js";
+import type { BlockKind } from "../model/block-weights.js";
 import { type LayerChoice, measuredChoices, type PartialModel } from "../model/partial.js";
 import { fileNames } from "../run/layout.js";
 import { codeCommit, peakMemory, type RunResult, type Scores, whereWeAre } from "../run/result.js";
@@ -90,8 +91,9 @@ function adapterSettings(options: RecordedOptions, start: Tensor): JsonObject {
 }
 
 /** The precision, where it is not float32: records of earlier versions do not name it. */
-function recordedPrecision(model: Model): { readonly precision?: "int8" } {
-  return precisionOf(model) === "int8" ? { precision: "int8" } : {};
+function recordedPrecision(model: Model): { readonly precision?: "int8" | BlockKind } {
+  const precision = precisionOf(model);
+  return precision === "float32" ? {} : { precision };
 }
 
 /** Saves the adapter in the folder. @returns its size in bytes; without a folder the size of its values */

@@ -53,8 +53,7 @@ export async function identityOf(input: Omit<TrainInput, "run">): Promise<Identi
   // runs of version 0.1 do not name it: they trained a prompt
   if (input.engine.method.key !== promptTuning.key) facts.method = input.engine.method.key;
   // recorded only if it is used, so that runs of earlier versions can be resumed
-  const { eightBit } = roundingFacts(input.engine);
-  if (eightBit !== undefined) facts["engine.eightBit"] = eightBit;
+  for (const [what, how] of Object.entries(roundingFacts(input.engine))) facts[`engine.${what}`] = how;
   for (const key of arithmetic) facts[`engine.${key}`] = String(input.engine.options[key]);
   // identifies the drawn rows: an earlier version drew other rows for each seed
   const scored = scoredRows(input.validation, settings);

@@ -89,6 +89,7 @@ export function fakeEngine(options: FakeEngineOptions = {}): FakeEngine {
       lowMemory: false,
       plainOps: false,
       eightBit: null,
+      blocks: null,
       textCache: null,
       profile: null,
       ...options.options,

@@ -14,6 +14,7 @@ import { defineTask } from "../../data/define.js";
 
 import { largestEightBit, plannedEightBits } from "../../engine/eight-bit.js";
 import { choosePrecision, timeProducts } from "../../engine/precision.js";
+import { storedBlocks } from "../../model/block-weights.js";
 import { openCheckpoint } from "../../model/checkpoint.js";
 import { eightBitText } from "../../model/eight-bit.js";
 import { byteText } from "../../report/format.js";
@@ -180,16 +181,26 @@ async function precisionOf(
   { revision, offline }: DoctorValues,
   { terminal, signal }: CommandContext,
 ): Promise<Finding[]> {
-  const { folder, label } = await modelFolder(name, { revision, offline }, modelContext(terminal, signal));
-  const checkpoint = await openCheckpoint(folder, { name: label });
+  const { folder, label, gguf } = await modelFolder(name, { revision, offline }, modelContext(terminal, signal));
+  const checkpoint = await openCheckpoint(folder, { name: label, gguf });
   const { config } = checkpoint;
   const eightBit = await plannedEightBits(checkpoint);
   const twice = [...eightBit.values()].some(({ terms }) => terms === 2);
   const times = await timeProducts(config, { threads: 0, plainOps: false, terms: twice ? 2 : 1 });
   const { precision, why } = choosePrecision(times);
+  const stored = await storedBlocks(checkpoint);
   return [
     { what: "Precision", found: `for ${label} auto takes ${precision}: ${why}`, state: "ok" },
     { what: "Exact layers", found: eightBitText({ config, eightBit }), state: "ok" },
+    ...(stored === null
+      ? []
+      : [
+          {
+            what: "Blocks",
+            found: `${stored.text}; ${byteText(stored.bytes)} (--precision stored)`,
+            state: "ok",
+          } as const,
+        ]),
   ];
 }
 

@@ -8,6 +8,7 @@ import { adapterReportText, inspectAdapter } from "../../adapter/inspect.js";
 import { partialParameters, stepFlops } from "../../engine/flops.js";
 import type { ModelConfig, Stack } from "../../model/architecture.js";
 import { architectureOf } from "../../model/architectures.js";
+import { storedBlocks } from "../../model/block-weights.js";
 import { type Checkpoint, openCheckpoint } from "../../model/checkpoint.js";
 import { fullModel, type PartialModel, parsePartial, partialModel } from "../../model/partial.js";
 import { byteText, flopText, scaled } from "../../report/format.js";
@@ -26,8 +27,8 @@ export async function inspect(
 ): Promise<Answer> {
   const listen = modelContext(terminal, signal);
   if (isAdapter(target)) return adapterAnswer(target, options, listen);
-  const { folder, label } = await modelFolder(target, options, listen);
-  const checkpoint = await openCheckpoint(folder, { name: label });
+  const { folder, label, gguf } = await modelFolder(target, options, listen);
+  const checkpoint = await openCheckpoint(folder, { name: label, gguf });
   const shape = {
     batch: options.batchSize,
     prompt: options.virtualTokens,
@@ -76,6 +77,7 @@ async function modelFacts(checkpoint: Checkpoint, shape: Shape, hash: boolean) {
   const memory = trainingMemory(config, shape);
   const low = trainingMemory(config, shape, { lowMemory: true });
   const flops = stepFlops(config, full, shape);
+  const stored = await storedBlocks(checkpoint);
   const json = {
     name: checkpoint.name,
     folder: checkpoint.folder,
@@ -84,6 +86,7 @@ async function modelFacts(checkpoint: Checkpoint, shape: Shape, hash: boolean) {
     bytes: checkpoint.bytes,
     dtypes: Object.fromEntries(dtypes),
     sha256,
+    ...(stored === null ? {} : { storedBlocks: stored }),
     warnings: checkpoint.warnings,
     step: { shape, flops, memory: { ...memory, lowMemory: low.total } },
   };
@@ -95,6 +98,7 @@ async function modelFacts(checkpoint: Checkpoint, shape: Shape, hash: boolean) {
       "stored as",
       `${[...dtypes].map(([d, n]) => `${d} × ${n}`).join(", ")}; ${byteText(checkpoint.bytes)} in ${checkpoint.files.length} file${checkpoint.files.length === 1 ? "" : "s"}`,
     ],
+    ...(stored === null ? [] : [["--precision stored", `${stored.text}; ${byteText(stored.bytes)}`]]),
     ["sha256", sha256 ?? "not computed"],
     ["training step", `${shape.batch} rows × (${shape.prompt} + ${shape.input}) tokens, ${shape.target} target tokens`],
     [

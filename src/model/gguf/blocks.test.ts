@@ -1,6 +1,6 @@
 import { readFileSync } from "node:fs";
 import { describe, expect, test } from "vitest";
-import { type BlockType, blockTypes, dequantise } from "./blocks.js";
+import { type BlockType, blockTypes, dequantise, runsOf, unpack } from "./blocks.js";
 
 /** byte i = (37 i + 11) mod 256, with 0.5 and 0.25 as the block's float16 factors where the type has them. */
 const testBlock = (type: BlockType, factors: readonly number[]) => {
@@ -72,4 +72,18 @@ test("subnormal float16 factors survive", () => {
   };
   expect(at(0x0001)).toBe(2 ** -24);
   expect(at(0x03ff)).toBe(1023 * 2 ** -24);
+});
+
+test("integers keep within the bits that hold them, and have one scale for each run", () => {
+  for (const type of (Object.keys(blockTypes) as BlockType[]).filter((t) => runsOf(t) !== null)) {
+    const { bits, hasOffset, run } = runsOf(type)!;
+    const [low, high] = bits === 8 ? [-128, 127] : hasOffset ? [0, 15] : [-8, 7];
+    const block = Uint8Array.from({ length: 16 * blockTypes[type].bytes }, (_, i) => (i * 2654435761) >>> 24);
+    const { integers, scale, offset } = unpack(block, type);
+    expect(Math.min(...integers), type).toBeGreaterThanOrEqual(low!);
+    expect(Math.max(...integers), type).toBeLessThanOrEqual(high!);
+    expect(integers.length, type).toBe(16 * blockTypes[type].elements);
+    expect(scale.length, type).toBe(integers.length / run);
+    expect(offset?.length, type).toBe(hasOffset ? scale.length : undefined);
+  }
 });

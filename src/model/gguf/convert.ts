@@ -80,9 +80,7 @@ export async function convertGguf(files: readonly string[], options: ConvertOpti
   const [where] = files as [string, ...string[]];
   const dtype = options.dtype ?? "bf16";
   const before = await stampOf(files);
-  const { header, fileOf } = await readHeaders(files);
-  const divisors = header.tensors.get(ropeFreqs);
-  const model = describeModel(header, divisors ? await readSmall(fileOf(divisors.name), divisors) : null, where);
+  const { model, header, fileOf } = await readModel(files);
   const source = await hashOf(files);
   const cache = options.cache ?? cacheFor("gguf", "converted models");
   const folder = join(cache, `${source}-${dtype}-v${version}`);
@@ -169,6 +167,18 @@ function textsOf(model: DescribedModel, fields: Fields, plan: readonly Planned[]
     "tokenizer_config.json": tokenizer.config,
     ...(tokenizer.ends.length > 1 ? { "generation_config.json": text(ends) } : {}),
   };
+}
+
+/** The model of a GGUF file (or of all its shards): its tensors under both names, and where they lie. */
+export async function readModel(files: readonly string[]): Promise<{
+  readonly model: DescribedModel;
+  readonly header: GgufHeader;
+  readonly fileOf: (tensor: string) => string;
+}> {
+  const { header, fileOf } = await readHeaders(files);
+  const divisors = header.tensors.get(ropeFreqs);
+  const model = describeModel(header, divisors ? await readSmall(fileOf(divisors.name), divisors) : null, files[0]!);
+  return { model, header, fileOf };
 }
 
 /** Reads and joins the headers of all shards; the first one has the metadata. */
@@ -274,9 +284,9 @@ async function* chunksOf(
   }
 }
 
-/** Rows of each head from [pair, half] to [half, pair]: of a head of 8, file rows 0 2 4 6 1 3 5 7. */
-export function apart(values: Float32Array, columns: number, headRows: number): Float32Array {
-  const out = new Float32Array(values.length);
+/** Rows of each head from [pair, half] to [half, pair]: of a head of 8, file rows 0 2 4 6 1 3 5 7. @param columns elements, or bytes, of a row */
+export function apart<T extends Float32Array | Uint8Array>(values: T, columns: number, headRows: number): T {
+  const out = values.slice() as T;
   for (let row = 0; row < values.length / columns; row++) {
     const within = row % headRows;
     const half = headRows / 2;
@@ -306,7 +316,12 @@ async function readSmall(file: string, tensor: GgufTensor): Promise<Float32Array
   }
 }
 
-async function readExactly(handle: FileHandle, file: string, offset: number, length: number): Promise<Uint8Array> {
+export async function readExactly(
+  handle: FileHandle,
+  file: string,
+  offset: number,
+  length: number,
+): Promise<Uint8Array> {
   const bytes = new Uint8Array(length);
   for (let done = 0; done < length; ) {
     const { bytesRead } = await handle.read(bytes, done, length - done, offset + done);
@@ -329,7 +344,8 @@ async function stampOf(files: readonly string[]): Promise<string> {
   return stamps.join("\n");
 }
 
-async function hashOf(files: readonly string[]): Promise<string> {
+/** The sha256 of a file; of shards, that of the sorted list of theirs. */
+export async function hashOf(files: readonly string[]): Promise<string> {
   const digests: string[] = [];
   for (const file of files) digests.push(await hashFile(file, { from: 0 })); // remembered, so that the next opening is quick;
   return digests.length === 1 ? digests[0]! : createHash("sha256").update(digests.sort().join("\n")).digest("hex");
