@@ -112,6 +112,7 @@ describe("t5-nano", () => {
     ["prompt", (c) => promptAdapter(c, 20, 0.5)],
     ["pruned", async (c) => pruned(await promptAdapter(c, 20, 0.5))],
     ["lora", (c) => methodAdapter(c, "lora", { loraRank: 4, loraTargets: ["q", "v", "wo"] })],
+    ["late prompt", (c) => methodAdapter(c, "prompt", { insertLayer: 2 })],
     ["prefix", (c) => methodAdapter(c, "prefix")],
     ["full", (c) => methodAdapter(c, "full", { fullParts: ["layer_norm"] })],
   ];

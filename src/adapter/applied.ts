@@ -93,8 +93,8 @@ const recorded = {
   seed: integer({ default: 0, min: 0, help: "of fixed random matrices" }),
 };
 
-/** Methods that leave parameters of their own; the others leave a prompt. */
-const appliedMethods: readonly string[] = ["lora", "prefix", "full"] satisfies MethodName[];
+/** Methods that leave parameters of their own: `prompt` where it enters late. The others leave a prompt. */
+const appliedMethods: readonly string[] = ["lora", "prefix", "full", "prompt"] satisfies MethodName[];
 
 function openApplied({ method, settings }: Pick<Applied, "method" | "settings">): Method {
   const where = `adapter of method ${JSON.stringify(method)}`;

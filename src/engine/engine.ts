@@ -77,6 +77,12 @@ export function openEngine(
         expected: "a method that changes nothing of how the text before it is read",
         got: method.name,
       });
+    if (place !== "start" && method.before)
+      throw new SoftpromptError("engine", `${method.name} can stand before the text only`, {
+        where: "place of the virtual tokens",
+        expected: "a template without {prompt}",
+        got: place,
+      });
     const kinds = opened.get(partial.name) ?? new Map<string, Promise<Owned<unknown>>>();
     opened.set(partial.name, kinds);
     const key = `${kind} ${place}`;

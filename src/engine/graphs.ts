@@ -265,11 +265,11 @@ function embed({ architecture, builder, config }: Model, ids: Value): Value {
   return architecture.embed(builder, config, ids);
 }
 
-/** Prompt and text, read at once. */
+/** Prompt and text, read at once. The architecture itself puts a late prompt before its text. */
 function prefill(m: Model): Prefilled {
-  const { graph: g } = m;
-  const both = m.builder.embeddings(embed(m, input(g, "inputIds", "int32", ["B", "T"])));
-  return m.architecture.prefill(m.builder, m.config, inPlace(m, both));
+  const text = embed(m, input(m.graph, "inputIds", "int32", ["B", "T"]));
+  const both = m.builder.late ? text : inPlace(m, m.builder.embeddings(text));
+  return m.architecture.prefill(m.builder, m.config, both);
 }
 
 /** The text alone, as the frozen model reads it. */

@@ -27,8 +27,7 @@ function encoderDraft(config: T5Config, { weights, method, parameters }: Baking)
   const text = embed(frozen, ids);
   const b = attached(frozen, config, method, parameters, text);
   const before = b.before({ stack: "encoder", attention: "self" });
-  const both = b.embeddings(text);
-  output(graph, "last_hidden_state", encoder(b, config, both).hidden);
+  output(graph, "last_hidden_state", encoder(b, config, b.late ? text : b.embeddings(text)).hidden);
   const prompt = tokensOf({ method, parameters });
   return {
     file: "encoder_model",

@@ -11,6 +11,7 @@ import { lowRank } from "./low-rank.js";
 import type { Method, VectorRows } from "./method.js";
 import {
   fullOptions,
+  latePromptOptions,
   loraOptions,
   lowRankOptions,
   type MethodChoice,
@@ -24,7 +25,7 @@ import {
 } from "./options.js";
 import { pTuning } from "./p-tuning.js";
 import { prefix } from "./prefix.js";
-import { promptTuning } from "./prompt.js";
+import { latePrompt, promptTuning } from "./prompt.js";
 import { residual } from "./residual.js";
 import { superpos } from "./superpos.js";
 import { shifted, ulpt } from "./ulpt.js";
@@ -42,7 +43,13 @@ export interface MethodKind {
 
 /** Every method of tuning, by its name on the command line. */
 export const methods = {
-  prompt: { prunable: true, options: {}, learningRate: 0.3, open: () => promptTuning },
+  prompt: {
+    prunable: true,
+    options: latePromptOptions,
+    learningRate: 0.3,
+    open: ({ insertLayer, virtualTokens }) =>
+      insertLayer === 0 ? promptTuning : latePrompt(insertLayer, virtualTokens),
+  },
   prefix: { prunable: true, options: prefixOptions, learningRate: 0.1, open: prefix },
   "p-tuning": { prunable: false, options: pTuningOptions, learningRate: 0.01, open: pTuning },
   lora: { prunable: false, options: loraOptions, learningRate: 0.01, open: lora },

@@ -18,6 +18,16 @@ export const methodNames = [
 /** A method of tuning by its name. */
 export type MethodName = (typeof methodNames)[number];
 
+export const latePromptOptions = {
+  insertLayer: integer({
+    default: 0,
+    min: 0,
+    max: 1000,
+    source: "0 as Lester et al. 2021: before the first block",
+    help: "With method prompt: before which block of the encoder the prompt enters; the blocks below read the text alone",
+  }),
+};
+
 export const prefixOptions = {
   prefixAttentions: list({
     of: "string",
@@ -121,6 +131,7 @@ export const lowRankOptions = {
 
 /** Options that belong to one method each. */
 export const ownMethodOptions = {
+  ...latePromptOptions,
   ...loraOptions,
   ...prefixOptions,
   ...pTuningOptions,

@@ -7,7 +7,7 @@
  */
 import type { JsonObject } from "../base/json.js";
 import type { DType, Feeds } from "../base/tensor.js";
-import type { Graph, Shape, Stored, Value } from "../graph/graph.js";
+import type { Dim, Graph, Shape, Stored, Value } from "../graph/graph.js";
 import type { BlockWeight, EightBitMatrix, EightBitWeight } from "../graph/ops.js";
 import type { ExpectedTensor } from "./tensors.js";
 
@@ -110,8 +110,10 @@ export interface Builder {
   vector(name: string): Value;
   /** x·Wᵀ (+ bias) with the frozen linear layer of that name (without ".weight"). Models multiply by weights only through this function. */
   linear(x: Value, name: string): Value;
-  /** Embeddings of the text [B, T, D] → those of prompt and text [B, P + T, D]. */
+  /** Embeddings of the text [B, T, D] → those of prompt and text [B, P + T, D]; of a late prompt, hidden states in place of embeddings. */
   embeddings(x: Value): Value;
+  /** A prompt that enters later: before which block of the first stack `embeddings` puts its tokens. null: before all. */
+  readonly late: { readonly layer: number; readonly tokens: Dim } | null;
   /** Keys and values of one attention over prompt and text, or over the tokens decoded so far. Those that the method adds come first. */
   keyValues(computed: KeyValue, site: AttentionSite): KeyValue;
   /** How many keys the method adds before them. */

@@ -37,6 +37,7 @@ export function openBuilder(graph: Graph, weights: Weights, kept: PartialModel):
       });
     },
     embeddings: (x) => x,
+    late: null,
     keyValues: (computed) => computed,
     before: () => 0,
   };

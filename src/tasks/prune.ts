@@ -100,7 +100,8 @@ export async function prune(
   const asked = resolved(readOptions(pruneTuneOptions, withMethodRate(given), "prune()"));
   const { output = null } = asked;
   const method = openMethod(asked);
-  if (!methods[asked.method].prunable) throw notPrunable(method, "a search");
+  const form = methods[asked.method].prunable ? prunableForm(method, opened.checkpoint.config) : null;
+  if (form === null) throw notPrunable(method, "a search");
   if (method.leaves !== undefined && asked.from === undefined)
     throw new SoftpromptError("usage", `a ${method.name} that a network makes can be pruned once it is tuned`, {
       where: "method",
@@ -113,7 +114,6 @@ export async function prune(
   const data = await datasetOf(source, context.onEvent);
   checkPromptTokens(data.task.template, asked.virtualTokens, data.promptTokens);
   const options = withInit(asked, data, model);
-  const form = prunableForm(method, model.checkpoint.config)!;
   const searcher = await withMethod(model, form.method);
   const { onEvent = () => {}, signal } = context;
   const pruned: PrunedMethod = {

@@ -45,7 +45,10 @@ export async function methodAdapter(
   const started = await openMethod(given).start({
     checkpoint,
     random: rng,
-    prompt: () => Promise.reject(new Error("no prompt")),
+    prompt: async () => {
+      const shape = [given.virtualTokens, checkpoint.config.width] as const;
+      return { shape, data: new Float32Array(shape[0] * shape[1]) };
+    },
   });
   const parameters = Object.fromEntries(
     Object.entries(started).map(([key, { shape, data }]) => [

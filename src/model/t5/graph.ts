@@ -28,30 +28,46 @@ export function embed(b: Builder, ids: Value): Value {
 /**
  * The encoder over prompt and text, and the decoder's keys and values over its output. Declares
  * padding [B, 1, 1, S] (0 where a position counts, `hiddenScore` where it is padding) and encoderBuckets int32 [S, S].
- * @param x [B, S, D] embeddings, the prompt before the text
+ * @param x [B, S, D] embeddings, the prompt before the text; of the text alone where the prompt enters later. A late prompt stands before
+ *   the first kept block that is not below its own, and after all if there is none
  */
 export function encoder(b: Builder, config: T5Config, x: Value, ends: Ends = bothEnds): Prefilled {
-  const { graph: g } = b;
-  const S = x.shape[1]!;
+  const { graph: g, late } = b;
+  const S = late ? plus([late.tokens, x.shape[1]!]) : x.shape[1]!;
   const before = b.before({ stack: "encoder", attention: "self" });
   const buckets = b.feed("encoderBuckets", "int32", [S, plus([before, S])]);
   // One bias for all layers: position + padding, [B, H, S, S].
   const bias = ops.add(g, positionBias(b, config, "encoder", buckets, false), padding(b, S, before));
   const activations: Value[] = [];
   let hidden = x;
+  let seen = late ? ofText(g, bias, x) : bias;
+  const enter = () => {
+    if (seen === bias) return;
+    hidden = b.embeddings(hidden);
+    seen = bias;
+  };
   for (const layer of b.kept.stacks.encoder!.layers) {
+    if (late && layer >= late.layer) enter();
     const at = `encoder.block.${layer}.layer`;
     const normed = norm(b, config, hidden, `${at}.0.layer_norm.weight`);
     const site = { stack: "encoder", layer, attention: "self" } as const;
     const keys = b.keyValues(keyValue(b, config, normed, `${at}.0.SelfAttention`), site);
-    hidden = ops.add(g, hidden, attention(b, config, normed, keys, bias, `${at}.0.SelfAttention`));
+    hidden = ops.add(g, hidden, attention(b, config, normed, keys, seen, `${at}.0.SelfAttention`));
     const ff = feedForward(b, config, norm(b, config, hidden, `${at}.1.layer_norm.weight`), `${at}.1.DenseReluDense`);
     activations.push(ff.activation);
     hidden = ops.add(g, hidden, ff.output);
   }
+  enter();
   if (!ends.last) return { memory: [], hidden, activations: { encoder: activations } };
   hidden = norm(b, config, hidden, "encoder.final_layer_norm.weight");
   return { memory: memoryOf(b, config, hidden), hidden, activations: { encoder: activations } };
+}
+
+/** The part of the bias [B, H, S, S] that belongs to the text x [B, T, D] behind a prompt: distances within it are the same without one. */
+function ofText(g: Graph, bias: Value, x: Value): Value {
+  const column = ops.unsqueeze(g, ops.mean(g, x, [2]), 1);
+  const rows = ops.slice(g, bias, column, 2, "end");
+  return ops.slice(g, rows, ops.transpose(g, column, [0, 1, 3, 2]), 3, "end");
 }
 
 /** The decoder's keys and values over the encoder's last hidden states [B, S, D]. */
