@@ -264,14 +264,18 @@ function collect(cells) {
       `Seeds: ${group.map(({ seed }) => seed).join(", ")}; ${group[0].rows.train} training rows, ${group[0].rows.validation} scored. The full model untold: ${show(of("untold full"))}.`,
       "",
     );
-    lines.push(`| layers | ${own.choices.map((choice) => `${choice}, untold | ${choice}, tuned alone`).join(" | ")} |`);
-    lines.push(`| --: | ${own.choices.map(() => "--: | --:").join(" | ")} |`);
-    for (const depth of own.depths)
+    const tuned = own.depths.filter((depth) => own.choices.some((choice) => of(`alone ${choice} ${depth}`).length > 0));
+    if (tuned.length > 0)
       lines.push(
-        `| ${depth} | ${own.choices.map((choice) => `${show(of(`untold ${choice} ${depth}`))} | ${show(of(`alone ${choice} ${depth}`))}`).join(" | ")} |`,
+        `| layers | ${own.choices.map((choice) => `${choice}, untold | ${choice}, tuned alone`).join(" | ")} |`,
+        `| --: | ${own.choices.map(() => "--: | --:").join(" | ")} |`,
+        ...tuned.map(
+          (depth) =>
+            `| ${depth} | ${own.choices.map((choice) => `${show(of(`untold ${choice} ${depth}`))} | ${show(of(`alone ${choice} ${depth}`))}`).join(" | ")} |`,
+        ),
+        "",
       );
     lines.push(
-      "",
       "| FPT | score | FLOPs of training, % of PT | of training and choosing, % | minus PT, equal steps | minus PT, equal FLOPs of training | minus PT, equal FLOPs with choosing |",
       "| --- | --: | --: | --: | --: | --: | --: |",
     );
