@@ -63,6 +63,9 @@ export interface Outside {
   readonly symbols?: Readonly<Record<string, string>>;
 }
 
+/** Inputs of linear8 that its gradient rule needs and it does not read: matrix and scale of the other pass. A model without one lacks them. */
+const otherPass: ReadonlySet<number> = new Set([3, 4]);
+
 /** Writes a graph down, dead nodes left out. */
 export function lower(source: Graph, options: LoweringOptions): OnnxModel {
   return lowerFor(undefined, source, options);
@@ -117,8 +120,10 @@ export function lowerFor(outside: Outside | undefined, source: Graph, options: L
   const shared = new Map<string, string>();
   const parts = [graph, ...(once ? [once] : [])];
   const readers = new Map<number, Node[]>();
-  for (const node of parts.flatMap((g) => g.nodes))
-    for (const { id } of new Set(node.inputs)) readers.set(id, [...(readers.get(id) ?? []), node]);
+  for (const node of parts.flatMap((g) => g.nodes)) {
+    const read = node.inputs.filter((_, i) => !(node.op === "linear8" && otherPass.has(i)));
+    for (const { id } of new Set(read)) readers.set(id, [...(readers.get(id) ?? []), node]);
+  }
   const results = new Set(parts.flatMap((g) => g.outputs.map((o) => o.value.id)));
   const views = new Map<string, { value: Value; type: ViewType; shape: readonly number[] }>();
   const writer: Writer = {
@@ -187,6 +192,7 @@ export function lowerFor(outside: Outside | undefined, source: Graph, options: L
       if (typeof value.source === "object" && "node" in value.source && !names.has(value.id)) names.set(value.id, name);
       else copies.push([name, value]);
     for (const node of g.nodes) {
+      if (!node.outputs.some(writer.used)) continue;
       const from = nodes.length;
       (lowerings[node.op] as (w: Writer, n: Node) => void)(writer, node);
       if (!node.inputs.every((v) => isWeight(v) || frozen.has(v.id))) continue;

@@ -271,6 +271,23 @@ const regroup = (w: Writer, x: string, rank: number, heads: number, to?: string)
     to === undefined ? undefined : [to],
   );
 
+/**
+ * The same of a value whose last axis may be empty, as a memory that nobody has written yet is: then no size can be inferred from the others.
+ * The shape is made by arithmetic, because ONNX Runtime turns a Concat of known sizes back into one that is inferred.
+ */
+const regroupAny = (w: Writer, x: Value, heads: number, to?: string): string => {
+  const [rank, before, last] = [x.shape.length, x.shape.at(-3) as number, x.shape.at(-1)];
+  if (typeof last === "number" && last > 0) return regroup(w, w.name(x), rank, heads, to);
+  const ratio = before > heads ? before / heads : heads / before;
+  const lead = Array(rank - 3).fill(1);
+  const [ofHeads, ofRows] = [w.integers([...lead, ratio, 1, 1]), w.integers([...lead, 1, ratio, 1])];
+  const [times, over] = before > heads ? [ofRows, ofHeads] : [ofHeads, ofRows];
+  const shape = w.once(`regrouped ${x.id} ${heads}`, () =>
+    w.add("Div", [w.add("Mul", [w.add("Shape", [w.name(x)]), times]), over]),
+  );
+  return w.add("Reshape", [w.name(x), shape], {}, to === undefined ? undefined : [to]);
+};
+
 /** The lowering of every op. */
 export const lowerings: { readonly [K in Op]: Lowering<K> } = {
   add: (w, { inputs: [a, b], outputs }) => {
@@ -425,6 +442,7 @@ export const lowerings: { readonly [K in Op]: Lowering<K> } = {
     const grouped = isGrouped(q!, k!);
     const join = (x: string) => (grouped ? regroup(w, x, rank, groups) : x);
     const part = (x: string, to?: string) => (grouped ? regroup(w, x, rank, heads, to) : x);
+    const joinShare = (share: Value) => (grouped ? regroupAny(w, share, groups) : w.name(share));
     const rows = join(w.name(q!));
     const scores = [mk!, k!].map((keys) =>
       product(w, rows, w.name(keys), [rank, rank], { transB: true, alpha: scale }),
@@ -433,7 +451,7 @@ export const lowerings: { readonly [K in Op]: Lowering<K> } = {
     const p = w.add("Softmax", [w.add("Add", [joined, w.name(bias!)])], { axis: { int: -1 } });
     const lengths = w.add("Concat", [lengthOf(w, mk!, rank - 2), lengthOf(w, k!, rank - 2)], { axis: { int: 0 } });
     w.add("Split", [p, lengths], { axis: { int: -1 } }, shares.map(w.name));
-    const parts = [mv!, v!].map((values, i) => w.add("MatMul", [join(w.name(shares[i]!)), w.name(values)]));
+    const parts = [mv!, v!].map((values, i) => w.add("MatMul", [joinShare(shares[i]!), w.name(values)]));
     const context = w.add("Add", parts, {}, grouped ? undefined : [w.name(y!)]);
     if (grouped) part(context, w.name(y!));
   },
@@ -481,7 +499,7 @@ export const lowerings: { readonly [K in Op]: Lowering<K> } = {
     w.add("Reshape", [turned, w.integers(shape)], {}, [w.name(outputs[0]!)]);
   },
   regroup: (w, { inputs: [x], attributes: { heads }, outputs }) => {
-    regroup(w, w.name(x!), x!.shape.length, heads, w.name(outputs[0]!));
+    regroupAny(w, x!, heads, w.name(outputs[0]!));
   },
   reshapeLike: (w, { inputs: [x, like], outputs }) => {
     w.add("Reshape", [w.name(x!), w.add("Shape", [w.name(like!)])], {}, [w.name(outputs[0]!)]);
