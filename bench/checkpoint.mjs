@@ -68,14 +68,14 @@ function llamaTensors(c) {
 }
 
 /**
- * A shape's model in a temporary folder, or a folder as it is.
- * @param {string} shape one of `shapes`, or a folder
+ * A shape's model in a temporary folder, or a folder or a GGUF file as it is.
+ * @param {string} shape one of `shapes`, a folder, or a GGUF file
  * @param {"F32" | "BF16"} dtype
  */
 export function modelFolder(shape, dtype = "F32") {
   if (!shapes.includes(shape)) {
-    if (!existsSync(join(shape, "config.json")))
-      throw new Error(`${shape} is no folder of a model; shapes: ${shapes.join(", ")}`);
+    if (!existsSync(join(shape, "config.json")) && !(shape.endsWith(".gguf") && existsSync(shape)))
+      throw new Error(`${shape} is no folder of a model and no GGUF file; shapes: ${shapes.join(", ")}`);
     return { folder: shape, dispose: () => {} };
   }
   const folder = mkdtempSync(join(tmpdir(), "softprompt-bench-"));

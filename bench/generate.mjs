@@ -3,7 +3,7 @@
  *
  * node bench/generate.mjs [MODEL] [--text 64] [--tokens 64] [--batches 1,8] [--rounds 3] [--python python] [--threads N]
  *   [--precisions float32,int8] [--llama-cpp FOLDER --gguf FILE] [--output bench/results/generate.json]
- * MODEL is a decoder-only model's folder, or a shape with random weights (default smollm2-135m); the precisions are ours. Prefill is part of
+ * MODEL is a decoder-only model's folder, a GGUF file, or a shape with random weights (default smollm2-135m); the precisions are ours. Prefill is part of
  * the time.
  * FOLDER is where `npm install node-llama-cpp` was run; it is no dependency of this package. Needs a Python with torch and transformers;
  * --python "" leaves it out. Engines take turns, round by round.
