@@ -144,7 +144,7 @@ def superpos(tuned):
 def ulpt():
     R = projection(0, "ulpt", 5, D)
     v = {"coordinates": leaf(P, 5), "scale": (1 + leaf(D, std=0.1)).detach().requires_grad_(True), "shift": leaf(D, std=0.1)}
-    return with_prompt(lambda _: (v["coordinates"] @ R) * v["scale"] + v["shift"], v, 0.2), {"ulptRank": 5}
+    return with_prompt(lambda _: (v["coordinates"] @ R) * v["scale"] + v["shift"], v, 0.05), {"ulptRank": 5}
 
 
 def shift():
