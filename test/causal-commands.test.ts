@@ -5,7 +5,7 @@ import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, describe, expect, test } from "vitest";
-import { run } from "../src/cli/run.js";
+import { commandLine } from "./helpers/command-line.js";
 import { tinyCausal, tinyChat } from "./helpers/tiny-causal.js";
 
 const place = mkdtempSync(join(tmpdir(), "softprompt-causal-"));
@@ -13,25 +13,7 @@ const folder = join(place, "model");
 cpSync(tinyCausal({ chat: tinyChat }), folder, { recursive: true });
 afterAll(() => rmSync(place, { recursive: true, force: true }));
 
-async function softprompt(...argv: string[]) {
-  let [stdout, stderr] = ["", ""];
-  const into = (add: (text: string) => void) => ({
-    write: (text: unknown) => {
-      add(String(text));
-      return true;
-    },
-  });
-  const streams = {
-    stdout: into((text) => {
-      stdout += text;
-    }),
-    stderr: into((text) => {
-      stderr += text;
-    }),
-  };
-  const code = await run(argv, { ...streams, env: {}, signal: new AbortController().signal });
-  return { code, stdout, stderr };
-}
+const softprompt = (...argv: string[]) => commandLine(argv);
 async function json(...argv: string[]) {
   const { code, stdout, stderr } = await softprompt(...argv, "--json");
   expect(code, stderr).toBe(0);

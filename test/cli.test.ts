@@ -10,45 +10,16 @@ import { afterAll, describe, expect, test } from "vitest";
 import { errorKinds } from "../src/base/errors.js";
 import { flagName } from "../src/base/options.js";
 import { command, optionTable } from "../src/cli/command.js";
-import { loadCommands, commands as loaders } from "../src/cli/commands.js";
-import { run } from "../src/cli/run.js";
+import { loadCommands } from "../src/cli/commands.js";
 import { fptStudies } from "../src/study/fpt.js";
 import { xpromptStudies } from "../src/study/xprompt.js";
+import { commandLine } from "./helpers/command-line.js";
 
 const commands = await loadCommands();
 const root = resolve(dirname(fileURLToPath(import.meta.url)), "..");
 const width = JSON.parse(readFileSync(join(root, "models/t5-nano/config.json"), "utf8")).d_model as number;
 const place = mkdtempSync(join(tmpdir(), "softprompt-cli-"));
 afterAll(() => rmSync(place, { recursive: true, force: true }));
-
-async function softprompt(
-  argv: readonly string[],
-  { signal = new AbortController().signal, table = loaders, onError = (_: string) => {} } = {},
-) {
-  let [stdout, stderr] = ["", ""];
-  const code = await run(
-    argv,
-    {
-      stdout: {
-        write: (text: unknown) => {
-          stdout += String(text);
-          return true;
-        },
-      },
-      stderr: {
-        write: (text: unknown) => {
-          stderr += String(text);
-          onError(String(text));
-          return true;
-        },
-      },
-      env: {},
-      signal,
-    },
-    table,
-  );
-  return { code, stdout, stderr };
-}
 
 /** A tuning that takes seconds: few rows, few steps. */
 const tiny = [
@@ -69,39 +40,39 @@ const tiny = [
 
 describe("help", () => {
   test.each(Object.entries(commands))("%s --help names every option", async (name, c) => {
-    const { code, stdout } = await softprompt([name, "--help"]);
+    const { code, stdout } = await commandLine([name, "--help"]);
     expect(code).toBe(0);
     for (const key of Object.keys(optionTable(c))) {
       const flag = flagName(key).slice(2);
       expect(stdout).toMatch(new RegExp(`--(no-)?${flag}\\b`));
     }
-    expect(await softprompt(["help", name])).toMatchObject({ code: 0, stdout });
+    expect(await commandLine(["help", name])).toMatchObject({ code: 0, stdout });
   });
   test("the overview lists every command", async () => {
     for (const argv of [[], ["--help"], ["help"], ["-h"]]) {
-      const { code, stdout } = await softprompt(argv);
+      const { code, stdout } = await commandLine(argv);
       expect(code).toBe(0);
       for (const name of Object.keys(commands)) expect(stdout).toContain(name);
     }
   });
   test.each(Object.keys(commands))("%s --help --json is one JSON object", async (name) => {
-    const { code, stdout } = await softprompt([name, "--help", "--json"]);
+    const { code, stdout } = await commandLine([name, "--help", "--json"]);
     expect(code).toBe(0);
     const said = JSON.parse(stdout);
     expect(said.help).toContain(`softprompt ${name}`);
     expect(Object.keys(said.options.properties)).toEqual(Object.keys(optionTable(commands[name]!)));
-    expect(JSON.parse((await softprompt(["help", name, "--json"])).stdout)).toEqual(said);
+    expect(JSON.parse((await commandLine(["help", name, "--json"])).stdout)).toEqual(said);
   });
   test("so is the overview", async () => {
     for (const argv of [["--help"], ["help"], ["-h"]]) {
-      const said = JSON.parse((await softprompt([...argv, "--json"])).stdout);
-      expect(said.help).toBe((await softprompt(argv)).stdout.trimEnd());
+      const said = JSON.parse((await commandLine([...argv, "--json"])).stdout);
+      expect(said.help).toBe((await commandLine(argv)).stdout.trimEnd());
       expect(said.commands.map(({ name }: { name: string }) => name)).toEqual(Object.keys(commands));
     }
   });
   test("--version", async () => {
     const { version } = JSON.parse(readFileSync(join(root, "package.json"), "utf8"));
-    expect(await softprompt(["--version"])).toEqual({ code: 0, stdout: `${version}\n`, stderr: "" });
+    expect(await commandLine(["--version"])).toEqual({ code: 0, stdout: `${version}\n`, stderr: "" });
   });
 });
 
@@ -166,14 +137,14 @@ describe("refusals", () => {
     [["compare", "--model", "none", "--tasks", "quickstart=", "--seeds", "1,1"], 2, /a seed is given twice.*1, 1/s],
     [["study", "masking", "--model", "none", "--tasks", "quickstart=", "--seeds", "0,2,0"], 2, /a seed is given twice/],
   ] as const)("%j exits with %i", async (argv, exitCode, message) => {
-    const { code, stdout, stderr } = await softprompt(argv);
+    const { code, stdout, stderr } = await commandLine(argv);
     expect(stderr).toMatch(message);
     expect(code).toBe(exitCode);
     expect(stdout).toBe("");
   });
 
   test("--json tells errors as JSON on stdout, with the exit code's kind", async () => {
-    const { code, stdout } = await softprompt(["train", "--json", "--optimizer", "adam"]);
+    const { code, stdout } = await commandLine(["train", "--json", "--optimizer", "adam"]);
     const { error } = JSON.parse(stdout);
     expect(error).toMatchObject({ kind: "usage", where: "--optimizer", hint: 'did you mean "adamw"?', exitCode: code });
     expect(code).toBe(errorKinds.usage.exitCode);
@@ -188,7 +159,7 @@ describe("refusals", () => {
       examples: [],
       run: () => Promise.reject(new TypeError("oops")),
     });
-    const { code, stderr } = await softprompt(["broken"], { table: { broken: async () => broken } });
+    const { code, stderr } = await commandLine(["broken"], { table: { broken: async () => broken } });
     expect(code).toBe(70);
     expect(stderr).toMatch(/this is a bug.*TypeError: oops/s);
   });
@@ -215,27 +186,27 @@ describe("configuration file", () => {
     ["steps: [", /not valid YAML/],
     ['"__proto__": {"steps": 3}', /unknown option/],
   ])("refused: %s", async (text, message) => {
-    const { code, stderr } = await softprompt(["show", "--config", write("bad.yaml", text)]);
+    const { code, stderr } = await commandLine(["show", "--config", write("bad.yaml", text)]);
     expect(code).toBe(2);
     expect(stderr).toMatch(message);
   });
   test("a study refuses what it does not read there too, and takes the configuration that it wrote", {
     timeout: 120_000,
   }, async () => {
-    const refused = await softprompt([...none("parameters"), "--config", write("study.yaml", "level: tokens\n")]);
+    const refused = await commandLine([...none("parameters"), "--config", write("study.yaml", "level: tokens\n")]);
     expect(refused).toMatchObject({ code: 2, stderr: expect.stringMatching(/does not read.*--level/s) });
     const output = join(place, "masking");
     const small = "--virtual-tokens 2 --steps 1 --seeds 0 --few-shot 4 --max-eval-rows 2 --pieces 2 --quiet";
     const tasks = ["--model", "t5-nano", "--tasks", "quickstart="];
-    const first = await softprompt(["study", "masking", ...tasks, "--output", output, ...small.split(" ")]);
+    const first = await commandLine(["study", "masking", ...tasks, "--output", output, ...small.split(" ")]);
     expect(first).toMatchObject({ code: 0, stderr: "" });
     const config = join(output, "config.yaml");
     expect(readFileSync(config, "utf8")).not.toMatch(/level|retrainSteps|search/);
-    expect(await softprompt(["study", "masking", "--config", config, "--quiet"])).toEqual(first);
+    expect(await commandLine(["study", "masking", "--config", config, "--quiet"])).toEqual(first);
   });
   test("one file serves every command; flags override it", async () => {
     const config = write("run.yaml", "task: quickstart\nsteps: 5\nlearningRate: 0.1\nexamples: 0\n");
-    const shown = JSON.parse((await softprompt(["show", "--config", config, "--examples", "2", "--json"])).stdout);
+    const shown = JSON.parse((await commandLine(["show", "--config", config, "--examples", "2", "--json"])).stdout);
     expect(shown.splits[0].examples).toHaveLength(2);
     expect(shown.splits[0].rows).toBe(320);
   });
@@ -256,18 +227,18 @@ test("prune, interrupt, and the command that the hint gives", { timeout: 300_000
     "1",
   ];
   const interrupt = new AbortController();
-  const stopped = await softprompt(["prune", ...tiny, ...small, "--importance-rows", "8", "--output", output], {
+  const stopped = await commandLine(["prune", ...tiny, ...small, "--importance-rows", "8", "--output", output], {
     signal: interrupt.signal,
     onError: (text) => text.includes("scoring tokens and pieces") && interrupt.abort("SIGINT"),
   });
   expect(stopped.code).toBe(130);
   const [, hint] = /hint: softprompt (.+)$/m.exec(stopped.stderr)!;
   expect(hint).toBe(`prune --resume ${output}`);
-  const resumed = await softprompt([...hint!.split(" "), "--json"]);
+  const resumed = await commandLine([...hint!.split(" "), "--json"]);
   expect(resumed.stderr).not.toMatch(/^error|bug/m);
   expect(resumed.code).toBe(0);
   expect(JSON.parse(resumed.stdout)).toMatchObject({ folder: output, run: { method: "xprompt" } });
-  expect((await softprompt(["prune", "--resume", output, "--learning-rate", "0.2"])).stderr).toMatch(/learningRate/);
+  expect((await commandLine(["prune", "--resume", output, "--learning-rate", "0.2"])).stderr).toMatch(/learningRate/);
 });
 
 test("train, interrupt, resume, eval, predict, report: one run from beginning to end", {
@@ -277,7 +248,7 @@ test("train, interrupt, resume, eval, predict, report: one run from beginning to
   const argv = ["train", ...tiny, "--steps", "6", "--eval-every", "3", "--output", output];
   const interrupt = new AbortController();
   // The evaluation at step 3 is told; the signal comes right then.
-  const stopped = await softprompt(argv, {
+  const stopped = await commandLine(argv, {
     signal: interrupt.signal,
     onError: (text) => text.includes("step 3:") && interrupt.abort("SIGTERM"),
   });
@@ -285,16 +256,16 @@ test("train, interrupt, resume, eval, predict, report: one run from beginning to
   expect(stopped.stdout).toContain(`softprompt train --resume ${output}`);
   expect(existsSync(join(output, "result.json"))).toBe(false);
 
-  const again = await softprompt(argv);
+  const again = await commandLine(argv);
   expect(again.code).toBe(6);
   expect(again.stderr).toMatch(/already holds a run/);
-  const study = await softprompt(["study", "masking", "--model", "none", "--tasks", "a=none", "--output", output]);
+  const study = await commandLine(["study", "masking", "--model", "none", "--tasks", "a=none", "--output", output]);
   expect(study).toMatchObject({ code: 6, stderr: expect.stringMatching(/something else than a study/) });
-  const changed = await softprompt(["train", "--resume", output, "--learning-rate", "0.2"]);
+  const changed = await commandLine(["train", "--resume", output, "--learning-rate", "0.2"]);
   expect(changed.code).toBe(6);
   expect(changed.stderr).toMatch(/settings\.learningRate = 0\.3/);
 
-  const resumed = await softprompt(["train", "--resume", output, "--json"]);
+  const resumed = await commandLine(["train", "--resume", output, "--json"]);
   expect(resumed.stderr).not.toMatch(/^error|bug/m);
   expect(resumed.code).toBe(0);
   const result = JSON.parse(resumed.stdout);
@@ -321,7 +292,7 @@ test("train, interrupt, resume, eval, predict, report: one run from beginning to
   const adapter = join(output, "adapter");
   const scored = JSON.parse(
     (
-      await softprompt([
+      await commandLine([
         "eval",
         "--model",
         "t5-nano",
@@ -338,13 +309,13 @@ test("train, interrupt, resume, eval, predict, report: one run from beginning to
   expect(scored.rows).toBe(8);
   expect(scored.scores.accuracy).toBeGreaterThanOrEqual(0);
 
-  const answered = await softprompt(["predict", "A fine day.", "--model", "t5-nano", "--adapter", adapter]);
+  const answered = await commandLine(["predict", "A fine day.", "--model", "t5-nano", "--adapter", adapter]);
   const answer = JSON.parse(answered.stdout);
   expect(Object.keys(answer.probabilities)).toEqual(["negative", "positive"]);
   expect(answer.probabilities.negative + answer.probabilities.positive).toBeCloseTo(1, 6);
   const file = join(place, "rows.jsonl");
   writeFileSync(file, '{"text": "Good."}\n{"text": "Bad."}\n');
-  const many = await softprompt(["predict", "--file", file, "--model", "t5-nano", "--adapter", adapter, "--quiet"]);
+  const many = await commandLine(["predict", "--file", file, "--model", "t5-nano", "--adapter", adapter, "--quiet"]);
   expect(
     many.stdout
       .trim()
@@ -354,20 +325,20 @@ test("train, interrupt, resume, eval, predict, report: one run from beginning to
   expect(many.stderr).toBe("");
 
   // the run's folder is enough: its adapter, the base model and the task are recorded
-  const short = await softprompt(["predict", "A fine day.", "--adapter", output]);
+  const short = await commandLine(["predict", "A fine day.", "--adapter", output]);
   expect(JSON.parse(short.stdout)).toEqual(answer);
   const labelled = join(place, "labelled.csv");
   writeFileSync(labelled, "mood,text\npositive,Good.\nnegative,Bad.\npositive,Fine.\n");
-  const one = JSON.parse((await softprompt(["eval", "--adapter", output, "--test", labelled, "--json"])).stdout);
+  const one = JSON.parse((await commandLine(["eval", "--adapter", output, "--test", labelled, "--json"])).stdout);
   expect(one).toMatchObject({ task: "quickstart", split: "test", rows: 3 });
   expect(one.confusion.counts.flat().reduce((a: number, b: number) => a + b)).toBe(3);
-  const unclear = await softprompt(["eval", "--adapter", output, "--test", file]);
+  const unclear = await commandLine(["eval", "--adapter", output, "--test", file]);
   expect(unclear).toMatchObject({ code: 3, stderr: expect.stringMatching(/--label-column/) });
-  const near = await softprompt(["predict", "x", "--adapter", `${output}n`]);
+  const near = await commandLine(["predict", "x", "--adapter", `${output}n`]);
   expect(near).toMatchObject({ code: 5, stderr: expect.stringContaining(`did you mean ${output}?`) });
 
   rmSync(join(output, "report.html"));
-  expect((await softprompt(["report", output])).code).toBe(0);
+  expect((await commandLine(["report", output])).code).toBe(0);
   expect(readFileSync(join(output, "report.html"), "utf8")).toContain("quickstart: prompt-tuning");
 });
 
@@ -384,18 +355,18 @@ test("a finished run goes on to more steps, to the same prompt as one that was b
     ["2", short],
     ["4", long],
   ] as const)
-    expect(await softprompt([...argv, "--steps", steps, "--output", output])).toMatchObject({ code: 0 });
-  expect(await softprompt(["train", "--resume", short, "--steps", "4", "--quiet"])).toMatchObject({ code: 0 });
+    expect(await commandLine([...argv, "--steps", steps, "--output", output])).toMatchObject({ code: 0 });
+  expect(await commandLine(["train", "--resume", short, "--steps", "4", "--quiet"])).toMatchObject({ code: 0 });
   const weights = (run: string) => readFileSync(join(run, "adapter/adapter_model.safetensors"));
   expect(weights(short).equals(weights(long))).toBe(true);
   expect(readFileSync(join(short, "config.yaml"), "utf8")).toMatch(/^steps: 4$/m);
-  expect(await softprompt(["train", "--resume", short, "--quiet"])).toMatchObject({ code: 0 });
+  expect(await commandLine(["train", "--resume", short, "--quiet"])).toMatchObject({ code: 0 });
 
-  const back = await softprompt(["train", "--resume", short, "--steps", "3"]);
+  const back = await commandLine(["train", "--resume", short, "--steps", "3"]);
   expect(back).toMatchObject({ code: 6, stderr: expect.stringMatching(/more than 4 steps/) });
   const linear = [...argv, "--steps", "2", "--learning-rate-schedule", "linear", "--output", falling];
-  expect((await softprompt(linear)).code).toBe(0);
-  const inexact = await softprompt(["train", "--resume", falling, "--steps", "4"]);
+  expect((await commandLine(linear)).code).toBe(0);
+  const inexact = await commandLine(["train", "--resume", falling, "--steps", "4"]);
   expect(inexact).toMatchObject({ code: 6, stderr: expect.stringMatching(/learning rate falls.*--init-from/s) });
 
   const pruned = join(place, "pruned");
@@ -412,14 +383,14 @@ test("a finished run goes on to more steps, to the same prompt as one that was b
     "--retrain-steps",
     "2",
   ];
-  const found = await softprompt([...prune, "--importance-rows", "8", "--workers", "1", "--json"]);
+  const found = await commandLine([...prune, "--importance-rows", "8", "--workers", "1", "--json"]);
   expect(found.code, found.stderr).toBe(0);
   expect(existsSync(join(pruned, "tune"))).toBe(false);
   const tuned = JSON.parse(readFileSync(join(short, "result.json"), "utf8"));
   const { search } = JSON.parse(found.stdout);
   // what the run spent is counted, though it was not spent again
   expect(search.cost.tuning).toBeGreaterThanOrEqual(tuned.cost.trainFlops);
-  const held = await softprompt([...prune, "--output", join(place, "held"), "--holdout", "0.5"]);
+  const held = await commandLine([...prune, "--output", join(place, "held"), "--holdout", "0.5"]);
   expect(held).toMatchObject({ code: 6, stderr: expect.stringMatching(/held out/) });
 });
 
@@ -471,7 +442,7 @@ test.skipIf(!built)(
 test("a study is not written over files that are no study's", async () => {
   const own = mkdtempSync(join(tmpdir(), "own-"));
   writeFileSync(join(own, "result.json"), "mine");
-  const refused = await softprompt(["study", "masking", "--model", "none", "--tasks", "a=none", "--output", own]);
+  const refused = await commandLine(["study", "masking", "--model", "none", "--tasks", "a=none", "--output", own]);
   expect(refused.code).toBe(6);
   expect(refused.stderr).toMatch(/something else than a study[\s\S]*result\.json/);
   expect(readFileSync(join(own, "result.json"), "utf8")).toBe("mine");

@@ -7,7 +7,7 @@ import { tmpdir } from "node:os";
 import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, describe, expect, test } from "vitest";
-import { run } from "../src/cli/run.js";
+import { commandLine } from "./helpers/command-line.js";
 
 const root = resolve(dirname(fileURLToPath(import.meta.url)), "..");
 const place = mkdtempSync(join(tmpdir(), "softprompt-data-cli-"));
@@ -18,27 +18,8 @@ const write = (name: string, content: string | Uint8Array) => {
   return path;
 };
 
-async function softprompt(argv: readonly string[], signal = new AbortController().signal) {
-  let [stdout, stderr] = ["", ""];
-  const code = await run(argv, {
-    stdout: {
-      write: (text: unknown) => {
-        stdout += String(text);
-        return true;
-      },
-    },
-    stderr: {
-      write: (text: unknown) => {
-        stderr += String(text);
-        return true;
-      },
-      columns: 80,
-    },
-    env: {},
-    signal,
-  });
-  return { code, stdout, stderr };
-}
+const softprompt = (argv: readonly string[], signal?: AbortSignal) =>
+  commandLine(argv, { columns: 80, ...(signal && { signal }) });
 const show = (train: string, ...more: string[]) =>
   softprompt(["show", "--train", train, "--template", "{text}", "--label-column", "label", ...more]);
 

@@ -23,8 +23,9 @@ import { openModel } from "../src/tasks/model.js";
 import { predict } from "../src/tasks/predict.js";
 import { prune } from "../src/tasks/prune.js";
 import { tune } from "../src/tasks/tune.js";
-import { type EncodedRow, makeBatch } from "../src/text/batch.js";
+import { makeBatch } from "../src/text/batch.js";
 import { distance, expectClose } from "./helpers/close.js";
+import { oracleRows } from "./helpers/oracle-rows.js";
 import { readFixture } from "./helpers/safetensors.js";
 import { tinyCausal } from "./helpers/tiny-causal.js";
 
@@ -40,29 +41,15 @@ const json = (name: string, file: string) => JSON.parse(readFileSync(join(folder
 const late = (insertLayer: number, virtualTokens: number) =>
   openMethod({ ...defaults(methodOptions), method: "prompt", insertLayer, virtualTokens, seed: 0 });
 
-interface Oracle {
-  readonly inputIds: number[][];
-  readonly inputMask: number[][];
-  readonly targetIds: number[][];
-  readonly targetMask: number[][];
-}
 interface Wanted {
   readonly maxTokens: number;
   readonly blocks: Readonly<Record<string, { loss: number[]; gradient: number[][]; greedy: number[][] }>>;
 }
 
-function rowsOf({ inputIds, inputMask, targetIds, targetMask }: Oracle): EncodedRow[] {
-  const live = (ids: number[], mask: number[]) => Int32Array.from(ids.filter((_, i) => mask[i]));
-  return inputIds.map((ids, b) => {
-    const target = live(targetIds[b]!, targetMask[b]!);
-    const same = { id: `row ${b}`, choices: [target], gold: 0, truncated: false };
-    return { ...same, input: live(ids, inputMask[b]!), target };
-  });
-}
 const ones = (n: number) => new Float32Array(n).fill(1);
 
 describe.each(["tiny-t5-v10", "tiny-t5-v11"])("%s", (name) => {
-  const rows = rowsOf(json(name, "oracle.json"));
+  const rows = oracleRows(json(name, "oracle.json"));
   const wanted = json(name, "late.json") as Wanted;
   const prompt: Tensor = readFixture(new URL(`fixtures/${name}/oracle.safetensors`, import.meta.url)).prompt!;
   const [P, D] = prompt.shape as [number, number];
@@ -97,7 +84,7 @@ describe.each(["tiny-t5-v10", "tiny-t5-v11"])("%s", (name) => {
 describe("the last block's prompt on tiny-t5-v11", async () => {
   const checkpoint = await openCheckpoint(folderOf("tiny-t5-v11"));
   const { config } = checkpoint;
-  const rows = rowsOf(json("tiny-t5-v11", "oracle.json"));
+  const rows = oracleRows(json("tiny-t5-v11", "oracle.json"));
   const prompt: Tensor = readFixture(new URL("fixtures/tiny-t5-v11/oracle.safetensors", import.meta.url)).prompt!;
   const [P, D] = prompt.shape as [number, number];
 

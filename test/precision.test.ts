@@ -6,13 +6,13 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, expect, test } from "vitest";
 import { resumedOptions } from "../src/cli/config.js";
-import { run } from "../src/cli/run.js";
 import { trainTable } from "../src/cli/tables/train.js";
 import { plannedEightBits } from "../src/engine/eight-bit.js";
 import { choosePrecision, timeProducts } from "../src/engine/precision.js";
 import { openCheckpoint } from "../src/model/checkpoint.js";
 import { eightBitLayers, eightBitText } from "../src/model/eight-bit.js";
 import { openModel, precisionOf } from "../src/tasks/model.js";
+import { commandLine } from "./helpers/command-line.js";
 
 const place = mkdtempSync(join(tmpdir(), "softprompt-precision-"));
 const cacheBefore = process.env.SOFTPROMPT_CACHE;
@@ -23,25 +23,7 @@ afterAll(() => {
   rmSync(place, { recursive: true, force: true });
 });
 
-async function softprompt(...argv: string[]) {
-  let [out, err] = ["", ""];
-  const sink = (to: (text: string) => void) => ({
-    write: (text: unknown) => {
-      to(String(text));
-      return true;
-    },
-  });
-  const streams = {
-    stdout: sink((text) => {
-      out += text;
-    }),
-    stderr: sink((text) => {
-      err += text;
-    }),
-  };
-  const code = await run(argv, { ...streams, env: {}, signal: new AbortController().signal });
-  return { code, out, err };
-}
+const softprompt = (...argv: string[]) => commandLine(argv);
 
 test("8 bits are taken only where they are clearly faster, and the reason gives both times", () => {
   expect(choosePrecision({ float32: 40, int8: 10 })).toEqual({
@@ -110,8 +92,8 @@ test("a run records what auto took; neither its resume nor a repeated flag asks 
     ...["train", ...tiny, "--steps", "1", "--batch-size", "2", "--virtual-tokens", "2"],
     ...["--precision", "auto", "--output", output, "--json"],
   );
-  expect(trained.code, trained.err).toBe(0);
-  const took = /precision auto: (\w+), because/.exec(trained.err)![1]!;
+  expect(trained.code, trained.stderr).toBe(0);
+  const took = /precision auto: (\w+), because/.exec(trained.stderr)![1]!;
   expect(["float32", "int8"]).toContain(took);
   const config = readFileSync(join(output, "config.yaml"), "utf8");
   expect(config).toMatch(new RegExp(`^precision: ${took}$`, "m"));
@@ -130,7 +112,7 @@ test("a run records what auto took; neither its resume nor a repeated flag asks 
 
 test("a study wants one precision for all its runs", async () => {
   const study = ["study", "masking", "--model", "t5-nano", "--tasks", `a=${place}`, "--precision", "auto"];
-  const { code, err } = await softprompt(...study, "--output", join(place, "study"));
+  const { code, stderr } = await softprompt(...study, "--output", join(place, "study"));
   expect(code).toBe(2);
-  expect(err).toMatch(/must be computed alike[\s\S]*float32 or int8/);
+  expect(stderr).toMatch(/must be computed alike[\s\S]*float32 or int8/);
 });

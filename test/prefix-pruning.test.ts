@@ -25,7 +25,7 @@ import { openCheckpoint } from "../src/model/checkpoint.js";
 import { fullModel } from "../src/model/partial.js";
 import { importance } from "../src/prune/importance.js";
 import { pruneOptions } from "../src/prune/options.js";
-import { type XPromptInput, type XPromptResult, xprompt } from "../src/prune/xprompt.js";
+import { type XPromptInput, xprompt } from "../src/prune/xprompt.js";
 import { singleStage } from "../src/schedule/schedule.js";
 import type { Model } from "../src/tasks/model.js";
 import { prune } from "../src/tasks/prune.js";
@@ -39,6 +39,7 @@ import { bundle } from "./helpers/bundle.js";
 import { memoryFolder } from "./helpers/memory-folder.js";
 import { tinyDataset, tinyTokenizer } from "./helpers/tiny.js";
 import { scoring, settings } from "./helpers/tiny-prompt.js";
+import { withoutClock } from "./helpers/without-clock.js";
 
 const N = 3;
 const K = 8;
@@ -94,8 +95,6 @@ describe.each(["tiny-t5-v11", "tiny-causal-llama"])("%s", (name) => {
     observe: () => {},
     ...more,
   });
-  const withoutClock = (result: XPromptResult) =>
-    JSON.parse(JSON.stringify(result, (key, v) => (/seconds$/i.test(key) ? undefined : v instanceof Map ? [...v] : v)));
 
   test("the matrix of rows computes what the plain prefix does, and there and back is the same", async () => {
     const parameters = form.part(prompt);

@@ -27,6 +27,7 @@ import { prune } from "../src/tasks/prune.js";
 import { tune } from "../src/tasks/tune.js";
 import { type EncodedRow, makeBatch } from "../src/text/batch.js";
 import { distance, expectClose } from "./helpers/close.js";
+import { type OracleRows, oracleRows } from "./helpers/oracle-rows.js";
 import { readFixture } from "./helpers/safetensors.js";
 import { tinyCausal } from "./helpers/tiny-causal.js";
 
@@ -39,12 +40,6 @@ afterAll(async () => {
 
 const folderOf = (name: string) => fileURLToPath(new URL(`fixtures/${name}`, import.meta.url));
 const json = (name: string, file: string) => JSON.parse(readFileSync(join(folderOf(name), file), "utf8"));
-interface Oracle {
-  readonly inputIds: number[][];
-  readonly inputMask: number[][];
-  readonly targetIds: number[][];
-  readonly targetMask: number[][];
-}
 interface Wanted {
   readonly loss: number[];
   readonly gradient: number[][];
@@ -52,18 +47,12 @@ interface Wanted {
   readonly maxTokens: number;
 }
 
-function rowsOf({ inputIds, inputMask, targetIds, targetMask }: Oracle): EncodedRow[] {
-  const live = (ids: number[], mask: number[]) => Int32Array.from(ids.filter((_, i) => mask[i]));
-  return inputIds.map((ids, b) => ({
-    id: `row ${b}`,
-    input: live(ids, inputMask[b]!),
-    target: live(targetIds[b]!, targetMask[b]!),
-    choices: [live(targetIds[b]!, targetMask[b]!), Int32Array.of(7, 9, 1), Int32Array.of(5, 1)].slice(0, 3 - (b % 2)),
-    gold: 0,
-    truncated: false,
+const rowsOf = (oracle: OracleRows): EncodedRow[] =>
+  oracleRows(oracle).map((row, b) => ({
+    ...row,
+    choices: [row.target, Int32Array.of(7, 9, 1), Int32Array.of(5, 1)].slice(0, 3 - (b % 2)),
     promptIn: "decoder",
   }));
-}
 
 const stores: [string, EngineOptions["textCache"]][] = [
   ["read in every pass", null],
@@ -72,7 +61,7 @@ const stores: [string, EngineOptions["textCache"]][] = [
 describe.each(
   ["tiny-t5-v10", "tiny-t5-v11"].flatMap((name) => stores.map(([how, textCache]) => ({ name, how, textCache }))),
 )("$name, texts $how", ({ name, textCache }) => {
-  const oracle = json(name, "oracle.json") as Oracle;
+  const oracle = json(name, "oracle.json") as OracleRows;
   const wanted = json(name, "decoder.json") as Wanted;
   const rows = rowsOf(oracle);
   const prompt: Tensor = readFixture(new URL(`fixtures/${name}/oracle.safetensors`, import.meta.url)).prompt!;

@@ -8,7 +8,6 @@ import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { flagName, type OptionTable, readOptions, renamedIn } from "../src/base/options.js";
 import { optionTable } from "../src/cli/command.js";
 import { loadCommands } from "../src/cli/commands.js";
-import { run } from "../src/cli/run.js";
 import { loadDataset } from "../src/data/dataset.js";
 import { prepareEvaluation } from "../src/evaluate/evaluate.js";
 import { defineTask, loadData, loadRows, openModel, openPredictor, predict, prune, tune } from "../src/index.js";
@@ -16,6 +15,7 @@ import { scheduleOptions } from "../src/schedule/options.js";
 import { currentInput } from "../src/study/runs.js";
 import { evaluate } from "../src/tasks/evaluate.js";
 import type { OpenModel } from "../src/tasks/model.js";
+import { commandLine } from "./helpers/command-line.js";
 
 const place = mkdtempSync(join(tmpdir(), "softprompt-renamed-"));
 let model: OpenModel;
@@ -27,26 +27,7 @@ afterAll(async () => {
   rmSync(place, { recursive: true, force: true });
 });
 
-async function softprompt(...argv: string[]) {
-  let [stdout, stderr] = ["", ""];
-  const into = (add: (text: string) => void) => ({
-    write: (text: unknown) => {
-      add(String(text));
-      return true;
-    },
-  });
-  const code = await run(argv, {
-    stdout: into((text) => {
-      stdout += text;
-    }),
-    stderr: into((text) => {
-      stderr += text;
-    }),
-    env: {},
-    signal: new AbortController().signal,
-  });
-  return { code, stdout, stderr };
-}
+const softprompt = (...argv: string[]) => commandLine(argv);
 
 /** Commands that have the option; they end at once, for there is no such model, adapter or file. */
 const train = ["train", "--model", "none", "--task", "quickstart"];

@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, expect, test } from "vitest";
-import { run } from "../src/cli/run.js";
+import { commandLine } from "./helpers/command-line.js";
 
 const root = resolve(dirname(fileURLToPath(import.meta.url)), "..");
 const place = mkdtempSync(join(tmpdir(), "softprompt-elsewhere-"));
@@ -13,26 +13,11 @@ afterAll(() => {
 });
 
 async function softprompt(argv: readonly string[], stopAt?: string) {
-  let [stdout, stderr] = ["", ""];
   const interrupt = new AbortController();
-  const write = (take: (text: string) => void) => ({
-    write: (text: unknown) => {
-      take(String(text));
-      return true;
-    },
-  });
-  const code = await run(argv, {
-    stdout: write((text) => {
-      stdout += text;
-    }),
-    stderr: write((text) => {
-      stderr += text;
-      if (stopAt !== undefined && text.includes(stopAt)) interrupt.abort("SIGINT");
-    }),
-    env: {},
-    signal: interrupt.signal,
-  });
-  return { code, stdout, stderr };
+  const onError = (text: string) => {
+    if (stopAt !== undefined && text.includes(stopAt)) interrupt.abort("SIGINT");
+  };
+  return commandLine(argv, { signal: interrupt.signal, onError });
 }
 
 test("from another folder", { timeout: 120_000 }, async () => {

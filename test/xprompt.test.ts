@@ -29,6 +29,7 @@ import { bundle } from "./helpers/bundle.js";
 import { memoryFolder } from "./helpers/memory-folder.js";
 import { tinyTokenizer } from "./helpers/tiny.js";
 import { D, K, openTiny, P, plain, prompt, rows, scoring, settings, task, validation } from "./helpers/tiny-prompt.js";
+import { withoutClock } from "./helpers/without-clock.js";
 
 const folders = memoryFolder("softprompt-xprompt-");
 let engine: Engine;
@@ -59,10 +60,6 @@ function search(more: Partial<XPromptInput> = {}): Promise<XPromptResult> {
     ...more,
   });
 }
-
-/** Everything but what the clock decided. */
-const withoutClock = (result: XPromptResult) =>
-  JSON.parse(JSON.stringify(result, (key, v) => (/seconds$/i.test(key) ? undefined : v instanceof Map ? [...v] : v)));
 
 describe("the search", () => {
   test("linear: token counts, then piece counts for the best; the control is plain tuning continued", async () => {

@@ -11,6 +11,7 @@ import { xprompt } from "../../src/prune/xprompt.js";
 import { singleStage } from "../../src/schedule/schedule.js";
 import { trainOptions } from "../../src/train/options.js";
 import { tinyDataset, tinyTokenizer } from "./tiny.js";
+import { textWithoutClock } from "./without-clock.js";
 
 const [base, run, workers, module] = process.argv.slice(2) as [string, string, string, string];
 const engine = openEngine(await openCheckpoint(base), { threads: 1 });
@@ -36,7 +37,5 @@ const result = await xprompt({
   },
   workers: { count: Number(workers), module },
 });
-console.log(
-  `result ${JSON.stringify(result, (key, v) => (/seconds$/i.test(key) ? undefined : v instanceof Map ? [...v] : v))}`,
-);
+console.log(`result ${textWithoutClock(result)}`);
 await engine.dispose();

@@ -8,57 +8,26 @@ Each row is computed alone and without padding.
 """
 
 import json
-from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
-from transformers import T5ForConditionalGeneration
-
-FIXTURES = Path(__file__).resolve().parent.parent / "fixtures"
-MAX_NEW = 6
-
-
-def rows(ids, mask):
-    return [[i for i, on in zip(row, keep) if on] for row, keep in zip(ids, mask)]
+from t5_prompts import FIXTURES, MAX_NEW, NAMES, answer, opened
 
 
 def main(name):
-    folder = FIXTURES / name
-    oracle = json.loads((folder / "oracle.json").read_text())
-    prompt = load_file(folder / "oracle.safetensors")["prompt"].double()
-    model = T5ForConditionalGeneration.from_pretrained(folder, dtype=torch.float64).eval()
-    for parameter in model.parameters():
-        parameter.requires_grad_(False)
+    model, prompt, start, pairs = opened(name)
     table = model.get_input_embeddings()
-    start = torch.tensor([model.config.decoder_start_token_id])
     out = {"loss": [], "gradient": [], "greedy": []}
-    texts = rows(oracle["inputIds"], oracle["inputMask"])
-    targets = rows(oracle["targetIds"], oracle["targetMask"])
 
     def logits(text, ids, given):
         embeds = torch.cat([given, table(torch.cat([start, ids]))])[None]
         hidden = model(input_ids=torch.tensor([text]), decoder_inputs_embeds=embeds, use_cache=False)
         return hidden.logits[0, given.shape[0]:]
 
-    for text, target in zip(texts, targets):
-        given = prompt.clone().requires_grad_(True)
-        ids = torch.tensor(target)
-        loss = torch.nn.functional.cross_entropy(logits(text, ids[:-1], given), ids, reduction="sum")
-        loss.backward()
-        out["loss"].append(float(loss))
-        out["gradient"].append(given.grad.flatten().tolist())
-        with torch.no_grad():
-            written = []
-            while len(written) < MAX_NEW:
-                best = logits(text, torch.tensor(written, dtype=torch.long), prompt)[-1].topk(2)
-                assert best.values[0] - best.values[1] > 1e-3, "two tokens are nearly alike"
-                if int(best.indices[0]) == model.config.eos_token_id:
-                    break
-                written.append(int(best.indices[0]))
-        out["greedy"].append(written)
+    for text, target in pairs:
+        answer(out, lambda given: lambda ids: logits(text, ids, given), prompt, target, model.config.eos_token_id)
     out["maxTokens"] = MAX_NEW
-    (folder / "decoder.json").write_text(json.dumps(out) + "\n")
+    (FIXTURES / name / "decoder.json").write_text(json.dumps(out) + "\n")
 
 
-for name in ["tiny-t5-v10", "tiny-t5-v11"]:
+for name in NAMES:
     main(name)

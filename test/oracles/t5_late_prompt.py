@@ -9,19 +9,10 @@ Each row is computed alone and without padding.
 """
 
 import json
-from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
-from transformers import T5ForConditionalGeneration
+from t5_prompts import FIXTURES, MAX_NEW, NAMES, answer, opened
 from transformers.modeling_outputs import BaseModelOutput
-
-FIXTURES = Path(__file__).resolve().parent.parent / "fixtures"
-MAX_NEW = 6
-
-
-def rows(ids, mask):
-    return [[i for i, on in zip(row, keep) if on] for row, keep in zip(ids, mask)]
 
 
 def through(encoder, blocks, hidden):
@@ -36,53 +27,34 @@ def through(encoder, blocks, hidden):
 
 
 def main(name):
-    folder = FIXTURES / name
-    oracle = json.loads((folder / "oracle.json").read_text())
-    prompt = load_file(folder / "oracle.safetensors")["prompt"].double()
-    model = T5ForConditionalGeneration.from_pretrained(folder, dtype=torch.float64).eval()
-    for parameter in model.parameters():
-        parameter.requires_grad_(False)
+    model, prompt, start, pairs = opened(name)
     encoder = model.encoder
     table = model.get_input_embeddings()
-    start = torch.tensor([model.config.decoder_start_token_id])
-    texts = rows(oracle["inputIds"], oracle["inputMask"])
-    targets = rows(oracle["targetIds"], oracle["targetMask"])
 
     def read(text, given, k):
         below = through(encoder, encoder.block[:k], table(torch.tensor([text])))
         return encoder.final_layer_norm(through(encoder, encoder.block[k:], torch.cat([given[None], below], 1)))
 
     # the whole encoder, by the same means, is transformers' own
-    own = model.encoder(input_ids=torch.tensor([texts[0]])).last_hidden_state
-    assert (read(texts[0], prompt[:0], 0) - own).abs().max() < 1e-12
+    first = pairs[0][0]
+    own = model.encoder(input_ids=torch.tensor([first])).last_hidden_state
+    assert (read(first, prompt[:0], 0) - own).abs().max() < 1e-12
 
-    def logits(hidden, ids):
-        decoded = model(encoder_outputs=BaseModelOutput(last_hidden_state=hidden), decoder_input_ids=torch.cat([start, ids])[None], use_cache=False)
-        return decoded.logits[0]
+    def over(hidden):
+        def logits(ids):
+            states = BaseModelOutput(last_hidden_state=hidden)
+            return model(encoder_outputs=states, decoder_input_ids=torch.cat([start, ids])[None], use_cache=False).logits[0]
+
+        return logits
 
     out = {"maxTokens": MAX_NEW, "blocks": {}}
     for k in range(1, len(encoder.block)):
         found = {"loss": [], "gradient": [], "greedy": []}
-        for text, target in zip(texts, targets):
-            given = prompt.clone().requires_grad_(True)
-            ids = torch.tensor(target)
-            loss = torch.nn.functional.cross_entropy(logits(read(text, given, k), ids[:-1]), ids, reduction="sum")
-            loss.backward()
-            found["loss"].append(float(loss.detach()))
-            found["gradient"].append(given.grad.flatten().tolist())
-            with torch.no_grad():
-                hidden = read(text, prompt, k)
-                written = []
-                while len(written) < MAX_NEW:
-                    best = logits(hidden, torch.tensor(written, dtype=torch.long))[-1].topk(2)
-                    assert best.values[0] - best.values[1] > 1e-3, "two tokens are nearly alike"
-                    if int(best.indices[0]) == model.config.eos_token_id:
-                        break
-                    written.append(int(best.indices[0]))
-            found["greedy"].append(written)
+        for text, target in pairs:
+            answer(found, lambda given: over(read(text, given, k)), prompt, target, model.config.eos_token_id)
         out["blocks"][k] = found
-    (folder / "late.json").write_text(json.dumps(out) + "\n")
+    (FIXTURES / name / "late.json").write_text(json.dumps(out) + "\n")
 
 
-for name in ["tiny-t5-v10", "tiny-t5-v11"]:
+for name in NAMES:
     main(name)
