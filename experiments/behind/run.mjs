@@ -14,12 +14,14 @@
  * in both, evaluations in neither. The learning rate of each place and task is chosen on a fifth of the training rows, by loss; those runs
  * are not counted. Seconds are only worth anything if the machine did nothing else.
  */
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { availableParallelism, cpus } from "node:os";
 import { basename, join } from "node:path";
 import { parseArgs } from "node:util";
-import { loadData, openModel, prune, tune } from "softprompt";
+import { loadData, prune, tune } from "softprompt";
 import { parse } from "yaml";
+import { evenly, heldOut, openJobs, openNamed } from "../jobs.mjs";
+import { deviation, mean } from "../statistics.mjs";
 
 const usage =
   "node experiments/behind/run.mjs MODEL DATASETS OUT [--t5 FOLDER] [--parts causal,search,t5] [--tasks …] [--seeds …] [--settings FILE] [--collect FOLDER]";
@@ -57,10 +59,6 @@ const copaColumns = ({ premise, choice1, choice2, question, label }) => ({
   choice2: choice2[0].toLowerCase() + choice2.slice(1),
   label: label === 0 ? "choice1" : "choice2",
 });
-const evenly = (rows, most) => {
-  const n = Math.min(most, rows.length);
-  return Array.from({ length: n }, (_, i) => rows[Math.floor((i * rows.length) / n)]);
-};
 
 /** The same training and validation rows for every place. */
 async function dataOf(part, task, place) {
@@ -94,33 +92,15 @@ async function dataOf(part, task, place) {
     ...{ train: withChoices(train, data.train), validation: withChoices(validation, data.validation) },
   };
 }
-/** A fifth of the training rows as validation rows. */
-const heldOut = (data) => ({
-  ...data,
-  train: data.train.filter((_, i) => i % 5 !== 0),
-  validation: data.train.filter((_, i) => i % 5 === 0),
-});
-
-const fileOf = (name) => join(out, `${name}.json`);
-const found = (name) => (existsSync(fileOf(name)) ? JSON.parse(readFileSync(fileOf(name), "utf8")) : null);
-const began = performance.now();
-const minutes = () => `${((performance.now() - began) / 60000).toFixed(1)} min`;
-
+const jobs = openJobs(out);
+const { found } = jobs;
 /** Runs a job whose result is not there yet, on a model of its own: no text was read before. */
-async function job(name, part, work) {
-  const known = found(name);
-  if (known !== null) return known;
-  console.log(`${minutes()}  ${name}`);
-  const model = await openModel(folders[part], { threads: 1, textCacheMemory: 4096, textCacheDisk: 0 });
-  try {
-    const result = await work(model);
-    writeFileSync(fileOf(name), `${JSON.stringify(result)}\n`);
-    console.log(`${minutes()}  ${name}: ${JSON.stringify(result.scores ?? result.said)}`);
-    return result;
-  } finally {
-    await model.dispose();
-  }
-}
+const job = (name, part, work) =>
+  jobs.job(name, {
+    open: () => openNamed(folders[part], { threads: 1, textCacheMemory: 4096, textCacheDisk: 0 }),
+    work,
+    summary: ({ scores }) => scores,
+  });
 
 /** One tuning: its evaluations, with what the training had cost until each. */
 async function curveOf(model, data, options) {
@@ -194,12 +174,10 @@ if (values.collect === undefined) {
 function collect(to) {
   const results = {};
   const percent = (x) => (100 * x).toFixed(1);
-  const mean = (all) => all.reduce((a, b) => a + b, 0) / all.length;
   const over = (all) => {
     if (all.length === 0 || all.some((x) => x === undefined)) return "–";
     if (all.length === 1) return percent(all[0]);
-    const deviation = Math.sqrt(all.reduce((sum, x) => sum + (x - mean(all)) ** 2, 0) / (all.length - 1));
-    return `${percent(mean(all))} ± ${percent(deviation)}`;
+    return `${percent(mean(all))} ± ${percent(deviation(all))}`;
   };
   /** The score of the last evaluation that cost no more. */
   const within = (curve, key, most) => curve.findLast((point) => point[key] <= most * (1 + 1e-9))?.scores.accuracy;

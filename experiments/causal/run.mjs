@@ -12,9 +12,11 @@ import { createHash } from "node:crypto";
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { basename, join } from "node:path";
 import { parseArgs } from "node:util";
-import { evaluate, loadData, openModel, prune, tune } from "softprompt";
+import { evaluate, loadData, prune, tune } from "softprompt";
 import { parse } from "yaml";
 import { processor } from "../../bench/processor.mjs";
+import { evenly, openNamed } from "../jobs.mjs";
+import { deviation, mean } from "../statistics.mjs";
 
 const parts = ["frozen", "behind", "examples", "front", "fpt", "xprompt"];
 const { values, positionals } = parseArgs({
@@ -60,8 +62,7 @@ async function dataOf(task, { behind = true, prefix = "" } = {}) {
   const { folder: place, template, verbalizer } = own.tasks[task];
   const read = (split) => linesOf(join(datasets, place, `${split}.jsonl`)).map(columnsOf[task] ?? ((row) => row));
   const [train, all] = [read("train"), read("validation")];
-  const n = Math.min(own.validationRows, all.length);
-  const validation = Array.from({ length: n }, (_, i) => all[Math.floor((i * all.length) / n)]);
+  const validation = evenly(all, own.validationRows);
   const data = await loadData({
     rows: train.map(({ label, ...row }) => ({ ...row, label: String(label) })),
     validationRows: validation.map(({ label, ...row }) => ({ ...row, label: String(label) })),
@@ -95,7 +96,7 @@ const fileOf = (name) => join(out, `${name}.json`);
 const began = performance.now();
 const minutes = () => `${((performance.now() - began) / 60000).toFixed(1)} min`;
 let opened;
-const model = async () => (opened ??= await openModel(folder, { threads: 1, textCacheMemory: 0, textCacheDisk: 6144 }));
+const model = async () => (opened ??= await openNamed(folder, { threads: 1, textCacheMemory: 0, textCacheDisk: 6144 }));
 
 /** Runs a job whose result is not there yet. */
 async function job(name, work) {
@@ -202,9 +203,7 @@ if (values.collect !== undefined) {
   const over = (task, kind) => {
     const all = seeds.map((seed) => score(task, `${kind}-${seed}`)).filter((x) => x !== undefined);
     if (all.length < 2) return all.length === 0 ? "–" : percent(all[0]);
-    const mean = all.reduce((a, b) => a + b) / all.length;
-    const deviation = Math.sqrt(all.reduce((sum, x) => sum + (x - mean) ** 2, 0) / (all.length - 1));
-    return `${percent(mean)} ± ${percent(deviation)} (${all.map(percent).join(" / ")})`;
+    return `${percent(mean(all))} ± ${percent(deviation(all))} (${all.map(percent).join(" / ")})`;
   };
   const rows = [];
   const files = {};

@@ -14,7 +14,7 @@ import { createHash } from "node:crypto";
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { basename, join } from "node:path";
 import { parseArgs } from "node:util";
-import { loadData, openModel } from "softprompt";
+import { loadData } from "softprompt";
 import { paired, runVariants, signTest, vanilla } from "softprompt/study";
 import {
   evaluatePrepared,
@@ -26,6 +26,8 @@ import {
   trainOptions,
 } from "softprompt/train";
 import { parse } from "yaml";
+import { evenly, openNamed } from "../jobs.mjs";
+import { mean } from "../statistics.mjs";
 
 const here = import.meta.dirname;
 const { values, positionals } = parseArgs({
@@ -65,10 +67,9 @@ const linesOf = (file) =>
 async function dataOf(task, place) {
   const { folder: at, template, verbalizer } = put[task];
   const [train, all] = ["train", "validation"].map((split) => linesOf(join(datasets, at, `${split}.jsonl`)));
-  const n = Math.min(own.validationRows[task], all.length);
   const data = await loadData({
     rows: train,
-    validationRows: Array.from({ length: n }, (_, i) => all[Math.floor((i * all.length) / n)]),
+    validationRows: evenly(all, own.validationRows[task]),
     template: place === "behind" ? template : template.replace("{prompt}", ""),
     verbalizer,
     metrics: ["accuracy"],
@@ -196,7 +197,7 @@ async function cell(model, task, place, seed) {
 }
 
 if (values.collect === undefined) {
-  const model = await openModel(folder, { threads: Number(values.threads), textCacheMemory: 0, textCacheDisk: 6144 });
+  const model = await openNamed(folder, { threads: Number(values.threads), textCacheMemory: 0, textCacheDisk: 6144 });
   try {
     for (const seed of seeds)
       for (const place of places)
@@ -251,7 +252,6 @@ function collect(cells) {
     const key = `${one.task}, prompt ${one.place === "behind" ? "behind the text" : "in front"}`;
     groups.set(key, [...(groups.get(key) ?? []), one]);
   }
-  const mean = (xs) => xs.reduce((a, b) => a + b, 0) / xs.length;
   const show = (scores) =>
     scores.length === 0
       ? "–"

@@ -11,16 +11,17 @@
  * FLOPs are those of training, and what lies below a late prompt is counted as if each text were read there once and kept: that is the most
  * a cache could save. The learning rate of each place and task is chosen by loss on a fifth of the training rows; those runs are not counted.
  */
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { basename, join } from "node:path";
 import { parseArgs } from "node:util";
-import { loadData, openModel, tune } from "softprompt";
+import { loadData, tune } from "softprompt";
 import { encodeRows, fullModel, openMethod, stepFlops } from "softprompt/engine";
 import { parse } from "yaml";
 import { defaults } from "../../dist/base/options.js";
 import { layerFlops, shapeOfRows } from "../../dist/engine/flops.js";
 import { methodOptions } from "../../dist/method/options.js";
 import { batchOrder } from "../../dist/train/order.js";
+import { evenly, heldOut, openJobs, openNamed } from "../jobs.mjs";
 import { deviation, mean } from "../statistics.mjs";
 
 const { values, positionals } = parseArgs({
@@ -45,10 +46,6 @@ const seeds = values.seeds.split(",").map(Number);
 const tasks = Object.keys(own.tasks).filter((task) => values.tasks?.split(",").includes(task) ?? true);
 mkdirSync(out, { recursive: true });
 
-const evenly = (rows, most) => {
-  const n = Math.min(most, rows.length);
-  return Array.from({ length: n }, (_, i) => rows[Math.floor((i * rows.length) / n)]);
-};
 /** The same rows for every place. */
 async function dataOf(task) {
   const { folder, ...more } = own.tasks[task];
@@ -59,13 +56,6 @@ async function dataOf(task) {
     validation: evenly(data.validation, own.validationRows),
   };
 }
-/** A fifth of the training rows as validation rows. */
-const heldOut = (data) => ({
-  ...data,
-  train: data.train.filter((_, i) => i % 5 !== 0),
-  validation: data.train.filter((_, i) => i % 5 === 0),
-});
-
 /**
  * Training FLOPs after each step, from 1: what lies below the prompt's block once for each text, and the rest in every step.
  * @param layer the prompt's block
@@ -102,24 +92,14 @@ function flopsOf(model, { task, train }, layer, seed, steps) {
   });
 }
 
-const fileOf = (name) => join(out, `${name}.json`);
-const found = (name) => (existsSync(fileOf(name)) ? JSON.parse(readFileSync(fileOf(name), "utf8")) : null);
-const began = performance.now();
-const minutes = () => `${((performance.now() - began) / 60000).toFixed(1)} min`;
-async function job(name, work) {
-  const known = found(name);
-  if (known !== null) return known;
-  console.log(`${minutes()}  ${name}`);
-  const model = await openModel(values.model, { threads: 1 });
-  try {
-    const result = await work(model);
-    writeFileSync(fileOf(name), `${JSON.stringify(result)}\n`);
-    console.log(`${minutes()}  ${name}: ${JSON.stringify(result.curve.at(-1))}`);
-    return result;
-  } finally {
-    await model.dispose();
-  }
-}
+const jobs = openJobs(out);
+const { found } = jobs;
+const job = (name, work) =>
+  jobs.job(name, {
+    open: () => openNamed(values.model, { threads: 1 }),
+    work,
+    summary: ({ curve }) => curve.at(-1),
+  });
 
 /** One tuning: its evaluations, with what the training had cost until each. */
 async function curveOf(model, data, options) {

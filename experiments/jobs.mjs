@@ -1,0 +1,49 @@
+/**
+ * @file What experiments share: rows that are the same for every run, and jobs whose results are kept. In: a folder of results. Out: results.
+ */
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { basename, join } from "node:path";
+import { openModel } from "softprompt";
+
+/** At most so many rows, evenly spaced. */
+export function evenly(rows, most) {
+  const n = Math.min(most, rows.length);
+  return Array.from({ length: n }, (_, i) => rows[Math.floor((i * rows.length) / n)]);
+}
+
+/** A dataset with a fifth of its training rows as validation rows. */
+export const heldOut = (data) => ({
+  ...data,
+  train: data.train.filter((_, i) => i % 5 !== 0),
+  validation: data.train.filter((_, i) => i % 5 === 0),
+});
+
+/** A model as results name it: by its folder's own name, wherever that lies. */
+export const openNamed = (folder, options) => openModel(folder, { ...options, label: basename(folder) });
+
+/** Results of jobs in a folder; a finished job is not done again. */
+export function openJobs(out) {
+  const began = performance.now();
+  const say = (text) => console.log(`${((performance.now() - began) / 60000).toFixed(1)} min  ${text}`);
+  const fileOf = (name) => join(out, `${name}.json`);
+  const found = (name) => (existsSync(fileOf(name)) ? JSON.parse(readFileSync(fileOf(name), "utf8")) : null);
+  /**
+   * @param open a model of the job's own
+   * @param summary what is told of a result
+   */
+  async function job(name, { open, work, summary }) {
+    const known = found(name);
+    if (known !== null) return known;
+    say(name);
+    const model = await open();
+    try {
+      const result = await work(model);
+      writeFileSync(fileOf(name), `${JSON.stringify(result)}\n`);
+      say(`${name}: ${JSON.stringify(summary(result))}`);
+      return result;
+    } finally {
+      await model.dispose();
+    }
+  }
+  return { found, job };
+}
