@@ -12,6 +12,26 @@ import { tmpdir } from "node:os";
 import { basename, dirname, join } from "node:path";
 import { type ErrorKind, SoftpromptError } from "./errors.js";
 
+/**
+ * Refuses a work that the disk has no room for; does nothing where the system does not tell the free space.
+ * @param about what the room is for, whose disk it is, and the variable that names another folder
+ * @throws SoftpromptError "io".
+ */
+export async function checkRoom(
+  folder: string,
+  need: number,
+  { what, whose, variable }: { readonly what: string; readonly whose: string; readonly variable: string },
+): Promise<void> {
+  const disk = await fs.promises.statfs(folder).catch(() => null);
+  if (disk && disk.bavail * disk.bsize < need)
+    throw new SoftpromptError("io", `the disk of ${whose} is too full for ${what}`, {
+      where: folder,
+      expected: `${need} bytes free`,
+      got: disk.bavail * disk.bsize,
+      hint: `free some space, or set ${variable} to a folder on another disk`,
+    });
+}
+
 /** The few operations a durable write is made of; node:fs has them all under these names. */
 export interface FileOps {
   openSync(path: string, flags: string): number;

@@ -74,7 +74,7 @@ export function lockFolder(folder: string, ops: FileOps = diskOps): FolderLock {
 export function removeLeftovers(folder: string, ops: FileOps = diskOps): number {
   const leftovers = listFolder(folder).filter((name) => {
     const pid = /^\..+\.(\d+)-[0-9a-f]{8}\.tmp$/.exec(name)?.[1];
-    return pid !== undefined && !(name.startsWith("..lock-") && Number(pid) !== process.pid && running(Number(pid)));
+    return pid !== undefined && !(name.startsWith("..lock-") && Number(pid) !== process.pid && isRunning(Number(pid)));
   });
   for (const name of leftovers) removeFile(join(folder, name), ops);
   return leftovers.length;
@@ -100,13 +100,14 @@ function describeProcess(pid: number): ProcessIdentity {
 function alive(owner: ProcessIdentity, me: ProcessIdentity): boolean {
   if (owner.host !== me.host) return true;
   if (owner.boot !== null && me.boot !== null && owner.boot !== me.boot) return false;
-  if (!running(owner.pid)) return false;
+  if (!isRunning(owner.pid)) return false;
   const stat = processStat(owner.pid);
   if (stat === null) return true;
   return stat.state !== "Z" && (owner.started === null || owner.started === stat.started);
 }
 
-function running(pid: number): boolean {
+/** Whether a process of this machine has the number; a number that is none has no process. */
+export function isRunning(pid: number): boolean {
   try {
     process.kill(pid, 0);
     return true;

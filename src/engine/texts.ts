@@ -2,9 +2,10 @@
  * @file Texts that are read once: keys and values of what stands before the virtual tokens, by the frozen model alone.
  *
  * In: a batch of texts. Out: its memory, memoryKey{i} and memoryValue{i} [B, G, S, K], in float16 if it is kept so and the asking graph takes
- * it: widening it here costs as much as the layers of a step. The memory depends only on the text's ids and on the model, so a store may keep it. A text for the store is read alone, not in a batch, because the last bits of a sum depend on the rest of
- * the batch and a resumed run would read it in another batch. What many texts begin with (an instruction, a chat's frame, examples) is
- * read once for all: the rest of each text is read over its memory.
+ * it: widening it here costs as much as the layers of a step. The memory depends only on the text's ids and on the model, so a store may
+ * keep it. A text for the store is read alone, not in a batch, because the last bits of a sum depend on the rest of the batch and a resumed
+ * run would read it in another batch. What many texts begin with (an instruction, a chat's frame, examples) is read once for all: the rest
+ * of each text is read over its memory.
  */
 import { type Feeds, size } from "../base/tensor.js";
 import type { ModelConfig, PartialModel } from "../model/architecture.js";
@@ -164,8 +165,9 @@ export function openTextReader(source: ModelSource, options: SessionOptions, sto
         if (ids.length > to) parts.push({ row: b, from: to, values: await valuesOf(ids, to, store!) });
       }
       // what is nothing but a shared beginning stays exact: there is little of it
-      const narrow = how.float16 && usual === "float16" && own.some((b) => begun(b) < length(b)) && parts.every(isHalf);
-      const memory = names.map(() => new (narrow ? Uint16Array : Float32Array)(B * G * S * K));
+      const inHalves =
+        how.float16 && usual === "float16" && own.some((b) => begun(b) < length(b)) && parts.every(isHalf);
+      const memory = names.map(() => new (inHalves ? Uint16Array : Float32Array)(B * G * S * K));
       if (together.length > 0) {
         const rows = (ids: Int32Array) =>
           Int32Array.from(together.flatMap((b) => [...ids.subarray(b * S, (b + 1) * S)]));

@@ -9,10 +9,10 @@
  * If main has only pickles, the copy in a pull request of the hub's own conversion bot is used. Pull requests of others are never used,
  * because anyone can open one with other weights.
  */
-import { readFile, rename, stat, statfs } from "node:fs/promises";
+import { readFile, rename, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { SoftpromptError } from "../base/errors.js";
-import { ioError, makeFolder } from "../base/files.js";
+import { checkRoom, ioError, makeFolder } from "../base/files.js";
 import { readConfig } from "../model/architectures.js";
 import { parseIndex } from "../model/checkpoint.js";
 import {
@@ -277,14 +277,7 @@ export async function checkSpace(cache: CachedModel, entries: readonly Listed[])
   }
   const folder = join(cache.blob("x"), "..");
   makeFolder(folder);
-  const disk = await statfs(folder).catch(() => null);
-  if (disk && disk.bavail * disk.bsize < need)
-    throw new SoftpromptError("io", "the disk of the hub's cache is too full for this model", {
-      where: folder,
-      expected: `${need} bytes free`,
-      got: disk.bavail * disk.bsize,
-      hint: "free some space, or set HF_HOME to a folder on another disk",
-    });
+  await checkRoom(folder, need, { what: "this model", whose: "the hub's cache", variable: "HF_HOME" });
 }
 
 function withoutSafetensors(id: string, revision: string, files: readonly string[]): SoftpromptError {

@@ -72,12 +72,10 @@ export function bindWeights(
     blocks(graph, name) {
       const spans = inBlocks ? checkpoint.blocks?.get(name) : undefined;
       if (spans === undefined) return null;
-      const declared = (span: TensorSpan) =>
-        weight(graph, span.name, span.dtype, span.shape, { kind: "file", ...placeOf(span) });
       const whole = {
-        values: declared(spans.values),
-        scale: declared(spans.scale),
-        offset: spans.offset ? declared(spans.offset) : undefined,
+        values: declared(graph, spans.values),
+        scale: declared(graph, spans.scale),
+        offset: spans.offset ? declared(graph, spans.offset) : undefined,
       };
       const kept = keptNeurons(expected.get(name), partial);
       if (kept === null) return { whole };

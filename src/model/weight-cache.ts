@@ -6,11 +6,12 @@
  * file write the same bytes.
  */
 import { randomBytes } from "node:crypto";
-import { open, readdir, rm, statfs } from "node:fs/promises";
+import { open, readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { hashFile } from "../base/digest.js";
-import { interrupted, SoftpromptError } from "../base/errors.js";
-import { ioError, makeFolder, renameFile } from "../base/files.js";
+import { interrupted } from "../base/errors.js";
+import { checkRoom, ioError, makeFolder, renameFile } from "../base/files.js";
+import { isRunning } from "../base/lock.js";
 import { type DType, dtypes, size } from "../base/tensor.js";
 import type { TensorSpan } from "./checkpoint.js";
 import { safetensorsLayout } from "./safetensors.js";
@@ -82,14 +83,7 @@ export async function makeKept(
   await clearLeftovers(folder);
   const work = join(folder, `${workPrefix}${process.pid}-${randomBytes(4).toString("hex")}`);
   const { header, spans, end: total } = keptLayout(content, work);
-  const disk = await statfs(folder).catch(() => null);
-  if (disk && disk.bavail * disk.bsize < total)
-    throw new SoftpromptError("io", `the disk of the cache is too full for ${what}`, {
-      where: folder,
-      expected: `${total} bytes free`,
-      got: disk.bavail * disk.bsize,
-      hint: "free some space, or set SOFTPROMPT_CACHE to a folder on another disk",
-    });
+  await checkRoom(folder, total, { what, whose: "the cache", variable: "SOFTPROMPT_CACHE" });
   onProgress?.({ folder, done: 0, total });
   try {
     const file = await open(work, "wx");
@@ -123,12 +117,4 @@ async function clearLeftovers(folder: string): Promise<void> {
   for (const name of (await readdir(folder).catch(() => [])).filter((n) => n.startsWith(workPrefix)))
     if (!isRunning(Number(name.slice(workPrefix.length).split("-")[0])))
       await rm(join(folder, name), { force: true }).catch(() => {});
-}
-
-function isRunning(pid: number): boolean {
-  try {
-    return process.kill(pid, 0);
-  } catch (cause) {
-    return (cause as NodeJS.ErrnoException).code === "EPERM";
-  }
 }

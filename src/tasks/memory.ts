@@ -59,6 +59,9 @@ export function otherForm(
   return { kind: "int8", bytes, parameters };
 }
 
+/** Whether weights are widened at each use, and a training step keeps the states between the blocks only (engine/programs.ts). */
+const savesMemory = (lowMemory: boolean, other: OtherForm | undefined) => lowMemory || other?.kind === "blocks";
+
 /** What a pass keeps of the weights. */
 function weightBytes(
   config: ModelConfig,
@@ -66,7 +69,7 @@ function weightBytes(
   { lowMemory, packed, other }: { lowMemory: boolean; packed: boolean; other: OtherForm | undefined },
 ): number {
   const all = partialParameters(config, partial);
-  const widens = lowMemory || other?.kind === "blocks";
+  const widens = savesMemory(lowMemory, other);
   const each = perParameter[widens ? "lowMemory" : packed ? "packed" : "normal"];
   // one matrix is wide at a time; the largest is the head
   const wide = widens ? 4 * config.vocabulary * config.width : 0;
@@ -129,7 +132,7 @@ export function trainingMemory(
       ? 2 * decoded * decoding.layers.length
       : 2 * S * reading.layers.length + (reading === decoding ? 0 : 3 * U * decoding.layers.length));
   const ofOneBlock = perRow / (readsBefore(shape.place) ? decoding : reading).layers.length;
-  const keepsLittle = lowMemory || other?.kind === "blocks";
+  const keepsLittle = savesMemory(lowMemory, other);
   const alive = keepsLittle ? littleShare * (states + ofOneBlock + 3 * U * config.vocabulary) : aliveShare * perRow;
   const activations = 4 * shape.batch * alive;
   return { weights, activations, total: baseBytes + weights + activations };

@@ -13,6 +13,7 @@ import type { HubOptions, HubProgress, ResolvedModel } from "../hub/hub.js";
 import type { Method } from "../method/method.js";
 import type { BlockKind } from "../model/block-weights.js";
 import { type Checkpoint, checkpointFolder } from "../model/checkpoint.js";
+import type { MakingOptions } from "../model/weight-cache.js";
 import type { Tokenizer } from "../text/tokenizer.js";
 import { type CallContext, disposable, type EarlierContext, type NoticeEvent, oneObject, splitCall } from "./call.js";
 import { modelOptions } from "./options.js";
@@ -196,45 +197,33 @@ async function inPrecision(
 }
 
 /** The checkpoint with its linear layers in 8 bits. Reports the needed disk space before the work. */
-async function inEightBits(
-  checkpoint: Checkpoint,
-  most: number,
-  { onEvent = () => {}, signal }: ModelContext,
-): Promise<Checkpoint> {
+async function inEightBits(checkpoint: Checkpoint, most: number, context: ModelContext): Promise<Checkpoint> {
   const [{ inEightBits: made }, { eightBitText }] = await Promise.all([
     import("../engine/eight-bit.js"),
     import("../model/eight-bit.js"),
   ]);
-  const rounded = await made(checkpoint, {
-    most,
-    signal,
-    onProgress: ({ folder, done, total }) => {
-      if (done === 0) onEvent({ kind: "notice", message: `8-bit weights are made once: ${total} bytes in ${folder}` });
-      onEvent({ kind: "progress", file: "8-bit weights", done, total });
-    },
-  });
-  onEvent({ kind: "notice", message: eightBitText(rounded) });
+  const rounded = await made(checkpoint, { most, ...makingOnce("8-bit weights", context) });
+  context.onEvent?.({ kind: "notice", message: eightBitText(rounded) });
   return rounded;
 }
 
 /** The checkpoint with its linear layers in blocks. Reports the needed disk space before the work. */
-async function inBlocks(
-  checkpoint: Checkpoint,
-  kind: "stored" | "int4",
-  { onEvent = () => {}, signal }: ModelContext,
-): Promise<Checkpoint> {
+async function inBlocks(checkpoint: Checkpoint, kind: "stored" | "int4", context: ModelContext): Promise<Checkpoint> {
   const { withBlocks, blocksText } = await import("../model/block-weights.js");
-  const kept = await withBlocks(checkpoint, {
-    kind,
+  const kept = await withBlocks(checkpoint, { kind, ...makingOnce("weights in blocks", context) });
+  context.onEvent?.({ kind: "notice", message: blocksText(kept) });
+  return kept;
+}
+
+/** Tells the size before weights are made, and how far that is. */
+function makingOnce(what: string, { onEvent = () => {}, signal }: ModelContext): MakingOptions {
+  return {
     signal,
     onProgress: ({ folder, done, total }) => {
-      if (done === 0)
-        onEvent({ kind: "notice", message: `weights in blocks are made once: ${total} bytes in ${folder}` });
-      onEvent({ kind: "progress", file: "weights in blocks", done, total });
+      if (done === 0) onEvent({ kind: "notice", message: `${what} are made once: ${total} bytes in ${folder}` });
+      onEvent({ kind: "progress", file: what, done, total });
     },
-  });
-  onEvent({ kind: "notice", message: blocksText(kept) });
-  return kept;
+  };
 }
 
 /** With more threads than this per usable core, threads only wait for each other; with thousands the process dies. */

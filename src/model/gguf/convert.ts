@@ -8,11 +8,12 @@
  * two processes may make the same one at once: the second finds the first's.
  */
 import { createHash, randomBytes } from "node:crypto";
-import { type FileHandle, open, rm, stat, statfs } from "node:fs/promises";
+import { type FileHandle, open, rm, stat } from "node:fs/promises";
 import { basename, join } from "node:path";
 import { cacheFor, hashFile } from "../../base/digest.js";
 import { interrupted, SoftpromptError } from "../../base/errors.js";
 import {
+  checkRoom,
   ioError,
   listFolder,
   makeFolder,
@@ -22,7 +23,7 @@ import {
   writeFileAtomic,
 } from "../../base/files.js";
 import { isObject, own, parseJson } from "../../base/json.js";
-import { lockFolder } from "../../base/lock.js";
+import { isRunning, lockFolder } from "../../base/lock.js";
 import { type DType, dtypes, size } from "../../base/tensor.js";
 import { type FloatDType, narrow } from "../floats.js";
 import { safetensorsLayout } from "../safetensors.js";
@@ -95,7 +96,7 @@ export async function convertGguf(files: readonly string[], options: ConvertOpti
   const bytes = order.reduce((sum, t) => sum + size(t.shape) * dtypes[t.dtype].bytes, start.length);
   const total = bytes + Object.values(texts).reduce((sum, text) => sum + Buffer.byteLength(text), 0);
   makeFolder(cache);
-  await checkRoom(cache, where, total, options.mostBytes ?? 2 ** 38);
+  await checkSize(cache, where, total, options.mostBytes ?? 2 ** 38);
   await clearLeftovers(cache);
   const work = join(cache, `${workPrefix}${process.pid}-${randomBytes(4).toString("hex")}`);
   makeFolder(work);
@@ -351,21 +352,14 @@ export async function hashOf(files: readonly string[]): Promise<string> {
   return digests.length === 1 ? digests[0]! : createHash("sha256").update(digests.sort().join("\n")).digest("hex");
 }
 
-async function checkRoom(cache: string, where: string, need: number, most: number): Promise<void> {
+async function checkSize(cache: string, where: string, need: number, most: number): Promise<void> {
   if (need > most)
     throw new SoftpromptError("checkpoint", "this model is too large to be converted", {
       where,
       expected: `at most ${most} bytes`,
       got: need,
     });
-  const disk = await statfs(cache).catch(() => null);
-  if (disk && disk.bavail * disk.bsize < need)
-    throw new SoftpromptError("io", "the disk of the cache is too full for the converted model", {
-      where: cache,
-      expected: `${need} bytes free`,
-      got: disk.bavail * disk.bsize,
-      hint: "free some space, or set SOFTPROMPT_CACHE to a folder on another disk",
-    });
+  await checkRoom(cache, need, { what: "the converted model", whose: "the cache", variable: "SOFTPROMPT_CACHE" });
 }
 
 /** Removes folders of processes that died during the conversion; a lock that can be taken has no living owner. */
@@ -380,14 +374,6 @@ async function clearLeftovers(cache: string): Promise<void> {
       continue; // another process works there
     }
     await rm(folder, { recursive: true, force: true }).catch(() => {});
-  }
-}
-
-function isRunning(pid: number): boolean {
-  try {
-    return process.kill(pid, 0);
-  } catch (cause) {
-    return (cause as NodeJS.ErrnoException).code === "EPERM";
   }
 }
 
