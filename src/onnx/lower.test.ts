@@ -66,3 +66,29 @@ test("casts and slices of weights stand first where they are made at each use, o
   expect(nodesOf(true)).toEqual(["Gather", "Cast", "Cast", "Relu", "FusedMatMul", "Relu", "FusedMatMul"]);
   expect(nodesOf(false)).toEqual(["Gather", "Relu", "Cast", "FusedMatMul", "Relu", "Cast", "FusedMatMul"]);
 });
+
+test("the model names the shape of whatever it computes, of 8-bit layers too: where shapes have no names, the plan of buffers is quadratic", () => {
+  const g = emptyGraph();
+  const x = input(g, "x", "float32", ["B", "T", 8]);
+  const matrix = (name: string, n: number) =>
+    weight(g, name, "int8", [8, 8], { kind: "file", file: "/w.safetensors", offset: 64 * n, length: 64 });
+  const ones = constant(g, [8], new Float32Array(8).fill(1));
+  const layer = { forward: { matrix: matrix("f", 0), scale: ones }, back: { matrix: matrix("b", 1), scale: ones } };
+  const y = ops.relu(g, ops.linear8(g, ops.relu(g, x), { ...layer, terms: 2 }));
+  output(g, "y", ops.sum(g, y, [0, 1, 2]));
+  const { bytes } = lower(g, { plain: false, widenPerUse: false });
+  const { node, valueInfo } = fromBinary(ModelProtoSchema, bytes).graph!;
+  const shapes = new Map(
+    valueInfo.map(({ name, type }) => {
+      const { value } = type!.value as { value: { shape: { dim: { value: { value: unknown } }[] } } };
+      return [name, value.shape.dim.map((d) => String(d.value.value))];
+    }),
+  );
+  const shapeOf = (type: string, i: number) => shapes.get(node.filter(({ opType }) => opType === type)[i]!.output[0]!);
+  expect(shapeOf("Relu", 0)).toEqual(["B", "T", "8"]);
+  expect(shapeOf("Reshape", 0)).toEqual(["B*T", "8"]);
+  expect(shapeOf("MatMulIntegerToFloat", 0)).toEqual(["B", "T", "8"]);
+  // every size that ONNX cannot infer itself: what a reshape or a product of integers makes
+  for (const { opType, output } of node)
+    if (/Reshape|MatMul/.test(opType)) expect(shapes.has(output[0]!), output[0]).toBe(true);
+});

@@ -182,9 +182,15 @@ export function lowerFor(outside: Outside | undefined, source: Graph, options: L
       shared.set(key, known);
       return known;
     },
+    typed: (name, type) => {
+      types.set(name, type);
+      return name;
+    },
     onnxType: (dtype) => dtypes[dtype].onnx,
   };
 
+  /** Types of what nodes write, by name. */
+  const types = new Map<string, ValueType>();
   const writeNodes = (g: Graph) => {
     // A result is called by its output's name; a value that is an output twice, or an input, is copied.
     const copies: [string, Value][] = [];
@@ -195,6 +201,7 @@ export function lowerFor(outside: Outside | undefined, source: Graph, options: L
       if (!node.outputs.some(writer.used)) continue;
       const from = nodes.length;
       (lowerings[node.op] as (w: Writer, n: Node) => void)(writer, node);
+      for (const value of node.outputs) types.set(writer.name(value), value);
       if (!node.inputs.every((v) => isWeight(v) || frozen.has(v.id))) continue;
       for (const { id } of node.outputs) frozen.add(id);
       if (options.widenPerUse) early.push(...nodes.splice(from)); // a slice of a weight
@@ -238,6 +245,9 @@ export function lowerFor(outside: Outside | undefined, source: Graph, options: L
   for (const [name, { value, type, shape }] of views)
     initializers.push({ ...initializer(value, files), name, dataType: viewTypes[type], dims: shape.map(BigInt) });
 
+  // Names that the top level writes, and no results: those have their types already.
+  const inner = new Set([...early, ...nodes].flatMap(({ output }) => output ?? []));
+  for (const { name } of graph.outputs) inner.delete(name);
   const model = create(ModelProtoSchema, {
     irVersion: 10n,
     producerName: "softprompt",
@@ -247,6 +257,9 @@ export function lowerFor(outside: Outside | undefined, source: Graph, options: L
       input: (outside?.inputs ?? graph.inputs).map((v) => valueInfo(v.name, v, outside?.symbols)),
       output: graph.outputs.map((o) => valueInfo(o.name, o.value, outside?.symbols)),
       node: [...early, ...nodes],
+      valueInfo: [...types].flatMap(([name, type]) =>
+        inner.has(name) ? [valueInfo(name, type, outside?.symbols)] : [],
+      ),
       initializer: initializers,
     },
   });

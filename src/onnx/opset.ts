@@ -5,7 +5,8 @@
  * form has a plain form beside it, taken with `plain`. Checked with opset 21 on onnxruntime 1.30.
  */
 import type { DType } from "../base/tensor.js";
-import { maker, type Node, type Op, type Value } from "../graph/graph.js";
+import { times } from "../graph/dims.js";
+import { type Dim, maker, type Node, type Op, type Value, type ValueType } from "../graph/graph.js";
 import { blocksOf, isGrouped } from "../graph/infer.js";
 
 /** ONNX's default domain and ONNX Runtime's own. */
@@ -70,6 +71,12 @@ export interface Writer {
   early(make: () => string): string;
   /** Returns what `make` wrote for this key before, or calls it now. For small tensors that many nodes read. */
   once(key: string, make: () => string): string;
+  /**
+   * Says the type of a tensor that is no value of the graph. ONNX Runtime's plan of buffers compares each tensor with all free buffers until
+   * one has its shape; where shapes have no names none ever has, and the planning of 9,000 nodes took 12 s.
+   * @returns the name
+   */
+  typed(name: string, type: ValueType): string;
   /** Sums of rows times their scales, by the id of a value that is not written: its only reader adds them. */
   readonly unscaled: Map<number, readonly UnscaledRows[]>;
   onnxType(dtype: DType): number;
@@ -158,19 +165,29 @@ const roundedRows = (w: Writer, x: Value, smoothing: Value | undefined, terms: 1
     return smoothing ? w.once(`${key}/smooth`, () => w.add("Mul", [w.name(x), w.name(smoothing)])) : w.name(x);
   };
   const isFlat = x.shape.length === 2;
+  const width = x.shape.at(-1) as number;
+  const M = x.shape.slice(0, -1).reduce<Dim>(times, 1);
   const flat = () =>
     isFlat
       ? smooth()
-      : w.once(`${key}/flat`, () => w.add("Reshape", [smooth(), w.integers([-1, x.shape.at(-1) as number])]));
+      : w.once(`${key}/flat`, () =>
+          w.typed(w.add("Reshape", [smooth(), w.integers([-1, width])]), { dtype: "float32", shape: [M, width] }),
+        );
   const vector = ({ scale }: RoundedRows) =>
-    w.once(`${scale}/vector`, () => w.add("Reshape", [scale, w.integers([-1])]));
-  const zeros = () => w.once(`${key}/zeros`, () => w.add("Expand", [w.uint8(128), w.add("Shape", [vector(first)])]));
+    w.once(`${scale}/vector`, () =>
+      w.typed(w.add("Reshape", [scale, w.integers([-1])]), { dtype: "float32", shape: [M] }),
+    );
+  const zeros = () =>
+    w.once(`${key}/zeros`, () =>
+      w.typed(w.add("Expand", [w.uint8(128), w.add("Shape", [vector(first)])]), { dtype: "uint8", shape: [M] }),
+    );
   /** @returns the rounded rows as a matrix */
   const round = (values: string, to: RoundedRows) => {
     const inputs = [values, vector(to), zeros()];
     if (isFlat) return w.add("QuantizeLinear", inputs, { axis: { int: 0 } }, [to.rows]);
     const matrix = w.add("QuantizeLinear", inputs, { axis: { int: 0 } });
     w.add("Reshape", [matrix, w.once(`${key}/shape`, () => w.add("Shape", [smooth()]))], {}, [to.rows]);
+    w.typed(to.rows, { dtype: "uint8", shape: x.shape });
     return matrix;
   };
   const matrix = w.once(`${key}/matrix`, () => {
@@ -362,8 +379,10 @@ export const lowerings: { readonly [K in Op]: Lowering<K> } = {
   linear8: (w, { inputs: [x, m, s, , , smoothing], attributes: { back, terms }, outputs: [y] }) => {
     const zero = w.uint8(128);
     const multiply = (rows: string) => {
-      if (!w.options.plain)
-        return w.add("MatMulIntegerToFloat", [rows, w.name(m!), w.float(1), w.name(s!), zero], {}, undefined, ms);
+      if (!w.options.plain) {
+        const inputs = [rows, w.name(m!), w.float(1), w.name(s!), zero];
+        return w.typed(w.add("MatMulIntegerToFloat", inputs, {}, undefined, ms), y!);
+      }
       const whole = w.add("MatMulInteger", [rows, w.name(m!), zero]);
       return w.add("Mul", [w.add("Cast", [whole], { to: { int: w.onnxType("float32") } }), w.name(s!)]);
     };
