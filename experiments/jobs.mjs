@@ -2,7 +2,7 @@
  * @file What experiments share: rows that are the same for every run, and jobs whose results are kept. In: a folder of results. Out: results.
  */
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
-import { basename, join } from "node:path";
+import { basename, join, relative } from "node:path";
 import { openModel } from "softprompt";
 
 /** At most so many rows, evenly spaced. */
@@ -20,6 +20,10 @@ export const heldOut = (data) => ({
 
 /** A model as results name it: by its folder's own name, wherever that lies. */
 export const openNamed = (folder, options) => openModel(folder, { ...options, label: basename(folder) });
+
+/** The files of a dataset as results name them: from the folder that holds all tasks. */
+export const namedFiles = ({ files }, datasets) =>
+  files.map(({ path, ...more }) => ({ path: relative(datasets, path), ...more }));
 
 /** Results of jobs in a folder; a finished job is not done again. */
 export function openJobs(out) {

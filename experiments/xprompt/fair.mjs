@@ -28,6 +28,7 @@ import {
   trainOptions,
 } from "softprompt/train";
 import { parse } from "yaml";
+import { namedFiles } from "../jobs.mjs";
 import { deviation, halves, mean } from "../statistics.mjs";
 import { distil } from "./distil.mjs";
 import { places } from "./places.mjs";
@@ -212,7 +213,7 @@ async function cell(model, task, seed) {
     metric: data.task.metrics[0],
     arms,
     rows,
-    data: data.files,
+    data: namedFiles(data, datasets),
     settings: given,
     select: values.select,
   };

@@ -15,6 +15,7 @@ import { parseArgs } from "node:util";
 import { loadData, openModel, tune } from "softprompt";
 import { importance, pickOptions, random, readOptions, trainOptions } from "softprompt/train";
 import { parse } from "yaml";
+import { namedFiles } from "../jobs.mjs";
 import { deviation, mean, rankCorrelation } from "../statistics.mjs";
 import { places } from "./places.mjs";
 
@@ -107,7 +108,7 @@ async function cell(model, task, seed) {
     }
   return {
     ...{ task, seed, lines, tuned: { trainFlops: result.cost.trainFlops, steps: result.run.steps } },
-    ...{ data: data.files, settings: given, node: process.version },
+    ...{ data: namedFiles(data, datasets), settings: given, node: process.version },
     model: { name: model.checkpoint.name, sha256: await model.checkpoint.sha256() },
   };
 }
