@@ -10,6 +10,8 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { random } from "../src/base/random.js";
 import { openEngine } from "../src/engine/engine.js";
 import type { EngineOptions } from "../src/engine/types.js";
+import { emptyGraph, input, output, weight } from "../src/graph/graph.js";
+import * as ops from "../src/graph/ops.js";
 import { blocksText, withBlocks } from "../src/model/block-weights.js";
 import { type Checkpoint, openCheckpoint } from "../src/model/checkpoint.js";
 import type { BlockType } from "../src/model/gguf/blocks.js";
@@ -18,6 +20,7 @@ import { fullModel, partialModel } from "../src/model/partial.js";
 import { roundBlocks } from "../src/model/quantise.js";
 import { writeSafetensors } from "../src/model/safetensors.js";
 import { openLikeParent } from "../src/run/child.js";
+import { openSession } from "../src/runtime/session.js";
 import { openModel } from "../src/tasks/model.js";
 import { makeBatch } from "../src/text/batch.js";
 import { matrices, writeGgufModel } from "./helpers/gguf-model.js";
@@ -33,6 +36,14 @@ afterAll(() => {
   rmSync(place, { recursive: true, force: true });
 });
 
+/** An entry of the runtime's profile, as far as it is read. */
+interface Event {
+  readonly cat: string;
+  readonly name: string;
+  readonly args: { readonly op_name: string; readonly output_type_shape: readonly Record<string, readonly number[]>[] };
+}
+
+const cpu = { threads: 1, device: "cpu", lowMemory: false, plainOps: false } as const;
 const fixture = (name: string) => fileURLToPath(new URL(`fixtures/gguf/${name}.gguf`, import.meta.url));
 
 /** The checkpoint with other numbers in some tensors, as a folder in float32. */
@@ -119,7 +130,9 @@ async function expectEqual(
   size = "full",
 ) {
   const rows = rowsOf(blocks);
-  const mine = await results(blocks, { blocks: kind, plainOps }, rows, size);
+  // without lowMemory, writing with blocks of 8 bits rounds its inputs
+  const exactly = [...blocks.blocks!.values()].some(({ values }) => values.dtype === "int8");
+  const mine = await results(blocks, { blocks: kind, plainOps, lowMemory: exactly }, rows, size);
   const theirs = await results(exact, { plainOps }, rows, size);
   for (const what of ["loss", "gradient", "logits", "scores"] as const)
     expect(apart(mine[what], theirs[what]), what).toBeLessThan(1e-5);
@@ -169,6 +182,90 @@ describe("a GGUF file's own blocks", { timeout: 120_000 }, () => {
     );
     await expectEqual(blocks, exact, "stored", false);
   });
+
+  /** What the runtime did in three steps of writing: operators, and how many numbers each gave. */
+  async function written(blocks: Checkpoint, lowMemory: boolean) {
+    const profile = mkdtempSync(join(place, "profile-"));
+    const engine = openEngine(blocks, { threads: 1, blocks: "stored", lowMemory, profile: join(profile, "p") });
+    const prompt = { shape: [1, blocks.config.width], data: new Float32Array(blocks.config.width) };
+    await (await engine.generate()).run({ prompt }, rowsOf(blocks) as never, 3);
+    await engine.dispose();
+    const files = readdirSync(profile).map((file) => JSON.parse(readFileSync(join(profile, file), "utf8")) as Event[]);
+    const steps = files.find((events) => events.filter(({ name }) => name === "model_run").length === 3)!;
+    return steps.flatMap(({ cat, name, args }) => {
+      if (cat !== "Node" || !name.endsWith("_kernel_time")) return [];
+      const [shape = []] = Object.values(args.output_type_shape[0] ?? {});
+      return [{ op: args.op_name, numbers: shape.reduce((a, n) => a * n, 1) }];
+    });
+  }
+
+  test("one token at a time: blocks of 8 bits are multiplied as they are, with inputs rounded to 8 bits", async () => {
+    const path = join(place, "tokenwise.gguf");
+    writeGgufModel(path, (matrix) => (matrix === "ffn_up" ? "Q5_1" : matrix === "ffn_down" ? "Q6_K" : "Q8_0"));
+    const { blocks } = await both(path, "tokenwise");
+    const fast = new Set((await written(blocks, false)).map(({ op }) => op));
+    expect(fast).toContain("MatMulNBits");
+    expect(fast).not.toContain("DequantizeLinear");
+    expect(fast).not.toContain("BitwiseXor");
+    const exact = new Set((await written(blocks, true)).map(({ op }) => op));
+    expect(exact).toContain("DequantizeLinear");
+    expect(exact).not.toContain("MatMulNBits");
+  });
+
+  test("one token at a time: a head of 16 bits is widened when the session opens, not for each token", async () => {
+    const { blocks } = await both(fixture("qwen2"), "qwen2-head");
+    const { vocabulary, width } = blocks.config;
+    const widened = async (lowMemory: boolean) =>
+      (await written(blocks, lowMemory)).filter(({ op, numbers }) => op === "Cast" && numbers === vocabulary * width)
+        .length;
+    expect(await widened(false)).toBe(0);
+    expect(await widened(true)).toBe(3);
+  });
+
+  test.each([16, 32])(
+    "its product is within a hundredth of the exact one (blocks of %i, with and without offsets)",
+    async (block) => {
+      const [N, K] = [24, 8 * block];
+      const values = Int8Array.from({ length: N * K }, () => draw.integer(256) - 128);
+      const scale = Float32Array.from({ length: (N * K) / block }, () => draw.uniform(0.5, 1));
+      const offset = Float32Array.from(scale, () => draw.uniform(-20, 20));
+      const path = join(place, `product-${block}.bin`);
+      const parts = [values, scale, offset].map((part) => new Uint8Array(part.buffer));
+      writeFileSync(path, Buffer.concat(parts));
+      const x = Float32Array.from({ length: 3 * K }, () => draw.uniform(-1, 1));
+      const feeds = { x: { dtype: "float32", shape: [3, K], data: x } } as const;
+      for (const withOffset of [false, true]) {
+        const run = async (tokenwise: boolean) => {
+          const g = emptyGraph();
+          const at = (i: number) => parts.slice(0, i).reduce((sum, { length }) => sum + length, 0);
+          const place = (i: number) => ({ kind: "file", file: path, offset: at(i), length: parts[i]!.length }) as const;
+          const y = ops.linearBlocks(g, input(g, "x", "float32", ["M", K]), {
+            values: weight(g, "values", "int8", [N, K], place(0)),
+            scale: weight(g, "scale", "float32", [N, K / block], place(1)),
+            offset: withOffset ? weight(g, "offset", "float32", [N, K / block], place(2)) : undefined,
+          });
+          output(g, "y", y);
+          const session = await openSession("blocks", g, { ...cpu, tokenwise });
+          const { y: found } = await session.run(feeds);
+          await session.dispose();
+          return found!.data as Float32Array;
+        };
+        const wanted = Float64Array.from({ length: 3 * N }, (_, i) => {
+          const [m, n] = [Math.floor(i / N), i % N];
+          let sum = 0;
+          for (let k = 0; k < K; k++) {
+            const at = Math.floor((n * K + k) / block);
+            sum += x[m * K + k]! * (values[n * K + k]! * scale[at]! + (withOffset ? offset[at]! : 0));
+          }
+          return sum;
+        });
+        expect(apart(await run(false), wanted)).toBeLessThan(1e-5);
+        const rounded = apart(await run(true), wanted);
+        expect(rounded).toBeLessThan(0.01);
+        expect(rounded).toBeGreaterThan(1e-5); // it is the other way to multiply
+      }
+    },
+  );
 
   test("openModel takes the file by --precision stored, says what is in blocks, and has the base that every precision has", async () => {
     const path = join(place, "open.gguf");

@@ -98,7 +98,10 @@ export const programs: { readonly [K in keyof ProgramKinds]: Opener<ProgramKinds
 
   async generate(source, options) {
     const prefill = await openProgram(source, `prefill ${source.partial.name}`, prefillGraph(source), options);
-    const step = await openProgram(source, `decode ${source.partial.name}`, stepGraph(source), options);
+    const step = await openProgram(source, `decode ${source.partial.name}`, stepGraph(source), {
+      ...options,
+      tokenwise: true,
+    });
     const stream: GenerateProgram["stream"] = (parameters, rows, maxTokens, options) =>
       generate(source, { prefill, step }, parameters, rows, maxTokens, options);
     return {

@@ -20,6 +20,8 @@ export interface LoweringOptions {
   readonly plain: boolean;
   /** Widen a 16-bit weight at each use instead of once, so that the wide copy can be freed. */
   readonly widenPerUse: boolean;
+  /** Products with blocks of 8 bits may round their inputs to 8 bits as well. Needs constant folding. Default false. */
+  readonly roundInputs?: boolean;
   /** Operators of ONNX Runtime's that only the CPU is known to have. Default false. */
   readonly onCpu?: boolean;
 }
@@ -393,20 +395,24 @@ export const lowerings: { readonly [K in Op]: Lowering<K> } = {
     if (isTerm && others.length === 0 && !w.isOutput(y!)) w.unscaled.set(y!.id, parts);
     else writeSum(w, parts, w.name(y!));
   },
-  // The runtime packs a 4-bit matrix once more, in an order of its own. Where a backward pass follows, which widens it, that copy would stand
-  // beside the first one, so both passes widen. For 8 bits the runtime has no such form in float32 arithmetic: it would widen in each product.
+  // The runtime packs a matrix in blocks once more, in an order of its own. Where a backward pass follows, which widens it, that copy would stand
+  // beside the first one, so both passes widen. Of 8 bits the runtime has no product in float32 arithmetic: it would widen in each one.
   linearBlocks: (w, { inputs: [x, ...blocks], outputs }) => {
     const [values, scale, offset] = blocks as [Value, Value, Value | undefined];
     const { rows, columns, block, bits } = blocksOf(blocks)!;
     const [rank, count, y] = [x!.shape.length, columns / block, w.name(outputs[0]!)];
-    if (w.options.plain || bits === 8 || w.readers(values).some(({ op }) => op === "widenBlocks")) {
+    const { plain, roundInputs = false } = w.options;
+    const isPacked = bits === 4 || roundInputs;
+    if (plain || !isPacked || w.readers(values).some(({ op }) => op === "widenBlocks")) {
       product(w, w.name(x!), widenedBlocks(w, blocks), [rank, 2], { transB: true }, y);
       return;
     }
-    const packed = [w.view(values, "uint8", [rows, count, block / 2]), w.name(scale)];
-    if (offset) packed.push(w.filled("uint8", [rows, Math.ceil(count / 2)], 0));
-    // accuracy level 1: float32 arithmetic; higher levels round x
-    const sizes = { K: columns, N: rows, bits, block_size: block, accuracy_level: 1 };
+    const bytes = w.view(values, "uint8", [rows, count, (block * bits) / 8]);
+    // the runtime's 8-bit numbers are 128 more than ours, which flips the highest bit; it is done once, when the session opens
+    const packed = [bits === 4 ? bytes : w.early(() => w.add("BitwiseXor", [bytes, w.uint8(128)])), w.name(scale)];
+    if (offset && bits === 4) packed.push(w.filled("uint8", [rows, Math.ceil(count / 2)], 0));
+    // accuracy level 1: float32 arithmetic; 4 rounds x to 8 bits for each block
+    const sizes = { K: columns, N: rows, bits, block_size: block, accuracy_level: bits === 4 ? 1 : 4 };
     const how = Object.fromEntries(Object.entries(sizes).map(([key, int]) => [key, { int }]));
     const even = w.add("MatMulNBits", [w.name(x!), ...packed], how, offset ? undefined : [y], "com.microsoft");
     if (!offset) return;

@@ -22,6 +22,12 @@ export interface SessionOptions {
    */
   readonly packWeights?: boolean;
   /**
+   * One token of each row at a time, with a model whose linear layers are in blocks: float32 copies of its 16-bit weights are kept, above all of
+   * the head, and products with blocks of 8 bits round their inputs to 8 bits as well, block by block, as llama.cpp does. For one row, widening such
+   * a matrix takes fifty times as long as multiplying with it (docs/log.md, 2026-11-27). With lowMemory nothing changes. Default false.
+   */
+  readonly tokenwise?: boolean;
+  /**
    * Let the runtime keep the memory that it once took. Default true unless lowMemory. The C library may keep more: its heap has gaps where
    * matrices were, between what lives longer.
    */
@@ -52,11 +58,18 @@ export async function openSession(
   // weights in blocks are there to save memory: a wide copy that was kept would undo it
   const inBlocks = has("linearBlocks") || has("widenBlocks");
   const lowMemory = options.lowMemory || inBlocks;
-  const model = lower(graph, { plain: options.plainOps, widenPerUse: lowMemory, onCpu: options.device === "cpu" });
+  const tokenwise = options.tokenwise === true && inBlocks && !options.lowMemory;
+  const model = lower(graph, {
+    plain: options.plainOps,
+    widenPerUse: lowMemory,
+    roundInputs: tokenwise,
+    onCpu: options.device === "cpu",
+  });
   const raw = await runtime.open(model.bytes, model, {
     threads: options.threads,
     device: options.device,
-    lowMemory,
+    // folding a cast keeps its result; blocks that are widened are not folded
+    lowMemory: lowMemory && !tokenwise,
     arena: options.arena ?? !lowMemory,
     // blocks of 4 bits are packed in place of the first copy, not beside it; where they are widened, there is nothing to pack
     packWeights: inBlocks ? !has("widenBlocks") : (options.packWeights ?? !lowMemory),
