@@ -4,6 +4,7 @@
  * Start with `openCheckpoint`, `loadTokenizer`, `openEngine`; `encodeRows` and `makeBatch` make the inputs of programs.
  */
 
+export type { CacheRemoval } from "./base/cache-limit.js";
 export type { Feed, Feeds } from "./base/tensor.js";
 export { inEightBits, largestEightBit } from "./engine/eight-bit.js";
 export * from "./engine/engine.js";

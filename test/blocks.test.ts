@@ -2,11 +2,21 @@
  * @file Linear layers in blocks of 4 and 8 bits: GGUF files of every type, forwards and back, against the model whose weights are what the
  * file's bits mean; rounding to 4 bits; the cache.
  */
-import { cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { random } from "../src/base/random.js";
 import { openEngine } from "../src/engine/engine.js";
 import type { EngineOptions } from "../src/engine/types.js";
@@ -19,6 +29,7 @@ import { convertGguf } from "../src/model/gguf/convert.js";
 import { fullModel, partialModel } from "../src/model/partial.js";
 import { roundBlocks } from "../src/model/quantise.js";
 import { writeSafetensors } from "../src/model/safetensors.js";
+import { byteText } from "../src/report/format.js";
 import { openLikeParent } from "../src/run/child.js";
 import { openSession } from "../src/runtime/session.js";
 import { openModel } from "../src/tasks/model.js";
@@ -363,8 +374,9 @@ describe("the cache", { timeout: 120_000 }, () => {
     const make = () =>
       withBlocks(plain, { kind: "int4", cache, onProgress: ({ done, total }) => told.push(done, total) });
     const { blocks } = await make();
-    const [name] = readdirSync(cache);
-    expect(readdirSync(cache)).toEqual([name]);
+    const names = readdirSync(cache).filter((n) => !n.startsWith(".used-"));
+    expect(names).toHaveLength(1);
+    const [name] = names;
     const bytes = readFileSync(join(cache, name!));
     expect(told.slice(0, 2)).toEqual([0, bytes.length]);
     expect(told.at(-2)).toBe(bytes.length);
@@ -383,6 +395,42 @@ describe("the cache", { timeout: 120_000 }, () => {
     expect(told[0]).toBe(0);
     expect(readFileSync(join(cache, name!))).not.toEqual(bytes);
     expect(existsSync(join(plain.folder, name!))).toBe(false);
+  });
+
+  test("openModel removes what was unused longest where the limit asks for it, and says so; what a living model uses stays", async () => {
+    const cache = join(place, "limited");
+    vi.stubEnv("SOFTPROMPT_CACHE", cache);
+    const told: string[] = [];
+    const open = (name: string, limit: number) => {
+      vi.stubEnv("SOFTPROMPT_CACHE_LIMIT", String(limit / 2 ** 30));
+      return openModel(name, { precision: "int4", onEvent: (e) => e.kind === "notice" && told.push(e.message) });
+    };
+    const kept = (kind: string) => readdirSync(join(cache, kind)).filter((name) => !name.startsWith("."));
+    try {
+      const earlier = `${"a".repeat(64)}-127-v0-${"b".repeat(64)}.safetensors`;
+      mkdirSync(join(cache, "int8"), { recursive: true });
+      writeFileSync(join(cache, "int8", earlier), Buffer.alloc(1_000_000));
+      const free = await open("t5-nano", 2 ** 30);
+      await free.dispose();
+      const [name] = kept("blocks");
+      const size = statSync(join(cache, "blocks", name!)).size;
+      expect(kept("int8")).toEqual([earlier]);
+      // another model: the files in 8 bits have to go, and those of the first model may not
+      const path = join(place, "limited.gguf");
+      writeGgufModel(path, () => "Q8_0");
+      await (await open(path, size + 999_999)).dispose();
+      expect(kept("int8")).toEqual([]);
+      expect(kept("blocks")).toContain(name);
+      expect(told.filter((message) => message.includes("unused longest"))).toEqual([
+        `the cache may take ${byteText(size + 999_999)} (SOFTPROMPT_CACHE_LIMIT), so what was unused longest is removed from it: 1.00 MB, aaaaaaaaaaaa-127-v0-bbbbbbbbbbbb.safetensors`,
+      ]);
+      await expect(openModel(fixture("llama"), { precision: "stored" })).resolves.toBeDefined();
+      vi.stubEnv("SOFTPROMPT_CACHE_LIMIT", "0.0001");
+      await expect(openModel(fixture("gpt2"), { precision: "stored" })).rejects.toMatchObject({ kind: "io" });
+    } finally {
+      vi.unstubAllEnvs();
+      process.env.SOFTPROMPT_CACHE = join(place, "cache");
+    }
   });
 
   test("a stop leaves nothing behind", async () => {

@@ -370,7 +370,8 @@ describe("a whole model", { timeout: 120_000 }, () => {
     expect(eightBit!.size).toBe(4 * 6 + 4 * 10); // q, k, v, o and wi_0, wi_1 of each block; wo stays in float32 …
     expect([...eightBitBack!.keys()].every((layer) => layer.endsWith(".wo.weight"))).toBe(true); // … forwards
     expect(eightBitBack!.size).toBe(8);
-    const [name] = readdirSync(cache);
+    const kept = () => readdirSync(cache).filter((n) => !n.startsWith(".used-"));
+    const [name] = kept();
     // q, k and v read one input, so they are smoothed alike and their rows are rounded once
     const factorsOf = (layer: string) =>
       eightBit!.get(`encoder.block.0.layer.0.SelfAttention.${layer}.weight`)!.smoothing;
@@ -392,7 +393,7 @@ describe("a whole model", { timeout: 120_000 }, () => {
     await make();
     expect(told[0]).toBe(0);
     expect(readFileSync(join(cache, name!))).not.toEqual(changed);
-    expect(readdirSync(cache)).toEqual([name]);
+    expect(kept()).toEqual([name]);
     expect(existsSync(join(folder, name!))).toBe(false);
   });
 

@@ -7,6 +7,7 @@
 import { createHash } from "node:crypto";
 import { type FileHandle, lstat, open, readdir, readFile, readlink, realpath, stat } from "node:fs/promises";
 import { basename, dirname, join, sep } from "node:path";
+import type { CacheRemoval } from "../base/cache-limit.js";
 import { hashFile } from "../base/digest.js";
 import { SoftpromptError, show } from "../base/errors.js";
 import { ioError } from "../base/files.js";
@@ -106,6 +107,8 @@ export interface CheckpointOptions {
   outsideLinks?: boolean;
   /** While a GGUF file is converted. */
   onProgress?: (progress: ConvertProgress) => void;
+  /** Before converted models that were unused longest are removed. */
+  onRemove?: (removal: CacheRemoval) => void;
   signal?: AbortSignal;
   /** The GGUF file that the folder was made from (as checkpointFolder gives it). */
   gguf?: readonly string[] | undefined;
@@ -118,13 +121,13 @@ export interface CheckpointOptions {
  */
 export async function checkpointFolder(
   path: string,
-  { onProgress, signal }: CheckpointOptions = {},
+  { onProgress, onRemove, signal }: CheckpointOptions = {},
 ): Promise<{ readonly folder: string; readonly warnings: readonly string[]; readonly gguf?: readonly string[] }> {
   const files = await ggufFiles(path);
   if (files === null) return { folder: path, warnings: [] };
   const { convertGguf } = await import("./gguf/convert.js"); // opening a folder does not need this module
   // a model that cannot be run is refused before gigabytes are written
-  const { folder, warnings } = await convertGguf(files, { onProgress, signal, accept: readConfig });
+  const { folder, warnings } = await convertGguf(files, { onProgress, onRemove, signal, accept: readConfig });
   return { folder, warnings, gguf: files };
 }
 

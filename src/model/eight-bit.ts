@@ -222,10 +222,10 @@ async function make(
   wanted: readonly ExpectedTensor[],
   folder: string,
   start: string,
-  { most, inputs, onProgress, signal }: EightBitOptions,
+  { most, inputs, cache: _, ...rest }: EightBitOptions,
 ): Promise<string> {
   const plan = await measuredPlan(wanted, inputs);
-  const about = { onProgress, signal, what: "8-bit weights", where: checkpoint.name };
+  const about = { ...rest, what: "8-bit weights", where: checkpoint.name };
   return makeKept(folder, start, contentOf(plan), about, async (put) => {
     const write = async (name: string, { values, scale }: Rounded) => {
       await put(name, new Uint8Array(values.buffer));

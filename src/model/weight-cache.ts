@@ -8,6 +8,7 @@
 import { randomBytes } from "node:crypto";
 import { open, readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
+import { type CacheRemoval, makeRoomFor, markUsed } from "../base/cache-limit.js";
 import { hashFile } from "../base/digest.js";
 import { interrupted } from "../base/errors.js";
 import { checkRoom, ioError, makeFolder, renameFile } from "../base/files.js";
@@ -34,17 +35,25 @@ export interface MakingOptions {
   readonly onProgress?:
     | ((progress: { readonly folder: string; readonly done: number; readonly total: number }) => void)
     | undefined;
+  /** Called before weights that were unused longest are removed. */
+  readonly onRemove?: ((removal: CacheRemoval) => void) | undefined;
+  /** Bytes that the cache may take. Default `cacheLimit()`. */
+  readonly limit?: number | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
 const end = ".safetensors";
 const workPrefix = ".making-";
 
-/** A file of the cache with this start whose bytes have the sha256 of its name; files that have not are removed. */
+/**
+ * A file of the cache with this start whose bytes have the sha256 of its name; files that have not are removed. It stays while this process
+ * lives, whatever else the cache has to make room for.
+ */
 export async function findKept(folder: string, start: string): Promise<string | null> {
   const names = await readdir(folder).catch(() => []);
   for (const name of names.filter((n) => n.startsWith(start) && n.endsWith(end)).sort()) {
     const path = join(folder, name);
+    markUsed(path); // before it is read, which may take long
     if (name === `${start}${await hashFile(path)}${end}`) return path;
     await rm(path, { force: true });
   }
@@ -76,13 +85,21 @@ export async function makeKept(
   folder: string,
   start: string,
   content: KeptContent,
-  { onProgress, signal, what, where }: MakingOptions & { readonly what: string; readonly where: string },
+  {
+    onProgress,
+    onRemove,
+    limit,
+    signal,
+    what,
+    where,
+  }: MakingOptions & { readonly what: string; readonly where: string },
   fill: (put: (name: string, bytes: Uint8Array, from?: number) => Promise<void>) => Promise<void>,
 ): Promise<string> {
   makeFolder(folder);
   await clearLeftovers(folder);
   const work = join(folder, `${workPrefix}${process.pid}-${randomBytes(4).toString("hex")}`);
   const { header, spans, end: total } = keptLayout(content, work);
+  makeRoomFor(folder, total, { what, limit, onRemove });
   await checkRoom(folder, total, { what, whose: "the cache", variable: "SOFTPROMPT_CACHE" });
   onProgress?.({ folder, done: 0, total });
   try {
@@ -104,6 +121,7 @@ export async function makeKept(
       await file.close();
     }
     const path = join(folder, `${start}${await hashFile(work, { cache: null })}${end}`);
+    markUsed(path);
     renameFile(work, path);
     return path;
   } catch (cause) {

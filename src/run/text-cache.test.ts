@@ -2,7 +2,7 @@
  * Texts that were read, kept: what is computed over them equals what is computed without (float32 exactly as read, 16 bits in direction), on
  * every decoder-only fixture; and the store itself: limits, damage, several stores on one folder.
  */
-import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, utimesSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -212,10 +212,14 @@ describe("the store", () => {
     const fill = cache("float32", { memory: 0, disk: 2 ** 20 });
     for (let n = 0; n < 8; n++) await fill.put("full", ids(n), values(n));
     expect(files().length).toBe(8);
+    for (const path of files()) utimesSync(join(folder, path), 1000, 1000);
+    await fill.get("full", ids(0)); // a text that was just read is not old
     const small = cache("float32", { memory: 0, disk: 1000 });
     await small.put("full", ids(99), values(9));
     expect(files().length).toBeLessThan(4);
     expect(read(await small.get("full", ids(99)))).toEqual(values(9));
+    expect(read(await small.get("full", ids(0)))).toEqual(values(0));
+    expect(await small.get("full", ids(1))).toBeNull();
   });
 
   test("what is beyond float16 is kept in bfloat16, never as infinity", async () => {

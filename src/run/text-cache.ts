@@ -7,10 +7,11 @@
  * smaller range: a text with values beyond it is kept in bfloat16.
  */
 import { createHash } from "node:crypto";
-import { existsSync, readdirSync, readFileSync, statfsSync, statSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, statfsSync, utimesSync } from "node:fs";
 import { dirname, join } from "node:path";
+import { entryOf, oldest, removeEntries } from "../base/cache-limit.js";
 import { cacheFolder } from "../base/digest.js";
-import { removeFile, writeFileAtomic } from "../base/files.js";
+import { writeFileAtomic } from "../base/files.js";
 import type { KeptText, TextCacheSettings, TextStore } from "../engine/text-store.js";
 import type { EngineOptions } from "../engine/types.js";
 import type { Checkpoint } from "../model/checkpoint.js";
@@ -175,30 +176,30 @@ function readKept(path: string): Kept | null {
   const dtype = codes[file[1] ?? 255];
   const bytes = file.subarray(headerBytes);
   const whole = file[0] === version && dtype !== undefined && sha(bytes).equals(file.subarray(2, headerBytes));
+  if (whole) touch(path);
   return whole ? { dtype, bytes } : null;
 }
 
-/** Bytes that may still be written. If the limit is reached, the oldest files are removed until half of it is free. */
-function makeRoom(folder: string, limit: number): number {
-  const files = list(folder)
-    .flatMap((name) => list(join(folder, name)).map((file) => join(folder, name, file)))
-    .flatMap((path) => {
-      const found = statSync(path, { throwIfNoEntry: false });
-      return found?.isFile() ? [{ path, size: found.size, time: found.mtimeMs }] : [];
-    })
-    .sort((a, b) => a.time - b.time);
-  let used = files.reduce((sum, { size }) => sum + size, 0);
-  if (used < limit) return limit - used;
-  for (const { path, size } of files) {
-    if (used <= limit / 2) break;
-    try {
-      removeFile(path);
-    } catch {
-      continue; // another process took it, or it may not be removed
-    }
-    used -= size;
+/** The time of a file says when it was used last. A folder that may not be written only loses this. */
+function touch(path: string): void {
+  try {
+    const now = new Date();
+    utimesSync(path, now, now);
+  } catch {
+    // a cache that others may only read
   }
-  return Math.max(0, limit - used);
+}
+
+/** Bytes that may still be written. If the limit is reached, what was unused longest is removed until half of it is free. */
+function makeRoom(folder: string, limit: number): number {
+  const entries = list(folder)
+    .flatMap((name) => list(join(folder, name)).map((file) => join(folder, name, file)))
+    .flatMap((path) => entryOf(path) ?? []);
+  const used = entries.reduce((sum, { bytes }) => sum + bytes, 0);
+  if (used < limit) return limit - used;
+  const gone = new Set(removeEntries(oldest(entries, limit / 2).map(({ path }) => path)));
+  const left = entries.reduce((sum, { path, bytes }) => sum + (gone.has(path) ? 0 : bytes), 0);
+  return Math.max(0, limit - left);
 }
 
 /** Unlimited where the system does not say. */

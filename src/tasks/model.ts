@@ -3,6 +3,7 @@
  */
 import { existsSync } from "node:fs";
 import { availableParallelism, cpus } from "node:os";
+import { basename } from "node:path";
 import { SoftpromptError } from "../base/errors.js";
 import { type OptionValues, readOptions } from "../base/options.js";
 import { packageFile } from "../base/package.js";
@@ -14,6 +15,7 @@ import type { Method } from "../method/method.js";
 import type { BlockKind } from "../model/block-weights.js";
 import { type Checkpoint, checkpointFolder } from "../model/checkpoint.js";
 import type { MakingOptions } from "../model/weight-cache.js";
+import { byteText } from "../report/format.js";
 import type { Tokenizer } from "../text/tokenizer.js";
 import { type CallContext, disposable, type EarlierContext, type NoticeEvent, oneObject, splitCall } from "./call.js";
 import { modelOptions } from "./options.js";
@@ -219,11 +221,23 @@ async function inBlocks(checkpoint: Checkpoint, kind: "stored" | "int4", context
 function makingOnce(what: string, { onEvent = () => {}, signal }: ModelContext): MakingOptions {
   return {
     signal,
+    onRemove: removing(onEvent),
     onProgress: ({ folder, done, total }) => {
       if (done === 0) onEvent({ kind: "notice", message: `${what} are made once: ${total} bytes in ${folder}` });
       onEvent({ kind: "progress", file: what, done, total });
     },
   };
+}
+
+/** Says what is removed from the cache before something new is made. */
+function removing(onEvent: (event: NoticeEvent) => void): MakingOptions["onRemove"] {
+  return ({ paths, bytes, limit }) =>
+    onEvent({
+      kind: "notice",
+      message:
+        `the cache may take ${byteText(limit)} (SOFTPROMPT_CACHE_LIMIT), so what was unused longest is removed from it: ` +
+        `${byteText(bytes)}, ${paths.map((path) => basename(path).replaceAll(/([0-9a-f]{12})[0-9a-f]{52}/g, "$1")).join(", ")}`,
+    });
 }
 
 /** With more threads than this per usable core, threads only wait for each other; with thousands the process dies. */
@@ -265,6 +279,7 @@ export async function modelFolder(
       if (at.done === 0) say(`${at.file} is converted once: ${at.total} bytes in ${at.folder}`);
       progress(at);
     },
+    onRemove: removing(onEvent),
     signal,
   });
   for (const warning of [...place.warnings, ...warnings]) say(warning);

@@ -10,6 +10,7 @@
 import { createHash, randomBytes } from "node:crypto";
 import { type FileHandle, open, rm, stat } from "node:fs/promises";
 import { basename, join } from "node:path";
+import { type CacheRemoval, makeRoomFor, markUsed } from "../../base/cache-limit.js";
 import { cacheFor, hashFile } from "../../base/digest.js";
 import { interrupted, SoftpromptError } from "../../base/errors.js";
 import {
@@ -41,8 +42,10 @@ export interface ConvertOptions {
   readonly dtype?: "bf16" | "f32";
   /** Folder that holds the converted ones. Default `cacheFolder()/gguf`. */
   readonly cache?: string;
-  /** Bytes that a converted model may take. Default 256 GiB. */
-  readonly mostBytes?: number;
+  /** Bytes that the cache may take. Default `cacheLimit()`. */
+  readonly limit?: number;
+  /** Called before converted models that were unused longest are removed. */
+  readonly onRemove?: ((removal: CacheRemoval) => void) | undefined;
   /** Called with 0 done before the first byte is written, so that the size is known beforehand. */
   readonly onProgress?: (progress: ConvertProgress) => void;
   readonly signal?: AbortSignal;
@@ -86,7 +89,10 @@ export async function convertGguf(files: readonly string[], options: ConvertOpti
   const cache = options.cache ?? cacheFor("gguf", "converted models");
   const folder = join(cache, `${source}-${dtype}-v${version}`);
   const known = warningsOf(folder);
-  if (known) return { folder, source, warnings: known };
+  if (known) {
+    markUsed(folder);
+    return { folder, source, warnings: known };
+  }
 
   const fields = new Fields(header.metadata, where);
   const plan = planOf(model.tensors, header, fields, dtype);
@@ -96,8 +102,10 @@ export async function convertGguf(files: readonly string[], options: ConvertOpti
   const bytes = order.reduce((sum, t) => sum + size(t.shape) * dtypes[t.dtype].bytes, start.length);
   const total = bytes + Object.values(texts).reduce((sum, text) => sum + Buffer.byteLength(text), 0);
   makeFolder(cache);
-  await checkSize(cache, where, total, options.mostBytes ?? 2 ** 38);
   await clearLeftovers(cache);
+  const what = "the converted model";
+  makeRoomFor(cache, total, { ...options, what });
+  await checkRoom(cache, total, { what, whose: "the cache", variable: "SOFTPROMPT_CACHE" });
   const work = join(cache, `${workPrefix}${process.pid}-${randomBytes(4).toString("hex")}`);
   makeFolder(work);
   try {
@@ -112,6 +120,7 @@ export async function convertGguf(files: readonly string[], options: ConvertOpti
     const { warnings } = model;
     const record = { version, dtype, source: files.map((file) => basename(file)), sha256: source, bytes, warnings };
     writeFileAtomic(join(work, recordFile), `${JSON.stringify(record, null, 2)}\n`);
+    markUsed(folder);
     await moveInto(work, folder);
     lock.release();
     for (const name of listFolder(folder).filter((n) => n.startsWith(".lock-"))) removeFile(join(folder, name));
@@ -350,16 +359,6 @@ export async function hashOf(files: readonly string[]): Promise<string> {
   const digests: string[] = [];
   for (const file of files) digests.push(await hashFile(file, { from: 0 })); // remembered, so that the next opening is quick;
   return digests.length === 1 ? digests[0]! : createHash("sha256").update(digests.sort().join("\n")).digest("hex");
-}
-
-async function checkSize(cache: string, where: string, need: number, most: number): Promise<void> {
-  if (need > most)
-    throw new SoftpromptError("checkpoint", "this model is too large to be converted", {
-      where,
-      expected: `at most ${most} bytes`,
-      got: need,
-    });
-  await checkRoom(cache, need, { what: "the converted model", whose: "the cache", variable: "SOFTPROMPT_CACHE" });
 }
 
 /** Removes folders of processes that died during the conversion; a lock that can be taken has no living owner. */
