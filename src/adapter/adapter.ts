@@ -171,11 +171,18 @@ const npyBytes = 1 << 28;
 
 const hasAdapter = (folder: string) => [peftFiles.config, extrasFile].some((name) => existsSync(join(folder, name)));
 
+/** Where the adapter of a folder may lie: in itself, or, in a run's or a search's, below it. */
+export const adapterFolders = (place: string): readonly string[] => [place, join(place, "adapter")];
+
+/** Whether loadAdapter finds an adapter in a place; nothing of it is read. */
+export function isAdapter(place: string): boolean {
+  return adapterFolders(place).some(hasAdapter) || (/\.npy$/i.test(place) && existsSync(place));
+}
+
 /** The adapter's own folder where a run's is given. */
 function adapterIn(place: string): string {
-  if (hasAdapter(place)) return place;
-  const below = join(place, "adapter");
-  if (hasAdapter(below)) return below;
+  const found = adapterFolders(place).find(hasAdapter);
+  if (found !== undefined) return found;
   if (existsSync(place)) return place; // reading it reports what is missing
   throw new SoftpromptError("adapter", "there is no such adapter", {
     where: place,
@@ -189,9 +196,7 @@ function adapterIn(place: string): string {
 function nearby(place: string): string | undefined {
   try {
     const above = dirname(place);
-    const found = readdirSync(above).filter(
-      (name) => hasAdapter(join(above, name)) || hasAdapter(join(above, name, "adapter")),
-    );
+    const found = readdirSync(above).filter((name) => adapterFolders(join(above, name)).some(hasAdapter));
     const near = nearest(basename(place), found);
     if (near !== undefined) return `did you mean ${join(above, near)}?`;
     return found.length === 0 ? undefined : `there are ${found.slice(0, 5).join(", ")} in ${above}`;

@@ -7,6 +7,7 @@
  */
 import { lstatSync, readdirSync, realpathSync, type Stats } from "node:fs";
 import { join, sep } from "node:path";
+import { adapterFolders } from "../adapter/adapter.js";
 
 /** What to do with adapters. */
 export interface WatchTarget {
@@ -116,7 +117,7 @@ function signatures(folder: string, tell: (message: string) => void): Map<string
         tell(`${path} is left out: it is a link that leaves the folder`);
         continue;
       }
-      const files = [path, join(path, "adapter")].flatMap((place) => filesOf(place));
+      const files = adapterFolders(path).flatMap((place) => filesOf(place));
       if (files.length > 0) found.set(name, files.join("\n"));
     } catch {
       // removed between two calls: the next check handles it

@@ -1,9 +1,7 @@
 /**
  * @file The work of softprompt inspect: shows the content of a base model, a partial one, or an adapter, without running it.
  */
-import { existsSync } from "node:fs";
-import { join } from "node:path";
-import { loadAdapter } from "../../adapter/adapter.js";
+import { isAdapter, loadAdapter } from "../../adapter/adapter.js";
 import { adapterReportText, inspectAdapter } from "../../adapter/inspect.js";
 import { partialParameters, stepFlops } from "../../engine/flops.js";
 import type { ModelConfig, Stack } from "../../model/architecture.js";
@@ -13,6 +11,7 @@ import { type Checkpoint, openCheckpoint } from "../../model/checkpoint.js";
 import { fullModel, type PartialModel, parsePartial, partialModel } from "../../model/partial.js";
 import { byteText, flopText, scaled } from "../../report/format.js";
 import { plainTable } from "../../report/markdown.js";
+import { holds } from "../../run/layout.js";
 import { trainingMemory } from "../../tasks/memory.js";
 import { type ModelContext, modelFolder } from "../../tasks/model.js";
 import { loadTokenizer } from "../../text/load.js";
@@ -26,7 +25,9 @@ export async function inspect(
   { terminal, signal }: CommandContext,
 ): Promise<Answer> {
   const listen = modelContext(terminal, signal);
-  if (isAdapter(target)) return adapterAnswer(target, options, listen);
+  // a run that has no adapter yet is refused as one, not as a model
+  if (isAdapter(target) || holds(target, "run") || holds(target, "search"))
+    return adapterAnswer(target, options, listen);
   const { folder, label, gguf } = await modelFolder(target, options, listen);
   const checkpoint = await openCheckpoint(folder, { name: label, gguf });
   const shape = {
@@ -43,14 +44,6 @@ export async function inspect(
 }
 
 type Shape = { batch: number; prompt: number; input: number; target: number };
-
-/** A folder is recognised as an adapter by its files. */
-function isAdapter(folder: string): boolean {
-  return (
-    ["adapter_config.json", "softprompt.json"].some((name) => existsSync(join(folder, name))) ||
-    (/\.npy$/i.test(folder) && existsSync(folder))
-  );
-}
 
 async function adapterAnswer(
   folder: string,

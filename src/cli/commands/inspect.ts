@@ -7,8 +7,14 @@ import { sections } from "../tables/inspect.js";
 export const inspect = command({
   summary: "show what is in a base model, a partial model or an adapter",
   description:
-    "For a base model: architecture, parameters, element types, sha256 of the weights, and the memory a training step will need. With --partial: what remains of it, its FLOPs and memory. For an adapter: tokens, pieces, parameters, scores, the map of pruned pieces and, with --model, the vocabulary words nearest to each virtual token.",
-  positionals: [{ name: "target", help: "model folder, hub id, t5-nano, or adapter folder", required: true }],
+    "For a base model: architecture, parameters, element types, sha256 of the weights, and the memory a training step will need. With --partial: what remains of it, its FLOPs and memory. For an adapter, or a run's or search's own: tokens, pieces, parameters, scores, the map of pruned pieces and, with --model, the vocabulary words nearest to each virtual token.",
+  positionals: [
+    {
+      name: "target",
+      help: "model folder, hub id, t5-nano, adapter folder, or the folder of a run or search with one",
+      required: true,
+    },
+  ],
   sections,
   examples: [
     "softprompt inspect t5-nano",
