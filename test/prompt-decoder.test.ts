@@ -193,7 +193,7 @@ describe("whole tasks on t5-nano", () => {
     const [whole, resumed] = [await run("whole", false), await run("stopped", true)];
     expect(resumed.adapter.prompt).toEqual(whole.adapter.prompt);
     expect(said.join()).toMatch(/reading 6 texts once/);
-    expect(readdirSync(join(folder, "whole", "adapter"))).toEqual(["softprompt.json"]);
+    expect(readdirSync(join(folder, "whole", "adapter"))).toEqual(["README.md", "softprompt.json"]);
     const adapter = loadAdapter(join(folder, "whole"));
     expect(adapter.task!.template).toBe("{text}{prompt:decoder}");
     const answers = await predict(model, adapter, texts);

@@ -274,7 +274,7 @@ describe("a whole tuning with both ends", () => {
       const [whole, resumed] = [await run("whole", false), await run("stopped", true)];
       expect(resumed.adapter.prompt).toEqual(whole.adapter.prompt);
       const kept = join(folder, `whole-${Object.keys(more).length}`, "adapter");
-      expect(readdirSync(kept)).toEqual(["softprompt.json"]);
+      expect(readdirSync(kept)).toEqual(["README.md", "softprompt.json"]);
       expect(readFileSync(join(kept, "softprompt.json"), "utf8")).toContain("{prompt:1}{text} is{prompt:3}");
       const adapter = loadAdapter(kept);
       expect(adapter.prompt).toEqual(whole.adapter.prompt);

@@ -187,7 +187,7 @@ describe("a whole tuning", () => {
     const observe = (event: { kind: string; what?: string }) => void (event.what && said.push(event.what));
     const tuned = await tune(opened, await data(), { ...options, output, onEvent: observe });
     expect(said.some((line) => /reading \d+ texts once: \d+ tokens/.test(line))).toBe(true);
-    expect(readdirSync(join(output, "adapter"))).toEqual(["softprompt.json"]);
+    expect(readdirSync(join(output, "adapter"))).toEqual(["README.md", "softprompt.json"]);
     const loaded = loadAdapter(join(output, "adapter"));
     expect(loaded.prompt).toEqual(tuned.adapter.prompt);
     expect(loaded.task!.template).toBe("{text} is{prompt}");

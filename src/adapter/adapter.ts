@@ -43,7 +43,7 @@ import type { Adapter, AdapterBase, Applied } from "./types.js";
 
 /**
  * Which files are written: `both` forms, PEFT's alone, or softprompt.json alone (needs a mask). A prompt whose task puts it elsewhere than
- * before the text is written as softprompt.json alone: PEFT's files cannot say where it stands, and PEFT would put it in front.
+ * before the text is written as softprompt.json (and a card) alone: PEFT's files cannot say where it stands, and PEFT would put it in front.
  */
 export type AdapterForm = "both" | "peft" | "compact";
 
@@ -88,10 +88,15 @@ export function saveAdapter(folder: string, adapter: Adapter, form: AdapterForm 
   const whole = { ...adapter, prompt };
   const files: [string, string | Uint8Array][] = [];
   if (form !== "peft") files.push([extrasFile, extrasText(whole, form === "compact")]);
-  if (form !== "compact")
+  if (placed)
+    files.push([
+      peftFiles.card,
+      adapterCard(whole, "it puts every prompt before the text, and this one stands where its template says"),
+    ]);
+  else if (form !== "compact")
     files.push(
       [peftFiles.weights, peftWeights(prompt)],
-      [peftFiles.card, adapterCard(whole)],
+      [peftFiles.card, adapterCard(whole, null)],
       [peftFiles.config, `${JSON.stringify(peftConfig(prompt, adapter.base, adapter.kept.config), null, 2)}\n`],
     );
   return writeFiles(folder, files);
@@ -103,19 +108,20 @@ function saveApplied(folder: string, whole: Adapter, given: Applied, form: Adapt
   const adapter = { ...whole, applied };
   checkParameters(applied.parameters, folder);
   const peft = peftApplied(applied, adapter.base, adapter.kept.config);
-  if (form === "compact" || (form === "peft" && peft === null))
+  if (form === "compact" || (form === "peft" && typeof peft === "string"))
     throw new SoftpromptError("usage", `an adapter of method ${applied.method} has no such form`, {
       where: folder,
       expected: form === "compact" ? "a prompt" : "a method that PEFT has",
+      got: typeof peft === "string" ? peft : undefined,
       hint: "save both forms instead",
     });
   const files: [string, string | Uint8Array][] = form === "peft" ? [] : [[extrasFile, extrasText(adapter, false)]];
-  if (peft === null)
-    files.push([appliedFile, writeParameters(applied.parameters)], [peftFiles.card, adapterCard(adapter)]);
+  if (typeof peft === "string")
+    files.push([appliedFile, writeParameters(applied.parameters)], [peftFiles.card, adapterCard(adapter, peft)]);
   else
     files.push(
       [peftFiles.weights, peft.weights],
-      [peftFiles.card, adapterCard(adapter)],
+      [peftFiles.card, adapterCard(adapter, null)],
       [peftFiles.config, `${JSON.stringify(peft.config, null, 2)}\n`],
     );
   return writeFiles(folder, files);

@@ -33,8 +33,11 @@ const kinds = {
   },
 } as const;
 
-/** The card's text. It states only what is known. A base model that is not a hub id is left out of the front matter. */
-export function adapterCard(adapter: Adapter): string {
+/**
+ * The card's text. It states only what is known. A base model that is not a hub id is left out of the front matter.
+ * @param notPeft why PEFT has no form for the adapter, as a clause; null where its files are written
+ */
+export function adapterCard(adapter: Adapter, notPeft: string | null): string {
   const { base, prompt, mask, applied, task, scores, training } = adapter;
   const [tokens, width] = prompt.shape as [number, number];
   const tensors = Object.values(applied?.parameters ?? {}).map(({ shape }) => shape);
@@ -43,14 +46,15 @@ export function adapterCard(adapter: Adapter): string {
   // a model from a hub has a revision; a name like "models/mine" without one may be a folder
   const hubId = base.revision !== null && /^[\w.-]+\/[\w.-]+$/.test(base.name) ? base.name : null;
   const kind = kinds[kindOf(adapter)];
+  const placed = task !== null && compileTemplate(task.template).marked;
   const what = applied
     ? `What the method ${oneLine(applied.method)} left on`
-    : `${tokens} virtual tokens of width ${width} before ${kind.reads} of`;
+    : `${tokens} virtual tokens of width ${width} ${placed ? "at their places in the text" : `before ${kind.reads}`} of`;
   const counts = mask && !isFull(mask) ? maskCounts(mask, masked) : null;
   const lines = [
     "---",
     ...(hubId ? [`base_model: ${hubId}`] : []),
-    "library_name: peft",
+    ...(notPeft === null ? ["library_name: peft"] : []),
     "tags:",
     ...(hubId ? [`- base_model:adapter:${hubId}`] : []),
     "- prompt-tuning",
@@ -67,13 +71,19 @@ export function adapterCard(adapter: Adapter): string {
     "",
     "## Use",
     "",
-    "In this folder, with PEFT and transformers:",
-    "",
-    "```python",
-    ...pythonLines(adapter, hubId),
-    "```",
-    "",
-    "or with softprompt, which checks that the base model is the one it was tuned on:",
+    ...(notPeft === null
+      ? [
+          "In this folder, with PEFT and transformers:",
+          "",
+          "```python",
+          ...pythonLines(adapter, hubId),
+          "```",
+          "",
+          "or with softprompt, which checks that the base model is the one it was tuned on:",
+        ]
+      : [
+          `PEFT cannot load it, because ${oneLine(notPeft)}; softprompt can, in this folder, and checks that the base model is the one it was tuned on:`,
+        ]),
     "",
     "```sh",
     shellLine(adapter, hubId),

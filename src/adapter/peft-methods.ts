@@ -20,12 +20,18 @@ const root = "base_model.model.";
 const prefixKey = "prompt_embeddings";
 const prefixName = "decoder.self.prefix";
 
-/** PEFT's two files of an applied method, or null where PEFT has no form for it. */
+/** PEFT's two files of an adapter. */
+export interface PeftForm {
+  readonly config: JsonObject;
+  readonly weights: Uint8Array;
+}
+
+/** PEFT's two files of an applied method, or, where PEFT has no form for it, why: a clause for people. */
 export function peftApplied(
   { method, settings, parameters, model }: Applied,
   base: AdapterBase,
   kept: JsonObject,
-): { readonly config: JsonObject; readonly weights: Uint8Array } | null {
+): PeftForm | string {
   const common = {
     auto_mapping: null,
     base_model_name_or_path: base.name,
@@ -63,10 +69,14 @@ export function peftApplied(
   if (method === "prefix") {
     const prefix = parameters[prefixName];
     const { layers: L, keyHeads: G, headWidth: K } = model;
-    if (prefix === undefined || Object.keys(parameters).length > 1 || L === null || G === null || K === null)
-      return null;
+    const others = Object.keys(parameters).filter((name) => name !== prefixName);
+    if (prefix === undefined || others.length > 0)
+      return `it gives a prefix to the decoder's self attention alone, and this one is in ${others.map(attentionOf).join(" and ")}`;
+    if (L === null || G === null || K === null)
+      return "it asks for the model's layers and heads, which are not recorded";
     const laid = model.taskType === "CAUSAL_LM" ? prefix : toEncoderDecoder(prefix, L);
-    if (laid === null) return null;
+    if (laid === null)
+      return `it gives one prefix to layers l and l + ${L / 2} of an encoder-decoder, and here they have two`;
     const config = sorted({
       ...common,
       encoder_hidden_size: G * K,
@@ -80,8 +90,12 @@ export function peftApplied(
     });
     return { config, weights: writeSafetensors({ [prefixKey]: laid }, { format: "pt" }) };
   }
-  return null;
+  if (method === "prompt") return "it puts every prompt before the first block, and this one enters before a later one";
+  return `it has no such method as ${method}`;
 }
+
+/** "encoder.self.prefix" → "encoder.self" */
+const attentionOf = (parameter: string) => parameter.replace(/\.prefix$/, "");
 
 /** Whether an adapter_config.json is of a method that this file reads. */
 export function isPeftApplied(raw: unknown): raw is JsonObject {
