@@ -67,8 +67,10 @@ export {
   type Exported,
   type ExportInput,
   exportModel,
+  exportOnnxAdapter,
   exportPrompt,
   exportRequest,
+  type OnnxAdapterInput,
   type PromptInput,
   type RequestInput,
 } from "./tasks/export.js";

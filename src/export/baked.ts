@@ -5,6 +5,7 @@
  * every kernel accepts a sequence of length 0. Earlier tokens do not see it.
  */
 
+import { SoftpromptError } from "../base/errors.js";
 import type { Parameters } from "../base/tensor.js";
 import { int, parameterFeeds, positionsOf } from "../engine/feeds.js";
 import { prefillGraph } from "../engine/graphs.js";
@@ -23,6 +24,7 @@ export interface BakedKeys {
   readonly layers: readonly { readonly key: Float32Array; readonly value: Float32Array }[];
 }
 
+/** @throws SoftpromptError "adapter" for a prompt that fills the model's window. */
 export async function bakedKeys(
   checkpoint: Checkpoint,
   method: Method | null,
@@ -32,6 +34,12 @@ export async function bakedKeys(
   const added = method?.adds(parameters) ?? { tokens: 0, keys: {} };
   const length = added.tokens + Math.max(0, ...Object.values(added.keys));
   if (method === null || length === 0) return { length: 0, layers: [] };
+  if (length >= (config.maxPositions ?? Number.POSITIVE_INFINITY))
+    throw new SoftpromptError("adapter", "the prompt leaves no position for a text", {
+      where: "adapter",
+      expected: `fewer than ${config.maxPositions} virtual tokens`,
+      got: length,
+    });
   const partial = fullModel(config);
   const graph = prefillGraph({ config, weights: bindWeights(checkpoint, partial), partial, method });
   const declared = new Set(graph.inputs.map(({ name }) => name));

@@ -35,6 +35,8 @@ export interface OnnxExport {
   readonly adapter: Adapter | null;
   /** Numbers of the linear layers in the blocks. Default "fp32". */
   readonly dtype?: ExportType | undefined;
+  /** No adapter, but optional inputs that give a prompt at each run (onnx-adapter.ts). Default false. */
+  readonly promptInput?: boolean | undefined;
   /** Where the weights' bytes go; for tests. */
   readonly limits?: WeightLimits;
 }
@@ -49,10 +51,16 @@ export interface Exported {
 
 /** @throws SoftpromptError "adapter" for what has no such form, "usage" for a folder that holds something, "checkpoint", "io". */
 export async function exportOnnx(
-  { checkpoint, tokenizer, adapter, dtype = "fp32", limits }: OnnxExport,
+  { checkpoint, tokenizer, adapter, dtype = "fp32", promptInput = false, limits }: OnnxExport,
   folder: string,
 ): Promise<Exported> {
-  refusePlaced(adapter);
+  if (promptInput && adapter !== null)
+    throw new SoftpromptError("usage", "a model with an adapter in it takes no prompt at run time", {
+      where: "adapter",
+      expected: "promptInput without an adapter",
+      hint: "write the adapter as .onnx_adapter beside it",
+    });
+  if (adapter !== null) refusePlaced(adapter, "an ONNX model can have it nowhere else");
   refuseFull(folder);
   const { config } = checkpoint;
   const run = adapter === null ? null : runnable(adapter, config);
@@ -62,15 +70,9 @@ export async function exportOnnx(
   // as the same model is trained and used in 8 bits, but for the smoothing, which only the cache's file has
   const plan = dtype === "int8" ? await plannedEightBits(checkpoint) : undefined;
   const weights = exportWeights(checkpoint, fold, plan);
-  const baking = { weights, method, parameters };
+  const baking = { weights, method, parameters, promptInput };
   const causal = architectureOf(config).taskType === "CAUSAL_LM";
   const baked: BakedKeys = causal ? await bakedKeys(checkpoint, method, parameters) : { length: 0, layers: [] };
-  if (baked.length >= (config.maxPositions ?? Number.POSITIVE_INFINITY))
-    throw new SoftpromptError("adapter", "the prompt leaves no position for a text", {
-      where: "adapter",
-      expected: `fewer than ${config.maxPositions} virtual tokens`,
-      got: baked.length,
-    });
   const drafts = causal
     ? [causalDraft(config as CausalConfig, baking, baked)]
     : seq2seqDrafts(config as T5Config, baking);
@@ -89,7 +91,7 @@ export async function exportOnnx(
   const pipeline = causal ? "text-generation" : "text2text-generation";
   const { dtype: theirs } = theirTypes[dtype];
   const source = { checkpoint, tokenizer, task: adapter?.task ?? null, before: baked.length, beside, dtype: theirs };
-  const readme = exportReadme({ adapter, checkpoint, pipeline });
+  const readme = exportReadme({ adapter, checkpoint, pipeline, promptInput });
   // the config last, so that a folder with one is complete
   const { "config.json": configText, ...others } = folderFiles(source);
   for (const [name, content] of Object.entries({ ...others, "README.md": readme, "config.json": configText! }))
@@ -123,19 +125,15 @@ async function modelFile(
 }
 
 /** A prompt inside or behind the text needs to know where the task's text ends, but a caller of the exported model feeds only a text. */
-function refusePlaced(adapter: Adapter | null): void {
-  const template = adapter?.task?.template;
+export function refusePlaced(adapter: Adapter, why: string): void {
+  const template = adapter.task?.template;
   if (template === undefined || !compileTemplate(template).marked) return;
-  throw new SoftpromptError(
-    "adapter",
-    "this prompt does not stand before the text, and an ONNX model can have it nowhere else",
-    {
-      where: "adapter",
-      expected: "a prompt before the text",
-      got: template,
-      hint: "tune a prompt without {prompt} in its template, or use it with softprompt predict",
-    },
-  );
+  throw new SoftpromptError("adapter", `this prompt does not stand before the text, and ${why}`, {
+    where: "adapter",
+    expected: "a prompt before the text",
+    got: template,
+    hint: "tune a prompt without {prompt} in its template, or use it with softprompt predict",
+  });
 }
 
 /** The folder must be empty, because files of an earlier export would describe another model. */

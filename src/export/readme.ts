@@ -6,15 +6,19 @@ export function exportReadme({
   adapter,
   checkpoint,
   pipeline,
+  promptInput,
 }: {
   readonly adapter: Adapter | null;
   readonly checkpoint: Pick<Checkpoint, "name">;
   readonly pipeline: string;
+  readonly promptInput: boolean;
 }): string {
   const task = adapter?.task ?? null;
   const base = oneLine(adapter?.base.name || checkpoint.name);
   const what =
-    adapter === null ? "as it is" : `with an adapter of softprompt in it (${adapter.applied?.method ?? "prompt"})`;
+    adapter === null
+      ? `as it is${promptInput ? ", or with a prompt that is given at run time" : ""}`
+      : `with an adapter of softprompt in it (${adapter.applied?.method ?? "prompt"})`;
   return [
     "---",
     "library_name: transformers.js",
@@ -29,6 +33,7 @@ export function exportReadme({
     `const run = await pipeline("${pipeline}", "this folder");`,
     `console.log(await run(${JSON.stringify(task === null ? "a text" : "the filled template")}));`,
     "```",
+    ...(promptInput ? ["", givenPrompt] : []),
     ...(task === null
       ? []
       : ["", "The model was tuned on texts of this form; fill it in before the call:", "", fenced(task.template)]),
@@ -39,6 +44,10 @@ export function exportReadme({
     "",
   ].join("\n");
 }
+
+/** Where a prompt enters. transformers.js gives none. */
+const givenPrompt =
+  "The first model that reads the text (encoder_model.onnx, or model.onnx) has optional inputs for a prompt. Files of `softprompt export onnx-adapter` fill them, as adapters of ONNX Runtime: `RunOptions.add_active_adapter` in Python, at every run of that model.";
 
 // biome-ignore lint/suspicious/noControlCharactersInRegex: a user's names must not steer a terminal that shows the file
 const oneLine = (text: string) => text.replace(/[\x00-\x1f\x7f]+/g, " ");

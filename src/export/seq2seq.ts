@@ -14,28 +14,29 @@ import { fullModel } from "../model/partial.js";
 import type { T5Config } from "../model/t5/config.js";
 import { decoder, embed, encoder, head, memoryOf, relativeBuckets } from "../model/t5/graph.js";
 import { axisLength, type ByDistance, fed, lengths, writeByDistance, writeIds, writePadding } from "../onnx/outside.js";
-import { attached, type Baking, type Draft } from "./draft.js";
+import { attached, type Baking, type Draft, openToPrompt, promptInputs, promptInputsOf } from "./draft.js";
 
 export function seq2seqDrafts(config: T5Config, baking: Baking): Draft[] {
   return [encoderDraft(config, baking), decoderDraft(config, baking)];
 }
 
-function encoderDraft(config: T5Config, { weights, method, parameters }: Baking): Draft {
+function encoderDraft(config: T5Config, { weights, method, parameters, promptInput }: Baking): Draft {
   const graph = emptyGraph();
   const ids = input(graph, "inputIds", "int32", ["B", "T"]);
   const frozen = openBuilder(graph, weights.weights, fullModel(config));
   const text = embed(frozen, ids);
-  const b = attached(frozen, config, method, parameters, text);
+  const b = promptInput ? openToPrompt(frozen, config, text) : attached(frozen, config, method, parameters, text);
   const before = b.before({ stack: "encoder", attention: "self" });
   output(graph, "last_hidden_state", encoder(b, config, b.late ? text : b.embeddings(text)).hidden);
-  const prompt = tokensOf({ method, parameters });
   return {
     file: "encoder_model",
     graph,
     outside: {
       symbols: callers,
       inputs: ["input_ids", "attention_mask"].map((name) => fed(name, "int64", ["B", "T"])),
+      optional: promptInputsOf(graph),
       write: (w) => {
+        const prompt = promptInput ? axisLength(w, promptInputs.vectors, 0) : tokensOf({ method, parameters });
         writeIds(w, "input_ids", "inputIds");
         writePadding(w, "attention_mask", { prompt, hidden: hiddenScore }, "padding");
         const queries = lengths(w, prompt, axisLength(w, "input_ids", 1));
@@ -46,7 +47,7 @@ function encoderDraft(config: T5Config, { weights, method, parameters }: Baking)
   };
 }
 
-function decoderDraft(config: T5Config, { weights, method, parameters }: Baking): Draft {
+function decoderDraft(config: T5Config, { weights, method, parameters, promptInput }: Baking): Draft {
   const graph = emptyGraph();
   const ids = input(graph, "decoderIds", "int32", ["B", "U"]);
   const frozen = openBuilder(graph, weights.weights, fullModel(config));
@@ -78,7 +79,6 @@ function decoderDraft(config: T5Config, { weights, method, parameters }: Baking)
   for (const [i, made] of memoryOf(reader, config, states).entries())
     for (const part of ["key", "value"] as const) output(reading, `memory.${i}.${part}`, made[part]);
 
-  const prompt = tokensOf({ method, parameters });
   const layers = Array.from({ length: decoderLayers }, (_, i) => i);
   const sides = [
     ["decoder", "N"],
@@ -102,6 +102,12 @@ function decoderDraft(config: T5Config, { weights, method, parameters }: Baking)
       ],
       write: (w) => {
         writeIds(w, "input_ids", "decoderIds");
+        // how many states the encoder put before the text
+        const given = () => {
+          const [states, text] = ["encoder_hidden_states", "encoder_attention_mask"].map((x) => axisLength(w, x, 1));
+          return w.add("Sub", [states!, text!]);
+        };
+        const prompt = promptInput ? given() : tokensOf({ method, parameters });
         writePadding(w, "encoder_attention_mask", { prompt, hidden: hiddenScore }, "padding");
         const queries = axisLength(w, "input_ids", 1);
         const first = lengths(w, before.self, axisLength(w, pastName("decoder", 0, "key"), 2));
@@ -133,6 +139,7 @@ function tokensOf({ method, parameters }: Pick<Baking, "method" | "parameters">)
 /** Names that callers expect. Callers use the first symbol as the batch size of empty caches. */
 const callers = {
   B: "batch_size",
+  P: "prompt_length",
   T: "encoder_sequence_length",
   U: "decoder_sequence_length",
   N: "past_decoder_length",

@@ -51,6 +51,8 @@ type NodeProto = MessageInitShape<typeof NodeProtoSchema>;
 /** The inputs that callers feed, if they differ from the graph's inputs. */
 export interface Outside {
   readonly inputs: readonly (ValueType & { readonly name: string })[];
+  /** Inputs that callers may leave out. They are empty then: every axis whose size is a symbol has the length 0. */
+  readonly optional?: readonly (ValueType & { readonly name: string })[];
   /** Writes every input of the graph that is not one of `inputs`, under its name. */
   write(writer: Writer): void;
   /** These values are computed if `unless` is false. If it is true, they are taken from these inputs, by the names of its outputs. */
@@ -245,6 +247,10 @@ export function lowerFor(outside: Outside | undefined, source: Graph, options: L
   for (const [name, { value, type, shape }] of views)
     initializers.push({ ...initializer(value, files), name, dataType: viewTypes[type], dims: shape.map(BigInt) });
 
+  const optional = outside?.optional ?? [];
+  for (const { name, dtype, shape } of optional)
+    initializers.push({ name, dataType: dtypes[dtype].onnx, dims: shape.map((d) => BigInt(Number(d) || 0)) });
+
   // Names that the top level writes, and no results: those have their types already.
   const inner = new Set([...early, ...nodes].flatMap(({ output }) => output ?? []));
   for (const { name } of graph.outputs) inner.delete(name);
@@ -254,7 +260,7 @@ export function lowerFor(outside: Outside | undefined, source: Graph, options: L
     opsetImport: Object.entries(opsets).map(([domain, version]) => ({ domain, version: BigInt(version) })),
     graph: {
       name: "softprompt",
-      input: (outside?.inputs ?? graph.inputs).map((v) => valueInfo(v.name, v, outside?.symbols)),
+      input: [...(outside?.inputs ?? graph.inputs), ...optional].map((v) => valueInfo(v.name, v, outside?.symbols)),
       output: graph.outputs.map((o) => valueInfo(o.name, o.value, outside?.symbols)),
       node: [...early, ...nodes],
       valueInfo: [...types].flatMap(([name, type]) =>

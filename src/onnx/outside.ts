@@ -13,8 +13,11 @@ type Named = Pick<Value, "name"> & ValueType;
 export const axisLength = (w: Writer, tensor: string, axis: number): string =>
   w.once(`outside ${tensor} ${axis}`, () => w.add("Shape", [tensor], { start: { int: axis }, end: { int: axis + 1 } }));
 
-/** A sum of lengths, each a number or a 1-D tensor. */
-export function lengths(w: Writer, ...parts: (string | number)[]): string {
+/** A length that is known now, or a 1-D tensor. */
+export type Length = number | string;
+
+/** Their sum, as a 1-D tensor. */
+export function lengths(w: Writer, ...parts: Length[]): string {
   const fixed = parts.reduce<number>((sum, part) => (typeof part === "number" ? sum + part : sum), 0);
   const named = parts.filter((part) => typeof part === "string");
   const all = fixed > 0 || named.length === 0 ? [...named, w.integers([fixed])] : named;
@@ -41,13 +44,19 @@ export function writeIds(w: Writer, ids: string, to: string): void {
 export function writePadding(
   w: Writer,
   mask: string,
-  { prompt: P, hidden }: { prompt: number; hidden: number },
+  { prompt: P, hidden }: { prompt: Length; hidden: number },
   to: string,
 ) {
   const text = float32(w, mask);
-  const all = P === 0 ? text : w.add("Pad", [text, w.integers([0, P, 0, 0]), w.float(1)]);
+  const all = P === 0 ? text : w.add("Pad", [text, padsBefore(w, P), w.float(1)]);
   const off = w.add("Mul", [w.add("Sub", [w.float(1), all]), w.float(hidden)]);
   w.add("Unsqueeze", [off, w.integers([1, 2])], {}, [to]);
+}
+
+/** Pads for the start of the second of two axes. */
+function padsBefore(w: Writer, n: Length): string {
+  if (typeof n === "number") return w.integers([0, n, 0, 0]);
+  return w.add("Concat", [w.integers([0]), n, w.integers([0, 0])], { axis: { int: 0 } });
 }
 
 /** A table of values that depend only on the distance from a query to a key, for distances `least` … `least` + its length − 1. */
@@ -82,20 +91,21 @@ export interface TextPlaces {
 }
 
 /** @param mask [B, L] of 1 and 0, of which the last U tokens are read now */
-export function textPlaces(w: Writer, mask: string, ids: string, before: number): TextPlaces {
+export function textPlaces(w: Writer, mask: string, ids: string, before: Length): TextPlaces {
   const on = int32(w, mask);
-  const own = w.add("Add", [w.add("CumSum", [on, scalar(w, int32(w, w.integers([1])))]), whole(w, before - 1)]);
+  const last = typeof before === "number" ? whole(w, before - 1) : int32(w, lengths(w, before, w.integers([-1])));
+  const own = w.add("Add", [w.add("CumSum", [on, scalar(w, int32(w, w.integers([1])))]), last]);
   const length = axisLength(w, mask, 1);
   const start = w.add("Sub", [length, axisLength(w, ids, 1)]);
   const queries = w.add("Slice", [own, start, length, w.integers([1])]);
   if (before === 0) return { queries, keys: own, counted: on };
-  const rows = w.add("Concat", [axisLength(w, mask, 0), w.integers([before])], { axis: { int: 0 } });
-  const each = (data: Int32Array) => w.add("Expand", [w.constant([1, before], data), rows]);
+  const rows = w.add("Concat", [axisLength(w, mask, 0), lengths(w, before)], { axis: { int: 0 } });
+  const each = (row: string) => w.add("Expand", [row, rows]);
   const join = (first: string, then: string) => w.add("Concat", [first, then], { axis: { int: 1 } });
   return {
     queries,
-    keys: join(each(Int32Array.from({ length: before }, (_, i) => i)), own),
-    counted: join(each(new Int32Array(before).fill(1)), on),
+    keys: join(each(w.add("Unsqueeze", [counting(w, lengths(w, before)), w.integers([0])])), own),
+    counted: join(each(w.constant([1, 1], Int32Array.of(1))), on),
   };
 }
 

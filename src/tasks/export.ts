@@ -10,6 +10,7 @@ import type { JsonObject } from "../base/json.js";
 import { type OptionValues, readOptions } from "../base/options.js";
 import type { Task } from "../data/row.js";
 import { type Exported, exportOnnx } from "../export/onnx.js";
+import { adapterFile, promptTensors } from "../export/onnx-adapter.js";
 import { promptFiles, requests } from "../export/prompt-files.js";
 import { textIds } from "../text/batch.js";
 import { encodeRows } from "../text/rows.js";
@@ -40,10 +41,40 @@ export interface ExportInput extends Partial<OptionValues<typeof exportOptions>>
  */
 export async function exportModel(model: Model, input: ExportInput): Promise<Exported> {
   const { adapter: given, output, anyBase, onEvent, signal, ...rest } = input;
-  const { dtype } = readOptions(exportOptions, rest, "exportModel()");
+  const { dtype, promptInput } = readOptions(exportOptions, rest, "exportModel()");
   const adapter = await adapterOf(model, given, { anyBase, onEvent, signal });
   const tokenizer = await tokenizerFor(model, adapter);
-  return exportOnnx({ checkpoint: model.checkpoint, tokenizer, adapter, dtype }, output);
+  return exportOnnx({ checkpoint: model.checkpoint, tokenizer, adapter, dtype, promptInput }, output);
+}
+
+/** A prompt as a file of ONNX Runtime's. */
+export interface OnnxAdapterInput extends CallContext<NoticeEvent> {
+  readonly adapter: Adapter | string;
+  /** The file, whose name should end in `.onnx_adapter`. */
+  readonly output: string;
+  /** Use the adapter though the base model is not the recorded one. Default false. */
+  readonly anyBase?: boolean | undefined;
+}
+
+/**
+ * Writes the prompt, or a decoder-only model's prefix, as one `.onnx_adapter` file for the model that `exportModel` writes with
+ * `promptInput`. @returns its size, and the inputs that it fills.
+ * @throws SoftpromptError "adapter" for what no input can give, "io".
+ */
+export async function exportOnnxAdapter(
+  model: Model,
+  { adapter: given, output, anyBase, onEvent, signal }: OnnxAdapterInput,
+): Promise<{
+  readonly file: string;
+  readonly bytes: number;
+  readonly inputs: Readonly<Record<string, readonly number[]>>;
+}> {
+  const adapter = (await adapterOf(model, given, { anyBase, onEvent, signal }))!;
+  const tensors = await promptTensors(model.checkpoint, adapter);
+  const bytes = adapterFile(tensors);
+  writeFileAtomic(output, bytes);
+  const inputs = Object.fromEntries(Object.entries(tensors).map(([name, { shape }]) => [name, shape]));
+  return { file: output, bytes: bytes.length, inputs };
 }
 
 /** A prompt whose vectors are exported; no model is opened for it. */

@@ -6,7 +6,7 @@ import { nearest, SoftpromptError } from "../../base/errors.js";
 import { writeFileAtomic } from "../../base/files.js";
 import { byteText } from "../../report/format.js";
 import { plainTable } from "../../report/markdown.js";
-import { exportModel, exportPrompt, exportRequest } from "../../tasks/export.js";
+import { exportModel, exportOnnxAdapter, exportPrompt, exportRequest } from "../../tasks/export.js";
 import { type ExportFormat, exportFormats } from "../../tasks/export-options.js";
 import type { Answer, CommandContext } from "../command.js";
 import { checkWritable } from "../output.js";
@@ -25,15 +25,26 @@ export async function exportAs(
   const adapter = await namedAdapter(options, context);
   if (request) return exportedRequest(options, format, needed(adapter), text, context);
   const { output } = options;
-  if (output === undefined) throw refuse("--output is missing", "a folder", undefined);
-  if (format !== "onnx") {
+  if (output === undefined)
+    throw refuse("--output is missing", format === "onnx-adapter" ? "a file" : "a folder", undefined);
+  if (format === "npy" || format === "raw") {
     const files = await exportPrompt(format, { adapter: needed(adapter), output });
     return { json: { folder: output, files }, text: files.map((name) => `${output}/${name}`).join("\n") };
   }
+  if (format === "onnx-adapter") needed(adapter);
   const model = await openWithAdapter(options.model, adapter, options, context);
   try {
-    const { anyBase, dtype } = options;
-    const written = await exportModel(model, { adapter, output, anyBase, dtype });
+    const { anyBase, dtype, promptInput } = options;
+    if (format === "onnx-adapter") {
+      checkWritable(output, []);
+      const written = await exportOnnxAdapter(model, { adapter: needed(adapter), output, anyBase });
+      const rows = Object.entries(written.inputs).map(([name, shape]) => [name, shape.join(" × ")]);
+      return {
+        json: written,
+        text: `${plainTable([["input", "shape"], ...rows])}\n\n${output}, ${byteText(written.bytes)}`,
+      };
+    }
+    const written = await exportModel(model, { adapter, output, anyBase, dtype, promptInput });
     const table = plainTable([["file", "size"], ...written.files.map(({ name, bytes }) => [name, byteText(bytes)])]);
     return {
       json: written,

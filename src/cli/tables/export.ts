@@ -8,7 +8,7 @@ import type { adapterOptions, recordedModel } from "./predict.js";
 export const outputOptions = {
   output: string({
     placeholder: "folder or file",
-    help: "A new or empty folder for onnx, a folder for npy and raw, a file for vllm and sglang (default standard output)",
+    help: "A new or empty folder for onnx, a folder for npy and raw, a file for onnx-adapter, vllm and sglang (default of the last two: standard output)",
   }),
   ...exportOptions,
   maxTokens: integer({
