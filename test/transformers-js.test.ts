@@ -320,6 +320,24 @@ describe("int8", () => {
   });
 });
 
+test("a model that is open to a prompt runs as the frozen one, in float32 and in 8 bits", async () => {
+  for (const [open, kind, texts] of [
+    ["t5-nano", "text2text-generation", nanoTexts],
+    [tinyCausal({}), "text-generation", tinyTexts],
+    [tinyCausal({ family: "gpt2" }), "text-generation", tinyTexts],
+  ] as const) {
+    await using model = await openModel(open);
+    for (const dtype of ["fp32", "int8"] as const) {
+      const written = async (promptInput: boolean) => {
+        const folder = mkdtempSync(join(root, "open-"));
+        await exportOnnx({ ...model, adapter: null, dtype, promptInput }, folder);
+        return theirs(await load(kind, folder), texts, 8, kind === "text-generation");
+      };
+      expect(await written(true)).toEqual(await written(false));
+    }
+  }
+});
+
 test("a prompt that stands elsewhere than before the text is refused, and a folder that holds something", async () => {
   await using model = await openModel(tinyCausal({}));
   const task = {

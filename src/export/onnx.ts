@@ -3,7 +3,7 @@
  *
  * In: a base model, an adapter, an empty folder. Out: `onnx/*.onnx` and the files beside them. A prompt becomes a constant (of a decoder-only
  * model its keys and values), pruned entries stay zeros; LoRA and trained weights are folded into the weights; a prefix stands before the
- * keys. Adapters that this form cannot express are refused with the reason.
+ * keys. Adapters that this form cannot express are refused with the reason. Without an adapter, the prompt may be left to optional inputs.
  */
 import { existsSync, readdirSync } from "node:fs";
 import { join } from "node:path";

@@ -47,7 +47,7 @@ export function exportReadme({
 
 /** Where a prompt enters. transformers.js gives none. */
 const givenPrompt =
-  "The first model that reads the text (encoder_model.onnx, or model.onnx) has optional inputs for a prompt. Files of `softprompt export onnx-adapter` fill them, as adapters of ONNX Runtime: `RunOptions.add_active_adapter` in Python, at every run of that model.";
+  "The model (of an encoder-decoder, the encoder alone) has optional inputs for a prompt. Files of `softprompt export onnx-adapter` fill them, as adapters of ONNX Runtime: `RunOptions.add_active_adapter` in Python, at every run.";
 
 // biome-ignore lint/suspicious/noControlCharactersInRegex: a user's names must not steer a terminal that shows the file
 const oneLine = (text: string) => text.replace(/[\x00-\x1f\x7f]+/g, " ");
