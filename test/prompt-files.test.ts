@@ -18,6 +18,7 @@ import { exportPrompt, exportRequest } from "../src/tasks/export.js";
 import { openModel } from "../src/tasks/model.js";
 import { predict } from "../src/tasks/predict.js";
 import { methodAdapter, promptAdapter } from "./helpers/adapters.js";
+import { commandLine } from "./helpers/command-line.js";
 import { tinyCausal } from "./helpers/tiny-causal.js";
 
 const folder = mkdtempSync(join(tmpdir(), "softprompt-prompt-files-"));
@@ -136,6 +137,16 @@ describe("--adapter prompt.npy", () => {
     const code = await run(argv, { stdout, stderr, env: {}, signal: new AbortController().signal } as never);
     expect(code, parts.join("")).toBe(0);
   });
+});
+
+test.each([
+  ["npy", ["--dtype", "int8"], "--dtype with onnx alone"],
+  ["onnx-adapter", ["--prompt-input"], "--prompt-input with onnx alone"],
+  ["raw", ["--max-tokens", "5"], "--max-tokens with vllm or sglang alone"],
+])("export %s refuses %j, which would change nothing", async (form, given, expected) => {
+  const { code, stderr } = await commandLine(["export", form, "--adapter", "a", "--output", "b", ...given]);
+  expect(code).toBe(2);
+  expect(stderr).toContain(expected);
 });
 
 describe("what we write", () => {

@@ -13,6 +13,16 @@ export const exportFormats = {
   sglang: "the body of a request to SGLang that carries embeddings",
 } as const;
 
+/** Options that a form takes beside those that all take. */
+export const takenOptions = {
+  onnx: ["dtype", "promptInput"],
+  "onnx-adapter": [],
+  npy: [],
+  raw: [],
+  vllm: ["maxTokens"],
+  sglang: ["maxTokens"],
+} as const satisfies Record<ExportFormat, readonly string[]>;
+
 /** Name of a form that an adapter is exported in. */
 export type ExportFormat = keyof typeof exportFormats;
 

@@ -4,13 +4,14 @@
 import type { Adapter } from "../../adapter/types.js";
 import { nearest, SoftpromptError } from "../../base/errors.js";
 import { writeFileAtomic } from "../../base/files.js";
+import { defaults, flagName } from "../../base/options.js";
 import { byteText } from "../../report/format.js";
 import { plainTable } from "../../report/markdown.js";
 import { exportModel, exportOnnxAdapter, exportPrompt, exportRequest } from "../../tasks/export.js";
-import { type ExportFormat, exportFormats } from "../../tasks/export-options.js";
+import { type ExportFormat, exportFormats, takenOptions } from "../../tasks/export-options.js";
 import type { Answer, CommandContext } from "../command.js";
 import { checkWritable } from "../output.js";
-import type { ExportValues } from "../tables/export.js";
+import { type ExportValues, outputOptions } from "../tables/export.js";
 import { namedAdapter, openWithAdapter } from "./recorded-model.js";
 
 export async function exportAs(
@@ -22,6 +23,7 @@ export async function exportAs(
   const format = formatOf(given);
   const request = format === "vllm" || format === "sglang";
   if (!request && text !== undefined) throw refuse("this form takes no text", "no TEXT", text);
+  checkTaken(format, options);
   const adapter = await namedAdapter(options, context);
   if (request) return exportedRequest(options, format, needed(adapter), text, context);
   const { output } = options;
@@ -90,6 +92,20 @@ function formatOf(given: string): ExportFormat {
     got: given,
     hint: near === undefined ? undefined : `did you mean ${near}?`,
   });
+}
+
+/** An option that would change nothing is refused. */
+function checkTaken(format: ExportFormat, options: ExportValues): void {
+  const { output: _, ...usual } = defaults(outputOptions);
+  for (const name of Object.keys(usual) as (keyof typeof usual)[]) {
+    const taken = Object.entries(takenOptions).flatMap(([form, names]) => (names.some((n) => n === name) ? form : []));
+    if (!taken.includes(format) && options[name] !== usual[name])
+      throw refuse(
+        `this form takes no ${flagName(name)}`,
+        `${flagName(name)} with ${taken.join(" or ")} alone`,
+        options[name],
+      );
+  }
 }
 
 function needed(adapter: Adapter | null): Adapter {
