@@ -92,3 +92,27 @@ test("the model names the shape of whatever it computes, of 8-bit layers too: wh
   for (const { opType, output } of node)
     if (/Reshape|MatMul/.test(opType)) expect(shapes.has(output[0]!), output[0]).toBe(true);
 });
+
+test.each([false, true])(
+  "what only a gradient would read is left out, with all that leads to it, and stays where the gradient is there (%s)",
+  (back) => {
+    const g = emptyGraph();
+    const x = input(g, "x", "float32", ["B", 8]);
+    const matrix = (name: string, n: number) =>
+      weight(g, name, "int8", [8, 8], { kind: "file", file: `/${name}.safetensors`, offset: 0, length: 64 * n });
+    const scale = (name: string) =>
+      weight(g, name, "float32", [8], { kind: "file", file: `/${name}.safetensors`, offset: 64, length: 32 });
+    const forward = { matrix: matrix("there", 1), scale: scale("there.scale") };
+    // two nodes, one after the other, that the forward product does not read
+    const turned = { matrix: matrix("back", 1), scale: ops.exp(g, ops.relu(g, scale("back.scale"))) };
+    const y = ops.linear8(g, x, { forward, back: turned });
+    output(g, "y", y);
+    if (back) output(g, "dx", gradient(g, ops.sum(g, y, [0, 1]), x));
+    const { bytes, files } = lower(g, { plain: true, widenPerUse: false });
+    const { node, initializer } = fromBinary(ModelProtoSchema, bytes).graph!;
+    const has = (type: string) => node.some(({ opType }) => opType === type);
+    expect([has("Exp"), has("Relu")]).toEqual([back, back]);
+    expect(initializer.some(({ name }) => name.startsWith("back"))).toBe(back);
+    expect(files.some(({ path }) => path.startsWith("/back"))).toBe(back);
+  },
+);

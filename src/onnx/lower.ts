@@ -24,6 +24,7 @@ import {
   type LoweringOptions,
   lowerings,
   opsets,
+  reads,
   type ViewType,
   type Writer,
 } from "./opset.js";
@@ -65,9 +66,6 @@ export interface Outside {
   readonly symbols?: Readonly<Record<string, string>>;
 }
 
-/** Inputs of linear8 that its gradient rule needs and it does not read: matrix and scale of the other pass. A model without one lacks them. */
-const otherPass: ReadonlySet<number> = new Set([3, 4]);
-
 /** Writes a graph down, dead nodes left out. */
 export function lower(source: Graph, options: LoweringOptions): OnnxModel {
   return lowerFor(undefined, source, options);
@@ -75,10 +73,8 @@ export function lower(source: Graph, options: LoweringOptions): OnnxModel {
 
 /** The same for callers that feed other inputs than the graph takes. */
 export function lowerFor(outside: Outside | undefined, source: Graph, options: LoweringOptions): OnnxModel {
-  const { graph } = simplify(source);
-  check(graph);
-  const once = outside?.once && simplify(outside.once.graph).graph;
-  if (once) check(once);
+  const graph = checked(source);
+  const once = outside?.once && checked(outside.once.graph);
   let nodes: NodeProto[] = [];
   const initializers: MessageInitShape<typeof TensorProtoSchema>[] = [];
   const weights = [...graph.weights];
@@ -123,8 +119,7 @@ export function lowerFor(outside: Outside | undefined, source: Graph, options: L
   const parts = [graph, ...(once ? [once] : [])];
   const readers = new Map<number, Node[]>();
   for (const node of parts.flatMap((g) => g.nodes)) {
-    const read = node.inputs.filter((_, i) => !(node.op === "linear8" && otherPass.has(i)));
-    for (const { id } of new Set(read)) readers.set(id, [...(readers.get(id) ?? []), node]);
+    for (const { id } of new Set(reads(node))) readers.set(id, [...(readers.get(id) ?? []), node]);
   }
   const results = new Set(parts.flatMap((g) => g.outputs.map((o) => o.value.id)));
   const views = new Map<string, { value: Value; type: ViewType; shape: readonly number[] }>();
@@ -200,7 +195,6 @@ export function lowerFor(outside: Outside | undefined, source: Graph, options: L
       if (typeof value.source === "object" && "node" in value.source && !names.has(value.id)) names.set(value.id, name);
       else copies.push([name, value]);
     for (const node of g.nodes) {
-      if (!node.outputs.some(writer.used)) continue;
       const from = nodes.length;
       (lowerings[node.op] as (w: Writer, n: Node) => void)(writer, node);
       for (const value of node.outputs) types.set(writer.name(value), value);
@@ -242,7 +236,7 @@ export function lowerFor(outside: Outside | undefined, source: Graph, options: L
   }
   writeNodes(graph);
 
-  // a matrix may be stored for both passes while only one of them is used
+  // a lowering may read a weight in another form (a view) instead
   for (const v of weights) if (asked.has(writer.name(v))) initializers.push(initializer(v, files));
   for (const [name, { value, type, shape }] of views)
     initializers.push({ ...initializer(value, files), name, dataType: viewTypes[type], dims: shape.map(BigInt) });
@@ -275,6 +269,13 @@ export function lowerFor(outside: Outside | undefined, source: Graph, options: L
     files: [...files].map(([path, location]) => ({ path, location })),
     nodes: early.length + nodes.length,
   };
+}
+
+/** The part of a graph that a runtime has to compute, found valid while its nodes still have all their inputs. */
+function checked(source: Graph): Graph {
+  const { graph } = simplify(source);
+  check(graph);
+  return simplify(graph, reads).graph;
 }
 
 /**

@@ -92,6 +92,18 @@ export interface UnscaledRows {
 
 type Lowering<K extends Op> = (w: Writer, node: Node<K>) => void;
 
+/** Inputs that an operator's gradient rule needs and its lowering does not read: matrix and scale of the other pass. */
+const ofGradient: { readonly [K in Op]?: ReadonlySet<number> } = {
+  linear8: new Set([3, 4]),
+  linearBack8: new Set([2, 3]),
+};
+
+/** The inputs that a node's lowering reads. */
+export function reads({ op, inputs }: Node): readonly Value[] {
+  const skipped = ofGradient[op];
+  return skipped === undefined ? inputs : inputs.filter((_, i) => !skipped.has(i));
+}
+
 /** A lowering to one operator with the same meaning, inputs and single output. */
 const plainly =
   <K extends Op>(type: string): Lowering<K> =>
