@@ -87,6 +87,7 @@ export {
   type Model,
   type ModelContext,
   type ModelEvent,
+  type ModelWork,
   type OpenModel,
   type OpenModelOptions,
   openModel,

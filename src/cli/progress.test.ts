@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import type { TuneEvent } from "../tasks/tune.js";
-import { progress } from "./progress.js";
+import { modelContext, progress } from "./progress.js";
 import { terminal } from "./terminal.js";
 
 function fake(isTTY: boolean, env: Record<string, string> = {}, quiet = false) {
@@ -85,6 +85,14 @@ test("quiet says nothing but warnings; CI and dumb terminals are not redrawn", (
   expect(written.join("")).toContain("careful");
   expect(fake(true, { CI: "true" }).terminal.live).toBe(false);
   expect(fake(true, { TERM: "dumb" }).terminal.live).toBe(false);
+});
+
+test("the work of opening a model is called what it is", () => {
+  for (const doing of ["downloading", "converting", "making"] as const) {
+    const { written, terminal: t } = fake(false);
+    modelContext(t, new AbortController().signal).onEvent!({ kind: "progress", doing, file: "a", done: 0, total: 2e6 });
+    expect(written).toEqual([`${doing} a: 0 B of 2.00 MB\n`]);
+  }
 });
 
 test("colours: NO_COLOR beats FORCE_COLOR beats the terminal", () => {

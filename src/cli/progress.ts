@@ -104,18 +104,18 @@ export function progress(terminal: Terminal, now = () => performance.now() / 100
   return (event) => (handlers[event.kind] as (e: TuneEvent) => void)(event);
 }
 
-/** Shows downloads and remarks while a model is opened. */
+/** Shows remarks, and how far a download, a conversion or the making of weights is, while a model is opened. */
 export function modelContext(terminal: Terminal, signal: AbortSignal): ModelContext {
   let shown = Number.NEGATIVE_INFINITY;
   return {
     signal,
     onEvent: (event) => {
       if (event.kind === "notice") return terminal.warn(event.message);
-      const { file, done, total } = event;
+      const { doing, file, done, total } = event;
       const time = performance.now() / 1000;
       if (done < total && time - shown < (terminal.live ? redrawEvery : plainEvery)) return;
       shown = time;
-      const text = `downloading ${file}: ${byteText(done)} of ${byteText(total)}`;
+      const text = `${doing} ${file}: ${byteText(done)} of ${byteText(total)}`;
       if (!terminal.live) terminal.note(text);
       else if (done < total) terminal.redraw(text);
       else terminal.redraw("");

@@ -42,7 +42,7 @@ export async function adapterFolder(
   } = await resolveFiles(name, wanted, {
     ...(offline ? { offline } : {}),
     ...(signal ? { signal } : {}),
-    onProgress: (at) => onEvent({ kind: "progress", ...at }),
+    onProgress: (at) => onEvent({ kind: "progress", doing: "downloading", ...at }),
   });
   // a pickle is not even fetched
   if (listed?.includes(peftFiles.pickle) && !listed.includes(peftFiles.weights)) throw missingWeights(name, true);

@@ -69,8 +69,11 @@ const { model: _model, ...withoutName } = modelOptions;
 /** Option table of `openModel`: everything but the model's name. */
 export const openOptions = withoutName;
 
-/** Events while a model is opened: harmless oddities, and the progress of a download or a conversion. */
-export type ModelEvent = NoticeEvent | ({ readonly kind: "progress" } & HubProgress);
+/** What takes its time while a model is opened: files come from a hub, a GGUF file is converted, or weights are made in another precision. */
+export type ModelWork = "downloading" | "converting" | "making";
+
+/** Events while a model is opened: harmless oddities, and the progress of its work. */
+export type ModelEvent = NoticeEvent | ({ readonly kind: "progress"; readonly doing: ModelWork } & HubProgress);
 
 /** Context of openModel. */
 export interface ModelContext extends CallContext<ModelEvent> {
@@ -223,8 +226,8 @@ function makingOnce(what: string, { onEvent = () => {}, signal }: ModelContext):
     signal,
     onRemove: removing(onEvent),
     onProgress: ({ folder, done, total }) => {
-      if (done === 0) onEvent({ kind: "notice", message: `${what} are made once: ${total} bytes in ${folder}` });
-      onEvent({ kind: "progress", file: what, done, total });
+      if (done === 0) onEvent({ kind: "notice", message: `${what} are made once: ${byteText(total)} in ${folder}` });
+      onEvent({ kind: "progress", doing: "making", file: what, done, total });
     },
   };
 }
@@ -267,17 +270,17 @@ export async function modelFolder(
   { onEvent = () => {}, signal, label }: ModelContext = {},
 ): Promise<{ folder: string; label: string; gguf?: readonly string[] }> {
   const say = (message: string) => onEvent({ kind: "notice", message });
-  const progress = (at: HubProgress) => onEvent({ kind: "progress", ...at });
+  const progress = (doing: ModelWork) => (at: HubProgress) => onEvent({ kind: "progress", doing, ...at });
   if (name === bundledModel && !existsSync(name))
     return { folder: packageFile(`models/${bundledModel}`), label: bundledModel };
   const place = existsSync(name)
     ? { folder: name, name: label ?? name, warnings: [] }
-    : await fromHub(name, { revision, offline, onProgress: progress, signal });
+    : await fromHub(name, { revision, offline, onProgress: progress("downloading"), signal });
   // a GGUF file is converted here, where progress can be reported
   const { folder, warnings, gguf } = await checkpointFolder(place.folder, {
     onProgress: (at) => {
-      if (at.done === 0) say(`${at.file} is converted once: ${at.total} bytes in ${at.folder}`);
-      progress(at);
+      if (at.done === 0) say(`${at.file} is converted once: ${byteText(at.total)} in ${at.folder}`);
+      progress("converting")(at);
     },
     onRemove: removing(onEvent),
     signal,
