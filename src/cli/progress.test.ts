@@ -87,6 +87,29 @@ test("quiet says nothing but warnings; CI and dumb terminals are not redrawn", (
   expect(fake(true, { TERM: "dumb" }).terminal.live).toBe(false);
 });
 
+test.each([
+  ["texts", "reading texts"],
+  [undefined, "scoring rows"],
+] as const)(
+  "%s: the time left is told from the second on, without the opening that the first one waited for",
+  (what, doing) => {
+    const { written, terminal: t } = fake(false);
+    let clock = 0;
+    const watch = progress(t, () => clock);
+    const rows = (seconds: number, done: number) => {
+      clock += seconds;
+      watch({ kind: "rows", done, total: 250, ...(what && { what }) } as TuneEvent);
+    };
+    for (let pass = 0; pass < 2; pass++) {
+      written.length = 0;
+      rows(100, 0);
+      rows(60, 1); // opens the session
+      for (let done = 2; done <= 12; done++) rows(1, done);
+      expect(written).toEqual([`${doing} 1/250\n`, `${doing} 11/250 · 3 min 59 s left\n`]);
+    }
+  },
+);
+
 test("the work of opening a model is called what it is", () => {
   for (const doing of ["downloading", "converting", "making"] as const) {
     const { written, terminal: t } = fake(false);

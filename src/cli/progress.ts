@@ -28,8 +28,10 @@ export function progress(terminal: Terminal, now = () => performance.now() / 100
   let evalPace = 0;
   let evaluatedAt = 0;
   let step = 0;
-  /** When the evaluation in progress began. */
+  /** When the pass over rows in progress began. */
   let rowsSince = 0;
+  /** Its first rows, and when they were done: they also opened the session, so they say nothing about the others' time. */
+  let first: { done: number; time: number } | null = null;
 
   const status = (): string => {
     const seconds = pace.reduce((a, p) => a + p.seconds, 0);
@@ -53,12 +55,17 @@ export function progress(terminal: Terminal, now = () => performance.now() / 100
       ),
     rows: ({ done, total: all, ...event }) => {
       const time = now();
-      if (done === 0) rowsSince = time;
+      if (done === 0) [rowsSince, first] = [time, null];
+      else first ??= { done, time };
       // a short evaluation is not worth a line
       if (done === all || time - rowsSince < 1 || time - shown < (terminal.live ? redrawEvery : plainEvery)) return;
       shown = time;
       const doing = "what" in event && event.what === "texts" ? "reading texts" : "scoring rows";
-      const text = `${doing} ${done}/${all} · ${secondText(((time - rowsSince) / done) * (all - done))} left`;
+      const left =
+        first !== null && done > first.done
+          ? ` · ${secondText(((time - first.time) / (done - first.done)) * (all - done))} left`
+          : "";
+      const text = `${doing} ${done}/${all}${left}`;
       if (terminal.live) terminal.redraw(text);
       else terminal.note(text);
     },

@@ -24,8 +24,8 @@ type ReadingEvent =
 /** The options that decide which texts are read. */
 type Read = Pick<TuneOptions, "batchSize" | "seed" | "maxInputTokens">;
 
-/** Number of texts that are read before the time is estimated. */
-const timed = 3;
+/** Number of texts that are read before the time is estimated. The first one does not count: it opens the session, and reads what many begin with. */
+const timed = 4;
 
 /**
  * Reads the texts that a training of so many steps will need, where they stand before the virtual tokens and there is a store.
@@ -67,7 +67,7 @@ export async function readTexts(
     what: `reading ${texts.size} texts once: ${tokens} tokens, ${byteText(bytes)} kept as ${store.precision}${begun > 0 ? `; what many begin with (${begun} tokens) is read once for all` : ""}`,
   });
   let [done, read] = [0, 0];
-  const started = performance.now();
+  let first = { read: 0, at: 0 };
   const tell = () => observe({ kind: "rows", done, total: texts.size, what: "texts" });
   tell();
   for (const { ids, shared } of texts.values()) {
@@ -76,8 +76,9 @@ export async function readTexts(
     done++;
     read += ids.length - shared;
     tell();
+    if (done === 1) first = { read, at: performance.now() };
     if (done !== timed || texts.size < 10 * timed) continue;
-    const seconds = ((performance.now() - started) / 1000 / (begun + read)) * (own - read);
+    const seconds = ((performance.now() - first.at) / 1000 / (read - first.read)) * (own - read);
     if (seconds > 5) observe({ kind: "work", what: `the texts will be read in about ${Math.ceil(seconds)} s` });
   }
 }
