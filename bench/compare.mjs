@@ -6,22 +6,14 @@
  * Writes NAME.json and NAME.md. The precisions are ours, the variants PyTorch's. Every engine is warmed up, then takes one step per round in turn while the others
  * sleep; medians are over rounds. Beside them the machine's own product speed, in the same rounds. Needs a Python with torch, transformers and peft (see bench/pytorch.py).
  */
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { availableParallelism, loadavg, tmpdir } from "node:os";
+import { mkdirSync, writeFileSync } from "node:fs";
+import { availableParallelism, loadavg } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
-import {
-  fullModel,
-  inEightBits,
-  largestEightBit,
-  nodeRuntime,
-  openCheckpoint,
-  openEngine,
-  stepFlops,
-} from "softprompt/engine";
+import { fullModel, nodeRuntime, openCheckpoint, openEngine, stepFlops } from "softprompt/engine";
 import { batchOf, flopShape, median, nameOf, time } from "./batch.mjs";
 import { openCeiling } from "./ceiling.mjs";
-import { modelFolder } from "./checkpoint.mjs";
+import { modelFolder, openEightBit } from "./checkpoint.mjs";
 import { processor, saveFigures } from "./processor.mjs";
 import { openTorch, rest } from "./torch.mjs";
 
@@ -53,16 +45,12 @@ const precisions = options.precisions.split(",");
 /** Our engines with warm training programs and the ceiling beside them: each runs once and returns milliseconds. */
 async function openOurs(size) {
   const { folder, dispose: remove } = modelFolder(size);
-  const cache = mkdtempSync(join(tmpdir(), "softprompt-bench-int8-"));
   const checkpoint = await openCheckpoint(folder);
   const { config } = checkpoint;
   const session = { threads: Number(options.threads), device: "cpu", lowMemory: false, plainOps: false };
   const open = {
     float32: async () => openEngine(checkpoint, session),
-    int8: async () => {
-      const most = await largestEightBit(session);
-      return openEngine(await inEightBits(checkpoint, { most, cache }), { ...session, eightBit: most });
-    },
+    int8: () => openEightBit(checkpoint, session),
   };
   const ceiling = await openCeiling(checkpoint, B * (P + T), session);
   const batch = batchOf(config, { batch: B, input: T, target: U });
@@ -81,7 +69,6 @@ async function openOurs(size) {
   const dispose = async () => {
     await ceiling.dispose();
     for (const engine of engines) await engine.dispose();
-    rmSync(cache, { recursive: true, force: true });
     remove();
   };
   const shape = flopShape(config, { batch: B, prompt: P, input: T, target: U });

@@ -6,22 +6,11 @@
  * The ceiling is the stack of the frozen linear layers of the same blocks, forward and backward, as products alone.
  */
 
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { parseArgs } from "node:util";
-import {
-  fullModel,
-  inEightBits,
-  largestEightBit,
-  nodeRuntime,
-  openCheckpoint,
-  openEngine,
-  stepFlops,
-} from "softprompt/engine";
+import { fullModel, nodeRuntime, openCheckpoint, openEngine, stepFlops } from "softprompt/engine";
 import { batchOf, flopShape, median, nameOf, time } from "./batch.mjs";
 import { openCeiling } from "./ceiling.mjs";
-import { modelFolder } from "./checkpoint.mjs";
+import { modelFolder, openEightBit } from "./checkpoint.mjs";
 
 const { values: options, positionals } = parseArgs({
   allowPositionals: true,
@@ -52,15 +41,14 @@ const session = {
 
 async function measure(size) {
   const { folder, dispose } = modelFolder(size);
-  const cache = mkdtempSync(join(tmpdir(), "softprompt-bench-int8-"));
+  let rounded;
   try {
     const checkpoint = await openCheckpoint(folder);
     const { config } = checkpoint;
     const engine = openEngine(checkpoint, session);
     const ceiling = await openCeiling(checkpoint, shape.batch * (shape.prompt + shape.input), session);
     const train = await engine.train();
-    const most = await largestEightBit(session);
-    const rounded = openEngine(await inEightBits(checkpoint, { most, cache }), { ...session, eightBit: most });
+    rounded = await openEightBit(checkpoint, session);
     const train8 = await rounded.train();
     const batch = batchOf(config, shape);
     const prompt = {
@@ -83,7 +71,6 @@ async function measure(size) {
     }
     await ceiling.dispose();
     await engine.dispose();
-    await rounded.dispose();
     const flops = stepFlops(config, fullModel(config), flopShape(config, shape)).total;
     const speed = (f, ms) => f / ms / 1e6;
     const stepSpeed = speed(flops, median(times.step));
@@ -101,11 +88,11 @@ async function measure(size) {
       step8Ms: median(times.step8),
       step8BestMs: Math.min(...times.step8),
       /** Largest whole number of an 8-bit weight here. */
-      eightBit: most,
+      eightBit: rounded.most,
     };
   } finally {
+    await rounded?.dispose();
     dispose();
-    rmSync(cache, { recursive: true });
   }
 }
 

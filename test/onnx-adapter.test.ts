@@ -18,7 +18,6 @@ import { runnable } from "../src/adapter/applied.js";
 import type { Adapter } from "../src/adapter/types.js";
 import type { Parameters } from "../src/base/tensor.js";
 import { run as runCommand } from "../src/cli/run.js";
-import type { MetricName } from "../src/data/metrics.js";
 import { openEngine } from "../src/engine/engine.js";
 import { adapterFile } from "../src/export/onnx-adapter.js";
 import { architectureOf } from "../src/model/architectures.js";
@@ -26,7 +25,7 @@ import type { Checkpoint } from "../src/model/checkpoint.js";
 import { exportModel, exportOnnxAdapter } from "../src/tasks/export.js";
 import { type OpenModel, openModel } from "../src/tasks/model.js";
 import { type EncodedRow, makeBatch } from "../src/text/batch.js";
-import { methodAdapter, promptAdapter } from "./helpers/adapters.js";
+import { methodAdapter, placedTask, promptAdapter } from "./helpers/adapters.js";
 import { tinyCausal } from "./helpers/tiny-causal.js";
 
 const root = mkdtempSync(join(tmpdir(), "softprompt-onnx-adapter-"));
@@ -311,14 +310,7 @@ describe("what has no such form is refused", () => {
     await using t5 = await openModel("t5-nano");
     await using llama = await openModel(tinyCausal({}));
     const output = join(root, "refused.onnx_adapter");
-    const task = {
-      name: "late",
-      template: "{text}{prompt}",
-      verbalizer: null,
-      metrics: ["exactMatch"] as [MetricName],
-      maxTargetTokens: 4,
-      targetPrefix: "",
-    };
+    const task = placedTask("{text}{prompt}");
     for (const model of [t5, llama]) {
       const { checkpoint } = model;
       const behind = await promptAdapter(checkpoint, 3, 1, { task });

@@ -17,7 +17,7 @@ import { torchFile } from "../src/export/torch-file.js";
 import { exportPrompt, exportRequest } from "../src/tasks/export.js";
 import { openModel } from "../src/tasks/model.js";
 import { predict } from "../src/tasks/predict.js";
-import { methodAdapter, promptAdapter } from "./helpers/adapters.js";
+import { methodAdapter, placedTask, promptAdapter } from "./helpers/adapters.js";
 import { commandLine } from "./helpers/command-line.js";
 import { tinyCausal } from "./helpers/tiny-causal.js";
 
@@ -219,14 +219,7 @@ describe("requests with embeddings", () => {
     await expect(exportRequest(t5, "vllm", { adapter, prompt: "a" })).rejects.toThrow(/decoder-only models alone/);
     const lora = await methodAdapter(t5.checkpoint, "lora");
     await expect(exportPrompt("npy", { adapter: lora, output: folder })).rejects.toThrow(/more than vectors/);
-    const task = {
-      name: "late",
-      template: "{text}{prompt}",
-      verbalizer: null,
-      metrics: ["exactMatch"] as [MetricName],
-      maxTargetTokens: 4,
-      targetPrefix: "",
-    };
+    const task = placedTask("{text}{prompt}");
     await expect(exportPrompt("raw", { adapter: { ...adapter, task }, output: folder })).rejects.toThrow(
       /does not stand before/,
     );

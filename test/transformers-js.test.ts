@@ -18,7 +18,6 @@ import {
 import { afterAll, describe, expect, test } from "vitest";
 import type { Adapter } from "../src/adapter/types.js";
 import { defaults } from "../src/base/options.js";
-import type { MetricName } from "../src/data/metrics.js";
 import { exportOnnx } from "../src/export/onnx.js";
 import { fullMask } from "../src/method/mask.js";
 import { methods, openMethod } from "../src/method/methods.js";
@@ -27,7 +26,7 @@ import { promptTuning } from "../src/method/prompt.js";
 import type { Checkpoint } from "../src/model/checkpoint.js";
 import { generateStream } from "../src/tasks/generate.js";
 import { type OpenModel, openModel } from "../src/tasks/model.js";
-import { methodAdapter, promptAdapter } from "./helpers/adapters.js";
+import { methodAdapter, placedTask, promptAdapter } from "./helpers/adapters.js";
 import { inEightBits } from "./helpers/exported-eight-bit.js";
 import { tinyCausal } from "./helpers/tiny-causal.js";
 
@@ -340,17 +339,9 @@ test("a model that is open to a prompt runs as the frozen one, in float32 and in
 
 test("a prompt that stands elsewhere than before the text is refused, and a folder that holds something", async () => {
   await using model = await openModel(tinyCausal({}));
-  const task = {
-    name: "late",
-    template: "{text}{prompt}",
-    verbalizer: null,
-    metrics: ["exactMatch"] as [MetricName],
-    maxTargetTokens: 4,
-    targetPrefix: "",
-  };
   const folder = join(root, "late");
   for (const template of ["{text}{prompt}", "a {prompt} {text}", "{text}{prompt:decoder}"]) {
-    const late = await promptAdapter(model.checkpoint, 3, 1, { task: { ...task, template } });
+    const late = await promptAdapter(model.checkpoint, 3, 1, { task: placedTask(template) });
     await expect(exportOnnx({ ...model, adapter: late }, folder)).rejects.toThrow(/does not stand before the text/);
   }
   expect(existsSync(folder)).toBe(false);

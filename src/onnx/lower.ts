@@ -246,8 +246,8 @@ export function lowerFor(outside: Outside | undefined, source: Graph, options: L
     initializers.push({ name, dataType: dtypes[dtype].onnx, dims: shape.map((d) => BigInt(Number(d) || 0)) });
 
   // Names that the top level writes, and no results: those have their types already.
-  const inner = new Set([...early, ...nodes].flatMap(({ output }) => output ?? []));
-  for (const { name } of graph.outputs) inner.delete(name);
+  const between = new Set([...early, ...nodes].flatMap(({ output }) => output ?? []));
+  for (const { name } of graph.outputs) between.delete(name);
   const model = create(ModelProtoSchema, {
     irVersion: 10n,
     producerName: "softprompt",
@@ -258,7 +258,7 @@ export function lowerFor(outside: Outside | undefined, source: Graph, options: L
       output: graph.outputs.map((o) => valueInfo(o.name, o.value, outside?.symbols)),
       node: [...early, ...nodes],
       valueInfo: [...types].flatMap(([name, type]) =>
-        inner.has(name) ? [valueInfo(name, type, outside?.symbols)] : [],
+        between.has(name) ? [valueInfo(name, type, outside?.symbols)] : [],
       ),
       initializer: initializers,
     },

@@ -34,6 +34,16 @@ export async function promptAdapter(
   };
 }
 
+/** A task without labels that puts its prompt where the template says. */
+export const placedTask = (template: string): Task => ({
+  name: "placed",
+  template,
+  verbalizer: null,
+  metrics: ["exactMatch"],
+  maxTargetTokens: 4,
+  targetPrefix: "",
+});
+
 export async function methodAdapter(
   checkpoint: Checkpoint,
   name: MethodName,
