@@ -139,6 +139,8 @@ def stepping(loss, prompt, times, warm):
 def timed(step):
     start = time.perf_counter()
     step()
+    if torch.get_default_device().type == "cuda":
+        torch.cuda.synchronize()
     return 1000 * (time.perf_counter() - start)
 
 
@@ -156,11 +158,13 @@ def main():
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--serve", action="store_true")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
     for name, value in (("batch", 8), ("prompt", 20), ("input", 128), ("target", 4), ("warm", 2)):
         parser.add_argument(f"--{name}", type=int, default=value)
     parser.add_argument("--micro", type=int, help="rows at a time, where a whole batch would take too much memory")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
+    torch.set_default_device(args.device)
     transformers.logging.set_verbosity_error()
     shape = (args.batch, args.prompt, args.input, args.target)
     variants = args.variants.split(",")

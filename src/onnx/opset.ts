@@ -14,6 +14,13 @@ export const opsets = { "": 21, "com.microsoft": 1 } as const;
 const ms = "com.microsoft";
 export type Domain = keyof typeof opsets;
 
+/** Which fused operators the kernels of a device have, of ONNX Runtime 1.30. What they lack runs on the processor, with copies to and fro. */
+const kernels = {
+  cpu: { GatedAdd: true, FusedMatMul: true, LogSoftmax: true, secondResultOfNorm: true },
+  cuda: { GatedAdd: false, FusedMatMul: true, LogSoftmax: true, secondResultOfNorm: true },
+  webgpu: { GatedAdd: false, FusedMatMul: false, LogSoftmax: false, secondResultOfNorm: false },
+} as const satisfies Record<string, Record<string, boolean>>;
+
 /** How a graph is written as ONNX. */
 export interface LoweringOptions {
   /** Only operators of the ONNX standard. */
@@ -22,8 +29,8 @@ export interface LoweringOptions {
   readonly widenPerUse: boolean;
   /** Products with blocks of 8 bits may round their inputs to 8 bits as well. Needs constant folding. Default false. */
   readonly roundInputs?: boolean;
-  /** Operators of ONNX Runtime's that only the CPU is known to have. Default false. */
-  readonly onCpu?: boolean;
+  /** The device that will run it. Default: not known, and what only the CPU has is left out. */
+  readonly device?: keyof typeof kernels;
 }
 
 /** An ONNX attribute; `kind` distinguishes floats from integers. */
@@ -117,6 +124,10 @@ const reduction =
     w.add(type, [w.name(inputs[0]!), w.integers(attributes.axes)], { keepdims: { int: 1 } }, [w.name(outputs[0]!)]);
   };
 
+/** Whether a fused form may be written. */
+const has = ({ options: { plain, device = "cuda" } }: Writer, fused: keyof (typeof kernels)["cpu"]): boolean =>
+  !plain && kernels[device][fused];
+
 /** alpha·A·B with either side transposed in its last two axes; one kernel, or Mul + Transpose + MatMul. */
 function product(
   w: Writer,
@@ -128,7 +139,7 @@ function product(
 ): string {
   const outputs = to === undefined ? undefined : [to];
   if (!transA && !transB && alpha === 1) return w.add("MatMul", [a, b], {}, outputs);
-  if (!w.options.plain)
+  if (has(w, "FusedMatMul"))
     return w.add(
       "FusedMatMul",
       [a, b],
@@ -140,6 +151,17 @@ function product(
   const left = transA ? turned(a, ranks[0]) : a;
   const scaled = alpha === 1 ? left : w.add("Mul", [left, w.float(alpha)]);
   return w.add("MatMul", [scaled, transB ? turned(b, ranks[1]) : b], {}, outputs);
+}
+
+/** log softmax over the last axis. */
+function logSoftmax(w: Writer, x: string, y: string): void {
+  if (w.options.plain || has(w, "LogSoftmax")) {
+    w.add("LogSoftmax", [x], { axis: { int: -1 } }, [y]);
+    return;
+  }
+  const over = (op: string, of: string) => w.add(op, [of, w.integers([-1])], { keepdims: { int: 1 } });
+  const under = w.add("Sub", [x, over("ReduceMax", x)]);
+  w.add("Sub", [under, w.add("Log", [over("ReduceSum", w.add("Exp", [under]))])], {}, [y]);
 }
 
 /** x·W or x·Wᵀ, and a bias. */
@@ -248,9 +270,7 @@ const sameShape = (a: Value, b: Value) =>
 
 /** x + y·s in one pass, where there is a kernel for it. */
 const scaleAdd = (w: Writer, [x, y, s]: readonly [string, string, string], to?: readonly string[]): string =>
-  w.options.onCpu && !w.options.plain
-    ? w.add("GatedAdd", [x, y, s], {}, to, ms)
-    : w.add("Add", [x, w.add("Mul", [y, s])], {}, to);
+  has(w, "GatedAdd") ? w.add("GatedAdd", [x, y, s], {}, to, ms) : w.add("Add", [x, w.add("Mul", [y, s])], {}, to);
 
 /** The matrix of blocks as float32 [N, K]. */
 const widenedBlocks = (w: Writer, inputs: readonly Value[], to?: string): string =>
@@ -437,7 +457,7 @@ export const lowerings: { readonly [K in Op]: Lowering<K> } = {
     widenedBlocks(w, inputs, w.name(outputs[0]!));
   },
   rmsNorm: (w, { inputs: [x, g], attributes: { epsilon }, outputs: [y, r] }) => {
-    if (!w.options.plain) {
+    if (w.used(r!) ? has(w, "secondResultOfNorm") : !w.options.plain) {
       const smooth = smoothedNorm(w, y!);
       const width = x!.shape.at(-1) as number;
       const ones = () => w.once(`ones ${width}`, () => w.constant([width], new Float32Array(width).fill(1)));
@@ -603,7 +623,7 @@ export const lowerings: { readonly [K in Op]: Lowering<K> } = {
     w.add("ScatterElements", [zeros, at, rows], { axis: { int: 0 }, reduction: { text: "add" } }, [y]);
   },
   nll: (w, { inputs: [x, ids], outputs: [y, logProbabilities] }) => {
-    w.add("LogSoftmax", [w.name(x!)], { axis: { int: -1 } }, [w.name(logProbabilities!)]);
+    logSoftmax(w, w.name(x!), w.name(logProbabilities!));
     const at = w.add("Unsqueeze", [w.name(ids!), w.integers([-1])]);
     const picked = w.add("GatherElements", [w.name(logProbabilities!), at], { axis: { int: -1 } });
     w.add("Neg", [w.add("Squeeze", [picked, w.integers([-1])])], {}, [w.name(y!)]);

@@ -63,7 +63,7 @@ export async function openSession(
     plain: options.plainOps,
     widenPerUse: lowMemory,
     roundInputs: tokenwise,
-    onCpu: options.device === "cpu",
+    device: options.device,
   });
   const raw = await runtime.open(model.bytes, model, {
     threads: options.threads,
