@@ -50,7 +50,7 @@ describe("doctor --model", { timeout: 120_000 }, () => {
       const told = JSON.parse(stdout) as Told;
       expect(told.ok).toBe(true);
       const found = new Map(told.findings.map((finding) => [finding.what, finding]));
-      for (const what of ["Node", "Machine", "ONNX Runtime", "8-bit layers", "Disk", "Bundled model"])
+      for (const what of ["Node", "Machine", "ONNX Runtime", "8-bit layers", "Disk", "Bundled models"])
         expect(found.has(what), what).toBe(true);
       checkChoice(found.get("Precision")!.found, name);
       expect(found.get("Exact layers")!.found).toMatch(exactLayers);

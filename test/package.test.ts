@@ -30,7 +30,7 @@ test("only what a user needs is published", () => {
     /^dist\/.*\.(js|d\.ts|js\.map)$/,
     /^docs\/.*\.(md|svg|png)$/,
     /^examples\/.*\.(md|jsonl|csv|ya?ml|mjs)$/,
-    /^models\/t5-nano\/[\w.-]+\.(json|safetensors|md|svg|png)$/,
+    /^models\/t5-(nano|mini)\/[\w.-]+\.(json|safetensors|md|svg|png)$/,
   ];
   expect(files.filter((f) => !allowed.some((pattern) => pattern.test(f)))).toEqual([]);
   expect(files.some((f) => /\.test\.|fixtures|\/make\//.test(f))).toBe(false);
@@ -41,6 +41,9 @@ test("what the commands need is published", () => {
     "models/t5-nano/config.json",
     "models/t5-nano/model.safetensors",
     "models/t5-nano/tokenizer.json",
+    "models/t5-mini/config.json",
+    "models/t5-mini/model.safetensors",
+    "models/t5-mini/tokenizer.json",
     "examples/quickstart/train.jsonl",
     "examples/quickstart/validation.jsonl",
     "LICENSE",

@@ -1,6 +1,7 @@
 /**
  * @file README.md of an adapter: a model card for the Hugging Face hub and for people.
  */
+import { isBundled } from "../base/bundled.js";
 import { size } from "../base/tensor.js";
 import { compileTemplate } from "../data/template.js";
 import { isFull, maskCounts } from "../method/mask.js";
@@ -143,12 +144,12 @@ function pythonLines(adapter: Adapter, hubId: string | null): string[] {
   const revision = hubId !== null && base.revision !== "main" ? `, revision=${JSON.stringify(base.revision)}` : "";
   const input = task === null ? example : compileTemplate(task.template).fill(examples(task.template), "card");
   return [
-    ...(base.name === bundledName && hubId === null
+    ...(isBundled(base.name) && hubId === null
       ? [
           "import json, subprocess",
           "",
-          "# the model that ships with softprompt",
-          'found = subprocess.run(["softprompt", "inspect", "t5-nano", "--no-hash", "--json"], check=True, capture_output=True)',
+          "# a model that ships with softprompt",
+          `found = subprocess.run(["softprompt", "inspect", "${base.name}", "--no-hash", "--json"], check=True, capture_output=True)`,
           'base = json.loads(found.stdout)["folder"]',
         ]
       : [
@@ -173,9 +174,6 @@ function pythonLines(adapter: Adapter, hubId: string | null): string[] {
     `print(tokenizer.decode(${answer}, skip_special_tokens=True))`,
   ];
 }
-
-/** The model that ships with the package; tasks/model.ts opens it by this name. */
-const bundledName = "t5-nano";
 
 function examples(template: string): Record<string, string> {
   const fields: Record<string, string> = Object.create(null);

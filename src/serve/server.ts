@@ -40,7 +40,7 @@ export interface ServeInput
   extends Partial<Omit<ServeOptions, "token">>,
     Partial<Omit<OptionValues<typeof servedModelOptions>, "model">>,
     CallContext<ServeEvent> {
-  /** The base model: a folder, a GGUF file, a hub id, or "t5-nano". */
+  /** The base model: a folder, a GGUF file, a hub id, "t5-nano" or "t5-mini". */
   readonly model: string;
   /** Name → folder of an adapter, or of the run that made it; a hub id; a prompt alone as `.npy`. */
   readonly adapters?: Readonly<Record<string, string>> | undefined;

@@ -4,9 +4,9 @@
 import { existsSync } from "node:fs";
 import { availableParallelism, cpus } from "node:os";
 import { basename } from "node:path";
+import { bundledFolder, isBundled } from "../base/bundled.js";
 import { SoftpromptError } from "../base/errors.js";
 import { type OptionValues, readOptions } from "../base/options.js";
-import { packageFile } from "../base/package.js";
 import type { Precision } from "../engine/precision.js";
 import type { TextStore } from "../engine/text-store.js";
 import type { Engine, EngineOptions } from "../engine/types.js";
@@ -87,14 +87,11 @@ export type OpenModelOptions = Partial<OptionValues<typeof openOptions>> & Model
 /** A model that was opened: `await using` disposes it at the end of its scope. */
 export type OpenModel = Model & AsyncDisposable;
 
-/** The model that ships with the package, by name. */
-export const bundledModel = "t5-nano";
-
 /**
  * Opens a base model.
  *
  * `options` has the options of the engine and the hub, and beside them `onEvent` and `signal`.
- * @param name a folder as Hugging Face has it, a GGUF file, a hub id, or "t5-nano" for the bundled model.
+ * @param name a folder as Hugging Face has it, a GGUF file, a hub id, or "t5-nano" or "t5-mini" for a bundled model.
  * @throws SoftpromptError "checkpoint" (inconsistent files), "network", "usage".
  */
 export async function openModel(
@@ -263,7 +260,7 @@ export function threadsOf(wanted: number, { mine = availableParallelism(), all =
   return wanted === 0 && mine < all ? mine : wanted;
 }
 
-/** Where a model's files lie: a folder as given, the bundled model, a hub's files in the local cache, or what a GGUF file was converted to. */
+/** Where a model's files lie: a folder as given, a bundled model, a hub's files in the local cache, or what a GGUF file was converted to. */
 export async function modelFolder(
   name: string,
   { revision, offline }: Pick<OptionValues<typeof openOptions>, "revision" | "offline">,
@@ -271,8 +268,7 @@ export async function modelFolder(
 ): Promise<{ folder: string; label: string; gguf?: readonly string[] }> {
   const say = (message: string) => onEvent({ kind: "notice", message });
   const progress = (doing: ModelWork) => (at: HubProgress) => onEvent({ kind: "progress", doing, ...at });
-  if (name === bundledModel && !existsSync(name))
-    return { folder: packageFile(`models/${bundledModel}`), label: bundledModel };
+  if (isBundled(name) && !existsSync(name)) return { folder: bundledFolder(name), label: name };
   const place = existsSync(name)
     ? { folder: name, name: label ?? name, warnings: [] }
     : await fromHub(name, { revision, offline, onProgress: progress("downloading"), signal });

@@ -1,6 +1,7 @@
 /**
  * @file The options that this room adds to those of the other rooms: which model, which prompt, where results go.
  */
+import { bundledText } from "../base/bundled.js";
 import { boolean, choice, integer, list, number, type OptionValues, string } from "../base/options.js";
 import { type InitKind, initialisers } from "../method/init.js";
 import { methodOptions } from "../method/options.js";
@@ -15,7 +16,7 @@ export const modelOptions = {
   model: string({
     required: true,
     placeholder: "folder or hub id",
-    help: "Frozen base model: a folder as Hugging Face has it (T5, Llama, Mistral, Qwen 2 or 3, GPT-2, Pythia), a GGUF file, a hub id such as google/flan-t5-small, or t5-nano for the bundled one",
+    help: `Frozen base model: a folder as Hugging Face has it (T5, Llama, Mistral, Qwen 2 or 3, GPT-2, Pythia), a GGUF file, a hub id such as google/flan-t5-small, or a bundled one: ${bundledText}`,
   }),
   revision: string({ help: "Branch, tag or commit of a hub model", source: "default main" }),
   offline: boolean({ default: false, help: "Use the local cache only; never ask a hub" }),

@@ -8,8 +8,9 @@ import { arch, availableParallelism, cpus, freemem, platform, tmpdir, totalmem }
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
+import { bundledFolder, bundledNames } from "../../base/bundled.js";
 import { expandPath, homeFolder } from "../../base/home.js";
-import { packageFile, packageInfo } from "../../base/package.js";
+import { packageInfo } from "../../base/package.js";
 import { defineTask } from "../../data/define.js";
 
 import { largestEightBit, plannedEightBits } from "../../engine/eight-bit.js";
@@ -22,10 +23,11 @@ import { plainTable } from "../../report/markdown.js";
 import { enginePackage, nodeRuntime } from "../../runtime/node.js";
 import { type Device, devices } from "../../runtime/runtime.js";
 
-import { bundledModel, modelFolder, openModel } from "../../tasks/model.js";
+import { modelFolder, openModel } from "../../tasks/model.js";
 import { predict } from "../../tasks/predict.js";
 import type { Answer, CommandContext } from "../command.js";
 import { modelContext } from "../progress.js";
+import { quickstartSettings } from "../quickstart-settings.js";
 import type { DoctorValues } from "../tables/doctor.js";
 import { tryDevice } from "./device-probe.js";
 
@@ -243,23 +245,28 @@ async function disk(): Promise<Finding> {
   }
 }
 
-/** The bundled model answers one text: graph, engine, tokenizer and weights work together. */
+/** The quickstart's model answers one text: graph, engine, tokenizer and weights work together. The other bundled ones must lie there. */
 async function model(): Promise<Finding> {
-  const what = "Bundled model";
-  if (!existsSync(join(packageFile("models/t5-nano"), "model.safetensors")))
+  const what = "Bundled models";
+  const missing = bundledNames.filter((name) => !existsSync(join(bundledFolder(name), "model.safetensors")));
+  if (missing.length > 0)
     return {
       what,
-      found: "missing",
+      found: `missing: ${missing.join(", ")}`,
       state: "note",
-      remedy: "quickstart needs it; any other command takes --model PATH or a hub id",
+      remedy: "quickstart needs t5-nano; any other command takes --model PATH or a hub id",
     };
   try {
-    const opened = await openModel(bundledModel);
+    const opened = await openModel(quickstartSettings.model);
     try {
       const started = performance.now();
       const task = defineTask({ name: "doctor", template: "{text}", verbalizer: { no: "negative", yes: "positive" } });
       await predict(opened, null, ["Does this work?"], { task });
-      return { what, found: `answered a first text in ${Math.round(performance.now() - started)} ms`, state: "ok" };
+      return {
+        what,
+        found: `${quickstartSettings.model} answered a first text in ${Math.round(performance.now() - started)} ms`,
+        state: "ok",
+      };
     } finally {
       await opened.dispose();
     }

@@ -3,10 +3,11 @@
  */
 import { existsSync } from "node:fs";
 import type { Adapter } from "../../adapter/types.js";
+import { isBundled } from "../../base/bundled.js";
 import { SoftpromptError } from "../../base/errors.js";
 import { pickOptions } from "../../base/options.js";
 import { openAdapter } from "../../tasks/adapter-place.js";
-import { bundledModel, type Model, openModel, openOptions } from "../../tasks/model.js";
+import { type Model, openModel, openOptions } from "../../tasks/model.js";
 import type { CommandContext } from "../command.js";
 import { modelContext } from "../progress.js";
 
@@ -32,7 +33,7 @@ export async function openWithAdapter(
   return openModel(wanted.model, { ...chosen, ...modelContext(terminal, signal) });
 }
 
-/** A name that can be opened here: the bundled model, an existing folder, a hub id. Its sha256 is checked later. */
+/** A name that can be opened here: a bundled model, an existing folder, a hub id. Its sha256 is checked later. */
 function recorded(adapter: Adapter | null): { model: string; revision?: string } {
   const missing = (got: string | undefined, hint: string) =>
     new SoftpromptError("usage", "model is missing", {
@@ -45,7 +46,7 @@ function recorded(adapter: Adapter | null): { model: string; revision?: string }
     throw missing(undefined, "give --model, or --adapter with an adapter that records its base model");
   const { name, revision } = adapter.base;
   if (name === "") throw missing(undefined, "the adapter does not say which model it is for: give --model");
-  if (name === bundledModel || existsSync(name)) return { model: name };
+  if (isBundled(name) || existsSync(name)) return { model: name };
   if (/^[\w.-]+\/[\w.-]+$/.test(name) && !/^\.{1,2}\//.test(name))
     return revision === null ? { model: name } : { model: name, revision };
   throw missing(

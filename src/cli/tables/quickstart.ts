@@ -9,7 +9,7 @@ export const quickstartModel = {
   model: string({
     placeholder: modelOptions.model.placeholder,
     help: modelOptions.model.help,
-    source: "default t5-nano, the bundled one",
+    source: "default t5-nano, the smaller bundled one",
   }),
 };
 
