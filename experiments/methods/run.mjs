@@ -1,7 +1,7 @@
 /**
  * @file Methods of tuning beside each other, by `softprompt compare`, in one of the settings of settings.yaml.
  *
- *   node experiments/methods/run.mjs DATASETS OUT [--setting short|long|smollm2|smoke] [--model FOLDER] [--tasks sst2,cb] [--methods prompt,lora]
+ *   node experiments/methods/run.mjs DATASETS OUT [--setting short|long|mini|smollm2|smoke] [--model FOLDER] [--tasks sst2,cb] [--methods prompt,lora]
  *     [--seeds 0,1,2] [--workers 1] [--collect RESULTS]
  *
  * In:  DATASETS holds the tasks as their owners publish them. A decoder-only model is asked by the templates of ../causal/tasks.yaml, with the
