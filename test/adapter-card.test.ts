@@ -50,12 +50,15 @@ describe("methods that leave no prompt", () => {
     "T5 full": /no such method as full/,
     "Llama full": /no such method as full/,
   };
+  const titles: Partial<Record<MethodName, RegExp>> = { prefix: /^Prefix/, lora: /^LoRA/, full: /^Fine-tuned weights/ };
   const applied = methodNames.filter((name) => ["prefix", "lora", "full"].includes(name));
   test.each((["T5", "Llama"] as const).flatMap((model) => applied.map((method) => [model, method] as const)))(
     "%s, %s",
     async (model, method) => {
       const settings = method === "full" ? { fullParts: [model === "T5" ? "layer_norm" : "norm"] } : {};
       const { card, hasFiles } = saved(await methodAdapter(await open(model), method, settings));
+      expect(/^# (.+)$/m.exec(card)?.[1]).toMatch(titles[method]!);
+      expect(card).not.toContain("- prompt-tuning");
       const reason = reasons[`${model} ${method}`];
       expect(hasFiles).toBe(reason === undefined);
       expect(offersPeft(card)).toBe(hasFiles);

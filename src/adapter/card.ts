@@ -5,6 +5,7 @@ import { isBundled } from "../base/bundled.js";
 import { size } from "../base/tensor.js";
 import { compileTemplate } from "../data/template.js";
 import { isFull, maskCounts } from "../method/mask.js";
+import { resultOf } from "../method/methods.js";
 import { taskTypeOf } from "./peft.js";
 import type { Adapter } from "./types.js";
 
@@ -48,6 +49,7 @@ export function adapterCard(adapter: Adapter, notPeft: string | null): string {
   const hubId = base.revision !== null && /^[\w.-]+\/[\w.-]+$/.test(base.name) ? base.name : null;
   const kind = kinds[kindOf(adapter)];
   const placed = task !== null && compileTemplate(task.template).marked;
+  const result = resultOf(applied?.method);
   const what = applied
     ? `What the method ${oneLine(applied.method)} left on`
     : `${tokens} virtual tokens of width ${width} ${placed ? "at their places in the text" : `before ${kind.reads}`} of`;
@@ -58,11 +60,11 @@ export function adapterCard(adapter: Adapter, notPeft: string | null): string {
     ...(notPeft === null ? ["library_name: peft"] : []),
     "tags:",
     ...(hubId ? [`- base_model:adapter:${hubId}`] : []),
-    "- prompt-tuning",
+    `- ${result.tag}`,
     "- softprompt",
     "---",
     "",
-    `# Soft prompt${task ? ` for ${oneLine(task.name)}` : ""}`,
+    `# ${result.title}${task ? ` for ${oneLine(task.name)}` : ""}`,
     "",
     `${what} a frozen ${kind.model}${base.name ? ` (${oneLine(base.name)})` : ""}.`,
     counts

@@ -38,6 +38,8 @@ export interface MethodKind {
   readonly prunable: boolean;
   /** Its own options; settings of an adapter are of these. */
   readonly options: OptionTable;
+  /** What an adapter of it is called on its card, and by the hub. Default a soft prompt. */
+  readonly result?: { readonly title: string; readonly tag: string };
   open(settings: MethodSettings): Method;
 }
 
@@ -50,16 +52,40 @@ export const methods = {
     open: ({ insertLayer, virtualTokens }) =>
       insertLayer === 0 ? promptTuning : latePrompt(insertLayer, virtualTokens),
   },
-  prefix: { prunable: true, options: prefixOptions, learningRate: 0.1, open: prefix },
+  prefix: {
+    prunable: true,
+    options: prefixOptions,
+    learningRate: 0.1,
+    result: { title: "Prefix", tag: "prefix-tuning" },
+    open: prefix,
+  },
   "p-tuning": { prunable: false, options: pTuningOptions, learningRate: 0.01, open: pTuning },
-  lora: { prunable: false, options: loraOptions, learningRate: 0.01, open: lora },
-  full: { prunable: false, options: fullOptions, learningRate: 0.001, open: full },
+  lora: {
+    prunable: false,
+    options: loraOptions,
+    learningRate: 0.01,
+    result: { title: "LoRA", tag: "lora" },
+    open: lora,
+  },
+  full: {
+    prunable: false,
+    options: fullOptions,
+    learningRate: 0.001,
+    result: { title: "Fine-tuned weights", tag: "fine-tuning" },
+    open: full,
+  },
   superpos: { prunable: false, options: superposOptions, learningRate: 0.05, open: superpos },
   ulpt: { prunable: false, options: ulptOptions, learningRate: 0.3, open: ulpt },
   shift: { prunable: false, options: {}, learningRate: 0.3, open: shifted },
   residual: { prunable: false, options: residualOptions, learningRate: 0.03, open: residual },
   "low-rank": { prunable: false, options: lowRankOptions, learningRate: 0.1, open: lowRank },
 } as const satisfies Record<MethodName, MethodKind>;
+
+/** What an adapter is called: of the method that is applied with it, or of a prompt alone. */
+export function resultOf(method: string | undefined): { readonly title: string; readonly tag: string } {
+  const kind: MethodKind | undefined = method === undefined ? undefined : methods[method as MethodName];
+  return kind?.result ?? { title: "Soft prompt", tag: "prompt-tuning" };
+}
 
 /** The method that the options ask for. */
 export function openMethod(options: MethodChoice): Method {
