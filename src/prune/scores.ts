@@ -25,8 +25,11 @@ export function maskDerivatives(
   const derivatives = { tokens: new Float64Array(B * P), pieces: new Float64Array(B * P * pieces) };
   for (let row = 0; row < B * P; row++) {
     const own = (row % P) * D;
-    for (let c = 0; c < D; c++)
-      derivatives.pieces[row * pieces + piece[c]!]! += gradient[row * D + c]! * prompt.data[own + c]!;
+    for (let c = 0; c < D; c++) {
+      const value = prompt.data[own + c]!;
+      // no mask changes a zero; the gradient of a zeroed token may be infinite in a decoder
+      if (value !== 0) derivatives.pieces[row * pieces + piece[c]!]! += gradient[row * D + c]! * value;
+    }
     for (let j = 0; j < pieces; j++) derivatives.tokens[row]! += derivatives.pieces[row * pieces + j]!;
   }
   return derivatives;

@@ -100,14 +100,16 @@ export function applyUpdate(
 ): Update {
   const { live } = settings;
   if (!Number.isFinite(loss)) return { problem: `the loss is ${loss}` };
-  if (!finite(gradients)) return { problem: "the gradient holds NaN or infinity" };
   const masked = (of: Parameters): Parameters =>
     live === null
       ? of
       : mapParameters(of, ({ shape, data }, name) =>
           name === "prompt" ? { shape, data: data.map((v, i) => (live[i] ? v : 0)) } : { shape, data },
         );
-  const clipped = clipParameters(masked(gradients), settings.clip);
+  // before the check: virtual tokens of zeros at the start of a decoder stay zeros in every layer, and each norm multiplies their gradient, to infinity
+  const counting = masked(gradients);
+  if (!finite(counting)) return { problem: "the gradient holds NaN or infinity" };
+  const clipped = clipParameters(counting, settings.clip);
   const next = updateParameters(optimizer, parameters, clipped.gradients, state, settings.learningRate);
   const moved = masked(next.parameters);
   if (!finite(moved)) return { problem: "the update holds NaN or infinity" };
