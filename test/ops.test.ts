@@ -228,9 +228,9 @@ const cases: { readonly [K in Op]: readonly Case<K>[] } = {
     },
   ],
   rmsNorm: [
-    { inputs: [["B", "S", 6], [6]], attributes: { epsilon: 1e-6 }, wrt: [0, 1] },
-    { inputs: [["B", 2, "S", 3], [3]], attributes: { epsilon: 0.1 }, wrt: [0, 1] },
-    { inputs: [["B", "S", 6]], attributes: { epsilon: 1e-6 }, wrt: [0] },
+    { inputs: [["B", "S", 6], [6]], attributes: { epsilon: 1e-6, stopsAtZero: true }, wrt: [0, 1] },
+    { inputs: [["B", 2, "S", 3], [3]], attributes: { epsilon: 0.1, stopsAtZero: false }, wrt: [0, 1] },
+    { inputs: [["B", "S", 6]], attributes: { epsilon: 1e-6, stopsAtZero: false }, wrt: [0] },
   ],
   layerNorm: [{ inputs: [["B", "S", 6], [6], [6]], attributes: { epsilon: 1e-5 }, wrt: [0, 1, 2] }],
   attend: [

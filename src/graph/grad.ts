@@ -112,12 +112,13 @@ export const rules = {
     return [ops.apply(g, "linear", [dy, wide], { back: true, stored: "out,in" })[0]];
   },
   // y = x·r·g, h = dy·g: dx = h·r − x·r³·mean(h·x). It does not read y, so that no pass has to keep it.
-  rmsNorm: (g, { inputs: [x, gain], outputs: [, r] }, dy, needs, _, before) => {
+  rmsNorm: (g, { inputs: [x, gain], attributes, outputs: [, r] }, dy, needs, _, before) => {
     const dGain = gain && needs(1) && unbroadcast(g, mul(g, mul(g, dy, x!), r!), gain);
     if (!needs(0)) return [undefined, orNone(dGain)];
     const h = gain ? mul(g, dy, gain) : dy;
-    const share = mul(g, mean(g, mul(g, h, x!), [x!.shape.length - 1]), minusCube(g, r!));
-    return [{ total: ops.scaleAdd(g, scaled(g, h, r!, before(0)), x!, share) }, orNone(dGain)];
+    const by = attributes.stopsAtZero ? withoutZeroRows(g, r!, attributes.epsilon) : r!;
+    const share = mul(g, mean(g, mul(g, h, x!), [x!.shape.length - 1]), minusCube(g, by));
+    return [{ total: ops.scaleAdd(g, scaled(g, h, by, before(0)), x!, share) }, orNone(dGain)];
   },
   // y = (x − μ)·r·g + b, h = dy·g: dx = h·r − (x − μ)·r³·mean(h·(x − μ)) − r·mean(h)
   layerNorm: (g, { inputs: [x, gain, bias], outputs: [, mu, r] }, dy, needs, _, before) => {
@@ -277,6 +278,10 @@ const scaled = (g: Graph, x: Value, s: Value, before: Value | undefined): Value 
   before ? ops.scaleAdd(g, before, x, s) : mul(g, x, s);
 
 /** −r³ */
+/** r, and 0 where the row is zeros: r is 1/√ε there, but for rounding. The margin takes in rows whose root mean square is below √ε/220. */
+const withoutZeroRows = (g: Graph, r: Value, epsilon: number): Value =>
+  mul(g, r, ops.step(g, sub(g, scalar(g, (1 - 1e-5) / Math.sqrt(epsilon)), r)));
+
 const minusCube = (g: Graph, r: Value): Value => mul(g, mul(g, r, r), mul(g, r, scalar(g, -1)));
 
 /** All axes but the last joined: [N, D]. */

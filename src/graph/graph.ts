@@ -72,8 +72,11 @@ export interface Attributes {
   linearBlocks: Record<never, never>;
   /** The matrix W [N, K] of such blocks as float32. Inputs q, s and perhaps o. */
   widenBlocks: Record<never, never>;
-  /** x·r·g with r = 1/√(mean x² + ε) over the last axis; x·r if there is no g. Outputs y and r. */
-  rmsNorm: { epsilon: number };
+  /**
+   * x·r·g with r = 1/√(mean x² + ε) over the last axis; x·r if there is no g. Outputs y and r. With `stopsAtZero` rows of zeros get no
+   * gradient, where the true one is that of y times 1/√ε.
+   */
+  rmsNorm: { epsilon: number; stopsAtZero: boolean };
   /** (x − μ)·r·g + b with μ the mean and 1/r² the variance + ε of the last axis. Outputs y, μ and r. */
   layerNorm: { epsilon: number };
   /**

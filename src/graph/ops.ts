@@ -148,9 +148,14 @@ export const attendOver = (
 /** Rotary position embedding. */
 export const rope = (graph: Graph, x: Value, cos: Value, sin: Value, positions: Value): Value =>
   apply(graph, "rope", [x, cos, sin, positions], { back: false })[0]!;
-/** Root-mean-square normalization over the last axis, by default without a gain. */
-export const rmsNorm = (graph: Graph, x: Value, g: Value | undefined, epsilon: number): Value =>
-  apply(graph, "rmsNorm", g ? [x, g] : [x], { epsilon })[0]!;
+/** Root-mean-square normalization over the last axis, by default without a gain, and with the gradient of rows of zeros. */
+export const rmsNorm = (
+  graph: Graph,
+  x: Value,
+  g: Value | undefined,
+  epsilon: number,
+  { stopsAtZero = false }: { readonly stopsAtZero?: boolean } = {},
+): Value => apply(graph, "rmsNorm", g ? [x, g] : [x], { epsilon, stopsAtZero })[0]!;
 /** Layer normalization over the last axis. */
 export const layerNorm = (graph: Graph, x: Value, g: Value, b: Value, epsilon: number): Value =>
   apply(graph, "layerNorm", [x, g, b], { epsilon })[0]!;

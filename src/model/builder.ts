@@ -6,7 +6,7 @@
  * an architecture does not need to know about them.
  */
 
-import { type Graph, input, maker, type Value } from "../graph/graph.js";
+import { type Attributes, type Graph, input, maker, type Value } from "../graph/graph.js";
 import * as ops from "../graph/ops.js";
 import type { Builder, PartialModel, Weights } from "./architecture.js";
 
@@ -63,7 +63,7 @@ function eightBitReader(graph: Graph): (x: Value, weight: ops.EightBitWeight) =>
     const [source, gain] = norm?.inputs ?? [];
     if (norm?.op !== "rmsNorm" || gain === undefined || !isFrozen(gain)) return ops.linear8(graph, x, weight);
     const { back, smoothing } = weight;
-    const { epsilon } = norm.attributes as { epsilon: number };
+    const { epsilon, ...how } = norm.attributes as Attributes["rmsNorm"];
     const folded = {
       ...weight,
       smoothing: smoothing ? once(factors, `${gain.id} ${smoothing.id}`, () => ops.mul(graph, gain, smoothing)) : gain,
@@ -71,7 +71,7 @@ function eightBitReader(graph: Graph): (x: Value, weight: ops.EightBitWeight) =>
     };
     return ops.linear8(
       graph,
-      once(norms, x, () => ops.rmsNorm(graph, source!, undefined, epsilon)),
+      once(norms, x, () => ops.rmsNorm(graph, source!, undefined, epsilon, how)),
       folded,
     );
   };

@@ -10,7 +10,7 @@ test("the derivative by a mask is Σ gradient · value over what it multiplies",
   expect([...tokens]).toEqual([11, 2]);
 });
 
-test("a zeroed token has the derivative 0, also where a decoder makes its gradient infinite", () => {
+test("a zeroed token has the derivative 0, whatever its gradient is", () => {
   const prompt = { shape: [2, 2], data: Float32Array.of(0, -0, 1, 2) };
   const gradient = Float32Array.of(Number.POSITIVE_INFINITY, Number.NaN, 1, 1);
   const { tokens } = maskDerivatives(gradient, prompt, Int32Array.of(0, 1), 2);

@@ -27,7 +27,7 @@ export function maskDerivatives(
     const own = (row % P) * D;
     for (let c = 0; c < D; c++) {
       const value = prompt.data[own + c]!;
-      // no mask changes a zero; the gradient of a zeroed token may be infinite in a decoder
+      // no mask changes a zero, whatever its gradient is
       if (value !== 0) derivatives.pieces[row * pieces + piece[c]!]! += gradient[row * D + c]! * value;
     }
     for (let j = 0; j < pieces; j++) derivatives.tokens[row]! += derivatives.pieces[row * pieces + j]!;

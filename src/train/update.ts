@@ -106,7 +106,7 @@ export function applyUpdate(
       : mapParameters(of, ({ shape, data }, name) =>
           name === "prompt" ? { shape, data: data.map((v, i) => (live[i] ? v : 0)) } : { shape, data },
         );
-  // before the check: virtual tokens of zeros at the start of a decoder stay zeros in every layer, and each norm multiplies their gradient, to infinity
+  // dead entries count for nothing, whatever their gradient is
   const counting = masked(gradients);
   if (!finite(counting)) return { problem: "the gradient holds NaN or infinity" };
   const clipped = clipParameters(counting, settings.clip);

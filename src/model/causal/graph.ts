@@ -36,8 +36,8 @@ export function prefill(b: Builder, config: CausalConfig, x: Value, ends: Ends =
   const memory: KeyValue[] = [];
   const seen: Value[] = [];
   let hidden = ends.first ? positioned(pass, x) : x;
-  for (const layer of b.kept.stacks[stackName]!.layers) {
-    const result = block(pass, hidden, layer, (own) => {
+  for (const [i, layer] of b.kept.stacks[stackName]!.layers.entries()) {
+    const result = block(pass, hidden, { layer, lowest: ends.first && i === 0 }, (own) => {
       const keys = b.keyValues(own, { stack: stackName, layer, attention: "self" });
       memory.push(keys);
       return keys;
@@ -70,7 +70,7 @@ export function decode(
   const fed = isFed(memory[0]!.key);
   let hidden = ends.first ? positioned(pass, flat) : flat;
   for (const [i, layer] of b.kept.stacks[stackName]!.layers.entries()) {
-    const result = block(pass, hidden, layer, (own) => {
+    const result = block(pass, hidden, { layer, lowest: ends.first && i === 0 }, (own) => {
       const now = past ? join(b, past[i]!, own) : own;
       present.push(now);
       return fed ? { ...now, memory: memory[i]! } : join(b, memory[i]!, now);
@@ -150,14 +150,14 @@ export function hasOpenLayers({ window, layers }: CausalConfig): boolean {
 function block(
   pass: Pass,
   x: Value,
-  layer: number,
+  { layer, lowest }: { readonly layer: number; readonly lowest: boolean },
   reach: Reach,
 ): { readonly hidden: Value; readonly activation: Value } {
   const { b, config } = pass;
   const { graph: g } = b;
   const { layout } = families[config.family];
   const at = (name: string) => nameOf(layout, name, layer);
-  const attended = attention(pass, norm(pass, x, at(layout.attentionNorm)), layer, reach);
+  const attended = attention(pass, norm(pass, x, at(layout.attentionNorm), lowest), layer, reach);
   const middle = ops.add(g, x, attended);
   const normed = norm(pass, config.parallel ? x : middle, at(layout.feedForwardNorm));
   const activate = activations[config.activation];
@@ -218,9 +218,15 @@ function positioned({ b, config, positions }: Pass, x: Value): Value {
   return ops.add(b.graph, x, ops.cast(b.graph, rows, "float32"));
 }
 
-function norm({ b, config }: Pass, x: Value, name: string): Value {
+/**
+ * Virtual tokens of zeros at the beginning, pruned ones, see only themselves: without biases they stay zeros in every layer. Each norm would
+ * multiply their gradient by 1/√ε, to infinity in a deep model, and infinity times the zeros of the causal mask is NaN for all others. So
+ * the gradient of zeros stops at every norm but the lowest, where it may be that of a prompt which starts from zeros.
+ */
+function norm({ b, config }: Pass, x: Value, name: string, lowest = false): Value {
   const weight = b.vector(`${name}.weight`);
-  if (families[config.family].norm === "rms") return ops.rmsNorm(b.graph, x, weight, config.normEpsilon);
+  if (families[config.family].norm === "rms")
+    return ops.rmsNorm(b.graph, x, weight, config.normEpsilon, { stopsAtZero: !lowest });
   return ops.layerNorm(b.graph, x, weight, b.vector(`${name}.bias`), config.normEpsilon);
 }
 
