@@ -108,28 +108,6 @@ test("dead entries are exactly zero even under an optimizer that moves every ent
   expect(seen).toEqual([tensor(3, 0, 4, 0)]);
 });
 
-test("an infinite gradient of a dead entry is none; of a live one it skips the step", () => {
-  const tensor = (...data: number[]): Tensor => ({ shape: [1, 2], data: Float32Array.from(data) });
-  const state = { step: 0, tensors: {} };
-  const descent = {
-    name: "descent",
-    init: () => state,
-    update: (parameters: Tensor, gradient: Tensor) => ({
-      parameters: { shape: parameters.shape, data: parameters.data.map((v, n) => v - gradient.data[n]!) },
-      state,
-    }),
-  };
-  const update = (...gradient: number[]) =>
-    applyUpdate({ gradients: { prompt: tensor(...gradient) }, loss: 1 }, { prompt: tensor(5, 0) }, state, descent, {
-      learningRate: 1,
-      clip: 1,
-      live: Float32Array.of(1, 0),
-    });
-  for (const dead of [Number.POSITIVE_INFINITY, Number.NaN])
-    expect(update(0.5, dead)).toMatchObject({ parameters: { prompt: tensor(4.5, 0) }, norm: 0.5 });
-  expect(update(Number.POSITIVE_INFINITY, 0)).toEqual({ problem: "the gradient holds NaN or infinity" });
-});
-
 test("a capped evaluation scores the same rows whatever the seed", () => {
   const scored = (seed: number) =>
     prepare(input({ settings: { ...settings, maxEvalRows: 7, seed } })).validation.rows.map(({ id }) => id);

@@ -100,16 +100,14 @@ export function applyUpdate(
 ): Update {
   const { live } = settings;
   if (!Number.isFinite(loss)) return { problem: `the loss is ${loss}` };
+  if (!finite(gradients)) return { problem: "the gradient holds NaN or infinity" };
   const masked = (of: Parameters): Parameters =>
     live === null
       ? of
       : mapParameters(of, ({ shape, data }, name) =>
           name === "prompt" ? { shape, data: data.map((v, i) => (live[i] ? v : 0)) } : { shape, data },
         );
-  // dead entries count for nothing, whatever their gradient is
-  const counting = masked(gradients);
-  if (!finite(counting)) return { problem: "the gradient holds NaN or infinity" };
-  const clipped = clipParameters(counting, settings.clip);
+  const clipped = clipParameters(masked(gradients), settings.clip);
   const next = updateParameters(optimizer, parameters, clipped.gradients, state, settings.learningRate);
   const moved = masked(next.parameters);
   if (!finite(moved)) return { problem: "the update holds NaN or infinity" };
