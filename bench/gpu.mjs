@@ -7,13 +7,12 @@
  * Each is measured alone, one after the other. --variants "" leaves PyTorch out. Memory is the card's, as nvidia-smi tells, less what was taken at the start. Writes NAME.json after each shape.
  */
 import { execFileSync } from "node:child_process";
-import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { nodeRuntime, openCheckpoint, openEngine } from "softprompt/engine";
 import { batchOf, median, nameOf, time } from "./batch.mjs";
 import { modelFolder } from "./checkpoint.mjs";
-import { processor, saveFigures } from "./processor.mjs";
+import { saveFigures } from "./processor.mjs";
 import { openTorch } from "./torch.mjs";
 
 const { values: options, positionals } = parseArgs({
@@ -113,18 +112,15 @@ async function measure(size) {
   }
 }
 
-const { name: chip, flags } = processor();
 const found = card();
 const report = {
   card: found && { name: found.name, driver: found.driver },
   device: options.device,
-  processor: { chip, flags },
-  versions: { onnxruntime: (await nodeRuntime.info()).version, node: process.version },
+  versions: { onnxruntime: (await nodeRuntime.info()).version },
   ...shape,
   rounds,
   results: [],
 };
-mkdirSync(options.output, { recursive: true });
 const save = () => saveFigures(join(options.output, `${options.name}.json`), report);
 const sizes = positionals.length > 0 ? positionals : ["small", "base", "large"];
 for (const size of sizes) {

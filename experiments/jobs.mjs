@@ -11,6 +11,23 @@ export function evenly(rows, most) {
   return Array.from({ length: n }, (_, i) => rows[Math.floor((i * rows.length) / n)]);
 }
 
+/** A dataset with at most so many rows of each split. */
+export const evenRows = (data, { trainingRows, validationRows }) => ({
+  ...data,
+  train: evenly(data.train, trainingRows),
+  validation: evenly(data.validation, validationRows),
+});
+
+/** The rate whose trial ends with the least loss. @param lossOf runs a trial */
+export async function bestRate(rates, lossOf) {
+  let best = null;
+  for (const learningRate of rates) {
+    const loss = await lossOf(learningRate);
+    if (best === null || loss < best.loss) best = { learningRate, loss };
+  }
+  return best.learningRate;
+}
+
 /** A dataset with a fifth of its training rows as validation rows. */
 export const heldOut = (data) => ({
   ...data,

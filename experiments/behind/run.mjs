@@ -20,7 +20,7 @@ import { basename, join } from "node:path";
 import { parseArgs } from "node:util";
 import { loadData, prune, tune } from "softprompt";
 import { parse } from "yaml";
-import { evenly, heldOut, openJobs, openNamed } from "../jobs.mjs";
+import { bestRate, evenly, evenRows, heldOut, openJobs, openNamed } from "../jobs.mjs";
 import { deviation, mean } from "../statistics.mjs";
 
 const usage =
@@ -66,7 +66,7 @@ async function dataOf(part, task, place) {
   const promptPosition = positions[place];
   if (part === "t5") {
     const data = await loadData({ task, data: join(datasets, own.folders[task]), promptPosition, dataSeed: 0 });
-    return { ...data, train: evenly(data.train, trainingRows), validation: evenly(data.validation, validationRows) };
+    return evenRows(data, { trainingRows, validationRows });
   }
   const { template, verbalizer } = own.templates[task];
   const read = (split) => linesOf(join(datasets, own.folders[task], `${split}.jsonl`));
@@ -118,18 +118,15 @@ async function curveOf(model, data, options) {
 }
 
 /** The rate whose prompt has the smallest loss on held-out rows. */
-async function rateOf(part, task, place) {
+function rateOf(part, task, place) {
   const { settings, init, rates, rateSteps } = own[part];
-  let best = null;
-  for (const learningRate of rates) {
+  return bestRate(rates, async (learningRate) => {
     const { curve } = await job(`${part}-${task}-${place}-rate-${learningRate}`, part, async (model) => {
       const how = { ...settings, init: init[place], learningRate, steps: rateSteps, evalEvery: rateSteps, seed: 0 };
       return curveOf(model, heldOut(await dataOf(part, task, place)), how);
     });
-    const { loss } = curve.at(-1);
-    if (best === null || loss < best.loss) best = { learningRate, loss };
-  }
-  return best.learningRate;
+    return curve.at(-1).loss;
+  });
 }
 
 async function runPlaces(part, seed) {

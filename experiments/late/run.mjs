@@ -21,7 +21,7 @@ import { defaults } from "../../dist/base/options.js";
 import { layerFlops, shapeOfRows } from "../../dist/engine/flops.js";
 import { methodOptions } from "../../dist/method/options.js";
 import { batchOrder } from "../../dist/train/order.js";
-import { evenly, heldOut, openJobs, openNamed } from "../jobs.mjs";
+import { bestRate, evenRows, heldOut, openJobs, openNamed } from "../jobs.mjs";
 import { deviation, mean } from "../statistics.mjs";
 
 const { values, positionals } = parseArgs({
@@ -50,11 +50,7 @@ mkdirSync(out, { recursive: true });
 async function dataOf(task) {
   const { folder, ...more } = own.tasks[task];
   const data = await loadData({ task, data: join(datasets, folder), dataSeed: 0, ...more });
-  return {
-    ...data,
-    train: evenly(data.train, own.trainingRows),
-    validation: evenly(data.validation, own.validationRows),
-  };
+  return evenRows(data, own);
 }
 /**
  * Training FLOPs after each step, from 1: what lies below the prompt's block once for each text, and the rest in every step.
@@ -116,18 +112,14 @@ async function curveOf(model, data, options) {
 /** The block of each place: 0, L/4, L/2. */
 const blockOf = (model, share) => Math.round(share * model.checkpoint.config.encoderLayers);
 
-async function rateOf(task, share) {
-  let best = null;
-  for (const learningRate of own.rates) {
+const rateOf = (task, share) =>
+  bestRate(own.rates, async (learningRate) => {
     const { curve } = await job(`${task}-${share}-rate-${learningRate}`, async (model) => {
       const how = { learningRate, steps: own.rateSteps, evalEvery: own.rateSteps, seed: 0 };
       return curveOf(model, heldOut(await dataOf(task)), { ...how, insertLayer: blockOf(model, share) });
     });
-    const { loss } = curve.at(-1);
-    if (best === null || loss < best.loss) best = { learningRate, loss };
-  }
-  return best.learningRate;
-}
+    return curve.at(-1).loss;
+  });
 
 async function run(task, share, seed) {
   const learningRate = await rateOf(task, share);

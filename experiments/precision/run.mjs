@@ -15,7 +15,7 @@ import { parseArgs } from "node:util";
 import { loadData, tune } from "softprompt";
 import { paired, signTest } from "softprompt/study";
 import { parse } from "yaml";
-import { evenly, heldOut, openJobs, openNamed } from "../jobs.mjs";
+import { bestRate, evenRows, heldOut, openJobs, openNamed } from "../jobs.mjs";
 import { deviation, mean } from "../statistics.mjs";
 
 const { values, positionals } = parseArgs({
@@ -40,17 +40,13 @@ mkdirSync(out, { recursive: true });
 async function dataOf(task) {
   const { folder: name, ...more } = own.tasks[task];
   const data = await loadData({ task, data: join(datasets, name), dataSeed: 0, ...more });
-  return {
-    ...data,
-    train: evenly(data.train, own.trainingRows),
-    validation: evenly(data.validation, own.validationRows),
-  };
+  return evenRows(data, own);
 }
 
 const jobs = openJobs(out);
 const { found } = jobs;
-const job = (name, precision, work, summary) =>
-  jobs.job(name, { open: () => openNamed(folder, { threads: 1, precision }), work, summary });
+const job = (name, precision, work) =>
+  jobs.job(name, { open: () => openNamed(folder, { threads: 1, precision }), work, summary: (result) => result });
 
 async function scoreOf(model, data, options) {
   const found = [];
@@ -63,31 +59,22 @@ async function scoreOf(model, data, options) {
   return found.at(-1);
 }
 
-async function rateOf(task) {
-  let best = null;
-  for (const learningRate of own.rates) {
+const rateOf = (task) =>
+  bestRate(own.rates, async (learningRate) => {
     const work = async (model) =>
       scoreOf(model, heldOut(await dataOf(task)), { learningRate, steps: own.rateSteps, seed: 0 });
-    const { loss } = await job(`${task}-rate-${learningRate}`, "float32", work, (result) => result);
-    if (best === null || loss < best.loss) best = { learningRate, loss };
-  }
-  return best.learningRate;
-}
+    return (await job(`${task}-rate-${learningRate}`, "float32", work)).loss;
+  });
 
 if (values.collect === undefined)
   for (const seed of seeds)
     for (const task of tasks) {
       const learningRate = await rateOf(task);
       for (const precision of own.precisions)
-        await job(
-          `${task}-${precision}-${seed}`,
-          precision,
-          async (model) => ({
-            learningRate,
-            ...(await scoreOf(model, await dataOf(task), { learningRate, steps: own.steps, seed })),
-          }),
-          (result) => result,
-        );
+        await job(`${task}-${precision}-${seed}`, precision, async (model) => ({
+          learningRate,
+          ...(await scoreOf(model, await dataOf(task), { learningRate, steps: own.steps, seed })),
+        }));
     }
 else collect(values.collect);
 

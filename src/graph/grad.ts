@@ -277,11 +277,11 @@ export function gradients(graph: Graph, loss: Value, wrt: readonly Value[]): rea
 const scaled = (g: Graph, x: Value, s: Value, before: Value | undefined): Value =>
   before ? ops.scaleAdd(g, before, x, s) : mul(g, x, s);
 
-/** −r³ */
 /** r, and 0 where the row is zeros: r is 1/√ε there, but for rounding. The margin takes in rows whose root mean square is below √ε/220. */
 const withoutZeroRows = (g: Graph, r: Value, epsilon: number): Value =>
   mul(g, r, ops.step(g, sub(g, scalar(g, (1 - 1e-5) / Math.sqrt(epsilon)), r)));
 
+/** −r³ */
 const minusCube = (g: Graph, r: Value): Value => mul(g, mul(g, r, r), mul(g, r, scalar(g, -1)));
 
 /** All axes but the last joined: [N, D]. */
