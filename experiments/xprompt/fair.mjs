@@ -2,16 +2,16 @@
  * @file Does XPrompt find what matters? XPrompt, its levels, other rankings with as many tries, and what else the same FLOPs buy: a longer
  * training, the best of several trainings, a prompt of XPrompt's size tuned anew, and one distilled from the tuned prompt.
  *
- *   node experiments/xprompt/fair.mjs DATASETS OUT [--tasks sst2,cb,rte,qqp] [--seeds 0,1,2] [--model FOLDER] [--config fair.yaml]
+ *   node experiments/xprompt/fair.mjs DATASETS OUT [--tasks sst2,cb] [--seeds 0,1,2] [--model FOLDER] [--config fair.yaml|fair-mini.yaml]
  *     [--select half|holdout] [--threads 1] [--collect FOLDER]
  *
  * In:  DATASETS holds the tasks as their owners publish them. The validation rows are cut in two halves: one chooses checkpoints and candidates,
  *      the other reports. With --select holdout a tenth of the training rows chooses and all validation rows report.
  * Out: OUT/cells/TASK-SEED.json of each finished cell, which is not done again; its searches and trainings are kept in OUT, so a stopped cell goes
- *      on. --collect alone runs nothing and writes FOLDER/fair.json (every score) and fair.md. Needs `npm run build`.
+ *      on. --collect alone runs nothing and writes every score and the tables to FOLDER, as CONFIG's name with .json and .md. Needs `npm run build`.
  */
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { parseArgs } from "node:util";
 import { loadData, openModel, tune } from "softprompt";
 import { fullModel } from "softprompt/engine";
@@ -37,7 +37,7 @@ const here = import.meta.dirname;
 const { values, positionals } = parseArgs({
   allowPositionals: true,
   options: {
-    tasks: { type: "string", default: "sst2,cb,rte,qqp" },
+    tasks: { type: "string" },
     seeds: { type: "string", default: "0,1,2" },
     model: { type: "string" },
     config: { type: "string", default: join(here, "fair.yaml") },
@@ -219,10 +219,10 @@ async function cell(model, task, seed) {
   };
 }
 
-const tasks = values.tasks.split(",");
+const tasks = values.tasks?.split(",") ?? given.tasks;
 const seeds = values.seeds.split(",").map(Number);
 if (values.collect === undefined) {
-  const model = await openModel(folder, { threads: Number(values.threads) });
+  const model = await openModel(folder, { threads: Number(values.threads), precision: given.precision });
   try {
     for (const seed of seeds)
       for (const task of tasks) {
@@ -300,7 +300,7 @@ function collect(found) {
   const lines = ["# XPrompt against other rankings and other uses of its FLOPs", ""];
   if (first)
     lines.push(
-      `${first.model.name}; ${first.settings.virtualTokens} virtual tokens, ${first.settings.steps} steps, ${first.settings.retrainSteps} for each candidate and the control; seeds ${[...new Set(found.map(({ seed }) => seed))].join(", ")}. ${first.select === "half" ? "One half of the validation rows chose checkpoints and candidates, the other reports." : "A tenth of the training rows chose, all validation rows report."} Scores × 100, mean ± deviation over seeds. Rows: ${names.map((task) => `${task} ${found.find((one) => one.task === task).rows.reports}`).join(", ")} report.`,
+      `${first.model.name}, ${first.settings.precision ?? "float32"}; ${first.settings.virtualTokens} virtual tokens, ${first.settings.steps} steps, ${first.settings.retrainSteps} for each candidate and the control; seeds ${[...new Set(found.map(({ seed }) => seed))].join(", ")}. ${first.select === "half" ? "One half of the validation rows chose checkpoints and candidates, the other reports." : "A tenth of the training rows chose, all validation rows report."} Scores × 100, mean ± deviation over seeds. Rows: ${names.map((task) => `${task} ${found.find((one) => one.task === task).rows.reports}`).join(", ")} report.`,
       "",
       `| prompt | ${names.join(" | ")} | tokens | parameters | TFLOP in all | tries |`,
       `| --- | ${names.map(() => "--:").join(" | ")} | --: | --: | --: | --: |`,
@@ -323,7 +323,8 @@ function collect(found) {
     );
   lines.push("Made by `node experiments/xprompt/fair.mjs DATASETS OUT --collect experiments/xprompt`.", "");
   mkdirSync(values.collect, { recursive: true });
-  writeFileSync(join(values.collect, "fair.json"), `${JSON.stringify(report, null, 1)}\n`);
-  writeFileSync(join(values.collect, "fair.md"), lines.join("\n"));
+  const file = join(values.collect, basename(values.config, ".yaml"));
+  writeFileSync(`${file}.json`, `${JSON.stringify(report, null, 1)}\n`);
+  writeFileSync(`${file}.md`, lines.join("\n"));
   console.log(lines.join("\n"));
 }

@@ -2,6 +2,7 @@
 export const places = {
   sst2: { data: "SST-2", fewShot: 2000 },
   qqp: { data: "QQP", fewShot: 2000, format: "t5" },
+  mnli: { data: "MNLI", fewShot: 2000 },
   rte: { data: "RTE" },
   cb: { data: "CB" },
   boolq: { data: "BoolQ", fewShot: 2000 },
