@@ -140,7 +140,7 @@ test("differences to PT are paired, with their standard error and signs, also at
     r.label === "PT" && r.seed === 0 ? run("PT", 0, [0.5, 0.9, 0.6, 0.8, 0.7], [2, 2]) : r,
   );
   const found = compareTables([dataset], [0, 1], variants, early, {});
-  const [plain, equal] = found.tables[1]!.rows;
+  const [plain, equal, stopped] = found.tables[1]!.rows;
   // 80 − 90 and 70 − 74: mean −7, deviation 4.243, over √2
   expect(plain!.slice(0, 1)).toEqual(["FPT-CR − PT"]);
   expect(plain![1]).toBeCloseTo(40, 10);
@@ -152,6 +152,11 @@ test("differences to PT are paired, with their standard error and signs, also at
   expect(equal![3]).toBeCloseTo(-2, 10);
   expect(equal![4]).toBeCloseTo(2, 10);
   expect(equal!.slice(5)).toEqual([2, "0 / 1 / 1"]);
+  expect(stopped![0]).toBe("FPT-CR − PT, stopped at its FLOPs");
+  // within CR's FLOPs PT's best are 90 and 72: −10 and −2, mean −6, deviation 5.657, over √2
+  expect(stopped![3]).toBeCloseTo(-6, 10);
+  expect(stopped![4]).toBeCloseTo(4, 10);
+  expect(stopped!.slice(5)).toEqual([2, "0 / 0 / 2"]);
   expect(found.notes.join("\n")).toContain("PT is the best of 5 on the full model, FPT-CR of 3");
   // what a reader needs to do the same
   const line = (name: string) => found.scores!.filter((s) => s.line === name).map((s) => [s.seed, s.score]);

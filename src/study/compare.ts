@@ -224,6 +224,7 @@ export function compareTables(
         against(label, () => score(vanilla.label)),
       ),
       row(`${label} − PT, equal looks`, against(label, equalLooks)),
+      row(`${label} − PT, stopped at its FLOPs`, against(label, stopped)),
     ];
   });
   return {
