@@ -7,14 +7,15 @@
  * Shapes of T5 v1.1 with random weights, batch 8 × 128 tokens of text + prompt, 4 target tokens. Target: a ratio of at most 1.15.
  * Both are whole functions of the library, train() and importance(), taken in turn; medians are over rounds.
  */
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { availableParallelism, cpus, loadavg, tmpdir } from "node:os";
+import { mkdtempSync, rmSync } from "node:fs";
+import { loadavg, tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { openCheckpoint, openEngine, t5Shape } from "softprompt/engine";
 import { defaults, importance, singleStage, train, trainOptions } from "softprompt/train";
 import { median } from "./batch.mjs";
 import { writeRandomCheckpoint } from "./checkpoint.mjs";
+import { saveFigures } from "./processor.mjs";
 
 const { values: o, positionals } = parseArgs({
   allowPositionals: true,
@@ -94,8 +95,6 @@ async function measure(size, engine, config, P) {
 }
 
 const report = {
-  date: new Date().toISOString().slice(0, 10),
-  cpu: `${cpus()[0].model.trim()}, ${availableParallelism()} threads`,
   ...{
     load: loadavg()[0],
     batch: B,
@@ -106,8 +105,7 @@ const report = {
     results,
   },
 };
-mkdirSync(o.output, { recursive: true });
-writeFileSync(join(o.output, "importance.json"), `${JSON.stringify(report, null, 2)}\n`);
+saveFigures(join(o.output, "importance.json"), report);
 for (const found of results)
   console.log(
     `${found.size}, prompt ${found.prompt}: step ${found.stepMsPerExample.toFixed(1)} ms per example, scoring × ${found.scoringRatio.toFixed(3)}, with ${found.kept} tokens × ${found.droppedRatio.toFixed(3)}`,

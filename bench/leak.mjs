@@ -7,10 +7,11 @@
  * Exits with 1 if a promise is broken. The garbage is collected before each sample, and V8 is told to take its young generation at
  * once: left alone it doubles it somewhere in the first thousand steps, which on a process this small looks like 5 to 7 %.
  */
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { cpus, tmpdir } from "node:os";
-import { dirname, join } from "node:path";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { parseArgs } from "node:util";
+import { saveFigures } from "./processor.mjs";
 
 const { values } = parseArgs({
   options: {
@@ -136,10 +137,9 @@ const parts = [
 const result = {
   parts,
   seconds: Math.round((performance.now() - started) / 100) / 10,
-  where: { node: process.version, platform: `${process.platform} ${process.arch}`, cores: cpus().length },
+  platform: `${process.platform} ${process.arch}`,
 };
-mkdirSync(dirname(values.out), { recursive: true });
-writeFileSync(values.out, `${JSON.stringify(result, null, 2)}\n`);
+saveFigures(values.out, result);
 const mib = (bytes) => `${(bytes / 2 ** 20).toFixed(1)} MiB`;
 for (const { what, rssBefore, rssAtEnd, growth } of parts)
   console.log(`${what}: ${mib(rssBefore)}, ${mib(rssAtEnd)}: ${(100 * growth).toFixed(2)} %`);

@@ -10,14 +10,15 @@
  *      dropout. Needs a Python with torch, transformers and peft.
  */
 import { spawn } from "node:child_process";
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { availableParallelism, cpus, loadavg, tmpdir } from "node:os";
-import { basename, dirname, join } from "node:path";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { availableParallelism, loadavg, tmpdir } from "node:os";
+import { basename, join } from "node:path";
 import { createInterface } from "node:readline";
 import { parseArgs } from "node:util";
 import { makeBatch, nodeRuntime, openCheckpoint, openEngine, openMethod } from "softprompt/engine";
 import { optimizers, random } from "softprompt/train";
 import { median } from "./batch.mjs";
+import { saveFigures } from "./processor.mjs";
 
 const { values: options, positionals } = parseArgs({
   allowPositionals: true,
@@ -141,9 +142,7 @@ try {
   const middle = { softprompt: median(times.softprompt), peft: median(times.peft) };
   const runtime = await nodeRuntime.info();
   const report = {
-    date: new Date().toISOString().slice(0, 10),
     model: { name: basename(folder), sha256: await checkpoint.sha256() },
-    cpu: `${cpus()[0].model.trim()}, ${availableParallelism()} threads`,
     loadBefore: loadavg()[0],
     ...{
       batch: B,
@@ -154,7 +153,7 @@ try {
       rate: count("rate"),
       threads: count("threads"),
     },
-    versions: { softprompt: { onnxruntime: runtime.version, node: process.version }, python: versions },
+    versions: { softprompt: { onnxruntime: runtime.version }, python: versions },
     linears: names.length / 2,
     losses,
     relative,
@@ -162,8 +161,7 @@ try {
     ratio: middle.peft / middle.softprompt,
     all: times,
   };
-  mkdirSync(dirname(options.output), { recursive: true });
-  writeFileSync(options.output, `${JSON.stringify(report, null, 1)}\n`);
+  saveFigures(options.output, report);
   for (const [n, loss] of losses.softprompt.entries())
     console.log(`step ${n + 1}: ${loss.toFixed(6)}  PEFT ${losses.peft[n].toFixed(6)}`);
   console.log(`largest relative difference of a loss: ${relative.toExponential(1)}`);

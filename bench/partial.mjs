@@ -7,9 +7,9 @@
  * Partial and full steps are interleaved, and the ratio is the median over rounds of (partial / the two full steps around
  * it), so that a drifting load cancels. Encoder only, as for the papers' classification tasks; --both shrinks both stacks.
  */
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { cpus, tmpdir } from "node:os";
-import { dirname, join } from "node:path";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { parseArgs } from "node:util";
 import {
   fullModel,
@@ -23,6 +23,7 @@ import {
 } from "softprompt/engine";
 import { batchOf, median, time } from "./batch.mjs";
 import { writeRandomCheckpoint } from "./checkpoint.mjs";
+import { saveFigures } from "./processor.mjs";
 
 const { values: options, positionals } = parseArgs({
   allowPositionals: true,
@@ -61,11 +62,7 @@ for (const named of positionals.length > 0 ? positionals : ["base@4x128", "model
     }),
   );
 }
-if (options.out !== undefined) {
-  mkdirSync(dirname(options.out), { recursive: true });
-  const where = { node: process.version, cpu: cpus()[0].model, cores: cpus().length };
-  writeFileSync(options.out, `${JSON.stringify({ reduceDecoder: options.both, where, results }, null, 2)}\n`);
-}
+if (options.out !== undefined) saveFigures(options.out, { reduceDecoder: options.both, results });
 
 async function measure(model, shape) {
   const random = t5Sizes.includes(model);

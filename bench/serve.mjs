@@ -13,12 +13,13 @@
  * after Retry-After.
  */
 import { fork } from "node:child_process";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, rmSync } from "node:fs";
 import { connect } from "node:net";
-import { cpus, tmpdir } from "node:os";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
+import { saveFigures } from "./processor.mjs";
 
 const here = fileURLToPath(import.meta.url);
 const words = [
@@ -135,7 +136,6 @@ async function main() {
     clients: count,
     seconds,
     adapters,
-    machine: { cores: cpus().length, processor: cpus()[0]?.model, node: process.version },
     one: summary(one),
     many: summary(many),
     oneAgain: summary(again),
@@ -159,7 +159,7 @@ async function main() {
       `memory under load, MiB: ${result.memoryMiB.firstHalf} in the first half, ${result.memoryMiB.secondHalf} in the second`,
     ].join("\n"),
   );
-  if (values.out) writeFileSync(values.out, `${JSON.stringify(result, null, 2)}\n`);
+  if (values.out) saveFigures(values.out, result);
   if (many.wrong + many.failed + one.wrong + one.failed > 0) process.exitCode = 1;
 }
 

@@ -11,6 +11,7 @@ import { fullModel, nodeRuntime, openCheckpoint, openEngine, stepFlops } from "s
 import { batchOf, flopShape, median, nameOf, time } from "./batch.mjs";
 import { openCeiling } from "./ceiling.mjs";
 import { modelFolder, openEightBit } from "./checkpoint.mjs";
+import { processor } from "./processor.mjs";
 
 const { values: options, positionals } = parseArgs({
   allowPositionals: true,
@@ -109,4 +110,5 @@ for (const size of positionals.length > 0 ? positionals : ["small", "base"]) {
         `8 bits (weights to ${r.eightBit}): step ${r.step8Ms.toFixed(0)} ms (best ${r.step8BestMs.toFixed(0)})`,
     );
 }
-if (options.json) console.log(JSON.stringify({ onnxruntime: info.version, node: process.version, results }));
+if (options.json)
+  console.log(JSON.stringify({ onnxruntime: info.version, node: process.version, processor: processor(), results }));

@@ -1,14 +1,16 @@
 /**
  * @file Does halving reach the linear search's score at 40 % of its FLOPs? Runs both on each task and seed, writes a table.
  *
- * node experiments/xprompt/search.mjs DATASETS OUT [--tasks sst2,cb] [--seeds 0,1,2] [--collect FILE]
- * DATASETS holds SST-2 and CB as their owners publish them. Finished searches are read back, interrupted ones go on; two processes
+ * node experiments/xprompt/search.mjs DATASETS OUT [--tasks sst2,cb] [--seeds 0,1,2] [--collect FOLDER]
+ * --collect writes FOLDER/search.json and search.md. DATASETS holds SST-2 and CB as their owners publish them. Finished searches are read back, interrupted ones go on; two processes
  * with their own --tasks or --seeds are faster on two cores than one. Needs `npm run build`.
  */
 import { spawnSync } from "node:child_process";
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { parseArgs } from "node:util";
+import { paired, signTest } from "softprompt/study";
+import { mean } from "../statistics.mjs";
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
@@ -20,7 +22,9 @@ const { values, positionals } = parseArgs({
 });
 const [datasets, out] = positionals;
 if (out === undefined) {
-  console.error("node experiments/xprompt/search.mjs DATASETS OUT [--tasks sst2,cb] [--seeds 0,1,2] [--collect FILE]");
+  console.error(
+    "node experiments/xprompt/search.mjs DATASETS OUT [--tasks sst2,cb] [--seeds 0,1,2] [--collect FOLDER]",
+  );
   process.exit(2);
 }
 const tasks = {
@@ -38,7 +42,7 @@ for (const task of values.tasks.split(","))
       `${task} seed ${seed}: linear ${score(linear)}, halving ${score(halving)} at ${share.toFixed(1)} % of the search's FLOPs`,
     );
   }
-if (values.collect !== undefined) writeFileSync(values.collect, table(cells));
+if (values.collect !== undefined) collect(values.collect);
 
 function run(task, seed, search) {
   const folder = join(out, `${task}-s${seed}-${search}`);
@@ -65,39 +69,68 @@ function score(result) {
   return (100 * reported(result)).toFixed(2);
 }
 
-function table(rows) {
-  const tera = (flops) => (flops / 1e12).toFixed(2);
-  const mean = (of) => rows.reduce((sum, row) => sum + of(row), 0) / rows.length;
-  const difference = ({ linear, halving }) => 100 * (reported(halving) - reported(linear));
-  const share = ({ linear, halving }) => (100 * halving.search.cost.search) / linear.search.cost.search;
-  const lines = rows.map((row) => {
-    const { task, seed, linear, halving } = row;
-    const parts = [
-      task,
-      seed,
-      (100 * reported(linear, "control")).toFixed(2),
-      score(linear),
-      score(halving),
-      difference(row).toFixed(2),
-    ];
-    parts.push(
-      linear.search.best,
-      halving.search.best,
-      tera(linear.search.cost.search),
-      tera(halving.search.cost.search),
-      share(row).toFixed(1),
-    );
-    return `| ${parts.join(" | ")} |`;
+/** What is compared, from each cell. */
+function figuresOf({ task, seed, linear, halving }) {
+  const of = (result) => ({
+    score: 100 * reported(result),
+    chose: result.search.best,
+    flops: result.search.cost.search,
   });
-  return [
-    "## Halving against the linear search",
+  const found = { task, seed, control: 100 * reported(linear, "control"), linear: of(linear), halving: of(halving) };
+  return { ...found, share: (100 * found.halving.flops) / found.linear.flops };
+}
+
+function collect(folder) {
+  const all = cells.map(figuresOf);
+  const pairs = [
+    ["halving − linear", ({ linear, halving }) => halving.score - linear.score],
+    ["linear − control", ({ linear, control }) => linear.score - control],
+    ["halving − control", ({ halving, control }) => halving.score - control],
+  ].map(([name, of]) => {
+    const found = paired(all.map(of));
+    const [above, , below] = found.signs.split(" / ").map(Number);
+    return { name, ...found, p: signTest(above, below) };
+  });
+  const tera = (flops) => (flops / 1e12).toFixed(2);
+  const row = ({ task, seed, control, linear, halving, share }) =>
+    [
+      ...[task, seed, control.toFixed(2), linear.score.toFixed(2), halving.score.toFixed(2)],
+      ...[(halving.score - linear.score).toFixed(2), linear.chose, halving.chose],
+      ...[tera(linear.flops), tera(halving.flops), share.toFixed(1)],
+    ].join(" | ");
+  const over = (of) => mean(all.map(of));
+  const means = {
+    ...{ task: "mean", seed: "", control: over(({ control }) => control), share: over(({ share }) => share) },
+    ...Object.fromEntries(
+      ["linear", "halving"].map((search) => [
+        search,
+        { score: over((one) => one[search].score), flops: over((one) => one[search].flops), chose: "" },
+      ]),
+    ),
+  };
+  const text = [
+    "# Halving against the linear search",
     "",
-    "The papers' grid of counts; score × 100 on the validation rows, which chose nothing, FLOPs of retrainings with their evaluations (all products). Made by `node experiments/xprompt/search.mjs`.",
+    "t5-nano, the papers' grid of counts; score × 100 on the validation rows, which chose nothing; FLOPs of retrainings with their evaluations (all products).",
     "",
     "| task | seed | control | linear | halving | difference | linear's best | halving's best | linear, TFLOP | halving, TFLOP | share, % |",
-    `| ${"--- | --: | --: | --: | --: | --: | --- | --- | --: | --: | --:"} |`,
-    ...lines,
-    `| mean | | ${mean(({ linear }) => 100 * reported(linear, "control")).toFixed(2)} | ${mean(({ linear }) => 100 * reported(linear)).toFixed(2)} | ${mean(({ halving }) => 100 * reported(halving)).toFixed(2)} | ${mean(difference).toFixed(2)} | | | ${tera(mean(({ linear }) => linear.search.cost.search))} | ${tera(mean(({ halving }) => halving.search.cost.search))} | ${mean(share).toFixed(1)} |`,
+    "| --- | --: | --: | --: | --: | --: | --- | --- | --: | --: | --: |",
+    ...[...all, means].map((one) => `| ${row(one)} |`),
+    "",
+    "| first − second | points ± standard error | pairs | above / equal / below | sign test, p |",
+    "| --- | --: | --: | --- | --: |",
+    ...pairs.map(
+      ({ name, mean: points, error, pairs: n, signs, p }) =>
+        `| ${name} | ${points.toFixed(2)}${error === null ? "" : ` ± ${error.toFixed(2)}`} | ${n} | ${signs} | ${p.toFixed(3)} |`,
+    ),
+    "",
+    "Made by `node experiments/xprompt/search.mjs DATASETS OUT --collect experiments/xprompt`.",
     "",
   ].join("\n");
+  writeFileSync(
+    join(folder, "search.json"),
+    `${JSON.stringify({ experiment: "search", pairs, cells: all }, null, 1)}\n`,
+  );
+  writeFileSync(join(folder, "search.md"), text);
+  console.log(text);
 }
