@@ -4,6 +4,8 @@
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { fromBinary } from "@bufbuild/protobuf";
+import { ModelProtoSchema } from "onnx-buf";
 import { afterAll, describe, expect, test } from "vitest";
 import { random } from "../src/base/random.js";
 import { inEightBits, largestEightBit } from "../src/engine/eight-bit.js";
@@ -17,6 +19,7 @@ import { openCheckpoint } from "../src/model/checkpoint.js";
 import { blockLayers, eightBitLayers, withEightBit } from "../src/model/eight-bit.js";
 import { fullModel, partialModel } from "../src/model/partial.js";
 import { roundColumns, roundRowsTurned, smoothing } from "../src/model/quantise.js";
+import { lower } from "../src/onnx/lower.js";
 import { openLikeParent } from "../src/run/child.js";
 import { openSession } from "../src/runtime/session.js";
 import { makeBatch } from "../src/text/batch.js";
@@ -251,6 +254,80 @@ describe("a norm before layers in 8 bits", () => {
       }
     },
   );
+});
+
+describe("a gated feed-forward block", () => {
+  const [width, neurons, rows] = [24, 40, 12];
+  const sizes = { gate: [neurons, width], up: [neurons, width], down: [width, neurons] } as const;
+  const matrices = Object.fromEntries(
+    Object.entries(sizes).map(([name, [out, into]]) => [name, floats(out * into, 0.4)]),
+  ) as Record<keyof typeof sizes, Float32Array>;
+  const [x, dy] = [floats(rows * width, 2), floats(rows * width)];
+
+  const activations = { silu: ops.silu, gelu: ops.gelu, relu: ops.relu };
+
+  /** x + down(act(gate(x))·up(x)) and its gradient. `exact`: the layer out of the block is in float32. */
+  function block({ exact, terms, act }: { exact: boolean; terms: 1 | 2; act: keyof typeof activations }): Graph {
+    const g = emptyGraph();
+    const given = input(g, "x", "float32", ["B", "S", width]);
+    const linear = (from: typeof given, name: keyof typeof sizes) => {
+      const [out, into] = sizes[name];
+      if (exact && name === "down") return ops.linear(g, from, constant(g, [out, into], matrices.down));
+      const [forward, back] = [roundRowsTurned(matrices[name], into, most), roundColumns(matrices[name], into, most)];
+      return ops.linear8(g, from, {
+        forward: { matrix: constant(g, [into, out], forward.values), scale: constant(g, [out], forward.scale) },
+        back: { matrix: constant(g, [out, into], back.values), scale: constant(g, [into], back.scale) },
+        terms,
+      });
+    };
+    const y = ops.add(
+      g,
+      given,
+      linear(ops.mul(g, activations[act](g, linear(given, "gate")), linear(given, "up")), "down"),
+    );
+    output(g, "y", y);
+    const weighed = ops.mul(g, y, input(g, "dy", "float32", ["B", "S", width]));
+    output(g, "dx", gradient(g, ops.sum(g, weighed, [0, 1, 2]), given));
+    return g;
+  }
+
+  const cases = [
+    { exact: false, terms: 1, act: "silu" },
+    { exact: false, terms: 2, act: "silu" },
+    { exact: true, terms: 1, act: "gelu" },
+    { exact: false, terms: 1, act: "relu" },
+  ] as const;
+  test.each(cases.flatMap((how) => [false, true].map((plainOps) => ({ ...how, plainOps }))))(
+    "ONNX Runtime computes the definition, whoever multiplies by the scales of rows (%o)",
+    async ({ plainOps, ...how }) => {
+      const graph = block(how);
+      const shape = [3, rows / 3, width];
+      const numbers = (data: Float32Array) => ({ shape, data: Float64Array.from(data) });
+      const defined = interpret(graph, { x: numbers(x), dy: numbers(dy) });
+      const session = await openSession("block", graph, { threads: 2, device: "cpu", lowMemory: false, plainOps });
+      const of = (data: Float32Array) => ({ dtype: "float32" as const, shape, data });
+      const got = await session.run({ x: of(x), dy: of(dy) });
+      await session.dispose();
+      for (const name of ["y", "dx"]) {
+        const scale = Math.max(...defined[name]!.data.map(Math.abs));
+        const errors = [...defined[name]!.data].map((v, i) => Math.abs(got[name]!.data[i]! - v) / scale);
+        // a tie in rounding may go the other way in float32: one step of one row
+        expect(Math.max(...errors)).toBeLessThan(5e-3);
+        expect(errors.filter((error) => error > 1e-5).length).toBeLessThanOrEqual(2 * width);
+      }
+    },
+  );
+
+  test("only what an activation needs is multiplied by its rows' scales", () => {
+    const { bytes } = lower(block(cases[0]), { plain: false, widenPerUse: false, device: "cpu" });
+    const { node } = fromBinary(ModelProtoSchema, bytes).graph!;
+    const products = new Set(node.filter(({ opType }) => opType === "MatMulIntegerToFloat").flatMap((n) => n.output));
+    const scaled = node.filter(
+      ({ opType, input: from }) => opType === "Mul" && from.some((name) => products.has(name)),
+    );
+    // gate's product, before the activation; all else goes into sums, or on to a layer that rounds it anyway
+    expect(scaled.filter(({ input: [, by] }) => /scale|whole/.test(by!)).length).toBe(1);
+  });
 });
 
 test.each([false, true])(

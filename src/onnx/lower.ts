@@ -25,6 +25,7 @@ import {
   lowerings,
   opsets,
   reads,
+  type UnscaledRows,
   type ViewType,
   type Writer,
 } from "./opset.js";
@@ -122,15 +123,29 @@ export function lowerFor(outside: Outside | undefined, source: Graph, options: L
     for (const { id } of new Set(reads(node))) readers.set(id, [...(readers.get(id) ?? []), node]);
   }
   const results = new Set(parts.flatMap((g) => g.outputs.map((o) => o.value.id)));
+  const nameOf = (value: Value) => names.get(value.id) ?? value.name;
+  const unscaled = new Map<number, UnscaledRows>();
+  /** Values that were left unscaled, and that a reader needed. */
+  const written = new Set<number>();
   const views = new Map<string, { value: Value; type: ViewType; shape: readonly number[] }>();
   const writer: Writer = {
     options,
     add,
-    name: (value) => names.get(value.id) ?? value.name,
+    name: (value) => {
+      const name = nameOf(value);
+      const left = unscaled.get(value.id);
+      if (left === undefined || written.has(value.id)) return name;
+      written.add(value.id);
+      return add("Mul", [left.rows, left.scale], {}, [name]);
+    },
     readers: (value) => readers.get(value.id) ?? [],
     isOutput: (value) => results.has(value.id),
     used: (value) => readers.has(value.id) || results.has(value.id),
-    unscaled: new Map(),
+    leave: (value, left) => {
+      unscaled.set(value.id, left);
+      if (results.has(value.id)) writer.name(value);
+    },
+    unscaled: (value) => unscaled.get(value.id),
     integers: (values) =>
       tensor(`_int64[${values}]`, () => ({
         dataType: dtypes.int64.onnx,
@@ -197,7 +212,7 @@ export function lowerFor(outside: Outside | undefined, source: Graph, options: L
     for (const node of g.nodes) {
       const from = nodes.length;
       (lowerings[node.op] as (w: Writer, n: Node) => void)(writer, node);
-      for (const value of node.outputs) types.set(writer.name(value), value);
+      for (const value of node.outputs) types.set(nameOf(value), value);
       if (!node.inputs.every((v) => isWeight(v) || frozen.has(v.id))) continue;
       for (const { id } of node.outputs) frozen.add(id);
       if (options.widenPerUse) early.push(...nodes.splice(from)); // a slice of a weight

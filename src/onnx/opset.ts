@@ -5,8 +5,7 @@
  * form has a plain form beside it, taken with `plain`. Checked with opset 21 on onnxruntime 1.30.
  */
 import type { DType } from "../base/tensor.js";
-import { times } from "../graph/dims.js";
-import { type Dim, maker, type Node, type Op, type Value, type ValueType } from "../graph/graph.js";
+import { maker, type Node, type Op, type Value, type ValueType } from "../graph/graph.js";
 import { blocksOf, isGrouped } from "../graph/infer.js";
 
 /** ONNX's default domain and ONNX Runtime's own. */
@@ -86,12 +85,17 @@ export interface Writer {
    * @returns the name
    */
   typed(name: string, type: ValueType): string;
-  /** Sums of rows times their scales, by the id of a value that is not written: its only reader adds them. */
-  readonly unscaled: Map<number, readonly UnscaledRows[]>;
+  /**
+   * Leaves a value as rows and a scale for each row. `name` multiplies them where a reader needs the value itself; a reader that goes on with the
+   * rows saves a pass over memory.
+   */
+  leave(value: Value, unscaled: UnscaledRows): void;
+  /** A value that was left so. */
+  unscaled(value: Value): UnscaledRows | undefined;
   onnxType(dtype: DType): number;
 }
 
-/** A product whose rows still are to be multiplied by one scale each. */
+/** A value whose rows still are to be multiplied by one scale each, […, 1]. */
 export interface UnscaledRows {
   readonly rows: string;
   readonly scale: string;
@@ -165,16 +169,23 @@ function logSoftmax(w: Writer, x: string, y: string): void {
 }
 
 /** x·W or x·Wᵀ, and a bias. */
-function linear(w: Writer, [x, weight, bias]: readonly [Value, Value, Value?], transB: boolean, y: string): void {
-  const pure = product(w, w.name(x), w.widened(weight), [x.shape.length, 2], { transB }, bias ? undefined : y);
-  if (bias) w.add("Add", [pure, w.widened(bias)], {}, [y]);
+function linear(w: Writer, [x, weight, bias]: readonly [Value, Value, Value?], transB: boolean, y: Value): void {
+  const unscaled = bias ? undefined : w.unscaled(x);
+  const to = bias || unscaled ? undefined : w.name(y);
+  const rows = unscaled?.rows ?? w.name(x);
+  const pure = product(w, rows, w.widened(weight), [x.shape.length, 2], { transB }, to);
+  if (bias) w.add("Add", [pure, w.widened(bias)], {}, [w.name(y)]);
+  if (unscaled) w.leave(y, { rows: w.typed(pure, y), scale: unscaled.scale });
 }
 
-/** Rows of uint8 around 128 in the shape of what was rounded, […, K], and the scale of each row, […, 1]. */
+/** Rows of uint8 around 128 in the shape of what was rounded, […, K], once or twice, and the scale of each row, […, 1]. */
 interface RoundedRows {
-  readonly rows: string;
+  readonly terms: readonly string[];
   readonly scale: string;
 }
+
+/** How many times as large as a second term's the scale of a first one is: its rest is at most half a unit, which gets 127 units of its own. */
+const finer = 254;
 
 /** x·f, as the norm that makes x writes it where it has no gain of its own and only layers that want x·f read it. */
 const smoothedNorm = (w: Writer, x: Value): { readonly name: string; readonly by: Value } | null => {
@@ -191,78 +202,40 @@ const smoothedNorm = (w: Writer, x: Value): { readonly name: string; readonly by
  * x as rounded rows; with two terms, what the first rounding left as well. They are computed once for all layers that read x. The smallest
  * scale prevents a division by zero for a row of zeros.
  */
-const roundedRows = (w: Writer, x: Value, smoothing: Value | undefined, terms: 1 | 2): readonly RoundedRows[] => {
+const roundedRows = (w: Writer, x: Value, smoothing: Value | undefined, terms: 1 | 2): RoundedRows => {
   const key = `rounded ${x.id} ${smoothing?.id ?? ""}`;
-  const of = (term: 1 | 2) => ({ rows: `${key}/rows${term}`, scale: `${key}/scale${term}` });
-  const [first, second] = [of(1), of(2)];
+  const [first, second, own] = [`${key}/rows1`, `${key}/rows2`, `${key}/scale`];
+  const unscaled = w.unscaled(x);
   const norm = smoothing ? smoothedNorm(w, x) : null;
+  const values = () => unscaled?.rows ?? w.name(x);
   const smooth = () => {
     if (norm) return norm.name;
-    return smoothing ? w.once(`${key}/smooth`, () => w.add("Mul", [w.name(x), w.name(smoothing)])) : w.name(x);
+    return smoothing ? w.once(`${key}/smooth`, () => w.add("Mul", [values(), w.name(smoothing)])) : values();
   };
-  const isFlat = x.shape.length === 2;
-  const width = x.shape.at(-1) as number;
-  const M = x.shape.slice(0, -1).reduce<Dim>(times, 1);
-  const flat = () =>
-    isFlat
-      ? smooth()
-      : w.once(`${key}/flat`, () =>
-          w.typed(w.add("Reshape", [smooth(), w.integers([-1, width])]), { dtype: "float32", shape: [M, width] }),
-        );
-  const vector = ({ scale }: RoundedRows) =>
-    w.once(`${scale}/vector`, () =>
-      w.typed(w.add("Reshape", [scale, w.integers([-1])]), { dtype: "float32", shape: [M] }),
-    );
+  // one block in each row: a scale for each row, without a reshape into a matrix, and faster than the form with one axis (docs/log.md)
+  const blocks = { axis: { int: -1 }, block_size: { int: x.shape.at(-1) as number } };
+  const scaleShape = { dtype: "float32", shape: [...x.shape.slice(0, -1), 1] } as const;
   const zeros = () =>
     w.once(`${key}/zeros`, () =>
-      w.typed(w.add("Expand", [w.uint8(128), w.add("Shape", [vector(first)])]), { dtype: "uint8", shape: [M] }),
+      w.typed(w.add("Expand", [w.uint8(128), w.add("Shape", [own])]), { ...scaleShape, dtype: "uint8" }),
     );
-  /** @returns the rounded rows as a matrix */
-  const round = (values: string, to: RoundedRows) => {
-    const inputs = [values, vector(to), zeros()];
-    if (isFlat) return w.add("QuantizeLinear", inputs, { axis: { int: 0 } }, [to.rows]);
-    const matrix = w.add("QuantizeLinear", inputs, { axis: { int: 0 } });
-    w.add("Reshape", [matrix, w.once(`${key}/shape`, () => w.add("Shape", [smooth()]))], {}, [to.rows]);
-    w.typed(to.rows, { dtype: "uint8", shape: x.shape });
-    return matrix;
-  };
-  const matrix = w.once(`${key}/matrix`, () => {
+  w.once(first, () => {
     // two passes that read, where the largest of |x| would take one that writes as well
     const [most, least] = ["ReduceMax", "ReduceMin"].map((type) =>
       w.add(type, [smooth(), w.integers([-1])], { keepdims: { int: 1 } }),
     );
     const largest = w.add("Max", [most!, w.add("Neg", [least!]), w.float(127e-30)]);
-    w.add("Mul", [largest, w.float(1 / 127)], {}, [first.scale]);
-    return round(flat(), first);
+    w.add("Mul", [largest, w.float(1 / 127)], {}, [own]);
+    return w.add("QuantizeLinear", [smooth(), own, zeros()], blocks, [first]);
   });
-  if (terms === 1) return [first];
-  w.once(second.rows, () => {
-    w.add("Mul", [first.scale, w.float(1 / 254)], {}, [second.scale]);
-    const taken = w.add("DequantizeLinear", [matrix, vector(first), zeros()], { axis: { int: 0 } });
-    round(w.add("Sub", [flat(), taken]), second);
-    return second.rows;
+  const scale = unscaled ? w.once(`${key}/whole`, () => w.typed(w.add("Mul", [own, unscaled.scale]), scaleShape)) : own;
+  if (terms === 1) return { terms: [first], scale };
+  w.once(second, () => {
+    const taken = w.add("DequantizeLinear", [first, own, zeros()], blocks);
+    const fine = w.add("Mul", [own, w.float(1 / finer)]);
+    return w.add("QuantizeLinear", [w.add("Sub", [smooth(), taken]), fine, zeros()], blocks, [second]);
   });
-  return [first, second];
-};
-
-/** x + Σ rows·scale, in one pass for each product. */
-const addScaled = (w: Writer, x: string, parts: readonly UnscaledRows[], to?: string): string =>
-  parts.reduce(
-    (sum, { rows, scale }, i) =>
-      scaleAdd(w, [sum, rows, scale], i === parts.length - 1 && to !== undefined ? [to] : undefined),
-    x,
-  );
-
-/** Σ rows·scale. */
-function writeSum(w: Writer, [first, ...more]: readonly UnscaledRows[], to?: string): string {
-  const start = w.add("Mul", [first!.rows, first!.scale], {}, more.length === 0 && to !== undefined ? [to] : undefined);
-  return addScaled(w, start, more, to);
-}
-
-/** A value's tensor, written now if it was left to its reader. */
-const nameOrSum = (w: Writer, value: Value): string => {
-  const parts = w.unscaled.get(value.id);
-  return parts ? writeSum(w, parts) : w.name(value);
+  return { terms: [first, second], scale };
 };
 
 const sameShape = (a: Value, b: Value) =>
@@ -271,6 +244,15 @@ const sameShape = (a: Value, b: Value) =>
 /** x + y·s in one pass, where there is a kernel for it. */
 const scaleAdd = (w: Writer, [x, y, s]: readonly [string, string, string], to?: readonly string[]): string =>
   has(w, "GatedAdd") ? w.add("GatedAdd", [x, y, s], {}, to, ms) : w.add("Add", [x, w.add("Mul", [y, s])], {}, to);
+
+/** Whether all readers of a value go on with unscaled rows, so that leaving it so never costs a pass more. */
+const takesRows = (w: Writer, value: Value): boolean =>
+  !w.isOutput(value) &&
+  w.readers(value).every(({ op, inputs, outputs }) => {
+    if (op === "add") return inputs.every((v) => sameShape(v, value));
+    if (op === "mul") return inputs.every((v) => sameShape(v, value)) && takesRows(w, outputs[0]!);
+    return (op === "linear8" || op === "linear" || op === "linearBack8") && inputs.indexOf(value) === 0;
+  });
 
 /** The matrix of blocks as float32 [N, K]. */
 const widenedBlocks = (w: Writer, inputs: readonly Value[], to?: string): string =>
@@ -341,22 +323,31 @@ const regroupAny = (w: Writer, x: Value, heads: number, to?: string): string => 
 
 /** The lowering of every op. */
 export const lowerings: { readonly [K in Op]: Lowering<K> } = {
-  add: (w, { inputs: [a, b], outputs }) => {
-    const to = w.name(outputs[0]!);
-    for (const [one, other] of [
-      [a!, b!],
-      [b!, a!],
-    ] as const) {
-      const parts = w.unscaled.get(other.id);
-      if (parts) {
-        addScaled(w, nameOrSum(w, one), parts, to);
-        return;
-      }
-    }
-    w.add("Add", [w.name(a!), w.name(b!)], {}, [to]);
+  add: (w, { inputs: [a, b], outputs: [y] }) => {
+    const pairs = [[a!, b!] as const, [b!, a!] as const];
+    const [one, other] = pairs.find(([, v]) => w.unscaled(v) && sameShape(a!, b!)) ?? [];
+    const rest = other && w.unscaled(other);
+    if (rest) scaleAdd(w, [w.name(one!), rest.rows, rest.scale], [w.name(y!)]);
+    else w.add("Add", [w.name(a!), w.name(b!)], {}, [w.name(y!)]);
   },
   sub: plainly("Sub"),
-  mul: plainly("Mul"),
+  mul: (w, { inputs, outputs: [y] }) => {
+    const unscaled = inputs.map((v) => (sameShape(v, y!) ? w.unscaled(v) : undefined));
+    const scales = unscaled.flatMap((of) => of?.scale ?? []);
+    if (scales.length === 0 || !takesRows(w, y!)) {
+      w.add("Mul", inputs.map(w.name), {}, [w.name(y!)]);
+      return;
+    }
+    const rows = w.typed(
+      w.add(
+        "Mul",
+        inputs.map((v, i) => unscaled[i]?.rows ?? w.name(v)),
+      ),
+      y!,
+    );
+    const scale = scales.length === 1 ? scales[0]! : w.add("Mul", scales);
+    w.leave(y!, { rows, scale });
+  },
   scaleAdd: (w, { inputs: [x, y, s], outputs }) => {
     scaleAdd(w, [w.name(x!), w.name(y!), w.name(s!)], [w.name(outputs[0]!)]);
   },
@@ -404,28 +395,27 @@ export const lowerings: { readonly [K in Op]: Lowering<K> } = {
   },
   // Linear layers are computed only here, in the forward and the backward pass.
   linear: (w, { inputs: [x, weight, bias], attributes: { back, stored }, outputs: [y] }) => {
-    linear(w, [x!, weight!, bias], (stored === "out,in") !== back, w.name(y!));
+    linear(w, [x!, weight!, bias], (stored === "out,in") !== back, y!);
   },
   linearBack8: (w, { inputs: [x, weight, , , bias], attributes: { stored }, outputs: [y] }) => {
-    linear(w, [x!, weight!, bias], stored === "out,in", w.name(y!));
+    linear(w, [x!, weight!, bias], stored === "out,in", y!);
   },
-  // The kernel itself would multiply rows by their scales in one thread. A sum that alone reads the layer does it in its own pass.
+  // The kernel itself would multiply rows by their scales in one thread. Who reads the layer does it in its own pass.
   linear8: (w, { inputs: [x, m, s, , , smoothing], attributes: { back, terms }, outputs: [y] }) => {
     const zero = w.uint8(128);
-    const multiply = (rows: string) => {
+    const multiply = (rows: string, factor: number) => {
       if (!w.options.plain) {
-        const inputs = [rows, w.name(m!), w.float(1), w.name(s!), zero];
+        const inputs = [rows, w.name(m!), w.float(factor), w.name(s!), zero];
         return w.typed(w.add("MatMulIntegerToFloat", inputs, {}, undefined, ms), y!);
       }
       const whole = w.add("MatMulInteger", [rows, w.name(m!), zero]);
-      return w.add("Mul", [w.add("Cast", [whole], { to: { int: w.onnxType("float32") } }), w.name(s!)]);
+      const product = w.add("Mul", [w.add("Cast", [whole], { to: { int: w.onnxType("float32") } }), w.name(s!)]);
+      return factor === 1 ? product : w.add("Mul", [product, w.float(factor)]);
     };
     const rounded = roundedRows(w, x!, back ? undefined : smoothing, back ? 1 : terms);
-    const parts = rounded.map(({ rows, scale }) => ({ rows: multiply(rows), scale }));
-    const [reader, ...others] = w.readers(y!);
-    const isTerm = reader?.op === "add" && reader.inputs.every((v) => sameShape(v, y!));
-    if (isTerm && others.length === 0 && !w.isOutput(y!)) w.unscaled.set(y!.id, parts);
-    else writeSum(w, parts, w.name(y!));
+    const [first, second] = rounded.terms.map((rows, term) => multiply(rows, term === 0 ? 1 : 1 / finer));
+    const rows = second === undefined ? first! : w.typed(w.add("Add", [first!, second]), y!);
+    w.leave(y!, { rows, scale: rounded.scale });
   },
   // The runtime packs a matrix in blocks once more, in an order of its own. Where a backward pass follows, which widens it, that copy would stand
   // beside the first one, so both passes widen. Of 8 bits the runtime has no product in float32 arithmetic: it would widen in each one.
