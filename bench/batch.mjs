@@ -1,5 +1,8 @@
 /** @file What every benchmark needs: a batch of a shape, a clock, a median. */
 
+// as the command line has it (src/cli/main.ts)
+process.env.SOFTPROMPT_DENORMALS ??= "zero";
+
 /**
  * A batch without padding: every position works. Of a decoder-only model a text's last token is what the target follows.
  * @param {{ vocabulary: number, family: string }} config

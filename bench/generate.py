@@ -11,6 +11,8 @@ import torch
 import transformers
 from transformers import AutoModelForCausalLM
 
+torch.set_flush_denormal(True)  # as softprompt's command line has it
+
 
 @torch.no_grad()
 def main():

@@ -16,6 +16,8 @@ import torch
 import transformers
 from transformers import AutoModelForCausalLM
 
+torch.set_flush_denormal(True)  # as softprompt's command line has it
+
 
 def main():
     place = Path(sys.argv[1])

@@ -23,6 +23,8 @@ import torch
 import transformers
 from transformers import LlamaConfig, LlamaForCausalLM, T5Config, T5ForConditionalGeneration
 
+torch.set_flush_denormal(True)  # as softprompt's command line has it
+
 # D, F, layers of each stack, heads, K (as src/model/shapes.ts)
 SIZES = {"small": (512, 1024, 8, 6, 64), "base": (768, 2048, 12, 12, 64), "large": (1024, 2816, 24, 16, 64)}
 # D, F, layers, heads, key heads, vocabulary, tied (as bench/checkpoint.mjs)

@@ -14,6 +14,9 @@ import { fileURLToPath, pathToFileURL } from "node:url";
 const { enableCompileCache } = nodeModule as { enableCompileCache?: () => unknown };
 enableCompileCache?.();
 
+// runtime/node.ts says what it does. Child processes and threads take it over.
+process.env.SOFTPROMPT_DENORMALS ??= "zero";
+
 const here = dirname(realpathSync(fileURLToPath(import.meta.url)));
 const { enter } = (await import(pathToFileURL(join(here, "entry.js")).href)) as typeof import("./entry.js");
 await enter();

@@ -98,6 +98,13 @@ export const nodeRuntime: Runtime = {
   },
 };
 
+/**
+ * Whether numbers below 1.2e-38 count as zero. The softmax of scores of which a causal mask hides half takes seven times as long with them
+ * (docs/log.md, 2026-11-27). ONNX Runtime sets it for the thread that opens the first session too, whose JavaScript then computes so as well:
+ * the command line owns its process and asks for it (cli/main.ts), a program that uses the library may.
+ */
+const flushesDenormals = () => process.env.SOFTPROMPT_DENORMALS === "zero";
+
 function sessionOptions(
   options: RuntimeOptions,
   folder: string | null,
@@ -117,6 +124,7 @@ function sessionOptions(
     extra: {
       session: {
         ...(folder !== null ? { model_external_initializers_file_folder_path: folder } : {}),
+        ...(flushesDenormals() ? { set_denormal_as_zero: "1" } : {}),
         // Sessions take turns: a worker that keeps spinning after its run would take a core from the next session.
         force_spinning_stop: "1",
         ...(options.packWeights ? {} : { disable_prepacking: "1" }),

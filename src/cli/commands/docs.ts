@@ -20,7 +20,7 @@ export function docsPages(commands: Readonly<Record<string, Command>>): Record<s
     "## Exit codes",
     exitCodesMarkdown(),
     "## Environment",
-    "`NO_COLOR` (any value) turns colours off, `FORCE_COLOR` on. `HF_TOKEN`, `HF_ENDPOINT` and `HF_HOME` mean what they mean to Hugging Face's tools. `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY` are honoured. `SOFTPROMPT_CACHE` is the folder of what is made from models (converted GGUF files, weights in 8 bits and in blocks), of texts that were read, and of remembered hashes. `SOFTPROMPT_CACHE_LIMIT` is how many GiB the first of these may take together (default 100): before more is made, what was unused longest is removed, and what a running process uses stays. `SOFTPROMPT_DEBUG=1` shows the stack of an error.",
+    "`NO_COLOR` (any value) turns colours off, `FORCE_COLOR` on. `HF_TOKEN`, `HF_ENDPOINT` and `HF_HOME` mean what they mean to Hugging Face's tools. `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY` are honoured. `SOFTPROMPT_CACHE` is the folder of what is made from models (converted GGUF files, weights in 8 bits and in blocks), of texts that were read, and of remembered hashes. `SOFTPROMPT_CACHE_LIMIT` is how many GiB the first of these may take together (default 100): before more is made, what was unused longest is removed, and what a running process uses stays. `SOFTPROMPT_DENORMALS=keep` computes with numbers below 1.2e-38 too, which takes longer; without it they are zeros. `SOFTPROMPT_DEBUG=1` shows the stack of an error.",
   ].join("\n\n");
   return { "README.md": `${index}\n`, ...Object.fromEntries(pages) };
 }
