@@ -7,8 +7,9 @@
  *
  * How exactly inputs are rounded is decided by what was measured of them. Some models have a few feed-forward neurons that are a thousand times
  * as large as the others and make the "massive activations" on which their attention rests (Sun et al. 2024, arXiv:2402.17762): there every
- * layer's forward pass rounds in two terms, and the matrices that read such neurons stay in float32. In the others it rounds once, inputs are
- * smoothed by channel, and the matrix that leads out of each feed-forward block stays in float32 (T5's `wo`; huggingface/transformers#20287, mit-han-lab/smoothquant#42).
+ * layer's forward pass rounds in two terms, and the matrices that read such neurons stay in float32. In the others it rounds once, with inputs
+ * smoothed by channel, and in two terms before the matrix that leads out of each feed-forward block, whose inputs differ most in size (T5's `wo`;
+ * huggingface/transformers#20287, mit-han-lab/smoothquant#42).
  * Only the forward pass stays so: rounding gradients did no harm in any layer (docs/log.md), so every layer's backward pass is in 8 bits.
  */
 import { stat } from "node:fs/promises";
@@ -52,7 +53,7 @@ export function blockLayers(config: ModelConfig): readonly ExpectedTensor[] {
     .filter(({ name, shape, layer }) => layer !== undefined && shape.length === 2 && name.endsWith(".weight"));
 }
 
-/** Those whose inputs are even enough in every model: all but the matrix that leads out of each feed-forward block. */
+/** Those whose inputs are rounded once where no neuron is very large: all but the matrix that leads out of each feed-forward block. */
 export function eightBitLayers(config: ModelConfig): readonly ExpectedTensor[] {
   return blockLayers(config).filter((layer) => !readsNeurons(layer));
 }
@@ -67,15 +68,14 @@ export async function withEightBit(checkpoint: Checkpoint, options: EightBitOpti
   const start = `${await checkpoint.sha256()}-${options.most}-v${roundingVersion}-`;
   const path = (await findKept(folder, start)) ?? (await make(checkpoint, layers, folder, start, options));
   const plan = await readPlan(path, layers);
-  const { terms, groups } = plan;
   const { spans } = keptLayout(contentOf(plan), path);
   const of = (name: string) => ({ matrix: spans.get(name)!, scale: spans.get(`${name}.scale`)! });
   const eightBit = new Map<string, EightBitLayer>(
-    groups.flatMap((group) => {
+    plan.groups.flatMap((group) => {
       const smoothing = spans.get(smoothingOf(group)) ?? null;
       return group.layers.map(({ name }) => [
         name,
-        { forward: of(`${name}/forward`), back: of(`${name}/back`), smoothing, terms },
+        { forward: of(`${name}/forward`), back: of(`${name}/back`), smoothing, terms: group.terms },
       ]);
     }),
   );
@@ -86,13 +86,16 @@ export async function withEightBit(checkpoint: Checkpoint, options: EightBitOpti
 /** Layers that are computed in 8 bits, and how often their inputs are rounded. */
 export type EightBitPlan = ReadonlyMap<string, Pick<EightBitLayer, "terms">>;
 
+/** Whether every input is rounded in two terms, because some neurons are very large. */
+export const roundsTwice = (plan: EightBitPlan): boolean => [...plan.values()].every(({ terms }) => terms === 2);
+
 /** What withEightBit would compute in 8 bits. @param inputs as its option. Nothing is written. */
 export async function planEightBit(
   { config }: Pick<Checkpoint, "config">,
   inputs: EightBitOptions["inputs"],
 ): Promise<EightBitPlan> {
-  const { terms, groups } = await measuredPlan(blockLayers(config), inputs);
-  return new Map(groups.flatMap(({ layers }) => layers.map(({ name }) => [name, { terms }])));
+  const { groups } = await measuredPlan(blockLayers(config), inputs);
+  return new Map(groups.flatMap(({ layers, terms }) => layers.map(({ name }) => [name, { terms }])));
 }
 
 /** Which layers of a checkpoint are computed in 8 bits, how their inputs are rounded, and why, in one sentence. */
@@ -102,17 +105,13 @@ export function eightBitText({
 }: Pick<Checkpoint, "config"> & { readonly eightBit?: EightBitPlan }): string {
   const all = blockLayers(config).map(({ name }) => name);
   const exact = all.filter((name) => !eightBit?.has(name));
-  const twice = [...(eightBit?.values() ?? [])].some(({ terms }) => terms === 2);
   const shown = exact.slice(0, 6).map((name) => name.replace(/\.weight$/, ""));
   const more = exact.length > shown.length ? ` and ${exact.length - shown.length} more` : "";
-  return (
-    `${all.length - exact.length} of ${all.length} linear layers of the blocks are computed in 8 bits, ` +
-    `${twice ? "with inputs in two terms, because some neurons are very large" : "with inputs in one term, smoothed by channel"}; ` +
-    `in float32 stay, forwards, ${shown.join(", ")}${more}, ` +
-    (twice
-      ? `whose inputs have neurons more than ${mostUneven} times as large as the median`
-      : "which read the neurons of a feed-forward block: their sizes differ most")
-  );
+  const rounded = `${all.length - exact.length} of ${all.length} linear layers of the blocks are computed in 8 bits, with inputs in`;
+  return exact.length === 0
+    ? `${rounded} one term, smoothed by channel, and in two where they are the neurons of a feed-forward block, whose sizes differ most`
+    : `${rounded} two terms, because some neurons are very large; in float32 stay, forwards, ${shown.join(", ")}${more}, ` +
+        `whose inputs have neurons more than ${mostUneven} times as large as the median`;
 }
 
 /** What is written for a layer's forward pass. */
@@ -142,10 +141,14 @@ interface Group {
   readonly largest: Float32Array;
 }
 
+/** A group whose forward pass is in 8 bits. One term is smoothed by channel. */
+interface RoundedGroup extends Group {
+  readonly terms: 1 | 2;
+}
+
 /** What a file contains. */
 interface Plan {
-  readonly terms: 1 | 2;
-  readonly groups: readonly Group[];
+  readonly groups: readonly RoundedGroup[];
   /** All other layers: rounding gradients does no harm there either. */
   readonly backOnly: readonly ExpectedTensor[];
 }
@@ -154,11 +157,11 @@ interface Plan {
 const smoothingOf = ({ layers }: Group) => `${layers[0]!.name}/smoothing`;
 
 /** What the file of a plan contains. */
-function contentOf({ terms, groups, backOnly }: Plan): KeptContent {
+function contentOf({ groups, backOnly }: Plan): KeptContent {
   return {
     tensors: [
       ...groups.flatMap((group) => [
-        ...(terms === 1
+        ...(group.terms === 1
           ? [{ name: smoothingOf(group), dtype: "float32" as const, shape: [group.largest.length] }]
           : []),
         ...group.layers.flatMap((layer) => [...forwardTensors(layer), ...backTensors(layer)]),
@@ -166,7 +169,7 @@ function contentOf({ terms, groups, backOnly }: Plan): KeptContent {
       ...backOnly.flatMap(backTensors),
     ],
     metadata: {
-      terms: String(terms),
+      terms: JSON.stringify(groups.map(({ terms }) => terms)),
       groups: JSON.stringify(groups.map(({ layers }) => layers.map(({ name }) => name))),
     },
   };
@@ -176,11 +179,13 @@ function contentOf({ terms, groups, backOnly }: Plan): KeptContent {
 async function readPlan(path: string, layers: readonly ExpectedTensor[]): Promise<Plan> {
   const byName = new Map(layers.map((layer) => [layer.name, layer]));
   const { metadata, entries } = await readHeader(path, (await stat(path)).size);
-  const groups = JSON.parse(metadata.get("groups")!) as string[][]; // the file is the one that was written: its sha256 is in its name
+  // the file is the one that was written: its sha256 is in its name
+  const groups = JSON.parse(metadata.get("groups")!) as string[][];
+  const terms = JSON.parse(metadata.get("terms")!) as (1 | 2)[];
   return {
-    terms: metadata.get("terms") === "2" ? 2 : 1,
-    groups: groups.map((names) => ({
+    groups: groups.map((names, i) => ({
       layers: names.map((name) => byName.get(name)!),
+      terms: terms[i]!,
       largest: new Float32Array(entries.get(`${names[0]}/smoothing`)?.shape[0] ?? 0),
     })),
     backOnly: others(layers, groups.flat()),
@@ -188,7 +193,7 @@ async function readPlan(path: string, layers: readonly ExpectedTensor[]): Promis
 }
 
 /** Decides by the largest inputs what is computed in 8 bits, and how exactly. */
-function planOf(measured: readonly Group[]): Omit<Plan, "backOnly"> {
+function planOf(measured: readonly Group[]): readonly RoundedGroup[] {
   const outOfBlock = ({ layers }: Group) => readsNeurons(layers[0]!);
   const uneven = new Set(
     measured.filter((group) => {
@@ -197,18 +202,19 @@ function planOf(measured: readonly Group[]): Omit<Plan, "backOnly"> {
       return outOfBlock(group) && sizes.length > 0 && sizes.at(-1)! > mostUneven * sizes[sizes.length >> 1]!;
     }),
   );
-  if (uneven.size > 0) return { terms: 2, groups: measured.filter((group) => !uneven.has(group)) };
-  return { terms: 1, groups: measured.filter((group) => !outOfBlock(group)) };
+  return measured
+    .filter((group) => !uneven.has(group))
+    .map((group) => ({ ...group, terms: uneven.size > 0 || outOfBlock(group) ? 2 : 1 }));
 }
 
 async function measuredPlan(layers: readonly ExpectedTensor[], inputs: EightBitOptions["inputs"]): Promise<Plan> {
   const byName = new Map(layers.map((layer) => [layer.name, layer]));
   const measured = await inputs([...byName.keys()]);
-  const plan = planOf(
+  const groups = planOf(
     measured.map(({ names, largest }) => ({ layers: names.map((name) => byName.get(name)!), largest })),
   );
-  const names = plan.groups.flatMap((group) => group.layers.map(({ name }) => name));
-  return { ...plan, backOnly: others(layers, names) };
+  const names = groups.flatMap((group) => group.layers.map(({ name }) => name));
+  return { groups, backOnly: others(layers, names) };
 }
 
 /** Layers that are not among these. */
@@ -240,7 +246,7 @@ async function make(
       return { data, columns };
     };
     for (const group of plan.groups) {
-      const factors = plan.terms === 1 ? await factorsOf(checkpoint, group) : null;
+      const factors = group.terms === 1 ? await factorsOf(checkpoint, group) : null;
       if (factors) await put(smoothingOf(group), floatBytes(factors));
       for (const layer of group.layers) {
         const { name, transposed = false } = layer;

@@ -7,7 +7,7 @@ import { SoftpromptError } from "../base/errors.js";
 import { roundHalfEven } from "../base/round.js";
 
 /** Version of the content. It must change whenever a layer's results change: runs and kept texts of another version are not gone on with. */
-export const roundingVersion = 4;
+export const roundingVersion = 5;
 
 /** The same of weights in blocks. */
 export const blockVersion = 1;

@@ -193,8 +193,9 @@ async function inPrecision(
   const eightBit = await largestEightBit(chosen);
   const checkpoint = await inEightBits(stored, eightBit, context);
   // how often inputs are rounded is known only now
-  const twice = [...checkpoint.eightBit!.values()].some(({ terms }) => terms === 2);
-  if (precision === "auto" && twice && !(await isFaster(2, "with inputs in two terms "))) return exact;
+  const { roundsTwice } = await import("../model/eight-bit.js");
+  if (precision === "auto" && roundsTwice(checkpoint.eightBit!) && !(await isFaster(2, "with inputs in two terms ")))
+    return exact;
   return { checkpoint, eightBit, blocks: null };
 }
 

@@ -17,7 +17,7 @@ import { largestEightBit, plannedEightBits } from "../../engine/eight-bit.js";
 import { choosePrecision, timeProducts } from "../../engine/precision.js";
 import { storedBlocks } from "../../model/block-weights.js";
 import { openCheckpoint } from "../../model/checkpoint.js";
-import { eightBitText } from "../../model/eight-bit.js";
+import { eightBitText, roundsTwice } from "../../model/eight-bit.js";
 import { byteText } from "../../report/format.js";
 import { plainTable } from "../../report/markdown.js";
 import { enginePackage, nodeRuntime } from "../../runtime/node.js";
@@ -187,8 +187,7 @@ async function precisionOf(
   const checkpoint = await openCheckpoint(folder, { name: label, gguf });
   const { config } = checkpoint;
   const eightBit = await plannedEightBits(checkpoint);
-  const twice = [...eightBit.values()].some(({ terms }) => terms === 2);
-  const times = await timeProducts(config, { threads: 0, plainOps: false, terms: twice ? 2 : 1 });
+  const times = await timeProducts(config, { threads: 0, plainOps: false, terms: roundsTwice(eightBit) ? 2 : 1 });
   const { precision, why } = choosePrecision(times);
   const stored = await storedBlocks(checkpoint);
   return [
