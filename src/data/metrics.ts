@@ -113,8 +113,11 @@ export function positiveLabel(task: ScoredTask): string | null {
 
 /** 1 if the prediction is right: by label where the row has one, else by text. */
 function right(row: Row, p: Prediction, task: ScoredTask): number {
-  if (task.scoring?.referent)
+  if (task.scoring?.referent) {
+    // whoever says nothing has not denied that it is the candidate: right for no label, as in T5's postprocessor
+    if (referentWords(p.text).length === 0) return 0;
     return Number(String(namesReferent(p.text, row.target)) === (row.label ?? "true").toLowerCase());
+  }
   if (row.label !== null && p.label !== null) return Number(row.label === p.label);
   return Number(row.label === null && normal(p.text, task) === normal(row.target, task));
 }
@@ -124,16 +127,18 @@ function right(row: Row, p: Prediction, task: ScoredTask): number {
  * the candidate's; a possessive on one side only does not match. Source: T5's postprocessor `wsc_simple`, xprompt.md §5.2.
  */
 export function namesReferent(text: string, candidate: string): boolean {
-  const words = (s: string) =>
-    s
-      .trim()
-      .toLowerCase()
-      .split(/\s+/)
-      .filter((w) => w !== "" && !determiners.has(w));
-  const [said, meant] = [words(text), words(candidate)];
+  const [said, meant] = [referentWords(text), referentWords(candidate)];
   if (said.length === 0) return false;
   if (said.join(" ").includes("'") !== meant.join(" ").includes("'")) return false;
   return said.every((w) => meant.includes(w)) || meant.every((w) => said.includes(w));
+}
+
+function referentWords(text: string): string[] {
+  return text
+    .trim()
+    .toLowerCase()
+    .split(/\s+/)
+    .filter((w) => w !== "" && !determiners.has(w));
 }
 
 const determiners = new Set(
@@ -143,13 +148,16 @@ const determiners = new Set(
 /** As it stands; or SQuAD's: lower case, no punctuation, no articles, single blanks. */
 function normal(text: string, task: ScoredTask): string {
   if (task.scoring?.normalize !== "squad") return text.trim();
-  return text
-    .toLowerCase()
-    .replace(/[!-/:-@[-`{-~]/g, "")
-    .replace(/\b(a|an|the)\b/g, " ")
-    .split(/\s+/)
-    .filter((w) => w !== "")
-    .join(" ");
+  return (
+    text
+      .toLowerCase()
+      .replace(/[!-/:-@[-`{-~]/g, "")
+      // \b of the official script knows every script's letters, JavaScript's only ASCII's: it would take the a of "peña"
+      .replace(/(?<![\p{L}\p{N}_])(a|an|the)(?![\p{L}\p{N}_])/gu, " ")
+      .split(/\s+/)
+      .filter((w) => w !== "")
+      .join(" ")
+  );
 }
 
 function tokenF1(said: string, meant: string): number {

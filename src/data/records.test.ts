@@ -136,6 +136,23 @@ describe("ReCoRD", () => {
     const [one, ...none] = record(row, at("validation"));
     expect([one!.references, one!.choices, none]).toEqual([["Ann", "Bob"], { Ann: "Ann", Bob: "Bob" }, []]);
   });
+  test("places are counted in code points, as the files' Python does", () => {
+    // json.loads(…)["passage"]["text"][2:5] is "Ann" in Python; the face is two units of a JavaScript string
+    const text = "😀 Ann met Bob";
+    const places = {
+      ...row,
+      passage: {
+        text,
+        entities: [
+          { start: 2, end: 4 },
+          { start: 10, end: 12 },
+        ],
+      },
+    };
+    expect(record(places, at())[0]!.fields.entities).toBe("Ann, Bob");
+    const behind = { ...row, passage: { text, entities: [{ start: 10, end: 13 }] } };
+    expect(() => record(behind, at())).toThrow(/outside the passage[\s\S]*0 … 12/);
+  });
   test("an entity outside the passage is refused", () => {
     const bad = { ...row, passage: { ...row.passage, entities: [{ start: 5, end: 500 }] } };
     expect(() => record(bad, at())).toThrow(/outside the passage/);

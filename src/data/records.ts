@@ -216,17 +216,25 @@ export const record: Read = (fields, place) => {
   const { where } = place;
   const passage = object(columnValue(fields, "passage"), where, "passage");
   const raw = textOf(passage, "text", where);
+  // the files count code points, as Python does; a character beyond U+FFFF is two units of a JavaScript string
+  const points = /[\ud800-\udfff]/.test(raw) ? [...raw] : raw;
+  const between = (from: number, to: number) =>
+    typeof points === "string" ? points.slice(from, to) : points.slice(from, to).join("");
   const entities = [
     ...new Set(
       list(passage.entities, where, "passage.entities").map((entry, e) => {
         const { start, end } = object(entry, where, `passage.entities[${e}]`);
-        if (typeof start !== "number" || typeof end !== "number" || !(start >= 0 && end >= start && end < raw.length))
+        if (
+          typeof start !== "number" ||
+          typeof end !== "number" ||
+          !(start >= 0 && end >= start && end < points.length)
+        )
           throw new SoftpromptError("data", "an entity lies outside the passage", {
             where,
-            expected: `0 … ${raw.length - 1}`,
+            expected: `0 … ${points.length - 1}`,
             got: `${show(start)} … ${show(end)}`,
           });
-        return raw.slice(start, end + 1);
+        return between(start, end + 1);
       }),
     ),
   ];

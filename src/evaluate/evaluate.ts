@@ -461,17 +461,20 @@ export function majorityBaseline(
   const labelled = train.some((row) => row.label !== null);
   const predictions = validation.map((row): Prediction => {
     if (!labelled) return predicted(task, row, null, most, null);
-    // in WSC by generation, the answer "true" is the row's own candidate
+    // in WSC by generation, the answer "true" is the row's own candidate, and "false" a word that no candidate has
     const words = task.scoring?.referent
       ? most.toLowerCase() === "true"
         ? row.target
-        : ""
+        : noReferent
       : choicesOf(task, row)?.[most];
     return predicted(task, row, most, words ?? "", null);
   });
   const text = labelled ? (task.verbalizer?.[most] ?? most) : most;
   return { scores: scoresOf(task, predictions), label: labelled ? most : null, text };
 }
+
+/** An answer of WSC by generation that names no candidate. */
+const noReferent = "–";
 
 type RankBy = (log: number, tokens: number) => number;
 
