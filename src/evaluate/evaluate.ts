@@ -22,6 +22,7 @@ import type { ModelConfig } from "../model/architecture.js";
 import type { PartialModel } from "../model/partial.js";
 import { type EncodedRow, evaluationOrder, sharesText } from "../text/batch.js";
 import { choicesOf, encodeRows, rowNotices } from "../text/rows.js";
+import { endsOf } from "../text/rules.js";
 import type { Tokenizer } from "../text/tokenizer.js";
 import { type RankingMode, rankingModes } from "./ranking.js";
 
@@ -528,7 +529,7 @@ const passes = {
       return async (given, { encoded, rows, tasks }, tokenizer) => {
         const limits = encoded.map((row, i) => longestAnswer([row], tasks[i]!));
         const most = Math.max(...limits);
-        const all = await program.run(given, encoded, most);
+        const all = await program.run(given, encoded, most, { ends: endsOf(tokenizer) });
         // a row with a smaller limit than others of its batch is cut where it would have ended alone
         const written = all.map((ids, i) => (limits[i]! < most ? ids.slice(0, limits[i]) : ids));
         // If all logits are NaN, the likeliest token is padding. A valid model never begins with it.

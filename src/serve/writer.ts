@@ -11,7 +11,7 @@ import { picker } from "../engine/sampling.js";
 import { engineUnder, type Model } from "../tasks/model.js";
 import { writing } from "../tasks/written.js";
 import type { EncodedRow } from "../text/batch.js";
-import { rulesOf } from "../text/rules.js";
+import { endsOf } from "../text/rules.js";
 import type { Tokenizer } from "../text/tokenizer.js";
 import { failureOf } from "./failure.js";
 import type { RowEvent, WritingSettings, WrittenEnd } from "./protocol.js";
@@ -51,10 +51,6 @@ export function groupKey(model: Pick<Model, "checkpoint">, { skill, row, tokeniz
     placeOf(model.checkpoint.config, [row]),
     endsOf(tokenizer).join(),
   ];
-}
-
-function endsOf(tokenizer: Tokenizer): number[] {
-  return [...tokenizer.eosIds, rulesOf(tokenizer, {}).targetEnd];
 }
 
 /** A prompt of no tokens, where rows without an adapter stand beside others. */

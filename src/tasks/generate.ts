@@ -17,7 +17,7 @@ import type { Method } from "../method/method.js";
 import { promptTuning } from "../method/prompt.js";
 import type { EncodedRow } from "../text/batch.js";
 import { encodeRows, rowNotices } from "../text/rows.js";
-import { rulesOf } from "../text/rules.js";
+import { endsOf, rulesOf } from "../text/rules.js";
 import type { Tokenizer } from "../text/tokenizer.js";
 import { givenAdapter } from "./adapter-place.js";
 import { type CallContext, type NoticeEvent, splitCall } from "./call.js";
@@ -164,7 +164,7 @@ async function* write(
   const texts = rows.map(() => writing(tokenizer.openDecoder(), stop));
   const ended = new Array<GeneratedEnd | null>(rows.length).fill(null);
   const lengths = new Int32Array(rows.length);
-  const ends = [...tokenizer.eosIds, rulesOf(tokenizer, {}).targetEnd];
+  const ends = endsOf(tokenizer);
   const how = { ends, done: (row: number) => ended[row] !== null, ...(temperature > 0 && { pick: picker(options) }) };
   const finish = (row: number, end: GeneratedEnd): [number, GeneratedPiece] => {
     ended[row] = end;

@@ -40,6 +40,11 @@ function endToken(tokenizer: Tokenizer, name: string): number {
   });
 }
 
+/** Ids that end a written text, besides those of the model's own files: what targets are trained to end with is one of them. */
+export function endsOf(tokenizer: Tokenizer): number[] {
+  return [...new Set([...tokenizer.eosIds, rulesOf(tokenizer, {}).targetEnd])];
+}
+
 /** The rules by which rows are encoded: as asked, else as the tokenizer's model wants them, else T5's. */
 export function rulesOf(tokenizer: Tokenizer, { rules }: { readonly rules?: EncodingRules }): EncodingRules {
   return rules ?? tokenizer.rules ?? seq2seqRules(tokenizer);

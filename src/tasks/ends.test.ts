@@ -1,0 +1,53 @@
+/**
+ * @file A text that is written ends at the token that targets are trained to end with, also where the model's files name another one:
+ * in every call that writes, the same text. The model (test/helpers/chain-causal.ts) writes 🙂깰 and the tokenizer's end after "x"; its
+ * config.json knows only another end.
+ */
+import { rmSync } from "node:fs";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { chainCausal } from "../../test/helpers/chain-causal.js";
+import { defineTask } from "../data/define.js";
+import { evaluate } from "./evaluate.js";
+import { generate } from "./generate.js";
+import { type Model, openModel } from "./model.js";
+import { predict } from "./predict.js";
+
+let model: Model;
+let folder: string;
+beforeAll(async () => {
+  folder = chainCausal({ config: { eos_token_id: 1 } });
+  model = await openModel(folder);
+});
+afterAll(async () => {
+  await model.dispose();
+  rmSync(folder, { recursive: true, force: true });
+});
+
+describe("a model whose files name another end than its tokenizer", () => {
+  const free = defineTask({ name: "free", template: "{text}", verbalizer: null, maxTargetTokens: 24 });
+  const labels = defineTask({ name: "labels", template: "{text}", verbalizer: { yes: "🙂깰", no: "DEF" } });
+
+  test("it is so", async () => {
+    expect(model.checkpoint.config).toMatchObject({ eosIds: [1] });
+    expect(model.tokenizer.eosIds).toEqual([2]);
+    expect(await generate(model, { prompt: "x", maxTokens: 24 })).toBe("🙂깰");
+  });
+  test("predict writes what generate writes; the text is a label's", async () => {
+    const [text] = await predict(model, null, ["x"], { task: free });
+    expect(text!.text).toBe("🙂깰");
+    const [label] = await predict(model, null, ["x"], { task: labels, evaluateBy: "generation" });
+    expect(label).toMatchObject({ label: "yes", text: "🙂깰" });
+  });
+  test("evaluate finds it right, in a batch with a text that goes on", async () => {
+    const rows = ["x", "C"].map((input, n) => ({
+      id: `rows[${n}]`,
+      input,
+      label: null,
+      target: "🙂깰",
+      references: ["🙂깰"],
+    }));
+    const { scores, predictions } = await evaluate(model, rows, { task: free });
+    expect(predictions.map(({ text }) => text)).toEqual(["🙂깰", "DEFGHIJABCDEFGHIJABCDEFG"]);
+    expect(scores.exactMatch).toBe(0.5);
+  });
+});
