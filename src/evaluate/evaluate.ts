@@ -267,6 +267,9 @@ export async function evaluatePrepared(
     const encoded = numbers.map((n) => asked[n]!);
     const rows = numbers.map((n) => prepared.rows[n]!);
     const virtual = engine.method.adds(given).tokens;
+    const tasks = rows.map(() => prepared.task);
+    const rankBy = rows.map(() => rankingModes[prepared.ranking]);
+    const found = await program(given, { encoded, rows, tasks, rankBy }, tokenizer);
     flops += batchFlops(
       config,
       partial,
@@ -275,10 +278,8 @@ export async function evaluatePrepared(
       virtual,
       { ...reading, together, beginnings },
       engine.method,
+      found.length,
     );
-    const tasks = rows.map(() => prepared.task);
-    const rankBy = rows.map(() => rankingModes[prepared.ranking]);
-    const found = await program(given, { encoded, rows, tasks, rankBy }, tokenizer);
     for (const [i, n] of numbers.entries()) {
       predictions[n] = found.predictions[i]!;
       // the target of the loss: the answer as it is ranked, or as it is trained
@@ -400,7 +401,11 @@ export interface Reading {
   readonly beginnings?: Set<string>;
 }
 
-/** What evaluating these rows costs, in total FLOPs, without doing it. @param virtualTokens P */
+/**
+ * What evaluating these rows costs, in total FLOPs, without doing it. Where answers are written it is the most that it can cost: as if some
+ * answer of every batch were as long as the task allows.
+ * @param virtualTokens P
+ */
 export function evaluationFlops(
   config: ModelConfig,
   partial: PartialModel,
@@ -425,7 +430,10 @@ export function evaluationFlops(
   );
 }
 
-/** The cost of one pass, and of a second pass for the loss if the first does not give it. */
+/**
+ * The cost of one pass, and of a second pass for the loss if the first does not give it.
+ * @param length tokens that were decoded for each row; default the most that could be
+ */
 function batchFlops(
   config: ModelConfig,
   partial: PartialModel,
@@ -434,11 +442,12 @@ function batchFlops(
   prompt: number,
   { textsKnown = false, together = false, beginnings }: Reading,
   method: Method = promptTuning,
+  length = passes[evaluateBy].targetLength(rows, task),
 ): number {
   const longest = (of: (row: EncodedRow) => number) => Math.max(...rows.map(of));
   const shape = {
     ...shapeOfRows(config, rows, prompt),
-    target: passes[evaluateBy].targetLength(rows, task),
+    target: length,
     choices: longest((row) => row.choices?.length ?? 1),
   };
   const read = textsKnown ? 0 : textFlops(config, partial, rows, { together, beginnings }).total;
@@ -487,12 +496,12 @@ interface PassRows {
   readonly rankBy: readonly RankBy[];
 }
 
-/** One batch under its parameters → predictions, and the summed loss where it comes for free. */
+/** One batch under its parameters → predictions, the summed loss where it comes for free, and how many tokens were decoded for a row. */
 type Pass = (
   given: GivenParameters,
   batch: PassRows,
   tokenizer: Tokenizer,
-) => Promise<{ predictions: Prediction[]; loss: number | null }>;
+) => Promise<{ predictions: Prediction[]; loss: number | null; length: number | undefined }>;
 
 const passes = {
   ranking: {
@@ -517,7 +526,7 @@ const passes = {
           const probabilities = Object.fromEntries(labels.map((label, n) => [label, weights[n]! / total]));
           return predicted(task, row, labels[best]!, choices[labels[best]!]!, probabilities);
         });
-        return { predictions, loss };
+        return { predictions, loss, length: undefined };
       };
     },
   },
@@ -547,11 +556,16 @@ const passes = {
           const choices = choicesOf(task, row);
           return predicted(task, row, choices && labelOfText(text, choices), text, null);
         });
-        return { predictions, loss: null };
+        return { predictions, loss: null, length: decodedTokens(all, most) };
       };
     },
   },
 } as const;
+
+/** How many tokens a batch was decoded for: its longest answer and the token that ended it, at most `most`. */
+function decodedTokens(written: readonly (readonly number[])[], most: number): number {
+  return Math.min(most, written.reduce((longest, ids) => Math.max(longest, ids.length), 0) + 1);
+}
 
 /** Most tokens of an answer: the task's limit, but at least the length of the longest label. */
 function longestAnswer(encoded: readonly EncodedRow[], task: Task): number {

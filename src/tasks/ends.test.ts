@@ -7,6 +7,10 @@ import { rmSync } from "node:fs";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { chainCausal } from "../../test/helpers/chain-causal.js";
 import { defineTask } from "../data/define.js";
+import { generationFlops, shapeOfRows } from "../engine/flops.js";
+import { fullModel } from "../model/partial.js";
+import { encodeRows } from "../text/rows.js";
+import { endsOf } from "../text/rules.js";
 import { evaluate } from "./evaluate.js";
 import { generate } from "./generate.js";
 import { type Model, openModel } from "./model.js";
@@ -50,4 +54,20 @@ describe("a model whose files name another end than its tokenizer", () => {
     expect(predictions.map(({ text }) => text)).toEqual(["🙂깰", "DEFGHIJABCDEFGHIJABCDEFG"]);
     expect(scores.exactMatch).toBe(0.5);
   });
+  test.each([["x"], ["C"]])(
+    "the cost of writing after %j is that of the passes that were made, not of the task's limit",
+    async (input) => {
+      const { checkpoint, engine, tokenizer } = model;
+      const row = { id: "rows[0]", input, label: null, target: "o", references: ["o"] };
+      const encoded = encodeRows(free, [row], tokenizer, 492);
+      const bare = { prompt: { shape: [0, checkpoint.config.width], data: new Float32Array(0) } };
+      const program = await engine.generate(fullModel(checkpoint.config));
+      let passes = 0;
+      for await (const _ of program.stream(bare, encoded, 24, { ends: endsOf(tokenizer) })) passes++;
+      expect(passes).toBe(input === "x" ? Buffer.byteLength("🙂깰") + 1 : 24);
+      const shape = { ...shapeOfRows(checkpoint.config, encoded, 0), target: passes };
+      const { flops } = await evaluate(model, [row], { task: free, loss: false });
+      expect(flops).toBe(generationFlops(checkpoint.config, fullModel(checkpoint.config), shape).total);
+    },
+  );
 });

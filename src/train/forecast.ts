@@ -2,8 +2,9 @@
  * @file Computes the cost of a training in advance: the total FLOPs of its steps and its evaluations, batch by batch.
  *
  * In: what the trainer takes. Out: Forecast. The batches of every step and the evaluations due are functions of the inputs alone,
- * so the result is exact, not an estimate, if the schedule grows at its step counts and there is no patience. If a plateau or patience ends
- * a stage or the run early, the forecast is the cost without that early end.
+ * so the result is exact, not an estimate, if the schedule grows at its step counts, there is no patience and answers are ranked. If a
+ * plateau or patience ends a stage or the run early, the forecast is the cost without that early end; if answers are written, it is the cost
+ * of answers as long as the task allows.
  */
 
 import { shapeOfRows, stepFlops } from "../engine/flops.js";
