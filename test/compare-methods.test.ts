@@ -14,7 +14,7 @@ import { pruneOptions } from "../src/prune/options.js";
 import { neuronScoreOptions } from "../src/schedule/neuron-options.js";
 import { scheduleOptions } from "../src/schedule/options.js";
 import { comparisonOptions } from "../src/study/method-options.js";
-import { type ComparisonInput, instructionOf, unitsOf } from "../src/study/method-runs.js";
+import { type ComparisonInput, instructionOf, runUnit, unitsOf } from "../src/study/method-runs.js";
 import { compareMethods, lastWithin } from "../src/study/methods.js";
 import type { StudyEvent } from "../src/study/runs.js";
 import type { Spread, StudyResult } from "../src/study/study.js";
@@ -97,6 +97,27 @@ test("every method is run on every task and seed; a second call trains nothing a
   const second = await compareMethods(input("whole", { observe: (event) => again.push(event) }));
   expect(stepsOf(again)).toBe(0);
   expect(timeless(second)).toEqual(timeless(whole));
+});
+
+test("a rate under which a training breaks down is not chosen, and what it spent until then is the search's", async () => {
+  const spentAfter = new Map<number, number>();
+  const searched = async (rateFactors: readonly number[], watch = false) => {
+    const own = { ...comparison, methods: ["prompt"], rateFactors } as const;
+    const observe = (event: StudyEvent) => {
+      if (watch && event.kind === "train" && event.event.kind === "step" && !spentAfter.has(event.event.step))
+        spentAfter.set(event.event.step, event.event.totalFlops);
+    };
+    const given = input(null, { seeds: [0], comparison: readOptions(comparisonOptions, own, "test"), observe });
+    const [run] = await runUnit(given, unitsOf(given)[0]!, async (_, work) => work());
+    return run!.search!;
+  };
+  const sound = await searched([1, 0.5], true);
+  // 3e39 is no float32: every step of it is skipped, and the third stops the training
+  const broken = await searched([1, 1e40]);
+  expect(broken.tried.map(({ score }) => score === null)).toEqual([false, true]);
+  expect(broken.rate).toBe(sound.tried[0]!.rate);
+  expect(broken.flops / (sound.flops / 2 + spentAfter.get(3)!)).toBeCloseTo(1, 12);
+  expect(broken.seconds).toBeGreaterThan(0);
 });
 
 test("what the tables say of sizes, cost and steps", () => {

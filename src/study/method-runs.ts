@@ -190,10 +190,11 @@ async function chooseRate(
   const quiet = { ...input, settings: { ...input.settings, evalEvery: input.schedule.steps } };
   const tried: { rate: number; score: number | null; loss: number; cost: Cost }[] = [];
   for (const rate of rates) {
+    const { input: watched, spent } = metered(quiet);
     try {
       const { result, scoring } = await tell(
         { label: `${name}, rate ${rateText(rate)} on held out rows`, task: dataset.task.name, seed },
-        () => runOne(quiet, searched, seed, variantOf(input, name, rate)),
+        () => runOne(watched, searched, seed, variantOf(input, name, rate)),
         (found) => lastScore(found, dataset.task),
       );
       const last = result.history.at(-1)!;
@@ -207,9 +208,9 @@ async function chooseRate(
         },
       });
     } catch (error) {
-      // a rate that is too large for the method is also a valid outcome
+      // a rate that is too large for the method is also a valid outcome, and what it took belongs to the search
       if (!(error instanceof SoftpromptError) || error.kind !== "numeric") throw error;
-      tried.push({ rate, score: null, loss: Number.POSITIVE_INFINITY, cost: { flops: 0, seconds: 0 } });
+      tried.push({ rate, score: null, loss: Number.POSITIVE_INFINITY, cost: spent() });
     }
   }
   const able = tried.filter(({ score }) => score !== null);
@@ -230,6 +231,19 @@ async function chooseRate(
     seconds: sum(({ seconds }) => seconds),
     tried: tried.map(({ rate, score }) => ({ rate, score })),
   };
+}
+
+/** The input, and what a training with it has spent so far: a training that breaks down gives no result that says it. */
+function metered(input: ComparisonInput): { readonly input: ComparisonInput; readonly spent: () => Cost } {
+  let [flops, seconds] = [0, 0];
+  const observe: ComparisonInput["observe"] = (event) => {
+    if (event.kind === "train" && "totalFlops" in event.event) {
+      flops = event.event.totalFlops;
+      seconds += event.event.seconds + ("openSeconds" in event.event ? event.event.openSeconds : 0);
+    }
+    input.observe(event);
+  };
+  return { input: { ...input, observe }, spent: () => ({ flops, seconds }) };
 }
 
 const lastScore = ({ result }: FinishedRun, { metrics }: Task) =>

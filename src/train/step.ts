@@ -88,7 +88,8 @@ export async function step(job: Job, state: TrainState, run: Run | null, observe
 
   if ("problem" in update) {
     const ids = rows.map((row) => row.id);
-    observe({ kind: "skip", ...where, problem: update.problem, rows: ids });
+    const spent = { seconds, openSeconds, totalFlops: everything(job, next) };
+    observe({ kind: "skip", ...where, problem: update.problem, rows: ids, ...spent });
     const skippedInRow = state.skippedInRow + 1;
     if (skippedInRow >= skipsAllowed) throw stopped(job, state, run, numbers, learningRate, update.problem);
     return { ...next, skipped: state.skipped + 1, skippedInRow, kept: keeping(state.parameters) };

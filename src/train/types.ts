@@ -84,6 +84,10 @@ export type TrainEvent =
       stage: number;
       problem: string;
       rows: readonly string[];
+      /** As a step's: it was computed all the same. */
+      seconds: number;
+      openSeconds: number;
+      totalFlops: number;
     }
   | {
       kind: "eval";
