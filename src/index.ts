@@ -51,6 +51,7 @@ export type { Candidate, CandidateCost } from "./prune/types.js";
 export type { XPromptResult } from "./prune/xprompt.js";
 export type { RunResult, Scores as ResultScores, Where } from "./run/result.js";
 export { type AnyStudyEvent, type CompareInput, compare, studyOptions } from "./study/call.js";
+export { type AnyEvent, eventsOf, type Running, type Watched } from "./study/events.js";
 export type { CallContext, EarlierContext, NoticeEvent } from "./tasks/call.js";
 export {
   type DataOptions,
@@ -62,7 +63,6 @@ export {
   type RowsOptions,
 } from "./tasks/data.js";
 export { type EvaluateInput, type EvaluateRows, evaluate } from "./tasks/evaluate.js";
-export { eventsOf, type Running, type Watched } from "./tasks/events.js";
 export {
   type Exported,
   type ExportInput,

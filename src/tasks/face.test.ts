@@ -1,5 +1,5 @@
 /**
- * @file The library's face: one object per call and the earlier form, rows of a program, events as an iterable, evaluate, generate, and
+ * @file The library's face: one object per call and the earlier form, rows of a program, evaluate, generate, and
  * several adapters in one predictor.
  */
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
@@ -11,7 +11,6 @@ import type { Task } from "../data/row.js";
 import { type EarlierContext, oneObject } from "./call.js";
 import { loadData, loadRows } from "./data.js";
 import { evaluate } from "./evaluate.js";
-import { eventsOf } from "./events.js";
 import { generate } from "./generate.js";
 import { sayMemory, tuningMemory } from "./memory-warning.js";
 import { type OpenModel, openModel } from "./model.js";
@@ -123,34 +122,6 @@ describe("one object per call", () => {
     const opened = await openModel("t5-nano");
     await opened[Symbol.asyncDispose]();
     await expect(predict(opened, null, ["x"], { task: mood })).rejects.toBeInstanceOf(SoftpromptError);
-  });
-});
-
-describe("events as an iterable", () => {
-  test("all of them, in order, then the result", async () => {
-    const called: string[] = [];
-    await tune(model, own, { ...tiny, onEvent: ({ kind }) => called.push(kind) });
-    const running = eventsOf<TuneEvent, unknown>((watch) => tune(model, own, { ...tiny, ...watch }));
-    const kinds: string[] = [];
-    for await (const { kind } of running) kinds.push(kind);
-    expect(kinds).toEqual(called);
-    await expect(running.result).resolves.toMatchObject({ folder: null });
-  });
-  test("leaving the loop aborts the work; an error of the work ends the loop with it", async () => {
-    const running = eventsOf<TuneEvent, Awaited<ReturnType<typeof tune>>>((watch) =>
-      tune(model, own, { ...tiny, steps: 5000, ...watch }),
-    );
-    for await (const event of running) if (event.kind === "step") break;
-    const { result } = await running.result;
-    expect(result.run.reason).toBe("interrupted");
-    const failing = eventsOf(async () => {
-      throw new Error("no");
-    });
-    await expect(
-      (async () => {
-        for await (const _ of failing) throw new Error("an event came");
-      })(),
-    ).rejects.toThrow("no");
   });
 });
 

@@ -8,7 +8,7 @@ import { defineTask } from "../data/define.js";
 import { choicesOfInput, inputsIn } from "./choices.js";
 import { type Model, openModel, threadsOf } from "./model.js";
 import { predict, predictStream } from "./predict.js";
-import type { PredictInput } from "./predictor.js";
+import { openPredictor, type PredictInput } from "./predictor.js";
 
 let model: Model;
 beforeAll(async () => {
@@ -27,6 +27,19 @@ async function all<T>(items: AsyncIterable<T>): Promise<T[]> {
   for await (const item of items) found.push(item);
   return found;
 }
+
+test("a text in place of a list of texts is refused, not answered letter by letter", async () => {
+  const refused = {
+    kind: "usage",
+    problem: "the inputs are no list",
+    parts: { hint: "a single text goes into a list: [text]" },
+  };
+  await expect(predict(model, null, "cold" as never, { task })).rejects.toMatchObject(refused);
+  await expect(predictStream(model, null, "cold", { task }).next()).rejects.toMatchObject(refused);
+  await expect(predictStream(model, null, 7 as never, { task }).next()).rejects.toMatchObject({ kind: "usage" });
+  const predictor = await openPredictor(model, { adapters: { bare: { adapter: null, task } } });
+  await expect(predictor.predict("cold" as never)).rejects.toMatchObject(refused);
+});
 
 describe("a stream", () => {
   test("gives the answers that predict gives, in the order of the inputs, whatever comes together", async () => {

@@ -11,6 +11,7 @@ import {
   type Answer,
   type AnswerOptions,
   answerInputs,
+  noList,
   openSkill,
   type PredictInput,
   type ReadInput,
@@ -50,6 +51,7 @@ export async function predict(
   inputs: readonly PredictInput[],
   options: PredictAllOptions = {},
 ): Promise<Answer[]> {
+  if (!Array.isArray(inputs)) throw noList("predict()", inputs, "a list of inputs");
   const skill = await openSkill(model, adapter, options, null, options);
   const { names, skipBadRows = false } = options;
   const read = inputs.map((input, i) => readInput(skill, input, names?.[i] ?? `input ${i + 1}`, skipBadRows));
@@ -70,6 +72,9 @@ export async function* predictStream(
   options: PredictStreamOptions = {},
 ): AsyncGenerator<Answer, void, undefined> {
   const { batchSize = 32, pause = 5, nameOf = (index) => `input ${index + 1}`, skipBadRows = false } = options;
+  // a text is iterable too: each of its characters would be an input
+  if (typeof inputs !== "object" || inputs === null || !isIterable(inputs))
+    throw noList("predictStream()", inputs, "an iterable of inputs, such as a list or a stream of lines");
   const skill = await openSkill(model, adapter, options, null, options);
   let index = 0;
   for await (const { batch, failed } of atHand(inputs, batchSize, pause)) {
@@ -87,6 +92,8 @@ export async function* predictStream(
     if (error !== undefined) throw error.cause;
   }
 }
+
+const isIterable = (value: object) => Symbol.asyncIterator in value || Symbol.iterator in value;
 
 /** Groups of inputs that arrived together. `failed` is the error with which reading ended. */
 async function* atHand<T>(

@@ -155,7 +155,8 @@ export async function openPredictor(model: Model, options: PredictorOptions): Pr
     remove: (name: string) => skills.delete(name),
     async predict(inputs: readonly PredictorInput[], { skipBadRows = false, ...rest }: AnswerOptions = {}) {
       using();
-      const read = inputs.map(({ adapter, input, name }, i) =>
+      if (!Array.isArray(inputs)) throw noList("predict()", inputs, "a list of { adapter, input }");
+      const read = (inputs as readonly PredictorInput[]).map(({ adapter, input, name }, i) =>
         readInput(skillOf(adapter), input, name ?? `input ${i + 1}`, skipBadRows),
       );
       return answerInputs(model, read, { ...rest, skipBadRows, batchSize });
@@ -165,6 +166,12 @@ export async function openPredictor(model: Model, options: PredictorOptions): Pr
       skills.clear();
     },
   }) as Predictor;
+}
+
+/** For callers without types. */
+export function noList(where: string, got: unknown, expected: string): SoftpromptError {
+  const hint = typeof got === "string" ? "a single text goes into a list: [text]" : undefined;
+  return new SoftpromptError("usage", "the inputs are no list", { where, expected, got: typeof got, hint });
 }
 
 function isNamed(given: Adapter | string | NamedAdapter): given is NamedAdapter {

@@ -1,6 +1,13 @@
 /**
  * @file The events of a call as an async iterable, instead of a callback. In: work that takes `onEvent` and `signal`. Out: Running.
  */
+import type { ModelEvent } from "../tasks/model.js";
+import type { PruneEvent } from "../tasks/prune.js";
+import type { TuneEvent } from "../tasks/tune.js";
+import type { AnyStudyEvent } from "./call.js";
+
+/** An event of any call that takes `onEvent`. */
+export type AnyEvent = ModelEvent | TuneEvent | PruneEvent | AnyStudyEvent;
 
 /** The context for a call, to be spread into its options object. */
 export interface Watched<E> {
@@ -18,10 +25,11 @@ export interface Running<E, T> extends AsyncIterable<E> {
  * Starts work and yields its events one by one: `const run = eventsOf((watch) => tune(model, data, { steps: 50, ...watch }))`,
  * `for await (const event of run) …`, `await run.result`.
  *
+ * An event is one of any call's unless the type says which: `eventsOf<TuneEvent, Tuned>(…)`. Its `kind` tells them apart in either case.
  * Leaving the loop early aborts the work. Events wait in memory until they are read; the work does not wait for its reader.
  * @param signal stops the work too.
  */
-export function eventsOf<E, T>(
+export function eventsOf<E = AnyEvent, T = unknown>(
   work: (watched: Watched<E>) => Promise<T>,
   { signal }: { readonly signal?: AbortSignal } = {},
 ): Running<E, T> {
