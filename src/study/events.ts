@@ -25,7 +25,7 @@ export interface Running<E, T> extends AsyncIterable<E> {
  * Starts work and yields its events one by one: `const run = eventsOf((watch) => tune(model, data, { steps: 50, ...watch }))`,
  * `for await (const event of run) …`, `await run.result`.
  *
- * An event is one of any call's unless the type says which: `eventsOf<TuneEvent, Tuned>(…)`. Its `kind` tells them apart in either case.
+ * An event is one of any call's, told apart by its `kind`; type arguments (TuneEvent, Tuned) say whose they are.
  * Leaving the loop early aborts the work. Events wait in memory until they are read; the work does not wait for its reader.
  * @param signal stops the work too.
  */
