@@ -175,6 +175,21 @@ test("differences to PT are paired, with their standard error and signs, also at
   ]);
 });
 
+test("a control at equal FLOPs with scoring has what neuron scores cost as well", () => {
+  // in all products CR's training is 180 and its scores 90, so PT, at 30 a step, has its evaluation at step 8 too (240), but not that at 10
+  const scored = runs.map((r) => (r.scoring === null ? r : { ...r, scoring: { ...r.scoring, flops: 90 } }));
+  const { tables: found, scores, notes } = compareTables([dataset], [0, 1], variants, scored, {});
+  const rowOf = (name: string) => found[1]!.rows.find(([first]) => first === `FPT-CR − PT, ${name}`)!;
+  // 80 − 70 and 70 − 72
+  expect(rowOf("stopped at its FLOPs")[3]).toBeCloseTo(4, 10);
+  // 80 − 80 and 70 − 72
+  expect(rowOf("stopped at its FLOPs with scoring")[3]).toBeCloseTo(-1, 10);
+  expect(rowOf("stopped at its FLOPs with scoring").slice(5)).toEqual([2, "0 / 1 / 1"]);
+  const each = scores!.filter(({ line }) => line === "PT, stopped at FPT-CR's FLOPs with scoring");
+  expect(each.map(({ score }) => score)).toEqual([80, 72]);
+  expect(notes.join("\n")).toMatch(/With scoring. counts all products/);
+});
+
 test("a stage's seconds are its steps at the median pace over seeds, so one disturbed run says little", () => {
   const three = [
     ...runs,
