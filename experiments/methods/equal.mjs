@@ -21,7 +21,7 @@ const { values, positionals } = parseArgs({
 const files =
   positionals.length > 0
     ? positionals
-    : ["results", "long", "smollm2"].map((name) => join(here, `${name}.json`)).filter((file) => existsSync(file));
+    : ["results", "chance", "long", "mini", "smollm2"].map((name) => join(here, `${name}.json`)).filter((file) => existsSync(file));
 const budgets = values.budgets.split(",").map(Number);
 const mean = (all) => all.reduce((a, b) => a + b, 0) / all.length;
 
@@ -67,7 +67,7 @@ for (const file of files) {
       at: budgets.map((share) => method.points.findLast(([flops]) => flops <= share * whole * (1 + 1e-9))?.[1] ?? null),
       last: { gigaflop: method.points.at(-1)[0] / 1e9, score: method.points.at(-1)[1] },
     }));
-    const figure = `equal-${name}-${task}.svg`;
+    const figure = `equal-${name}-${task.replaceAll("/", "-")}.svg`;
     const drawing = chartDrawing({
       title: `${task}: ${metric} against FLOPs`,
       x: "flops",
