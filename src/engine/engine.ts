@@ -11,7 +11,7 @@ import { bindWeights } from "../model/bindings.js";
 import type { Checkpoint } from "../model/checkpoint.js";
 import { fullModel, type PartialModel } from "../model/partial.js";
 import type { Place } from "./graphs.js";
-import { places, readsBefore } from "./place.js";
+import { places, worksAt } from "./place.js";
 import { type Owned, programs } from "./programs.js";
 import type { TextStore } from "./text-store.js";
 import { openTextReader, type TextReader } from "./texts.js";
@@ -71,16 +71,10 @@ export function openEngine(
         where: checkpoint.name,
         hint: "open a new one",
       });
-    if (readsBefore(place) && !method.behind)
-      throw new SoftpromptError("engine", `${method.name} cannot stand behind a text`, {
+    if (!worksAt(method, place))
+      throw new SoftpromptError("engine", `${method.name} does not work with virtual tokens at this place`, {
         where: "place of the virtual tokens",
-        expected: "a method that changes nothing of how the text before it is read",
-        got: method.name,
-      });
-    if (place !== "start" && method.before)
-      throw new SoftpromptError("engine", `${method.name} can stand before the text only`, {
-        where: "place of the virtual tokens",
-        expected: "a template without {prompt}",
+        expected: "the virtual tokens before the text",
         got: place,
       });
     const kinds = opened.get(partial.name) ?? new Map<string, Promise<Owned<unknown>>>();

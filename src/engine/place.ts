@@ -8,13 +8,14 @@
 import { SoftpromptError } from "../base/errors.js";
 import type { Feed } from "../base/tensor.js";
 import type { PromptPart } from "../data/row.js";
+import type { Method } from "../method/method.js";
 import type { Lead, ModelConfig, Positions } from "../model/architecture.js";
 import { architectureOf } from "../model/architectures.js";
 import { type EncodedRow, type Padded, pad, type TextBatch } from "../text/batch.js";
 import { checkIds, type FedParameters, float, int } from "./feeds.js";
-import type { Place } from "./graphs.js";
+import { type Place, readsBefore } from "./graphs.js";
 
-export { readsBefore } from "./graphs.js";
+export { readsBefore };
 
 /** All of them. */
 export const places = ["start", "within", "behind", "parted", "decoder"] as const satisfies readonly Place[];
@@ -32,6 +33,11 @@ type Placed = Pick<EncodedRow, "promptAt" | "promptBefore" | "promptIn">;
 /** Whether targets continue the text itself (a decoder-only model), so that a text can be read before the tokens that follow it. */
 function goesOn(config: ModelConfig): boolean {
   return architectureOf(config).startId(config) === undefined;
+}
+
+/** Whether a method can be used with the virtual tokens at a place. Before the text every method can. */
+export function worksAt({ before = false, behind = false }: Pick<Method, "before" | "behind">, place: Place): boolean {
+  return place === "start" || (!before && (behind || !readsBefore(place)));
 }
 
 /** Refuses rows whose virtual tokens stand elsewhere than a program was opened for. */

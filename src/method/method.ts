@@ -71,7 +71,7 @@ export interface Method {
   weights?(frozen: Weights, values: Values, config: ModelConfig, partial: PartialModel): Weights;
   /** Whether the text before its virtual tokens is read exactly as by the frozen model. Only then may they stand behind a text. */
   readonly behind?: boolean;
-  /** Whether its virtual tokens can stand before the text only. */
+  /** Whether what it adds can stand before the text only. */
   readonly before?: boolean;
   /**
    * A frozen tensor with the changes of these parameters, for export to files that know no methods; the same tensor if it is not changed.

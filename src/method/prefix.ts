@@ -130,11 +130,13 @@ function common(
   prefixOf: (b: Builder, values: Values, group: PrefixGroup) => Value,
   only: readonly string[] | undefined,
   joined?: readonly PrefixGroup[],
-): Pick<Method, "name" | "prunable" | "perRow" | "attach" | "adds"> {
+): Pick<Method, "name" | "prunable" | "perRow" | "before" | "attach" | "adds"> {
   return {
     name: "prefix",
     prunable: false,
     perRow: false,
+    // it stands before the keys of a whole text
+    before: true,
     attach: (b, values, config) => {
       const { heads } = architectureOf(config).keys(config);
       const groups = new Map(prefixGroups(config, only).map((group) => [group.name, group]));

@@ -9,8 +9,10 @@ import { flagName } from "../base/options.js";
 import type { Tensor } from "../base/tensor.js";
 import type { Dataset, Row } from "../data/row.js";
 import { compileTemplate, promptMarker } from "../data/template.js";
-import { placeOf } from "../engine/place.js";
+import { placeOf, worksAt } from "../engine/place.js";
 import { type InitKind, type InitSpec, initPrompt } from "../method/init.js";
+import type { Method } from "../method/method.js";
+import type { MethodChoice } from "../method/options.js";
 import type { PruneOptions } from "../prune/options.js";
 import { holdOut } from "../prune/space.js";
 import { outlineSchedule, type Plan, type PlanOptions, planSchedule } from "../schedule/plan.js";
@@ -70,6 +72,23 @@ export function searchTrainings<O extends PlannedOptions>(
 /** Options under a holdout: neurons are scored on training rows. */
 export function unseenValidation<O extends Pick<PlannedOptions, "scoreSplit">>(options: O, holdout: number): O {
   return holdout > 0 ? { ...options, scoreSplit: "train" } : options;
+}
+
+/** Refuses a method that cannot be used where the rows' virtual tokens stand. @throws SoftpromptError "usage" */
+export function checkPlaceOf(
+  method: Pick<Method, "before" | "behind">,
+  { train }: Pick<Dataset, "train">,
+  { checkpoint }: Pick<Model, "checkpoint">,
+  options: Pick<MethodChoice, "method" | "insertLayer">,
+): void {
+  if (worksAt(method, placeOf(checkpoint.config, train))) return;
+  const late = options.insertLayer > 0;
+  throw new SoftpromptError("usage", "this method does not work with the virtual tokens at this place", {
+    where: "promptPosition",
+    expected: "start, or a template without a marker {prompt}",
+    got: `another place, with ${late ? `insertLayer ${options.insertLayer}` : `method ${options.method}`}`,
+    hint: late ? "leave one of the two out" : "method prompt works at every place",
+  });
 }
 
 /**

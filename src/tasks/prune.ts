@@ -39,7 +39,15 @@ import { datasetOf, type RowsOptions } from "./data.js";
 import { sayMemory } from "./memory-warning.js";
 import { type Model, withMethod } from "./model.js";
 import { type FormerPruneOptions, pruneTuneOptions } from "./options.js";
-import { outlineFor, scheduleFor, searchTrainings, startPrompt, unseenValidation, withInit } from "./planning.js";
+import {
+  checkPlaceOf,
+  outlineFor,
+  scheduleFor,
+  searchTrainings,
+  startPrompt,
+  unseenValidation,
+  withInit,
+} from "./planning.js";
 import { forPrompt } from "./readied.js";
 import { type Found, keepAdapter, runRecord, tunedAdapter, writeRecord } from "./record.js";
 import { writeReport } from "./run-report.js";
@@ -113,6 +121,7 @@ export async function prune(
   const model = forPrompt(opened, asked.virtualTokens);
   const data = await datasetOf(source, context.onEvent);
   checkPromptTokens(data.task.template, asked.virtualTokens, data.promptTokens);
+  checkPlaceOf(form.method, data, model, asked);
   const options = withInit(asked, data, model);
   const searcher = await withMethod(model, form.method);
   const { onEvent = () => {}, signal } = context;

@@ -44,7 +44,7 @@ import { followEvents, hasEventFile } from "./event-file.js";
 import { sayMemory } from "./memory-warning.js";
 import { type Model, withMethod } from "./model.js";
 import { type FormerTuneOptions, type TuneOptions, tuneOptions } from "./options.js";
-import { outlineFor, scheduleFor, startPrompt, withInit } from "./planning.js";
+import { checkPlaceOf, outlineFor, scheduleFor, startPrompt, withInit } from "./planning.js";
 import { forPrompt, isChat } from "./readied.js";
 import { type Found, keepAdapter, runRecord, tunedAdapter, writeRecord } from "./record.js";
 import { writeReport } from "./run-report.js";
@@ -123,6 +123,8 @@ export async function tune(
   const model = forPrompt(opened, context.prompt?.shape[0] ?? planned.virtualTokens);
   const data = await datasetOf(source, observe);
   checkPromptTokens(data.task.template, context.prompt?.shape[0] ?? planned.virtualTokens, data.promptTokens);
+  const method = openMethod(planned);
+  checkPlaceOf(method, data, model, planned);
   const options = withInit(planned, data, model);
   if (data.train.length === 0)
     throw new SoftpromptError("data", "there are no training rows", {
@@ -132,7 +134,7 @@ export async function tune(
   const folder = options.output ?? null;
   const validation = reportedRows(data.validation, options);
   // everything that can be checked without running the model is checked before a folder is claimed or anything is scored
-  const plan = { ...options, trains: openMethod(options) };
+  const plan = { ...options, trains: method };
   const outline = outlineFor(model, data, plan);
   await sayMemory(model, data, options, observe);
   // equal seeds give every method the same prompt to start from
@@ -144,7 +146,6 @@ export async function tune(
         : Promise.resolve(context.prompt);
     return drawn;
   };
-  const method = openMethod(options);
   if (context.mask !== undefined && !method.prunable) throw notPrunable(method, "a mask", [promptTuning.name]);
   const parameters = await method.start({
     checkpoint: model.checkpoint,
