@@ -49,10 +49,22 @@ test.each([
   [["--low-memory=yes"], /takes no value.*write --low-memory or --no-low-memory/s],
   [["--optimizer", "adam"], /one of adafactor, adamw.*did you mean "adamw"/s],
   [["--verbalizer", "great"], /name=text/],
+  [["--verbalizer", "0=bad", "--verbalizer", "0=good"], /one name has two texts.*0=bad, 0=good/s],
   [["--no-output"], /unknown option --no-output/],
   [["--__proto__", "1"], /unknown option/],
   [["--verbalizer", "__proto__=x", "--constructor"], /unknown option --constructor/],
 ])("refused: %j", (argv, message) => {
   expect(() => parse(...argv)).toThrow(SoftpromptError);
   expect(() => parse(...argv)).toThrow(message);
+});
+
+test.each([
+  [["--output", "a", "--output", "b"], ["--output is given 2 times: a is not used, b is"]],
+  [["--low-memory", "--no-low-memory"], ["--low-memory is given 2 times: true is not used, false is"]],
+  [["--output", "a", "--output=a"], []],
+  [["--depths", "1", "--depths", "2", "--verbalizer", "0=a", "--verbalizer", "1=b"], []],
+])("a value that a later one replaces is not dropped unsaid: %j", (argv, notices) => {
+  const said: string[] = [];
+  parseFlags(table, argv, "softprompt train", (message) => said.push(message));
+  expect(said).toEqual(notices);
 });

@@ -3,19 +3,12 @@
  *
  * Text is converted to numbers, lists and maps here; only base/options.ts checks the values.
  * Every key has one flag (`learningRate` → `--learning-rate`); booleans have `--no-…` too; `--flag=value` and `--flag value`
- * both work; lists take commas or repeated flags; maps take `key=text`, repeated.
+ * both work; lists take commas or repeated flags; maps take `key=text`, repeated. Of any other flag that is given twice the last value is
+ * taken, which is said where the values differ; a name of a map has one text.
  */
 import { parseArgs } from "node:util";
 import { nearest, SoftpromptError } from "../base/errors.js";
-import {
-  checkOption,
-  expectation,
-  flagName,
-  type OnRenamed,
-  type Option,
-  type OptionTable,
-  renamedText,
-} from "../base/options.js";
+import { checkOption, expectation, flagName, type Option, type OptionTable, renamedText } from "../base/options.js";
 
 export interface ParsedFlags {
   /** Key → checked value, only what was given. */
@@ -27,14 +20,14 @@ export interface ParsedFlags {
 const shorts: Readonly<Record<string, string>> = { h: "help", q: "quiet", V: "version" };
 
 /**
- * @param onRenamed is called for renamed flags.
+ * @param onNotice is called for renamed flags, and for values that a later one replaces.
  * @throws SoftpromptError "usage" for unknown flags (with the nearest name), missing values, values out of range.
  */
 export function parseFlags(
   table: OptionTable,
   argv: readonly string[],
   command: string,
-  onRenamed: OnRenamed = () => {},
+  onNotice: (message: string) => void = () => {},
 ): ParsedFlags {
   const byFlag = new Map<string, { key: string; option: Option; negated: boolean }>();
   for (const [key, option] of Object.entries(table)) {
@@ -67,7 +60,7 @@ export function parseFlags(
     const found = byFlag.get(token.name);
     if (found === undefined) throw unknownFlag(token.rawName, known, command);
     const { key, option, negated } = found;
-    if (!known.includes(token.name)) onRenamed(renamedText(token.rawName, flagName(key)));
+    if (!known.includes(token.name)) onNotice(renamedText(token.rawName, flagName(key)));
     const entry = texts.get(key) ?? { option, flag: token.rawName, values: [] };
     texts.set(key, entry);
     if (option.kind === "boolean") {
@@ -91,8 +84,14 @@ export function parseFlags(
     }
   }
   const values: Record<string, unknown> = {};
-  for (const [key, { option, flag, values: given }] of texts)
-    values[key] = checkOption(option, fromText(option, given, flag), flag, onRenamed);
+  for (const [key, { option, flag, values: given }] of texts) {
+    values[key] = checkOption(option, fromText(option, given, flag), flag, onNotice);
+    const single = option.kind !== "list" && option.kind !== "map";
+    if (single && new Set(given).size > 1)
+      onNotice(
+        `${flag} is given ${given.length} times: ${given.slice(0, -1).join(", ")} is not used, ${given.at(-1)} is`,
+      );
+  }
   return { values, positionals };
 }
 
@@ -108,19 +107,27 @@ function fromText(option: Option, given: readonly (string | boolean)[], flag: st
       const items = given.flatMap((text) => (text === "" ? [] : String(text).split(",")));
       return option.of === "string" ? items : items.map(numeric);
     }
-    case "map":
-      return Object.fromEntries(
-        given.map((text) => {
-          const at = String(text).indexOf("=");
-          if (at < 1)
-            throw new SoftpromptError("usage", "this is not a name with a text", {
-              where: flag,
-              expected: "name=text, the flag repeated for each name",
-              got: text,
-            });
-          return [String(text).slice(0, at), String(text).slice(at + 1)];
-        }),
-      );
+    case "map": {
+      const pairs = new Map<string, string>();
+      for (const text of given.map(String)) {
+        const at = text.indexOf("=");
+        if (at < 1)
+          throw new SoftpromptError("usage", "this is not a name with a text", {
+            where: flag,
+            expected: "name=text, the flag repeated for each name",
+            got: text,
+          });
+        const [name, own] = [text.slice(0, at), text.slice(at + 1)];
+        if ((pairs.get(name) ?? own) !== own)
+          throw new SoftpromptError("usage", "one name has two texts", {
+            where: flag,
+            expected: "each name once",
+            got: `${name}=${pairs.get(name)}, ${text}`,
+          });
+        pairs.set(name, own);
+      }
+      return Object.fromEntries(pairs);
+    }
     default:
       return last;
   }
