@@ -1,10 +1,11 @@
 /**
  * @file The skills of the engine's thread: the bare model and the loaded adapters. In: Model, folders. Out: LoadedSkill, tested on one row.
  */
-import { checkBase, loadAdapter } from "../adapter/adapter.js";
+import { checkBase } from "../adapter/adapter.js";
 import { runnable } from "../adapter/applied.js";
 import { aroundText, compileTemplate } from "../data/template.js";
 import { behindPrompt, chatTemplateOf, chatTokenizer } from "../model/tokenizer.js";
+import { readAdapter } from "../tasks/adapter-place.js";
 import type { Model } from "../tasks/model.js";
 import { answerInputs, openSkill, readInput } from "../tasks/predictor.js";
 import { chatWriter } from "./chat.js";
@@ -45,7 +46,7 @@ export async function loadSkill(
   { folder, name, anyBase }: { readonly folder: string; readonly name: string; readonly anyBase: boolean },
   mostTokens: number,
 ): Promise<LoadedSkill> {
-  const adapter = loadAdapter(folder);
+  const adapter = readAdapter(folder);
   await checkBase(adapter, model.checkpoint, { anyBase, tokenizer: model.tokenizer });
   const { method, parameters } = runnable(adapter, model.checkpoint.config);
   const { tokens } = method.adds(parameters);

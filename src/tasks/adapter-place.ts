@@ -1,14 +1,19 @@
 /**
  * @file Where an adapter lies: a folder, a run, a file, or a repository of the hub. In: a name. Out: the Adapter.
  */
+import { existsSync } from "node:fs";
+import { join } from "node:path";
 import { loadAdapter, missingWeights } from "../adapter/adapter.js";
 import { appliedBytes, appliedFile } from "../adapter/applied.js";
 import { extrasFile, extrasLimits } from "../adapter/extras.js";
 import { isHubAdapter } from "../adapter/hub-name.js";
 import { peftFiles, peftLimits } from "../adapter/peft.js";
 import type { Adapter } from "../adapter/types.js";
+import { SoftpromptError } from "../base/errors.js";
+import { fileNames } from "../run/layout.js";
 import type { CallContext, NoticeEvent } from "./call.js";
 import type { Model, ModelContext } from "./model.js";
+import { resumeCommand } from "./shell.js";
 
 /** How a hub is asked. */
 export interface AdapterContext extends Pick<ModelContext, "onEvent" | "signal"> {
@@ -53,7 +58,23 @@ export async function adapterFolder(
 
 /** Reads an adapter from wherever it lies. @throws SoftpromptError "adapter", "checkpoint", "network". */
 export async function openAdapter(name: string, context: AdapterContext = {}): Promise<Adapter> {
-  return loadAdapter(await adapterFolder(name, context));
+  return readAdapter(await adapterFolder(name, context));
+}
+
+/** loadAdapter, for folders of runs too that have left no adapter yet: these say how to go on. */
+export function readAdapter(folder: string): Adapter {
+  const has = (name: string) => existsSync(join(folder, name));
+  try {
+    return loadAdapter(folder);
+  } catch (error) {
+    const command = has(fileNames.search) ? "prune" : has(fileNames.run) ? "train" : null;
+    if (command === null || has(fileNames.adapter) || !(error instanceof SoftpromptError)) throw error;
+    throw new SoftpromptError("adapter", "this run has left no adapter yet", {
+      where: folder,
+      expected: "a run that has ended",
+      hint: `wait for it, or go on with it: ${resumeCommand(command, folder)}`,
+    });
+  }
 }
 
 /**

@@ -13,6 +13,7 @@ import { fullModel } from "../model/partial.js";
 import { type PruneResult, readPruneResult } from "../prune/record.js";
 import { prunePage, pruneText } from "../report/prune.js";
 import { readResult } from "../run/result.js";
+import { openAdapter } from "./adapter-place.js";
 import type { Model } from "./model.js";
 import { type Pruned, prune } from "./prune.js";
 import { readMetrics, readPredictions } from "./recorded.js";
@@ -260,6 +261,28 @@ describe("what options alone make impossible is refused before anything is score
     expect(told).toEqual([]);
     expect(existsSync(output)).toBe(false);
   });
+
+  test("a method whose result alone can be pruned: the message says how", async () => {
+    const searched = (method: string) => prune(model(), data, { ...options, method } as object);
+    await expect(searched("p-tuning")).rejects.toThrow(/prompt, prefix[\s\S]*--init fromPrompt --init-from RUN/);
+    await expect(searched("lora")).rejects.not.toThrow(/--init-from/);
+  });
+});
+
+test.each([
+  ["search.json", "prune"],
+  ["run.json", "train"],
+])("a folder with %s and no adapter says how to go on", async (begun, command) => {
+  const folder = join(root, `without-adapter-${command}`);
+  mkdirSync(folder);
+  writeFileSync(join(folder, begun), "{}");
+  await expect(openAdapter(folder)).rejects.toMatchObject({
+    kind: "adapter",
+    problem: "this run has left no adapter yet",
+    parts: { hint: expect.stringContaining(`softprompt ${command} --resume`) },
+  });
+  mkdirSync(join(folder, "adapter"));
+  await expect(openAdapter(folder)).rejects.toThrow(/this is not an adapter/);
 });
 
 describe("steps that the stages count", () => {

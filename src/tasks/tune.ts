@@ -266,7 +266,7 @@ const countOf = (parameters: Parameters) => Object.values(parameters).reduce((su
 
 /** The error for a method whose parameters cannot be pruned. @param can names of those that can. Default those that a search can prune */
 export function notPrunable(
-  { name }: Method,
+  { name, leaves }: Method,
   what: string,
   can: readonly string[] = Object.entries(methods).flatMap(([other, kind]) => (kind.prunable ? [other] : [])),
 ): SoftpromptError {
@@ -274,6 +274,9 @@ export function notPrunable(
     where: "method",
     expected: can.join(", "),
     got: name,
+    ...(leaves?.method.prunable && {
+      hint: "the prompt that it leaves can be pruned: --init fromPrompt --init-from RUN tunes and prunes it as a prompt",
+    }),
   });
 }
 
