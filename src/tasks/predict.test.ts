@@ -6,9 +6,12 @@ import { SoftpromptError } from "../base/errors.js";
 import { declaredTask } from "../data/dataset.js";
 import { defineTask } from "../data/define.js";
 import { choicesOfInput, inputsIn } from "./choices.js";
+import { loadRows } from "./data.js";
+import { evaluate } from "./evaluate.js";
 import { type Model, openModel, threadsOf } from "./model.js";
 import { predict, predictStream } from "./predict.js";
 import { openPredictor, type PredictInput } from "./predictor.js";
+import { tune } from "./tune.js";
 
 let model: Model;
 beforeAll(async () => {
@@ -161,6 +164,28 @@ describe("tasks that rank other words for each row are ranked, as in training", 
     );
   });
 });
+
+test.each([{ evaluateBy: "generation" }, { evaluateBy: "ranking", ranking: "mean" }] as const)(
+  "an adapter is scored and answers as its prompt was chosen: %j",
+  async (how) => {
+    const labels = ["good", "good enough"];
+    const rows = ["fine", "dull", "a warm film", "bad"].map((text, n) => ({ text, label: labels[n % 2]! }));
+    const data = await loadRows(rows, { template: "about: {text}", validationRows: rows, labels });
+    const settings = { steps: 1, evalEvery: 1, batchSize: 2, virtualTokens: 2, baselines: false, ...how };
+    const { adapter, predictions, result } = await tune(model, data, settings);
+    const answers = await predict(model, adapter, rows);
+    expect(answers.map(({ text }) => text)).toEqual(predictions.map(({ text }) => text));
+    for (const [i, { probabilities }] of predictions.entries())
+      if (probabilities === null) expect(answers[i]!.probabilities).toBeNull();
+      else expect(answers[i]!.probabilities!.good).toBeCloseTo(probabilities.good!, 5);
+    const evaluated = await evaluate(model, data, { adapter });
+    expect(evaluated.scores).toEqual(result.scores);
+    expect(evaluated.predictions.map(({ label }) => label)).toEqual(predictions.map(({ label }) => label));
+    // asked for otherwise, otherwise is done
+    const [ranked] = await predict(model, adapter, rows.slice(0, 1), { evaluateBy: "ranking", ranking: "sum" });
+    expect(ranked!.probabilities).not.toEqual(answers[0]!.probabilities);
+  },
+);
 
 test("threads: bounded by the cores that the process may use, and no more than those by default", () => {
   expect(threadsOf(0, { mine: 2, all: 2 })).toBe(0);

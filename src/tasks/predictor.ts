@@ -46,7 +46,7 @@ export interface Answer {
 
 /** How an adapter answers. */
 export interface SkillOptions {
-  /** Default "ranking" where the task has label words, else "generation". */
+  /** Default what the adapter was tuned with, else "ranking"; a task without label words is always "generation". */
   readonly evaluateBy?: "ranking" | "generation" | undefined;
   /** @deprecated evaluateBy */
   readonly by?: "ranking" | "generation" | undefined;
@@ -206,7 +206,7 @@ export async function openSkill(
   { onEvent, signal }: CallContext<NoticeEvent> = {},
 ): Promise<Skill> {
   const {
-    evaluateBy = "ranking",
+    evaluateBy,
     ranking,
     maxInputTokens,
     anyBase,
@@ -226,7 +226,7 @@ export async function openSkill(
     task,
     template: compileTemplate(task.template),
     tokenizer: await tokenizerFor(model, loaded),
-    evaluateBy,
+    evaluateBy: evaluateBy ?? recordedEvaluateBy(loaded) ?? "ranking",
     ranking: ranking ?? recordedRanking(loaded) ?? "sum",
     maxInputTokens: maxInputTokens ?? recordedInputTokens(loaded) ?? usualInputTokens,
     parameters: run?.parameters ?? null,
@@ -238,6 +238,12 @@ export async function openSkill(
 export function recordedInputTokens(adapter: Pick<Adapter, "training"> | null): number | undefined {
   const recorded = adapter?.training?.settings.maxInputTokens;
   return Number.isInteger(recorded) && (recorded as number) >= 1 ? (recorded as number) : undefined;
+}
+
+/** Whether labels were ranked or written when the prompt was chosen; undefined where that is not recorded. */
+export function recordedEvaluateBy(adapter: Pick<Adapter, "training"> | null): "ranking" | "generation" | undefined {
+  const recorded = adapter?.training?.settings.evaluateBy;
+  return recorded === "ranking" || recorded === "generation" ? recorded : undefined;
 }
 
 /** How the labels were ranked when the prompt was chosen; undefined where that is not recorded. */

@@ -22,7 +22,7 @@ import { flopText, plainNumber, scoreText, secondText } from "../../report/forma
 import { plainTable } from "../../report/markdown.js";
 import { asRecorded, type dataOptions, taskDifferences } from "../../tasks/data.js";
 import { engineUnder } from "../../tasks/model.js";
-import { recordedInputTokens, recordedRanking, usualInputTokens } from "../../tasks/predictor.js";
+import { recordedEvaluateBy, recordedInputTokens, recordedRanking, usualInputTokens } from "../../tasks/predictor.js";
 import { tokenizerFor } from "../../tasks/readied.js";
 import { predictionLine } from "../../tasks/record.js";
 import { loadScored } from "../../tasks/scored-file.js";
@@ -64,6 +64,7 @@ export async function evaluate(options: EvalValues, { terminal, signal }: Comman
     const asked = inContext(task, someRows(rows, options), before, tokenizer, maxInputTokens);
     const prepared = prepareEvaluation(tokenizer, task, asked.rows, {
       ...options,
+      evaluateBy: options.evaluateBy ?? recordedEvaluateBy(adapter),
       ranking: options.ranking ?? recordedRanking(adapter),
       maxInputTokens,
     });

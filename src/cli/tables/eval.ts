@@ -11,8 +11,8 @@ export const evaluationOptions = {
   split: choice({ values: ["validation", "test", "train"], default: "validation", help: "Which rows are scored" }),
   evaluateBy: choice({
     values: ["ranking", "generation"],
-    default: "ranking",
     help: "Score each label's words, or let the model write; free-text tasks always generate",
+    source: "default what the adapter was tuned with, else ranking",
   }),
   ranking: choice({
     values: Object.keys(rankingModes) as RankingMode[],

@@ -43,8 +43,8 @@ export const inputOptions = {
   evaluateBy: choice({
     formerly: "by",
     values: ["ranking", "generation"],
-    default: "ranking",
     help: "Score each label's words, or let the model write; free-text tasks always generate",
+    source: "default what the adapter was tuned with, else ranking",
   }),
   skipBadRows: boolean({
     default: false,
