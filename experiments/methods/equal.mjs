@@ -21,7 +21,9 @@ const { values, positionals } = parseArgs({
 const files =
   positionals.length > 0
     ? positionals
-    : ["results", "chance", "long", "mini", "smollm2"].map((name) => join(here, `${name}.json`)).filter((file) => existsSync(file));
+    : ["results", "chance", "long", "mini", "smollm2"]
+        .map((name) => join(here, `${name}.json`))
+        .filter((file) => existsSync(file));
 const budgets = values.budgets.split(",").map(Number);
 const mean = (all) => all.reduce((a, b) => a + b, 0) / all.length;
 
