@@ -89,7 +89,7 @@ describe("an adapter by its own folder, its run's or its search's", () => {
     ]) {
       const { code, stderr } = await commandLine(argv);
       expect(code).toBe(5);
-      expect(stderr).toMatch(/this is not an adapter[\s\S]*or a run folder with one in adapter/);
+      expect(stderr).toMatch(/this run has left no adapter yet[\s\S]*go on with it: softprompt train --resume/);
     }
   });
 });
