@@ -1,7 +1,7 @@
 /**
  * @file The work of softprompt inspect: shows the content of a base model, a partial one, or an adapter, without running it.
  */
-import { isAdapter, loadAdapter } from "../../adapter/adapter.js";
+import { isAdapter } from "../../adapter/adapter.js";
 import { adapterReportText, inspectAdapter } from "../../adapter/inspect.js";
 import { partialParameters, stepFlops } from "../../engine/flops.js";
 import type { ModelConfig, Stack } from "../../model/architecture.js";
@@ -12,6 +12,7 @@ import { fullModel, type PartialModel, parsePartial, partialModel } from "../../
 import { byteText, flopText, scaled } from "../../report/format.js";
 import { plainTable } from "../../report/markdown.js";
 import { holds } from "../../run/layout.js";
+import { readAdapter } from "../../tasks/adapter-place.js";
 import { trainingMemory } from "../../tasks/memory.js";
 import { type ModelContext, modelFolder } from "../../tasks/model.js";
 import { loadTokenizer } from "../../text/load.js";
@@ -50,7 +51,7 @@ async function adapterAnswer(
   { model, nearest, revision, offline }: { model?: string; nearest: number; revision?: string; offline: boolean },
   listen: ModelContext,
 ): Promise<Answer> {
-  const adapter = loadAdapter(folder);
+  const adapter = readAdapter(folder);
   let base: { checkpoint: Checkpoint; tokenizer: Awaited<ReturnType<typeof loadTokenizer>> } | undefined;
   if (model !== undefined) {
     const place = await modelFolder(model, { revision, offline }, listen);
