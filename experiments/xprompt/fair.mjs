@@ -321,7 +321,9 @@ function collect(found) {
       "Pairs are of one task and seed: the same start prompt, training rows and reporting rows. Tries: candidates or trainings that the arm chose from. “Distilled”: the tuned prompt's probabilities of the answers, hidden states not matched. The starts of “best of” differ, the order of their rows does not.",
       "",
     );
-  lines.push("Made by `node experiments/xprompt/fair.mjs DATASETS OUT --collect experiments/xprompt`.", "");
+  const config =
+    basename(values.config) === "fair.yaml" ? "" : ` --config experiments/xprompt/${basename(values.config)}`;
+  lines.push(`Made by \`node experiments/xprompt/fair.mjs DATASETS OUT${config} --collect experiments/xprompt\`.`, "");
   mkdirSync(values.collect, { recursive: true });
   const file = join(values.collect, basename(values.config, ".yaml"));
   writeFileSync(`${file}.json`, `${JSON.stringify(report, null, 1)}\n`);
