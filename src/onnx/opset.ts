@@ -324,10 +324,9 @@ const regroupAny = (w: Writer, x: Value, heads: number, to?: string): string => 
 /** The lowering of every op. */
 export const lowerings: { readonly [K in Op]: Lowering<K> } = {
   add: (w, { inputs: [a, b], outputs: [y] }) => {
-    const pairs = [[a!, b!] as const, [b!, a!] as const];
-    const [one, other] = pairs.find(([, v]) => w.unscaled(v) && sameShape(a!, b!)) ?? [];
-    const rest = other && w.unscaled(other);
-    if (rest) scaleAdd(w, [w.name(one!), rest.rows, rest.scale], [w.name(y!)]);
+    const [one, other] = w.unscaled(b!) ? [a!, b!] : [b!, a!];
+    const rest = sameShape(a!, b!) ? w.unscaled(other) : undefined;
+    if (rest) scaleAdd(w, [w.name(one), rest.rows, rest.scale], [w.name(y!)]);
     else w.add("Add", [w.name(a!), w.name(b!)], {}, [w.name(y!)]);
   },
   sub: plainly("Sub"),

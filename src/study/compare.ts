@@ -108,17 +108,17 @@ export function compareTables(
   const score = (label: string) => (dataset: Dataset, seed: number) =>
     100 * finalScore(find(label, dataset.task.name, seed), dataset);
   /** Prompt tuning stopped when it has spent as much as the variant spent in total. */
-  const stopped = (label: string) => (dataset: Dataset, seed: number) => {
-    const spent = find(label, dataset.task.name, seed).result.cost.paperFlops;
-    const best = bestWithin(find(vanilla.label, dataset.task.name, seed), dataset, spent);
-    return best === null ? null : 100 * best;
-  };
+  const stoppedAt =
+    (spent: (run: FinishedRun) => number, count: "paperFlops" | "flops") =>
+    (label: string) =>
+    (dataset: Dataset, seed: number) => {
+      const mine = find(label, dataset.task.name, seed);
+      const best = bestWithin(find(vanilla.label, dataset.task.name, seed), dataset, spent(mine), count);
+      return best === null ? null : 100 * best;
+    };
+  const stopped = stoppedAt(costs.paper, "paperFlops");
   /** The same with all products counted, and with the neuron scores that the variant needed: they are spent before its first step. */
-  const stoppedAll = (label: string) => (dataset: Dataset, seed: number) => {
-    const mine = find(label, dataset.task.name, seed);
-    const best = bestWithin(find(vanilla.label, dataset.task.name, seed), dataset, spentOn(mine), "flops");
-    return best === null ? null : 100 * best;
-  };
+  const stoppedAll = stoppedAt(spentOn, "flops");
   /**
    * The best of prompt tuning's evaluations at the steps where the variant was evaluated on the full model too. Prompt tuning has more
    * evaluations on the full model.
