@@ -1,4 +1,13 @@
 /** @file Numbers of experiments: halves of a split, means, rank correlation. In: plain arrays. Out: plain numbers. Paired differences and the sign test are `softprompt/study`'s. */
+import { paired, signTest } from "softprompt/study";
+
+/** Paired differences with the p of their sign test; null for none. */
+export function tested(differences) {
+  const found = paired(differences);
+  if (found === null) return null;
+  const [above, , below] = found.signs.split(" / ").map(Number);
+  return { ...found, p: signTest(above, below) };
+}
 
 /** Every second row: one half chooses, the other reports. Groups (the answers to one question) stay whole. */
 export function halves(rows) {

@@ -15,7 +15,7 @@ import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { basename, join } from "node:path";
 import { parseArgs } from "node:util";
 import { loadData } from "softprompt";
-import { paired, runVariants, signTest, vanilla } from "softprompt/study";
+import { runVariants, vanilla } from "softprompt/study";
 import {
   evaluatePrepared,
   neuronScoreOptions,
@@ -27,7 +27,7 @@ import {
 } from "softprompt/train";
 import { parse } from "yaml";
 import { evenly, openNamed } from "../jobs.mjs";
-import { mean } from "../statistics.mjs";
+import { mean, tested } from "../statistics.mjs";
 
 const here = import.meta.dirname;
 const { values, positionals } = parseArgs({
@@ -297,11 +297,9 @@ function collect(cells) {
         const all = pairs
           .filter(({ others }) => others[n] !== undefined)
           .map(({ fpt, others }) => fpt.score - others[n]);
-        const found = paired(all);
+        const found = tested(all);
         if (found === null) return "–";
-        const [above, , below] = found.signs.split(" / ").map(Number);
-        const error =
-          found.error === null ? "" : ` ± ${found.error.toFixed(1)}, p ${signTest(above, below).toFixed(2)}`;
+        const error = found.error === null ? "" : ` ± ${found.error.toFixed(1)}, p ${found.p.toFixed(2)}`;
         return `${found.mean > 0 ? "+" : ""}${found.mean.toFixed(1)}${error} (${found.signs})`;
       };
       lines.push(

@@ -13,10 +13,9 @@ import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { basename, join } from "node:path";
 import { parseArgs } from "node:util";
 import { loadData, tune } from "softprompt";
-import { paired, signTest } from "softprompt/study";
 import { parse } from "yaml";
 import { bestRate, evenRows, heldOut, openJobs, openNamed } from "../jobs.mjs";
-import { deviation, mean } from "../statistics.mjs";
+import { deviation, mean, tested } from "../statistics.mjs";
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
@@ -86,9 +85,8 @@ function collect(to) {
   const over = (all) => `${percent(mean(all))}${all.length > 1 ? ` ± ${percent(deviation(all))}` : ""}`;
   const [first, second] = own.precisions;
   const compared = (all) => {
-    const { mean: difference, error, pairs, signs } = paired(all.map((x) => 100 * x));
-    const sign = signTest(all.filter((x) => x > 0).length, all.filter((x) => x < 0).length);
-    return [difference.toFixed(2), error === null ? "–" : error.toFixed(2), pairs, signs, sign.toFixed(3)];
+    const { mean: difference, error, pairs, signs, p } = tested(all.map((x) => 100 * x));
+    return [difference.toFixed(2), error === null ? "–" : error.toFixed(2), pairs, signs, p.toFixed(3)];
   };
   const lines = [];
   for (const task of tasks) {

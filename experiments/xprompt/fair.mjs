@@ -15,7 +15,7 @@ import { basename, join } from "node:path";
 import { parseArgs } from "node:util";
 import { loadData, openModel, tune } from "softprompt";
 import { fullModel } from "softprompt/engine";
-import { outcomes, paired, signTest } from "softprompt/study";
+import { outcomes } from "softprompt/study";
 import {
   evaluatePrepared,
   initPrompt,
@@ -29,7 +29,7 @@ import {
 } from "softprompt/train";
 import { parse } from "yaml";
 import { namedFiles } from "../jobs.mjs";
-import { deviation, halves, mean } from "../statistics.mjs";
+import { deviation, halves, mean, tested } from "../statistics.mjs";
 import { distil } from "./distil.mjs";
 import { places } from "./places.mjs";
 
@@ -290,10 +290,8 @@ function collect(found) {
     const each = found.flatMap(({ task, seed, arms }) =>
       arms[a] && arms[b] ? [{ task, seed, points: arms[a].score - arms[b].score }] : [],
     );
-    const all = paired(each.map(({ points }) => points));
-    if (all === null) return [];
-    const [above, , below] = all.signs.split(" / ").map(Number);
-    return [{ first: a, second: b, ...all, p: signTest(above, below), each }];
+    const all = tested(each.map(({ points }) => points));
+    return all === null ? [] : [{ first: a, second: b, ...all, each }];
   });
   const report = { experiment: "fair", labels, differences, cells: found };
   const first = found[0];

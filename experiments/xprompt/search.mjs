@@ -9,8 +9,7 @@ import { spawnSync } from "node:child_process";
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { parseArgs } from "node:util";
-import { paired, signTest } from "softprompt/study";
-import { mean } from "../statistics.mjs";
+import { mean, tested } from "../statistics.mjs";
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
@@ -86,11 +85,7 @@ function collect(folder) {
     ["halving − linear", ({ linear, halving }) => halving.score - linear.score],
     ["linear − control", ({ linear, control }) => linear.score - control],
     ["halving − control", ({ halving, control }) => halving.score - control],
-  ].map(([name, of]) => {
-    const found = paired(all.map(of));
-    const [above, , below] = found.signs.split(" / ").map(Number);
-    return { name, ...found, p: signTest(above, below) };
-  });
+  ].map(([name, of]) => ({ name, ...tested(all.map(of)) }));
   const tera = (flops) => (flops / 1e12).toFixed(2);
   const row = ({ task, seed, control, linear, halving, share }) =>
     [
