@@ -52,6 +52,15 @@ export class SoftpromptError extends Error {
   }
 }
 
+/** The error with more to do in its hint, after what stands there. */
+export function withHint(error: SoftpromptError, afterwards: string): SoftpromptError {
+  const { hint } = error.parts;
+  return new SoftpromptError(error.kind, error.problem, {
+    ...error.parts,
+    hint: hint === undefined ? afterwards : `${hint}; ${afterwards}`,
+  });
+}
+
 /** Signals that ask for an orderly end, with the exit code of a process that ends by them. */
 export const signalExitCodes = { SIGINT: 130, SIGTERM: 143, SIGHUP: 129 } as const;
 

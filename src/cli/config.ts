@@ -5,10 +5,11 @@ import { existsSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { Document, isMap, isPair, isScalar, parseDocument, type Scalar, stringify } from "yaml";
 import { isHubAdapter } from "../adapter/hub-name.js";
-import { SoftpromptError } from "../base/errors.js";
+import { SoftpromptError, withHint } from "../base/errors.js";
 import { readWhole } from "../base/files.js";
 import { type OnRenamed, type OptionTable, pickOptions, readPartialOptions } from "../base/options.js";
-import { fileNames } from "../run/layout.js";
+import { type FolderKind, fileNames, holds } from "../run/layout.js";
+import { resumeCommand } from "../tasks/shell.js";
 
 /** Longer files are no configuration; the YAML parser takes seconds for a megabyte of numbers. */
 const maxBytes = 1 << 17;
@@ -102,6 +103,22 @@ export async function resumedOptions(
     output: folder,
   };
 }
+
+/** Does work that records into a folder; where the file system ends it, the error says how to go on with what is kept there. */
+export async function withResume<T>(kind: FolderKind, folder: string, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    if (!(error instanceof SoftpromptError) || error.kind !== "io" || !holds(folder, kind)) throw error;
+    throw withHint(error, `then ${howToGoOn[kind](folder)}`);
+  }
+}
+
+const howToGoOn = {
+  run: (folder) => `go on with: ${resumeCommand("train", folder)}`,
+  search: (folder) => `go on with: ${resumeCommand("prune", folder)}`,
+  study: () => "run the same command again: finished runs are kept",
+} satisfies Record<FolderKind, (folder: string) => string>;
 
 /** The resolved configuration as YAML, keys in the table's order, absent ones left out. */
 export function configText(table: OptionTable, options: Readonly<Record<string, unknown>>): string {

@@ -14,7 +14,7 @@ import { pruneTuneOptions } from "../../tasks/options.js";
 import { prune as pruneWhole } from "../../tasks/prune.js";
 import type { WorkEvent } from "../../tasks/tune.js";
 import type { Answer, CommandContext } from "../command.js";
-import { modelLabel, resumedOptions, runConfigText } from "../config.js";
+import { modelLabel, resumedOptions, runConfigText, withResume } from "../config.js";
 import { loadSaid, sayChat, sayTokenNotices } from "../data.js";
 import { defaultFolder } from "../output.js";
 import { overall } from "../overall.js";
@@ -51,14 +51,16 @@ export async function prune(
   try {
     const notices = sayTokenNotices(data, model.tokenizer, terminal);
     await sayChat(model, terminal);
-    const pruned = await pruneWhole(model, data, {
-      ...pickOptions(pruneTuneOptions, options),
-      output,
-      onEvent: pruneProgress(terminal, retrainings(options, widthOf(options, model))),
-      signal,
-      resume: resume !== undefined,
-      configText: runConfigText(pruneTable, { ...options, output, precision: precisionOf(model) }, label),
-    });
+    const pruned = await withResume("search", output, () =>
+      pruneWhole(model, data, {
+        ...pickOptions(pruneTuneOptions, options),
+        output,
+        onEvent: pruneProgress(terminal, retrainings(options, widthOf(options, model))),
+        signal,
+        resume: resume !== undefined,
+        configText: runConfigText(pruneTable, { ...options, output, precision: precisionOf(model) }, label),
+      }),
+    );
     const warning = warningOf(pruned.record);
     const { predictions } = pruned;
     const samples =

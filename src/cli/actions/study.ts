@@ -26,7 +26,7 @@ import { openModel, openOptions } from "../../tasks/model.js";
 import { initSpec } from "../../tasks/planning.js";
 import { forPrompt } from "../../tasks/readied.js";
 import type { Answer, CommandContext } from "../command.js";
-import { configText, readConfig } from "../config.js";
+import { configText, readConfig, withResume } from "../config.js";
 import { loadSaid, sayNotices, sayTokenNotices } from "../data.js";
 import { overall } from "../overall.js";
 import { modelContext, progress, scoresText } from "../progress.js";
@@ -144,15 +144,13 @@ export async function studyAnswer(
     const observe = studyProgress(terminal);
     const prune = pickOptions(pruneOptions, options) as OptionValues<typeof pruneOptions>;
     const comparison = pickOptions(comparisonOptions, options) as ComparisonOptions;
-    const made: StudyResult = Object.hasOwn(fptStudies, name)
-      ? await fptStudies[name as FptStudyName].run({ ...shared, observe })
-      : Object.hasOwn(methodStudies, name)
-        ? await compareMethods({ ...shared, observe, prune, comparison })
-        : await xpromptStudies[name as keyof typeof xpromptStudies].run({
-            ...shared,
-            observe,
-            prune,
-          });
+    const made: StudyResult = await withResume("study", folder, async () =>
+      Object.hasOwn(fptStudies, name)
+        ? fptStudies[name as FptStudyName].run({ ...shared, observe })
+        : Object.hasOwn(methodStudies, name)
+          ? compareMethods({ ...shared, observe, prune, comparison })
+          : xpromptStudies[name as keyof typeof xpromptStudies].run({ ...shared, observe, prune }),
+    );
     const result = withReference(made, options.reference);
     const report = join(folder, fileNames.report);
     const read = Object.fromEntries(Object.entries(studyTable).filter(([key]) => !unread.includes(key)));

@@ -23,7 +23,7 @@ import { resumeCommand } from "../../tasks/shell.js";
 import { tuningSeconds } from "../../tasks/step-time.js";
 import { type Tuned, tune, withMethodRate } from "../../tasks/tune.js";
 import type { Answer, CommandContext } from "../command.js";
-import { modelLabel, resumedOptions, runConfigText } from "../config.js";
+import { modelLabel, resumedOptions, runConfigText, withResume } from "../config.js";
 import { loadSaid, sayChat, sayTokenNotices } from "../data.js";
 import { defaultFolder } from "../output.js";
 import { modelContext, progress } from "../progress.js";
@@ -131,14 +131,16 @@ async function runTraining(
     // the estimate runs a step, which is not worth its time for every training
     if (timed)
       terminal.note(`takes about ${secondText(await tuningSeconds(model, data, options))} by one step of its own`);
-    const tuned = await tune(model, read, {
-      ...pickOptions(tuneOptions, options),
-      output,
-      onEvent: progress(terminal),
-      signal,
-      resume,
-      configText: runConfigText(trainTable, { ...options, output, precision: precisionOf(model) }, label),
-    });
+    const tuned = await withResume("run", output, () =>
+      tune(model, read, {
+        ...pickOptions(tuneOptions, options),
+        output,
+        onEvent: progress(terminal),
+        signal,
+        resume,
+        configText: runConfigText(trainTable, { ...options, output, precision: precisionOf(model) }, label),
+      }),
+    );
     return { tuned, notices };
   } finally {
     await model.dispose();
