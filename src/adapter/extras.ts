@@ -75,6 +75,7 @@ const format = z.looseObject({
       scoring: z.record(z.string().max(100), z.unknown()).optional(),
       selectBy: z.enum(["first", "mean"]).optional(),
       generative: z.boolean().optional(),
+      openAnswers: z.boolean().optional(),
     })
     .nullable(),
   chat: z.boolean().optional(),
@@ -93,7 +94,8 @@ const ownFields = Object.keys(format.shape);
 
 /** Checks the task by the same rules as a declared one. Otherwise an unknown metric or scoring would fail only when rows are scored. */
 function checkedTask(task: NonNullable<z.infer<typeof format>["task"]>, where: string): Task {
-  const { name, template, verbalizer, metrics, maxTargetTokens, targetPrefix, scoring, selectBy, generative } = task;
+  const { name, template, verbalizer, metrics, maxTargetTokens, targetPrefix } = task;
+  const { scoring, selectBy, generative, openAnswers } = task;
   try {
     return defineTask({
       name,
@@ -105,6 +107,7 @@ function checkedTask(task: NonNullable<z.infer<typeof format>["task"]>, where: s
       ...(scoring && { scoring: scoring as Scoring }),
       selectBy,
       generative,
+      openAnswers,
     });
   } catch (error) {
     if (!(error instanceof SoftpromptError)) throw error;

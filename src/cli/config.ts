@@ -98,6 +98,8 @@ export async function resumedOptions(
   // a run is gone on with in the precision that it began with, which its configuration has
   const { precision, ...others } = flags;
   return {
+    // what runs of earlier versions did: their configuration does not name it
+    trainEnd: true,
     ...(await readConfig(file, table)),
     ...(precision === "auto" || precision === undefined ? others : flags),
     output: folder,

@@ -33,6 +33,8 @@ export interface TaskDefinition {
   readonly selectBy?: Task["selectBy"];
   /** Default: where there is nothing to choose from. */
   readonly generative?: boolean;
+  /** Default false. */
+  readonly openAnswers?: boolean;
 }
 
 const known = [
@@ -47,6 +49,7 @@ const known = [
   "scoring",
   "selectBy",
   "generative",
+  "openAnswers",
 ] as const satisfies readonly (keyof TaskDefinition)[];
 
 const scoringValues = {
@@ -94,8 +97,9 @@ export function defineTask(definition: TaskDefinition): Task {
   const scoring = checkScoring(definition.scoring, verbalizer, task);
   const selectBy = definition.selectBy ?? "first";
   if (selectBy !== "first" && selectBy !== "mean") refuse("selectBy", "no such choice", "first or mean", selectBy);
-  if (![undefined, true, false].includes(definition.generative))
-    refuse("generative", "not a yes or no", "true or false", definition.generative);
+  for (const option of ["generative", "openAnswers"] as const)
+    if (![undefined, true, false].includes(definition[option]))
+      refuse(option, "not a yes or no", "true or false", definition[option]);
   return {
     name: definition.name,
     template: positioned(
@@ -110,6 +114,7 @@ export function defineTask(definition: TaskDefinition): Task {
     ...(scoring ? { scoring } : {}),
     ...(selectBy === "first" ? {} : { selectBy }),
     ...(definition.generative === undefined ? {} : { generative: definition.generative }),
+    ...(definition.openAnswers ? { openAnswers: true } : {}),
   };
 }
 

@@ -126,3 +126,10 @@ export function labelSpellings(texts: Iterable<string>): Map<string, Set<string>
   const several = [...byForm.values()].some((forms) => forms.size > 1);
   return new Map([...byForm].map(([form, forms]) => [several ? form : [...forms][0]!, forms]));
 }
+
+/** Said where a prompt that was trained on open answers (Task.openAnswers) shall write; null for all others. */
+export function endNotice(task: Pick<Task, "openAnswers"> | null | undefined): string | null {
+  return task?.openAnswers
+    ? "this prompt learnt its label words without an end token, so what it writes goes on behind them: limit the tokens or give a stop text, or train it with --train-end (trainEnd)"
+    : null;
+}

@@ -77,6 +77,12 @@ export interface Task {
    * choices.
    */
   readonly generative?: boolean;
+  /**
+   * Where a target goes on from its input (decoder-only models), label words are trained as they are ranked: without an end token.
+   * Default false: every target is trained with one. A model that has read "Sentiment:" does not end its text after "positive", so
+   * learning that it must takes most of a short training (docs/log.md).
+   */
+  readonly openAnswers?: boolean;
 }
 
 /** How predictions of a task are judged, where the metric alone does not say it. */

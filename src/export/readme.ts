@@ -40,6 +40,9 @@ export function exportReadme({
     ...(task?.verbalizer
       ? ["", `It answers with one of: ${Object.values(task.verbalizer).map(oneLine).join(", ")}.`]
       : []),
+    ...(task?.openAnswers
+      ? ["", "It learnt these words without an end token: limit the tokens of an answer, or stop behind one of them."]
+      : []),
     ...(adapter?.chat ? ["", "It was tuned in the model's chat template: give the text as a user's message."] : []),
     "",
   ].join("\n");

@@ -11,7 +11,7 @@ import { neuronScoreOptions } from "../schedule/neuron-options.js";
 import { scheduleOptions } from "../schedule/options.js";
 import { withPlannedSteps } from "../schedule/schedule.js";
 import { type CallContext, type NoticeEvent, splitCall } from "../tasks/call.js";
-import { datasetOf, type RowsOptions } from "../tasks/data.js";
+import { answersFor, datasetOf, type RowsOptions } from "../tasks/data.js";
 import type { Model } from "../tasks/model.js";
 import { type FormerPruneOptions, promptOptions, seedsOption } from "../tasks/options.js";
 import { initSpec } from "../tasks/planning.js";
@@ -136,7 +136,7 @@ async function inputOf(
   const data: Dataset[] = [];
   const said = ({ message }: Pick<NoticeEvent, "message">) =>
     onEvent?.({ kind: "train", event: { kind: "warning", message } });
-  for (const task of tasks) data.push(await datasetOf(task, said));
+  for (const task of tasks) data.push(answersFor(await datasetOf(task, said), model, values));
   return {
     engine: model.engine,
     tokenizer: model.tokenizer,

@@ -26,8 +26,10 @@ import type { Dataset, Task } from "../data/row.js";
 import { examples } from "../data/rows.js";
 import { tasks } from "../data/tasks.js";
 import { unpositioned } from "../data/template.js";
-import { encodeRows } from "../text/rows.js";
+import { encodeRows, isFreeText } from "../text/rows.js";
+import { rulesOf } from "../text/rules.js";
 import type { Tokenizer } from "../text/tokenizer.js";
+import type { TrainSettings } from "../train/options.js";
 import { type CallContext, type EarlierContext, type NoticeEvent, oneObject } from "./call.js";
 
 /** The names of the bundled rows in the task option. */
@@ -199,6 +201,21 @@ export async function datasetOf(
 ): Promise<Dataset> {
   if (!("rows" in source)) return source;
   return loadData({ ...source, onEvent: ({ message }) => onEvent({ kind: "warning", message }) });
+}
+
+/**
+ * The data as a training with these options takes it: on a decoder-only model, ranked label words are trained as they are ranked, without
+ * an end token (Task.openAnswers). The same data where `trainEnd` is set, where answers are written, and for T5.
+ */
+export function answersFor(
+  data: Dataset,
+  { tokenizer }: { readonly tokenizer: Tokenizer },
+  { trainEnd, evaluateBy }: { readonly trainEnd: boolean; readonly evaluateBy: TrainSettings["evaluateBy"] },
+): Dataset {
+  const { task } = data;
+  const goesOn = rulesOf(tokenizer, {}).joined !== null;
+  const ranked = evaluateBy === "ranking" && !(task.generative ?? isFreeText(data));
+  return goesOn && ranked && !trainEnd && !task.openAnswers ? { ...data, task: { ...task, openAnswers: true } } : data;
 }
 
 /**

@@ -8,6 +8,7 @@ import type { Adapter } from "../adapter/types.js";
 import { interrupted, SoftpromptError } from "../base/errors.js";
 import { readOptions } from "../base/options.js";
 import type { Parameters } from "../base/tensor.js";
+import { endNotice } from "../data/notices.js";
 import type { Task } from "../data/row.js";
 import { aroundText } from "../data/template.js";
 import { placeOf } from "../engine/place.js";
@@ -126,6 +127,8 @@ async function ask(model: Model, texts: readonly string[], input: GenerateInput)
     maxTargetTokens: Math.min(options.maxTokens, Math.ceil((positions ?? Number.POSITIVE_INFINITY) / 2)),
     targetPrefix: "",
   };
+  const unended = endNotice(loaded?.task);
+  if (unended !== null) onEvent?.({ kind: "notice", message: unended });
   const learnt = loaded?.task?.template ?? "";
   const place = aroundText(learnt);
   if (place === null)

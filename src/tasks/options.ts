@@ -95,6 +95,11 @@ export const promptOptions = {
     default: false,
     help: "With init fromPrompt: start from it though it was tuned on another base model of the same width",
   }),
+  trainEnd: boolean({
+    default: false,
+    source: "our choice",
+    help: "With a decoder-only model, train the end token behind label words too, for a prompt that shall write its answer and stop; without it the label words alone are trained, as they are ranked, which needs fewer steps. Texts that are written are always trained with it",
+  }),
 };
 
 /** Where a run goes. */

@@ -11,6 +11,7 @@ import type { Adapter } from "../adapter/types.js";
 import { interrupted, nearest, SoftpromptError } from "../base/errors.js";
 import { currentNames } from "../base/options.js";
 import type { Parameters } from "../base/tensor.js";
+import { endNotice } from "../data/notices.js";
 import type { Row, Task } from "../data/row.js";
 import { compileTemplate, type Template } from "../data/template.js";
 import { type Asked, answerRows } from "../evaluate/evaluate.js";
@@ -222,11 +223,14 @@ export async function openSkill(
       hint: "give the task: --template and --verbalizer, or { task } in the library",
     });
   const run = loaded === null ? null : runnable(loaded, model.checkpoint.config);
+  const asked = evaluateBy ?? recordedEvaluateBy(loaded) ?? "ranking";
+  const unended = asked === "generation" ? endNotice(task) : null;
+  if (unended !== null) onEvent?.({ kind: "notice", message: unended });
   return {
     task,
     template: compileTemplate(task.template),
     tokenizer: await tokenizerFor(model, loaded),
-    evaluateBy: evaluateBy ?? recordedEvaluateBy(loaded) ?? "ranking",
+    evaluateBy: asked,
     ranking: ranking ?? recordedRanking(loaded) ?? "sum",
     maxInputTokens: maxInputTokens ?? recordedInputTokens(loaded) ?? usualInputTokens,
     parameters: run?.parameters ?? null,

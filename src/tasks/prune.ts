@@ -35,7 +35,7 @@ import { withPlannedSteps } from "../schedule/schedule.js";
 import { type TrainSettings, trainOptions } from "../train/options.js";
 import { adapterContent } from "./adapter-content.js";
 import { type CallContext, type EarlierContext, type NoticeEvent, oneObject, splitCall } from "./call.js";
-import { datasetOf, type RowsOptions } from "./data.js";
+import { answersFor, datasetOf, type RowsOptions } from "./data.js";
 import { sayMemory } from "./memory-warning.js";
 import { type Model, withMethod } from "./model.js";
 import { type FormerPruneOptions, pruneTuneOptions } from "./options.js";
@@ -119,7 +119,7 @@ export async function prune(
     });
   if (output !== null) claim(output, "search", context.resume ?? false);
   const model = forPrompt(opened, asked.virtualTokens);
-  const data = await datasetOf(source, context.onEvent);
+  const data = answersFor(await datasetOf(source, context.onEvent), model, asked);
   checkPromptTokens(data.task.template, asked.virtualTokens, data.promptTokens);
   checkPlaceOf(form.method, data, model, asked);
   const options = withInit(asked, data, model);

@@ -39,7 +39,7 @@ import { train } from "../train/trainer.js";
 import type { TrainEvent, TrainResult } from "../train/types.js";
 import { adapterContent } from "./adapter-content.js";
 import { type CallContext, type EarlierContext, type NoticeEvent, oneObject, splitCall } from "./call.js";
-import { datasetOf, type RowsOptions } from "./data.js";
+import { answersFor, datasetOf, type RowsOptions } from "./data.js";
 import { followEvents, hasEventFile } from "./event-file.js";
 import { sayMemory } from "./memory-warning.js";
 import { type Model, withMethod } from "./model.js";
@@ -121,7 +121,8 @@ export async function tune(
   const { onEvent: observe = () => {}, signal, resume = false } = context;
   const began = performance.now();
   const model = forPrompt(opened, context.prompt?.shape[0] ?? planned.virtualTokens);
-  const data = await datasetOf(source, observe);
+  const read = await datasetOf(source, observe);
+  const data = answersFor(read, model, planned);
   checkPromptTokens(data.task.template, context.prompt?.shape[0] ?? planned.virtualTokens, data.promptTokens);
   const method = openMethod(planned);
   checkPlaceOf(method, data, model, planned);
@@ -153,7 +154,7 @@ export async function tune(
     prompt,
   });
   const tuner = await withMethod(model, method);
-  const readSeconds = (data === source ? (data.seconds ?? 0) : 0) + (performance.now() - began) / 1000;
+  const readSeconds = (read === source ? (read.seconds ?? 0) : 0) + (performance.now() - began) / 1000;
   const run =
     folder === null
       ? null

@@ -23,7 +23,7 @@ export interface EncodeOptions {
 }
 
 /** What encoding needs of a task. */
-export type EncodedTask = Pick<Task, "name" | "verbalizer" | "maxTargetTokens" | "targetPrefix">;
+export type EncodedTask = Pick<Task, "name" | "verbalizer" | "maxTargetTokens" | "targetPrefix" | "openAnswers">;
 
 /** What encoding needs of a row. */
 type Text = Pick<Row, "id" | "input" | "fields" | "promptAt" | "promptBefore" | "promptIn" | "sharedTo">;
@@ -303,8 +303,12 @@ function jointly(task: EncodedTask, tokenizer: Tokenizer, rules: EncodingRules):
     const [target, ...ranked] = targets;
     // Ranked answers are compared without an end token, as they occur in a text, unless one answer is a prefix of another.
     const ends = ranked.some((ids, i) => ranked.some((other, n) => n !== i && beginsWith(other, ids)));
-    const choices = ranked.map((ids) => (ends ? closed(ids) : Int32Array.from(ids)));
-    return { input, target: closed(target!), choices: labels === null ? null : choices };
+    const asRanked = (ids: readonly number[]) => (ends ? closed(ids) : Int32Array.from(ids));
+    return {
+      input,
+      target: task.openAnswers && labels !== null ? asRanked(target!) : closed(target!),
+      choices: labels === null ? null : ranked.map(asRanked),
+    };
   };
 }
 

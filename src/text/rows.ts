@@ -30,8 +30,9 @@ export function isFreeText({ task, train }: { readonly task: Task; readonly trai
 const kept = new WeakMap<Tokenizer, Map<string, WeakMap<Row, EncodedRow>>>();
 
 function keptFor(tokenizer: Tokenizer, task: EncodedTask, limits: object): WeakMap<Row, EncodedRow> {
-  const { name, verbalizer, maxTargetTokens, targetPrefix } = task;
-  const key = JSON.stringify([name, verbalizer && Object.entries(verbalizer), maxTargetTokens, targetPrefix, limits]);
+  const { name, verbalizer, maxTargetTokens, targetPrefix, openAnswers } = task;
+  const words = verbalizer && Object.entries(verbalizer);
+  const key = JSON.stringify([name, words, maxTargetTokens, targetPrefix, openAnswers, limits]);
   const byKey = kept.get(tokenizer) ?? new Map<string, WeakMap<Row, EncodedRow>>();
   kept.set(tokenizer, byKey);
   const rows = byKey.get(key) ?? new WeakMap<Row, EncodedRow>();

@@ -9,6 +9,7 @@ import { pruneCounts } from "../../prune/space.js";
 import { scoreText, secondText } from "../../report/format.js";
 import { pruneText } from "../../report/prune.js";
 import { fileNames, freeFolder } from "../../run/layout.js";
+import { answersFor } from "../../tasks/data.js";
 import { type Model, openModel, openOptions, precisionOf } from "../../tasks/model.js";
 import { pruneTuneOptions } from "../../tasks/options.js";
 import { prune as pruneWhole } from "../../tasks/prune.js";
@@ -39,8 +40,8 @@ export async function prune(
         ? { ...given, ...rateOf(said) }
         : await optionsFrom(given.from, said);
   const options = readOptions(pruneTable, wanted, "softprompt prune") as PruneValues;
-  const data = await loadSaid(options, { terminal, signal });
-  const output = options.output ?? freeFolder(defaultFolder(data.task.name, nameOf(options), options.seed));
+  const loaded = await loadSaid(options, { terminal, signal });
+  const output = options.output ?? freeFolder(defaultFolder(loaded.task.name, nameOf(options), options.seed));
   const begun = resume ?? options.from;
   const label = begun === undefined ? undefined : modelLabel(begun, options.model);
   const model = await openModel(options.model, {
@@ -48,6 +49,7 @@ export async function prune(
     ...modelContext(terminal, signal),
     label,
   });
+  const data = answersFor(loaded, model, options);
   try {
     const notices = sayTokenNotices(data, model.tokenizer, terminal);
     await sayChat(model, terminal);

@@ -21,7 +21,7 @@ import { checkSeeds, type StudyEvent } from "../../study/runs.js";
 import type { StudyResult } from "../../study/study.js";
 import { type XPromptStudy, xpromptStudies } from "../../study/xprompt.js";
 import type { XPromptStudyEvent } from "../../study/xprompt-types.js";
-import { dataOptions, quickstartTask } from "../../tasks/data.js";
+import { answersFor, dataOptions, quickstartTask } from "../../tasks/data.js";
 import { openModel, openOptions } from "../../tasks/model.js";
 import { initSpec } from "../../tasks/planning.js";
 import { forPrompt } from "../../tasks/readied.js";
@@ -112,13 +112,14 @@ export async function studyAnswer(
   const folder = options.output ?? join("studies", name);
   // a study writes its files at its end, so a folder with a run, a search or the user's own files is refused here
   claim(folder, "study", true);
-  const tasks: Dataset[] = [];
+  const loaded: Dataset[] = [];
   for (const [task, place] of Object.entries(options.tasks))
-    tasks.push(await taskData(task, place, options.fewShot, { terminal, signal }));
+    loaded.push(await taskData(task, place, options.fewShot, { terminal, signal }));
   const model = await openModel(options.model, {
     ...pickOptions(openOptions, options),
     ...modelContext(terminal, signal),
   });
+  const tasks = loaded.map((data) => answersFor(data, model, options));
   try {
     const notices = tasks.flatMap((data) =>
       sayTokenNotices(data, model.tokenizer, terminal, { of: data.task.name }).map(

@@ -14,6 +14,7 @@ import { extendRun } from "../../run/extend.js";
 import { fileNames, freeFolder } from "../../run/layout.js";
 import { typicalShape } from "../../schedule/plan.js";
 import { withPlannedSteps } from "../../schedule/schedule.js";
+import { answersFor } from "../../tasks/data.js";
 import { availableMemory } from "../../tasks/memory.js";
 import { tuningMemory } from "../../tasks/memory-warning.js";
 import { type Model, openModel, openOptions, precisionOf } from "../../tasks/model.js";
@@ -109,7 +110,7 @@ async function runTraining(
     timed = false,
   }: { terminal: Terminal; signal: AbortSignal; resume: boolean; timed?: boolean },
 ): Promise<{ tuned: Tuned; notices: readonly string[] }> {
-  const data = await loadSaid(options, { terminal, signal });
+  const loaded = await loadSaid(options, { terminal, signal });
   const label = resume ? modelLabel(options.output!, options.model) : undefined;
   const opened = await openModel(options.model, {
     ...pickOptions(openOptions, options),
@@ -117,6 +118,7 @@ async function runTraining(
     label,
   });
   const model = forPrompt(opened, options.virtualTokens);
+  const data = answersFor(loaded, model, options);
   try {
     const output = options.output ?? defaultOutput(data.task.name, options);
     terminal.note(
