@@ -128,8 +128,8 @@ export function openEngine(
     layers: () => open("layers", full, "start"),
     close: closeKind,
     texts: store,
-    async readText(ids, partial = full, shared = 0) {
-      await readerOf(partial).keep(ids, shared);
+    async readTexts(texts, partial = full, how = {}) {
+      await readerOf(partial).keep(texts, how);
     },
     release: (partial) => close(partial.name),
     async dispose() {

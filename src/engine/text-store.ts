@@ -22,6 +22,19 @@ export interface KeptText {
   copy(from: number, to: number, target: Float32Array, at: number): void;
 }
 
+/** A text, and how many of its ids begin many texts. */
+export interface TextToRead {
+  readonly ids: Int32Array;
+  readonly shared: number;
+}
+
+export interface KeepTexts {
+  /** Called with those that are in the store now. */
+  readonly onKept?: (texts: readonly TextToRead[]) => void;
+  /** Ends the reading early. */
+  readonly signal?: AbortSignal | undefined;
+}
+
 /** Keeps the keys and values of texts that will be needed again. */
 export interface TextStore {
   /** How values are kept. */

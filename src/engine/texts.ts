@@ -3,9 +3,9 @@
  *
  * In: a batch of texts. Out: its memory, memoryKey{i} and memoryValue{i} [B, G, S, K], in float16 if it is kept so and the asking graph takes
  * it: widening it here costs as much as the layers of a step. The memory depends only on the text's ids and on the model, so a store may
- * keep it. A text for the store is read alone, not in a batch, because the last bits of a sum depend on the rest of the batch and a resumed
- * run would read it in another batch. What many texts begin with (an instruction, a chat's frame, examples) is read once for all: the rest
- * of each text is read over its memory.
+ * keep it. A text for the store is padded to a length that follows from its own, and is read with others of that length: the last bits of a
+ * sum depend on the length of what is summed, and a resumed run reads a text with other neighbours, or alone. What many texts begin with
+ * (an instruction, a chat's frame, examples) is read once for all: the rest of each text is read over its memory.
  */
 import { type Feeds, size } from "../base/tensor.js";
 import type { ModelConfig, PartialModel } from "../model/architecture.js";
@@ -15,9 +15,16 @@ import { openSession, type Session, type SessionOptions } from "../runtime/sessi
 import type { TextBatch } from "../text/batch.js";
 import { checkIds, float, half, int, positionsOf, textFeeds } from "./feeds.js";
 import { type MemoryType, type ModelSource, restGraph, textGraph } from "./graphs.js";
-import type { KeptText, TextStore } from "./text-store.js";
+import type { KeepTexts, KeptText, TextStore, TextToRead } from "./text-store.js";
 
 type Texts = Pick<TextBatch, "size" | "inputIds" | "inputMask" | "inputLength" | "shared">;
+
+/** Texts for the store are padded to a multiple of so many tokens: no processor's vectors hold more numbers. */
+const lengthStep = 16;
+
+/** Tokens that are read for the store at once, as long as their values are not too many. */
+const mostTokens = 1024;
+const mostValues = 2 ** 25;
 
 /** Bytes of shared beginnings that a reader keeps, unless one alone is larger. */
 const mostBeginnings = 2 ** 28;
@@ -27,8 +34,8 @@ export interface TextReader {
   readonly usual: MemoryType;
   /** Memory of the batch's texts, padded as the batch is. */
   read(batch: Texts, how?: HowRead): Promise<Feeds>;
-  /** Reads a text into the store, if it is not there. @param shared how many of its ids begin many texts */
-  keep(ids: Int32Array, shared: number): Promise<void>;
+  /** Reads texts into the store that are not there, those of like length together, the longest first. */
+  keep(texts: readonly TextToRead[], how?: KeepTexts): Promise<void>;
   dispose(): Promise<void>;
 }
 
@@ -80,10 +87,16 @@ export function openTextReader(source: ModelSource, options: SessionOptions, sto
       values.set(read[name.replace("memory", prefix)]!.data as Float32Array, i * G * n * K);
     return values;
   };
-  const alone = (ids: Int32Array): Texts => {
-    const n = ids.length;
-    return { size: 1, inputIds: ids, inputMask: new Int32Array(n).fill(1), inputLength: n };
+  /** Texts of one padded length S, each in its row. */
+  const padded = (texts: readonly Int32Array[], S: number): Texts => {
+    const [inputIds, inputMask] = [new Int32Array(texts.length * S), new Int32Array(texts.length * S)];
+    for (const [b, ids] of texts.entries()) {
+      inputIds.set(ids, b * S);
+      inputMask.fill(1, b * S, b * S + ids.length);
+    }
+    return { size: texts.length, inputIds, inputMask, inputLength: S };
   };
+  const alone = (ids: Int32Array): Texts => padded([ids], ids.length);
 
   const usual: MemoryType = store?.precision === "float16" && options.device !== "webgpu" ? "float16" : "float32";
   const beginnings = new Map<string, Beginning>();
@@ -121,15 +134,65 @@ export function openTextReader(source: ModelSource, options: SessionOptions, sto
     return valuesIn(read, "present", N);
   };
 
-  /** A text's own values, [names, G, n, K]: of those of its ids that it does not share. */
-  const valuesOf = async (ids: Int32Array, shared: number, { get, put }: TextStore): Promise<KeptText> => {
-    // with a beginning the own values come from another graph, and their last bits differ
-    const name = shared === 0 ? partial.name : `${partial.name} after ${shared}`;
-    const kept = await get(name, ids);
-    if (kept !== null) return kept;
-    checkIds("input", ids, config.vocabulary);
-    const values = shared === 0 ? valuesIn(await compute(alone(ids)), "memory", ids.length) : await restOf(ids, shared);
-    return put(name, ids, values);
+  /** Values of each text of one padded length S, [names, G, n, K]. */
+  const valuesAlike = async (texts: readonly Int32Array[], S: number): Promise<Float32Array[]> => {
+    const read = await compute(padded(texts, S));
+    return texts.map(({ length: n }, b) => {
+      const values = new Float32Array(names.length * G * n * K);
+      for (const [i, name] of names.entries()) {
+        const whole = read[name]!.data as Float32Array;
+        for (let g = 0; g < G; g++) {
+          const at = (b * G + g) * S * K;
+          values.set(whole.subarray(at, at + n * K), (i * G + g) * n * K);
+        }
+      }
+      return values;
+    });
+  };
+  // with a beginning the own values come from another graph, and their last bits differ
+  const nameIn = ({ shared }: TextToRead) => (shared === 0 ? partial.name : `${partial.name} after ${shared}`);
+
+  /**
+   * Gives each text's own values, [names, G, n, K], of those of its ids that it does not share, from the store or read into it: those of a
+   * like length together.
+   */
+  const valuesOf = async (
+    texts: readonly TextToRead[],
+    { get, put }: TextStore,
+    give: (numbers: readonly number[], values: readonly KeptText[]) => void,
+    signal?: AbortSignal,
+  ): Promise<void> => {
+    const alike = new Map<number, number[]>();
+    for (const [t, text] of texts.entries()) {
+      const kept = await get(nameIn(text), text.ids);
+      if (kept !== null) {
+        give([t], [kept]);
+        continue;
+      }
+      checkIds("input", text.ids, config.vocabulary);
+      // a text that goes on from a beginning is read over its memory, by itself
+      const S = text.shared > 0 ? 0 : paddedLength(text.ids.length, config);
+      alike.set(S, [...(alike.get(S) ?? []), t]);
+    }
+    for (const [S, numbers] of [...alike].sort(([a], [b]) => b - a)) {
+      const most = Math.min(mostTokens, Math.floor(mostValues / (names.length * G * K)));
+      const size = S === 0 ? 1 : Math.max(1, Math.floor(most / S));
+      for (let from = 0; from < numbers.length; from += size) {
+        if (signal?.aborted) return;
+        const some = numbers.slice(from, from + size);
+        const own = some.map((t) => texts[t]!);
+        const values =
+          S === 0
+            ? [await restOf(own[0]!.ids, own[0]!.shared)]
+            : await valuesAlike(
+                own.map(({ ids }) => ids),
+                S,
+              );
+        const kept: KeptText[] = [];
+        for (const [i, text] of own.entries()) kept.push(await put(nameIn(text), text.ids, values[i]!));
+        give(some, kept);
+      }
+    }
   };
 
   /** Writes a part into the memory of its batch, whose texts have S places. */
@@ -157,21 +220,34 @@ export function openTextReader(source: ModelSource, options: SessionOptions, sto
       if (together.length === B) return compute(batch);
       if (how.once && B > 1 && own.length === 1) return this.read(firstRow(batch), how);
       const parts: Part[] = [];
+      const [rows, texts]: [number[], TextToRead[]] = [[], []];
       for (const b of own) {
         if (together.includes(b)) continue;
         const ids = inputIds.slice(b * S, b * S + length(b));
-        const to = begun(b);
-        if (to > 0) parts.push({ row: b, from: 0, values: (await beginningOf(ids.subarray(0, to))).values });
-        if (ids.length > to) parts.push({ row: b, from: to, values: await valuesOf(ids, to, store!) });
+        const shared = begun(b);
+        if (shared > 0) parts.push({ row: b, from: 0, values: (await beginningOf(ids.subarray(0, shared))).values });
+        if (ids.length === shared) continue;
+        rows.push(b);
+        texts.push({ ids, shared });
       }
+      if (store !== null)
+        await valuesOf(texts, store, (numbers, values) => {
+          for (const [i, t] of numbers.entries())
+            parts.push({ row: rows[t]!, from: texts[t]!.shared, values: values[i]! });
+        });
       // what is nothing but a shared beginning stays exact: there is little of it
       const inHalves =
         how.float16 && usual === "float16" && own.some((b) => begun(b) < length(b)) && parts.every(isHalf);
       const memory = names.map(() => new (inHalves ? Uint16Array : Float32Array)(B * G * S * K));
       if (together.length > 0) {
-        const rows = (ids: Int32Array) =>
+        const rowsOf = (ids: Int32Array) =>
           Int32Array.from(together.flatMap((b) => [...ids.subarray(b * S, (b + 1) * S)]));
-        const some = { size: together.length, inputLength: S, inputIds: rows(inputIds), inputMask: rows(inputMask) };
+        const some = {
+          size: together.length,
+          inputLength: S,
+          inputIds: rowsOf(inputIds),
+          inputMask: rowsOf(inputMask),
+        };
         const read = await compute(some);
         for (const [i, whole] of memory.entries()) {
           const values = read[names[i]!]!.data as Float32Array;
@@ -187,8 +263,10 @@ export function openTextReader(source: ModelSource, options: SessionOptions, sto
         whole instanceof Float32Array ? float([B, G, S, K], whole) : half([B, G, S, K], whole);
       return Object.fromEntries(memory.map((whole, i) => [names[i]!, feed(whole)]));
     },
-    async keep(ids, shared) {
-      if (store !== null && ids.length > shared) await valuesOf(ids, shared, store);
+    async keep(texts, { onKept, signal } = {}) {
+      const own = texts.filter(({ ids, shared }) => ids.length > shared);
+      if (store === null) return;
+      await valuesOf(own, store, (numbers) => onKept?.(numbers.map((t) => own[t]!)), signal);
     },
     async dispose() {
       await (await session)?.dispose();
@@ -197,6 +275,11 @@ export function openTextReader(source: ModelSource, options: SessionOptions, sto
       beginnings.clear();
     },
   };
+}
+
+/** As far as the model has positions. */
+function paddedLength(length: number, { maxPositions = Number.POSITIVE_INFINITY }: ModelConfig): number {
+  return Math.max(length, Math.min(maxPositions, Math.ceil(length / lengthStep) * lengthStep));
 }
 
 /** What many texts begin with: exact, for reading what follows it, and as it is fed. */

@@ -9,11 +9,11 @@ import type { Batch, EncodedRow } from "../text/batch.js";
 import type { Place } from "./graphs.js";
 import type { LayerSite } from "./layer-graphs.js";
 import type { Pick } from "./sampling.js";
-import type { TextCacheSettings, TextStore } from "./text-store.js";
+import type { KeepTexts, TextCacheSettings, TextStore, TextToRead } from "./text-store.js";
 
 export type { Place } from "./graphs.js";
 export type { LayerSite } from "./layer-graphs.js";
-export type { KeptText, TextCacheSettings, TextStore } from "./text-store.js";
+export type { KeepTexts, KeptText, TextCacheSettings, TextStore, TextToRead } from "./text-store.js";
 
 /** Settings of the runtime in which an engine runs its programs. */
 export interface EngineOptions {
@@ -169,10 +169,10 @@ export interface Engine {
   /** The store of texts; null if each text is read every time. */
   readonly texts: TextStore | null;
   /**
-   * Reads a text that stands before virtual tokens into the store, if there is a store and the text is not in it.
-   * @param shared how many of its ids begin many texts. Default 0
+   * Reads texts that stand before virtual tokens into the store, if there is a store: those that are not in it, of like length together, the
+   * longest first.
    */
-  readText(ids: Int32Array, partial?: PartialModel, shared?: number): Promise<void>;
+  readTexts(texts: readonly TextToRead[], partial?: PartialModel, how?: KeepTexts): Promise<void>;
   /** Frees the programs of one partial model (FPT after growth). */
   release(partial: PartialModel): Promise<void>;
   /** Frees everything. Idempotent. */

@@ -8,6 +8,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { readFixture } from "../../test/helpers/safetensors.js";
+import { random } from "../base/random.js";
 import { openEngine } from "../engine/engine.js";
 import type { KeptText, TextStore } from "../engine/text-store.js";
 import { type HowRead, openTextReader } from "../engine/texts.js";
@@ -81,6 +82,36 @@ describe.each(models)("%s", (model) => {
       expect(cosine(half.gradient, without.gradient)).toBeGreaterThan(0.999);
       expect(far(half.loss, without.loss)).toBeLessThan(precision === "float16" ? 2e-3 : 2e-2);
     }
+  });
+
+  test("a text has equal bits, whether it is read alone or beside others", async () => {
+    const draw = random(3, "texts");
+    const { config } = await openCheckpoint(place);
+    const most = Math.min(40, config.maxPositions ?? 40);
+    const texts = [1, 2, 15, 16, 17, 18, 31, 32, 33, most, 3, 16, 17, 30]
+      .filter((n) => n <= most)
+      .map((n) => ({ ids: Int32Array.from({ length: n }, () => 3 + draw.integer(90)), shared: 0 }));
+    const kept = async (groups: (typeof texts)[]) => {
+      const store = cache("float32");
+      const engine = openEngine(await openCheckpoint(place), { threads: 1 }, undefined, () => store);
+      const counts: number[] = [];
+      for (const group of groups)
+        await engine.readTexts(group, undefined, { onKept: (some) => counts.push(some.length) });
+      const values = await Promise.all(
+        texts.map(async ({ ids }) => {
+          const { length, copy } = (await store.get(fullModel(config).name, ids))!;
+          const target = new Float32Array(length);
+          copy(0, length, target, 0);
+          return target;
+        }),
+      );
+      await engine.dispose();
+      return { counts, values };
+    };
+    const [together, alone] = [await kept([texts]), await kept(texts.map((text) => [text]))];
+    expect(Math.max(...together.counts)).toBeGreaterThan(3);
+    expect(alone.counts).toEqual(texts.map(() => 1));
+    expect(together.values).toEqual(alone.values);
   });
 
   test("float16 is fed as it is kept, and gives to the bit what the widened values give, also beside a text that is not kept so", async () => {

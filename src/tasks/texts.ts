@@ -24,9 +24,6 @@ type ReadingEvent =
 /** The options that decide which texts are read. */
 type Read = Pick<TuneOptions, "batchSize" | "seed" | "maxInputTokens">;
 
-/** Number of texts that are read before the time is estimated. The first one does not count: it opens the session, and reads what many begin with. */
-const timed = 4;
-
 /**
  * Reads the texts that a training of so many steps will need, where they stand before the virtual tokens and there is a store.
  * After an abort the rest is left to the trainer, which then stops at once.
@@ -70,17 +67,22 @@ export async function readTexts(
   let first = { read: 0, at: 0 };
   const tell = () => observe({ kind: "rows", done, total: texts.size, what: "texts" });
   tell();
-  for (const { ids, shared } of texts.values()) {
-    if (signal?.aborted) return;
-    await engine.readText(ids, partial, shared);
-    done++;
-    read += ids.length - shared;
-    tell();
-    if (done === 1) first = { read, at: performance.now() };
-    if (done !== timed || texts.size < 10 * timed) continue;
-    const seconds = ((performance.now() - first.at) / 1000 / (read - first.read)) * (own - read);
-    if (seconds > 5) observe({ kind: "work", what: `the texts will be read in about ${Math.ceil(seconds)} s` });
-  }
+  let estimated = false;
+  await engine.readTexts([...texts.values()], partial, {
+    signal,
+    onKept: (some) => {
+      const begins = done === 0;
+      done += some.length;
+      read += sum(some.map(({ ids, shared }) => ids.length - shared));
+      tell();
+      // the first texts open the session, and read what many begin with
+      if (begins) first = { read, at: performance.now() };
+      if (begins || estimated) return;
+      estimated = true;
+      const seconds = ((performance.now() - first.at) / 1000 / (read - first.read)) * (own - read);
+      if (seconds > 5) observe({ kind: "work", what: `the texts will be read in about ${Math.ceil(seconds)} s` });
+    },
+  });
 }
 
 /**

@@ -82,7 +82,7 @@ export function fakeEngine(options: FakeEngineOptions = {}): FakeEngine {
     method: promptTuning,
     left: async () => ({ run: async () => ({}) }),
     texts: null,
-    readText: async () => {},
+    readTexts: async () => {},
     options: {
       threads: 0,
       device: "cpu",
