@@ -75,7 +75,8 @@ async function dataOf(task, place) {
     metrics: ["accuracy"],
     ...(train.length > own.trainingRows && { fewShot: own.trainingRows }),
   });
-  return { ...data, task: { ...data.task, name: task } };
+  // label words are trained as they are ranked, as softprompt train does
+  return { ...data, task: { ...data.task, name: task, openAnswers: true } };
 }
 
 const began = performance.now();
