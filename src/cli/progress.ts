@@ -32,6 +32,8 @@ export function progress(terminal: Terminal, now = () => performance.now() / 100
   let rowsSince = 0;
   /** Its first rows, and when they were done: they also opened the session, so they say nothing about the others' time. */
   let first: { done: number; time: number } | null = null;
+  /** Whether the last event was of this pass. */
+  let inRows = false;
 
   const status = (): string => {
     const seconds = pace.reduce((a, p) => a + p.seconds, 0);
@@ -55,8 +57,10 @@ export function progress(terminal: Terminal, now = () => performance.now() / 100
       ),
     rows: ({ done, total: all, ...event }) => {
       const time = now();
-      if (done === 0) [rowsSince, first] = [time, null];
+      // texts are read in parts, between steps; at the very beginning the first of them open the session
+      if (done === 0 || !inRows) [rowsSince, first] = [time, done === 0 ? null : { done, time }];
       else first ??= { done, time };
+      inRows = true;
       // a short evaluation is not worth a line
       if (done === all || time - rowsSince < 1 || time - shown < (terminal.live ? redrawEvery : plainEvery)) return;
       shown = time;
@@ -108,7 +112,10 @@ export function progress(terminal: Terminal, now = () => performance.now() / 100
     warning: ({ message }) => terminal.warn(message),
     end: () => terminal.redraw(""),
   };
-  return (event) => (handlers[event.kind] as (e: TuneEvent) => void)(event);
+  return (event) => {
+    if (event.kind !== "rows") inRows = false;
+    (handlers[event.kind] as (e: TuneEvent) => void)(event);
+  };
 }
 
 /** Shows remarks, and how far a download, a conversion or the making of weights is, while a model is opened. */

@@ -53,7 +53,7 @@ import { type Found, keepAdapter, runRecord, tunedAdapter, writeRecord } from ".
 import { writeReport } from "./run-report.js";
 import { resumeCommand } from "./shell.js";
 import { sayStart } from "./start.js";
-import { readTexts } from "./texts.js";
+import { sayTexts } from "./texts.js";
 import {
   asWarning,
   baselines,
@@ -272,7 +272,7 @@ async function search(
   if (tuned === null) {
     const [first] = schedule.stages;
     const steps = schedule.stages.length === 1 ? options.steps : first.steps;
-    await readTexts(model, trainings.seen, options, { steps, partial: first.partial }, { observe, signal });
+    sayTexts(model, trainings.seen, options, { steps, partial: first.partial }, observe);
   }
   const isPrompt = pruned.form.method.key === promptTuning.key;
   const asks = options.baselines && isPrompt && tuned === null && !signal?.aborted;

@@ -10,6 +10,7 @@ import type { Dataset } from "../data/row.js";
 import { rankingFlops, shapeOfRows } from "../engine/flops.js";
 import { placeOf, readsBefore } from "../engine/place.js";
 import { fullModel } from "../model/partial.js";
+import { textsBefore } from "../text/batch.js";
 import { encodeRows } from "../text/rows.js";
 import { batchOrder } from "../train/order.js";
 import type { Model } from "./model.js";
@@ -39,6 +40,7 @@ export async function sayStart(
     return { ...row, choices: [row.choices?.[row.gold] ?? row.target], gold: 0 };
   });
   const full = fullModel(checkpoint.config);
+  await engine.readTexts(textsBefore(rows), full);
   const program = await engine.score(full, place);
   const tokens = rows.reduce((sum, { choices }) => sum + choices[0]!.length, 0);
   let flops = 0;

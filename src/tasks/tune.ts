@@ -50,7 +50,7 @@ import { type Found, keepAdapter, runRecord, tunedAdapter, writeRecord } from ".
 import { writeReport } from "./run-report.js";
 import { resumeCommand } from "./shell.js";
 import { sayStart } from "./start.js";
-import { readTexts } from "./texts.js";
+import { sayTexts } from "./texts.js";
 
 /** Events of a tuning: the trainer's, and those of the work around it. */
 export type TuneEvent = TrainEvent | WorkEvent;
@@ -189,8 +189,7 @@ export async function tune(
     const scored = scoring ?? { flops: 0, seconds: 0 };
     const [first] = schedule.stages;
     const steps = schedule.stages.length === 1 ? options.steps : first.steps;
-    await readTexts(model, data, options, { steps, partial: first.partial }, { observe, signal });
-    // its texts were just read
+    sayTexts(model, data, options, { steps, partial: first.partial }, observe);
     const asks = options.baselines && method.key === promptTuning.key && job.mask === null && !signal?.aborted;
     const asked = asks ? await sayStart(model, data, options, await prompt(), observe) : { flops: 0, seconds: 0 };
     const before = { flops: bare.flops + asked.flops, seconds: bare.seconds + asked.seconds };

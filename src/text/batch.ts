@@ -56,6 +56,16 @@ export function aroundPrompt(row: EncodedRow): { readonly before: Int32Array; re
   return { before: ids.subarray(0, at), tail: ids.subarray(at) };
 }
 
+/** The different texts of rows before their virtual tokens, and how many of a text's ids begin many texts. Empty ones are left out. */
+export function textsBefore(rows: readonly EncodedRow[]): { readonly ids: Int32Array; readonly shared: number }[] {
+  const texts = new Map<string, { readonly ids: Int32Array; readonly shared: number }>();
+  for (const row of rows) {
+    const { before: ids } = aroundPrompt(row);
+    if (ids.length > 0) texts.set(ids.join(), { ids, shared: Math.min(row.shared ?? 0, ids.length) });
+  }
+  return [...texts.values()];
+}
+
 /** Whether a row begins as many do, so that its beginning may be read once for all. */
 export const sharesText = ({ shared }: EncodedRow): boolean => shared !== undefined;
 

@@ -11,6 +11,7 @@ import { evaluatePrepared } from "../evaluate/evaluate.js";
 import { isFull, type PartialModel } from "../model/partial.js";
 import { learningRateAt } from "../optim/learning-rate.js";
 import { initParameters } from "../optim/parameters.js";
+import type { ReadAhead } from "./ahead.js";
 import { evaluationReading, type Job, readingFlops, stageModel } from "./job.js";
 import { reproduction } from "./reproduction.js";
 import { noCost, type TrainState } from "./state.js";
@@ -44,11 +45,16 @@ export async function grow(job: Job, state: TrainState, observe: Observe): Promi
 }
 
 /** One optimizer step, or a skipped one. @throws SoftpromptError "numeric". */
-export async function step(job: Job, state: TrainState, run: Run | null, observe: Observe): Promise<TrainState> {
+export async function step(
+  job: Job,
+  state: TrainState,
+  { run, observe, readAhead }: { readonly run: Run | null; readonly observe: Observe; readonly readAhead: ReadAhead },
+): Promise<TrainState> {
   const { input, live } = job;
   const { engine, settings } = input;
   const partial = stageModel(job, state);
   const opened = performance.now();
+  await readAhead(state, input.observe);
   const program = await engine.train(partial, job.place);
   const started = performance.now();
   const openSeconds = (started - opened) / 1000;

@@ -8,6 +8,7 @@
  */
 import { initParameters } from "../optim/parameters.js";
 import { rowNotices } from "../text/rows.js";
+import { openReadAhead } from "./ahead.js";
 import { identityOf } from "./identity.js";
 import { evaluationDue, type Job, prepare, shouldGrow, stopReason } from "./job.js";
 import { checkState, initialState, largestState, type TrainState } from "./state.js";
@@ -22,6 +23,7 @@ import type { StopReason, TrainInput, TrainResult } from "./types.js";
  */
 export async function train(input: TrainInput): Promise<TrainResult> {
   const job = prepare(input);
+  const readAhead = openReadAhead(job);
   const { totalSteps } = job;
   const { run } = input;
   const { stages } = input.schedule;
@@ -86,7 +88,7 @@ export async function train(input: TrainInput): Promise<TrainResult> {
       return result;
     }
     if (shouldGrow(job, state)) state = await grow(job, state, observe);
-    state = await step(job, state, run, observe);
+    state = await step(job, state, { run, observe, readAhead });
     if (
       (snapshotEvery > 0 && state.step % snapshotEvery === 0) ||
       (snapshotSeconds > 0 && performance.now() - savedAt >= snapshotSeconds * 1000)

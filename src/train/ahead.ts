@@ -1,0 +1,54 @@
+/**
+ * @file Reads the texts of the next steps together, where they stand before the virtual tokens and are kept. In: Job, TrainState. Out: a
+ * full store.
+ *
+ * A step would read its own texts one by one, because few of them have a like length. All texts of a training at once would keep its first
+ * step waiting, and its first score.
+ */
+import { readsBefore } from "../engine/place.js";
+import type { TextToRead } from "../engine/types.js";
+import { textsBefore } from "../text/batch.js";
+import { type Job, stageEnd, stageModel } from "./job.js";
+import type { TrainState } from "./state.js";
+import type { TrainEvent } from "./types.js";
+
+/** Rows that are read together, or those of one step where these are more. */
+const rowsAhead = 128;
+
+/** Called before a step: reads what it and the next ones need, unless that was read on this model before. */
+export type ReadAhead = (state: TrainState, tell: (event: TrainEvent) => void) => Promise<void>;
+
+/** One for a whole training; it knows what was read. */
+export function openReadAhead(job: Job): ReadAhead {
+  const { encoded, rowsOf, place, input } = job;
+  const { engine, signal } = input;
+  if (engine.texts === null || !readsBefore(place)) return async () => {};
+  const read = new Map<string, Set<number>>();
+  return async (state, tell) => {
+    const partial = stageModel(job, state);
+    const known = read.get(partial.name) ?? new Set<number>();
+    if (rowsOf(state.step).every((n) => known.has(n))) return;
+    /** Texts of the rows that are not read yet, of the next steps to the stage's end, or of the first of them that have so many rows. */
+    const missing = (most: number) => {
+      const rows = new Set<number>();
+      const end = stageEnd(job, state);
+      for (let step = state.step; step < end && rows.size < most && known.size + rows.size < encoded.length; step++)
+        for (const n of rowsOf(step)) if (!known.has(n)) rows.add(n);
+      return rows;
+    };
+    const now = missing(rowsAhead);
+    const texts: TextToRead[] = textsBefore([...now].map((n) => encoded[n]!));
+    let done = known.size;
+    const total = known.size + missing(Number.POSITIVE_INFINITY).size;
+    const say = () => tell({ kind: "rows", done, total, what: "texts" });
+    say();
+    await engine.readTexts(texts, partial, {
+      signal,
+      onKept: (some) => {
+        done += some.length;
+        say();
+      },
+    });
+    if (!signal?.aborted) read.set(partial.name, new Set([...known, ...now]));
+  };
+}
