@@ -21,9 +21,9 @@ const hintOf = (kind: FolderKind, error: unknown) =>
   );
 
 test.each([
-  ["run", () => `softprompt train --resume ${folder}`],
-  ["search", () => `softprompt prune --resume ${folder}`],
-  ["study", () => "run the same command again"],
+  ["run", (): string => `softprompt train --resume ${folder}`],
+  ["search", (): string => `softprompt prune --resume ${folder}`],
+  ["study", (): string => "run the same command again"],
 ] as const)("a full disk that ends a %s says how to go on with it", async (kind, how) => {
   writeFileSync(join(folder, layout[kind].head), "{}");
   expect(await hintOf(kind, full())).toMatch(/^free some space;/);
