@@ -2,11 +2,12 @@
  * @file What a prompt is worth on a real decoder-only model: tasks × seeds beside the majority class, the model untold, told by a written
  * instruction, and with four examples in its context; then FPT and XPrompt on two tasks.
  *
- *   node experiments/causal/run.mjs MODEL DATASETS OUT [--tasks sst2,cb] [--seeds 0,1,2] [--parts frozen,behind,…] [--collect FOLDER]
+ *   node experiments/causal/run.mjs MODEL DATASETS OUT [--tasks sst2,cb] [--seeds 0,1,2] [--parts frozen,behind,…] [--train-end] [--collect FOLDER]
  *
  * In:  MODEL, a folder; DATASETS holds the tasks as their owners publish them; tasks.yaml beside this file has every setting.
  * Out: OUT/NAME.json of every finished job, which is not done again; --collect alone runs nothing and writes FOLDER/results.json and
- *      results.md of what is finished. Seconds are kept for the order of things: nobody said that the machine was quiet. Needs `npm run build`.
+ *      results.md of what is finished; with --train-end (label words are trained with an end token, in an OUT of its own) with-end.json and
+ *      with-end.md. Seconds are kept for the order of things: nobody said that the machine was quiet. Needs `npm run build`.
  */
 import { createHash } from "node:crypto";
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
@@ -25,6 +26,7 @@ const { values, positionals } = parseArgs({
     tasks: { type: "string", default: "sst2,cb,copa,wic,rte" },
     seeds: { type: "string", default: "0,1,2" },
     parts: { type: "string", default: parts.join(",") },
+    "train-end": { type: "boolean", default: false },
     collect: { type: "string" },
   },
 });
@@ -115,6 +117,7 @@ const inputOf = (name, seed) => ({
   ...own.settings,
   maxInputTokens: own.maxInputTokens,
   seed,
+  trainEnd: values["train-end"],
   output: join(out, name),
 });
 const tuned =
@@ -184,6 +187,7 @@ if (values.collect === undefined) {
 /** Every finished job, and the table of what there is of each task. */
 if (values.collect !== undefined) {
   const tasks = Object.keys(own.tasks);
+  const called = values["train-end"] ? "with-end" : "results";
   const found = (name) => (existsSync(fileOf(name)) ? JSON.parse(readFileSync(fileOf(name), "utf8")) : null);
   const jobs = [
     ...["untold", "told"],
@@ -239,12 +243,12 @@ if (values.collect !== undefined) {
       .digest("hex"),
   };
   const report = { ...own, seeds, model, processor: machine, node: process.version, data: files, results };
-  writeFileSync(join(values.collect, "results.json"), `${JSON.stringify(report, null, 1)}\n`);
+  writeFileSync(join(values.collect, `${called}.json`), `${JSON.stringify(report, null, 1)}\n`);
   const head = ["task", "rows", "majority", "untold", "told", "4 examples", "prompt behind", "prompt in front"];
   const lines = [
     "# Prompt tuning of SmolLM2-135M-Instruct",
     "",
-    `Accuracy in percent; mean ± deviation over seeds (each seed). ${own.settings.virtualTokens} virtual tokens, ${own.settings.steps} steps of ${own.settings.batchSize} rows, ${own.settings.optimizer} at ${own.settings.learningRate} for every task and place, chosen before any run; the prompt of the last step, so no validation row chose one.`,
+    `Accuracy in percent; mean ± deviation over seeds (each seed). ${own.settings.virtualTokens} virtual tokens, ${own.settings.steps} steps of ${own.settings.batchSize} rows, ${own.settings.optimizer} at ${own.settings.learningRate} for every task and place, chosen before any run; the prompt of the last step, so no validation row chose one. Label words were trained ${values["train-end"] ? "with an end token behind them" : "as they are ranked, without an end token"}.`,
     `"–" was not run. Templates and label words: tasks.yaml. Processor: ${machine.name}, ${machine.flags.join(" ")}; float32, one thread. The machine was busy with other work: seconds in results.json are no claim.`,
     "",
     `| ${[...head, "FPT-LD", "FPT-FR", "FPT-CR"].join(" | ")} |`,
@@ -267,9 +271,9 @@ if (values.collect !== undefined) {
           }),
           "",
         ]),
-    "Made by `node experiments/causal/run.mjs MODEL DATASETS OUT --collect experiments/causal`.",
+    `Made by \`node experiments/causal/run.mjs MODEL DATASETS OUT${values["train-end"] ? " --train-end" : ""} --collect experiments/causal\`.`,
     "",
   ];
-  writeFileSync(join(values.collect, "results.md"), lines.join("\n"));
+  writeFileSync(join(values.collect, `${called}.md`), lines.join("\n"));
   console.log(lines.join("\n"));
 }
