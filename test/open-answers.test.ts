@@ -6,9 +6,11 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, expect, test } from "vitest";
+import { loadAdapter, saveAdapter } from "../src/adapter/adapter.js";
 import { random } from "../src/base/random.js";
 import type { Dataset } from "../src/data/row.js";
 import { placeOf } from "../src/engine/place.js";
+import { exportReadme } from "../src/export/readme.js";
 import { fullModel } from "../src/model/partial.js";
 import { answersFor, loadRows } from "../src/tasks/data.js";
 import { generate } from "../src/tasks/generate.js";
@@ -80,6 +82,10 @@ test("what is written, what is asked for, and T5 keep the end token", async () =
     validationRows: [{ text: "c", to: "d" }],
   });
   expect(answersFor(written, model, ranking)).toBe(written);
+  // a recorded task may be used again with other options
+  expect(answersFor(open(data), model, { ...ranking, trainEnd: true }).task).toEqual(data.task);
+  expect(answersFor(open(data), model, { ...ranking, evaluateBy: "generation" }).task).toEqual(data.task);
+  expect(answersFor(open(data), t5, ranking).task).toEqual(data.task);
   const generative = { ...data, task: { ...data.task, generative: true } };
   expect(answersFor(generative, model, ranking)).toBe(generative);
 });
@@ -137,6 +143,44 @@ test("a search trains and scores open answers too", async () => {
   const [one, two] = [await prune(model, data, search), await prune(model, data, { ...search, trainEnd: true })];
   expect(one.adapter.task!.openAnswers).toBe(true);
   expect(two.adapter.task!.openAnswers).toBeUndefined();
+});
+
+test("an adapter keeps it, and a README.md says it", async () => {
+  const data = await labelled(["good", "bad"], "start");
+  const { adapter } = await tune(model, data, settings);
+  saveAdapter(join(place, "kept"), adapter);
+  expect(loadAdapter(join(place, "kept")).task).toEqual(adapter.task);
+  const readme = (of: typeof adapter) =>
+    exportReadme({ adapter: of, checkpoint: model.checkpoint, pipeline: "text-generation", promptInput: false });
+  expect(readme(adapter)).toMatch(/without an end token/);
+  expect(readme({ ...adapter, task: data.task })).not.toMatch(/without an end token/);
+});
+
+test("a program that goes on with a run of an earlier version is told how", async () => {
+  const data = await labelled(["good", "bad"], "start");
+  const output = join(place, "program");
+  await tune(model, data, { ...settings, output, trainEnd: true });
+  await expect(tune(model, data, { ...settings, output, resume: true })).rejects.toThrow(/--train-end/);
+  const { result } = await tune(model, data, { ...settings, output, resume: true, trainEnd: true });
+  expect(result.run.steps).toBe(1);
+});
+
+test("what reading texts takes is within the training's time", async () => {
+  const data = await labelled(["good", "bad"], "end");
+  const one = await openModel(base, { threads: 1, textCacheDisk: 0 });
+  const slow = {
+    ...one,
+    engine: {
+      ...one.engine,
+      readTexts: async (...given: Parameters<typeof one.engine.readTexts>) => {
+        await new Promise((done) => setTimeout(done, 300));
+        await one.engine.readTexts(...given);
+      },
+    },
+  };
+  const { result } = await tune(slow, data, settings);
+  expect(result.cost.trainSeconds).toBeGreaterThan(0.29);
+  await one.dispose();
 });
 
 test("a run whose configuration does not name it was trained with the end token, and goes on so", async () => {

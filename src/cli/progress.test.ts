@@ -124,3 +124,28 @@ test("colours: NO_COLOR beats FORCE_COLOR beats the terminal", () => {
   expect(fake(false).terminal.colors.red("x")).toBe("x");
   expect(fake(true).terminal.colors.red("x")).not.toBe("x");
 });
+
+test("texts that are read in parts between steps: the time left is that of reading, without the steps between", () => {
+  const { written, terminal: t } = fake(false);
+  let clock = 0;
+  const watch = progress(t, () => clock);
+  const texts = (done: number, seconds: number) => {
+    clock += seconds;
+    watch({ kind: "rows", done, total: 100, what: "texts" });
+  };
+  watch({ kind: "start", totalSteps: 100, step: 0, stages: 1 });
+  texts(0, 0);
+  texts(10, 20); // opens the session
+  texts(20, 10);
+  // a row a second
+  expect(written.at(-1)).toMatch(/reading texts 20\/100 · 1 min 20 s left/);
+  for (let n = 1; n <= 100; n++) {
+    clock += 0.5;
+    watch(step(n));
+  }
+  texts(20, 0);
+  texts(30, 1);
+  texts(40, 10);
+  // 20 rows in 11 seconds: the session is open by now, so the first ten count too
+  expect(written.at(-1)).toMatch(/reading texts 40\/100 · 33\.0 s left/);
+});

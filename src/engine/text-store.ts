@@ -46,6 +46,10 @@ export interface TextStore {
    * never depend on the room.
    */
   put(partial: string, ids: Int32Array, values: Float32Array): Promise<KeptText>;
+  /** Whether it has values of a text, which need not be whole. */
+  has(partial: string, ids: Int32Array): Promise<boolean>;
+  /** Whether it had no room for a text; then reading texts before they are needed is in vain. */
+  full(): boolean;
   /** Makes values available to other processes, as far as there is room. */
   share(): Promise<void>;
 }

@@ -4,7 +4,8 @@
  * In: a batch of texts. Out: its memory, memoryKey{i} and memoryValue{i} [B, G, S, K], in float16 if it is kept so and the asking graph takes
  * it: widening it here costs as much as the layers of a step. The memory depends only on the text's ids and on the model, so a store may
  * keep it. A text for the store is padded to a length that follows from its own, and is read with others of that length: the last bits of a
- * sum depend on the length of what is summed, and a resumed run reads a text with other neighbours, or alone. What many texts begin with
+ * sum depend on the length of what is summed, and a resumed run reads a text with other neighbours, or alone. (Where they depend on the
+ * number of rows as well, each text is read alone.) What many texts begin with
  * (an instruction, a chat's frame, examples) is read once for all: the rest of each text is read over its memory.
  */
 import { type Feeds, size } from "../base/tensor.js";
@@ -64,13 +65,19 @@ function layersOf(config: ModelConfig, partial: PartialModel): number {
 }
 
 /** Opens no session until a text must be read. @param store null reads each text every time */
-export function openTextReader(source: ModelSource, options: SessionOptions, store: TextStore | null): TextReader {
+export function openTextReader(
+  source: ModelSource,
+  options: SessionOptions & { readonly blocks?: string | null },
+  store: TextStore | null,
+): TextReader {
   const { config, partial } = source;
   const architecture = architectureOf(config);
   const { heads: G, headWidth: K } = architecture.keys(config);
   const layers = layersOf(config, partial);
   const names = Array.from({ length: layers }, (_, i) => [`memoryKey${i}`, `memoryValue${i}`]).flat();
   let [session, rest]: (Promise<Session> | undefined)[] = [];
+  // without packed weights ONNX Runtime divides a product among threads by its number of rows, and sums differ in their last bits
+  const inGroups = options.device === "cpu" && !options.lowMemory && !options.blocks;
 
   const compute = async (batch: Texts): Promise<Feeds> => {
     session ??= openSession(`text ${partial.name}`, textGraph({ ...source, place: "start" }), options);
@@ -160,7 +167,7 @@ export function openTextReader(source: ModelSource, options: SessionOptions, sto
     texts: readonly TextToRead[],
     { get, put }: TextStore,
     give: (numbers: readonly number[], values: readonly KeptText[]) => void,
-    signal?: AbortSignal,
+    stop: () => boolean = () => false,
   ): Promise<void> => {
     const alike = new Map<number, number[]>();
     for (const [t, text] of texts.entries()) {
@@ -176,9 +183,9 @@ export function openTextReader(source: ModelSource, options: SessionOptions, sto
     }
     for (const [S, numbers] of [...alike].sort(([a], [b]) => b - a)) {
       const most = Math.min(mostTokens, Math.floor(mostValues / (names.length * G * K)));
-      const size = S === 0 ? 1 : Math.max(1, Math.floor(most / S));
+      const size = S === 0 || !inGroups ? 1 : Math.max(1, Math.floor(most / S));
       for (let from = 0; from < numbers.length; from += size) {
-        if (signal?.aborted) return;
+        if (stop()) return;
         const some = numbers.slice(from, from + size);
         const own = some.map((t) => texts[t]!);
         const values =
@@ -264,9 +271,12 @@ export function openTextReader(source: ModelSource, options: SessionOptions, sto
       return Object.fromEntries(memory.map((whole, i) => [names[i]!, feed(whole)]));
     },
     async keep(texts, { onKept, signal } = {}) {
-      const own = texts.filter(({ ids, shared }) => ids.length > shared);
       if (store === null) return;
-      await valuesOf(own, store, (numbers) => onKept?.(numbers.map((t) => own[t]!)), signal);
+      const missing: TextToRead[] = [];
+      for (const text of texts)
+        if (text.ids.length > text.shared && !(await store.has(nameIn(text), text.ids))) missing.push(text);
+      const stop = () => signal?.aborted === true || store.full();
+      await valuesOf(missing, store, (numbers) => onKept?.(numbers.map((t) => missing[t]!)), stop);
     },
     async dispose() {
       await (await session)?.dispose();

@@ -44,7 +44,7 @@ interface Kept {
   readonly bytes: Uint8Array;
 }
 
-const version = 1;
+const version = 2; // texts are padded
 const codes: readonly FloatDType[] = ["float32", "bfloat16", "float16"];
 /** Version, type, sha256 of the rest. */
 const headerBytes = 2 + 32;
@@ -70,14 +70,18 @@ export function openTextCache({
   const onDisk = folder !== null && disk > 0;
   const pathOf = (key: string) => join(folder!, key.slice(0, 2), key);
 
-  const toDisk = (key: string, kept: Kept) => {
+  /** @returns whether it is there now. */
+  const toDisk = (key: string, kept: Kept): boolean => {
     room ??= Math.min(makeRoom(folder!, disk), free(folder!) / 2);
     const size = kept.bytes.length + headerBytes;
-    if (size > room) return;
+    if (size > room) return false;
     room -= size;
+    if (written(pathOf(key), kept)) return true;
     // a disk that is full or not writable only costs time
-    if (!written(pathOf(key), kept)) room = 0;
+    room = 0;
+    return false;
   };
+  let full = false;
   const shared = new Set<string>();
 
   return {
@@ -94,9 +98,14 @@ export function openTextCache({
       if (used + size <= memory) {
         inMemory.set(key, kept);
         used += size;
-      } else if (onDisk) toDisk(key, kept);
+      } else if (!onDisk || !toDisk(key, kept)) full = true;
       return readable(kept);
     },
+    async has(partial, ids) {
+      const key = await keyOf(partial, ids);
+      return inMemory.has(key) || (onDisk && existsSync(pathOf(key)));
+    },
+    full: () => full,
     async share() {
       if (!onDisk) return;
       for (const [key, kept] of inMemory) {

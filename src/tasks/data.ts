@@ -212,10 +212,12 @@ export function answersFor(
   { tokenizer }: { readonly tokenizer: Tokenizer },
   { trainEnd, evaluateBy }: { readonly trainEnd: boolean; readonly evaluateBy: TrainSettings["evaluateBy"] },
 ): Dataset {
-  const { task } = data;
+  const { openAnswers, ...task } = data.task;
   const goesOn = rulesOf(tokenizer, {}).joined !== null;
   const ranked = evaluateBy === "ranking" && !(task.generative ?? isFreeText(data));
-  return goesOn && ranked && !trainEnd && !task.openAnswers ? { ...data, task: { ...task, openAnswers: true } } : data;
+  const open = goesOn && ranked && !trainEnd;
+  if (open === (openAnswers ?? false)) return data;
+  return { ...data, task: open ? { ...task, openAnswers: true } : task };
 }
 
 /**

@@ -138,14 +138,20 @@ export async function openModel(
 function textsLater(checkpoint: Checkpoint, options: Required<EngineOptions>): TextStore | null {
   if (options.textCache === null) return null;
   let opened: Promise<TextStore> | undefined;
+  let ready: TextStore | undefined;
   const store = () => {
-    opened ??= import("../run/text-cache.js").then(({ openTexts }) => openTexts(checkpoint, options)!);
+    opened ??= import("../run/text-cache.js").then(({ openTexts }) => {
+      ready = openTexts(checkpoint, options)!;
+      return ready;
+    });
     return opened;
   };
   return {
     precision: options.textCache.precision,
     get: async (partial, ids) => (await store()).get(partial, ids),
     put: async (partial, ids, values) => (await store()).put(partial, ids, values),
+    has: async (partial, ids) => (await store()).has(partial, ids),
+    full: () => ready?.full() ?? false,
     share: async () => (await store()).share(),
   };
 }

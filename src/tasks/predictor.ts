@@ -224,7 +224,7 @@ export async function openSkill(
     });
   const run = loaded === null ? null : runnable(loaded, model.checkpoint.config);
   const asked = evaluateBy ?? recordedEvaluateBy(loaded) ?? "ranking";
-  const unended = asked === "generation" ? endNotice(task) : null;
+  const unended = asked === "generation" ? endNotice(loaded?.task) : null;
   if (unended !== null) onEvent?.({ kind: "notice", message: unended });
   return {
     task,

@@ -38,15 +38,17 @@ export function openReadAhead(job: Job): ReadAhead {
     };
     const now = missing(rowsAhead);
     const texts: TextToRead[] = textsBefore([...now].map((n) => encoded[n]!));
-    let done = known.size;
     const total = known.size + missing(Number.POSITIVE_INFINITY).size;
-    const say = () => tell({ kind: "rows", done, total, what: "texts" });
-    say();
+    let kept = 0;
+    // rows are counted: several may have one text
+    const say = (share: number) =>
+      tell({ kind: "rows", done: known.size + Math.floor(share * now.size), total, what: "texts" });
+    say(0);
     await engine.readTexts(texts, partial, {
       signal,
       onKept: (some) => {
-        done += some.length;
-        say();
+        kept += some.length;
+        say(kept / texts.length);
       },
     });
     if (!signal?.aborted) read.set(partial.name, new Set([...known, ...now]));

@@ -93,7 +93,7 @@ export function checkIdentity(saved: Identity, now: Identity, where: string): vo
       where,
       expected: list(saved),
       got: list(now),
-      hint: `put back what changed${changed.some(isStageSteps) ? ` (${stageStepsFrom})` : ""}, or start a new run in another folder`,
+      hint: `put back what changed${changed.some(isStageSteps) ? ` (${stageStepsFrom})` : ""}${changed.includes("task.openAnswers") ? " (task.openAnswers follows from --train-end: runs of earlier versions were trained with it)" : ""}, or start a new run in another folder`,
     },
   );
 }

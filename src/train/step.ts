@@ -44,7 +44,7 @@ export async function grow(job: Job, state: TrainState, observe: Observe): Promi
   };
 }
 
-/** One optimizer step, or a skipped one. @throws SoftpromptError "numeric". */
+/** One optimizer step, or a skipped one, or none after an abort while texts were read. @throws SoftpromptError "numeric". */
 export async function step(
   job: Job,
   state: TrainState,
@@ -53,8 +53,11 @@ export async function step(
   const { input, live } = job;
   const { engine, settings } = input;
   const partial = stageModel(job, state);
-  const opened = performance.now();
+  const began = performance.now();
   await readAhead(state, input.observe);
+  if (input.signal?.aborted) return state;
+  const opened = performance.now();
+  const readSeconds = (opened - began) / 1000;
   const program = await engine.train(partial, job.place);
   const started = performance.now();
   const openSeconds = (started - opened) / 1000;
@@ -76,7 +79,7 @@ export async function step(
     clip: settings.clip,
     live,
   });
-  const seconds = (performance.now() - started) / 1000;
+  const seconds = readSeconds + (performance.now() - started) / 1000;
   const next: TrainState = {
     ...state,
     step: state.step + 1,

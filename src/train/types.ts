@@ -69,7 +69,7 @@ export type TrainEvent =
       /** Encoder and decoder tokens of this step, prompt included, padding not. */
       tokens: number;
       seconds: number;
-      /** Opening the model's session and reading texts before the step: at the start, at growth and after a resume; else next to nothing. */
+      /** Opening the model's session before the step: at the start, at growth and after a resume; else next to nothing. */
       openSeconds: number;
       /** FLOPs of training until here: all products, and as the papers count; see engine/flops.ts. */
       flops: number;
@@ -104,7 +104,7 @@ export type TrainEvent =
       paperFlops: number;
       totalFlops: number;
     }
-  /** Progress of the current evaluation, or of reading the training rows' texts before a step; not recorded. */
+  /** Progress of the current evaluation, or of reading the texts of the stage's training rows before a step; not recorded. */
   | { kind: "rows"; done: number; total: number; what?: "texts" }
   | { kind: "snapshot"; step: number }
   | { kind: "warning"; message: string }
@@ -118,7 +118,7 @@ export interface TrainCost {
   readonly evalFlops: number;
   /** The paper's accounting: forward Linear MACs, training only. */
   readonly paperFlops: number;
-  /** Training, evaluation, and opening sessions with the reading of texts, over all parts of a resumed run; saving left out. */
+  /** Training, evaluation and opening sessions, over all parts of a resumed run; saving left out. */
   readonly seconds: number;
   readonly trainSeconds: number;
   readonly evalSeconds: number;

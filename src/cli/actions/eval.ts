@@ -7,6 +7,7 @@ import { runnable } from "../../adapter/applied.js";
 import { interrupted, SoftpromptError } from "../../base/errors.js";
 import { writeFileAtomic } from "../../base/files.js";
 import type { OptionValues } from "../../base/options.js";
+import { endNotice } from "../../data/notices.js";
 import type { Dataset, Row, Task } from "../../data/row.js";
 import {
   type Evaluation,
@@ -69,7 +70,8 @@ export async function evaluate(options: EvalValues, { terminal, signal }: Comman
       maxInputTokens,
     });
     const fewer = inContextNotice(asked, examples.length);
-    const ofInputs = [...(fewer === null ? [] : [fewer]), ...preparedNotices(prepared, tokenizer)];
+    const unended = prepared.evaluateBy === "generation" ? endNotice(adapter?.task) : null;
+    const ofInputs = [...[fewer, unended].filter((notice) => notice !== null), ...preparedNotices(prepared, tokenizer)];
     const notices = [...(data === null ? [] : sayTokenNotices(data, tokenizer, terminal)), ...ofInputs];
     sayNotices(ofInputs, terminal);
     terminal.note(`scoring ${prepared.rows.length} ${split} rows …`);
