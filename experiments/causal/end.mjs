@@ -88,7 +88,7 @@ function collect(to) {
     for (const [at, { step }] of curves[0][0].entries()) {
       const [without, end] = curves.map((all) => all.map((curve) => curve[at].score));
       const { mean: difference, error, signs } = tested(without.map((score, n) => 100 * (score - end[n])));
-      const compared = [difference.toFixed(2), error === null ? "–" : error.toFixed(2), signs];
+      const compared = [difference.toFixed(2).replace("-0.00", "0.00"), error === null ? "–" : error.toFixed(2), signs];
       lines.push([task, places[task], step, over(without), over(end), ...compared]);
     }
   }

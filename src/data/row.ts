@@ -79,8 +79,8 @@ export interface Task {
   readonly generative?: boolean;
   /**
    * Where a target goes on from its input (decoder-only models), label words are trained as they are ranked: without an end token.
-   * Default false: every target is trained with one. A model that has read "Sentiment:" does not end its text after "positive", so
-   * learning that it must takes most of a short training (docs/log.md).
+   * Default false: every target is trained with one. A model that has read "Sentiment:" does not end its text after "positive", so the
+   * end token has much of the loss at first, and nothing that is ranked looks at it (docs/log.md).
    */
   readonly openAnswers?: boolean;
 }

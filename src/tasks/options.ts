@@ -98,7 +98,7 @@ export const promptOptions = {
   trainEnd: boolean({
     default: false,
     source: "our choice",
-    help: "With a decoder-only model, train the end token behind label words too, for a prompt that shall write its answer and stop; without it the label words alone are trained, as they are ranked, which needs fewer steps. Texts that are written are always trained with it",
+    help: "With a decoder-only model, train the end token behind label words too, for a prompt that shall write its answer and stop; without it the label words alone are trained, as they are ranked. Texts that are written are always trained with it",
   }),
 };
 
