@@ -28,6 +28,7 @@ export interface TextToRead {
   readonly shared: number;
 }
 
+/** How texts are read into a store: who hears of it, and what ends it. */
 export interface KeepTexts {
   /** Called with those that are in the store now. */
   readonly onKept?: (texts: readonly TextToRead[]) => void;
