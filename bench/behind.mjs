@@ -20,7 +20,7 @@ import { openCheckpoint } from "../dist/model/checkpoint.js";
 import { fullModel } from "../dist/model/partial.js";
 import { openTexts } from "../dist/run/text-cache.js";
 import { availableMemory, trainingMemory } from "../dist/tasks/memory.js";
-import { aroundPrompt, makeBatch } from "../dist/text/batch.js";
+import { makeBatch, textsBefore } from "../dist/text/batch.js";
 import { median, time } from "./batch.mjs";
 import { isCausal, modelFolder } from "./checkpoint.mjs";
 import { processor, saveFigures } from "./processor.mjs";
@@ -89,7 +89,7 @@ async function measure(text) {
   const atOnce = await rowsAtOnce(text);
   const parts = Array.from({ length: batch / atOnce }, (_, n) => makeBatch(rows.slice(n * atOnce, (n + 1) * atOnce)));
   const after = makeBatch(texts);
-  const read = (row) => engine.readText(aroundPrompt(row).before);
+  const read = (some) => engine.readTexts(textsBefore(some));
   const steps = {
     start: () =>
       time(async () => {
@@ -98,10 +98,8 @@ async function measure(text) {
     end: () => time(() => behind.run({ prompt }, after, weights)),
   };
   // the first run of a shape is not like the others
-  await read({ ...rowOf(batch), promptAt: text });
-  const reading = await time(async () => {
-    for (const row of texts) await read(row);
-  });
+  await read([{ ...rowOf(batch), promptAt: text }]);
+  const reading = await time(() => read(texts));
   for (const step of Object.values(steps)) await step();
   const torch =
     options.python === undefined
