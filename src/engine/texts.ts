@@ -8,7 +8,7 @@
  * number of rows as well, each text is read alone.) What many texts begin with
  * (an instruction, a chat's frame, examples) is read once for all: the rest of each text is read over its memory.
  */
-import { type Feeds, size } from "../base/tensor.js";
+import type { Feeds } from "../base/tensor.js";
 import type { ModelConfig, PartialModel } from "../model/architecture.js";
 import { architectureOf } from "../model/architectures.js";
 import { fitsFloat16, narrow } from "../model/floats.js";
@@ -88,10 +88,16 @@ export function openTextReader(
     return (await session).run({ ...textFeeds(batch, config), ...own });
   };
 
-  const valuesIn = (read: Feeds, prefix: string, n: number): Float32Array => {
-    const values = new Float32Array(names.length * size([G, n, K]));
-    for (const [i, name] of names.entries())
-      values.set(read[name.replace("memory", prefix)]!.data as Float32Array, i * G * n * K);
+  /** What was read of n ids, [names, G, n, K], from a row of results [B, G, S, K]. */
+  const valuesIn = (read: Feeds, prefix: string, { row, S, n }: Record<"row" | "S" | "n", number>): Float32Array => {
+    const values = new Float32Array(names.length * G * n * K);
+    for (const [i, name] of names.entries()) {
+      const whole = read[name.replace("memory", prefix)]!.data as Float32Array;
+      for (let g = 0; g < G; g++) {
+        const at = (row * G + g) * S * K;
+        values.set(whole.subarray(at, at + n * K), (i * G + g) * n * K);
+      }
+    }
     return values;
   };
   /** Texts of one padded length S, each in its row. */
@@ -103,15 +109,18 @@ export function openTextReader(
     }
     return { size: texts.length, inputIds, inputMask, inputLength: S };
   };
-  const alone = (ids: Int32Array): Texts => padded([ids], ids.length);
+  /** Values of each text of one padded length S, [names, G, n, K]. */
+  const valuesAlike = async (texts: readonly Int32Array[], S: number): Promise<Float32Array[]> => {
+    const read = await compute(padded(texts, S));
+    return texts.map(({ length: n }, row) => valuesIn(read, "memory", { row, S, n }));
+  };
 
   const usual: MemoryType = store?.precision === "float16" && options.device !== "webgpu" ? "float16" : "float32";
   const beginnings = new Map<string, Beginning>();
   /** Values of what many texts begin with: in memory alone, the last few of them. */
   const beginningOf = async (ids: Int32Array): Promise<Beginning> => {
     const key = ids.join();
-    const found =
-      beginnings.get(key) ?? beginning(valuesIn(await compute(alone(ids)), "memory", ids.length), usual === "float16");
+    const found = beginnings.get(key) ?? beginning((await valuesAlike([ids], ids.length))[0]!, usual === "float16");
     beginnings.delete(key);
     beginnings.set(key, found);
     const bytes = () => [...beginnings.values()].reduce((sum, { exact }) => sum + exact.byteLength, 0);
@@ -138,24 +147,9 @@ export function openTextReader(
       decoderIds: int([1, N], ids.slice(shared)),
       ...architecture.decodeFeeds(config, positions, { length: N, past: 0 }),
     });
-    return valuesIn(read, "present", N);
+    return valuesIn(read, "present", { row: 0, S: N, n: N });
   };
 
-  /** Values of each text of one padded length S, [names, G, n, K]. */
-  const valuesAlike = async (texts: readonly Int32Array[], S: number): Promise<Float32Array[]> => {
-    const read = await compute(padded(texts, S));
-    return texts.map(({ length: n }, b) => {
-      const values = new Float32Array(names.length * G * n * K);
-      for (const [i, name] of names.entries()) {
-        const whole = read[name]!.data as Float32Array;
-        for (let g = 0; g < G; g++) {
-          const at = (b * G + g) * S * K;
-          values.set(whole.subarray(at, at + n * K), (i * G + g) * n * K);
-        }
-      }
-      return values;
-    });
-  };
   // with a beginning the own values come from another graph, and their last bits differ
   const nameIn = ({ shared }: TextToRead) => (shared === 0 ? partial.name : `${partial.name} after ${shared}`);
 

@@ -9,6 +9,7 @@ import type { PartialModel } from "../model/partial.js";
 import { byteText } from "../report/format.js";
 import { textsBefore } from "../text/batch.js";
 import { encodeRows } from "../text/rows.js";
+import { rowsRead } from "../train/job.js";
 import { batchOrder } from "../train/order.js";
 import type { Model } from "./model.js";
 import type { TuneOptions } from "./options.js";
@@ -33,8 +34,7 @@ export function sayTexts(
   const encoded = encodeRows(task, train as Row[], tokenizer, options.maxInputTokens);
   if (!readsBefore(placeOf(config, encoded))) return;
   const order = batchOrder(encoded, options.batchSize, options.seed);
-  const needed = new Set<number>();
-  for (let step = 0; step < steps && needed.size < encoded.length; step++) for (const n of order(step)) needed.add(n);
+  const needed = rowsRead(order, encoded.length, options.batchSize, [{ from: 0, to: steps }]);
   const texts = textsBefore([...needed].map((n) => encoded[n]!));
   const shared = texts.filter((text) => text.shared > 0);
   const beginnings = new Map(shared.map((text) => [text.ids.subarray(0, text.shared).join(), text.shared]));

@@ -36,7 +36,7 @@ function opened({
       onKept!(texts.slice(5));
     },
   };
-  const input = { engine, signal, schedule: { stages } };
+  const input = { engine, signal, schedule: { stages }, settings: { batchSize: 8 } };
   const readAhead = openReadAhead({ encoded, rowsOf, place, input, totalSteps: 100 } as unknown as Job);
   const events: TrainEvent[] = [];
   const before = (step: number, stage: number) =>

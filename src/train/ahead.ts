@@ -8,7 +8,7 @@
 import { readsBefore } from "../engine/place.js";
 import type { TextToRead } from "../engine/types.js";
 import { textsBefore } from "../text/batch.js";
-import { type Job, stageEnd, stageModel } from "./job.js";
+import { type Job, rowsRead, stageEnd, stageModel } from "./job.js";
 import type { TrainState } from "./state.js";
 import type { TrainEvent } from "./types.js";
 
@@ -21,24 +21,20 @@ export type ReadAhead = (state: TrainState, tell: (event: TrainEvent) => void) =
 /** One for a whole training; it knows what was read. */
 export function openReadAhead(job: Job): ReadAhead {
   const { encoded, rowsOf, place, input } = job;
-  const { engine, signal } = input;
+  const { engine, settings, signal } = input;
   if (engine.texts === null || !readsBefore(place)) return async () => {};
   const read = new Map<string, Set<number>>();
   return async (state, tell) => {
     const partial = stageModel(job, state);
     const known = read.get(partial.name) ?? new Set<number>();
     if (rowsOf(state.step).every((n) => known.has(n))) return;
-    /** Texts of the rows that are not read yet, of the next steps to the stage's end, or of the first of them that have so many rows. */
-    const missing = (most: number) => {
-      const rows = new Set<number>();
-      const end = stageEnd(job, state);
-      for (let step = state.step; step < end && rows.size < most && known.size + rows.size < encoded.length; step++)
-        for (const n of rowsOf(step)) if (!known.has(n)) rows.add(n);
-      return rows;
-    };
-    const now = missing(rowsAhead);
+    const end = stageEnd(job, state);
+    const now = new Set<number>();
+    for (let step = state.step; step < end && now.size < rowsAhead && known.size + now.size < encoded.length; step++)
+      for (const n of rowsOf(step)) if (!known.has(n)) now.add(n);
     const texts: TextToRead[] = textsBefore([...now].map((n) => encoded[n]!));
-    const total = known.size + missing(Number.POSITIVE_INFINITY).size;
+    const all = rowsRead(rowsOf, encoded.length, settings.batchSize, [{ from: state.step, to: end }]);
+    const total = new Set([...known, ...all]).size;
     let kept = 0;
     // rows are counted: several may have one text
     const say = (share: number) =>
