@@ -107,7 +107,7 @@ for (const size of positionals.length > 0 ? positionals : ["small", "base"]) {
       `${r.model}, batch ${r.batch}, ${r.prompt}+${r.input} tokens, ${r.target} target tokens: ` +
         `step ${r.stepMs.toFixed(0)} ms (best ${r.bestStepMs.toFixed(0)}), ${r.stepGflop.toFixed(1)} GFLOP, ${r.stepGflops.toFixed(1)} GFLOP/s; ` +
         `ceiling ${r.ceilingGflops.toFixed(1)} GFLOP/s; ratio ${(100 * r.ratio).toFixed(1)} %; ` +
-        `8 bits (weights to ${r.eightBit}): step ${r.step8Ms.toFixed(0)} ms (best ${r.step8BestMs.toFixed(0)})`,
+        `8 bits (signed products to ${r.eightBit}): step ${r.step8Ms.toFixed(0)} ms (best ${r.step8BestMs.toFixed(0)})`,
     );
 }
 if (options.json)

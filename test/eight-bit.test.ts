@@ -11,15 +11,16 @@ import { random } from "../src/base/random.js";
 import type { Feeds } from "../src/base/tensor.js";
 import { inEightBits, largestEightBit } from "../src/engine/eight-bit.js";
 import { openEngine } from "../src/engine/engine.js";
+import type { StepResult } from "../src/engine/types.js";
 import { gradient } from "../src/graph/grad.js";
 import { constant, emptyGraph, type Graph, input, output, weight } from "../src/graph/graph.js";
 import { interpret, type Numbers } from "../src/graph/interpret.js";
 import * as ops from "../src/graph/ops.js";
 import { openBuilder } from "../src/model/builder.js";
-import { openCheckpoint } from "../src/model/checkpoint.js";
+import { type Checkpoint, openCheckpoint } from "../src/model/checkpoint.js";
 import { blockLayers, eightBitLayers, withEightBit } from "../src/model/eight-bit.js";
 import { fullModel, partialModel } from "../src/model/partial.js";
-import { roundColumns, roundRowsTurned, smoothing } from "../src/model/quantise.js";
+import { productsOf, roundColumns, roundRowsTurned, smoothing } from "../src/model/quantise.js";
 import { lower } from "../src/onnx/lower.js";
 import { openLikeParent } from "../src/run/child.js";
 import { openSession } from "../src/runtime/session.js";
@@ -35,7 +36,11 @@ const most = await largestEightBit({ device: "cpu", plainOps: false });
 interface Rounding {
   readonly factors?: Float32Array;
   readonly terms?: 1 | 2;
+  /** Weights to 127, multiplied as unsigned numbers, on every processor. */
+  readonly unsigned?: true;
 }
+
+const mostOf = ({ unsigned }: Rounding) => (unsigned ? 127 : most);
 
 /** x·M forwards and the gradient of its sum weighed by dy, as a graph of one layer; `factors` smooth its inputs. */
 function layer(w: Float32Array, [out, into]: readonly [number, number], rank: 2 | 3, more: Rounding = {}) {
@@ -44,7 +49,7 @@ function layer(w: Float32Array, [out, into]: readonly [number, number], rank: 2 
   const x = input(g, "x", "float32", rank === 2 ? ["M", into] : ["B", "S", into]);
   const dy = input(g, "dy", "float32", rank === 2 ? ["M", out] : ["B", "S", out]);
   const divided = factors ? w.map((v, i) => v / factors[i % into]!) : w;
-  const [forward, back] = [roundRowsTurned(divided, into, most), roundColumns(w, into, most)];
+  const [forward, back] = [roundRowsTurned(divided, into, mostOf(more)), roundColumns(w, into, mostOf(more))];
   const matrices = {
     forward: { matrix: input(g, "m", "int8", [into, out]), scale: input(g, "s", "float32", [out]) },
     back: { matrix: input(g, "turned", "int8", [out, into]), scale: input(g, "t", "float32", [into]) },
@@ -96,6 +101,9 @@ describe("one layer", () => {
     ["smoothed", true, 2, { factors }],
     ["two terms", false, 3, { terms: 2 }],
     ["two terms", true, 2, { terms: 2 }],
+    ["unsigned, two terms", false, 3, { terms: 2, unsigned: true }],
+    ["unsigned", false, 2, { unsigned: true }],
+    ["unsigned, smoothed", true, 3, { factors, unsigned: true }],
   ] as const)(
     "ONNX Runtime computes the definition, both ways (%s, plain operators: %s, rank %i)",
     async (_, plainOps, rank, more: Rounding) => {
@@ -111,13 +119,19 @@ describe("one layer", () => {
         t: numbers([into], back.scale),
         ...(more.factors ? { f: numbers([into], more.factors) } : {}),
       });
-      const options = { threads: 2, device: "cpu", lowMemory: false, plainOps } as const;
-      const session = await openSession("layer", layerForSession(w, [out, into], rank, more), options);
-      const got = await session.run({
-        x: { dtype: "float32", shape: [...lead, into], data: x },
-        dy: { dtype: "float32", shape: [...lead, out], data: dy },
-      });
-      await session.dispose();
+      const run = async (lowMemory: boolean) => {
+        const options = { threads: 2, device: "cpu", lowMemory, plainOps, unsignedProducts: more.unsigned } as const;
+        const session = await openSession("layer", layerForSession(w, [out, into], rank, more), options);
+        const found = await session.run({
+          x: { dtype: "float32", shape: [...lead, into], data: x },
+          dy: { dtype: "float32", shape: [...lead, out], data: dy },
+        });
+        await session.dispose();
+        return found;
+      };
+      const got = await run(false);
+      // sums of whole numbers do not depend on how a product is divided
+      expect(await run(true)).toEqual(got);
       for (const name of ["y", "dx"]) {
         const scale = Math.max(...defined[name]!.data.map(Math.abs));
         // a tie in rounding may go the other way in float32: one step of one row
@@ -134,7 +148,7 @@ describe("one layer", () => {
       const largest = Math.max(...exact.map(Math.abs));
       for (const [i, v] of exact.entries())
         expect(Math.abs(got.y!.data[i]! - v) / largest).toBeLessThan(
-          (most === 127 ? 0.02 : 0.03) * (more.factors ? 2 : 1),
+          (mostOf(more) === 127 ? 0.02 : 0.03) * (more.factors ? 2 : 1),
         );
     },
   );
@@ -447,6 +461,30 @@ test("rounding: no weight is further off than half a step, the largest reaches t
 describe("a whole model", { timeout: 120_000 }, () => {
   const cache = join(place, "cache");
   const folder = "models/t5-nano";
+  const width = 128;
+  const rows = Array.from({ length: 4 }, (_, n) => ({
+    input: Int32Array.from({ length: 6 + 3 * n }, () => 5 + draw.integer(1000)),
+    target: Int32Array.of(40 + n, 1),
+    choices: null,
+    gold: 0,
+    truncated: false,
+  }));
+  const prompt = { shape: [4, width], data: floats(4 * width, 3) };
+  /** Loss and gradient of four made-up rows. */
+  const step = async (checkpoint: Checkpoint, eightBit: number | null, partial = fullModel(checkpoint.config)) => {
+    const engine = openEngine(checkpoint, { threads: 1, eightBit });
+    try {
+      const program = await engine.train(partial);
+      return await program.run({ prompt }, makeBatch(rows as never), new Float32Array(4).fill(1 / 8));
+    } finally {
+      await engine.dispose();
+    }
+  };
+  const cosine = (a: StepResult, b: StepResult) => {
+    const [u, v] = [a.gradients.prompt!.data, b.gradients.prompt!.data];
+    const dot = (p: Float32Array, q: Float32Array) => p.reduce((sum, value, i) => sum + value * q[i]!, 0);
+    return dot(u, v) / Math.sqrt(dot(u, u) * dot(v, v));
+  };
 
   test("is written once, whole or not at all, and found again; a cut file is made anew", async () => {
     const plain = await openCheckpoint(folder);
@@ -522,6 +560,30 @@ describe("a whole model", { timeout: 120_000 }, () => {
     expect((await made(0, 10)).size).toBe(even.size);
   });
 
+  test("where signed products saturate, weights behind inputs in two terms go to 127 all the same, and are multiplied as unsigned numbers", async () => {
+    const plain = await openCheckpoint(folder);
+    const inputs = (spike: number) => async (names: readonly string[]) =>
+      names.map((name) => {
+        const largest = new Float32Array(plain.tensors.get(name)!.shape[1]!).fill(1);
+        if (name === "decoder.block.0.layer.2.DenseReluDense.wo.weight") largest[0] = spike;
+        return { names: [name], largest };
+      });
+    const made = (most: number, spike: number) =>
+      withEightBit(plain, { most, cache: mkdtempSync(join(cache, "unsigned-")), inputs: inputs(spike) });
+    const largest = ({ eightBit }: typeof plain) => {
+      const { file, offset, length } = eightBit!.get("encoder.block.1.layer.0.SelfAttention.q.weight")!.forward.matrix;
+      const { buffer, byteOffset } = readFileSync(file);
+      return new Int8Array(buffer, byteOffset + offset, length).reduce((most, v) => Math.max(most, Math.abs(v)), 0);
+    };
+    const [even, uneven] = [await made(64, 1), await made(64, 1000)];
+    expect([largest(even), largest(uneven)]).toEqual([64, 127]);
+    expect(productsOf(even.eightBit!.values(), 64)).toEqual({ terms: 1, largest: 64, unsignedProducts: false });
+    expect(productsOf(uneven.eightBit!.values(), 64)).toEqual({ terms: 2, largest: 127, unsignedProducts: true });
+    expect(productsOf(uneven.eightBit!.values(), 127)).toEqual({ terms: 2, largest: 127, unsignedProducts: false });
+    const [exact, unsigned] = [await step(plain, null), await step(uneven, 64)];
+    expect(cosine(exact, unsigned)).toBeGreaterThan(0.999);
+  });
+
   test("a child process opens what its parent computes in 8 bits", async () => {
     const before = process.env.SOFTPROMPT_CACHE;
     process.env.SOFTPROMPT_CACHE = join(place, "child");
@@ -545,28 +607,8 @@ describe("a whole model", { timeout: 120_000 }, () => {
       size === null
         ? fullModel(plain.config)
         : partialModel(plain.config, { depth: 0.5, width: 0.5, neuronChoice: "first" });
-    const rows = Array.from({ length: 4 }, (_, n) => ({
-      input: Int32Array.from({ length: 6 + 3 * n }, () => 5 + draw.integer(1000)),
-      target: Int32Array.of(40 + n, 1),
-      choices: null,
-      gold: 0,
-      truncated: false,
-    }));
-    const prompt = { shape: [4, plain.config.width], data: floats(4 * plain.config.width, 3) };
-    const step = async (checkpoint: typeof plain, eightBit: number | null) => {
-      const engine = openEngine(checkpoint, { threads: 1, eightBit });
-      try {
-        const program = await engine.train(partial);
-        return await program.run({ prompt }, makeBatch(rows as never), new Float32Array(4).fill(1 / 8));
-      } finally {
-        await engine.dispose();
-      }
-    };
-    const [a, b] = [await step(plain, null), await step(eight, most)];
-    const [u, v] = [a.gradients.prompt!.data, b.gradients.prompt!.data];
-    const dot = (p: Float32Array, q: Float32Array) => p.reduce((sum, value, i) => sum + value * q[i]!, 0);
-    const cosine = dot(u, v) / Math.sqrt(dot(u, u) * dot(v, v));
-    expect(cosine).toBeGreaterThan(0.98);
+    const [a, b] = [await step(plain, null, partial), await step(eight, most, partial)];
+    expect(cosine(a, b)).toBeGreaterThan(0.98);
     for (const [i, loss] of a.loss.entries()) expect(Math.abs(b.loss[i]! - loss) / loss).toBeLessThan(0.02);
   });
 });

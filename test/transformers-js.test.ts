@@ -18,12 +18,15 @@ import {
 import { afterAll, describe, expect, test } from "vitest";
 import type { Adapter } from "../src/adapter/types.js";
 import { defaults } from "../src/base/options.js";
+import { plannedEightBits, inEightBits as roundedByEngine } from "../src/engine/eight-bit.js";
+import { openEngine } from "../src/engine/engine.js";
 import { exportOnnx } from "../src/export/onnx.js";
 import { fullMask } from "../src/method/mask.js";
 import { methods, openMethod } from "../src/method/methods.js";
 import { type MethodName, methodOptions } from "../src/method/options.js";
 import { promptTuning } from "../src/method/prompt.js";
 import type { Checkpoint } from "../src/model/checkpoint.js";
+import { productsOf } from "../src/model/quantise.js";
 import { generateStream } from "../src/tasks/generate.js";
 import { type OpenModel, openModel } from "../src/tasks/model.js";
 import { methodAdapter, placedTask, promptAdapter } from "./helpers/adapters.js";
@@ -37,6 +40,27 @@ env.logLevel = LogLevel.NONE;
 
 const root = mkdtempSync(join(tmpdir(), "softprompt-transformersjs-"));
 afterAll(() => rmSync(root, { recursive: true, force: true }));
+
+/** Makes one neuron of the first block 4096 times as large, and its way out as much smaller: the same function. */
+function spike(file: string): void {
+  const bytes = readFileSync(file);
+  const start = 8 + Number(bytes.readBigUInt64LE(0));
+  const header = JSON.parse(bytes.toString("utf8", 8, start)) as Record<
+    string,
+    { dtype: string; shape: [number, number]; data_offsets: [number, number] }
+  >;
+  const scale = (name: string, by: number, isOwn: (row: number, column: number) => boolean) => {
+    const { dtype, shape, data_offsets } = header[`model.layers.0.mlp.${name}.weight`]!;
+    expect(dtype).toBe("F32");
+    for (let i = 0; i < shape[0] * shape[1]; i++) {
+      const at = start + data_offsets[0] + 4 * i;
+      if (isOwn(Math.floor(i / shape[1]), i % shape[1])) bytes.writeFloatLE(by * bytes.readFloatLE(at), at);
+    }
+  };
+  scale("up_proj", 4096, (row) => row === 3);
+  scale("down_proj", 1 / 4096, (_, column) => column === 3);
+  writeFileSync(file, bytes);
+}
 
 /** Whatever generate() takes. */
 type Fed = Parameters<PreTrainedModel["generate"]>[0];
@@ -278,6 +302,22 @@ describe("int8", () => {
     expect(await theirs(loaded, texts, 10, causal)).toEqual(wanted);
     // one step per row: what stands beside a row does not change it
     for (const [i, text] of texts.entries()) expect(await theirs(loaded, [text], 10, causal)).toEqual([wanted[i]]);
+  });
+
+  test("neurons that are very large: weights go to 127, and no product saturates where such weights do", async () => {
+    const name = tinyCausal({});
+    spike(join(name, "model.safetensors"));
+    await using model = await openModel(name);
+    const plan = await plannedEightBits(model.checkpoint);
+    expect(productsOf(plan.values(), 64)).toEqual({ terms: 2, largest: 127, unsignedProducts: true });
+    const folder = join(root, "int8-spiked");
+    await exportOnnx({ ...model, adapter: null, dtype: "int8" }, folder);
+    const loaded = await load("text-generation", folder);
+    const checkpoint = await roundedByEngine(model.checkpoint, { most: 64, cache: join(root, "int8-spiked-cache") });
+    const engine = openEngine(checkpoint, { threads: 1, eightBit: 64 });
+    const wanted = await ours({ ...model, checkpoint, engine }, null, tinyTexts, 10);
+    await engine.dispose();
+    expect(await theirs(loaded, tinyTexts, 10, true)).toEqual(wanted);
   });
 
   test("a prompt and a prefix stand before texts in 8 bits too; a row is the same alone and in a batch", async () => {

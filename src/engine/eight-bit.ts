@@ -2,8 +2,9 @@
  * @file Linear layers in 8 bits, as far as they need a runtime: the largest weight that is safe on this processor, found by a test product,
  * and the inputs of a model's layers, by which the weights are smoothed.
  *
- * x86 without VNNI adds pairs of products in 16 bits, which saturate: a sum of 64 products 127 × 127 gives half of the right result. With
- * weights up to 64 no pair can saturate. Source: microsoft/onnxruntime#6004.
+ * x86 without VNNI adds pairs of signed products in 16 bits, which saturate: a sum of 64 products 127 × 127 gives half of the right result. With
+ * weights up to 64 no pair can saturate. Source: microsoft/onnxruntime#6004. A model whose inputs are rounded in two terms would lose what the
+ * second term gains, so there weights go to 127 and products are of unsigned numbers (model/quantise.ts, productsOf).
  */
 import { random } from "../base/random.js";
 import { constant, emptyGraph, input, output, type Value } from "../graph/graph.js";
@@ -26,7 +27,7 @@ import { forwardGraph } from "./graphs.js";
 
 const length = 64;
 
-/** 127, or 64 where sums of larger products saturate. */
+/** 127, or 64 where sums of larger signed products saturate. */
 export async function largestEightBit(options: Pick<SessionOptions, "device" | "plainOps">): Promise<127 | 64> {
   const g = emptyGraph();
   const x = input(g, "x", "float32", ["M", length]);

@@ -8,6 +8,7 @@ import { constant, emptyGraph, input, output, type Value } from "../graph/graph.
 import * as ops from "../graph/ops.js";
 import type { ModelConfig } from "../model/architecture.js";
 import { eightBitLayers } from "../model/eight-bit.js";
+import type { EightBitProducts } from "../model/quantise.js";
 import { openSession, type SessionOptions } from "../runtime/session.js";
 import { float } from "./feeds.js";
 
@@ -18,10 +19,9 @@ export type Precision = "float32" | "int8";
 export type ProductTimes = Readonly<Record<Precision, number>>;
 
 /** What is timed. */
-export interface TimingOptions extends Pick<SessionOptions, "threads" | "plainOps"> {
-  /** How often inputs are rounded (model/eight-bit.ts). Default once. */
-  readonly terms?: 1 | 2;
-}
+export interface TimingOptions
+  extends Pick<SessionOptions, "threads" | "plainOps">,
+    Partial<Pick<EightBitProducts, "terms" | "unsignedProducts">> {}
 
 /** 8 bits must be this many times as fast: they round, and the products are only a part of a step. Our choice. */
 const leastGain = 1.25;
@@ -80,10 +80,10 @@ const milliseconds = (ms: number) => `${ms < 10 ? ms.toFixed(1) : Math.round(ms)
 async function timeLayer(
   out: number,
   into: number,
-  { threads, plainOps, terms = 1 }: TimingOptions,
+  { threads, plainOps, terms = 1, unsignedProducts = false }: TimingOptions,
 ): Promise<ProductTimes> {
   const rows = Math.min(mostRows, Math.max(leastRows, Math.floor(mostWork / (out * into))));
-  const options = { threads, plainOps, device: "cpu", lowMemory: false } as const;
+  const options = { threads, plainOps, device: "cpu", lowMemory: false, unsignedProducts } as const;
   const x = float(
     [rows, into],
     Float32Array.from({ length: rows * into }, (_, i) => Math.sin(i)),

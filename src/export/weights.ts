@@ -15,7 +15,7 @@ import type { Weights } from "../model/architecture.js";
 import { architectureOf } from "../model/architectures.js";
 import type { Checkpoint } from "../model/checkpoint.js";
 import type { EightBitPlan } from "../model/eight-bit.js";
-import { type Rounded, roundColumns, roundRowsTurned } from "../model/quantise.js";
+import { productsOf, type Rounded, roundColumns, roundRowsTurned } from "../model/quantise.js";
 import type { ExpectedTensor } from "../model/tensors.js";
 
 /** Weights without bytes, and where their bytes come from. */
@@ -28,10 +28,10 @@ export interface ExportWeights {
 export type ExportType = "fp32" | "int8";
 
 /**
- * Largest 8-bit weight. Processors without VNNI add pairs of products in 16 bits, which saturate beyond 64, and nobody knows where an
- * exported model will run.
+ * Largest 8-bit weight that is safe in products of signed numbers on any processor: those without VNNI add pairs of products in 16 bits, which
+ * saturate beyond, and nobody knows where an exported model will run.
  */
-const mostEightBit = 64;
+export const mostEightBit = 64;
 
 export type Fold = (name: string, frozen: Tensor) => Tensor;
 
@@ -46,6 +46,7 @@ export function exportWeights(
       .tensors(config)
       .map((tensor) => [tensor.name, tensor]),
   );
+  const { largest } = productsOf(plan.values(), mostEightBit);
   const rounded = new Map([...plan.keys()].map((name) => [name, expected.get(name)!]));
   const turned = (name: string) => isLinear(expected.get(name)!) && !expected.get(name)!.transposed;
   const folded = async (name: string) => fold(name, await checkpoint.read(name));
@@ -55,7 +56,7 @@ export function exportWeights(
     if (last?.name === name) return last.values;
     const { shape, data } = await folded(name);
     const round = rounded.get(name)!.transposed ? roundColumns : roundRowsTurned;
-    last = { name, values: round(data, shape[1]!, mostEightBit) };
+    last = { name, values: round(data, shape[1]!, largest) };
     return last.values;
   };
   return {

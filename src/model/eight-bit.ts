@@ -19,7 +19,7 @@ import type { Tensor } from "../base/tensor.js";
 import type { ModelConfig } from "./architecture.js";
 import { architectureOf } from "./architectures.js";
 import { type Checkpoint, type EightBitLayer, readHeader } from "./checkpoint.js";
-import { type Rounded, roundColumns, roundingVersion, roundRowsTurned, smoothing } from "./quantise.js";
+import { productsOf, type Rounded, roundColumns, roundingVersion, roundRowsTurned, smoothing } from "./quantise.js";
 import type { ExpectedTensor } from "./tensors.js";
 import { findKept, type KeptContent, keptLayout, keptSha256, type MakingOptions, makeKept } from "./weight-cache.js";
 
@@ -31,7 +31,11 @@ export interface LayerInputs {
 
 /** How a checkpoint is brought into 8 bits. */
 export interface EightBitOptions extends MakingOptions {
-  /** Largest integer of a weight: 127, or 64 on processors whose 8-bit products saturate. */
+  /**
+   * Largest integer of a weight: 127, or 64 on processors whose 8-bit products saturate. Where inputs are rounded in two terms weights go to
+   * 127 all the same, and `unsigned` products are needed there: with 64 the prompt's gradient of such a model has a cosine of 0.87 to float32's
+   * (docs/log.md, 2026-11-27).
+   */
   readonly most: number;
   /** Measures the inputs of all these layers. It is asked only where the cache has no weights yet. */
   readonly inputs: (layers: readonly string[]) => Promise<readonly LayerInputs[]>;
@@ -85,9 +89,6 @@ export async function withEightBit(checkpoint: Checkpoint, options: EightBitOpti
 
 /** Layers that are computed in 8 bits, and how often their inputs are rounded. */
 export type EightBitPlan = ReadonlyMap<string, Pick<EightBitLayer, "terms">>;
-
-/** Whether every input is rounded in two terms, because some neurons are very large. */
-export const roundsTwice = (plan: EightBitPlan): boolean => [...plan.values()].every(({ terms }) => terms === 2);
 
 /** What withEightBit would compute in 8 bits. @param inputs as its option. Nothing is written. */
 export async function planEightBit(
@@ -231,6 +232,7 @@ async function make(
   { most, inputs, cache: _, ...rest }: EightBitOptions,
 ): Promise<string> {
   const plan = await measuredPlan(wanted, inputs);
+  const { largest } = productsOf(plan.groups, most);
   const about = { ...rest, what: "8-bit weights", where: checkpoint.name };
   return makeKept(folder, start, contentOf(plan), about, async (put) => {
     const write = async (name: string, { values, scale }: Rounded) => {
@@ -242,7 +244,7 @@ async function make(
       const { data, shape } = await checkpoint.read(name);
       const columns = shape[1]!;
       const round = transposed ? roundRowsTurned : roundColumns;
-      await write(`${name}/back`, round(data, columns, most));
+      await write(`${name}/back`, round(data, columns, largest));
       return { data, columns };
     };
     for (const group of plan.groups) {
@@ -253,7 +255,7 @@ async function make(
         const { data, columns } = await writeBack(layer);
         if (factors) divideInputs(data, columns, transposed, factors);
         const round = transposed ? roundColumns : roundRowsTurned;
-        await write(`${name}/forward`, round(data, columns, most));
+        await write(`${name}/forward`, round(data, columns, largest));
       }
     }
     for (const layer of plan.backOnly) await writeBack(layer);

@@ -7,7 +7,7 @@ import { SoftpromptError } from "../base/errors.js";
 import { roundHalfEven } from "../base/round.js";
 
 /** Version of the content. It must change whenever a layer's results change: runs and kept texts of another version are not gone on with. */
-export const roundingVersion = 5;
+export const roundingVersion = 6;
 
 /** The same of weights in blocks. */
 export const blockVersion = 1;
@@ -27,6 +27,29 @@ export function roundingFacts({
     ...(most === null ? {} : { eightBit: `${most}, version ${roundingVersion}, ${eightBitSha256}` }),
     ...(blocks === null ? {} : { blocks: `${blocks}, version ${blockVersion}, ${blocksSha256}` }),
   };
+}
+
+/** The largest integer of 8 bits that has a negative. */
+const largestWeight = 127;
+
+/** How the products of a model's layers are computed. */
+export interface EightBitProducts {
+  /** How often most inputs are rounded: twice where some neurons are very large. */
+  readonly terms: 1 | 2;
+  /** Largest integer of a weight. */
+  readonly largest: number;
+  /** It is beyond what is safe in products of signed numbers, so they are of unsigned ones. */
+  readonly unsignedProducts: boolean;
+}
+
+/**
+ * @param layers those in 8 bits
+ * @param most 64 where larger signed products saturate, else 127 (EightBitOptions)
+ */
+export function productsOf(layers: Iterable<{ readonly terms: 1 | 2 }>, most: number): EightBitProducts {
+  const terms = [...layers].every((layer) => layer.terms === 2) ? 2 : 1;
+  const largest = terms === 2 ? largestWeight : most;
+  return { terms, largest, unsignedProducts: largest > most };
 }
 
 /** Integers, with the scale of each column. */

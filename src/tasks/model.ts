@@ -14,6 +14,7 @@ import type { HubOptions, HubProgress, ResolvedModel } from "../hub/hub.js";
 import type { Method } from "../method/method.js";
 import type { BlockKind } from "../model/block-weights.js";
 import { type Checkpoint, checkpointFolder } from "../model/checkpoint.js";
+import type { EightBitProducts } from "../model/quantise.js";
 import type { MakingOptions } from "../model/weight-cache.js";
 import { byteText } from "../report/format.js";
 import type { Tokenizer } from "../text/tokenizer.js";
@@ -190,17 +191,18 @@ async function inPrecision(
     import("../engine/precision.js"),
   ]);
   /** True where auto takes 8 bits, and says so; @param told what is said besides */
-  const isFaster = async (terms: 1 | 2, told = ""): Promise<boolean> => {
-    const found = choosePrecision(await timeProducts(stored.config, { ...chosen, terms }));
-    if (terms === 1 || found.precision === "float32") say(`${found.precision}, because ${told}${found.why}`);
+  const isFaster = async (products: Partial<EightBitProducts> = {}, told = ""): Promise<boolean> => {
+    const found = choosePrecision(await timeProducts(stored.config, { ...chosen, ...products }));
+    if (products.terms !== 2 || found.precision === "float32") say(`${found.precision}, because ${told}${found.why}`);
     return found.precision === "int8";
   };
-  if (precision === "auto" && !(await isFaster(1))) return exact;
+  if (precision === "auto" && !(await isFaster())) return exact;
   const eightBit = await largestEightBit(chosen);
   const checkpoint = await inEightBits(stored, eightBit, context);
   // how often inputs are rounded is known only now
-  const { roundsTwice } = await import("../model/eight-bit.js");
-  if (precision === "auto" && roundsTwice(checkpoint.eightBit!) && !(await isFaster(2, "with inputs in two terms ")))
+  const { productsOf } = await import("../model/quantise.js");
+  const products = productsOf(checkpoint.eightBit!.values(), eightBit);
+  if (precision === "auto" && products.terms === 2 && !(await isFaster(products, "with inputs in two terms ")))
     return exact;
   return { checkpoint, eightBit, blocks: null };
 }

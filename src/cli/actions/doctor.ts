@@ -17,7 +17,8 @@ import { largestEightBit, plannedEightBits } from "../../engine/eight-bit.js";
 import { choosePrecision, timeProducts } from "../../engine/precision.js";
 import { storedBlocks } from "../../model/block-weights.js";
 import { openCheckpoint } from "../../model/checkpoint.js";
-import { eightBitText, roundsTwice } from "../../model/eight-bit.js";
+import { eightBitText } from "../../model/eight-bit.js";
+import { productsOf } from "../../model/quantise.js";
 import { byteText } from "../../report/format.js";
 import { plainTable } from "../../report/markdown.js";
 import { enginePackage, nodeRuntime } from "../../runtime/node.js";
@@ -163,7 +164,7 @@ async function eightBit(): Promise<Finding> {
     const found =
       most === 127
         ? "products are exact here: weights to 127 (--precision int8)"
-        : "larger products saturate on this processor: weights are kept to 64 (--precision int8)";
+        : "larger products saturate on this processor: weights are kept to 64, or multiplied as unsigned numbers where inputs are in two terms (--precision int8)";
     // those of T5-base
     const shapes = [
       { out: 768, into: 768, layers: 1 },
@@ -187,7 +188,8 @@ async function precisionOf(
   const checkpoint = await openCheckpoint(folder, { name: label, gguf });
   const { config } = checkpoint;
   const eightBit = await plannedEightBits(checkpoint);
-  const times = await timeProducts(config, { threads: 0, plainOps: false, terms: roundsTwice(eightBit) ? 2 : 1 });
+  const most = await largestEightBit({ device: "cpu", plainOps: false });
+  const times = await timeProducts(config, { threads: 0, plainOps: false, ...productsOf(eightBit.values(), most) });
   const { precision, why } = choosePrecision(times);
   const stored = await storedBlocks(checkpoint);
   return [
