@@ -195,9 +195,12 @@ test("a run whose configuration does not name it was trained with the end token,
   const [earlier, whole] = [join(place, "earlier"), join(place, "whole")];
   await run(...same, "--steps", "2", "--output", earlier);
   const config = join(earlier, "config.yaml");
-  const named = readFileSync(config, "utf8");
-  expect(named).toContain("trainEnd: true\n");
-  writeFileSync(config, named.replace("trainEnd: true\n", ""));
+  const unnamed = () => {
+    const named = readFileSync(config, "utf8");
+    writeFileSync(config, named.replace("trainEnd: true\n", ""));
+    return named;
+  };
+  expect(unnamed()).toContain("trainEnd: true\n");
   await run("--resume", earlier, "--steps", "4");
   await run(...same, "--steps", "4", "--output", whole);
   const losses = (folder: string) =>
@@ -206,4 +209,12 @@ test("a run whose configuration does not name it was trained with the end token,
       .filter((line) => line.includes('"kind":"step"'))
       .map((line) => JSON.parse(line).loss);
   expect(losses(earlier)).toEqual(losses(whole));
+
+  // a search that begins with it trains its candidates so too
+  unnamed();
+  const search = join(place, "search");
+  const counts = ["--tokens-pruned", "1", "--pieces-pruned", "1", "--pieces", "4", "--retrain-steps", "1"];
+  const { code, stderr } = await commandLine(["prune", "--from", earlier, ...counts, "--output", search, "--json"]);
+  expect(code, stderr).toBe(0);
+  expect(readFileSync(join(search, "config.yaml"), "utf8")).toContain("trainEnd: true\n");
 });
