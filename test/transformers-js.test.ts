@@ -309,7 +309,7 @@ describe("int8", () => {
     spike(join(name, "model.safetensors"));
     await using model = await openModel(name);
     const plan = await plannedEightBits(model.checkpoint);
-    expect(productsOf(plan.values(), 64)).toEqual({ terms: 2, largest: 127, unsignedProducts: true });
+    expect(productsOf(plan.values(), 64)).toEqual({ terms: 2, largest: 127, dtype: "uint8" });
     const folder = join(root, "int8-spiked");
     await exportOnnx({ ...model, adapter: null, dtype: "int8" }, folder);
     const loaded = await load("text-generation", folder);

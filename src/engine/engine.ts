@@ -10,7 +10,6 @@ import { promptTuning } from "../method/prompt.js";
 import { bindWeights } from "../model/bindings.js";
 import type { Checkpoint } from "../model/checkpoint.js";
 import { fullModel, type PartialModel } from "../model/partial.js";
-import { productsOf } from "../model/quantise.js";
 import type { Place } from "./graphs.js";
 import { places, worksAt } from "./place.js";
 import { type Owned, programs } from "./programs.js";
@@ -44,10 +43,6 @@ export function openEngine(
       where: checkpoint.name,
       expected: "a checkpoint of withBlocks()",
     });
-  const sessions = {
-    ...options,
-    unsignedProducts: eightBit !== null && productsOf(checkpoint.eightBit!.values(), eightBit).unsignedProducts,
-  };
   const store = openTexts(checkpoint, options);
   // A promise per (kind, partial): two callers at once share one session.
   const opened = new Map<string, Map<string, Promise<Owned<unknown>>>>();
@@ -61,7 +56,7 @@ export function openEngine(
     method,
   });
   function readerOf(partial: PartialModel): TextReader {
-    const reader = readers.get(partial.name) ?? openTextReader(sourceOf(partial), sessions, store);
+    const reader = readers.get(partial.name) ?? openTextReader(sourceOf(partial), options, store);
     readers.set(partial.name, reader);
     return reader;
   }
@@ -87,7 +82,7 @@ export function openEngine(
     const key = `${kind} ${place}`;
     let program = kinds.get(key);
     if (!program) {
-      program = programs[kind]({ ...sourceOf(partial), place, texts: readerOf(partial) }, sessions);
+      program = programs[kind]({ ...sourceOf(partial), place, texts: readerOf(partial) }, options);
       kinds.set(key, program);
       program.catch(() => kinds.delete(key));
     }

@@ -8,7 +8,7 @@ import { constant, emptyGraph, input, output, type Value } from "../graph/graph.
 import * as ops from "../graph/ops.js";
 import type { ModelConfig } from "../model/architecture.js";
 import { eightBitLayers } from "../model/eight-bit.js";
-import type { EightBitProducts } from "../model/quantise.js";
+import { type EightBitProducts, storedAs } from "../model/quantise.js";
 import { openSession, type SessionOptions } from "../runtime/session.js";
 import { float } from "./feeds.js";
 
@@ -21,7 +21,7 @@ export type ProductTimes = Readonly<Record<Precision, number>>;
 /** What is timed. */
 export interface TimingOptions
   extends Pick<SessionOptions, "threads" | "plainOps">,
-    Partial<Pick<EightBitProducts, "terms" | "unsignedProducts">> {}
+    Partial<Pick<EightBitProducts, "terms" | "dtype">> {}
 
 /** 8 bits must be this many times as fast: they round, and the products are only a part of a step. Our choice. */
 const leastGain = 1.25;
@@ -80,16 +80,16 @@ const milliseconds = (ms: number) => `${ms < 10 ? ms.toFixed(1) : Math.round(ms)
 async function timeLayer(
   out: number,
   into: number,
-  { threads, plainOps, terms = 1, unsignedProducts = false }: TimingOptions,
+  { threads, plainOps, terms = 1, dtype = "int8" }: TimingOptions,
 ): Promise<ProductTimes> {
   const rows = Math.min(mostRows, Math.max(leastRows, Math.floor(mostWork / (out * into))));
-  const options = { threads, plainOps, device: "cpu", lowMemory: false, unsignedProducts } as const;
+  const options = { threads, plainOps, device: "cpu", lowMemory: false } as const;
   const x = float(
     [rows, into],
     Float32Array.from({ length: rows * into }, (_, i) => Math.sin(i)),
   );
   const exact = await openSession("products in float32", float32Layer(out, into), options);
-  const rounded = await openSession("products in 8 bits", int8Layer(out, into, terms), options);
+  const rounded = await openSession("products in 8 bits", eightBitLayer(out, into, { terms, dtype }), options);
   const best = { float32: Number.POSITIVE_INFINITY, int8: Number.POSITIVE_INFINITY };
   try {
     for (let round = 0; round < rounds; round++)
@@ -123,10 +123,11 @@ function float32Layer(out: number, into: number) {
   return summed(g, ops.apply(g, "linear", [y, w], { back: true, stored: "out,in" })[0]!);
 }
 
-function int8Layer(out: number, into: number, terms: 1 | 2) {
+function eightBitLayer(out: number, into: number, { terms, dtype }: Pick<EightBitProducts, "terms" | "dtype">) {
   const g = emptyGraph();
   const x = input(g, "x", "float32", ["M", into]);
-  const matrix = (rows: number, columns: number) => constant(g, [rows, columns], numbers(rows * columns));
+  const matrix = (rows: number, columns: number) =>
+    constant(g, [rows, columns], storedAs(dtype, numbers(rows * columns)));
   const scale = (columns: number) => constant(g, [columns], new Float32Array(columns).fill(1 / 64));
   const forward = { matrix: matrix(into, out), scale: scale(out) };
   const back = { matrix: matrix(out, into), scale: scale(into) };

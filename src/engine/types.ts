@@ -26,7 +26,8 @@ export interface EngineOptions {
   /** Lower com.microsoft operators to plain ONNX. Default false. */
   plainOps?: boolean;
   /**
-   * Compute linear layers in 8 bits if the checkpoint has them so (model/eight-bit.ts). The number is the largest integer of a weight.
+   * Compute linear layers in 8 bits if the checkpoint has them so (model/eight-bit.ts). The number is the one that they
+   * were made with: the largest integer that signed products bear here (largestEightBit).
    * Default null: float32.
    */
   eightBit?: number | null;

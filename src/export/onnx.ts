@@ -16,8 +16,6 @@ import { plannedEightBits } from "../engine/eight-bit.js";
 import { architectureOf } from "../model/architectures.js";
 import type { CausalConfig } from "../model/causal/config.js";
 import type { Checkpoint } from "../model/checkpoint.js";
-import type { EightBitPlan } from "../model/eight-bit.js";
-import { productsOf } from "../model/quantise.js";
 import type { T5Config } from "../model/t5/config.js";
 import { lowerFor } from "../onnx/lower.js";
 import type { Tokenizer } from "../text/tokenizer.js";
@@ -27,14 +25,7 @@ import type { Draft } from "./draft.js";
 import { folderFiles } from "./folder.js";
 import { exportReadme } from "./readme.js";
 import { seq2seqDrafts } from "./seq2seq.js";
-import {
-  type ExportType,
-  type ExportWeights,
-  exportWeights,
-  mostEightBit,
-  placeWeights,
-  type WeightLimits,
-} from "./weights.js";
+import { type ExportType, exportWeights, placeWeights, type WeightLimits } from "./weights.js";
 
 export interface OnnxExport {
   readonly checkpoint: Checkpoint;
@@ -77,8 +68,7 @@ export async function exportOnnx(
   const method = run === null || fold !== undefined ? null : run.method;
   const parameters = run?.parameters ?? {};
   // as the same model is trained and used in 8 bits, but for the smoothing, which only the cache's file has
-  const plan: EightBitPlan = dtype === "int8" ? await plannedEightBits(checkpoint) : new Map();
-  const { unsignedProducts } = productsOf(plan.values(), mostEightBit);
+  const plan = dtype === "int8" ? await plannedEightBits(checkpoint) : undefined;
   const weights = exportWeights(checkpoint, fold, plan);
   const baking = { weights, method, parameters, promptInput };
   const causal = architectureOf(config).taskType === "CAUSAL_LM";
@@ -94,7 +84,7 @@ export async function exportOnnx(
   const beside: Record<string, number> = {};
   for (const draft of drafts) {
     const name = `${draft.file}${theirTypes[dtype].suffix}.onnx`;
-    const { bytes, files } = await modelFile(draft, name, { weights, unsignedProducts }, join(folder, "onnx"), limits);
+    const { bytes, files } = await modelFile(draft, name, weights, join(folder, "onnx"), limits);
     write(`onnx/${name}`, bytes);
     beside[name] = files;
   }
@@ -121,7 +111,7 @@ const theirTypes = {
 async function modelFile(
   { graph, outside }: Draft,
   name: string,
-  { weights, unsignedProducts }: { readonly weights: ExportWeights; readonly unsignedProducts: boolean },
+  weights: ReturnType<typeof exportWeights>,
   folder: string,
   limits: WeightLimits | undefined,
 ): Promise<{ bytes: Uint8Array; files: number }> {
@@ -130,7 +120,7 @@ async function modelFile(
   const placed = await placeWeights(graphs, weights, { folder, name }, limits);
   const [main, other] = placed.graphs;
   const whole = once === undefined ? outside : { ...outside, once: { ...once, graph: other! } };
-  const { bytes } = lowerFor(whole, main!, { plain: true, widenPerUse: false, unsignedProducts });
+  const { bytes } = lowerFor(whole, main!, { plain: true, widenPerUse: false });
   return { bytes, files: placed.files };
 }
 

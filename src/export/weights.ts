@@ -15,13 +15,13 @@ import type { Weights } from "../model/architecture.js";
 import { architectureOf } from "../model/architectures.js";
 import type { Checkpoint } from "../model/checkpoint.js";
 import type { EightBitPlan } from "../model/eight-bit.js";
-import { productsOf, type Rounded, roundColumns, roundRowsTurned } from "../model/quantise.js";
+import { productsOf, type Rounded, roundColumns, roundRowsTurned, storedAs } from "../model/quantise.js";
 import type { ExpectedTensor } from "../model/tensors.js";
 
 /** Weights without bytes, and where their bytes come from. */
 export interface ExportWeights {
   readonly weights: Weights;
-  read(name: string): Promise<Float32Array | Int8Array>;
+  read(name: string): Promise<Float32Array | Int8Array | Uint8Array>;
 }
 
 /** Numbers of the linear layers. */
@@ -31,7 +31,7 @@ export type ExportType = "fp32" | "int8";
  * Largest 8-bit weight that is safe in products of signed numbers on any processor: those without VNNI add pairs of products in 16 bits, which
  * saturate beyond, and nobody knows where an exported model will run.
  */
-export const mostEightBit = 64;
+const mostEightBit = 64;
 
 export type Fold = (name: string, frozen: Tensor) => Tensor;
 
@@ -46,7 +46,7 @@ export function exportWeights(
       .tensors(config)
       .map((tensor) => [tensor.name, tensor]),
   );
-  const { largest } = productsOf(plan.values(), mostEightBit);
+  const { largest, dtype } = productsOf(plan.values(), mostEightBit);
   const rounded = new Map([...plan.keys()].map((name) => [name, expected.get(name)!]));
   const turned = (name: string) => isLinear(expected.get(name)!) && !expected.get(name)!.transposed;
   const folded = async (name: string) => fold(name, await checkpoint.read(name));
@@ -72,7 +72,7 @@ export function exportWeights(
         if (tensor === undefined) return null;
         const [out, into] = (tensor.transposed ? tensor.shape.toReversed() : tensor.shape) as [number, number];
         const of = (side: string, shape: [number, number], bytes: Weight) => ({
-          matrix: weight(graph, `${name}/${side}`, "int8", shape, bytes),
+          matrix: weight(graph, `${name}/${side}`, dtype, shape, bytes),
           scale: weight(graph, `${name}/${side}${scaleEnd}`, "float32", [shape[1]], bytes),
         });
         const { terms } = plan.get(name)!;
@@ -83,7 +83,7 @@ export function exportWeights(
       const [layer, side] = [name.slice(0, name.lastIndexOf("/")), name.slice(name.lastIndexOf("/") + 1)];
       if (rounded.has(layer) && side.startsWith(forwardSide)) {
         const { values, scale } = await inEightBits(layer);
-        return side.endsWith(scaleEnd) ? scale : values;
+        return side.endsWith(scaleEnd) ? scale : storedAs(dtype, values);
       }
       const tensor = await folded(name);
       return (turned(name) ? transposed(tensor) : tensor).data;
@@ -157,7 +157,7 @@ export async function placeWeights<G extends readonly Graph[]>(
           files++;
         }
         const numbers = await read(name);
-        const bytes = numbers instanceof Int8Array ? numbers : floatBytes(numbers);
+        const bytes = numbers instanceof Float32Array ? floatBytes(numbers) : numbers;
         for (let done = 0; done < bytes.length; )
           done += writeSync(out, bytes, done, Math.min(bytes.length - done, 2 ** 30), at + done);
         placed.set(name, { kind: "file", file, offset: at, length: bytes.length });

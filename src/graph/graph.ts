@@ -53,15 +53,16 @@ export interface Attributes {
    */
   linear: { back: boolean; stored: Stored };
   /**
-   * The same product with a frozen matrix in 8 bits: y = s_x·(q_x·M)·s. Inputs x […, K], M int8 [K, N], s [N], and for the backward pass M'
-   * int8 [N, K], s' [K], which is the same matrix transposed, with its own scales. Each row of x is rounded to
+   * The same product with a frozen matrix in 8 bits: y = s_x·(q_x·M)·s. Inputs x […, K], M [K, N], s [N], and for the backward pass M'
+   * [N, K], s' [K], which is the same matrix transposed, with its own scales. M and M' are int8, or uint8 that are 128 more: x86 without VNNI
+   * adds pairs of signed products in 16 bits, which saturate beyond 64; with unsigned numbers no sum does, and a product takes longer. Each row of x is rounded to
    * s_x = max|x|/127 steps, so that no row's result depends on another row. A sixth input f [K] (or [N] with `back`) smooths the forward
    * pass: M is the matrix of x·f, so that no channel of x is much larger than the others. With two terms the forward pass rounds what the
    * first rounding left of x once more, in steps of s_x/254, and adds both products. The backward pass ignores both. With the first three
    * inputs alone there is no way back.
    */
   linear8: { back: boolean; terms: 1 | 2 };
-  /** `linear` with a frozen matrix, whose backward pass is in 8 bits. Inputs x, W, M' int8 [out, in], s' [in] and perhaps a bias. */
+  /** `linear` with a frozen matrix, whose backward pass is in 8 bits. Inputs x, W, M' [out, in] as in `linear8`, s' [in] and perhaps a bias. */
   linearBack8: { stored: Stored };
   /**
    * The same product, forwards, with a frozen matrix W [N, K] in blocks: y = x·Wᵀ. Each row of W is cut into blocks of equal length; a block

@@ -114,13 +114,13 @@ export const infer: { [K in Op]: Infer<K> } = {
   linear8: (inputs, { back }) => {
     const [x, m, s, turned, t, f] = inputs as [ValueType, ValueType, ValueType, ValueType?, ValueType?, ValueType?];
     const [from, to] = m.shape;
-    const forward = m.dtype === "int8" && equal(s.shape, [to!]) && x.shape.at(-1) === from;
-    const turns = turned?.dtype === "int8" && equal(turned.shape, [to!, from!]) && t && equal(t.shape, [from!]);
+    const forward = inEightBits(m) && equal(s.shape, [to!]) && x.shape.at(-1) === from;
+    const turns = turned && inEightBits(turned) && equal(turned.shape, [to!, from!]) && t && equal(t.shape, [from!]);
     const smooth = !f || equal(f.shape, [(back ? to : from)!]);
     if (!forward || !smooth || inputs.length > 6 || !(turns || inputs.length === 3))
       throw refuse(
         "linear8",
-        `x […, K], int8 [K, N], [N], perhaps int8 [N, K], [K] and perhaps [${back ? "N" : "K"}]${back ? ", backwards" : ""}`,
+        `x […, K], int8 or uint8 [K, N], [N], perhaps int8 or uint8 [N, K], [K] and perhaps [${back ? "N" : "K"}]${back ? ", backwards" : ""}`,
         inputs,
       );
     return [{ dtype: "float32", shape: [...x.shape.slice(0, -1), to!] }];
@@ -129,8 +129,8 @@ export const infer: { [K in Op]: Infer<K> } = {
     const [x, w, turned, t, ...bias] = inputs as [ValueType, ValueType, ValueType, ValueType, ...ValueType[]];
     const [y] = infer.linear([x, w, ...bias], { back: false, stored });
     const [to, from] = [y!.shape.at(-1)!, x.shape.at(-1)!];
-    if (turned.dtype !== "int8" || !equal(turned.shape, [to, from]) || !equal(t.shape, [from]))
-      throw refuse("linearBack8", "x […, K], W, int8 [N, K], [K] and perhaps a bias [N]", inputs);
+    if (!inEightBits(turned) || !equal(turned.shape, [to, from]) || !equal(t.shape, [from]))
+      throw refuse("linearBack8", "x […, K], W, int8 or uint8 [N, K], [K] and perhaps a bias [N]", inputs);
     return [y!];
   },
   linearBlocks: (inputs) => {
@@ -353,6 +353,8 @@ function lastTwo(shape: Shape, transposed: boolean): [Dim, Dim] {
   const [a, b] = [shape.at(-2)!, shape.at(-1)!];
   return transposed ? [b, a] : [a, b];
 }
+
+const inEightBits = ({ dtype }: ValueType): boolean => dtype === "int8" || dtype === "uint8";
 
 function equal(a: Shape, b: Shape): boolean {
   return a.length === b.length && a.every((d, i) => d === b[i]);

@@ -75,7 +75,8 @@ const meanings: { readonly [K in Op]: Meaning<K> } = {
   },
   linearBack8: ([x, w, , , ...bias], { attributes: { stored } }) =>
     meanings.linear([x!, w!, ...bias], { attributes: { back: false, stored } } as Node<"linear">),
-  linear8: ([x, m, s, , , f], { attributes: { back, terms } }) => {
+  linear8: ([x, m, s, , , f], { inputs, attributes: { back, terms } }) => {
+    const zero = inputs[1]!.dtype === "uint8" ? 128 : 0;
     const [width, into] = m!.shape as [number, number];
     const rows = lastRows(x!).map((row) => (f && !back ? row.map((v, k) => v * f.data[k]!) : row));
     const data = new Float64Array(rows.length * into);
@@ -86,7 +87,7 @@ const meanings: { readonly [K in Op]: Meaning<K> } = {
         const whole = roundHalfEven(row[k]! / step);
         const rest = back || terms === 1 ? 0 : roundHalfEven((row[k]! / step - whole) * 254) / 254;
         const q = whole + rest;
-        for (let n = 0; n < into; n++) data[r * into + n]! += q * m!.data[k * into + n]!;
+        for (let n = 0; n < into; n++) data[r * into + n]! += q * (m!.data[k * into + n]! - zero);
       }
       for (let n = 0; n < into; n++) data[r * into + n]! *= step * s!.data[n]!;
     }

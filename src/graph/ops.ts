@@ -87,7 +87,7 @@ export interface LinearOptions {
 
 /** A frozen 8-bit matrix for one direction of a linear layer: forward or backward. */
 export interface EightBitMatrix {
-  /** int8 [K, N]. */
+  /** [K, N], int8 or uint8 (op `linear8`). */
   readonly matrix: Value;
   /** [N], the scale of each column. */
   readonly scale: Value;

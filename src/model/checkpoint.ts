@@ -34,7 +34,7 @@ export interface TensorSpan {
   readonly length: number;
 }
 
-/** A matrix in 8 bits: int8 [K, N], and float32 [N], the scale of each column. */
+/** A matrix in 8 bits: int8 or uint8 [K, N] (op `linear8`), and float32 [N], the scale of each column. */
 export interface EightBitSpans {
   readonly matrix: TensorSpan;
   readonly scale: TensorSpan;

@@ -1,7 +1,7 @@
 /**
  * @file Linear layers of a checkpoint in 8 bits, made once and kept in the cache.
  *
- * In: a Checkpoint, the largest integer of a weight, and the largest inputs of its layers. Out: the same Checkpoint with `eightBit`. The
+ * In: a Checkpoint, the largest integer that signed products bear, and the largest inputs of its layers. Out: the same Checkpoint with `eightBit`. The
  * file's name has the sha256 of the checkpoint, that number, and the sha256 of the file itself, by which it is checked. What always
  * stays in float32: embeddings, norms, biases, the head.
  *
@@ -19,7 +19,16 @@ import type { Tensor } from "../base/tensor.js";
 import type { ModelConfig } from "./architecture.js";
 import { architectureOf } from "./architectures.js";
 import { type Checkpoint, type EightBitLayer, readHeader } from "./checkpoint.js";
-import { productsOf, type Rounded, roundColumns, roundingVersion, roundRowsTurned, smoothing } from "./quantise.js";
+import {
+  type EightBitProducts,
+  productsOf,
+  type Rounded,
+  roundColumns,
+  roundingVersion,
+  roundRowsTurned,
+  smoothing,
+  storedAs,
+} from "./quantise.js";
 import type { ExpectedTensor } from "./tensors.js";
 import { findKept, type KeptContent, keptLayout, keptSha256, type MakingOptions, makeKept } from "./weight-cache.js";
 
@@ -32,9 +41,9 @@ export interface LayerInputs {
 /** How a checkpoint is brought into 8 bits. */
 export interface EightBitOptions extends MakingOptions {
   /**
-   * Largest integer of a weight: 127, or 64 on processors whose 8-bit products saturate. Where inputs are rounded in two terms weights go to
-   * 127 all the same, and `unsigned` products are needed there: with 64 the prompt's gradient of such a model has a cosine of 0.87 to float32's
-   * (docs/log.md, 2026-11-27).
+   * Largest integer that is safe in products of signed numbers: 127, or 64 on processors where they saturate (largestEightBit). Weights stay
+   * below it; in a model with very large neurons they go to 127 all the same and are stored as unsigned numbers, because with 64 the prompt's
+   * gradient of SmolLM2 has a cosine of 0.87 to float32's (docs/log.md, 2026-11-27).
    */
   readonly most: number;
   /** Measures the inputs of all these layers. It is asked only where the cache has no weights yet. */
@@ -72,7 +81,7 @@ export async function withEightBit(checkpoint: Checkpoint, options: EightBitOpti
   const start = `${await checkpoint.sha256()}-${options.most}-v${roundingVersion}-`;
   const path = (await findKept(folder, start)) ?? (await make(checkpoint, layers, folder, start, options));
   const plan = await readPlan(path, layers);
-  const { spans } = keptLayout(contentOf(plan), path);
+  const { spans } = keptLayout(contentOf(plan, options.most), path);
   const of = (name: string) => ({ matrix: spans.get(name)!, scale: spans.get(`${name}.scale`)! });
   const eightBit = new Map<string, EightBitLayer>(
     plan.groups.flatMap((group) => {
@@ -116,19 +125,19 @@ export function eightBitText({
 }
 
 /** What is written for a layer's forward pass. */
-function forwardTensors(layer: ExpectedTensor) {
+function forwardTensors(layer: ExpectedTensor, dtype: EightBitProducts["dtype"]) {
   const [out, into] = sizesOf(layer);
   return [
-    { name: `${layer.name}/forward`, dtype: "int8", shape: [into, out] },
+    { name: `${layer.name}/forward`, dtype, shape: [into, out] },
     { name: `${layer.name}/forward.scale`, dtype: "float32", shape: [out] },
   ] as const;
 }
 
 /** The same for the backward pass. */
-function backTensors(layer: ExpectedTensor) {
+function backTensors(layer: ExpectedTensor, dtype: EightBitProducts["dtype"]) {
   const [out, into] = sizesOf(layer);
   return [
-    { name: `${layer.name}/back`, dtype: "int8", shape: [out, into] },
+    { name: `${layer.name}/back`, dtype, shape: [out, into] },
     { name: `${layer.name}/back.scale`, dtype: "float32", shape: [into] },
   ] as const;
 }
@@ -157,17 +166,18 @@ interface Plan {
 /** The name of a group's smoothing. */
 const smoothingOf = ({ layers }: Group) => `${layers[0]!.name}/smoothing`;
 
-/** What the file of a plan contains. */
-function contentOf({ groups, backOnly }: Plan): KeptContent {
+/** What the file of a plan contains. @param most EightBitOptions.most */
+function contentOf({ groups, backOnly }: Plan, most: number): KeptContent {
+  const { dtype } = productsOf(groups, most);
   return {
     tensors: [
       ...groups.flatMap((group) => [
         ...(group.terms === 1
           ? [{ name: smoothingOf(group), dtype: "float32" as const, shape: [group.largest.length] }]
           : []),
-        ...group.layers.flatMap((layer) => [...forwardTensors(layer), ...backTensors(layer)]),
+        ...group.layers.flatMap((layer) => [...forwardTensors(layer, dtype), ...backTensors(layer, dtype)]),
       ]),
-      ...backOnly.flatMap(backTensors),
+      ...backOnly.flatMap((layer) => backTensors(layer, dtype)),
     ],
     metadata: {
       terms: JSON.stringify(groups.map(({ terms }) => terms)),
@@ -232,11 +242,11 @@ async function make(
   { most, inputs, cache: _, ...rest }: EightBitOptions,
 ): Promise<string> {
   const plan = await measuredPlan(wanted, inputs);
-  const { largest } = productsOf(plan.groups, most);
+  const { largest, dtype } = productsOf(plan.groups, most);
   const about = { ...rest, what: "8-bit weights", where: checkpoint.name };
-  return makeKept(folder, start, contentOf(plan), about, async (put) => {
+  return makeKept(folder, start, contentOf(plan, most), about, async (put) => {
     const write = async (name: string, { values, scale }: Rounded) => {
-      await put(name, new Uint8Array(values.buffer));
+      await put(name, new Uint8Array(storedAs(dtype, values).buffer));
       await put(`${name}.scale`, floatBytes(scale));
     };
     /** Writes a layer's matrix for the backward pass. @returns its numbers */

@@ -38,8 +38,8 @@ export interface EightBitProducts {
   readonly terms: 1 | 2;
   /** Largest integer of a weight. */
   readonly largest: number;
-  /** It is beyond what is safe in products of signed numbers, so they are of unsigned ones. */
-  readonly unsignedProducts: boolean;
+  /** How weights are stored: uint8, 128 more, where they go beyond what is safe in products of signed numbers. */
+  readonly dtype: "int8" | "uint8";
 }
 
 /**
@@ -49,7 +49,15 @@ export interface EightBitProducts {
 export function productsOf(layers: Iterable<{ readonly terms: 1 | 2 }>, most: number): EightBitProducts {
   const terms = [...layers].every((layer) => layer.terms === 2) ? 2 : 1;
   const largest = terms === 2 ? largestWeight : most;
-  return { terms, largest, unsignedProducts: largest > most };
+  return { terms, largest, dtype: largest > most ? "uint8" : "int8" };
+}
+
+/** Weights in the type in which they are stored. */
+export function storedAs(
+  dtype: EightBitProducts["dtype"],
+  values: Int8Array<ArrayBuffer>,
+): Int8Array<ArrayBuffer> | Uint8Array<ArrayBuffer> {
+  return dtype === "int8" ? values : Uint8Array.from(values, (v) => v + 128);
 }
 
 /** Integers, with the scale of each column. */

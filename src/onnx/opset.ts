@@ -28,8 +28,6 @@ export interface LoweringOptions {
   readonly widenPerUse: boolean;
   /** Products with blocks of 8 bits may round their inputs to 8 bits as well. Needs constant folding. Default false. */
   readonly roundInputs?: boolean;
-  /** Multiply 8-bit matrices as unsigned numbers (SessionOptions.unsignedProducts). Default false. */
-  readonly unsignedProducts?: boolean;
   /** The device that will run it. Default: not known, and what only the CPU has is left out. */
   readonly device?: keyof typeof kernels;
 }
@@ -242,15 +240,6 @@ const roundedRows = (w: Writer, x: Value, smoothing: Value | undefined, terms: 1
   return { terms: [first, second], scale };
 };
 
-/** An int8 matrix as uint8 around 128: a cast keeps the bytes, and the highest bit is flipped. It is done once, when the session opens. */
-const unsignedMatrix = (w: Writer, m: Value): string =>
-  w.once(`unsigned ${m.id}`, () =>
-    w.early(() => {
-      const bytes = w.add("Cast", [w.name(m)], { to: { int: w.onnxType("uint8") } });
-      return w.add("BitwiseXor", [bytes, w.uint8(128)]);
-    }),
-  );
-
 const sameShape = (a: Value, b: Value) =>
   a.shape.length === b.shape.length && a.shape.every((d, i) => d === b.shape[i]);
 
@@ -415,16 +404,14 @@ export const lowerings: { readonly [K in Op]: Lowering<K> } = {
   // The kernel itself would multiply rows by their scales in one thread. Who reads the layer does it in its own pass.
   linear8: (w, { inputs: [x, m, s, , , smoothing], attributes: { back, terms }, outputs: [y] }) => {
     const zero = w.uint8(128);
-    const { plain, unsignedProducts: unsigned = false } = w.options;
-    const matrix = unsigned ? unsignedMatrix(w, m!) : w.name(m!);
-    // the zero of a row's numbers, and the matrix's where it has one
-    const zeros = unsigned ? [zero, zero] : [zero];
+    // the zero of the rows' numbers, and of the matrix's where they are unsigned
+    const zeros = m!.dtype === "uint8" ? [zero, zero] : [zero];
     const multiply = (rows: string, factor: number) => {
-      if (!plain) {
-        const inputs = [rows, matrix, w.float(factor), w.name(s!), ...zeros];
+      if (!w.options.plain) {
+        const inputs = [rows, w.name(m!), w.float(factor), w.name(s!), ...zeros];
         return w.typed(w.add("MatMulIntegerToFloat", inputs, {}, undefined, ms), y!);
       }
-      const whole = w.add("MatMulInteger", [rows, matrix, ...zeros]);
+      const whole = w.add("MatMulInteger", [rows, w.name(m!), ...zeros]);
       const product = w.add("Mul", [w.add("Cast", [whole], { to: { int: w.onnxType("float32") } }), w.name(s!)]);
       return factor === 1 ? product : w.add("Mul", [product, w.float(factor)]);
     };

@@ -28,11 +28,6 @@ export interface SessionOptions {
    */
   readonly tokenwise?: boolean;
   /**
-   * Multiply 8-bit matrices as unsigned numbers. x86 without VNNI adds pairs of signed products in 16 bits, which saturate where weights are
-   * beyond 64; with unsigned ones no sum does, and a product takes 1.3 times as long (docs/log.md, 2026-11-27). Default false.
-   */
-  readonly unsignedProducts?: boolean;
-  /**
    * Let the runtime keep the memory that it once took. Default true unless lowMemory. The C library may keep more: its heap has gaps where
    * matrices were, between what lives longer.
    */
@@ -68,7 +63,6 @@ export async function openSession(
     plain: options.plainOps,
     widenPerUse: lowMemory,
     roundInputs: tokenwise,
-    unsignedProducts: options.unsignedProducts ?? false,
     device: options.device,
   });
   const raw = await runtime.open(model.bytes, model, {

@@ -164,7 +164,7 @@ async function eightBit(): Promise<Finding> {
     const found =
       most === 127
         ? "products are exact here: weights to 127 (--precision int8)"
-        : "larger products saturate on this processor: weights are kept to 64, or multiplied as unsigned numbers where inputs are in two terms (--precision int8)";
+        : "larger products saturate on this processor: weights have 7 bits, or 8 as unsigned numbers in a model with very large neurons (--precision int8)";
     // those of T5-base
     const shapes = [
       { out: 768, into: 768, layers: 1 },
