@@ -18,7 +18,7 @@ import { type Engine, openEngine } from "../src/engine/engine.js";
 import { evaluate } from "../src/evaluate/evaluate.js";
 import { applyMask, entryMask, fullMask, maskFromScores, pieceOfDimension } from "../src/method/mask.js";
 import type { Method, VectorRows } from "../src/method/method.js";
-import { openMethod, prunableForm } from "../src/method/methods.js";
+import { methods, openMethod, prunableForm } from "../src/method/methods.js";
 import { type MethodChoice, methodOptions } from "../src/method/options.js";
 import { maskRows } from "../src/method/rows.js";
 import { openCheckpoint } from "../src/model/checkpoint.js";
@@ -202,7 +202,7 @@ describe.each(["tiny-t5-v11", "tiny-causal-llama"])("%s", (name) => {
     const output = join(root, `${name}-whole`);
     const { adapter, record, predictions, result } = await prune(model, data, { ...asked, output });
     expect(record.run.method).toBe("xprompt-prefix");
-    expect(record.run.options.learningRate).toBe(0.1);
+    expect(record.run.options.learningRate).toBe(methods.prefix.learningRate);
     expect(record.cost.trainedParameters).toBe(result.best.counts.parameters);
     expect(adapter.mask).not.toBeNull();
     const loaded = loadAdapter(output);

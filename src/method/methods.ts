@@ -32,7 +32,10 @@ import { shifted, ulpt } from "./ulpt.js";
 
 /** The list's entry of a method: its properties, and how it is opened. */
 export interface MethodKind {
-  /** A rate that trains it with Adafactor: a prompt's 0.3 would destroy a matrix of the model. */
+  /**
+   * A rate that trains it with Adafactor, on t5-nano as on SmolLM2-135M (docs/log.md, 2026-11-27): a prompt's 0.3 would destroy a matrix of the
+   * model.
+   */
   readonly learningRate: number;
   /** XPrompt can mask what it leaves: a prompt of its own, or vectors that are laid out as one (prunableForm). */
   readonly prunable: boolean;
@@ -55,15 +58,15 @@ export const methods = {
   prefix: {
     prunable: true,
     options: prefixOptions,
-    learningRate: 0.1,
+    learningRate: 0.03,
     result: { title: "Prefix", tag: "prefix-tuning" },
     open: prefix,
   },
-  "p-tuning": { prunable: false, options: pTuningOptions, learningRate: 0.01, open: pTuning },
+  "p-tuning": { prunable: false, options: pTuningOptions, learningRate: 0.003, open: pTuning },
   lora: {
     prunable: false,
     options: loraOptions,
-    learningRate: 0.01,
+    learningRate: 0.003,
     result: { title: "LoRA", tag: "lora" },
     open: lora,
   },
