@@ -20,7 +20,7 @@ import { openBuilder } from "../src/model/builder.js";
 import { type Checkpoint, openCheckpoint } from "../src/model/checkpoint.js";
 import { blockLayers, eightBitLayers, withEightBit } from "../src/model/eight-bit.js";
 import { fullModel, partialModel } from "../src/model/partial.js";
-import { productsOf, roundColumns, roundRowsTurned, smoothing, storedAs } from "../src/model/quantise.js";
+import { productsOf, type Rounded, roundColumns, roundRowsTurned, smoothing, storedAs } from "../src/model/quantise.js";
 import { lower } from "../src/onnx/lower.js";
 import { openLikeParent } from "../src/run/child.js";
 import { openSession } from "../src/runtime/session.js";
@@ -49,8 +49,10 @@ function layer(w: Float32Array, [out, into]: readonly [number, number], rank: 2 
   const x = input(g, "x", "float32", rank === 2 ? ["M", into] : ["B", "S", into]);
   const dy = input(g, "dy", "float32", rank === 2 ? ["M", out] : ["B", "S", out]);
   const divided = factors ? w.map((v, i) => v / factors[i % into]!) : w;
-  const [forward, back] = [roundRowsTurned(divided, into, mostOf(more)), roundColumns(w, into, mostOf(more))];
   const dtype = more.unsigned ? "uint8" : "int8";
+  const stored = ({ values, scale }: Rounded) => ({ values: storedAs(dtype, values), scale });
+  const forward = stored(roundRowsTurned(divided, into, mostOf(more)));
+  const back = stored(roundColumns(w, into, mostOf(more)));
   const matrices = {
     forward: { matrix: input(g, "m", dtype, [into, out]), scale: input(g, "s", "float32", [out]) },
     back: { matrix: input(g, "turned", dtype, [out, into]), scale: input(g, "t", "float32", [into]) },
@@ -68,9 +70,9 @@ function layer(w: Float32Array, [out, into]: readonly [number, number], rank: 2 
 function layerForSession(w: Float32Array, size: readonly [number, number], rank: 2 | 3, more: Rounding = {}) {
   const { g, forward, back } = layer(w, size, rank, more);
   const values = {
-    m: storedAs(more.unsigned ? "uint8" : "int8", forward.values),
+    m: forward.values,
     s: forward.scale,
-    turned: storedAs(more.unsigned ? "uint8" : "int8", back.values),
+    turned: back.values,
     t: back.scale,
     ...(more.factors ? { f: more.factors } : {}),
   };
@@ -111,13 +113,12 @@ describe("one layer", () => {
       const lead = rank === 2 ? [rows] : [3, rows / 3];
       const { g, forward, back } = layer(w, [out, into], rank, more);
       const numbers = (shape: readonly number[], data: ArrayLike<number>) => ({ shape, data: Float64Array.from(data) });
-      const stored = (values: Int8Array<ArrayBuffer>) => storedAs(more.unsigned ? "uint8" : "int8", values);
       const defined = interpret(g, {
         x: numbers([...lead, into], x),
         dy: numbers([...lead, out], dy),
-        m: numbers([into, out], stored(forward.values)),
+        m: numbers([into, out], forward.values),
         s: numbers([out], forward.scale),
-        turned: numbers([out, into], stored(back.values)),
+        turned: numbers([out, into], back.values),
         t: numbers([into], back.scale),
         ...(more.factors ? { f: numbers([into], more.factors) } : {}),
       });

@@ -61,7 +61,7 @@ export function blocksOf(inputs: readonly ValueType[]): Blocks | null {
   const fits =
     values!.shape.length === 2 &&
     scale!.shape.length === 2 &&
-    ["int8", "uint8"].includes(values!.dtype) &&
+    inEightBits(values!) &&
     scaleRows === rows &&
     [16, 32, 64, 128, 256].includes(block) &&
     [scale!, offset ?? scale!].every(({ dtype, shape }) => dtype === "float32" && equal(shape, scale!.shape));
