@@ -107,6 +107,22 @@ test("labels are counted by name, whatever the name; long ones are cut to the te
   for (const label of labels) expect(counts.get(label)).toBe(2);
 });
 
+test("a row that is cut is shown as the model reads it", async () => {
+  const file = write("long.csv", `text,label\n${"good film and then some ".repeat(20)},a\nbad film,b\n`);
+  const settings = ["--model", "t5-nano", "--template", "review: {text} verdict:", "--label-column", "label"];
+  const long = ["show", "--train", file, "--validation", file, ...settings, "--max-input-tokens", "16"];
+  const { stdout } = await softprompt(long);
+  expect(stdout).toMatch(
+    /long\.csv:2 {2}\(the model reads this, \d+ tokens are cut\)\n {2}review: good film .{0,60} verdict:\n/,
+  );
+  expect(stdout).toMatch(/long\.csv:3\n {2}review: bad film verdict:\n/);
+  const [cut, whole] = JSON.parse((await softprompt([...long, "--json"])).stdout).splits[0].examples;
+  expect(cut.read.length).toBeLessThan(80);
+  expect(cut.input.length).toBeGreaterThan(400);
+  expect(cut.tokensCut).toBeGreaterThan(50);
+  expect(whole.read).toBeUndefined();
+});
+
 test("a task whose rows bring their own answers is ranked, not free text", async () => {
   const record = (i: number) =>
     JSON.stringify({ premise: `p${i}`, choice1: "a", choice2: "b", question: "cause", label: i % 2, idx: i });

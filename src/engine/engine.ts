@@ -69,7 +69,7 @@ export function openEngine(
     if (disposed)
       throw new SoftpromptError("engine", "the engine was disposed", {
         where: checkpoint.name,
-        hint: "open a new one",
+        hint: "dispose a model or engine when all of its work has ended; open it again to go on",
       });
     if (!worksAt(method, place))
       throw new SoftpromptError("engine", `${method.name} does not work with virtual tokens at this place`, {

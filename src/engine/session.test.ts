@@ -167,3 +167,23 @@ test("shards in different folders, behind links, give what one folder gives; not
   expect(results[1]).toEqual(results[0]);
   expect(readdirSync(linked).sort()).toEqual(readdirSync(fixture).sort());
 });
+
+test("a session that is disposed while it runs ends that run first; what comes after is told why", async () => {
+  const g = emptyGraph();
+  const a = input(g, "a", "float32", ["N", "N"]);
+  let y = a;
+  for (let i = 0; i < 20; i++) y = ops.matmul(g, y, a);
+  output(g, "y", y);
+  const session = await openSession("twenty products", g, options);
+  const n = 200;
+  const feeds = { a: { dtype: "float32", shape: [n, n], data: new Float32Array(n * n).fill(1 / n) } } as const;
+  const order: string[] = [];
+  const run = session.run(feeds).then((result) => {
+    order.push("run");
+    return result;
+  });
+  await Promise.all([session.dispose(), session.dispose()].map((end) => end.then(() => order.push("disposed"))));
+  expect(order).toEqual(["run", "disposed", "disposed"]);
+  expect((await run).y!.data[0]).toBeCloseTo(1 / n, 6);
+  await expect(session.run(feeds)).rejects.toThrow(/the session is closed[\s\S]*disposed while it was in use/);
+});

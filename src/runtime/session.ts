@@ -75,17 +75,26 @@ export async function openSession(
     packWeights: inBlocks ? !has("widenBlocks") : (options.packWeights ?? !lowMemory),
     profile: options.profile ?? null,
   });
-  let open = true;
+  let closing: Promise<void> | null = null;
+  /** Runs that have begun and not ended: the session is freed behind them. */
+  const running = new Set<Promise<unknown>>();
+  async function close() {
+    await Promise.allSettled(running);
+    if (options.profile) raw.endProfiling();
+    await raw.release();
+  }
   return {
     async run(feeds, outputs) {
-      if (!open)
+      if (closing !== null)
         throw new SoftpromptError("engine", "the session is closed", {
           where: name,
-          hint: "the engine was disposed, or this partial model was released; ask the engine for the program again",
+          hint: "the model or engine was disposed while it was in use, or this partial model was released; dispose it when its work has ended, and open it again to go on",
         });
       checkFeeds(name, graph.inputs, feeds);
+      const run = raw.run(feeds, outputs);
+      running.add(run);
       try {
-        return await raw.run(feeds, outputs);
+        return await run;
       } catch (cause) {
         throw new SoftpromptError("engine", "ONNX Runtime failed in a run", {
           where: `${name} with ${feedText(feeds)}`,
@@ -95,13 +104,13 @@ export async function openSession(
             : undefined,
           cause,
         });
+      } finally {
+        running.delete(run);
       }
     },
-    async dispose() {
-      if (!open) return;
-      open = false;
-      if (options.profile) raw.endProfiling();
-      await raw.release();
+    dispose() {
+      closing ??= close();
+      return closing;
     },
   };
 }

@@ -248,6 +248,11 @@ export function methodTables(
       "Scores are of the validation rows after the last step, by the task's first metric, × 100; the validation rows choose nothing. ± is the sample standard deviation over seeds.",
       "The learning rate is chosen per method and task on held out training rows with the first seed; its FLOPs and seconds, evaluations included, are the search's. A training's are those of its steps, without evaluations; XPrompt's are of all that its search for a mask took, and its rate is prompt tuning's.",
       "At equal FLOPs a method has the last score on the full model that it had when its training, neuron scores included, had spent so much of prompt tuning's FLOPs; none where it was not evaluated by then. Its resolution is the evaluation interval.",
+      ...(names.includes("xprompt")
+        ? [
+            "XPrompt chooses its mask on training rows that it holds out, so its prompts are trained on fewer rows than those of the other methods.",
+          ]
+        : []),
       pairedNote,
       "“One answer” is the mean FLOPs of scoring a validation row, its examples and its labels included. Seconds are of the machine at that time, with whatever else ran on it.",
     ],

@@ -9,7 +9,7 @@ import type { Dataset, Row } from "../../data/row.js";
 import { plainTable } from "../../report/markdown.js";
 import { dataOptions } from "../../tasks/data.js";
 import { type Model, openModel, openOptions } from "../../tasks/model.js";
-import type { EncodedRow } from "../../text/batch.js";
+import { type EncodedRow, textIds } from "../../text/batch.js";
 import { encodeRows, rowNotices } from "../../text/rows.js";
 import { command } from "../command.js";
 import { loadSaid, sayNotices, sayTokenNotices, short, shortList } from "../data.js";
@@ -58,9 +58,10 @@ export const show = command({
           rows: rows.length,
           labels: countLabels(rows),
           tokens: counted?.tokens ?? null,
-          examples: rows
-            .slice(0, options.examples)
-            .map(({ id, input, target, label }) => ({ id, input, target, label })),
+          examples: rows.slice(0, options.examples).map((row) => {
+            const { id, input, target, label } = row;
+            return { id, input, target, label, ...(model !== null && asRead(row, counted?.encoded, model)) };
+          }),
         });
       }
     } finally {
@@ -84,7 +85,20 @@ interface Split {
   readonly rows: number;
   readonly labels: ReadonlyMap<string, number>;
   readonly tokens: { readonly median: number; readonly longest: number; readonly cut: number } | null;
-  readonly examples: readonly Pick<Row, "id" | "input" | "target" | "label">[];
+  readonly examples: readonly (Pick<Row, "id" | "input" | "target" | "label"> & Partial<Read>)[];
+}
+
+/** What is left of a row's text that is too long for the model. */
+interface Read {
+  readonly read: string;
+  readonly tokensCut: number;
+}
+
+/** What the model reads of a row that is cut; nothing where it reads all of it, or where the row has no label and was not encoded. */
+function asRead(row: Row, encoded: ReadonlyMap<Row, EncodedRow> | undefined, { tokenizer }: Model): Read | null {
+  const found = encoded?.get(row);
+  if (found === undefined || !found.truncated) return null;
+  return { read: tokenizer.decode([...textIds(found)]), tokensCut: found.cut?.tokens ?? 0 };
 }
 
 /** Rows that are encoded between two checks for a stop. */
@@ -96,7 +110,7 @@ async function tokensOf(
   { tokenizer }: Model,
   maxInputTokens: number,
   signal: AbortSignal,
-): Promise<{ tokens: Split["tokens"]; notices: readonly string[] }> {
+): Promise<{ tokens: Split["tokens"]; notices: readonly string[]; encoded: ReadonlyMap<Row, EncodedRow> }> {
   const labelled = rows.filter((row) => task.verbalizer === null || row.label !== null);
   const encoded: EncodedRow[] = [];
   for (let from = 0; from < labelled.length; from += rowsPerTurn) {
@@ -105,12 +119,13 @@ async function tokensOf(
     await new Promise<void>((resolve) => setImmediate(resolve));
     if (signal.aborted) throw interrupted(signal, "stopped before every row was counted", { where: "softprompt show" });
   }
-  if (encoded.length === 0) return { tokens: null, notices: [] };
+  if (encoded.length === 0) return { tokens: null, notices: [], encoded: new Map() };
   const lengths = encoded.map(({ input }) => input.length).sort((a, b) => a - b);
   const cut = encoded.filter(({ truncated }) => truncated).length;
   return {
     tokens: { median: lengths[lengths.length >> 1]!, longest: lengths.at(-1)!, cut },
     notices: rowNotices(labelled, encoded, tokenizer, maxInputTokens),
+    encoded: new Map(labelled.map((row, i) => [row, encoded[i]!])),
   };
 }
 
@@ -154,7 +169,10 @@ function showText(data: Dataset, splits: readonly Split[], counted: boolean, ter
       ]),
     ]),
     ...splits.flatMap((s) =>
-      s.examples.map((e) => `\n${c.cyan(printableLine(e.id))}\n  ${printable(e.input)}\n  → ${printable(e.target)}`),
+      s.examples.map(({ id, input, target, read, tokensCut }) => {
+        const said = read === undefined ? "" : `  (the model reads this, ${tokensCut} tokens are cut)`;
+        return `\n${c.cyan(printableLine(id))}${said}\n  ${printable(read ?? input)}\n  → ${printable(target)}`;
+      }),
     ),
   ].join("\n");
 }
