@@ -71,6 +71,7 @@ export const nodeRuntime: Runtime = {
     if (folder === null)
       for (const { path, location } of files) external.push({ path: location, data: await readFile(path) });
     let session: InferenceSession;
+    const { needs } = devices[options.device];
     try {
       session = await InferenceSession.create(model, sessionOptions(options, folder, external));
     } catch (cause) {
@@ -78,7 +79,9 @@ export const nodeRuntime: Runtime = {
         where: `session on ${options.device}`,
         got: firstLine(cause),
         hint:
-          options.device === "cpu" ? undefined : "try device cpu; softprompt doctor lists the devices of this machine",
+          needs === null
+            ? undefined
+            : `${options.device} needs ${needs}; softprompt doctor says which devices start here; cpu always does`,
         cause,
       });
     }
@@ -111,7 +114,7 @@ function sessionOptions(
   external: readonly { readonly path: string; readonly data: Uint8Array }[],
 ): InferenceSession.SessionOptions {
   return {
-    executionProviders: [devices[options.device]],
+    executionProviders: [devices[options.device].provider],
     intraOpNumThreads: options.threads,
     graphOptimizationLevel: "all",
     logSeverityLevel: 4, // errors are thrown; they need not be printed as well

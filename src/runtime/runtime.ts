@@ -6,8 +6,24 @@
  */
 import type { Feed } from "../base/tensor.js";
 
+/** What a device is to ONNX Runtime, and what a machine must have for it; null: nothing. */
+interface DeviceRow {
+  readonly provider: string;
+  readonly needs: string | null;
+}
+
 /** Execution providers by our name. */
-export const devices = { cpu: "cpu", webgpu: "webgpu", cuda: "cuda" } as const;
+export const devices = {
+  cpu: { provider: "cpu", needs: null },
+  webgpu: {
+    provider: "webgpu",
+    needs: "a graphics card with its driver, and on Linux the Vulkan loader (package libvulkan1 or vulkan-loader)",
+  },
+  cuda: {
+    provider: "cuda",
+    needs: "an NVIDIA card, CUDA 12, cuDNN 9 and the libraries that ONNX Runtime's install script fetches (README.md)",
+  },
+} as const satisfies Record<string, DeviceRow>;
 /** Name of an execution provider. */
 export type Device = keyof typeof devices;
 

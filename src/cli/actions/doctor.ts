@@ -95,7 +95,7 @@ async function engine(): Promise<Finding> {
     const tried = await devicesTried();
     const working = tried.filter(({ problem }) => problem === null).map(({ name }) => name);
     const broken = tried.filter(({ problem }) => problem !== null);
-    const told = broken.map(({ name, problem }) => `${name} (${problem})`).join("; ");
+    const told = broken.map(({ name, problem }) => `${name} (${problem}; it needs ${devices[name].needs})`).join("; ");
     return {
       what: "ONNX Runtime",
       found: `${version}, devices: ${working.join(", ") || "none"}${told === "" ? "" : `; does not start: ${told}`}`,
