@@ -28,6 +28,11 @@ export const presets = {
   "fpt-cr-xl-b": { sizes: both([0.625, 0.75, 0.875]), fractions: fifths, help: "Table 2 XL: 15/18/21 layers" },
   "fpt-ld-xl-c": { sizes: deep(quarters), fractions: [0.1, 0.1, 0.1], help: "Table 2 XL: stages of 10 %" },
   "fpt-cr-xl-c": { sizes: both(quarters), fractions: [0.15, 0.15, 0.15], help: "Table 2 XL: stages of 15 %" },
+  "fpt-one": {
+    sizes: [{ depth: 0.5, width: 0.25 }],
+    fractions: [0.7],
+    help: "ours: one partial stage, half of the layers and a quarter of the neurons (experiments/fpt/mini-half-fresh.md)",
+  },
   custom: { sizes: [], fractions: [], help: "stages from --depths, --widths and --stage-fractions or --stage-steps" },
 } as const satisfies Record<string, Preset>;
 

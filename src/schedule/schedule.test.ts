@@ -64,6 +64,22 @@ test("XL variants of the presets reproduce Table 2's FLOPs averaged over the fiv
   });
 });
 
+test("fpt-one is one partial stage, and saves more than fpt-cr by the papers' count", () => {
+  const small = t5Shape("small");
+  const one = make({ schedule: "fpt-one", steps: 100, reduceDecoder: "yes" }, small);
+  const sizes = { depths: [small.encoderLayers / 2], widths: [0.25], stageFractions: [0.7] };
+  expect(one.stages).toEqual(make({ schedule: "custom", ...sizes, steps: 100, reduceDecoder: "yes" }, small).stages);
+  expect(one.stages.map(({ steps }) => steps)).toEqual([70, 30]);
+  const saved = (schedule: string) => {
+    const shares = [5, 5, 200, 200, 512].map(
+      (target) =>
+        scheduleShare(large, make({ schedule, steps: 30000 }, large, target !== 5), { ...papers, target }).paper,
+    );
+    return ((100 * shares.reduce((a, share) => a + 1 - share, 0)) / 5).toFixed(1);
+  };
+  expect([saved("fpt-cr"), saved("fpt-one")]).toEqual(["34.7", "47.1"]);
+});
+
 test("stages in steps or shares, own sizes, and steps that never get lost in rounding", () => {
   const own = make({ schedule: "custom", depths: [0.25, 12], stageSteps: [10, 20], steps: 100 });
   expect(own.stages.map((s) => [s.partial.stacks.encoder!.layers.length, s.steps])).toEqual([
