@@ -181,11 +181,17 @@ test("prompt tuning at equal FLOPs is its best score among evaluations it could 
     seconds: step,
   }));
   const run = { result: { history, steps: 40, cost: { paperFlops: 40 } } } as unknown as FinishedRun;
-  expect(bestWithin(run, dataset, 40)).toBe(0.9);
-  expect(bestWithin(run, dataset, 39)).toBe(0.7);
-  expect(bestWithin(run, dataset, 29.6)).toBe(0.7);
-  expect(bestWithin(run, dataset, 10)).toBe(0.5);
-  expect(bestWithin(run, dataset, 9.4)).toBeNull();
+  // a twentieth of the whole training counts as the same cost
+  for (const [most, best] of [
+    [40, 0.9],
+    [38.1, 0.9],
+    [37.9, 0.7],
+    [28.1, 0.7],
+    [10, 0.5],
+    [8.1, 0.5],
+    [7.9, null],
+  ] as const)
+    expect(bestWithin(run, dataset, most)).toBe(best);
 });
 
 test("partial models alone: the papers' rows, each cheaper than the full model, scored on itself", async () => {
@@ -265,6 +271,11 @@ test("similarity: a prompt is itself, the controls are there, trainings are shar
   expect(cosine!.rows).toContain("parity PT s1");
   const [relations, transfer] = result.tables;
   expect(relations!.rows.map((r) => r[0])).toContain("other task, other seed");
+  // active neurons of a prompt that was never trained stand beside those of trained ones
+  expect(relations!.rows.at(-1)).toMatchObject(["two starts, never trained", 1]);
+  const overlap = result.matrices.at(-1)!;
+  expect(overlap.rows).toContain("start s1");
+  for (const [i, row] of overlap.values.entries()) expect(row[i]).toBe(1);
   expect(transfer!.rows.map((r) => r[0])).toEqual(["start", "PT", "LD 0.5", "FR 0.5", "CR 0.5"]);
   for (const table of result.tables) for (const row of table.rows) expect(row).toHaveLength(table.columns.length);
 });

@@ -92,7 +92,7 @@ async function dataOf(part, task, place) {
     ...{ train: withChoices(train, data.train), validation: withChoices(validation, data.validation) },
   };
 }
-const jobs = openJobs(out);
+const jobs = openJobs(out, { settings: own, models: [folder, values.t5], datasets });
 const { found } = jobs;
 /** Runs a job whose result is not there yet, on a model of its own: no text was read before. */
 const job = (name, part, work) =>
@@ -131,14 +131,35 @@ function rateOf(part, task, place) {
 
 async function runPlaces(part, seed) {
   const { settings, positions, init, steps, evalEvery } = own[part];
-  for (const task of tasksOf(part))
+  for (const task of tasksOf(part)) {
+    /** Steps that cost what the prompt in front takes for its own; the first place is the one in front. */
+    let budget = null;
     for (const place of Object.keys(positions)) {
       const learningRate = await rateOf(part, task, place);
-      await job(`${part}-${task}-${place}-${seed}`, part, async (model) => {
-        const how = { ...settings, init: init[place], learningRate, steps: steps[place], evalEvery, seed };
-        return { learningRate, ...(await curveOf(model, await dataOf(part, task, place), how)) };
-      });
+      const how = { ...settings, init: init[place], learningRate, evalEvery, seed };
+      const run = (name, count) =>
+        job(name, part, async (model) => {
+          const data = await dataOf(part, task, place);
+          return { learningRate, ...(await curveOf(model, data, { ...how, steps: count })) };
+        });
+      const name = `${part}-${task}-${place}-${seed}`;
+      const { curve } = await run(name, steps[place]);
+      budget ??= curve.at(-1).flops;
+      // once more, ending where the budget does, if no evaluation is near it
+      const near = curve.some(({ flops }) => Math.abs(flops - budget) <= sameCost * budget);
+      if (!near) await run(`${name}-equal`, stepsFor(curve, budget));
     }
+  }
+}
+
+/** So much of the budget beside it counts as the same: two trainings never cost the same. */
+const sameCost = 0.03;
+
+/** How many steps cost the budget, by what the steps of a curve cost; what was read once comes before the first. */
+function stepsFor(curve, budget) {
+  const [first, last] = [curve[0], curve.at(-1)];
+  const perStep = (last.flops - first.flops) / (last.step - first.step);
+  return Math.max(1, Math.round(first.step + (budget - first.flops) / perStep));
 }
 
 async function runSearch(seed) {
@@ -176,8 +197,13 @@ function collect(to) {
     if (all.length === 1) return percent(all[0]);
     return `${percent(mean(all))} ± ${percent(deviation(all))}`;
   };
-  /** The score of the last evaluation that cost no more. */
-  const within = (curve, key, most) => curve.findLast((point) => point[key] <= most * (1 + 1e-9))?.scores.accuracy;
+  /** The last evaluation that cost no more, or hardly more. */
+  const within = (curve, key, most) => curve.findLast((point) => point[key] <= most * (1 + sameCost));
+  /** The evaluation nearest to the budget, of the run and of the one that ends there. */
+  const nearest = (runs, most) => {
+    const all = runs.flatMap(({ curve }) => curve);
+    return all.reduce((best, point) => (Math.abs(point.flops - most) < Math.abs(best.flops - most) ? point : best));
+  };
   const tables = ["causal", "t5"].flatMap((part) => {
     const places = Object.keys(own[part].positions);
     const rows = own[part].tasks.flatMap((task) => {
@@ -187,14 +213,29 @@ function collect(to) {
         return Object.values(runs).includes(null) ? [] : [{ seed, runs }];
       });
       if (whole.length === 0) return [];
+      const equal = (place, seed) => found(`${part}-${task}-${place}-${seed}-equal`);
       for (const { seed, runs } of whole)
-        for (const place of places) results[`${part}-${task}-${place}-${seed}`] = runs[place];
+        for (const place of places) {
+          results[`${part}-${task}-${place}-${seed}`] = runs[place];
+          const more = equal(place, seed);
+          if (more !== null) results[`${part}-${task}-${place}-${seed}-equal`] = more;
+        }
       const cells = places.map((place) => {
-        const at = (key, limit) => over(whole.map(({ runs }) => within(runs[place].curve, key, limit(runs))));
+        const scores = (points) => over(points.map((point) => point?.scores.accuracy));
         const fewest = Math.min(...Object.values(own[part].steps));
         // the budget: what the prompt in front takes for its steps
         const budget = (key) => (runs) => runs.start.curve.at(-1)[key];
-        return [at("step", () => fewest), at("flops", budget("flops")), at("seconds", budget("seconds"))];
+        const atCost = whole.map(({ seed, runs }) => {
+          const most = budget("flops")(runs);
+          const point = nearest([runs[place], ...[equal(place, seed) ?? []].flat()], most);
+          return { ...point, share: point.flops / most };
+        });
+        const share = (100 * mean(atCost.map((point) => point.share))).toFixed(0);
+        return [
+          scores(whole.map(({ runs }) => within(runs[place].curve, "step", fewest))),
+          `${scores(atCost)} (${share} %)`,
+          scores(whole.map(({ runs }) => within(runs[place].curve, "seconds", budget("seconds")(runs)))),
+        ];
       });
       const rates = places.map((place) => whole[0].runs[place].learningRate).join(" / ");
       return [`| ${[task, whole.length, rates, ...[0, 1, 2].flatMap((n) => cells.map((of) => of[n]))].join(" | ")} |`];
@@ -228,7 +269,7 @@ function collect(to) {
   const text = [
     "# Where the prompt stands",
     "",
-    "Accuracy in percent, mean ± deviation over seeds, of the last evaluation within a limit that is equal for all places: the fewest steps of any place; and the FLOPs and the seconds that the prompt in front needs for its steps. Texts that are read once are counted. No validation row chose a prompt or a rate.",
+    "Accuracy in percent, mean ± deviation over seeds, of the last evaluation within a limit that is equal for all places: the fewest steps of any place; and the FLOPs and the seconds that the prompt in front needs for its steps. At equal FLOPs it is the evaluation nearest to them, and the share of them that was spent stands beside it. Texts that are read once are counted. No validation row chose a prompt or a rate.",
     "",
     ...tables,
     ...(searches.length === 0
@@ -242,7 +283,7 @@ function collect(to) {
     "Made by `node experiments/behind/run.mjs MODEL DATASETS OUT --collect FOLDER`.",
     "",
   ].join("\n");
-  writeFileSync(join(to, "results.json"), `${JSON.stringify({ ...own, seeds, results }, null, 1)}\n`);
+  writeFileSync(join(to, "results.json"), `${JSON.stringify({ ...own, seeds, ...jobs.madeFrom, results }, null, 1)}\n`);
   writeFileSync(join(to, "results.md"), text);
   console.log(text);
 }

@@ -55,7 +55,7 @@ async function dataOf(task) {
   return { ...data, task: { ...data.task, name: task } };
 }
 
-const { found, job } = openJobs(out);
+const { found, job } = openJobs(out, { settings: own, models: [folder], datasets });
 
 /** Scores and losses of the label words at each evaluation. */
 async function curveOf(model, task, seed, way) {

@@ -88,7 +88,7 @@ function flopsOf(model, { task, train }, layer, seed, steps) {
   });
 }
 
-const jobs = openJobs(out);
+const jobs = openJobs(out, { settings: own, models: [values.model], datasets });
 const { found } = jobs;
 const job = (name, work) =>
   jobs.job(name, {
@@ -195,7 +195,10 @@ async function collect(to) {
     "Made by `node experiments/late/run.mjs DATASETS OUT --collect FOLDER`.",
     "",
   ].join("\n");
-  writeFileSync(join(to, "results.json"), `${JSON.stringify({ ...own, seeds, kept, results }, null, 1)}\n`);
+  writeFileSync(
+    join(to, "results.json"),
+    `${JSON.stringify({ ...own, seeds, kept, ...jobs.madeFrom, results }, null, 1)}\n`,
+  );
   writeFileSync(join(to, "results.md"), text);
   console.log(text);
 }

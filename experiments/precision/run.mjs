@@ -42,7 +42,7 @@ async function dataOf(task) {
   return evenRows(data, own);
 }
 
-const jobs = openJobs(out);
+const jobs = openJobs(out, { settings: own, models: [folder], datasets });
 const { found } = jobs;
 const job = (name, precision, work) =>
   jobs.job(name, { open: () => openNamed(folder, { threads: 1, precision }), work, summary: (result) => result });
@@ -120,7 +120,10 @@ function collect(to) {
     "",
   ].join("\n");
   const file = join(to, basename(folder));
-  writeFileSync(`${file}.json`, `${JSON.stringify({ ...own, model: basename(folder), seeds, results }, null, 1)}\n`);
+  writeFileSync(
+    `${file}.json`,
+    `${JSON.stringify({ ...own, model: basename(folder), seeds, ...jobs.madeFrom, results }, null, 1)}\n`,
+  );
   writeFileSync(`${file}.md`, text);
   console.log(text);
 }

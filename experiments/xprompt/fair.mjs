@@ -293,20 +293,32 @@ function collect(found) {
     const all = tested(each.map(({ points }) => points));
     return all === null ? [] : [{ first: a, second: b, ...all, each }];
   });
+  /** At most so many rows are scored; 0 is all. */
+  const scored = (most, rows) => (most > 0 ? Math.min(most, rows) : rows);
+  const rowsText = (task) => {
+    const { rows, settings } = found.find((one) => one.task === task);
+    const choosing = typeof rows.chooses === "number" ? `${scored(settings.maxEvalRows, rows.chooses)} choose, ` : "";
+    return `${task} ${choosing}${scored(settings.finalEvalRows ?? 0, rows.reports)} report`;
+  };
+  /** An arm's FLOPs in percent of XPrompt's in the same cell. */
+  const shareOf = (arm) => {
+    const all = found.flatMap(({ arms }) => (arms[arm] && arms.xprompt ? [arms[arm].flops / arms.xprompt.flops] : []));
+    return all.length === 0 ? "–" : (100 * mean(all)).toFixed(0);
+  };
   const report = { experiment: "fair", labels, differences, cells: found };
   const first = found[0];
   const lines = ["# XPrompt against other rankings and other uses of its FLOPs", ""];
   if (first)
     lines.push(
-      `${first.model.name}, ${first.settings.precision ?? "float32"}; ${first.settings.virtualTokens} virtual tokens, ${first.settings.steps} steps, ${first.settings.retrainSteps} for each candidate and the control; seeds ${[...new Set(found.map(({ seed }) => seed))].join(", ")}. ${first.select === "half" ? "One half of the validation rows chose checkpoints and candidates, the other reports." : "A tenth of the training rows chose, all validation rows report."} Scores × 100, mean ± deviation over seeds. Rows: ${names.map((task) => `${task} ${found.find((one) => one.task === task).rows.reports}`).join(", ")} report.`,
+      `${first.model.name}, ${first.settings.precision ?? "float32"}; ${first.settings.virtualTokens} virtual tokens, ${first.settings.steps} steps, ${first.settings.retrainSteps} for each candidate and the control; seeds ${[...new Set(found.map(({ seed }) => seed))].join(", ")}. ${first.select === "half" ? "One half of the validation rows chose checkpoints and candidates, the other reports." : "A tenth of the training rows chose, all validation rows report."} Scores × 100, mean ± deviation over seeds. Rows that were scored: ${names.map(rowsText).join("; ")}.`,
       "",
-      `| prompt | ${names.join(" | ")} | tokens | parameters | TFLOP in all | tries |`,
-      `| --- | ${names.map(() => "--:").join(" | ")} | --: | --: | --: | --: |`,
+      `| prompt | ${names.join(" | ")} | tokens | parameters | TFLOP in all | of XPrompt's, % | tries |`,
+      `| --- | ${names.map(() => "--:").join(" | ")} | --: | --: | --: | --: | --: |`,
       ...Object.entries(labels)
         .filter(([arm]) => scoresOf(arm).length > 0)
         .map(
           ([arm, label]) =>
-            `| ${[label, ...names.map((task) => show(scoresOf(arm, task))), meanOf(arm, (x) => x.counts.tokens).toFixed(1), meanOf(arm, (x) => x.counts.parameters).toFixed(0), (meanOf(arm, (x) => x.flops) / 1e12).toFixed(2), meanOf(arm, (x) => x.candidates).toFixed(1)].join(" | ")} |`,
+            `| ${[label, ...names.map((task) => show(scoresOf(arm, task))), meanOf(arm, (x) => x.counts.tokens).toFixed(1), meanOf(arm, (x) => x.counts.parameters).toFixed(0), (meanOf(arm, (x) => x.flops) / 1e12).toFixed(2), shareOf(arm), meanOf(arm, (x) => x.candidates).toFixed(1)].join(" | ")} |`,
         ),
       "",
       "| first − second | points ± standard error | pairs | above / equal / below | sign test, p |",

@@ -16,6 +16,7 @@ import {
   currentInput,
   type FinishedRun,
   finalScore,
+  looksUntil,
   rowsText,
   runAll,
   type StudyInput,
@@ -117,6 +118,14 @@ export function compareTables(
       return best === null ? null : 100 * best;
     };
   const stopped = stoppedAt(costs.paper, "paperFlops");
+  /** What prompt tuning had spent by then, in percent of its whole training by the papers' count. */
+  const stoppedShare = (label: string) => (dataset: Dataset, seed: number) => {
+    const { result } = find(vanilla.label, dataset.task.name, seed);
+    const most = costs.paper(find(label, dataset.task.name, seed));
+    const whole = result.cost.paperFlops;
+    const last = looksUntil(result.history, ({ paperFlops }) => paperFlops, most, whole).at(-1);
+    return last === undefined ? null : (100 * last.paperFlops) / whole;
+  };
   /** The same with all products counted, and with the neuron scores that the variant needed: they are spent before its first step. */
   const stoppedAll = stoppedAt(spentOn, "flops");
   /**
@@ -171,7 +180,7 @@ export function compareTables(
     rows.push([...scoreRow(label, score(label)), ...costCells(label), spreadOfAll(gain)]);
     rows.push([
       ...scoreRow(`PT at ${label}'s FLOPs`, stopped(label)),
-      spread(perSeed(share(label, costs.paper))),
+      spreadOfAll(perSeed(stoppedShare(label))),
       ...Array.from({ length: 7 }, () => null),
     ]);
   }
@@ -266,7 +275,7 @@ export function compareTables(
       "Scores are the best validation score on the full model, by the task's first metric, × 100; ± is the sample standard deviation over seeds. The split that chose a prompt also scores it, as in the papers.",
       pairedNote,
       `The best of many evaluations is flattered more than the best of few: PT is the best of ${looksText(vanilla.label)} on the full model, ${labels.map((label) => `${label} of ${looksText(label)}`).join(", ")}. With equal looks, PT has only the evaluations at the steps where the other has one on the full model.`,
-      "“PT at …'s FLOPs” is prompt tuning's best score until it has spent as much (papers' count); Improve is the method's score minus it, seed by seed. Its resolution is the evaluation interval.",
+      "“PT at …'s FLOPs” is prompt tuning's best score until it had spent as much (papers' count, an evaluation up to 5 % later counts), and beside it the share that it had spent by its last evaluation of those; Improve is the method's score minus it, seed by seed. Its resolution is the evaluation interval.",
       "“With scoring” counts all products, and the pass over rows that neuron scores take before the first step, which the papers' count leaves out.",
       ...(unmeasured.length > 0
         ? [
@@ -327,17 +336,18 @@ function wallClock(runs: readonly FinishedRun[]) {
 /** What a run's training took in all products, neuron scores included. */
 const spentOn = ({ result, scoring }: FinishedRun) => result.cost.trainFlops + (scoring?.flops ?? 0);
 
-/** Best validation score among evaluations made before so many FLOPs were exceeded; null where none was. @param count which FLOPs */
+/** Best validation score until so many FLOPs were spent (looksUntil); null where none was. @param count which FLOPs */
 export function bestWithin(
   { result }: FinishedRun,
   { task }: Dataset,
   most: number,
   count: "paperFlops" | "flops" = "paperFlops",
 ): number | null {
-  // Half a step of tolerance, because FPT's steps and PT's steps have different batches.
-  const slack = result.cost[count === "flops" ? "trainFlops" : count] / Math.max(1, 2 * result.steps);
-  const within = result.history.filter((entry) => entry[count] <= most + slack);
-  return bestOf(within, task);
+  const whole = result.cost[count === "flops" ? "trainFlops" : count];
+  return bestOf(
+    looksUntil(result.history, (entry) => entry[count], most, whole),
+    task,
+  );
 }
 
 /** Evaluations on the full model. */

@@ -27,8 +27,9 @@ interface Labelled {
   readonly size: string;
   readonly prompt: Tensor;
   readonly start: Tensor;
-  /** Mean |activation| on the full model, [L][F]; null for the starts. */
-  readonly neurons: readonly Float32Array[] | null;
+  /** Mean |activation| on the full model, [L][F], over rows that are the same for every prompt. */
+  readonly neurons: readonly Float32Array[];
+  readonly startNeurons: readonly Float32Array[];
 }
 
 /** How two different prompts of the study are related; every pair falls into one kind or none. */
@@ -48,7 +49,7 @@ const relations = {
 /** Share of each layer's neurons that count as activated. */
 const activatedShare = 0.1;
 
-/** Validation rows on which activated neurons are compared. */
+/** Validation rows on which activated neurons are compared, of all tasks together. */
 const activationRows = 64;
 
 /** Are prompts tuned on partial models similar? Cosine similarities of the prompts of one start (fpt.md §10). */
@@ -59,9 +60,13 @@ export async function similarity(
   const input = currentInput(given, "similarity()");
   const sizes = distinctSizes(input.engine.checkpoint.config, wanted);
   const runs = await runAll(input, [vanilla, ...sizes.map(aloneVariant)]);
+  const starts: { name: string; seed: number; prompt: Tensor; neurons: readonly Float32Array[] }[] = [];
+  for (const seed of input.seeds) {
+    const prompt = await startPrompt(input, seed);
+    starts.push({ name: `start s${seed}`, seed, prompt, neurons: await activatedBy(input, prompt) });
+  }
   const prompts: Labelled[] = [];
   for (const run of runs) {
-    const dataset = input.tasks.find(({ task }) => task.name === run.task)!;
     prompts.push({
       name: `${run.task} ${run.label}${input.seeds.length > 1 ? ` s${run.seed}` : ""}`,
       task: run.task,
@@ -69,7 +74,8 @@ export async function similarity(
       size: run.label,
       prompt: run.result.best.parameters.prompt!,
       start: run.start,
-      neurons: await activatedBy(input, dataset, run.result.best.parameters.prompt!),
+      neurons: await activatedBy(input, run.result.best.parameters.prompt!),
+      startNeurons: starts.find(({ seed }) => seed === run.seed)!.neurons,
     });
   }
   const first = input.seeds[0]!;
@@ -77,9 +83,6 @@ export async function similarity(
     ...prompts.filter((p) => p.seed === first),
     ...prompts.filter((p) => p.seed !== first && p.size === vanilla.label),
   ];
-  const starts = await Promise.all(
-    input.seeds.map(async (seed) => ({ name: `start s${seed}`, prompt: await startPrompt(input, seed) })),
-  );
   const pictured = [...shown, ...starts];
   const names = pictured.map((p) => p.name);
   const matrices = (Object.keys(measures) as Measure[]).map(
@@ -103,20 +106,21 @@ export async function similarity(
   };
   const overlap: Matrix = {
     title: `Overlap of the ${100 * activatedShare} % most active neurons of each layer (full model)`,
-    rows: shown.map((p) => p.name),
-    columns: shown.map((p) => p.name),
-    values: shown.map((a) => shown.map((b) => neuronOverlap(a.neurons!, b.neurons!, activatedShare))),
+    rows: names,
+    columns: names,
+    values: pictured.map((a) => pictured.map((b) => neuronOverlap(a.neurons, b.neurons, activatedShare))),
     range: [0, 1],
   };
   return {
     study: "similarity",
     title: "Prompts of partial models, compared",
-    tables: [relationTable(prompts), await transferTable(input, runs, sizes)],
+    tables: [relationTable(prompts, starts), await transferTable(input, runs, sizes)],
     dots: [],
     charts: [],
     matrices: [...matrices, moves, overlap],
     notes: [
       "All prompts of one seed start from the same values, so a high cosine at equal seed may only say that they moved little: compare with the rows of another seed, and with the cosine of the moves.",
+      "Active neurons are those of the full model on rows that are the same for every prompt, as many of each task. How far they overlap without any training is the line of the starts.",
       "Zero-shot transfer: the prompt tuned on a partial model is scored on the full model without any further step.",
     ],
     settings: {
@@ -129,7 +133,7 @@ export async function similarity(
 }
 
 /** Each measure's mean over all pairs of a relation. */
-function relationTable(prompts: readonly Labelled[]): Table {
+function relationTable(prompts: readonly Labelled[], starts: readonly Pick<Labelled, "prompt" | "neurons">[]): Table {
   const pairs = prompts.flatMap((a, i) => prompts.slice(i + 1).map((b) => [a, b] as const));
   const rows = Object.entries(relations).flatMap(([name, holds]): Cell[][] => {
     const mine = pairs.filter(([a, b]) => holds(a, b));
@@ -141,16 +145,25 @@ function relationTable(prompts: readonly Labelled[]): Table {
         mine.length,
         ...(Object.keys(measures) as Measure[]).map((m) => mean((a, b) => measures[m].of(a.prompt, b.prompt))),
         mean((a, b) => moveCosine(a.prompt, a.start, b.prompt, b.start)),
-        mean((a, b) => neuronOverlap(a.neurons!, b.neurons!, activatedShare)),
+        mean((a, b) => neuronOverlap(a.neurons, b.neurons, activatedShare)),
       ],
     ];
   });
+  const each = Object.keys(measures) as Measure[];
   const toStart: Cell[] = [
     "a prompt and its start",
     prompts.length,
-    ...(Object.keys(measures) as Measure[]).map((m) => spread(prompts.map((p) => measures[m].of(p.prompt, p.start)))),
+    ...each.map((m) => spread(prompts.map((p) => measures[m].of(p.prompt, p.start)))),
     null,
+    spread(prompts.map((p) => neuronOverlap(p.neurons, p.startNeurons, activatedShare))),
+  ];
+  const untrained = starts.flatMap((a, i) => starts.slice(i + 1).map((b) => [a, b] as const));
+  const between: Cell[] = [
+    "two starts, never trained",
+    untrained.length,
+    ...each.map((m) => spread(untrained.map(([a, b]) => measures[m].of(a.prompt, b.prompt)))),
     null,
+    spread(untrained.map(([a, b]) => neuronOverlap(a.neurons, b.neurons, activatedShare))),
   ];
   return {
     title: "Similarity by relation (mean ± deviation over pairs)",
@@ -161,7 +174,7 @@ function relationTable(prompts: readonly Labelled[]): Table {
       { name: "cosine of the moves", digits: 3 },
       { name: "neuron overlap", digits: 3 },
     ],
-    rows: [...rows, toStart],
+    rows: [...rows, toStart, ...(untrained.length > 0 ? [between] : [])],
   };
 }
 
@@ -219,35 +232,33 @@ async function transferTable(
   };
 }
 
-/** Mean |activation| of every layer of the full model under a prompt, on the first validation rows. */
-async function activatedBy(input: StudyInput, dataset: Dataset, prompt: Tensor): Promise<Float32Array[]> {
-  const { engine, tokenizer, settings } = input;
+/** Mean |activation| of every layer of the full model under a prompt, on the first validation rows of every task. */
+async function activatedBy(input: StudyInput, prompt: Tensor): Promise<Float32Array[]> {
+  const { engine, tokenizer, settings, tasks } = input;
   const { config } = engine.checkpoint;
-  const rows = encodeRows(
-    dataset.task,
-    dataset.validation.slice(0, activationRows),
-    tokenizer,
-    settings.maxInputTokens,
-  );
-  const program = await engine.activations(placeOf(config, rows));
+  const most = Math.ceil(activationRows / tasks.length);
   const F = config.feedForwardWidth;
   const sums = architectureOf(config)
     .stacks(config)
     .map(({ name, layers }) => ({ name, layers: Array.from({ length: layers }, () => new Float32Array(F)) }));
-  for (let first = 0; first < rows.length; first += 16) {
-    if (input.signal?.aborted)
-      throw interrupted(input.signal, "the study was stopped while activations were measured", {
-        where: dataset.task.name,
-        hint: "finished runs are kept",
-      });
-    const batch = makeBatch(rows.slice(first, first + 16));
-    const means = await program.run({ prompt }, batch);
-    for (const { name, layers } of sums)
-      for (let b = 0; b < batch.size; b++)
-        for (const [layer, sum] of layers.entries()) {
-          const at = (b * layers.length + layer) * F;
-          for (let j = 0; j < F; j++) sum[j]! += means[name]![at + j]!;
-        }
+  for (const { task, validation } of tasks) {
+    const rows = encodeRows(task, validation.slice(0, most), tokenizer, settings.maxInputTokens);
+    const program = await engine.activations(placeOf(config, rows));
+    for (let first = 0; first < rows.length; first += 16) {
+      if (input.signal?.aborted)
+        throw interrupted(input.signal, "the study was stopped while activations were measured", {
+          where: task.name,
+          hint: "finished runs are kept",
+        });
+      const batch = makeBatch(rows.slice(first, first + 16));
+      const means = await program.run({ prompt }, batch);
+      for (const { name, layers } of sums)
+        for (let b = 0; b < batch.size; b++)
+          for (const [layer, sum] of layers.entries()) {
+            const at = (b * layers.length + layer) * F;
+            for (let j = 0; j < F; j++) sum[j]! += means[name]![at + j]!;
+          }
+    }
   }
   return sums.flatMap(({ layers }) => layers);
 }
