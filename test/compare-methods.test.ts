@@ -120,6 +120,13 @@ test("a rate under which a training breaks down is not chosen, and what it spent
   expect(broken.seconds).toBeGreaterThan(0);
 });
 
+test("a rate that was taken at an end of what was tried is noted", () => {
+  // of two rates either is an end
+  const noted = whole.notes.find((note) => note.startsWith("Rates at an end of what was tried"))!;
+  expect(noted).toMatch(/\(--rate-factors\): prompt on [^ ]+ \((lowest|highest)\), /);
+  expect(noted).not.toMatch(/few-shot|xprompt/);
+});
+
 test("what the tables say of sizes, cost and steps", () => {
   const numbers = column(whole, 0, "trained numbers");
   const at = (name: string, c: number) => rowOf(whole, 0, name)[c] as number;

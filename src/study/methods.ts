@@ -248,6 +248,7 @@ export function methodTables(
       "Scores are of the validation rows after the last step, by the task's first metric, × 100; the validation rows choose nothing. ± is the sample standard deviation over seeds.",
       "The learning rate is chosen per method and task on held out training rows with the first seed; its FLOPs and seconds, evaluations included, are the search's. A training's are those of its steps, without evaluations; XPrompt's are of all that its search for a mask took, and its rate is prompt tuning's.",
       "At equal FLOPs a method has the last score on the full model that it had when its training, neuron scores included, had spent so much of prompt tuning's FLOPs; none where it was not evaluated by then. Its resolution is the evaluation interval.",
+      ...atGridEnds(tasks, seeds, names, find),
       ...(names.includes("xprompt")
         ? [
             "XPrompt chooses its mask on training rows that it holds out, so its prompts are trained on fewer rows than those of the other methods.",
@@ -282,6 +283,28 @@ function rateTable(
       }),
     ),
   };
+}
+
+/** A note of the rates that were taken at an end of what was tried: one beyond may be better. Empty where there are none. */
+function atGridEnds(
+  tasks: readonly Dataset[],
+  seeds: readonly number[],
+  names: readonly ComparableName[],
+  find: (method: ComparableName, task: string, seed: number) => MethodRun,
+): string[] {
+  const ends = tasks.flatMap(({ task }) =>
+    names.flatMap((method) => {
+      const search = find(method, task.name, seeds[0]!).search;
+      // XPrompt's is prompt tuning's
+      if (search === null || search.tried.length < 2 || method === "xprompt") return [];
+      const rates = search.tried.map(({ rate }) => rate);
+      const end = [Math.min(...rates), Math.max(...rates)].indexOf(search.rate);
+      return end < 0 ? [] : [`${method} on ${task.name} (${["lowest", "highest"][end]})`];
+    }),
+  );
+  return ends.length === 0
+    ? []
+    : [`Rates at an end of what was tried, so that one beyond may be better (--rate-factors): ${ends.join(", ")}.`];
 }
 
 /** The last score that was known when `flops` had been spent; null where none was. */
