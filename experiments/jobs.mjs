@@ -1,11 +1,10 @@
 /**
  * @file What experiments share: rows that are the same for every run, and jobs whose results are kept. In: a folder of results. Out: results.
  */
-import { createHash } from "node:crypto";
-import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { basename, join, relative } from "node:path";
-import { isDeepStrictEqual } from "node:util";
 import { openModel } from "softprompt";
+import { checkMadeFrom } from "./made-from.mjs";
 
 /** At most so many rows, evenly spaced. */
 export function evenly(rows, most) {
@@ -43,40 +42,6 @@ export const openNamed = (folder, options) => openModel(folder, { ...options, la
 /** The files of a dataset as results name them: from the folder that holds all tasks. */
 export const namedFiles = ({ files }, datasets) =>
   files.map(({ path, ...more }) => ({ path: relative(datasets, path), ...more }));
-
-/** sha256 of the weights in a model's folder. */
-function weightsOf(folder) {
-  const files = readdirSync(folder).filter((name) => name.endsWith(".safetensors"));
-  const hash = createHash("sha256");
-  for (const name of files.sort()) hash.update(readFileSync(join(folder, name)));
-  return hash.digest("hex");
-}
-
-/** Every row file below a folder with its size in bytes. */
-function rowFiles(folder) {
-  const names = readdirSync(folder, { recursive: true }).filter((name) => name.endsWith(".jsonl"));
-  return Object.fromEntries(names.sort().map((name) => [name, statSync(join(folder, name)).size]));
-}
-
-/**
- * What the results of a folder were made from, kept there as made-from.json. @throws where the folder holds results of something else: a
- * table must not mix them
- */
-function checkMadeFrom(out, { settings, models, datasets }) {
-  const file = join(out, "made-from.json");
-  const folders = Object.fromEntries(models.map((folder) => [basename(folder), weightsOf(folder)]));
-  const now = JSON.parse(JSON.stringify({ settings, models: folders, rows: rowFiles(datasets) }));
-  if (!existsSync(file)) {
-    if (readdirSync(out).some((name) => name.endsWith(".json")))
-      throw new Error(`${out} holds results that do not say what they were made from: take another folder`);
-    writeFileSync(file, `${JSON.stringify(now)}\n`);
-    return now;
-  }
-  const before = JSON.parse(readFileSync(file, "utf8"));
-  const other = Object.keys(now).filter((part) => !isDeepStrictEqual(now[part], before[part]));
-  if (other.length > 0) throw new Error(`${out} holds results of other ${other.join(", ")}: take another folder`);
-  return now;
-}
 
 /**
  * Results of jobs in a folder; a finished job is not done again.

@@ -1,4 +1,7 @@
 /** @file The arithmetic of experiments against values computed by hand. */
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 
 interface Row {
@@ -12,6 +15,10 @@ const { halves, ranks, rankCorrelation, deviation } = (await import(
   ranks(values: readonly number[]): number[];
   rankCorrelation(a: readonly number[], b: readonly number[]): number | null;
   deviation(values: readonly number[]): number | null;
+};
+
+const { checkMadeFrom } = (await import(new URL("../experiments/made-from.mjs", import.meta.url).href)) as {
+  checkMadeFrom(out: string, from: { settings: unknown; models: string[]; datasets: string }): { models: object };
 };
 
 describe("halves", () => {
@@ -49,4 +56,29 @@ describe("rank correlation", () => {
 test("a deviation is of the sample", () => {
   expect(deviation([1, 2, 3, 4])).toBeCloseTo(Math.sqrt(5 / 3), 12);
   expect(deviation([1])).toBeNull();
+});
+
+test("a folder of results refuses settings, weights and rows that they were not made from", () => {
+  const root = mkdtempSync(join(tmpdir(), "made-from-"));
+  const [out, model, datasets] = ["out", "model", "rows"].map((name) => join(root, name)) as [string, string, string];
+  for (const folder of [out, model, datasets]) mkdirSync(folder);
+  const weights = (text: string) => writeFileSync(join(model, "model.safetensors"), text);
+  const rows = (text: string) => writeFileSync(join(datasets, "train.jsonl"), text);
+  weights("a");
+  rows("{}\n");
+  const settings = { steps: 4, tasks: ["sst2"] };
+  const check = (more = {}) => checkMadeFrom(out, { settings, models: [model], datasets, ...more });
+  // sha256 of "a"
+  expect(check().models).toEqual({ model: "ca978112ca1bbdcafac231b39a23dc4da786eff8147c4e72b9807785afee48bb" });
+  check();
+  expect(() => check({ settings: { ...settings, steps: 5 } })).toThrow(/results of other settings: take another/);
+  weights("b");
+  expect(() => check()).toThrow(/results of other models/);
+  weights("a");
+  rows("{}\n{}\n");
+  expect(() => check()).toThrow(/results of other rows/);
+  // results from before, which say nothing
+  writeFileSync(join(datasets, "cell.json"), "{}");
+  expect(() => checkMadeFrom(datasets, { settings, models: [model], datasets })).toThrow(/do not say what/);
+  rmSync(root, { recursive: true, force: true });
 });
