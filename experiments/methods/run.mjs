@@ -11,7 +11,7 @@
  */
 import { spawnSync } from "node:child_process";
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
-import { join, resolve } from "node:path";
+import { basename, join, resolve } from "node:path";
 import { parseArgs } from "node:util";
 import { parse } from "yaml";
 
@@ -77,7 +77,8 @@ if (status !== 0) process.exit(status ?? 1);
 if (values.collect) {
   const note = "Seconds are of a machine that did other work at the same time: they are no claims.";
   const result = JSON.parse(readFileSync(join(study, "result.json"), "utf8"));
-  const report = { note, setting: values.setting, options: flags.join(" "), ...result };
+  const settings = { ...result.settings, model: basename(result.settings.model) };
+  const report = { note, setting: values.setting, options: flags.join(" "), ...result, settings };
   writeFileSync(`${values.collect}.json`, `${JSON.stringify(report, null, 1)}\n`);
   writeFileSync(`${values.collect}.md`, `${note}\n\n${readFileSync(join(study, "result.md"), "utf8")}`);
 }

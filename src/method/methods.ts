@@ -58,7 +58,7 @@ export const methods = {
   prefix: {
     prunable: true,
     options: prefixOptions,
-    learningRate: 0.03,
+    learningRate: 0.01,
     result: { title: "Prefix", tag: "prefix-tuning" },
     open: prefix,
   },
