@@ -272,7 +272,7 @@ test("similarity: a prompt is itself, the controls are there, trainings are shar
   const [relations, transfer] = result.tables;
   expect(relations!.rows.map((r) => r[0])).toContain("other task, other seed");
   // active neurons of a prompt that was never trained stand beside those of trained ones
-  expect(relations!.rows.at(-1)).toMatchObject(["two starts, never trained", 1]);
+  expect(relations!.rows.at(-1)!.slice(0, 2)).toEqual(["two starts, never trained", 1]);
   const overlap = result.matrices.at(-1)!;
   expect(overlap.rows).toContain("start s1");
   for (const [i, row] of overlap.values.entries()) expect(row[i]).toBe(1);
