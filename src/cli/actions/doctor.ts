@@ -156,11 +156,19 @@ function cudaInstalled(): boolean {
   return existsSync(join(enginePackage(), "bin/napi-v6", platform(), arch(), "libonnxruntime_providers_cuda.so"));
 }
 
+let largest: ReturnType<typeof largestEightBit> | undefined;
+
+/** The largest 8-bit integer that signed products bear here, asked once. */
+function largestHere(): ReturnType<typeof largestEightBit> {
+  largest ??= largestEightBit({ device: "cpu", plainOps: false });
+  return largest;
+}
+
 /** The effect of `--precision int8` on this machine. */
 async function eightBit(): Promise<Finding> {
   const what = "8-bit layers";
   try {
-    const most = await largestEightBit({ device: "cpu", plainOps: false });
+    const most = await largestHere();
     const found =
       most === 127
         ? "products are exact here: weights to 127 (--precision int8)"
@@ -188,7 +196,7 @@ async function precisionOf(
   const checkpoint = await openCheckpoint(folder, { name: label, gguf });
   const { config } = checkpoint;
   const eightBit = await plannedEightBits(checkpoint);
-  const most = await largestEightBit({ device: "cpu", plainOps: false });
+  const most = await largestHere();
   const times = await timeProducts(config, { threads: 0, plainOps: false, ...productsOf(eightBit.values(), most) });
   const { precision, why } = choosePrecision(times);
   const stored = await storedBlocks(checkpoint);
