@@ -21,7 +21,7 @@ const { values, positionals } = parseArgs({
 const files =
   positionals.length > 0
     ? positionals
-    : ["results", "chance", "long", "mini", "smollm2"]
+    : ["results", "chance", "long", "mini", "smollm2", "smollm2-cb"]
         .map((name) => join(here, `${name}.json`))
         .filter((file) => existsSync(file));
 const budgets = values.budgets.split(",").map(Number);
