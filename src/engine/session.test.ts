@@ -97,7 +97,9 @@ test("the runtime tells its version and devices", async () => {
 test("a device that is not here is refused with a way out", async () => {
   const opened = openSession("joined", joined(), { ...options, device: "cuda" });
   await expect(opened).rejects.toMatchObject({ kind: "engine", exitCode: 7 });
-  await expect(opened).rejects.toThrow(/session on cuda: ONNX Runtime refused the model[\s\S]*hint: cuda needs an NVIDIA card[\s\S]*cpu always does/);
+  await expect(opened).rejects.toThrow(
+    /session on cuda: ONNX Runtime refused the model[\s\S]*hint: cuda needs an NVIDIA card[\s\S]*cpu always does/,
+  );
 });
 
 test("where ONNX Runtime's library cannot be loaded, the error says what to do", async () => {

@@ -158,3 +158,15 @@ function embed({ checkpoint }: Drawn, ids: readonly number[]): Promise<Tensor> {
 function refuse(problem: string, expected: string, got: unknown, hint?: string): SoftpromptError {
   return new SoftpromptError("usage", problem, { where: "prompt initialisation", expected, got, hint });
 }
+
+/** Rows of the embedding from which the size of its values is estimated. */
+const sampledRows = 1000;
+
+/** Root of the mean square of the numbers of a model's vocabulary vectors, by at most 1,000 of them, evenly spaced. */
+export async function vocabularySize({ config, readRows }: InitInput["checkpoint"]): Promise<number> {
+  const { vocabulary } = config;
+  const count = Math.min(sampledRows, vocabulary);
+  const ids = Array.from({ length: count }, (_, i) => Math.floor((i * vocabulary) / count));
+  const { data } = await readRows(architectureOf(config).embedding, ids);
+  return Math.sqrt(data.reduce((sum, x) => sum + x * x, 0) / data.length);
+}

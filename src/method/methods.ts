@@ -37,6 +37,8 @@ export interface MethodKind {
    * model.
    */
   readonly learningRate: number;
+  /** What it trains are vectors among those of the vocabulary, so that their size says which rate is too large. */
+  readonly inVocabulary?: true;
   /** XPrompt can mask what it leaves: a prompt of its own, or vectors that are laid out as one (prunableForm). */
   readonly prunable: boolean;
   /** Its own options; settings of an adapter are of these. */
@@ -49,6 +51,7 @@ export interface MethodKind {
 /** Every method of tuning, by its name on the command line. */
 export const methods = {
   prompt: {
+    inVocabulary: true,
     prunable: true,
     options: latePromptOptions,
     learningRate: 0.3,

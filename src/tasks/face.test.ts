@@ -16,6 +16,7 @@ import { sayMemory, tuningMemory } from "./memory-warning.js";
 import { type OpenModel, openModel } from "./model.js";
 import { predict } from "./predict.js";
 import { openPredictor } from "./predictor.js";
+import { sayRate } from "./rate-warning.js";
 import { type TuneEvent, tune } from "./tune.js";
 
 let model: OpenModel;
@@ -217,4 +218,17 @@ test("a tuning that needs more memory than there is says so", async () => {
   await sayMemory(model, data, options, ({ message }) => told.push(message), need / 2);
   expect(told).toHaveLength(1);
   expect(told[0]).toMatch(/may not fit/);
+});
+
+test("a rate whose steps are larger than the vocabulary's vectors is warned of, with one that suits them", async () => {
+  const told: string[] = [];
+  const say = (method: "prompt" | "lora", optimizer: "adafactor" | "sgd", learningRate: number) =>
+    sayRate(model, { method, optimizer, learningRate }, ({ message }) => told.push(message));
+  await say("prompt", "adafactor", 0.3);
+  await say("prompt", "sgd", 3);
+  await say("lora", "adafactor", 3);
+  expect(told).toEqual([]);
+  await say("prompt", "adafactor", 3);
+  // t5-nano's vectors have numbers of size 1, as T5's have
+  expect(told).toEqual([expect.stringMatching(/^learning rate 3 lets each step .* are large \(1\.0\); try 0\.3 /)]);
 });

@@ -48,6 +48,7 @@ import {
   unseenValidation,
   withInit,
 } from "./planning.js";
+import { sayRate } from "./rate-warning.js";
 import { forPrompt } from "./readied.js";
 import { type Found, keepAdapter, runRecord, tunedAdapter, writeRecord } from "./record.js";
 import { writeReport } from "./run-report.js";
@@ -244,6 +245,7 @@ async function search(
 ): Promise<Pruned> {
   const folder = lock?.folder ?? null;
   await sayMemory(model, data, options, observe);
+  await sayRate(model, options, observe);
   const trainings = trainingsOf(data, options);
   const weights = await model.checkpoint.sha256();
   // the rows that will be reported

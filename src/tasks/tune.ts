@@ -45,6 +45,7 @@ import { sayMemory } from "./memory-warning.js";
 import { type Model, withMethod } from "./model.js";
 import { type FormerTuneOptions, type TuneOptions, tuneOptions } from "./options.js";
 import { checkPlaceOf, outlineFor, scheduleFor, startPrompt, withInit } from "./planning.js";
+import { sayRate } from "./rate-warning.js";
 import { forPrompt, isChat } from "./readied.js";
 import { type Found, keepAdapter, runRecord, tunedAdapter, writeRecord } from "./record.js";
 import { writeReport } from "./run-report.js";
@@ -138,6 +139,7 @@ export async function tune(
   const plan = { ...options, trains: method };
   const outline = outlineFor(model, data, plan);
   await sayMemory(model, data, options, observe);
+  await sayRate(model, options, observe);
   // equal seeds give every method the same prompt to start from
   let drawn: Promise<Tensor> | undefined;
   const prompt = () => {

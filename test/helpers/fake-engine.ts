@@ -78,6 +78,11 @@ export function fakeEngine(options: FakeEngineOptions = {}): FakeEngine {
       name: "fake",
       config: fakeConfig,
       sha256: async () => options.sha256 ?? "0".repeat(64),
+      // of the size of T5's vectors
+      readRows: async (_: string, { length }: readonly number[]) => ({
+        shape: [length, fakeConfig.width],
+        data: new Float32Array(length * fakeConfig.width).fill(1),
+      }),
     } as unknown as Engine["checkpoint"],
     method: promptTuning,
     left: async () => ({ run: async () => ({}) }),

@@ -4,6 +4,7 @@
 import { join } from "node:path";
 import { readOptions } from "../../base/options.js";
 import { packageFile } from "../../base/package.js";
+import { vocabularySize } from "../../method/init.js";
 import { architectureOf } from "../../model/architectures.js";
 import { type Checkpoint, openCheckpoint } from "../../model/checkpoint.js";
 import { fileNames, freeFolder } from "../../run/layout.js";
@@ -56,17 +57,10 @@ export async function quickstart(
   return { ...answer, text: `${answer.text}\n${next.join("\n")}` };
 }
 
-/** Rows of the embedding from which the size of its values is estimated. */
-const sampledRows = 1000;
-
 async function settingsFor(checkpoint: Checkpoint): Promise<Record<string, unknown>> {
   const { config, parameters } = checkpoint;
   const architecture = architectureOf(config);
-  const { vocabulary } = config;
-  const count = Math.min(sampledRows, vocabulary);
-  const ids = Array.from({ length: count }, (_, i) => Math.floor((i * vocabulary) / count));
-  const { data } = await checkpoint.readRows(architecture.embedding, ids);
-  const size = Math.sqrt(data.reduce((sum, x) => sum + x * x, 0) / data.length);
+  const size = await vocabularySize(checkpoint);
   const { task, ...rows } = quickstartContinued;
   return {
     learningRate: Number(((quickstartSettings.learningRate * size) / quickstartScale).toPrecision(2)),
