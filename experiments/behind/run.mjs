@@ -132,7 +132,7 @@ function rateOf(part, task, place) {
 async function runPlaces(part, seed) {
   const { settings, positions, init, steps, evalEvery } = own[part];
   for (const task of tasksOf(part)) {
-    /** Steps that cost what the prompt in front takes for its own; the first place is the one in front. */
+    /** FLOPs that the prompt in front takes for its steps; the first place is the one in front. */
     let budget = null;
     for (const place of Object.keys(positions)) {
       const learningRate = await rateOf(part, task, place);
@@ -227,7 +227,10 @@ function collect(to) {
         const budget = (key) => (runs) => runs.start.curve.at(-1)[key];
         const atCost = whole.map(({ seed, runs }) => {
           const most = budget("flops")(runs);
-          const point = nearest([runs[place], ...[equal(place, seed) ?? []].flat()], most);
+          const point = nearest(
+            [runs[place], equal(place, seed)].filter((run) => run !== null),
+            most,
+          );
           return { ...point, share: point.flops / most };
         });
         const share = (100 * mean(atCost.map((point) => point.share))).toFixed(0);

@@ -151,7 +151,7 @@ function encode({ tokenizer }: Drawn, text: string, what: string): number[] {
   return ids;
 }
 
-function embed({ checkpoint }: Drawn, ids: readonly number[]): Promise<Tensor> {
+function embed({ checkpoint }: Pick<InitInput, "checkpoint">, ids: readonly number[]): Promise<Tensor> {
   return checkpoint.readRows(architectureOf(checkpoint.config).embedding, ids);
 }
 
@@ -163,10 +163,10 @@ function refuse(problem: string, expected: string, got: unknown, hint?: string):
 const sampledRows = 1000;
 
 /** Root of the mean square of the numbers of a model's vocabulary vectors, by at most 1,000 of them, evenly spaced. */
-export async function vocabularySize({ config, readRows }: InitInput["checkpoint"]): Promise<number> {
-  const { vocabulary } = config;
+export async function vocabularySize(checkpoint: InitInput["checkpoint"]): Promise<number> {
+  const { vocabulary } = checkpoint.config;
   const count = Math.min(sampledRows, vocabulary);
   const ids = Array.from({ length: count }, (_, i) => Math.floor((i * vocabulary) / count));
-  const { data } = await readRows(architectureOf(config).embedding, ids);
+  const { data } = await embed({ checkpoint }, ids);
   return Math.sqrt(data.reduce((sum, x) => sum + x * x, 0) / data.length);
 }

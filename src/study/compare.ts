@@ -16,7 +16,6 @@ import {
   currentInput,
   type FinishedRun,
   finalScore,
-  looksUntil,
   rowsText,
   runAll,
   type StudyInput,
@@ -120,11 +119,9 @@ export function compareTables(
   const stopped = stoppedAt(costs.paper, "paperFlops");
   /** What prompt tuning had spent by then, in percent of its whole training by the papers' count. */
   const stoppedShare = (label: string) => (dataset: Dataset, seed: number) => {
-    const { result } = find(vanilla.label, dataset.task.name, seed);
-    const most = costs.paper(find(label, dataset.task.name, seed));
-    const whole = result.cost.paperFlops;
-    const last = looksUntil(result.history, ({ paperFlops }) => paperFlops, most, whole).at(-1);
-    return last === undefined ? null : (100 * last.paperFlops) / whole;
+    const plain = find(vanilla.label, dataset.task.name, seed);
+    const last = looksWithin(plain, costs.paper(find(label, dataset.task.name, seed)), "paperFlops").at(-1);
+    return last === undefined ? null : (100 * last.paperFlops) / costs.paper(plain);
   };
   /** The same with all products counted, and with the neuron scores that the variant needed: they are spent before its first step. */
   const stoppedAll = stoppedAt(spentOn, "flops");
@@ -336,18 +333,26 @@ function wallClock(runs: readonly FinishedRun[]) {
 /** What a run's training took in all products, neuron scores included. */
 const spentOn = ({ result, scoring }: FinishedRun) => result.cost.trainFlops + (scoring?.flops ?? 0);
 
-/** Best validation score until so many FLOPs were spent (looksUntil); null where none was. @param count which FLOPs */
+/** Two trainings are never evaluated at the same cost: so much of a run's own counts as the same. Our choice. */
+const sameCost = 0.05;
+
+/**
+ * A run's evaluations when it had spent so much, or hardly more: the last one below alone would take up to a whole interval from the run
+ * that is stopped, and never give it any. @param count which FLOPs
+ */
+function looksWithin({ result }: FinishedRun, most: number, count: "paperFlops" | "flops") {
+  const whole = result.cost[count === "flops" ? "trainFlops" : count];
+  return result.history.filter((entry) => entry[count] <= most + sameCost * whole);
+}
+
+/** Best validation score until so many FLOPs were spent; null where none was. @param count which FLOPs */
 export function bestWithin(
-  { result }: FinishedRun,
+  run: FinishedRun,
   { task }: Dataset,
   most: number,
   count: "paperFlops" | "flops" = "paperFlops",
 ): number | null {
-  const whole = result.cost[count === "flops" ? "trainFlops" : count];
-  return bestOf(
-    looksUntil(result.history, (entry) => entry[count], most, whole),
-    task,
-  );
+  return bestOf(looksWithin(run, most, count), task);
 }
 
 /** Evaluations on the full model. */

@@ -270,17 +270,6 @@ export function finalScore({ result }: FinishedRun, { task }: Dataset): number {
   return chosen.scores[task.metrics[0]] ?? Number.NaN;
 }
 
-/** Two trainings are never evaluated at the same cost: so much of a run's own counts as the same. Our choice. */
-const sameCost = 0.05;
-
-/**
- * A run's evaluations when it had spent so much, or hardly more: the last one below alone would take up to a whole interval from the run
- * that is stopped, and never give it any. @param whole what the run spent in all
- */
-export function looksUntil<E>(history: readonly E[], spent: (entry: E) => number, most: number, whole: number): E[] {
-  return history.filter((entry) => spent(entry) <= most + sameCost * whole);
-}
-
 /** The first metric of the evaluation with the best selection score, the latest of equals; null if there is none. */
 export function bestOf(entries: readonly { readonly scores: Scores }[], task: Task): number | null {
   const [first, ...rest] = entries;

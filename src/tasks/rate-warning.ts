@@ -8,21 +8,18 @@ import { type MethodKind, methods } from "../method/methods.js";
 import type { Model } from "./model.js";
 import type { TuneOptions } from "./options.js";
 
-/** The papers' rate, by the size of T5's vocabulary vectors. */
-const suited = 0.3;
-
 /** One warning where a step can move each number of the prompt by more than such a number is large. */
 export async function sayRate(
   { checkpoint }: Pick<Model, "checkpoint">,
   { method, optimizer, learningRate }: Pick<TuneOptions, "method" | "optimizer" | "learningRate">,
   observe: (event: { readonly kind: "warning"; readonly message: string }) => void,
 ): Promise<void> {
-  const { inVocabulary }: MethodKind = methods[method];
+  const { inVocabulary, learningRate: own }: MethodKind = methods[method];
   if (!inVocabulary || optimizer === "sgd") return;
   const size = await vocabularySize(checkpoint);
   if (!(learningRate > size)) return;
   observe({
     kind: "warning",
-    message: `learning rate ${learningRate} lets each step move the prompt's numbers further than those of the model's vocabulary are large (${size.toPrecision(2)}); try ${(suited * size).toPrecision(1)} (learningRate)`,
+    message: `learning rate ${learningRate} lets each step move the prompt's numbers further than those of the model's vocabulary are large (${size.toPrecision(2)}); try ${(own * size).toPrecision(1)} (learningRate)`,
   });
 }

@@ -49,7 +49,7 @@ export const show = command({
       if (model !== null) notices = sayTokenNotices(data, model.tokenizer, terminal);
       for (const name of ["train", "validation", "test"] as const) {
         const rows = data[name];
-        const counted = model === null ? null : await tokensOf(data, rows, model, options.maxInputTokens, signal);
+        const counted = model === null ? null : await tokensOf(data, rows, model, options, signal);
         const found = counted?.notices ?? [];
         sayNotices(found, terminal, name);
         notices = [...notices, ...found.map((notice) => `${name}: ${notice}`)];
@@ -108,7 +108,7 @@ async function tokensOf(
   { task }: Dataset,
   rows: readonly Row[],
   { tokenizer }: Model,
-  maxInputTokens: number,
+  { maxInputTokens, examples }: { readonly maxInputTokens: number; readonly examples: number },
   signal: AbortSignal,
 ): Promise<{ tokens: Split["tokens"]; notices: readonly string[]; encoded: ReadonlyMap<Row, EncodedRow> }> {
   const labelled = rows.filter((row) => task.verbalizer === null || row.label !== null);
@@ -125,7 +125,8 @@ async function tokensOf(
   return {
     tokens: { median: lengths[lengths.length >> 1]!, longest: lengths.at(-1)!, cut },
     notices: rowNotices(labelled, encoded, tokenizer, maxInputTokens),
-    encoded: new Map(labelled.map((row, i) => [row, encoded[i]!])),
+    // of the rows that are shown
+    encoded: new Map(labelled.slice(0, examples).map((row, i) => [row, encoded[i]!])),
   };
 }
 
