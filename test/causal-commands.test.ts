@@ -5,6 +5,9 @@ import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, describe, expect, test } from "vitest";
+import { parse } from "yaml";
+import { vocabularySize } from "../src/method/init.js";
+import { openCheckpoint } from "../src/model/checkpoint.js";
 import { commandLine } from "./helpers/command-line.js";
 import { tinyCausal, tinyChat } from "./helpers/tiny-causal.js";
 
@@ -48,6 +51,49 @@ const tuning = [...model, ...data, ...few];
 const tuned = join(place, "tuned");
 
 describe("train", { timeout: 120_000 }, () => {
+  test("takes a rate that suits the model's small vocabulary vectors where none is given, and keeps it", async () => {
+    const size = await vocabularySize(await openCheckpoint(folder));
+    expect(size).toBeLessThan(0.5);
+    const suited = Number((0.3 * size).toPrecision(2));
+    const output = join(place, "own-rate");
+    const short = [...model, ...data, "--virtual-tokens", "4", "--steps", "1"];
+    const result = await json("train", ...short, "--output", output);
+    const kept = () => parse(readFileSync(join(output, "config.yaml"), "utf8")).learningRate;
+    expect(kept()).toBe(suited);
+    expect(result.stderr).not.toMatch(/learning rate/);
+    await json("train", "--resume", output, "--steps", "2");
+    expect(kept()).toBe(suited);
+    // a search takes the run's rate, also one that was given
+    const given = join(place, "given-rate");
+    await json("train", ...short, "--learning-rate", "0.02", "--output", given);
+    const pruned = join(place, "pruned-rate");
+    const counts = ["--tokens-pruned", "2", "--pieces-pruned", "", "--retrain-steps", "1", "--pieces", "2"];
+    await json("prune", "--from", given, ...counts, "--output", pruned);
+    expect(parse(readFileSync(join(pruned, "config.yaml"), "utf8")).learningRate).toBe(0.02);
+    const anew = join(place, "pruned-anew");
+    await json("prune", ...short, ...counts, "--output", anew);
+    expect(parse(readFileSync(join(anew, "config.yaml"), "utf8")).learningRate).toBe(suited);
+    const study = join(place, "study-rate");
+    await json(
+      "compare",
+      "--tasks",
+      "quickstart=quickstart",
+      "--seeds",
+      "0",
+      ...model,
+      "--virtual-tokens",
+      "4",
+      "--few-shot",
+      "8",
+      "--max-eval-rows",
+      "4",
+      "--steps",
+      "8",
+      "--output",
+      study,
+    );
+    expect(parse(readFileSync(join(study, "config.yaml"), "utf8")).learningRate).toBe(suited);
+  });
   test("leaves a run whose adapter evaluates, predicts and is told", async () => {
     const result = await json("train", ...tuning, "--output", tuned);
     expect(result.run).toMatchObject({ method: "prompt-tuning", steps: 4, reason: "steps" });

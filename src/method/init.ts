@@ -151,7 +151,10 @@ function encode({ tokenizer }: Drawn, text: string, what: string): number[] {
   return ids;
 }
 
-function embed({ checkpoint }: Pick<InitInput, "checkpoint">, ids: readonly number[]): Promise<Tensor> {
+function embed(
+  { checkpoint }: { readonly checkpoint: Pick<Checkpoint, "config" | "readRows"> },
+  ids: readonly number[],
+): Promise<Tensor> {
   return checkpoint.readRows(architectureOf(checkpoint.config).embedding, ids);
 }
 
@@ -163,7 +166,7 @@ function refuse(problem: string, expected: string, got: unknown, hint?: string):
 const sampledRows = 1000;
 
 /** Root of the mean square of the numbers of a model's vocabulary vectors, by at most 1,000 of them, evenly spaced. */
-export async function vocabularySize(checkpoint: InitInput["checkpoint"]): Promise<number> {
+export async function vocabularySize(checkpoint: Pick<Checkpoint, "config" | "readRows">): Promise<number> {
   const { vocabulary } = checkpoint.config;
   const count = Math.min(sampledRows, vocabulary);
   const ids = Array.from({ length: count }, (_, i) => Math.floor((i * vocabulary) / count));

@@ -37,7 +37,7 @@ export interface MethodKind {
    * model.
    */
   readonly learningRate: number;
-  /** What it trains are vectors among those of the vocabulary, so that their size says which rate is too large. */
+  /** What it trains are vectors among those of the vocabulary; its rate is for vectors of size 1, as T5's are. */
   readonly inVocabulary?: true;
   /** XPrompt can mask what it leaves: a prompt of its own, or vectors that are laid out as one (prunableForm). */
   readonly prunable: boolean;
@@ -81,8 +81,8 @@ export const methods = {
     open: full,
   },
   superpos: { prunable: false, options: superposOptions, learningRate: 0.05, open: superpos },
-  ulpt: { prunable: false, options: ulptOptions, learningRate: 0.3, open: ulpt },
-  shift: { prunable: false, options: {}, learningRate: 0.3, open: shifted },
+  ulpt: { inVocabulary: true, prunable: false, options: ulptOptions, learningRate: 0.3, open: ulpt },
+  shift: { inVocabulary: true, prunable: false, options: {}, learningRate: 0.3, open: shifted },
   residual: { prunable: false, options: residualOptions, learningRate: 0.03, open: residual },
   "low-rank": { prunable: false, options: lowRankOptions, learningRate: 0.1, open: lowRank },
 } as const satisfies Record<MethodName, MethodKind>;

@@ -12,6 +12,7 @@ import { scheduleOptions } from "../schedule/options.js";
 import { withPlannedSteps } from "../schedule/schedule.js";
 import { type CallContext, type NoticeEvent, splitCall } from "../tasks/call.js";
 import { answersFor, datasetOf, type RowsOptions } from "../tasks/data.js";
+import { withOwnRate } from "../tasks/learning-rate.js";
 import type { Model } from "../tasks/model.js";
 import { type FormerPruneOptions, promptOptions, seedsOption } from "../tasks/options.js";
 import { initSpec } from "../tasks/planning.js";
@@ -75,7 +76,7 @@ export async function compare(
 ): Promise<StudyResult> {
   type Context = CallContext<StudyEvent> & Pick<CompareInput, "variants">;
   const { options, context } = splitCall<Context>(input, ["onEvent", "signal", "variants"]);
-  const values = readOptions(allStudyOptions, options, "compare()");
+  const values = readOptions(allStudyOptions, await withOwnRate(options, model.checkpoint), "compare()");
   const shared = await inputOf(model, tasks, values, context);
   const result =
     values.methods === undefined
@@ -95,7 +96,7 @@ export async function study(
   input: StudyCallInput = {},
 ): Promise<StudyResult> {
   const { options, context } = splitCall<CallContext<AnyStudyEvent>>(input, ["onEvent", "signal"]);
-  const values = readOptions(allStudyOptions, options, "study()");
+  const values = readOptions(allStudyOptions, await withOwnRate(options, model.checkpoint), "study()");
   const shared = await inputOf(model, tasks, values, context);
   const shown = async (result: Promise<StudyResult>) => withReference(await result, values.reference);
   if (Object.hasOwn(fptStudies, name)) return shown(fptStudies[name as keyof typeof fptStudies].run(shared));

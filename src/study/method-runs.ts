@@ -12,12 +12,12 @@ import type { Dataset, Task } from "../data/row.js";
 import { holdout } from "../data/split.js";
 import { evaluate, evaluationOptions, scoredRows } from "../evaluate/evaluate.js";
 import { drawExamples, inContext } from "../evaluate/in-context.js";
-import { methods } from "../method/methods.js";
 import { methodOptions } from "../method/options.js";
 import { fullModel } from "../model/partial.js";
 import { roundingFacts } from "../model/quantise.js";
 import { type PruneOptions, pruneOptions } from "../prune/options.js";
 import { presetSchedule } from "../schedule/options.js";
+import { ownRate } from "../tasks/learning-rate.js";
 import type { HistoryEntry } from "../train/types.js";
 import { keptRun } from "./kept-runs.js";
 import {
@@ -171,8 +171,6 @@ function variantOf({ comparison }: ComparisonInput, name: ComparableName, learni
 
 const rateText = (rate: number) => String(Number(rate.toPrecision(4)));
 
-const ownRate = (name: ComparableName) => methods[isTrained(name) ? name : "prompt"].learningRate;
-
 /** The best of the rates on held out training rows; of equal scores the one of lower loss. */
 async function chooseRate(
   input: ComparisonInput,
@@ -181,7 +179,8 @@ async function chooseRate(
   tell: TellRun,
 ): Promise<RateSearch> {
   const { rateFactors, searchHoldout } = input.comparison;
-  const rates = [...new Set(rateFactors)].map((factor) => factor * ownRate(name));
+  const own = await ownRate(isTrained(name) ? name : "prompt", input.engine.checkpoint);
+  const rates = [...new Set(rateFactors)].map((factor) => factor * own);
   if (rates.length === 1) return { rate: rates[0]!, flops: 0, seconds: 0, tried: [] };
   const seed = input.seeds[0]!;
   const { kept, held } = holdout(dataset.train, { fraction: searchHoldout, seed });

@@ -8,15 +8,16 @@ import { SoftpromptError } from "../base/errors.js";
 import { random } from "../base/random.js";
 import { defineTask } from "../data/define.js";
 import type { Task } from "../data/row.js";
+import type { MethodName } from "../method/options.js";
 import { type EarlierContext, oneObject } from "./call.js";
 import { loadData, loadRows } from "./data.js";
 import { evaluate } from "./evaluate.js";
 import { generate } from "./generate.js";
+import { ownRate, sayRate, withOwnRate } from "./learning-rate.js";
 import { sayMemory, tuningMemory } from "./memory-warning.js";
 import { type OpenModel, openModel } from "./model.js";
 import { predict } from "./predict.js";
 import { openPredictor } from "./predictor.js";
-import { sayRate } from "./rate-warning.js";
 import { type TuneEvent, tune } from "./tune.js";
 
 let model: OpenModel;
@@ -218,6 +219,30 @@ test("a tuning that needs more memory than there is says so", async () => {
   await sayMemory(model, data, options, ({ message }) => told.push(message), need / 2);
   expect(told).toHaveLength(1);
   expect(told[0]).toMatch(/may not fit/);
+});
+
+test("a rate that is not given follows the size of the vocabulary's vectors, and never exceeds the papers'", async () => {
+  const { checkpoint } = model;
+  // every number of the vocabulary is `size`
+  const vectorsOf = (size: number) => ({
+    ...checkpoint,
+    config: checkpoint.config,
+    readRows: async (_name: string, rows: readonly number[]) => ({
+      shape: [rows.length, checkpoint.config.width],
+      data: new Float32Array(rows.length * checkpoint.config.width).fill(size),
+    }),
+  });
+  const rates = (method: MethodName) =>
+    Promise.all([2, 1, 0.1, 0].map((size) => ownRate(method, vectorsOf(size) as typeof checkpoint)));
+  expect(await rates("prompt")).toEqual([0.3, 0.3, 0.03, 0.3]);
+  expect(await rates("shift")).toEqual([0.3, 0.3, 0.03, 0.3]);
+  // numbers that are no vectors of the vocabulary
+  expect(await rates("lora")).toEqual([0.003, 0.003, 0.003, 0.003]);
+  expect(await rates("superpos")).toEqual([0.05, 0.05, 0.05, 0.05]);
+  const small = vectorsOf(0.1) as typeof checkpoint;
+  expect(await withOwnRate({ learningRate: 0.7 }, small)).toEqual({ learningRate: 0.7 });
+  expect(await withOwnRate({}, small)).toEqual({ learningRate: 0.03 });
+  expect(await withOwnRate({ method: "none" }, small)).toEqual({ method: "none" });
 });
 
 test("a rate whose steps are larger than the vocabulary's vectors is warned of, with one that suits them", async () => {

@@ -36,6 +36,7 @@ import { type TrainSettings, trainOptions } from "../train/options.js";
 import { adapterContent } from "./adapter-content.js";
 import { type CallContext, type EarlierContext, type NoticeEvent, oneObject, splitCall } from "./call.js";
 import { answersFor, datasetOf, type RowsOptions } from "./data.js";
+import { sayRate, withOwnRate } from "./learning-rate.js";
 import { sayMemory } from "./memory-warning.js";
 import { type Model, withMethod } from "./model.js";
 import { type FormerPruneOptions, pruneTuneOptions } from "./options.js";
@@ -48,7 +49,6 @@ import {
   unseenValidation,
   withInit,
 } from "./planning.js";
-import { sayRate } from "./rate-warning.js";
 import { forPrompt } from "./readied.js";
 import { type Found, keepAdapter, runRecord, tunedAdapter, writeRecord } from "./record.js";
 import { writeReport } from "./run-report.js";
@@ -63,7 +63,6 @@ import {
   refuseChangedModel,
   sayScoring,
   type WorkEvent,
-  withMethodRate,
 } from "./tune.js";
 
 /** Events of a search: its own, and those of the work around it. */
@@ -106,7 +105,7 @@ export async function prune(
   earlier?: EarlierContext,
 ): Promise<Pruned> {
   const { options: given, context } = splitCall<PruneContext>(oneObject(input, earlier, "prune"), contextKeys);
-  const asked = resolved(readOptions(pruneTuneOptions, withMethodRate(given), "prune()"));
+  const asked = resolved(readOptions(pruneTuneOptions, await withOwnRate(given, opened.checkpoint), "prune()"));
   const { output = null } = asked;
   const method = openMethod(asked);
   const form = methods[asked.method].prunable ? prunableForm(method, opened.checkpoint.config) : null;

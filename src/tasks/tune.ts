@@ -27,7 +27,6 @@ import {
 import type { PromptMask } from "../method/mask.js";
 import type { Method } from "../method/method.js";
 import { methods, openMethod } from "../method/methods.js";
-import type { MethodName } from "../method/options.js";
 import { promptTuning } from "../method/prompt.js";
 import { fullModel } from "../model/partial.js";
 import { roundingFacts } from "../model/quantise.js";
@@ -41,11 +40,11 @@ import { adapterContent } from "./adapter-content.js";
 import { type CallContext, type EarlierContext, type NoticeEvent, oneObject, splitCall } from "./call.js";
 import { answersFor, datasetOf, type RowsOptions } from "./data.js";
 import { followEvents, hasEventFile } from "./event-file.js";
+import { sayRate, withOwnRate } from "./learning-rate.js";
 import { sayMemory } from "./memory-warning.js";
 import { type Model, withMethod } from "./model.js";
 import { type FormerTuneOptions, type TuneOptions, tuneOptions } from "./options.js";
 import { checkPlaceOf, outlineFor, scheduleFor, startPrompt, withInit } from "./planning.js";
-import { sayRate } from "./rate-warning.js";
 import { forPrompt, isChat } from "./readied.js";
 import { type Found, keepAdapter, runRecord, tunedAdapter, writeRecord } from "./record.js";
 import { writeReport } from "./run-report.js";
@@ -118,7 +117,7 @@ export async function tune(
   earlier?: EarlierContext,
 ): Promise<Tuned> {
   const { options: given, context } = splitCall<TuneContext>(oneObject(input, earlier, "tune"), contextKeys);
-  const planned = withPlannedSteps(readOptions(tuneOptions, withMethodRate(given), "tune()"));
+  const planned = withPlannedSteps(readOptions(tuneOptions, await withOwnRate(given, opened.checkpoint), "tune()"));
   const { onEvent: observe = () => {}, signal, resume = false } = context;
   const began = performance.now();
   const model = forPrompt(opened, context.prompt?.shape[0] ?? planned.virtualTokens);
@@ -280,13 +279,6 @@ export function notPrunable(
       hint: "the prompt that it leaves can be pruned: --init fromPrompt --init-from RUN tunes and prunes it as a prompt",
     }),
   });
-}
-
-/** The rate that suits the method, where none is given. */
-export function withMethodRate<T extends { readonly method?: unknown; readonly learningRate?: unknown }>(given: T): T {
-  const { method = "prompt", learningRate } = given;
-  if (learningRate !== undefined || typeof method !== "string" || !Object.hasOwn(methods, method)) return given;
-  return { ...given, learningRate: methods[method as MethodName].learningRate };
 }
 
 /**

@@ -16,7 +16,7 @@ export const trainOptions = {
     default: 0.3,
     min: 0,
     source: "fpt.md §5, xprompt.md §2",
-    help: "Rate after warm-up; 0.3 is for Adafactor, AdamW wants about a hundredth of it",
+    help: "Rate after warm-up. Where none is given, the method's own: of a prompt 0.3, and less where the model's vocabulary vectors are smaller than T5's",
   }),
   learningRateSchedule: choice({
     values: Object.keys(learningRateSchedules) as LearningRateSchedule[],

@@ -10,6 +10,7 @@ import { scoreText, secondText } from "../../report/format.js";
 import { pruneText } from "../../report/prune.js";
 import { fileNames, freeFolder } from "../../run/layout.js";
 import { answersFor } from "../../tasks/data.js";
+import { ownRate } from "../../tasks/learning-rate.js";
 import { type Model, openModel, openOptions, precisionOf } from "../../tasks/model.js";
 import { pruneTuneOptions } from "../../tasks/options.js";
 import { prune as pruneWhole } from "../../tasks/prune.js";
@@ -24,7 +25,6 @@ import { samplesText, warningOf } from "../summary.js";
 import { type PruneValues, pruneTable } from "../tables/prune.js";
 import { trainTable } from "../tables/train.js";
 import type { Terminal } from "../terminal.js";
-import { rateOf } from "./train.js";
 
 export async function prune(
   {
@@ -37,18 +37,20 @@ export async function prune(
     resume !== undefined
       ? await resumedOptions("prune", resume, pruneTable, said)
       : given.from === undefined
-        ? { ...given, ...rateOf(said) }
+        ? given
         : await optionsFrom(given.from, said);
-  const options = readOptions(pruneTable, wanted, "softprompt prune") as PruneValues;
-  const loaded = await loadSaid(options, { terminal, signal });
-  const output = options.output ?? freeFolder(defaultFolder(loaded.task.name, nameOf(options), options.seed));
-  const begun = resume ?? options.from;
-  const label = begun === undefined ? undefined : modelLabel(begun, options.model);
-  const model = await openModel(options.model, {
-    ...pickOptions(openOptions, options),
+  const asked = readOptions(pruneTable, wanted, "softprompt prune") as PruneValues;
+  const loaded = await loadSaid(asked, { terminal, signal });
+  const output = asked.output ?? freeFolder(defaultFolder(loaded.task.name, nameOf(asked), asked.seed));
+  const begun = resume ?? asked.from;
+  const label = begun === undefined ? undefined : modelLabel(begun, asked.model);
+  const model = await openModel(asked.model, {
+    ...pickOptions(openOptions, asked),
     ...modelContext(terminal, signal),
     label,
   });
+  const rateGiven = begun !== undefined || said.learningRate !== undefined;
+  const options = rateGiven ? asked : { ...asked, learningRate: await ownRate(asked.method, model.checkpoint) };
   const data = answersFor(loaded, model, options);
   try {
     const notices = sayTokenNotices(data, model.tokenizer, terminal);

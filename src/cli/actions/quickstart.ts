@@ -46,7 +46,7 @@ export async function quickstart(
   const options = readOptions(trainTable, settings, "softprompt quickstart") as TrainValues;
   const { resultColors: c } = terminal;
   const timed = given.model !== undefined;
-  const answer = await trainAnswer(options, { terminal, signal, resume: false, timed });
+  const answer = await trainAnswer(options, { terminal, signal, resume: false, rateGiven: true, timed });
   if (answer.exitCode) return answer;
   const next = [
     "",

@@ -22,6 +22,7 @@ import type { StudyResult } from "../../study/study.js";
 import { type XPromptStudy, xpromptStudies } from "../../study/xprompt.js";
 import type { XPromptStudyEvent } from "../../study/xprompt-types.js";
 import { answersFor, dataOptions, quickstartTask } from "../../tasks/data.js";
+import { ownRate } from "../../tasks/learning-rate.js";
 import { openModel, openOptions } from "../../tasks/model.js";
 import { initSpec } from "../../tasks/planning.js";
 import { forPrompt } from "../../tasks/readied.js";
@@ -84,7 +85,7 @@ function checkName(name: string): void {
 
 export async function studyAnswer(
   name: string,
-  options: StudyValues,
+  asked: StudyValues,
   { terminal, signal, given }: CommandContext,
 ): Promise<Answer> {
   checkName(name);
@@ -94,31 +95,33 @@ export async function studyAnswer(
     ...(Object.hasOwn(methodStudies, name) ? [] : Object.keys(comparisonOptions)),
   ];
   refuseUnread(name, unread, given);
-  checkSeeds(options.seeds);
-  if (options.precision === "auto")
+  checkSeeds(asked.seeds);
+  if (asked.precision === "auto")
     throw new SoftpromptError("usage", "the runs of a study must be computed alike, also when it is gone on with", {
       where: flagName("precision"),
       expected: "float32 or int8",
       got: "auto",
       hint: "softprompt doctor --model NAME says what auto would take here",
     });
-  if (options.init === "classLabels" && Object.keys(options.tasks).length > 1)
+  if (asked.init === "classLabels" && Object.keys(asked.tasks).length > 1)
     throw new SoftpromptError("usage", "init classLabels is of one task, and a study starts all its tasks alike", {
       where: `softprompt study ${name}`,
       expected: "one task, or another init",
-      got: Object.keys(options.tasks).join(", "),
+      got: Object.keys(asked.tasks).join(", "),
       hint: "run the study for each task by itself, or use sampledVocab",
     });
-  const folder = options.output ?? join("studies", name);
+  const folder = asked.output ?? join("studies", name);
   // a study writes its files at its end, so a folder with a run, a search or the user's own files is refused here
   claim(folder, "study", true);
   const loaded: Dataset[] = [];
-  for (const [task, place] of Object.entries(options.tasks))
-    loaded.push(await taskData(task, place, options.fewShot, { terminal, signal }));
-  const model = await openModel(options.model, {
-    ...pickOptions(openOptions, options),
+  for (const [task, place] of Object.entries(asked.tasks))
+    loaded.push(await taskData(task, place, asked.fewShot, { terminal, signal }));
+  const model = await openModel(asked.model, {
+    ...pickOptions(openOptions, asked),
     ...modelContext(terminal, signal),
   });
+  const options =
+    given.learningRate === undefined ? { ...asked, learningRate: await ownRate("prompt", model.checkpoint) } : asked;
   const tasks = loaded.map((data) => answersFor(data, model, options));
   try {
     const notices = tasks.flatMap((data) =>

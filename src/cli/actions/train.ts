@@ -15,6 +15,7 @@ import { fileNames, freeFolder } from "../../run/layout.js";
 import { typicalShape } from "../../schedule/plan.js";
 import { withPlannedSteps } from "../../schedule/schedule.js";
 import { answersFor } from "../../tasks/data.js";
+import { ownRate } from "../../tasks/learning-rate.js";
 import { availableMemory } from "../../tasks/memory.js";
 import { tuningMemory } from "../../tasks/memory-warning.js";
 import { type Model, openModel, openOptions, precisionOf } from "../../tasks/model.js";
@@ -22,7 +23,7 @@ import { tuneOptions } from "../../tasks/options.js";
 import { forPrompt } from "../../tasks/readied.js";
 import { resumeCommand } from "../../tasks/shell.js";
 import { tuningSeconds } from "../../tasks/step-time.js";
-import { type Tuned, tune, withMethodRate } from "../../tasks/tune.js";
+import { type Tuned, tune } from "../../tasks/tune.js";
 import type { Answer, CommandContext } from "../command.js";
 import { modelLabel, resumedOptions, runConfigText, withResume } from "../config.js";
 import { loadSaid, sayChat, sayTokenNotices } from "../data.js";
@@ -36,17 +37,15 @@ export async function train(
   { resume, ...given }: { readonly resume?: string | undefined; readonly [key: string]: unknown },
   { terminal, signal, given: { resume: _resume, ...said } }: CommandContext,
 ): Promise<Answer> {
-  const options =
-    resume === undefined ? { ...given, ...rateOf(said) } : await resumedOptions("train", resume, trainTable, said);
+  const options = resume === undefined ? given : await resumedOptions("train", resume, trainTable, said);
   if (resume !== undefined && said.steps !== undefined) await goFurther(resume, Number(said.steps), terminal);
   const checked = withPlannedSteps(readOptions(trainTable, options, "softprompt train") as TrainValues);
-  return trainAnswer(checked, { terminal, signal, resume: resume !== undefined });
-}
-
-/** The learning rate that suits the method, where the user gave none. */
-export function rateOf(said: Readonly<Record<string, unknown>>): { learningRate?: unknown } {
-  const { learningRate } = withMethodRate(said);
-  return learningRate === undefined ? {} : { learningRate };
+  return trainAnswer(checked, {
+    terminal,
+    signal,
+    resume: resume !== undefined,
+    rateGiven: resume !== undefined || said.learningRate !== undefined,
+  });
 }
 
 /**
@@ -61,11 +60,19 @@ async function goFurther(folder: string, steps: number, terminal: Terminal): Pro
   terminal.note(`the run goes on to ${steps} steps`);
 }
 
+/** How a training is run for the terminal. */
+interface TrainingContext {
+  readonly terminal: Terminal;
+  readonly signal: AbortSignal;
+  readonly resume: boolean;
+  /** False: the options' learning rate is a mere default, and the method's and the model's own is taken. */
+  readonly rateGiven: boolean;
+  /** Says before the training how long it will take. */
+  readonly timed?: boolean;
+}
+
 /** Runs one training for the terminal; `quickstart` is this with other defaults. */
-export async function trainAnswer(
-  options: TrainValues,
-  how: { terminal: Terminal; signal: AbortSignal; resume: boolean; timed?: boolean },
-): Promise<Answer> {
+export async function trainAnswer(options: TrainValues, how: TrainingContext): Promise<Answer> {
   const { terminal, signal } = how;
   const { tuned, notices } = await runTraining(options, how);
   const { result, folder } = tuned;
@@ -102,21 +109,17 @@ export async function trainAnswer(
 }
 
 async function runTraining(
-  options: TrainValues,
-  {
-    terminal,
-    signal,
-    resume,
-    timed = false,
-  }: { terminal: Terminal; signal: AbortSignal; resume: boolean; timed?: boolean },
+  asked: TrainValues,
+  { terminal, signal, resume, rateGiven, timed = false }: TrainingContext,
 ): Promise<{ tuned: Tuned; notices: readonly string[] }> {
-  const loaded = await loadSaid(options, { terminal, signal });
-  const label = resume ? modelLabel(options.output!, options.model) : undefined;
-  const opened = await openModel(options.model, {
-    ...pickOptions(openOptions, options),
+  const loaded = await loadSaid(asked, { terminal, signal });
+  const label = resume ? modelLabel(asked.output!, asked.model) : undefined;
+  const opened = await openModel(asked.model, {
+    ...pickOptions(openOptions, asked),
     ...modelContext(terminal, signal),
     label,
   });
+  const options = rateGiven ? asked : { ...asked, learningRate: await ownRate(asked.method, opened.checkpoint) };
   const model = forPrompt(opened, options.virtualTokens);
   const data = answersFor(loaded, model, options);
   try {
