@@ -146,10 +146,16 @@ async function runPlaces(part, seed) {
       const { curve } = await run(name, steps[place]);
       budget ??= curve.at(-1).flops;
       // once more, ending where the budget does, if no evaluation is near it
-      const near = curve.some(({ flops }) => Math.abs(flops - budget) <= sameCost * budget);
+      const near = told(part, curve).some(({ flops }) => Math.abs(flops - budget) <= sameCost * budget);
       if (!near) await run(`${name}-equal`, stepsFor(curve, budget));
     }
   }
+}
+
+/** The evaluations that count. Where the rate falls to nothing, a training is told by its end alone. */
+function told(part, curve) {
+  const { learningRateSchedule = "constant" } = own[part].settings;
+  return learningRateSchedule === "constant" ? curve : curve.slice(-1);
 }
 
 /** So much of the budget beside it counts as the same: two trainings never cost the same. */
@@ -198,10 +204,11 @@ function collect(to) {
     return `${percent(mean(all))} ± ${percent(deviation(all))}`;
   };
   /** The last evaluation that cost no more, or hardly more. */
-  const within = (curve, key, most) => curve.findLast((point) => point[key] <= most * (1 + sameCost));
+  const within = (curve, key, most) =>
+    curve.toSorted((a, b) => a.step - b.step).findLast((point) => point[key] <= most * (1 + sameCost));
   /** The evaluation nearest to the budget, of the run and of the one that ends there. */
   const nearest = (runs, most) => {
-    const all = runs.flatMap(({ curve }) => curve);
+    const all = runs.flat();
     return all.reduce((best, point) => (Math.abs(point.flops - most) < Math.abs(best.flops - most) ? point : best));
   };
   const tables = ["causal", "t5"].flatMap((part) => {
@@ -220,6 +227,9 @@ function collect(to) {
           const more = equal(place, seed);
           if (more !== null) results[`${part}-${task}-${place}-${seed}-equal`] = more;
         }
+      /** The evaluations of a place: of its run, and of the one that ends where the budget does. */
+      const pointsOf = (place, { seed, runs }) =>
+        [runs[place], equal(place, seed)].flatMap((run) => (run === null ? [] : [told(part, run.curve)]));
       const cells = places.map((place) => {
         const scores = (points) => over(points.map((point) => point?.scores.accuracy));
         const fewest = Math.min(...Object.values(own[part].steps));
@@ -227,17 +237,14 @@ function collect(to) {
         const budget = (key) => (runs) => runs.start.curve.at(-1)[key];
         const atCost = whole.map(({ seed, runs }) => {
           const most = budget("flops")(runs);
-          const point = nearest(
-            [runs[place], equal(place, seed)].filter((run) => run !== null),
-            most,
-          );
+          const point = nearest(pointsOf(place, { seed, runs }), most);
           return { ...point, share: point.flops / most };
         });
         const share = (100 * mean(atCost.map((point) => point.share))).toFixed(0);
         return [
-          scores(whole.map(({ runs }) => within(runs[place].curve, "step", fewest))),
+          scores(whole.map(({ runs }) => within(told(part, runs[place].curve), "step", fewest))),
           `${scores(atCost)} (${share} %)`,
-          scores(whole.map(({ runs }) => within(runs[place].curve, "seconds", budget("seconds")(runs)))),
+          scores(whole.map((one) => within(pointsOf(place, one).flat(), "seconds", budget("seconds")(one.runs)))),
         ];
       });
       const rates = places.map((place) => whole[0].runs[place].learningRate).join(" / ");
@@ -281,7 +288,7 @@ function collect(to) {
           ...["## XPrompt's linear search on CB", "", "| place | searches | seconds | TFLOP | accuracy |"],
           ...["| --- | --: | --: | --: | --: |", ...searches, ""],
         ]),
-    `Processor: ${cpus()[0].model.trim()}, ${availableParallelism()} cores, one thread; Node ${process.version}. Settings: settings.yaml.`,
+    `Processor: ${cpus()[0].model.trim()}, ${availableParallelism()} cores, one thread; Node ${process.version}. Settings: ${basename(values.settings)}.`,
     "",
     "Made by `node experiments/behind/run.mjs MODEL DATASETS OUT --collect FOLDER`.",
     "",
