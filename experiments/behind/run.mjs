@@ -153,10 +153,8 @@ async function runPlaces(part, seed) {
 }
 
 /** The evaluations that count. Where the rate falls to nothing, a training is told by its end alone. */
-function told(part, curve) {
-  const { learningRateSchedule = "constant" } = own[part].settings;
-  return learningRateSchedule === "constant" ? curve : curve.slice(-1);
-}
+const told = (part, curve) => (falls(part) ? curve.slice(-1) : curve);
+const falls = (part) => (own[part].settings.learningRateSchedule ?? "constant") !== "constant";
 
 /** So much of the budget beside it counts as the same: two trainings never cost the same. */
 const sameCost = 0.03;
@@ -244,7 +242,12 @@ function collect(to) {
         return [
           scores(whole.map(({ runs }) => within(told(part, runs[place].curve), "step", fewest))),
           `${scores(atCost)} (${share} %)`,
-          scores(whole.map((one) => within(pointsOf(place, one).flat(), "seconds", budget("seconds")(one.runs)))),
+          scores(
+            whole.map(({ seed, runs }) => {
+              const points = falls(part) ? pointsOf(place, { seed, runs }).flat() : runs[place].curve;
+              return within(points, "seconds", budget("seconds")(runs));
+            }),
+          ),
         ];
       });
       const rates = places.map((place) => whole[0].runs[place].learningRate).join(" / ");
