@@ -16,7 +16,7 @@ function weightsOf(folder) {
 
 /** Every row file below a folder with its size in bytes. */
 function rowFiles(folder) {
-  const names = readdirSync(folder, { recursive: true }).filter((name) => name.endsWith(".jsonl"));
+  const names = readdirSync(folder, { recursive: true }).filter((name) => /\.(jsonl|json|tsv|csv|parquet)$/.test(name));
   return Object.fromEntries(names.sort().map((name) => [name, statSync(join(folder, name)).size]));
 }
 

@@ -51,6 +51,13 @@ const linesOf = (file) => {
   const lines = readFileSync(file, "utf8").trim().split("\n");
   return lines.map((line) => JSON.parse(line));
 };
+/** SQuAD's questions that have an answer, each with its text and first answer. */
+const questionsOf = (file) =>
+  JSON.parse(readFileSync(file, "utf8")).data.flatMap(({ paragraphs }) =>
+    paragraphs.flatMap(({ context, qas }) =>
+      qas.flatMap(({ question, answers: [answer] }) => (answer ? [{ context, question, answer: answer.text }] : [])),
+    ),
+  );
 /** COPA's premise goes on with either choice. */
 const copaColumns = ({ premise, choice1, choice2, question, label }) => ({
   premise: premise.replace(/\.$/, ""),
@@ -68,7 +75,8 @@ async function dataOf(part, task, place) {
     const data = await loadData({ task, data: join(datasets, own.folders[task]), promptPosition, dataSeed: 0 });
     return evenRows(data, { trainingRows, validationRows });
   }
-  const { template, verbalizer } = own.templates[task];
+  const { template, verbalizer, files } = own.templates[task];
+  if (files !== undefined) return writtenData(task, place, own.templates[task], own[part]);
   const read = (split) => linesOf(join(datasets, own.folders[task], `${split}.jsonl`));
   const records = (rows) =>
     (task === "copa" ? rows.map(copaColumns) : rows).map(({ label, ...row }) => ({ ...row, label: String(label) }));
@@ -92,6 +100,21 @@ async function dataOf(part, task, place) {
     ...{ train: withChoices(train, data.train), validation: withChoices(validation, data.validation) },
   };
 }
+
+/** A task whose answers are written, not chosen: its target is the answer's text. */
+async function writtenData(task, place, { template, files, metric, maxTargetTokens }, settings) {
+  const [train, validation] = ["train", "validation"].map((split) =>
+    questionsOf(join(datasets, own.folders[task], files[split])),
+  );
+  const { trainingRows, validationRows, positions } = settings;
+  return loadData({
+    ...{ task, rows: train, validationRows: evenly(validation, validationRows), fewShot: trainingRows },
+    ...{ template, targetColumn: "answer", metrics: [metric], maxTargetTokens, promptPosition: positions[place] },
+  });
+}
+/** What a task is told by. */
+const metricOf = (task) => own.templates?.[task]?.metric ?? "accuracy";
+
 const jobs = openJobs(out, { settings: own, models: [folder, values.t5], datasets });
 const { found } = jobs;
 /** Runs a job whose result is not there yet, on a model of its own: no text was read before. */
@@ -229,7 +252,7 @@ function collect(to) {
       const pointsOf = (place, { seed, runs }) =>
         [runs[place], equal(place, seed)].flatMap((run) => (run === null ? [] : [told(part, run.curve)]));
       const cells = places.map((place) => {
-        const scores = (points) => over(points.map((point) => point?.scores.accuracy));
+        const scores = (points) => over(points.map((point) => point?.scores[metricOf(task)]));
         const fewest = Math.min(...Object.values(own[part].steps));
         // the budget: what the prompt in front takes for its steps
         const budget = (key) => (runs) => runs.start.curve.at(-1)[key];
@@ -282,7 +305,7 @@ function collect(to) {
   const text = [
     "# Where the prompt stands",
     "",
-    "Accuracy in percent, mean ± deviation over seeds, of the last evaluation within a limit that is equal for all places: the fewest steps of any place; and the FLOPs and the seconds that the prompt in front needs for its steps. At equal FLOPs it is the evaluation nearest to them, and the share of them that was spent stands beside it. Texts that are read once are counted. No validation row chose a prompt or a rate.",
+    "Accuracy (of squad: token F1) in percent, mean ± deviation over seeds, of the last evaluation within a limit that is equal for all places: the fewest steps of any place; and the FLOPs and the seconds that the prompt in front needs for its steps. At equal FLOPs it is the evaluation nearest to them, and the share of them that was spent stands beside it. Texts that are read once are counted. No validation row chose a prompt or a rate.",
     "",
     ...tables,
     ...(searches.length === 0
