@@ -20,14 +20,21 @@ function rowFiles(folder) {
   return Object.fromEntries(names.sort().map((name) => [name, statSync(join(folder, name)).size]));
 }
 
+/** The weights of these models by sha256, and the row files below a folder by their size in bytes. */
+export function madeFromOf({ models, datasets }) {
+  return {
+    models: Object.fromEntries(models.map((folder) => [basename(folder), weightsOf(folder)])),
+    rows: rowFiles(datasets),
+  };
+}
+
 /**
  * What the results of a folder were made from, kept there as made-from.json. @throws where the folder holds results of something else: a
  * table must not mix them
  */
 export function checkMadeFrom(out, { settings, models, datasets }) {
   const file = join(out, "made-from.json");
-  const folders = Object.fromEntries(models.map((folder) => [basename(folder), weightsOf(folder)]));
-  const now = JSON.parse(JSON.stringify({ settings, models: folders, rows: rowFiles(datasets) }));
+  const now = JSON.parse(JSON.stringify({ settings, ...madeFromOf({ models, datasets }) }));
   if (!existsSync(file)) {
     if (readdirSync(out).some((name) => name.endsWith(".json")))
       throw new Error(`${out} holds results that do not say what they were made from: take another folder`);

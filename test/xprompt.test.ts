@@ -207,6 +207,46 @@ describe("the search", () => {
     expect(new Set(livePieces(last.mask!).filter((n) => n > 0)).size).toBeGreaterThan(1);
   });
 
+  test.each(["zero", "drop"] as const)(
+    "iterative: survivors are scored anew and pruned further (%s)",
+    async (prunedTokens) => {
+      const own = { ...options, tokensPruned: [1, 2, 3], piecesPruned: [2, 4, 6], prunedTokens };
+      const linear = await search({ options: own });
+      const run = join(folders, `iterative-${prunedTokens}`);
+      const found = await search({ run, options: { ...own, search: "iterative" } });
+      // the first has nothing before it: it is linear's own
+      expect(found.candidates[0]).toEqual({ ...linear.candidates[0], cost: expect.anything() });
+      expect(found.candidates.map(({ tokensPruned }) => tokensPruned).slice(0, 3)).toEqual([1, 2, 3]);
+      const best = found.candidates
+        .slice(0, 3)
+        .sort((a, b) => b.score - a.score || b.tokensPruned - a.tokensPruned)[0]!;
+      const chain = [...found.candidates.slice(0, 3), best, ...found.candidates.slice(3)];
+      for (const [i, { mask, counts, tokensPruned, piecesPruned }] of chain.entries()) {
+        expect(counts).toMatchObject({ tokens: P - tokensPruned, pieces: (P - tokensPruned) * (K - piecesPruned) });
+        const before = chain[i - 1];
+        if (before === undefined || i === 3) continue;
+        const [live, earlier] = [entryMask(mask!, D), entryMask(before.mask!, D)];
+        expect(live.every((alive, n) => !alive || earlier[n])).toBe(true);
+      }
+      // the second is pruned by the importance of the first, after its retraining
+      const [first, second] = found.candidates;
+      const again = await scoreOf(first!.prompt);
+      const kept = [...first!.mask!.tokens.keys()].filter((i) => first!.mask!.tokens[i]);
+      const scores = prunedTokens === "zero" ? kept.map((i) => again.tokens[i]!) : [...again.tokens];
+      const lowest = kept[scores.indexOf(Math.min(...scores))]!;
+      expect([first!.mask!.tokens[lowest], second!.mask!.tokens[lowest]]).toEqual([1, 0]);
+      // six candidates, of which the last is not scored, and the tuned prompt
+      expect(found.cost.scoring).toBeGreaterThan(linear.cost.scoring * (prunedTokens === "zero" ? 4.9 : 3));
+      expect(withoutClock(await search({ run, resume: true, options: { ...own, search: "iterative" } }))).toEqual(
+        withoutClock(found),
+      );
+      // other counts, in the same folder: what is pruned after others is another candidate
+      const fewer = { ...own, search: "iterative" as const, tokensPruned: [2, 3] };
+      const other = await search({ run, resume: true, options: fewer });
+      expect(other.candidates.map(({ name }) => name)).not.toContain(found.candidates[2]!.name);
+    },
+  );
+
   test("FPT × XPrompt: partial models in the tuning, the scoring and the retrainings", async () => {
     const { config } = engine.checkpoint;
     const growing = {

@@ -9,6 +9,8 @@ import { spawnSync } from "node:child_process";
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { parseArgs } from "node:util";
+import { parse } from "yaml";
+import { madeFromOf } from "../made-from.mjs";
 import { mean, tested } from "../statistics.mjs";
 
 const { values, positionals } = parseArgs({
@@ -80,17 +82,26 @@ function figuresOf({ task, seed, linear, halving }) {
 }
 
 function collect(folder) {
+  const settings = parse(readFileSync(join(import.meta.dirname, "search.yaml"), "utf8"));
+  const { models, rows } = madeFromOf({ models: [join(root, settings.model)], datasets });
+  // of the row files those of the tasks alone
+  const named = values.tasks.split(",").map((task) => `${tasks[task][3].slice(datasets.length + 1)}/`);
+  const madeFrom = {
+    models,
+    rows: Object.fromEntries(Object.entries(rows).filter(([name]) => named.some((own) => name.startsWith(own)))),
+  };
   const all = cells.map(figuresOf);
   const pairs = [
     ["halving − linear", ({ linear, halving }) => halving.score - linear.score],
     ["linear − control", ({ linear, control }) => linear.score - control],
     ["halving − control", ({ halving, control }) => halving.score - control],
   ].map(([name, of]) => ({ name, ...tested(all.map(of)) }));
+  const signed = (x) => `${x > 0 ? "+" : ""}${x.toFixed(2).replace("-", "−")}`;
   const tera = (flops) => (flops / 1e12).toFixed(2);
   const row = ({ task, seed, control, linear, halving, share }) =>
     [
       ...[task, seed, control.toFixed(2), linear.score.toFixed(2), halving.score.toFixed(2)],
-      ...[(halving.score - linear.score).toFixed(2), linear.chose, halving.chose],
+      ...[signed(halving.score - linear.score), linear.chose, halving.chose],
       ...[tera(linear.flops), tera(halving.flops), share.toFixed(1)],
     ].join(" | ");
   const over = (of) => mean(all.map(of));
@@ -116,7 +127,7 @@ function collect(folder) {
     "| --- | --: | --: | --- | --: |",
     ...pairs.map(
       ({ name, mean: points, error, pairs: n, signs, p }) =>
-        `| ${name} | ${points.toFixed(2)}${error === null ? "" : ` ± ${error.toFixed(2)}`} | ${n} | ${signs} | ${p.toFixed(3)} |`,
+        `| ${name} | ${signed(points)}${error === null ? "" : ` ± ${error.toFixed(2)}`} | ${n} | ${signs} | ${p.toFixed(3)} |`,
     ),
     "",
     "Made by `node experiments/xprompt/search.mjs DATASETS OUT --collect experiments/xprompt`.",
@@ -124,7 +135,7 @@ function collect(folder) {
   ].join("\n");
   writeFileSync(
     join(folder, "search.json"),
-    `${JSON.stringify({ experiment: "search", pairs, cells: all }, null, 1)}\n`,
+    `${JSON.stringify({ experiment: "search", settings, madeFrom, pairs, cells: all }, null, 1)}\n`,
   );
   writeFileSync(join(folder, "search.md"), text);
   console.log(text);

@@ -14,7 +14,7 @@ export const pruneOptions = {
     values: names<StrategyName>(strategies),
     default: "linear",
     source: "xprompt.md §3.3",
-    help: "linear: best token count, then best piece count for it; grid: all pairs; halving: as many pairs as its budget starts, most stopped early",
+    help: "linear: best token count, then best piece count for it; grid: all pairs; halving: as many pairs as its budget starts, most stopped early; iterative: as linear, but survivors are scored anew after each retraining (ours)",
   }),
   level: choice({
     values: ["both", "tokens", "pieces"],

@@ -5,7 +5,7 @@
  * With P̂ = γ_i · ζ_ij · P:  ∂L/∂ζ_ij = Σ_{c in piece j} G_ic P_ic  and  ∂L/∂γ_i = Σ_c G_ic P_ic = Σ_j ∂L/∂ζ_ij, all masks at one.
  */
 import type { Tensor } from "../base/tensor.js";
-import type { MaskScores } from "../method/mask.js";
+import type { MaskScores, PromptMask } from "../method/mask.js";
 
 /** Derivatives by γ and ζ of each example; [B × P] and [B × P × k]. */
 export interface MaskDerivatives {
@@ -103,4 +103,28 @@ export function normaliseScores(scores: MaskScores): { tokens: number[]; pieces:
   const [tokens, all] = [Array.from(scores.tokens), Array.from(scores.pieces)];
   const k = all.length / tokens.length;
   return { tokens: over(tokens), pieces: tokens.flatMap((_, i) => over(all.slice(i * k, (i + 1) * k))) };
+}
+
+/**
+ * Scores of a candidate's own prompt as scores of the whole one: what it has pruned stands below everything else, so that it is pruned again.
+ * @param own of all tokens, or of the surviving ones where the others were dropped @param mask of the whole prompt
+ */
+export function survivorScores(own: MaskScores, { tokens, piecesKept, pieces }: PromptMask): MaskScores {
+  const dropped = own.tokens.length < tokens.length;
+  // the masks are made from finite scores
+  const lowest = -Number.MAX_VALUE;
+  const whole = {
+    tokens: Array.from(tokens, () => lowest),
+    pieces: Array.from(piecesKept, () => lowest),
+  };
+  let row = 0;
+  tokens.forEach((alive, i) => {
+    if (alive) {
+      whole.tokens[i] = own.tokens[row]!;
+      for (let j = 0; j < pieces; j++)
+        if (piecesKept[i * pieces + j]) whole.pieces[i * pieces + j] = own.pieces[row * pieces + j]!;
+    }
+    if (alive || !dropped) row++;
+  });
+  return whole;
 }

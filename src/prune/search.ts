@@ -33,6 +33,7 @@ import { type Importance, importance } from "./importance.js";
 import { type PruneOptions, pruneOptions } from "./options.js";
 import { durable, planSearch } from "./plan.js";
 import { defaultWorkers, trainCandidates } from "./pool.js";
+import { survivorScores } from "./scores.js";
 import { claimFolder, keptScores } from "./search-files.js";
 import type { SearchInput, Tuned } from "./search-types.js";
 import { bestUntil, type CountPair, type StrategyName, strategies } from "./strategies.js";
@@ -150,6 +151,17 @@ export async function openSearch(input: SearchInput, folder: string): Promise<Se
     rescored.set(name, again);
     return maskFromScores({ tokens: scores.tokens, pieces: again.pieces }, { ...how, piecesPruned });
   };
+  /** The mask that prunes more of a candidate's survivors, by their importance after its retraining. */
+  const maskAfter = async (after: Candidate, { tokensPruned, piecesPruned }: CountPair) => {
+    const name = `scores-${after.name}`;
+    const own = { ...size, tokens: after.prompt.shape[0]! };
+    const again =
+      rescored.get(name) ??
+      (await keptScores(join(folder, `${name}.json`), tensorHash(after.prompt), own, () => measure(after.prompt)));
+    rescored.set(name, again);
+    const { pieceRanking: ranking, layout } = options;
+    return maskFromScores(survivorScores(again, after.mask!), { tokensPruned, piecesPruned, ranking, layout });
+  };
   const workers: WorkerSettings = {
     ...input.workers,
     count: input.workers?.count ?? options.workers ?? defaultWorkers(engine.checkpoint.bytes),
@@ -213,16 +225,20 @@ export async function openSearch(input: SearchInput, folder: string): Promise<Se
     run: async (strategy, level, ranking) => {
       observe({ kind: "phase", phase: "search" });
       const found = new Map<string, Candidate>();
-      await strategies[strategy](spaceOf(level), async (pairs, until) => {
+      await strategies[strategy](spaceOf(level), async (trials, until) => {
         const jobs: CandidateJob[] = [];
-        for (const pair of pairs)
+        for (const { tokensPruned, piecesPruned, after } of trials) {
+          const pair = { tokensPruned, piecesPruned };
+          // another ranking is not of importance, so nothing is scored anew
+          const anew = ranking === undefined ? after : undefined;
           jobs.push({
-            name: ranking === undefined ? pairName(pair) : `${ranking.name}-${pairName(pair)}`,
+            name: trialName(pair, ranking?.name, anew),
             ...pair,
             prompt: start,
-            mask: await (ranking?.maskOf ?? maskOf)(pair),
+            mask: await (anew === undefined ? (ranking?.maskOf ?? maskOf)(pair) : maskAfter(anew, pair)),
             drop: options.prunedTokens === "drop",
           });
+        }
         const done = (await retrain(jobs, until)).map((candidate) => viewAt(candidate, until));
         for (const candidate of done) found.set(candidate.name, candidate);
         return done;
@@ -321,6 +337,12 @@ export function viewAt(candidate: Candidate, until: number): Candidate {
       evalSeconds: part(cost.evalSeconds),
     },
   };
+}
+
+/** A candidate's name. What is pruned after another one depends on all that came before it, which its name stands for. */
+function trialName(pair: CountPair, ranking: string | undefined, after: Candidate | undefined): string {
+  if (after !== undefined) return `${pairName(pair)}-${sha256(after.name).slice(0, 6)}`;
+  return ranking === undefined ? pairName(pair) : `${ranking}-${pairName(pair)}`;
 }
 
 export function pairName({ tokensPruned, piecesPruned }: CountPair): string {

@@ -103,6 +103,30 @@ test("grid: 81 retrainings; one level off leaves nine", async () => {
   expect((await strategies.grid({ ...paper, tokens: [] }, pretend(() => 0).retrain)).length).toBe(9);
 });
 
+test("iterative: one after the other, each after the one before; the pieces after the best token count", async () => {
+  const after: (string | undefined)[] = [];
+  const score = ({ tokensPruned, piecesPruned }: CountPair) => 1 - Math.abs(tokensPruned - 6) / 20 - piecesPruned / 100;
+  const found = await strategies.iterative(paper, async (trials, steps) => {
+    after.push(...trials.map((trial) => trial.after?.name));
+    return trials.map(({ after: _, ...pair }) => candidate(pair, score(pair), steps));
+  });
+  expect(found.map(({ name }) => name)).toEqual([
+    ...[2, 4, 6, 8, 10, 12, 14, 16, 18].map((n) => `${n}/0`),
+    ...[1, 3, 4, 6, 8, 9, 11, 12, 14].map((n) => `6/${n}`),
+  ]);
+  expect(after).toEqual([
+    undefined,
+    ...found.slice(0, 8).map(({ name }) => name),
+    "6/0",
+    ...found.slice(9, 17).map(({ name }) => name),
+  ]);
+  // a search that is being stopped trains no more
+  let asked = 0;
+  const stopped = async (trials: readonly CountPair[]) => (++asked > 2 ? [] : trials.map((pair) => candidate(pair, 0)));
+  expect(await strategies.iterative({ ...paper, pieces: [] }, stopped)).toHaveLength(2);
+  expect(asked).toBe(3);
+});
+
 test("halving: 90 start, each rung keeps the better half going, for at most 40 % of linear's FLOPs", async () => {
   const score = ({ tokensPruned, piecesPruned }: CountPair) =>
     1 - Math.abs(tokensPruned - 6) / 20 - Math.abs(piecesPruned - 4) / 30;

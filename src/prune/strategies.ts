@@ -1,5 +1,5 @@
 /**
- * @file Strategies for searching token and piece counts: linear, grid, halving, as one table (xprompt.md §3.3).
+ * @file Strategies for searching token and piece counts: linear, grid, halving, iterative, as one table (xprompt.md §3.3).
  *
  * In: the counts to try, a way to retrain candidates. Out: every candidate that was retrained to its end.
  * A strategy decides only which candidates are trained for how many steps. The caller does masks, rewinding and training.
@@ -28,11 +28,17 @@ export interface SearchSpace {
   readonly forecast: () => Forecast;
 }
 
+/** Counts to train, and by which importance. */
+export interface Trial extends CountPair {
+  /** Its survivors are scored anew, and more of them are pruned. Default: the importance of the tuned prompt, which is the same for all. */
+  readonly after?: Candidate | undefined;
+}
+
 /**
- * Trains the pairs up to `steps` (from wherever each stopped before) and evaluates them. Results are in the given order; there are fewer if
+ * Trains the trials up to `steps` (from wherever each stopped before) and evaluates them. Results are in the given order; there are fewer if
  * the search is being stopped.
  */
-export type Retrain = (pairs: readonly CountPair[], steps: number) => Promise<Candidate[]>;
+export type Retrain = (trials: readonly Trial[], steps: number) => Promise<Candidate[]>;
 
 export type Strategy = (space: SearchSpace, retrain: Retrain) => Promise<Candidate[]>;
 
@@ -60,6 +66,29 @@ export const strategies = {
       alive = rankRung(finished, steps);
     }
     return finished;
+  },
+  /**
+   * As linear, but the survivors of each candidate are scored anew after its retraining, and the next one prunes more of them. Masks nest
+   * whatever the scores say. Ours: iterative pruning with rewinding (Frankle & Carbin 2019), where the paper scores once.
+   */
+  iterative: async (space, retrain) => {
+    const onward = async (pairs: readonly CountPair[], from?: Candidate) => {
+      const found: Candidate[] = [];
+      for (const pair of pairs) {
+        const [done] = await retrain([{ ...pair, after: found.at(-1) ?? from }], space.steps);
+        if (done === undefined) break;
+        found.push(done);
+      }
+      return found;
+    };
+    const byTokens = await onward(tokenPairs(space));
+    const best = rank(byTokens)[0];
+    const tokensPruned = best?.tokensPruned ?? 0;
+    const byPieces = await onward(
+      space.pieces.map((piecesPruned) => ({ tokensPruned, piecesPruned })),
+      best,
+    );
+    return [...byTokens, ...byPieces];
   },
 } as const satisfies Record<string, Strategy>;
 

@@ -117,6 +117,7 @@ function retrainings(options: PruneValues, width: number): number {
     linear,
     grid: Math.max(1, tokens.length) * Math.max(1, pieces.length),
     halving: options.halvingBudget * linear,
+    iterative: linear,
   } satisfies Record<PruneValues["search"], number>;
   return 1 + searched[options.search];
 }
