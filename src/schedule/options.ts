@@ -63,6 +63,12 @@ export const scheduleOptions = {
     source: "fpt.md §3.1",
     help: "Shrink the decoder too; auto does so for free-text tasks and ReCoRD only, as the papers' scripts do",
   }),
+  stageRates: list({
+    of: "number",
+    min: 0,
+    help: "Factor of the learning rate in each partial stage, optionally followed by the full model's; the schedule of the rate itself runs on over all stages",
+    source: "our addition; default 1",
+  }),
   resetOptimizerOnGrow: boolean({
     default: false,
     source: "fpt.md §4",
@@ -107,7 +113,7 @@ export const scheduleOptions = {
 /** All options of a schedule, with defaults filled in. */
 export type ScheduleOptions = OptionValues<typeof scheduleOptions>;
 
-/** The schedule of a preset alone, without the sizes, shares, budget or growth of the study's own schedule. */
+/** The schedule of a preset alone, without the sizes, shares, rates, budget or growth of the study's own schedule. */
 export function presetSchedule(schedule: PresetName): Partial<ScheduleOptions> {
   return {
     schedule,
@@ -115,6 +121,7 @@ export function presetSchedule(schedule: PresetName): Partial<ScheduleOptions> {
     widths: undefined,
     stageFractions: undefined,
     stageSteps: undefined,
+    stageRates: undefined,
     budget: undefined,
     grow: "steps",
   };

@@ -80,6 +80,20 @@ test("fpt-one is one partial stage, and saves more than fpt-cr by the papers' co
   expect([saved("fpt-cr"), saved("fpt-one")]).toEqual(["34.7", "47.1"]);
 });
 
+test("rates of stages: of the partial ones, or of all; 1 is not written, so that runs of before go on", () => {
+  const rates = (own: Record<string, unknown>) =>
+    make({ schedule: "fpt-ld", steps: 10, ...own }).stages.map(({ rate }) => rate);
+  expect(rates({})).toEqual([undefined, undefined, undefined, undefined]);
+  expect(rates({ stageRates: [2, 1, 0.5] })).toEqual([2, undefined, 0.5, undefined]);
+  expect(rates({ stageRates: [1, 1, 1, 0.25] })).toEqual([undefined, undefined, undefined, 0.25]);
+  // a stage of no steps takes its rate with it
+  expect(rates({ stageRates: [2, 3, 4], stageSteps: [0, 5, 5] })).toEqual([3, 4]);
+  // a budget of 1 leaves the full model alone
+  expect(rates({ stageRates: [2, 3, 4, 5], budget: 1 })).toEqual([5]);
+  expect(() => rates({ stageRates: [2] })).toThrow(/3 values, or 4/);
+  expect(() => make({ schedule: "vanilla", stageRates: [2, 3] })).toThrow(/wrong number of stages/);
+});
+
 test("stages in steps or shares, own sizes, and steps that never get lost in rounding", () => {
   const own = make({ schedule: "custom", depths: [0.25, 12], stageSteps: [10, 20], steps: 100 });
   expect(own.stages.map((s) => [s.partial.stacks.encoder!.layers.length, s.steps])).toEqual([

@@ -106,7 +106,10 @@ export function makeSchedule(options: ScheduleOptions, target: ScheduleFor): Sch
       got: `schedule ${options.schedule}`,
       hint: "choose --schedule fpt-cr (saves most), fpt-ld or fpt-fr",
     });
-  const stages = models.map((partial, i): Stage => ({ partial, steps: steps[i]! })).filter((stage) => stage.steps > 0);
+  const rates = stageRates(options, sizes.length).slice(-models.length);
+  const stages = models
+    .map((partial, i): Stage => ({ partial, steps: steps[i]!, ...(rates[i] !== 1 && { rate: rates[i]! }) }))
+    .filter((stage) => stage.steps > 0);
   const [first, ...rest] = stages;
   if (first === undefined)
     throw new SoftpromptError("usage", "the schedule has no steps", { where: "stageSteps", got: options.stageSteps });
@@ -224,6 +227,14 @@ function stageSteps(options: ScheduleOptions, partials: number): number[] {
       got: `${fractions.join(" + ")} = ${sum}`,
     });
   return split(steps, fractions.slice(0, partials));
+}
+
+/** Factors of the learning rate of the partial stages and, last, of the full model. */
+function stageRates({ stageRates: given }: ScheduleOptions, partials: number): number[] {
+  if (given === undefined) return Array.from({ length: partials + 1 }, () => 1);
+  if (given.length === partials + 1) return [...given];
+  checkStageCount("stageRates", given, partials);
+  return [...given, 1];
 }
 
 /** Spreads the papers' 60 % over the partial stages. */

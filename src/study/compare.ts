@@ -72,8 +72,8 @@ export async function compare(
 
 function defaultVariants(own: ScheduleOptions): Variant[] {
   const papers = Object.entries(comparedMethods).map(([label, name]) => ({ label, schedule: presetSchedule(name) }));
-  const { schedule, budget, grow, depths, widths, stageFractions, stageSteps } = own;
-  const plain = [budget, depths, widths, stageFractions, stageSteps].every((v) => v === undefined);
+  const { schedule, budget, grow, depths, widths, stageFractions, stageSteps, stageRates } = own;
+  const plain = [budget, depths, widths, stageFractions, stageSteps, stageRates].every((v) => v === undefined);
   const listed = grow === "steps" && papers.some((p) => p.schedule.schedule === schedule);
   // vanilla with sizes, shares or a budget is refused like any impossible schedule, before the first run
   if (plain && (schedule === "vanilla" || listed)) return papers;

@@ -3,10 +3,12 @@
  *
  * In: XPromptStudyInput. Out: StudyResult. Masking, saliency and transfer need more than that and have their own files.
  */
+
 import { SoftpromptError } from "../base/errors.js";
 import type { Dataset } from "../data/row.js";
 import { sampleFewShot } from "../data/split.js";
 import type { PruneOptions } from "../prune/options.js";
+import { presetSchedule } from "../schedule/options.js";
 import { checkSeeds, currentInput } from "./runs.js";
 import { dotsOf, pairedNote, type StudyResult, type Table } from "./study.js";
 import { masking } from "./xprompt-masking.js";
@@ -179,9 +181,7 @@ export const xpromptStudies = {
   "fpt-xprompt": tableStudy("fpt-xprompt", "FPT × XPrompt", ours, (input) => {
     const fpt = { schedule: input.schedule.schedule === "vanilla" ? ("fpt-cr" as const) : input.schedule.schedule };
     const vanilla = {
-      schedule: "vanilla" as const,
-      ...{ depths: undefined, widths: undefined, stageFractions: undefined, stageSteps: undefined, budget: undefined },
-      grow: "steps" as const,
+      ...presetSchedule("vanilla"),
     };
     return {
       cases: [

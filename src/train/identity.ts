@@ -62,8 +62,9 @@ export async function identityOf(input: Omit<TrainInput, "run">): Promise<Identi
   // only keys of the table, because a caller's settings may have more keys than the trainer reads
   for (const key of Object.keys(trainOptions) as (keyof TrainSettings)[])
     if (!freeSettings.has(key)) facts[`settings.${key}`] = String(settings[key]);
-  for (const [i, { partial, steps }] of schedule.stages.entries()) {
+  for (const [i, { partial, steps, rate }] of schedule.stages.entries()) {
     facts[`schedule.stage ${i + 1}.steps`] = String(steps);
+    if (rate !== undefined) facts[`schedule.stage ${i + 1}.rate`] = String(rate);
     facts[`schedule.stage ${i + 1}.model`] =
       `${partial.name} ${Object.values(partial.stacks).map(stackHash).join(" ")}`;
   }

@@ -10,6 +10,8 @@ export interface Stage {
   readonly partial: PartialModel;
   /** Optimizer steps; the last stage takes what is left when growth comes early (plateau). */
   readonly steps: number;
+  /** Factor of the learning rate. Default 1. */
+  readonly rate?: number;
 }
 
 /** Stages in order, never empty. */

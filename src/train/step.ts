@@ -63,7 +63,8 @@ export async function step(
   const openSeconds = (started - opened) / 1000;
   const numbers = job.rowsOf(state.step);
   const rows = numbers.map((n) => job.encoded[n]!);
-  const learningRate = learningRateAt(state.step + 1, job.totalSteps, settings);
+  const { rate = 1 } = input.schedule.stages[state.stage]!;
+  const learningRate = rate * learningRateAt(state.step + 1, job.totalSteps, settings);
   const batch = await batchGradient({
     program,
     method: engine.method,

@@ -7,6 +7,7 @@ import type { Tensor } from "../base/tensor.js";
 import { stepFlops } from "../engine/flops.js";
 import { entryMask, fullMask, maskFromScores } from "../method/mask.js";
 import { fullModel, partialModel } from "../model/partial.js";
+import { checkIdentity, identityOf } from "./identity.js";
 import { prepare } from "./job.js";
 import { trainOptions } from "./options.js";
 import type { Schedule } from "./stage.js";
@@ -49,6 +50,26 @@ function input(more: Partial<TrainInput> = {}): TrainInput & {
     of: (kind) => events.filter((e) => e.kind === kind) as never,
   };
 }
+
+test("a stage's rate multiplies the schedule's, and a run of other rates is not gone on with", async () => {
+  const linear = { ...settings, learningRateSchedule: "linear" as const };
+  const rates = async (first: number | undefined) => {
+    const stages: Schedule["stages"] = [
+      { partial: half, steps: 4, ...(first !== undefined && { rate: first }) },
+      { partial: full, steps: 4, rate: 0.25 },
+    ];
+    const job = input({ settings: linear, schedule: schedule(stages) });
+    await train(job);
+    return { rates: job.of("step").map(({ learningRate }) => learningRate), facts: await identityOf(job) };
+  };
+  const two = await rates(2);
+  const falling = Array.from({ length: 8 }, (_, n) => 0.1 * (1 - n / 8));
+  for (const [n, rate] of two.rates.entries()) expect(rate).toBeCloseTo(falling[n]! * (n < 4 ? 2 : 0.25), 12);
+  const one = await rates(undefined);
+  expect(one.rates[0]).toBeCloseTo(0.1, 12);
+  expect(() => checkIdentity(one.facts, two.facts, "here")).toThrow(/stage 1\.rate/);
+  expect(one.facts).not.toHaveProperty(["schedule.stage 1.rate"]);
+});
 
 test("the kept prompt is chosen by the first metric, or by the mean of all where the task says so", async () => {
   const labels = [..."nnnnnnyyyy"].map((c) => (c === "n" ? "no" : "yes"));
