@@ -11,7 +11,7 @@ import { join, resolve } from "node:path";
 import { parseArgs } from "node:util";
 import { parse } from "yaml";
 import { madeFromOf } from "../made-from.mjs";
-import { mean, tested } from "../statistics.mjs";
+import { deviation, mean, tested } from "../statistics.mjs";
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
@@ -81,6 +81,20 @@ function figuresOf({ task, seed, linear, halving }) {
   return { ...found, share: (100 * found.halving.flops) / found.linear.flops };
 }
 
+/** The control's deviation over seeds, of each task and of the mean of all: the margin within which nothing is lost. */
+function spreads(all) {
+  const seeds = [...new Set(all.map(({ seed }) => seed))];
+  if (seeds.length < 2) return "";
+  const names = [...new Set(all.map(({ task }) => task))];
+  const of = (wanted) =>
+    deviation(
+      seeds.map((seed) =>
+        mean(all.filter((one) => one.seed === seed && wanted.includes(one.task)).map(({ control }) => control)),
+      ),
+    ).toFixed(2);
+  return `The control's deviation over seeds: ${names.map((task) => `${task} ${of([task])}`).join(", ")}, mean of all ${of(names)}.`;
+}
+
 function collect(folder) {
   const settings = parse(readFileSync(join(import.meta.dirname, "search.yaml"), "utf8"));
   const { models, rows } = madeFromOf({ models: [join(root, settings.model)], datasets });
@@ -129,6 +143,8 @@ function collect(folder) {
       ({ name, mean: points, error, pairs: n, signs, p }) =>
         `| ${name} | ${signed(points)}${error === null ? "" : ` ± ${error.toFixed(2)}`} | ${n} | ${signs} | ${p.toFixed(3)} |`,
     ),
+    "",
+    spreads(all),
     "",
     "Made by `node experiments/xprompt/search.mjs DATASETS OUT --collect experiments/xprompt`.",
     "",
