@@ -95,6 +95,13 @@ export async function resumedOptions(
       expected: `a run folder with ${fileNames.config}`,
       hint: `softprompt ${name} without --resume starts a new run`,
     });
+  const [own, other]: readonly FolderKind[] = name === "train" ? ["run", "search"] : ["search", "run"];
+  if (!holds(folder, own!) && holds(folder, other!))
+    throw new SoftpromptError("run", `this folder holds a ${other}, not a ${own}`, {
+      where: folder,
+      expected: `a ${own} to go on with`,
+      hint: `go on with it: ${resumeCommand(name === "train" ? "prune" : "train", folder)}`,
+    });
   // a run is gone on with in the precision that it began with, which its configuration has
   const { precision, ...others } = flags;
   return {

@@ -168,13 +168,19 @@ export async function loadDataset(given: DatasetSpec, signal?: AbortSignal): Pro
     train = sampleFewShot(train, fewShot);
     notices.push(`few-shot: ${train.length} of ${of} training rows are used (seed ${fewShot.seed})`);
   }
-  if (skipped > 0)
-    notices.push(`${skipped} bad row${skipped === 1 ? " was" : "s were"} skipped: ${examples(bad, skipped)}`);
+  notices.push(...skippedNotice(skipped, bad));
   notices.push(...datasetNotices(source.task, { train, validation, test }, empty));
   const seconds = (performance.now() - began) / 1000;
   const promptTokens = positionTokens(spec.promptPosition);
   const asked = promptTokens === undefined ? {} : { promptTokens };
   return { task: source.task, train, validation, test, files, skipped, notices, ...asked, seconds };
+}
+
+/** Says how many rows were left out, and the first of them. @param bad each with what was wrong */
+export function skippedNotice(skipped: number, bad: readonly string[]): string[] {
+  return skipped === 0
+    ? []
+    : [`${skipped} bad row${skipped === 1 ? " was" : "s were"} skipped: ${examples(bad, skipped)}`];
 }
 
 interface LoadedRows {
@@ -187,7 +193,12 @@ interface LoadedRows {
 }
 
 /** The rows of one split. */
-async function rowsOf(source: Source, place: Place, split: Split, options: TableOptions): Promise<LoadedRows> {
+export async function rowsOf(
+  source: Pick<Source, "task" | "read" | "checkColumns">,
+  place: Place,
+  split: Split,
+  options: TableOptions,
+): Promise<LoadedRows> {
   const table = await place.table();
   if (table.rows.length > 0) source.checkColumns?.(table.columns, place.name);
   const template = compileTemplate(source.task.template, `${source.task.name}, template`);
@@ -395,10 +406,16 @@ async function ownSource(spec: FilesSpec | RowsSpec, signal: AbortSignal | undef
   });
   const labels = Object.keys(verbalizer ?? {});
   const holes = compileTemplate(task.template);
+  const told = holes.fields.filter((field) => (Object.hasOwn(columns, field) ? columns[field] : field) === column);
   return {
     task,
     places,
-    notices: own?.notices ?? [],
+    notices: [
+      ...(own?.notices ?? []),
+      ...told.map(
+        (field) => `the template shows the answer: {${field}} is column ${column}, which is what shall be said`,
+      ),
+    ],
     checkColumns: (found, where) => {
       // a column that is mapped to another template name leaves its own name free for the marker
       const free = found.filter((name) => name !== "prompt" || !Object.values(columns).includes(name));

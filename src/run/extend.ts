@@ -23,7 +23,7 @@ const mostSaved = 4 * 4 * mostTrained;
 const length = "schedule.stage 1.steps";
 
 /**
- * @returns whether anything changed; false if the folder holds no begun run, or a run with exactly this many steps.
+ * @returns whether anything changed; false if the folder holds no begun run, or a run with exactly this many steps, whatever its stages.
  * @throws SoftpromptError "run" where going on would not be exact, or would be shorter.
  */
 export function extendRun(folder: string, steps: number, ops: FileOps = diskOps): boolean {
@@ -33,8 +33,8 @@ export function extendRun(folder: string, steps: number, ops: FileOps = diskOps)
   try {
     const identity = readHead(head);
     if (identity === null) return false;
-    const begun = Number(identity[length]);
-    if (identity["schedule.stages"] === "1" && begun === steps) return false;
+    const begun = stepsOf(identity);
+    if (begun === steps) return false;
     refuseInexact(folder, identity, begun, steps);
     const snapshots = snapshotFolder(folder);
     const snapshot = loadSnapshot(snapshots, () => {}, ops, mostSaved);
@@ -51,6 +51,12 @@ export function extendRun(folder: string, steps: number, ops: FileOps = diskOps)
   } finally {
     lock.release();
   }
+}
+
+/** Steps of all stages together. */
+function stepsOf(identity: Identity): number {
+  const stages = Object.entries(identity).filter(([name]) => /^schedule\.stage \d+\.steps$/.test(name));
+  return stages.reduce((sum, [, steps]) => sum + Number(steps), 0);
 }
 
 function refuseInexact(folder: string, identity: Identity, begun: number, steps: number): void {

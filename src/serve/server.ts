@@ -147,7 +147,15 @@ export async function openServer(input: ServeInput): Promise<Server> {
     signal?.addEventListener("abort", stop, { once: true });
     if (signal?.aborted) throw interrupted(signal, "stopped before the server was open", { where: "serve" });
     await desk.open();
-    for (const [name, folder] of Object.entries(adapters)) await add(name, folder);
+    for (const [name, folder] of Object.entries(adapters))
+      await add(name, folder).catch((error) => {
+        throw named(error, name, folder);
+      });
+    if (adaptersFolder !== undefined && !existsSync(adaptersFolder))
+      throw new SoftpromptError("adapter", "there is no such folder of adapters", {
+        where: adaptersFolder,
+        expected: "a folder with a folder for each adapter; it may be empty",
+      });
     if (adaptersFolder !== undefined)
       watch = await openWatch(adaptersFolder, {
         add,
@@ -331,4 +339,16 @@ function sayBroken(socket: Duplex, status: number): void {
   );
   // a client that keeps its side of the connection open gets no further answer
   setTimeout(() => socket.destroy(), 1000).unref();
+}
+
+/** An error of one of several adapters: which it was. */
+function named(error: unknown, name: string, folder: string): unknown {
+  if (!(error instanceof SoftpromptError)) return error;
+  const { where } = error.parts;
+  const place = `adapter ${name} (${folder})`;
+  return new SoftpromptError(error.kind, error.problem, {
+    ...error.parts,
+    where: where === undefined ? place : `${place}, ${where}`,
+    cause: error,
+  });
 }

@@ -70,7 +70,9 @@ export async function openWatch(
         target.notice(`adapter ${name} was ${loaded.has(name) ? "replaced" : "added"}`);
         loaded.add(name);
       } catch (error) {
-        target.notice(`adapter ${name} was not taken: ${error instanceof Error ? error.message : error}`);
+        target.notice(
+          `adapter ${name} was not taken: ${(error instanceof Error ? error.message : String(error)).replaceAll(/\n\s*/g, "; ")}`,
+        );
       }
     }
     for (const name of [...seen.keys()]) if (!now.has(name)) seen.delete(name);

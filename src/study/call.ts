@@ -12,7 +12,7 @@ import { scheduleOptions } from "../schedule/options.js";
 import { withPlannedSteps } from "../schedule/schedule.js";
 import { type CallContext, type NoticeEvent, splitCall } from "../tasks/call.js";
 import { answersFor, datasetOf, type RowsOptions } from "../tasks/data.js";
-import { withOwnRate } from "../tasks/learning-rate.js";
+import { sayRate, withOwnRate } from "../tasks/learning-rate.js";
 import type { Model } from "../tasks/model.js";
 import { type FormerPruneOptions, promptOptions, seedsOption } from "../tasks/options.js";
 import { initSpec } from "../tasks/planning.js";
@@ -125,6 +125,9 @@ const methodInput = (options: object, where: string) => ({
 const pick = (table: object, options: object) =>
   Object.fromEntries(Object.entries(options).filter(([key]) => Object.hasOwn(table, key)));
 
+/** Whether methods are compared, each at rates of its own. */
+const hasOwnRates = (values: object) => (values as { readonly methods?: unknown }).methods !== undefined;
+
 async function inputOf(
   model: Model,
   tasks: readonly (Dataset | RowsOptions)[],
@@ -137,6 +140,7 @@ async function inputOf(
   const data: Dataset[] = [];
   const said = ({ message }: Pick<NoticeEvent, "message">) =>
     onEvent?.({ kind: "train", event: { kind: "warning", message } });
+  if (!hasOwnRates(values)) await sayRate(model, { ...values, method: "prompt" }, said);
   for (const task of tasks) data.push(answersFor(await datasetOf(task, said), model, values));
   return {
     engine: model.engine,

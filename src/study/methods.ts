@@ -246,7 +246,11 @@ export function methodTables(
     notes: [
       `Always the most frequent label: ${tasks.map((dataset) => `${dataset.task.name} ${majority(dataset, of.maxEvalRows)}`).join(", ")}.`,
       "Scores are of the validation rows after the last step, by the task's first metric, × 100; the validation rows choose nothing. ± is the sample standard deviation over seeds.",
-      "The learning rate is chosen per method and task on held out training rows with the first seed; its FLOPs and seconds, evaluations included, are the search's. A training's are those of its steps, without evaluations; XPrompt's are of all that its search for a mask took, and its rate is prompt tuning's.",
+      `${
+        tasks.some(({ task }) => names.some((name) => wasSearched(find(name, task.name, seeds[0]!))))
+          ? "The learning rate is chosen per method and task on held out training rows with the first seed; its FLOPs and seconds, evaluations included, are the search's."
+          : "One learning rate was given for each method, so none was searched for."
+      } A training's FLOPs and seconds are those of its steps, without evaluations; XPrompt's are of all that its search for a mask took, and its rate is prompt tuning's.`,
       "At equal FLOPs a method has the last score on the full model that it had when its training, neuron scores included, had spent so much of prompt tuning's FLOPs; none where it was not evaluated by then. Its resolution is the evaluation interval.",
       ...atGridEnds(tasks, seeds, names, find),
       ...(names.includes("xprompt")
@@ -261,6 +265,9 @@ export function methodTables(
   };
 }
 
+/** Whether a run's rate was chosen among several. */
+const wasSearched = ({ search }: MethodRun) => search !== null && search.tried.length > 0;
+
 /** Which rates were tried, what they scored on held out rows, and which was taken. */
 function rateTable(
   tasks: readonly Dataset[],
@@ -268,8 +275,9 @@ function rateTable(
   names: readonly ComparableName[],
   find: (method: ComparableName, task: string, seed: number) => MethodRun,
 ): Table {
+  const searched = names.some((method) => tasks.some(({ task }) => wasSearched(find(method, task.name, seeds[0]!))));
   return {
-    title: "Learning rates, chosen on held out training rows",
+    title: searched ? "Learning rates, chosen on held out training rows" : "Learning rates; none was searched for",
     columns: [{ name: "method" }, { name: "task" }, { name: "rate", digits: 4 }, { name: "tried, and their scores" }],
     rows: names.flatMap((method) =>
       tasks.flatMap(({ task }): Cell[][] => {

@@ -86,6 +86,13 @@ export async function givenAdapter<Given extends Adapter | string | null>(
   given: Given,
   { onEvent, signal }: CallContext<NoticeEvent> = {},
 ): Promise<Exclude<Given, string> | Adapter> {
+  const isAdapter = typeof given === "object" && (given === null || ("base" in given && "prompt" in given));
+  if (typeof given !== "string" && !isAdapter)
+    throw new SoftpromptError("usage", "this is no adapter", {
+      where: "adapter",
+      expected: "what tune gave, the folder it was saved in, or null for the model alone",
+      got: given,
+    });
   if (typeof given !== "string") return given as Exclude<Given, string>;
   return openAdapter(given, {
     offline,

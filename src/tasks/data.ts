@@ -181,6 +181,12 @@ export async function loadData(
   options: (DataOptions | RowsOptions) & LoadContext,
   earlier?: EarlierContext,
 ): Promise<Dataset> {
+  if (typeof options !== "object" || options === null)
+    throw new SoftpromptError("usage", "there are no options", {
+      where: "loadData()",
+      expected: "{ task, data }, { train, template, … } or { rows, template, … }",
+      got: options,
+    });
   const given = currentNames(oneObject(options, earlier, "loadData"), renamedIn(dataOptions), "loadData()");
   const { onEvent, signal } = given;
   const load = () => {
@@ -199,6 +205,12 @@ export async function datasetOf(
   source: Dataset | RowsOptions,
   onEvent: (event: { readonly kind: "warning"; readonly message: string }) => void = () => {},
 ): Promise<Dataset> {
+  if (typeof source !== "object" || source === null)
+    throw new SoftpromptError("usage", "there is no data", {
+      where: "data",
+      expected: "what loadData gave, or { rows, template, … }",
+      got: source,
+    });
   if (!("rows" in source)) return source;
   return loadData({ ...source, onEvent: ({ message }) => onEvent({ kind: "warning", message }) });
 }
@@ -250,6 +262,8 @@ export function targetNotices(
 export async function loadRows(rows: readonly MemoryRow[], options: Omit<RowsOptions, "rows">): Promise<Dataset> {
   const { validationRows, testRows, labels, ...rest } = options;
   const checked = readOptions(dataOptions, rest, "loadRows()");
+  if (Array.isArray(rows) && rows.length === 0)
+    throw new SoftpromptError("data", "there are no rows", { where: "rows", expected: "at least one row" });
   const without = ["data", "format", "train", "validation", "test", "header", "delimiter", "quotes"] as const;
   for (const key of without)
     if (checked[key] !== undefined)
@@ -307,11 +321,28 @@ export function asRecorded(options: DataOptions, recorded: Task | null): DataOpt
   return { ...defined({ task: name, format: chosen, inputPrefix, targetPrefix, promptPosition }), ...defined(options) };
 }
 
+/** The warning of such differences. */
+export function otherTask(recorded: Task, differences: readonly string[]): string {
+  return `the adapter was tuned on ${recorded.name} with another ${differences.join(", ")}: this is not how it learnt to answer`;
+}
+
 /** The differences between two tasks on which a prompt depends; for a warning. */
 export function taskDifferences(recorded: Task, used: Task): string[] {
   return (["template", "verbalizer", "targetPrefix"] as const).filter(
     (key) => JSON.stringify(recorded[key]) !== JSON.stringify(used[key]),
   );
+}
+
+/**
+ * The task that inputs are answered for: of the options, or the adapter's. A template alone changes the adapter's texts; its label words and
+ * the rest stay. @throws SoftpromptError "usage" as loadTask
+ */
+export function taskBeside(options: Partial<OptionValues<typeof taskOptions>>, recorded: Task | null): Task | null {
+  if (recorded === null || options.template === undefined || options.task !== undefined)
+    return loadTask(options) ?? recorded;
+  const { name, verbalizer, metrics, maxTargetTokens, targetPrefix, scoring } = recorded;
+  const kept = { verbalizer: verbalizer ?? undefined, metrics: [...metrics], maxTargetTokens, targetPrefix };
+  return loadTask({ task: name, ...defined({ ...kept, positiveLabel: scoring?.positiveLabel }), ...defined(options) });
 }
 
 /**

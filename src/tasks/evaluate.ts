@@ -54,6 +54,12 @@ export type EvaluateRows = Dataset | RowsOptions | readonly Row[] | readonly Mem
  * @throws SoftpromptError "adapter" (another base model, no task known), "data", "numeric", "interrupted".
  */
 export async function evaluate(model: Model, rows: EvaluateRows, input: EvaluateInput = {}): Promise<Evaluation> {
+  if (typeof rows !== "object" || rows === null)
+    throw new SoftpromptError("usage", "there is nothing to score", {
+      where: "evaluate()",
+      expected: "what loadData gave, rows of it, or { rows, template, … }",
+      got: rows,
+    });
   const given = currentNames(input, formerSkillNames, "evaluate()");
   const {
     adapter = null,

@@ -242,6 +242,7 @@ test("a rate that is not given follows the size of the vocabulary's vectors, and
   const small = vectorsOf(0.1) as typeof checkpoint;
   expect(await withOwnRate({ learningRate: 0.7 }, small)).toEqual({ learningRate: 0.7 });
   expect(await withOwnRate({}, small)).toEqual({ learningRate: 0.03 });
+  expect(await withOwnRate({ method: null, learningRate: null }, small)).toEqual({ method: null, learningRate: 0.03 });
   expect(await withOwnRate({ method: "none" }, small)).toEqual({ method: "none" });
 });
 

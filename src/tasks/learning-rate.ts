@@ -27,9 +27,11 @@ export async function withOwnRate<T extends { readonly method?: unknown; readonl
   given: T,
   checkpoint: Checkpoint,
 ): Promise<T> {
-  const { method = "prompt", learningRate } = given;
-  // an unknown method is refused where the options are read
-  if (learningRate !== undefined || typeof method !== "string" || !Object.hasOwn(methods, method)) return given;
+  const { learningRate } = given;
+  const method = given.method ?? "prompt";
+  // null is no value, as everywhere; an unknown method is refused where the options are read
+  if ((learningRate ?? undefined) !== undefined || typeof method !== "string" || !Object.hasOwn(methods, method))
+    return given;
   return { ...given, learningRate: await ownRate(method as MethodName, checkpoint) };
 }
 

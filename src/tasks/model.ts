@@ -105,6 +105,12 @@ export async function openModel(
     "signal",
     "label",
   ]);
+  if (typeof name !== "string" || name === "")
+    throw new SoftpromptError("usage", "there is no model's name", {
+      where: "openModel()",
+      expected: "a bundled name, a folder or a hub id",
+      got: name,
+    });
   const given = readOptions(openOptions, asked, "openModel()");
   const chosen = { ...given, threads: threadsOf(given.threads) };
   // Loaded here, so that a caller that only reads options does not load the engine.

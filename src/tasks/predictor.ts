@@ -146,6 +146,12 @@ export async function openPredictor(model: Model, options: PredictorOptions): Pr
       }),
     );
   };
+  if (typeof adapters !== "object" || adapters === null)
+    throw new SoftpromptError("usage", "the predictor has no adapters", {
+      where: "openPredictor()",
+      expected: "{ adapters: { name: what tune gave, or the folder it was saved in } }",
+      got: adapters,
+    });
   for (const [name, given] of Object.entries(adapters)) await add(name, given);
   return disposable({
     get adapters() {
@@ -176,7 +182,7 @@ export function noList(where: string, got: unknown, expected: string): Softpromp
 }
 
 function isNamed(given: Adapter | string | NamedAdapter): given is NamedAdapter {
-  return typeof given === "object" && "adapter" in given;
+  return typeof given === "object" && given !== null && "adapter" in given;
 }
 
 /** A task under a prompt, ready to read inputs. */
@@ -216,6 +222,12 @@ export async function openSkill(
   const loaded = await givenAdapter(model, adapter, { onEvent, signal });
   if (loaded !== null) await checkBase(loaded, model.checkpoint, { anyBase, tokenizer: model.tokenizer });
   const task = given ?? loaded?.task ?? null;
+  if (task === null && loaded === null)
+    throw new SoftpromptError("usage", "there is neither an adapter nor a task", {
+      where: name ?? "adapter",
+      expected: "an adapter, or what shall be answered",
+      hint: "give --adapter, or --task, or --template with --verbalizer; in the library an adapter or { task }",
+    });
   if (task === null)
     throw new SoftpromptError("adapter", "the adapter does not say which task it is for", {
       where: typeof adapter === "string" ? adapter : (name ?? "adapter"),

@@ -3,73 +3,89 @@
  */
 import { basename } from "node:path";
 import { SoftpromptError } from "../base/errors.js";
+import { rowsOf, skippedNotice } from "../data/dataset.js";
 import type { Row, Task } from "../data/row.js";
+import type { Fields, TableOptions } from "../data/rows.js";
 import { readTable } from "../data/table.js";
 import { columnValue, compileTemplate } from "../data/template.js";
 import { declaredReader } from "./choices.js";
 import { asRecorded, type DataOptions, loadData } from "./data.js";
 
-/** @throws SoftpromptError "data" (the file, a row of it, no column of labels). */
+/** Rows of one file, and what the reader should know of them. */
+export interface ScoredFile {
+  readonly task: Task;
+  readonly rows: readonly Row[];
+  readonly notices: readonly string[];
+}
+
+/** @throws SoftpromptError "data" (the file, a row of it, no column of labels), "usage" (an option that the task's own files cannot have). */
 export async function loadScored(
   recorded: Task,
   file: string,
   options: DataOptions,
-): Promise<{ readonly task: Task; readonly rows: readonly Row[] }> {
+  signal?: AbortSignal,
+): Promise<ScoredFile> {
   const declared = options.template === undefined ? declaredReader(recorded) : null;
-  if (declared !== null) return { task: recorded, rows: await officialRows(recorded, file, declared, options) };
+  if (declared !== null) return officialRows(recorded, file, declared, options, signal);
   const { validation: _, test: __, ...shared } = options;
   const all = asRecorded({ ...shared, train: file }, recorded);
   const column = all.labelColumn ?? all.targetColumn ?? (await answerColumn(recorded, file, all));
   const { verbalizer } = recorded;
   const named = verbalizer === null ? { targetColumn: column } : { labelColumn: column };
-  // the file is also given as validation, so that no rows are held out
-  const { task, train } = await loadData({ ...all, ...named, validation: file });
-  return { task: { ...task, ...(recorded.scoring && { scoring: recorded.scoring }) }, rows: train };
+  const { task, train, notices = [] } = await loadData({ ...all, ...named, validationShare: 0, signal });
+  return { task: { ...task, ...(recorded.scoring && { scoring: recorded.scoring }) }, rows: train, notices };
 }
+
+/** How a file is read, of the options that say it. */
+const tableOptions = ({ header, delimiter, quotes, skipBadRows }: DataOptions, signal?: AbortSignal): TableOptions => ({
+  ...(header !== undefined && { header }),
+  ...(delimiter !== undefined && { delimiter }),
+  ...(quotes !== undefined && { quotes }),
+  ...(skipBadRows !== undefined && { skipBadRows }),
+  ...(signal && { signal }),
+});
 
 /** Rows of a declared task's own file, as its folder would give them. */
 async function officialRows(
   task: Task,
   file: string,
   read: NonNullable<ReturnType<typeof declaredReader>>,
-  { skipBadRows = false }: DataOptions,
-): Promise<Row[]> {
-  const template = compileTemplate(task.template);
-  const rows: Row[] = [];
-  for (const { fields, line, where = `${basename(file)}:${line}` } of (await readTable(file, { skipBadRows })).rows)
-    try {
-      for (const { part, label, ...example } of read(fields, { where, split: "validation" })) {
-        const id = part === "" ? where : `${where}#${part}`;
-        const target = example.target ?? (label === null ? "" : (task.verbalizer?.[label] ?? ""));
-        rows.push({
-          id,
-          input: template.fill(example.fields, id),
-          target,
-          label,
-          references: example.references ?? [target],
-          ...(example.group === undefined ? {} : { group: example.group }),
-          ...(example.choices === undefined ? {} : { choices: example.choices }),
-        });
-      }
-    } catch (error) {
-      if (!skipBadRows || !(error instanceof SoftpromptError) || error.kind !== "data") throw error;
-    }
-  return rows;
+  options: DataOptions,
+  signal: AbortSignal | undefined,
+): Promise<ScoredFile> {
+  const { columns = {}, labelColumn, targetColumn } = options;
+  if (targetColumn !== undefined)
+    throw new SoftpromptError("usage", "the files of a declared task say themselves where the answers are", {
+      where: "targetColumn",
+      expected: `no column, or a template of your own beside it (the adapter's task is ${task.name})`,
+      got: targetColumn,
+    });
+  const renamed = Object.entries({ ...(labelColumn !== undefined && { label: labelColumn }), ...columns });
+  const named = (fields: Fields): Fields =>
+    renamed.length === 0
+      ? fields
+      : { ...fields, ...Object.fromEntries(renamed.map(([name, column]) => [name, columnValue(fields, column)])) };
+  const how = tableOptions(options, signal);
+  const name = basename(file);
+  const place = { path: file, name, table: () => readTable(file, how), row: (line: number) => `${name}:${line}` };
+  const source = { task, read: (fields: Fields, at: Parameters<typeof read>[1]) => read(named(fields), at) };
+  const { rows, skipped, bad, notices } = await rowsOf(source, place, "validation", how);
+  return { task, rows, notices: [...notices, ...skippedNotice(skipped, bad)] };
 }
 
 /** The column with the answers: "label" ("target" of free text), or the only other one that holds nothing but labels of the task. */
 async function answerColumn(task: Task, file: string, options: DataOptions): Promise<string> {
-  const header = options.header;
-  const { columns, rows } = await readTable(file, header === undefined ? {} : { header });
+  const { columns, rows } = await readTable(file, tableOptions(options));
   const usual = task.verbalizer === null ? "target" : "label";
   if (columns.includes(usual)) return usual;
   const holes = compileTemplate(task.template).fields;
   const labels = Object.keys(task.verbalizer ?? {});
-  const fitting = columns.filter(
-    (column) =>
-      !holes.includes(column) &&
-      rows.every(({ fields }) => labels.includes(String(columnValue(fields, column)).trim())),
-  );
+  // bad rows shall not hide the column that is right in most others
+  const enough = options.skipBadRows ? rows.length / 2 : rows.length - 1;
+  const fitting = columns.filter((column) => {
+    const isLabel = ({ fields }: { fields: Fields }) => labels.includes(String(columnValue(fields, column)).trim());
+    return !holes.includes(column) && rows.filter(isLabel).length > enough;
+  });
   if (fitting.length === 1) return fitting[0]!;
   const flag = task.verbalizer === null ? "--target-column" : "--label-column";
   throw new SoftpromptError("data", "which column holds the answers?", {

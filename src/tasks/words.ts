@@ -2,6 +2,7 @@
  * @file Shows a soft prompt as words: the vocabulary word nearest to each virtual token, and the score when these words' own vectors
  * replace the prompt. In: Model, adapter, rows. Out: words, and two scores.
  */
+import { checkBase } from "../adapter/adapter.js";
 import { inspectAdapter, type TokenReport } from "../adapter/inspect.js";
 import type { Adapter } from "../adapter/types.js";
 import { SoftpromptError } from "../base/errors.js";
@@ -48,6 +49,8 @@ export async function promptWords(model: Model, input: WordsInput): Promise<Prom
       expected: "a soft prompt",
       got: `method ${adapter.applied.method}`,
     });
+  // the words of another vocabulary say nothing of the prompt
+  await checkBase(adapter, model.checkpoint, { anyBase: how.anyBase, tokenizer: model.tokenizer });
   const { perToken } = await inspectAdapter(adapter, model, Math.max(1, nearest));
   const tokens = perToken.map((token) => token.nearest);
   const ids = tokens.flatMap(([best]) => (best === undefined ? [] : [best.id]));

@@ -21,7 +21,7 @@ import { drawExamples, inContext, inContextNotice } from "../../evaluate/in-cont
 import { fullModel } from "../../model/partial.js";
 import { flopText, plainNumber, scoreText, secondText } from "../../report/format.js";
 import { plainTable } from "../../report/markdown.js";
-import { asRecorded, type dataOptions, taskDifferences } from "../../tasks/data.js";
+import { asRecorded, type dataOptions, otherTask, taskDifferences } from "../../tasks/data.js";
 import { engineUnder } from "../../tasks/model.js";
 import { recordedEvaluateBy, recordedInputTokens, recordedRanking, usualInputTokens } from "../../tasks/predictor.js";
 import { tokenizerFor } from "../../tasks/readied.js";
@@ -38,12 +38,9 @@ export async function evaluate(options: EvalValues, { terminal, signal }: Comman
     checkWritable(options.predictions, [options.train, options.validation, options.test]);
   const adapter = await namedAdapter(options, { terminal, signal });
   const recorded = adapter?.task ?? null;
-  const { task, split, rows, known, data } = await scoredRows(options, recorded, { terminal, signal });
+  const { task, split, rows, known, data, notices: ofFile } = await scoredRows(options, recorded, { terminal, signal });
   const differ = recorded === null ? [] : taskDifferences(recorded, task);
-  if (differ.length > 0)
-    terminal.warn(
-      `the adapter was tuned on ${recorded!.name} with another ${differ.join(", ")}: this is not how it learnt to answer`,
-    );
+  if (differ.length > 0) terminal.warn(otherTask(recorded!, differ));
   if (rows.length === 0)
     throw new SoftpromptError("data", `there are no ${split} rows`, {
       where: task.name,
@@ -72,7 +69,7 @@ export async function evaluate(options: EvalValues, { terminal, signal }: Comman
     const fewer = inContextNotice(asked, examples.length);
     const unended = prepared.evaluateBy === "generation" ? endNotice(adapter?.task) : null;
     const ofInputs = [...[fewer, unended].filter((notice) => notice !== null), ...preparedNotices(prepared, tokenizer)];
-    const notices = [...(data === null ? [] : sayTokenNotices(data, tokenizer, terminal)), ...ofInputs];
+    const notices = [...ofFile, ...(data === null ? [] : sayTokenNotices(data, tokenizer, terminal)), ...ofInputs];
     sayNotices(ofInputs, terminal);
     terminal.note(`scoring ${prepared.rows.length} ${split} rows …`);
     const full = fullModel(model.checkpoint.config);
@@ -111,6 +108,8 @@ interface Scored {
   readonly known: readonly Row[];
   /** The complete data; null if only one file is given. */
   readonly data: Dataset | null;
+  /** What was said of the one file. */
+  readonly notices: readonly string[];
 }
 
 /** A split of a task's data; or, with an adapter that knows its task, the one file that is given. */
@@ -119,14 +118,23 @@ export async function scoredRows(
   recorded: Task | null,
   context: Pick<CommandContext, "terminal" | "signal">,
 ): Promise<Scored> {
-  const file =
-    options.split === "validation" ? (options.validation ?? options.test) : (options.test ?? options.validation);
-  if (recorded !== null && file !== undefined && options.train === undefined && options.data === undefined) {
-    const { task, rows } = await loadScored(recorded, file, options);
-    return { task, split: file === options.test ? "test" : "validation", rows, known: rows, data: null };
+  const { split, train, validation, test } = options;
+  const alone = train === undefined && options.data === undefined && (validation ?? test) !== undefined;
+  if (recorded !== null && alone) {
+    // --test alone is scored without a word of the split
+    const file = split === "validation" ? (validation ?? test) : split === "test" ? test : undefined;
+    if (file === undefined)
+      throw new SoftpromptError("data", `there are no ${split} rows`, {
+        where: "--split",
+        expected: `--${split} FILE`,
+        got: validation === undefined ? `--test ${test}` : `--validation ${validation}`,
+      });
+    const { task, rows, notices } = await loadScored(recorded, file, options, context.signal);
+    sayNotices(notices, context.terminal);
+    return { task, split: file === test ? "test" : "validation", rows, known: rows, data: null, notices };
   }
   const data = await loadSaid(asRecorded(options, recorded), context);
-  return { task: data.task, split: options.split, rows: data[options.split], known: data.train, data };
+  return { task: data.task, split, rows: data[split], known: data.train, data, notices: [] };
 }
 
 function evaluationText(

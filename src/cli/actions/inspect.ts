@@ -1,7 +1,7 @@
 /**
  * @file The work of softprompt inspect: shows the content of a base model, a partial one, or an adapter, without running it.
  */
-import { isAdapter } from "../../adapter/adapter.js";
+import { checkBase, isAdapter } from "../../adapter/adapter.js";
 import { adapterReportText, inspectAdapter } from "../../adapter/inspect.js";
 import { partialParameters, stepFlops } from "../../engine/flops.js";
 import type { ModelConfig, Stack } from "../../model/architecture.js";
@@ -48,7 +48,13 @@ type Shape = { batch: number; prompt: number; input: number; target: number };
 
 async function adapterAnswer(
   folder: string,
-  { model, nearest, revision, offline }: { model?: string; nearest: number; revision?: string; offline: boolean },
+  {
+    model,
+    nearest,
+    anyBase,
+    revision,
+    offline,
+  }: Pick<InspectValues, "model" | "nearest" | "anyBase" | "revision" | "offline">,
   listen: ModelContext,
 ): Promise<Answer> {
   const adapter = readAdapter(folder);
@@ -57,6 +63,7 @@ async function adapterAnswer(
     const place = await modelFolder(model, { revision, offline }, listen);
     const checkpoint = await openCheckpoint(place.folder, { name: place.label });
     base = { checkpoint, tokenizer: await loadTokenizer(checkpoint.folder) };
+    await checkBase(adapter, checkpoint, { anyBase, tokenizer: base.tokenizer });
   }
   const report = await inspectAdapter(adapter, base, nearest);
   return { json: report, text: adapterReportText(report) };

@@ -8,7 +8,7 @@ import type { Task } from "../../data/row.js";
 import { templateFields } from "../../data/template.js";
 import type { NoticeEvent } from "../../tasks/call.js";
 import { inputsIn } from "../../tasks/choices.js";
-import { loadTask } from "../../tasks/data.js";
+import { otherTask, taskBeside, taskDifferences } from "../../tasks/data.js";
 import { predictStream } from "../../tasks/predict.js";
 import type { Answer, PredictInput } from "../../tasks/predictor.js";
 import type { CommandContext } from "../command.js";
@@ -30,7 +30,10 @@ export async function predict(
     });
   if (options.output !== undefined) checkWritable(options.output, [options.file]);
   const adapter = await namedAdapter(options, { terminal, signal });
-  const task = loadTask(options) ?? adapter?.task ?? undefined;
+  const recorded = adapter?.task ?? null;
+  const task = taskBeside(options, recorded) ?? undefined;
+  const differ = recorded === null || task === undefined ? [] : taskDifferences(recorded, task);
+  if (differ.length > 0) terminal.warn(otherTask(recorded!, differ));
   const model = await openWithAdapter(options.model, adapter, options, { terminal, signal });
   const out = options.output === undefined ? null : lineFile(options.output);
   const write = (line: JsonObject) => {
@@ -105,7 +108,7 @@ interface Asked {
 /** The inputs one by one; standard input is read as it comes. */
 async function* inputsOf(
   text: string | undefined,
-  { file, lines }: PredictValues,
+  { file, lines, skipBadRows }: PredictValues,
   task: Task | undefined,
   { terminal, signal }: Pick<CommandContext, "terminal" | "signal">,
 ): AsyncGenerator<Asked> {
@@ -115,8 +118,10 @@ async function* inputsOf(
   else if (file !== undefined) {
     // parquet and csv readers take time to load, so they are loaded only for files
     const { readTable } = await import("../../data/table.js");
-    const { rows, notices } = await readTable(file, { signal });
-    sayNotices(notices, terminal);
+    const { skippedNotice } = await import("../../data/dataset.js");
+    const { rows, notices, skipped, bad } = await readTable(file, { signal, skipBadRows });
+    // a row that cannot be read has no place among the answers, so it is told of beside them
+    sayNotices([...notices, ...skippedNotice(skipped, bad)], terminal);
     for (const { line, fields } of rows) yield* structured(fields, `${file}:${line}`, task);
   } else {
     if (stdin.isTTY) terminal.note("one text a line; Ctrl-D ends");

@@ -31,6 +31,7 @@ export async function showWords(options: ShowValues, folder: string, context: Co
     const words = await promptWords(model, {
       adapter,
       nearest: shown,
+      anyBase: options.anyBase,
       signal: context.signal,
       onEvent: ({ message }) => sayNotices([message], context.terminal),
       ...(scored === null ? {} : { rows: scored.rows, task: scored.task }),

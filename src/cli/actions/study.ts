@@ -22,7 +22,7 @@ import type { StudyResult } from "../../study/study.js";
 import { type XPromptStudy, xpromptStudies } from "../../study/xprompt.js";
 import type { XPromptStudyEvent } from "../../study/xprompt-types.js";
 import { answersFor, dataOptions, quickstartTask } from "../../tasks/data.js";
-import { ownRate } from "../../tasks/learning-rate.js";
+import { ownRate, sayRate } from "../../tasks/learning-rate.js";
 import { openModel, openOptions } from "../../tasks/model.js";
 import { initSpec } from "../../tasks/planning.js";
 import { forPrompt } from "../../tasks/readied.js";
@@ -122,6 +122,9 @@ export async function studyAnswer(
   });
   const options =
     given.learningRate === undefined ? { ...asked, learningRate: await ownRate("prompt", model.checkpoint) } : asked;
+  const say = ({ message }: { readonly message: string }) => terminal.warn(message);
+  // the methods study has rates of its own
+  if (!unread.includes("learningRate")) await sayRate(model, { ...options, method: "prompt" }, say);
   const tasks = loaded.map((data) => answersFor(data, model, options));
   try {
     const notices = tasks.flatMap((data) =>
@@ -138,7 +141,7 @@ export async function studyAnswer(
       schedule: withPlannedSteps(pickOptions(scheduleOptions, options) as OptionValues<typeof scheduleOptions>),
       virtualTokens: options.virtualTokens,
       init: await initSpec(options, tasks[0]!, model, {
-        onEvent: ({ message }) => terminal.warn(message),
+        onEvent: say,
         signal,
       }),
       scoring: pickOptions(neuronScoreOptions, options) as OptionValues<typeof neuronScoreOptions>,

@@ -22,6 +22,7 @@ export const sections = {
   },
   Adapter: {
     model: string({ placeholder: "folder or hub id", help: "Base model of the adapter, for the nearest words" }),
+    anyBase: boolean({ default: false, help: "Use this base model though it is not the recorded one" }),
     nearest: integer({ default: 5, min: 0, unit: "words", help: "Nearest vocabulary words per virtual token" }),
   },
 };

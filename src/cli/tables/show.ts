@@ -24,6 +24,7 @@ export const showOptions = {
 };
 
 export const wordOptions = {
+  anyBase: boolean({ default: false, help: "Use the adapter though the base model is not the recorded one" }),
   nearest: boolean({
     default: false,
     help: "Print the vocabulary words nearest to each virtual token; with data also the score when they stand in its place",
