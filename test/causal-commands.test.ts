@@ -74,25 +74,24 @@ describe("train", { timeout: 120_000 }, () => {
     await json("prune", ...short, ...counts, "--output", anew);
     expect(parse(readFileSync(join(anew, "config.yaml"), "utf8")).learningRate).toBe(suited);
     const study = join(place, "study-rate");
-    await json(
-      "compare",
-      "--tasks",
-      "quickstart=quickstart",
-      "--seeds",
-      "0",
-      ...model,
-      "--virtual-tokens",
-      "4",
-      "--few-shot",
-      "8",
-      "--max-eval-rows",
-      "4",
-      "--steps",
-      "8",
-      "--output",
-      study,
-    );
+    const asked = ["compare", "--tasks", "quickstart=quickstart", "--seeds", "0", ...model, "--virtual-tokens", "4"];
+    const tiny = ["--few-shot", "8", "--max-eval-rows", "4", "--steps", "8", "--output"];
+    expect((await json(...asked, ...tiny, study)).stderr).not.toMatch(/learning rate/);
     expect(parse(readFileSync(join(study, "config.yaml"), "utf8")).learningRate).toBe(suited);
+    // a study warns as a training does; one rate for each method is no search
+    const high = await json(...asked, ...tiny, join(place, "study-high"), "--learning-rate", "3");
+    expect(high.stderr).toMatch(/learning rate 3 lets each step move/);
+    const methods = await json(
+      ...asked,
+      "--methods",
+      "prompt",
+      "--rate-factors",
+      "1",
+      ...tiny,
+      join(place, "study-own"),
+    );
+    expect(JSON.stringify(methods)).toMatch(/none was searched for/);
+    expect(JSON.stringify(methods)).not.toMatch(/chosen (per method and task )?on held out/);
   });
   test("leaves a run whose adapter evaluates, predicts and is told", async () => {
     const result = await json("train", ...tuning, "--output", tuned);

@@ -334,6 +334,34 @@ test("train, interrupt, resume, eval, predict, report: one run from beginning to
   expect(one.confusion.counts.flat().reduce((a: number, b: number) => a + b)).toBe(3);
   const unclear = await commandLine(["eval", "--adapter", output, "--test", file]);
   expect(unclear).toMatchObject({ code: 3, stderr: expect.stringMatching(/--label-column/) });
+  // a split that was not given is not another one
+  for (const split of ["test", "train"]) {
+    const missing = await commandLine(["eval", "--adapter", output, "--validation", labelled, "--split", split]);
+    expect(missing).toMatchObject({ code: 3, stderr: expect.stringMatching(new RegExp(`no ${split} rows`)) });
+  }
+  // the file is read as it is told, with the column of answers to be found; what is left out is counted
+  const hats = join(place, "hats.csv");
+  writeFileSync(hats, "mood^text\npositive^Good.\nnegative^Bad.\nnone^So.\npositive^Fine.^x\npositive^Well.\n");
+  const told = ["eval", "--adapter", output, "--validation", hats, "--delimiter", "^", "--skip-bad-rows", "--json"];
+  const kept = await commandLine(told);
+  expect(kept.code, kept.stderr).toBe(0);
+  expect(JSON.parse(kept.stdout)).toMatchObject({
+    rows: 3,
+    notices: [expect.stringMatching(/^2 bad rows were skipped: /)],
+  });
+  expect(kept.stderr).toMatch(/2 bad rows were skipped/);
+  // a template of one's own keeps the adapter's label words, and is told of
+  const other = await commandLine(["predict", "A fine day.", "--adapter", output, "--template", "film: {text}"]);
+  expect(Object.keys(JSON.parse(other.stdout).probabilities)).toEqual(["negative", "positive"]);
+  expect(other.stderr).toMatch(/another template/);
+  const broken = join(place, "broken.jsonl");
+  writeFileSync(broken, '{"text": "Good."}\n{"text": \n{"text": "Bad."}\n');
+  const rest = await commandLine(["predict", "--file", broken, "--adapter", output, "--skip-bad-rows"]);
+  expect(rest).toMatchObject({ code: 0, stderr: expect.stringMatching(/1 bad row was skipped: .*broken\.jsonl:2/) });
+  expect(rest.stdout.trim().split("\n")).toHaveLength(2);
+  const bare = await commandLine(["predict", "x", "--model", "t5-nano"]);
+  expect(bare).toMatchObject({ code: 2, stderr: expect.stringMatching(/neither an adapter nor a task/) });
+
   const near = await commandLine(["predict", "x", "--adapter", `${output}n`]);
   expect(near).toMatchObject({ code: 5, stderr: expect.stringContaining(`did you mean ${output}?`) });
 
@@ -369,6 +397,14 @@ test("a finished run goes on to more steps, to the same prompt as one that was b
   const inexact = await commandLine(["train", "--resume", falling, "--steps", "4"]);
   expect(inexact).toMatchObject({ code: 6, stderr: expect.stringMatching(/learning rate falls.*--init-from/s) });
 
+  // a growing run's steps are those of all its stages
+  const grown = join(place, "grown");
+  const growing = [...argv, "--schedule", "fpt-ld", "--neuron-choice", "first", "--steps", "10", "--output", grown];
+  expect((await commandLine(growing)).code).toBe(0);
+  expect(await commandLine(["train", "--resume", grown, "--steps", "10", "--quiet"])).toMatchObject({ code: 0 });
+  const further = await commandLine(["train", "--resume", grown, "--steps", "20"]);
+  expect(further).toMatchObject({ code: 6, stderr: expect.stringMatching(/several stages.*expected: 10 steps/s) });
+
   const pruned = join(place, "pruned");
   const prune = [
     "prune",
@@ -390,6 +426,8 @@ test("a finished run goes on to more steps, to the same prompt as one that was b
   const { search } = JSON.parse(found.stdout);
   // what the run spent is counted, though it was not spent again
   expect(search.cost.tuning).toBeGreaterThanOrEqual(tuned.cost.trainFlops);
+  const wrong = await commandLine(["train", "--resume", pruned]);
+  expect(wrong).toMatchObject({ code: 6, stderr: expect.stringMatching(/holds a search, not a run.*prune --resume/s) });
   const held = await commandLine([...prune, "--output", join(place, "held"), "--holdout", "0.5"]);
   expect(held).toMatchObject({ code: 6, stderr: expect.stringMatching(/held out/) });
 });

@@ -98,16 +98,28 @@ describe.skipIf(!existsSync(main) || process.platform === "win32")("the command"
     expect(JSON.stringify(first) + err()).not.toContain("0123456789abcdefghij");
     child.kill("SIGTERM");
     expect(await ended).toBe(0);
-    const argv = [main, "serve", "--model", "t5-nano", "--host", "0.0.0.0"];
-    const refused = spawn(process.execPath, argv, { stdio: ["ignore", "ignore", "pipe"] });
-    let told = "";
-    refused.stderr.setEncoding("utf8").on("data", (text: string) => {
-      told += text;
-    });
-    expect((await once(refused, "exit"))[0]).toBe(2);
-    expect(told).toContain("--token-file");
+    expect(await refused("--host", "0.0.0.0")).toEqual([2, expect.stringContaining("--token-file")]);
   });
 });
+
+test("an adapter that cannot be served is named, and a folder that is not there is refused", async () => {
+  const wide = saved(promptAdapter(null, { tokens: 3, seed: 2, width: 7 }), join(place, "wide"));
+  const [code, told] = await refused("--adapter", `good=${plain}`, "--adapter", `wide=${wide}`);
+  expect([code, told]).toEqual([5, expect.stringContaining(`adapter wide (${wide})`)]);
+  const missing = join(place, "nope");
+  expect(await refused("--adapters", missing)).toEqual([5, expect.stringContaining(missing)]);
+});
+
+/** Exit code and words of a server that does not start. */
+async function refused(...flags: string[]): Promise<[number, string]> {
+  const argv = [main, "serve", "--model", "t5-nano", ...flags];
+  const child = spawn(process.execPath, argv, { stdio: ["ignore", "ignore", "pipe"] });
+  let told = "";
+  child.stderr.setEncoding("utf8").on("data", (text: string) => {
+    told += text;
+  });
+  return [(await once(child, "exit"))[0] as number, told];
+}
 
 test("docs/serve.md has the limits as they are", () => {
   const page = readFileSync(join(root, "docs/serve.md"), "utf8");

@@ -12,6 +12,7 @@ import { architectureOf } from "../src/model/architectures.js";
 import { type OpenModel, openModel } from "../src/tasks/model.js";
 import { promptWords } from "../src/tasks/words.js";
 import { methodAdapter, promptAdapter } from "./helpers/adapters.js";
+import { commandLine } from "./helpers/command-line.js";
 import { tinyCausal } from "./helpers/tiny-causal.js";
 
 const root = mkdtempSync(join(tmpdir(), "softprompt-words-"));
@@ -66,6 +67,23 @@ test("words' own vectors are read back, at any length, and keep the score; prune
   await expect(promptWords(model, { adapter: await methodAdapter(model.checkpoint, "lora") })).rejects.toThrow(
     /no virtual tokens/,
   );
+});
+
+test("another model's words are refused, in the command and for inspect, unless --any-base says so", async () => {
+  const place = join(root, "other-base");
+  const folder = tinyCausal({});
+  {
+    await using model = await openModel(folder);
+    const { adapter } = await spoken(model, "the cat", 1);
+    saveAdapter(place, { ...adapter, base: { ...adapter.base, sha256: "0".repeat(64) } });
+  }
+  for (const argv of [
+    ["show", place, "--nearest", "--model", folder],
+    ["inspect", place, "--model", folder],
+  ]) {
+    expect(await commandLine(argv)).toMatchObject({ code: 5, stderr: expect.stringMatching(/another base model/) });
+    expect((await commandLine([...argv, "--any-base"])).code).toBe(0);
+  }
 });
 
 function zeroed({ shape, data }: { shape: readonly number[]; data: Float32Array }, token: number) {

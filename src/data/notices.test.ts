@@ -50,6 +50,16 @@ test.each<[string, (i: number) => string, Partial<FilesSpec>, RegExp]>([
   expect(notices!.some((notice) => message.test(notice))).toBe(true);
 });
 
+test("a template that shows the answer, by its own name or another", async () => {
+  const data = rows((i) => (i % 2 ? "a" : "b"));
+  const shown = /the template shows the answer: \{(label|hint)\} is column label/;
+  expect((await load(data, { template: "{text} {label}" })).notices).toContainEqual(expect.stringMatching(shown));
+  const columns = { hint: "label" };
+  expect((await load(data, { template: "{text} {hint}", columns })).notices).toContainEqual(
+    expect.stringMatching(shown),
+  );
+});
+
 test("one label is one label: 1.0 beside 1, and TRUE beside true", async () => {
   const numbers = await load(rows((i) => ["1.0", "1", "0", "0.0"][i % 4]!));
   expect(numbers.task.verbalizer).toEqual({ 0: "0", 1: "1" });

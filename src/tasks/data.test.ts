@@ -115,7 +115,7 @@ describe("rows of a program", () => {
     ["a date", [{ text: new Date(0), label: 1 }], {}, /rows\[0\]: column text holds no plain value[\s\S]*Date/],
     ["no object", [{ text: "a", label: 1 }, "b"], {}, /rows\[1\]: a row is no object/],
     ["no list", { text: "a" }, {}, /rows: the rows are no list/],
-    ["no row", [], { labelColumn: "label" }, /no usable row/],
+    ["no row", [], { labelColumn: "label" }, /there are no rows/],
     [
       "an unknown label",
       [

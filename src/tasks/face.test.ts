@@ -144,7 +144,10 @@ describe("evaluate", () => {
     }
     expect((await evaluate(model, data, { adapter: null })).loss).not.toBeCloseTo(found[0]!.loss, 3);
     await expect(evaluate(model, data, { adapter, split: "test" })).rejects.toThrow(/no rows to score/);
-    await expect(evaluate(model, rows)).rejects.toMatchObject({ kind: "adapter" });
+    await expect(evaluate(model, rows)).rejects.toMatchObject({
+      kind: "usage",
+      message: expect.stringMatching(/neither/),
+    });
   });
 });
 
@@ -205,6 +208,19 @@ describe("a predictor", () => {
     await predictor.dispose();
     await expect(predictor.predict([])).rejects.toThrow(/disposed/);
   });
+});
+
+test("what is no model, data or adapter is refused by its name, not by an error of the language", async () => {
+  const none = undefined as never;
+  const refused = { name: "SoftpromptError", kind: "usage" };
+  await expect(openModel(none)).rejects.toMatchObject(refused);
+  await expect(tune(model, null as never)).rejects.toMatchObject(refused);
+  await expect(evaluate(model, none)).rejects.toMatchObject(refused);
+  await expect(loadData(none)).rejects.toMatchObject(refused);
+  for (const adapter of [undefined, 5, {}])
+    await expect(predict(model, adapter as never, ["a"])).rejects.toMatchObject(refused);
+  await expect(openPredictor(model, {} as never)).rejects.toMatchObject(refused);
+  await expect(openPredictor(model, { adapters: { a: undefined as never } })).rejects.toMatchObject(refused);
 });
 
 test("a tuning that needs more memory than there is says so", async () => {

@@ -1,0 +1,43 @@
+/** @file One file for a recorded task: a declared task's own file is read as the options say, and what is left out is told. */
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, expect, test } from "vitest";
+import { declaredTask } from "../data/dataset.js";
+import { loadScored } from "./scored-file.js";
+
+const place = mkdtempSync(join(tmpdir(), "softprompt-scored-"));
+afterAll(() => rmSync(place, { recursive: true, force: true }));
+const sst2 = declaredTask("sst2", {});
+function file(name: string, text: string): string {
+  writeFileSync(join(place, name), text);
+  return join(place, name);
+}
+
+test.each([
+  ["its usual form", "a.tsv", "sentence\tlabel\ngood\t1\nbad\t0\n", {}],
+  ["another separator", "a.csv", "sentence^label\ngood^1\nbad^0\n", { delimiter: "^" }],
+  ["no header", "b.tsv", "good\t1\nbad\t0\n", { header: ["sentence", "label"] }],
+  ["other names", "c.tsv", "words\tgold\ngood\t1\nbad\t0\n", { columns: { sentence: "words" }, labelColumn: "gold" }],
+] as const)("a declared task's file: %s", async (_, name, text, options) => {
+  const path = file(name, text);
+  const { rows, notices } = await loadScored(sst2, path, options as object);
+  expect(rows.map(({ input, label }) => [input, label])).toEqual([
+    [expect.stringContaining("good"), "positive"],
+    [expect.stringContaining("bad"), "negative"],
+  ]);
+  expect(notices).toEqual([]);
+});
+
+test("bad rows are counted, and named", async () => {
+  const path = file("bad.tsv", "sentence\tlabel\ngood\t1\nbad\t7\nfine\t1\tx\nso\t0\n");
+  const { rows, notices } = await loadScored(sst2, path, { skipBadRows: true });
+  expect(rows).toHaveLength(2);
+  expect(notices).toEqual([expect.stringMatching(/^2 bad rows were skipped: .*bad\.tsv:4.*bad\.tsv:3/)]);
+  await expect(loadScored(sst2, path, {})).rejects.toMatchObject({ kind: "data" });
+});
+
+test("a column of targets has no meaning in a declared task's file", async () => {
+  const path = file("t.tsv", "sentence\tlabel\ngood\t1\n");
+  await expect(loadScored(sst2, path, { targetColumn: "label" })).rejects.toMatchObject({ kind: "usage" });
+});
