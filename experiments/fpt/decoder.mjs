@@ -245,7 +245,7 @@ function collect(cells) {
   const settings = cells[0]?.settings;
   if (settings)
     lines.push(
-      `${report.model.name}, ${settings.virtualTokens} virtual tokens, ${settings.steps} steps of ${settings.train.batchSize} rows, ${settings.train.optimizer} at ${settings.train.learningRate}; accuracy in percent after the last step, so no validation row chose a prompt. FPT: ${settings.fpt.stageSteps.join(" + ")} steps on ${settings.fpt.depths.join(", ")} and all layers. Greedy: ${settings.scoring.layerRows} training rows.`,
+      `${report.model.name}, ${settings.virtualTokens} virtual tokens, ${settings.steps} steps of ${settings.train.batchSize} rows, ${settings.train.optimizer} at ${settings.train.learningRate}${settings.train.learningRateSchedule ? `, ${settings.train.learningRateSchedule}` : ""}; accuracy in percent after the last step, so no validation row chose a prompt. FPT: ${settings.fpt.stageSteps.join(" + ")} steps on ${settings.fpt.depths.join(", ")} and all layers. Greedy: ${settings.scoring.layerRows} training rows.`,
       "",
     );
   const groups = new Map();
