@@ -93,6 +93,13 @@ describe("train", { timeout: 120_000 }, () => {
     expect(JSON.stringify(methods)).toMatch(/none was searched for/);
     expect(JSON.stringify(methods)).not.toMatch(/chosen (per method and task )?on held out/);
   });
+  test("says by how much prompt and target must be shorter where a window has no room for an input", async () => {
+    const narrow = tinyCausal({ config: { max_position_embeddings: 64 } });
+    const asked = ["train", "--model", narrow, "--threads", "1", ...data, "--steps", "1", "--virtual-tokens", "80"];
+    const { code, stderr } = await softprompt(...asked, "--output", join(place, "narrow"));
+    expect(code).toBe(2);
+    expect(stderr).toMatch(/no room for an input[\s\S]*at least \d+ tokens fewer/);
+  });
   test("leaves a run whose adapter evaluates, predicts and is told", async () => {
     const result = await json("train", ...tuning, "--output", tuned);
     expect(result.run).toMatchObject({ method: "prompt-tuning", steps: 4, reason: "steps" });

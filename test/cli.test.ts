@@ -390,6 +390,8 @@ test("a finished run goes on to more steps, to the same prompt as one that was b
   expect(readFileSync(join(short, "config.yaml"), "utf8")).toMatch(/^steps: 4$/m);
   expect(await commandLine(["train", "--resume", short, "--quiet"])).toMatchObject({ code: 0 });
 
+  const elsewhere = await commandLine(["train", "--resume", short, "--output", join(place, "elsewhere")]);
+  expect(elsewhere).toMatchObject({ code: 2, stderr: expect.stringMatching(/stays in its folder/) });
   const back = await commandLine(["train", "--resume", short, "--steps", "3"]);
   expect(back).toMatchObject({ code: 6, stderr: expect.stringMatching(/more than 4 steps/) });
   const linear = [...argv, "--steps", "2", "--learning-rate-schedule", "linear", "--output", falling];

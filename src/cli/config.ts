@@ -95,6 +95,13 @@ export async function resumedOptions(
       expected: `a run folder with ${fileNames.config}`,
       hint: `softprompt ${name} without --resume starts a new run`,
     });
+  if (typeof flags.output === "string" && resolve(flags.output) !== resolve(folder))
+    throw new SoftpromptError("usage", "what is gone on with stays in its folder", {
+      where: "output",
+      expected: `no --output, or ${folder}`,
+      got: flags.output,
+      hint: "copy the folder first, and go on with the copy",
+    });
   const [own, other]: readonly FolderKind[] = name === "train" ? ["run", "search"] : ["search", "run"];
   if (!holds(folder, own!) && holds(folder, other!))
     throw new SoftpromptError("run", `this folder holds a ${other}, not a ${own}`, {

@@ -218,13 +218,20 @@ function fittedInput(row: Text, tokenizer: Tokenizer, rules: EncodingRules, { to
     return { ...whole, cut: [], ids: ids.slice(0, Math.max(0, tokens)), tokensLost: ids.length - tokens, byWindow };
   const fitted = fitText({ ...whole, ids }, encode, { limit: tokens, keepFrom: whole.promptAt });
   if (fitted === null)
-    throw new SoftpromptError("usage", "the template alone is longer than an input may be", {
-      where: row.id,
-      expected: `at most ${tokens} tokens beside what stands round every input`,
-      hint: byWindow
-        ? "the model's context window holds no more beside prompt and target: use a shorter template, fewer virtual tokens or a smaller maxTargetTokens"
-        : "raise maxInputTokens (--max-input-tokens), or shorten the template",
-    });
+    throw new SoftpromptError(
+      "usage",
+      tokens > 0 ? "the template alone is longer than an input may be" : "prompt and target leave no room for an input",
+      {
+        where: row.id,
+        expected:
+          tokens > 0
+            ? `at most ${tokens} tokens beside what stands round every input`
+            : `at least ${1 - tokens} tokens fewer of prompt and target`,
+        hint: byWindow
+          ? "the model's context window holds no more beside prompt and target: use a shorter template, fewer virtual tokens or a smaller maxTargetTokens"
+          : "raise maxInputTokens (--max-input-tokens), or shorten the template",
+      },
+    );
   return {
     ...fitted,
     tokensLost: ids.length - fitted.ids.length,
