@@ -17,6 +17,9 @@ export function halves(rows) {
   return { chooses: half(0), reports: half(1) };
 }
 
+/** A difference with its sign and two digits. */
+export const signed = (x) => `${x > 0 ? "+" : ""}${x.toFixed(2).replace("-", "−")}`;
+
 export const mean = (values) => values.reduce((a, b) => a + b, 0) / values.length;
 
 /** Sample standard deviation; null for one value. */

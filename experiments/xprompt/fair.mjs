@@ -29,7 +29,7 @@ import {
 } from "softprompt/train";
 import { parse } from "yaml";
 import { namedFiles } from "../jobs.mjs";
-import { deviation, halves, mean, tested } from "../statistics.mjs";
+import { deviation, halves, mean, signed, tested } from "../statistics.mjs";
 import { distil } from "./distil.mjs";
 import { places } from "./places.mjs";
 
@@ -325,7 +325,7 @@ function collect(found) {
       "| --- | --: | --: | --- | --: |",
       ...differences.map(
         ({ first: a, second: b, mean: m, error, pairs: n, signs, p }) =>
-          `| ${[`${labels[a]} − ${labels[b]}`, `${m > 0 ? "+" : ""}${m.toFixed(2).replace("-", "−")}${error === null ? "" : ` ± ${error.toFixed(2)}`}`, n, signs, p.toFixed(3)].join(" | ")} |`,
+          `| ${[`${labels[a]} − ${labels[b]}`, `${signed(m)}${error === null ? "" : ` ± ${error.toFixed(2)}`}`, n, signs, p.toFixed(3)].join(" | ")} |`,
       ),
       "",
       "Pairs are of one task and seed: the same start prompt, training rows and reporting rows. Tries: candidates or trainings that the arm chose from. “Distilled”: the tuned prompt's probabilities of the answers, hidden states not matched. The starts of “best of” differ, the order of their rows does not.",

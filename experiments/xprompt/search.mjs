@@ -11,7 +11,7 @@ import { join, resolve } from "node:path";
 import { parseArgs } from "node:util";
 import { parse } from "yaml";
 import { madeFromOf } from "../made-from.mjs";
-import { deviation, mean, tested } from "../statistics.mjs";
+import { deviation, mean, signed, tested } from "../statistics.mjs";
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
@@ -110,7 +110,6 @@ function collect(folder) {
     ["linear − control", ({ linear, control }) => linear.score - control],
     ["halving − control", ({ halving, control }) => halving.score - control],
   ].map(([name, of]) => ({ name, ...tested(all.map(of)) }));
-  const signed = (x) => `${x > 0 ? "+" : ""}${x.toFixed(2).replace("-", "−")}`;
   const tera = (flops) => (flops / 1e12).toFixed(2);
   const row = ({ task, seed, control, linear, halving, share }) =>
     [

@@ -16,7 +16,7 @@ import { parseArgs } from "node:util";
 import { evaluate, loadAdapter, loadData, prune, tune } from "softprompt";
 import { parse } from "yaml";
 import { openJobs, openNamed } from "../jobs.mjs";
-import { deviation, halves, mean, tested } from "../statistics.mjs";
+import { deviation, halves, mean, signed, tested } from "../statistics.mjs";
 import { places } from "./places.mjs";
 
 const here = import.meta.dirname;
@@ -132,7 +132,6 @@ function collect(to) {
       of(way).flatMap((one) => (paper(one) ? [one.score - paper(one).control] : [])),
     ]),
   ].flatMap(([name, all]) => (all.length === 0 ? [] : [{ name, ...tested(all) }]));
-  const signed = (x) => `${x > 0 ? "+" : ""}${x.toFixed(2).replace("-", "−")}`;
   const lines = [
     "# Ways to prune",
     "",

@@ -13,7 +13,7 @@ import { type MemoryRow, tableOf } from "./memory.js";
 import { datasetNotices, type EmptyRow, labelSpellings, spellingNotice } from "./notices.js";
 import type { Example } from "./records.js";
 import type { Dataset, Row, Task } from "./row.js";
-import { examples, type Fields, pauses, type Table, type TableOptions, tableLimits } from "./rows.js";
+import { examples, type Fields, pauses, skippedNotice, type Table, type TableOptions, tableLimits } from "./rows.js";
 import { type FewShot, holdout, sampleFewShot } from "./split.js";
 import { readTable } from "./table.js";
 import { type DeclaredTask, type Format, type Split, type TaskName, taskNames, tasks } from "./tasks.js";
@@ -174,13 +174,6 @@ export async function loadDataset(given: DatasetSpec, signal?: AbortSignal): Pro
   const promptTokens = positionTokens(spec.promptPosition);
   const asked = promptTokens === undefined ? {} : { promptTokens };
   return { task: source.task, train, validation, test, files, skipped, notices, ...asked, seconds };
-}
-
-/** Says how many rows were left out, and the first of them. @param bad each with what was wrong */
-export function skippedNotice(skipped: number, bad: readonly string[]): string[] {
-  return skipped === 0
-    ? []
-    : [`${skipped} bad row${skipped === 1 ? " was" : "s were"} skipped: ${examples(bad, skipped)}`];
 }
 
 interface LoadedRows {

@@ -130,3 +130,10 @@ export function rowCollector(where: string, options: TableOptions) {
     }),
   };
 }
+
+/** Says how many rows were left out, and the first of them. @param bad each with what was wrong */
+export function skippedNotice(skipped: number, bad: readonly string[]): string[] {
+  return skipped === 0
+    ? []
+    : [`${skipped} bad row${skipped === 1 ? " was" : "s were"} skipped: ${examples(bad, skipped)}`];
+}

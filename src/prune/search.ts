@@ -140,25 +140,26 @@ export async function openSearch(input: SearchInput, folder: string): Promise<Se
   const rescored = new Map<string, Importance>();
   const reports = new Map<string, Reported>();
 
+  /** Importance of another prompt than the tuned one: measured once, and kept under the name. */
+  const scoredAt = async (name: string, prompt: Tensor): Promise<Importance> => {
+    const own = { ...size, tokens: prompt.shape[0]! };
+    const again =
+      rescored.get(name) ??
+      (await keptScores(join(folder, `${name}.json`), tensorHash(prompt), own, () => measure(prompt)));
+    rescored.set(name, again);
+    return again;
+  };
   const maskOf: Search["maskOf"] = async ({ tokensPruned, piecesPruned }, prune = "lowest") => {
     const how = { tokensPruned, ranking: options.pieceRanking, layout: options.layout, prune };
     if (!options.rescorePieces || tokensPruned === 0 || piecesPruned === 0)
       return maskFromScores(scores, { ...how, piecesPruned });
     const at = applyMask(tuned.prompt, maskFromScores(scores, { ...how, piecesPruned: 0 }));
-    const name = `scores-t${tokensPruned}${prune === "lowest" ? "" : `-${prune}`}`;
-    const again =
-      rescored.get(name) ?? (await keptScores(join(folder, `${name}.json`), tensorHash(at), size, () => measure(at)));
-    rescored.set(name, again);
-    return maskFromScores({ tokens: scores.tokens, pieces: again.pieces }, { ...how, piecesPruned });
+    const { pieces } = await scoredAt(`scores-t${tokensPruned}${prune === "lowest" ? "" : `-${prune}`}`, at);
+    return maskFromScores({ tokens: scores.tokens, pieces }, { ...how, piecesPruned });
   };
   /** The mask that prunes more of a candidate's survivors, by their importance after its retraining. */
   const maskAfter = async (after: Candidate, { tokensPruned, piecesPruned }: CountPair) => {
-    const name = `scores-${after.name}`;
-    const own = { ...size, tokens: after.prompt.shape[0]! };
-    const again =
-      rescored.get(name) ??
-      (await keptScores(join(folder, `${name}.json`), tensorHash(after.prompt), own, () => measure(after.prompt)));
-    rescored.set(name, again);
+    const again = await scoredAt(`scores-${after.name}`, after.prompt);
     const { pieceRanking: ranking, layout } = options;
     return maskFromScores(survivorScores(again, after.mask!), { tokensPruned, piecesPruned, ranking, layout });
   };

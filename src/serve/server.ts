@@ -151,18 +151,19 @@ export async function openServer(input: ServeInput): Promise<Server> {
       await add(name, folder).catch((error) => {
         throw named(error, name, folder);
       });
-    if (adaptersFolder !== undefined && !existsSync(adaptersFolder))
-      throw new SoftpromptError("adapter", "there is no such folder of adapters", {
-        where: adaptersFolder,
-        expected: "a folder with a folder for each adapter; it may be empty",
-      });
-    if (adaptersFolder !== undefined)
+    if (adaptersFolder !== undefined) {
+      if (!existsSync(adaptersFolder))
+        throw new SoftpromptError("adapter", "there is no such folder of adapters", {
+          where: adaptersFolder,
+          expected: "a folder with a folder for each adapter; it may be empty",
+        });
       watch = await openWatch(adaptersFolder, {
         add,
         remove: (name) => void desk.remove(name),
         notice,
         taken: (name) => Object.hasOwn(adapters, name),
       });
+    }
     const sockets = { ...socketLimits, ...own.sockets };
     const context: ServerContext = {
       desk,

@@ -3,9 +3,9 @@
  */
 import { basename } from "node:path";
 import { SoftpromptError } from "../base/errors.js";
-import { rowsOf, skippedNotice } from "../data/dataset.js";
+import { rowsOf } from "../data/dataset.js";
 import type { Row, Task } from "../data/row.js";
-import type { Fields, TableOptions } from "../data/rows.js";
+import { type Fields, skippedNotice, type TableOptions } from "../data/rows.js";
 import { readTable } from "../data/table.js";
 import { columnValue, compileTemplate } from "../data/template.js";
 import { declaredReader } from "./choices.js";

@@ -5,6 +5,7 @@ import { stdin } from "node:process";
 import { SoftpromptError } from "../../base/errors.js";
 import { isObject, type JsonObject, parseJson } from "../../base/json.js";
 import type { Task } from "../../data/row.js";
+import { skippedNotice } from "../../data/rows.js";
 import { templateFields } from "../../data/template.js";
 import type { NoticeEvent } from "../../tasks/call.js";
 import { inputsIn } from "../../tasks/choices.js";
@@ -118,7 +119,6 @@ async function* inputsOf(
   else if (file !== undefined) {
     // parquet and csv readers take time to load, so they are loaded only for files
     const { readTable } = await import("../../data/table.js");
-    const { skippedNotice } = await import("../../data/dataset.js");
     const { rows, notices, skipped, bad } = await readTable(file, { signal, skipBadRows });
     // a row that cannot be read has no place among the answers, so it is told of beside them
     sayNotices([...notices, ...skippedNotice(skipped, bad)], terminal);
