@@ -21,6 +21,7 @@ import { parseArgs } from "node:util";
 import { loadData, prune, tune } from "softprompt";
 import { parse } from "yaml";
 import { bestRate, evenly, evenRows, heldOut, openJobs, openNamed } from "../jobs.mjs";
+import { causalData } from "../rows.mjs";
 import { deviation, mean } from "../statistics.mjs";
 
 const usage =
@@ -47,10 +48,6 @@ const tasksOf = (part) => own[part].tasks.filter((task) => values.tasks?.split("
 const folders = { causal: folder, t5: values.t5 };
 mkdirSync(out, { recursive: true });
 
-const linesOf = (file) => {
-  const lines = readFileSync(file, "utf8").trim().split("\n");
-  return lines.map((line) => JSON.parse(line));
-};
 /** SQuAD's questions that have an answer, each with its text and first answer. */
 const questionsOf = (file) =>
   JSON.parse(readFileSync(file, "utf8")).data.flatMap(({ paragraphs }) =>
@@ -58,15 +55,6 @@ const questionsOf = (file) =>
       qas.flatMap(({ question, answers: [answer] }) => (answer ? [{ context, question, answer: answer.text }] : [])),
     ),
   );
-/** COPA's premise goes on with either choice. */
-const copaColumns = ({ premise, choice1, choice2, question, label }) => ({
-  premise: premise.replace(/\.$/, ""),
-  joint: question === "cause" ? "because" : "so",
-  choice1: choice1[0].toLowerCase() + choice1.slice(1),
-  choice2: choice2[0].toLowerCase() + choice2.slice(1),
-  label: label === 0 ? "choice1" : "choice2",
-});
-
 /** The same training and validation rows for every place. */
 async function dataOf(part, task, place) {
   const { trainingRows, validationRows, positions } = own[part];
@@ -75,37 +63,14 @@ async function dataOf(part, task, place) {
     const data = await loadData({ task, data: join(datasets, own.folders[task]), promptPosition, dataSeed: 0 });
     return evenRows(data, { trainingRows, validationRows });
   }
-  const { template, verbalizer, files } = own.templates[task];
-  if (files !== undefined) return writtenData(task, place, own.templates[task], own[part]);
-  const read = (split) => linesOf(join(datasets, own.folders[task], `${split}.jsonl`));
-  const records = (rows) =>
-    (task === "copa" ? rows.map(copaColumns) : rows).map(({ label, ...row }) => ({ ...row, label: String(label) }));
-  const [train, validation] = [records(read("train")), records(evenly(read("validation"), validationRows))];
-  const data = await loadData({
-    ...{ rows: train, validationRows: validation, template, promptPosition },
-    verbalizer: verbalizer ?? { choice1: "choice1", choice2: "choice2" },
-    ...(train.length > trainingRows && { fewShot: trainingRows }),
-    ...(task === "copa" && { maxTargetTokens: 40 }),
-  });
-  if (verbalizer !== undefined) return { ...data, task: { ...data.task, name: task } };
-  // the words of a label are the row's own; a row's id has the number of its record
-  const withChoices = (given, rows) =>
-    rows.map((row) => {
-      const { choice1, choice2 } = given[Number(/\[(\d+)\]$/.exec(row.id)[1])];
-      const choices = { choice1, choice2 };
-      return { ...row, choices, target: choices[row.label], references: [choices[row.label]] };
-    });
-  return {
-    ...{ ...data, task: { ...data.task, name: task, verbalizer: null, generative: false } },
-    ...{ train: withChoices(train, data.train), validation: withChoices(validation, data.validation) },
-  };
+  const put = { folder: own.folders[task], ...own.templates[task] };
+  if (put.files !== undefined) return writtenData(task, place, put, own[part]);
+  return causalData(datasets, { task, put, trainingRows, validationRows, promptPosition });
 }
 
 /** A task whose answers are written, not chosen: its target is the answer's text. */
-async function writtenData(task, place, { template, files, metric, maxTargetTokens }, settings) {
-  const [train, validation] = ["train", "validation"].map((split) =>
-    questionsOf(join(datasets, own.folders[task], files[split])),
-  );
+async function writtenData(task, place, { folder: at, template, files, metric, maxTargetTokens }, settings) {
+  const [train, validation] = ["train", "validation"].map((split) => questionsOf(join(datasets, at, files[split])));
   const { trainingRows, validationRows, positions } = settings;
   return loadData({
     ...{ task, rows: train, validationRows: evenly(validation, validationRows), fewShot: trainingRows },

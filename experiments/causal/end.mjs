@@ -11,9 +11,10 @@
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { basename, join } from "node:path";
 import { parseArgs } from "node:util";
-import { loadData, tune } from "softprompt";
+import { tune } from "softprompt";
 import { parse } from "yaml";
-import { evenly, openJobs, openNamed } from "../jobs.mjs";
+import { openJobs, openNamed } from "../jobs.mjs";
+import { causalData, templateOf } from "../rows.mjs";
 import { deviation, mean, tested } from "../statistics.mjs";
 
 const { values, positionals } = parseArgs({
@@ -36,24 +37,10 @@ const tasks = Object.keys(places).filter((task) => values.tasks?.split(",").incl
 const ways = { without: { trainEnd: false }, with: { trainEnd: true } };
 mkdirSync(out, { recursive: true });
 
-async function dataOf(task) {
-  const { folder: place, template, verbalizer } = own.tasks[task];
-  const read = (split) =>
-    readFileSync(join(datasets, place, `${split}.jsonl`), "utf8")
-      .trim()
-      .split("\n")
-      .map((line) => JSON.parse(line))
-      .map(({ label, ...row }) => ({ ...row, label: String(label) }));
-  const train = read("train");
-  const data = await loadData({
-    rows: train,
-    validationRows: evenly(read("validation"), validationRows),
-    template: places[task] === "behind" ? template : template.replace("{prompt}", ""),
-    verbalizer,
-    ...(train.length > own.trainingRows && { fewShot: own.trainingRows }),
-  });
-  return { ...data, task: { ...data.task, name: task } };
-}
+const dataOf = (task) => {
+  const put = { ...own.tasks[task], template: templateOf(own.tasks[task], places[task] === "behind") };
+  return causalData(datasets, { task, put, trainingRows: own.trainingRows, validationRows });
+};
 
 const { found, job } = openJobs(out, { settings: own, models: [folder], datasets });
 

@@ -13,10 +13,11 @@ import { createHash } from "node:crypto";
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { basename, join } from "node:path";
 import { parseArgs } from "node:util";
-import { evaluate, loadData, prune, tune } from "softprompt";
+import { evaluate, prune, tune } from "softprompt";
 import { parse } from "yaml";
 import { processor } from "../../bench/processor.mjs";
-import { evenly, openNamed } from "../jobs.mjs";
+import { openNamed } from "../jobs.mjs";
+import { causalData, majorityOf, templateOf } from "../rows.mjs";
 import { deviation, mean } from "../statistics.mjs";
 
 const parts = ["frozen", "behind", "examples", "front", "fpt", "xprompt"];
@@ -44,48 +45,13 @@ const seeds = values.seeds.split(",").map(Number);
 const few = ["sst2", "cb"];
 mkdirSync(out, { recursive: true });
 
-const linesOf = (file) =>
-  readFileSync(file, "utf8")
-    .trim()
-    .split("\n")
-    .map((line) => JSON.parse(line));
-/** A record as columns of the template. */
-const columnsOf = {
-  copa: ({ premise, choice1, choice2, question, label }) => ({
-    premise: premise.replace(/\.$/, ""),
-    joint: question === "cause" ? "because" : "so",
-    choice1: choice1[0].toLowerCase() + choice1.slice(1),
-    choice2: choice2[0].toLowerCase() + choice2.slice(1),
-    label: label === 0 ? "choice1" : "choice2",
-  }),
-};
 /** Rows that differ by task alone: the same training rows for every run, the same validation rows for every way to answer. */
-async function dataOf(task, { behind = true, prefix = "" } = {}) {
-  const { folder: place, template, verbalizer } = own.tasks[task];
-  const read = (split) => linesOf(join(datasets, place, `${split}.jsonl`)).map(columnsOf[task] ?? ((row) => row));
-  const [train, all] = [read("train"), read("validation")];
-  const validation = evenly(all, own.validationRows);
-  const data = await loadData({
-    rows: train.map(({ label, ...row }) => ({ ...row, label: String(label) })),
-    validationRows: validation.map(({ label, ...row }) => ({ ...row, label: String(label) })),
-    template: behind ? template : template.replace("{prompt}", ""),
-    verbalizer: verbalizer ?? { choice1: "choice1", choice2: "choice2" },
-    inputPrefix: prefix,
-    metrics: task === "cb" ? ["accuracy", "macroF1"] : ["accuracy"],
-    ...(train.length > own.trainingRows && { fewShot: own.trainingRows }),
-    ...(task === "copa" && { maxTargetTokens: 40 }),
-  });
-  if (verbalizer !== undefined) return { ...data, task: { ...data.task, name: task } };
-  // the words of a label are the row's own; rows know their record by id
-  const own1 = (records, rows) =>
-    rows.map((row) => {
-      const record = records[Number(/\[(\d+)\]$/.exec(row.id)[1])];
-      const choices = { choice1: record.choice1, choice2: record.choice2 };
-      return { ...row, choices, target: choices[row.label], references: [choices[row.label]] };
-    });
-  const task1 = { ...data.task, name: task, verbalizer: null, generative: false };
-  return { ...data, task: task1, train: own1(train, data.train), validation: own1(validation, data.validation) };
-}
+const dataOf = (task, { behind = true, prefix = "" } = {}) => {
+  const { trainingRows, validationRows } = own;
+  const put = { ...own.tasks[task], template: templateOf(own.tasks[task], behind) };
+  const metrics = task === "cb" ? ["accuracy", "macroF1"] : ["accuracy"];
+  return causalData(datasets, { task, put, trainingRows, validationRows, inputPrefix: prefix, metrics });
+};
 
 /** Four training rows with their answers, in an order that the seed draws. */
 function examplesOf(data, seed) {
@@ -213,11 +179,9 @@ if (values.collect !== undefined) {
   const files = {};
   for (const task of tasks) {
     if (!jobs.some((kind) => score(task, kind) !== undefined)) continue;
-    const { train, validation } = await dataOf(task);
-    const count = new Map();
-    for (const { label } of train) count.set(label, (count.get(label) ?? 0) + 1);
-    const [most] = [...count].sort((a, b) => b[1] - a[1])[0];
-    const majority = validation.filter(({ label }) => label === most).length / validation.length;
+    const data = await dataOf(task);
+    const { train, validation } = data;
+    const majority = majorityOf(data);
     for (const split of ["train", "validation"]) {
       const name = `${own.tasks[task].folder}/${split}.jsonl`;
       files[name] = createHash("sha256")

@@ -14,7 +14,6 @@ import { createHash } from "node:crypto";
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { basename, join } from "node:path";
 import { parseArgs } from "node:util";
-import { loadData } from "softprompt";
 import { runVariants, vanilla } from "softprompt/study";
 import {
   evaluatePrepared,
@@ -26,7 +25,8 @@ import {
   trainOptions,
 } from "softprompt/train";
 import { parse } from "yaml";
-import { evenly, openNamed } from "../jobs.mjs";
+import { openNamed } from "../jobs.mjs";
+import { causalData, templateOf } from "../rows.mjs";
 import { mean, tested } from "../statistics.mjs";
 
 const here = import.meta.dirname;
@@ -48,7 +48,7 @@ if (out === undefined) {
   process.exit(2);
 }
 const own = parse(readFileSync(values.config, "utf8"));
-const { tasks: put } = parse(readFileSync(join(here, "../causal/tasks.yaml"), "utf8"));
+const { tasks: asked } = parse(readFileSync(join(here, "../causal/tasks.yaml"), "utf8"));
 const tasks = values.tasks.split(",");
 const seeds = values.seeds.split(",").map(Number);
 const places = values.places.split(",");
@@ -56,27 +56,13 @@ const parts = values.parts.split(",");
 mkdirSync(out, { recursive: true });
 const cellOf = (task, place, seed) => join(out, `${task}-${place}-${seed}.json`);
 
-const linesOf = (file) =>
-  readFileSync(file, "utf8")
-    .trim()
-    .split("\n")
-    .map((line) => JSON.parse(line))
-    .map(({ label, ...row }) => ({ ...row, label: String(label) }));
-
 /** The same rows for every run of a task. */
 async function dataOf(task, place) {
-  const { folder: at, template, verbalizer } = put[task];
-  const [train, all] = ["train", "validation"].map((split) => linesOf(join(datasets, at, `${split}.jsonl`)));
-  const data = await loadData({
-    rows: train,
-    validationRows: evenly(all, own.validationRows[task]),
-    template: place === "behind" ? template : template.replace("{prompt}", ""),
-    verbalizer,
-    metrics: ["accuracy"],
-    ...(train.length > own.trainingRows && { fewShot: own.trainingRows }),
-  });
+  const put = { ...asked[task], template: templateOf(asked[task], place === "behind") };
+  const rows = { trainingRows: own.trainingRows, validationRows: own.validationRows[task] };
+  const data = await causalData(datasets, { task, put, ...rows, metrics: ["accuracy"] });
   // label words are trained as they are ranked, as softprompt train does
-  return { ...data, task: { ...data.task, name: task, openAnswers: true } };
+  return { ...data, task: { ...data.task, openAnswers: true } };
 }
 
 const began = performance.now();
@@ -233,7 +219,7 @@ function collect(cells) {
     data: Object.fromEntries(
       [...new Set(cells.map(({ task }) => task))].flatMap((task) =>
         ["train", "validation"].map((split) => {
-          const name = `${put[task].folder}/${split}.jsonl`;
+          const name = `${asked[task].folder}/${split}.jsonl`;
           return [name, hash(join(datasets, name))];
         }),
       ),
