@@ -8,7 +8,7 @@
  * In:  MODEL, a decoder-only model's folder; DATASETS holds the tasks as their owners publish them; settings.yaml beside this file has every
  *      setting.
  * Out: OUT/NAME.json of every finished job, which is not done again; --collect alone runs nothing and writes FOLDER/results.json and
- *      results.md of what is finished. Needs `npm run build`.
+ *      results.md of what is finished, or with other settings files of their name. Needs `npm run build`.
  *
  * A job opens the model with an empty text cache in memory. Its FLOPs and seconds are those of the training: texts that are read once are
  * in both, evaluations in neither. The learning rate of each place and task is chosen on a fifth of the training rows, by loss; those runs
@@ -22,7 +22,7 @@ import { loadData, prune, tune } from "softprompt";
 import { parse } from "yaml";
 import { bestRate, evenly, evenRows, heldOut, openJobs, openNamed } from "../jobs.mjs";
 import { causalData } from "../rows.mjs";
-import { deviation, mean } from "../statistics.mjs";
+import { deviation, mean, signed, tested } from "../statistics.mjs";
 
 const usage =
   "node experiments/behind/run.mjs MODEL DATASETS OUT [--t5 FOLDER] [--parts causal,search,t5] [--tasks …] [--seeds …] [--settings FILE] [--collect FOLDER]";
@@ -197,6 +197,15 @@ function collect(to) {
     const all = runs.flat();
     return all.reduce((best, point) => (Math.abs(point.flops - most) < Math.abs(best.flops - most) ? point : best));
   };
+  /** Points of a place above the prompt in front, of equal seeds. */
+  const against = (points, front, metric) => {
+    const both = points.flatMap((point, n) => (point && front[n] ? [[point, front[n]]] : []));
+    const all = tested(both.map(([one, other]) => 100 * (one.scores[metric] - other.scores[metric])));
+    if (all === null) return "–";
+    return `${signed(all.mean)}${all.error === null ? "" : ` ± ${all.error.toFixed(2)}`} (${all.signs}, p ${all.p.toFixed(2)})`;
+  };
+  const limits = { steps: "equal steps", flops: "equal FLOPs", seconds: "equal seconds" };
+  const pairs = [];
   const tables = ["causal", "t5"].flatMap((part) => {
     const places = Object.keys(own[part].positions);
     const rows = own[part].tasks.flatMap((task) => {
@@ -216,34 +225,46 @@ function collect(to) {
       /** The evaluations of a place: of its run, and of the one that ends where the budget does. */
       const pointsOf = (place, { seed, runs }) =>
         [runs[place], equal(place, seed)].flatMap((run) => (run === null ? [] : [told(part, run.curve)]));
-      const cells = places.map((place) => {
-        const scores = (points) => over(points.map((point) => point?.scores[metricOf(task)]));
-        const fewest = Math.min(...Object.values(own[part].steps));
-        // the budget: what the prompt in front takes for its steps
-        const budget = (key) => (runs) => runs.start.curve.at(-1)[key];
-        const atCost = whole.map(({ seed, runs }) => {
-          const most = budget("flops")(runs);
-          const point = nearest(pointsOf(place, { seed, runs }), most);
-          return { ...point, share: point.flops / most };
-        });
-        const share = (100 * mean(atCost.map((point) => point.share))).toFixed(0);
-        return [
-          scores(whole.map(({ runs }) => within(told(part, runs[place].curve), "step", fewest))),
-          `${scores(atCost)} (${share} %)`,
-          scores(
-            whole.map(({ seed, runs }) => {
-              const points = falls(part) ? pointsOf(place, { seed, runs }).flat() : runs[place].curve;
-              return within(points, "seconds", budget("seconds")(runs));
+      const fewest = Math.min(...Object.values(own[part].steps));
+      // the budget: what the prompt in front takes for its steps
+      const budget = (key, { runs }) => runs.start.curve.at(-1)[key];
+      /** A place's evaluations at the three limits, one of each seed. */
+      const at = Object.fromEntries(
+        places.map((place) => [
+          place,
+          {
+            steps: whole.map(({ runs }) => within(told(part, runs[place].curve), "step", fewest)),
+            flops: whole.map((one) => {
+              const most = budget("flops", one);
+              const point = nearest(pointsOf(place, one), most);
+              return { ...point, share: point.flops / most };
             }),
-          ),
-        ];
-      });
+            seconds: whole.map((one) => {
+              const points = falls(part) ? pointsOf(place, one).flat() : one.runs[place].curve;
+              return within(points, "seconds", budget("seconds", one));
+            }),
+          },
+        ]),
+      );
+      const scores = (points) => over(points.map((point) => point?.scores[metricOf(task)]));
+      const cells = Object.keys(limits).flatMap((limit) =>
+        places.map((place) => {
+          const points = at[place][limit];
+          const share = limit === "flops" ? ` (${(100 * mean(points.map((point) => point.share))).toFixed(0)} %)` : "";
+          return `${scores(points)}${share}`;
+        }),
+      );
+      const [front, ...others] = places;
+      for (const limit of ["steps", "flops"])
+        for (const place of others)
+          pairs.push([part, task, place, limits[limit], against(at[place][limit], at[front][limit], metricOf(task))]);
       const rates = places.map((place) => whole[0].runs[place].learningRate).join(" / ");
-      return [`| ${[task, whole.length, rates, ...[0, 1, 2].flatMap((n) => cells.map((of) => of[n]))].join(" | ")} |`];
+      return [`| ${[task, whole.length, rates, ...cells].join(" | ")} |`];
     });
     if (rows.length === 0) return [];
-    const names = ["equal steps", "equal FLOPs", "equal seconds"];
-    const head = ["task", "seeds", "rates", ...names.flatMap((name) => places.map((place) => `${name}: ${place}`))];
+    const names = Object.values(limits).flatMap((name) => places.map((place) => `${name}: ${place}`));
+    const head = ["task", "seeds", "rates", ...names];
+    const compared = pairs.flatMap(([of, ...cells]) => (of === part ? [`| ${cells.join(" | ")} |`] : []));
     return [
       `## ${part === "t5" ? basename(folders.t5) : basename(folder)}`,
       "",
@@ -252,6 +273,9 @@ function collect(to) {
       `| ${head.join(" | ")} |`,
       `| ${head.map((_, n) => (n === 0 ? "---" : "--:")).join(" | ")} |`,
       ...[...rows, ""],
+      `| task | place | at | points above ${places[0]} ± standard error (above / equal / below, sign test) |`,
+      "| --- | --- | --- | --- |",
+      ...[...compared, ""],
     ];
   });
   const searches = own.search.places.flatMap((place) => {
@@ -284,7 +308,8 @@ function collect(to) {
     "Made by `node experiments/behind/run.mjs MODEL DATASETS OUT --collect FOLDER`.",
     "",
   ].join("\n");
-  writeFileSync(join(to, "results.json"), `${JSON.stringify({ ...own, seeds, ...jobs.madeFrom, results }, null, 1)}\n`);
-  writeFileSync(join(to, "results.md"), text);
+  const file = join(to, basename(values.settings) === "settings.yaml" ? "results" : basename(values.settings, ".yaml"));
+  writeFileSync(`${file}.json`, `${JSON.stringify({ ...own, seeds, ...jobs.madeFrom, results }, null, 1)}\n`);
+  writeFileSync(`${file}.md`, text);
   console.log(text);
 }
