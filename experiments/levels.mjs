@@ -99,21 +99,23 @@ function collect(to) {
     ),
   }));
   const called = (model) => basename(folders[model] ?? model);
-  const lines = found.flatMap(({ tables, model, levels }) =>
-    Object.entries(levels).map(([task, { rows, majority, untold, told }]) => {
-      const names = tables.map((table) => `[${table}](${table})`).join(", ");
-      return `| ${[names, called(model), task, rows, ...[majority, untold, told].map(percent)].join(" | ")} |`;
-    }),
-  );
+  const sections = found.flatMap(({ tables, model, levels }) => [
+    `## ${called(model)}: ${tables.map((table) => `[${table}](${table})`).join(", ")}`,
+    "",
+    "| task | rows | most frequent label | untold | told |",
+    "| --- | --: | --: | --: | --: |",
+    ...Object.entries(levels).map(
+      ([task, { rows, majority, untold, told }]) =>
+        `| ${[task, rows, ...[majority, untold, told].map(percent)].join(" | ")} |`,
+    ),
+    "",
+  ]);
   const text = [
     "# What no prompt reaches",
     "",
     "Accuracy in percent on the rows that each table scores: always the label that is most frequent in training; the model without a prompt, not told which task it is; the same told, T5 by the task word of its pretraining (MNLI's for CB and RTE), the decoder by a written instruction. “–”: the model knows no word for it.",
     "",
-    "| tables | model | task | rows | most frequent label | untold | told |",
-    "| --- | --- | --- | --: | --: | --: | --: |",
-    ...lines,
-    "",
+    ...sections,
     "Made by `node experiments/levels.mjs DATASETS OUT --decoder FOLDER --collect experiments`.",
     "",
   ].join("\n");

@@ -102,7 +102,18 @@ describe("refusals", () => {
       3,
       /column a is missing.*the columns are text, idx/s,
     ],
+    [
+      ["predict", "a text", "--model", "t5-nano", "--template", "{a} and {b}"],
+      3,
+      /text: this is no JSON object.*expected: an object with the fields of the template, \{"a": "…", "b": "…"\}.*got: "a text"/s,
+    ],
     [["train", "--model", "t5-nano", "--train", "x.csv"], 2, /your own files need a template/],
+    // a run would go into the folder that one stands in
+    [
+      ["train", "--model", "t5-nano", "--task", "quickstart", "--output", ""],
+      2,
+      /--output.*expected: .*folder.*got: ""/s,
+    ],
     [["inspect"], 2, /TARGET is missing/],
     [["inspect", "a", "b"], 2, /too many arguments/],
     [["inspect", place], 4, /config\.json/],

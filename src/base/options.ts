@@ -317,6 +317,8 @@ export function checkOption(option: Option, value: unknown, where: string, onRen
       return value;
     case "string":
       if (typeof value !== "string") throw refuse(typeof value === "number" ? "put it in quotes" : undefined);
+      // a placeholder says what the value names, and nothing has an empty name: as a folder it would be the one that one stands in
+      if (value === "" && option.placeholder !== undefined) throw refuse("leave the option out, or name one");
       return value;
     case "choice": {
       if (typeof value === "string" && option.values.includes(value)) return value;

@@ -111,6 +111,7 @@ export function jsonSchema(table: OptionTable, title: string): Record<string, un
 export function exitCodesMarkdown(): string {
   const rows = [
     ["0", "success"],
+    ["1", "`docs --check`: a page differs from what the commands say"],
     ...Object.entries(errorKinds).map(([kind, { exitCode, meaning }]) => [String(exitCode), `${kind}: ${meaning}`]),
     ["70", "a bug of softprompt; please report it"],
   ];
@@ -131,8 +132,9 @@ function propertySchema(option: Option): Record<string, unknown> {
     case "integer":
       return { type: option.kind, ...bounds(option), ...described };
     case "boolean":
-    case "string":
       return { type: option.kind, ...described };
+    case "string":
+      return { type: option.kind, ...(option.placeholder !== undefined && { minLength: 1 }), ...described };
     case "choice":
       return { enum: option.values, ...described };
     case "list":

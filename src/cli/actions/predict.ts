@@ -114,7 +114,8 @@ async function* inputsOf(
   { terminal, signal }: Pick<CommandContext, "terminal" | "signal">,
 ): AsyncGenerator<Asked> {
   // with several holes only an object can name the texts
-  const form = task !== undefined && lines === "auto" && templateFields(task.template).length > 1 ? "jsonl" : lines;
+  const fields = task === undefined ? [] : templateFields(task.template);
+  const form = { lines: lines === "auto" && fields.length > 1 ? ("jsonl" as const) : lines, fields };
   if (text !== undefined) yield* structured(fromText(text, form, "text"), "text", task);
   else if (file !== undefined) {
     // parquet and csv readers take time to load, so they are loaded only for files
@@ -135,21 +136,29 @@ async function* inputsOf(
   }
 }
 
-function fromLine({ text }: Line, form: PredictValues["lines"], where: string) {
+/** How texts are read, and the fields that the template needs. */
+interface Form {
+  readonly lines: PredictValues["lines"];
+  readonly fields: readonly string[];
+}
+
+function fromLine({ text }: Line, form: Form, where: string) {
   return typeof text === "string" ? fromText(text, form, where) : text;
 }
 
 /** A text, parsed as `form` says. */
-function fromText(text: string, form: PredictValues["lines"], where: string): PredictInput | SoftpromptError {
-  if (form === "text" || (form === "auto" && !isJsonObject(text))) return text;
+function fromText(text: string, { lines, fields }: Form, where: string): PredictInput | SoftpromptError {
+  if (lines === "text" || (lines === "auto" && !isJsonObject(text))) return text;
   try {
-    const value = parseJson(text, where, "data", { length: 2_000_000 });
+    // what does not begin as an object is a text, not a damaged file
+    const value = text.trimStart().startsWith("{") ? parseJson(text, where, "data", { length: 2_000_000 }) : null;
     if (isObject(value)) return value;
+    const named = (fields.length > 0 ? fields : ["text"]).map((field) => `${JSON.stringify(field)}: "…"`);
     throw new SoftpromptError("data", "this is no JSON object", {
       where,
-      expected: 'an object with the fields of the template, e.g. {"text": "…"}',
+      expected: `an object with the fields of the template, {${named.join(", ")}}`,
       got: text,
-      hint: "--lines text reads every line as it stands",
+      hint: fields.length > 1 ? undefined : "--lines text reads every line as it stands",
     });
   } catch (error) {
     // the error is returned at its place, after the answers before it
