@@ -6,6 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { z } from "zod";
+import { SoftpromptError } from "../src/base/errors.js";
 import { defineTask } from "../src/data/define.js";
 import {
   completionResponse,
@@ -483,7 +484,7 @@ describe("adapters that come and go", () => {
       folder,
       {
         async add(name, place) {
-          if (broken.has(name)) throw new Error("broken");
+          if (broken.has(name)) throw new SoftpromptError("adapter", "it is broken", { where: place, hint: "mend it" });
           has.set(name, readFileSync(join(place, "adapter_config.json"), "utf8"));
         },
         remove: (name) => void has.delete(name),
@@ -518,7 +519,10 @@ describe("adapters that come and go", () => {
     const before = told.length;
     for (let i = 0; i < 4; i++) await watch.look();
     expect(has.get("first")).not.toBe("{ }");
-    expect(told.length).toBe(before + 1);
+    // errors have several lines; a log has one for each notice
+    expect(told.slice(before)).toEqual([
+      expect.stringMatching(/^adapter first was not taken: .*it is broken; .*mend it$/),
+    ]);
     // the folder itself goes away for a moment: nothing is taken out
     renameSync(folder, `${folder}-away`);
     await watch.look();
