@@ -60,7 +60,8 @@ async function dataOf(part, task, place) {
   const { trainingRows, validationRows, positions } = own[part];
   const promptPosition = positions[place];
   if (part === "t5") {
-    const data = await loadData({ task, data: join(datasets, own.folders[task]), promptPosition, dataSeed: 0 });
+    const at = { task, data: join(datasets, own.folders[task]), ...own.t5.data?.[task] };
+    const data = await loadData({ ...at, promptPosition, dataSeed: 0 });
     return evenRows(data, { trainingRows, validationRows });
   }
   const put = { folder: own.folders[task], ...own.templates[task] };
