@@ -19,8 +19,9 @@ export const evenRows = (data, { trainingRows, validationRows }) => ({
   validation: evenly(data.validation, validationRows),
 });
 
-/** The rate whose trial ends with the least loss. @param lossOf runs a trial */
+/** The rate whose trial ends with the least loss; one alone is not tried. @param lossOf runs a trial */
 export async function bestRate(rates, lossOf) {
+  if (rates.length === 1) return rates[0];
   let best = null;
   for (const learningRate of rates) {
     const loss = await lossOf(learningRate);

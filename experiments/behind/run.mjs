@@ -18,7 +18,7 @@ import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { availableParallelism, cpus } from "node:os";
 import { basename, join } from "node:path";
 import { parseArgs } from "node:util";
-import { loadData, prune, tune } from "softprompt";
+import { evaluate, loadData, prune, tune } from "softprompt";
 import { parse } from "yaml";
 import { bestRate, evenly, evenRows, heldOut, openJobs, openNamed } from "../jobs.mjs";
 import { causalData } from "../rows.mjs";
@@ -69,9 +69,17 @@ async function dataOf(part, task, place) {
   return causalData(datasets, { task, put, trainingRows, validationRows, promptPosition });
 }
 
-/** A task whose answers are written, not chosen: its target is the answer's text. */
-async function writtenData(task, place, { folder: at, template, files, metric, maxTargetTokens }, settings) {
-  const [train, validation] = ["train", "validation"].map((split) => questionsOf(join(datasets, at, files[split])));
+/** A task whose answers are written, not chosen: its target is the answer's text. Of long texts the end would be cut, and an answer with it. */
+async function writtenData(
+  task,
+  place,
+  { folder: at, template, files, characters, metric, maxTargetTokens },
+  settings,
+) {
+  const short = ({ context }) => context.length <= (characters ?? Number.POSITIVE_INFINITY);
+  const [train, validation] = ["train", "validation"].map((split) =>
+    questionsOf(join(datasets, at, files[split])).filter(short),
+  );
   const { trainingRows, validationRows, positions } = settings;
   return loadData({
     ...{ task, rows: train, validationRows: evenly(validation, validationRows), fewShot: trainingRows },
@@ -118,9 +126,20 @@ function rateOf(part, task, place) {
   });
 }
 
+/** The frozen model without a prompt, on the same rows. */
+const untold = (part, task) =>
+  job(`${part}-${task}-untold`, part, async (model) => {
+    const { settings, positions } = own[part];
+    const data = await dataOf(part, task, Object.keys(positions)[0]);
+    const options = { maxInputTokens: settings.maxInputTokens, batchSize: settings.batchSize, loss: false };
+    const { scores } = await evaluate(model, data, options);
+    return { rows: data.validation.length, scores };
+  });
+
 async function runPlaces(part, seed) {
   const { settings, positions, init, steps, evalEvery } = own[part];
   for (const task of tasksOf(part)) {
+    await untold(part, task);
     /** FLOPs that the prompt in front takes for its steps; the first place is the one in front. */
     let budget = null;
     for (const place of Object.keys(positions)) {
@@ -260,11 +279,14 @@ function collect(to) {
         for (const place of others)
           pairs.push([part, task, place, limits[limit], against(at[place][limit], at[front][limit], metricOf(task))]);
       const rates = places.map((place) => whole[0].runs[place].learningRate).join(" / ");
-      return [`| ${[task, whole.length, rates, ...cells].join(" | ")} |`];
+      const bare = found(`${part}-${task}-untold`);
+      if (bare !== null) results[`${part}-${task}-untold`] = bare;
+      const before = bare === null ? "–" : percent(bare.scores[metricOf(task)]);
+      return [`| ${[task, whole.length, before, rates, ...cells].join(" | ")} |`];
     });
     if (rows.length === 0) return [];
     const names = Object.values(limits).flatMap((name) => places.map((place) => `${name}: ${place}`));
-    const head = ["task", "seeds", "rates", ...names];
+    const head = ["task", "seeds", "no prompt", "rates", ...names];
     const compared = pairs.flatMap(([of, ...cells]) => (of === part ? [`| ${cells.join(" | ")} |`] : []));
     return [
       `## ${part === "t5" ? basename(folders.t5) : basename(folder)}`,
