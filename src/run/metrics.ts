@@ -2,8 +2,8 @@
  * @file metrics.jsonl: one line per event of a training. In: TrainEvent, the time. Out: a line of JSON, or null.
  *
  * Only events that the training itself determines are recorded. Snapshots, interruptions and remarks about the folder depend on when a
- * process was stopped, so the file of a resumed run would differ from that of an uninterrupted one. For the same reason only `time` and
- * `seconds` hold wall-clock values.
+ * process was stopped, so the file of a resumed run would differ from that of an uninterrupted one. For the same reason only `time`,
+ * `seconds` and `openSeconds` hold wall-clock values.
  */
 import type { TrainEvent } from "../train/types.js";
 

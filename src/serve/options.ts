@@ -49,7 +49,7 @@ export const serveOptions = {
   served: string({
     placeholder: "name",
     help: "Name of the base model in requests: NAME, and NAME:ADAPTER",
-    source: "default the last part of the model's name",
+    source: "default the hub id, or the last part of a folder's name",
   }),
   batchSize: integer({
     default: 32,
