@@ -168,6 +168,14 @@ test("what the tables say of sizes, cost and steps", () => {
     expect(points.at(-1)![0] / (own.reduce((sum, { flops }) => sum + flops!, 0) / own.length)).toBeCloseTo(1, 12);
   }
   expect(whole.tables[3]!.rows).toHaveLength(2 * (methods.length - 1));
+  // pairs after the steps before the last, of every method that was evaluated there: the mean is that of the table of steps
+  const early = whole.tables[4]!.rows;
+  expect(early.map(([pair, step, , , pairs]) => [pair, step, pairs])).toEqual(
+    ["lora", "full", "superpos"].map((name) => [`${name} − prompt`, 2, 4]),
+  );
+  const meanAt = (name: string) => (rowOf(whole, 1, name)[1] as Spread).mean;
+  for (const [pair, , points] of early)
+    expect(points).toBeCloseTo(meanAt(String(pair).split(" ")[0]!) - meanAt("prompt"), 10);
   expect(whole.scores).toHaveLength(methods.length * 2 * 2);
 });
 

@@ -222,6 +222,20 @@ export function methodTables(
           })
       : [],
   };
+  const last = Math.max(0, ...runs.map(({ history }) => history.at(-1)?.step ?? 0));
+  const early = steps.filter((step) => step < last);
+  const pairsByStep: Table = {
+    title: "Against prompt tuning after so many steps, pair by pair",
+    columns: [{ name: "pair" }, { name: "steps", digits: 0 }, { name: "first − second", unit: "points" }, ...pairedColumns],
+    rows: names
+      .filter((method) => method !== reference && !isUntrained(method))
+      .flatMap((method) =>
+        early.flatMap((step): Cell[][] => {
+          const found = against(after(method, step), after(reference, step));
+          return found === null ? [] : [[`${method} − ${reference}`, step, found.mean, ...pairedCells(found)]];
+        }),
+      ),
+  };
   return {
     study: "methods",
     title: "Methods of tuning",
@@ -229,6 +243,7 @@ export function methodTables(
       scores,
       ...(steps.length > 0 ? [byStep] : []),
       ...(names.includes(reference) ? [byFlops, pairs] : []),
+      ...(names.includes(reference) && pairsByStep.rows.length > 0 ? [pairsByStep] : []),
       rateTable(tasks, seeds, names, find),
     ],
     dots: dotsOf(scores, "average"),
