@@ -226,7 +226,12 @@ export function methodTables(
   const early = steps.filter((step) => step < last);
   const pairsByStep: Table = {
     title: "Against prompt tuning after so many steps, pair by pair",
-    columns: [{ name: "pair" }, { name: "steps", digits: 0 }, { name: "first − second", unit: "points" }, ...pairedColumns],
+    columns: [
+      { name: "pair" },
+      { name: "steps", digits: 0 },
+      { name: "first − second", unit: "points" },
+      ...pairedColumns,
+    ],
     rows: names
       .filter((method) => method !== reference && !isUntrained(method))
       .flatMap((method) =>
