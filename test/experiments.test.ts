@@ -82,3 +82,40 @@ test("a folder of results refuses settings, weights and rows that they were not 
   expect(() => checkMadeFrom(datasets, { settings, models: [model], datasets })).toThrow(/do not say what/);
   rmSync(root, { recursive: true, force: true });
 });
+
+test("rows of a decoder-only model: validation rows evenly spaced, COPA's choices are its label words, the place of the prompt", async () => {
+  const { causalData, majorityOf, templateOf } = await import(new URL("../experiments/rows.mjs", import.meta.url).href);
+  const folder = mkdtempSync(join(tmpdir(), "rows-"));
+  const write = (task: string, split: string, records: readonly object[]) => {
+    mkdirSync(join(folder, task), { recursive: true });
+    writeFileSync(join(folder, task, `${split}.jsonl`), `${records.map((one) => JSON.stringify(one)).join("\n")}\n`);
+  };
+  const films = (count: number) =>
+    Array.from({ length: count }, (_, i) => ({ sentence: `film ${i}`, label: i % 3 === 0 ? 1 : 0 }));
+  write("films", "train", films(9));
+  write("films", "validation", films(8));
+  const put = { folder: "films", template: "{sentence}{prompt} is", verbalizer: { "0": "bad", "1": "good" } };
+  const one = { task: "films", trainingRows: 100, validationRows: 4 };
+  const behind = await causalData(folder, { ...one, put });
+  const inputs = behind.validation.map(({ input }: { input: string }) => input);
+  expect(inputs).toEqual([0, 2, 4, 6].map((film) => `film ${film} is`));
+  expect(templateOf(put, true)).toBe(put.template);
+  expect(templateOf(put, false)).toBe("{sentence} is");
+  expect(behind.task).toMatchObject({ name: "films", template: put.template });
+  // of 0, 2, 4 and 6 the label most frequent in training, 0, is right on two
+  expect(majorityOf(behind)).toBe(0.5);
+  const choice = { premise: "It rained.", choice1: "The street got wet.", choice2: "The sun came out." };
+  write("COPA", "train", [{ ...choice, question: "effect", label: 0 }]);
+  write("COPA", "validation", [{ ...choice, question: "cause", label: 1 }]);
+  const copa = await causalData(folder, {
+    ...one,
+    task: "copa",
+    put: { folder: "COPA", template: "{premise} {joint}" },
+  });
+  expect(copa.train[0]).toMatchObject({ input: "It rained so", target: "the street got wet." });
+  expect(copa.validation[0]).toMatchObject({
+    ...{ input: "It rained because", label: "choice2", target: "the sun came out." },
+    choices: { choice1: "the street got wet.", choice2: "the sun came out." },
+  });
+  rmSync(folder, { recursive: true });
+});
