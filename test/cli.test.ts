@@ -12,6 +12,7 @@ import { flagName } from "../src/base/options.js";
 import { command, optionTable } from "../src/cli/command.js";
 import { loadCommands } from "../src/cli/commands.js";
 import { fptStudies } from "../src/study/fpt.js";
+import { methodStudies } from "../src/study/methods.js";
 import { xpromptStudies } from "../src/study/xprompt.js";
 import { commandLine } from "./helpers/command-line.js";
 
@@ -178,7 +179,7 @@ describe("refusals", () => {
 
 test("what a study does not read are options of the command", () => {
   const known = Object.keys(optionTable(commands.study!));
-  for (const [name, { unread }] of Object.entries({ ...fptStudies, ...xpromptStudies }))
+  for (const [name, { unread }] of Object.entries({ ...fptStudies, ...xpromptStudies, ...methodStudies }))
     expect([name, unread.filter((key) => !known.includes(key))]).toEqual([name, []]);
 });
 

@@ -144,6 +144,15 @@ test("a seed given twice is refused: its runs are equal, and their deviation wou
     await expect(study(input({ seeds: [1, 1] }))).rejects.toMatchObject({ kind: "usage", parts: { where: "seeds" } });
 });
 
+test("two tasks of one name are refused: tables know a task by it", async () => {
+  const { tasks } = input();
+  for (const study of [compare, partialAlone, similarity])
+    await expect(study(input({ tasks: [tasks[0]!, tasks[0]!] }))).rejects.toMatchObject({
+      kind: "usage",
+      parts: { where: "tasks", got: tasks[0]!.task.name },
+    });
+});
+
 test("a stopped study keeps what was finished and says how to go on", async () => {
   const at = mkdtempSync(join(tmpdir(), "study-"));
   const stop = new AbortController();

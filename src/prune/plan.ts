@@ -68,6 +68,13 @@ export function planSearch(
   const rewind = rewindTarget(options.rewindTo, input.schedule);
   const { train: rows, held } = holdOut(input.train, options.holdout, settings.seed);
   const selection = held.length > 0 ? held : input.validation;
+  if (selection.length === 0)
+    throw new SoftpromptError("usage", "there are no rows to choose a candidate by", {
+      where: "holdout",
+      expected: "validation rows, or a share of the training rows that is held out",
+      got: options.holdout,
+      hint: "--holdout 0.1 holds out a tenth",
+    });
   const { importanceDepth: depth } = options;
   const retrainSettings = durable(input.retrainSettings ?? settings);
   const alike = (["batchSize", "seed"] as const).every((key) => retrainSettings[key] === settings[key]);
@@ -97,7 +104,7 @@ export function planSearch(
     return foreseen;
   };
   const spaceOf = (level: PruneOptions["level"]): SearchSpace => {
-    const { halvingMinSteps = Math.ceil(steps / 4), halvingBudget } = options;
+    const { halvingMinSteps = Math.max(1, Math.floor(steps / 4)), halvingBudget } = options;
     return { ...pruneCounts({ ...options, level }, P, D), steps, halvingMinSteps, halvingBudget, forecast: foresee };
   };
   for (const level of levels) {

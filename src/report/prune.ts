@@ -4,11 +4,13 @@
  * The best candidate is shown beside the control, which only trained longer, and the mean over candidates. The split used for choosing is
  * named.
  */
+
 import { maskMap } from "../adapter/map.js";
 import { maskFromJson } from "../method/mask.js";
 import { methodNames } from "../method/options.js";
 import type { PruneResult, SearchCandidate, SearchSummary } from "../prune/record.js";
 import { importanceModes } from "../prune/scores.js";
+import type { Scores } from "../run/result.js";
 import { flopText, partialText, scoreText, secondText } from "./format.js";
 import { heatMap } from "./heat-map.js";
 import { histogram } from "./histogram.js";
@@ -18,30 +20,34 @@ import { charts, drawing, html, htmlTable, page, settingsList, switched } from "
 import { type Prediction, predictionSections } from "./predictions.js";
 import { lineChart } from "./svg.js";
 
+/** The score of a task whose prompts are chosen by the mean of its metrics. */
+const meanOf = (values: readonly number[]) => values.reduce((a, b) => a + b, 0) / values.length;
+
 /** Rows of the summary: the figures to report. */
 function summaryRows({ run, baseline, search }: PruneResult): [string, string, string, string][] {
   const { metric, tuned, control, mean, reported, cost } = search;
+  const told = (scores: Scores) => scoreText(scores[metric] ?? meanOf(Object.values(scores)));
   const kept = (c: SearchCandidate) => `${c.counts.tokens} tokens, ${c.counts.parameters} parameters`;
   const before = cost.neurons + cost.tuning;
   return [
     ...(baseline.majority === null
       ? []
-      : [["always the most frequent label", scoreText(baseline.majority[metric]), "", ""] as const]),
-    ...(baseline.noPrompt === null ? [] : [["no prompt", scoreText(baseline.noPrompt[metric]), "", ""] as const]),
-    [tuningOf(run), scoreText(reported.tuned[metric]), kept(control), flopText(before)],
+      : [["always the most frequent label", told(baseline.majority), "", ""] as const]),
+    ...(baseline.noPrompt === null ? [] : [["no prompt", told(baseline.noPrompt), "", ""] as const]),
+    [tuningOf(run), told(reported.tuned), kept(control), flopText(before)],
     [
       "control: tuned on for as many steps",
-      scoreText(reported.control[metric]),
+      told(reported.control),
       kept(control),
       flopText(before + cost.retrainNeurons + cost.control),
     ],
+    ["XPrompt, best candidate", told(reported.best), kept(chosen(search)), flopText(cost.total - cost.control)],
     [
-      "XPrompt, best candidate",
-      scoreText(reported.best[metric]),
-      kept(chosen(search)),
-      flopText(cost.total - cost.control),
+      `(mean selection score of ${those(search)})`,
+      mean.count > 1 ? `${scoreText(mean.score)} ± ${scoreText(mean.deviation)}` : scoreText(mean.score),
+      "",
+      "",
     ],
-    [`(mean selection score of ${those(search)})`, `${scoreText(mean.score)} ± ${scoreText(mean.deviation)}`, "", ""],
     [`(selection score of ${tuningOf(run)})`, scoreText(tuned.score), "", ""],
   ].map((row) => [...row] as [string, string, string, string]);
 }

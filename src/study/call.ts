@@ -16,6 +16,7 @@ import { sayRate, withOwnRate } from "../tasks/learning-rate.js";
 import type { Model } from "../tasks/model.js";
 import { type FormerPruneOptions, promptOptions, seedsOption } from "../tasks/options.js";
 import { initSpec } from "../tasks/planning.js";
+import { forPrompt } from "../tasks/readied.js";
 import { trainOptions } from "../train/options.js";
 import { compare as compareSchedules } from "./compare.js";
 import { fptStudies } from "./fpt.js";
@@ -144,7 +145,8 @@ async function inputOf(
   for (const task of tasks) data.push(answersFor(await datasetOf(task, said), model, values));
   return {
     engine: model.engine,
-    tokenizer: model.tokenizer,
+    // the context window has room for the prompt too
+    tokenizer: forPrompt(model, values.virtualTokens).tokenizer,
     tasks: data,
     seeds: values.seeds,
     settings: { ...readOptions(repeated, pick(repeated, values), "study"), seed: values.seeds[0] ?? 0 },

@@ -21,7 +21,7 @@ import {
   type Unit,
   unitsOf,
 } from "./method-runs.js";
-import { checkSeeds, rowsText } from "./runs.js";
+import { checkSeeds, checkTasks, rowsText } from "./runs.js";
 import {
   type Cell,
   type Chart,
@@ -52,6 +52,7 @@ export async function compareMethods(given: ComparisonInput): Promise<StudyResul
   // scoring neurons on validation rows would be a choice by validation rows
   const input: ComparisonInput = { ...given, scoring: { ...given.scoring, scoreSplit: "train" } };
   checkSeeds(input.seeds);
+  checkTasks(input.tasks);
   const names = input.comparison.methods ?? [];
   if (names.length === 0 || new Set(names).size < names.length)
     throw new SoftpromptError("usage", names.length === 0 ? "no methods are given" : "a method is named twice", {
@@ -417,12 +418,11 @@ export const methodStudies = {
     title: "Methods of tuning beside each other, and models that are only asked",
     source: "XPrompt Tables 1 to 3, and the methods since",
     unread: [
-      "method",
       "learningRate",
       "scoreSplit",
       "finalEvalRows",
-      "checkpointEvery",
-      "checkpointSeconds",
+      "snapshotEvery",
+      "snapshotSeconds",
       ...Object.keys(scheduleOptions).filter((key) => !readAlone.has(key)),
     ],
     run: compareMethods,

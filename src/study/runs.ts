@@ -112,6 +112,19 @@ export function checkSeeds(seeds: readonly number[]): void {
     });
 }
 
+/** @throws SoftpromptError "usage" where two tasks have one name: tables and kept runs know a task by it. */
+export function checkTasks(tasks: readonly Dataset[]): void {
+  const names = tasks.map(({ task }) => task.name);
+  const repeated = names.find((name, i) => names.indexOf(name) !== i);
+  if (repeated !== undefined)
+    throw new SoftpromptError("usage", "two tasks have the same name", {
+      where: "tasks",
+      expected: "a name for each",
+      got: repeated,
+      hint: "give rows of your own a name with `task`",
+    });
+}
+
 /** Prompt tuning on the full model; every table measures against it, under this label. */
 export const vanilla: Variant = { label: "PT", schedule: presetSchedule("vanilla") };
 
@@ -122,6 +135,7 @@ export const vanilla: Variant = { label: "PT", schedule: presetSchedule("vanilla
  */
 export async function runAll(input: StudyInput, variants: readonly Variant[]): Promise<FinishedRun[]> {
   checkSeeds(input.seeds);
+  checkTasks(input.tasks);
   for (const dataset of input.tasks)
     for (const variant of variants) {
       // checking one seed is enough: seeds differ only in a budget's typical shape, by the order of the rows

@@ -146,22 +146,23 @@ export function paired(differences: readonly number[]): Paired | null {
 export function signTest(above: number, below: number): number {
   const n = above + below;
   let tail = 0;
-  let ways = 1;
+  // in logarithms: 2 ** n is no number from 1,024 pairs on
+  let logWays = -n * Math.LN2;
   for (let k = 0; k <= Math.min(above, below); k++) {
-    tail += ways / 2 ** n;
-    ways = (ways * (n - k)) / (k + 1);
+    tail += Math.exp(logWays);
+    logWays += Math.log((n - k) / (k + 1));
   }
   return Math.min(1, 2 * tail);
 }
 
-/** Columns of paired differences, and a row's cells under them. */
+/** Columns of paired differences. */
 export const pairedColumns: readonly Column[] = [
   { name: "standard error", unit: "points", digits: 2 },
   { name: "pairs", digits: 0 },
   { name: "above / equal / below" },
 ];
 
-/** The difference of two lists of scores, seed by seed. */
+/** Cells of paired differences under their columns. */
 export function pairedCells(found: Paired | null): Cell[] {
   return found === null ? [null, null, null] : [found.error, found.pairs, found.signs];
 }

@@ -42,7 +42,7 @@ export interface Outcome {
   readonly steps: number;
   /** The prompt scored. */
   readonly prompt: Tensor;
-  /** Names of the candidates it was chosen from. */
+  /** Number of candidates that it was chosen from. */
   readonly candidates: number;
 }
 

@@ -161,6 +161,15 @@ test.each(Object.keys(xpromptStudies) as XPromptStudyName[])("%s refuses a seed 
   expect(seen.passes).toBe(0);
 });
 
+test.each(Object.keys(xpromptStudies) as XPromptStudyName[])("%s refuses two tasks of one name", async (name) => {
+  const { input: given, seen } = input({ schedule: vanilla });
+  await expect(xpromptStudies[name].run({ ...given, tasks: [dataset("two"), dataset("two")] })).rejects.toMatchObject({
+    kind: "usage",
+    parts: { where: "tasks", got: "two" },
+  });
+  expect(seen.passes).toBe(0);
+});
+
 test("few-shot with fewer than 32 training rows is refused before the first run, and says how many there are", async () => {
   const small = { ...dataset("two"), train: fakeRows(31, "two/train") };
   const { input: given, seen } = input({ schedule: vanilla, tasks: [dataset("one"), small] });

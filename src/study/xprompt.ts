@@ -9,7 +9,7 @@ import type { Dataset } from "../data/row.js";
 import { sampleFewShot } from "../data/split.js";
 import type { PruneOptions } from "../prune/options.js";
 import { presetSchedule } from "../schedule/options.js";
-import { checkSeeds, currentInput } from "./runs.js";
+import { checkSeeds, checkTasks, currentInput } from "./runs.js";
 import { dotsOf, pairedNote, type StudyResult, type Table } from "./study.js";
 import { masking } from "./xprompt-masking.js";
 import { type Case, checkCases, outcomes, settingsOf } from "./xprompt-runs.js";
@@ -264,6 +264,7 @@ function seedsChecked(run: XPromptStudy["run"]): XPromptStudy["run"] {
   return async (given) => {
     const input = currentInput(given, "study");
     checkSeeds(input.seeds);
+    checkTasks(input.tasks);
     return run(input);
   };
 }

@@ -11,6 +11,7 @@ import type { Dataset } from "../data/row.js";
 import { evaluate, majorityBaseline, scoredRows } from "../evaluate/evaluate.js";
 import { fullModel } from "../model/partial.js";
 import { type PruneResult, readPruneResult } from "../prune/record.js";
+import { scoreText } from "../report/format.js";
 import { prunePage, pruneText } from "../report/prune.js";
 import { readResult } from "../run/result.js";
 import { openAdapter } from "./adapter-place.js";
@@ -420,6 +421,33 @@ test("rows: a cap bounds what is reported and the baselines too, with a holdout 
   expect(held.record.search.selection).toEqual({ split: "holdout", rows: 3, reportedRows: 30 });
   expect(pruneText(held.record)).toContain("Chosen on 3 holdout rows");
   expect(pruneText(held.record)).toContain("30 validation rows that are reported");
+});
+
+test("without rows to choose by, a search is refused before anything runs", async () => {
+  const own = model();
+  await expect(prune(own, { ...data, validation: [] }, options)).rejects.toMatchObject({
+    kind: "usage",
+    parts: { where: "holdout", hint: expect.stringContaining("--holdout 0.1") },
+  });
+  expect(own.scored).toBe(0);
+  // with rows held out it chooses by them
+  const { record } = await prune(model(), { ...data, validation: [] }, { ...options, holdout: 0.25 });
+  expect(record.search.selection).toMatchObject({ split: "holdout" });
+});
+
+test("the summary of a task that is chosen by the mean of its metrics has its scores; one candidate has no deviation", async () => {
+  const { record } = await prune(model(), data, { ...options, tokensPruned: [1], piecesPruned: [], level: "tokens" });
+  expect(pruneText(record)).toContain(scoreText(record.search.reported.best.accuracy!));
+  expect(pruneText(record)).not.toMatch(/mean selection score of 1 candidate.*±/);
+  const both = { accuracy: 0.5, f1: 0.25 };
+  const { search, baseline } = record;
+  const text = pruneText({
+    ...record,
+    baseline: { ...baseline, majority: both, noPrompt: both },
+    search: { ...search, metric: "mean of accuracy, f1", reported: { tuned: both, control: both, best: both } },
+  });
+  // the most frequent label, no prompt, tuned, control, best
+  expect(text.split(scoreText(0.375)).length - 1).toBeGreaterThanOrEqual(5);
 });
 
 test("a halving search says that the mean is of survivors' selection scores, on the page as in the terminal", async () => {
