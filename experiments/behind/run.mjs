@@ -218,9 +218,10 @@ function collect(to) {
     return all.reduce((best, point) => (Math.abs(point.flops - most) < Math.abs(best.flops - most) ? point : best));
   };
   /** Points of a place above the prompt in front, of equal seeds. */
-  const against = (points, front, metric) => {
-    const both = points.flatMap((point, n) => (point && front[n] ? [[point, front[n]]] : []));
-    const all = tested(both.map(([one, other]) => 100 * (one.scores[metric] - other.scores[metric])));
+  const differences = (points, front, metric) =>
+    points.flatMap((point, n) => (point && front[n] ? [100 * (point.scores[metric] - front[n].scores[metric])] : []));
+  const compared = (points) => {
+    const all = tested(points);
     if (all === null) return "–";
     return `${signed(all.mean)}${all.error === null ? "" : ` ± ${all.error.toFixed(2)}`} (${all.signs}, p ${all.p.toFixed(2)})`;
   };
@@ -277,7 +278,13 @@ function collect(to) {
       const [front, ...others] = places;
       for (const limit of ["steps", "flops"])
         for (const place of others)
-          pairs.push([part, task, place, limits[limit], against(at[place][limit], at[front][limit], metricOf(task))]);
+          pairs.push({
+            part,
+            task,
+            place,
+            limit,
+            all: differences(at[place][limit], at[front][limit], metricOf(task)),
+          });
       const rates = places.map((place) => whole[0].runs[place].learningRate).join(" / ");
       const bare = found(`${part}-${task}-untold`);
       if (bare !== null) results[`${part}-${task}-untold`] = bare;
@@ -287,7 +294,22 @@ function collect(to) {
     if (rows.length === 0) return [];
     const names = Object.values(limits).flatMap((name) => places.map((place) => `${name}: ${place}`));
     const head = ["task", "seeds", "no prompt", "rates", ...names];
-    const compared = pairs.flatMap(([of, ...cells]) => (of === part ? [`| ${cells.join(" | ")} |`] : []));
+    const paired = pairs.filter((pair) => pair.part === part);
+    const groups = places.slice(1).flatMap((place) => ["steps", "flops"].map((limit) => ({ place, limit })));
+    const pairLines = groups.flatMap(({ place, limit }) => {
+      const of = paired.filter((pair) => pair.place === place && pair.limit === limit);
+      const line = (task, all) => `| ${[task, place, limits[limit], compared(all)].join(" | ")} |`;
+      const together =
+        of.length > 1
+          ? [
+              line(
+                "all",
+                of.flatMap(({ all }) => all),
+              ),
+            ]
+          : [];
+      return [...of.map(({ task, all }) => line(task, all)), ...together];
+    });
     return [
       `## ${part === "t5" ? basename(folders.t5) : basename(folder)}`,
       "",
@@ -298,7 +320,7 @@ function collect(to) {
       ...[...rows, ""],
       `| task | place | at | points above ${places[0]} ± standard error (above / equal / below, sign test) |`,
       "| --- | --- | --- | --- |",
-      ...[...compared, ""],
+      ...[...pairLines, ""],
     ];
   });
   const searches = own.search.places.flatMap((place) => {
@@ -317,7 +339,7 @@ function collect(to) {
   const text = [
     "# Where the prompt stands",
     "",
-    "Accuracy (of squad: token F1) in percent, mean ± deviation over seeds, of the last evaluation within a limit that is equal for all places: the fewest steps of any place; and the FLOPs and the seconds that the prompt in front needs for its steps. At equal FLOPs it is the evaluation nearest to them, and the share of them that was spent stands beside it. Texts that are read once are counted. No validation row chose a prompt or a rate.",
+    "Accuracy (of squad: token F1) in percent, mean ± deviation over seeds, of the last evaluation within a limit that is equal for all places: the fewest steps of any place; and the FLOPs and the seconds that the prompt in front needs for its steps. At equal FLOPs it is the evaluation nearest to them, and the share of them that was spent stands beside it. Texts that are read once are counted. No validation row chose a prompt or a rate. Seconds say something only of a machine that did nothing else.",
     "",
     ...tables,
     ...(searches.length === 0
@@ -332,7 +354,12 @@ function collect(to) {
     "",
   ].join("\n");
   const file = join(to, basename(values.settings) === "settings.yaml" ? "results" : basename(values.settings, ".yaml"));
-  writeFileSync(`${file}.json`, `${JSON.stringify({ ...own, seeds, ...jobs.madeFrom, results }, null, 1)}\n`);
+  // files by their place among the datasets
+  const json = JSON.stringify({ ...own, seeds, ...jobs.madeFrom, results }, null, 1).replaceAll(
+    join(datasets, "/"),
+    "",
+  );
+  writeFileSync(`${file}.json`, `${json}\n`);
   writeFileSync(`${file}.md`, text);
   console.log(text);
 }
