@@ -142,6 +142,7 @@ describe("every call that takes an adapter says whose it is, and can be stopped 
   const few = { steps: 1, batchSize: 1, virtualTokens: 5, init: "fromPrompt", initFrom: "ours/prompt" } as const;
   const started = { ...few, baselines: false } as const;
   const trained = { rows, template: task.template, verbalizer: task.verbalizer!, validationShare: 0 };
+  const chosen = { ...trained, validationRows: rows };
   type Told = CallContext<{ readonly kind: string }>;
   const calls: [string, (model: Model, told: Told) => Promise<unknown>][] = [
     ["predict", (model, told) => predict(model, "ours/prompt", ["a film"], told)],
@@ -152,7 +153,7 @@ describe("every call that takes an adapter says whose it is, and can be stopped 
     ["exportPrompt", (_, told) => exportPrompt("npy", { adapter: "ours/prompt", output: output("npy"), ...told })],
     ["exportModel", (model, told) => exportModel(model, { adapter: "ours/prompt", output: output("onnx"), ...told })],
     ["tune", (model, told) => tune(model, trained, { ...started, ...told })],
-    ["prune", (model, told) => prune(model, trained, { ...started, tokensPruned: [1], level: "tokens", ...told })],
+    ["prune", (model, told) => prune(model, chosen, { ...started, tokensPruned: [1], level: "tokens", ...told })],
     ["compare", (model, told) => compare(model, [trained], { ...few, scoreSplit: "train", seeds: [0], ...told })],
   ];
   test.each(calls)("%s", { timeout: 120_000 }, async (_, call) => {

@@ -204,6 +204,18 @@ test("the total holds training, evaluation and neuron scores", async () => {
   expect(cost.flops).toBe(cost.trainFlops + cost.evalFlops + cost.scoringFlops);
 });
 
+test("a start prompt that is given is planned for and recorded by its own length", async () => {
+  const grow = { ...options, prompt, schedule: "fpt-ld", budget: 0.8, budgetBy: "total", steps: 40, evalEvery: 4 } as const;
+  const [own, other] = await Promise.all(
+    [4, 20].map((virtualTokens) => tune(modelOf({}), data, { ...grow, virtualTokens })),
+  );
+  expect(other!.result.run.options.virtualTokens).toBe(4);
+  expect(other!.training.history.map(({ step, flops }) => [step, flops])).toEqual(
+    own!.training.history.map(({ step, flops }) => [step, flops]),
+  );
+  expect(other!.result.cost).toMatchObject({ trainFlops: own!.result.cost.trainFlops });
+});
+
 test("a cap bounds the baseline, every evaluation and the final one, all are counted, and all tell how far they are", async () => {
   for (const [given, rows, final] of [
     [{ maxEvalRows: 6 }, 6, 6],

@@ -117,13 +117,15 @@ export async function tune(
   earlier?: EarlierContext,
 ): Promise<Tuned> {
   const { options: given, context } = splitCall<TuneContext>(oneObject(input, earlier, "tune"), contextKeys);
-  const planned = withPlannedSteps(readOptions(tuneOptions, await withOwnRate(given, opened.checkpoint), "tune()"));
+  const asked = withPlannedSteps(readOptions(tuneOptions, await withOwnRate(given, opened.checkpoint), "tune()"));
+  // a start prompt that is given has its own length, for which everything is planned
+  const planned = { ...asked, virtualTokens: context.prompt?.shape[0] ?? asked.virtualTokens };
   const { onEvent: observe = () => {}, signal, resume = false } = context;
   const began = performance.now();
-  const model = forPrompt(opened, context.prompt?.shape[0] ?? planned.virtualTokens);
+  const model = forPrompt(opened, planned.virtualTokens);
   const read = await datasetOf(source, observe);
   const data = answersFor(read, model, planned);
-  checkPromptTokens(data.task.template, context.prompt?.shape[0] ?? planned.virtualTokens, data.promptTokens);
+  checkPromptTokens(data.task.template, planned.virtualTokens, data.promptTokens);
   const method = openMethod(planned);
   checkPlaceOf(method, data, model, planned);
   const options = withInit(planned, data, model);
