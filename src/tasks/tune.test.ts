@@ -205,7 +205,15 @@ test("the total holds training, evaluation and neuron scores", async () => {
 });
 
 test("a start prompt that is given is planned for and recorded by its own length", async () => {
-  const grow = { ...options, prompt, schedule: "fpt-ld", budget: 0.8, budgetBy: "total", steps: 40, evalEvery: 4 } as const;
+  const grow = {
+    ...options,
+    prompt,
+    schedule: "fpt-ld",
+    budget: 0.8,
+    budgetBy: "total",
+    steps: 40,
+    evalEvery: 4,
+  } as const;
   const [own, other] = await Promise.all(
     [4, 20].map((virtualTokens) => tune(modelOf({}), data, { ...grow, virtualTokens })),
   );
