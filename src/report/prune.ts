@@ -4,14 +4,13 @@
  * The best candidate is shown beside the control, which only trained longer, and the mean over candidates. The split used for choosing is
  * named.
  */
-
 import { maskMap } from "../adapter/map.js";
 import { maskFromJson } from "../method/mask.js";
 import { methodNames } from "../method/options.js";
 import type { PruneResult, SearchCandidate, SearchSummary } from "../prune/record.js";
 import { importanceModes } from "../prune/scores.js";
 import type { Scores } from "../run/result.js";
-import { flopText, partialText, scoreText, secondText } from "./format.js";
+import { flopText, moments, partialText, scoreText, secondText } from "./format.js";
 import { heatMap } from "./heat-map.js";
 import { histogram } from "./histogram.js";
 import { costTable, tiles, whereTable } from "./html.js";
@@ -20,13 +19,11 @@ import { charts, drawing, html, htmlTable, page, settingsList, switched } from "
 import { type Prediction, predictionSections } from "./predictions.js";
 import { lineChart } from "./svg.js";
 
-/** The score of a task whose prompts are chosen by the mean of its metrics. */
-const meanOf = (values: readonly number[]) => values.reduce((a, b) => a + b, 0) / values.length;
-
 /** Rows of the summary: the figures to report. */
 function summaryRows({ run, baseline, search }: PruneResult): [string, string, string, string][] {
   const { metric, tuned, control, mean, reported, cost } = search;
-  const told = (scores: Scores) => scoreText(scores[metric] ?? meanOf(Object.values(scores)));
+  // where the mean of the metrics chooses, no single one has the metric's name
+  const told = (scores: Scores) => scoreText(scores[metric] ?? moments(Object.values(scores)).mean);
   const kept = (c: SearchCandidate) => `${c.counts.tokens} tokens, ${c.counts.parameters} parameters`;
   const before = cost.neurons + cost.tuning;
   return [

@@ -200,15 +200,15 @@ export const xpromptStudies = {
     title: "Masking a tuned prompt without retraining",
     source: "Fig. 2",
     unread: [level, ...ofRetraining, "finalEvalRows"],
-    run: seedsChecked(masking),
+    run: inputChecked(masking),
   },
   saliency: {
     title: "Importance of tokens and pieces",
     source: "Fig. 6, 7, 9, 10",
     unread: [level, "finalEvalRows"],
-    run: seedsChecked(saliency),
+    run: inputChecked(saliency),
   },
-  transfer: { title: "Transfer between tasks", source: "Table 7", unread: [level], run: seedsChecked(transfer) },
+  transfer: { title: "Transfer between tasks", source: "Table 7", unread: [level], run: inputChecked(transfer) },
 } as const satisfies Record<string, XPromptStudy>;
 
 /** Name of one of XPrompt's studies. */
@@ -237,7 +237,7 @@ function tableStudy(
     title,
     source,
     unread: [level, ...fixed],
-    run: seedsChecked(async (input) => {
+    run: inputChecked(async (input) => {
       const plan = planOf(input);
       const found = await outcomes(input, plan.cases, plan.variants);
       const lines = plan.cases.flatMap(({ label }) => linesOf(label, plan.variants, label === "" ? "" : `${label}: `));
@@ -260,7 +260,7 @@ function tableStudy(
   };
 }
 
-function seedsChecked(run: XPromptStudy["run"]): XPromptStudy["run"] {
+function inputChecked(run: XPromptStudy["run"]): XPromptStudy["run"] {
   return async (given) => {
     const input = currentInput(given, "study");
     checkSeeds(input.seeds);
