@@ -50,8 +50,11 @@ export interface Search {
   /** Steps of one whole retraining. */
   readonly steps: number;
   readonly selection: XPromptSelection;
-  /** Importance passes so far, rescoring included. */
-  scoringCost(): { readonly flops: number; readonly seconds: number };
+  /**
+   * Importance passes, rescoring included.
+   * @param candidates whose masks count: the pass over the tuned prompt, and those that were made again for them. Default all so far.
+   */
+  scoringCost(candidates?: readonly Candidate[]): { readonly flops: number; readonly seconds: number };
   /** @param prune which end of the ranking is pruned; default lowest, as in XPrompt. */
   maskOf(pair: CountPair, prune?: PruneCounts["prune"]): Promise<PromptMask>;
   /** Plain tuning continued from the tuned prompt for as many steps with a fresh optimizer. */
@@ -78,7 +81,8 @@ export type Reported = Pick<Evaluation, "scores" | "flops" | "seconds">;
 /** Another way to choose what is pruned at given counts. Its name is part of its candidates' names. */
 export interface Ranking {
   readonly name: string;
-  readonly maskOf: (pair: CountPair) => Promise<PromptMask>;
+  /** @param own XPrompt's ranking, as Search.maskOf, of which a ranking may make its own */
+  readonly maskOf: (pair: CountPair, own: Search["maskOf"]) => Promise<PromptMask>;
 }
 
 /** The rows by which prompts and candidates are chosen. */
@@ -138,10 +142,13 @@ export async function openSearch(input: SearchInput, folder: string): Promise<Se
   );
   observe({ kind: "scores", importance: scores });
   const rescored = new Map<string, Importance>();
+  /** Which of them each candidate's mask was made of. */
+  const passesOf = new Map<string, ReadonlySet<string>>();
   const reports = new Map<string, Reported>();
 
   /** Importance of another prompt than the tuned one: measured once, and kept under the name. */
-  const scoredAt = async (name: string, prompt: Tensor): Promise<Importance> => {
+  const scoredAt = async (name: string, prompt: Tensor, asked: Set<string>): Promise<Importance> => {
+    asked.add(name);
     const own = { ...size, tokens: prompt.shape[0]! };
     const again =
       rescored.get(name) ??
@@ -149,17 +156,19 @@ export async function openSearch(input: SearchInput, folder: string): Promise<Se
     rescored.set(name, again);
     return again;
   };
-  const maskOf: Search["maskOf"] = async ({ tokensPruned, piecesPruned }, prune = "lowest") => {
-    const how = { tokensPruned, ranking: options.pieceRanking, layout: options.layout, prune };
-    if (!options.rescorePieces || tokensPruned === 0 || piecesPruned === 0)
-      return maskFromScores(scores, { ...how, piecesPruned });
-    const at = applyMask(tuned.prompt, maskFromScores(scores, { ...how, piecesPruned: 0 }));
-    const { pieces } = await scoredAt(`scores-t${tokensPruned}${prune === "lowest" ? "" : `-${prune}`}`, at);
-    return maskFromScores({ tokens: scores.tokens, pieces }, { ...how, piecesPruned });
-  };
+  const maskFor =
+    (asked: Set<string>): Search["maskOf"] =>
+    async ({ tokensPruned, piecesPruned }, prune = "lowest") => {
+      const how = { tokensPruned, ranking: options.pieceRanking, layout: options.layout, prune };
+      if (!options.rescorePieces || tokensPruned === 0 || piecesPruned === 0)
+        return maskFromScores(scores, { ...how, piecesPruned });
+      const at = applyMask(tuned.prompt, maskFromScores(scores, { ...how, piecesPruned: 0 }));
+      const { pieces } = await scoredAt(`scores-t${tokensPruned}${prune === "lowest" ? "" : `-${prune}`}`, at, asked);
+      return maskFromScores({ tokens: scores.tokens, pieces }, { ...how, piecesPruned });
+    };
   /** The mask that prunes more of a candidate's survivors, by their importance after its retraining. */
-  const maskAfter = async (after: Candidate, { tokensPruned, piecesPruned }: CountPair) => {
-    const again = await scoredAt(`scores-${after.name}`, after.prompt);
+  const maskAfter = async (after: Candidate, { tokensPruned, piecesPruned }: CountPair, asked: Set<string>) => {
+    const again = await scoredAt(`scores-${after.name}`, after.prompt, asked);
     const { pieceRanking: ranking, layout } = options;
     return maskFromScores(survivorScores(again, after.mask!), { tokensPruned, piecesPruned, ranking, layout });
   };
@@ -193,12 +202,15 @@ export async function openSearch(input: SearchInput, folder: string): Promise<Se
       rows: scored,
       reportedRows: reported.length,
     },
-    scoringCost: () =>
-      [scores, ...rescored.values()].reduce(
+    scoringCost: (candidates) => {
+      const asked = candidates && new Set(candidates.flatMap(({ name }) => [...(passesOf.get(name) ?? [])]));
+      const again = [...rescored].filter(([name]) => asked?.has(name) ?? true).map(([, own]) => own);
+      return [scores, ...again].reduce(
         (sum, { flops, seconds }) => ({ flops: sum.flops + flops, seconds: sum.seconds + seconds }),
         { flops: 0, seconds: 0 },
-      ),
-    maskOf,
+      );
+    },
+    maskOf: maskFor(new Set()),
     retrain,
     control: async () => {
       observe({ kind: "phase", phase: "control" });
@@ -232,13 +244,15 @@ export async function openSearch(input: SearchInput, folder: string): Promise<Se
           const pair = { tokensPruned, piecesPruned };
           // another ranking is not of importance, so nothing is scored anew
           const anew = ranking === undefined ? after : undefined;
-          jobs.push({
-            name: trialName(pair, ranking?.name, anew),
-            ...pair,
-            prompt: start,
-            mask: await (anew === undefined ? (ranking?.maskOf ?? maskOf)(pair) : maskAfter(anew, pair)),
-            drop: options.prunedTokens === "drop",
-          });
+          const name = trialName(pair, ranking?.name, anew);
+          const asked = new Set<string>();
+          const own = maskFor(asked);
+          const mask =
+            anew !== undefined
+              ? await maskAfter(anew, pair, asked)
+              : await (ranking === undefined ? own(pair) : ranking.maskOf(pair, own));
+          passesOf.set(name, asked);
+          jobs.push({ name, ...pair, prompt: start, mask, drop: options.prunedTokens === "drop" });
         }
         const done = (await retrain(jobs, until)).map((candidate) => viewAt(candidate, until));
         for (const candidate of done) found.set(candidate.name, candidate);

@@ -12,7 +12,7 @@ import { trainOptions } from "../train/options.js";
 import type { Schedule } from "../train/stage.js";
 import { neuronScoreOptions } from "./neuron-options.js";
 import { scheduleOptions } from "./options.js";
-import { outlineSchedule, planSchedule, typicalShape } from "./plan.js";
+import { outlineSchedule, planSchedule, scoringBeside, typicalShape } from "./plan.js";
 
 const wordless: Task = { ...fakeTask, verbalizer: null };
 const choosing = (rows: readonly Row[]) => rows.map((row) => ({ ...row, choices: { no: "False", yes: "True" } }));
@@ -91,13 +91,28 @@ test("the outline has the steps and sizes of the schedule that scores will fill"
     ]);
   for (const budget of [undefined, 0.8]) {
     const options = scored({ budget });
-    const { schedule, scoring } = await planSchedule(engine, fakeTokenizer, data, options, {
+    const { schedule, scoring, measured } = await planSchedule(engine, fakeTokenizer, data, options, {
       virtualTokens: 4,
       folder: null,
     });
     expect(scoring?.flops).toBeGreaterThan(0);
+    expect(measured).toEqual([{ name: "neurons", flops: scoring!.flops, seconds: scoring!.seconds }]);
     expect(sizes(outlineSchedule(fakeConfig, fakeTokenizer, data, options, 4))).toEqual(sizes(schedule));
   }
+});
+
+test("a second plan pays for what the first has not measured", () => {
+  const of = (...names: string[]) => ({ measured: names.map((name, n) => ({ name, flops: 10 ** n, seconds: n })) });
+  const nothing = { flops: 0, seconds: 0 };
+  expect(scoringBeside(of("neurons"), of("neurons"))).toEqual(nothing);
+  expect(scoringBeside(of(), of("neurons"))).toEqual(nothing);
+  // layers are chosen by other passes than neurons are
+  expect(scoringBeside(of("neurons"), of("encoder layer 0"))).toEqual({ flops: 1, seconds: 0 });
+  // fewer layers than the first plan left: the first drop is read back
+  expect(scoringBeside(of("encoder layer 0", "encoder layer 1"), of("encoder layer 0"))).toEqual({
+    flops: 10,
+    seconds: 1,
+  });
 });
 
 test.each<[string, object, object]>([

@@ -35,6 +35,19 @@ export interface Plan {
   readonly schedule: Schedule;
   /** Neuron scores and the greedy choice of layers; null where neither was needed. */
   readonly scoring: ScoringCost | null;
+  /** The same one by one. */
+  readonly measured: readonly Measurement[];
+}
+
+/** One thing that is measured for a plan: the neuron scores, or one layer that is dropped. Plans of the same rows and seed share it. */
+export interface Measurement extends Pick<ScoringCost, "flops" | "seconds"> {
+  readonly name: string;
+}
+
+/** The cost of what a plan needs and another one of the same rows and seed has not measured already. */
+export function scoringBeside(plan: Pick<Plan, "measured">, earlier: Pick<Plan, "measured">) {
+  const known = new Set(earlier.measured.map(({ name }) => name));
+  return sumOf(plan.measured.filter(({ name }) => !known.has(name)));
 }
 
 /**
@@ -73,9 +86,20 @@ export async function planSchedule(
   const dropped = needsLayerOrder(options)
     ? await greedyDrops(engine, tokenizer, dataset, dropsOf(made.config, sizes), { ...options, folder, signal })
     : null;
-  if (scored === null && dropped === null) return { schedule: sizes, scoring: null };
+  if (scored === null && dropped === null) return { schedule: sizes, scoring: null, measured: [] };
   const facts = { scores: scored?.scores ?? null, order: dropped?.order ?? null };
-  return { schedule: makeSchedule(options, { ...made, ...facts }), scoring: sumOf(scored?.cost, dropped?.cost) };
+  const measured: Measurement[] = [
+    ...(scored === null ? [] : [{ name: "neurons", flops: scored.cost.flops, seconds: scored.cost.seconds }]),
+    ...Object.entries(dropped?.drops ?? {}).flatMap(([stack, drops]) =>
+      drops.map(({ flops, seconds }, n) => ({ name: `${stack} layer ${n}`, flops, seconds })),
+    ),
+  ];
+  const examples = (scored?.cost.examples ?? 0) + (dropped?.cost.examples ?? 0);
+  return {
+    schedule: makeSchedule(options, { ...made, ...facts }),
+    scoring: { ...sumOf(measured), examples },
+    measured,
+  };
 }
 
 /** How many layers of each stack the smallest stage leaves out. */
@@ -86,9 +110,11 @@ function dropsOf(config: ModelConfig, { stages }: Schedule): Record<string, numb
   return Object.fromEntries(counts.filter(([, count]) => count > 0));
 }
 
-function sumOf(...costs: readonly (ScoringCost | undefined)[]): ScoringCost {
-  const sum = (of: (cost: ScoringCost) => number) => costs.reduce((n, cost) => n + (cost ? of(cost) : 0), 0);
-  return { seconds: sum((c) => c.seconds), flops: sum((c) => c.flops), examples: sum((c) => c.examples) };
+function sumOf(measured: readonly Measurement[]): Pick<ScoringCost, "flops" | "seconds"> {
+  return {
+    flops: measured.reduce((sum, { flops }) => sum + flops, 0),
+    seconds: measured.reduce((sum, { seconds }) => sum + seconds, 0),
+  };
 }
 
 /** The rows of a plan. */

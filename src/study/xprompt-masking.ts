@@ -11,7 +11,7 @@ import { applyMask, maskFromScores, type PromptMask, randomMask } from "../metho
 import { fullModel } from "../model/partial.js";
 import { keptRun } from "./kept-runs.js";
 import { type Cell, type Chart, type SeedScore, type StudyResult, spread, type Table } from "./study.js";
-import { forEachSearch, type SearchPlace, settingsOf } from "./xprompt-runs.js";
+import { forEachSearch, lengthOf, type SearchPlace, settingsOf } from "./xprompt-runs.js";
 import type { VariantSearch, XPromptStudyInput } from "./xprompt-types.js";
 
 const draws = 5;
@@ -29,7 +29,7 @@ const maskings = {
 type Masking = keyof typeof maskings;
 
 export async function masking(input: XPromptStudyInput): Promise<StudyResult> {
-  const P = input.virtualTokens;
+  const P = lengthOf(input, { label: "" }, input.init);
   // score[task][masking][count] over seeds
   const scores = new Map<string, number[]>();
   const each: SeedScore[] = [];
@@ -92,11 +92,11 @@ function byScore(search: VariantSearch, tokensPruned: number, prune: "lowest" | 
   return maskFromScores(search.importance, { tokensPruned, piecesPruned: 0, prune });
 }
 
-/** Score of a prompt on the validation rows, kept by the prompt's bytes so that a repeated study evaluates nothing twice. */
+/** Score of a prompt on the reported rows, kept by the prompt's bytes so that a repeated study evaluates nothing twice. */
 function scorer(search: VariantSearch): (prompt: Tensor) => Promise<number> {
   const { engine, tokenizer, settings, signal } = search.input;
   const { task, validation } = search.dataset;
-  const prepared = prepareEvaluation(tokenizer, task, validation, {
+  const prepared = prepareEvaluation(tokenizer, task, search.input.reportOn?.(task.name) ?? validation, {
     ...evaluationOptions(settings),
     maxEvalRows: settings.maxEvalRows,
     loss: false,

@@ -7,6 +7,7 @@
 import { interrupted, SoftpromptError } from "../base/errors.js";
 import { ownFolder, sha256, withFolder } from "../base/files.js";
 import { lockFolder } from "../base/lock.js";
+import type { Tensor } from "../base/tensor.js";
 import type { Dataset, Row } from "../data/row.js";
 import type { InitSpec } from "../method/init.js";
 import { roundingFacts } from "../model/quantise.js";
@@ -14,12 +15,13 @@ import type { PruneOptions } from "../prune/options.js";
 import { planSearch } from "../prune/plan.js";
 import { freeOptions, openSearch } from "../prune/search.js";
 import type { ScheduleOptions } from "../schedule/options.js";
+import { scoringBeside } from "../schedule/plan.js";
 import { renewSearchEvents } from "../tasks/event-file.js";
 import { drawPrompt, outlineFor, type PlannedOptions, scheduleFor, searchTrainings } from "../tasks/planning.js";
 import { rowsText } from "./runs.js";
 import type { StudyResult } from "./study.js";
 import type { Outcome, VariantSearch, XPromptStudyInput } from "./xprompt-types.js";
-import { type VariantName, variants } from "./xprompt-variants.js";
+import { type VariantEntry, type VariantName, variants } from "./xprompt-variants.js";
 
 /** The differences from the study's settings. */
 export interface Case {
@@ -42,6 +44,7 @@ export async function outcomes(
   wanted: readonly VariantName[],
 ): Promise<Outcome[]> {
   const found: Outcome[] = [];
+  if (wanted.some((name) => (variants[name] as VariantEntry).drawsAnew)) checkDrawn(input, cases);
   await forEachSearch(
     input,
     cases,
@@ -121,8 +124,28 @@ function caseOf(input: XPromptStudyInput, dataset: Dataset, seed: number, what: 
   return { options, train, ...trainings };
 }
 
+/** A start prompt that is given has one length. @throws SoftpromptError "usage" where a case has another one. */
+function checkGiven(given: InitSpec | null, { virtualTokens }: Case): void {
+  if (given?.kind === "fromPrompt" && virtualTokens !== undefined && virtualTokens !== given.prompt.shape[0])
+    throw noOtherLength(`${virtualTokens} virtual tokens`, given.prompt);
+}
+
+/** For variants that draw another start prompt. @throws SoftpromptError "usage" where a case's start prompt is given. */
+function checkDrawn(input: XPromptStudyInput, cases: readonly Case[]): void {
+  for (const { init = input.init } of cases)
+    if (typeof init !== "function" && init.kind === "fromPrompt")
+      throw noOtherLength("a start prompt as long as what survives (Length)", init.prompt);
+}
+
+function noOtherLength(expected: string, { shape: [length] }: Tensor): SoftpromptError {
+  return new SoftpromptError("usage", "the study needs start prompts of other lengths than the given one", {
+    ...{ where: "init fromPrompt", expected, got: `an adapter of ${length} virtual tokens` },
+    hint: "take an init that draws a prompt of any length, for instance --init sampledVocab",
+  });
+}
+
 /** Length of a case's prompt. A prompt that another search will give (null) has the study's length. */
-function lengthOf(input: XPromptStudyInput, what: Case, init: InitSpec | null): number {
+export function lengthOf(input: XPromptStudyInput, what: Case, init: InitSpec | null): number {
   return init?.kind === "fromPrompt" ? init.prompt.shape[0]! : (what.virtualTokens ?? input.virtualTokens);
 }
 
@@ -146,6 +169,7 @@ function checkCase(
   const { engine, tokenizer } = input;
   const { width } = engine.checkpoint.config;
   const init = typeof what.init === "function" ? null : (what.init ?? input.init);
+  checkGiven(init, what);
   const length = lengthOf(input, what, init);
   const { options, train, seen, tuned, retrained } = caseOf(input, dataset, seed, what, length);
   planSearch(
@@ -222,7 +246,10 @@ export async function withCase<R>(
       },
       own,
     );
-    const neurons = { tuning: tuning.scoring, retraining: retraining.scoring };
+    const neurons = {
+      tuning: tuning.scoring ?? { flops: 0, seconds: 0 },
+      retraining: scoringBeside(retraining, tuning),
+    };
     return await use({ ...search, input, options, seed, dataset, freshPrompt, neurons });
   } finally {
     lock.release();
@@ -235,7 +262,7 @@ export function settingsOf(input: XPromptStudyInput): StudyResult["settings"] {
     model: input.engine.checkpoint.name,
     tasks: input.tasks.map((dataset) => rowsText(dataset, input.settings, true)),
     seeds: input.seeds,
-    virtualTokens: input.virtualTokens,
+    virtualTokens: lengthOf(input, { label: "" }, input.init),
     steps: input.schedule.steps,
     retrainSteps: input.prune.retrainSteps ?? input.schedule.steps,
     schedule: input.schedule.schedule,

@@ -52,8 +52,8 @@ export interface VariantSearch extends Search {
   readonly options: PruneOptions;
   readonly seed: number;
   readonly dataset: Dataset;
-  /** Cost of neuron scores if stage A or the retrainings need them; both use the same scores. */
-  readonly neurons: { readonly tuning: ScoringCost | null; readonly retraining: ScoringCost | null };
+  /** Cost of neuron scores and chosen layers: of those that stage A needs, and of those that only the retrainings need. */
+  readonly neurons: Record<"tuning" | "retraining", Pick<ScoringCost, "flops" | "seconds">>;
   /** A fresh start prompt of another length, drawn in the same way as the case's own. */
   freshPrompt(length: number): Promise<Tensor>;
 }

@@ -20,6 +20,8 @@ export interface VariantEntry {
   readonly label: string;
   /** Levels whose candidates it needs from the search. */
   readonly levels: readonly PruneOptions["level"][];
+  /** Whether it draws a start prompt of another length, which a given prompt cannot be. */
+  readonly drawsAnew?: boolean;
   readonly run: (search: VariantSearch) => Promise<Measured>;
 }
 
@@ -32,10 +34,10 @@ export const rankings = {
   reversed: {
     label: "Reversed",
     scored: true,
-    of: (search) => async (pair) => complementMask(await search.maskOf(pair)),
+    of: () => async (pair, own) => complementMask(await own(pair)),
   },
   /** Prunes the highest scores first (Super-Tickets' losing ticket). */
-  losing: { label: "losing ticket", scored: true, of: (search) => (pair) => search.maskOf(pair, "highest") },
+  losing: { label: "losing ticket", scored: true, of: () => (pair, own) => own(pair, "highest") },
   /** Random scores, drawn once for the whole search, so that masks nest as XPrompt's do. */
   random: {
     label: "Random",
@@ -87,6 +89,7 @@ export const variants = {
   length: {
     label: "Length",
     levels: ["both"],
+    drawsAnew: true,
     run: async (search) => {
       const { best, all } = await pick(search, "both");
       const name = `length-${best.counts.tokens}`;
@@ -173,8 +176,8 @@ async function measured(
   const retraining = candidateCost(trained);
   const nothing = { flops: 0, seconds: 0 };
   const { neurons } = search;
-  const neuronCost = (trained.length > 0 ? neurons.retraining : null) ?? neurons.tuning ?? nothing;
-  const scoring = scored ? search.scoringCost() : nothing;
+  const more = trained.length > 0 ? neurons.retraining : nothing;
+  const scoring = scored ? search.scoringCost(trained) : nothing;
   const reported = await search.report(prompt, scores);
   return {
     score: reported.scores[search.dataset.task.metrics[0]] ?? Number.NaN,
@@ -185,11 +188,18 @@ async function measured(
     flops:
       tuned.cost.trainFlops +
       tuned.cost.evalFlops +
-      neuronCost.flops +
+      neurons.tuning.flops +
+      more.flops +
       scoring.flops +
       retraining.flops +
       reported.flops,
-    seconds: tuned.cost.seconds + neuronCost.seconds + scoring.seconds + retraining.seconds + reported.seconds,
+    seconds:
+      tuned.cost.seconds +
+      neurons.tuning.seconds +
+      more.seconds +
+      scoring.seconds +
+      retraining.seconds +
+      reported.seconds,
     steps: tuned.steps + trained.reduce((sum, c) => sum + c.steps, 0),
     prompt,
     candidates: trained.length,

@@ -25,7 +25,7 @@ import { type XPromptStudyName, xpromptStudies } from "./xprompt.js";
 import { forEachSearch, outcomes } from "./xprompt-runs.js";
 import { histogram } from "./xprompt-saliency.js";
 import type { XPromptStudyInput } from "./xprompt-types.js";
-import { rankings, variants } from "./xprompt-variants.js";
+import { pick, rankings, variants } from "./xprompt-variants.js";
 
 const root = memoryFolder("softprompt-studies-");
 afterAll(() => rmSync(root, { recursive: true, force: true }));
@@ -288,8 +288,8 @@ test("Reversed and the losing ticket follow the scores, those made again too; Ra
     async (search) => {
       const cell = { tokensPruned: 2, piecesPruned: 1 };
       const masks = {
-        reversed: await rankings.reversed.of(search)(cell),
-        losing: await rankings.losing.of(search)(cell),
+        reversed: await rankings.reversed.of()(cell, search.maskOf),
+        losing: await rankings.losing.of()(cell, search.maskOf),
       };
       expect(masks.reversed).toEqual(complementMask(await search.maskOf(cell)));
       expect(masks.losing).toEqual(await search.maskOf(cell, "highest"));
@@ -436,6 +436,53 @@ test("length study: 10, 20 and 100 tokens, whatever the study's own length", asy
   const parameters = tables[0]!.columns.findIndex((c) => c.name === "parameters");
   const pt = tables[0]!.rows.filter((row) => String(row[0]).endsWith("PT"));
   expect(pt.map((row) => row[parameters])).toEqual([80, 160, 800]);
+});
+
+test("a start prompt that is given has its own length: other lengths are refused before anything is trained", async () => {
+  const given: Tensor = { shape: [6, 8], data: Float32Array.from({ length: 48 }, (_, n) => Math.sin(n)) };
+  const init = { kind: "fromPrompt", prompt: given } as const;
+  for (const [study, expected] of [
+    ["length", /other lengths[\s\S]*10 virtual tokens[\s\S]*6 virtual tokens/],
+    ["positive-negative", /other lengths[\s\S]*Length[\s\S]*sampledVocab/],
+  ] as const) {
+    const { input: own, seen } = input({ init, schedule: vanilla });
+    await expect(xpromptStudies[study].run(own)).rejects.toThrow(expected);
+    expect(seen).toEqual({ steps: 0, passes: 0 });
+  }
+  const masked = await xpromptStudies.masking.run(input({ init, schedule: vanilla, seeds: [0] }).input);
+  expect(masked.settings.virtualTokens).toBe(6);
+  expect(masked.tables[0]!.rows).toHaveLength(6);
+});
+
+test("masking is scored on the rows that report", async () => {
+  const { input: base } = input({ schedule: vanilla, tasks: [dataset("one")], seeds: [0] });
+  const others = fakeRows(17, "one/reports");
+  const [own, told] = [
+    await xpromptStudies.masking.run(base),
+    await xpromptStudies.masking.run({ ...base, reportOn: () => others }),
+  ];
+  const [pt] = await outcomes({ ...base, reportOn: () => others }, [{ label: "" }], ["pt"]);
+  expect(told.scores!.find(({ line }) => line === "least important: 0 masked")!.score).toBeCloseTo(100 * pt!.score, 10);
+  expect(told.scores).not.toEqual(own.scores);
+});
+
+test("a line pays for the passes that its own masks needed, once", async () => {
+  const base = input({ schedule: vanilla, tasks: [dataset("one")], seeds: [0] }).input;
+  const prune: PruneOptions = { ...base.prune, search: "iterative" };
+  await forEachSearch({ ...base, prune }, [{ label: "" }], async (search) => {
+    const plain = search.scoringCost().flops;
+    const [own, reversed] = [await pick(search, "both"), await pick(search, "both", "reversed")];
+    // one and two tokens, then one and two pieces: each but the first after another one, and every pass is of the same rows
+    const passes = readdirSync(search.folder).filter((name) => /^scores.*json$/.test(name)).length;
+    expect(own.all).toHaveLength(4);
+    expect(passes).toBeGreaterThan(2);
+    expect(search.scoringCost(own.all).flops).toBe(passes * plain);
+    expect(search.scoringCost(reversed.all).flops).toBe(plain);
+    expect(search.scoringCost([]).flops).toBe(plain);
+    expect(search.scoringCost().flops).toBe(passes * plain);
+  });
+  const notes = (await xpromptStudies["sub-prompts"].run({ ...base, prune })).notes.join("\n");
+  expect(notes).toMatch(/the others rank once/);
 });
 
 test("masking nothing is the tuned prompt's score; the curve has a point per count", async () => {

@@ -309,6 +309,10 @@ function notes(input: XPromptStudyInput, { variants: wanted, pairs }: Plan): str
     said.push(
       `${others.map((name) => `${variantTable[name].label}: ${meanings[name]}`).join("; ")}. Each goes through the same counts by the same search as XPrompt, so that every line is the best of as many tries; its mean line is what one gets without choosing.`,
     );
+  if (others.length > 0 && input.prune.search === "iterative")
+    said.push(
+      "Only XPrompt's own survivors are scored again after each retraining: the others rank once, by the tuned prompt.",
+    );
   if (wanted.includes("length"))
     said.push(
       "Length is a fresh prompt as long as XPrompt's surviving tokens, tuned as XPrompt's was and then trained on as a candidate was; it is one try, and its FLOPs and time hold the search that gave its length.",

@@ -31,6 +31,7 @@ import { claim, fileNames } from "../run/layout.js";
 import { readResult, type Scores } from "../run/result.js";
 import { trainRun } from "../run/train.js";
 import { presetSchedule } from "../schedule/options.js";
+import { scoringBeside } from "../schedule/plan.js";
 import { withPlannedSteps } from "../schedule/schedule.js";
 import { type TrainSettings, trainOptions } from "../train/options.js";
 import { adapterContent } from "./adapter-content.js";
@@ -268,7 +269,7 @@ async function search(
   const nothing = { flops: 0, seconds: 0 };
   const neurons = {
     tuning: tuning.scoring ?? nothing,
-    retraining: tuning.scoring === null ? (retraining.scoring ?? nothing) : nothing,
+    retraining: scoringBeside(retraining, tuning),
   };
   if (tuned === null) {
     const [first] = schedule.stages;
