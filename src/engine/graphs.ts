@@ -135,7 +135,7 @@ export function activationGraph(source: ModelSource): Graph {
 /**
  * Generation, first half. In: parameters, inputIds. Out: memoryKey{i}, memoryValue{i} [B, G, P+T, K] per kept layer. Behind a text, in: its
  * memory, decoderIds and `picks` [B, U, P+N] with one U; out: the memory with what follows, wholeKey{i} and wholeValue{i}
- * [B, G, S+P+N, K], `logits` [B, U, V] and `next` [B]; on a decoder's side presentKey{i} and presentValue{i} [B, G, P+N, K] in place of the
+ * [B, G, S+P+N, K], `logits` [B, U, V], `next` and `total` [B, U] as of stepGraph; on a decoder's side presentKey{i} and presentValue{i} [B, G, P+N, K] in place of the
  * whole, because the memory stays as it is.
  */
 export function prefillGraph(source: ModelSource): Graph {
@@ -150,6 +150,7 @@ export function prefillGraph(source: ModelSource): Graph {
   const logits = m.architecture.logits(m.builder, m.config, picked(m, hidden));
   output(g, "logits", logits);
   output(g, "next", ops.argMax(g, logits));
+  output(g, "total", ops.sum(g, logits, [2]));
   if (m.place === "decoder") {
     outputMemory(g, present, "present");
     return finished(m);
@@ -182,7 +183,8 @@ export function restGraph(source: ModelSource): Graph {
 
 /**
  * Generation, one token. In: decoderIds [B, 1], memoryKey{i}, memoryValue{i}, pastKey{i}, pastValue{i} [B, G, N, K].
- * Out: logits [B, 1, V], next [B, 1] and key{i}, value{i} [B, G, N+1, K].
+ * Out: logits [B, 1, V], next [B, 1], total [B, 1] and key{i}, value{i} [B, G, N+1, K]. The likeliest of logits that are no numbers is the
+ * first of all tokens; their total tells.
  */
 export function stepGraph(source: ModelSource): Graph {
   const m = open(source);
@@ -195,6 +197,7 @@ export function stepGraph(source: ModelSource): Graph {
   const logits = architecture.logits(m.builder, config, result.hidden);
   output(g, "logits", logits);
   output(g, "next", ops.argMax(g, logits));
+  output(g, "total", ops.sum(g, logits, [2]));
   for (const [i, { key, value }] of result.present.entries()) {
     output(g, `key${i}`, key);
     output(g, `value${i}`, value);

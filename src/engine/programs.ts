@@ -26,7 +26,7 @@ import {
 } from "./graphs.js";
 import { openLayers } from "./layers.js";
 import { checkPlace, following, orderFeeds, readsBefore } from "./place.js";
-import type { Pick } from "./sampling.js";
+import { noLogits, type Pick } from "./sampling.js";
 import type { HowRead, TextReader } from "./texts.js";
 import type { GenerateProgram, GivenParameters, ProgramKinds, RowEnd, WritingOptions } from "./types.js";
 
@@ -458,14 +458,14 @@ async function* generate(
               ...memory,
               ...cache,
             },
-            [pick === undefined ? "next" : "logits", ...present],
+            [...(pick === undefined ? ["next", "total"] : ["logits"]), ...present],
           );
     if (n >= shift)
       for (const i of layers) {
         cache[`pastKey${i}`] = result[`key${i}`]!;
         cache[`pastValue${i}`] = result[`value${i}`]!;
       }
-    const next = pick === undefined ? result.next!.data : pickedIds(pick, result.logits!, ended);
+    const next = pick === undefined ? likeliestIds(result, ended) : pickedIds(pick, result.logits!, ended);
     ids = Int32Array.from(next, (id, b) => {
       if (ended[b] === null && stops.has(id)) ended[b] = "end";
       return ended[b] === null ? id : config.padId;
@@ -476,6 +476,14 @@ async function* generate(
       if (ended[b] === null && lengths[b]! + n + 1 - shift >= (config.maxPositions ?? Number.POSITIVE_INFINITY))
         ended[b] = "window";
   }
+}
+
+/** @throws SoftpromptError "numeric" where a row's logits are no numbers. */
+function likeliestIds({ next, total }: Feeds, ended: readonly (RowEnd | null)[]): Feed["data"] {
+  const totals = total!.data as Float32Array;
+  for (const [b, end] of ended.entries())
+    if (end === null && !Number.isFinite(totals[b])) throw noLogits(`their sum is ${totals[b]}`);
+  return next!.data;
 }
 
 /** @param logits [B, 1, V] */
@@ -505,9 +513,9 @@ async function begin(
   }
   const none = { ids: new Int32Array(B).fill(config.padId), choices: 1, length: 1, count: () => 0 };
   const { feeds, memory: text, lead } = await behind(source, parameters, batch, none);
-  const { next, logits, ...whole } = await prefill.run(feeds);
+  const { next, logits, total, ...whole } = await prefill.run(feeds);
   const memory = Object.fromEntries(Object.entries(whole).map(([name, v]) => [name.replace("whole", "memory"), v]));
-  const known = { next: next!, logits: logits! };
+  const known = { next: next!, logits: logits!, total: total! };
   if (source.place === "decoder") {
     const past = Object.fromEntries(Object.entries(whole).map(([name, v]) => [name.replace("present", "past"), v]));
     const read = Object.fromEntries(Object.entries(feeds).filter(([name]) => name.startsWith("memory")));

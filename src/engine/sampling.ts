@@ -21,14 +21,17 @@ export interface Sampling {
 /** The next id of a row from its logits. */
 export type Pick = (row: number, logits: Float32Array) => number;
 
-/** A picker with a stream of random numbers for each row, so that a row does not depend on its neighbours. */
-export function picker(sampling: Sampling): Pick {
+/**
+ * A picker with a stream of random numbers for each row, so that a row does not depend on its neighbours.
+ * @param from number of the first row where the texts of a call go through the model in several batches
+ */
+export function picker(sampling: Sampling, from = 0): Pick {
   const streams = new Map<number, () => number>();
   return (row, logits) => {
     if (sampling.temperature === 0) return likeliest(logits);
     let next = streams.get(row);
     if (next === undefined) {
-      next = random(sampling.seed, `generate/${row}`).next;
+      next = random(sampling.seed, `generate/${from + row}`).next;
       streams.set(row, next);
     }
     return drawn(candidates(logits, sampling), next());
@@ -76,10 +79,15 @@ function likeliest(logits: Float32Array): number {
   let best = -1;
   for (let id = 0; id < logits.length; id++) if (logits[id]! > (logits[best] ?? Number.NEGATIVE_INFINITY)) best = id;
   if (best >= 0 && Number.isFinite(logits[best]) && !logits.includes(Number.NaN)) return best;
-  throw new SoftpromptError("numeric", "the model gives no number for the next token", {
+  throw noLogits([...logits.subarray(0, 5)].join(", "));
+}
+
+/** The error for logits that hold NaN or infinity. */
+export function noLogits(got: string): SoftpromptError {
+  return new SoftpromptError("numeric", "the model gives no number for the next token", {
     where: "generation",
     expected: "finite logits",
-    got: [...logits.subarray(0, 5)].join(", "),
+    got,
     hint: "the model's weights or the prompt hold NaN or infinity",
   });
 }

@@ -541,15 +541,6 @@ const passes = {
         const all = await program.run(given, encoded, most, { ends: endsOf(tokenizer) });
         // a row with a smaller limit than others of its batch is cut where it would have ended alone
         const written = all.map((ids, i) => (limits[i]! < most ? ids.slice(0, limits[i]) : ids));
-        // If all logits are NaN, the likeliest token is padding. A valid model never begins with it.
-        const silent = written.findIndex(([first]) => first === engine.checkpoint.config.padId);
-        if (silent >= 0) {
-          const { target } = encoded[silent]!;
-          const scorer = await engine.score(partial, place);
-          const own = Array.isArray(given) ? [given[silent] as Parameters] : given;
-          const [log] = await scorer.run(own, [{ ...encoded[silent]!, choices: [target], gold: 0 }]);
-          if (!Number.isFinite(log![0])) throw noNumber(rows[silent]!, log!);
-        }
         const predictions = rows.map((row, i) => {
           const task = tasks[i]!;
           const text = withoutPrefix(tokenizer, task, written[i]!);

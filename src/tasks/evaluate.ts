@@ -17,10 +17,11 @@ import {
 } from "../evaluate/evaluate.js";
 import { drawExamples, inContext, inContextNotice } from "../evaluate/in-context.js";
 import { fullModel } from "../model/partial.js";
+import { checkCall, evaluateOptions } from "./answer-options.js";
 import type { CallContext, NoticeEvent } from "./call.js";
 import { asRecorded, loadData, loadRows, type RowsOptions } from "./data.js";
 import { engineUnder, type Model } from "./model.js";
-import { formerSkillNames, openSkill, type SkillOptions } from "./predictor.js";
+import { besideSkill, formerSkillNames, openSkill, type SkillOptions } from "./predictor.js";
 
 /** How rows are scored. */
 export interface EvaluateInput extends SkillOptions, CallContext<NoticeEvent> {
@@ -30,9 +31,9 @@ export interface EvaluateInput extends SkillOptions, CallContext<NoticeEvent> {
   readonly split?: "train" | "validation" | "test" | undefined;
   /** Rows of one pass. Default 32. */
   readonly batchSize?: number | undefined;
-  /** At most so many rows, drawn by `seed`; 0 is all. Default 0. */
+  /** At most so many rows, drawn once: the same for every call; 0 is all. Default 0. */
   readonly maxEvalRows?: number | undefined;
-  /** Draws the rows where not all are scored. Default 0. */
+  /** @deprecated Without effect: the rows are drawn alike for every call, so that scores can be compared. */
   readonly seed?: number | undefined;
   /** Also compute the loss of the targets. With generation this needs a second pass. Default true. */
   readonly loss?: boolean | undefined;
@@ -61,6 +62,7 @@ export async function evaluate(model: Model, rows: EvaluateRows, input: Evaluate
       got: rows,
     });
   const given = currentNames(input, formerSkillNames, "evaluate()");
+  checkCall(evaluateOptions, given, ["adapter", ...besideSkill], "evaluate()");
   const {
     adapter = null,
     split,

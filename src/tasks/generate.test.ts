@@ -62,6 +62,18 @@ describe("a stream", () => {
     expect((await pieces(sampled)).text).toBe(one.text);
     expect((await pieces({ ...sampled, seed: 4 })).text).not.toBe(one.text);
   });
+  test("equal texts of one call are drawn apart, whatever a pass holds", async () => {
+    const prompt = Array.from({ length: 5 }, () => "a text of words");
+    const [all, two] = [
+      await generate(model, { prompt, ...sampled }),
+      await generate(model, { prompt, ...sampled, batchSize: 2 }),
+    ];
+    expect(new Set(all).size).toBe(5);
+    expect(two).toEqual(all);
+  });
+  test.each([0, -1, 1.5, Number.NaN])("a pass of %d texts is refused", async (batchSize) => {
+    await expect(generate(model, { prompt: "a", batchSize })).rejects.toThrow(/batchSize[\s\S]*at least 1/);
+  });
   test("top-k 1 is greedy at any temperature", async () => {
     expect((await pieces({ temperature: 2, topK: 1 })).text).toBe((await pieces()).text);
   });

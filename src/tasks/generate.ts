@@ -21,6 +21,7 @@ import { encodeRows, rowNotices } from "../text/rows.js";
 import { endsOf, rulesOf } from "../text/rules.js";
 import type { Tokenizer } from "../text/tokenizer.js";
 import { givenAdapter } from "./adapter-place.js";
+import { checkCall, passOptions } from "./answer-options.js";
 import { type CallContext, type NoticeEvent, splitCall } from "./call.js";
 import { type GenerateOptions, generateOptions } from "./generate-options.js";
 import { engineUnder, type Model } from "./model.js";
@@ -69,12 +70,13 @@ export async function generate<P extends string | readonly string[]>(
   input: GenerateInput<P>,
 ): Promise<P extends string ? string : string[]> {
   const { prompt, batchSize = 32, signal } = input;
+  checkCall(passOptions, { batchSize }, [], "generate()");
   const texts = textsOf(prompt);
   const asked = await ask(model, texts, input);
   const written = texts.map(() => "");
   for (let from = 0; from < texts.length; from += batchSize) {
     const rows = asked.rows.slice(from, from + batchSize);
-    for await (const [row, { text }] of write(model, { ...asked, rows }, signal)) written[from + row] += text;
+    for await (const [row, { text }] of write(model, { ...asked, rows, from }, signal)) written[from + row] += text;
   }
   return (typeof prompt === "string" ? written[0]! : written) as P extends string ? string : string[];
 }
@@ -99,6 +101,8 @@ const contextKeys = ["prompt", "adapter", "batchSize", "anyBase", "onEvent", "si
 interface Asked {
   readonly tokenizer: Tokenizer;
   readonly rows: readonly EncodedRow[];
+  /** Number of the first row among the texts of the call. */
+  readonly from: number;
   readonly method: Method;
   readonly parameters: Parameters;
   readonly options: GenerateOptions;
@@ -152,13 +156,13 @@ async function ask(model: Model, texts: readonly string[], input: GenerateInput)
   const bare = { prompt: { shape: [0, model.checkpoint.config.width], data: new Float32Array(0) } };
   const { method, parameters } =
     loaded === null ? { method: promptTuning, parameters: bare } : runnable(loaded, model.checkpoint.config);
-  return { tokenizer, rows: encoded, method, parameters, options };
+  return { tokenizer, rows: encoded, from: 0, method, parameters, options };
 }
 
 /** The generated text of each row, piece by piece, with the row's number. */
 async function* write(
   model: Model,
-  { tokenizer, rows, method, parameters, options }: Asked,
+  { tokenizer, rows, from, method, parameters, options }: Asked,
   signal: AbortSignal | undefined,
 ): AsyncGenerator<[row: number, piece: GeneratedPiece], void, undefined> {
   const { maxTokens, stop, temperature } = options;
@@ -168,7 +172,11 @@ async function* write(
   const ended = new Array<GeneratedEnd | null>(rows.length).fill(null);
   const lengths = new Int32Array(rows.length);
   const ends = endsOf(tokenizer);
-  const how = { ends, done: (row: number) => ended[row] !== null, ...(temperature > 0 && { pick: picker(options) }) };
+  const how = {
+    ends,
+    done: (row: number) => ended[row] !== null,
+    ...(temperature > 0 && { pick: picker(options, from) }),
+  };
   const finish = (row: number, end: GeneratedEnd): [number, GeneratedPiece] => {
     ended[row] = end;
     return [row, { text: texts[row]!.flush(), end }];

@@ -44,6 +44,44 @@ test("a text in place of a list of texts is refused, not answered letter by lett
   await expect(predictor.predict("cold" as never)).rejects.toMatchObject(refused);
 });
 
+describe("what a call does not know, or cannot use, is refused by its name", () => {
+  const wrong: readonly (readonly [string, object, RegExp])[] = [
+    ["a misspelt option", { evaluatBy: "generation" }, /unknown option "evaluatBy"[\s\S]*did you mean "evaluateBy"/],
+    ["a misspelt way to answer", { evaluateBy: "generate" }, /evaluateBy[\s\S]*did you mean "generation"/],
+    ["a misspelt ranking", { ranking: "avg" }, /ranking[\s\S]*one of sum, /],
+    ["a limit that is no number", { maxInputTokens: Number.NaN }, /maxInputTokens[\s\S]*at least 1/],
+    ["a pass of no rows", { batchSize: 0 }, /batchSize[\s\S]*at least 1/],
+  ];
+  test.each(wrong)("%s", async (_, more, message) => {
+    const asked = { task, ...more } as object;
+    await expect(predict(model, null, ["fine"], asked)).rejects.toThrow(message);
+    await expect(predictStream(model, null, ["fine"], asked).next()).rejects.toThrow(message);
+    const rows = [{ text: "fine", label: "positive" }];
+    await expect(evaluate(model, rows, asked)).rejects.toThrow(message);
+    await expect(
+      openPredictor(model, { adapters: { bare: { adapter: null, task } }, ...more } as never),
+    ).rejects.toThrow(message);
+  });
+  test.each<[object, RegExp]>([
+    [{ adaptor: "folder" }, /did you mean "adapter"/],
+    [{ maxEvalRow: 1 }, /did you mean "maxEvalRows"/],
+    [{ maxEvalRows: Number.NaN }, /maxEvalRows/],
+    [{ split: "dev" }, /split[\s\S]*train, validation/],
+    [{ loss: "no" }, /loss/],
+  ])("evaluate with %j", async (more, message) => {
+    const rows = [{ text: "fine", label: "positive" }];
+    await expect(evaluate(model, rows, { task, ...more } as object)).rejects.toThrow(message);
+  });
+  test("an adapter's own settings in a predictor, and those of its calls", async () => {
+    const bare = { adapter: null, task };
+    await expect(openPredictor(model, { adapters: { bare: { ...bare, anyBse: true } as never } })).rejects.toThrow(
+      /bare[\s\S]*anyBase/,
+    );
+    const predictor = await openPredictor(model, { adapters: { bare } });
+    await expect(predictor.predict([], { skipBadRow: true } as never)).rejects.toThrow(/skipBadRows/);
+  });
+});
+
 describe("a stream", () => {
   test("gives the answers that predict gives, in the order of the inputs, whatever comes together", async () => {
     const texts = ["fine", "a much longer text about a dull film", "bad", "good and warm", "x"];

@@ -6,11 +6,15 @@
  */
 import type { Adapter } from "../adapter/types.js";
 import type { SoftpromptError } from "../base/errors.js";
+import { currentNames } from "../base/options.js";
+import { checkCall, predictOptions } from "./answer-options.js";
 import type { Model } from "./model.js";
 import {
   type Answer,
   type AnswerOptions,
   answerInputs,
+  besideSkill,
+  formerSkillNames,
   noList,
   openSkill,
   type PredictInput,
@@ -52,6 +56,12 @@ export async function predict(
   options: PredictAllOptions = {},
 ): Promise<Answer[]> {
   if (!Array.isArray(inputs)) throw noList("predict()", inputs, "a list of inputs");
+  checkCall(
+    predictOptions,
+    currentNames(options, formerSkillNames, "predict()"),
+    ["names", ...besideSkill],
+    "predict()",
+  );
   const skill = await openSkill(model, adapter, options, null, options);
   const { names, skipBadRows = false } = options;
   const read = inputs.map((input, i) => readInput(skill, input, names?.[i] ?? `input ${i + 1}`, skipBadRows));
@@ -71,6 +81,8 @@ export async function* predictStream(
   inputs: AsyncIterable<PredictInput | SoftpromptError> | Iterable<PredictInput | SoftpromptError>,
   options: PredictStreamOptions = {},
 ): AsyncGenerator<Answer, void, undefined> {
+  const known = currentNames(options, formerSkillNames, "predictStream()");
+  checkCall(predictOptions, known, ["nameOf", "pause", ...besideSkill], "predictStream()");
   const { batchSize = 32, pause = 5, nameOf = (index) => `input ${index + 1}`, skipBadRows = false } = options;
   // a text is iterable too: each of its characters would be an input
   if (typeof inputs !== "object" || inputs === null || !isIterable(inputs))

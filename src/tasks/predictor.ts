@@ -20,8 +20,10 @@ import type { Method } from "../method/method.js";
 import { fullModel } from "../model/partial.js";
 import type { EncodedRow } from "../text/batch.js";
 import { encodeRows, rowNotices } from "../text/rows.js";
+import { endsOf } from "../text/rules.js";
 import type { Tokenizer } from "../text/tokenizer.js";
 import { givenAdapter } from "./adapter-place.js";
+import { answerOptions, checkCall, passOptions, skillOptions } from "./answer-options.js";
 import { type CallContext, disposable, type NoticeEvent } from "./call.js";
 import { choicesOfInput, inputsIn } from "./choices.js";
 import { engineUnder, type Model } from "./model.js";
@@ -109,11 +111,9 @@ export interface Predictor extends AsyncDisposable {
  * @throws SoftpromptError "adapter" naming the adapter (another base model, no task known).
  */
 export async function openPredictor(model: Model, options: PredictorOptions): Promise<Predictor> {
-  const { adapters, batchSize, onEvent, signal, ...shared } = currentNames(
-    options,
-    formerSkillNames,
-    "openPredictor()",
-  );
+  const given = currentNames(options, formerSkillNames, "openPredictor()");
+  checkCall({ ...skillOptions, ...passOptions }, given, ["adapters", ...besideSkill], "openPredictor()");
+  const { adapters, batchSize, onEvent, signal, ...shared } = given;
   const skills = new Map<string, Skill>();
   let open = true;
   const using = () => {
@@ -137,14 +137,10 @@ export async function openPredictor(model: Model, options: PredictorOptions): Pr
   };
   const add = async (name: string, given: Adapter | string | NamedAdapter) => {
     using();
-    const { adapter, ...own } = isNamed(given) ? given : { adapter: given };
-    skills.set(
-      name,
-      await openSkill(model, adapter, { ...shared, ...currentNames(own, formerSkillNames, name) }, name, {
-        onEvent,
-        signal,
-      }),
-    );
+    const { adapter, ...named } = isNamed(given) ? given : { adapter: given };
+    const own = currentNames(named, formerSkillNames, name);
+    checkCall(skillOptions, own, ["task"], `openPredictor(), ${name}`);
+    skills.set(name, await openSkill(model, adapter, { ...shared, ...own }, name, { onEvent, signal }));
   };
   if (typeof adapters !== "object" || adapters === null)
     throw new SoftpromptError("usage", "the predictor has no adapters", {
@@ -160,8 +156,10 @@ export async function openPredictor(model: Model, options: PredictorOptions): Pr
     task: (name: string) => skillOf(name).task,
     add,
     remove: (name: string) => skills.delete(name),
-    async predict(inputs: readonly PredictorInput[], { skipBadRows = false, ...rest }: AnswerOptions = {}) {
+    async predict(inputs: readonly PredictorInput[], options: AnswerOptions = {}) {
       using();
+      checkCall(answerOptions, options, ["onEvent", "signal"], "predict()");
+      const { skipBadRows = false, ...rest } = options;
       if (!Array.isArray(inputs)) throw noList("predict()", inputs, "a list of { adapter, input }");
       const read = (inputs as readonly PredictorInput[]).map(({ adapter, input, name }, i) =>
         readInput(skillOf(adapter), input, name ?? `input ${i + 1}`, skipBadRows),
@@ -200,6 +198,9 @@ export interface Skill {
 
 /** Default of the longest input in tokens. */
 export const usualInputTokens = 492;
+
+/** What a call takes beside options that a table checks. */
+export const besideSkill = ["task", "onEvent", "signal"] as const;
 
 /** Names of the version before. */
 export const formerSkillNames = { by: "evaluateBy" } as const;
@@ -311,10 +312,10 @@ export async function answerInputs(
     if (good.length === 0) return [];
     const asked = encoded(good, onEvent);
     const answers = new Array<Answer>(good.length);
-    for (const { method, members } of together(good.map(({ skill }) => skill))) {
+    for (const { method, tokenizer, members } of together(good.map(({ skill }) => skill))) {
       const engine = await engineUnder(model, method);
       const rows = members.map((n) => asked[n]!);
-      const found = await answerRows(engine, full, model.tokenizer, rows, { batchSize, signal });
+      const found = await answerRows(engine, full, tokenizer, rows, { batchSize, signal });
       if (found === null)
         throw interrupted(signal, "stopped before every input was answered", { where: good[0]!.skill.task.name });
       for (const [i, { label, text, probabilities }] of found.entries())
@@ -339,12 +340,18 @@ export async function answerInputs(
   return read.map((one) => (one instanceof SoftpromptError ? without(one) : answers[next++]!));
 }
 
-/** Which inputs can share a batch: prompts of any adapters, else those of one adapter. */
-function together(skills: readonly Skill[]): { readonly method: Method; readonly members: number[] }[] {
-  const groups = new Map<unknown, { readonly method: Method; readonly members: number[] }>();
+/** Inputs that can share a batch. */
+interface Together extends Pick<Skill, "method" | "tokenizer"> {
+  readonly members: number[];
+}
+
+/** Which inputs can share a batch: prompts of any adapters whose texts end alike (a chat's answer ends at its own token), else those of one adapter. */
+function together(skills: readonly Skill[]): Together[] {
+  const groups = new Map<unknown, Together>();
   for (const [n, skill] of skills.entries()) {
-    const key = skill.method.perRow ? skill.method.key : skill;
-    const known = groups.get(key) ?? { method: skill.method, members: [] };
+    const { method, tokenizer } = skill;
+    const key = method.perRow ? `${method.key} ${endsOf(tokenizer)}` : skill;
+    const known = groups.get(key) ?? { method, tokenizer, members: [] };
     known.members.push(n);
     groups.set(key, known);
   }
