@@ -51,6 +51,32 @@ describe("which tokens may come next", () => {
   });
 });
 
+test("a large vocabulary is drawn from as a whole sorted list is", () => {
+  const draw = random(9, "vocabulary");
+  // from equal logits to some that are below every band
+  const logits = Float32Array.from({ length: 5000 }, () => Math.round(400 * draw.next() ** 2) / 8);
+  logits[7] = Number.NEGATIVE_INFINITY;
+  for (const how of [
+    { temperature: 1, topK: 0, topP: 1 },
+    { temperature: 30, topK: 0, topP: 1 },
+    { temperature: 2, topK: 40, topP: 0.9 },
+    { temperature: 30, topK: 0, topP: 0.97 },
+  ]) {
+    const list = candidates(logits, how);
+    expect(list.map(({ id }) => id)).toEqual(list.map(({ id }) => id).sort((a, b) => logits[b]! - logits[a]! || a - b));
+    expect(list.reduce((sum, { probability }) => sum + probability, 0)).toBeCloseTo(1, 9);
+    const [pick, chances] = [picker({ ...how, seed: 4 }), random(4, "generate/0")];
+    for (let n = 0; n < 200; n++) {
+      let left = chances.next();
+      const wanted = list.find(({ probability }) => {
+        left -= probability;
+        return left < 0;
+      })!.id;
+      expect(pick(0, logits)).toBe(wanted);
+    }
+  }
+});
+
 describe("picking", () => {
   const logits = Float32Array.of(1, 1.5, 0.5, 1.2);
   const many = (how: { temperature: number; seed: number }, row = 0) => {

@@ -34,7 +34,7 @@ export function picker(sampling: Sampling, from = 0): Pick {
       next = random(sampling.seed, `generate/${from + row}`).next;
       streams.set(row, next);
     }
-    return drawn(candidates(logits, sampling), next());
+    return drawn(allowed(logits, sampling), next());
   };
 }
 
@@ -44,34 +44,85 @@ export interface Candidate {
 }
 
 /** The tokens that may come next, likeliest first, with probabilities that sum to 1. */
-export function candidates(logits: Float32Array, { temperature, topK, topP }: Omit<Sampling, "seed">): Candidate[] {
+export function candidates(logits: Float32Array, how: Omit<Sampling, "seed">): Candidate[] {
+  const { order, weightOf, total } = allowed(logits, how);
+  return Array.from(order(), (id) => ({ id, probability: weightOf(id) / total }));
+}
+
+/** What may come next: ids, likeliest first, and their weights. A draw seldom asks for more than the first few. */
+interface Allowed {
+  readonly order: () => Iterable<number>;
+  readonly weightOf: (id: number) => number;
+  /** Sum of all their weights. */
+  readonly total: number;
+}
+
+function allowed(logits: Float32Array, { temperature, topK, topP }: Omit<Sampling, "seed">): Allowed {
   const top = logits[likeliest(logits)]!;
-  let kept = Array.from(logits, (logit, id) => ({ id, weight: Math.exp((logit - top) / temperature) }));
-  if (topK > 0 && topK < kept.length) {
-    const least = Float32Array.from(logits).sort().at(-topK)!;
-    kept = kept.filter(({ id }) => logits[id]! >= least);
+  const order = sortedAsAsked(logits, top);
+  const weightOf = (id: number) => Math.exp((logits[id]! - top) / temperature);
+  const limited = topK > 0 && topK < logits.length;
+  let kept: number[] | null = null;
+  if (limited) {
+    kept = [];
+    for (const id of order()) {
+      if (kept.length >= topK && logits[id] !== logits[kept[topK - 1]!]) break;
+      kept.push(id);
+    }
   }
-  const all = kept.reduce((sum, { weight }) => sum + weight, 0);
-  // tokens below this probability together cannot reach 1 − p, so they are left out before sorting
-  if (topP < 1) kept = kept.filter(({ weight }) => weight >= (all * (1 - topP)) / kept.length);
-  kept.sort((a, b) => b.weight - a.weight || a.id - b.id);
+  let total = 0;
+  if (kept !== null) for (const id of kept) total += weightOf(id);
+  else for (let id = 0; id < logits.length; id++) total += weightOf(id);
   if (topP < 1) {
-    let [before, count] = [0, 0];
-    while (count < kept.length && (count === 0 || before < topP * all)) before += kept[count++]!.weight;
-    kept.length = count;
+    const [nucleus, most] = [[] as number[], topP * total];
+    let before = 0;
+    for (const id of kept ?? order()) {
+      if (nucleus.length > 0 && before >= most) break;
+      nucleus.push(id);
+      before += weightOf(id);
+    }
+    [kept, total] = [nucleus, before];
   }
-  const total = kept.reduce((sum, { weight }) => sum + weight, 0);
-  return kept.map(({ id, weight }) => ({ id, probability: weight / total }));
+  return { order: kept === null ? order : () => kept, weightOf, total };
+}
+
+/** Bands of logits below the largest, and how many make a unit. The last one holds all the rest. */
+const [bands, perUnit] = [256, 8];
+
+/**
+ * Ids by their logits, largest first, ties by id. They are laid into bands in one pass, and a band is sorted when its turn comes: sorting a
+ * whole vocabulary costs more than a step of a small model.
+ */
+function sortedAsAsked(logits: Float32Array, top: number): () => Generator<number, void, undefined> {
+  const bandOf = (logit: number) => Math.min(bands - 1, Math.floor((top - logit) * perUnit));
+  const ends = new Int32Array(bands + 1);
+  for (const logit of logits) ends[bandOf(logit) + 1]!++;
+  for (let band = 0; band < bands; band++) ends[band + 1]! += ends[band]!;
+  const next = ends.slice(0, bands);
+  const ids = new Int32Array(logits.length);
+  for (let id = 0; id < logits.length; id++) ids[next[bandOf(logits[id]!)]!++] = id;
+  let sorted = 0;
+  return function* () {
+    for (let band = 0; band < bands; band++) {
+      const own = ids.subarray(ends[band], ends[band + 1]);
+      if (band === sorted) {
+        own.sort((a, b) => logits[b]! - logits[a]! || a - b);
+        sorted++;
+      }
+      yield* own;
+    }
+  };
 }
 
 /** @param chance in [0, 1) */
-function drawn(list: readonly Candidate[], chance: number): number {
-  let left = chance;
-  for (const { id, probability } of list) {
-    left -= probability;
+function drawn({ order, weightOf, total }: Allowed, chance: number): number {
+  let [left, last] = [chance * total, 0];
+  for (const id of order()) {
+    left -= weightOf(id);
     if (left < 0) return id;
+    last = id;
   }
-  return list.at(-1)!.id; // rounding
+  return last; // rounding
 }
 
 /** The first index of the largest value. @throws SoftpromptError "numeric" if a value is NaN or the largest is not finite. */
