@@ -5,13 +5,14 @@ import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync,
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, expect, test } from "vitest";
+import { fakeEngine } from "../../test/helpers/fake-engine.js";
 import { SoftpromptError } from "../base/errors.js";
 import { random } from "../base/random.js";
 import type { Tensor } from "../base/tensor.js";
 import { applyMask, maskFromScores, maskToJson } from "../method/mask.js";
 import type { Checkpoint } from "../model/checkpoint.js";
 import { writeSafetensors } from "../model/safetensors.js";
-import { checkBase, loadAdapter, saveAdapter } from "./adapter.js";
+import { adapterBase, checkBase, loadAdapter, saveAdapter } from "./adapter.js";
 import { maskMap } from "./map.js";
 import type { Adapter } from "./types.js";
 
@@ -348,4 +349,15 @@ test("the card names what is known, and says how much survives", () => {
   expect(inChat).toContain("inputs = tokenizer.apply_chat_template(messages, add_generation_prompt=True");
   const local = { ...adapter, base: { ...adapter.base, name: "/home/me/t5" } };
   expect(readFileSync(join(save("both", local), "README.md"), "utf8")).not.toMatch(/base_model/);
+});
+
+test("the base of a hub model is its id and commit, with an organisation or without one", async () => {
+  const { checkpoint } = fakeEngine();
+  const revision = "0123456789abcdef0123456789abcdef01234567";
+  for (const id of ["gpt2", "google-t5/t5-small"])
+    expect(await adapterBase({ ...checkpoint, name: `${id}@${revision}` })).toMatchObject({ name: id, revision });
+  expect(await adapterBase({ ...checkpoint, name: "models/own" })).toMatchObject({
+    name: "models/own",
+    revision: null,
+  });
 });

@@ -9,6 +9,7 @@ import { existsSync, readdirSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { nearest, SoftpromptError } from "../base/errors.js";
 import { removeFile, writeFileAtomic } from "../base/files.js";
+import { hubName } from "../base/hub-name.js";
 import { shapeText, type Tensor } from "../base/tensor.js";
 import { compileTemplate, wantedTokens } from "../data/template.js";
 import { applyMask } from "../method/mask.js";
@@ -51,10 +52,10 @@ export type AdapterForm = "both" | "peft" | "compact";
 export async function adapterBase(checkpoint: Checkpoint): Promise<AdapterBase> {
   const { config, name } = checkpoint;
   const shape = architectureOf(config).peftShape(config);
-  const hub = /^([\w.-]+\/[\w.-]+)@(.+)$/.exec(name);
+  const hub = hubName(name);
   return {
-    name: hub?.[1] ?? name,
-    revision: hub?.[2] ?? null,
+    name: hub?.id ?? name,
+    revision: hub?.revision ?? null,
     sha256: await checkpoint.sha256(),
     family: config.family,
     width: config.width,

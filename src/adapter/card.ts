@@ -46,7 +46,7 @@ export function adapterCard(adapter: Adapter, notPeft: string | null): string {
   const numbers = applied ? tensors.reduce((sum, shape) => sum + size(shape), 0) : tokens * width;
   const masked = applied ? tensors.reduce((sum, shape) => sum + shape[1]!, 0) : width;
   // a model from a hub has a revision; a name like "models/mine" without one may be a folder
-  const hubId = base.revision !== null && /^[\w.-]+\/[\w.-]+$/.test(base.name) ? base.name : null;
+  const hubId = base.revision !== null && /^[\w.-]+(\/[\w.-]+)?$/.test(base.name) ? base.name : null;
   const kind = kinds[kindOf(adapter)];
   const placed = task !== null && compileTemplate(task.template).marked;
   const result = resultOf(applied?.method);

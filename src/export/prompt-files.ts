@@ -9,6 +9,7 @@ import type { Adapter } from "../adapter/types.js";
 import { SoftpromptError } from "../base/errors.js";
 import { sha256 } from "../base/files.js";
 import { floatBytes } from "../base/floats.js";
+import { hubName } from "../base/hub-name.js";
 import type { JsonObject } from "../base/json.js";
 import type { Tensor } from "../base/tensor.js";
 import { compileTemplate } from "../data/template.js";
@@ -70,7 +71,8 @@ export interface RequestSource {
 export const requests = {
   /** `POST /v1/completions` of `vllm serve --enable-prompt-embeds`. */
   vllm: async (source) => ({
-    model: source.checkpoint.name,
+    // what vllm calls a model of a hub without --served-model-name
+    model: hubName(source.checkpoint.name)?.id ?? source.checkpoint.name,
     prompt_embeds: Buffer.from(torchFile(await wholePrompt(source))).toString("base64"),
     max_tokens: source.maxTokens,
     temperature: 0,
