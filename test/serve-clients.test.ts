@@ -476,6 +476,21 @@ describe("a small random decoder", () => {
     expect(plainText.json.choices[0]!.message.content).toBe(await generate(alone, { prompt: "hello", maxTokens: 10 }));
   });
 
+  test("roles that the template refuses are told in its own words, as the request's fault, without a path", async () => {
+    const chat = `{% if messages[0].role == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}${tinyChat}`;
+    const folder = tinyCausal({ ends: 2, chat });
+    await using server = await startServer({ model: folder, served: "tiny", maxTokens: 60 });
+    const messages = ["system", "user"].map((role) => ({ role, content: "x" }));
+    for (const stream of [false, true]) {
+      const { status, json } = await ask(server, "/v1/chat/completions", { model: "tiny", messages, stream });
+      expect([status, json.error.type, json.error.param]).toEqual([400, "invalid_request_error", "messages"]);
+      expect(json.error.message).toContain("System role not supported");
+      expect(json.error.message).not.toContain(folder);
+    }
+    const user = { model: "tiny", messages: messages.slice(1), max_tokens: 1 };
+    expect((await ask(server, "/v1/chat/completions", user)).status).toBe(200);
+  });
+
   test("a model without a template has no conversations; the context window is told as such", async () => {
     const folder = chainCausal({ ends: 2, config: { max_position_embeddings: 64 } });
     await using server = await startServer({ model: folder, served: "tiny", maxTokens: 100 });

@@ -125,6 +125,10 @@ describe("web pages", () => {
       expect((await post({ ...bearer(), ...json, origin })).status).toBe(403);
     const allowed = await post({ ...bearer(), ...json, origin: "http://localhost:3000" });
     expect([allowed.status, allowed.headers["access-control-allow-origin"]]).toEqual([200, "http://localhost:3000"]);
+    // a client in a page reads from these whether to ask again; on a failure too
+    const wrong = await post({ ...bearer(), ...json, origin: "http://localhost:3000" }, "{}");
+    for (const { headers } of [allowed, wrong])
+      expect(headers["access-control-expose-headers"]).toBe("Retry-After, x-should-retry");
     const before = await plain(server, {
       path: "/v1/completions",
       method: "OPTIONS",

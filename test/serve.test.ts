@@ -490,6 +490,7 @@ describe("adapters that come and go", () => {
         remove: (name) => void has.delete(name),
         notice: (message) => told.push(message),
         taken: (name) => name === "mine",
+        has: (name) => has.has(name),
       },
       1_000_000,
     );
@@ -534,6 +535,19 @@ describe("adapters that come and go", () => {
     await watch.close();
     rmSync(folder, { recursive: true });
   });
+
+  test("an adapter of the watched folder that the program takes out stays out until its files change", async () => {
+    const folder = mkdtempSync(join(tmpdir(), "softprompt-watched-"));
+    cpSync(folders.reviews, join(folder, "first"), { recursive: true });
+    await using watching = await startServer({ adaptersFolder: folder });
+    expect(watching.models).toEqual(["t5-nano", "t5-nano:first"]);
+    expect([watching.remove("first"), watching.remove("first")]).toEqual([true, false]);
+    await new Promise((resolve) => setTimeout(resolve, 2500));
+    expect(watching.models).toEqual(["t5-nano"]);
+    cpSync(folders.one, join(folder, "first"), { recursive: true });
+    await expect.poll(() => watching.models, { timeout: 20_000 }).toContain("t5-nano:first");
+    rmSync(folder, { recursive: true });
+  });
 });
 
 describe("load", () => {
@@ -554,6 +568,13 @@ describe("load", () => {
       expect(headers.get("retry-after")).toMatch(/^[1-9]\d*$/);
       expect((json as unknown as Of<typeof errorResponse>).error.code).toBe("overloaded");
     }
+    // a request that never finds place is not told to come again
+    const never = await ask(small, "/v1/completions", { ...long, prompt: Array(7).fill("a") });
+    expect([never.status, never.json.error.param, never.json.error.message]).toEqual([
+      400,
+      "prompt",
+      expect.stringMatching(/^7 rows; at most 6 /),
+    ]);
     const leave = new AbortController();
     const gone = Array.from({ length: 6 }, (_, i) =>
       fetch(`${small.url}/v1/completions`, {

@@ -11,6 +11,8 @@ export interface TextCacheSettings {
   readonly memory: number;
   /** Bytes on disk, all models together; 0 keeps none there. */
   readonly disk: number;
+  /** When the memory is full, the text that was unused longest leaves it, for the disk if there is one. Default false: what is there stays. */
+  readonly evict?: boolean;
 }
 
 /** Values of a text as they are kept. */

@@ -10,7 +10,7 @@ import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { readFixture } from "../../test/helpers/safetensors.js";
 import { random } from "../base/random.js";
 import { openEngine } from "../engine/engine.js";
-import type { KeptText, TextStore } from "../engine/text-store.js";
+import type { KeptText, TextCacheSettings, TextStore } from "../engine/text-store.js";
 import { type HowRead, openTextReader } from "../engine/texts.js";
 import { promptTuning } from "../method/prompt.js";
 import { bindWeights } from "../model/bindings.js";
@@ -18,7 +18,7 @@ import { openCheckpoint } from "../model/checkpoint.js";
 import { type FloatDType, widen } from "../model/floats.js";
 import { fullModel } from "../model/partial.js";
 import { type EncodedRow, makeBatch } from "../text/batch.js";
-import { openTextCache } from "./text-cache.js";
+import { openTextCache, openTexts } from "./text-cache.js";
 
 let folder: string;
 beforeEach(() => {
@@ -26,8 +26,8 @@ beforeEach(() => {
 });
 afterEach(() => rmSync(folder, { recursive: true, force: true }));
 
-const cache = (precision: FloatDType, { memory = 2 ** 24, disk = 0, identity = "a model" } = {}) =>
-  openTextCache({ precision, memory, disk, folder, identity: async () => identity });
+const cache = (precision: FloatDType, { memory = 2 ** 24, disk = 0, evict = false, identity = "a model" } = {}) =>
+  openTextCache({ precision, memory, disk, folder, evict, identity: async () => identity });
 const files = () =>
   readdirSync(folder, { recursive: true, encoding: "utf8" }).filter((name) => statSync(join(folder, name)).isFile());
 
@@ -247,6 +247,67 @@ describe("the store", () => {
     expect(await readInto(cache("float32"))).toEqual([4, 4]);
     // the longest, which has no room, is read first
     expect(await readInto(cache("float32", { memory: 100 }))).toEqual([1, 1]);
+  });
+
+  test("a text that two passes read at once is counted once, in memory and on disk", async () => {
+    // 256 bytes each
+    const store = cache("float32", { memory: 2 * 256 });
+    for (const n of [1, 1, 1, 2]) await store.put("full", ids(n), values(n));
+    expect(await store.get("full", ids(2))).not.toBeNull();
+    expect(store.full()).toBe(false);
+    const below = cache("float32", { memory: 0, disk: 2 * 290 });
+    for (const n of [1, 1, 1, 2]) await below.put("full", ids(n), values(n));
+    expect(files().length).toBe(2);
+  });
+
+  test("a server's cache lets go of what was unused longest; training's keeps what it has", async () => {
+    const kept = async (store: TextStore) => {
+      for (const n of [1, 2]) await store.put("full", ids(n), values(n));
+      await store.get("full", ids(1));
+      for (const n of [3, 4]) {
+        await store.put("full", ids(n), values(n));
+        await store.get("full", ids(1));
+      }
+      const there = [];
+      for (const n of [1, 2, 3, 4]) if (await store.has("full", ids(n))) there.push(n);
+      return there;
+    };
+    expect(await kept(cache("float32", { memory: 2 * 256 }))).toEqual([1, 2]);
+    const server = cache("float32", { memory: 2 * 256, evict: true });
+    expect(await kept(server)).toEqual([1, 4]);
+    expect(read(await server.get("full", ids(4)))).toEqual(values(4));
+    expect(server.full()).toBe(false);
+    // one that is larger than the memory sends nothing away
+    await server.put("full", ids(9), new Float32Array(1000));
+    expect(await server.has("full", ids(1))).toBe(true);
+    expect(server.full()).toBe(true);
+  });
+
+  test("what leaves the memory goes to the disk, where there is one, and comes back when it is used", async () => {
+    const store = cache("float32", { memory: 256, disk: 2 ** 20, evict: true });
+    for (const n of [1, 2]) await store.put("full", ids(n), values(n));
+    expect(files().length).toBe(1);
+    expect(read(await store.get("full", ids(1)))).toEqual(values(1));
+    expect(files().length).toBe(2);
+    rmSync(folder, { recursive: true });
+    expect(read(await store.get("full", ids(1)))).toEqual(values(1));
+    expect(await store.get("full", ids(2))).toBeNull();
+  });
+
+  test("an engine's store evicts where its settings say so", async () => {
+    const checkpoint = await openCheckpoint(
+      fileURLToPath(new URL(`../../test/fixtures/${models[0]}`, import.meta.url)),
+    );
+    const there = async (settings: TextCacheSettings) => {
+      const engine = openEngine(checkpoint, { threads: 1, textCache: settings }, undefined, openTexts);
+      for (const n of [1, 2]) await engine.texts!.put("full", ids(n), values(n));
+      return [await engine.texts!.has("full", ids(1)), await engine.texts!.has("full", ids(2))];
+    };
+    const usual: TextCacheSettings = { precision: "float32", memory: 256, disk: 0 };
+    expect([await there(usual), await there({ ...usual, evict: true })]).toEqual([
+      [true, false],
+      [false, true],
+    ]);
   });
 
   test("where there is no room nothing is kept, and the numbers are the same", async () => {

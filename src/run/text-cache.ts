@@ -5,6 +5,9 @@
  * content (weights, precision, partial model, token ids). It holds its own checksum and is written completely or not at all, so that any
  * number of processes may share the folder. A damaged file is computed again. float16 has three more bits of precision than bfloat16 but a
  * smaller range: a text with values beyond it is kept in bfloat16.
+ *
+ * Training reads the same texts in every epoch, so what is in memory stays there: let go by their age, all would go just before they come
+ * again. A server's texts are never all known, so there the one that was unused longest makes room (`evict`).
  */
 import { createHash } from "node:crypto";
 import { existsSync, readdirSync, readFileSync, statfsSync, utimesSync } from "node:fs";
@@ -55,8 +58,10 @@ export function openTextCache({
   disk,
   folder = textFolder(),
   free = freeBytes,
+  evict = false,
   identity,
 }: TextCacheOptions): TextStore {
+  /** If it evicts, in the order of use. */
   const inMemory = new Map<string, Kept>();
   let used = 0;
   let room: number | null = null;
@@ -75,11 +80,36 @@ export function openTextCache({
     room ??= Math.min(makeRoom(folder!, disk), free(folder!) / 2);
     const size = kept.bytes.length + headerBytes;
     if (size > room) return false;
-    room -= size;
+    // two passes may read one text at the same time, and a damaged file is written anew
+    room -= size - bytesOf(pathOf(key));
     if (written(pathOf(key), kept)) return true;
     // a disk that is full or not writable only costs time
     room = 0;
     return false;
+  };
+  /** Removes the text that was unused longest from memory. */
+  const leave = () => {
+    const [key, kept] = inMemory.entries().next().value!;
+    inMemory.delete(key);
+    used -= kept.bytes.length;
+    if (onDisk && !existsSync(pathOf(key))) toDisk(key, kept);
+  };
+  /** @returns whether it is in memory now. A text that is there already is counted once. */
+  const toMemory = (key: string, kept: Kept): boolean => {
+    const size = kept.bytes.length;
+    const known = inMemory.get(key);
+    if (known !== undefined) {
+      if (evict) {
+        inMemory.delete(key);
+        inMemory.set(key, known);
+      }
+      return true;
+    }
+    while (evict && size <= memory && used + size > memory) leave();
+    if (used + size > memory) return false;
+    inMemory.set(key, kept);
+    used += size;
+    return true;
   };
   let full = false;
   const shared = new Set<string>();
@@ -89,16 +119,13 @@ export function openTextCache({
     async get(partial, ids) {
       const key = await keyOf(partial, ids);
       const kept = inMemory.get(key) ?? (onDisk ? readKept(pathOf(key)) : null);
+      if (evict && kept !== null) toMemory(key, kept);
       return kept && readable(kept);
     },
     async put(partial, ids, values) {
       const kept = narrowed(values, precision);
       const key = await keyOf(partial, ids);
-      const size = kept.bytes.length;
-      if (used + size <= memory) {
-        inMemory.set(key, kept);
-        used += size;
-      } else if (!onDisk || !toDisk(key, kept)) full = true;
+      if (!toMemory(key, kept) && (!onDisk || !toDisk(key, kept))) full = true;
       return readable(kept);
     },
     async has(partial, ids) {
@@ -171,6 +198,15 @@ function written(path: string, { dtype, bytes }: Kept): boolean {
     return true;
   } catch {
     return false;
+  }
+}
+
+/** 0 where no file can be found. */
+function bytesOf(path: string): number {
+  try {
+    return entryOf(path)?.bytes ?? 0;
+  } catch {
+    return 0;
   }
 }
 

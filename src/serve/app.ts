@@ -116,9 +116,13 @@ function respond({ outgoing }: HttpBindings, answered: NonNullable<Answered>): R
   return RESPONSE_ALREADY_SENT;
 }
 
+/** Headers by which clients in a page decide whether and when to ask again. */
+const exposed = "Retry-After, x-should-retry";
+
 function corsHeaders(c: Context<Env>): Record<string, string> {
   const origin = c.get("cors");
-  return origin === null ? {} : { "access-control-allow-origin": origin, vary: "Origin" };
+  if (origin === null) return {};
+  return { "access-control-allow-origin": origin, "access-control-expose-headers": exposed, vary: "Origin" };
 }
 
 function preflight(c: Context<Env>): Response {

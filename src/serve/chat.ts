@@ -2,12 +2,13 @@
  * @file A conversation as one text. In: a model's chat template, messages. Out: the text, and which stretches of it a user wrote.
  *
  * The template runs once for each order of roles, with markers in place of the messages (as in text/chat-rules.ts). No message is run
- * through it, so no message can pretend to be a part of the template. One process start serves many requests.
+ * through it, so no message can pretend to be a part of the template. One process start serves many requests, and few run at a time: a
+ * process costs more than an answer.
  */
 import { randomBytes } from "node:crypto";
 import { SoftpromptError } from "../base/errors.js";
 import type { FieldSpan } from "../data/row.js";
-import { type ChatTemplate, renderChat } from "../text/chat-template.js";
+import { type ChatTemplate, type Conversation, type Rendered, renderEach } from "../text/chat-template.js";
 import type { ChatMessage } from "./protocol.js";
 
 /** A conversation as text. */
@@ -27,18 +28,34 @@ interface Frame {
 const edge = "\n \t";
 /** Most orders of roles that are cached. */
 const mostFrames = 256;
+/** Most processes at a time, and conversations that one of them renders. */
+const mostProcesses = 2;
+const mostTogether = 8;
 
-/** Formats conversations with a template. */
-export function chatWriter(template: ChatTemplate): (messages: readonly ChatMessage[]) => Promise<ChatText> {
+/** Renders conversations in a process of its own. */
+export type Render = (template: ChatTemplate, conversations: readonly Conversation[]) => Promise<readonly Rendered[]>;
+
+/**
+ * Formats conversations with a template. What it gives throws SoftpromptError "data" for roles that the template refuses; for a process that
+ * fails, what that fails with, without the names of this machine's files.
+ */
+export function chatWriter(
+  template: ChatTemplate,
+  render: Render = renderEach,
+): (messages: readonly ChatMessage[]) => Promise<ChatText> {
   const frames = new Map<string, Promise<Frame>>();
+  const rendered = inTurns((conversations) => render(template, conversations));
   return async (messages) => {
     const key = messages.map(({ role }) => role).join();
     let frame = frames.get(key);
     if (frame === undefined) {
-      frame = frameOf(template, messages);
+      frame = frameOf(rendered, messages);
       if (frames.size >= mostFrames) frames.delete(frames.keys().next().value!);
       frames.set(key, frame);
-      frame.catch(() => frames.delete(key));
+      // that the template refuses this order is known from now on; a process that failed may not fail again
+      frame.catch((error) => {
+        if (!(error instanceof SoftpromptError && error.kind === "data")) frames.delete(key);
+      });
     }
     const { between, trims } = await frame;
     let input = between[0]!;
@@ -53,11 +70,65 @@ export function chatWriter(template: ChatTemplate): (messages: readonly ChatMess
   };
 }
 
-async function frameOf(template: ChatTemplate, messages: readonly ChatMessage[]): Promise<Frame> {
+/** A conversation that waits for its text. */
+interface WaitingChat {
+  readonly conversation: Conversation;
+  resolve(rendered: Rendered): void;
+  reject(error: unknown): void;
+}
+
+/** Renders at most `mostProcesses` lists at a time; what comes meanwhile waits, and goes together. */
+function inTurns(
+  render: (conversations: readonly Conversation[]) => Promise<readonly Rendered[]>,
+): (conversation: Conversation) => Promise<Rendered> {
+  const waiting: WaitingChat[] = [];
+  let running = 0;
+  const together = async (some: readonly WaitingChat[]): Promise<void> => {
+    try {
+      const rendered = await render(some.map(({ conversation }) => conversation));
+      for (const [i, { resolve }] of some.entries()) resolve(rendered[i]!);
+    } catch (error) {
+      if (some.length === 1) return some[0]!.reject(withoutPath(error));
+      // one that does not end, or takes all memory, fails for all of its process
+      for (const one of some) await together([one]);
+    }
+  };
+  const start = () => {
+    while (running < mostProcesses && waiting.length > 0) {
+      running++;
+      void together(waiting.splice(0, mostTogether)).then(() => {
+        running--;
+        start();
+      });
+    }
+  };
+  return (conversation) =>
+    new Promise((resolve, reject) => {
+      waiting.push({ conversation, resolve, reject });
+      start();
+    });
+}
+
+/** Clients get the error, and the names of the server's files are none of their business. */
+function withoutPath(error: unknown): unknown {
+  if (!(error instanceof SoftpromptError)) return error;
+  const { got } = error.parts;
+  return new SoftpromptError(error.kind, error.problem, { where: "the model's chat template", got, cause: error });
+}
+
+async function frameOf(
+  rendered: (conversation: Conversation) => Promise<Rendered>,
+  messages: readonly ChatMessage[],
+): Promise<Frame> {
   const markers = messages.map(() => `softprompt${randomBytes(12).toString("hex")}`);
   const asked = messages.map(({ role }, i) => ({ role, content: `${edge}${markers[i]}${edge}` }));
-  const [text] = (await renderChat(template, [{ messages: asked, addGenerationPrompt: true }])) as [string];
-  let rest = text;
+  const written = await rendered({ messages: asked, addGenerationPrompt: true });
+  if ("refused" in written)
+    throw new SoftpromptError("data", "the model's chat template refuses these messages", {
+      where: "messages",
+      got: written.refused,
+    });
+  let rest = written.text;
   const between: string[] = [];
   const trims: boolean[] = [];
   for (const [i, marker] of markers.entries()) {

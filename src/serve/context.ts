@@ -79,13 +79,21 @@ export class Left extends Error {}
 
 /**
  * Queues rows and waits until each has its last event.
- * @throws ApiError at the first failure, 504 after the time limit; Left. The other rows are then cancelled.
+ * @throws ApiError 400 for more rows than the queue ever takes; else at the first failure, 504 after the time limit; Left. The other rows are
+ * then cancelled.
  */
 export function waitFor(
   context: ServerContext,
   rows: readonly NewRow[],
   { response, paramOf, hear }: Waiting,
 ): Promise<void> {
+  const { requestTimeout, maxQueue } = context.options;
+  // there would never be room, and clients repeat a 429
+  if (rows.length > maxQueue)
+    throw invalid(
+      `${rows.length} rows; at most ${maxQueue} may wait or run at a time, of all requests together`,
+      paramOf(0).replace(/\[\d+\]$/, ""),
+    );
   checkPlace(context, rows.length);
   return new Promise((resolve, reject) => {
     let [left, over] = [rows.length, false];
@@ -97,7 +105,6 @@ export function waitFor(
       asked.cancel();
       reject(error);
     };
-    const { requestTimeout } = context.options;
     const timer = setTimeout(
       () =>
         end(

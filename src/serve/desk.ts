@@ -77,6 +77,13 @@ const lost: Failure = {
   where: "engine",
   hint: "ask again",
 };
+/** Why an adapter is not loaded: a passing reason while the engine is opened again. */
+const notOpen: Failure = {
+  kind: "engine",
+  problem: "the engine ended, or is not open, so no adapter is loaded",
+  where: "engine",
+  hint: "add it again when the server is ready",
+};
 
 /** The engine's thread and the requests that wait for it. */
 export class Desk {
@@ -102,6 +109,7 @@ export class Desk {
   readonly #loading = new Map<number, { resolve(facts: SkillFacts): void; reject(error: Error): void }>();
   #bare: Listed | null = null;
   readonly #died: number[] = [];
+  #exitCode = 0;
   #finished = 0;
   #finishedSince = performance.now();
   #rate = 0;
@@ -111,7 +119,7 @@ export class Desk {
   /** Opens the model. @throws what opening it throws. */
   async open(): Promise<void> {
     await this.#start();
-    this.#state = "ready";
+    if (this.#state === "starting") this.#state = "ready";
   }
 
   #start(): Promise<void> {
@@ -139,15 +147,17 @@ export class Desk {
         process.off("exit", this.#park);
         if (this.#worker !== worker) return;
         this.#worker = null;
+        this.#exitCode = code;
         reject(
           new SoftpromptError("engine", "the engine's thread ended before the model was open", {
             where: start.model,
             got: `exit code ${code}`,
           }),
         );
-        for (const { reject } of this.#loading.values()) reject(errorOf(lost));
+        for (const { reject } of this.#loading.values()) reject(errorOf(notOpen));
         this.#loading.clear();
-        if (this.#state === "ready") void this.#revive(code);
+        // a death while it is opened again is seen by the loop that opens it
+        if (this.#state === "ready") void this.#revive();
       });
     });
   }
@@ -199,8 +209,12 @@ export class Desk {
     };
   }
 
-  /** Loads an adapter, tries it, and lists it under this name in place of another. @throws SoftpromptError "adapter": the old one stays. */
+  /**
+   * Loads an adapter, tries it, and lists it under this name in place of another. @throws SoftpromptError "adapter": the old one stays;
+   * "engine" at once while no model is open: orders that reach a thread before that are lost.
+   */
   async add(name: string, place: AdapterPlace): Promise<SkillFacts> {
+    if (this.#state !== "ready") throw errorOf(notOpen);
     const skill = this.#nextSkill++;
     const facts = await this.#load(skill, name, place);
     const before = this.#listed.get(name);
@@ -241,6 +255,8 @@ export class Desk {
 
   /** Ends the thread at once. */
   async kill(): Promise<void> {
+    // it is not started again
+    this.#state = "closed";
     this.#park();
     await this.#worker?.terminate();
   }
@@ -261,8 +277,10 @@ export class Desk {
     if (rows.length > 0) this.#worker?.postMessage({ kind: "rows", rows } satisfies Order);
   }
 
+  /** @throws SoftpromptError "engine" where the thread has ended or ends meanwhile: nobody else would answer. */
   #load(skill: number, name: string, place: AdapterPlace): Promise<SkillFacts> {
     return new Promise((resolve, reject) => {
+      if (this.#worker === null) return reject(errorOf(notOpen));
       this.#loading.set(skill, { resolve, reject });
       this.#send({ kind: "add", skill, name, ...place });
     });
@@ -307,36 +325,66 @@ export class Desk {
   }
 
   /** Running rows are lost. The model and its adapters are opened again, unless the thread died too often. */
-  async #revive(code: number): Promise<void> {
+  async #revive(): Promise<void> {
     const { onEvent, onLost } = this.options;
     this.#state = "starting";
     this.#unsent.length = 0;
     for (const id of [...this.#waiting.keys()]) this.#fail(id, lost);
+    let error = this.#deathError();
+    while (!this.#diedTooOften()) {
+      onEvent({
+        kind: "notice",
+        message: `the engine's thread ended with code ${this.#exitCode}; it is started again`,
+      });
+      try {
+        await this.#start();
+      } catch (cause) {
+        error = cause instanceof Error ? cause : error;
+        break;
+      }
+      await this.#reload();
+      // closed meanwhile
+      if (this.state !== "starting") return;
+      if (this.#worker !== null) {
+        this.#state = "ready";
+        return;
+      }
+      error = this.#deathError();
+    }
+    if (this.state !== "starting") return;
+    this.#state = "lost";
+    onLost(error);
+  }
+
+  /** Counts one death. */
+  #diedTooOften(): boolean {
     this.#died.push(performance.now());
-    const recent = this.#died.filter((at) => performance.now() - at < deaths.within);
-    const error = new SoftpromptError("engine", "the engine's thread died", {
+    return this.#died.filter((at) => performance.now() - at < deaths.within).length >= deaths.most;
+  }
+
+  #deathError(): Error {
+    return new SoftpromptError("engine", "the engine's thread died", {
       where: this.options.start.model,
-      got: `exit code ${code}`,
+      got: `exit code ${this.#exitCode}`,
       hint: "the system's log may say why; less memory is needed with --batch-size and --max-input-tokens",
     });
-    if (recent.length >= deaths.most) {
-      this.#state = "lost";
-      onLost(error);
-      return;
-    }
-    onEvent({ kind: "notice", message: `the engine's thread ended with code ${code}; it is started again` });
-    try {
-      await this.#start();
-      for (const [name, { folder, anyBase, skill }] of [...this.#listed])
-        await this.#load(skill, name, { folder, anyBase }).catch((cause: Error) => {
-          this.#listed.delete(name);
-          onEvent({ kind: "notice", message: `adapter ${name} could not be loaded again: ${cause.message}` });
-        });
-      if (this.#worker !== null) this.#state = "ready";
-      else throw error;
-    } catch (cause) {
-      this.#state = "lost";
-      onLost(cause instanceof Error ? cause : error);
+  }
+
+  /** Loads what is listed into a new thread; ends early if that thread ends. What it refuses is listed no longer. */
+  async #reload(): Promise<void> {
+    for (const [name, { folder, anyBase, skill }] of [...this.#listed]) {
+      // taken out meanwhile
+      if (this.#listed.get(name)?.skill !== skill) continue;
+      try {
+        await this.#load(skill, name, { folder, anyBase });
+      } catch (cause) {
+        if (this.#worker === null || this.state !== "starting") return;
+        this.#listed.delete(name);
+        const why = cause instanceof Error ? cause.message : String(cause);
+        this.options.onEvent({ kind: "notice", message: `adapter ${name} could not be loaded again: ${why}` });
+      }
+      // its order reached a thread that did not have it yet
+      if (this.#listed.get(name)?.skill !== skill) this.#send({ kind: "remove", skill });
     }
   }
 }

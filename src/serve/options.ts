@@ -7,6 +7,9 @@ import { modelOptions } from "../tasks/options.js";
 // requests choose whether the input is a conversation, not the server
 const { chat: _, ...ofModel } = modelOptions;
 
+/** Most seconds of a timer: it has 32 bits of milliseconds, and one beyond them fires at once. */
+const timerSeconds = 2_000_000;
+
 /** The base model of a server. Texts that it reads are other people's, so none stays on disk unless that is asked for. */
 export const servedModelOptions = {
   ...ofModel,
@@ -77,6 +80,7 @@ export const serveOptions = {
   requestTimeout: number({
     default: 240,
     min: 0.1,
+    max: timerSeconds,
     unit: "seconds",
     help: "A request that takes longer is ended with 504; clients give up after 300 seconds without a byte",
   }),

@@ -9,6 +9,7 @@ import { basename, resolve } from "node:path";
 import type { Duplex } from "node:stream";
 import { getRequestListener } from "@hono/node-server";
 import { interrupted, SoftpromptError } from "../base/errors.js";
+import { hubName } from "../base/hub-name.js";
 import { type OptionValues, pickOptions, readOptions } from "../base/options.js";
 import { adapterFolder } from "../tasks/adapter-place.js";
 import { type CallContext, disposable, splitCall } from "../tasks/call.js";
@@ -135,10 +136,18 @@ export async function openServer(input: ServeInput): Promise<Server> {
     onLost: (error) => lose(error),
   });
   const stopped = { kind: "interrupted", problem: "the server is stopping", where: "server" } as const;
+  /** Taken out by the program: a watched folder that still has one of them does not bring it back. */
+  const takenOut = new Set<string>();
   const add = async (name: string, folder: string) => {
     checkName(name);
     const place = await adapterFolder(folder, { offline: opened.offline, onEvent, signal });
     await desk.add(name, { folder: resolve(place), anyBase });
+    takenOut.delete(name);
+  };
+  const remove = (name: string): boolean => {
+    const was = desk.remove(name);
+    if (was) takenOut.add(name);
+    return was;
   };
   let http: HttpServer | null = null;
   let watch: Awaited<ReturnType<typeof openWatch>> | null = null;
@@ -162,6 +171,7 @@ export async function openServer(input: ServeInput): Promise<Server> {
         remove: (name) => void desk.remove(name),
         notice,
         taken: (name) => Object.hasOwn(adapters, name),
+        has: (name) => takenOut.has(name) || desk.find(name) !== undefined,
       });
     }
     const sockets = { ...socketLimits, ...own.sockets };
@@ -248,7 +258,7 @@ export async function openServer(input: ServeInput): Promise<Server> {
         return desk.listed.map((listed) => idOf(context, listed));
       },
       add,
-      remove: (name: string) => desk.remove(name),
+      remove,
       close,
       dispose: async () => void (await close()),
       closed,
@@ -297,8 +307,7 @@ function checkName(name: string): void {
 
 /** The name of the base model in requests: its hub id, or the last part of a folder's path. */
 function servedName(name: string): string {
-  const hub = /^([\w.-]+\/[\w.-]+)@/.exec(name)?.[1];
-  return (hub ?? (existsSync(name) ? basename(resolve(name)) : name)).replaceAll(":", "-");
+  return (hubName(name)?.id ?? (existsSync(name) ? basename(resolve(name)) : name)).replaceAll(":", "-");
 }
 
 async function listen(server: HttpServer, { host, port }: ServeOptions): Promise<void> {

@@ -28,6 +28,14 @@ interface PredictRow {
   readonly virtual: number;
 }
 
+/** Rows that are ranked now. */
+interface Ranked {
+  /** Those that are still wanted. */
+  readonly wanted: Set<number>;
+  /** Fires when none of them is. */
+  readonly left: AbortController;
+}
+
 /** Most batches of texts that are generated in parallel. */
 const mostGroups = 8;
 /** Most positions of one pass, including padding, because the memory of attention grows with them. */
@@ -47,7 +55,12 @@ export async function serveEngine(port: MessagePort, start: EngineStart): Promis
   let model: Model;
   let chat: ChatSkill | null;
   try {
-    model = await openModel(start.model, { ...start.options, onEvent: (event) => tell({ kind: "opening", event }) });
+    model = await openModel(start.model, {
+      ...start.options,
+      // a server's texts are never all known
+      evictTexts: true,
+      onEvent: (event) => tell({ kind: "opening", event }),
+    });
     chat = await openChat(model);
   } catch (error) {
     tell({ kind: "broken", failure: failureOf(error) });
@@ -76,6 +89,7 @@ function openDesk(model: Model, chat: ChatSkill | null, start: EngineStart, tell
   const writing = new Map<number, WriteRow>();
   const running = new Map<number, WriteRow>();
   const groups: Group[] = [];
+  let ranked: Ranked | null = null;
   let closing = false;
   let wake = () => {};
   // adapters are loaded one after another, in the order they came
@@ -144,6 +158,7 @@ function openDesk(model: Model, chat: ChatSkill | null, start: EngineStart, tell
         for (const id of order.ids) {
           ranking.delete(id);
           writing.delete(id);
+          if (ranked?.wanted.delete(id) && ranked.wanted.size === 0) ranked.left.abort();
           for (const row of [running.get(id), pending.get(id)]) if (row) row.dropped = true;
         }
         break;
@@ -171,18 +186,23 @@ function openDesk(model: Model, chat: ChatSkill | null, start: EngineStart, tell
     wake();
   }
 
-  /** Ranks the first rows that wait. */
+  /**
+   * Ranks the first rows that wait. A batch that nobody wants any longer is left between two passes; a pass itself is computed to its end,
+   * also one that writes its labels.
+   */
   async function rank(): Promise<void> {
     const limits = { rows: start.batchSize, positions: batchPositions, pass: passPositions };
     const batch = batchOf([...ranking.values()], (row) => row, limits);
     if (batch.length === 0) return;
     for (const { id } of batch) ranking.delete(id);
     begun("predict", batch);
+    const { wanted, left } = { wanted: new Set(batch.map(({ id }) => id)), left: new AbortController() };
+    ranked = { wanted, left };
     try {
       const answers = await answerInputs(
         model,
         batch.map(({ read }) => read),
-        { skipBadRows: true, batchSize: start.batchSize },
+        { skipBadRows: true, batchSize: start.batchSize, signal: left.signal },
       );
       for (const [i, { error, ...answer }] of answers.entries()) {
         const { id, tokens, read } = batch[i]!;
@@ -191,7 +211,9 @@ function openDesk(model: Model, chat: ChatSkill | null, start: EngineStart, tell
         else event(id, { kind: "failed", failure: failureOf(error) });
       }
     } catch (error) {
-      for (const { id } of batch) event(id, { kind: "failed", failure: failureOf(error) });
+      for (const id of wanted) event(id, { kind: "failed", failure: failureOf(error) });
+    } finally {
+      ranked = null;
     }
   }
 

@@ -80,6 +80,8 @@ export type ModelEvent = NoticeEvent | ({ readonly kind: "progress"; readonly do
 export interface ModelContext extends CallContext<ModelEvent> {
   /** Name of a folder in messages and records. Default its path as given. */
   readonly label?: string | undefined;
+  /** When the memory for texts is full, the one that was unused longest makes room; for texts that do not come again in each epoch. Default false. */
+  readonly evictTexts?: boolean | undefined;
 }
 
 /** One object for openModel: the options of the engine and the hub, and its context. */
@@ -104,6 +106,7 @@ export async function openModel(
     "onEvent",
     "signal",
     "label",
+    "evictTexts",
   ]);
   if (typeof name !== "string" || name === "")
     throw new SoftpromptError("usage", "there is no model's name", {
@@ -126,10 +129,11 @@ export async function openModel(
   const plain = await openTokenizer(checkpoint);
   const tokenizer = chosen.chat ? await chatTokenizer(checkpoint, plain) : plain;
   const { textCache, textCacheMemory, textCacheDisk } = chosen;
+  const { evictTexts: evict = false } = context;
   const kept =
     textCache === "off"
       ? null
-      : { precision: textCache, memory: textCacheMemory * 2 ** 20, disk: textCacheDisk * 2 ** 20 };
+      : { precision: textCache, memory: textCacheMemory * 2 ** 20, disk: textCacheDisk * 2 ** 20, evict };
   const engine = openEngine(checkpoint, { ...chosen, eightBit, blocks, textCache: kept }, undefined, textsLater);
   return disposable({
     checkpoint,

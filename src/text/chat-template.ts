@@ -28,6 +28,9 @@ export interface Conversation {
   readonly addGenerationPrompt: boolean;
 }
 
+/** What a template writes for a conversation, or why it writes nothing: the words of its own raise_exception, or of the library. */
+export type Rendered = { readonly text: string } | { readonly refused: string };
+
 /**
  * The template of a model's folder: `chat_template.jinja`, else what tokenizer_config.json holds (of several the one named "default").
  * Null where there is none. @throws SoftpromptError "checkpoint" where it is no text or too long.
@@ -67,6 +70,7 @@ const chunks = [];
 process.stdin.on("data", (chunk) => chunks.push(chunk));
 process.stdin.on("end", () => {
   const answer = (value) => process.stdout.write(JSON.stringify(value));
+  const told = (error) => String((error && error.message) || error).slice(0, 300);
   try {
     const { Template } = require(${JSON.stringify(library)});
     const { template, contexts, most, time } = JSON.parse(Buffer.concat(chunks).toString("utf8"));
@@ -76,20 +80,44 @@ process.stdin.on("end", () => {
       static now() { return time; }
     };
     const parsed = new Template(template);
-    const texts = contexts.map((context) => parsed.render(context));
-    if (texts.some((text) => text.length > most)) throw new Error("it writes more than " + most + " characters");
-    answer({ texts });
+    const render = (context) => {
+      try {
+        const text = parsed.render(context);
+        return text.length > most ? { refused: "it writes more than " + most + " characters" } : { text };
+      } catch (error) {
+        return { refused: told(error) };
+      }
+    };
+    answer({ rendered: contexts.map(render) });
   } catch (error) {
-    answer({ problem: String((error && error.message) || error).slice(0, 300) });
+    answer({ problem: told(error) });
   }
 });`;
+
+type ProcessLimits = { readonly heapMb: number; readonly seconds: number };
 
 /** The texts of conversations. @throws SoftpromptError "checkpoint" for a template that fails or does not end, "io" without a process. */
 export async function renderChat(
   template: ChatTemplate,
   conversations: readonly Conversation[],
-  limits: { readonly heapMb: number; readonly seconds: number } = chatLimits,
+  limits: ProcessLimits = chatLimits,
 ): Promise<string[]> {
+  return (await renderEach(template, conversations, limits)).map((one) => {
+    if ("refused" in one) throw unusable(template, one.refused);
+    return one.text;
+  });
+}
+
+/**
+ * As renderChat, but a conversation that the template refuses does not keep the others from their texts. One process is started for all.
+ * @throws SoftpromptError "checkpoint" for a template that cannot be read, that does not end, or that takes too much memory; "io" without a
+ * process.
+ */
+export async function renderEach(
+  template: ChatTemplate,
+  conversations: readonly Conversation[],
+  limits: ProcessLimits = chatLimits,
+): Promise<Rendered[]> {
   const contexts = conversations.map(({ messages, addGenerationPrompt }) => ({
     ...template.tokens,
     messages,
@@ -101,22 +129,24 @@ export async function renderChat(
     date_string: today.date_string,
   }));
   const asked = JSON.stringify({ template: template.text, contexts, most: chatLimits.text, time: today.time });
-  const refuse = (problem: string) =>
-    new SoftpromptError("checkpoint", "the chat template cannot be used", {
-      where: template.where,
-      expected: "a Jinja template that writes a user's message once",
-      got: problem,
-      hint: "without --chat the model is used without it",
-    });
   const answer = await inChild(asked, limits);
-  if (typeof answer === "string") throw refuse(answer);
-  if (!isObject(answer) || !Array.isArray(own(answer, "texts")))
-    throw refuse(String(isObject(answer) ? own(answer, "problem") : "nothing"));
-  return own(answer, "texts") as string[];
+  if (typeof answer === "string") throw unusable(template, answer);
+  if (!isObject(answer) || !Array.isArray(own(answer, "rendered")))
+    throw unusable(template, String(isObject(answer) ? own(answer, "problem") : "nothing"));
+  return own(answer, "rendered") as Rendered[];
+}
+
+function unusable({ where }: ChatTemplate, problem: string): SoftpromptError {
+  return new SoftpromptError("checkpoint", "the chat template cannot be used", {
+    where,
+    expected: "a Jinja template that writes a user's message once",
+    got: problem,
+    hint: "without --chat the model is used without it",
+  });
 }
 
 /** @returns what the child says, or in words why it says nothing */
-function inChild(asked: string, { heapMb, seconds }: { heapMb: number; seconds: number }): Promise<object | string> {
+function inChild(asked: string, { heapMb, seconds }: ProcessLimits): Promise<object | string> {
   const library = createRequire(import.meta.url).resolve("@huggingface/jinja");
   return new Promise((resolve, reject) => {
     const child = spawn(process.execPath, [`--max-old-space-size=${heapMb}`, "-e", program(library)], {

@@ -1,0 +1,69 @@
+import { rmSync } from "node:fs";
+import { MessageChannel } from "node:worker_threads";
+import { afterEach, expect, test, vi } from "vitest";
+import { promptAdapter, saved } from "../../test/helpers/serve.js";
+import { defineTask } from "../data/define.js";
+import { openModel } from "../tasks/model.js";
+import { answerInputs } from "../tasks/predictor.js";
+import type { Order, Report, RowEvent } from "./protocol.js";
+import { bareNumber, serveEngine } from "./worker-loop.js";
+
+vi.mock("../tasks/predictor.js", { spy: true });
+vi.mock("../tasks/model.js", { spy: true });
+
+const task = defineTask({ name: "mood", template: "say {text}", verbalizer: { bad: "bad", good: "good" } });
+const folder = saved(promptAdapter(task, { tokens: 2, seed: 1 }));
+afterEach(() => rmSync(folder, { recursive: true }));
+
+/** A machine under load is slow. */
+const patience = { timeout: 20_000 };
+
+/** The engine's loop in this thread. */
+function openEngine() {
+  const { port1, port2 } = new MessageChannel();
+  const heard = new Map<number, RowEvent["kind"][]>();
+  const kinds: Report["kind"][] = [];
+  port2.on("message", (report: Report) => {
+    kinds.push(report.kind);
+    if (report.kind === "events")
+      for (const [id, { kind }] of report.events) heard.set(id, [...(heard.get(id) ?? []), kind]);
+  });
+  const ended = serveEngine(port1, {
+    model: "t5-nano",
+    options: { threads: 1 },
+    batchSize: 8,
+    writingRows: 8,
+    maxInputTokens: 50,
+    parked: new Int32Array(new SharedArrayBuffer(8)),
+  });
+  const send = (order: Order) => port2.postMessage(order);
+  return { heard, kinds, ended, send };
+}
+
+test("rows that are ranked and that nobody wants any longer are left; the next are answered", async () => {
+  const { heard, kinds, ended, send } = openEngine();
+  await expect.poll(() => kinds, patience).toContain("ready");
+  // its texts are not known before: the newest are kept
+  expect(openModel).toHaveBeenCalledWith("t5-nano", expect.objectContaining({ evictTexts: true }));
+  const skill = bareNumber + 1;
+  send({ kind: "add", skill, name: "mood", folder, anyBase: true });
+  await expect.poll(() => kinds, patience).toContain("added");
+  const rows = (...ids: number[]) =>
+    send({ kind: "rows", rows: ids.map((id) => ({ kind: "predict", id, skill, input: "a", name: "input" })) });
+  // stands for a long batch: it ends when it is told to
+  vi.mocked(answerInputs).mockImplementationOnce(
+    (_model, _read, { signal }) =>
+      new Promise((_, reject) => signal!.addEventListener("abort", () => reject(new Error("left")))),
+  );
+  rows(1, 2);
+  await expect.poll(() => heard.get(2), patience).toEqual(["began"]);
+  send({ kind: "drop", ids: [1] });
+  rows(3);
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  expect(heard.get(3)).toBeUndefined();
+  send({ kind: "drop", ids: [2] });
+  await expect.poll(() => heard.get(3), patience).toEqual(["began", "answer"]);
+  expect([heard.get(1), heard.get(2)]).toEqual([["began"], ["began"]]);
+  send({ kind: "close" });
+  await ended;
+});
