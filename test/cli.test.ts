@@ -118,6 +118,8 @@ describe("refusals", () => {
     [["inspect"], 2, /TARGET is missing/],
     [["inspect", "a", "b"], 2, /too many arguments/],
     [["inspect", place], 4, /config\.json/],
+    [["inspect", "t5-nano", "--nearest", "3"], 2, /a model does not read.*--nearest.*leave it out/s],
+    [["show", "--task", "quickstart", "--nearest"], 2, /a task does not read.*--nearest/s],
     [
       ["train", "--model", "t5-nano", "--train", join(place, "none.csv"), "--template", "{a}", "--label-column", "b"],
       3,

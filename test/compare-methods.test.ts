@@ -247,4 +247,8 @@ test.each([
 ])("methods: %s is refused", async (_, names) => {
   const own = { ...input(null).comparison, methods: names as ComparisonInput["comparison"]["methods"] };
   await expect(compareMethods(input(null, { comparison: own }))).rejects.toMatchObject({ kind: "usage" });
+  for (const rateFactors of [[], [0, 1]]) {
+    const none = { ...input(null).comparison, rateFactors };
+    await expect(compareMethods(input(null, { comparison: none }))).rejects.toThrow(/no learning rate to try/);
+  }
 });

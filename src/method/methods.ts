@@ -39,6 +39,8 @@ export interface MethodKind {
   readonly learningRate: number;
   /** What it trains are vectors among those of the vocabulary; its rate is for vectors of size 1, as T5's are. */
   readonly inVocabulary?: true;
+  /** It starts from values of its own and reads no start prompt. */
+  readonly ownStart?: true;
   /** XPrompt can mask what it leaves: a prompt of its own, or vectors that are laid out as one (prunableForm). */
   readonly prunable: boolean;
   /** Its own options; settings of an adapter are of these. */
@@ -59,6 +61,7 @@ export const methods = {
       insertLayer === 0 ? promptTuning : latePrompt(insertLayer, virtualTokens),
   },
   prefix: {
+    ownStart: true,
     prunable: true,
     options: prefixOptions,
     learningRate: 0.01,
@@ -67,6 +70,7 @@ export const methods = {
   },
   "p-tuning": { prunable: false, options: pTuningOptions, learningRate: 0.003, open: pTuning },
   lora: {
+    ownStart: true,
     prunable: false,
     options: loraOptions,
     learningRate: 0.003,
@@ -74,13 +78,14 @@ export const methods = {
     open: lora,
   },
   full: {
+    ownStart: true,
     prunable: false,
     options: fullOptions,
     learningRate: 0.001,
     result: { title: "Fine-tuned weights", tag: "fine-tuning" },
     open: full,
   },
-  superpos: { prunable: false, options: superposOptions, learningRate: 0.05, open: superpos },
+  superpos: { ownStart: true, prunable: false, options: superposOptions, learningRate: 0.05, open: superpos },
   ulpt: { inVocabulary: true, prunable: false, options: ulptOptions, learningRate: 0.3, open: ulpt },
   shift: { inVocabulary: true, prunable: false, options: {}, learningRate: 0.3, open: shifted },
   residual: { prunable: false, options: residualOptions, learningRate: 0.03, open: residual },

@@ -60,6 +60,13 @@ export async function compareMethods(given: ComparisonInput): Promise<StudyResul
       expected: "one method or more, each once",
       got: names,
     });
+  const { rateFactors } = input.comparison;
+  if (rateFactors.length === 0 || rateFactors.some((factor) => factor === 0))
+    throw new SoftpromptError("usage", "there is no learning rate to try", {
+      where: "rateFactors",
+      expected: "one factor or more, each above 0; 1 is each method's own rate",
+      got: rateFactors,
+    });
   const units = unitsOf(input);
   const shared = (input.prune.workers ?? 1) > 1 && input.folder !== null;
   if (shared) await inProcesses(input, units);

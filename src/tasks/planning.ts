@@ -5,13 +5,14 @@
  */
 import { checkBase } from "../adapter/adapter.js";
 import { SoftpromptError } from "../base/errors.js";
-import { flagName } from "../base/options.js";
+import { flagName, type Option } from "../base/options.js";
 import type { Tensor } from "../base/tensor.js";
 import type { Dataset, Row } from "../data/row.js";
 import { compileTemplate, promptMarker } from "../data/template.js";
 import { placeOf, worksAt } from "../engine/place.js";
 import { type InitKind, type InitSpec, initPrompt } from "../method/init.js";
 import type { Method } from "../method/method.js";
+import { type MethodKind, methods } from "../method/methods.js";
 import type { MethodChoice } from "../method/options.js";
 import type { PruneOptions } from "../prune/options.js";
 import { holdOut } from "../prune/space.js";
@@ -21,7 +22,7 @@ import type { Schedule } from "../train/stage.js";
 import { givenAdapter } from "./adapter-place.js";
 import type { CallContext, NoticeEvent } from "./call.js";
 import type { Model } from "./model.js";
-import type { PromptOptions } from "./options.js";
+import { type PromptOptions, promptOptions } from "./options.js";
 import { continuation } from "./texts.js";
 
 /** What a plan needs of a model. */
@@ -114,6 +115,45 @@ export async function startPrompt(
   context: CallContext<NoticeEvent>,
 ): Promise<Tensor> {
   return drawPrompt(model, await initSpec(options, data, model, context), options);
+}
+
+/** Which initialisers read an option of the start prompt. */
+const startReads = {
+  initRange: ["uniform"],
+  initText: ["text", "continuation"],
+  initFrom: ["fromPrompt"],
+  initAnyBase: ["fromPrompt"],
+} as const satisfies Partial<Record<keyof PromptOptions, readonly InitKind[]>>;
+
+/**
+ * Refuses options of another method or another start than the ones that are used: who gives them expects an effect. A value that is the
+ * default says nothing. @throws SoftpromptError "usage"
+ */
+export function checkEffect(options: Pick<MethodChoice, "method"> & PromptOptions & { readonly init: InitKind }): void {
+  const { method, init } = options;
+  const given = (key: string, option: Option) => {
+    const value = (options as Readonly<Record<string, unknown>>)[key];
+    return value !== undefined && JSON.stringify(value) !== JSON.stringify(option.default);
+  };
+  const refuse = (key: string, expected: string, got: string) => {
+    const where = flagName(key);
+    return new SoftpromptError("usage", `${key} has no effect here`, {
+      where,
+      expected,
+      got,
+      hint: `leave ${where} out`,
+    });
+  };
+  for (const [name, { options: table }] of Object.entries(methods) as [string, MethodKind][])
+    for (const [key, option] of Object.entries(table))
+      if (!Object.hasOwn(methods[method].options, key) && given(key, option))
+        throw refuse(key, `method ${name}`, `method ${method}`);
+  const kind: MethodKind = methods[method];
+  for (const [key, inits] of Object.entries(startReads) as [keyof typeof startReads, readonly InitKind[]][]) {
+    if (!given(key, promptOptions[key])) continue;
+    if (kind.ownStart) throw refuse(key, "a method that starts from a prompt", `method ${method}`);
+    if (!inits.includes(init)) throw refuse(key, `init ${inits.join(" or ")}`, `init ${init}`);
+  }
 }
 
 /** What a random prompt depends on besides its initialiser. */

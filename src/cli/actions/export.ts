@@ -12,6 +12,8 @@ import { type ExportFormat, exportFormats, takenOptions } from "../../tasks/expo
 import type { Answer, CommandContext } from "../command.js";
 import { checkWritable } from "../output.js";
 import { type ExportValues, outputOptions } from "../tables/export.js";
+import { recordedModel } from "../tables/predict.js";
+import { refuseUnread } from "../unread.js";
 import { namedAdapter, openWithAdapter } from "./recorded-model.js";
 
 export async function exportAs(
@@ -30,6 +32,9 @@ export async function exportAs(
   if (output === undefined)
     throw refuse("--output is missing", format === "onnx-adapter" ? "a file" : "a folder", undefined);
   if (format === "npy" || format === "raw") {
+    // only the adapter is read, which may come from a hub
+    const { offline: _, ...ofModel } = recordedModel;
+    refuseUnread("this form", `softprompt export ${format}`, [...Object.keys(ofModel), "anyBase"], context.given);
     const files = await exportPrompt(format, { adapter: needed(adapter), output });
     return { json: { folder: output, files }, text: files.map((name) => `${output}/${name}`).join("\n") };
   }

@@ -18,17 +18,25 @@ import { type ModelContext, modelFolder } from "../../tasks/model.js";
 import { loadTokenizer } from "../../text/load.js";
 import type { Answer, CommandContext } from "../command.js";
 import { modelContext } from "../progress.js";
-import type { InspectValues } from "../tables/inspect.js";
+import { type InspectValues, sections } from "../tables/inspect.js";
+import { refuseUnread } from "../unread.js";
 
 export async function inspect(
   options: InspectValues,
   target: string,
-  { terminal, signal }: CommandContext,
+  { terminal, signal, given }: CommandContext,
 ): Promise<Answer> {
   const listen = modelContext(terminal, signal);
+  const where = `softprompt inspect ${target}`;
   // a run that has no adapter yet is refused as one, not as a model
-  if (isAdapter(target) || holds(target, "run") || holds(target, "search"))
+  if (isAdapter(target) || holds(target, "run") || holds(target, "search")) {
+    const { revision, offline, ...ofModel } = sections.Model;
+    refuseUnread("an adapter", where, Object.keys({ ...ofModel, ...sections["Shape of the step"] }), given);
+    if (options.model === undefined)
+      refuseUnread("an adapter without --model", where, Object.keys({ revision, ...sections.Adapter }), given);
     return adapterAnswer(target, options, listen);
+  }
+  refuseUnread("a model", where, Object.keys(sections.Adapter), given);
   const { folder, label, gguf } = await modelFolder(target, options, listen);
   const checkpoint = await openCheckpoint(folder, { name: label, gguf });
   const shape = {

@@ -9,6 +9,7 @@ import { type PromptWords, promptWords } from "../../tasks/words.js";
 import type { Answer, CommandContext } from "../command.js";
 import { sayNotices } from "../data.js";
 import type { ShowValues } from "../tables/show.js";
+import { refuseUnread } from "../unread.js";
 import { scoredRows } from "./eval.js";
 import { namedAdapter, openWithAdapter } from "./recorded-model.js";
 
@@ -22,6 +23,7 @@ export async function showWords(options: ShowValues, folder: string, context: Co
       expected: "--nearest",
       hint: "softprompt inspect ADAPTER says what it is made of",
     });
+  refuseUnread("an adapter", "softprompt show ADAPTER", ["examples", "maxInputTokens"], context.given);
   const adapter = (await namedAdapter({ ...options, adapter: folder }, context))!;
   const { task: name, data, train, validation, test } = options;
   const asked = [name, data, train, validation, test].some((value) => value !== undefined);

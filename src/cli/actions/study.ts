@@ -33,6 +33,7 @@ import { overall } from "../overall.js";
 import { modelContext, progress, scoresText } from "../progress.js";
 import { repeated, type StudyValues, studyTable } from "../tables/study.js";
 import type { Terminal } from "../terminal.js";
+import { refuseUnread } from "../unread.js";
 
 const studies: Readonly<Record<string, Pick<FptStudy | XPromptStudy, "title" | "source" | "unread">>> = {
   ...fptStudies,
@@ -94,7 +95,7 @@ export async function studyAnswer(
     ...studies[name]!.unread,
     ...(Object.hasOwn(methodStudies, name) ? [] : Object.keys(comparisonOptions)),
   ];
-  refuseUnread(name, unread, given);
+  refuseUnread("this study", `softprompt study ${name}`, unread, given);
   checkSeeds(asked.seeds);
   if (asked.precision === "auto")
     throw new SoftpromptError("usage", "the runs of a study must be computed alike, also when it is gone on with", {
@@ -169,18 +170,6 @@ export async function studyAnswer(
   } finally {
     await model.dispose();
   }
-}
-
-/** @throws SoftpromptError "usage" for options that would have no effect. */
-function refuseUnread(name: string, unread: readonly string[], given: CommandContext["given"]): void {
-  const flags = unread.filter((key) => Object.hasOwn(given, key)).map(flagName);
-  if (flags.length > 0)
-    throw new SoftpromptError("usage", "this study does not read every option that is given", {
-      where: `softprompt study ${name}`,
-      expected: "options that change what it does",
-      got: flags.join(", "),
-      hint: `leave ${flags.length > 1 ? "them" : "it"} out, of the --config file too`,
-    });
 }
 
 /** A task by its folder of official files, or by a YAML file of data options. */

@@ -16,6 +16,7 @@ import { loadSaid, sayNotices, sayTokenNotices, short, shortList } from "../data
 import { modelContext } from "../progress.js";
 import { showOptions, wordOptions } from "../tables/show.js";
 import type { Terminal } from "../terminal.js";
+import { refuseUnread } from "../unread.js";
 
 export const show = command({
   summary: "print real examples of a task as the model will read them",
@@ -37,6 +38,7 @@ export const show = command({
   async run(options, [adapter], context) {
     if (adapter !== undefined) return (await import("../actions/show-words.js")).showWords(options, adapter, context);
     const { terminal, signal } = context;
+    refuseUnread("a task", "softprompt show", Object.keys(wordOptions), context.given);
     const data = await loadSaid(options, { terminal, signal });
     const { task } = data;
     const model =
