@@ -1,6 +1,6 @@
 /** @file The families of models, listed by hand. In: config.json, or a config read from it. Out: its Architecture. */
 import { SoftpromptError } from "../base/errors.js";
-import { isObject, own, parseJson } from "../base/json.js";
+import { isObject, type JsonObject, own, parseJson } from "../base/json.js";
 import type { Architecture, ModelConfig } from "./architecture.js";
 import { causalArchitectures } from "./causal/causal.js";
 import { t5 } from "./t5/t5.js";
@@ -50,9 +50,11 @@ export function readConfig(text: string, where: string, ends: readonly number[] 
     });
   const named = own(raw, "eos_token_id");
   // T5 has no second end token
+  // an id that the model cannot write ends nothing
+  const { known } = knownEnds(raw, ends);
   const all =
-    ends.length > 0 && found.taskType === "CAUSAL_LM"
-      ? { eos_token_id: [...(Array.isArray(named) ? named : named == null ? [] : [named]), ...ends] }
+    known.length > 0 && found.taskType === "CAUSAL_LM"
+      ? { eos_token_id: [...(Array.isArray(named) ? named : named == null ? [] : [named]), ...known] }
       : {};
   const config = found.readConfig({ ...raw, ...all, model_type: type }, where);
   const parameters = parameterCount(found.tensors(config));
@@ -63,6 +65,53 @@ export function readConfig(text: string, where: string, ends: readonly number[] 
       got: parameters,
     });
   return config;
+}
+
+/**
+ * Fields of a config.json by which other families compute otherwise, and the value that changes nothing. No family here reads them, as
+ * transformers does not under these model types; a model that was given another type by hand needs them.
+ */
+const arithmetic: Readonly<Record<string, unknown>> = {
+  final_logit_softcapping: 0,
+  attn_logit_softcapping: 0,
+  query_pre_attn_scalar: null,
+  logits_scaling: 1,
+  logit_scale: 1,
+  attention_multiplier: null,
+  residual_multiplier: 1,
+  embedding_multiplier: 1,
+  clip_qkv: 0,
+};
+
+/** Ends that the vocabulary of a config.json has, and those that it does not have. */
+function knownEnds(raw: JsonObject, ends: readonly number[]) {
+  const size = own(raw, "vocab_size");
+  const known = (id: number) => typeof size !== "number" || id < size;
+  return { size, known: ends.filter(known), strange: ends.filter((id) => !known(id)) };
+}
+
+/**
+ * What a config.json says and this program does not follow: fields by which other families compute, and ends of a `generation_config.json`
+ * that the vocabulary does not have. @param text JSON of an object
+ */
+export function configWarnings(text: string, ends: readonly number[]): string[] {
+  const raw: unknown = JSON.parse(text);
+  if (!isObject(raw)) return [];
+  const found = Object.entries(arithmetic).flatMap(([name, neutral]) => {
+    const value = own(raw, name) ?? null;
+    return value === null || value === neutral ? [] : [`${name} ${JSON.stringify(value)}`];
+  });
+  const { size, strange } = knownEnds(raw, ends);
+  return [
+    ...(found.length > 0
+      ? [
+          `config.json has fields that models of its type do not read: ${found.join(", ")}; if the model needs them, its answers are wrong`,
+        ]
+      : []),
+    ...(strange.length > 0
+      ? [`generation_config.json ends texts at ids that the vocabulary of ${size} does not have: ${strange.join(", ")}`]
+      : []),
+  ];
 }
 
 /** The ids that a `generation_config.json` ends texts with. @throws SoftpromptError("checkpoint") where it is no such file. */

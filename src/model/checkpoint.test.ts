@@ -15,8 +15,10 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
+import { tinyCausal } from "../../test/helpers/tiny-causal.js";
 import { hashFile } from "../base/digest.js";
 import { SoftpromptError } from "../base/errors.js";
+import { readConfig } from "./architectures.js";
 import { openCheckpoint, parseIndex } from "./checkpoint.js";
 import { parseSafetensors, type WritableTensor, writeSafetensors } from "./safetensors.js";
 import type { T5Config } from "./t5/config.js";
@@ -368,5 +370,31 @@ describe("shared and odd tensors", () => {
       t["classifier.weight"] = { shape: [2, 2], data: new Float32Array(4) };
     });
     expect((await openCheckpoint(folder)).warnings.join()).toMatch(/classifier\.weight/);
+  });
+});
+
+describe("what a model's files say and this program does not read", () => {
+  test("an end that the vocabulary does not have is told under its own file's name, and ends nothing", async () => {
+    const folder = tinyCausal();
+    await writeFile(join(folder, "generation_config.json"), JSON.stringify({ eos_token_id: [2, 5000] }));
+    const { config, warnings } = await openCheckpoint(folder);
+    expect(warnings.join()).toMatch(/generation_config\.json ends texts at ids.*5000/);
+    expect((config as { eosIds?: readonly number[] }).eosIds).not.toContain(5000);
+    expect((config as { eosIds?: readonly number[] }).eosIds).toContain(2);
+  });
+  test("a config.json that names no end takes the one of generation_config.json", async () => {
+    const folder = tinyCausal({ config: { model_type: "qwen2", eos_token_id: undefined } });
+    await writeFile(join(folder, "generation_config.json"), JSON.stringify({ eos_token_id: [3, 5000] }));
+    const raw = JSON.parse(await readFile(join(folder, "config.json"), "utf8"));
+    expect(raw.eos_token_id).toBeUndefined();
+    expect(readConfig(JSON.stringify(raw), "config.json", [3, 5000])).toMatchObject({ eosIds: [3] });
+  });
+  test("fields by which another family computes otherwise are told, unless they change nothing", async () => {
+    const folder = tinyCausal({
+      config: { final_logit_softcapping: 30, residual_multiplier: 0.22, logit_scale: 1, clip_qkv: null },
+    });
+    const { warnings } = await openCheckpoint(folder);
+    expect(warnings).toHaveLength(1);
+    expect(warnings[0]).toMatch(/final_logit_softcapping 30, residual_multiplier 0\.22; if/);
   });
 });

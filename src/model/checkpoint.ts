@@ -14,7 +14,7 @@ import { ioError } from "../base/files.js";
 import { isObject, own, parseJson } from "../base/json.js";
 import { type DType, size, type Tensor } from "../base/tensor.js";
 import type { ModelConfig } from "./architecture.js";
-import { architectureOf, configLimits, readConfig, readGenerationEnds } from "./architectures.js";
+import { architectureOf, configLimits, configWarnings, readConfig, readGenerationEnds } from "./architectures.js";
 import { type FloatDType, widen } from "./floats.js";
 import type { ConvertProgress } from "./gguf/convert.js";
 import { ggufFiles } from "./gguf/find.js";
@@ -153,7 +153,8 @@ export async function openCheckpoint(path: string, options: CheckpointOptions = 
     generationPath === undefined
       ? []
       : readGenerationEnds(await readText(generationPath, configLimits.length), join(folder, generationFile));
-  const config = readConfig(await readText(configPath, configLimits.length), join(folder, "config.json"), ends);
+  const configText = await readText(configPath, configLimits.length);
+  const config = readConfig(configText, join(folder, "config.json"), ends);
 
   const architecture = architectureOf(config);
   const paths = await weightPaths(root, folder, options, architecture.taskType);
@@ -190,6 +191,7 @@ export async function openCheckpoint(path: string, options: CheckpointOptions = 
   const some = (names: readonly string[]) => show(names.slice(0, 5), 400);
   const warnings = [
     ...oddities,
+    ...configWarnings(configText, ends),
     ...(unexpected.length > 0
       ? [`${unexpected.length} tensors are not part of this model and are ignored: ${some(unexpected)}`]
       : []),
