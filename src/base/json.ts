@@ -63,10 +63,37 @@ const longNumber = /\d{16}/;
  */
 export function exactNumbers(text: string): string {
   if (!longNumber.test(text)) return text;
-  return text.replace(/"(?:[^"\\]|\\.)*"|-?\d[\d.eE+-]*/g, (token) => {
-    if (token.length < 16 || token[0] === '"' || !/^-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?$/.test(token)) return token;
-    return sameNumber(token) ? token : `"${token}"`;
-  });
+  const parts: string[] = [];
+  let copied = 0;
+  for (let at = 0; at < text.length; ) {
+    const c = text.charCodeAt(at);
+    if (c === 0x22) at = stringEnd(text, at) + 1;
+    else if (c === 0x2d || isDigit(c)) {
+      const from = at;
+      for (at++; isNumeric(text.charCodeAt(at)); at++);
+      const token = text.slice(from, at);
+      if (token.length < 16 || !wholeNumber.test(token) || sameNumber(token)) continue;
+      parts.push(text.slice(copied, from), `"${token}"`);
+      copied = at;
+    } else at++;
+  }
+  return parts.join("") + text.slice(copied);
+}
+
+/** What JSON calls a number. */
+const wholeNumber = /^-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?$/;
+
+const isDigit = (c: number) => c >= 0x30 && c <= 0x39;
+
+/** Digits and . e E + -, as they may stand in a number. */
+const isNumeric = (c: number) => isDigit(c) || c === 0x2e || c === 0x65 || c === 0x45 || c === 0x2b || c === 0x2d;
+
+/** The place of the quote that ends the string which begins at `start`; the text's length where none does. */
+function stringEnd(text: string, start: number): number {
+  let i = start + 1;
+  // by hand: a pattern over a string of 10 million characters overflows the stack
+  for (; i < text.length && text.charCodeAt(i) !== 0x22; i++) if (text.charCodeAt(i) === 0x5c) i++;
+  return i;
 }
 
 /** Whether the nearest JavaScript number has the same digits. */
@@ -74,8 +101,9 @@ function sameNumber(token: string): boolean {
   const digits = (written: string) => {
     const [, whole = "", fraction = "", power = "0"] = /^-?(\d+)(?:\.(\d+))?(?:[eE]([+-]?\d+))?$/.exec(written) ?? [];
     const all = (whole + fraction).replace(/^0+/, "");
-    const short = all.replace(/0+$/, "");
-    return `${short}e${Number(power) - fraction.length + all.length - short.length}`;
+    let length = all.length;
+    while (all[length - 1] === "0") length--; // the pattern 0+$ would take quadratic time
+    return `${all.slice(0, length)}e${Number(power) - fraction.length + all.length - length}`;
   };
   const held = Number(token);
   if (!Number.isFinite(held)) return false;
@@ -105,15 +133,11 @@ function scan(text: string, most: JsonLimits, refuse: (p: string, e?: string, g?
     } else if (c === 0x7d || c === 0x5d) stack.pop();
     else if (c === 0x22) {
       const start = i;
-      let escaped = false;
-      for (i++; i < text.length && text.charCodeAt(i) !== 0x22; i++)
-        if (text.charCodeAt(i) === 0x5c) {
-          escaped = true;
-          i++;
-        }
+      i = stringEnd(text, start);
       const keys = stack[stack.length - 1];
       if (!keys || !followedByColon(text, i + 1)) continue;
-      const key = escaped ? unquote(text.slice(start, i + 1)) : text.slice(start + 1, i);
+      const written = text.slice(start + 1, i);
+      const key = written.includes("\\") ? unquote(text.slice(start, i + 1)) : written;
       if (keys.has(key)) refuse("the same key stands twice in one object", "every key once", key);
       keys.add(key);
     }

@@ -3,9 +3,10 @@
  *
  * In: data options, Terminal. Out: Dataset; its notices on stderr (commands put them into their `--json` answer too).
  */
+import { pickOptions } from "../base/options.js";
 import { printableLine } from "../base/printable.js";
 import type { Dataset } from "../data/row.js";
-import { type DataOptions, loadData, targetNotices } from "../tasks/data.js";
+import { type DataOptions, dataOptions, loadData, targetNotices } from "../tasks/data.js";
 import type { Model } from "../tasks/model.js";
 import { chatNotice } from "../tasks/readied.js";
 import type { Tokenizer } from "../text/tokenizer.js";
@@ -17,7 +18,8 @@ export async function loadSaid(
   { terminal, signal }: { readonly terminal: Terminal; readonly signal: AbortSignal },
   of = "",
 ): Promise<Dataset> {
-  const data = await loadData({ ...options, signal });
+  // a command's options hold every room's
+  const data = await loadData({ ...pickOptions(dataOptions, options), signal });
   sayNotices(data.notices ?? [], terminal, of);
   return data;
 }

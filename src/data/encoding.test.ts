@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { toText } from "./encoding.js";
+import { afterLine, lineEnd, toText } from "./encoding.js";
 import { parseTable } from "./table.js";
 
 const utf16 = (text: string, big = false) => {
@@ -31,4 +31,24 @@ test("Latin-1 is refused by line with what the byte would be; UTF-16 without a m
   );
   expect(() => toText(Buffer.from("a,b\n1,2\n", "utf16le"), "f.csv")).toThrow(/UTF-16 without a byte order mark/);
   expect(() => toText(utf16("ab").subarray(0, 5), "f.csv")).toThrow(/begins as UTF-16 and is none/);
+});
+
+test("lines end at LF, CRLF, CR, or with the bytes", () => {
+  const bytes = Buffer.from("a\nbb\r\n\rccc\r\r\nd");
+  const lines: string[] = [];
+  for (let from = 0; from < bytes.length; ) {
+    const end = lineEnd(bytes, from);
+    lines.push(bytes.toString("utf8", from, end));
+    from = afterLine(bytes, end);
+  }
+  expect(lines).toEqual(["a", "bb", "", "ccc", "", "d"]);
+});
+
+test("lines that end in CR alone take no quadratic time", () => {
+  const bytes = Uint8Array.from(Buffer.from(`${"x".repeat(50)}\r`.repeat(40_000)));
+  const began = performance.now();
+  let lines = 0;
+  for (let from = 0; from < bytes.length; from = afterLine(bytes, lineEnd(bytes, from))) lines++;
+  expect(lines).toBe(40_000);
+  expect(performance.now() - began).toBeLessThan(1000);
 });

@@ -94,11 +94,10 @@ function firstBad(bytes: Uint8Array): { line: number; at: number } {
 
 /** Where the line that begins at `from` ends: at LF, CRLF or CR, or with the bytes. */
 export function lineEnd(bytes: Uint8Array, from: number): number {
-  const feed = bytes.indexOf(0x0a, from);
-  const end = feed < 0 ? bytes.length : feed;
-  // most lines have no CR but before their LF
-  const back = bytes.subarray(from, end).indexOf(0x0d);
-  return back < 0 ? end : from + back;
+  // one pass over the line alone: a search for LF would run to the file's end for every line that ends in CR
+  let end = from;
+  while (end < bytes.length && bytes[end] !== 0x0a && bytes[end] !== 0x0d) end++;
+  return end;
 }
 
 /** Where the next line begins. */

@@ -119,6 +119,20 @@ describe("free text", () => {
     expect(one(text("x", "the old bridge"), "the old bridge", "tokenF1")).toBe(1);
     expect(one(text("x"), "", "tokenF1")).toBe(0);
   });
+  // compute_f1 of the official script, where no answer is the empty text
+  test.each([
+    ["no answer", "no answer", 1],
+    ["No answer.", "no answer", 1],
+    ["an answer of no use", "no answer", 0],
+    ["no answer", "no clear answer", 0],
+    ["clear answer", "no clear answer", 0.8],
+  ])("SQuAD's token F1 of %j against %j", (said, meant, f1) => {
+    const squad = { ...free, scoring: { normalize: "squad" } } as const;
+    expect(one(text(meant), said, "tokenF1", squad)).toBeCloseTo(f1, 12);
+  });
+  test("without SQuAD's rules these words are words", () => {
+    expect(one(text("no answer"), "no clear answer", "tokenF1")).toBeCloseTo(0.8, 12);
+  });
   test("SQuAD: has an answer or not", () => {
     const rows = [text("a"), text("b"), text("no answer"), text("no answer")];
     const predictions = ["x", "no answer", "c", "no answer"].map((t) => ({ label: null, text: t }));

@@ -69,7 +69,7 @@ const metrics = {
   /** Mean over rows of the best token F1 against any reference; tokens are cut at white space. */
   tokenF1: (pairs, task) =>
     mean(pairs, ([row, p]) =>
-      Math.max(0, ...row.references.map((r) => tokenF1(normal(p.text, task), normal(r, task)))),
+      row.references.reduce((best, r) => Math.max(best, textF1(normal(p.text, task), normal(r, task), task)), 0),
     ),
   /** F1 of "has an answer" against "no answer" (SQuAD 2.0). */
   hasAnswerF1: (pairs) =>
@@ -158,6 +158,12 @@ function normal(text: string, task: ScoredTask): string {
       .filter((w) => w !== "")
       .join(" ")
   );
+}
+
+/** As the script of SQuAD 2.0: having no answer is right or wrong, whatever words it shares with an answer. */
+function textF1(said: string, meant: string, task: ScoredTask): number {
+  const none = task.scoring?.normalize === "squad" && [said, meant].includes(noAnswer);
+  return none ? Number(said === meant) : tokenF1(said, meant);
 }
 
 function tokenF1(said: string, meant: string): number {

@@ -22,6 +22,12 @@ const marked = {
   label: false,
 };
 
+test.each(["TRUE", "True", "true", true, 1])("%j is a label of the tasks with truth values", (value) => {
+  const boolq = tasks.boolq.read({ question: "q", passage: "p", label: value, answer: value }, at());
+  const wic = tasks.wic.read({ word: "w", sentence1: "a w", sentence2: "b w", label: value }, at());
+  expect([boolq[0]!.label, wic[0]!.label]).toEqual(["True", "True"]);
+});
+
 describe("WSC", () => {
   test("binary: the noun between asterisks, the pronoun between hashes", () => {
     const [example] = wscBinary(marked, at());

@@ -67,7 +67,7 @@ function labelIn(
   const column = firstOf(fields, names);
   const value = columnValue(fields, column);
   if (place.split === "test" && ["", "-1"].includes(labelText(value) ?? "?")) return null;
-  return values[labelOf(value, Object.keys(values), place.where, column)]!;
+  return values[labelOf(value, Object.keys(values), place.where, column, values)]!;
 }
 
 const choiceLabels = { 0: "choice1", 1: "choice2", choice1: "choice1", choice2: "choice2" };

@@ -43,6 +43,11 @@ export interface Row {
    * first field begins.
    */
   readonly sharedTo?: number;
+  /**
+   * No target follows: the text is written on from its very end, so blanks there stay. Default: they are the target's, as in training,
+   * also where the target is not known yet.
+   */
+  readonly continues?: boolean;
   /** The text to be generated; for a classification the label words of `label`. */
   readonly target: string;
   /** The task's label, or null for free-text targets. */

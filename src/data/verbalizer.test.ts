@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { labelOf, labelText } from "./verbalizer.js";
+import { labelOf, labelOfText, labelText } from "./verbalizer.js";
 
 const cells: [unknown, string | null][] = [
   [" a ", "a"],
@@ -35,6 +35,24 @@ test("a cell means a label in any of its spellings", () => {
   expect(() => of("TRUE", "true", "True")).toThrow(/no known label/);
   expect(of("constructor", "constructor", "__proto__")).toBe("constructor");
   expect(of("__proto__", "constructor", "__proto__")).toBe("__proto__");
+});
+
+test("several spellings that mean one label are that label", () => {
+  const values = { true: "True", false: "False", True: "True", False: "False" };
+  const of = (value: unknown, meant: Record<string, string>) =>
+    labelOf(value, Object.keys(meant), "f:1", "label", meant);
+  expect([of("TRUE", values), of("FALSE", values)].map((found) => values[found as "true"])).toEqual(["True", "False"]);
+  expect(() => of("TRUE", { true: "a", True: "b" })).toThrow(/no known label/);
+});
+
+test("a text is the label whose words it is, also in the form that T5's tokenizers write", () => {
+  const words = { a: "good  one", b: "ｂad", c: "fine" };
+  expect(["good  one", "good one", "bad", " fine", "fine one", "Fine"].map((text) => labelOfText(text, words))).toEqual(
+    ["a", "a", "b", "c", null, null],
+  );
+  // as it stands counts first; of two that are written alike none is meant
+  expect(labelOfText("x y", { a: "x  y", b: "x y" })).toBe("b");
+  expect(labelOfText("x y", { a: "x  y", b: "x   y" })).toBe(null);
 });
 
 test("a missing label, and one that only looks like a known one, are told apart from an unknown one", () => {

@@ -62,8 +62,17 @@ export function visible(label: string): string {
     .trim();
 }
 
-/** The label a cell means, in any of its spellings. Throws SoftpromptError (data). */
-export function labelOf(value: unknown, labels: readonly string[], where: string, column: string): string {
+/**
+ * The label a cell means, in any of its spellings.
+ * @param values what a file may write → the label that it means, where several spellings mean one. Throws SoftpromptError (data).
+ */
+export function labelOf(
+  value: unknown,
+  labels: readonly string[],
+  where: string,
+  column: string,
+  values: Readonly<Record<string, string>> = {},
+): string {
   if (typeof value === "string" && labels.includes(value.trim())) return value.trim();
   const text = labelText(value);
   if (text === "")
@@ -75,7 +84,8 @@ export function labelOf(value: unknown, labels: readonly string[], where: string
   if (text !== null) {
     if (labels.includes(text)) return text;
     const same = labels.filter((label) => spelling(plainNumber(label)) === spelling(text));
-    if (same.length === 1) return same[0]!;
+    const meant = new Set(same.map((label) => (Object.hasOwn(values, label) ? values[label] : label)));
+    if (meant.size === 1) return same[0]!;
   }
   const alike = text === null ? undefined : labels.find((label) => visible(label) === visible(text));
   const near = text === null ? undefined : nearest(text, labels);
@@ -92,9 +102,15 @@ export function labelOf(value: unknown, labels: readonly string[], where: string
   });
 }
 
-/** The label whose words a text is, word for word but for outer blanks; null if it is none's. */
+/**
+ * The label whose words a text is, word for word but for outer blanks; null if it is none's. Words that T5's tokenizers cannot write as
+ * they stand (two blanks, a full-width letter) are also found in the form that those write.
+ */
 export function labelOfText(text: string, choices: Verbalizer): string | null {
   const said = text.trim();
   for (const [label, words] of Object.entries(choices)) if (words.trim() === said) return label;
-  return null;
+  const alike = Object.entries(choices).filter(([, words]) => normalWords(words) === said);
+  return alike.length === 1 ? alike[0]![0] : null;
 }
+
+const normalWords = (words: string) => words.normalize("NFKC").replace(/\s+/g, " ").trim();

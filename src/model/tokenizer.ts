@@ -16,7 +16,8 @@ type Base = Pick<Checkpoint, "folder" | "config">;
 /** @throws SoftpromptError "checkpoint" where the folder has no tokenizer that can be read. */
 export async function openTokenizer({ folder, config }: Base): Promise<Tokenizer> {
   const tokenizer = limitedTo(await loadTokenizer(folder), config.vocabulary);
-  return decoderOnly(config) ? { ...tokenizer, rules: windowed(causalRules(tokenizer), config) } : tokenizer;
+  if (!decoderOnly(config)) return tokenizer;
+  return { ...tokenizer, rules: windowed(causalRules(tokenizer, modelEnd(tokenizer, config)), config) };
 }
 
 /** The model's own chat template; null if it has none or cannot use one (T5). @throws SoftpromptError "checkpoint" for a bad one. */
@@ -51,6 +52,12 @@ export function behindPrompt(tokenizer: Tokenizer, prompt: number): Tokenizer {
 
 /** Equal calls get the same object, because encoded rows are cached per tokenizer. */
 const behind = new WeakMap<Tokenizer, Map<number, Tokenizer>>();
+
+/** The model's own end token, where its tokenizer names none. */
+function modelEnd({ eosIds }: Tokenizer, config: ModelConfig): { readonly targetEnd?: number } {
+  const [targetEnd] = eosIds.length > 0 ? [] : architectureOf(config).stopIds(config);
+  return targetEnd === undefined ? {} : { targetEnd };
+}
 
 function decoderOnly(config: ModelConfig): boolean {
   return architectureOf(config).taskType === "CAUSAL_LM";

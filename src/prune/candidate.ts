@@ -14,7 +14,9 @@ import { applyMask, dropPruned, type MaskCounts, maskCounts, type PromptMask, wi
 import { fullModel } from "../model/partial.js";
 import { holds } from "../run/layout.js";
 import { type RunInput, trainRun } from "../run/train.js";
+import { encodeRows } from "../text/rows.js";
 import { identityOf } from "../train/identity.js";
+import { evaluationReading } from "../train/job.js";
 import type { TrainEvent } from "../train/types.js";
 import { type Kept, readCandidate, writeCandidate } from "./candidate-file.js";
 import type { Candidate, CandidateJob, Retraining } from "./types.js";
@@ -93,7 +95,12 @@ export async function trainCandidate(
       ...evaluationOptions(settings),
       maxEvalRows: settings.maxEvalRows,
     });
-    const now = await evaluatePrepared(engine, full, tokenizer, rows, result.last, signal);
+    // as the trainer counts its own: texts that an evaluation on the full model has read are kept
+    const evaluated = own.length > 0 || rungs.length > 0;
+    const read = evaluated || (retraining.readBefore ?? []).some(({ partial }) => partial === full.name);
+    const encoded = encodeRows(task, retraining.train, tokenizer, settings.maxInputTokens);
+    const reading = evaluationReading({ input: { ...input, run: null }, encoded }, engine.texts !== null && read);
+    const now = await evaluatePrepared(engine, full, tokenizer, rows, result.last, signal, undefined, reading);
     if (now === null) return null;
     rungFlops += now.flops;
     rungSeconds += now.seconds;

@@ -13,6 +13,7 @@ import type { Row, Task } from "../data/row.js";
 import type { Engine } from "../engine/engine.js";
 import { beginningsOf, shapeOfRows, stepFlops, textFlops } from "../engine/flops.js";
 import { placeOf } from "../engine/place.js";
+import type { RowProgress } from "../evaluate/evaluate.js";
 import { fullMask, type PieceLayout, pieceLayouts, pieceOfDimension } from "../method/mask.js";
 import { fullModel, type PartialModel } from "../model/partial.js";
 import { type EncodedRow, makeBatch } from "../text/batch.js";
@@ -37,6 +38,8 @@ export interface ImportanceOptions {
   /** Rows whose texts were read and counted before, if texts are kept. Default all. */
   readonly read?: ReadonlySet<EncodedRow>;
   readonly signal?: AbortSignal;
+  /** Called with the number of scored rows, from none to all. */
+  readonly progress?: RowProgress;
 }
 
 /** Scores, higher = more important, with what they were made from. */
@@ -96,7 +99,7 @@ export async function importance(
   prompt: Tensor,
   options: ImportanceOptions,
 ): Promise<Importance> {
-  const { pieces, layout, mode, maxExamples, batchSize, seed, signal } = options;
+  const { pieces, layout, mode, maxExamples, batchSize, seed, signal, progress = () => {} } = options;
   const { config } = engine.checkpoint;
   const [P, D] = prompt.shape as [number, number];
   if (rows.length === 0)
@@ -117,6 +120,7 @@ export async function importance(
   const started = performance.now();
   for (let first = 0; first < encoded.length; first += batchSize) {
     if (signal?.aborted) throw interrupted(signal, "stopped while the prompt was scored", { where: "importance" });
+    progress(first, encoded.length);
     const batch = makeBatch(encoded.slice(first, first + batchSize));
     const { size: B } = batch;
     const scored = encoded.slice(first, first + B);
@@ -139,6 +143,7 @@ export async function importance(
     if (engine.texts === null) flops += textFlops(config, partial, scored, { together: true, beginnings }).total;
     else if (options.read) flops += textFlops(config, partial, unread(scored, options.read), { beginnings }).total;
   }
+  progress(encoded.length, encoded.length);
   const { examples, ...raw } = collector.scores();
   const scores = options.normalise ? normaliseScores(raw) : raw;
   return {

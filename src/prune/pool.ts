@@ -21,7 +21,10 @@ import { jobText, retrainingText } from "./wire.js";
 /** Events of candidates while they train. */
 export type Watch = (name: string, event: TrainEvent) => void;
 
-/** Trains every job up to `steps`. Stops early, with what is done, when the signal is aborted. */
+/**
+ * Trains every job up to `steps`. Stops early, with what is done, when the signal is aborted.
+ * @param ended is called with each candidate once it is trained or read back, in the order in which they end.
+ */
 export async function trainCandidates(
   retraining: Retraining,
   jobs: readonly CandidateJob[],
@@ -29,15 +32,18 @@ export async function trainCandidates(
   steps: number,
   workers: WorkerSettings,
   watch: Watch,
+  ended: (candidate: Candidate) => void = () => {},
 ): Promise<Candidate[]> {
   for (const { name } of jobs) ownFolder(folder, name, "run");
-  if (workers.count > 1 && jobs.length > 1) return inProcesses(retraining, jobs, folder, steps, workers, watch);
+  if (workers.count > 1 && jobs.length > 1) return inProcesses(retraining, jobs, folder, steps, workers, watch, ended);
   const done: Candidate[] = [];
   for (const job of jobs) {
     if (retraining.signal?.aborted) break;
     const at = join(folder, job.name);
     const candidate = await trainCandidate(retraining, job, at, steps, (event) => watch(job.name, event));
-    if (candidate) done.push(candidate);
+    if (candidate === null) continue;
+    done.push(candidate);
+    ended(candidate);
   }
   return done;
 }
@@ -70,6 +76,7 @@ async function inProcesses(
   steps: number,
   workers: WorkerSettings,
   watch: Watch,
+  ended: (candidate: Candidate) => void,
 ): Promise<Candidate[]> {
   const count = Math.min(workers.count, jobs.length);
   const shared = join(folder, "worker.json");
@@ -82,7 +89,24 @@ async function inProcesses(
   const left = [...jobs];
   const failures: SoftpromptError[] = [];
   const stopped = () => retraining.signal?.aborted === true || failures.length > 0;
+  const total = retraining.schedule.stages.reduce((sum, stage) => sum + stage.steps, 0);
+  /** What its worker has written, if that is trained far enough. */
+  const found = (job: CandidateJob): Candidate[] => {
+    const candidate = readCandidate(join(folder, job.name));
+    return candidate && (candidate.finished || candidate.steps >= Math.min(steps, total))
+      ? [factsOf(job, candidate)]
+      : [];
+  };
   const module = workers.module ?? fileURLToPath(new URL("./worker.js", import.meta.url));
+  const tell = (name: string) => {
+    try {
+      for (const job of jobs) if (job.name === name) found(job).forEach(ended);
+    } catch (error) {
+      // thrown in an event of the child, where nobody could catch it
+      if (!(error instanceof SoftpromptError)) throw error;
+      failures.push(error);
+    }
+  };
 
   const oneWorker = () =>
     new Promise<void>((resolve) => {
@@ -106,7 +130,10 @@ async function inProcesses(
               where: `worker, ${report.error.where}`,
             }),
           );
-        else next();
+        else {
+          if (report.kind === "done") tell(report.name);
+          next();
+        }
       });
       child.on("error", (cause) => {
         failures.push(new SoftpromptError("run", "a worker process could not be started", { where: module, cause }));
@@ -127,13 +154,7 @@ async function inProcesses(
     });
   await Promise.all(Array.from({ length: count }, oneWorker));
   if (failures[0] && !retraining.signal?.aborted) throw failures[0];
-  const total = retraining.schedule.stages.reduce((sum, stage) => sum + stage.steps, 0);
-  const done = jobs.flatMap((job) => {
-    const candidate = readCandidate(join(folder, job.name));
-    return candidate && (candidate.finished || candidate.steps >= Math.min(steps, total))
-      ? [factsOf(job, candidate)]
-      : [];
-  });
+  const done = jobs.flatMap(found);
   // a worker that is stopped from outside saves and exits with code 0; its candidate must not be missing from the ranking
   if (done.length < jobs.length && !retraining.signal?.aborted)
     throw new SoftpromptError("run", "a worker process was stopped before its candidate was trained", {

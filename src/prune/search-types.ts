@@ -52,8 +52,9 @@ export type SearchEvent =
   | { readonly kind: "tune"; readonly event: TrainEvent }
   | { readonly kind: "scores"; readonly importance: Importance }
   | { readonly kind: "candidate"; readonly name: string; readonly event: TrainEvent }
+  /** Each as it ends, or is read back; several that train at once end in any order. */
   | { readonly kind: "retrained"; readonly candidate: Candidate }
-  /** Progress of the evaluation that is reported. */
+  /** Progress of the pass for importance, and of the evaluation that is reported. */
   | { readonly kind: "rows"; readonly done: number; readonly total: number };
 
 /** Result of stage A. */

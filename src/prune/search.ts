@@ -135,6 +135,7 @@ export async function openSearch(input: SearchInput, folder: string): Promise<Se
       ...(scoredOn && { partial: scoredOn }),
       read: readRows((scoredOn ?? fullModel(engine.checkpoint.config)).name),
       signal,
+      progress: (done, total) => observe({ kind: "rows", done, total }),
     });
   const size = { tokens: P, pieces: options.pieces };
   const scores = await keptScores(join(folder, "scores.json"), tensorHash(tuned.prompt), size, () =>
@@ -185,9 +186,9 @@ export async function openSearch(input: SearchInput, folder: string): Promise<Se
       until,
       workers,
       watch,
+      (candidate) => observe({ kind: "retrained", candidate }),
     );
     stopIf(signal, folder);
-    for (const candidate of done) observe({ kind: "retrained", candidate });
     return done;
   };
   return {

@@ -33,20 +33,25 @@ export function predictionSections(predictions: readonly Prediction[]): Html[] {
 
 /** Table of right against predicted labels. */
 function confusionSection(predictions: readonly Prediction[]): Html[] {
-  const labelled = predictions.filter((p) => p.label !== null && p.predictedLabel !== null);
-  const labels = [...new Set(labelled.flatMap((p) => [p.label!, p.predictedLabel!]))].sort();
+  const labelled = predictions.filter((p) => p.label !== null);
+  const unsaid = labelled.filter((p) => p.predictedLabel === null);
+  const labels = [...new Set(labelled.flatMap((p) => [p.label!, p.predictedLabel ?? p.label!]))].sort();
   if (labels.length < 2 || labels.length > 30) return [];
-  const count = (gold: string, said: string) =>
+  // where texts are judged without becoming labels (WSC by generation), there is nothing to confuse
+  if (unsaid.length === labelled.length && labelled.some((p) => p.right)) return [];
+  const count = (gold: string, said: string | null) =>
     labelled.filter((p) => p.label === gold && p.predictedLabel === said).length;
+  const some = unsaid.length > 0;
   return [
-    html`<h2>Confusion</h2><p class="soft">Rows: the true label. Columns: what the model said.</p>`,
+    html`<h2>Confusion</h2><p class="soft">Rows: the true label. Columns: what the model said${some ? "; no label: a text that is no label's words" : ""}.</p>`,
     htmlTable(
-      ["true \\ said", ...labels, "rows", "right"],
+      ["true \\ said", ...labels, ...(some ? ["no label"] : []), "rows", "right"],
       labels.map((gold) => {
         const rows = labelled.filter((p) => p.label === gold).length;
         return [
           gold,
           ...labels.map((said) => String(count(gold, said))),
+          ...(some ? [String(count(gold, null))] : []),
           String(rows),
           rows === 0 ? "–" : `${scoreText(count(gold, gold) / rows)} %`,
         ];

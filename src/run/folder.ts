@@ -27,21 +27,28 @@ import {
 } from "../base/files.js";
 import { parseJson } from "../base/json.js";
 import { lockFolder, removeLeftovers } from "../base/lock.js";
+import { mostTrained } from "../method/full.js";
 import { checkIdentity, type Identity, identityOf } from "../train/identity.js";
 import type { Run, TrainInput } from "../train/types.js";
+import { type Longer, lengthened, refuseInexact, stepsOf } from "./extend.js";
 import { fileNames, layout, refuseForeign, refuseTaken, snapshotFolder } from "./layout.js";
 import { metricsLine } from "./metrics.js";
 import { loadSnapshot, type SavedSnapshot, saveSnapshot } from "./snapshot.js";
 
+/** Only the trainer knows the method, so this is the limit of the largest one: its values, two sets of best values, and moments. */
+export const mostSaved = 4 * 4 * mostTrained;
+
 export interface OpenRunOptions {
   /** Go on with the run that is there; without it the folder must not hold one. */
   readonly resume: boolean;
-  /** Files written before the folder becomes a run, by name: `config.yaml`. Not written again on resume. */
+  /** Files written before the folder becomes a run, by name: `config.yaml`. On resume they are written only with `longer`. */
   readonly files?: Readonly<Record<string, string>>;
   /** File operations; tests pass faulty ones. */
   readonly ops?: FileOps;
   /** Writes the content of metrics.jsonl in another form beside it (TensorBoard's file). Default nothing. */
-  readonly follow?: (folder: string, ops: FileOps) => Follower;
+  readonly follow?: ((folder: string, ops: FileOps) => Follower) | undefined;
+  /** With `resume`: the inputs may have more steps than the run was begun with, if going on to them is exact (extend.ts). */
+  readonly longer?: Longer | undefined;
 }
 
 /** Kept in step with metrics.jsonl. What it throws ends the run as a failed write of metrics.jsonl does. */
@@ -65,7 +72,8 @@ export interface RunFolder extends Run {
  * no snapshot, and metrics.jsonl is empty or absent. Such a run is begun again, and `files` overwrite those there.
  * @throws SoftpromptError "run" (in use; holds a run already; holds none), "io".
  */
-export function openRun(folder: string, { resume, files = {}, ops = diskOps, follow }: OpenRunOptions): RunFolder {
+export function openRun(folder: string, options: OpenRunOptions): RunFolder {
+  const { resume, files = {}, ops = diskOps } = options;
   const head = join(folder, fileNames.run);
   if (resume && !existsSync(head))
     throw new SoftpromptError("run", "there is no run here to resume", {
@@ -84,7 +92,7 @@ export function openRun(folder: string, { resume, files = {}, ops = diskOps, fol
       for (const [name, content] of Object.entries(files)) writeFileAtomic(join(folder, name), content, ops);
       writeHead(head, null, ops);
     }
-    return openedRun(folder, head, lock.release, ops, follow?.(folder, ops) ?? null);
+    return openedRun(folder, head, lock.release, options);
   } catch (error) {
     lock.release();
     throw error;
@@ -95,9 +103,9 @@ function openedRun(
   folder: string,
   head: string,
   release: () => void,
-  ops: FileOps,
-  follower: Follower | null,
+  { ops = diskOps, follow, files = {}, longer }: OpenRunOptions,
 ): RunFolder {
+  const follower = follow?.(folder, ops) ?? null;
   const metricsFile = join(folder, fileNames.metrics);
   const snapshots = snapshotFolder(folder);
   let metrics = { lines: 0, bytes: 0 };
@@ -108,14 +116,23 @@ function openedRun(
     begin: (identity, tell, most) => {
       const saved = readHead(head);
       if (saved === null) writeHead(head, identity, ops);
-      else checkIdentity(saved, identity, folder);
+      else checkIdentity(longer ? lengthened(saved, identity) : saved, identity, folder);
       const snapshot: SavedSnapshot | null = loadSnapshot(snapshots, tell, ops, most);
+      const state = snapshot?.state ?? null;
+      if (longer !== undefined) {
+        const notice = saved && refuseInexact(folder, { saved, now: identity, state, longer });
+        if (notice !== null) tell(notice);
+        if (saved !== null && lengthened(saved, identity) !== saved) writeHead(head, identity, ops);
+        // after run.json, and again if a death came between the two: whoever gives the steps once more gets both
+        for (const [name, content] of Object.entries(files)) writeFileAtomic(join(folder, name), content, ops);
+      }
       if (saved !== null && snapshot === null) tell("nothing had been saved yet: the run begins again at step 0");
       metrics = snapshot?.metrics ?? { lines: 0, bytes: 0 };
       newest = snapshot?.number ?? 0;
       cutMetrics(metricsFile, metrics.bytes, ops);
       follower?.begin();
-      return snapshot?.state ?? null;
+      // a run that was made longer has steps left, though its snapshot was the last one of the shorter run
+      return state?.finished === "steps" && state.step < stepsOf(identity) ? { ...state, finished: null } : state;
     },
     record: (event) => {
       const line = metricsLine(event, Date.now());
@@ -190,7 +207,7 @@ function cutMetrics(path: string, bytes: number, ops: FileOps): void {
 const headForm = z.strictObject({ format: z.literal(1), identity: z.record(z.string(), z.string()).nullable() });
 
 /** Writes run.json. */
-export function writeHead(path: string, identity: Identity | null, ops: FileOps): void {
+function writeHead(path: string, identity: Identity | null, ops: FileOps): void {
   writeFileAtomic(path, `${JSON.stringify({ format: 1, identity }, null, 2)}\n`, ops);
 }
 
@@ -214,12 +231,21 @@ const measuredLater = /^schedule\.stage \d+\.model$/;
 /**
  * Refuses to go on if anything changed, before neurons are scored. The trainer checks again, with all facts.
  * @param input its schedule may be an outline (outlineSchedule)
+ * @param longer permits more steps, where going on to them is exact. The caller owns the folder.
  * @throws SoftpromptError "run".
  */
-export async function refuseChangedInputs(folder: string, input: Omit<TrainInput, "run">): Promise<void> {
+export async function refuseChangedInputs(
+  folder: string,
+  input: Omit<TrainInput, "run">,
+  longer?: Longer,
+): Promise<void> {
   const saved = readHead(join(folder, fileNames.run));
   if (saved === null) return;
   const known = (facts: Identity) =>
     Object.fromEntries(Object.entries(facts).filter(([name]) => !measuredLater.test(name)));
-  checkIdentity(known(saved), known(await identityOf(input)), folder);
+  const now = await identityOf(input);
+  checkIdentity(known(longer ? lengthened(saved, now) : saved), known(now), folder);
+  if (longer === undefined) return;
+  const state = loadSnapshot(snapshotFolder(folder), () => {}, diskOps, mostSaved)?.state ?? null;
+  refuseInexact(folder, { saved, now, state, longer });
 }

@@ -46,8 +46,9 @@ async function fromText(
   maxInputTokens: number,
 ): Promise<Omit<EncodedPrompt, "tokens">> {
   let { tokenizer } = skill;
-  let text: Pick<Row, "input" | "fields">;
-  if ("text" in prompt) text = { input: prompt.text, fields: [{ name: "text", from: 0, to: prompt.text.length }] };
+  let text: Pick<Row, "input" | "fields" | "continues">;
+  if ("text" in prompt)
+    text = { input: prompt.text, fields: [{ name: "text", from: 0, to: prompt.text.length }], continues: true };
   else {
     if (skill.chat === null)
       throw new SoftpromptError("usage", "this model has no chat template", {

@@ -10,8 +10,8 @@ import { placeOf } from "../engine/place.js";
 import { picker } from "../engine/sampling.js";
 import { engineUnder, type Model } from "../tasks/model.js";
 import { writing } from "../tasks/written.js";
-import type { EncodedRow } from "../text/batch.js";
-import { endsOf } from "../text/rules.js";
+import { type EncodedRow, textIds } from "../text/batch.js";
+import { endsOf, goesOnFrom } from "../text/rules.js";
 import type { Tokenizer } from "../text/tokenizer.js";
 import { failureOf } from "./failure.js";
 import type { RowEvent, WritingSettings, WrittenEnd } from "./protocol.js";
@@ -65,7 +65,11 @@ export async function openGroup(model: Model, rows: readonly WriteRow[]): Promis
   const encoded = rows.map(({ row }) => row);
   const program = await engine.generate(undefined, placeOf(model.checkpoint.config, encoded));
   const sets = rows.map(({ skill }) => skill.parameters ?? bare(model));
-  const texts = rows.map(({ tokenizer, how }) => writing(tokenizer.openDecoder(), how.stop));
+  // a chat's answer has a tokenizer of its own, and is a text of its own
+  const texts = rows.map(({ tokenizer, skill, row, how }) => {
+    const continues = tokenizer === skill.tokenizer && goesOnFrom(textIds(row), tokenizer);
+    return writing(tokenizer.openDecoder({ continues }), how.stop);
+  });
   const pickers = rows.map(({ how }) => picker(how));
   const ended = new Array<WrittenEnd | "dropped" | null>(rows.length).fill(null);
   const lengths = new Int32Array(rows.length);

@@ -1,7 +1,7 @@
 /** @file Tasks from options: what an adapter recorded fills the gaps, what has no effect is refused. */
 import { describe, expect, test } from "vitest";
 import { declaredTask } from "../data/dataset.js";
-import { asRecorded, loadData, loadRows, loadTask, targetNotices, taskDifferences } from "./data.js";
+import { asRecorded, type DataOptions, loadData, loadRows, loadTask, targetNotices, taskDifferences } from "./data.js";
 
 describe("an adapter's task stands in for what was not asked for", () => {
   const recorded = declaredTask("rte", { format: "openprompt", inputPrefix: "{rte} ", targetPrefix: "<extra_id_0>" });
@@ -60,6 +60,39 @@ test.each([
   expect(() => loadTask(options)).toThrow(message);
 });
 test("nothing asked for is no task", () => expect(loadTask({})).toBe(null));
+
+test.each([
+  [{ task: "quickstart", fewshot: 16 }, /unknown option "fewshot"[\s\S]*did you mean "fewShot"/],
+  [{ task: "quickstart", bogus: 1, rows: undefined }, /unknown option "bogus"/],
+  [{ task: "quickstart", labels: ["a", "b"] }, /unknown option "labels"/],
+])("loadData refuses %j", async (options, message) => {
+  await expect(loadData({ ...options, onEvent: () => {}, signal: undefined } as never)).rejects.toThrow(message);
+});
+
+describe("options that the rows would not read are refused", () => {
+  const quickstart = { task: "quickstart" };
+  test.each<[DataOptions, RegExp]>([
+    [{ ...quickstart, validation: "rows.jsonl" }, /validation is for your own files; the bundled rows of quickstart/],
+    [{ ...quickstart, test: "rows.jsonl" }, /test is for your own files/],
+    [{ ...quickstart, template: "{text}" }, /template is for your own files/],
+    [{ ...quickstart, verbalizer: { negative: "bad" } }, /verbalizer is for your own files/],
+    [{ ...quickstart, labelColumn: "label" }, /labelColumn is for your own files/],
+    [{ ...quickstart, columns: { text: "sentence" } }, /columns is for your own files/],
+    [{ ...quickstart, metrics: ["f1"] }, /metrics is for your own files/],
+    [{ ...quickstart, data: "/does/not/exist" }, /data has no effect on the bundled rows of quickstart/],
+    [{ ...quickstart, format: "t5" }, /format has no effect on the bundled rows/],
+    [{ ...quickstart, header: ["text", "label"] }, /header has no effect on the bundled rows/],
+    [{ task: "rte", data: "RTE", columns: { premise: "nonexistent" } }, /columns is for your own files/],
+    [{ train: "x.csv", template: "{text}", format: "openprompt" }, /format has no effect on your own files/],
+  ])("%j", async (options, message) => {
+    await expect(loadData(options)).rejects.toThrow(message);
+  });
+  test("what the bundled rows do read is taken", async () => {
+    const data = await loadData({ task: "quickstart", fewShot: 4, inputPrefix: "say: ", targetPrefix: "so " });
+    expect(data.train).toHaveLength(4);
+    expect(data.validation[0]!.input).toMatch(/^say: sentence: /);
+  });
+});
 
 describe("rows of a program", () => {
   const rows = Array.from({ length: 30 }, (_, i) => ({ text: `t ${i}`, stars: i % 3, good: i % 2 === 0 }));

@@ -12,7 +12,6 @@ import {
   map,
   number,
   type OptionValues,
-  pickOptions,
   readOptions,
   renamedIn,
   string,
@@ -188,14 +187,11 @@ export async function loadData(
       got: options,
     });
   const given = currentNames(oneObject(options, earlier, "loadData"), renamedIn(dataOptions), "loadData()");
-  const { onEvent, signal } = given;
-  const load = () => {
-    if (!("rows" in given) || given.rows === undefined)
-      return loadDataset(specOf(readOptions(dataOptions, pickOptions(dataOptions, given), "data")), signal);
-    const { rows, onEvent: _, signal: __, ...rest } = given;
-    return loadRows(rows, rest);
-  };
-  const data = await load();
+  const { onEvent, signal, ...said } = given;
+  const { rows, ...rest } = "rows" in said ? said : { ...said, rows: undefined };
+  const data = await (rows === undefined
+    ? loadDataset(specOf(readOptions(dataOptions, rest, "loadData()")), signal)
+    : loadRows(rows, rest));
   for (const message of data.notices ?? []) onEvent?.({ kind: "notice", message });
   return data;
 }
@@ -453,6 +449,48 @@ function ownSpec(options: Checked) {
   };
 }
 
+/** Options that only the user's own files have. */
+const ownOnly = [
+  "template",
+  "verbalizer",
+  "labelColumn",
+  "targetColumn",
+  "columns",
+  "metrics",
+  "positiveLabel",
+  "maxTargetTokens",
+  "validation",
+  "test",
+] as const satisfies readonly (keyof Checked)[];
+
+/** Options that rows of an origin do not read. Ignored ones would let rows be scored that nobody asked for. */
+const unread = {
+  own: ["format"],
+  declared: ownOnly,
+  bundled: [...ownOnly, "data", "format", "header", "delimiter", "quotes"],
+} as const satisfies Readonly<Record<string, readonly (keyof Checked)[]>>;
+
+/** @throws SoftpromptError "usage" for an option that is given and would not be read */
+function refuseUnread(origin: keyof typeof unread, options: Checked): void {
+  const { task } = options;
+  const key = unread[origin].find((name) => options[name] !== undefined);
+  if (key === undefined) return;
+  const own = (ownOnly as readonly string[]).includes(key);
+  const said = {
+    own: `${key} has no effect on your own files`,
+    declared: `${key} is for your own files; the declared task ${task} has its own`,
+    bundled: own
+      ? `${key} is for your own files; the bundled rows of ${task} have their own`
+      : `${key} has no effect on the bundled rows of ${task}`,
+  };
+  const expected = {
+    own: "a declared task with it, or files without it",
+    declared: "train FILE with it, or neither",
+    bundled: own ? "train FILE with it, or neither" : `${task} without it`,
+  };
+  throw new SoftpromptError("usage", said[origin], { where: key, expected: expected[origin], got: options[key] });
+}
+
 function specOf(options: Checked): DatasetSpec {
   const { task, train, data } = options;
   const shared = sharedSpec(options);
@@ -462,6 +500,7 @@ function specOf(options: Checked): DatasetSpec {
         where: "data",
         expected: "data with a declared task, or train with a template",
       });
+    refuseUnread("own", options);
     return {
       ...shared,
       files: defined({ train, validation: options.validation, test: options.test }) as FilesSpec["files"],
@@ -474,24 +513,11 @@ function specOf(options: Checked): DatasetSpec {
       expected: "a declared task with its folder, or your own files",
       hint: "--task sst2 --data FOLDER, or --train FILE --template TEXT --label-column COLUMN",
     });
-  if (task === quickstartTask) return { ...shared, ...quickstartFiles };
-  for (const key of [
-    "template",
-    "verbalizer",
-    "labelColumn",
-    "targetColumn",
-    "metrics",
-    "positiveLabel",
-    "maxTargetTokens",
-    "validation",
-    "test",
-  ] as const)
-    if (options[key] !== undefined)
-      throw new SoftpromptError("usage", `${key} is for your own files; the declared task ${task} has its own`, {
-        where: key,
-        expected: "train FILE with it, or neither",
-        got: options[key],
-      });
+  if (task === quickstartTask) {
+    refuseUnread("bundled", options);
+    return { ...shared, ...quickstartFiles };
+  }
+  refuseUnread("declared", options);
   checkTaskName(task); // a misspelt name is reported before its files are looked for
   if (data === undefined)
     throw new SoftpromptError("usage", `where are the files of ${task}?`, {

@@ -133,6 +133,7 @@ export async function exportRequest(
     id: "prompt",
     input: prompt,
     fields: [{ name: "text", from: 0, to: prompt.length }],
+    continues: true,
     target: "",
     label: null,
     references: [""],

@@ -16,9 +16,9 @@ import { picker } from "../engine/sampling.js";
 import type { RowEnd } from "../engine/types.js";
 import type { Method } from "../method/method.js";
 import { promptTuning } from "../method/prompt.js";
-import type { EncodedRow } from "../text/batch.js";
+import { type EncodedRow, textIds } from "../text/batch.js";
 import { encodeRows, rowNotices } from "../text/rows.js";
-import { endsOf, rulesOf } from "../text/rules.js";
+import { endsOf, goesOnFrom, rulesOf } from "../text/rules.js";
 import type { Tokenizer } from "../text/tokenizer.js";
 import { givenAdapter } from "./adapter-place.js";
 import { checkCall, passOptions } from "./answer-options.js";
@@ -147,6 +147,7 @@ async function ask(model: Model, texts: readonly string[], input: GenerateInput)
     input: text,
     ...place(text),
     fields: [{ name: "text", from: 0, to: text.length }],
+    continues: true,
     target: "",
     label: null,
     references: [""],
@@ -168,7 +169,9 @@ async function* write(
   const { maxTokens, stop, temperature } = options;
   const engine = await engineUnder(model, method);
   const program = await engine.generate(undefined, placeOf(model.checkpoint.config, rows));
-  const texts = rows.map(() => writing(tokenizer.openDecoder(), stop));
+  const texts = rows.map((row) =>
+    writing(tokenizer.openDecoder({ continues: goesOnFrom(textIds(row), tokenizer) }), stop),
+  );
   const ended = new Array<GeneratedEnd | null>(rows.length).fill(null);
   const lengths = new Int32Array(rows.length);
   const ends = endsOf(tokenizer);

@@ -352,6 +352,56 @@ describe("two searches in one folder", () => {
   });
 });
 
+describe("the tuning of a run", () => {
+  const { pieces, tokensPruned, piecesPruned, workers, ...tuning } = options;
+  /** A search from it; what was told meanwhile. */
+  const searched = async (from: string, output: string, more: object = {}) => {
+    const told: string[] = [];
+    const onEvent = ({ kind }: { kind: string }) => told.push(kind);
+    const failed = await prune(model(), data, { ...options, from, output, onEvent, ...more }).then(
+      () => null,
+      (error: unknown) => error,
+    );
+    return { failed, told };
+  };
+  const snapshots = (folder: string) => readdirSync(join(folder, "snapshots"));
+
+  test("is taken as it is: no step is made in its folder", async () => {
+    const [from, output] = [join(root, "source"), join(root, "from-source")];
+    await tune(model(), data, { ...tuning, output: from });
+    const before = [snapshots(from), readFileSync(join(from, "metrics.jsonl"), "utf8")];
+    const { failed } = await searched(from, output);
+    expect(failed).toBeNull();
+    expect([snapshots(from), readFileSync(join(from, "metrics.jsonl"), "utf8")]).toEqual(before);
+  });
+
+  test("is refused before anything is scored and before there is a folder, where it cannot be taken", async () => {
+    const [from, output] = [join(root, "source-longer"), join(root, "from-longer")];
+    const refused = async (message: RegExp, source = from, more = {}) => {
+      const { failed, told } = await searched(source, output, more);
+      expect(failed).toMatchObject({ kind: "run", message: expect.stringMatching(message) });
+      expect(told).toEqual([]);
+      expect(existsSync(output)).toBe(false);
+    };
+    await refused(/there is no result yet/, join(root, "nowhere"));
+    await tune(model(), data, { ...tuning, output: from });
+    await refused(/held out/, from, { holdout: 0.25 });
+    await refused(/changed since it began: settings.learningRate/, from, { learningRate: 1 });
+    const stop = new AbortController();
+    const observe = (event: { kind: string; step?: number }) => {
+      if (event.kind === "step" && event.step === 8) stop.abort("SIGINT");
+    };
+    const further = { ...tuning, output: from, resume: true, further: true, steps: 3000 };
+    await tune(model(), data, { ...further, onEvent: observe, signal: stop.signal });
+    const before = snapshots(from);
+    for (const steps of [6, 3000])
+      await refused(/the run is not finished[\s\S]*6 steps and a state of step 8[\s\S]*train --resume/, from, {
+        steps,
+      });
+    expect(snapshots(from)).toEqual(before);
+  });
+});
+
 test("a rewinding to a step that the tuning never reached is refused before anything is scored", async () => {
   const events: string[] = [];
   const observe = (event: { kind: string; phase?: string }) => {
@@ -379,6 +429,17 @@ test("weights that change on disk during the search are found out, and no adapte
     problem: expect.stringContaining("changed during the run"),
   });
   expect(existsSync(join(output, "adapter"))).toBe(false);
+});
+
+test("the pass for importance says how far it is", async () => {
+  const told: string[] = [];
+  const onEvent = (event: { kind: string; phase?: string; done?: number; total?: number }) => {
+    if (event.kind === "phase") told.push(event.phase!);
+    if (event.kind === "rows" && told.at(-1) !== "tune") told.push(`${event.done}/${event.total}`);
+  };
+  await prune(model(), data, { ...options, baselines: false, onEvent });
+  const [from, to] = ["score", "control"].map((phase) => told.indexOf(phase));
+  expect(told.slice(from! + 1, to)).toEqual(["0/24", "8/24", "16/24", "24/24"]);
 });
 
 test("another search's folder is refused before the frozen model is scored", async () => {

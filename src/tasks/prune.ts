@@ -27,13 +27,16 @@ import { tunedFrom } from "../prune/search.js";
 import type { SearchEvent, Tuned } from "../prune/search-types.js";
 import type { CandidateCost } from "../prune/types.js";
 import { type XPromptResult, xprompt } from "../prune/xprompt.js";
+import { openFinished, refuseUnfinished } from "../run/finished.js";
+import { refuseChangedInputs } from "../run/folder.js";
 import { claim, fileNames } from "../run/layout.js";
-import { readResult, type Scores } from "../run/result.js";
-import { trainRun } from "../run/train.js";
+import type { Scores } from "../run/result.js";
 import { presetSchedule } from "../schedule/options.js";
 import { scoringBeside } from "../schedule/plan.js";
 import { withPlannedSteps } from "../schedule/schedule.js";
 import { type TrainSettings, trainOptions } from "../train/options.js";
+import { train } from "../train/trainer.js";
+import type { TrainInput } from "../train/types.js";
 import { adapterContent } from "./adapter-content.js";
 import { type CallContext, type EarlierContext, type NoticeEvent, oneObject, splitCall } from "./call.js";
 import { answersFor, datasetOf, type RowsOptions } from "./data.js";
@@ -42,6 +45,7 @@ import { sayMemory } from "./memory-warning.js";
 import { type Model, withMethod } from "./model.js";
 import { type FormerPruneOptions, pruneTuneOptions } from "./options.js";
 import {
+  checkEffect,
   checkPlaceOf,
   outlineFor,
   scheduleFor,
@@ -61,6 +65,7 @@ import {
   baselines,
   finalEvaluation,
   notPrunable,
+  readingOf,
   refuseChangedModel,
   sayScoring,
   type WorkEvent,
@@ -124,6 +129,7 @@ export async function prune(
   checkPromptTokens(data.task.template, asked.virtualTokens, data.promptTokens);
   checkPlaceOf(form.method, data, model, asked);
   const options = withInit(asked, data, model);
+  if (!context.resume) checkEffect(options);
   const searcher = await withMethod(model, form.method);
   const { onEvent = () => {}, signal } = context;
   const pruned: PrunedMethod = {
@@ -137,6 +143,7 @@ export async function prune(
     // everything that can be checked without running the model is checked before a folder is made or anything is scored
     const outline = await outlineOf(model, data, options, pruned);
     planSearch(outline);
+    if (asked.from !== undefined) await checkSource(asked.from, { model, data, options, pruned, outline });
     if (output === null) return await search(model, data, options, pruned, outline, null, context);
     // the lock covers all of the work: neuron scores before the search and the adapter after it are written here too
     lock = lockFolder(output);
@@ -264,8 +271,8 @@ async function search(
     return [await plan(trainings.tuned), await plan(trainings.retrained)] as const;
   });
   const { schedule } = tuning;
-  const from = options.from === undefined ? null : { folder: options.from, schedule };
-  const tuned = from && (await tunedBy(from, model, data, options, pruned, outline));
+  const source = { model, data, options, pruned, outline: { ...outline, schedule } };
+  const tuned = options.from === undefined ? null : await tunedBy(options.from, source);
   const nothing = { flops: 0, seconds: 0 };
   const neurons = {
     tuning: tuning.scoring ?? nothing,
@@ -299,7 +306,12 @@ async function search(
     { ...data, validation },
     options,
     { prompt: best.prompt },
-    { observe, signal },
+    {
+      observe,
+      signal,
+      // the retrainings were scored on these rows, or the report was
+      reading: readingOf(pruned.engine, { ...trainings.seen, known: true }, model.tokenizer, options),
+    },
   );
   const predictions = final?.predictions ?? [];
   const found: Found = {
@@ -332,46 +344,68 @@ async function search(
   return { result, record, adapter, predictions, folder, report };
 }
 
+/** The tuning that a finished run must have done, for its method's engine. */
+async function tuningInput(
+  engine: Model["engine"],
+  { model, data, options, pruned, outline }: SourceFor,
+): Promise<Omit<TrainInput, "run">> {
+  const { rows, selection, rewind } = planSearch(outline);
+  return {
+    ...outline,
+    engine,
+    parameters: await startOf(model, data, options, pruned),
+    train: rows,
+    validation: selection,
+    mask: null,
+    observe: () => {},
+    keep: rewind.keep,
+    ...(pruned.heard.signal && { signal: pruned.heard.signal }),
+  };
+}
+
+/** What a search is made for that takes its tuning from a run. */
+interface SourceFor {
+  readonly model: Model;
+  readonly data: Dataset;
+  readonly options: Options;
+  readonly pruned: PrunedMethod;
+  readonly outline: SearchOutline;
+}
+
 /**
- * Takes the tuning from a run that has done it, instead of repeating it. A finished run that is resumed makes no step, and is refused if
- * anything that determines its result has changed.
+ * Checks, before anything is scored, that the run has done the tuning of this search. @throws SoftpromptError "run": the rows are held out,
+ * it is not finished, or something that determines its result has changed.
  */
-async function tunedBy(
-  { folder, schedule }: { readonly folder: string; readonly schedule: SearchOutline["schedule"] },
-  model: Model,
-  data: Dataset,
-  options: Options,
-  pruned: PrunedMethod,
-  given: SearchOutline,
-): Promise<Tuned> {
-  const outline = { ...given, schedule };
-  const finished = readResult(folder).run;
-  const { rows, selection, rewind, heldOut } = planSearch(outline);
-  const refuse = (problem: string, expected: string, got: string, hint: string) =>
-    new SoftpromptError("run", problem, { where: folder, expected, got, hint });
-  if (heldOut)
-    throw refuse(
-      "the run was tuned on the rows that would be held out",
-      "no --holdout with --from",
-      `--holdout ${outline.options.holdout}`,
-      "leave one of them out",
-    );
-  if (finished.reason === "interrupted")
-    throw refuse("the run is not finished", "a finished run", finished.reason, resumeCommand("train", folder));
+async function checkSource(folder: string, source: SourceFor): Promise<void> {
+  const { model, pruned, outline } = source;
+  if (planSearch(outline).heldOut)
+    throw new SoftpromptError("run", "the run was tuned on the rows that would be held out", {
+      where: folder,
+      expected: "no --holdout with --from",
+      got: `--holdout ${outline.options.holdout}`,
+      hint: "leave one of them out",
+    });
+  refuseUnfinished(folder, resumeCommand("train", folder));
   const tuner = await withMethod(model, pruned.method);
   try {
-    const result = await trainRun({
-      ...outline,
-      engine: tuner.engine,
-      parameters: await startOf(model, data, options, pruned),
-      train: rows,
-      validation: selection,
-      mask: null,
-      run: folder,
-      resume: true,
-      observe: () => {},
-      keep: rewind.keep,
-    });
+    await refuseChangedInputs(folder, await tuningInput(tuner.engine, source));
+  } finally {
+    await tuner.close();
+  }
+}
+
+/**
+ * Takes the tuning from a run that has done it, instead of repeating it. The trainer makes no step in a finished run, and refuses it if
+ * anything that determines its result has changed.
+ */
+async function tunedBy(folder: string, source: SourceFor): Promise<Tuned> {
+  const { model, pruned, outline } = source;
+  const tuner = await withMethod(model, pruned.method);
+  try {
+    const run = openFinished(folder, resumeCommand("train", folder));
+    const result = await tuningInput(tuner.engine, source)
+      .then((input) => train({ ...input, run }))
+      .finally(run.close);
     const asRows = async (parameters: Parameters) => ({ prompt: await rowsOf(model, pruned, parameters) });
     const best = result.bestOnFull ?? result.best;
     const kept = new Map<number, Parameters>();

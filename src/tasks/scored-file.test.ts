@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, expect, test } from "vitest";
 import { declaredTask } from "../data/dataset.js";
+import { loadTask } from "./data.js";
 import { loadScored } from "./scored-file.js";
 
 const place = mkdtempSync(join(tmpdir(), "softprompt-scored-"));
@@ -40,4 +41,20 @@ test("bad rows are counted, and named", async () => {
 test("a column of targets has no meaning in a declared task's file", async () => {
   const path = file("t.tsv", "sentence\tlabel\ngood\t1\n");
   await expect(loadScored(sst2, path, { targetColumn: "label" })).rejects.toMatchObject({ kind: "usage" });
+});
+
+test("every row of the file is scored, whatever is said of training rows", async () => {
+  const own = loadTask({ template: "review: {text}", verbalizer: { n: "bad", p: "good" } })!;
+  const path = file(
+    "own.jsonl",
+    "npnpnp".replace(/./g, (label) => `${JSON.stringify({ text: "so so", label })}\n`),
+  );
+  const { rows } = await loadScored(own, path, { fewShot: 2, fewShotPer: "class", validationShare: 0.5 });
+  expect(rows).toHaveLength(6);
+});
+
+test("a format has no effect on a file of the user's own", async () => {
+  const own = loadTask({ template: "review: {text}", verbalizer: { n: "bad", p: "good" } })!;
+  const path = file("format.jsonl", '{"text":"so","label":"n"}\n');
+  await expect(loadScored(own, path, { format: "openprompt" })).rejects.toThrow(/format has no effect/);
 });

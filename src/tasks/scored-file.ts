@@ -3,13 +3,14 @@
  */
 import { basename } from "node:path";
 import { SoftpromptError } from "../base/errors.js";
+import { pickOptions } from "../base/options.js";
 import { rowsOf } from "../data/dataset.js";
 import type { Row, Task } from "../data/row.js";
 import { type Fields, skippedNotice, type TableOptions } from "../data/rows.js";
 import { readTable } from "../data/table.js";
 import { columnValue, compileTemplate } from "../data/template.js";
 import { declaredReader } from "./choices.js";
-import { asRecorded, type DataOptions, loadData } from "./data.js";
+import { asRecorded, type DataOptions, dataOptions, loadData } from "./data.js";
 
 /** Rows of one file, and what the reader should know of them. */
 export interface ScoredFile {
@@ -27,12 +28,20 @@ export async function loadScored(
 ): Promise<ScoredFile> {
   const declared = options.template === undefined ? declaredReader(recorded) : null;
   if (declared !== null) return officialRows(recorded, file, declared, options, signal);
-  const { validation: _, test: __, ...shared } = options;
+  // the file is loaded as training rows, and every row of it is scored: what draws a few training rows is not for it
+  const { validation: _, test: __, fewShot: ___, fewShotPer: ____, ...shared } = options;
   const all = asRecorded({ ...shared, train: file }, recorded);
   const column = all.labelColumn ?? all.targetColumn ?? (await answerColumn(recorded, file, all));
   const { verbalizer } = recorded;
   const named = verbalizer === null ? { targetColumn: column } : { labelColumn: column };
-  const { task, train, notices = [] } = await loadData({ ...all, ...named, validationShare: 0, signal });
+  const {
+    task,
+    train,
+    notices = [],
+  } = await loadData({
+    ...pickOptions(dataOptions, { ...all, ...named, validationShare: 0 }),
+    signal,
+  });
   return { task: { ...task, ...(recorded.scoring && { scoring: recorded.scoring }) }, rows: train, notices };
 }
 

@@ -136,6 +136,61 @@ test("a resume takes the frozen model's score from the folder, with its cost; ch
   expect(scored("the frozen model")).toBe(1);
 });
 
+describe("a finished run that is made longer", () => {
+  const finished = async (name: string) => {
+    const output = join(root, name);
+    await tune(modelOf({}), data, { ...options, output, prompt, configText: "steps: 6\n" });
+    return output;
+  };
+  const contentOf = (folder: string, names: readonly string[]) =>
+    names.map((name) => readFileSync(join(folder, name), "latin1"));
+  const begun = ["run.json", "config.yaml", "metrics.jsonl", "result.json", "adapter/adapter_model.safetensors"];
+
+  test("with another input it is refused before anything is written or scored", async () => {
+    const output = await finished("longer-changed");
+    const before = [contentOf(output, begun), readdirSync(join(output, "snapshots"))];
+    const told: string[] = [];
+    const further = { ...options, output, prompt, resume: true, further: true, steps: 9, configText: "steps: 9\n" };
+    const given = { ...further, baselines: true, onEvent: ({ kind }: TuneEvent) => told.push(kind) };
+    await expect(tune(modelOf({}), data, { ...given, learningRate: 9 })).rejects.toThrow(/learningRate/);
+    await expect(tune(modelOf({}), data, { ...given, evalEvery: 0 })).rejects.toThrow(/evalEvery/);
+    expect(told).not.toContain("work");
+    expect([contentOf(output, begun), readdirSync(join(output, "snapshots"))]).toEqual(before);
+  });
+
+  test("interrupted, it keeps the adapter that belongs to its result; then it ends as the long run does", async () => {
+    const output = await finished("longer-stopped");
+    const kept = begun.slice(3);
+    const before = contentOf(output, kept);
+    const further = { ...options, output, prompt, resume: true, further: true, steps: 9, configText: "steps: 9\n" };
+    const stop = new AbortController();
+    const observe = (event: TuneEvent) => {
+      if (event.kind === "step" && event.step === 8) stop.abort("SIGINT");
+    };
+    const { result } = await tune(modelOf({}), data, { ...further, signal: stop.signal, onEvent: observe });
+    expect(result.run).toMatchObject({ reason: "interrupted", steps: 8 });
+    expect(contentOf(output, kept)).toEqual(before);
+    expect(readFileSync(join(output, "config.yaml"), "utf8")).toBe("steps: 9\n");
+    await tune(modelOf({}), data, { ...options, steps: 9, output, prompt, resume: true });
+    const whole = join(root, "longer-whole");
+    const { result: long } = await tune(modelOf({}), data, { ...options, steps: 9, output: whole, prompt });
+    expect(contentOf(output, kept.slice(1))).toEqual(contentOf(whole, kept.slice(1)));
+    expect(long.cost.flops).toBe(JSON.parse(readFileSync(join(output, "result.json"), "utf8")).cost.flops);
+  });
+
+  test("where evaluations come once per pass and its end is between two, it goes on and says so", async () => {
+    const given = { ...options, evalEvery: 0, steps: 3, prompt, output: join(root, "longer-passes") };
+    await tune(modelOf({}), data, given);
+    const said: string[] = [];
+    const onEvent = (event: { readonly kind: string; readonly message?: string }) => {
+      if (event.kind === "warning") said.push(event.message!);
+    };
+    const { result } = await tune(modelOf({}), data, { ...given, resume: true, further: true, steps: 8, onEvent });
+    expect(said.join()).toMatch(/after step 3.*every 2 steps/);
+    expect(result.run.steps).toBe(8);
+  });
+});
+
 test("every evaluation takes passes of four micro-batches, the first and the last as well", async () => {
   const engine = fakeEngine();
   const sizes: number[] = [];

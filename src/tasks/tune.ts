@@ -4,6 +4,7 @@
  * In: Model, Dataset, options. Out: Tuned, and where a folder is given a run folder with everything in it. The command line's
  * `train` and `quickstart` and the library's `tune` are this one function.
  */
+import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { z } from "zod";
 import type { Adapter } from "../adapter/types.js";
@@ -15,14 +16,19 @@ import { random } from "../base/random.js";
 import type { Parameters, Tensor } from "../base/tensor.js";
 import type { Dataset } from "../data/row.js";
 import { checkPromptTokens } from "../data/template.js";
+import { beginningsOf } from "../engine/flops.js";
 import {
   constantAnswer,
   type Evaluation,
   evaluate,
+  evaluatePrepared,
   evaluationOptions,
   majorityBaseline,
   type Prediction,
+  prepareEvaluation,
+  type Reading,
   reportedRows,
+  scoredRows,
 } from "../evaluate/evaluate.js";
 import type { PromptMask } from "../method/mask.js";
 import type { Method } from "../method/method.js";
@@ -34,6 +40,8 @@ import { openRun, refuseChangedInputs } from "../run/folder.js";
 import { fileNames } from "../run/layout.js";
 import type { RunResult, Scores } from "../run/result.js";
 import { needsLayerOrder, needsNeuronScores, withPlannedSteps } from "../schedule/schedule.js";
+import { encodeRows } from "../text/rows.js";
+import { stepsPerEpoch } from "../train/order.js";
 import { train } from "../train/trainer.js";
 import type { TrainEvent, TrainResult } from "../train/types.js";
 import { adapterContent } from "./adapter-content.js";
@@ -44,7 +52,7 @@ import { sayRate, withOwnRate } from "./learning-rate.js";
 import { sayMemory } from "./memory-warning.js";
 import { type Model, withMethod } from "./model.js";
 import { type FormerTuneOptions, type TuneOptions, tuneOptions } from "./options.js";
-import { checkPlaceOf, outlineFor, scheduleFor, startPrompt, withInit } from "./planning.js";
+import { checkEffect, checkPlaceOf, outlineFor, scheduleFor, startPrompt, withInit } from "./planning.js";
 import { forPrompt, isChat } from "./readied.js";
 import { type Found, keepAdapter, runRecord, tunedAdapter, writeRecord } from "./record.js";
 import { writeReport } from "./run-report.js";
@@ -71,6 +79,11 @@ export type WorkEvent =
 export interface TuneContext extends CallContext<TuneEvent> {
   /** Go on with the run in `output`; refused when anything that decides the result changed. Default false. */
   readonly resume?: boolean | undefined;
+  /**
+   * With `resume`: `steps` may be more than the run was begun with. Refused, before anything is written, where the run would not become
+   * what it would have been with so many steps from the start; `configText` replaces the old one. Default false.
+   */
+  readonly further?: boolean | undefined;
   /** Start prompt that replaces `init`, e.g. of another tuning. */
   readonly prompt?: Tensor | undefined;
   /** Entries of the prompt that live; the others stay zero. Default all. */
@@ -82,7 +95,7 @@ export interface TuneContext extends CallContext<TuneEvent> {
 /** One object for a tuning: any of tuneOptions, and its context. */
 export type TuneInput = Partial<TuneOptions> & FormerTuneOptions & TuneContext;
 
-const contextKeys = ["onEvent", "signal", "resume", "prompt", "mask", "configText"] as const;
+const contextKeys = ["onEvent", "signal", "resume", "further", "prompt", "mask", "configText"] as const;
 
 /** A finished (or interrupted) tuning. */
 export interface Tuned {
@@ -120,7 +133,7 @@ export async function tune(
   const asked = withPlannedSteps(readOptions(tuneOptions, await withOwnRate(given, opened.checkpoint), "tune()"));
   // a start prompt that is given has its own length, for which everything is planned
   const planned = { ...asked, virtualTokens: context.prompt?.shape[0] ?? asked.virtualTokens };
-  const { onEvent: observe = () => {}, signal, resume = false } = context;
+  const { onEvent: observe = () => {}, signal, resume = false, further = false } = context;
   const began = performance.now();
   const model = forPrompt(opened, planned.virtualTokens);
   const read = await datasetOf(source, observe);
@@ -129,6 +142,8 @@ export async function tune(
   const method = openMethod(planned);
   checkPlaceOf(method, data, model, planned);
   const options = withInit(planned, data, model);
+  // a run that goes on has its options from when it began
+  if (!resume) checkEffect(options);
   if (data.train.length === 0)
     throw new SoftpromptError("data", "there are no training rows", {
       where: data.task.name,
@@ -158,11 +173,14 @@ export async function tune(
   });
   const tuner = await withMethod(model, method);
   const readSeconds = (read === source ? (read.seconds ?? 0) : 0) + (performance.now() - began) / 1000;
+  const evalEvery = options.evalEvery || stepsPerEpoch(data.train.length, options.batchSize);
+  const longer = further ? { evalEvery } : undefined;
   const run =
     folder === null
       ? null
       : openRun(folder, {
           resume,
+          longer,
           follow: options.tensorboard || hasEventFile(folder) ? followEvents : undefined,
           files: context.configText === undefined ? {} : { [fileNames.config]: context.configText },
         });
@@ -181,7 +199,7 @@ export async function tune(
       observe,
       signal,
     };
-    if (folder !== null && resume) await refuseChangedInputs(folder, job);
+    if (folder !== null && resume) await refuseChangedInputs(folder, job, longer);
     const { baseline, cost: bare } = await baselines(model, { ...data, validation }, options, {
       observe,
       signal,
@@ -202,11 +220,14 @@ export async function tune(
     const what = adapterContent(model.checkpoint.config, options, method, left);
     await refuseChangedModel(model, weights);
     const runner = method.leaves === undefined ? tuner : await withMethod(model, method.leaves.method);
+    // both are drawn in the same way, so equal counts mean that the training has scored these rows, and read their texts
+    const again = training.bestOnFull !== null && scoredRows(data.validation, options).length === validation.length;
+    const reading = readingOf(runner.engine, { ...data, known: again && runner === tuner }, model.tokenizer, options);
     const final =
       training.reason === "interrupted"
         ? null
-        : await finalEvaluation(runner, { ...data, validation }, options, left, { observe, signal }).finally(() =>
-            runner === tuner ? undefined : runner.close(),
+        : await finalEvaluation(runner, { ...data, validation }, options, left, { observe, signal, reading }).finally(
+            () => (runner === tuner ? undefined : runner.close()),
           );
     const evaluated = {
       flops: before.flops + training.cost.evalFlops + (final?.flops ?? 0),
@@ -222,6 +243,8 @@ export async function tune(
       rows: validation.length,
     };
     const adapter = await tunedAdapter(model, data, options, found, final !== null);
+    // a finished run that is being made longer keeps its adapter beside its result; the snapshot has the state to go on from
+    const stays = training.reason === "interrupted" && folder !== null && existsSync(join(folder, fileNames.result));
     const { trainFlops, paperFlops, trainSeconds, openSeconds, perStage } = training.cost;
     const result = runRecord(model, data, options, found, {
       run: { reason: training.reason, steps: training.steps, bestStep: kept.step },
@@ -240,7 +263,7 @@ export async function tune(
         openSeconds,
         perStage,
         trainedParameters: countOf(parameters),
-        adapterBytes: keepAdapter(folder, adapter),
+        adapterBytes: keepAdapter(stays ? null : folder, adapter),
       },
       weights,
     });
@@ -253,7 +276,9 @@ export async function tune(
     return { result, training, adapter, predictions, folder, report };
   } catch (error) {
     if (folder === null || !(error instanceof SoftpromptError) || error.kind !== "interrupted") throw error;
-    throw interrupted(signal, error.problem, { ...error.parts, hint: resumeCommand("train", folder) });
+    // before its first step a longer run is not known to be one
+    const hint = `${resumeCommand("train", folder)}${further ? ` --steps ${options.steps}` : ""}`;
+    throw interrupted(signal, error.problem, { ...error.parts, hint });
   } finally {
     run?.close();
     await tuner.close();
@@ -350,6 +375,18 @@ export async function baselines(
   return { baseline: { majority, noPrompt: bare.scores }, cost: bare };
 }
 
+/** What the last evaluation need not read again, as the trainer counts its own. @param known the training or the search has scored its rows */
+export function readingOf(
+  engine: Model["engine"],
+  { task, train, known }: Pick<Dataset, "task" | "train"> & { readonly known: boolean },
+  tokenizer: Model["tokenizer"],
+  options: BaseOptions,
+): Reading {
+  const { texts } = engine;
+  const encoded = encodeRows(task, train, tokenizer, options.maxInputTokens);
+  return { textsKnown: known && texts !== null, together: texts === null, beginnings: beginningsOf(encoded) };
+}
+
 /** Evaluates the kept prompt on the validation rows of `data`, with its prediction for each. */
 export async function finalEvaluation(
   { engine, tokenizer, checkpoint }: Pick<Model, "engine" | "tokenizer" | "checkpoint">,
@@ -359,20 +396,20 @@ export async function finalEvaluation(
   {
     observe = () => {},
     signal,
-  }: { readonly signal?: AbortSignal | undefined } & { readonly observe?: (event: WorkEvent) => void },
+    reading,
+  }: {
+    readonly signal?: AbortSignal | undefined;
+    readonly observe?: (event: WorkEvent) => void;
+    readonly reading: Reading;
+  },
 ): Promise<Evaluation | null> {
   if (validation.length === 0) return null;
   observe({ kind: "work", what: `scoring the kept prompt on ${validation.length} validation rows` });
   const full = fullModel(checkpoint.config);
-  const found = await evaluate(
-    engine,
-    full,
-    tokenizer,
-    task,
-    validation,
-    parameters,
-    evaluateOptions(options, { observe, signal }),
-  );
+  const { progress, ...how } = evaluateOptions(options, { observe, signal });
+  const prepared = prepareEvaluation(tokenizer, task, validation, how);
+  const found = await evaluatePrepared(engine, full, tokenizer, prepared, parameters, signal, progress, reading);
+  if (found === null) throw interrupted(signal, "stopped before every row was scored", { where: task.name });
   const constant = constantAnswer(found.predictions);
   if (constant !== null) observe({ kind: "warning", message: constant });
   return found;

@@ -12,6 +12,8 @@ export interface CausalText {
   readonly input: string;
   /** Stretches of the input that a user wrote. */
   readonly userText: readonly Span[];
+  /** No target follows it: its last blanks are its own. */
+  readonly continues?: boolean | undefined;
 }
 
 export interface CausalIds {
@@ -30,15 +32,16 @@ export interface CausalTargets {
   readonly guard: boolean;
 }
 
-/** The input's text up to where the target begins, in ids. For inputs without a target. */
-export function encodeCausalInput({ input, userText }: CausalText, guard: boolean, tokenizer: Tokenizer): number[] {
-  const head = withoutBlanks(input);
+/** The input's text up to where the target begins, in ids: all of it where no target follows. */
+export function encodeCausalInput(text: CausalText, guard: boolean, tokenizer: Tokenizer): number[] {
+  const head = headOf(text);
+  const { userText } = text;
   return tokenizer.encode(head, guard ? guarded(userText, head.length) : {});
 }
 
 export function encodeCausal(text: CausalText, targets: CausalTargets, tokenizer: Tokenizer): CausalIds {
   const { prefix, texts, separator, guard } = targets;
-  const head = withoutBlanks(text.input);
+  const head = headOf(text);
   const alone = encodeCausalInput(text, guard, tokenizer);
   const whole = texts.map((target) => {
     const said = prefix + target;
@@ -62,8 +65,9 @@ function guarded(spans: readonly Span[], length: number): TextOptions {
   };
 }
 
-/** A blank before a word is the word's: it moves to the target. */
-function withoutBlanks(input: string): string {
+/** A blank before a word is the word's: it moves to the target, if there is one. */
+function headOf({ input, continues = false }: CausalText): string {
+  if (continues) return input;
   let end = input.length;
   while (end > 0 && input[end - 1] === " ") end--;
   return input.slice(0, end);

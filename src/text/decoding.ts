@@ -84,6 +84,8 @@ export interface StreamDecoder {
 export interface DecodeOptions {
   /** Write special tokens too. Default false. */
   readonly keepSpecial?: boolean;
+  /** The ids go on from a text, so a blank that they begin with is one. Default false: SentencePiece's blank before the first word is dropped. */
+  readonly continues?: boolean;
 }
 
 /** What a decoder needs of a vocabulary. */
@@ -120,10 +122,10 @@ export function decoding(
     return encoder.encode(how.blank === null ? name : name.replaceAll(how.blank, " "));
   };
 
-  return ({ keepSpecial = false } = {}) => {
+  return ({ keepSpecial = false, continues = false } = {}) => {
     let held = new Uint8Array(0);
-    let first = true;
-    let toStrip = how.strip === "first piece" ? 0 : how.strip;
+    let first = !continues;
+    let toStrip = continues || how.strip === "first piece" ? 0 : how.strip;
     const begun = (text: string): string => {
       let from = 0;
       while (toStrip > 0 && from < text.length) {

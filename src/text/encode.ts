@@ -26,7 +26,7 @@ export interface EncodeOptions {
 export type EncodedTask = Pick<Task, "name" | "verbalizer" | "maxTargetTokens" | "targetPrefix" | "openAnswers">;
 
 /** What encoding needs of a row. */
-type Text = Pick<Row, "id" | "input" | "fields" | "promptAt" | "promptBefore" | "promptIn" | "sharedTo">;
+type Text = Pick<Row, "id" | "input" | "fields" | "continues" | "promptAt" | "promptBefore" | "promptIn" | "sharedTo">;
 
 /**
  * Encodes rows in order. Throws SoftpromptError if two labels have the same ids (they could never be distinguished), if a
@@ -207,7 +207,11 @@ function fittedInput(row: Text, tokenizer: Tokenizer, rules: EncodingRules, { to
     const userText = rules.guardFields ? text.fields.filter(({ from, to }) => to > from) : [];
     return rules.joined === null
       ? tokenizer.encode(text.input, { userText })
-      : encodeCausalInput({ input: text.input, userText }, rules.guardFields, tokenizer);
+      : encodeCausalInput(
+          { input: text.input, userText, continues: goesFurther(row, rules) },
+          rules.guardFields,
+          tokenizer,
+        );
   };
   const filled = { input: row.input, fields: own };
   const put = rules.chat === undefined ? filled : inChat(rules.chat, filled);
@@ -239,6 +243,10 @@ function fittedInput(row: Text, tokenizer: Tokenizer, rules: EncodingRules, { to
     ...markersIn(fitted, row),
   };
 }
+
+/** A message of a chat is not written on: the blank that its template ends with is the answer's, as in training. */
+const goesFurther = ({ continues = false }: Pick<Row, "continues">, { chat }: EncodingRules): boolean =>
+  continues && chat === undefined;
 
 /**
  * An input as the model takes it: all of it at once, or, where the target goes on from it, all but its last token, after which the
@@ -298,7 +306,7 @@ function jointly(task: EncodedTask, tokenizer: Tokenizer, rules: EncodingRules):
   return (text, row, labels) => {
     const words = labels === null ? [] : Object.values(labels);
     const { input, targets } = encodeCausal(
-      { input: text.input, userText: text.fields },
+      { input: text.input, userText: text.fields, continues: goesFurther(row, rules) },
       {
         prefix: task.targetPrefix,
         texts: [row.target, ...words],

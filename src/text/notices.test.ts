@@ -47,6 +47,18 @@ test("rows that are read as they are written have no notice", () => {
   expect(notices(rowsOf(["good film", "a"], ["bad film", "b"]))).toEqual([]);
 });
 
+test("label words that the tokenizer cannot write are named once; blanks it merges are no loss", () => {
+  const rows = rowsOf(["good film", "a"], ["fine film", "a"], ["bad film", "b"]).map((row) =>
+    row.label === "a" ? { ...row, target: "good {" } : row,
+  );
+  const of = (words: string) =>
+    notices(rows.map((row) => (row.label === "a" ? { ...row, target: words } : row))).filter((n) => /write/.test(n));
+  expect(of("good {")).toEqual([
+    'the tokenizer cannot write "good {" of the label a as it stands: a generated answer is never this label (a ranked one may be)',
+  ]);
+  expect([of("good film"), of(" good")]).toEqual([[], []]);
+});
+
 test("unknown characters: how many rows, an example, how many are hardly read at all", () => {
   expect(
     notices(rowsOf(["good {film}", "a"], ["good film", "b"], ["ΣΩΔ ΣΩΔ ΣΩΔ ΣΩΔ ΣΩΔ ΣΩΔ ΣΩΔ ΣΩΔ ΣΩΔ", "b"])),

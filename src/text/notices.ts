@@ -5,6 +5,7 @@
  * that no control character reaches a terminal.
  */
 import type { Row, Task } from "../data/row.js";
+import { labelOfText } from "../data/verbalizer.js";
 import { type EncodedRow, textIds } from "./batch.js";
 import type { EncodeOptions } from "./encode.js";
 import { type ContextWindow, rulesOf } from "./rules.js";
@@ -33,6 +34,7 @@ export function inputNotices({ rows, encoded }: RowsAndIds, tokenizer: Tokenizer
     cutInputs(encoded, options.maxInputTokens, rulesOf(tokenizer, options).window),
     outOfSight(encoded, rulesOf(tokenizer, options).window),
     unknownCharacters({ rows, encoded }, tokenizer),
+    unwritableWords(rows, tokenizer, options),
     equalRows({ rows, encoded }),
     ...(rulesOf(tokenizer, options).guardFields ? [] : [controlTokens({ rows, encoded }, tokenizer)]),
   ].filter((notice) => notice !== null);
@@ -96,6 +98,22 @@ function unknownCharacters({ rows, encoded }: RowsAndIds, tokenizer: Tokenizer):
   return `${some} of ${rows.length} rows hold characters that the tokenizer does not know${example}${
     mostly > 0 ? `; ${mostly} become mostly unknown tokens` : ""
   }`;
+}
+
+/** Words of labels that no ids of this tokenizer give back: whoever generates never says them. */
+function unwritableWords(rows: readonly Row[], tokenizer: Tokenizer, options: EncodeOptions): string | null {
+  const userText = rulesOf(tokenizer, options).guardFields ? true : [];
+  const answers = rows.flatMap(({ label, target, choices }) =>
+    label === null || choices !== undefined ? [] : [[target, label] as const],
+  );
+  const lost = [...new Map(answers)].filter(
+    ([words, label]) =>
+      labelOfText(tokenizer.decode(tokenizer.encode(words, { userText })), { [label]: words }) === null,
+  );
+  if (lost.length === 0) return null;
+  const list = lost.slice(0, 3).map(([words, label]) => `${quoted(words)} of the label ${named(label)}`);
+  const more = lost.length > list.length ? ` and ${lost.length - list.length} more` : "";
+  return `the tokenizer cannot write ${list.join(", ")}${more} as it stands: a generated answer is never this label (a ranked one may be)`;
 }
 
 /** How many characters of the user's text the ids give back. Neighbouring unknown characters are one token. */

@@ -24,7 +24,7 @@ export function causalRules(
   return {
     before: tokenizer.frame.before,
     after: [],
-    targetEnd: options.targetEnd ?? endToken(tokenizer, "an end token (eos_token)"),
+    targetEnd: options.targetEnd ?? endToken(tokenizer, "end token (eos_token)"),
     guardFields: true,
     joined: { separator: options.separator ?? " " },
   };
@@ -43,6 +43,15 @@ function endToken(tokenizer: Tokenizer, name: string): number {
 /** Ids that end a written text, besides those of the model's own files: what targets are trained to end with is one of them. */
 export function endsOf(tokenizer: Tokenizer): number[] {
   return [...new Set([...tokenizer.eosIds, rulesOf(tokenizer, {}).targetEnd])];
+}
+
+/**
+ * Whether what a model writes after these ids goes on from a text (DecodeOptions.continues). An answer of T5's or a chat's is a text of its
+ * own, and nothing but BOS is no text.
+ */
+export function goesOnFrom(ids: Iterable<number>, tokenizer: Tokenizer): boolean {
+  const { joined, chat } = rulesOf(tokenizer, {});
+  return joined !== null && chat === undefined && [...ids].some((id) => !tokenizer.controls.has(id));
 }
 
 /** The rules by which rows are encoded: as asked, else as the tokenizer's model wants them, else T5's. */

@@ -17,7 +17,7 @@ import { sentencePieceDecoding } from "./decoding.js";
 import { splitAtSpaces } from "./pre-tokenizers.js";
 import { type Field, fields, float32, utf8 } from "./protobuf.js";
 import type { Tokenizer } from "./tokenizer.js";
-import { laterTokens, noConfig, type TokenizerConfig } from "./tokenizer-config.js";
+import { noConfig, type TokenizerConfig, withConfig } from "./tokenizer-config.js";
 import { unigramSegments } from "./unigram.js";
 
 const pieceTypes = { normal: 1, unknown: 2, control: 3, userDefined: 4, unused: 5, byte: 6 } as const;
@@ -81,11 +81,16 @@ export function parseSentencePiece(bytes: Uint8Array, where: string, options: Se
   const ids = new Map(pieces.map((p, id) => [p.text, id]));
   for (const t of added) ids.set(t.content, t.id);
   const config = options.config ?? noConfig;
+  const ownSpecial = new Map(added.map((t) => [t.id, t.special]));
+  const vocabulary = {
+    known: (text: string) => ids.get(text),
+    added,
+    count: pieces.length + count,
+    json: false,
+  };
   // Matched as they are written: the normaliser here puts a blank before every text.
-  const later = laterTokens(config, (text) => ids.get(text), pieces.length + count, false).map((t) => ({
-    ...t,
-    normalized: false,
-  }));
+  const all = withConfig(config, vocabulary).map((t) => ({ ...t, normalized: false }));
+  const later = all.filter((t) => ownSpecial.get(t.id) !== t.special);
   for (const t of later) ids.set(t.content, t.id);
   const unkId = unknowns[0]!;
   const eosId = ids.get(config.roles.eos ?? "</s>");
@@ -94,7 +99,7 @@ export function parseSentencePiece(bytes: Uint8Array, where: string, options: Se
   return assemble({
     names: pieces.map((p) => p.text),
     ...unigramSegments(pieces, unkId, model.byteFallback ? byteIds(ids, where, true) : null),
-    added: [...added, ...later],
+    added: all,
     unkId,
     normalize,
     words: whole ? (text) => (text.length > 0 ? [text] : []) : splitAtSpaces,

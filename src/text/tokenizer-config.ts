@@ -21,14 +21,35 @@ export interface TokenizerConfig {
   readonly addEos: boolean | undefined;
   readonly addPrefixSpace: boolean | undefined;
   readonly extraIds: number | undefined;
+  /** Tokens that are special because the config names them: those with a role, known here or not, and additional ones. */
+  readonly named: readonly NamedToken[];
   /** In order of id. */
   readonly added: readonly AddedToken[];
+  /** Whether `added` comes with flags; the older file has none. */
+  readonly addedFlags: boolean;
   /** The file that `added` came from. */
   readonly addedWhere: string;
 }
 
 const roles = ["bos", "eos", "pad", "unk"] as const;
 type Role = (typeof roles)[number];
+
+/** What a config says of a token that it names; its id is the vocabulary's. */
+export type NamedToken = Omit<AddedToken, "id" | "special">;
+
+/** Roles that nothing here asks for. Their tokens are special all the same. */
+const otherRoles = ["sep", "cls", "mask"] as const;
+/** Lists of special tokens without a role; a newer one may be an object with names of its own. */
+const specialLists = ["additional_special_tokens", "extra_special_tokens"] as const;
+
+/** The end token of GPT-2 and its kin. */
+export const endOfText = "<|endoftext|>";
+/** Roles that a class gives where the config names none, as in transformers. */
+const classRoles: Readonly<Record<string, TokenizerConfig["roles"]>> = {
+  GPT2Tokenizer: { bos: endOfText, eos: endOfText, unk: endOfText },
+  GPTNeoXTokenizer: { bos: endOfText, eos: endOfText, unk: endOfText },
+  Qwen2Tokenizer: { eos: endOfText, pad: endOfText, unk: endOfText },
+};
 
 /** One file's text, and its name for errors. */
 export interface ConfigFile {
@@ -43,7 +64,9 @@ export const noConfig: TokenizerConfig = {
   addEos: undefined,
   addPrefixSpace: undefined,
   extraIds: undefined,
+  named: [],
   added: [],
+  addedFlags: false,
   addedWhere: "",
 };
 
@@ -55,15 +78,47 @@ export interface TokenizerFiles {
   readonly chatTemplate?: ConfigFile | undefined;
 }
 
-/** Texts of the tokens that have a role. */
+/** Texts of the tokens that have a role: as the files name them, else as the class does. */
 export function readRoles(files: TokenizerFiles): TokenizerConfig["roles"] {
   const [config, special] = [parsed(files.config), parsed(files.specialTokens)];
-  const named: { [role in Role]?: string } = {};
+  const named: { [role in Role]?: string } = { ...classRoles[(classOf(config) ?? "").replace(/Fast$/, "")] };
   for (const role of roles) {
-    const text = tokenText(own(config, `${role}_token`)) ?? tokenText(own(special, `${role}_token`));
+    const key = `${role}_token`;
+    const text = tokenText(own(config, key)) ?? tokenText(own(special, key));
     if (text !== undefined) named[role] = text;
+    // null says that there is none
+    else if (own(config, key) === null) delete named[role];
   }
   return named;
+}
+
+/** The tokens that the files name as special, each once; the config's own word counts before that of the older map. */
+function readNamed(files: TokenizerFiles, found: TokenizerConfig["roles"]): NamedToken[] {
+  const named = new Map<string, NamedToken>();
+  const add = (value: unknown, where: string) => {
+    const content = tokenText(value);
+    if (content === undefined || named.has(content)) return;
+    const told = isObject(value) ? value : {};
+    named.set(content, {
+      content,
+      normalized: flag(told, "normalized", false, where),
+      lstrip: flag(told, "lstrip", false, where),
+      rstrip: flag(told, "rstrip", false, where),
+      singleWord: flag(told, "single_word", false, where),
+    });
+  };
+  for (const file of [files.config, files.specialTokens]) {
+    if (file === undefined) continue;
+    const said = parsed(file);
+    for (const role of [...roles, ...otherRoles]) add(own(said, `${role}_token`), `${file.where}, ${role}_token`);
+    for (const key of specialLists) {
+      const list = own(said, key);
+      const tokens = Array.isArray(list) ? list : isObject(list) ? Object.values(list) : [];
+      for (const token of tokens.slice(0, tokenizerLimits.addedTokens)) add(token, `${file.where}, ${key}`);
+    }
+  }
+  for (const text of Object.values(found)) add(text, "");
+  return [...named.values()];
 }
 
 export function readTokenizerConfig(files: TokenizerFiles): TokenizerConfig {
@@ -73,30 +128,69 @@ export function readTokenizerConfig(files: TokenizerFiles): TokenizerConfig {
   const byId = own(config, "added_tokens_decoder");
   const older = byId === undefined || byId === null;
   return {
-    class: typeof own(config, "tokenizer_class") === "string" ? (own(config, "tokenizer_class") as string) : undefined,
+    class: classOf(config),
     roles: named,
     addBos: optionalFlag(config, "add_bos_token", where),
     addEos: optionalFlag(config, "add_eos_token", where),
     addPrefixSpace: optionalFlag(config, "add_prefix_space", where),
     extraIds: extraIds(config, where),
+    named: readNamed(files, named),
     added: older
       ? addedByText(parsed(files.addedTokens), files.addedTokens?.where ?? "")
       : addedById(object(byId, `${where}, added_tokens_decoder`), `${where}, added_tokens_decoder`),
+    addedFlags: !older,
     addedWhere: older ? (files.addedTokens?.where ?? "") : `${where}, added_tokens_decoder`,
   };
 }
 
+function classOf(config: JsonObject): string | undefined {
+  const name = own(config, "tokenizer_class");
+  return typeof name === "string" ? name : undefined;
+}
+
+/** A tokenizer's own vocabulary, before its config adds to it. */
+export interface OwnVocabulary {
+  /** Id of a text that it knows, as a piece or an added token. */
+  readonly known: (content: string) => number | undefined;
+  /** Added tokens of its own file. */
+  readonly added: readonly AddedToken[];
+  /** How many ids it has; a new token goes on from there. */
+  readonly count: number;
+  /** It is a tokenizer.json: a known token keeps its id, whatever the config says, but takes the config's flags, as in transformers. */
+  readonly json: boolean;
+}
+
 /**
- * Tokens that the config adds to those that a tokenizer's own file has. `count` is how many ids there are already; a new one
- * must go on from there. As in transformers, a token that is already known keeps its flags whatever the config says. With a tokenizer.json
- * it keeps its id too (`knownKeepIds`).
+ * The added tokens of the file with those that only the config has. A piece of the vocabulary that the config adds, or names as special,
+ * becomes an added token and keeps its id.
  */
-export function laterTokens(
-  config: TokenizerConfig,
-  known: (content: string) => number | undefined,
-  count: number,
-  knownKeepIds: boolean,
-): AddedToken[] {
+export function withConfig(config: TokenizerConfig, vocabulary: OwnVocabulary): AddedToken[] {
+  const { known, json } = vocabulary;
+  const later = new Set(laterTokens(config, vocabulary));
+  const tokens = new Map(vocabulary.added.map((token) => [token.content, token]));
+  for (const token of config.added) {
+    const before = tokens.get(token.content);
+    if (later.has(token)) tokens.set(token.content, token);
+    else if (config.addedFlags && (json || before === undefined))
+      // what is special stays special
+      tokens.set(token.content, {
+        ...token,
+        id: known(token.content)!,
+        special: token.special || before?.special === true,
+      });
+  }
+  for (const token of config.named) {
+    const before = tokens.get(token.content);
+    const id = before?.id ?? known(token.content);
+    // one character ("!" for padding) stays text: a user's text could not be written without it
+    if (id === undefined || (before === undefined && [...token.content].length === 1)) continue;
+    tokens.set(token.content, { ...(before ?? token), id, special: true });
+  }
+  return [...tokens.values()];
+}
+
+/** Tokens of the config that are new. Throws SoftpromptError (checkpoint) for one whose id does not fit the vocabulary. */
+function laterTokens(config: TokenizerConfig, { known, count, json }: OwnVocabulary): AddedToken[] {
   let next = count;
   return config.added.filter((token) => {
     const id = known(token.content);
@@ -104,7 +198,7 @@ export function laterTokens(
       next++;
       return true;
     }
-    if (id === token.id || (id !== undefined && knownKeepIds)) return false;
+    if (id === token.id || (id !== undefined && json)) return false;
     throw new SoftpromptError("checkpoint", `the id of the added token ${token.content} does not fit the vocabulary`, {
       where: config.addedWhere,
       expected: String(id ?? next),

@@ -21,7 +21,7 @@ import { type Frame, readPostProcessor } from "./post-processor.js";
 import { readPreTokenizer } from "./pre-tokenizers.js";
 import { utf8 } from "./protobuf.js";
 import type { Tokenizer } from "./tokenizer.js";
-import { laterTokens, noConfig, type TokenizerConfig } from "./tokenizer-config.js";
+import { endOfText, noConfig, type TokenizerConfig, withConfig } from "./tokenizer-config.js";
 import { type Piece, unigramSegments } from "./unigram.js";
 
 /** Files above this are refused; mT5's has 16 MB, Qwen 3's 11 MB. */
@@ -68,12 +68,18 @@ export function makeTokenizer(root: JsonObject, where: string, sha256: string, c
   const ownTokens = readAdded(own(root, "added_tokens"), model.vocabulary, where);
   const byText = new Map([...model.vocabulary, ...ownTokens.map((t) => [t.content, t.id] as const)]);
   const count = Math.max(names.length, ...ownTokens.map((t) => t.id + 1));
-  const added = [...ownTokens, ...laterTokens(config, (text) => byText.get(text), count, true)];
+  const known = (text: string) => byText.get(text);
+  const added = withConfig(config, { known, added: ownTokens, count, json: true });
   for (const t of added) byText.set(t.content, t.id);
 
   const preTokenize = readPreTokenizer(own(root, "pre_tokenizer"), at("pre_tokenizer"));
-  const role = (name: keyof TokenizerConfig["roles"], otherwise: string) => byText.get(config.roles[name] ?? otherwise);
-  const [bosId, eosId] = [role("bos", "<s>"), role("eos", "</s>")];
+  const role = (name: keyof TokenizerConfig["roles"], ...otherwise: string[]) => {
+    const named = config.roles[name];
+    return (named === undefined ? otherwise : [named]).map(known).find((id) => id !== undefined);
+  };
+  // GPT-2's folder names neither its class nor its end token
+  const ends = config.class === undefined ? ["</s>", endOfText] : ["</s>"];
+  const [bosId, eosId] = [role("bos", "<s>"), role("eos", ...ends)];
   const frame = llamaFrame(readPostProcessor(own(root, "post_processor"), at("post_processor")), config, bosId, eosId);
   const size = Math.max(count, ...added.map((t) => t.id + 1));
   for (const id of [...frame.before, ...frame.after])

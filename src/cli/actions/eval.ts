@@ -30,6 +30,7 @@ import { loadScored } from "../../tasks/scored-file.js";
 import type { Answer, CommandContext } from "../command.js";
 import { loadSaid, sayNotices, sayTokenNotices, short } from "../data.js";
 import { checkWritable } from "../output.js";
+import { progress } from "../progress.js";
 import type { EvalValues } from "../tables/eval.js";
 import { namedAdapter, openWithAdapter } from "./recorded-model.js";
 
@@ -75,7 +76,9 @@ export async function evaluate(options: EvalValues, { terminal, signal }: Comman
     const full = fullModel(model.checkpoint.config);
     const run = adapter && runnable(adapter, model.checkpoint.config);
     const engine = run === null ? model.engine : await engineUnder(model, run.method);
-    const found = await evaluatePrepared(engine, full, tokenizer, prepared, run?.parameters ?? null, signal);
+    const watch = progress(terminal);
+    const told = (done: number, total: number) => watch({ kind: "rows", done, total });
+    const found = await evaluatePrepared(engine, full, tokenizer, prepared, run?.parameters ?? null, signal, told);
     if (found === null) throw interrupted(signal, "stopped before every row was scored", { where: "softprompt eval" });
     const majority = majorityBaseline(task, known, prepared.rows);
     if (options.predictions !== undefined)

@@ -3,7 +3,7 @@
  */
 import { stdin } from "node:process";
 import { SoftpromptError } from "../../base/errors.js";
-import { isObject, type JsonObject, parseJson } from "../../base/json.js";
+import { exactNumbers, isObject, type JsonObject, parseJson } from "../../base/json.js";
 import type { Task } from "../../data/row.js";
 import { skippedNotice } from "../../data/rows.js";
 import { templateFields } from "../../data/template.js";
@@ -147,11 +147,13 @@ function fromLine({ text }: Line, form: Form, where: string) {
 }
 
 /** A text, parsed as `form` says. */
-function fromText(text: string, { lines, fields }: Form, where: string): PredictInput | SoftpromptError {
+export function fromText(text: string, { lines, fields }: Form, where: string): PredictInput | SoftpromptError {
   if (lines === "text" || (lines === "auto" && !isJsonObject(text))) return text;
   try {
     // what does not begin as an object is a text, not a damaged file
-    const value = text.trimStart().startsWith("{") ? parseJson(text, where, "data", { length: 2_000_000 }) : null;
+    const object = text.trimStart().startsWith("{");
+    // numbers as the readers of files take them: two ids above 2^53 do not become one
+    const value = object ? parseJson(exactNumbers(text), where, "data", { length: 2_000_000 }) : null;
     if (isObject(value)) return value;
     const named = (fields.length > 0 ? fields : ["text"]).map((field) => `${JSON.stringify(field)}: "…"`);
     throw new SoftpromptError("data", "this is no JSON object", {

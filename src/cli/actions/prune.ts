@@ -4,9 +4,7 @@
 import { join } from "node:path";
 import { pickOptions, readOptions } from "../../base/options.js";
 import { openMethod, prunableForm } from "../../method/methods.js";
-import type { SearchEvent } from "../../prune/search-types.js";
 import { pruneCounts } from "../../prune/space.js";
-import { scoreText, secondText } from "../../report/format.js";
 import { pruneText } from "../../report/prune.js";
 import { fileNames, freeFolder } from "../../run/layout.js";
 import { answersFor } from "../../tasks/data.js";
@@ -14,17 +12,15 @@ import { ownRate } from "../../tasks/learning-rate.js";
 import { type Model, openModel, openOptions, precisionOf } from "../../tasks/model.js";
 import { pruneTuneOptions } from "../../tasks/options.js";
 import { prune as pruneWhole } from "../../tasks/prune.js";
-import type { WorkEvent } from "../../tasks/tune.js";
 import type { Answer, CommandContext } from "../command.js";
 import { modelLabel, resumedOptions, runConfigText, withResume } from "../config.js";
 import { loadSaid, sayChat, sayTokenNotices } from "../data.js";
 import { defaultFolder } from "../output.js";
-import { overall } from "../overall.js";
-import { modelContext, progress } from "../progress.js";
+import { modelContext } from "../progress.js";
 import { samplesText, warningOf } from "../summary.js";
 import { type PruneValues, pruneTable } from "../tables/prune.js";
 import { trainTable } from "../tables/train.js";
-import type { Terminal } from "../terminal.js";
+import { pruneProgress } from "./prune-progress.js";
 
 export async function prune(
   {
@@ -92,14 +88,6 @@ function widthOf(options: PruneValues, { checkpoint: { config } }: Pick<Model, "
   return prunableForm(openMethod(options), config)?.width ?? config.width;
 }
 
-const phases = {
-  tune: "tuning the whole prompt",
-  score: "scoring tokens and pieces",
-  control: "control: tuning on without pruning",
-  search: "retraining pruned candidates",
-  report: "scoring what was chosen",
-} satisfies Record<Extract<SearchEvent, { kind: "phase" }>["phase"], string>;
-
 /**
  * Options of the run whose prompt is pruned, overridden by the given ones. Its output folder, and options that prune does not have, are not
  * taken over.
@@ -120,36 +108,4 @@ function retrainings(options: PruneValues, width: number): number {
     iterative: linear,
   } satisfies Record<PruneValues["search"], number>;
   return 1 + searched[options.search];
-}
-
-/** @param total retrainings */
-function pruneProgress(terminal: Terminal, total: number) {
-  let watch = progress(terminal);
-  let current = "";
-  const all = overall();
-  // steps of retrainings so far, steps of one whole retraining, and steps at the last report of the time left
-  let [steps, whole, told] = [0, 0, 0];
-  return (event: SearchEvent | WorkEvent) => {
-    if (event.kind === "work" || event.kind === "baseline" || event.kind === "rows" || event.kind === "warning")
-      watch(event);
-    else if (event.kind === "phase") {
-      if (event.phase === "control") all.begin();
-      terminal.note(terminal.colors.bold(`${phases[event.phase]} …`));
-    } else if (event.kind === "tune") watch(event.event);
-    else if (event.kind === "candidate") {
-      if (event.name !== current) watch = progress(terminal);
-      current = event.name;
-      if (event.event.kind === "start") whole = event.event.totalSteps;
-      if (event.event.kind === "step") steps++;
-      // Evaluations of every candidate would flood the screen; its outcome follows in one line.
-      if (event.event.kind === "step" && terminal.live) watch(event.event);
-    } else if (event.kind === "retrained") {
-      const { name, counts, score, cost, finished } = event.candidate;
-      const left = all.end(total * whole - steps, steps - told);
-      told = steps;
-      terminal.note(
-        `${name}: ${counts.tokens} tokens, ${counts.parameters} parameters, ${scoreText(score)}${finished ? "" : " (stopped)"} (${secondText(cost.seconds)})${left === "" ? "" : ` · ${left}`}`,
-      );
-    }
-  };
 }

@@ -180,7 +180,16 @@ async function taskData(
   context: Pick<CommandContext, "terminal" | "signal">,
 ): Promise<Dataset> {
   const few = fewShot === undefined ? {} : { fewShot };
-  if (task === quickstartTask) return loadSaid({ task, ...few }, context, task);
+  if (task === quickstartTask) {
+    if (place !== "" && place !== quickstartTask)
+      throw new SoftpromptError("usage", "the bundled rows have no place of their own", {
+        where: "--tasks",
+        expected: `${quickstartTask}=`,
+        got: `${quickstartTask}=${place}`,
+        hint: "for rows of your own give the task another name: --tasks mine=data.yaml",
+      });
+    return loadSaid({ task, ...few }, context, task);
+  }
   if (/\.(ya?ml|json)$/.test(place))
     return loadSaid({ ...(await dataConfig(place, context)), task, ...few }, context, task);
   return loadSaid({ task, data: place, ...few }, context, task);

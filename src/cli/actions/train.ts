@@ -1,17 +1,17 @@
 /**
  * @file The work of softprompt train: one training for the terminal. `quickstart` is this with other defaults.
  */
+import { existsSync } from "node:fs";
 import { join } from "node:path";
-import { signalExitCode } from "../../base/errors.js";
-import { writeFileAtomic } from "../../base/files.js";
+import { SoftpromptError, signalExitCode } from "../../base/errors.js";
 import { pickOptions, readOptions } from "../../base/options.js";
 import type { Dataset } from "../../data/row.js";
 import { stepFlops } from "../../engine/flops.js";
 import { openMethod, sizeOf } from "../../method/methods.js";
 import { fullModel } from "../../model/partial.js";
 import { byteText, flopText, secondText } from "../../report/format.js";
-import { extendRun } from "../../run/extend.js";
 import { fileNames, freeFolder } from "../../run/layout.js";
+import { readResult } from "../../run/result.js";
 import { typicalShape } from "../../schedule/plan.js";
 import { withPlannedSteps } from "../../schedule/schedule.js";
 import { answersFor } from "../../tasks/data.js";
@@ -21,7 +21,7 @@ import { tuningMemory } from "../../tasks/memory-warning.js";
 import { type Model, openModel, openOptions, precisionOf } from "../../tasks/model.js";
 import { tuneOptions } from "../../tasks/options.js";
 import { forPrompt } from "../../tasks/readied.js";
-import { resumeCommand } from "../../tasks/shell.js";
+import { resumeCommand, shellWord } from "../../tasks/shell.js";
 import { tuningSeconds } from "../../tasks/step-time.js";
 import { type Tuned, tune } from "../../tasks/tune.js";
 import type { Answer, CommandContext } from "../command.js";
@@ -38,26 +38,48 @@ export async function train(
   { terminal, signal, given: { resume: _resume, ...said } }: CommandContext,
 ): Promise<Answer> {
   const options = resume === undefined ? given : await resumedOptions("train", resume, trainTable, said);
-  if (resume !== undefined && said.steps !== undefined) await goFurther(resume, Number(said.steps), terminal);
-  const checked = withPlannedSteps(readOptions(trainTable, options, "softprompt train") as TrainValues);
-  return trainAnswer(checked, {
+  const read = readOptions(trainTable, options, "softprompt train") as TrainValues;
+  const further = resume !== undefined && said.steps !== undefined ? resume : undefined;
+  const checked = said.steps === undefined ? read : withStepsGiven(read, said, { further, terminal });
+  return trainAnswer(withPlannedSteps(checked), {
     terminal,
     signal,
     resume: resume !== undefined,
+    ...(further !== undefined && { longer: await longerConfig(further, checked) }),
     rateGiven: resume !== undefined || said.learningRate !== undefined,
   });
 }
 
 /**
- * Prepares a run for more steps than it was begun with. The new number is written to its config.yaml, so that the next resume needs no
- * flag.
+ * What --steps mean beside counts of the stages that hold all steps. A new run takes the stages' sum, which is said; a run that shall go on
+ * has one stage, whose count then follows from --steps, or it is refused.
+ * @param further the run that shall go on to so many steps
  */
-async function goFurther(folder: string, steps: number, terminal: Terminal): Promise<void> {
+function withStepsGiven(
+  read: TrainValues,
+  said: Readonly<Record<string, unknown>>,
+  { further, terminal }: { readonly further: string | undefined; readonly terminal: Terminal },
+): TrainValues {
+  const { steps } = withPlannedSteps(read);
+  if (steps === read.steps) return read;
+  const counts = read.stageSteps!;
+  if (further === undefined || said.stageSteps !== undefined) {
+    terminal.warn(`--steps ${read.steps} is not used: --stage-steps ${counts} says how many steps there are, ${steps}`);
+    return read;
+  }
+  if (counts.length === 1) return { ...read, stageSteps: undefined };
+  throw new SoftpromptError("run", "the run cannot go on to more steps: its stages have their own", {
+    where: further,
+    expected: `${steps} steps (--stage-steps ${counts})`,
+    got: read.steps,
+    hint: `start a new run from its prompt: --init fromPrompt --init-from ${shellWord(join(further, fileNames.adapter))} with another --output`,
+  });
+}
+
+/** config.yaml of a run that goes on to more steps, so that the next resume needs no flag. */
+async function longerConfig(folder: string, { steps, stageSteps }: TrainValues): Promise<string> {
   const begun = await resumedOptions("train", folder, trainTable, {});
-  if (!extendRun(folder, steps)) return;
-  const config = runConfigText(trainTable, { ...begun, steps }, modelLabel(folder, String(begun.model)));
-  writeFileAtomic(join(folder, fileNames.config), config);
-  terminal.note(`the run goes on to ${steps} steps`);
+  return runConfigText(trainTable, { ...begun, steps, stageSteps }, modelLabel(folder, String(begun.model)));
 }
 
 /** How a training is run for the terminal. */
@@ -65,6 +87,8 @@ interface TrainingContext {
   readonly terminal: Terminal;
   readonly signal: AbortSignal;
   readonly resume: boolean;
+  /** A resume goes on to more steps than the run was begun with: its new config.yaml. */
+  readonly longer?: string;
   /** False: the options' learning rate is a mere default, and the method's and the model's own is taken. */
   readonly rateGiven: boolean;
   /** Says before the training how long it will take. */
@@ -79,9 +103,18 @@ export async function trainAnswer(options: TrainValues, how: TrainingContext): P
   if (result.run.reason === "interrupted") {
     const exitCode = signalExitCode(signal);
     const how = resumeCommand("train", folder!);
+    const kept = finishedSteps(folder!);
+    const stays = kept === null ? "" : ` The adapter and the result are still those of step ${kept}.`;
     return {
-      json: { interrupted: true, step: result.run.steps, folder, resume: how, exitCode },
-      text: `Stopped after step ${result.run.steps}; everything is saved. Go on with:\n  ${how}`,
+      json: {
+        interrupted: true,
+        step: result.run.steps,
+        ...(kept !== null && { adapterSteps: kept }),
+        folder,
+        resume: how,
+        exitCode,
+      },
+      text: `Stopped after step ${result.run.steps}; everything is saved.${stays} Go on with:\n  ${how}`,
       exitCode,
     };
   }
@@ -108,9 +141,14 @@ export async function trainAnswer(options: TrainValues, how: TrainingContext): P
   };
 }
 
+/** Steps of the finished run whose result the folder holds; null where it has none yet. */
+function finishedSteps(folder: string): number | null {
+  return existsSync(join(folder, fileNames.result)) ? readResult(folder).run.steps : null;
+}
+
 async function runTraining(
   asked: TrainValues,
-  { terminal, signal, resume, rateGiven, timed = false }: TrainingContext,
+  { terminal, signal, resume, longer, rateGiven, timed = false }: TrainingContext,
 ): Promise<{ tuned: Tuned; notices: readonly string[] }> {
   const loaded = await loadSaid(asked, { terminal, signal });
   const label = resume ? modelLabel(asked.output!, asked.model) : undefined;
@@ -143,7 +181,8 @@ async function runTraining(
         onEvent: progress(terminal),
         signal,
         resume,
-        configText: runConfigText(trainTable, { ...options, output, precision: precisionOf(model) }, label),
+        further: longer !== undefined,
+        configText: longer ?? runConfigText(trainTable, { ...options, output, precision: precisionOf(model) }, label),
       }),
     );
     return { tuned, notices };
