@@ -135,7 +135,7 @@ function collect(to) {
   const lines = [
     "# Ways to prune",
     "",
-    `${own.model}, ${own.settings.virtualTokens} virtual tokens, ${own.settings.steps} steps, ${own.prune.retrainSteps} for each candidate; seeds ${[...new Set(cells.map(({ seed }) => seed))].join(", ")}. Counts tried: tokens ${own.prune.tokensPruned.join(", ")}, pieces ${own.prune.piecesPruned.join(", ")}. One half of the validation rows chose, the other reports. Scores × 100, mean ± deviation over seeds; FLOPs of scoring and of all candidates with their evaluations.`,
+    `${own.model}, ${own.settings.virtualTokens} virtual tokens, ${own.settings.steps} steps, ${own.prune.retrainSteps} for each candidate; seeds ${[...new Set(cells.map(({ seed }) => seed))].join(", ")}. Counts tried: tokens ${own.prune.tokensPruned.join(", ")}, pieces ${own.prune.piecesPruned.join(", ")}. One half of the validation rows chose, the other reports. Scores × 100, mean ± deviation over seeds; FLOPs of scoring and of all candidates with their evaluations, mean over the tasks that a way was run on.`,
     "",
     `| way | ${tasks.join(" | ")} | TFLOP |`,
     `| --- | ${tasks.map(() => "--:").join(" | ")} | --: |`,
@@ -150,12 +150,12 @@ function collect(to) {
     "",
     ...ways.map((way) => `- \`${way}\`: ${own.ways[way].what}`),
     "",
-    "Made by `node experiments/xprompt/variants.mjs DATASETS OUT --collect experiments/xprompt`.",
+    `Made by \`node experiments/xprompt/variants.mjs DATASETS OUT --tasks ${tasks.join(",")} --collect experiments/xprompt\`.`,
     "",
   ];
   writeFileSync(
     join(to, "variants.json"),
-    `${JSON.stringify({ experiment: "variants", ...own, ...jobs.madeFrom, differences, cells }, null, 1)}\n`,
+    `${JSON.stringify({ experiment: "variants", ...own, tasks, ...jobs.madeFrom, differences, cells }, null, 1)}\n`,
   );
   writeFileSync(join(to, "variants.md"), lines.join("\n"));
   console.log(lines.join("\n"));
