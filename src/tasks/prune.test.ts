@@ -251,6 +251,23 @@ describe("what options alone make impossible is refused before anything is score
     ["a custom retraining without sizes", { retrainSchedule: "custom" }, /needs the sizes/],
     ["a budget that the retraining cannot meet", { schedule: "vanilla", budget: 0.5 }, /needs partial stages/],
     ["text to start from that is not given", { init: "text" }, /needs initText/],
+    [
+      "a start that another init reads",
+      { init: "sampledVocab", initRange: 0.5 },
+      /initRange has no effect[\s\S]*init uniform/,
+    ],
+    [
+      "token counts of a search for pieces",
+      { level: "pieces" },
+      /tokensPruned has no effect[\s\S]*--level both or tokens/,
+    ],
+    ["piece counts of a search for tokens", { level: "tokens" }, /piecesPruned has no effect/],
+    [
+      "pieces scored again where all is",
+      { search: "iterative", rescorePieces: true },
+      /rescorePieces[\s\S]*scores once/,
+    ],
+    ["a budget of halving elsewhere", { halvingBudget: 0.6 }, /halvingBudget[\s\S]*--search halving/],
   ])("%s", async (name, more, message) => {
     const output = join(root, name.replaceAll(" ", "-"));
     const told: string[] = [];

@@ -7,7 +7,7 @@ import type { Adapter } from "../adapter/types.js";
 import { interrupted, SoftpromptError } from "../base/errors.js";
 import { ownFolder, withFolder, writeFileAtomic } from "../base/files.js";
 import { type FolderLock, lockFolder } from "../base/lock.js";
-import { type OptionValues, pickOptions, readOptions } from "../base/options.js";
+import { flagName, type OptionValues, pickOptions, readOptions } from "../base/options.js";
 import { random } from "../base/random.js";
 import type { Parameters, Tensor } from "../base/tensor.js";
 import { selectionName } from "../data/metrics.js";
@@ -129,7 +129,10 @@ export async function prune(
   checkPromptTokens(data.task.template, asked.virtualTokens, data.promptTokens);
   checkPlaceOf(form.method, data, model, asked);
   const options = withInit(asked, data, model);
-  if (!context.resume) checkEffect(options);
+  if (!context.resume) {
+    checkEffect(options);
+    checkSearch(options);
+  }
   const searcher = await withMethod(model, form.method);
   const { onEvent = () => {}, signal } = context;
   const pruned: PrunedMethod = {
@@ -155,6 +158,37 @@ export async function prune(
   } finally {
     lock?.release();
     await searcher.close();
+  }
+}
+
+/** Options that only some searches read: which those are, and how one asks for them. */
+const searchReads = {
+  tokensPruned: [({ level }) => level !== "pieces", "--level both or tokens"],
+  piecesPruned: [({ level }) => level !== "tokens", "--level both or pieces"],
+  pieceRanking: [({ level }) => level !== "tokens", "--level both or pieces"],
+  rescorePieces: [
+    ({ level, search }) => level === "both" && search !== "iterative",
+    "--level both, and a search that scores once (iterative scores anew)",
+  ],
+  halvingMinSteps: [({ search }) => search === "halving", "--search halving"],
+  halvingBudget: [({ search }) => search === "halving", "--search halving"],
+} as const satisfies Partial<Record<keyof PruneOptions, readonly [(options: PruneOptions) => boolean, string]>>;
+
+/** @throws SoftpromptError "usage" for options that this search would not read. */
+function checkSearch(options: PruneOptions): void {
+  for (const [key, [reads, expected]] of Object.entries(searchReads)) {
+    const value = options[key as keyof typeof searchReads];
+    // no counts are what such a search has anyway
+    const none = value === undefined || (Array.isArray(value) && value.length === 0);
+    if (none || value === pruneOptions[key as keyof typeof searchReads].default || reads(options)) continue;
+    const where = flagName(key);
+    const got = `--search ${options.search}, --level ${options.level}`;
+    throw new SoftpromptError("usage", `${key} has no effect here`, {
+      where,
+      expected,
+      got,
+      hint: `leave ${where} out`,
+    });
   }
 }
 
