@@ -92,6 +92,18 @@ describe.each(bundledNames)("%s", (name) => {
     }
   });
 
+  test.each(["gpt2", "org/model-GGUF/model-Q8_0.gguf"])(
+    "a recorded hub model is asked for by its id: %s",
+    async (id) => {
+      const adapter = await promptAdapter(await openCheckpoint(bundledFolder(name), { name }), 2);
+      const revision = "0123456789abcdef0123456789abcdef01234567";
+      const recorded = { ...adapter, base: { ...adapter.base, name: id, revision } };
+      const asked = openWithAdapter(undefined, recorded, local, { terminal, signal: new AbortController().signal });
+      // it is not in this machine's cache
+      await expect(asked).rejects.toMatchObject({ kind: "network" });
+    },
+  );
+
   test("logits, losses and prompt gradients are transformers'", async () => {
     const engine = openEngine(await openCheckpoint(bundledFolder(name)), { threads: 1 });
     try {

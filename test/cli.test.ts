@@ -119,6 +119,11 @@ describe("refusals", () => {
     [["inspect", "a", "b"], 2, /too many arguments/],
     [["inspect", place], 4, /config\.json/],
     [["inspect", "t5-nano", "--nearest", "3"], 2, /a model does not read.*--nearest.*leave it out/s],
+    [
+      ["predict", "--model", "t5-nano", "--file", "none.jsonl", "--lines", "text"],
+      2,
+      /a file of rows does not read.*--lines/s,
+    ],
     [["show", "--task", "quickstart", "--nearest"], 2, /a task does not read.*--nearest/s],
     [
       ["train", "--model", "t5-nano", "--train", join(place, "none.csv"), "--template", "{a}", "--label-column", "b"],

@@ -109,3 +109,18 @@ test("a link that leaves the folder is not followed, wherever it stands; one ins
   );
   await close();
 });
+
+test("files that are none of the adapter's take it out neither as links to elsewhere nor as links to nothing", async () => {
+  const own = adapter(join(folder, "mine"));
+  const { looks, has, told, close } = await watched();
+  expect([...has]).toEqual(["mine"]);
+  // an editor's lock, rows beside an adapter, and a share that is gone
+  symlinkSync("me@host.123:456", join(own, ".#adapter.json"));
+  writeFileSync(join(elsewhere, "rows.json"), "[]");
+  symlinkSync(join(elsewhere, "rows.json"), join(own, "rows.json"));
+  symlinkSync(join(elsewhere, "gone"), join(own, "softprompt.json"));
+  await looks(2);
+  expect([...has]).toEqual(["mine"]);
+  expect(told.join()).not.toMatch(/link/);
+  await close();
+});

@@ -8,6 +8,9 @@
 import { lstatSync, readdirSync, realpathSync, type Stats } from "node:fs";
 import { join, sep } from "node:path";
 import { adapterFolders } from "../adapter/adapter.js";
+import { appliedFile } from "../adapter/applied.js";
+import { extrasFile } from "../adapter/extras.js";
+import { peftFiles } from "../adapter/peft.js";
 import { SoftpromptError } from "../base/errors.js";
 
 /** What to do with adapters. */
@@ -181,11 +184,14 @@ interface Entry {
   readonly file: boolean;
 }
 
-/** A folder and the files in it that an adapter may have; none where there is no folder. */
+/** The files that an adapter is read from; others beside them, an editor's lock among them, say nothing of it. */
+const adapterFiles: ReadonlySet<string> = new Set([...Object.values(peftFiles), extrasFile, appliedFile]);
+
+/** A folder and the adapter's files in it; none where there is no folder. */
 function entriesOf(place: string): Entry[] {
   try {
     const files = readdirSync(place)
-      .filter((name) => /\.(json|safetensors|bin)$/.test(name))
+      .filter((name) => adapterFiles.has(name))
       .sort()
       .map((name) => join(place, name));
     return [place, ...files].map((path) => ({ path, stat: lstatSync(path), file: path !== place }));
@@ -195,7 +201,13 @@ function entriesOf(place: string): Entry[] {
 }
 
 function leaves(root: string, { path, stat }: Entry): boolean {
-  return stat.isSymbolicLink() && !realpathSync(path).startsWith(root + sep);
+  if (!stat.isSymbolicLink()) return false;
+  try {
+    return !realpathSync(path).startsWith(root + sep);
+  } catch {
+    // it leads nowhere just now; who reads it says so
+    return false;
+  }
 }
 
 const of = ({ size, mtimeMs, ino }: Stats) => `${size} ${mtimeMs} ${ino}`;

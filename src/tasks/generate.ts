@@ -153,6 +153,11 @@ async function ask(model: Model, texts: readonly string[], input: GenerateInput)
     references: [""],
   }));
   const encoded = encodeRows(task, rows, tokenizer, maxInputTokens);
+  if (loaded !== null && texts.some((text) => text.endsWith(" ")) && rulesOf(tokenizer, {}).joined !== null)
+    onEvent?.({
+      kind: "notice",
+      message: "a text ends with a blank; the adapter was tuned on texts without one there: leave it out",
+    });
   for (const message of rowNotices(rows, encoded, tokenizer, maxInputTokens)) onEvent?.({ kind: "notice", message });
   const bare = { prompt: { shape: [0, model.checkpoint.config.width], data: new Float32Array(0) } };
   const { method, parameters } =

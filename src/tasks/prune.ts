@@ -129,10 +129,9 @@ export async function prune(
   checkPromptTokens(data.task.template, asked.virtualTokens, data.promptTokens);
   checkPlaceOf(form.method, data, model, asked);
   const options = withInit(asked, data, model);
-  if (!context.resume) {
-    checkEffect(options);
-    checkSearch(options);
-  }
+  // a run that goes on, or that the tuning is taken from, has its options from when it began
+  if (!context.resume && asked.from === undefined) checkEffect(options);
+  if (!context.resume) checkSearch(options);
   const searcher = await withMethod(model, form.method);
   const { onEvent = () => {}, signal } = context;
   const pruned: PrunedMethod = {

@@ -17,18 +17,20 @@ import { sayNotices } from "../data.js";
 import { type Line, linesOf } from "../lines.js";
 import { checkWritable, lineFile } from "../output.js";
 import type { PredictValues } from "../tables/predict.js";
+import { refuseUnread } from "../unread.js";
 import { namedAdapter, openWithAdapter } from "./recorded-model.js";
 
 export async function predict(
   options: PredictValues,
   text: string | undefined,
-  { terminal, signal }: CommandContext,
+  { terminal, signal, given }: CommandContext,
 ): Promise<null> {
   if (text !== undefined && options.file !== undefined)
     throw new SoftpromptError("usage", "both a text and a file are given", {
       where: "softprompt predict",
       expected: "one of them",
     });
+  if (options.file !== undefined) refuseUnread("a file of rows", "softprompt predict --file", ["lines"], given);
   if (options.output !== undefined) checkWritable(options.output, [options.file]);
   const adapter = await namedAdapter(options, { terminal, signal });
   const recorded = adapter?.task ?? null;

@@ -47,8 +47,9 @@ function recorded(adapter: Adapter | null): { model: string; revision?: string }
   const { name, revision } = adapter.base;
   if (name === "") throw missing(undefined, "the adapter does not say which model it is for: give --model");
   if (isBundled(name) || existsSync(name)) return { model: name };
-  if (/^[\w.-]+\/[\w.-]+$/.test(name) && !/^\.{1,2}\//.test(name))
-    return revision === null ? { model: name } : { model: name, revision };
+  // a name with a revision is of a hub: also one without an organisation, and one file of a repository
+  if (revision !== null && /^(?!\.)[\w.-]+(\/[\w.-]+)*$/.test(name)) return { model: name, revision };
+  if (/^[\w.-]+\/[\w.-]+$/.test(name) && !/^\.{1,2}\//.test(name)) return { model: name };
   throw missing(
     `the adapter was tuned on ${name}, which is not here`,
     "give --model with the place where that model lies now",
