@@ -185,7 +185,13 @@ interface Entry {
 }
 
 /** The files that an adapter is read from; others beside them, an editor's lock among them, say nothing of it. */
-const adapterFiles: ReadonlySet<string> = new Set([...Object.values(peftFiles), extrasFile, appliedFile]);
+const adapterFiles: ReadonlySet<string> = new Set([
+  peftFiles.config,
+  peftFiles.weights,
+  peftFiles.pickle,
+  extrasFile,
+  appliedFile,
+]);
 
 /** A folder and the adapter's files in it; none where there is no folder. */
 function entriesOf(place: string): Entry[] {
