@@ -471,7 +471,7 @@ const unread = {
 } as const satisfies Readonly<Record<string, readonly (keyof Checked)[]>>;
 
 /** @throws SoftpromptError "usage" for an option that is given and would not be read */
-function refuseUnread(origin: keyof typeof unread, options: Checked): void {
+function refuseForOrigin(origin: keyof typeof unread, options: Checked): void {
   const { task } = options;
   const key = unread[origin].find((name) => options[name] !== undefined);
   if (key === undefined) return;
@@ -500,7 +500,7 @@ function specOf(options: Checked): DatasetSpec {
         where: "data",
         expected: "data with a declared task, or train with a template",
       });
-    refuseUnread("own", options);
+    refuseForOrigin("own", options);
     return {
       ...shared,
       files: defined({ train, validation: options.validation, test: options.test }) as FilesSpec["files"],
@@ -514,10 +514,10 @@ function specOf(options: Checked): DatasetSpec {
       hint: "--task sst2 --data FOLDER, or --train FILE --template TEXT --label-column COLUMN",
     });
   if (task === quickstartTask) {
-    refuseUnread("bundled", options);
+    refuseForOrigin("bundled", options);
     return { ...shared, ...quickstartFiles };
   }
-  refuseUnread("declared", options);
+  refuseForOrigin("declared", options);
   checkTaskName(task); // a misspelt name is reported before its files are looked for
   if (data === undefined)
     throw new SoftpromptError("usage", `where are the files of ${task}?`, {
