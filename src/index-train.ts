@@ -54,7 +54,7 @@ export { type PruneOptions, pruneOptions } from "./prune/options.js";
 export { type ImportanceMode, importanceModes, type Reduction } from "./prune/scores.js";
 export { type NeuronScoreOptions, neuronScoreOptions } from "./schedule/neuron-options.js";
 export { type ScheduleOptions, scheduleOptions } from "./schedule/options.js";
-export { type Plan, type PlannedData, type PlanOptions, planSchedule } from "./schedule/plan.js";
+export { type Measurement, type Plan, type PlannedData, type PlanOptions, planSchedule } from "./schedule/plan.js";
 export { makeSchedule, type ScheduleFor, singleStage } from "./schedule/schedule.js";
 export { type TrainSettings, trainOptions } from "./train/options.js";
 export type { Plateau, Schedule, Stage } from "./train/stage.js";
