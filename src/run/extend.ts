@@ -33,6 +33,14 @@ export function lengthened(saved: Identity, now: Identity): Identity {
   return { ...saved, ...Object.fromEntries(lengths) };
 }
 
+/** The state of a run that was made longer: it has steps left, though its snapshot was the last one of the shorter run. */
+export function reopened<S extends Pick<TrainState, "step" | "finished">>(
+  state: S | null,
+  identity: Identity,
+): S | null {
+  return state?.finished === "steps" && state.step < stepsOf(identity) ? { ...state, finished: null } : state;
+}
+
 /**
  * Refuses a change of the number of steps after which the steps would not be what they would have been from the start.
  * @param state the newest one; null where nothing was saved. @returns what a reader of its scores should know, else null.

@@ -9,7 +9,7 @@ import { SoftpromptError } from "../base/errors.js";
 import { diskOps } from "../base/files.js";
 import { lockFolder } from "../base/lock.js";
 import type { TrainState } from "../train/state.js";
-import { stepsOf } from "./extend.js";
+import { reopened } from "./extend.js";
 import { mostSaved, openRun, type RunFolder, readHead } from "./folder.js";
 import { fileNames, snapshotFolder } from "./layout.js";
 import { readResult } from "./result.js";
@@ -25,8 +25,8 @@ export function refuseUnfinished(folder: string, hint: string): void {
   try {
     const identity = readHead(join(folder, fileNames.run));
     const state = loadSnapshot(snapshotFolder(folder), () => {}, diskOps, mostSaved)?.state ?? null;
-    const left = identity !== null && state?.finished === "steps" && state.step < stepsOf(identity);
-    refuseState(folder, left || identity === null ? { ...state, finished: null } : state, result.steps, hint);
+    const now = identity === null ? { ...state, finished: null } : reopened(state, identity);
+    refuseState(folder, now, result.steps, hint);
   } finally {
     lock.release();
   }

@@ -30,7 +30,7 @@ import { lockFolder, removeLeftovers } from "../base/lock.js";
 import { mostTrained } from "../method/full.js";
 import { checkIdentity, type Identity, identityOf } from "../train/identity.js";
 import type { Run, TrainInput } from "../train/types.js";
-import { type Longer, lengthened, refuseInexact, stepsOf } from "./extend.js";
+import { type Longer, lengthened, refuseInexact, reopened } from "./extend.js";
 import { fileNames, layout, refuseForeign, refuseTaken, snapshotFolder } from "./layout.js";
 import { metricsLine } from "./metrics.js";
 import { loadSnapshot, type SavedSnapshot, saveSnapshot } from "./snapshot.js";
@@ -131,8 +131,7 @@ function openedRun(
       newest = snapshot?.number ?? 0;
       cutMetrics(metricsFile, metrics.bytes, ops);
       follower?.begin();
-      // a run that was made longer has steps left, though its snapshot was the last one of the shorter run
-      return state?.finished === "steps" && state.step < stepsOf(identity) ? { ...state, finished: null } : state;
+      return reopened(state, identity);
     },
     record: (event) => {
       const line = metricsLine(event, Date.now());

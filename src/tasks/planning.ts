@@ -135,25 +135,27 @@ export function checkEffect(options: Pick<MethodChoice, "method"> & PromptOption
     const value = (options as Readonly<Record<string, unknown>>)[key];
     return value !== undefined && JSON.stringify(value) !== JSON.stringify(option.default);
   };
-  const refuse = (key: string, expected: string, got: string) => {
-    const where = flagName(key);
-    return new SoftpromptError("usage", `${key} has no effect here`, {
-      where,
-      expected,
-      got,
-      hint: `leave ${where} out`,
-    });
-  };
   for (const [name, { options: table }] of Object.entries(methods) as [string, MethodKind][])
     for (const [key, option] of Object.entries(table))
       if (!Object.hasOwn(methods[method].options, key) && given(key, option))
-        throw refuse(key, `method ${name}`, `method ${method}`);
+        throw noEffect(key, `method ${name}`, `method ${method}`);
   const kind: MethodKind = methods[method];
   for (const [key, inits] of Object.entries(startReads) as [keyof typeof startReads, readonly InitKind[]][]) {
     if (!given(key, promptOptions[key])) continue;
-    if (kind.ownStart) throw refuse(key, "a method that starts from a prompt", `method ${method}`);
-    if (!inits.includes(init)) throw refuse(key, `init ${inits.join(" or ")}`, `init ${init}`);
+    if (kind.ownStart) throw noEffect(key, "a method that starts from a prompt", `method ${method}`);
+    if (!inits.includes(init)) throw noEffect(key, `init ${inits.join(" or ")}`, `init ${init}`);
   }
+}
+
+/** The error for an option that is given and would not be read. @param expected with what it would be */
+export function noEffect(key: string, expected: string, got: string): SoftpromptError {
+  const where = flagName(key);
+  return new SoftpromptError("usage", `${key} has no effect here`, {
+    where,
+    expected,
+    got,
+    hint: `leave ${where} out`,
+  });
 }
 
 /** What a random prompt depends on besides its initialiser. */

@@ -7,7 +7,7 @@ import type { Adapter } from "../adapter/types.js";
 import { interrupted, SoftpromptError } from "../base/errors.js";
 import { ownFolder, withFolder, writeFileAtomic } from "../base/files.js";
 import { type FolderLock, lockFolder } from "../base/lock.js";
-import { flagName, type OptionValues, pickOptions, readOptions } from "../base/options.js";
+import { type OptionValues, pickOptions, readOptions } from "../base/options.js";
 import { random } from "../base/random.js";
 import type { Parameters, Tensor } from "../base/tensor.js";
 import { selectionName } from "../data/metrics.js";
@@ -47,6 +47,7 @@ import { type FormerPruneOptions, pruneTuneOptions } from "./options.js";
 import {
   checkEffect,
   checkPlaceOf,
+  noEffect,
   outlineFor,
   scheduleFor,
   searchTrainings,
@@ -180,14 +181,7 @@ function checkSearch(options: PruneOptions): void {
     // no counts are what such a search has anyway
     const none = value === undefined || (Array.isArray(value) && value.length === 0);
     if (none || value === pruneOptions[key as keyof typeof searchReads].default || reads(options)) continue;
-    const where = flagName(key);
-    const got = `--search ${options.search}, --level ${options.level}`;
-    throw new SoftpromptError("usage", `${key} has no effect here`, {
-      where,
-      expected,
-      got,
-      hint: `leave ${where} out`,
-    });
+    throw noEffect(key, expected, `--search ${options.search}, --level ${options.level}`);
   }
 }
 
