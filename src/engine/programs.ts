@@ -108,8 +108,10 @@ export const programs: { readonly [K in keyof ProgramKinds]: Opener<ProgramKinds
       stream,
       async run(parameters, rows, maxTokens, options) {
         const out: number[][] = rows.map(() => []);
-        for await (const next of stream(parameters, rows, maxTokens, options))
+        for await (const next of stream(parameters, rows, maxTokens, options)) {
           for (const [b, id] of next.entries()) if (typeof id === "number") out[b]!.push(id);
+          await options?.afterToken?.();
+        }
         return out;
       },
       async dispose() {

@@ -79,12 +79,15 @@ export interface WritingOptions {
 
 /** Decoding with a key/value cache. */
 export interface GenerateProgram {
-  /** @returns one id array per row, without start, end and padding ids. */
+  /**
+   * @param options afterToken: called, and waited for, after each token of the rows: other work gets its turn there
+   * @returns one id array per row, without start, end and padding ids.
+   */
   run(
     parameters: GivenParameters,
     rows: readonly EncodedRow[],
     maxTokens: number,
-    options?: WritingOptions,
+    options?: WritingOptions & { readonly afterToken?: (() => Promise<void>) | undefined },
   ): Promise<number[][]>;
   /** The same, one token of every row at a time: an id, or why the row has no further one. */
   stream(

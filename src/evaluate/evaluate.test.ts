@@ -155,6 +155,26 @@ describe("generation", () => {
     expect(asked).toEqual([2]);
   });
 
+  test("an abort ends answers that are written after the token that is computed", async () => {
+    const stop = new AbortController();
+    let tokens = 0;
+    const engine: Engine = {
+      ...scripted,
+      generate: async (partial) => ({
+        ...(await scripted.generate(partial)),
+        run: async (_, rows, most, options) => {
+          for (; tokens < most && !options!.done!(0); tokens++) if (tokens === 1) stop.abort();
+          return rows.map(() => []);
+        },
+      }),
+    };
+    const free: Task = { ...fakeTask, maxTargetTokens: 40, verbalizer: null };
+    const text: Row = { id: "file:0", input: "w x", target: "abcdef", label: null, references: ["abcdef"] };
+    const ended = evaluate(engine, full, fakeTokenizer, free, [text], { prompt }, { loss: false, signal: stop.signal });
+    await expect(ended).rejects.toMatchObject({ kind: "interrupted" });
+    expect(tokens).toBe(2);
+  });
+
   test("a text that is a label's words is that label; another is none and wrong", async () => {
     const rows = [row("w True", "yes"), row("w  False ", "no"), row("w Maybe", "yes")];
     const { predictions, confusion, scores } = await run(rows, fakeTask, { evaluateBy: "generation" });

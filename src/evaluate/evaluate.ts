@@ -269,7 +269,8 @@ export async function evaluatePrepared(
     const virtual = engine.method.adds(given).tokens;
     const tasks = rows.map(() => prepared.task);
     const rankBy = rows.map(() => rankingModes[prepared.ranking]);
-    const found = await program(given, { encoded, rows, tasks, rankBy }, tokenizer);
+    const found = await program(given, { encoded, rows, tasks, rankBy }, tokenizer, { signal });
+    if (found === null) return null;
     flops += batchFlops(
       config,
       partial,
@@ -327,6 +328,14 @@ export interface Asked {
   readonly ranking: RankingMode;
 }
 
+/** What happens around a batch while its answers are written. */
+export interface WhileWriting {
+  /** Ends the batch after the token that is computed. */
+  readonly signal?: AbortSignal | undefined;
+  /** Called, and waited for, after each token of the batch: other work gets its turn there. */
+  readonly afterToken?: (() => Promise<void>) | undefined;
+}
+
 /**
  * Answers rows of any tasks and parameters, in batches by length; ranked rows and generated rows are in separate batches.
  * @returns predictions in the order of the rows; null when `signal` was aborted on the way.
@@ -336,7 +345,7 @@ export async function answerRows(
   partial: PartialModel,
   tokenizer: Tokenizer,
   asked: readonly Asked[],
-  { batchSize = 32, signal }: Pick<EvaluateOptions, "batchSize" | "signal"> = {},
+  { batchSize = 32, signal, afterToken }: Pick<EvaluateOptions, "batchSize"> & WhileWriting = {},
 ): Promise<Prediction[] | null> {
   const bare = bareParameters(engine);
   const predictions = new Array<Prediction>(asked.length);
@@ -363,7 +372,9 @@ export async function answerRows(
           rankBy: some.map(({ ranking }) => rankingModes[ranking]),
         },
         tokenizer,
+        { signal, afterToken },
       );
+      if (found === null) return null;
       for (const [i, n] of numbers.entries()) predictions[n] = found.predictions[i]!;
     }
   }
@@ -497,11 +508,13 @@ interface PassRows {
 }
 
 /** One batch under its parameters → predictions, the summed loss where it comes for free, and how many tokens were decoded for a row. */
+/** Null when its signal was aborted on the way. */
 type Pass = (
   given: GivenParameters,
   batch: PassRows,
   tokenizer: Tokenizer,
-) => Promise<{ predictions: Prediction[]; loss: number | null; length: number | undefined }>;
+  around: WhileWriting,
+) => Promise<{ predictions: Prediction[]; loss: number | null; length: number | undefined } | null>;
 
 const passes = {
   ranking: {
@@ -535,10 +548,15 @@ const passes = {
     targetLength: longestAnswer,
     open: async (engine: Engine, partial: PartialModel, place: Place): Promise<Pass> => {
       const program = await engine.generate(partial, place);
-      return async (given, { encoded, rows, tasks }, tokenizer) => {
+      return async (given, { encoded, rows, tasks }, tokenizer, { signal, afterToken }) => {
         const limits = encoded.map((row, i) => longestAnswer([row], tasks[i]!));
         const most = Math.max(...limits);
-        const all = await program.run(given, encoded, most, { ends: endsOf(tokenizer) });
+        const all = await program.run(given, encoded, most, {
+          ends: endsOf(tokenizer),
+          done: () => signal?.aborted === true,
+          afterToken,
+        });
+        if (signal?.aborted) return null;
         // a row with a smaller limit than others of its batch is cut where it would have ended alone
         const written = all.map((ids, i) => (limits[i]! < most ? ids.slice(0, limits[i]) : ids));
         const predictions = rows.map((row, i) => {

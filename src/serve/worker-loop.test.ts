@@ -1,6 +1,6 @@
 import { rmSync } from "node:fs";
 import { MessageChannel } from "node:worker_threads";
-import { afterEach, expect, test, vi } from "vitest";
+import { afterAll, expect, test, vi } from "vitest";
 import { promptAdapter, saved } from "../../test/helpers/serve.js";
 import { defineTask } from "../data/define.js";
 import { openModel } from "../tasks/model.js";
@@ -13,20 +13,33 @@ vi.mock("../tasks/model.js", { spy: true });
 
 const task = defineTask({ name: "mood", template: "say {text}", verbalizer: { bad: "bad", good: "good" } });
 const folder = saved(promptAdapter(task, { tokens: 2, seed: 1 }));
-afterEach(() => rmSync(folder, { recursive: true }));
+/** Its answers are written: 40 tokens. */
+const story = defineTask({ name: "story", template: "say {text}", maxTargetTokens: 40 });
+const storyFolder = saved(promptAdapter(story, { tokens: 2, seed: 3 }));
+afterAll(() => {
+  for (const one of [folder, storyFolder]) rmSync(one, { recursive: true });
+});
 
 /** A machine under load is slow. */
 const patience = { timeout: 20_000 };
 
-/** The engine's loop in this thread. */
-function openEngine() {
+/**
+ * The engine's loop in this thread.
+ * @param closesAt the row at whose first event it is told to close
+ */
+function openEngine(closesAt?: number) {
   const { port1, port2 } = new MessageChannel();
   const heard = new Map<number, RowEvent["kind"][]>();
   const kinds: Report["kind"][] = [];
+  const order: (readonly [id: number, kind: RowEvent["kind"]])[] = [];
   port2.on("message", (report: Report) => {
     kinds.push(report.kind);
     if (report.kind === "events")
-      for (const [id, { kind }] of report.events) heard.set(id, [...(heard.get(id) ?? []), kind]);
+      for (const [id, { kind }] of report.events) {
+        heard.set(id, [...(heard.get(id) ?? []), kind]);
+        order.push([id, kind]);
+        if (id === closesAt) send({ kind: "close" });
+      }
   });
   const ended = serveEngine(port1, {
     model: "t5-nano",
@@ -37,7 +50,7 @@ function openEngine() {
     parked: new Int32Array(new SharedArrayBuffer(8)),
   });
   const send = (order: Order) => port2.postMessage(order);
-  return { heard, kinds, ended, send };
+  return { heard, kinds, order, ended, send };
 }
 
 test("rows that are ranked and that nobody wants any longer are left; the next are answered", async () => {
@@ -66,4 +79,29 @@ test("rows that are ranked and that nobody wants any longer are left; the next a
   expect([heard.get(1), heard.get(2)]).toEqual([["began"], ["began"]]);
   send({ kind: "close" });
   await ended;
+});
+
+test("a text gets its tokens while a batch of labels is written; closing ends that batch after its token", async () => {
+  const { heard, kinds, order, ended, send } = openEngine(3);
+  await expect.poll(() => kinds, patience).toContain("ready");
+  const skill = bareNumber + 1;
+  send({ kind: "add", skill, name: "story", folder: storyFolder, anyBase: true });
+  await expect.poll(() => kinds, patience).toContain("added");
+  const how = { maxTokens: 5, temperature: 0, topP: 1, topK: 0, seed: 0, stop: [] };
+  send({ kind: "rows", rows: [{ kind: "predict", id: 1, skill, input: "a", name: "input" }] });
+  send({ kind: "rows", rows: [{ kind: "write", id: 2, skill, prompt: { text: "once" }, how }] });
+  await expect.poll(() => heard.get(1), patience).toEqual(["began", "answer"]);
+  const at = (id: number, kind: RowEvent["kind"]) => order.findIndex(([of, what]) => of === id && what === kind);
+  expect(at(2, "end")).toBeGreaterThan(at(1, "began"));
+  expect(at(2, "end")).toBeLessThan(at(1, "answer"));
+  send({ kind: "rows", rows: [{ kind: "predict", id: 3, skill, input: "a", name: "input" }] });
+  await ended;
+  await expect.poll(() => heard.get(3), patience).toEqual(["began", "failed"]);
+});
+
+test("an engine that is told to close while it opens ends without being ready", async () => {
+  const { kinds, ended, send } = openEngine();
+  send({ kind: "close" });
+  await ended;
+  expect(kinds).not.toContain("ready");
 });

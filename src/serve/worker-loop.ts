@@ -2,7 +2,8 @@
  * @file The engine's thread: opens the model, loads adapters, and answers rows as they come, together where they come together.
  *
  * In: Orders. Out: Reports. Between two passes it reads what has come meanwhile. In each turn every batch of texts gets one token and one
- * batch of rows is ranked, so that no request waits until another's text is complete.
+ * batch of rows is answered, so that no request waits until another's text is complete: where answers are written, texts get a token after
+ * each token of theirs.
  */
 import type { MessagePort } from "node:worker_threads";
 import { SoftpromptError } from "../base/errors.js";
@@ -49,8 +50,11 @@ export const bareNumber = 0;
 /** Serves a port until it is told to close. */
 export async function serveEngine(port: MessagePort, start: EngineStart): Promise<void> {
   const tell = (report: Report) => port.postMessage(report);
+  const opening = new AbortController();
   port.on("message", ({ kind }: Order) => {
     if (kind === "park") park(start.parked);
+    // before the desk is open nobody else hears it
+    if (kind === "close") opening.abort();
   });
   let model: Model;
   let chat: ChatSkill | null;
@@ -59,11 +63,17 @@ export async function serveEngine(port: MessagePort, start: EngineStart): Promis
       ...start.options,
       // a server's texts are never all known
       evictTexts: true,
+      signal: opening.signal,
       onEvent: (event) => tell({ kind: "opening", event }),
     });
     chat = await openChat(model);
   } catch (error) {
     tell({ kind: "broken", failure: failureOf(error) });
+    port.close();
+    return;
+  }
+  if (opening.signal.aborted) {
+    await model.dispose();
     port.close();
     return;
   }
@@ -180,16 +190,14 @@ function openDesk(model: Model, chat: ChatSkill | null, start: EngineStart, tell
         break;
       case "close":
         closing = true;
+        ranked?.left.abort();
         break;
       case "park": // handled by serveEngine
     }
     wake();
   }
 
-  /**
-   * Ranks the first rows that wait. A batch that nobody wants any longer is left between two passes; a pass itself is computed to its end,
-   * also one that writes its labels.
-   */
+  /** Answers the first rows that wait. A batch that nobody wants any longer is left between two passes. */
   async function rank(): Promise<void> {
     const limits = { rows: start.batchSize, positions: batchPositions, pass: passPositions };
     const batch = batchOf([...ranking.values()], (row) => row, limits);
@@ -202,7 +210,7 @@ function openDesk(model: Model, chat: ChatSkill | null, start: EngineStart, tell
       const answers = await answerInputs(
         model,
         batch.map(({ read }) => read),
-        { skipBadRows: true, batchSize: start.batchSize, signal: left.signal },
+        { skipBadRows: true, batchSize: start.batchSize, signal: left.signal, afterToken: between },
       );
       for (const [i, { error, ...answer }] of answers.entries()) {
         const { id, tokens, read } = batch[i]!;
@@ -255,6 +263,19 @@ function openDesk(model: Model, chat: ChatSkill | null, start: EngineStart, tell
     for (const [id, { dropped }] of running) if (dropped) running.delete(id);
   }
 
+  /** Between two tokens of written answers: what texts have is told, and they get their turn. */
+  const between = () => {
+    flush();
+    return texts();
+  };
+
+  /** The turn of texts, and of messages that came during the passes. */
+  async function texts(): Promise<void> {
+    await begin();
+    await write();
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+
   return {
     bare,
     take,
@@ -268,10 +289,7 @@ function openDesk(model: Model, chat: ChatSkill | null, start: EngineStart, tell
           continue;
         }
         await rank();
-        await begin();
-        await write();
-        // messages that came during the passes
-        await new Promise((resolve) => setImmediate(resolve));
+        await texts();
       }
       flush();
       await loading;

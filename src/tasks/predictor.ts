@@ -14,7 +14,7 @@ import type { Parameters } from "../base/tensor.js";
 import { endNotice } from "../data/notices.js";
 import type { Row, Task } from "../data/row.js";
 import { compileTemplate, type Template } from "../data/template.js";
-import { type Asked, answerRows } from "../evaluate/evaluate.js";
+import { type Asked, answerRows, type WhileWriting } from "../evaluate/evaluate.js";
 import { type RankingMode, rankingModes } from "../evaluate/ranking.js";
 import type { Method } from "../method/method.js";
 import { fullModel } from "../model/partial.js";
@@ -304,9 +304,9 @@ const without = (error: SoftpromptError): Answer => ({ label: null, text: "", pr
 export async function answerInputs(
   model: Model,
   read: readonly ReadInput[],
-  options: AnswerOptions & { readonly batchSize?: number | undefined },
+  options: AnswerOptions & WhileWriting & { readonly batchSize?: number | undefined },
 ): Promise<Answer[]> {
-  const { skipBadRows = false, onEvent, signal, batchSize } = options;
+  const { skipBadRows = false, onEvent, signal, afterToken, batchSize } = options;
   const full = fullModel(model.checkpoint.config);
   const answered = async (good: readonly GoodInput[]): Promise<Answer[]> => {
     if (good.length === 0) return [];
@@ -315,7 +315,7 @@ export async function answerInputs(
     for (const { method, tokenizer, members } of together(good.map(({ skill }) => skill))) {
       const engine = await engineUnder(model, method);
       const rows = members.map((n) => asked[n]!);
-      const found = await answerRows(engine, full, tokenizer, rows, { batchSize, signal });
+      const found = await answerRows(engine, full, tokenizer, rows, { batchSize, signal, afterToken });
       if (found === null)
         throw interrupted(signal, "stopped before every input was answered", { where: good[0]!.skill.task.name });
       for (const [i, { label, text, probabilities }] of found.entries())
