@@ -63,8 +63,10 @@ export interface ListOption<V = readonly (string | number)[] | undefined> extend
   readonly max?: number;
   /** Every item must be one of these. */
   readonly values?: readonly string[];
-  /** On the command line each flag is one item, commas and all. */
+  /** On the command line each flag is one item, commas and all; elsewhere a text alone is a list of one. */
   readonly whole?: boolean;
+  /** What an item names, as of a text option: an item is not empty then. */
+  readonly placeholder?: string;
 }
 /** Names with texts. */
 export interface MapOption<V = Readonly<Record<string, string>> | undefined> extends OptionCommon<V> {
@@ -143,6 +145,8 @@ type ListSpec = OptionDescription &
     values?: readonly string[];
     default?: readonly (string | number)[];
     required?: boolean;
+    whole?: boolean;
+    placeholder?: string;
   };
 
 /** A list of strings (or numbers, integers); on the command line comma-separated, or the flag repeated. */
@@ -331,15 +335,17 @@ export function checkOption(option: Option, value: unknown, where: string, onRen
       throw refuse(near === undefined ? undefined : `did you mean ${JSON.stringify(near)}?`);
     }
     case "list": {
-      if (!Array.isArray(value)) throw refuse();
-      for (const item of value) {
+      const items = option.whole && typeof value === "string" ? [value] : value;
+      if (!Array.isArray(items)) throw refuse();
+      for (const item of items) {
+        if (item === "" && option.placeholder !== undefined) throw refuse("leave the option out, or name one");
         if (option.of !== "string" ? !numberFits(item, option.of, option) : typeof item !== "string") throw refuse();
         if (option.values !== undefined && !option.values.includes(item)) {
           const near = nearest(String(item), option.values);
           throw refuse(near === undefined ? undefined : `did you mean ${JSON.stringify(near)}?`);
         }
       }
-      return value;
+      return items;
     }
     case "map": {
       if (typeof value !== "object" || value === null || Array.isArray(value)) throw refuse();
@@ -361,7 +367,8 @@ export function expectation(option: Option): string {
     string: () => (option as StringOption).placeholder ?? "text",
     choice: () => `one of ${(option as ChoiceOption).values.join(", ")}`,
     list: () => {
-      const { of, values } = option as ListOption;
+      const { of, values, placeholder } = option as ListOption;
+      if (placeholder !== undefined) return `${placeholder}, or a list of them`;
       const item = values
         ? values.join(", ")
         : of === "string"

@@ -4,7 +4,7 @@
  * In: a Command. Out: text or plain data. The code here does not depend on particular commands.
  */
 import { errorKinds } from "../base/errors.js";
-import { expectation, flagName, type Option, type OptionTable } from "../base/options.js";
+import { expectation, flagName, type ListOption, type Option, type OptionTable } from "../base/options.js";
 import { type Command, globalOptions, optionTable } from "./command.js";
 import { type Colors, plainColors } from "./terminal.js";
 
@@ -137,12 +137,16 @@ function propertySchema(option: Option): Record<string, unknown> {
       return { type: option.kind, ...(option.placeholder !== undefined && { minLength: 1 }), ...described };
     case "choice":
       return { enum: option.values, ...described };
-    case "list":
-      return {
-        type: "array",
-        items: { type: option.of, ...bounds(option), ...(option.values && { enum: option.values }) },
-        ...described,
+    case "list": {
+      const item = {
+        type: option.of,
+        ...bounds(option),
+        ...(option.values && { enum: option.values }),
+        ...(option.placeholder !== undefined && { minLength: 1 }),
       };
+      const several = { type: "array", items: item };
+      return option.whole ? { anyOf: [item, several], ...described } : { ...several, ...described };
+    }
     case "map":
       return { type: "object", additionalProperties: { type: "string" }, ...described };
   }
@@ -156,7 +160,10 @@ function flagText(key: string, option: Option): string {
     boolean: () => "",
     string: () => ` ${"placeholder" in option && option.placeholder ? placeText(option.placeholder) : "TEXT"}`,
     choice: () => " NAME",
-    list: () => ("whole" in option && option.whole ? " TEXT" : " A,B,…"),
+    list: () => {
+      const { whole, placeholder } = option as ListOption;
+      return placeholder !== undefined ? ` ${placeText(placeholder)}` : whole ? " TEXT" : " A,B,…";
+    },
     map: () => " NAME=TEXT",
   } satisfies Record<Option["kind"], () => string>;
   if (option.kind === "boolean" && option.default === true) return `--no-${flag.slice(2)}`;

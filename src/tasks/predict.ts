@@ -20,6 +20,7 @@ import {
   type PredictInput,
   type ReadInput,
   readInput,
+  type Skill,
   type SkillOptions,
 } from "./predictor.js";
 
@@ -83,24 +84,50 @@ export async function* predictStream(
 ): AsyncGenerator<Answer, void, undefined> {
   const known = currentNames(options, formerSkillNames, "predictStream()");
   checkCall(predictOptions, known, ["nameOf", "pause", ...besideSkill], "predictStream()");
-  const { batchSize = 32, pause = 5, nameOf = (index) => `input ${index + 1}`, skipBadRows = false } = options;
   // a text is iterable too: each of its characters would be an input
   if (typeof inputs !== "object" || inputs === null || !isIterable(inputs))
     throw noList("predictStream()", inputs, "an iterable of inputs, such as a list or a stream of lines");
   const skill = await openSkill(model, adapter, options, null, options);
+  for await (const [answer] of answerStream(model, [{ name: null, skill }], inputs, options)) yield answer!;
+}
+
+/** An adapter that answers every input; its name stands in errors. */
+export interface StreamSkill {
+  readonly name: string | null;
+  readonly skill: Skill;
+}
+
+/**
+ * Answers inputs as they arrive, each by every skill. What arrives within `pause` is answered together: a text before its virtual tokens is
+ * read once for all skills.
+ * @returns per input, in their order, one answer for each skill
+ */
+export async function* answerStream(
+  model: Model,
+  skills: readonly StreamSkill[],
+  inputs: AsyncIterable<PredictInput | SoftpromptError> | Iterable<PredictInput | SoftpromptError>,
+  options: PredictStreamOptions = {},
+): AsyncGenerator<Answer[], void, undefined> {
+  const { batchSize = 32, pause = 5, nameOf = (index) => `input ${index + 1}`, skipBadRows = false } = options;
   let index = 0;
-  for await (const { batch, failed } of atHand(inputs, batchSize, pause)) {
+  const most = Math.max(1, Math.floor(batchSize / skills.length));
+  for await (const { batch, failed } of atHand(inputs, most, pause)) {
     const read: ReadInput[] = [];
     let error = failed;
     for (const input of batch) {
+      const place = nameOf(index++);
       try {
-        read.push(readInput(skill, input, nameOf(index++), skipBadRows));
+        const own = skills.map(({ name, skill }) =>
+          readInput(skill, input, name === null ? place : `${place}, adapter ${name}`, skipBadRows),
+        );
+        read.push(...own);
       } catch (cause) {
         error = { cause };
         break;
       }
     }
-    yield* await answerInputs(model, read, options);
+    const answers = await answerInputs(model, read, options);
+    for (let n = 0; n < answers.length; n += skills.length) yield answers.slice(n, n + skills.length);
     if (error !== undefined) throw error.cause;
   }
 }

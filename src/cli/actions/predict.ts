@@ -1,7 +1,9 @@
 /**
  * @file The work of softprompt predict: inputs as they come, one JSON line for each.
  */
+import { existsSync } from "node:fs";
 import { stdin } from "node:process";
+import type { Adapter } from "../../adapter/types.js";
 import { SoftpromptError } from "../../base/errors.js";
 import { exactNumbers, isObject, type JsonObject, parseJson } from "../../base/json.js";
 import type { Task } from "../../data/row.js";
@@ -10,8 +12,8 @@ import { templateFields } from "../../data/template.js";
 import type { NoticeEvent } from "../../tasks/call.js";
 import { inputsIn } from "../../tasks/choices.js";
 import { otherTask, taskBeside, taskDifferences } from "../../tasks/data.js";
-import { predictStream } from "../../tasks/predict.js";
-import type { Answer, PredictInput } from "../../tasks/predictor.js";
+import { answerStream, type StreamSkill } from "../../tasks/predict.js";
+import { type Answer, openSkill, type PredictInput } from "../../tasks/predictor.js";
 import type { CommandContext } from "../command.js";
 import { sayNotices } from "../data.js";
 import { type Line, linesOf } from "../lines.js";
@@ -32,12 +34,19 @@ export async function predict(
     });
   if (options.file !== undefined) refuseUnread("a file of rows", "softprompt predict --file", ["lines"], given);
   if (options.output !== undefined) checkWritable(options.output, [options.file]);
-  const adapter = await namedAdapter(options, { terminal, signal });
-  const recorded = adapter?.task ?? null;
-  const task = taskBeside(options, recorded) ?? undefined;
-  const differ = recorded === null || task === undefined ? [] : taskDifferences(recorded, task);
-  if (differ.length > 0) terminal.warn(otherTask(recorded!, differ));
-  const model = await openWithAdapter(options.model, adapter, options, { terminal, signal });
+  const named = namedPlaces(options.adapter ?? []);
+  const adapters: Named[] = [];
+  for (const { name, place } of named)
+    adapters.push({ name, adapter: await namedAdapter({ ...options, adapter: place }, { terminal, signal }) });
+  if (adapters.length === 0) adapters.push({ name: null, adapter: null });
+  const tasks = adapters.map(({ name, adapter }) => {
+    const recorded = adapter?.task ?? null;
+    const task = taskBeside(options, recorded) ?? undefined;
+    const differ = recorded === null || task === undefined ? [] : taskDifferences(recorded, task);
+    if (differ.length > 0) terminal.warn((name === null ? "" : `${name}: `) + otherTask(recorded!, differ));
+    return task;
+  });
+  const model = await openWithAdapter(options.model, adapters[0]!.adapter, options, { terminal, signal });
   const out = options.output === undefined ? null : lineFile(options.output);
   const write = (line: JsonObject) => {
     const json = JSON.stringify(line, (_, value) => (typeof value === "bigint" ? wholeNumber(value) : value));
@@ -52,9 +61,10 @@ export async function predict(
     while (blanks[0] !== undefined && blanks[0].before <= told) write(blanks.shift()!.line);
   };
   const asked = async function* (): AsyncGenerator<PredictInput | SoftpromptError> {
-    for await (const one of inputsOf(text, options, task, { terminal, signal })) {
+    for await (const one of inputsOf(text, options, tasks, { terminal, signal })) {
       if (one.blank) {
-        blanks.push({ before: read, line: errorLine(one.where, one.blank) });
+        for (const { name } of adapters)
+          blanks.push({ before: read, line: { ...errorLine(one.where, one.blank), ...nameIn(name) } });
         tellBlanks();
         continue;
       }
@@ -63,19 +73,22 @@ export async function predict(
     }
   };
   try {
-    const answers = predictStream(model, adapter, asked(), {
-      evaluateBy: options.evaluateBy,
-      maxInputTokens: options.maxInputTokens,
-      anyBase: options.anyBase,
+    const onEvent = oneOfAKind(terminal);
+    const skills: StreamSkill[] = [];
+    for (const [n, { name, adapter }] of adapters.entries()) {
+      const { evaluateBy, maxInputTokens, anyBase } = options;
+      const asked = { evaluateBy, maxInputTokens, anyBase, task: tasks[n] };
+      skills.push({ name, skill: await openSkill(model, adapter, asked, name, { onEvent, signal }) });
+    }
+    const answers = answerStream(model, skills, asked(), {
       skipBadRows: options.skipBadRows,
-      task,
       nameOf: (index) => waiting.get(index)!.where,
       signal,
-      onEvent: oneOfAKind(terminal),
+      onEvent,
     });
-    for await (const answer of answers) {
+    for await (const own of answers) {
       tellBlanks();
-      write(outputLine(waiting.get(told)!, answer));
+      for (const [n, answer] of own.entries()) write(outputLine(waiting.get(told)!, answer, adapters[n]!.name));
       waiting.delete(told++);
     }
     tellBlanks();
@@ -84,6 +97,33 @@ export async function predict(
     await model.dispose();
   }
   return null;
+}
+
+interface Named {
+  /** Null where one adapter, or none, was given without a name. */
+  readonly name: string | null;
+  readonly adapter: Adapter | null;
+}
+
+/**
+ * Adapters as they are given: NAME=PLACE or PLACE. A place that is there with its equals sign is one. With several, one without a name has
+ * its place as its name.
+ */
+export function namedPlaces(given: readonly string[]): { name: string | null; place: string }[] {
+  const found = given.map((text) => {
+    const [, name, place] = /^([A-Za-z0-9][\w.-]{0,63})=(.+)$/s.exec(text) ?? [];
+    if (name === undefined || existsSync(text)) return { name: given.length > 1 ? text : null, place: text };
+    return { name, place: place! };
+  });
+  const names = found.map(({ name }) => name);
+  const twice = names.find((name, n) => names.indexOf(name) !== n);
+  if (twice !== undefined)
+    throw new SoftpromptError("usage", "two adapters have one name", {
+      where: "--adapter",
+      expected: "each name once: --adapter spam=runs/spam --adapter tone=runs/tone",
+      got: twice,
+    });
+  return found;
 }
 
 /** Shows each kind of notice only once, because every batch of inputs would repeat it with other numbers. */
@@ -112,11 +152,14 @@ interface Asked {
 async function* inputsOf(
   text: string | undefined,
   { file, lines, skipBadRows }: PredictValues,
-  task: Task | undefined,
+  tasks: readonly (Task | undefined)[],
   { terminal, signal }: Pick<CommandContext, "terminal" | "signal">,
 ): AsyncGenerator<Asked> {
   // with several holes only an object can name the texts
-  const fields = task === undefined ? [] : templateFields(task.template);
+  const each = tasks.map((task) => (task === undefined ? [] : templateFields(task.template)));
+  const fields = each.reduce((most, own) => (own.length > most.length ? own : most));
+  // records are taken apart as the first adapter's task has them
+  const [task] = tasks;
   const form = { lines: lines === "auto" && fields.length > 1 ? ("jsonl" as const) : lines, fields };
   if (text !== undefined) yield* structured(fromText(text, form, "text"), "text", task);
   else if (file !== undefined) {
@@ -201,11 +244,13 @@ function idOf(input: PredictInput | SoftpromptError): string | number | undefine
   return typeof id === "string" || typeof id === "number" ? id : undefined;
 }
 
-function outputLine({ id, where, input }: Asked, { error, ...answer }: Answer): JsonObject {
-  if (error !== undefined) return { ...errorLine(where, error), id };
+function outputLine({ id, where, input }: Asked, { error, ...answer }: Answer, name: string | null): JsonObject {
+  if (error !== undefined) return { ...errorLine(where, error), id, ...nameIn(name) };
   const columns = typeof input === "string" || input instanceof SoftpromptError ? {} : { input };
-  return { id, ...answer, ...columns };
+  return { id, ...nameIn(name), ...answer, ...columns };
 }
+
+const nameIn = (name: string | null): JsonObject => (name === null ? {} : { adapter: name });
 
 function errorLine(id: string, { kind, problem, parts }: SoftpromptError): JsonObject {
   const { where, expected, hint } = parts;

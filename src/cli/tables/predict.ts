@@ -1,7 +1,7 @@
 /**
  * @file The options of softprompt predict.
  */
-import { boolean, choice, integer, type OptionValues, string } from "../../base/options.js";
+import { boolean, choice, integer, list, type OptionValues, string } from "../../base/options.js";
 import type { taskOptions } from "../../tasks/data.js";
 import { modelOptions } from "../../tasks/options.js";
 
@@ -15,13 +15,22 @@ export const recordedModel = {
   }),
 };
 
-/** The adapter of predict and eval. */
+const place = "its folder, the run that made it, a hub id (organisation/name, @revision), or a prompt alone as .npy";
+
+/** The adapter of eval, generate and export. */
 export const adapterOptions = {
-  adapter: string({
-    placeholder: "folder or hub id",
-    help: "Adapter to use: its folder, the run that made it, a hub id (organisation/name, @revision), or a prompt alone as .npy",
-  }),
+  adapter: string({ placeholder: "folder or hub id", help: `Adapter to use: ${place}` }),
   anyBase: boolean({ default: false, help: "Use the adapter though the base model is not the recorded one" }),
+};
+
+/** The adapters of predict. */
+export const predictAdapters = {
+  adapter: list({
+    whole: true,
+    placeholder: "folder or hub id",
+    help: `Adapter to use: ${place}. Given several times (--adapter spam=runs/spam --adapter tone=runs/tone), every adapter answers every input, under its name`,
+  }),
+  anyBase: adapterOptions.anyBase,
 };
 
 /** Limits of inputs and how they are answered. */
@@ -54,6 +63,6 @@ export const inputOptions = {
 };
 
 export type PredictValues = OptionValues<typeof recordedModel> &
-  OptionValues<typeof adapterOptions> &
+  OptionValues<typeof predictAdapters> &
   OptionValues<typeof inputOptions> &
   OptionValues<typeof taskOptions>;
