@@ -7,6 +7,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { saveAdapter } from "../src/adapter/adapter.js";
 import { namedPlaces } from "../src/cli/actions/predict.js";
+import type { Task } from "../src/data/row.js";
 import { openModel } from "../src/tasks/model.js";
 import { promptAdapter } from "./helpers/adapters.js";
 import { commandLine } from "./helpers/command-line.js";
@@ -19,7 +20,7 @@ const tone = join(place, "tone");
 beforeAll(async () => {
   await using model = await openModel("t5-nano");
   const common = { metrics: ["accuracy"] as ["accuracy"], maxTargetTokens: 4, targetPrefix: "" };
-  const tasks = {
+  const tasks: Record<string, Task> = {
     [spam]: { name: "spam", template: "mail: {text}", verbalizer: { yes: "yes", no: "no" }, ...common },
     // another name of the field: a plain text fills it too
     [tone]: { name: "tone", template: "{sentence} It was", verbalizer: { good: "good", bad: "bad" }, ...common },
