@@ -48,11 +48,13 @@ export async function quickstart(
   const timed = given.model !== undefined;
   const answer = await trainAnswer(options, { terminal, signal, resume: false, rateGiven: true, timed });
   if (answer.exitCode) return answer;
+  // in a clone, and where npx started this, the bare name is not on the path
+  const program = process.env.npm_command === undefined ? "softprompt" : "npx softprompt";
   const next = [
     "",
     c.bold("Next"),
-    `  softprompt predict "your own text" --model ${shellWord(model)} --adapter ${shellWord(join(options.output!, fileNames.adapter))}`,
-    "  softprompt train --help",
+    `  ${program} predict "your own text" --model ${shellWord(model)} --adapter ${shellWord(join(options.output!, fileNames.adapter))}`,
+    `  ${program} train --help`,
   ];
   return { ...answer, text: `${answer.text}\n${next.join("\n")}` };
 }
