@@ -37,7 +37,7 @@ export type { Parameters, Tensor } from "./base/tensor.js";
 export { defineTask, type TaskDefinition } from "./data/define.js";
 export type { MemoryRow } from "./data/memory.js";
 export { type MetricName, metricNames, type Scores } from "./data/metrics.js";
-export type { Dataset, FieldSpan, PromptPart, Row, Scoring, Task } from "./data/row.js";
+export type { Dataset, FieldSpan, PromptPart, Row, Scoring, Task, TaskColumns } from "./data/row.js";
 export { type PromptPosition, promptPositions } from "./data/template.js";
 export type { Verbalizer } from "./data/verbalizer.js";
 export type { Confusion, Evaluation, Prediction } from "./evaluate/evaluate.js";

@@ -76,6 +76,7 @@ const format = z.looseObject({
       selectBy: z.enum(["first", "mean"]).optional(),
       generative: z.boolean().optional(),
       openAnswers: z.boolean().optional(),
+      columns: z.looseObject({ fields: words.optional(), label: text.optional(), target: text.optional() }).optional(),
     })
     .nullable(),
   chat: z.boolean().optional(),
@@ -96,6 +97,7 @@ const ownFields = Object.keys(format.shape);
 function checkedTask(task: NonNullable<z.infer<typeof format>["task"]>, where: string): Task {
   const { name, template, verbalizer, metrics, maxTargetTokens, targetPrefix } = task;
   const { scoring, selectBy, generative, openAnswers } = task;
+  const { fields, label, target } = task.columns ?? {};
   try {
     return defineTask({
       name,
@@ -108,6 +110,7 @@ function checkedTask(task: NonNullable<z.infer<typeof format>["task"]>, where: s
       selectBy,
       generative,
       openAnswers,
+      columns: { fields, label, target },
     });
   } catch (error) {
     if (!(error instanceof SoftpromptError)) throw error;

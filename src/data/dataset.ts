@@ -396,6 +396,7 @@ async function ownSource(spec: FilesSpec | RowsSpec, signal: AbortSignal | undef
     targetPrefix: spec.targetPrefix,
     promptPosition: spec.promptPosition,
     scoring: spec.scoring,
+    columns: { fields: columns, label: spec.label, target: spec.target },
   });
   const labels = Object.keys(verbalizer ?? {});
   const holes = compileTemplate(task.template);

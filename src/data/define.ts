@@ -35,6 +35,8 @@ export interface TaskDefinition {
   readonly generative?: boolean;
   /** Default false. */
   readonly openAnswers?: boolean;
+  /** Default: the template's own names, `label` and `target`. */
+  readonly columns?: Task["columns"];
 }
 
 const known = [
@@ -50,6 +52,7 @@ const known = [
   "selectBy",
   "generative",
   "openAnswers",
+  "columns",
 ] as const satisfies readonly (keyof TaskDefinition)[];
 
 const scoringValues = {
@@ -100,6 +103,7 @@ export function defineTask(definition: TaskDefinition): Task {
   for (const option of ["generative", "openAnswers"] as const)
     if (![undefined, true, false].includes(definition[option]))
       refuse(option, "not a yes or no", "true or false", definition[option]);
+  const columns = checkColumns(definition.columns, task);
   return {
     name: definition.name,
     template: positioned(
@@ -115,7 +119,30 @@ export function defineTask(definition: TaskDefinition): Task {
     ...(selectBy === "first" ? {} : { selectBy }),
     ...(definition.generative === undefined ? {} : { generative: definition.generative }),
     ...(definition.openAnswers ? { openAnswers: true } : {}),
+    ...(columns && { columns }),
   };
+}
+
+/** @returns undefined where no name differs */
+function checkColumns(columns: Task["columns"], task: string): Task["columns"] {
+  if (columns === undefined || columns === null) return undefined;
+  const where = `${task}, columns`;
+  checkKeys(columns, ["fields", "label", "target"], where);
+  const { fields = {}, ...answers } = columns;
+  if (!isObject(fields))
+    throw new SoftpromptError("usage", "not an object", {
+      where,
+      expected: "{ fields: { name: column } }",
+      got: fields,
+    });
+  for (const column of [...Object.values(fields), ...Object.values(answers)])
+    if (column !== undefined && (typeof column !== "string" || column === ""))
+      throw new SoftpromptError("usage", "not the name of a column", { where, expected: "a text", got: column });
+  const own = {
+    ...(Object.keys(fields).length > 0 && { fields: { ...fields } as Readonly<Record<string, string>> }),
+    ...Object.fromEntries(Object.entries(answers).filter(([name, column]) => column !== undefined && column !== name)),
+  };
+  return Object.keys(own).length > 0 ? own : undefined;
 }
 
 function checkScoring(scoring: Scoring | undefined, verbalizer: Verbalizer | null, task: string): Scoring | undefined {

@@ -88,6 +88,18 @@ export interface Task {
    * end token has much of the loss at first, and nothing that is ranked looks at it (docs/log.md).
    */
   readonly openAnswers?: boolean;
+  /** Where its values stand in the rows that it was made from, if under other names. No text depends on it. */
+  readonly columns?: TaskColumns;
+}
+
+/** Columns of a task's rows. */
+export interface TaskColumns {
+  /** Name in the template → column. */
+  readonly fields?: Readonly<Record<string, string>> | undefined;
+  /** Column of the label, if not `label`. */
+  readonly label?: string | undefined;
+  /** Column of the text to be written, if not `target`. */
+  readonly target?: string | undefined;
 }
 
 /** How predictions of a task are judged, where the metric alone does not say it. */

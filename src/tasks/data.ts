@@ -290,10 +290,13 @@ export async function loadRows(rows: readonly MemoryRow[], options: Omit<RowsOpt
  */
 export function asRecorded(options: DataOptions, recorded: Task | null): DataOptions {
   if (recorded === null) return options;
-  const { template, verbalizer, metrics, maxTargetTokens, targetPrefix, scoring } = recorded;
+  const { template, verbalizer, metrics, maxTargetTokens, targetPrefix, scoring, columns } = recorded;
+  const answerSaid = options.labelColumn !== undefined || options.targetColumn !== undefined;
   if (options.train !== undefined)
     return {
       ...defined({
+        columns: columns?.fields,
+        ...(answerSaid ? {} : { labelColumn: columns?.label, targetColumn: columns?.target }),
         task: recorded.name,
         template,
         verbalizer: options.targetColumn === undefined ? (verbalizer ?? undefined) : undefined,
@@ -315,6 +318,16 @@ export function asRecorded(options: DataOptions, recorded: Task | null): DataOpt
   const prefix = text.endsWith(plain) ? text.slice(0, text.length - plain.length) : "";
   const inputPrefix = prefix.replaceAll("{{", "{").replaceAll("}}", "}");
   return { ...defined({ task: name, format: chosen, inputPrefix, targetPrefix, promptPosition }), ...defined(options) };
+}
+
+/** The task with those recorded columns alone that rows have; the others stand there under the template's names, or are said. */
+export function withColumnsOf(task: Task, has: (column: string) => boolean): Task {
+  const { columns, ...rest } = task;
+  if (columns === undefined) return task;
+  const { fields = {}, ...answers } = columns;
+  const there = (names: Readonly<Record<string, string>>) =>
+    Object.fromEntries(Object.entries(names).filter(([, column]) => has(column)));
+  return { ...rest, columns: { fields: there(fields), ...there(answers) } };
 }
 
 /** The warning of such differences. */

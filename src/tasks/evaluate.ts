@@ -19,7 +19,7 @@ import { drawExamples, inContext, inContextNotice } from "../evaluate/in-context
 import { fullModel } from "../model/partial.js";
 import { checkCall, evaluateOptions } from "./answer-options.js";
 import type { CallContext, NoticeEvent } from "./call.js";
-import { asRecorded, loadData, loadRows, type RowsOptions } from "./data.js";
+import { asRecorded, loadData, loadRows, type RowsOptions, withColumnsOf } from "./data.js";
 import { engineUnder, type Model } from "./model.js";
 import { besideSkill, formerSkillNames, openSkill, type SkillOptions } from "./predictor.js";
 
@@ -132,7 +132,8 @@ function rowsIn(data: Dataset, given: EvaluateRows, split: EvaluateInput["split"
 /** Rows of a Dataset unchanged; rows of the program in the form of the task. */
 async function rowsOf(rows: List, task: Task): Promise<readonly Row[]> {
   if (rows.every(isRow)) return rows as readonly Row[];
-  const { train: _, data: __, format: ___, ...spec } = asRecorded({ train: "rows" }, task);
+  const has = (column: string) => (rows as readonly MemoryRow[]).some((row) => Object.hasOwn(row, column));
+  const { train: _, data: __, format: ___, ...spec } = asRecorded({ train: "rows" }, withColumnsOf(task, has));
   return (await loadRows(rows as readonly MemoryRow[], { ...spec, ...all })).train;
 }
 

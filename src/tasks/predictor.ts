@@ -13,6 +13,7 @@ import { currentNames } from "../base/options.js";
 import type { Parameters } from "../base/tensor.js";
 import { endNotice } from "../data/notices.js";
 import type { Row, Task } from "../data/row.js";
+import type { Fields } from "../data/rows.js";
 import { compileTemplate, type Template } from "../data/template.js";
 import { type Asked, answerRows, type WhileWriting } from "../evaluate/evaluate.js";
 import { type RankingMode, rankingModes } from "../evaluate/ranking.js";
@@ -393,10 +394,21 @@ function unlabelledRow({ task, template }: Skill, input: PredictInput, id: strin
       expected: `one, e.g. ${template.fields.join(", ")}`,
       got: one === undefined ? "none" : more.length + 1,
     });
-  const choices = choicesOfInput(task, one.fields, id);
+  const fields = asTemplate(task, one.fields);
+  const choices = choicesOfInput(task, fields, id);
   const [label, target] = Object.entries(choices ?? task.verbalizer ?? {})[0] ?? [null, ""];
-  const row = { id, ...template.fillRow(one.fields, id), target, label, references: [target] };
+  const row = { id, ...template.fillRow(fields, id), target, label, references: [target] };
   return choices === null ? row : { ...row, choices };
+}
+
+/** A record whose columns have the names of the task's rows, with the template's names. */
+function asTemplate({ columns }: Task, fields: Fields): Fields {
+  const named = Object.entries(columns?.fields ?? {}).filter(
+    ([name, column]) => !Object.hasOwn(fields, name) && Object.hasOwn(fields, column),
+  );
+  return named.length === 0
+    ? fields
+    : { ...fields, ...Object.fromEntries(named.map(([name, column]) => [name, fields[column]])) };
 }
 
 function theOneField({ fields }: Template, id: string): string {

@@ -10,7 +10,7 @@ import { type Fields, skippedNotice, type TableOptions } from "../data/rows.js";
 import { readTable } from "../data/table.js";
 import { columnValue, compileTemplate } from "../data/template.js";
 import { declaredReader } from "./choices.js";
-import { asRecorded, type DataOptions, dataOptions, loadData } from "./data.js";
+import { asRecorded, type DataOptions, dataOptions, loadData, withColumnsOf } from "./data.js";
 
 /** Rows of one file, and what the reader should know of them. */
 export interface ScoredFile {
@@ -30,7 +30,11 @@ export async function loadScored(
   if (declared !== null) return officialRows(recorded, file, declared, options, signal);
   // the file is loaded as training rows, and every row of it is scored: what draws a few training rows is not for it
   const { validation: _, test: __, fewShot: ___, fewShotPer: ____, ...shared } = options;
-  const all = asRecorded({ ...shared, train: file }, recorded);
+  const found = recorded.columns === undefined ? [] : (await readTable(file, tableOptions(options, signal))).columns;
+  const all = asRecorded(
+    { ...shared, train: file },
+    withColumnsOf(recorded, (column) => found.includes(column)),
+  );
   const column = all.labelColumn ?? all.targetColumn ?? (await answerColumn(recorded, file, all));
   const { verbalizer } = recorded;
   const named = verbalizer === null ? { targetColumn: column } : { labelColumn: column };

@@ -58,7 +58,9 @@ export async function identityOf(input: Omit<TrainInput, "run">): Promise<Identi
   // identifies the drawn rows: an earlier version drew other rows for each seed
   const scored = scoredRows(input.validation, settings);
   if (scored.length < input.validation.length) facts["rows of an evaluation"] = rowsHash(scored);
-  for (const [key, value] of Object.entries(task)) facts[`task.${key}`] = JSON.stringify(value);
+  // the rows are known by their texts: under which names these stood in a file decides nothing, and earlier versions did not record it
+  const { columns: _, ...decides } = task;
+  for (const [key, value] of Object.entries(decides)) facts[`task.${key}`] = JSON.stringify(value);
   // only keys of the table, because a caller's settings may have more keys than the trainer reads
   for (const key of Object.keys(trainOptions) as (keyof TrainSettings)[])
     if (!freeSettings.has(key)) facts[`settings.${key}`] = String(settings[key]);
