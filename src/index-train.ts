@@ -26,6 +26,7 @@ export {
   type Prepared,
   prepareEvaluation,
   type RowProgress,
+  type WhileWriting,
 } from "./evaluate/evaluate.js";
 export { type InitInput, type InitSpec, initPrompt } from "./method/init.js";
 export {

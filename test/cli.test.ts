@@ -430,7 +430,8 @@ test("a finished run goes on to more steps, to the same prompt as one that was b
   const prune = [
     "prune",
     "--from",
-    short,
+    // the adapter of a run stands for the run
+    join(short, "adapter"),
     "--output",
     pruned,
     "--level",
@@ -447,6 +448,10 @@ test("a finished run goes on to more steps, to the same prompt as one that was b
   const { search } = JSON.parse(found.stdout);
   // what the run spent is counted, though it was not spent again
   expect(search.cost.tuning).toBeGreaterThanOrEqual(tuned.cost.trainFlops);
+  expect(await commandLine(["prune", "--from", place])).toMatchObject({
+    code: 6,
+    stderr: expect.stringContaining("there is no run here whose prompt could be pruned"),
+  });
   const wrong = await commandLine(["train", "--resume", pruned]);
   expect(wrong).toMatchObject({ code: 6, stderr: expect.stringMatching(/holds a search, not a run.*prune --resume/s) });
   const held = await commandLine([...prune, "--output", join(place, "held"), "--holdout", "0.5"]);

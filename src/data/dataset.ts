@@ -50,6 +50,8 @@ export interface DeclaredSpec extends CommonSpec {
   readonly folder: string;
   /** One of the task's formats. Default its first. */
   readonly format?: string;
+  /** Longest target in tokens. Default the task's own. */
+  readonly maxTargetTokens?: number;
 }
 
 /** Options for the user's own rows, in files or in memory. */
@@ -97,7 +99,7 @@ const commonKeys = [
   "quotes",
   "delimiter",
 ];
-const declaredKeys = ["task", "folder", "format", ...commonKeys];
+const declaredKeys = ["task", "folder", "format", "maxTargetTokens", ...commonKeys];
 const ownKeys = [
   ...["name", "template", "verbalizer", "label", "target", "columns", "metrics", "maxTargetTokens", "scoring"],
   ...commonKeys,
@@ -239,7 +241,7 @@ function toRow(example: Example, where: string, template: Template, task: Task):
 /** The Task of a declared task in one of its formats, without any rows. Throws SoftpromptError (usage). */
 export function declaredTask(
   nameOrAlias: string,
-  options: Pick<DeclaredSpec, "format" | "inputPrefix" | "targetPrefix" | "promptPosition"> = {},
+  options: Pick<DeclaredSpec, "format" | "inputPrefix" | "targetPrefix" | "promptPosition" | "maxTargetTokens"> = {},
 ): Task {
   const { name, format, declared, formatName } = chooseFormat(nameOrAlias, options.format);
   return defineTask({
@@ -247,7 +249,7 @@ export function declaredTask(
     template: format.template,
     verbalizer: format.verbalizer,
     metrics: declared.metrics,
-    maxTargetTokens: format.maxTargetTokens ?? declared.maxTargetTokens,
+    maxTargetTokens: options.maxTargetTokens ?? format.maxTargetTokens ?? declared.maxTargetTokens,
     inputPrefix: options.inputPrefix,
     targetPrefix: options.targetPrefix,
     promptPosition: options.promptPosition,

@@ -49,6 +49,14 @@ test("a task alone keeps its scoring and may have other words", () => {
   expect(loadTask({ task: "rte", verbalizer: words })!.verbalizer).toEqual(words);
 });
 
+test("a declared task's answers may be shorter, and an adapter remembers it", () => {
+  const short = loadTask({ task: "xsum", maxTargetTokens: 12 })!;
+  expect(short.maxTargetTokens).toBe(12);
+  expect(asRecorded({ data: "folder" }, short)).toMatchObject({ task: "xsum", maxTargetTokens: 12 });
+  expect(asRecorded({ data: "folder" }, declaredTask("xsum"))).not.toHaveProperty("maxTargetTokens");
+  expect(declaredTask("xsum", { maxTargetTokens: 12 })).toEqual(short);
+});
+
 test.each([
   [{ verbalizer: { a: "b" } }, /verbalizer has no effect without a task/],
   [{ inputPrefix: "x" }, /inputPrefix has no effect/],

@@ -312,12 +312,15 @@ export function asRecorded(options: DataOptions, recorded: Task | null): DataOpt
   const asked = options.task === undefined || options.task === quickstartTask ? options.task : taskName(options.task);
   if (!known || (asked !== undefined && asked !== name)) return options;
   const chosen = options.format ?? format;
-  const plain = name === quickstartTask ? quickstartFiles.template : declaredTask(name, { format: chosen }).template;
+  const declared = name === quickstartTask ? null : declaredTask(name, { format: chosen });
+  const plain = declared?.template ?? quickstartFiles.template;
+  const length = declared !== null && declared.maxTargetTokens !== maxTargetTokens ? maxTargetTokens : undefined;
   // a declared template has no marker, so those at its ends are the position's
   const { text, position: promptPosition } = unpositioned(template) ?? { text: template };
   const prefix = text.endsWith(plain) ? text.slice(0, text.length - plain.length) : "";
   const inputPrefix = prefix.replaceAll("{{", "{").replaceAll("}}", "}");
-  return { ...defined({ task: name, format: chosen, inputPrefix, targetPrefix, promptPosition }), ...defined(options) };
+  const form = { inputPrefix, targetPrefix, promptPosition, maxTargetTokens: length };
+  return { ...defined({ task: name, format: chosen, ...form }), ...defined(options) };
 }
 
 /** The task with those recorded columns alone that rows have; the others stand there under the template's names, or are said. */
@@ -479,7 +482,7 @@ const ownOnly = [
 /** Options that rows of an origin do not read. Ignored ones would let rows be scored that nobody asked for. */
 const unread = {
   own: ["format"],
-  declared: ownOnly,
+  declared: ownOnly.filter((key) => key !== "maxTargetTokens"),
   bundled: [...ownOnly, "data", "format", "header", "delimiter", "quotes"],
 } as const satisfies Readonly<Record<string, readonly (keyof Checked)[]>>;
 
@@ -538,7 +541,8 @@ function specOf(options: Checked): DatasetSpec {
       expected: "the folder with the task's official files",
       hint: "--data FOLDER",
     });
-  return { ...shared, task, folder: data, ...defined({ format: options.format }) };
+  const { format, maxTargetTokens } = options;
+  return { ...shared, task, folder: data, ...defined({ format, maxTargetTokens }) };
 }
 
 function defined<T extends object>(object: T): { [K in keyof T]: Exclude<T[K], undefined> } {

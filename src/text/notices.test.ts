@@ -67,6 +67,13 @@ test("unknown characters: how many rows, an example, how many are hardly read at
   ]);
 });
 
+test("the example of unknown characters is one that can be seen, else its code", () => {
+  const [seen] = notices(rowsOf(["a\ufe0f}", "a"]));
+  expect(seen).toContain('e.g. "}" in');
+  const [alone] = notices(rowsOf(["a\ufe0f", "a"]));
+  expect(alone).toContain('e.g. "\\u{fe0f}" in');
+});
+
 test("rows with different labels that become the same ids", () => {
   const found = notices(rowsOf(["good {film", "a"], ["good }film", "b"], ["good }film", "b"]));
   expect(found[1]).toBe(
@@ -104,7 +111,7 @@ test("targets that are too long are counted", () => {
 });
 
 test("what is quoted of the rows holds nothing that a terminal obeys", () => {
-  const [notice] = notices(rowsOf(["good \u009b31m\u202e", "a"], ["good", "b"]));
+  const [notice] = notices(rowsOf(["good \u009bm\u202e", "a"], ["good", "b"]));
   expect(notice).toMatch(/"\\u\{9b\}"/);
   expect(notice).not.toMatch(/[\p{Cc}\p{Cf}]/u);
 });

@@ -41,10 +41,11 @@ export function inputNotices({ rows, encoded }: RowsAndIds, tokenizer: Tokenizer
 }
 
 /** The user's text, shortened. Characters that JSON does not escape but a terminal may interpret are escaped too. */
+const escaped = (c: string) => `\\u{${c.codePointAt(0)!.toString(16)}}`;
 const quoted = (text: string) =>
   JSON.stringify(text.length > 40 ? `${text.slice(0, 39)}…` : text).replace(
     /[\u007f-\u009f\u2028\u2029]|\p{Cf}/gu,
-    (c) => `\\u{${c.codePointAt(0)!.toString(16)}}`,
+    escaped,
   );
 /** A name from the user; plain names are not quoted. */
 const named = (name: string) => (/^[\p{L}\p{N}\p{P} ]{1,60}$/u.test(name) ? name : quoted(name));
@@ -83,6 +84,8 @@ function cutTargets(encoded: readonly EncodedRow[], limit: number): string | nul
 /** If less than this share of a row is left, the model reads hardly anything of it. */
 const mostlyUnknown = 0.5;
 
+const invisible = /[\p{Default_Ignorable_Code_Point}\p{Cc}\p{Cf}\p{M}\p{Z}]/u;
+
 function unknownCharacters({ rows, encoded }: RowsAndIds, tokenizer: Tokenizer): string | null {
   const { unkId } = tokenizer;
   if (unkId === undefined) return null;
@@ -90,8 +93,11 @@ function unknownCharacters({ rows, encoded }: RowsAndIds, tokenizer: Tokenizer):
   const some = unknown.filter((count) => count > 0).length;
   if (some === 0) return null;
   const at = unknown.findIndex((count) => count > 0);
-  const character = [...new Set(rows[at]!.input)].find((c) => tokenizer.encode(c).includes(unkId));
-  const example = character === undefined ? "" : `, e.g. ${quoted(character)} in ${named(rows[at]!.id)}`;
+  const characters = [...new Set(rows[at]!.input)].filter((c) => tokenizer.encode(c).includes(unkId));
+  // one that can be seen, where there is one: not a joiner or the sign that makes an emoji colourful
+  const character = characters.find((c) => !invisible.test(c)) ?? characters[0];
+  const shown = character === undefined ? "" : quoted(character).replace(invisible, escaped);
+  const example = shown === "" ? "" : `, e.g. ${shown} in ${named(rows[at]!.id)}`;
   const mostly = rows.filter(
     (row, i) => unknown[i]! > 0 && keptShare(row, encoded[i]!, tokenizer) < mostlyUnknown,
   ).length;

@@ -1,7 +1,9 @@
 /**
  * @file The work of softprompt prune: a search for the terminal.
  */
-import { join } from "node:path";
+import { existsSync } from "node:fs";
+import { basename, dirname, join, resolve } from "node:path";
+import { SoftpromptError } from "../../base/errors.js";
 import { pickOptions, readOptions } from "../../base/options.js";
 import { openMethod, prunableForm } from "../../method/methods.js";
 import { pruneCounts } from "../../prune/space.js";
@@ -92,9 +94,22 @@ function widthOf(options: PruneValues, { checkpoint: { config } }: Pick<Model, "
  * Options of the run whose prompt is pruned, overridden by the given ones. Its output folder, and options that prune does not have, are not
  * taken over.
  */
-async function optionsFrom(folder: string, said: Readonly<Record<string, unknown>>): Promise<Record<string, unknown>> {
-  const { output: _, ...run } = await resumedOptions("train", folder, trainTable, {});
-  return { ...pickOptions(pruneTable, run), ...said };
+async function optionsFrom(given: string, said: Readonly<Record<string, unknown>>): Promise<Record<string, unknown>> {
+  const from = runOf(given);
+  const { output: _, ...run } = await resumedOptions("train", from, trainTable, {});
+  return { ...pickOptions(pruneTable, run), ...said, from };
+}
+
+/** The run's folder: the given one, or that of a run whose adapter was given. @throws SoftpromptError "run" where there is none */
+function runOf(folder: string): string {
+  const isRun = (at: string) => existsSync(join(at, fileNames.config));
+  if (isRun(folder)) return folder;
+  if (basename(resolve(folder)) === fileNames.adapter && isRun(dirname(resolve(folder)))) return dirname(folder);
+  throw new SoftpromptError("run", "there is no run here whose prompt could be pruned", {
+    where: folder,
+    expected: `the folder that softprompt train made, with ${fileNames.config}`,
+    hint: "without --from the search tunes its own prompt first",
+  });
 }
 
 /** Whole retrainings that a search makes, the control included; halving's survivors count by their share of the budget. */
