@@ -6,9 +6,10 @@ import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from "
 import { basename, join } from "node:path";
 import { isDeepStrictEqual } from "node:util";
 
-/** sha256 of the weights in a model's folder. */
+/** sha256 of the weights in a model's folder. @throws where it has none */
 function weightsOf(folder) {
   const files = readdirSync(folder).filter((name) => name.endsWith(".safetensors"));
+  if (files.length === 0) throw new Error(`${folder} has no weights: expected files *.safetensors`);
   const hash = createHash("sha256");
   for (const name of files.sort()) hash.update(readFileSync(join(folder, name)));
   return hash.digest("hex");
@@ -20,8 +21,15 @@ function rowFiles(folder) {
   return Object.fromEntries(names.sort().map((name) => [name, statSync(join(folder, name)).size]));
 }
 
-/** The weights of these models by sha256, and the row files below a folder by their size in bytes. */
+/**
+ * The weights of these models by sha256, and the row files below a folder by their size in bytes.
+ * @throws where two models' folders have one name: results know a model by it
+ */
 export function madeFromOf({ models, datasets }) {
+  const names = models.map((folder) => basename(folder));
+  const repeated = models.find((_, n) => names.indexOf(names[n]) !== n);
+  if (repeated !== undefined)
+    throw new Error(`two models are named ${basename(repeated)}: rename the folder ${repeated}`);
   return {
     models: Object.fromEntries(models.map((folder) => [basename(folder), weightsOf(folder)])),
     rows: rowFiles(datasets),

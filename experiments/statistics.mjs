@@ -29,8 +29,10 @@ export function deviation(values) {
   return Math.sqrt(values.reduce((sum, x) => sum + (x - m) ** 2, 0) / (values.length - 1));
 }
 
-/** Ranks from 0; equal values share the mean of theirs. */
+/** Ranks from 0; equal values share the mean of theirs. @throws for what is no number: it has no rank */
 export function ranks(values) {
+  const other = values.findIndex((value) => !Number.isFinite(value));
+  if (other >= 0) throw new Error(`ranks: value ${other} is ${values[other]}, not a finite number: leave its pair out`);
   const order = [...values.keys()].sort((a, b) => values[a] - values[b]);
   const out = new Array(values.length);
   for (let i = 0; i < order.length; ) {
@@ -42,8 +44,9 @@ export function ranks(values) {
   return out;
 }
 
-/** Spearman's rank correlation; null where one side has no spread. */
+/** Spearman's rank correlation; null where one side has no spread. @throws where the sides are no pairs of finite numbers */
 export function rankCorrelation(a, b) {
+  if (a.length !== b.length) throw new Error(`rankCorrelation: ${a.length} values against ${b.length}: give pairs`);
   const [x, y] = [ranks(a), ranks(b)];
   const [mx, my] = [mean(x), mean(y)];
   const sum = (of) => x.reduce((total, _, i) => total + of(i), 0);

@@ -2,7 +2,7 @@
  * @file The comparison of methods end to end on a tiny checkpoint: what is run and kept, in this process and in others, what chooses a rate,
  * and what the tables say.
  */
-import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -196,6 +196,151 @@ test("stopped on the way and in child processes, it ends the same", async () => 
   // of XPrompt's folders the ends are told again, of nothing a step
   expect(stepsOf(events)).toBe(0);
   expect(timeless(found)).toEqual(timeless(whole));
+});
+
+test("what cannot be run is refused before anything is trained, naming method and task", async () => {
+  const free = { ...tinyDataset(16, 8), task: { ...tinyDataset().task, name: "free", verbalizer: null } };
+  const parts = { ...other, task: { ...other.task, template: "{prompt:9}{words}{prompt:9}" } };
+  for (const [names, more, problem] of [
+    [["prompt", "instruction"], { tasks: [tinyDataset(16, 8), free] }, /^instruction on free: .*no label words/],
+    [["prompt", "few-shot"], { shots: 17 }, /^few-shot on parity: cannot draw 17 rows/],
+    [["prompt", "xprompt"], { pieces: 5 }, /^xprompt on parity: .*cannot be cut into equal pieces/],
+    [["few-shot", "lora"], { tasks: [parts] }, /^lora on parity2: the parts of the prompt and its length/],
+    [["few-shot", "prompt"], { tasks: [tinyDataset(1, 8)], shots: 1 }, /^prompt on parity: cannot hold rows out/],
+    [["few-shot", "prompt"], { tasks: [{ ...other, validation: [] }] }, /there are none/],
+  ] as const) {
+    const {
+      tasks,
+      shots = 2,
+      pieces = 4,
+    } = { tasks: undefined, ...more } as {
+      tasks?: ComparisonInput["tasks"];
+      shots?: number;
+      pieces?: number;
+    };
+    const events: StudyEvent[] = [];
+    const asked = compareMethods(
+      input(null, {
+        ...(tasks && { tasks }),
+        comparison: readOptions(comparisonOptions, { methods: names, rateFactors: [0.5, 1], shots }, "test"),
+        prune: { ...input(null).prune, pieces },
+        observe: (event) => events.push(event),
+      }),
+    );
+    await expect(asked, names.join()).rejects.toMatchObject({ problem: expect.stringMatching(problem) });
+    expect(events, names.join()).toEqual([]);
+  }
+});
+
+test("a rate is searched for once, by what the task selects by, and its evaluations are apart from the run's", async () => {
+  const own = { ...comparison, methods: ["prompt", "xprompt"] } as const;
+  const metrics = ["accuracy", "macroF1"] as const;
+  const data = { ...tinyDataset(16, 8), task: { ...tinyDataset().task, metrics, selectBy: "mean" as const } };
+  const asked = async (folder: string | null) => {
+    const events: StudyEvent[] = [];
+    const result = await compareMethods(
+      input(folder, {
+        tasks: [data],
+        seeds: [0],
+        comparison: readOptions(comparisonOptions, own, "test"),
+        observe: (event) => events.push(event),
+      }),
+    );
+    const searched = events.filter(({ kind }, n) => {
+      const next = events[n + 1];
+      return kind === "run" && next?.kind === "train" && JSON.stringify(events[n]).includes("held out");
+    });
+    return { result, events, searched };
+  };
+  // two rates, and XPrompt takes prompt tuning's, whether the study is kept or not
+  const { result, events, searched } = await asked(null);
+  expect(searched).toHaveLength(2);
+  const last = events.filter((event) => event.kind === "train" && event.event.kind === "eval").slice(0, 2);
+  const means = last.map((event) => {
+    const { accuracy, macroF1 } = (event as { event: { scores: Record<string, number> } }).event.scores;
+    return (100 * (accuracy! + macroF1!)) / 2;
+  });
+  const tried = String(result.tables.at(-1)!.rows[0]![3]);
+  expect(tried.split(", ").map((text) => text.split(": ")[1])).toEqual(means.map((mean) => mean.toFixed(2)));
+
+  await asked("apart");
+  const folders = readdirSync(join(root, "apart"), { withFileTypes: true }).filter((entry) => entry.isDirectory());
+  const looks = (name: string) =>
+    readFileSync(join(root, "apart", name, "events.out.tfevents.softprompt"), "latin1").match(/validation\/loss/g)!
+      .length;
+  const told = folders.filter(({ name }) => name.startsWith("parity-seed0-prompt_")).map(({ name }) => name);
+  // steps 2 and 4 of the run itself; the searches look once, at their end
+  expect(told.filter((name) => name.endsWith("-held-out")).map(looks)).toEqual([1, 1]);
+  expect(told.filter((name) => !name.endsWith("-held-out")).map(looks)).toEqual([2]);
+});
+
+test("the rates share one pass of neuron scores; an instruction is asked once for all seeds", async () => {
+  const of = async (rateFactors: readonly number[], names: readonly string[], seeds = [0]) => {
+    const events: StudyEvent[] = [];
+    const given = input(`shared-${names.join()}`, {
+      tasks: [tinyDataset(16, 8)],
+      seeds,
+      comparison: readOptions(comparisonOptions, { ...comparison, methods: names, rateFactors }, "test"),
+      observe: (event) => events.push(event),
+    });
+    return { events, runs: await runUnit(given, unitsOf(given)[0]!, async (_, work) => work()), folder: given.folder! };
+  };
+  const two = await of([0.5, 1], ["fpt-fr"]);
+  // what each training had spent at its end; the first two are the search's
+  const ends: number[] = [];
+  let spent = 0;
+  for (const event of two.events) {
+    if (event.kind !== "train") continue;
+    if ("totalFlops" in event.event) spent = event.event.totalFlops;
+    if (event.event.kind === "end") ends.push(spent);
+  }
+  const [first, second] = ends as [number, number];
+  const { before, search } = two.runs[0]!;
+  expect(before).toBeGreaterThan(0);
+  const scoring = search!.flops - (first + second);
+  // both totals hold the pass, which was made once: minus one pass over the rows that were not held out
+  expect(scoring).toBeLessThan(0);
+  expect(-scoring / before).toBeCloseTo(13 / 16, 1);
+
+  const { folder } = await of([1], ["instruction"], [0, 1, 2]);
+  expect(readdirSync(folder).filter((name) => name.includes("instruction"))).toHaveLength(1);
+  for (const { line, flops, seconds } of whole.scores!)
+    expect([flops, seconds].every((cost) => (cost === undefined) === ["few-shot", "instruction"].includes(line))).toBe(
+      true,
+    );
+});
+
+test("a child's error keeps what was expected and what to do", async () => {
+  const module = await bundle("test/helpers/tiny-unit-worker.ts");
+  const own = readOptions(comparisonOptions, { methods: ["prompt"], rateFactors: [1e40, 2e40] }, "test");
+  const two = input("fails", { seeds: [0], comparison: own, prune: { ...input(null).prune, workers: 2 } });
+  await expect(inProcesses(two, unitsOf(two).slice(0, 1), module)).rejects.toMatchObject({
+    kind: "numeric",
+    parts: {
+      where: "worker, prompt on parity",
+      expected: expect.stringMatching(/stay finite/),
+      hint: "give smaller --rate-factors",
+    },
+  });
+});
+
+test("two studies in one folder have processes of their own, and leave no plan behind", async () => {
+  const module = await bundle("test/helpers/tiny-unit-worker.ts");
+  const of = (names: readonly string[], steps: number, observe = (_: StudyEvent): void => undefined) =>
+    input("two", {
+      tasks: [tinyDataset(16, 8)],
+      seeds: [0],
+      comparison: readOptions(comparisonOptions, { ...comparison, methods: names, rateFactors: [1] }, "test"),
+      schedule: readOptions(scheduleOptions, { steps }, "test"),
+      observe,
+    });
+  const [one, two] = [of(["prompt", "lora"], 4), of(["prompt"], 2)];
+  await Promise.all([one, two].map((own) => inProcesses(own, unitsOf(own), module)));
+  const events: StudyEvent[] = [];
+  await compareMethods(of(["prompt", "lora"], 4, (event) => events.push(event)));
+  await compareMethods(of(["prompt"], 2, (event) => events.push(event)));
+  expect(stepsOf(events)).toBe(0);
+  expect(readdirSync(join(root, "two")).filter((name) => name.startsWith("worker"))).toEqual([]);
 });
 
 test("the validation rows choose nothing", async () => {

@@ -51,6 +51,12 @@ describe("rank correlation", () => {
     expect(rankCorrelation([1, 2, 2, 3], [1, 3, 2, 4])).toBeCloseTo(4.5 / Math.sqrt(4.5 * 5), 12);
     expect(rankCorrelation([1, 1, 1], [1, 2, 3])).toBeNull();
   });
+
+  test("what is no number, or no pair, is refused and not waited for", () => {
+    expect(() => ranks([1, Number.NaN])).toThrow(/value 1 is NaN/);
+    expect(() => rankCorrelation([1, 2], [1, Number.NaN])).toThrow(/value 1 is NaN/);
+    expect(() => rankCorrelation([1, 2], [1, 2, 3])).toThrow(/2 values against 3/);
+  });
 });
 
 test("a deviation is of the sample", () => {
@@ -70,6 +76,11 @@ test("a folder of results refuses settings, weights and rows that they were not 
   const check = (more = {}) => checkMadeFrom(out, { settings, models: [model], datasets, ...more });
   // sha256 of "a"
   expect(check().models).toEqual({ model: "ca978112ca1bbdcafac231b39a23dc4da786eff8147c4e72b9807785afee48bb" });
+  // one name would stand for either's weights, and none for those of a folder that holds none
+  const alike = join(root, "elsewhere", "model");
+  mkdirSync(alike, { recursive: true });
+  expect(() => check({ models: [model, alike] })).toThrow(/two models are named model/);
+  expect(() => check({ models: [alike] })).toThrow(/no weights/);
   check();
   expect(() => check({ settings: { ...settings, steps: 5 } })).toThrow(/results of other settings: take another/);
   weights("b");

@@ -10,10 +10,17 @@ import { defaults, readOptions } from "../src/base/options.js";
 import { type Engine, openEngine } from "../src/engine/engine.js";
 import { openCheckpoint } from "../src/model/checkpoint.js";
 import { neuronScoreOptions } from "../src/schedule/neuron-options.js";
-import { scheduleOptions } from "../src/schedule/options.js";
+import { presetSchedule, scheduleOptions } from "../src/schedule/options.js";
 import { bestWithin, compare } from "../src/study/compare.js";
 import { distinctSizes, partialAlone, tableOneSizes } from "../src/study/partial-alone.js";
-import { type FinishedRun, type StudyEvent, type StudyInput, startPrompt } from "../src/study/runs.js";
+import {
+  type FinishedRun,
+  type StudyEvent,
+  type StudyInput,
+  startPrompt,
+  type Variant,
+  vanilla,
+} from "../src/study/runs.js";
 import { similarity } from "../src/study/similarity.js";
 import type { Spread, StudyResult } from "../src/study/study.js";
 import { trainOptions } from "../src/train/options.js";
@@ -132,7 +139,8 @@ test("compare: what is asked of vanilla's stages is refused or stands beside the
     compare(
       input({ seeds: [0], tasks: [other], schedule: readOptions(scheduleOptions, { steps: 4, ...own }, "test") }),
     );
-  for (const own of [{ depths: [0.5] }, { widths: [0.5] }, { budget: 0.5 }, { stageFractions: [0.5] }])
+  const refused = [{ depths: [0.5] }, { widths: [0.5] }, { budget: 0.5 }, { stageFractions: [0.5] }];
+  for (const own of [...refused, { grow: "plateau" }])
     await expect(asked(own), JSON.stringify(own)).rejects.toMatchObject({ kind: "usage" });
   const half = await asked({ stageSteps: [2] });
   const flops = half.tables[0]!.columns.findIndex((c) => c.unit === "% (papers' count)");
@@ -151,6 +159,56 @@ test("two tasks of one name are refused: tables know a task by it", async () => 
       kind: "usage",
       parts: { where: "tasks", got: tasks[0]!.task.name },
     });
+});
+
+test("a task without validation rows is refused before anything is trained: every score is of them", async () => {
+  const bare = { ...tinyDataset(16, 8), validation: [] };
+  for (const study of [compare, partialAlone, similarity]) {
+    const events: StudyEvent[] = [];
+    await expect(study(input({ tasks: [bare, other], observe: (e) => events.push(e) }))).rejects.toMatchObject({
+      kind: "data",
+      parts: { where: "parity", got: 0 },
+    });
+    expect(events).toEqual([]);
+  }
+});
+
+test("a label stands for one variant, and PT for prompt tuning", async () => {
+  const events: StudyEvent[] = [];
+  const asked = (variants: readonly Variant[]) =>
+    compare(input({ seeds: [0], tasks: [other], observe: (e) => events.push(e) }), variants);
+  const [ld, cr] = [{ schedule: presetSchedule("fpt-ld") }, { schedule: presetSchedule("fpt-cr") }];
+  for (const variants of [
+    [
+      { label: "A", ...ld },
+      { label: "A", ...cr },
+    ],
+    [{ label: "PT", ...cr }],
+    [{ ...vanilla, settings: { learningRate: 1 } }],
+  ])
+    await expect(asked(variants)).rejects.toMatchObject({
+      kind: "usage",
+      problem: "two variants have the same label",
+      parts: { where: "variants", got: variants.at(-1)!.label },
+    });
+  expect(events).toEqual([]);
+});
+
+test("a template that gives the prompt's length has a prompt of that length, as in a tuning", async () => {
+  const parts = { ...other, task: { ...other.task, template: "{prompt:2}{words}{prompt:2}" } };
+  await expect(compare(input({ tasks: [tinyDataset(16, 8), parts] }))).rejects.toMatchObject({
+    kind: "usage",
+    problem: "PT on parity2: the parts of the prompt and its length do not agree",
+    parts: { where: "virtualTokens", expected: expect.stringMatching(/^4,/), got: 3 },
+  });
+});
+
+test("a training that breaks down says which of the study's it was", async () => {
+  const settings = { ...input().settings, learningRate: 3e39 };
+  await expect(compare(input({ seeds: [7], settings }))).rejects.toMatchObject({
+    kind: "numeric",
+    problem: expect.stringMatching(/^PT on parity, seed 7: /),
+  });
 });
 
 test("a stopped study keeps what was finished and says how to go on", async () => {
@@ -220,6 +278,12 @@ test("partial models alone: the papers' rows, each cheaper than the full model, 
   ]);
   const labels = distinctSizes(engine.checkpoint.config, tableOneSizes([0.25, 0.5])).map((s) => s.label);
   expect(labels).toEqual(["LD 0.25", "FR 0.25", "FR 0.5", "CR 0.25", "CR 0.5"]);
+  // 0.95 of three layers are three: a size that is the whole model is prompt tuning again, and no partial model
+  const whole = [
+    { label: "LD 0.95", size: { depth: 0.95 } },
+    { label: "FR 1", size: { width: 1 } },
+  ];
+  expect(distinctSizes(engine.checkpoint.config, [...whole, ...sizes])).toEqual(sizes);
 });
 
 test("similarity: a signal ends it at the next batch, among the activations and the transfers too", async () => {

@@ -154,7 +154,7 @@ describe("every call that takes an adapter says whose it is, and can be stopped 
     ["exportModel", (model, told) => exportModel(model, { adapter: "ours/prompt", output: output("onnx"), ...told })],
     ["tune", (model, told) => tune(model, trained, { ...started, ...told })],
     ["prune", (model, told) => prune(model, chosen, { ...started, tokensPruned: [1], level: "tokens", ...told })],
-    ["compare", (model, told) => compare(model, [trained], { ...few, scoreSplit: "train", seeds: [0], ...told })],
+    ["compare", (model, told) => compare(model, [chosen], { ...few, scoreSplit: "train", seeds: [0], ...told })],
   ];
   test.each(calls)("%s", { timeout: 120_000 }, async (_, call) => {
     await using model = await openModel("t5-nano");

@@ -4,7 +4,7 @@
  * In: what the parent wrote of its engine. Out: an engine and a tokenizer that compute as the parent's do; reports by IPC.
  */
 import { availableParallelism } from "node:os";
-import { type ErrorKind, SoftpromptError } from "../base/errors.js";
+import { type ErrorKind, type ErrorParts, SoftpromptError, show } from "../base/errors.js";
 import { inEightBits } from "../engine/eight-bit.js";
 import { type Engine, type EngineOptions, openEngine } from "../engine/engine.js";
 import type { Method } from "../method/method.js";
@@ -37,7 +37,16 @@ export function threadsEach(threads: number, count: number, cores = availablePar
 /** Child → parent: the child failed and ends. */
 export interface ChildFailure {
   readonly kind: "error";
-  readonly error: { kind: ErrorKind | null; problem: string; where: string };
+  readonly error: Pick<ErrorParts, "where" | "expected" | "hint"> & {
+    readonly kind: ErrorKind | null;
+    readonly problem: string;
+    readonly got?: string | number;
+  };
+}
+
+/** The error that a child told, as its parent throws it. */
+export function errorOf({ error: { kind, problem, where, ...parts } }: ChildFailure): SoftpromptError {
+  return new SoftpromptError(kind ?? "run", problem, { ...parts, where: `worker, ${where}` });
 }
 
 /**
@@ -61,6 +70,12 @@ export async function openLikeParent(
   };
 }
 
+/** The parts of an error that can be sent. */
+function told({ where, expected, got, hint }: ErrorParts) {
+  const sent = typeof got === "string" || typeof got === "number" ? got : show(got);
+  return { where, ...(expected && { expected }), ...(got !== undefined && { got: sent }), ...(hint && { hint }) };
+}
+
 /** Tells the parent what went wrong, and ends the process with the exit code of the error. */
 export function endWithFailure(error: unknown, where: string, tell: (failure: ChildFailure) => void): void {
   const known = error instanceof SoftpromptError;
@@ -68,7 +83,7 @@ export function endWithFailure(error: unknown, where: string, tell: (failure: Ch
   tell({
     kind: "error",
     error: known
-      ? { kind: error.kind, problem: error.problem, where: error.parts.where }
+      ? { kind: error.kind, problem: error.problem, ...told(error.parts) }
       : { kind: null, problem: text, where },
   });
   // give the channel a turn to send it

@@ -4,7 +4,7 @@
  * The studies themselves take a complete StudyInput; here the option tables fill in defaults.
  */
 import { nearest, SoftpromptError } from "../base/errors.js";
-import { type OptionValues, readOptions, string } from "../base/options.js";
+import { currentNames, type Option, type OptionValues, readOptions, renamedIn, string } from "../base/options.js";
 import type { Dataset } from "../data/row.js";
 import { pruneOptions } from "../prune/options.js";
 import { neuronScoreOptions } from "../schedule/neuron-options.js";
@@ -28,6 +28,15 @@ import { checkSeeds, type StudyEvent, type StudyInput, type Variant } from "./ru
 import type { StudyResult } from "./study.js";
 import { xpromptStudies } from "./xprompt.js";
 import type { XPromptStudyEvent } from "./xprompt-types.js";
+
+/** Options that each study does not read, by its name. */
+const unread: Readonly<Record<string, readonly string[]>> = Object.fromEntries(
+  Object.entries({ ...fptStudies, ...methodStudies, ...xpromptStudies }).map(([name, { unread: own }]) => [
+    name,
+    // only one study uses the options of methods
+    [...own, ...(Object.hasOwn(methodStudies, name) ? [] : Object.keys(comparisonOptions))],
+  ]),
+);
 
 /** Options of a training, but for the seed: a study has several. */
 const { seed: _seed, ...repeated } = trainOptions;
@@ -68,7 +77,7 @@ export type StudyCallInput = Partial<OptionValues<typeof allStudyOptions>> &
 /**
  * FPT's schedules against prompt tuning, or the named `methods` beside each other, over tasks and seeds: scores, cost, and the score at
  * equal cost.
- * @throws SoftpromptError as tunings do; "interrupted".
+ * @throws SoftpromptError as tunings do; "usage" for options that it would not read; "interrupted".
  */
 export async function compare(
   model: Model,
@@ -78,6 +87,14 @@ export async function compare(
   type Context = CallContext<StudyEvent> & Pick<CompareInput, "variants">;
   const { options, context } = splitCall<Context>(input, ["onEvent", "signal", "variants"]);
   const values = readOptions(allStudyOptions, await withOwnRate(options, model.checkpoint), "compare()");
+  const name = values.methods === undefined ? "compare" : "methods";
+  refuseUnread(name, options, "compare()");
+  if (values.methods !== undefined && context.variants !== undefined)
+    throw new SoftpromptError("usage", "either methods are compared, or variants of a schedule", {
+      where: "compare(): variants",
+      expected: "methods or variants",
+      got: "both",
+    });
   const shared = await inputOf(model, tasks, values, context);
   const result =
     values.methods === undefined
@@ -88,7 +105,7 @@ export async function compare(
 
 /**
  * One of the studies by its name, a key of fptStudies, methodStudies or xpromptStudies.
- * @throws SoftpromptError "usage" where no study has this name.
+ * @throws SoftpromptError "usage" where no study has this name, or it would not read an option that is given.
  */
 export async function study(
   model: Model,
@@ -97,18 +114,23 @@ export async function study(
   input: StudyCallInput = {},
 ): Promise<StudyResult> {
   const { options, context } = splitCall<CallContext<AnyStudyEvent>>(input, ["onEvent", "signal"]);
+  checkName(name);
   const values = readOptions(allStudyOptions, await withOwnRate(options, model.checkpoint), "study()");
+  refuseUnread(name, options, "study()");
   const shared = await inputOf(model, tasks, values, context);
   const shown = async (result: Promise<StudyResult>) => withReference(await result, values.reference);
   if (Object.hasOwn(fptStudies, name)) return shown(fptStudies[name as keyof typeof fptStudies].run(shared));
   if (Object.hasOwn(methodStudies, name))
     return shown(compareMethods({ ...shared, ...methodInput(values, "study()") }));
-  if (Object.hasOwn(xpromptStudies, name)) {
-    const observe = (event: AnyStudyEvent) => context.onEvent?.(event);
-    const { prune } = methodInput(values, "study()");
-    return shown(xpromptStudies[name as keyof typeof xpromptStudies].run({ ...shared, observe, prune }));
-  }
-  const names = [fptStudies, methodStudies, xpromptStudies].flatMap((table) => Object.keys(table));
+  const observe = (event: AnyStudyEvent) => context.onEvent?.(event);
+  const { prune } = methodInput(values, "study()");
+  return shown(xpromptStudies[name as keyof typeof xpromptStudies].run({ ...shared, observe, prune }));
+}
+
+/** @throws SoftpromptError "usage" where no study has this name. */
+function checkName(name: string): void {
+  if (Object.hasOwn(unread, name)) return;
+  const names = Object.keys(unread);
   const near = nearest(name, names);
   throw new SoftpromptError("usage", "no such study", {
     where: "study()",
@@ -116,6 +138,26 @@ export async function study(
     got: name,
     hint: near === undefined ? undefined : `did you mean ${near}?`,
   });
+}
+
+/**
+ * As the command line does: who gives an option expects an effect. A value that is the default says nothing.
+ * @throws SoftpromptError "usage" naming the options.
+ */
+function refuseUnread(study: string, given: object, where: string): void {
+  const asked: object = currentNames(given, renamedIn(allStudyOptions), where, () => {});
+  const ignored = Object.entries(asked).flatMap(([key, value]) => {
+    const { default: usual } = allStudyOptions[key as keyof typeof allStudyOptions] as Option;
+    const says = value !== undefined && value !== null && JSON.stringify(value) !== JSON.stringify(usual);
+    return says && unread[study]!.includes(key) ? [key] : [];
+  });
+  if (ignored.length > 0)
+    throw new SoftpromptError("usage", "this study does not read every option that is given", {
+      where: `${where}: ${study}`,
+      expected: "options that change what it does",
+      got: ignored.join(", "),
+      hint: `leave ${ignored.length > 1 ? "them" : "it"} out`,
+    });
 }
 
 const methodInput = (options: object, where: string) => ({
@@ -138,6 +180,13 @@ async function inputOf(
   checkSeeds(values.seeds);
   if (!Array.isArray(tasks) || tasks.length === 0)
     throw new SoftpromptError("usage", "a study needs tasks", { where: "tasks", expected: "a list of datasets" });
+  if (values.init === "classLabels" && tasks.length > 1)
+    throw new SoftpromptError("usage", "init classLabels is of one task, and a study starts all its tasks alike", {
+      where: "init",
+      expected: "one task, or another init",
+      got: `${tasks.length} tasks`,
+      hint: "run the study for each task by itself, or use sampledVocab",
+    });
   const data: Dataset[] = [];
   const said = ({ message }: Pick<NoticeEvent, "message">) =>
     onEvent?.({ kind: "train", event: { kind: "warning", message } });

@@ -209,3 +209,33 @@ test("a table's foot says how many validation rows were scored: the capped ones,
   expect(rowsText(rows, { ...settings, finalEvalRows: 0 }, true)).toBe("parity: 24 rows, 12 validation");
   expect(rowsText(rows, defaults(trainOptions))).toBe("parity: 24 rows, 12 validation");
 });
+
+test("every score behind the tables is there by seed, prompt tuning's at equal FLOPs too", () => {
+  const { tables: found, scores = [] } = compareTables([dataset], [0, 1], variants, runs, {});
+  const own = scores.filter(({ line }) => line === "PT at FPT-CR's FLOPs");
+  // the best of PT's evaluations at or below 60, as above
+  expect(own.map(({ seed, score }) => [seed, score])).toEqual([
+    [0, 70],
+    [1, 72],
+  ]);
+  const row = found[0]!.rows.find(([name]) => name === own[0]!.line)!;
+  expect(mean(row[1])).toBeCloseTo(71, 10);
+});
+
+test("a curve is the mean over seeds at the steps where all of them were evaluated", () => {
+  // a plateau ended seed 0's stage at step 4, and seed 1's at step 5
+  const at = (r: FinishedRun, steps: number[]): FinishedRun => ({
+    ...r,
+    result: { ...r.result, history: r.result.history.map((entry, i) => ({ ...entry, step: steps[i]! })) },
+  });
+  const list = runs.map((r) => (r.seed === 0 ? at(r, [2, 4, 6, 8, 10]) : at(r, [2, 5, 6, 8, 10])));
+  const { charts } = compareTables([dataset], [0, 1], variants, list, {});
+  const { points } = charts[0]!.series[0]!;
+  // PT: (50 + 50) / 2, (60 + 72) / 2, (80 + 70) / 2, (70 + 74) / 2
+  expect(points.map(([step, score]) => [step, Math.round(score)])).toEqual([
+    [2, 50],
+    [6, 66],
+    [8, 75],
+    [10, 72],
+  ]);
+});

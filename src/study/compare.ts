@@ -4,13 +4,14 @@
  * In: StudyInput. Out: scores, FLOPs and wall-clock shares, Improve over prompt tuning stopped at equal FLOPs, curves.
  */
 
+import { SoftpromptError } from "../base/errors.js";
 import type { Dataset } from "../data/row.js";
 import { majorityBaseline, scoredRows } from "../evaluate/evaluate.js";
 import type { ScheduleOptions } from "../schedule/options.js";
 import { presetSchedule } from "../schedule/options.js";
 import type { PresetName } from "../schedule/presets.js";
 import { isFreeText } from "../text/rows.js";
-import type { StageCost } from "../train/types.js";
+import type { HistoryEntry, StageCost } from "../train/types.js";
 import {
   bestOf,
   currentInput,
@@ -57,7 +58,7 @@ export async function compare(
   variants: readonly Variant[] = defaultVariants(given.schedule),
 ): Promise<StudyResult> {
   const input = currentInput(given, "compare()");
-  const all = [vanilla, ...variants.filter((v) => v.label !== vanilla.label)];
+  const all = [vanilla, ...variants.filter((variant) => !isVanilla(variant))];
   return compareTables(input.tasks, input.seeds, all, await runAll(input, all), {
     steps: input.schedule.steps,
     batchSize: input.settings.batchSize,
@@ -70,11 +71,24 @@ export async function compare(
   });
 }
 
+/** Prompt tuning is compared with, whether a caller lists it or not; another variant under its label is refused. */
+function isVanilla({ label, schedule, method, settings }: Variant): boolean {
+  const plain = schedule.schedule === "vanilla" && method === undefined && settings === undefined;
+  return label === vanilla.label && plain;
+}
+
 function defaultVariants(own: ScheduleOptions): Variant[] {
   const papers = Object.entries(comparedMethods).map(([label, name]) => ({ label, schedule: presetSchedule(name) }));
   const { schedule, budget, grow, depths, widths, stageFractions, stageSteps, stageRates } = own;
   const plain = [budget, depths, widths, stageFractions, stageSteps, stageRates].every((v) => v === undefined);
   const listed = grow === "steps" && papers.some((p) => p.schedule.schedule === schedule);
+  if (grow === "plateau" && schedule === "vanilla")
+    throw new SoftpromptError("usage", "no schedule of this comparison grows at a plateau", {
+      where: "grow",
+      expected: "a schedule that grows, as --schedule fpt-cr, to stand beside the papers'",
+      got: "schedule vanilla",
+      hint: "the papers' schedules grow at their steps; leave --grow out, or name a schedule",
+    });
   // vanilla with sizes, shares or a budget is refused like any impossible schedule, before the first run
   if (plain && (schedule === "vanilla" || listed)) return papers;
   const words = [
@@ -176,7 +190,7 @@ export function compareTables(
     });
     rows.push([...scoreRow(label, score(label)), ...costCells(label), spreadOfAll(gain)]);
     rows.push([
-      ...scoreRow(`PT at ${label}'s FLOPs`, stopped(label)),
+      ...scoreRow(stoppedName(label), stopped(label)),
       spreadOfAll(perSeed(stoppedShare(label))),
       ...Array.from({ length: 7 }, () => null),
     ]);
@@ -206,6 +220,7 @@ export function compareTables(
     return least === most ? `${least}` : `${least} to ${most}`;
   };
   const controls = [
+    [stopped, stoppedName],
     [equalLooks, (label: string) => `PT, equal looks with ${label}`],
     [stoppedAll, (label: string) => `PT, stopped at ${label}'s FLOPs with scoring`],
   ] as const;
@@ -284,6 +299,9 @@ export function compareTables(
     settings,
   };
 }
+
+/** Prompt tuning's line at the papers' count of what a method spent. */
+const stoppedName = (label: string) => `PT at ${label}'s FLOPs`;
 
 const costs = {
   paper: ({ result }: FinishedRun) => result.cost.paperFlops,
@@ -365,7 +383,7 @@ export function bestAtLooks(run: FinishedRun, { task }: Dataset, other: Finished
   return bestOf(seen, task);
 }
 
-/** Score against steps, seconds and FLOPs: the mean over seeds at each evaluation, best so far left out. */
+/** Score against steps, seconds and FLOPs: the mean over seeds at each evaluation that all of them have, best so far left out. */
 function curves(
   dataset: Dataset,
   seeds: readonly number[],
@@ -382,11 +400,10 @@ function curves(
     yLabel: `${metric} × 100, ${of}`,
     series: variants.map(({ label }): Series => {
       const runs = seeds.map((seed) => find(label, dataset.task.name, seed));
-      const length = Math.min(...runs.map(({ result }) => result.history.length));
       const average = (f: (run: FinishedRun) => number) => runs.reduce((sum, run) => sum + f(run), 0) / runs.length;
-      const points = Array.from({ length }, (_, i) => {
-        const score = average(({ result }) => result.history[i]!.scores[metric] ?? 0);
-        return [average(({ result }) => at(result.history[i]!)), 100 * score] as const;
+      const points = sharedLooks(runs.map(({ result }) => result.history)).map((entries) => {
+        const mean = (f: (entry: HistoryEntry) => number) => entries.reduce((sum, e) => sum + f(e), 0) / entries.length;
+        return [mean(at), 100 * mean(({ scores }) => scores[metric] ?? 0)] as const;
       });
       const stages = runs[0]!.result.cost.perStage.map(({ partial }, n) => ({
         x: average((run) => whereStage(run, n, at)),
@@ -395,6 +412,22 @@ function curves(
       return { name: label, points, ...(stages.length > 1 && { stages }) };
     }),
   }));
+}
+
+/**
+ * The evaluations that every history has, side by side. A plateau ends a stage, and evaluates, at another step for each seed: the n-th
+ * evaluations of two seeds need not belong together.
+ */
+function sharedLooks(histories: readonly (readonly HistoryEntry[])[]): HistoryEntry[][] {
+  const looks = histories.map((history) => {
+    // a step may be evaluated twice, on its own model and on the full one
+    const nth = (i: number) => (history[i - 1]?.step === history[i]!.step ? "again" : "first");
+    return new Map(history.map((entry, i) => [`${entry.step} ${nth(i)}`, entry]));
+  });
+  return [...looks[0]!.keys()].flatMap((look) => {
+    const found = looks.flatMap((own) => own.get(look) ?? []);
+    return found.length === histories.length ? [found] : [];
+  });
 }
 
 /**
@@ -434,7 +467,7 @@ function majority({ task, train, validation }: Dataset, maxEvalRows: number): st
 }
 
 function measured(values: readonly (number | null)[]): values is readonly number[] {
-  return !values.includes(null);
+  return values.every((value) => value !== null && Number.isFinite(value));
 }
 
 /** Null if one was not measured, because a mean over some seeds cannot be compared with one over all. */

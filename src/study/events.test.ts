@@ -64,3 +64,18 @@ test("leaving the loop aborts the work; an error of the work ends the loop with 
     })(),
   ).rejects.toThrow("no");
 });
+
+test("many events that are read late come in order, however many wait", async () => {
+  // an array's shift takes minutes for so many
+  const count = 400_000;
+  const running = eventsOf<number, void>(async ({ onEvent }) => {
+    for (let n = 0; n < count; n++) onEvent(n);
+  });
+  await running.result;
+  let read = 0;
+  for await (const event of running) {
+    if (event !== read) throw new Error(`event ${event} came as the ${read}th`);
+    read++;
+  }
+  expect(read).toBe(count);
+});

@@ -34,14 +34,14 @@ export function eventsOf<E = AnyEvent, T = unknown>(
   { signal }: { readonly signal?: AbortSignal } = {},
 ): Running<E, T> {
   const stop = new AbortController();
-  const waiting: E[] = [];
+  const waiting = queue<E>();
   let wake = () => {};
   let ended = false;
   const result = (async () => {
     try {
       return await work({
         onEvent: (event) => {
-          waiting.push(event);
+          waiting.add(event);
           wake();
         },
         signal: signal === undefined ? stop.signal : AbortSignal.any([stop.signal, signal]),
@@ -58,7 +58,7 @@ export function eventsOf<E = AnyEvent, T = unknown>(
     async *[Symbol.asyncIterator]() {
       try {
         for (;;) {
-          while (waiting.length > 0) yield waiting.shift()!;
+          while (waiting.length() > 0) yield waiting.take();
           if (ended) break;
           await new Promise<void>((done) => {
             wake = done;
@@ -68,6 +68,27 @@ export function eventsOf<E = AnyEvent, T = unknown>(
       } finally {
         if (!ended) stop.abort();
       }
+    },
+  };
+}
+
+/** First in, first out. An array's shift moves all that wait behind it: minutes for the events of a long training, if they are read late. */
+function queue<E>() {
+  let items: E[] = [];
+  let taken = 0;
+  return {
+    length: () => items.length - taken,
+    add: (item: E) => {
+      items.push(item);
+    },
+    take: (): E => {
+      const item = items[taken++]!;
+      // what was read is let go when it is half of the list, so that each item is moved once on average
+      if (taken * 2 >= items.length) {
+        items = items.slice(taken);
+        taken = 0;
+      }
+      return item;
     },
   };
 }

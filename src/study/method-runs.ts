@@ -8,6 +8,7 @@
 import { SoftpromptError } from "../base/errors.js";
 import { sha256 } from "../base/files.js";
 import { defaults, type OptionValues } from "../base/options.js";
+import { selectionScore } from "../data/metrics.js";
 import type { Dataset, Task } from "../data/row.js";
 import { holdout } from "../data/split.js";
 import { evaluate, evaluationOptions, scoredRows } from "../evaluate/evaluate.js";
@@ -18,6 +19,7 @@ import { roundingFacts } from "../model/quantise.js";
 import { type PruneOptions, pruneOptions } from "../prune/options.js";
 import { presetSchedule } from "../schedule/options.js";
 import { ownRate } from "../tasks/learning-rate.js";
+import { scheduleFor } from "../tasks/planning.js";
 import type { HistoryEntry } from "../train/types.js";
 import { keptRun } from "./kept-runs.js";
 import {
@@ -27,8 +29,18 @@ import {
   isTrained,
   isUntrained,
 } from "./method-options.js";
-import { adapterBytes, type FinishedRun, type MethodSize, runOne, type StudyInput, type Variant } from "./runs.js";
-import { forEachSearch } from "./xprompt-runs.js";
+import {
+  adapterBytes,
+  checkVariant,
+  type FinishedRun,
+  type MethodSize,
+  named,
+  planOptions,
+  runOne,
+  type StudyInput,
+  type Variant,
+} from "./runs.js";
+import { checkCases, forEachSearch } from "./xprompt-runs.js";
 import type { XPromptStudyInput } from "./xprompt-types.js";
 import { variants as xpromptVariants } from "./xprompt-variants.js";
 
@@ -80,6 +92,31 @@ export interface Unit {
   readonly dataset: Dataset;
 }
 
+/**
+ * Whether a unit can be run; runs no model. A study of hours must not end at its last method for what was known at the beginning.
+ * @throws SoftpromptError "usage", "data", naming method and task
+ */
+export function checkUnit(input: ComparisonInput, { method, dataset }: Unit): void {
+  const { comparison, seeds } = input;
+  const { task, train } = dataset;
+  const check = (work: () => void) => {
+    try {
+      work();
+    } catch (error) {
+      throw named(error, `${method} on ${task.name}`);
+    }
+  };
+  if (method === "instruction") check(() => instructionOf(task, comparison));
+  else if (method === "few-shot") check(() => drawExamples(train, comparison.shots, seeds[0]!));
+  else {
+    if (ratesOf(input).length > 1) check(() => searchRows(input, dataset));
+    const rate = input.settings.learningRate;
+    if (method === "xprompt") check(() => checkCases(searchInput(input, dataset, seeds[0]!, rate), [whole], ["both"]));
+    // its label has no rate: that is not known yet
+    else checkVariant(input, dataset, { ...variantOf(input, method, rate), label: method });
+  }
+}
+
 export function unitsOf({ tasks, comparison: { methods: names } }: ComparisonInput): Unit[] {
   return (names ?? []).flatMap((method) => tasks.map((dataset) => ({ method, dataset })));
 }
@@ -121,9 +158,18 @@ export async function runUnit(input: ComparisonInput, { method, dataset }: Unit,
 }
 
 /** How many runs a unit reports. */
-export function runsOf({ comparison: { rateFactors }, seeds }: ComparisonInput, { method }: Unit): number {
-  const rates = new Set(rateFactors).size;
-  return seeds.length + (isUntrained(method) || rates === 1 ? 0 : rates);
+export function runsOf(input: ComparisonInput, { method }: Unit): number {
+  const rates = ratesOf(input).length;
+  return input.seeds.length + (isUntrained(method) || rates === 1 ? 0 : rates);
+}
+
+/** The rates to try, each once, as factors of a method's own. */
+const ratesOf = ({ comparison: { rateFactors } }: Pick<ComparisonInput, "comparison">) => [...new Set(rateFactors)];
+
+/** A task with the rows of the search for a rate: trained on most of the training rows, scored on those held out. */
+function searchRows({ comparison: { searchHoldout }, seeds }: ComparisonInput, dataset: Dataset): Dataset {
+  const { kept, held } = holdout(dataset.train, { fraction: searchHoldout, seed: seeds[0]! });
+  return { ...dataset, train: kept, validation: held };
 }
 
 function trainedRun(
@@ -171,45 +217,46 @@ function variantOf({ comparison }: ComparisonInput, name: ComparableName, learni
 
 const rateText = (rate: number) => String(Number(rate.toPrecision(4)));
 
-/** The best of the rates on held out training rows; of equal scores the one of lower loss. */
+/** The best of the rates on held out training rows, by what the task selects by; of equal scores the one of lower loss. */
 async function chooseRate(
   input: ComparisonInput,
   name: ComparableName,
   dataset: Dataset,
   tell: TellRun,
 ): Promise<RateSearch> {
-  const { rateFactors, searchHoldout } = input.comparison;
   const own = await ownRate(isTrained(name) ? name : "prompt", input.engine.checkpoint);
-  const rates = [...new Set(rateFactors)].map((factor) => factor * own);
+  const rates = ratesOf(input).map((factor) => factor * own);
   if (rates.length === 1) return { rate: rates[0]!, flops: 0, seconds: 0, tried: [] };
   const seed = input.seeds[0]!;
-  const { kept, held } = holdout(dataset.train, { fraction: searchHoldout, seed });
-  const searched = { ...dataset, train: kept, validation: held };
+  const searched = searchRows(input, dataset);
   // intermediate evaluations are not used for choosing
   const quiet = { ...input, settings: { ...input.settings, evalEvery: input.schedule.steps } };
+  // the rates share one pass of neuron scores: the trainings below read it back
+  const planned = planOptions(quiet, variantOf(input, name, own), seed);
+  const { scoring } = await scheduleFor(quiet, searched, planned, quiet);
+  const before: Cost = scoring ?? { flops: 0, seconds: 0 };
   const tried: { rate: number; score: number | null; loss: number; cost: Cost }[] = [];
   for (const rate of rates) {
     const { input: watched, spent } = metered(quiet);
     try {
-      const { result, scoring } = await tell(
+      const { result } = await tell(
         { label: `${name}, rate ${rateText(rate)} on held out rows`, task: dataset.task.name, seed },
-        () => runOne(watched, searched, seed, variantOf(input, name, rate)),
+        () => runOne(watched, searched, seed, variantOf(input, name, rate), "held-out"),
         (found) => lastScore(found, dataset.task),
       );
       const last = result.history.at(-1)!;
       tried.push({
         rate,
-        score: last.scores[dataset.task.metrics[0]] ?? null,
+        score: selectionScore(dataset.task, last.scores),
         loss: last.loss,
-        cost: {
-          flops: result.cost.flops + (scoring?.flops ?? 0),
-          seconds: result.cost.seconds + (scoring?.seconds ?? 0),
-        },
+        cost: { flops: result.cost.flops, seconds: result.cost.seconds },
       });
     } catch (error) {
       // a rate that is too large for the method is also a valid outcome, and what it took belongs to the search
       if (!(error instanceof SoftpromptError) || error.kind !== "numeric") throw error;
-      tried.push({ rate, score: null, loss: Number.POSITIVE_INFINITY, cost: spent() });
+      const { flops, seconds } = spent();
+      const cost = { flops: Math.max(0, flops - before.flops), seconds };
+      tried.push({ rate, score: null, loss: Number.POSITIVE_INFINITY, cost });
     }
   }
   const able = tried.filter(({ score }) => score !== null);
@@ -223,7 +270,7 @@ async function chooseRate(
   const best = able.reduce((top, one) =>
     one.score! > top.score! || (one.score === top.score && one.loss < top.loss) ? one : top,
   );
-  const sum = (of: (cost: Cost) => number) => tried.reduce((total, { cost }) => total + of(cost), 0);
+  const sum = (of: (cost: Cost) => number) => tried.reduce((total, { cost }) => total + of(cost), of(before));
   return {
     rate: best.rate,
     flops: sum(({ flops }) => flops),
@@ -274,7 +321,9 @@ async function untrainedRun(
     rows: sha256(JSON.stringify(asked)),
     options,
   };
-  const { scores, flops } = await keptRun(input.folder, `${task.name}-seed${seed}-${method}`, inputs, async () => {
+  // an instruction is the same for every seed, and so are its answers
+  const name = method === "instruction" ? `${task.name}-${method}` : `${task.name}-seed${seed}-${method}`;
+  const { scores, flops } = await keptRun(input.folder, name, inputs, async () => {
     const full = fullModel(engine.checkpoint.config);
     const found = await evaluate(engine, full, tokenizer, task, asked, null, { ...options, signal });
     return { scores: found.scores, flops: found.flops };
@@ -315,25 +364,10 @@ async function xpromptRun(
   search: RateSearch,
 ): Promise<MethodRun> {
   const { checkpoint } = input.engine;
-  const share = input.prune.holdout > 0 ? input.prune.holdout : Math.min(input.comparison.searchHoldout, mostHeldOut);
-  const own: XPromptStudyInput = {
-    ...input,
-    tasks: [dataset],
-    seeds: [seed],
-    settings: { ...input.settings, learningRate: search.rate },
-    prune: { ...input.prune, holdout: share, workers: 1 },
-    schedule: { ...input.schedule, ...presetSchedule("vanilla") },
-    workers: { count: 1 },
-    observe: (event) => {
-      if (event.kind !== "search") return;
-      if (event.event.kind === "tune" || event.event.kind === "candidate")
-        input.observe({ kind: "train", event: event.event.event });
-    },
-  };
   const found: MethodRun[] = [];
   await forEachSearch(
-    own,
-    [{ label: "" }],
+    searchInput(input, dataset, seed, search.rate),
+    [whole],
     async (opened) => {
       const { score, counts, flops, seconds, prompt } = await xpromptVariants.xprompt.run(opened);
       found.push({
@@ -352,6 +386,28 @@ async function xpromptRun(
     ["both"],
   );
   return found[0]!;
+}
+
+/** XPrompt as one line has no cases. */
+const whole = { label: "" };
+
+/** The input of one search for a mask at a rate. */
+function searchInput(input: ComparisonInput, dataset: Dataset, seed: number, learningRate: number): XPromptStudyInput {
+  const share = input.prune.holdout > 0 ? input.prune.holdout : Math.min(input.comparison.searchHoldout, mostHeldOut);
+  return {
+    ...input,
+    tasks: [dataset],
+    seeds: [seed],
+    settings: { ...input.settings, learningRate },
+    prune: { ...input.prune, holdout: share, workers: 1 },
+    schedule: { ...input.schedule, ...presetSchedule("vanilla") },
+    workers: { count: 1 },
+    observe: (event) => {
+      if (event.kind !== "search") return;
+      if (event.event.kind === "tune" || event.event.kind === "candidate")
+        input.observe({ kind: "train", event: event.event.event });
+    },
+  };
 }
 
 /** As the option of a search expects it. */

@@ -14,6 +14,7 @@ import type { HistoryEntry } from "../train/types.js";
 import { type ComparableName, isUntrained } from "./method-options.js";
 import {
   type ComparisonInput,
+  checkUnit,
   type MethodRun,
   runsOf,
   runUnit,
@@ -21,7 +22,7 @@ import {
   type Unit,
   unitsOf,
 } from "./method-runs.js";
-import { checkSeeds, checkTasks, rowsText } from "./runs.js";
+import { checkSeeds, checkTasks, rowsText, withRuns } from "./runs.js";
 import {
   type Cell,
   type Chart,
@@ -46,7 +47,8 @@ const budgets = [0.25, 0.5, 1];
 
 /**
  * Runs the comparison and makes its tables.
- * @throws SoftpromptError as the runs; "usage" for methods that are named twice, or none.
+ * @throws SoftpromptError as the runs; "usage" for methods that are named twice, or none, and before the first run for one that cannot be
+ * run on a task.
  */
 export async function compareMethods(given: ComparisonInput): Promise<StudyResult> {
   // scoring neurons on validation rows would be a choice by validation rows
@@ -68,12 +70,16 @@ export async function compareMethods(given: ComparisonInput): Promise<StudyResul
       got: rateFactors,
     });
   const units = unitsOf(input);
+  for (const unit of units) checkUnit(input, unit);
   const shared = (input.prune.workers ?? 1) > 1 && input.folder !== null;
   if (shared) await inProcesses(input, units);
   const runs: MethodRun[] = [];
   // results of child processes are only read back
   const tell: TellRun = shared ? (_, run) => run() : told(input, units);
-  for (const unit of units) runs.push(...(await runUnit(input, unit, tell)));
+  // XPrompt reads back the search for prompt tuning's rate
+  await withRuns(input, async (folder) => {
+    for (const unit of units) runs.push(...(await runUnit({ ...input, folder }, unit, tell)));
+  });
   return methodTables(input.tasks, input.seeds, names, runs, {
     scoreSteps: input.comparison.scoreSteps,
     maxEvalRows: input.settings.maxEvalRows,
@@ -268,8 +274,7 @@ export function methodTables(
       seed: run.seed,
       metric: tasks.find(({ task }) => task.name === run.task)!.task.metrics[0],
       score: percentOrNull(run.score),
-      flops: run.training.flops,
-      seconds: run.training.seconds,
+      ...(!isUntrained(run.method) && { flops: run.training.flops, seconds: run.training.seconds }),
     })),
     notes: [
       `Always the most frequent label: ${tasks.map((dataset) => `${dataset.task.name} ${majority(dataset, of.maxEvalRows)}`).join(", ")}.`,
@@ -428,6 +433,8 @@ export const methodStudies = {
       "learningRate",
       "scoreSplit",
       "finalEvalRows",
+      // validation rows would choose the end of a training
+      "patience",
       "snapshotEvery",
       "snapshotSeconds",
       ...Object.keys(scheduleOptions).filter((key) => !readAlone.has(key)),

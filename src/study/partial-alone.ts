@@ -52,10 +52,14 @@ export function tableOneSizes(shares: readonly number[] = tableOneShares): Parti
   );
 }
 
-/** The sizes that differ on this model: with few layers, ¼ and ½ may both round to two. The earlier of equal sizes stays. */
+/**
+ * The sizes that differ on this model, and from it: with few layers, ¼ and ½ may both round to two, which may be all. The earlier of equal
+ * sizes stays.
+ */
 export function distinctSizes(config: ModelConfig, sizes: readonly PartialSize[]): PartialSize[] {
+  const full = countsOf(config, {}).join();
   const counts = sizes.map(({ size }) => countsOf(config, size).join());
-  return sizes.filter((_, i) => counts.indexOf(counts[i]!) === i);
+  return sizes.filter((_, i) => counts[i] !== full && counts.indexOf(counts[i]!) === i);
 }
 
 /** Layers and neurons per layer that a size keeps of the stack that is shrunk. */

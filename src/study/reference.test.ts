@@ -61,6 +61,13 @@ describe("a study with the reference", () => {
     expect(notes.at(-1)).toContain("arXiv:2210.04457");
   });
 
+  test("has a few-shot study's scores in the paper's few-shot table alone", () => {
+    const own = { ...result([score("32 examples: PT", "boolq", 0, 60)]), study: "few-shot" };
+    const [main, fewShot] = withReference(own, "xprompt").tables;
+    expect([main!.greyFrom, fewShot!.greyFrom]).toEqual([0, 1]);
+    expect(fewShot!.rows[0]).toEqual(["32 examples: PT", 60, null, null]);
+  });
+
   test("has a row for each format of a task, and no score of another metric than the paper's", () => {
     const what = (title: string, rows: readonly (readonly [string, number])[]) => ({
       title,

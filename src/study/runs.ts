@@ -14,6 +14,7 @@ import { random } from "../base/random.js";
 import type { Parameters, Tensor } from "../base/tensor.js";
 import { type Scores, selectionScore } from "../data/metrics.js";
 import type { Dataset, Task } from "../data/row.js";
+import { checkPromptTokens } from "../data/template.js";
 import { type Engine, openEngine } from "../engine/engine.js";
 import { reportedRows, scoredRows } from "../evaluate/evaluate.js";
 import type { InitSpec } from "../method/init.js";
@@ -26,7 +27,7 @@ import type { ScheduleOptions } from "../schedule/options.js";
 import { presetSchedule } from "../schedule/options.js";
 import { adapterContent } from "../tasks/adapter-content.js";
 import { writeEvaluations } from "../tasks/event-file.js";
-import { drawPrompt, outlineFor, type PlannedOptions, scheduleFor } from "../tasks/planning.js";
+import { checkPlaceOf, drawPrompt, outlineFor, type PlannedOptions, scheduleFor } from "../tasks/planning.js";
 import type { Tokenizer } from "../text/tokenizer.js";
 import { identityOf } from "../train/identity.js";
 import { train } from "../train/trainer.js";
@@ -95,6 +96,24 @@ export interface Variant {
   readonly settings?: Partial<TrainSettings>;
 }
 
+/**
+ * Works in the study's folder. A study that keeps nothing has a temporary one, so that its runs are read back by each other; where it is
+ * stopped, no error says that they are kept.
+ */
+export async function withRuns<R>(
+  { folder, signal }: Pick<StudyInput, "folder" | "signal">,
+  use: (folder: string) => Promise<R>,
+): Promise<R> {
+  if (folder !== null) return use(folder);
+  try {
+    return await withFolder(null, use);
+  } catch (error) {
+    if (!(error instanceof SoftpromptError) || error.kind !== "interrupted") throw error;
+    const { hint: _, ...parts } = error.parts;
+    throw interrupted(signal, error.problem, parts);
+  }
+}
+
 /** A program's input with its length under the name of this version. */
 export function currentInput<I extends Pick<StudyInput, "virtualTokens">>(input: I, where: string): I {
   return currentNames(input, { promptLength: "virtualTokens" }, where);
@@ -112,7 +131,10 @@ export function checkSeeds(seeds: readonly number[]): void {
     });
 }
 
-/** @throws SoftpromptError "usage" where two tasks have one name: tables and kept runs know a task by it. */
+/**
+ * @throws SoftpromptError "usage" where two tasks have one name: tables and kept runs know a task by it; "data" where a task has no
+ * validation rows: every score of a study is of them.
+ */
 export function checkTasks(tasks: readonly Dataset[]): void {
   const names = tasks.map(({ task }) => task.name);
   const repeated = names.find((name, i) => names.indexOf(name) !== i);
@@ -123,6 +145,50 @@ export function checkTasks(tasks: readonly Dataset[]): void {
       got: repeated,
       hint: "give rows of your own a name with `task`",
     });
+  const bare = tasks.filter(({ validation }) => validation.length === 0).map(({ task }) => task.name);
+  if (bare.length > 0)
+    throw new SoftpromptError("data", "a study reports scores of validation rows, and there are none", {
+      where: bare.join(", "),
+      expected: "one validation row or more for each task",
+      got: 0,
+      hint: "give validation rows, or a share of the training rows as such",
+    });
+}
+
+/** @throws SoftpromptError "usage" where two variants have one label: tables and kept runs know a variant by it. */
+function checkLabels(variants: readonly Variant[]): void {
+  const labels = variants.map(({ label }) => label);
+  const repeated = labels.find((label, i) => labels.indexOf(label) !== i);
+  if (repeated !== undefined)
+    throw new SoftpromptError("usage", "two variants have the same label", {
+      where: "variants",
+      expected: "a label for each",
+      got: repeated,
+      hint: `name them by what differs; ${vanilla.label} is prompt tuning on the full model`,
+    });
+}
+
+/**
+ * Whether a variant can be trained on a task; runs no model. One seed is enough: seeds differ only in a budget's typical shape, by the order
+ * of the rows. @throws SoftpromptError "usage", "data", naming both
+ */
+export function checkVariant(input: StudyInput, dataset: Dataset, variant: Variant): void {
+  const { checkpoint } = input.engine;
+  const seed = input.seeds[0]!;
+  try {
+    checkPromptTokens(dataset.task.template, input.virtualTokens, dataset.promptTokens);
+    const choice = choiceOf(input, variant, seed);
+    if (choice !== undefined) checkPlaceOf(openMethod(choice), dataset, { checkpoint }, choice);
+    outlineFor(input, dataset, planOptions(input, variant, seed));
+  } catch (error) {
+    throw named(error, `${variant.label} on ${dataset.task.name}`);
+  }
+}
+
+/** An error of one run among many, saying which run. The end by a signal is that of all runs. */
+export function named(error: unknown, what: string): unknown {
+  if (!(error instanceof SoftpromptError) || error.kind === "interrupted") return error;
+  return new SoftpromptError(error.kind, `${what}: ${error.problem}`, error.parts);
 }
 
 /** Prompt tuning on the full model; every table measures against it, under this label. */
@@ -130,24 +196,14 @@ export const vanilla: Variant = { label: "PT", schedule: presetSchedule("vanilla
 
 /**
  * Runs every variant on every task and seed, in an order that finishes whole (task, seed) groups first.
- * @throws SoftpromptError(usage, data) before the first run where a variant cannot be scheduled on a task, as outlineFor;
- * (interrupted) when the signal stops it: finished runs are kept.
+ * @throws SoftpromptError(usage, data) before the first run where a variant cannot be trained on a task, as checkVariant, or two have one
+ * label; (interrupted) when the signal stops it: finished runs are kept.
  */
 export async function runAll(input: StudyInput, variants: readonly Variant[]): Promise<FinishedRun[]> {
   checkSeeds(input.seeds);
   checkTasks(input.tasks);
-  for (const dataset of input.tasks)
-    for (const variant of variants) {
-      // checking one seed is enough: seeds differ only in a budget's typical shape, by the order of the rows
-      const options = planOptions(input, variant, input.seeds[0]!);
-      try {
-        outlineFor(input, dataset, options);
-      } catch (error) {
-        if (!(error instanceof SoftpromptError)) throw error;
-        const problem = `${variant.label} on ${dataset.task.name}: ${error.problem}`;
-        throw new SoftpromptError(error.kind, problem, error.parts);
-      }
-    }
+  checkLabels(variants);
+  for (const dataset of input.tasks) for (const variant of variants) checkVariant(input, dataset, variant);
   const total = input.tasks.length * input.seeds.length * variants.length;
   const runs: FinishedRun[] = [];
   for (const seed of input.seeds)
@@ -163,20 +219,39 @@ export async function runAll(input: StudyInput, variants: readonly Variant[]): P
   return runs;
 }
 
-/** Trains one variant, or reads it back. */
+/**
+ * Trains one variant, or reads it back.
+ * @param rows what a training on other rows than the task's own is told by: the folder of its evaluations is another one
+ * @throws SoftpromptError as train, naming the run
+ */
 export async function runOne(
   input: StudyInput,
   dataset: Dataset,
   seed: number,
   variant: Variant,
+  rows?: string,
+): Promise<FinishedRun> {
+  try {
+    return await trainedOrKept(input, dataset, seed, variant, rows);
+  } catch (error) {
+    throw named(error, `${variant.label} on ${dataset.task.name}, seed ${seed}`);
+  }
+}
+
+async function trainedOrKept(
+  input: StudyInput,
+  dataset: Dataset,
+  seed: number,
+  variant: Variant,
+  rows: string | undefined,
 ): Promise<FinishedRun> {
   const { tokenizer } = input;
   const { task } = dataset;
   const start = await startPrompt(input, seed);
   const { schedule, scoring } = await scheduleFor(input, dataset, planOptions(input, variant, seed), input);
   const { checkpoint, options } = input.engine;
-  const { method: asked, settings } = variant;
-  const choice = asked && { ...asked, virtualTokens: input.virtualTokens, seed };
+  const { settings } = variant;
+  const choice = choiceOf(input, variant, seed);
   const method = choice === undefined ? promptTuning : openMethod(choice);
   const parameters =
     choice === undefined
@@ -219,7 +294,8 @@ export async function runOne(
       where: name,
       hint: input.folder === null ? undefined : "run the same command again: finished runs are kept",
     });
-  if (input.folder !== null) writeEvaluations(ownFolder(input.folder, fileName(name)), result.history);
+  const told = rows === undefined ? name : `${name}-${rows}`;
+  if (input.folder !== null) writeEvaluations(ownFolder(input.folder, fileName(told)), result.history);
   return { label: variant.label, task: task.name, seed, start, result, scoring, ...(size && { size }) };
 }
 
@@ -258,7 +334,13 @@ export async function adapterBytes(
   return withFolder(null, async (folder) => saveAdapter(folder, adapter));
 }
 
-function planOptions(input: StudyInput, variant: Variant, seed: number): PlannedOptions {
+/** A variant's method with what the study adds; undefined where a prompt is trained. */
+function choiceOf({ virtualTokens }: StudyInput, { method }: Variant, seed: number): MethodChoice | undefined {
+  return method && { ...method, virtualTokens, seed };
+}
+
+/** Options that a variant's schedule is planned from. */
+export function planOptions(input: StudyInput, variant: Variant, seed: number): PlannedOptions {
   const { settings, scoring, schedule, virtualTokens } = input;
   return { ...settings, ...scoring, ...schedule, ...variant.schedule, virtualTokens, seed };
 }

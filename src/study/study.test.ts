@@ -1,6 +1,6 @@
 /** @file Statistics of studies against values computed by hand. */
 import { expect, test } from "vitest";
-import { signTest } from "./study.js";
+import { paired, signTest } from "./study.js";
 
 test.each([
   // 2·(1 + 6) / 2^6; tables of the binomial distribution
@@ -16,4 +16,19 @@ test.each([
   [1060, 940, 0.00777],
 ])("%i above and %i below: the sign test says %f", (above, below, p) => {
   expect(signTest(above, below)).toBeCloseTo(p, above + below < 100 ? 12 : 4);
+});
+
+test.each([
+  [Number.NaN, 3],
+  [-1, 5],
+  [2, 0.5],
+])("%d and %d are no counts: no p is made of them", (above, below) => {
+  expect(() => signTest(above, below)).toThrow(/expected: a whole number/);
+});
+
+test("a difference that was not measured leaves no mean, rather than one over the others", () => {
+  // mean 2, sample deviation √2, over √2
+  expect(paired([1, 3])).toEqual({ mean: 2, error: 1, pairs: 2, signs: "2 / 0 / 0" });
+  expect(paired([5])).toEqual({ mean: 5, error: null, pairs: 1, signs: "1 / 0 / 0" });
+  expect(paired([1, Number.NaN, 3])).toBeNull();
 });

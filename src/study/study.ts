@@ -3,6 +3,7 @@
  *
  * In: finished runs. Out: StudyResult: tables, curves, matrices, notes. No study prints or draws.
  */
+import { SoftpromptError } from "../base/errors.js";
 
 /** A study's result. */
 export interface StudyResult {
@@ -33,7 +34,10 @@ export interface SeedScore {
   readonly metric: string;
   /** × 100, as tables have it; null where nothing was measured. */
   readonly score: number | null;
-  /** Total FLOPs and seconds of everything it needed; absent if nothing was trained for it. */
+  /**
+   * Total FLOPs and seconds of everything it needed; in the comparison of methods those of the training, as its table has them, without
+   * evaluations and the search for a rate. Absent if nothing was trained for it.
+   */
   readonly flops?: number;
   readonly seconds?: number;
 }
@@ -126,10 +130,13 @@ export interface Paired {
   readonly signs: string;
 }
 
-/** @param differences one per task and seed; effects that both sides of a pair share (rows, start prompt) cancel out */
+/**
+ * @param differences one per task and seed; effects that both sides of a pair share (rows, start prompt) cancel out
+ * @returns null for none, and where one is not finite: a mean over some pairs cannot be compared with one over all
+ */
 export function paired(differences: readonly number[]): Paired | null {
   const all = spread(differences);
-  if (all === null) return null;
+  if (all === null || !differences.every(Number.isFinite)) return null;
   const count = (test: (d: number) => boolean) => differences.filter(test).length;
   return {
     mean: all.mean,
@@ -142,8 +149,16 @@ export function paired(differences: readonly number[]): Paired | null {
 /**
  * The two-sided sign test: how often a fair coin would fall so unevenly, or more so. Ties count for neither side.
  * @param above pairs in which the first is better @param below pairs in which the second is
+ * @throws SoftpromptError "usage" for what are no counts: NaN would give 0, which reads as certain
  */
 export function signTest(above: number, below: number): number {
+  for (const [where, count] of Object.entries({ above, below }))
+    if (!Number.isSafeInteger(count) || count < 0)
+      throw new SoftpromptError("usage", "the sign test takes counts of pairs", {
+        where: `signTest(): ${where}`,
+        expected: "a whole number, 0 or more",
+        got: count,
+      });
   const n = above + below;
   let tail = 0;
   // in logarithms: 2 ** n is no number from 1,024 pairs on
@@ -167,9 +182,14 @@ export function pairedCells(found: Paired | null): Cell[] {
   return found === null ? [null, null, null] : [found.error, found.pairs, found.signs];
 }
 
-/** The note under every table of paired differences. */
-export const pairedNote =
-  "Differences are paired: of the same task, seed, start prompt and validation rows; the standard error is their sample deviation over the square root of the number of pairs. It says nothing of rows that were not scored.";
+const pairedBy = (shared: string) =>
+  `Differences are paired: of the same ${shared}; the standard error is their sample deviation over the square root of the number of pairs. It says nothing of rows that were not scored.`;
+
+/** The note under a table of paired differences. */
+export const pairedNote = pairedBy("task, seed, start prompt and validation rows");
+
+/** The same where start prompts are what differs, or differ too. */
+export const pairedNoteOfStarts = pairedBy("task, seed and validation rows");
 
 /** Mean and sample standard deviation; null without values. */
 export function spread(values: readonly number[]): Spread | null {

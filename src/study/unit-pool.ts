@@ -4,12 +4,14 @@
  * In: ComparisonInput with a folder, its units. Out: cells in the folder, which the parent reads back; events of no single run.
  */
 import { fork } from "node:child_process";
+import { randomUUID } from "node:crypto";
+import { rmSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { interrupted, SoftpromptError } from "../base/errors.js";
 import { writeFileAtomic } from "../base/files.js";
 import { toText } from "../base/kept.js";
-import { type ChildFailure, type ParentEngine, threadsEach } from "../run/child.js";
+import { type ChildFailure, errorOf, type ParentEngine, threadsEach } from "../run/child.js";
 import type { ComparisonInput, Unit } from "./method-runs.js";
 
 /** The input that a child needs to train like its parent: everything that can be serialised. */
@@ -25,10 +27,10 @@ export interface UnitOrder {
 /** Child → parent. */
 export type UnitReport = { readonly kind: "ready" } | { readonly kind: "done"; readonly unit: number } | ChildFailure;
 
-/** Path of a parent's plan. */
-export const planFile = "worker.json";
-
-/** @throws SoftpromptError of the first unit that failed; "interrupted" when the signal stops it: finished runs are kept. */
+/**
+ * Runs the units, each in one of the processes.
+ * @throws SoftpromptError of the first unit that failed; "interrupted" when the signal stops it: finished runs are kept.
+ */
 export async function inProcesses(
   { engine, tokenizer, observe, signal, ...input }: ComparisonInput,
   units: readonly Unit[],
@@ -44,23 +46,20 @@ export async function inProcesses(
     options: { ...engine.options, threads },
     rules: tokenizer.rules ?? null,
   };
-  writeFileAtomic(join(folder, planFile), toText(plan));
+  // of this call alone, because another study may run in this folder; it holds every row, and is not kept
+  const place = join(folder, `worker-${randomUUID()}.json`);
+  writeFileAtomic(place, toText(plan));
   const left = [...units.keys()];
   const failures: SoftpromptError[] = [];
   const stopped = () => signal?.aborted === true || failures.length > 0;
   const one = () =>
     new Promise<void>((resolve) => {
-      const child = fork(module, [folder], { stdio: ["ignore", "inherit", "inherit", "ipc"] });
+      const child = fork(module, [place], { stdio: ["ignore", "inherit", "inherit", "ipc"] });
       const stop = () => child.kill("SIGTERM");
       signal?.addEventListener("abort", stop, { once: true });
       child.on("message", (message) => {
         const report = message as UnitReport;
-        if (report.kind === "error")
-          failures.push(
-            new SoftpromptError(report.error.kind ?? "run", report.error.problem, {
-              where: `worker, ${report.error.where}`,
-            }),
-          );
+        if (report.kind === "error") failures.push(errorOf(report));
         else {
           const unit = stopped() ? undefined : left.shift();
           if (unit !== undefined) {
@@ -88,7 +87,11 @@ export async function inProcesses(
         resolve();
       });
     });
-  await Promise.all(Array.from({ length: count }, one));
+  try {
+    await Promise.all(Array.from({ length: count }, one));
+  } finally {
+    rmSync(place, { force: true });
+  }
   if (signal?.aborted)
     throw interrupted(signal, "the study was stopped", {
       where: "methods",

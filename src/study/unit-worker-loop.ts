@@ -1,32 +1,31 @@
 /**
  * @file What a child process of the comparison of methods does: opens its own engine, then runs the units that its parent names.
  *
- * In: the study's folder, UnitOrders by IPC. Out: cells in the folder, UnitReports by IPC; ends the process.
+ * In: the path of the parent's plan, UnitOrders by IPC. Out: cells in the folder, UnitReports by IPC; ends the process.
  * A signal finishes the step in progress; what was not finished is trained again. The parent's death ends the process at once.
  */
 import { readFileSync } from "node:fs";
-import { join } from "node:path";
 import { fromText } from "../base/kept.js";
 import type { Checkpoint } from "../model/checkpoint.js";
 import { endWithFailure, openLikeParent } from "../run/child.js";
 import type { Tokenizer } from "../text/tokenizer.js";
 import { type ComparisonInput, runUnit, unitsOf } from "./method-runs.js";
-import { planFile, type UnitOrder, type UnitPlan, type UnitReport } from "./unit-pool.js";
+import type { UnitOrder, UnitPlan, UnitReport } from "./unit-pool.js";
 
-/** Serves the parent until it is done with this process. @param loadTokenizer of the base model */
-export function serveUnits(folder: string, loadTokenizer: (checkpoint: Checkpoint) => Promise<Tokenizer>): void {
+/** Serves the parent until it is done with this process. @param path of the parent's plan @param loadTokenizer of the base model */
+export function serveUnits(path: string, loadTokenizer: (checkpoint: Checkpoint) => Promise<Tokenizer>): void {
   const stop = new AbortController();
   for (const signal of ["SIGTERM", "SIGINT"] as const) process.on(signal, () => stop.abort(signal));
   process.on("disconnect", () => process.exit(0));
   let input: Promise<ComparisonInput> | undefined;
   process.on("message", ({ unit }: UnitOrder) => {
-    input ??= open(folder, loadTokenizer, stop.signal);
+    input ??= open(path, loadTokenizer, stop.signal);
     input
       .then((known) => runUnit(known, unitsOf(known)[unit]!, (_, run) => run()))
       .then(
         () => tell({ kind: "done", unit }),
         // the parent that stopped this process reports it itself
-        (error: unknown) => endWithFailure(error, folder, (failure) => !stop.signal.aborted && tell(failure)),
+        (error: unknown) => endWithFailure(error, path, (failure) => !stop.signal.aborted && tell(failure)),
       );
   });
   tell({ kind: "ready" });
@@ -37,11 +36,10 @@ function tell(report: UnitReport): void {
 }
 
 async function open(
-  folder: string,
+  path: string,
   loadTokenizer: (checkpoint: Checkpoint) => Promise<Tokenizer>,
   signal: AbortSignal,
 ): Promise<ComparisonInput> {
-  const path = join(folder, planFile);
   const plan = fromText(readFileSync(path, "utf8"), path) as UnitPlan;
   const { base, name, options, rules, ...input } = plan;
   return {

@@ -9,6 +9,7 @@ import { ownFolder, sha256, withFolder } from "../base/files.js";
 import { lockFolder } from "../base/lock.js";
 import type { Tensor } from "../base/tensor.js";
 import type { Dataset, Row } from "../data/row.js";
+import { checkPromptTokens, compileTemplate } from "../data/template.js";
 import type { InitSpec } from "../method/init.js";
 import { roundingFacts } from "../model/quantise.js";
 import type { PruneOptions } from "../prune/options.js";
@@ -18,7 +19,10 @@ import type { ScheduleOptions } from "../schedule/options.js";
 import { scoringBeside } from "../schedule/plan.js";
 import { renewSearchEvents } from "../tasks/event-file.js";
 import { drawPrompt, outlineFor, type PlannedOptions, scheduleFor, searchTrainings } from "../tasks/planning.js";
-import { rowsText } from "./runs.js";
+import { forPrompt } from "../tasks/readied.js";
+import { freeSettings } from "../train/identity.js";
+import { type TrainSettings, trainOptions } from "../train/options.js";
+import { named, rowsText } from "./runs.js";
 import type { StudyResult } from "./study.js";
 import type { Outcome, VariantSearch, XPromptStudyInput } from "./xprompt-types.js";
 import { type VariantEntry, type VariantName, variants } from "./xprompt-variants.js";
@@ -86,7 +90,7 @@ export async function forEachSearch(
         const { name } = dataset.task;
         input.observe({ kind: "case", task: name, seed, label: what.label, index: index++, total });
         const place = { label: what.label, task: name, seed, dataset };
-        await stoppedAs(input, name, () =>
+        await toldOf(input, place, () =>
           withFolder(input.folder, (folder) =>
             withCase(input, dataset, seed, what, folder, async (search) => {
               await use(search, place);
@@ -97,14 +101,22 @@ export async function forEachSearch(
       }
 }
 
-/** Changes the hint of an interruption inside a search: a study has no --resume, because it always continues. */
-async function stoppedAs<R>(input: XPromptStudyInput, where: string, work: () => Promise<R>): Promise<R> {
+/**
+ * An error of one search says which of the study's it was. An interruption has another hint: a study has no --resume, because it always
+ * continues.
+ */
+async function toldOf<R>(
+  input: XPromptStudyInput,
+  { label, task, seed }: SearchPlace,
+  work: () => Promise<R>,
+): Promise<R> {
   try {
     return await work();
   } catch (error) {
-    if (!(error instanceof SoftpromptError) || error.kind !== "interrupted") throw error;
+    if (!(error instanceof SoftpromptError) || error.kind !== "interrupted")
+      throw named(error, `${label === "" ? "" : `${label} on `}${task}, seed ${seed}`);
     const hint = input.folder === null ? undefined : "run the same command again: finished work is kept";
-    throw interrupted(input.signal, "the study was stopped", { where, hint, cause: error });
+    throw interrupted(input.signal, "the study was stopped", { where: task, hint, cause: error });
   }
 }
 
@@ -130,8 +142,20 @@ function checkGiven(given: InitSpec | null, { virtualTokens }: Case): void {
     throw noOtherLength(`${virtualTokens} virtual tokens`, given.prompt);
 }
 
-/** For variants that draw another start prompt. @throws SoftpromptError "usage" where a case's start prompt is given. */
+/** For variants that draw another start prompt. @throws SoftpromptError "usage" where a case's start prompt, or a template, has one length. */
 function checkDrawn(input: XPromptStudyInput, cases: readonly Case[]): void {
+  for (const { task } of input.tasks)
+    if (compileTemplate(task.template).parts.some((tokens) => tokens !== null))
+      throw new SoftpromptError(
+        "usage",
+        "a template that gives the number of virtual tokens has no prompt of another length",
+        {
+          where: task.name,
+          expected: "a template that a prompt as long as what survives (Length) fits in",
+          got: task.template,
+          hint: "leave the numbers of virtual tokens out of promptPosition (or the template), or take another study",
+        },
+      );
   for (const { init = input.init } of cases)
     if (typeof init !== "function" && init.kind === "fromPrompt")
       throw noOtherLength("a start prompt as long as what survives (Length)", init.prompt);
@@ -166,11 +190,17 @@ function checkCase(
   what: Case,
   levels: readonly PruneOptions["level"][],
 ): void {
-  const { engine, tokenizer } = input;
+  const { engine } = input;
   const { width } = engine.checkpoint.config;
   const init = typeof what.init === "function" ? null : (what.init ?? input.init);
   checkGiven(init, what);
   const length = lengthOf(input, what, init);
+  try {
+    checkPromptTokens(dataset.task.template, length, dataset.promptTokens);
+  } catch (error) {
+    throw named(error, `${what.label === "" ? "" : `${what.label} on `}${dataset.task.name}`);
+  }
+  const { tokenizer } = forPrompt(input, length);
   const { options, train, seen, tuned, retrained } = caseOf(input, dataset, seed, what, length);
   planSearch(
     {
@@ -192,18 +222,20 @@ function checkCase(
 
 /** Opens (or reads back) one search and owns its folder while it is used; the folder is named by what went into it. */
 export async function withCase<R>(
-  input: XPromptStudyInput,
+  given: XPromptStudyInput,
   dataset: Dataset,
   seed: number,
   what: Case,
   folder: string,
   use: (search: VariantSearch) => Promise<R>,
 ): Promise<R> {
-  const { engine, tokenizer } = input;
   const { task } = dataset;
-  const init = typeof what.init === "function" ? await what.init(dataset, seed) : (what.init ?? input.init);
+  const init = typeof what.init === "function" ? await what.init(dataset, seed) : (what.init ?? given.init);
+  const length = lengthOf(given, what, init);
+  // the context window has room for as many virtual tokens as this case has
+  const input = forPrompt(given, length);
+  const { engine, tokenizer } = input;
   const freshPrompt = (virtualTokens: number) => drawPrompt(input, init, { virtualTokens, seed });
-  const length = lengthOf(input, what, init);
   const { options, train, seen, tuned, retrained } = caseOf(input, dataset, seed, what, length);
   const plan = (own: PlannedOptions) =>
     // a folder is used even if the study keeps none, so that one scoring pass serves stage A and the retrainings
@@ -215,12 +247,13 @@ export async function withCase<R>(
     JSON.stringify([
       // a short hash of the inputs; the search and the trainer check the complete inputs
       Object.fromEntries(Object.entries(options).filter(([name]) => !freeOptions.has(name as keyof PruneOptions))),
-      { ...input.settings, seed },
+      { ...withoutFree(input.settings), seed },
       [...prompt.data],
       [tuning.schedule, retraining.schedule],
       await engine.checkpoint.sha256(),
       sha256(JSON.stringify([task, train, dataset.validation])),
       ...Object.values(roundingFacts(engine)),
+      ...arithmeticOf(engine),
     ]),
   );
   const own = ownFolder(folder, `${slug(task.name)}-s${seed}-${slug(what.label)}-${key.slice(0, 10)}`);
@@ -254,6 +287,28 @@ export async function withCase<R>(
   } finally {
     lock.release();
   }
+}
+
+/** Settings with those that change no training at their defaults, so that a search is found under any of them. */
+function withoutFree(settings: TrainSettings): object {
+  return Object.fromEntries(
+    (Object.entries(settings) as [keyof TrainSettings, unknown][]).map(([key, value]) => [
+      key,
+      freeSettings.has(key) ? trainOptions[key].default : value,
+    ]),
+  );
+}
+
+/**
+ * What of the engine changes the last digits, where it is not the default: the trainer refuses to go on in a folder under another one. Nothing
+ * by default, so that folders of earlier versions are found.
+ */
+function arithmeticOf({ options: { device, lowMemory, plainOps } }: XPromptStudyInput["engine"]): string[] {
+  return [
+    ...(device === "cpu" ? [] : [device]),
+    ...(lowMemory ? ["lowMemory"] : []),
+    ...(plainOps ? ["plainOps"] : []),
+  ];
 }
 
 /** What was run, for the report's foot. */

@@ -31,7 +31,10 @@ export function linesOf(caseLabel: string, wanted: readonly VariantName[], prefi
 /** The data of a task that a table needs: its name and first metric. */
 export type TaskName = Pick<Dataset, "task">;
 
-/** Score × 100 per task (spread over seeds), average, parameters kept, FLOPs. */
+/**
+ * Score × 100 per task (spread over seeds), average, parameters kept, FLOPs. No average where a seed lacks a task: a mean over some tasks
+ * cannot be compared with one over all.
+ */
 export function scoreTable(
   title: string,
   found: readonly Outcome[],
@@ -55,7 +58,7 @@ export function scoreTable(
     return [
       line.label,
       ...tasks.map(({ task }) => spread(own.filter((o) => o.task === task.name).map((o) => 100 * o.score))),
-      spread(seedsOf(own).map((seed) => average(own.filter((o) => o.seed === seed).map((o) => 100 * o.score)))),
+      averageOf(own, tasks),
       mean((o) => o.counts.tokens),
       mean((o) => o.counts.pieces),
       mean((o) => o.counts.parameters),
@@ -129,6 +132,14 @@ export function seedScores(found: readonly Outcome[], lines: readonly Line[], ta
 
 export function of(found: readonly Outcome[], line: Line): Outcome[] {
   return found.filter((o) => o.label === line.case && o.variant === line.variant);
+}
+
+/** Spread over seeds of the mean over tasks. */
+function averageOf(own: readonly Outcome[], tasks: readonly TaskName[]): Cell {
+  const ofSeed = (seed: number) => own.filter((o) => o.seed === seed);
+  const seeds = seedsOf(own);
+  const isWhole = (seed: number) => tasks.every(({ task }) => ofSeed(seed).some((o) => o.task === task.name));
+  return seeds.every(isWhole) ? spread(seeds.map((seed) => average(ofSeed(seed).map((o) => 100 * o.score)))) : null;
 }
 
 function seedsOf(found: readonly Outcome[]): number[] {

@@ -5,9 +5,9 @@
  * task, the last one). A source's pruned entries are zeros in the target's start, and all of them can be trained again.
  */
 import { SoftpromptError } from "../base/errors.js";
-import { withFolder } from "../base/files.js";
 import type { Dataset } from "../data/row.js";
-import { dotsOf, pairedNote, type StudyResult } from "./study.js";
+import { withRuns } from "./runs.js";
+import { dotsOf, pairedNoteOfStarts, type StudyResult } from "./study.js";
 import { type Case, outcomes, settingsOf, withCase } from "./xprompt-runs.js";
 import { differenceTable, type Line, scoreTable, seedScores } from "./xprompt-tables.js";
 import type { XPromptStudyInput } from "./xprompt-types.js";
@@ -28,7 +28,7 @@ export async function transfer(input: XPromptStudyInput): Promise<StudyResult> {
       got: "drop",
     });
   const sourceOf = ({ task }: Dataset) => tasks.at(tasks.findIndex((d) => d.task.name === task.name) - 1)!;
-  const result = await withFolder(input.folder, async (folder) => {
+  const result = await withRuns(input, async (folder) => {
     const kept = { ...input, folder };
     /** The source's prompt: plainly tuned, or XPrompt's. */
     const from = (which: "tuned" | "xprompt") => (target: Dataset, seed: number) =>
@@ -79,7 +79,7 @@ export async function transfer(input: XPromptStudyInput): Promise<StudyResult> {
       `Source → target: ${tasks.map((target) => `${sourceOf(target).task.name} → ${target.task.name}`).join(", ")}.`,
       "_o tunes the target plainly from XPrompt's source prompt; without it the target goes through all of XPrompt.",
       "FLOPs and time are the target's; the source's training comes on top.",
-      pairedNote,
+      pairedNoteOfStarts,
     ],
     settings: settingsOf(input),
   };

@@ -7,6 +7,7 @@ import { afterAll, describe, expect, test } from "vitest";
 import { fakeEngine, fakeRows, fakeTask, fakeTokenizer } from "../../test/helpers/fake-engine.js";
 import { maskWithin } from "../../test/helpers/masks.js";
 import { memoryFolder } from "../../test/helpers/memory-folder.js";
+import { SoftpromptError } from "../base/errors.js";
 import { defaults } from "../base/options.js";
 import type { Tensor } from "../base/tensor.js";
 import type { Scores } from "../data/metrics.js";
@@ -24,7 +25,8 @@ import type { Spread } from "./study.js";
 import { type XPromptStudyName, xpromptStudies } from "./xprompt.js";
 import { forEachSearch, outcomes } from "./xprompt-runs.js";
 import { histogram } from "./xprompt-saliency.js";
-import type { XPromptStudyInput } from "./xprompt-types.js";
+import { linesOf, scoreTable } from "./xprompt-tables.js";
+import type { Outcome, XPromptStudyInput } from "./xprompt-types.js";
 import { pick, rankings, variants } from "./xprompt-variants.js";
 
 const root = memoryFolder("softprompt-studies-");
@@ -505,4 +507,84 @@ test("saliency: the map after pruning has as many cells as survive", async () =>
   const [before, after] = matrices.map((m) => m.values.flat().filter((v) => v !== null).length);
   expect(before).toBe(16);
   expect(after).toBe(tables[0]!.rows[0]!.at(-1));
+});
+
+test("an average is of every task for every seed, or there is none", () => {
+  const counts = { tokens: 1, pieces: 4, parameters: 8, fraction: 1 };
+  const outcome = (task: string, seed: number, score: number): Outcome => ({
+    ...{ label: "", variant: "pt", task, seed, score, counts, flops: 1, seconds: 1, steps: 1, candidates: 0 },
+    prompt: { shape: [0, 0], data: new Float32Array() },
+  });
+  const tasks = [dataset("one"), dataset("two")];
+  const averageOf = (found: readonly Outcome[]) => scoreTable("t", found, linesOf("", ["pt"]), tasks).rows[0]![3];
+  const whole = [outcome("one", 0, 0.5), outcome("two", 0, 0.7), outcome("one", 1, 0.9), outcome("two", 1, 0.3)];
+  expect((averageOf(whole) as Spread).mean).toBeCloseTo(60, 10);
+  // 75 over what is there would be a mean of task one's seed 1 with both tasks of seed 0
+  expect(averageOf(whole.slice(0, 3))).toBeNull();
+});
+
+test("a search that breaks down says which of the study's it was", async () => {
+  const { input: own } = input({ schedule: vanilla, seeds: [3] });
+  const failing = {
+    ...own,
+    engine: { ...own.engine, train: () => Promise.reject(new SoftpromptError("engine", "no", { where: "x" })) },
+  };
+  await expect(outcomes(failing, [{ label: "big" }], ["pt"])).rejects.toMatchObject({
+    kind: "engine",
+    problem: "big on one, seed 3: no",
+    parts: { where: "x" },
+  });
+});
+
+test("what a study's foot and notes say is what its cases did", async () => {
+  const of = async (name: XPromptStudyName) => xpromptStudies[name].run(input({ schedule: vanilla, seeds: [0] }).input);
+  const [few, length, init, plain] = [
+    await of("few-shot"),
+    await of("length"),
+    await of("initialisation"),
+    await of("granularity"),
+  ];
+  expect(few.settings.tasks).toEqual(["one: 32 rows, 30 validation", "two: 32 rows, 30 validation"]);
+  expect(length.settings.virtualTokens).toEqual([10, 20, 100]);
+  expect(plain.settings).toMatchObject({ tasks: ["one: 40 rows, 30 validation", "two: 40 rows, 30 validation"] });
+  const pairs = ({ notes }: { notes: readonly string[] }) => notes.find((note) => note.startsWith("Differences"))!;
+  expect(pairs(plain)).toContain("start prompt");
+  expect(pairs(init)).not.toContain("start prompt");
+});
+
+test("a study that keeps nothing trains no more than one that does, and does not say that it kept", async () => {
+  const folder = join(root, "kept-search");
+  mkdirSync(folder);
+  const stepsOf = async (at: string | null) => {
+    const { input: own, seen } = input({ schedule: vanilla, seeds: [0], tasks: [dataset("one")], folder: at });
+    await xpromptStudies.search.run(own);
+    return seen.steps;
+  };
+  expect(await stepsOf(null)).toBe(await stepsOf(folder));
+  for (const name of ["transfer", "search"] as const) {
+    const stop = new AbortController();
+    const { input: own, watch } = input({ schedule: vanilla, seeds: [0], signal: stop.signal });
+    watch.pass = (count) => count === 3 && stop.abort("SIGINT");
+    await expect(xpromptStudies[name].run(own)).rejects.toMatchObject({
+      kind: "interrupted",
+      exitCode: 130,
+      parts: expect.not.objectContaining({ hint: expect.anything() }),
+    });
+  }
+});
+
+test("a setting that changes no training trains nothing again: more rows are reported, snapshots are rarer", async () => {
+  const folder = join(root, "free-settings");
+  mkdirSync(folder);
+  const asked = async (more: Partial<XPromptStudyInput["settings"]>) => {
+    const { input: own, seen } = input({ schedule: vanilla, seeds: [0], tasks: [dataset("one")], folder });
+    const settings = { ...own.settings, maxEvalRows: 10, ...more };
+    const { settings: told } = await xpromptStudies.granularity.run({ ...own, settings });
+    return { steps: seen.steps, told: told.tasks };
+  };
+  expect((await asked({})).steps).toBeGreaterThan(0);
+  expect(await asked({ finalEvalRows: 20, snapshotSeconds: 7 })).toEqual({
+    steps: 0,
+    told: ["one: 40 rows, 20 of 30 validation"],
+  });
 });

@@ -9,8 +9,8 @@ import type { Dataset } from "../data/row.js";
 import { sampleFewShot } from "../data/split.js";
 import type { PruneOptions } from "../prune/options.js";
 import { presetSchedule } from "../schedule/options.js";
-import { checkSeeds, checkTasks, currentInput } from "./runs.js";
-import { dotsOf, pairedNote, type StudyResult, type Table } from "./study.js";
+import { checkSeeds, checkTasks, currentInput, rowsText, withRuns } from "./runs.js";
+import { dotsOf, pairedNote, pairedNoteOfStarts, type StudyResult, type Table } from "./study.js";
 import { masking } from "./xprompt-masking.js";
 import { type Case, checkCases, outcomes, settingsOf } from "./xprompt-runs.js";
 import { saliency } from "./xprompt-saliency.js";
@@ -111,6 +111,7 @@ export const xpromptStudies = {
         [`${n}: XPrompt − PT continued`, line(`${n} tokens`, "xprompt"), line(`${n} tokens`, "control")],
       ]),
       kept: [],
+      settings: { virtualTokens: [10, 20, 100] },
     }),
     ["virtualTokens"],
   ),
@@ -137,7 +138,7 @@ export const xpromptStudies = {
     pairs: [],
     kept: [line("", "xprompt")],
   })),
-  "few-shot": tableStudy("few-shot", `Few-shot: ${fewShotRows} training examples`, "Table 2", ({ tasks }) => {
+  "few-shot": tableStudy("few-shot", `Few-shot: ${fewShotRows} training examples`, "Table 2", ({ tasks, settings }) => {
     for (const dataset of tasks) checkRows(dataset, fewShotRows);
     const label = `${fewShotRows} examples`;
     return {
@@ -148,6 +149,9 @@ export const xpromptStudies = {
         ["XPrompt − PT continued", line(label, "xprompt"), line(label, "control")],
       ],
       kept: [],
+      settings: {
+        tasks: tasks.map((data) => rowsText({ ...data, train: sampleFewShot(data.train, fewShot) }, settings, true)),
+      },
     };
   }),
   search: tableStudy(
@@ -223,6 +227,8 @@ interface Plan {
   readonly kept: readonly Line[];
   /** Further notes for the reader. */
   readonly notes?: readonly string[];
+  /** Settings that its cases give in place of the study's own. */
+  readonly settings?: StudyResult["settings"];
 }
 
 /** @param fixed keys of options that its cases set themselves. */
@@ -239,7 +245,8 @@ function tableStudy(
     unread: [level, ...fixed],
     run: inputChecked(async (input) => {
       const plan = planOf(input);
-      const found = await outcomes(input, plan.cases, plan.variants);
+      // cases that differ in how they search share their candidates
+      const found = await withRuns(input, (folder) => outcomes({ ...input, folder }, plan.cases, plan.variants));
       const lines = plan.cases.flatMap(({ label }) => linesOf(label, plan.variants, label === "" ? "" : `${label}: `));
       const from = source === ours ? ours : `XPrompt, ${source}`;
       const tables: Table[] = [scoreTable(`${title} (${from})`, found, lines, input.tasks)];
@@ -254,7 +261,7 @@ function tableStudy(
         matrices: [],
         scores: seedScores(found, lines, input.tasks),
         notes: [...notes(input, plan), ...(plan.notes ?? [])],
-        settings: settingsOf(input),
+        settings: { ...settingsOf(input), ...plan.settings },
       };
     }),
   };
@@ -285,14 +292,15 @@ function halvingMisfit(
 }
 
 /** Notes that a reader needs to understand the numbers. */
-function notes(input: XPromptStudyInput, { variants: wanted, pairs }: Plan): string[] {
+function notes(input: XPromptStudyInput, { cases, variants: wanted, pairs }: Plan): string[] {
+  const ownStarts = cases.some(({ init }) => init !== undefined) || wanted.includes("length");
   const said = [
     "Score × 100 by the task's first metric; ± is the sample standard deviation over seeds.",
     input.prune.holdout > 0
       ? `Prompts and candidates were chosen on ${Number((100 * input.prune.holdout).toPrecision(6))} % of the training rows, held out; the scores are of the validation rows.`
       : "The validation rows chose prompts and candidates and give the score too, as in the paper: the best of many candidates is flattered more than one run is.",
     "FLOPs and time are of everything a line needs: tuning, scoring, all its candidates, evaluations.",
-    ...(pairs.length > 0 ? [pairedNote] : []),
+    ...(pairs.length > 0 ? [ownStarts ? pairedNoteOfStarts : pairedNote] : []),
   ];
   if (wanted.includes("control"))
     said.push(
