@@ -66,8 +66,8 @@ const faults = [
   [
     "a gradient is wrong",
     "src/graph/grad.ts",
-    "mul(g, mul(g, dy, gain!), r!), mul(g, x!, share)",
-    "mul(g, mul(g, dy, gain!), r!), mul(g, dy, share)",
+    "scaled(g, h, by, before(0)), x!, share)",
+    "scaled(g, h, by, before(0)), dy, share)",
     "test/ops.test.ts",
   ],
   [
@@ -187,8 +187,8 @@ const faults = [
   [
     "candidates start from other values than the rewound ones",
     "src/prune/search.ts",
-    "            prompt: start,\n",
-    "            prompt: input.prompt,\n",
+    "prompt: start, mask, drop:",
+    "prompt: input.prompt, mask, drop:",
     "test/xprompt.test.ts",
     "candidates start from the rewound",
   ],

@@ -133,6 +133,17 @@ describe("importance", () => {
 });
 
 describe("masks in training", () => {
+  test.each([
+    [{ batchSize: 0 }, /batchSize.*at least 1/s],
+    [{ batchSize: Number.NaN }, /batchSize/],
+    [{ maxExamples: -1 }, /maxExamples.*at least 0/s],
+    [{ mode: "each" as "signed" }, /mode.*perExample, batchAbs, signed/s],
+    [{ layout: "tiled" as "strided" }, /layout.*contiguous, strided/s],
+  ])("refuses %j, instead of a pass without end or other scores", async (more, message) => {
+    const found = score(more);
+    await expect(found).rejects.toMatchObject({ kind: "usage", message: expect.stringMatching(message) });
+  });
+
   test("a mask of all ones trains as no mask does, bit for bit", async () => {
     const losses = async (mask: ReturnType<typeof fullMask> | null) => {
       const seen: number[] = [];

@@ -62,6 +62,14 @@ function search(more: Partial<XPromptInput> = {}): Promise<XPromptResult> {
 }
 
 describe("the search", () => {
+  test("without validation rows a holdout chooses, and no score is made up for rows that there are not", async () => {
+    const result = await search({ validation: [], options: { ...options, level: "tokens", holdout: 0.25 } });
+    expect(result.best.scores).toHaveProperty("accuracy");
+    expect(result.selection).toEqual({ split: "holdout", rows: 6, reportedRows: 0 });
+    expect(result.reported).toEqual({ best: {}, control: {}, tuned: {} });
+    expect(result.cost.reporting).toBe(0);
+  });
+
   test("linear: token counts, then piece counts for the best; the control is plain tuning continued", async () => {
     const result = await search();
     const names = result.candidates.map((c) => c.name);

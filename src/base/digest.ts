@@ -46,10 +46,17 @@ function digestFolder(): string | null {
   return folder === null ? null : join(folder, "sha256");
 }
 
-/** sha256 of a file, in hex. */
+/** sha256 of a file, in hex. @throws SoftpromptError "io" for a file that is not there or cannot be read. */
 export async function hashFile(path: string, options: HashOptions = {}): Promise<string> {
-  const real = await realpath(path);
-  const { size, ino, mtimeNs } = await stat(real, { bigint: true });
+  const found = async <T>(of: Promise<T>): Promise<T> => {
+    try {
+      return await of;
+    } catch (cause) {
+      throw ioError(cause, path);
+    }
+  };
+  const real = await found(realpath(path));
+  const { size, ino, mtimeNs } = await found(stat(real, { bigint: true }));
   const cache = options.cache === undefined ? digestFolder() : options.cache;
   if (cache === null || size < BigInt(options.from ?? rememberFrom)) return hashBytes(real);
   const key = createHash("sha256").update(`${real}\n${size}\n${ino}\n${mtimeNs}`).digest("hex");

@@ -18,6 +18,7 @@ import { createInterface } from "node:readline";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { bundle } from "../../test/helpers/bundle.js";
 import { Death, faultyOps } from "../../test/helpers/faults.js";
+import { hashFile } from "./digest.js";
 import { SoftpromptError } from "./errors.js";
 import {
   appendFile,
@@ -130,6 +131,12 @@ describe("makeFolder", () => {
       expect(thrown(() => writeFileAtomic(join(path, "file"), "x"))).toMatchObject({ kind: "io", exitCode: 10 });
     expect(thrown(() => lockFolder("/proc/softprompt"))).toMatchObject({ kind: "io" });
   });
+});
+
+test("the digest of a file that is gone is a typed error", async () => {
+  const path = join(folder, "gone.safetensors");
+  await expect(hashFile(path)).rejects.toMatchObject({ kind: "io", problem: "no such file or folder" });
+  await expect(hashFile(join(folder, "..", "\0"))).rejects.toMatchObject({ kind: "io" });
 });
 
 test("append, cut, rename, hash", () => {

@@ -2,6 +2,7 @@ import { expect, expectTypeOf, test } from "vitest";
 import { SoftpromptError } from "./errors.js";
 import {
   boolean,
+  checkOptions,
   choice,
   defaults,
   flagName,
@@ -78,6 +79,21 @@ test.each([
   const attempt = () => readOptions(table, value, "c.yaml");
   expect(attempt).toThrow(SoftpromptError);
   expect(attempt).toThrow(message);
+});
+
+test("values that a program hands in complete: all must be there and in range; other keys are its own", () => {
+  const whole = { ...readOptions(table, { steps: 3 }, "c"), mine: 1 };
+  expect(() => checkOptions(table, whole, "here")).not.toThrow();
+  const refused = (more: object) => () => checkOptions(table, { ...whole, ...more }, "here");
+  expect(refused({ steps: 0 })).toThrow(/here: steps.*at least 1.*got: 0/s);
+  expect(refused({ steps: Number.NaN })).toThrow(/whole number.*NaN/s);
+  expect(refused({ learningRate: undefined })).toThrow(/learningRate is missing.*a number, at least 0.*defaults/s);
+  expect(refused({ optimizer: "adam" })).toThrow(/did you mean "adamw"/);
+  // readOptions would replace it
+  const by = {
+    by: choice({ values: ["paper", "total"], formerValues: { honest: "total" }, default: "paper", help: "" }),
+  };
+  expect(() => checkOptions(by, { by: "honest" as "total" }, "here")).toThrow(/paper, total/);
 });
 
 test("flags are kebab-case", () => {

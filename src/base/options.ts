@@ -226,6 +226,25 @@ export function readPartialOptions<T extends OptionTable>(
   return out as Partial<OptionValues<T>>;
 }
 
+/**
+ * Checks values that a program hands in complete, as readOptions returns them. Keys that are not of the table are not looked at.
+ * @throws SoftpromptError "usage" naming the key: missing, wrong type, out of range.
+ */
+export function checkOptions<T extends OptionTable>(table: T, values: OptionValues<T>, where: string): void {
+  for (const [key, option] of Object.entries(table)) {
+    const value: unknown = values[key];
+    // nothing is replaced here, so a word of the version before is no value
+    const current = option.kind === "choice" ? { ...option, formerValues: {} } : option;
+    if (value !== undefined) checkOption(current, value, `${where}: ${key}`);
+    else if (option.required || option.default !== undefined)
+      throw new SoftpromptError("usage", `${key} is missing`, {
+        where,
+        expected: expectation(option),
+        hint: "start from the defaults of the table: { ...defaults(table), … }",
+      });
+  }
+}
+
 /** Called with the present name of a renamed option or word. */
 export type OnRenamed = (message: string) => void;
 

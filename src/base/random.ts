@@ -16,7 +16,7 @@ export interface Random {
   integer(n: number): number;
   /** A fresh permutation of 0 … n-1 (Fisher–Yates). */
   permutation(n: number): Int32Array;
-  /** `count` distinct integers of [0, n), in drawn order; throws if count > n. */
+  /** `count` distinct integers of [0, n), in drawn order; throws a RangeError unless both are whole numbers and 0 ≤ count ≤ n. */
   sample(n: number, count: number): Int32Array;
 }
 
@@ -49,7 +49,8 @@ export function random(seed: number, name: string): Random {
     integer,
     permutation,
     sample: (n, count) => {
-      if (count > n) throw new RangeError(`cannot draw ${count} distinct integers below ${n}`);
+      if (!(Number.isInteger(n) && Number.isInteger(count) && count >= 0 && count <= n))
+        throw new RangeError(`cannot draw ${count} distinct integers below ${n}`);
       return permutation(n).slice(0, count);
     },
   };

@@ -28,6 +28,9 @@ test("sampled vocabulary: whole rows, distinct, among the first ids; the seed de
   // the tokenizer has 50 ids though the embedding is padded to 60
   expect(Math.max(...ids((await initPrompt({ kind: "sampledVocab" }, input(50))).data))).toBe(49);
   await expect(initPrompt({ kind: "sampledVocab" }, input(51))).rejects.toMatchObject({ kind: "usage" });
+  // 12.5 drew the first id again and again, NaN gave a prompt of no tokens
+  for (const from of [12.5, Number.NaN, 0, -3])
+    await expect(initPrompt({ kind: "sampledVocab", from }, input(10))).rejects.toMatchObject({ kind: "usage" });
 });
 
 test("uniform: ±1/√D by default, any range on request, mean near zero", async () => {
@@ -38,7 +41,9 @@ test("uniform: ±1/√D by default, any range on request, mean near zero", async
   // 8000 draws of U(±0.5): the mean's standard deviation is 0.0032
   expect(Math.abs(small.reduce((a, b) => a + b, 0) / small.length)).toBeLessThan(0.015);
   expect(Math.max(...(await initPrompt({ kind: "uniform", range: 3 }, input(2000))).data)).toBeGreaterThan(2.99);
-  await expect(initPrompt({ kind: "uniform", range: 0 }, input(1))).rejects.toMatchObject({ kind: "usage" });
+  // 1e39 is infinite as float32
+  for (const range of [0, -1, Number.NaN, 1e39])
+    await expect(initPrompt({ kind: "uniform", range }, input(1))).rejects.toMatchObject({ kind: "usage" });
 });
 
 test("class labels: the mean of each label's pieces, then sampled rows; more labels than tokens are cut", async () => {

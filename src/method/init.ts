@@ -63,7 +63,9 @@ export const initialisers: { readonly [K in InitKind]: Initialiser<K> } = {
   sampledVocab: (input, { from = 5000 }) => embed(input, [...sampleIds(input, input.virtualTokens, from)]),
 
   uniform: async ({ checkpoint, virtualTokens, random }, { range = 1 / Math.sqrt(checkpoint.config.width) }) => {
-    if (!(range > 0 && Number.isFinite(range))) throw refuse("the range must be positive", "a number above 0", range);
+    // as float32, in which the prompt is kept
+    if (!(range > 0 && Number.isFinite(Math.fround(range))))
+      throw refuse("the range must be positive", "a number above 0 and within float32", range);
     const D = checkpoint.config.width;
     const data = Float32Array.from({ length: virtualTokens * D }, () => random.uniform(-range, range));
     return { shape: [virtualTokens, D], data };
@@ -134,6 +136,9 @@ export async function initPrompt(spec: InitSpec, input: InitInput): Promise<Tens
 
 /** Distinct ids among the first `from` (Lester's sampling without replacement). */
 function sampleIds({ checkpoint, tokenizer, random }: Drawn, count: number, from: number): Int32Array {
+  // infinity is the whole vocabulary
+  if (!(Number.isInteger(from) || from === Number.POSITIVE_INFINITY) || from < 1)
+    throw refuse("`from` must be a whole number above 0", "a number of ids, 1 or more", from);
   const population = Math.min(from, tokenizer.size, checkpoint.config.vocabulary);
   if (count > population)
     throw refuse(

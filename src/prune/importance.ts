@@ -7,6 +7,7 @@
  */
 import { z } from "zod";
 import { interrupted, SoftpromptError } from "../base/errors.js";
+import { checkOptions, choice, integer } from "../base/options.js";
 import { random } from "../base/random.js";
 import type { Tensor } from "../base/tensor.js";
 import type { Row, Task } from "../data/row.js";
@@ -90,7 +91,10 @@ const form = z.strictObject({
   flops: amount,
 }) satisfies z.ZodType<Importance>;
 
-/** @param prompt [P, D], masks at one. @throws SoftpromptError "numeric" naming the rows whose gradient is not finite. */
+/**
+ * @param prompt [P, D], masks at one.
+ * @throws SoftpromptError "numeric" naming the rows whose gradient is not finite; "usage" for options out of range; "data" without rows.
+ */
 export async function importance(
   engine: Engine,
   tokenizer: Tokenizer,
@@ -102,6 +106,7 @@ export async function importance(
   const { pieces, layout, mode, maxExamples, batchSize, seed, signal, progress = () => {} } = options;
   const { config } = engine.checkpoint;
   const [P, D] = prompt.shape as [number, number];
+  checkOptions(limits, options, "importance");
   if (rows.length === 0)
     throw new SoftpromptError("data", "there are no rows to score the prompt on", { where: "importance" });
   const piece = pieceOfDimension(fullMask(P, pieces, layout), D);
@@ -159,5 +164,13 @@ export async function importance(
     flops,
   };
 }
+
+/** What a program may hand in wrongly and nothing later would refuse: batches of no rows have no end. */
+const limits = {
+  mode: choice({ values: Object.keys(importanceModes) as ImportanceMode[], required: true, help: "a mode" }),
+  layout: choice({ values: Object.keys(pieceLayouts) as PieceLayout[], required: true, help: "a layout" }),
+  maxExamples: integer({ min: 0, required: true, help: "rows at most" }),
+  batchSize: integer({ min: 1, required: true, help: "rows of a pass" }),
+};
 
 const unread = (rows: readonly EncodedRow[], read: ReadonlySet<EncodedRow>) => rows.filter((row) => !read.has(row));

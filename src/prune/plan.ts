@@ -9,6 +9,7 @@ import { compileTemplate } from "../data/template.js";
 import type { ModelConfig } from "../model/architecture.js";
 import { fullModel, type PartialModel, partialModel } from "../model/partial.js";
 import { type Forecast, forecast } from "../train/forecast.js";
+import { inTurn } from "../train/job.js";
 import type { ReadSteps, TrainSettings } from "../train/types.js";
 import type { PruneOptions } from "./options.js";
 import type { SearchInput } from "./search-types.js";
@@ -127,12 +128,7 @@ export function planSearch(
 
 /** The steps of a schedule on each of its models; every tuning is scored on the full one at its end. */
 function readBy({ stages }: SearchInput["schedule"], config: ModelConfig): ReadSteps[] {
-  let from = 0;
-  const own = stages.map(({ partial, steps }) => {
-    const read = { partial: partial.name, from, to: from + steps };
-    from += steps;
-    return read;
-  });
+  const own = inTurn(stages.map(({ partial, steps }) => ({ partial: partial.name, steps })));
   const full = fullModel(config).name;
   return own.some(({ partial }) => partial === full) ? own : [...own, { partial: full, from: 0, to: 0 }];
 }

@@ -36,6 +36,33 @@ test("in this process: each is told of before the next one begins, and again whe
   expect(told).toEqual(["slow ends after 4", "quick ends after 4"]);
 });
 
+test("what those who watch throw ends a search in processes as it does in one, and the processes with it", async () => {
+  const module = join(root, "endless.mjs");
+  writeFileSync(
+    module,
+    `process.on("SIGTERM", () => process.exit(0));
+     process.on("disconnect", () => process.exit(0));
+     process.on("message", ({ name }) => process.send({ kind: "event", name, event: { kind: "snapshot", step: 1 } }));
+     process.send({ kind: "ready" });
+     setInterval(() => {}, 1000);`,
+  );
+  let heard = 0;
+  const watch = () => {
+    heard++;
+    throw new Error("the watcher's own");
+  };
+  for (const [count, name] of [
+    [1, "alone"],
+    [2, "together"],
+  ] as const) {
+    heard = 0;
+    await expect(
+      trainCandidates(retraining, jobs, join(root, `watched ${name}`), 4, { count, module }, watch),
+    ).rejects.toThrow("the watcher's own");
+    expect(heard).toBe(1);
+  }
+});
+
 test("in processes of their own: in the order in which they end; the result is in the order of the jobs", async () => {
   const folder = join(root, "two");
   await trainCandidates(retraining, jobs, folder, 4, { count: 1 }, () => {});

@@ -11,7 +11,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { SoftpromptError } from "../base/errors.js";
 import { ownFolder, writeFileAtomic } from "../base/files.js";
-import { type ChildFailure, threadsEach } from "../run/child.js";
+import { type ChildFailure, errorOf, threadsEach } from "../run/child.js";
 import type { TrainEvent } from "../train/types.js";
 import { factsOf, trainCandidate } from "./candidate.js";
 import { readCandidate } from "./candidate-file.js";
@@ -87,7 +87,7 @@ async function inProcesses(
   await retraining.engine.texts?.share();
   for (const job of jobs) writeFileAtomic(join(folder, job.name, "job.json"), jobText(job));
   const left = [...jobs];
-  const failures: SoftpromptError[] = [];
+  const failures: unknown[] = [];
   const stopped = () => retraining.signal?.aborted === true || failures.length > 0;
   const total = retraining.schedule.stages.reduce((sum, stage) => sum + stage.steps, 0);
   /** What its worker has written, if that is trained far enough. */
@@ -99,13 +99,15 @@ async function inProcesses(
   };
   const module = workers.module ?? fileURLToPath(new URL("./worker.js", import.meta.url));
   const tell = (name: string) => {
-    try {
-      for (const job of jobs) if (job.name === name) found(job).forEach(ended);
-    } catch (error) {
-      // thrown in an event of the child, where nobody could catch it
-      if (!(error instanceof SoftpromptError)) throw error;
-      failures.push(error);
-    }
+    for (const job of jobs) if (job.name === name) found(job).forEach(ended);
+  };
+  const stops = new Set<() => void>();
+  let broken = false;
+  /** For what is thrown in an event of a child, where nobody could catch it, by those who watch too. It ends all, as it does in one process. */
+  const breakOff = (error: unknown) => {
+    broken = true;
+    failures.push(error);
+    for (const stop of stops) stop();
   };
 
   const oneWorker = () =>
@@ -115,6 +117,7 @@ async function inProcesses(
         stdio: ["ignore", "inherit", "inherit", "ipc"],
       });
       const stop = () => child.kill("SIGTERM");
+      stops.add(stop);
       retraining.signal?.addEventListener("abort", stop, { once: true });
       const next = () => {
         const job = stopped() ? undefined : left.shift();
@@ -123,16 +126,16 @@ async function inProcesses(
       };
       child.on("message", (message) => {
         const report = message as Report;
-        if (report.kind === "event") watch(report.name, report.event);
-        else if (report.kind === "error")
-          failures.push(
-            new SoftpromptError(report.error.kind ?? "run", report.error.problem, {
-              where: `worker, ${report.error.where}`,
-            }),
-          );
-        else {
-          if (report.kind === "done") tell(report.name);
-          next();
+        if (report.kind === "error") failures.push(errorOf(report));
+        if (report.kind === "error" || broken) return;
+        try {
+          if (report.kind === "event") watch(report.name, report.event);
+          else {
+            if (report.kind === "done") tell(report.name);
+            next();
+          }
+        } catch (error) {
+          breakOff(error);
         }
       });
       child.on("error", (cause) => {
@@ -140,6 +143,7 @@ async function inProcesses(
         resolve();
       });
       child.on("exit", (code, signal) => {
+        stops.delete(stop);
         retraining.signal?.removeEventListener("abort", stop);
         if ((code !== 0 || signal !== null) && !stopped())
           failures.push(
@@ -153,7 +157,7 @@ async function inProcesses(
       });
     });
   await Promise.all(Array.from({ length: count }, oneWorker));
-  if (failures[0] && !retraining.signal?.aborted) throw failures[0];
+  if (broken || (failures.length > 0 && !retraining.signal?.aborted)) throw failures[0];
   const done = jobs.flatMap(found);
   // a worker that is stopped from outside saves and exits with code 0; its candidate must not be missing from the ranking
   if (done.length < jobs.length && !retraining.signal?.aborted)

@@ -3,7 +3,7 @@
  *
  * Each case was found by `npm run fuzz-test`.
  */
-import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeEach, describe, expect, test } from "vitest";
 import { scratch } from "../../test/helpers/job.js";
@@ -131,6 +131,33 @@ describe("scores.json", () => {
       expect(measured.length).toBe(1);
     }
   });
+});
+
+test("what deaths left beside a search's own files is removed when it goes on; a link is not followed, and nothing else is touched", () => {
+  claimFolder(folder, { rows: "1" }, false);
+  const candidate = join(folder, "candidates", "t01-p00");
+  const elsewhere = join(folder, "elsewhere");
+  for (const made of [candidate, elsewhere]) mkdirSync(made, { recursive: true });
+  symlinkSync(elsewhere, join(folder, "candidates", "t02-p00"));
+  const left = (at: string, name: string) => {
+    writeFileSync(join(at, name), "half a fi");
+    return join(at, name);
+  };
+  const temporary = [
+    left(folder, ".scores.json.4194000-0123abcd.tmp"),
+    left(join(folder, "candidates"), ".worker.json.4194000-0123abcd.tmp"),
+    left(candidate, ".candidate.json.4194000-0123abcd.tmp"),
+  ];
+  const others = [
+    left(elsewhere, ".candidate.json.4194000-0123abcd.tmp"),
+    left(folder, "notes.tmp"),
+    left(join(folder, "candidates"), "worker.json"),
+  ];
+  expect(() => claimFolder(folder, { rows: "2" }, true)).toThrow(/changed/);
+  expect(temporary.map((path) => existsSync(path))).toEqual([true, true, true]);
+  claimFolder(folder, { rows: "1" }, true);
+  expect(temporary.map((path) => existsSync(path))).toEqual([false, false, false]);
+  expect(others.map((path) => existsSync(path))).toEqual([true, true, true]);
 });
 
 test("search.json that says nothing, or of other inputs, is refused", () => {

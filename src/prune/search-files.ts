@@ -3,12 +3,14 @@
  *
  * In: a folder, facts, a measurement. Out: the folder claimed, or refused; scores read back where they are of this prompt.
  */
+import { lstatSync } from "node:fs";
 import { join } from "node:path";
 import { z } from "zod";
 import { SoftpromptError } from "../base/errors.js";
-import { readWhole, writeFileAtomic } from "../base/files.js";
+import { listFolder, readWhole, writeFileAtomic } from "../base/files.js";
 import { parseJson } from "../base/json.js";
 import { kept } from "../base/kept.js";
+import { removeLeftovers } from "../base/lock.js";
 import { currentNames, renamedIn } from "../base/options.js";
 import { claim, fileNames } from "../run/layout.js";
 import { checkIdentity, type Identity } from "../train/identity.js";
@@ -22,8 +24,21 @@ const renamedFacts = Object.fromEntries(
 
 const headForm = z.strictObject({ format: z.literal(2), identity: z.record(z.string(), z.string()) });
 
+/** Removes temp files that deaths left beside what a search writes itself. The runs in its folder remove their own. */
+function removeTemporary(folder: string): void {
+  // a link would lead to files of others
+  const isFolder = (path: string) => lstatSync(path, { throwIfNoEntry: false })?.isDirectory() ?? false;
+  removeLeftovers(folder);
+  for (const below of [fileNames.candidates, fileNames.anew].map((name) => join(folder, name)).filter(isFolder)) {
+    removeLeftovers(below);
+    for (const candidate of listFolder(below).map((name) => join(below, name)))
+      if (isFolder(candidate)) removeLeftovers(candidate);
+  }
+}
+
 /**
- * Checks that the folder belongs to this search or is empty. The trainer checks the trainings in it.
+ * Checks that the folder belongs to this search or is empty, and removes what deaths left in it. The caller owns the folder (base/lock.ts).
+ * The trainer checks the trainings in it.
  * @param files by name: `config.yaml`; written before the folder becomes a search, and again where they differ @throws SoftpromptError "run".
  */
 export function claimFolder(
@@ -36,6 +51,7 @@ export function claimFolder(
   claim(folder, "search", resume);
   const text = readWhole(path, "run")?.toString("utf8");
   if (text === undefined) {
+    removeTemporary(folder);
     for (const [name, content] of Object.entries(files)) writeFileAtomic(join(folder, name), content);
     writeFileAtomic(path, `${JSON.stringify({ format: 2, identity }, null, 2)}\n`);
     return;
@@ -52,6 +68,7 @@ export function claimFolder(
     identity,
     folder,
   );
+  removeTemporary(folder);
   // a resume may have changed options, and the next resume must see the new values
   for (const [name, content] of Object.entries(files))
     if (readWhole(join(folder, name), "run")?.toString("utf8") !== content)

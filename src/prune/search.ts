@@ -70,7 +70,7 @@ export interface Search {
   run(strategy: StrategyName, level: PruneOptions["level"], ranking?: Ranking): Promise<Candidate[]>;
   /**
    * Scores on the reported rows. If the same rows were used for choosing, the known scores are returned; otherwise they are measured once
-   * per prompt.
+   * per prompt. None where there are no such rows.
    */
   report(prompt: Tensor, known: Scores): Promise<Reported>;
 }
@@ -263,6 +263,8 @@ export async function openSearch(input: SearchInput, folder: string): Promise<Se
     },
     report: async (prompt, scores) => {
       if (known) return { scores, flops: 0, seconds: 0 };
+      // a holdout alone has chosen, and no row is left to measure on: a score of 0 would be made up
+      if (reported.length === 0) return { scores: {}, flops: 0, seconds: 0 };
       const key = tensorHash(prompt);
       const found =
         reports.get(key) ??

@@ -78,7 +78,9 @@ function choiceNote(search: SearchSummary): string {
   const how = `Chosen on ${rows} ${split} rows among ${those(search)}`;
   return split === "validation"
     ? `${how}; the same rows are reported, so the best of many flatters itself: compare with the mean and the control.`
-    : `${how}; the ${reportedRows} validation rows that are reported were not looked at before.`;
+    : reportedRows === 0
+      ? `${how}; there are no validation rows to report on.`
+      : `${how}; the ${reportedRows} validation rows that are reported were not looked at before.`;
 }
 
 function candidateRows({ candidates, best }: SearchSummary): string[][] {

@@ -4,6 +4,7 @@
  *
  * In: engine, tokenizer, dataset, options of schedule, scoring and training. Out: Schedule, and what scoring cost.
  */
+import { checkOptions } from "../base/options.js";
 import type { Dataset } from "../data/row.js";
 import type { Engine } from "../engine/engine.js";
 import { type PassShape, shapeOfRows } from "../engine/flops.js";
@@ -14,10 +15,11 @@ import { architectureOf } from "../model/architectures.js";
 import { measuredChoices } from "../model/partial.js";
 import { encodeRows, isFreeText } from "../text/rows.js";
 import type { Tokenizer } from "../text/tokenizer.js";
-import type { TrainSettings } from "../train/options.js";
+import { type TrainSettings, trainOptions } from "../train/options.js";
 import { batchOrder, stepsPerEpoch } from "../train/order.js";
 import type { Schedule } from "../train/stage.js";
 import { greedyDrops } from "./greedy-layers.js";
+import { neuronScoreOptions } from "./neuron-options.js";
 import { checkScoredRows, type NeuronScoreOptions, neuronScores, type ScoringCost } from "./neuron-scores.js";
 import type { ScheduleOptions } from "./options.js";
 import { makeSchedule, needsLayerOrder, needsNeuronScores, type ScheduleFor } from "./schedule.js";
@@ -120,6 +122,10 @@ function sumOf(measured: readonly Measurement[]): Pick<ScoringCost, "flops" | "s
 /** The rows of a plan. */
 export type PlannedData = Pick<Dataset, "task" | "train" | "validation">;
 
+const { batchSize, maxInputTokens, seed } = trainOptions;
+/** What a program may hand in wrongly: batches of no rows have no end. */
+const planned = { ...neuronScoreOptions, batchSize, maxInputTokens, seed };
+
 function target(
   config: ModelConfig,
   tokenizer: Tokenizer,
@@ -127,6 +133,7 @@ function target(
   options: PlanOptions,
   virtualTokens: number,
 ): ScheduleFor {
+  checkOptions(planned, options, "options of the plan");
   const { trains, budget } = options;
   const tokens = trains === undefined ? virtualTokens : sizeOf(trains, config, virtualTokens).tokens;
   return {

@@ -1,8 +1,8 @@
 import { expect, test } from "vitest";
-import { readOptions } from "../base/options.js";
+import { defaults, readOptions } from "../base/options.js";
 import { t5Shape } from "../model/t5/shapes.js";
 import { boundaries, totalSteps } from "../train/stage.js";
-import { scheduleOptions } from "./options.js";
+import { type ScheduleOptions, scheduleOptions } from "./options.js";
 import { presets } from "./presets.js";
 import { leastFullShare, makeSchedule, needsNeuronScores, scheduleShare } from "./schedule.js";
 
@@ -127,6 +127,28 @@ test.each([
   [{ schedule: "fpt-fr", budget: 0.5 }, /cannot spend so little[\s\S]*at least 0\.614/],
 ])("refuses %j", (given, message) => {
   expect(() => make(given)).toThrow(message);
+});
+
+test.each([
+  [{ steps: 10.5 }, /steps.*whole number/s],
+  [{ steps: Number.NaN }, /steps.*NaN/s],
+  // it was a schedule of 105 steps, and the next one of 150
+  [{ schedule: "custom", depths: [0.5], steps: 100, stageSteps: [-5] }, /stageSteps.*at least 0/s],
+  [{ schedule: "custom", depths: [0.5], steps: 100, stageFractions: [-0.5] }, /stageFractions.*from 0 to 1/s],
+  [{ schedule: "fpt-ld", grow: "plateau", plateauPatience: 0 }, /plateauPatience.*at least 1/s],
+  [{ schedule: "fpt-ld", stageRates: [1, Number.NaN, 1] }, /stageRates.*at least 0/s],
+] as [Partial<ScheduleOptions>, RegExp][])("refuses %j of a program that reads no options", (given, message) => {
+  const target = { config: large, freeText: false, scores: null };
+  expect(() => makeSchedule({ ...defaults(scheduleOptions), ...given }, target)).toThrow(message);
+});
+
+test("however few the steps, a budget leaves a tenth of them to the full model", () => {
+  for (let steps = 2; steps <= 40; steps++) {
+    const { stages } = make({ schedule: "fpt-cr", budget: 0.35, steps });
+    const last = stages.at(-1)!;
+    expect([last.partial.name, last.steps >= leastFullShare * steps]).toEqual(["full", true]);
+    expect(stages.reduce((sum, stage) => sum + stage.steps, 0)).toBe(steps);
+  }
 });
 
 test("a budget is met to a thousandth, in the accounting asked for", () => {

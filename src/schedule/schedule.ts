@@ -4,6 +4,7 @@
  * In: ScheduleOptions, the model's config, neuron scores where the choice needs them. Out: Schedule. Source: fpt.md §4.
  */
 import { SoftpromptError } from "../base/errors.js";
+import { checkOptions } from "../base/options.js";
 import { addFlops, type Flops, noFlops, type PassShape, stepFlops } from "../engine/flops.js";
 import type { Method } from "../method/method.js";
 import type { ModelConfig } from "../model/architecture.js";
@@ -16,7 +17,7 @@ import {
   partialModel,
 } from "../model/partial.js";
 import { type Schedule, type Stage, totalSteps } from "../train/stage.js";
-import type { ScheduleOptions } from "./options.js";
+import { type ScheduleOptions, scheduleOptions } from "./options.js";
 import { type Preset, type PresetName, presets } from "./presets.js";
 
 /** What a schedule is made for. */
@@ -71,11 +72,12 @@ export function needsLayerOrder(options: ScheduleOptions): boolean {
 /**
  * Makes the stages; those of zero steps are left out. Growth is not enforced: a study may order sizes as it likes.
  *
- * @throws SoftpromptError(usage) for stages that do not fit together, sizes the model cannot have, missing scores, and
+ * @throws SoftpromptError(usage) for options out of range, stages that do not fit together, sizes the model cannot have, missing scores, and
  * budgets that cannot be met.
  */
 export function makeSchedule(options: ScheduleOptions, target: ScheduleFor): Schedule {
   const { config, freeText, scores, order = null } = target;
+  checkOptions(scheduleOptions, options, "options of the schedule");
   if (options.budget !== undefined && options.budget < 1 && options.grow === "plateau")
     throw new SoftpromptError("usage", "a budget cannot be kept where a plateau ends the stages", {
       where: "grow",
@@ -242,13 +244,16 @@ function evenShares(partials: number): number[] {
   return Array.from({ length: partials }, () => 0.6 / partials);
 }
 
-/** Cumulative boundaries are rounded, so the parts always add up to `steps`. */
-function split(steps: number, fractions: readonly number[]): number[] {
+/**
+ * Cumulative boundaries are rounded, so the parts always add up to `steps`.
+ * @param most steps of all parts but the last. Default all
+ */
+function split(steps: number, fractions: readonly number[], most = steps): number[] {
   let share = 0;
   let last = 0;
   const parts = fractions.map((fraction) => {
     share += fraction;
-    const end = Math.min(steps, Math.round(share * steps));
+    const end = Math.min(most, Math.round(share * steps));
     const part = end - last;
     last = end;
     return part;
@@ -286,15 +291,19 @@ function budgetSteps(
       got: budget,
       hint: "use smaller partial models (--schedule fpt-cr, --depths, --widths), or fewer --steps",
     });
+  // rounding must not take the full model's least share: of three steps it would take the last
+  const mostSteps = Math.floor(most * total + 1e-9);
   if (wanted <= low)
     return split(
       total,
       even.map((share) => (share * wanted) / low),
+      mostSteps,
     );
   const toward = (wanted - low) / (high - low);
   return split(
     total,
     even.map((share, i) => share + toward * (cheapest[i]! - share)),
+    mostSteps,
   );
 }
 

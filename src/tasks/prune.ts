@@ -350,7 +350,7 @@ async function search(
     scores: result.reported.best as Scores,
     rows: result.selection.reportedRows,
   };
-  const adapter = await tunedAdapter(model, data, options, found);
+  const adapter = await tunedAdapter(model, data, options, found, final !== null);
   const record: PruneResult = {
     ...runRecord(model, data, options, found, {
       // of the chosen candidate's retraining

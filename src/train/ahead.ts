@@ -24,6 +24,8 @@ export function openReadAhead(job: Job): ReadAhead {
   const { engine, settings, signal } = input;
   if (engine.texts === null || !readsBefore(place)) return async () => {};
   const read = new Map<string, Set<number>>();
+  // of a model and the stage's end: what its steps read in all is the same at each of them
+  const totals = new Map<string, number>();
   return async (state, tell) => {
     const partial = stageModel(job, state);
     const known = read.get(partial.name) ?? new Set<number>();
@@ -33,8 +35,12 @@ export function openReadAhead(job: Job): ReadAhead {
     for (let step = state.step; step < end && now.size < rowsAhead && known.size + now.size < encoded.length; step++)
       for (const n of rowsOf(step)) if (!known.has(n)) now.add(n);
     const texts: TextToRead[] = textsBefore([...now].map((n) => encoded[n]!));
-    const all = rowsRead(rowsOf, encoded.length, settings.batchSize, [{ from: state.step, to: end }]);
-    const total = new Set([...known, ...all]).size;
+    const key = `${partial.name} ${end}`;
+    const total =
+      totals.get(key) ??
+      new Set([...known, ...rowsRead(rowsOf, encoded.length, settings.batchSize, [{ from: state.step, to: end }])])
+        .size;
+    totals.set(key, total);
     let kept = 0;
     // rows are counted: several may have one text
     const say = (share: number) =>

@@ -10,7 +10,7 @@
 import { shapeOfRows, stepFlops } from "../engine/flops.js";
 import { evaluationFlops } from "../evaluate/evaluate.js";
 import { fullModel, isFull, type PartialModel } from "../model/partial.js";
-import { evaluationReading, prepare, readingFlops } from "./job.js";
+import { evaluationReading, inTurn, prepare, readingFlops } from "./job.js";
 import { boundaries } from "./stage.js";
 import type { TrainInput } from "./types.js";
 import { microBatches } from "./update.js";
@@ -49,6 +49,7 @@ export function forecast(input: Omit<TrainInput, "run">): Forecast {
     evaluated.add(partial.name);
     return costOf(partial) - costOf(partial, again);
   };
+  const turns = inTurn(schedule.stages.map(({ partial, steps }) => ({ partial: partial.name, steps })));
   const stageOf = (step: number) => ends.findIndex((end) => step <= end);
   const due = (step: number) => measured && (ends.includes(step) || step % job.evalEvery === 0);
   const fullStage = (step: number) => isFull(config, schedule.stages[stageOf(step)]!.partial);
@@ -59,7 +60,8 @@ export function forecast(input: Omit<TrainInput, "run">): Forecast {
     const rows = job.rowsOf(step - 1).map((n) => job.encoded[n]!);
     const { partial } = schedule.stages[stage]!;
     let flops = due(step) ? own[stage]! + firstOf(partial) : 0;
-    flops += readingFlops(job, partial, { step: step - 1, since: stage === 0 ? 0 : ends[stage - 1]! }).total;
+    const since = stage === 0 ? 0 : ends[stage - 1]!;
+    flops += readingFlops(job, partial, { step: step - 1, since, earlier: turns.slice(0, stage) }).total;
     for (const micro of microBatches(rows, settings.microBatchSize))
       flops += stepFlops(config, partial, shapeOfRows(config, micro, P), engine.method).total;
     // the full model is evaluated at the very end, even if the last stage is a partial one

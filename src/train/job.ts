@@ -5,8 +5,9 @@
  * Nothing here has an effect or looks at a clock, which is what makes a resume exact.
  */
 import { SoftpromptError } from "../base/errors.js";
+import { checkOptions } from "../base/options.js";
 import { type Parameters, size } from "../base/tensor.js";
-import { addFlops, beginningsOf, type Flops, noFlops, textFlops } from "../engine/flops.js";
+import { addFlops, beginningsOf, type Flops, firstWithText, noFlops, textFlops } from "../engine/flops.js";
 import type { Place } from "../engine/graphs.js";
 import { placeOf, readsBefore } from "../engine/place.js";
 import { evaluationOptions, type Prepared, prepareEvaluation, type Reading } from "../evaluate/evaluate.js";
@@ -16,10 +17,11 @@ import type { Optimizer } from "../optim/optimizer.js";
 import { optimizers } from "../optim/optimizers.js";
 import { type EncodedRow, sharesText } from "../text/batch.js";
 import { encodeRows } from "../text/rows.js";
+import { trainOptions } from "./options.js";
 import { batchOrder, stepsPerEpoch } from "./order.js";
-import { totalSteps } from "./stage.js";
+import { checkStages, totalSteps } from "./stage.js";
 import type { TrainState } from "./state.js";
-import type { TrainInput } from "./types.js";
+import type { ReadSteps, TrainInput } from "./types.js";
 import { microBatches } from "./update.js";
 
 /** What stays the same over the whole training. */
@@ -38,9 +40,15 @@ export interface Job {
   readonly evalEvery: number;
 }
 
-/** @throws SoftpromptError for inputs that cannot be trained: wrong shapes, no rows, a mask of zeros, unknown labels. */
+/**
+ * @throws SoftpromptError for inputs that cannot be trained: settings out of range, stages without a number of steps, wrong shapes, no rows, a
+ *   mask of zeros, unknown labels.
+ */
 export function prepare(input: TrainInput): Job {
   const { engine, settings, parameters, mask, task, tokenizer, schedule } = input;
+  // a program's own values: a batch of no rows or NaN steps would never end
+  checkOptions(trainOptions, settings, "settings of the training");
+  checkStages(schedule);
   for (const { name, shape } of engine.method.parameters(engine.checkpoint.config)) {
     const given = parameters[name];
     const fits =
@@ -78,32 +86,92 @@ export function prepare(input: TrainInput): Job {
 }
 
 /**
- * What a step spends on reading texts that stand before the virtual tokens: with a store only texts that no step since `since` has read
- * count. Texts that the store already held count too, so that a run's cost does not depend on earlier runs. Without a store all texts
- * count.
+ * What a step spends on reading texts that stand before the virtual tokens: with a store only texts that no step since `since`, and none of
+ * `earlier` on the same model, has read count. Texts that the store already held count too, so that a run's cost does not depend on earlier
+ * runs. Without a store all texts count.
+ * @param earlier steps of the run before its stage. Default none
  */
 export function readingFlops(
   { input, place, encoded, rowsOf }: Pick<Job, "input" | "place" | "encoded" | "rowsOf">,
   partial: PartialModel,
-  { step, since }: { readonly step: number; readonly since: number },
+  {
+    step,
+    since,
+    earlier = [],
+  }: { readonly step: number; readonly since: number; readonly earlier?: readonly ReadSteps[] },
 ): Flops {
   if (!readsBefore(place)) return noFlops;
   const { config } = input.engine.checkpoint;
   const numbers = rowsOf(step);
   const rows = numbers.map((n) => encoded[n]!);
-  const before = (input.readBefore ?? []).filter((read) => read.partial === partial.name);
-  const earlier = () =>
-    rowsRead(rowsOf, encoded.length, input.settings.batchSize, [...before, { from: since, to: step }]);
-  const begun = (had: ReadonlySet<number>) => beginningsOf([...had].map((n) => encoded[n]!));
+  const before = [...(input.readBefore ?? []), ...earlier].filter((read) => read.partial === partial.name);
+  const had = () => hadBefore({ encoded, rowsOf }, input.settings.batchSize, before, { step, since });
+  // a copy, because what these rows begin with is added
+  const begun = (of: readonly EncodedRow[]) => (of.some(sharesText) ? new Set(had().beginnings) : undefined);
   if (input.engine.texts === null) {
-    const beginnings = rows.some(sharesText) ? begun(earlier()) : undefined;
+    const beginnings = begun(rows);
     return microBatches(rows, input.settings.microBatchSize)
       .map((micro) => textFlops(config, partial, micro, { together: true, beginnings }))
       .reduce(addFlops, noFlops);
   }
-  const had = earlier();
-  const fresh = numbers.filter((n) => !had.has(n)).map((n) => encoded[n]!);
-  return textFlops(config, partial, fresh, { beginnings: fresh.some(sharesText) ? begun(had) : undefined });
+  const first = firstWithText(encoded);
+  const { texts } = had();
+  const fresh = numbers.filter((n) => !texts.has(first[n]!)).map((n) => encoded[n]!);
+  return textFlops(config, partial, fresh, { beginnings: begun(fresh) });
+}
+
+/** What steps have read. */
+interface Had {
+  /** Which steps, up to `to`. */
+  readonly of: string;
+  to: number;
+  /** Numbers of the rows, and of the first row with each of their texts: an equal text of another row is read too. */
+  readonly rows: Set<number>;
+  readonly texts: Set<number>;
+  /** What many texts begin with. */
+  readonly beginnings: Set<string>;
+}
+
+const lastHad = new WeakMap<Job["rowsOf"], Had>();
+
+/**
+ * What the steps of `before` and those from `since` to `step` have read. The last answer is kept and added to: a training asks for one step
+ * after the other, and all of an epoch's rows at every step are quadratic work.
+ */
+function hadBefore(
+  { encoded, rowsOf }: Pick<Job, "encoded" | "rowsOf">,
+  batchSize: number,
+  before: readonly ReadSteps[],
+  { step, since }: { readonly step: number; readonly since: number },
+): Had {
+  const first = firstWithText(encoded);
+  const of = JSON.stringify([before, since]);
+  let had = lastHad.get(rowsOf);
+  const add = (to: Had, numbers: Iterable<number>) => {
+    for (const n of numbers) {
+      if (to.rows.has(n)) continue;
+      to.rows.add(n);
+      to.texts.add(first[n]!);
+      for (const beginning of beginningsOf([encoded[n]!])) to.beginnings.add(beginning);
+    }
+  };
+  if (had?.of !== of || had.to > step) {
+    had = { of, to: step, rows: new Set(), texts: new Set(), beginnings: new Set() };
+    add(had, rowsRead(rowsOf, encoded.length, batchSize, [...before, { from: since, to: step }]));
+    lastHad.set(rowsOf, had);
+  }
+  for (; had.to < step; had.to++) if (had.rows.size < encoded.length) add(had, rowsOf(had.to));
+  return had;
+}
+
+/** The steps that each of these stages has, one after the other, and on which model. */
+export function inTurn(stages: readonly { readonly partial: string; readonly steps: number }[]): ReadSteps[] {
+  let from = 0;
+  return stages.map(({ partial, steps }) => {
+    const read = { partial, from, to: from + steps };
+    from += steps;
+    return read;
+  });
 }
 
 /** What an evaluation of a run need not read again. @param textsKnown the store holds its texts */

@@ -12,7 +12,7 @@ import { isFull, type PartialModel } from "../model/partial.js";
 import { learningRateAt } from "../optim/learning-rate.js";
 import { initParameters } from "../optim/parameters.js";
 import type { ReadAhead } from "./ahead.js";
-import { evaluationReading, type Job, readingFlops, stageModel } from "./job.js";
+import { evaluationReading, inTurn, type Job, readingFlops, stageModel } from "./job.js";
 import { reproduction } from "./reproduction.js";
 import { noCost, type TrainState } from "./state.js";
 import type { Chosen, HistoryEntry, Run, StageCost, TrainEvent } from "./types.js";
@@ -73,7 +73,11 @@ export async function step(
     rows,
     microBatchSize: settings.microBatchSize,
     flopsOf: (shape) => stepFlops(engine.checkpoint.config, partial, shape, engine.method),
-    flopsBefore: readingFlops(job, partial, { step: state.step, since: state.stageStart }),
+    flopsBefore: readingFlops(job, partial, {
+      step: state.step,
+      since: state.stageStart,
+      earlier: inTurn(state.perStage.slice(0, -1)),
+    }),
   });
   const update = applyUpdate(batch, state.parameters, state.optimizer, job.optimizer, {
     learningRate,

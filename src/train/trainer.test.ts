@@ -71,6 +71,42 @@ test("a stage's rate multiplies the schedule's, and a run of other rates is not 
   expect(one.facts).not.toHaveProperty(["schedule.stage 1.rate"]);
 });
 
+test("a stage of no steps is passed over: its model is not trained on", async () => {
+  const steps = async (...counts: number[]) => {
+    const [first, ...rest] = counts.map((steps, i) => ({ partial: i === counts.length - 1 ? full : half, steps }));
+    const result = await train(input({ schedule: schedule([first!, ...rest]) }));
+    return result.cost.perStage.map((stage) => stage.steps);
+  };
+  expect(await steps(0, 0, 6)).toEqual([0, 0, 6]);
+  expect(await steps(3, 0, 3)).toEqual([3, 0, 3]);
+  expect(await steps(3, 0)).toEqual([3]);
+});
+
+test.each<[string, Partial<TrainInput>, RegExp]>([
+  ["no rows in a batch", { settings: { ...settings, batchSize: -1 } }, /batchSize.*\n.*at least 1.*\n.*-1/],
+  ["no rows in a pass", { settings: { ...settings, microBatchSize: 0 } }, /microBatchSize/],
+  ["a rate that is no number", { settings: { ...settings, learningRate: Number.NaN } }, /learningRate/],
+  [
+    "a setting left out",
+    { settings: { ...settings, evalEvery: undefined as unknown as number } },
+    /evalEvery is missing/,
+  ],
+  ["steps that are no number", { schedule: schedule([{ partial: full, steps: Number.NaN }]) }, /stage 1: .*\n.*steps/],
+  ["half a step", { schedule: schedule([{ partial: full, steps: 2.5 }]) }, /2\.5/],
+  ["fewer steps than none", { schedule: schedule([{ partial: full, steps: -3 }]) }, /-3/],
+  ["no stage", { schedule: schedule([] as unknown as Schedule["stages"]) }, /one stage or more/],
+  ["a rate below 0", { schedule: schedule([{ partial: full, steps: 3, rate: -1 }]) }, /a rate of 0 or more/],
+  [
+    "a plateau that is over at once",
+    { schedule: schedule([{ partial: full, steps: 3 }], { plateau: { patience: 0, minDelta: 0 } }) },
+    /patience of 1/,
+  ],
+])("refused before the first step: %s", async (_, more, problem) => {
+  const job = input(more);
+  await expect(train(job)).rejects.toMatchObject({ kind: "usage", message: expect.stringMatching(problem) });
+  expect(job.events).toEqual([]);
+});
+
 test("the kept prompt is chosen by the first metric, or by the mean of all where the task says so", async () => {
   const labels = [..."nnnnnnyyyy"].map((c) => (c === "n" ? "no" : "yes"));
   const validation = fakeRows(10, "validation.jsonl").map((row, n) => {

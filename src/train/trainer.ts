@@ -87,7 +87,8 @@ export async function train(input: TrainInput): Promise<TrainResult> {
       save(); // after the last line of metrics.jsonl, which it counts
       return result;
     }
-    if (shouldGrow(job, state)) state = await grow(job, state, observe);
+    // more than once where a stage has no steps
+    while (shouldGrow(job, state)) state = await grow(job, state, observe);
     state = await step(job, state, { run, observe, readAhead });
     if (
       (snapshotEvery > 0 && state.step % snapshotEvery === 0) ||
