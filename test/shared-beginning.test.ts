@@ -157,7 +157,7 @@ describe.each(["llama", "mistral", "qwen2-window", "gpt2", "neox", "llama-bias"]
       expect(less).toBeLessThan(all);
       const again = new Set<string>();
       textFlops(config, full, parted, { beginnings: again });
-      expect(again.size).toBe(2);
+      expect([...again].filter((name) => !name.startsWith("text "))).toHaveLength(2);
       expect(textFlops(config, full, parted, { beginnings: again }).total).toBeLessThan(less);
     });
   },

@@ -10,6 +10,8 @@ import { promptTuning } from "../method/prompt.js";
 import { bindWeights } from "../model/bindings.js";
 import type { Checkpoint } from "../model/checkpoint.js";
 import { fullModel, type PartialModel } from "../model/partial.js";
+import { devices } from "../runtime/runtime.js";
+import { disposeAll } from "./at-need.js";
 import type { Place } from "./graphs.js";
 import { places, worksAt } from "./place.js";
 import { type Owned, programs } from "./programs.js";
@@ -33,6 +35,18 @@ export function openEngine(
   const { threads = 0, lowMemory = false, device = "cpu", plainOps = false } = given;
   const { eightBit = null, blocks = null, textCache = null, profile = null } = given;
   const options = { threads, lowMemory, device, plainOps, eightBit, blocks, textCache, profile };
+  if (!Object.hasOwn(devices, device))
+    throw new SoftpromptError("usage", "there is no such device", {
+      where: "openEngine(), device",
+      expected: Object.keys(devices).join(", "),
+      got: String(device),
+    });
+  if (!Number.isInteger(threads) || threads < 0)
+    throw new SoftpromptError("usage", "this is no number of threads", {
+      where: "openEngine(), threads",
+      expected: "a whole number; 0 lets ONNX Runtime choose",
+      got: String(threads),
+    });
   if (eightBit !== null && checkpoint.eightBit === undefined)
     throw new SoftpromptError("engine", "the checkpoint has no 8-bit weights", {
       where: checkpoint.name,
@@ -47,7 +61,7 @@ export function openEngine(
   // A promise per (kind, partial): two callers at once share one session.
   const opened = new Map<string, Map<string, Promise<Owned<unknown>>>>();
   const readers = new Map<string, TextReader>();
-  let disposed = false;
+  let ending: Promise<void> | null = null;
 
   const sourceOf = (partial: PartialModel) => ({
     config: checkpoint.config,
@@ -61,16 +75,20 @@ export function openEngine(
     return reader;
   }
 
+  function refuseDisposed(): void {
+    if (ending === null) return;
+    throw new SoftpromptError("engine", "the engine was disposed", {
+      where: checkpoint.name,
+      hint: "dispose a model or engine when all of its work has ended; open it again to go on",
+    });
+  }
+
   async function open<K extends keyof ProgramKinds>(
     kind: K,
     partial: PartialModel,
     place: Place,
   ): Promise<ProgramKinds[K]> {
-    if (disposed)
-      throw new SoftpromptError("engine", "the engine was disposed", {
-        where: checkpoint.name,
-        hint: "dispose a model or engine when all of its work has ended; open it again to go on",
-      });
+    refuseDisposed();
     if (!worksAt(method, place))
       throw new SoftpromptError("engine", `${method.name} does not work with virtual tokens at this place`, {
         where: "place of the virtual tokens",
@@ -90,28 +108,20 @@ export function openEngine(
   }
 
   async function close(name: string): Promise<void> {
-    const kinds = opened.get(name);
+    const [kinds, texts] = [opened.get(name), readers.get(name)];
     opened.delete(name);
-    for (const program of kinds?.values() ?? [])
-      await program.then(
-        (p) => p.dispose(),
-        () => undefined,
-      );
-    const texts = readers.get(name);
     readers.delete(name);
-    await texts?.dispose();
+    await disposeAll([...(kinds?.values() ?? []), ...(texts ? [texts] : [])]);
   }
 
   async function closeKind(kind: keyof ProgramKinds): Promise<void> {
+    const closed: Promise<Owned<unknown>>[] = [];
     for (const kinds of opened.values())
       for (const place of places) {
         const program = kinds.get(`${kind} ${place}`);
-        kinds.delete(`${kind} ${place}`);
-        await program?.then(
-          (p) => p.dispose(),
-          () => undefined,
-        );
+        if (kinds.delete(`${kind} ${place}`)) closed.push(program!);
       }
+    await disposeAll(closed);
   }
 
   const full = fullModel(checkpoint.config);
@@ -129,12 +139,15 @@ export function openEngine(
     close: closeKind,
     texts: store,
     async readTexts(texts, partial = full, how = {}) {
+      refuseDisposed();
       await readerOf(partial).keep(texts, how);
     },
     release: (partial) => close(partial.name),
-    async dispose() {
-      disposed = true;
-      for (const name of new Set([...opened.keys(), ...readers.keys()])) await close(name);
+    dispose() {
+      ending ??= disposeAll(
+        [...new Set([...opened.keys(), ...readers.keys()])].map((name) => ({ dispose: () => close(name) })),
+      );
+      return ending;
     },
   };
 }

@@ -5,7 +5,8 @@
  * `paper`: 2 × the multiply-accumulates of the Linear layers in the forward pass, as ptflops counted them for FPT's
  * tables (fpt.md §8): no attention products, no backward, no evaluation.
  * `total`: 2 × the multiply-accumulates of every matrix product, forward and backward, attention included, over padding too, because
- * padding is computed. Norms, activations, softmax and embedding look-ups are left out of both (under 1 % at t5-base's width).
+ * padding is computed. What a training with little memory computes a second time (graph/recompute.ts) is not counted: about a third of a step
+ * more, and a training costs the same however it is run. Norms, activations, softmax and embedding look-ups are left out of both (under 1 % at t5-base's width).
  */
 import { counter, type Flops as GraphFlops } from "../graph/count.js";
 import type { Graph } from "../graph/graph.js";
@@ -31,6 +32,7 @@ import {
 
 import { firstStackGraph, type LayerSite, lossGraph, oneLayer, secondStackGraph } from "./layer-graphs.js";
 import { placeOf, readsBefore } from "./place.js";
+import { paddedLength } from "./text-store.js";
 
 /** FLOPs in both kinds. One multiply-accumulate is two FLOPs. */
 export interface Flops {
@@ -69,13 +71,22 @@ export function shapeOfRows(config: ModelConfig, rows: readonly EncodedRow[], pr
 
 /** How texts are read. */
 export interface TextReading {
-  /** Without a store: again in every pass, padded. Default false: each once and alone. */
+  /** Without a store: again in every pass, padded to the longest. Default false: each once, at the length at which a store reads it. */
   readonly together?: boolean | undefined;
-  /** Shared beginnings that were read already; those of these rows are added. Default none. */
+  /**
+   * What was read already; what these rows read is added: shared beginnings, and texts that a store has from then on. Default nothing.
+   */
   readonly beginnings?: Set<string> | undefined;
 }
 
-/** The cost of reading texts that stand before virtual tokens. */
+/** What stands before a row's virtual tokens, how much of it begins many texts, and its name: equal texts are read once. */
+function textOf(row: EncodedRow) {
+  const ids = aroundPrompt(row).before;
+  const shared = Math.min(row.shared ?? 0, ids.length);
+  return { ids, shared, name: `text ${shared} ${ids.join()}` };
+}
+
+/** The cost of reading texts that stand before virtual tokens. Texts of rows that are equal are read once. */
 export function textFlops(
   config: ModelConfig,
   partial: PartialModel,
@@ -84,20 +95,40 @@ export function textFlops(
 ): Flops {
   if (!readsBefore(placeOf(config, rows))) return noFlops;
   const count = costs("text", config, partial, promptTuning, "start");
-  const texts = rows.map((row) => ({ ids: aroundPrompt(row).before, shared: row.shared ?? 0 }));
-  const isApart = ({ ids, shared }: (typeof texts)[number]) => !together || ids.length <= shared;
-  const lengths = texts.filter((text) => !isApart(text)).map(({ ids }) => ids.length);
-  let sum = lengths.length === 0 ? noFlops : both(count({ B: lengths.length, S: Math.max(1, ...lengths) }));
-  for (const { ids, shared } of texts.filter(isApart)) {
-    const S = Math.min(shared, ids.length);
-    const key = ids.subarray(0, S).join();
-    if (S > 0 && !beginnings.has(key)) sum = addFlops(sum, both(count({ B: 1, S })));
-    if (S > 0) beginnings.add(key);
-    const N = ids.length - S;
-    if (N > 0 && S === 0) sum = addFlops(sum, both(count({ B: 1, S: N })));
-    else if (N > 0) sum = addFlops(sum, both(costs("rest", config, partial, promptTuning)({ B: 1, S, N })));
+  const all = rows.map(textOf);
+  const texts = [...new Map(all.map((text) => [text.name, text])).values()];
+  const isApart = ({ ids, shared }: (typeof texts)[number]) => !together || (shared > 0 && shared === ids.length);
+  const rowsTogether = texts.filter((text) => !isApart(text)).length;
+  const longest = Math.max(1, ...texts.map(({ ids }) => ids.length));
+  let sum = rowsTogether === 0 ? noFlops : both(count({ B: rowsTogether, S: longest }));
+  for (const { ids, shared, name } of texts.filter(isApart)) {
+    if (beginnings.has(name)) continue;
+    if (!together) beginnings.add(name);
+    const key = ids.subarray(0, shared).join();
+    if (shared > 0 && !beginnings.has(key)) sum = addFlops(sum, both(count({ B: 1, S: shared })));
+    if (shared > 0) beginnings.add(key);
+    const N = ids.length - shared;
+    if (N > 0 && shared === 0) sum = addFlops(sum, both(count({ B: 1, S: paddedLength(N, config) })));
+    else if (N > 0) sum = addFlops(sum, both(costs("rest", config, partial, promptTuning)({ B: 1, S: shared, N })));
   }
   return sum;
+}
+
+const firsts = new WeakMap<readonly EncodedRow[], Int32Array>();
+
+/** For each row the number of the first one with the same text before its virtual tokens. Worked out once for a list. */
+export function firstWithText(rows: readonly EncodedRow[]): Int32Array {
+  let found = firsts.get(rows);
+  if (found === undefined) {
+    const seen = new Map<string, number>();
+    found = Int32Array.from(rows, (row, n) => {
+      const { name } = textOf(row);
+      if (!seen.has(name)) seen.set(name, n);
+      return seen.get(name)!;
+    });
+    firsts.set(rows, found);
+  }
+  return found;
 }
 
 /** The shared beginnings of rows, as textFlops names them. */

@@ -7,8 +7,9 @@
 import type { Feed, Feeds } from "../base/tensor.js";
 import type { Graph } from "../graph/graph.js";
 import { architectureOf } from "../model/architectures.js";
-import { openSession, type Session, type SessionOptions } from "../runtime/session.js";
+import { openSession, type SessionOptions } from "../runtime/session.js";
 import { type EncodedRow, makeBatch, pad, textIds } from "../text/batch.js";
+import { atNeed } from "./at-need.js";
 import { checkIds, checkWindow, float, int, positionsOf, shiftedIds, textFeeds } from "./feeds.js";
 import type { ModelSource } from "./graphs.js";
 import {
@@ -30,21 +31,18 @@ export async function openLayers(
   const { config } = source;
   const architecture = architectureOf(config);
   const stacks = architecture.stacks(config);
-  const sessions = new Map<string, Promise<{ readonly session: Session; readonly graph: Graph }>>();
+  /** By the session's name. */
+  const graphs = new Map<string, Graph>();
+  const sessions = atNeed("layers of the frozen model", (key: string) => openSession(key, graphs.get(key)!, options));
   const run = async (
     kind: (source: ModelSource) => Graph,
     site: LayerSite | null,
     feeds: Feeds,
   ): Promise<Readonly<Record<string, Feed>>> => {
     const key = `${kind.name} ${site?.stack} ${site?.layer}`;
-    let opened = sessions.get(key);
-    if (opened === undefined) {
-      const graph = kind({ ...source, partial: oneLayer(config, site) });
-      opened = openSession(key, graph, options).then((session) => ({ session, graph }));
-      sessions.set(key, opened);
-      opened.catch(() => sessions.delete(key));
-    }
-    const { session, graph } = await opened;
+    const graph = graphs.get(key) ?? kind({ ...source, partial: oneLayer(config, site) });
+    graphs.set(key, graph);
+    const session = await sessions.get(key);
     // a family's feeds are those of whole halves
     return session.run(Object.fromEntries(graph.inputs.map(({ name }) => [name, feeds[name]!])));
   };
@@ -74,14 +72,7 @@ export async function openLayers(
       for (const [i, value] of nll!.data.entries()) if (counts[i]) sum += value;
       return sum;
     },
-    async dispose() {
-      for (const opened of sessions.values())
-        await opened.then(
-          ({ session }) => session.dispose(),
-          () => undefined,
-        );
-      sessions.clear();
-    },
+    dispose: () => sessions.dispose(),
   };
 }
 

@@ -9,7 +9,8 @@ import * as ops from "../graph/ops.js";
 import type { ModelConfig } from "../model/architecture.js";
 import { eightBitLayers } from "../model/eight-bit.js";
 import { type EightBitProducts, storedAs } from "../model/quantise.js";
-import { openSession, type SessionOptions } from "../runtime/session.js";
+import { openSession, type Session, type SessionOptions } from "../runtime/session.js";
+import { disposeAll } from "./at-need.js";
 import { float } from "./feeds.js";
 
 /** How linear layers are computed. */
@@ -89,9 +90,11 @@ async function timeLayer(
     Float32Array.from({ length: rows * into }, (_, i) => Math.sin(i)),
   );
   const exact = await openSession("products in float32", float32Layer(out, into), options);
-  const rounded = await openSession("products in 8 bits", eightBitLayer(out, into, { terms, dtype }), options);
   const best = { float32: Number.POSITIVE_INFINITY, int8: Number.POSITIVE_INFINITY };
+  const open: Session[] = [exact];
   try {
+    const rounded = await openSession("products in 8 bits", eightBitLayer(out, into, { terms, dtype }), options);
+    open.push(rounded);
     for (let round = 0; round < rounds; round++)
       for (const [way, session] of [
         ["float32", exact],
@@ -103,8 +106,7 @@ async function timeLayer(
         if (round > 0) best[way] = Math.min(best[way], performance.now() - from);
       }
   } finally {
-    await exact.dispose();
-    await rounded.dispose();
+    await disposeAll(open);
   }
   return best;
 }

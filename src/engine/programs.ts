@@ -10,6 +10,7 @@ import type { DecodeShape, Lead, ModelConfig, Positions } from "../model/archite
 import { architectureOf } from "../model/architectures.js";
 import { openSession, type Session, type SessionOptions } from "../runtime/session.js";
 import { type Batch, type EncodedRow, type TextBatch, textBatch } from "../text/batch.js";
+import { atNeed, disposeAll } from "./at-need.js";
 import { checkWindow, float, int, lengthsOf, parameterFeeds, positionsOf, shiftedIds, textFeeds } from "./feeds.js";
 import { packsWeights } from "./flops.js";
 import {
@@ -55,6 +56,12 @@ export const programs: { readonly [K in keyof ProgramKinds]: Opener<ProgramKinds
     return {
       async run(parameters, batch, weights) {
         const { size: B, targetLength: U, targetMask } = batch;
+        if (weights.length !== B)
+          throw new SoftpromptError("engine", "there is not one weight for each row", {
+            where: "weights of a training step",
+            expected: `${B} numbers`,
+            got: weights.length,
+          });
         const tokenWeights = Float32Array.from(targetMask, (on, i) => (on ? weights[Math.floor(i / U)]! : 0));
         const { nll, ...rest } = await session.run({
           ...(await teacherForced(source, parameters, batch, { float16: true })).feeds,
@@ -101,6 +108,9 @@ export const programs: { readonly [K in keyof ProgramKinds]: Opener<ProgramKinds
     const step = await openProgram(source, `decode ${source.partial.name}`, stepGraph(source), {
       ...options,
       tokenwise: true,
+    }).catch(async (cause) => {
+      await prefill.dispose();
+      throw cause;
     });
     const stream: GenerateProgram["stream"] = (parameters, rows, maxTokens, options) =>
       generate(source, { prefill, step }, parameters, rows, maxTokens, options);
@@ -114,10 +124,7 @@ export const programs: { readonly [K in keyof ProgramKinds]: Opener<ProgramKinds
         }
         return out;
       },
-      async dispose() {
-        await prefill.dispose();
-        await step.dispose();
-      },
+      dispose: () => disposeAll([prefill, step]),
     };
   },
 
@@ -210,22 +217,16 @@ async function openOver(
 ): Promise<Session> {
   if (!readsBefore(source.place)) return openProgram(source, name, graphOf(source), options);
   const { usual } = source.texts;
-  const opened = new Map<string, Promise<Session>>();
-  const open = (memory: MemoryType) => {
-    const session = opened.get(memory) ?? openProgram(source, name, graphOf({ ...source, memory }), options);
-    opened.set(memory, session);
-    session.catch(() => opened.delete(memory));
-    return session;
-  };
-  if (early) await open(usual);
+  const sessions = atNeed(name, (memory: MemoryType) =>
+    openProgram(source, name, graphOf({ ...source, memory }), options),
+  );
+  if (early) await sessions.get(usual);
   return {
     async run(feeds, wanted) {
       const { dtype = usual } = feeds.memoryKey0 ?? {};
-      return (await open(dtype as MemoryType)).run(feeds, wanted);
+      return (await sessions.get(dtype as MemoryType)).run(feeds, wanted);
     },
-    async dispose() {
-      for (const session of opened.values()) await (await session).dispose();
-    },
+    dispose: () => sessions.dispose(),
   };
 }
 
@@ -276,7 +277,8 @@ async function behind(
   const fed = parameterFeeds(method, config, parameters, batch.size);
   const next = following(config, fed, batch, targets);
   const led = lengthsOf({ batch: batch.size, ...next.lead });
-  checkWindow(config, next.memory, (b) => led[b]! + targets.count(b));
+  // the token before the target is one of the lead; the target's last one is not decoded
+  checkWindow(config, next.memory, (b) => led[b]! + Math.max(0, targets.count(b) - 1));
   const here = (): Feeds => ({
     ...textFeeds(batch, config),
     ...architectureOf(config).prefillFeeds(
@@ -425,6 +427,12 @@ async function* generate(
   const { config, partial } = source;
   const architecture = architectureOf(config);
   const B = rows.length;
+  if (!(maxTokens >= 0))
+    throw new SoftpromptError("engine", "the number of tokens to write is no number", {
+      where: "maxTokens",
+      expected: "0 or more",
+      got: String(maxTokens),
+    });
   if (B === 0) return;
   const { positions, memory, first, known, led } = await begin(source, prefill, parameters, rows);
   const lengths = lengthsOf(positions);

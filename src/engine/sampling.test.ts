@@ -111,3 +111,19 @@ describe("picking", () => {
     },
   );
 });
+
+test.each([
+  [{ temperature: Number.NaN }, /temperature[\s\S]*a finite number, 0 or more/],
+  [{ temperature: -1 }, /temperature/],
+  [{ temperature: Number.POSITIVE_INFINITY }, /temperature/],
+  [{ temperature: "1" as unknown as number }, /temperature/],
+  [{ topK: -1 }, /topK[\s\S]*a whole number/],
+  [{ topK: 2.5 }, /topK/],
+  [{ topP: Number.NaN }, /topP[\s\S]*from 0 to 1/],
+  [{ topP: 1.5 }, /topP/],
+  [{ seed: Number.NaN }, /seed/],
+])("a sampling of %o is refused, and not taken for another", (wrong, message) => {
+  const usual = { temperature: 1, topK: 0, topP: 1, seed: 0 };
+  expect(() => picker({ ...usual, ...wrong })).toThrow(message);
+  expect(() => picker({ ...usual, topP: 0 })).not.toThrow();
+});

@@ -9,13 +9,34 @@ import { random } from "../base/random.js";
 
 /** How the next token is drawn. */
 export interface Sampling {
-  /** 0 takes the likeliest token. */
+  /** 0 takes the likeliest token. Finite, 0 or more. */
   readonly temperature: number;
   /** Only so many of the likeliest tokens; 0 is all. */
   readonly topK: number;
-  /** Only the likeliest tokens that reach this probability together; 1 is all. */
+  /** Only the likeliest tokens that reach this probability together, from 0, which is the likeliest alone, to 1, which is all. */
   readonly topP: number;
+  /** Any finite number. */
   readonly seed: number;
+}
+
+/** What each setting may be. A temperature that is no number would draw the first id for ever, a negative one the least likely ids. */
+const rules: { readonly [K in keyof Sampling]: readonly [(n: number) => boolean, string] } = {
+  temperature: [(n) => Number.isFinite(n) && n >= 0, "a finite number, 0 or more"],
+  topK: [(n) => Number.isInteger(n) && n >= 0, "a whole number, 0 or more"],
+  topP: [(n) => n >= 0 && n <= 1, "a number from 0 to 1"],
+  seed: [Number.isFinite, "a finite number"],
+};
+
+function checkSampling(sampling: Sampling): void {
+  for (const [name, [fits, expected]] of Object.entries(rules) as [keyof Sampling, (typeof rules)["seed"]][]) {
+    const got = sampling[name];
+    if (typeof got !== "number" || !fits(got))
+      throw new SoftpromptError("usage", `the ${name} of a sampling cannot be used`, {
+        where: `picker(), ${name}`,
+        expected,
+        got: String(got),
+      });
+  }
 }
 
 /** The next id of a row from its logits. */
@@ -24,8 +45,10 @@ export type Pick = (row: number, logits: Float32Array) => number;
 /**
  * A picker with a stream of random numbers for each row, so that a row does not depend on its neighbours.
  * @param from number of the first row where the texts of a call go through the model in several batches
+ * @throws SoftpromptError "usage" for settings that are no sampling
  */
 export function picker(sampling: Sampling, from = 0): Pick {
+  checkSampling(sampling);
   const streams = new Map<number, () => number>();
   return (row, logits) => {
     if (sampling.temperature === 0) return likeliest(logits);

@@ -3,15 +3,17 @@ import { cpSync, mkdirSync, mkdtempSync, readdirSync, rmSync, symlinkSync } from
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { afterAll, expect, test, vi } from "vitest";
+import { afterAll, afterEach, describe, expect, test, vi } from "vitest";
 import { emptyGraph, input, output } from "../graph/graph.js";
 import * as ops from "../graph/ops.js";
 import { openCheckpoint } from "../model/checkpoint.js";
 import { nodeRuntime } from "../runtime/node.js";
 import { checkFeeds, openSession } from "../runtime/session.js";
-import type { EncodedRow } from "../text/batch.js";
+import { type EncodedRow, makeBatch } from "../text/batch.js";
 import { openEngine } from "./engine.js";
+import { timeProducts } from "./precision.js";
 import { portions } from "./programs.js";
+import type { KeptText, TextStore } from "./text-store.js";
 
 const options = { threads: 1, device: "cpu", lowMemory: false, plainOps: false } as const;
 const float = (shape: number[]) =>
@@ -188,4 +190,160 @@ test("a session that is disposed while it runs ends that run first; what comes a
   expect(order).toEqual(["run", "disposed", "disposed"]);
   expect((await run).y!.data[0]).toBeCloseTo(1 / n, 6);
   await expect(session.run(feeds)).rejects.toThrow(/the session is closed[\s\S]*disposed while it was in use/);
+});
+
+/** Sessions that are open; the one of this number (from 1) cannot be opened. */
+function countSessions(fails = 0) {
+  const count = { asked: 0, open: 0 };
+  const { open } = nodeRuntime;
+  vi.spyOn(nodeRuntime, "open").mockImplementation(async (...given) => {
+    count.asked++;
+    if (count.asked === fails) throw new Error("no memory left");
+    const session = await open.call(nodeRuntime, ...given);
+    count.open++;
+    const release = async () => {
+      count.open--;
+      await session.release();
+    };
+    return { ...session, release };
+  });
+  return count;
+}
+
+/** A store of texts that keeps nothing. */
+const emptyStore = (): TextStore => ({
+  precision: "float32",
+  get: async () => null,
+  put: async (_, __, values): Promise<KeptText> => ({
+    length: values.length,
+    float16: null,
+    copy: (from, to, target, at) => target.set(values.subarray(from, to), at),
+  }),
+  has: async () => false,
+  full: () => false,
+  share: async () => {},
+});
+
+describe("sessions are freed", () => {
+  afterEach(() => vi.restoreAllMocks());
+  const open = async (name: string, openTexts: () => TextStore | null = () => null) =>
+    openEngine(
+      await openCheckpoint(fileURLToPath(new URL(`../../test/fixtures/${name}`, import.meta.url))),
+      { threads: 1 },
+      undefined,
+      openTexts,
+    );
+  const row: EncodedRow = {
+    ...{ id: "1", input: Int32Array.of(5, 6, 7, 8), first: 9, promptAt: 5, target: Int32Array.of(7, 1) },
+    ...{ choices: [Int32Array.of(7, 1)], gold: 0, truncated: false },
+  };
+  const prompt = { prompt: { shape: [2, 32], data: new Float32Array(64).fill(0.1) } };
+
+  test("where the second session of a generation cannot be opened", async () => {
+    const count = countSessions(2);
+    const engine = await open("tiny-t5-v11");
+    await expect(engine.generate()).rejects.toThrow("no memory left");
+    expect(count.open).toBe(0);
+    const { promptAt: _, ...inFront } = row;
+    await (await engine.generate()).run(prompt, [inFront], 2);
+    expect(count.open).toBe(2);
+    await engine.dispose();
+    expect(count.open).toBe(0);
+  });
+
+  test("where the second session of a timing cannot be opened", async () => {
+    const count = countSessions(2);
+    await expect(timeProducts([{ out: 8, into: 16, layers: 1 }], { threads: 1, plainOps: false })).rejects.toThrow(
+      "no memory left",
+    );
+    expect(count).toEqual({ asked: 2, open: 0 });
+  });
+
+  test("where texts could not be read: the next step reads them, and the end frees everything", async () => {
+    const count = countSessions(2);
+    const engine = await open("tiny-causal-llama");
+    const train = await engine.train(undefined, "behind");
+    const step = () => train.run(prompt, makeBatch([row]), Float32Array.of(1));
+    await expect(step()).rejects.toThrow("no memory left");
+    expect((await step()).loss[0]).toBeGreaterThan(0);
+    await engine.dispose();
+    expect(count.open).toBe(0);
+  });
+
+  test("where one cannot be freed, the others are, and the error is told", async () => {
+    const count = countSessions();
+    const engine = await open("tiny-t5-v11");
+    const { open: opened } = nodeRuntime;
+    vi.spyOn(nodeRuntime, "open").mockImplementationOnce(async (...given) => {
+      const session = await opened.call(nodeRuntime, ...given);
+      const release = async () => {
+        await session.release();
+        throw new Error("stuck");
+      };
+      return { ...session, release };
+    });
+    await engine.score();
+    await engine.forward();
+    expect(count.open).toBe(2);
+    await expect(engine.dispose()).rejects.toThrow("stuck");
+    expect(count.open).toBe(0);
+  });
+
+  test("and none is opened after the engine's end, by whoever still has a program", async () => {
+    const count = countSessions();
+    const engine = await open("tiny-causal-llama", emptyStore);
+    const score = await engine.score(undefined, "behind");
+    const layers = await engine.layers();
+    const reading = engine.readTexts([
+      { ids: Int32Array.of(3, 4, 5), shared: 0 },
+      { ids: Int32Array.from({ length: 20 }, () => 6), shared: 0 },
+    ]);
+    const ended = expect(reading).rejects.toThrow(/the session is closed/);
+    await Promise.all([engine.dispose(), engine.dispose()]);
+    await ended;
+    await expect(score.run(prompt, [row])).rejects.toThrow(/the session is closed/);
+    await expect(layers.enter([row])).rejects.toThrow(/layers of the frozen model: the session is closed/);
+    await expect(engine.readTexts([{ ids: Int32Array.of(3, 4, 5), shared: 0 }])).rejects.toThrow(
+      /the engine was disposed/,
+    );
+    expect(count.open).toBe(0);
+  });
+});
+
+describe("what a program cannot use is refused by name", () => {
+  const folder = fileURLToPath(new URL("../../test/fixtures/tiny-t5-v11", import.meta.url));
+  const row: EncodedRow = {
+    ...{
+      id: "1",
+      input: Int32Array.of(5, 6, 1),
+      target: Int32Array.of(7, 1),
+      choices: null,
+      gold: 0,
+      truncated: false,
+    },
+  };
+  const prompt = { prompt: { shape: [2, 32], data: new Float32Array(64).fill(0.1) } };
+
+  test.each([
+    [{ device: "tpu" as "cpu" }, /openEngine\(\), device: there is no such device[\s\S]*cpu, webgpu, cuda/],
+    [{ threads: -1 }, /openEngine\(\), threads/],
+    [{ threads: 1.5 }, /openEngine\(\), threads/],
+    [{ threads: Number.NaN }, /openEngine\(\), threads/],
+  ])("an engine with %o", async (wrong, message) => {
+    const checkpoint = await openCheckpoint(folder);
+    expect(() => openEngine(checkpoint, wrong)).toThrow(message);
+  });
+
+  test("weights for other rows than the batch has, and a number of tokens that is none", async () => {
+    const engine = openEngine(await openCheckpoint(folder), { threads: 1 });
+    const train = await engine.train();
+    await expect(train.run(prompt, makeBatch([row, row]), Float32Array.of(1))).rejects.toThrow(
+      /there is not one weight for each row[\s\S]*2 numbers/,
+    );
+    const generate = await engine.generate();
+    for (const maxTokens of [Number.NaN, -1])
+      await expect(generate.run(prompt, [row], maxTokens)).rejects.toThrow(/maxTokens[\s\S]*0 or more/);
+    expect(await generate.run(prompt, [row], 0)).toEqual([[]]);
+    await engine.dispose();
+  });
 });

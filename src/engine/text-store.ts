@@ -2,7 +2,16 @@
  * @file The interface of a store that keeps the memory of texts. The engine uses it without knowing where the values are kept
  * (run/text-cache.ts).
  */
+import type { ModelConfig } from "../model/architecture.js";
 import type { FloatDType } from "../model/floats.js";
+
+/** Texts for the store are padded to a multiple of so many tokens: no processor's vectors hold more numbers. */
+const lengthStep = 16;
+
+/** The length at which a text is read for a store, as far as the model has positions. A text behind a shared beginning is not padded. */
+export function paddedLength(length: number, { maxPositions = Number.POSITIVE_INFINITY }: ModelConfig): number {
+  return Math.max(length, Math.min(maxPositions, Math.ceil(length / lengthStep) * lengthStep));
+}
 
 /** Plain data, so that worker processes keep texts as their parent does. */
 export interface TextCacheSettings {

@@ -12,16 +12,14 @@ import type { Feeds } from "../base/tensor.js";
 import type { ModelConfig, PartialModel } from "../model/architecture.js";
 import { architectureOf } from "../model/architectures.js";
 import { fitsFloat16, narrow } from "../model/floats.js";
-import { openSession, type Session, type SessionOptions } from "../runtime/session.js";
+import { openSession, type SessionOptions } from "../runtime/session.js";
 import type { TextBatch } from "../text/batch.js";
+import { atNeed } from "./at-need.js";
 import { checkIds, float, half, int, positionsOf, textFeeds } from "./feeds.js";
 import { type MemoryType, type ModelSource, restGraph, textGraph } from "./graphs.js";
-import type { KeepTexts, KeptText, TextStore, TextToRead } from "./text-store.js";
+import { type KeepTexts, type KeptText, paddedLength, type TextStore, type TextToRead } from "./text-store.js";
 
 type Texts = Pick<TextBatch, "size" | "inputIds" | "inputMask" | "inputLength" | "shared">;
-
-/** Texts for the store are padded to a multiple of so many tokens: no processor's vectors hold more numbers. */
-const lengthStep = 16;
 
 /** Tokens that are read for the store at once, as long as their values are not too many. */
 const mostTokens = 1024;
@@ -75,17 +73,20 @@ export function openTextReader(
   const { heads: G, headWidth: K } = architecture.keys(config);
   const layers = layersOf(config, partial);
   const names = Array.from({ length: layers }, (_, i) => [`memoryKey${i}`, `memoryValue${i}`]).flat();
-  let [session, rest]: (Promise<Session> | undefined)[] = [];
+  const graphs = { text: textGraph, rest: restGraph } as const;
+  const titles = { text: `text ${partial.name}`, rest: `text ${partial.name}, after its beginning` } as const;
+  const sessions = atNeed(titles.text, async (kind: keyof typeof graphs) =>
+    openSession(titles[kind], graphs[kind]({ ...source, place: "start" }), options),
+  );
   // without packed weights ONNX Runtime divides a product among threads by its number of rows, and sums differ in their last bits
   const inGroups = options.device === "cpu" && !options.lowMemory && !options.blocks;
 
   const compute = async (batch: Texts): Promise<Feeds> => {
-    session ??= openSession(`text ${partial.name}`, textGraph({ ...source, place: "start" }), options);
     const own = architecture.prefillFeeds(
       config,
       positionsOf({ feeds: {}, tokens: 0, lengths: null, keys: {} }, batch),
     );
-    return (await session).run({ ...textFeeds(batch, config), ...own });
+    return (await sessions.get("text")).run({ ...textFeeds(batch, config), ...own });
   };
 
   /** What was read of n ids, [names, G, n, K], from a row of results [B, G, S, K]. */
@@ -130,11 +131,6 @@ export function openTextReader(
 
   /** Values of a text's ids after its beginning, [names, G, N, K]. */
   const restOf = async (ids: Int32Array, shared: number): Promise<Float32Array> => {
-    rest ??= openSession(
-      `text ${partial.name}, after its beginning`,
-      restGraph({ ...source, place: "start" }),
-      options,
-    );
     const { exact } = await beginningOf(ids.subarray(0, shared));
     const memory = names.map((name, i) => {
       const part = exact.subarray(i * G * shared * K, (i + 1) * G * shared * K);
@@ -142,7 +138,7 @@ export function openTextReader(
     });
     const N = ids.length - shared;
     const positions = { batch: 1, length: shared, on: new Uint8Array(shared).fill(1) };
-    const read = await (await rest).run({
+    const read = await (await sessions.get("rest")).run({
       ...Object.fromEntries(memory),
       decoderIds: int([1, N], ids.slice(shared)),
       ...architecture.decodeFeeds(config, positions, { length: N, past: 0 }),
@@ -165,6 +161,8 @@ export function openTextReader(
   ): Promise<void> => {
     const alike = new Map<number, number[]>();
     for (const [t, text] of texts.entries()) {
+      await turn(t);
+      if (stop()) return;
       const kept = await get(nameIn(text), text.ids);
       if (kept !== null) {
         give([t], [kept]);
@@ -173,7 +171,9 @@ export function openTextReader(
       checkIds("input", text.ids, config.vocabulary);
       // a text that goes on from a beginning is read over its memory, by itself
       const S = text.shared > 0 ? 0 : paddedLength(text.ids.length, config);
-      alike.set(S, [...(alike.get(S) ?? []), t]);
+      const others = alike.get(S);
+      if (others === undefined) alike.set(S, [t]);
+      else others.push(t);
     }
     for (const [S, numbers] of [...alike].sort(([a], [b]) => b - a)) {
       const most = Math.min(mostTokens, Math.floor(mostValues / (names.length * G * K)));
@@ -266,25 +266,27 @@ export function openTextReader(
     },
     async keep(texts, { onKept, signal } = {}) {
       if (store === null) return;
-      const missing: TextToRead[] = [];
-      for (const text of texts)
-        if (text.ids.length > text.shared && !(await store.has(nameIn(text), text.ids))) missing.push(text);
       const stop = () => signal?.aborted === true || store.full();
+      const missing: TextToRead[] = [];
+      for (const [t, text] of texts.entries()) {
+        await turn(t);
+        if (stop()) return;
+        if (text.ids.length > text.shared && !(await store.has(nameIn(text), text.ids))) missing.push(text);
+      }
       await valuesOf(missing, store, (numbers) => onKept?.(numbers.map((t) => missing[t]!)), stop);
     },
     async dispose() {
-      await (await session)?.dispose();
-      await (await rest)?.dispose();
-      [session, rest] = [undefined, undefined];
       beginnings.clear();
+      await sessions.dispose();
     },
   };
 }
 
-/** As far as the model has positions. */
-function paddedLength(length: number, { maxPositions = Number.POSITIVE_INFINITY }: ModelConfig): number {
-  return Math.max(length, Math.min(maxPositions, Math.ceil(length / lengthStep) * lengthStep));
-}
+/** Texts that are looked up before other work, such as a signal that ends the reading, gets its turn: a look-up alone never lets it. */
+const lookUps = 256;
+const turn = async (done: number): Promise<void> => {
+  if (done > 0 && done % lookUps === 0) await new Promise((next) => setTimeout(next, 0));
+};
 
 /** What many texts begin with: exact, for reading what follows it, and as it is fed. */
 interface Beginning {

@@ -33,7 +33,10 @@ export interface EngineOptions {
   eightBit?: number | null;
   /** Keep linear layers in blocks if the checkpoint has them so (model/block-weights.ts). Default null: as the checkpoint has them. */
   blocks?: "stored" | "int4" | null;
-  /** How texts that stand before virtual tokens are kept once they are read; null reads each whenever it is asked for. Default null. */
+  /**
+   * How texts that stand before virtual tokens are kept once they are read; null reads each whenever it is asked for. `openModel` brings the
+   * store that keeps them; an engine that is opened without one (`openTexts`) reads each every time. Default null.
+   */
   textCache?: TextCacheSettings | null;
   /** Prefix of the files into which ONNX Runtime writes the times of its operators, one for each session, when it is closed. Default null. */
   profile?: string | null;
@@ -57,7 +60,10 @@ export interface StepResult {
 
 /** Loss and gradients in one pass. */
 export interface TrainProgram {
-  /** @param weights [B] factor of each row's summed loss; 1/(tokens of the whole batch) gives the token-mean loss. */
+  /**
+   * @param weights [B] factor of each row's summed loss; 1/(tokens of the whole batch) gives the token-mean loss.
+   * @throws SoftpromptError "engine" where they are not as many as rows
+   */
   run(parameters: GivenParameters, batch: Batch, weights: Float32Array): Promise<StepResult>;
 }
 
@@ -80,6 +86,7 @@ export interface WritingOptions {
 /** Decoding with a key/value cache. */
 export interface GenerateProgram {
   /**
+   * @param maxTokens the most ids of a row, 0 or more; Infinity writes until every row has ended
    * @param options afterToken: called, and waited for, after each token of the rows: other work gets its turn there
    * @returns one id array per row, without start, end and padding ids.
    */

@@ -3,6 +3,7 @@ import { expect, test } from "vitest";
 import { check } from "./check.js";
 import { gradient } from "./grad.js";
 import { emptyGraph, type Graph, input, output, scalar, weight } from "./graph.js";
+import { interpret } from "./interpret.js";
 import * as ops from "./ops.js";
 import { print } from "./print.js";
 import { simplify } from "./simplify.js";
@@ -144,4 +145,23 @@ test("check finds what a hand can break", () => {
   expect(broken({ nodes: [lying, ...rest] })).toThrow(/linear gives float32\[B,2\], not/);
   const foreign = square().loss;
   expect(broken({ outputs: [{ name: "z", value: { ...foreign, id: 999 } }] })).toThrow(/output z/);
+});
+
+test("the interpreter's exact gelu ends for every number, and is right in the tails", () => {
+  const g = emptyGraph();
+  output(g, "y", ops.geluExact(g, input(g, "x", "float32", ["N"])));
+  // Φ(−5), Φ(−6), Φ(−7), Φ(−10) to ten digits (Abramowitz & Stegun, table 26.2)
+  const known = [
+    [-5, 2.866515719e-7],
+    [-6, 9.86587645e-10],
+    [-7, 1.279812544e-12],
+    [-10, 7.619853024e-24],
+  ] as const;
+  const gelu = (...x: number[]) => interpret(g, { x: { shape: [x.length], data: Float64Array.from(x) } }).y!.data;
+  for (const [x, share] of known) expect(gelu(x)[0]! / (x * share)).toBeCloseTo(1, 8);
+  expect([...gelu(8, 40, 1e30, Number.POSITIVE_INFINITY)]).toEqual(
+    [8, 40, 1e30, Number.POSITIVE_INFINITY].map((x) => expect.closeTo(x, 12)),
+  );
+  expect(Math.abs(gelu(-40)[0]!)).toBeLessThan(1e-300);
+  expect(gelu(Number.NaN)[0]).toBeNaN();
 });

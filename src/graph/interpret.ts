@@ -28,8 +28,15 @@ const zip =
 const sigmoid = (x: number) => 1 / (1 + Math.exp(-x));
 const slope = (x: number) => sigmoid(Math.sqrt(8 / Math.PI) * (x + 0.044715 * x ** 3));
 
-/** The normal distribution function, by a series that converges fast for the values tests use (|x| < 6). */
+/** The normal distribution function: by a series near zero, and by a continued fraction in the tails, where the series would cancel. */
 function normal(x: number): number {
+  if (Math.abs(x) > 4) {
+    const size = Math.abs(x);
+    let fraction = size;
+    for (let n = 80; n > 0; n--) fraction = size + n / fraction;
+    const tail = Math.exp((-x * x) / 2) / Math.sqrt(2 * Math.PI) / fraction;
+    return x > 0 ? 1 - tail : tail;
+  }
   let [sum, term] = [x, x];
   for (let n = 1; Math.abs(term) > 1e-18; n++) {
     term *= (x * x) / (2 * n + 1);

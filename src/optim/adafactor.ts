@@ -10,8 +10,8 @@
  *
  * Differs: sums run in float64 and are rounded to float32 once per step; PyTorch rounds after each operation (1e-7 relative).
  */
-import { size, type Tensor } from "../base/tensor.js";
-import { checkUpdate, type Optimizer, type OptimizerState } from "./optimizer.js";
+import type { Tensor } from "../base/tensor.js";
+import { checkStep, checkUpdate, type Moments, type Optimizer, type OptimizerState, zeroMoments } from "./optimizer.js";
 
 export interface AdafactorOptions {
   /** p ← p·(1 − lr·weightDecay) before the step. Default 0; both papers 1e-5. */
@@ -29,17 +29,13 @@ export function adafactor(options: AdafactorOptions = {}): Optimizer {
   const { weightDecay = 0, epsilon = 1e-30, clipThreshold = 1, decayRate = -0.8 } = options;
   return {
     name: "adafactor",
-    init: ({ shape }) => {
-      const zeros = (shape: readonly number[]): Tensor => ({ shape, data: new Float32Array(size(shape)) });
-      const tensors: OptimizerState["tensors"] =
-        shape.length === 2 ? { row: zeros([shape[0]!]), column: zeros([shape[1]!]) } : { square: zeros(shape) };
-      return { step: 0, tensors };
-    },
+    init: ({ shape }) => ({ step: 0, tensors: zeroMoments(momentsOf(shape)) }),
     update: (parameters, gradient, state, learningRate) => {
       checkUpdate("adafactor", parameters, gradient);
+      checkStep("adafactor", momentsOf(parameters.shape), state, learningRate);
       const step = state.step + 1;
       const beta = 1 - step ** decayRate;
-      const rule = state.tensors.row ? factored : unfactored;
+      const rule = parameters.shape.length === 2 ? factored : unfactored;
       const { tensors, rows, squares, write } = rule(gradient, state.tensors, beta, epsilon);
       const count = gradient.data.length;
       const scale = learningRate / Math.max(1, Math.sqrt(squares / count) / clipThreshold);
@@ -51,14 +47,17 @@ export function adafactor(options: AdafactorOptions = {}): Optimizer {
   };
 }
 
-type Moments = OptimizerState["tensors"];
+const momentsOf = (shape: readonly number[]): Moments =>
+  shape.length === 2 ? { row: [shape[0]!], column: [shape[1]!] } : { square: shape };
+
+type Kept = OptimizerState["tensors"];
 
 /**
  * New moments, the sum of the squared update, and a way to move row after row of the parameters by it. The update itself is never stored as
  * a whole. For fine-tuning it would take as much memory as a float64 copy of the model.
  */
 interface Rule {
-  readonly tensors: Moments;
+  readonly tensors: Kept;
   readonly rows: number;
   readonly squares: number;
   write(row: number, from: Float32Array, to: Float32Array, keep: number, scale: number): void;
@@ -66,7 +65,7 @@ interface Rule {
 
 // Plain loops over typed arrays throughout: a closure per element takes ten times as long, and a model has millions.
 
-function factored(gradient: Tensor, moments: Moments, beta: number, epsilon: number): Rule {
+function factored(gradient: Tensor, moments: Kept, beta: number, epsilon: number): Rule {
   const [rows, columns] = gradient.shape as readonly [number, number];
   const g = gradient.data;
   const rowSum = new Float64Array(rows);
@@ -107,7 +106,7 @@ function factored(gradient: Tensor, moments: Moments, beta: number, epsilon: num
   };
 }
 
-function unfactored(gradient: Tensor, moments: Moments, beta: number, epsilon: number): Rule {
+function unfactored(gradient: Tensor, moments: Kept, beta: number, epsilon: number): Rule {
   const g = gradient.data;
   const before = moments.square!.data;
   const square = new Float32Array(g.length);

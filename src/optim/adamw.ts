@@ -6,8 +6,7 @@
  *
  *     m ← β₁m + (1−β₁)g      v ← β₂v + (1−β₂)g²      p ← p·(1 − lr·wd) − lr · m/(1−β₁ᵗ) / (√(v/(1−β₂ᵗ)) + ε)
  */
-import type { Tensor } from "../base/tensor.js";
-import { checkUpdate, type Optimizer } from "./optimizer.js";
+import { checkStep, checkUpdate, type Optimizer, zeroMoments } from "./optimizer.js";
 
 export interface AdamWOptions {
   /** Default 0 (PyTorch's is 0.01). */
@@ -23,12 +22,11 @@ export function adamw(options: AdamWOptions = {}): Optimizer {
   const [b1, b2] = betas;
   return {
     name: "adamw",
-    init: ({ shape, data }) => {
-      const zeros = (): Tensor => ({ shape, data: new Float32Array(data.length) });
-      return { step: 0, tensors: { mean: zeros(), square: zeros() } };
-    },
+    init: ({ shape }) => ({ step: 0, tensors: zeroMoments({ mean: shape, square: shape }) }),
     update: (parameters, gradient, state, learningRate) => {
+      const { shape } = parameters;
       checkUpdate("adamw", parameters, gradient);
+      checkStep("adamw", { mean: shape, square: shape }, state, learningRate);
       const step = state.step + 1;
       const g = gradient.data;
       const from = parameters.data;
@@ -41,7 +39,6 @@ export function adamw(options: AdamWOptions = {}): Optimizer {
       const stepSize = learningRate / (1 - b1 ** step);
       const correction = Math.sqrt(1 - b2 ** step);
       const keep = 1 - learningRate * weightDecay;
-      const shape = parameters.shape;
       for (let n = 0; n < g.length; n++) {
         mean[n] = b1 * oldMean[n]! + (1 - b1) * g[n]!;
         square[n] = b2 * oldSquare[n]! + (1 - b2) * g[n]! * g[n]!;

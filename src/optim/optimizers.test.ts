@@ -97,6 +97,24 @@ test("a gradient of another shape is refused", () => {
   }
 });
 
+test("a state of another optimizer or of other parameters is refused, and so is a learning rate that is no number", () => {
+  const gradient = at("gradients", 0);
+  const other: Tensor = { shape: [1, columns], data: new Float32Array(columns) };
+  const all = Object.entries(optimizers).map(
+    ([name, make]) => [name, make({ weightDecay: 0, momentum: 0.9 })] as const,
+  );
+  for (const [name, optimizer] of all) {
+    for (const [from, { init }] of all)
+      if (from !== name)
+        expect(() => optimizer.update(start, gradient, init(start), 1)).toThrow(
+          /the state is not this optimizer's[\s\S]*nothing/,
+        );
+    expect(() => optimizer.update(start, gradient, optimizer.init(other), 1)).toThrow(/the state is not this/);
+    for (const rate of [Number.NaN, Number.POSITIVE_INFINITY])
+      expect(() => optimizer.update(start, gradient, optimizer.init(start), rate)).toThrow(/the learning rate is no/);
+  }
+});
+
 test("clipping: short gradients pass untouched, long ones get PyTorch's factor, 0 is off", () => {
   const gradient: Tensor = { shape: [1, 2], data: Float32Array.of(3, 4) };
   expect(clipNorm(gradient, 5.1)).toEqual({ gradient, norm: 5 });

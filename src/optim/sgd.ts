@@ -8,7 +8,7 @@
  *
  * Differs: PyTorch adds wd·p to the gradient; without momentum the two are the same.
  */
-import { checkUpdate, type Optimizer, type OptimizerState } from "./optimizer.js";
+import { checkStep, checkUpdate, type Moments, type Optimizer, type OptimizerState, zeroMoments } from "./optimizer.js";
 
 export interface SgdOptions {
   /** Default 0. */
@@ -19,16 +19,14 @@ export interface SgdOptions {
 
 export function sgd(options: SgdOptions = {}): Optimizer {
   const { weightDecay = 0, momentum = 0 } = options;
+  const momentsOf = (shape: readonly number[]): Moments => (momentum === 0 ? {} : { velocity: shape });
   return {
     name: "sgd",
-    init: ({ shape, data }) => {
-      const velocity = { shape, data: new Float32Array(data.length) };
-      const tensors: OptimizerState["tensors"] = momentum === 0 ? {} : { velocity };
-      return { step: 0, tensors };
-    },
+    init: ({ shape }) => ({ step: 0, tensors: zeroMoments(momentsOf(shape)) }),
     update: (parameters, gradient, state, learningRate) => {
-      checkUpdate("sgd", parameters, gradient);
       const shape = parameters.shape;
+      checkUpdate("sgd", parameters, gradient);
+      checkStep("sgd", momentsOf(shape), state, learningRate);
       const old = state.tensors.velocity?.data;
       const velocity = old ? gradient.data.map((g, n) => momentum * old[n]! + g) : gradient.data;
       const keep = 1 - learningRate * weightDecay;

@@ -249,6 +249,33 @@ describe("the store", () => {
     expect(await readInto(cache("float32", { memory: 100 }))).toEqual([1, 1]);
   });
 
+  test("a signal is heard while many texts are looked up, and one that came before looks nothing up", async () => {
+    const place = fileURLToPath(new URL("../../test/fixtures/tiny-causal-llama", import.meta.url));
+    const texts = Array.from({ length: 3000 }, (_, n) => ({
+      ids: Int32Array.of(3 + (n % 50), 4 + (n % 60)),
+      shared: 0,
+    }));
+    let [asked, given] = [0, 0];
+    const store = cache("float32");
+    const has = async () => {
+      asked++;
+      return false;
+    };
+    const get = async () => {
+      given++;
+      return null;
+    };
+    const engine = openEngine(await openCheckpoint(place), { threads: 1 }, undefined, () => ({ ...store, has, get }));
+    const stop = new AbortController();
+    setTimeout(() => stop.abort("SIGINT"), 0);
+    await engine.readTexts(texts, undefined, { signal: stop.signal });
+    expect(asked).toBeLessThan(texts.length);
+    const before = asked;
+    await engine.readTexts(texts, undefined, { signal: stop.signal });
+    expect([asked, given]).toEqual([before, 0]);
+    await engine.dispose();
+  });
+
   test("a text that two passes read at once is counted once, in memory and on disk", async () => {
     // 256 bytes each
     const store = cache("float32", { memory: 2 * 256 });
@@ -343,6 +370,18 @@ describe("the store", () => {
     expect(read(await small.get("full", ids(99)))).toEqual(values(9));
     expect(read(await small.get("full", ids(0)))).toEqual(values(0));
     expect(await small.get("full", ids(1))).toBeNull();
+  });
+
+  test("processes that fill a folder at the same time stay within its limit together, but for a sixteenth each", async () => {
+    const bytes = 34 + 4 * values(0).length;
+    const disk = 200 * bytes;
+    const stores = [1, 2, 3].map(() => cache("float32", { memory: 0, disk }));
+    for (let n = 0; n < 200; n++)
+      for (const [s, store] of stores.entries()) await store.put("full", ids(1000 * s + n), values(n));
+    const taken = files().reduce((sum, path) => sum + statSync(join(folder, path)).size, 0);
+    expect(taken).toBeGreaterThan(0.9 * disk);
+    expect(taken).toBeLessThanOrEqual(disk * (1 + 3 / 16) + 3 * bytes);
+    expect(stores.every((store) => store.full())).toBe(true);
   });
 
   test("what is beyond float16 is kept in bfloat16, never as infinity", async () => {

@@ -12,7 +12,7 @@
 import { createHash } from "node:crypto";
 import { existsSync, readdirSync, readFileSync, statfsSync, utimesSync } from "node:fs";
 import { dirname, join } from "node:path";
-import { entryOf, oldest, removeEntries } from "../base/cache-limit.js";
+import { type CacheEntry, entryOf, oldest, removeEntries } from "../base/cache-limit.js";
 import { cacheFolder } from "../base/digest.js";
 import { writeFileAtomic } from "../base/files.js";
 import type { KeptText, TextCacheSettings, TextStore } from "../engine/text-store.js";
@@ -49,6 +49,11 @@ interface Kept {
 
 const version = 2; // texts are padded
 const codes: readonly FloatDType[] = ["float32", "bfloat16", "float16"];
+/**
+ * How often the folder is looked at while a process fills it: other processes write there too, and each may pass the limit by what it writes
+ * between two looks.
+ */
+const looks = 16;
 /** Version, type, sha256 of the rest. */
 const headerBytes = 2 + 32;
 
@@ -65,6 +70,8 @@ export function openTextCache({
   const inMemory = new Map<string, Kept>();
   let used = 0;
   let room: number | null = null;
+  /** Bytes written since the folder was looked at. */
+  let sinceLook = 0;
   let base: Promise<string> | undefined;
 
   const keyOf = async (partial: string, ids: Int32Array) => {
@@ -78,10 +85,15 @@ export function openTextCache({
   /** @returns whether it is there now. */
   const toDisk = (key: string, kept: Kept): boolean => {
     room ??= Math.min(makeRoom(folder!, disk), free(folder!) / 2);
+    if (sinceLook > disk / looks) {
+      room = Math.min(room, Math.max(0, disk - bytesIn(folder!)));
+      sinceLook = 0;
+    }
     const size = kept.bytes.length + headerBytes;
     if (size > room) return false;
     // two passes may read one text at the same time, and a damaged file is written anew
-    room -= size - bytesOf(pathOf(key));
+    const more = size - bytesOf(pathOf(key));
+    [room, sinceLook] = [room - more, sinceLook + more];
     if (written(pathOf(key), kept)) return true;
     // a disk that is full or not writable only costs time
     room = 0;
@@ -237,14 +249,23 @@ function touch(path: string): void {
 
 /** Bytes that may still be written. If the limit is reached, what was unused longest is removed until half of it is free. */
 function makeRoom(folder: string, limit: number): number {
-  const entries = list(folder)
-    .flatMap((name) => list(join(folder, name)).map((file) => join(folder, name, file)))
-    .flatMap((path) => entryOf(path) ?? []);
+  const entries = entriesIn(folder);
   const used = entries.reduce((sum, { bytes }) => sum + bytes, 0);
   if (used < limit) return limit - used;
   const gone = new Set(removeEntries(oldest(entries, limit / 2).map(({ path }) => path)));
   const left = entries.reduce((sum, { path, bytes }) => sum + (gone.has(path) ? 0 : bytes), 0);
   return Math.max(0, limit - left);
+}
+
+/** The texts of all models. */
+function entriesIn(folder: string): readonly CacheEntry[] {
+  return list(folder)
+    .flatMap((name) => list(join(folder, name)).map((file) => join(folder, name, file)))
+    .flatMap((path) => entryOf(path) ?? []);
+}
+
+function bytesIn(folder: string): number {
+  return entriesIn(folder).reduce((sum, { bytes }) => sum + bytes, 0);
 }
 
 /** Unlimited where the system does not say. */

@@ -47,6 +47,14 @@ export interface Session {
   dispose(): Promise<void>;
 }
 
+/** The error of whoever uses a session after its end. */
+export function sessionClosed(where: string): SoftpromptError {
+  return new SoftpromptError("engine", "the session is closed", {
+    where,
+    hint: "the model or engine was disposed while it was in use, or this partial model was released; dispose it when its work has ended, and open it again to go on",
+  });
+}
+
 /** Lowers a graph and opens a session on it. */
 export async function openSession(
   name: string,
@@ -85,11 +93,7 @@ export async function openSession(
   }
   return {
     async run(feeds, outputs) {
-      if (closing !== null)
-        throw new SoftpromptError("engine", "the session is closed", {
-          where: name,
-          hint: "the model or engine was disposed while it was in use, or this partial model was released; dispose it when its work has ended, and open it again to go on",
-        });
+      if (closing !== null) throw sessionClosed(name);
       checkFeeds(name, graph.inputs, feeds);
       const run = raw.run(feeds, outputs);
       running.add(run);
