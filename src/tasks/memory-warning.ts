@@ -13,15 +13,15 @@ import { fullModel } from "../model/partial.js";
 import { byteText } from "../report/format.js";
 import { needsNeuronScores } from "../schedule/schedule.js";
 import { aroundPrompt } from "../text/batch.js";
-import { encodeRows } from "../text/rows.js";
-import { availableMemory, forwardMemory, otherForm, trainingMemory } from "./memory.js";
+import { encodeRows, isFreeText } from "../text/rows.js";
+import { availableMemory, forwardMemory, otherForm, programsMemory, trainingMemory } from "./memory.js";
 import type { Model } from "./model.js";
 import type { TuneOptions } from "./options.js";
 
 /** Rows with the longest text that are encoded to find the longest one in tokens. */
 const candidates = 8;
 
-/** Bytes that a tuning takes at its peak: the training step, the evaluations, or the neuron scores. */
+/** Bytes that a tuning takes at its peak: the training step, the evaluations, or the neuron scores, and what its other programs keep. */
 export function tuningMemory(
   { checkpoint, tokenizer, engine }: Pick<Model, "checkpoint" | "tokenizer" | "engine">,
   { task, train, validation }: Pick<Dataset, "task" | "train" | "validation">,
@@ -52,7 +52,12 @@ export function tuningMemory(
         ? forward(train, training, options.scoreBatchSize)
         : forward(validation, evaluated, options.scoreBatchSize),
     );
-  return Math.max(...needs.map(({ total }) => total)) + keptTexts();
+  // ranking; or writing, and ranking for the loss; and the reading of texts before the prompt
+  const written = options.evaluateBy === "generation" || (task.generative ?? isFreeText({ task, train }));
+  const reads = readsBefore(training.place);
+  const programs = (written ? 2 : 1) + (reads ? 1 : 0);
+  const kept = validation.length === 0 ? 0 : programsMemory(config, programs, { lowMemory, other });
+  return Math.max(...needs.map(({ total }) => total)) + kept + keptTexts();
 
   /** Memory of the texts that will be kept, with the number of tokens per character of the longest rows. */
   function keptTexts(): number {

@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import { readConfig } from "../model/architectures.js";
 import type { T5Config } from "../model/t5/config.js";
-import { forwardMemory, trainingMemory } from "./memory.js";
+import { forwardMemory, programsMemory, trainingMemory } from "./memory.js";
 
 const t5 = (width: number, heads: number, feedForwardWidth: number, layers: number): T5Config => ({
   family: "t5",
@@ -44,6 +44,30 @@ test("an evaluation of many long rows needs more than a training step of one sho
   const long = forwardMemory(small, { batch: 64, prompt: 20, input: 492, target: 4 });
   const short = trainingMemory(small, { batch: 1, prompt: 20, input: 100, target: 4 });
   expect(long.total).toBeGreaterThan(2 * short.total);
+});
+
+// resident memory after each program was opened, before any row (docs/log.md, 2026-11-28), in GB
+test("programs that stay open beside the training step: near what was measured", () => {
+  const smollm2 = readConfig(
+    JSON.stringify({
+      ...{ model_type: "llama", hidden_size: 576, intermediate_size: 1536, num_hidden_layers: 30, vocab_size: 49152 },
+      ...{ num_attention_heads: 9, num_key_value_heads: 3, max_position_embeddings: 8192, rms_norm_eps: 1e-5 },
+      ...{ hidden_act: "silu", rope_theta: 100000, tie_word_embeddings: true, eos_token_id: 2 },
+    }),
+    "config.json",
+  );
+  const nothing = { batch: 0, prompt: 0, input: 0, target: 0 };
+  for (const [config, programs, measured] of [
+    [smollm2, 0, 1.26],
+    [smollm2, 1, 2.27],
+    [smollm2, 2, 2.96],
+    [{ ...t5(256, 4, 768, 8), vocabulary: 8192 }, 2, 0.47],
+  ] as const) {
+    const need = (trainingMemory(config, nothing).total + programsMemory(config, programs)) / 1e9;
+    expect(need / measured).toBeGreaterThan(0.8);
+    expect(need / measured).toBeLessThan(1.2);
+  }
+  expect(programsMemory(smollm2, 2, { lowMemory: true })).toBe(0);
 });
 
 test("training the weights themselves needs what is kept of each, besides the pass", () => {

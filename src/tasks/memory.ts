@@ -156,6 +156,23 @@ export function forwardMemory(
   return { weights, activations, total: baseBytes + weights + activations };
 }
 
+/** Bytes per parameter that a further program of the same model keeps beside the training step: its own packed twin of the weights, mostly. */
+const perProgram = 5;
+
+/**
+ * What programs keep besides the training step while a run lasts: those that rank, write and read texts stay open between their uses. Only the
+ * first pass holds the activations of all. SmolLM2-135M in float32: 2.4 GB with labels, 3.0 with the prompt behind them, 3.8 where answers
+ * are written there; t5-mini 0.47 (docs/log.md, 2026-11-28).
+ */
+export function programsMemory(
+  config: ModelConfig,
+  programs: number,
+  { lowMemory = false, other }: { lowMemory?: boolean; other?: OtherForm | undefined } = {},
+): number {
+  // layers in another form, and weights that are not packed, are shared by all
+  return lowMemory || other !== undefined ? 0 : programs * perProgram * partialParameters(config, fullModel(config));
+}
+
 /** Memory that is available now, in bytes: the kernel's estimate where it gives one, free memory elsewhere. */
 export async function availableMemory(): Promise<number> {
   const { readFile } = await import("node:fs/promises");
