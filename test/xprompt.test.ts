@@ -429,3 +429,70 @@ test("killed again and again, with workers, a search ends as one that was not, a
     expect(repeated).toBeLessThanOrEqual(kills * workers);
   }
 });
+
+describe("a candidate whose numbers go wrong", () => {
+  /** The engine, in which a prompt with so many zero tokens has no finite loss. */
+  const broken = (...zeroTokens: number[]): Engine =>
+    Object.create(engine, {
+      train: {
+        value: async (...which: Parameters<Engine["train"]>) => {
+          const program = await engine.train(...which);
+          const run: typeof program.run = async (given, batch, weights) => {
+            const found = await program.run(given, batch, weights);
+            const { data } = (given as { prompt: Tensor }).prompt;
+            const rows = Array.from({ length: P }, (_, n) => data.subarray(n * D, (n + 1) * D));
+            const zero = rows.filter((row) => row.every((value) => value === 0)).length;
+            return zeroTokens.includes(zero) ? { ...found, loss: found.loss.map(() => Number.NaN) } : found;
+          };
+          return { run };
+        },
+      },
+    });
+
+  test("is ranked last, counted, kept, and not tried again; the others are trained as without it", async () => {
+    const folder = join(folders, "one-fails");
+    const whole = await search();
+    const events: string[] = [];
+    const found = await search({
+      engine: broken(2),
+      run: folder,
+      observe: (event) => {
+        if (event.kind === "candidate" && event.event.kind === "skip") events.push(event.name);
+      },
+    });
+    const failed = found.candidates.filter((candidate) => candidate.failed !== undefined);
+    expect(failed.map(({ name, finished, score }) => [name, finished, score])).toEqual([["t02-p00", false, -Infinity]]);
+    expect(failed[0]!.failed).toMatch(/not finite/);
+    expect(failed[0]!.cost.trainFlops).toBeGreaterThan(0);
+    expect(found.cost.search).toBeGreaterThan(failed[0]!.cost.trainFlops);
+    const same = (name: string) => [whole, found].map(({ candidates }) => candidates.find((one) => one.name === name));
+    const [before, now] = same("t01-p00");
+    expect(now!.prompt).toEqual(before!.prompt);
+    expect(found.best.failed).toBeUndefined();
+    expect(found.mean.count).toBe(found.candidates.length - 1);
+    expect(Number.isFinite(found.mean.score)).toBe(true);
+    expect(events).toContain("t02-p00");
+    events.length = 0;
+    const again = await search({ engine: broken(2), run: folder, resume: true });
+    expect(events).toEqual([]);
+    expect(again.candidates.map(({ name, failed }) => [name, failed])).toEqual(
+      found.candidates.map(({ name, failed }) => [name, failed]),
+    );
+  });
+
+  test("ends the search where every one goes wrong, and where it is the control", async () => {
+    await expect(search({ engine: broken(1, 2) })).rejects.toMatchObject({
+      kind: "numeric",
+      problem: "no candidate could be trained to its end",
+    });
+    await expect(search({ engine: broken(0) })).rejects.toMatchObject({ kind: "numeric" });
+  });
+
+  test("iterative pruning goes on from the last that was trained", async () => {
+    const found = await search({ engine: broken(1), options: { ...options, search: "iterative", piecesPruned: [] } });
+    expect(found.candidates.map(({ name, failed }) => [name.slice(0, 3), failed === undefined])).toEqual([
+      ["t01", false],
+      ["t02", true],
+    ]);
+  });
+});

@@ -94,6 +94,7 @@ const form = z.object({
   bestStep: count,
   steps: count,
   finished: z.boolean(),
+  failed: z.string().max(10_000).optional(),
   cost: costForm,
   history,
   rungs: history,

@@ -5,6 +5,7 @@
  * Its folder is a run folder of the trainer, with `candidate.json` in it: the candidate's inputs and its result.
  */
 import { join } from "node:path";
+import { SoftpromptError } from "../base/errors.js";
 import { sha256 } from "../base/files.js";
 import type { Tensor } from "../base/tensor.js";
 import { type Scores, selectionScore } from "../data/metrics.js";
@@ -59,9 +60,23 @@ export async function trainCandidate(
   const key = sha256(JSON.stringify(await identityOf(input)));
   const kept = readCandidate(folder, key);
   const before = kept && factsOf(job, kept);
-  if (before && (before.finished || before.steps >= until)) return before;
+  if (before && (before.finished || before.failed !== undefined || before.steps >= until)) return before;
 
-  const result = await trainRun(input);
+  const spent = meter();
+  const watch = (event: TrainEvent) => {
+    spent.take(event);
+    observe(event);
+  };
+  let result: Awaited<ReturnType<typeof trainRun>>;
+  try {
+    result = await trainRun({ ...input, observe: watch });
+  } catch (error) {
+    // one mask whose numbers go wrong is a bad candidate; a control that cannot be trained is a bad search
+    if (!(error instanceof SoftpromptError) || error.kind !== "numeric" || mask === null) throw error;
+    const failed = failedCandidate(job, { prompt, problem: error.problem, ...spent.read() });
+    writeCandidate(folder, key, failed);
+    return failed;
+  }
   if (signal?.aborted && result.reason === "interrupted") return null;
   const own = result.history
     .filter((entry) => entry.partial === full.name)
@@ -142,6 +157,60 @@ export async function trainCandidate(
   };
   writeCandidate(folder, key, candidate);
   return candidate;
+}
+
+/** What a training that ends by an error has spent, by its events: since it was last resumed, for the seconds. */
+function meter() {
+  let [steps, trainFlops, paperFlops, total, trainSeconds, evalSeconds] = [0, 0, 0, 0, 0, 0];
+  return {
+    take(event: TrainEvent): void {
+      if (event.kind !== "step" && event.kind !== "skip" && event.kind !== "eval") return;
+      if (event.kind === "eval") evalSeconds += event.seconds;
+      else trainSeconds += event.seconds;
+      // a skipped step was computed too
+      if (event.kind === "skip") trainFlops += event.totalFlops - total;
+      else [trainFlops, paperFlops] = [event.flops, event.paperFlops];
+      [steps, total] = [event.step, event.totalFlops];
+    },
+    read: () => ({
+      steps,
+      cost: {
+        trainFlops,
+        evalFlops: Math.max(0, total - trainFlops),
+        paperFlops,
+        seconds: trainSeconds + evalSeconds,
+        trainSeconds,
+        evalSeconds,
+      },
+    }),
+  };
+}
+
+/** @param prompt its start */
+function failedCandidate(
+  job: CandidateJob,
+  { prompt, problem, steps, cost }: Pick<Candidate, "prompt" | "steps" | "cost"> & { readonly problem: string },
+): Kept {
+  return {
+    name: job.name,
+    tokensPruned: job.tokensPruned,
+    piecesPruned: job.piecesPruned,
+    mask: job.mask,
+    counts: countsOf(job),
+    prompt,
+    score: Number.NEGATIVE_INFINITY,
+    scores: {},
+    loss: Number.NaN,
+    bestStep: 0,
+    steps,
+    finished: false,
+    failed: problem,
+    cost,
+    history: [],
+    rungs: [],
+    rungFlops: 0,
+    rungSeconds: 0,
+  };
 }
 
 /** The score that chooses; the worst possible if it was not measured. */

@@ -93,7 +93,8 @@ async function inProcesses(
   /** What its worker has written, if that is trained far enough. */
   const found = (job: CandidateJob): Candidate[] => {
     const candidate = readCandidate(join(folder, job.name));
-    return candidate && (candidate.finished || candidate.steps >= Math.min(steps, total))
+    return candidate &&
+      (candidate.finished || candidate.failed !== undefined || candidate.steps >= Math.min(steps, total))
       ? [factsOf(job, candidate)]
       : [];
   };

@@ -61,6 +61,7 @@ export function searchSummary(result: XPromptResult, metric: string): SearchSumm
     bestStep: c.bestStep,
     steps: c.steps,
     finished: c.finished,
+    ...(c.failed !== undefined && { failed: c.failed }),
     cost: c.cost,
     history: c.history,
   });
@@ -134,6 +135,7 @@ const candidateForm = z.object({
   bestStep: count,
   steps: count,
   finished: z.boolean(),
+  failed: text.optional(),
   cost: costForm,
   history: z.array(z.object({ step: count, score: figure, loss: figure, flops: amount })),
 });

@@ -75,7 +75,9 @@ export const strategies = {
     const onward = async (pairs: readonly CountPair[], from?: Candidate) => {
       const found: Candidate[] = [];
       for (const pair of pairs) {
-        const [done] = await retrain([{ ...pair, after: found.at(-1) ?? from }], space.steps);
+        // what failed has no survivors to be scored anew
+        const after = found.findLast(({ failed }) => failed === undefined) ?? from;
+        const [done] = await retrain([{ ...pair, after }], space.steps);
         if (done === undefined) break;
         found.push(done);
       }
@@ -97,6 +99,18 @@ export type StrategyName = keyof typeof strategies;
 /** Finished candidates by score, best first; ties go to fewer parameters (xprompt.md §4). */
 export function rank(candidates: readonly Candidate[]): Candidate[] {
   return [...candidates].sort((a, b) => b.score - a.score || a.counts.parameters - b.counts.parameters);
+}
+
+/** The best of those that were trained to their end. @param where in the error @throws SoftpromptError "numeric" where none was */
+export function bestOf(candidates: readonly Candidate[], where: string): Candidate {
+  const [best] = rank(candidates.filter(({ finished }) => finished));
+  if (best !== undefined) return best;
+  throw new SoftpromptError("numeric", "no candidate could be trained to its end", {
+    where,
+    expected: "a candidate whose losses and gradients are finite and whose prompt moves",
+    got: candidates.map(({ name, failed }) => `${name}: ${failed ?? "stopped"}`).join("; "),
+    hint: "lower the learning rate, or prune less",
+  });
 }
 
 /**

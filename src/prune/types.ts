@@ -65,6 +65,8 @@ export interface Candidate {
   readonly steps: number;
   /** False when it was stopped before its last step. */
   readonly finished: boolean;
+  /** Why its training could not go on: its numbers were not finite, or nothing moved. It is ranked last, never chosen, and not tried again. */
+  readonly failed?: string | undefined;
   readonly cost: CandidateCost;
   /** Curve on the selection rows. */
   readonly history: readonly {

@@ -14,7 +14,7 @@ import type { ScoringCost } from "../schedule/neuron-scores.js";
 import type { Importance } from "./importance.js";
 import { openSearch, type XPromptSelection } from "./search.js";
 import type { SearchInput, Tuned } from "./search-types.js";
-import { rank } from "./strategies.js";
+import { bestOf } from "./strategies.js";
 import type { Candidate } from "./types.js";
 
 export interface XPromptInput extends SearchInput {
@@ -94,7 +94,7 @@ async function whole(input: XPromptInput, folder: string): Promise<XPromptResult
   const control = await search.control();
   const candidates = await search.run(input.options.search, input.options.level);
   const finished = candidates.filter((candidate) => candidate.finished);
-  const best = rank(finished)[0]!;
+  const best = bestOf(candidates, folder);
   input.observe({ kind: "phase", phase: "report" });
   const scoring = search.scoringCost();
   const nothing = { flops: 0, seconds: 0 };

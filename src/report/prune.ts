@@ -65,9 +65,12 @@ function chosen({ best, candidates }: SearchSummary): SearchCandidate {
  * The candidates of the mean, from which the best was chosen. In a halving search these are the candidates that were trained to the end.
  */
 function those({ mean, candidates }: SearchSummary): string {
-  return mean.count < candidates.length
-    ? `${mean.count} survivors of ${candidates.length} candidates`
-    : counted(mean.count);
+  const failed = candidates.filter((candidate) => candidate.failed !== undefined).length;
+  const chosenAmong =
+    mean.count + failed < candidates.length
+      ? `${mean.count} survivors of ${candidates.length} candidates`
+      : counted(mean.count);
+  return failed === 0 ? chosenAmong : `${chosenAmong} (${failed} failed)`;
 }
 
 const counted = (n: number) => `${n} ${n === 1 ? "candidate" : "candidates"}`;
@@ -90,7 +93,7 @@ function candidateRows({ candidates, best }: SearchSummary): string[][] {
     String(c.piecesPruned),
     String(c.counts.parameters),
     scoreText(c.score),
-    `${c.steps}${c.finished ? "" : ", stopped"}`,
+    `${c.steps}${c.failed === undefined ? (c.finished ? "" : ", stopped") : `, failed: ${c.failed}`}`,
     secondText(c.cost.seconds),
   ]);
 }

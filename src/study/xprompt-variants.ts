@@ -7,7 +7,7 @@ import type { Scores } from "../data/metrics.js";
 import { complementMask, fullMask, type MaskCounts, maskCounts, maskFromScores } from "../method/mask.js";
 import type { PruneOptions } from "../prune/options.js";
 import type { Ranking } from "../prune/search.js";
-import { rank } from "../prune/strategies.js";
+import { bestOf } from "../prune/strategies.js";
 import type { Candidate } from "../prune/types.js";
 import { candidateCost } from "../prune/xprompt.js";
 import type { Outcome, VariantSearch } from "./xprompt-types.js";
@@ -120,7 +120,7 @@ function ofRanking<N extends RankingName>(name: N) {
 export async function pick(search: VariantSearch, level: PruneOptions["level"], name?: RankingName) {
   const ranking = name && { name, maskOf: rankings[name].of(search) };
   const all = await search.run(search.options.search, level, ranking);
-  return { best: rank(all.filter((candidate) => candidate.finished))[0]!, all };
+  return { best: bestOf(all, search.folder), all };
 }
 
 async function chosen(search: VariantSearch, level: PruneOptions["level"], name?: RankingName): Promise<Measured> {

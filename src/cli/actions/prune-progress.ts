@@ -50,7 +50,7 @@ export function pruneProgress(
     made++;
   };
   const ended = ({ candidate }: Extract<SearchEvent, { kind: "retrained" }>) => {
-    const { name, counts, score, cost, finished } = candidate;
+    const { name, counts, score, cost, finished, failed } = candidate;
     // what was read back, or made before a resume, has no events but needs no more time
     steps.set(name, candidate.steps);
     const done = [...steps.values()].reduce((sum, own) => sum + own, 0);
@@ -59,7 +59,7 @@ export function pruneProgress(
     seldom.reset();
     watches.delete(name);
     terminal.note(
-      `${name}: ${counts.tokens} tokens, ${counts.parameters} parameters, ${scoreText(score)}${finished ? "" : " (stopped)"} (${secondText(cost.seconds)})${left === "" ? "" : ` · ${left}`}`,
+      `${name}: ${counts.tokens} tokens, ${counts.parameters} parameters, ${scoreText(score)}${failed === undefined ? (finished ? "" : " (stopped)") : ` (failed: ${failed})`} (${secondText(cost.seconds)})${left === "" ? "" : ` · ${left}`}`,
     );
   };
   return (event) => {
