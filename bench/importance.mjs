@@ -8,7 +8,7 @@
  * Both are whole functions of the library, train() and importance(), taken in turn; medians are over rounds.
  */
 import { mkdtempSync, rmSync } from "node:fs";
-import { loadavg, tmpdir } from "node:os";
+import { availableParallelism, loadavg, tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { openCheckpoint, openEngine, t5Shape } from "softprompt/engine";
@@ -33,7 +33,7 @@ const lengths = o.prompt.split(",").map(Number);
 const words = (count, n) => Array.from({ length: count }, (_, i) => 3 + ((n * 1009 + i * 7919) % 30_000)).join(" ");
 const tokenizer = {
   encode: (text) => text.split(" ").map(Number),
-  ...{ padId: 0, eosId: 1, unkId: 2, size: 32_000, sha256: "0".repeat(64) },
+  ...{ padId: 0, eosId: 1, eosIds: [1], unkId: 2, size: 32_000, sha256: "0".repeat(64) },
 };
 const target = words(U - 1, 1);
 const task = {
@@ -65,7 +65,7 @@ async function measure(size, engine, config, P) {
   const schedule = singleStage(config, batches);
   const shared = { engine, tokenizer, task, mask: null, schedule, settings, train: rows, validation: [] };
   const step = async (from) => {
-    const { cost } = await train({ ...shared, prompt: from, run: null, resume: false, observe: () => {} });
+    const { cost } = await train({ ...shared, parameters: { prompt: from }, run: null, observe: () => {} });
     return (1000 * cost.trainSeconds) / (B * batches);
   };
   const score = async () => {

@@ -5,4 +5,5 @@
  */
 
 export { type ServeOptions, type SocketLimits, serveOptions, socketLimits } from "./serve/options.js";
+export type { WarmingEvent } from "./serve/protocol.js";
 export { type Closed, openServer, type ServeEvent, type ServeInput, type Server } from "./serve/server.js";

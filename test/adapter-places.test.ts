@@ -58,6 +58,8 @@ describe("an adapter by its own folder, its run's or its search's", () => {
     const own = await commandLine(argv(join(run, "adapter")));
     expect(own.code, own.stderr).toBe(0);
     for (const folder of [run, search]) {
+      // no form is written over what is there
+      rmSync(join(place, "raw"), { recursive: true, force: true });
       const told = await commandLine(argv(folder));
       expect(told.code, told.stderr).toBe(0);
       // the folder itself, and how long it took

@@ -141,6 +141,7 @@ describe("refusals", () => {
       2,
       /softprompt study parameters: this study does not read.*--level/s,
     ],
+    [[...none("methods"), "--methods", "prompt", "--patience", "0"], 2, /does not read.*--patience/s],
     [[...none("search"), "--search", "linear"], 2, /does not read.*--search/s],
     [[...none("length"), "--virtual-tokens", "7"], 2, /does not read.*--virtual-tokens/s],
     [[...none("initialisation"), "--init", "uniform"], 2, /does not read.*--init/s],
@@ -214,6 +215,11 @@ describe("configuration file", () => {
   }, async () => {
     const refused = await commandLine([...none("parameters"), "--config", write("study.yaml", "level: tokens\n")]);
     expect(refused).toMatchObject({ code: 2, stderr: expect.stringMatching(/does not read.*--level/s) });
+    // what a study wrote before it refused to read the option, at its default, goes on
+    const compared = (patience: number) =>
+      commandLine([...none("methods"), "--methods", "prompt", "--config", write("p.yaml", `patience: ${patience}\n`)]);
+    expect((await compared(1)).stderr).toMatch(/does not read.*--patience/s);
+    expect((await compared(0)).stderr).not.toMatch(/does not read/);
     const output = join(place, "masking");
     const small = "--virtual-tokens 2 --steps 1 --seeds 0 --few-shot 4 --max-eval-rows 2 --pieces 2 --quiet";
     const tasks = ["--model", "t5-nano", "--tasks", "quickstart="];
@@ -430,8 +436,8 @@ test("a finished run goes on to more steps, to the same prompt as one that was b
   const prune = [
     "prune",
     "--from",
-    // the adapter of a run stands for the run
-    join(short, "adapter"),
+    // the adapter of a run stands for the run, also under a path that does not end with its name
+    `${join(short, "adapter")}/.`,
     "--output",
     pruned,
     "--level",

@@ -8,6 +8,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { readOptions } from "../src/base/options.js";
+import type { Dataset } from "../src/data/row.js";
 import { type Engine, openEngine } from "../src/engine/engine.js";
 import { openCheckpoint } from "../src/model/checkpoint.js";
 import { pruneOptions } from "../src/prune/options.js";
@@ -341,6 +342,37 @@ test("two studies in one folder have processes of their own, and leave no plan b
   await compareMethods(of(["prompt"], 2, (event) => events.push(event)));
   expect(stepsOf(events)).toBe(0);
   expect(readdirSync(join(root, "two")).filter((name) => name.startsWith("worker"))).toEqual([]);
+});
+
+test("what an observer throws ends all processes, and the study's folder has no plan even then", async () => {
+  const module = await bundle("test/helpers/tiny-unit-worker.ts");
+  const observe = () => {
+    expect(readdirSync(join(root, "watched"))).toEqual([]);
+    throw new Error("told badly");
+  };
+  const two = input("watched", { observe, prune: { ...input(null).prune, workers: 2 } });
+  await expect(inProcesses(two, unitsOf(two), module)).rejects.toThrow("told badly");
+});
+
+test("what was kept is found again where a task says under which names its values stood", async () => {
+  const own = { ...comparison, methods: ["fpt-cr", "xprompt", "few-shot"], rateFactors: [1] };
+  const run = async (columns?: Dataset["task"]["columns"]) => {
+    const { task, ...data } = tinyDataset(16, 8);
+    const events: StudyEvent[] = [];
+    await compareMethods(
+      input("columns", {
+        tasks: [{ ...data, task: { ...task, ...(columns && { columns }) } }],
+        seeds: [0],
+        comparison: readOptions(comparisonOptions, own, "test"),
+        schedule: readOptions(scheduleOptions, { steps: 4, layerChoice: "greedy" }, "test"),
+        observe: (event) => events.push(event),
+      }),
+    );
+    return { steps: stepsOf(events), kept: readdirSync(join(root, "columns"), { recursive: true }).sort() };
+  };
+  const before = await run();
+  expect(before.steps).toBeGreaterThan(0);
+  expect(await run({ fields: { words: "Ticket Text" }, label: "Team" })).toEqual({ steps: 0, kept: before.kept });
 });
 
 test("the validation rows choose nothing", async () => {

@@ -50,7 +50,7 @@ describe("doctor --model", { timeout: 120_000 }, () => {
       const told = JSON.parse(stdout) as Told;
       expect(told.ok).toBe(true);
       const found = new Map(told.findings.map((finding) => [finding.what, finding]));
-      for (const what of ["Node", "Machine", "ONNX Runtime", "8-bit layers", "Disk", "Bundled models"])
+      for (const what of ["Node", "Machine", "ONNX Runtime", "8-bit layers", "Disk", "Cache", "Bundled models"])
         expect(found.has(what), what).toBe(true);
       checkChoice(found.get("Precision")!.found, name);
       expect(found.get("Exact layers")!.found).toMatch(exactLayers);
@@ -79,6 +79,28 @@ describe("doctor --model", { timeout: 120_000 }, () => {
     );
     expect(existsSync(join(cache, "blocks"))).toBe(false);
   });
+
+  test.skipIf(!existsSync("/proc/self/stat"))(
+    "a cache that cannot be written is told, with the variable that names another; the work says the same",
+    async () => {
+      vi.stubEnv("SOFTPROMPT_CACHE", "");
+      vi.stubEnv("XDG_CACHE_HOME", "/proc/self/x");
+      const { code, stdout } = await commandLine(["doctor", "--json"]);
+      const { ok, findings } = JSON.parse(stdout) as Told;
+      expect([code, ok]).toEqual([7, false]);
+      const told = findings.find(({ what }) => what === "Cache")!;
+      expect(told.state).toBe("fault");
+      expect(told).toMatchObject({ remedy: "set SOFTPROMPT_CACHE to a folder that may be written" });
+      expect(told.found).toContain("/proc/self/x/softprompt");
+      expect(findings.find(({ what }) => what === "Hub's cache")!.state).toBe("note");
+      for (const model of [["t5-nano", "--precision", "int8"], [gguf]]) {
+        const work = await commandLine(["generate", "hi", "--max-tokens", "1", "--model", ...model]);
+        expect(work.code, work.stderr).toBe(10);
+        expect(work.stderr).toMatch(/softprompt's cache folder cannot be written/);
+        expect(work.stderr).toContain("set SOFTPROMPT_CACHE to a folder that may be written");
+      }
+    },
+  );
 
   test("a model that is not there is refused before anything is told", async () => {
     const { code, stdout, stderr } = await commandLine(["doctor", "--model", join(place, "none"), "--offline"]);

@@ -356,6 +356,10 @@ test("the command writes both, and says which inputs the file fills", async () =
     code: 0,
   });
   expect(readFileSync(join(folder, "README.md"), "utf8")).toMatch(/optional inputs/);
+  const readme = readFileSync(join(folder, "README.md"), "utf8");
+  expect(readme).toContain("| `soft_prompt`, optional | float32 | [prompt_length, 128] |");
+  expect(readme).toContain("| `use_cache_branch` | bool | [1] |");
+  expect(readme.match(/^\| `past_key_values\.LAYER\.decoder\.key`/gm)).toHaveLength(1);
   const bare = await said("export", "onnx-adapter", "--model", "t5-nano", "--output", file);
   expect(bare).toMatchObject({ code: 2, text: expect.stringContaining("--adapter is missing") });
 });

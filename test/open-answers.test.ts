@@ -151,7 +151,13 @@ test("an adapter keeps it, and a README.md says it", async () => {
   saveAdapter(join(place, "kept"), adapter);
   expect(loadAdapter(join(place, "kept")).task).toEqual(adapter.task);
   const readme = (of: typeof adapter) =>
-    exportReadme({ adapter: of, checkpoint: model.checkpoint, pipeline: "text-generation", promptInput: false });
+    exportReadme({
+      adapter: of,
+      checkpoint: model.checkpoint,
+      pipeline: "text-generation",
+      promptInput: false,
+      models: [],
+    });
   expect(readme(adapter)).toMatch(/without an end token/);
   expect(readme({ ...adapter, task: data.task })).not.toMatch(/without an end token/);
 });

@@ -3,14 +3,15 @@
  * with them is found (SOFTPROMPT_PYTHON, or python3), requests with embeddings, and what is refused.
  */
 import { spawnSync } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { PassThrough } from "node:stream";
 import { fileURLToPath } from "node:url";
 import { afterAll, describe, expect, test } from "vitest";
-import { checkBase, loadAdapter } from "../src/adapter/adapter.js";
+import { checkBase, loadAdapter, saveAdapter } from "../src/adapter/adapter.js";
 import { npyPrompt, readNpy, writeNpy } from "../src/adapter/npy.js";
+import { SoftpromptError } from "../src/base/errors.js";
 import { run } from "../src/cli/run.js";
 import type { MetricName } from "../src/data/metrics.js";
 import { torchFile } from "../src/export/torch-file.js";
@@ -166,6 +167,16 @@ describe("what we write", () => {
     };
     const adapter = { ...whole, mask };
     await exportPrompt("raw", { adapter, output: folder });
+    const before = readFileSync(join(folder, "prompt.f32"));
+    await expect(exportPrompt("raw", { adapter: whole, output: folder })).rejects.toMatchObject({
+      kind: "usage",
+      problem: "this file is there already",
+    });
+    expect(readFileSync(join(folder, "prompt.f32"))).toEqual(before);
+    for (const given of [null, "none", 5])
+      await expect(exportPrompt("npy", { adapter: given as never, output: folder })).rejects.toBeInstanceOf(
+        SoftpromptError,
+      );
     const about = JSON.parse(readFileSync(join(folder, "prompt.json"), "utf8")) as { shape: number[]; file: string };
     const bytes = readFileSync(join(folder, about.file));
     expect(bytes.length).toBe(4 * about.shape[0]! * about.shape[1]!);
@@ -224,4 +235,27 @@ describe("requests with embeddings", () => {
       /does not stand before/,
     );
   });
+});
+
+test("no form is written over something that is there", async () => {
+  const place = mkdtempSync(join(tmpdir(), "softprompt-there-"));
+  try {
+    await using model = await openModel("t5-nano");
+    const from = join(place, "adapter");
+    saveAdapter(from, await promptAdapter(model.checkpoint, 3));
+    for (const form of ["npy", "raw", "onnx", "onnx-adapter", "vllm"]) {
+      const output = join(place, form);
+      const file = form === "onnx-adapter" || form === "vllm";
+      const there = file ? output : join(output, { npy: "prompt.npy", raw: "prompt.json" }[form] ?? "note.txt");
+      if (!file) mkdirSync(output);
+      writeFileSync(there, "mine");
+      const text = form === "vllm" ? ["a text"] : [];
+      const { code, stderr } = await commandLine(["export", form, ...text, "--adapter", from, "--output", output]);
+      expect([form, code]).toEqual([form, 2]);
+      expect(stderr).toContain("remove it, or give another --output");
+      expect(readFileSync(there, "utf8")).toBe("mine");
+    }
+  } finally {
+    rmSync(place, { recursive: true, force: true });
+  }
 });

@@ -59,6 +59,9 @@ test("predict reads the file that it was trained on, and one with the template's
     expect(code, stderr).toBe(0);
     expect(stdout.trim().split("\n")).toHaveLength(2);
   }
+  const other = ["--template", "a ticket: {text}"];
+  const { code, stderr } = await commandLine(["predict", "--file", tickets, "--adapter", adapter, ...other, ...model]);
+  expect(code, stderr).toBe(0);
   const both = await commandLine(["predict", '{"text": "b", "Ticket Text": "a"}', "--adapter", adapter, ...model]);
   const own = await commandLine(["predict", "b", "--adapter", adapter, ...model]);
   const labelled = (text: string) => JSON.parse(text).probabilities;

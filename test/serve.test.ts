@@ -130,14 +130,19 @@ describe("POST /v1/predict", () => {
   });
 
   test.each([
-    [{ model: "t5-nano:reviews" }, "input", /input/],
     [{ model: "t5-nano:long", input: "one text" }, "input", /a, b/],
     [{ model: "t5-nano:long", input: [{ a: "x", b: "y" }, { a: "x" }] }, "input[1]", /b/],
     [{ model: "t5-nano:reviews", input: [] }, "input", /1/],
     [{ model: "t5-nano:reviews", input: Array(41).fill("x") }, "input", /40/],
     [{ model: "t5-nano", input: "x" }, "model", /no task/],
     [{ model: "t5-nano:plain", input: "x" }, "model", /no task/],
-    [{ input: "x" }, "model", /model/],
+    [{ input: "x" }, "model", /^model is missing$/],
+    [{ model: "t5-nano:reviews" }, "input", /^input is missing$/],
+    [
+      { model: "t5-nano:reviews", inputs: "x" },
+      "input",
+      /^input is missing; there is a field "inputs": did you mean input\?$/,
+    ],
     [{ model: [], input: "x" }, "model", /1/],
     [{ model: ["t5-nano:reviews", "t5-nano"], input: "x" }, "model", /no task/],
     [{ model: Array(5).fill("t5-nano:reviews"), input: Array(9).fill("x") }, "model", /9 inputs under 5 models.*40/],
@@ -369,6 +374,15 @@ describe("models", () => {
         expect([status, json.error.code]).toEqual([404, "model_not_found"]);
       }
     expect((await ask(server, "/v1/models/nobody")).status).toBe(404);
+  });
+  test("what is missing inside a field is named by its place", async () => {
+    for (const [message, param] of [
+      [{ content: "hi" }, "messages[0].role"],
+      [{ role: "user" }, "messages[0].content"],
+    ] as const) {
+      const { status, json } = await ask(server, "/v1/chat/completions", { model: "t5-nano", messages: [message] });
+      expect([status, json.error.param, json.error.message]).toEqual([400, param, `${param} is missing`]);
+    }
   });
   test("T5 has no conversations", async () => {
     const { status, json } = await ask(server, "/v1/chat/completions", {
@@ -642,6 +656,42 @@ describe("an orderly end", () => {
     expect(await closing).toEqual({ cut: 0 });
     await expect(ask(ending, "/health")).rejects.toThrow();
     expect(await ending.close()).toEqual({ cut: 0 });
+  });
+
+  test("while it ends it listens, and tells whoever comes to come again; then it is gone", async () => {
+    const ending = await startServer({ adapters: folders, maxTokens: 5000 });
+    const leave = new AbortController();
+    const response = await fetch(`${ending.url}/v1/completions`, {
+      method: "POST",
+      headers: { authorization: `Bearer ${ending.token}`, "content-type": "application/json" },
+      body: JSON.stringify({
+        model: "t5-nano:plain",
+        prompt: Array(30).fill("a"),
+        temperature: 2,
+        max_tokens: 5000,
+        stream: true,
+      }),
+      signal: leave.signal,
+    });
+    const text = response.text().catch(() => "left");
+    const closing = ending.close(30);
+    const health = await ask({ url: ending.url, token: null }, "/health");
+    expect([health.status, healthResponse.strict().parse(health.json)]).toEqual([503, { status: "stopping" }]);
+    const others = [
+      health,
+      await ask(ending, "/v1/predict", { model: "t5-nano:reviews", input: "x" }),
+      await ask(ending, "/v1/completions", { model: "t5-nano", prompt: "x" }),
+      await ask(ending, "/v1/models"),
+      await ask(ending, "/metrics"),
+    ];
+    for (const { status, headers } of others)
+      expect([status, headers.get("retry-after"), headers.get("connection")]).toEqual([503, "1", "close"]);
+    expect(others[1]!.json.error.code).toBe("stopping");
+    expect((await ask({ url: ending.url, token: null }, "/v1/models")).status).toBe(401);
+    leave.abort();
+    expect(await text).toBe("left");
+    await closing;
+    await expect(ask(ending, "/health")).rejects.toThrow();
   });
 
   test("what is not ended in time is told so in its stream", async () => {

@@ -5,7 +5,8 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { saveAdapter } from "../src/adapter/adapter.js";
+import { loadAdapter, saveAdapter } from "../src/adapter/adapter.js";
+import { writeNpy } from "../src/adapter/npy.js";
 import { namedPlaces } from "../src/cli/actions/predict.js";
 import type { Task } from "../src/data/row.js";
 import { openModel } from "../src/tasks/model.js";
@@ -74,6 +75,17 @@ test("a text fills the one field of each; what one cannot read is said with its 
     { adapter: "spam", label: expect.any(String) },
     { adapter: tone, label: null, error: { problem: expect.any(String) } },
   ]);
+});
+
+test("the model is that of the first adapter that records one", async () => {
+  const bare = join(place, "bare.npy");
+  const { prompt } = await loadAdapter(spam);
+  writeFileSync(bare, writeNpy(prompt));
+  const task = ["--template", "{text} It was", "--verbalizer", "good=good", "--verbalizer", "bad=bad", "--any-base"];
+  const given = ["--adapter", bare, "--adapter", `spam=${spam}`, ...task, "--quiet"];
+  const { code, stdout, stderr: said } = await commandLine(["predict", "a fine film", ...given]);
+  expect(code, said).toBe(0);
+  expect(linesOf(stdout).map(({ adapter }) => adapter)).toEqual([bare, "spam"]);
 });
 
 test("a name goes before the first equals sign, unless the place is there with it", () => {

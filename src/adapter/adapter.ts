@@ -28,6 +28,7 @@ import {
 import { adapterCard } from "./card.js";
 import { extrasFile, extrasLimits, extrasText, readExtras } from "./extras.js";
 import { readAdapterFile } from "./files.js";
+import { checkAdapterValue } from "./given.js";
 import { npyPrompt } from "./npy.js";
 import {
   peftConfig,
@@ -69,6 +70,7 @@ export async function adapterBase(checkpoint: Checkpoint): Promise<AdapterBase> 
  * Pruned entries are written as zero. @returns bytes written.
  */
 export function saveAdapter(folder: string, adapter: Adapter, form: AdapterForm = "both"): number {
+  checkAdapterValue(adapter, "saveAdapter()");
   if (adapter.applied) return saveApplied(folder, adapter, adapter.applied, form);
   const prompt = adapter.mask ? applyMask(adapter.prompt, adapter.mask) : adapter.prompt;
   checkPrompt(prompt, folder);
@@ -283,6 +285,7 @@ export interface BaseCheck {
 
 /** Refuses an adapter that was tuned on another base model: by width, by layers and heads, by the weights' sha256, by tokenizer. */
 export async function checkBase(adapter: Adapter, checkpoint: Checkpoint, check: BaseCheck = {}): Promise<void> {
+  checkAdapterValue(adapter, "checkBase()");
   const { base, prompt } = adapter;
   const { config } = checkpoint;
   const where = `adapter for ${base.name || "an unnamed base model"}`;

@@ -5,6 +5,7 @@ import { expect, test } from "vitest";
 import { fullMask } from "../method/mask.js";
 import type { Checkpoint } from "../model/checkpoint.js";
 import type { Tokenizer } from "../text/tokenizer.js";
+import { checkBase, saveAdapter } from "./adapter.js";
 import { adapterReportText, inspectAdapter } from "./inspect.js";
 import type { Adapter } from "./types.js";
 
@@ -64,4 +65,16 @@ test("as text: the map, the counts, the score", async () => {
   expect(adapterReportText(await inspectAdapter(dropped))).toContain("3 parameters (75.00 % of these 2 tokens)");
   const plain = await inspectAdapter({ ...adapter, mask: null });
   expect(plain).toMatchObject({ map: null, live: { tokens: 3, pieces: null, parameters: 6 } });
+});
+
+test("what is no adapter is refused with what belongs there, by every call that takes one", async () => {
+  for (const given of ["runs/pt", undefined, null, {}, { base: {}, prompt: null }]) {
+    const refused = { kind: "usage", problem: "this is no adapter" };
+    await expect(inspectAdapter(given as never)).rejects.toMatchObject(refused);
+    await expect(checkBase(given as never, checkpoint)).rejects.toMatchObject(refused);
+    await expect(async () => saveAdapter("nowhere", given as never)).rejects.toMatchObject(refused);
+  }
+  await expect(inspectAdapter("runs/pt" as never)).rejects.toThrow(
+    /inspectAdapter\(\).*what tune or loadAdapter gave.*loadAdapter\("runs\/pt"\)/s,
+  );
 });

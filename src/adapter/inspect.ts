@@ -9,6 +9,7 @@ import { isFull, livePieces, maskCounts } from "../method/mask.js";
 import { architectureOf } from "../model/architectures.js";
 import type { Checkpoint } from "../model/checkpoint.js";
 import type { Tokenizer } from "../text/tokenizer.js";
+import { checkAdapterValue } from "./given.js";
 import { maskMap } from "./map.js";
 import type { Adapter } from "./types.js";
 
@@ -53,6 +54,7 @@ export async function inspectAdapter(
   base?: { readonly checkpoint: Checkpoint; readonly tokenizer: Tokenizer },
   count = 5,
 ): Promise<AdapterReport> {
+  checkAdapterValue(adapter, "inspectAdapter()");
   const { prompt, mask } = adapter;
   const [tokens, width] = prompt.shape as [number, number];
   const row = (i: number) => prompt.data.subarray(i * width, (i + 1) * width);

@@ -88,6 +88,34 @@ export function makeFolder(path: string, ops: FileOps = diskOps): void {
   }
 }
 
+/** A folder that the user did not name: whose it is, and the variable that names another. */
+export interface CachePlace {
+  readonly whose: string;
+  readonly variable: string;
+}
+
+/** What is made from models. */
+export const ownCache: CachePlace = { whose: "softprompt's cache folder", variable: "SOFTPROMPT_CACHE" };
+/** Files of hubs. */
+export const hubCache: CachePlace = { whose: "the hub's cache folder", variable: "HF_HOME" };
+
+/** Makes a folder of a cache, as makeFolder does. @throws SoftpromptError "io" that says whose folder it is, and how to choose another. */
+export function makeCacheFolder(path: string, { whose, variable }: CachePlace): void {
+  try {
+    makeFolder(path);
+    fs.accessSync(path, fs.constants.W_OK);
+  } catch (cause) {
+    const known = ioError(cause, path);
+    if (!(known instanceof SoftpromptError)) throw known;
+    throw new SoftpromptError("io", `${whose} cannot be written`, {
+      where: path,
+      got: known.problem,
+      hint: `set ${variable} to a folder that may be written`,
+      cause,
+    });
+  }
+}
+
 /**
  * Appends at the end of a file, made if need be, without waiting for the disk unless `sync`. A process that dies while it writes can leave
  * a part of `content` at the end, so readers read only up to a length they know. @throws SoftpromptError "io".

@@ -11,6 +11,7 @@ import {
   map,
   number,
   type OptionValues,
+  optionsOf,
   readOptions,
   string,
 } from "./options.js";
@@ -55,6 +56,24 @@ test("defaults fill what is absent; null counts as absent", () => {
     "0": "no",
     "1": "7",
   });
+});
+
+test("a call of the library says where an option belongs, what is near, or what there is; never a flag", () => {
+  optionsOf("openOther()", { elsewhere: number({ help: "another call's" }) });
+  const many = Object.fromEntries(Array.from({ length: 20 }, (_, i) => [`option${i}`, number({ help: "" })]));
+  const told = (given: object, where = "call()") => {
+    try {
+      readOptions(many, given, where);
+    } catch (error) {
+      return (error as SoftpromptError).message;
+    }
+    return "";
+  };
+  expect(told({ elsewhere: 1 })).toMatch(/hint: elsewhere is an option of openOther\(\)$/);
+  expect(told({ optoin3: 1 })).toMatch(/hint: did you mean "option3"\?$/);
+  expect(told({ zzzzzzzzzzzz: 1 })).toMatch(/expected: one of option0, option1/);
+  for (const key of ["elsewhere", "optoin3", "zzzzzzzzzzzz"]) expect(told({ [key]: 1 })).not.toContain("--help");
+  expect(told({ elsewhere: 1 }, "run.yaml")).toContain("--help");
 });
 
 test.each([

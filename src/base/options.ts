@@ -310,9 +310,31 @@ export function pickOptions<T extends OptionTable>(table: T, options: object): P
   >;
 }
 
-/** "unknown option" with the nearest known name as the hint. */
+/** Option → the library's calls that take it, by the tables that say whose they are. */
+const calls = new Map<string, string[]>();
+
+/** Says which call of the library takes these options, so that another call can tell where an option belongs. @returns the table */
+export function optionsOf<const T extends OptionTable>(call: string, table: T): T {
+  for (const name of Object.keys(table)) calls.set(name, [...new Set([...(calls.get(name) ?? []), call])]);
+  return table;
+}
+
+/** "unknown option" with the nearest known name as the hint, or the call of the library that has it. */
 export function unknownOption(name: string, known: readonly string[], where: string): SoftpromptError {
   const near = nearest(name, known);
+  // a call of the library is named with its brackets
+  if (where.includes("()")) {
+    const others = calls.get(name) ?? [];
+    return new SoftpromptError("usage", `unknown option ${JSON.stringify(name)}`, {
+      where,
+      expected: near === undefined || known.length <= 12 ? `one of ${known.join(", ")}` : undefined,
+      got: name,
+      hint:
+        others.length > 0
+          ? `${name} is an option of ${others.slice(0, 3).join(" and of ")}`
+          : near && `did you mean ${JSON.stringify(near)}?`,
+    });
+  }
   return new SoftpromptError("usage", `unknown option ${JSON.stringify(name)}`, {
     where,
     expected: known.length <= 12 ? `one of ${known.join(", ")}` : "a known option; see --help",

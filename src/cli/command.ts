@@ -26,6 +26,10 @@ export interface CommandContext {
   readonly signal: AbortSignal;
   /** The values given by flags and config file, without defaults. */
   readonly given: Readonly<Record<string, unknown>>;
+  /** Those of them that are flags. */
+  readonly flags: Readonly<Record<string, unknown>>;
+  /** What the error of a signal says of the work that is done by then; asked when the signal ends the command. */
+  readonly atStop: (done: () => string) => void;
 }
 
 /** A command's answer: `json` for `--json`, `text` for people. Null if the command has written its own output. */

@@ -56,6 +56,27 @@ describe("tables", () => {
     expect(cut[1]).toMatch(/^a label .*… +12 +3 +0$/);
     expect(cut[2]).toMatch(/^short +1 +45 +0$/);
   });
+  test("with more columns than the terminal has room for go on in a second part, the first column in both", () => {
+    const confusion = plainTable([
+      ["true \\ said", "billing", "bug", "feature", "login", "shipping", "no label"],
+      ["billing", "1", "2", "3", "4", "5", "6"],
+      ["shipping", "11", "12", "13", "14", "15", "16"],
+    ]);
+    for (const columns of [30, 40, 50]) {
+      const found = tablesWithin(confusion, columns);
+      const lines = found.split("\n");
+      expect(lines.every((line) => columnsOf(line) <= columns)).toBe(true);
+      const parts = found.split("\n\n").map((part) => part.split("\n").map((line) => line.trim().split(/ {2,}/)));
+      expect(parts.length > 1).toBe(columns < 50);
+      const joined = [0, 1, 2].map((row) => parts.flatMap((part) => part[row]!.slice(1)));
+      expect(joined[1]).toEqual(["1", "2", "3", "4", "5", "6"]);
+      expect(joined[2]).toEqual(["11", "12", "13", "14", "15", "16"]);
+      for (const [n, head] of ["billing", "bug", "feature", "login", "shipping", "no label"].entries())
+        expect(head.startsWith(joined[0]![n]!.replace("…", ""))).toBe(true);
+      for (const part of parts) expect(part.map(([first]) => first!.slice(0, 4))).toEqual(["true", "bill", "ship"]);
+    }
+    expect(tablesWithin(confusion, 80)).toBe(confusion);
+  });
   test("that fit, sentences and paths are left as they are", () => {
     const text = `${plainTable([
       ["a", "b", "c"],

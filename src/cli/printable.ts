@@ -66,7 +66,13 @@ export function cutTo(text: string, columns: number): string {
   return kept;
 }
 
-/** A block of lines with aligned cells, found by columns that are blank in all lines. Narrower cells are cut last. */
+/** A cell is cut to no fewer columns, as long as the table can be put in several parts. */
+const leastCell = 6;
+
+/**
+ * A block of lines with aligned cells, found by columns that are blank in all lines. Narrower cells are cut last. Where cells would be cut to
+ * nothing, the table is put in parts below each other, each with the first cells.
+ */
 function fitted(lines: readonly string[], columns: number): string[] {
   const longest = Math.max(...lines.map((line) => line.length));
   const padded = lines.map((line) => line.padEnd(longest));
@@ -76,20 +82,50 @@ function fitted(lines: readonly string[], columns: number): string[] {
   );
   const cells = padded.map((line) => starts.map((from, n) => line.slice(from, starts[n + 1] ?? longest).trimEnd()));
   const widths = starts.map((_, n) => Math.max(...cells.map((row) => columnsOf(row[n]!))));
-  const gaps = 2 * (starts.length - 1) + (starts[0] ?? 0);
-  const least = 6;
-  for (;;) {
-    const widest = widths.reduce((best, width, n) => (width > widths[best]! ? n : best), 0);
-    if (widths.reduce((sum, width) => sum + width, gaps) <= columns || widths[widest]! <= least) break;
-    widths[widest]!--;
-  }
-  return cells.map((row) => {
-    const line = row.map((cell, n) => {
-      const text = cutTo(cell, widths[n]!);
-      return text + " ".repeat(Math.max(0, widths[n]! - columnsOf(text)));
+  const indent = starts[0] ?? 0;
+  const bars = lines[0]!.startsWith("|");
+  const parts = bars ? [widths.map((_, n) => n)] : partsWithin(widths, columns - indent);
+  return parts.flatMap((part, at) => {
+    const narrow = narrowed(
+      part.map((n) => widths[n]!),
+      columns - indent,
+    );
+    const texts = cells.map((row) => {
+      const line = part.map((n, i) => {
+        const text = cutTo(row[n]!, narrow[i]!);
+        return text + " ".repeat(Math.max(0, narrow[i]! - columnsOf(text)));
+      });
+      return cutTo(" ".repeat(indent) + line.join("  ").trimEnd(), columns);
     });
-    return cutTo(" ".repeat(starts[0] ?? 0) + line.join("  ").trimEnd(), columns);
+    return at === 0 ? texts : ["", ...texts];
   });
+}
+
+/** The cells of each part of a table, by their number: as many as have room when they are cut, the first one in all. */
+function partsWithin(widths: readonly number[], columns: number): number[][] {
+  const least = widths.map((width) => Math.min(width, leastCell));
+  const parts: number[][] = [[0]];
+  let taken = least[0]!;
+  for (let n = 1; n < least.length; n++) {
+    if (taken + 2 + least[n]! > columns && parts.at(-1)!.length > 1) {
+      parts.push([0]);
+      taken = least[0]!;
+    }
+    parts.at(-1)!.push(n);
+    taken += 2 + least[n]!;
+  }
+  return parts;
+}
+
+/** The widths with the widest made smaller until they fit, two columns between them. */
+function narrowed(widths: readonly number[], columns: number): number[] {
+  const narrow = [...widths];
+  const gaps = 2 * (narrow.length - 1);
+  for (;;) {
+    const widest = narrow.reduce((best, width, n) => (width > narrow[best]! ? n : best), 0);
+    if (narrow.reduce((sum, width) => sum + width, gaps) <= columns || narrow[widest]! <= leastCell) return narrow;
+    narrow[widest]!--;
+  }
 }
 
 /** Whether a line is a row of a table, not a sentence or a path: its cells are separated by several blanks (or bars). */

@@ -1,7 +1,7 @@
 /**
  * @file One invocation of the command line as a function, so that tests can call it. In: argv, streams. Out: exit code.
  */
-import { interrupted, nearest, SoftpromptError } from "../base/errors.js";
+import { interrupted, nearest, SoftpromptError, withHint } from "../base/errors.js";
 import { type OnRenamed, type OptionTable, readOptions } from "../base/options.js";
 import { packageInfo } from "../base/package.js";
 import { type Answer, type Command, globalOptions, optionTable } from "./command.js";
@@ -57,12 +57,20 @@ export async function run(argv: readonly string[], world: World, commands: Loade
     for (const message of renamed) terminal.note(`${terminal.colors.yellow("notice")} ${message}`);
     const own = (all: Readonly<Record<string, unknown>>) =>
       Object.fromEntries(Object.entries(all).filter(([key]) => !Object.hasOwn(globalOptions, key)));
+    let done: (() => string) | undefined;
     const work = command.run(own(options), positionals, {
       terminal,
       signal: world.signal,
       given: own({ ...config, ...values }),
+      flags: own(values),
+      atStop: (told) => {
+        done = told;
+      },
     });
-    const answer = await untilSignal(work, wanted, command, terminal, world.signal);
+    const answer = await untilSignal(work, wanted, command, terminal, world.signal).catch((error) => {
+      const stopped = error instanceof SoftpromptError && error.kind === "interrupted" && done !== undefined;
+      throw stopped ? withHint(error, done!()) : error;
+    });
     if (answer !== null)
       terminal.result(terminal.json ? JSON.stringify(answer.json, null, 2) : shown(answer, terminal));
     return answer?.exitCode ?? 0;

@@ -10,7 +10,7 @@ import { isObject } from "../base/json.js";
 import { currentNames } from "../base/options.js";
 import { checkKeys, defineTask, type TaskDefinition } from "./define.js";
 import { type MemoryRow, tableOf } from "./memory.js";
-import { datasetNotices, type EmptyRow, labelSpellings, spellingNotice } from "./notices.js";
+import { caseNotice, datasetNotices, type EmptyRow, labelSpellings, spellingNotice } from "./notices.js";
 import type { Example } from "./records.js";
 import type { Dataset, Row, Task } from "./row.js";
 import { examples, type Fields, pauses, skippedNotice, type Table, type TableOptions, tableLimits } from "./rows.js";
@@ -471,7 +471,7 @@ async function labelsOf(place: Place, column: string) {
     );
   return {
     verbalizer: Object.fromEntries(labels.map((l) => [l, l])) as Record<string, string>,
-    notices: spellingNotice(column, spellings),
+    notices: [...spellingNotice(column, spellings), ...caseNotice(column, labels)],
   };
 }
 

@@ -123,6 +123,11 @@ export function defineTask(definition: TaskDefinition): Task {
   };
 }
 
+/** A task without the names of its columns, as results are kept by it: they decide no text and no score, and earlier versions did not record them. */
+export function withoutColumns({ columns: _, ...decides }: Task): Omit<Task, "columns"> {
+  return decides;
+}
+
 /** @returns undefined where no name differs */
 function checkColumns(columns: Task["columns"], task: string): Task["columns"] {
   if (columns === undefined || columns === null) return undefined;

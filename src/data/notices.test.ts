@@ -27,6 +27,12 @@ test.each<[string, (i: number) => string, Partial<FilesSpec>, RegExp]>([
     {},
     /TRUE, True, true are taken as one label, true/,
   ],
+  [
+    "labels that differ only in case",
+    (i) => ["Yes", "yes", "NO", "No", "perhaps"][i % 5]!,
+    {},
+    /^column label: labels that differ only in case are different labels: NO and No, Yes and yes$/,
+  ],
   ["labels that look alike", (i) => ["\u00e9", "e\u0301", "b"][i % 3]!, {}, /U\+0065 U\+0301.*U\+00E9/],
   ["labels with a character without width", (i) => ["a", "a\u200b"][i % 2]!, {}, /U\+0061\).*U\+0061 U\+200B/],
   ["a measure as label", (i) => String((i % 30) / 7), {}, /30 labels are all numbers/],
@@ -81,6 +87,11 @@ test("empty texts are counted with their rows; empty labels are refused by row, 
 test("many examples are cut short", async () => {
   const { notices } = await load(rows((i) => (i % 2 ? "a" : "b"), 200) + ",a\n".repeat(50));
   expect(notices).toContainEqual("50 rows have no text in text: t.csv:202, t.csv:203, t.csv:204 and 47 more");
+});
+
+test("the program's own holdout leaks no text: equal ones are on one side", async () => {
+  const twice = Array.from({ length: 120 }, (_, i) => `text ${i % 60},${i % 2 ? "a" : "b"}\n`).join("");
+  expect((await load(twice)).notices).toEqual([held]);
 });
 
 test("rows that stand in two splits, and few validation rows, are said", async () => {

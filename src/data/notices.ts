@@ -40,6 +40,15 @@ export function spellingNotice(column: string, spellings: ReadonlyMap<string, Re
     .map(([label, forms]) => `column ${column}: ${[...forms].sort().join(", ")} are taken as one label, ${label}`);
 }
 
+/** Labels that differ only in case: they are different labels, which may be meant or be a slip. */
+export function caseNotice(column: string, labels: readonly string[]): string[] {
+  const alike = new Map<string, string[]>();
+  for (const label of labels) alike.set(label.toLowerCase(), [...(alike.get(label.toLowerCase()) ?? []), label]);
+  const several = [...alike.values()].filter((list) => list.length > 1).map((list) => list.join(" and "));
+  if (several.length === 0) return [];
+  return [`column ${column}: labels that differ only in case are different labels: ${examples(several)}`];
+}
+
 function labelNotices({ verbalizer }: Task, train: readonly Row[]): string[] {
   if (verbalizer === null) return [];
   const labels = Object.keys(verbalizer);

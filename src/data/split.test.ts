@@ -38,6 +38,55 @@ test("holdout: a share, by seed, order kept, groups whole", () => {
   expect(() => holdout(rows.slice(0, 1), { fraction: 0.5, seed: 1 })).toThrow(/cannot hold/);
 });
 
+test("rows without equal inputs are drawn as they always were", () => {
+  const of = (list: readonly Row[]) => list.map((r) => rows.indexOf(r));
+  expect(of(holdout(rows, { fraction: 0.1, seed: 1 }).held)).toEqual([1, 2, 8, 9, 37, 40, 54, 56, 81, 82]);
+  expect(of(sampleFewShot(rows, { count: 8, seed: 1 }))).toEqual([38, 55, 98, 30, 40, 46, 56, 83]);
+  const grouped = Array.from({ length: 60 }, (_, i) => row(i, "a", `q${i >> 2}`));
+  const { held } = holdout(grouped, { fraction: 0.3, seed: 1 });
+  expect([...new Set(held.map((r) => r.group))]).toEqual(["q1", "q3", "q4", "q5", "q8"]);
+});
+
+test("rows with equal inputs are on one side of the holdout, with the groups that they join", () => {
+  const inputs = (list: readonly Row[]) => new Set(list.map((r) => r.input));
+  for (let seed = 0; seed < 20; seed++) {
+    const twice = rows.map((r, i) => ({ ...r, input: `text ${i % 60}`, label: i % 60 < 20 ? "a" : "b" }));
+    const { kept, held } = holdout(twice, { fraction: 0.2, seed });
+    expect(kept.length + held.length).toBe(100);
+    expect(held.length).toBeGreaterThanOrEqual(12);
+    expect([...inputs(held)].filter((input) => inputs(kept).has(input))).toEqual([]);
+    const few = holdout(
+      twice.slice(0, 10).flatMap((r) => [r, { ...r, id: `${r.id} again` }]),
+      { fraction: 0.05, seed },
+    );
+    expect([few.held.length, inputs(few.held).size]).toEqual([2, 1]);
+    // q0 and q1 share an input, and so do q1 and q2
+    const grouped = Array.from({ length: 40 }, (_, i) => row(i, "a", `q${i >> 2}`));
+    const linked = grouped.map((r, i) =>
+      i === 4 ? { ...r, input: "text 0" } : i === 8 ? { ...r, input: "text 5" } : r,
+    );
+    const sides = holdout(linked, { fraction: 0.4, seed });
+    for (const side of [sides.kept, sides.held]) {
+      const linkedRows = side.filter((r) => ["q0", "q1", "q2"].includes(r.group!));
+      expect([0, 12]).toContain(linkedRows.length);
+    }
+  }
+});
+
+test("a text of very many rows, and a label with one text only, are trained on; nothing else to hold out: some are", () => {
+  const often = rows.map((r, i) =>
+    i < 40 ? { ...r, input: "ok", label: "a" } : i < 43 ? { ...r, input: "?", label: "c" } : r,
+  );
+  for (let seed = 0; seed < 20; seed++) {
+    const { kept, held } = holdout(often, { fraction: 0.1, seed });
+    expect(held.some((r) => ["ok", "?"].includes(r.input))).toBe(false);
+    expect(held.length).toBeGreaterThan(3);
+    expect(new Set(kept.map((r) => r.label))).toEqual(new Set(["a", "b", "c"]));
+  }
+  const two = rows.map((r) => ({ ...r, input: r.label! }));
+  expect(holdout(two, { fraction: 0.1, seed: 0 }).held.length).toBe(10);
+});
+
 test("labels keep their shares in the holdout and the few-shot sample, and a rare one is on both sides", () => {
   const rare = Array.from({ length: 173 }, (_, i) => row(i, i % 13 === 0 && i < 169 ? "rare" : "often"));
   for (let seed = 0; seed < 20; seed++) {

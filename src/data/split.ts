@@ -2,7 +2,7 @@
  * @file Splits: few-shot samples, holdouts, shuffles, each from its own seeded stream.
  *
  * In: rows and a seed. Out: rows, the same for equal rows and seeds. Labels keep their shares, so that a rare label is not left out by
- * chance; rows of one group (the answers to one question) are never torn apart.
+ * chance; rows of one group (the answers to one question) are never torn apart, and rows held out have no input that is trained on.
  */
 import { SoftpromptError } from "../base/errors.js";
 import { random } from "../base/random.js";
@@ -66,20 +66,28 @@ export interface Holdout {
 
 /**
  * Takes a share of the rows (or groups of rows) away, at least one on either side; stream `holdout`. Every label keeps its share, and
- * one that two rows have is on both sides where there is room. Both parts keep the order of the rows.
+ * one that two rows have is on both sides where there is room. Both parts keep the order of the rows. Rows with equal inputs stay on one
+ * side, unless that leaves nothing to hold out.
  */
 export function holdout(rows: readonly Row[], { fraction, seed }: Holdout): { kept: Row[]; held: Row[] } {
-  const units = unitsOf(rows);
+  const groups = unitsOf(rows);
+  const whole = withEqualInputs(groups);
+  // a text that stands in many rows is trained on, as is the only text of a label: held out, they would be most of that side
+  const most = Math.max(2, Math.round(rows.length * fraction));
+  const labels = counted(whole);
+  const pool = whole.filter((unit) => !unit.joined || (unit.rows.length <= most && labels.get(unit.stratum)! > 1));
+  const units = whole.length > 1 && pool.length > 0 ? whole : groups;
   if (!(fraction > 0 && fraction < 1) || units.length < 2)
     throw new SoftpromptError("usage", "cannot hold rows out", {
       where: "holdout",
       expected: "a share between 0 and 1 of at least two rows (or groups of rows)",
       got: `${fraction} of ${units.length}`,
     });
-  const count = Math.min(units.length - 1, Math.max(1, Math.round(units.length * fraction)));
+  const from = units === whole ? pool : groups;
+  const count = Math.min(from.length, units.length - 1, Math.max(1, Math.round(units.length * fraction)));
   const held = new Set(
-    shuffled(units, seed, "holdout")
-      .filter(taker(units, count, 1))
+    shuffled(from, seed, "holdout")
+      .filter(taker(from, count, 1))
       .flatMap((unit) => unit.rows),
   );
   return { kept: rows.filter((r) => !held.has(r)), held: rows.filter((r) => held.has(r)) };
@@ -95,6 +103,15 @@ interface Unit {
   readonly rows: Row[];
   /** Its label, or the labels of its rows; "" where it has none. */
   stratum: string;
+  /** Made of several, which have an input in common. */
+  readonly joined?: boolean;
+}
+
+/** How many units have each stratum. */
+function counted(units: readonly Unit[]): Map<string, number> {
+  const sizes = new Map<string, number>();
+  for (const { stratum } of units) sizes.set(stratum, (sizes.get(stratum) ?? 0) + 1);
+  return sizes;
 }
 
 function unitsOf(rows: readonly Row[]): Unit[] {
@@ -105,9 +122,39 @@ function unitsOf(rows: readonly Row[]): Unit[] {
     if (unit) unit.rows.push(row);
     else units.set(key, { rows: [row], stratum: "" });
   }
-  for (const unit of units.values())
-    unit.stratum = JSON.stringify([...new Set(unit.rows.map((row) => row.label))].sort());
+  for (const unit of units.values()) unit.stratum = stratumOf(unit.rows);
   return [...units.values()];
+}
+
+const stratumOf = (rows: readonly Row[]) => JSON.stringify([...new Set(rows.map((row) => row.label))].sort());
+
+/** The units, those with an input in common as one, in the place of the first; the units themselves where none have. */
+function withEqualInputs(units: readonly Unit[]): readonly Unit[] {
+  const first = units.map((_, n) => n);
+  const root = (n: number): number => {
+    let at = n;
+    while (first[at] !== at) at = first[at] = first[first[at]!]!;
+    return at;
+  };
+  const seen = new Map<string, number>();
+  for (const [n, unit] of units.entries())
+    for (const { input } of unit.rows) {
+      const [a, b] = [root(n), root(seen.get(input) ?? n)];
+      first[Math.max(a, b)] = Math.min(a, b);
+      if (!seen.has(input)) seen.set(input, n);
+    }
+  if (first.every((at, n) => at === n)) return units;
+  const members = new Map<number, Unit[]>();
+  for (const [n, unit] of units.entries()) {
+    const own = members.get(root(n));
+    if (own) own.push(unit);
+    else members.set(root(n), [unit]);
+  }
+  return [...members.values()].map((own) => {
+    if (own.length === 1) return own[0]!;
+    const rows = own.flatMap((unit) => unit.rows);
+    return { rows, stratum: stratumOf(rows), joined: true };
+  });
 }
 
 /**
@@ -115,8 +162,7 @@ function unitsOf(rows: readonly Row[]): Unit[] {
  * @param left how many of a label that several units have must not be taken
  */
 function taker(units: readonly Unit[], count: number, left: number): (unit: Unit) => boolean {
-  const sizes = new Map<string, number>();
-  for (const { stratum } of units) sizes.set(stratum, (sizes.get(stratum) ?? 0) + 1);
+  const sizes = counted(units);
   // a label that only one unit has cannot be shared out: such units are drawn together (ReCoRD's answers are all of this kind)
   const key = ({ stratum }: Unit) => (sizes.get(stratum) === 1 ? "" : stratum);
   const strata = new Map<string, number>();

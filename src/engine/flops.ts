@@ -5,8 +5,9 @@
  * `paper`: 2 × the multiply-accumulates of the Linear layers in the forward pass, as ptflops counted them for FPT's
  * tables (fpt.md §8): no attention products, no backward, no evaluation.
  * `total`: 2 × the multiply-accumulates of every matrix product, forward and backward, attention included, over padding too, because
- * padding is computed. What a training with little memory computes a second time (graph/recompute.ts) is not counted: about a third of a step
- * more, and a training costs the same however it is run. Norms, activations, softmax and embedding look-ups are left out of both (under 1 % at t5-base's width).
+ * padding is computed. What a training with little memory computes a second time (graph/recompute.ts), about a third of a step more, is not
+ * counted: a training costs the same however it is run. Norms, activations, softmax and embedding look-ups are left out of both (under 1 % at
+ * t5-base's width).
  */
 import { counter, type Flops as GraphFlops } from "../graph/count.js";
 import type { Graph } from "../graph/graph.js";

@@ -507,8 +507,10 @@ interface PassRows {
   readonly rankBy: readonly RankBy[];
 }
 
-/** One batch under its parameters → predictions, the summed loss where it comes for free, and how many tokens were decoded for a row. */
-/** Null when its signal was aborted on the way. */
+/**
+ * One batch under its parameters → predictions, the summed loss where it comes for free, and how many tokens were decoded for a row. Null
+ * when its signal was aborted on the way.
+ */
 type Pass = (
   given: GivenParameters,
   batch: PassRows,

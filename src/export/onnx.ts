@@ -5,7 +5,6 @@
  * model its keys and values), pruned entries stay zeros; LoRA and trained weights are folded into the weights; a prefix stands before the
  * keys. Adapters that this form cannot express are refused with the reason. Without an adapter, the prompt may be left to optional inputs.
  */
-import { existsSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { runnable } from "../adapter/applied.js";
 import type { Adapter } from "../adapter/types.js";
@@ -23,6 +22,7 @@ import { type BakedKeys, bakedKeys } from "./baked.js";
 import { causalDraft } from "./causal.js";
 import type { Draft } from "./draft.js";
 import { folderFiles } from "./folder.js";
+import { refuseFull } from "./output.js";
 import { exportReadme } from "./readme.js";
 import { seq2seqDrafts } from "./seq2seq.js";
 import { type ExportType, exportWeights, placeWeights, type WeightLimits } from "./weights.js";
@@ -91,7 +91,7 @@ export async function exportOnnx(
   const pipeline = causal ? "text-generation" : "text2text-generation";
   const { dtype: theirs } = theirTypes[dtype];
   const source = { checkpoint, tokenizer, task: adapter?.task ?? null, before: baked.length, beside, dtype: theirs };
-  const readme = exportReadme({ adapter, checkpoint, pipeline, promptInput });
+  const readme = exportReadme({ adapter, checkpoint, pipeline, promptInput, models: drafts });
   // the config last, so that a folder with one is complete
   const { "config.json": configText, ...others } = folderFiles(source);
   for (const [name, content] of Object.entries({ ...others, "README.md": readme, "config.json": configText! }))
@@ -133,15 +133,5 @@ export function refusePlaced(adapter: Adapter, why: string): void {
     expected: "a prompt before the text",
     got: template,
     hint: "tune a prompt without {prompt} in its template, or use it with softprompt predict",
-  });
-}
-
-/** The folder must be empty, because files of an earlier export would describe another model. */
-function refuseFull(folder: string): void {
-  if (!existsSync(folder) || readdirSync(folder).length === 0) return;
-  throw new SoftpromptError("usage", "the folder is not empty", {
-    where: folder,
-    expected: "a new or empty folder",
-    hint: "remove it, or give another --output",
   });
 }

@@ -1,17 +1,22 @@
 /** @file README.md of an exported model: what it is, how it is called, and what text it wants. */
 import type { Adapter } from "../adapter/types.js";
+import type { Value } from "../graph/graph.js";
 import type { Checkpoint } from "../model/checkpoint.js";
+import type { Draft } from "./draft.js";
 
 export function exportReadme({
   adapter,
   checkpoint,
   pipeline,
   promptInput,
+  models,
 }: {
   readonly adapter: Adapter | null;
   readonly checkpoint: Pick<Checkpoint, "name">;
   readonly pipeline: string;
   readonly promptInput: boolean;
+  /** The model files, for the list of their inputs. */
+  readonly models: readonly Pick<Draft, "file" | "outside">[];
 }): string {
   const task = adapter?.task ?? null;
   const base = oneLine(adapter?.base.name || checkpoint.name);
@@ -34,6 +39,7 @@ export function exportReadme({
     `console.log(await run(${JSON.stringify(task === null ? "a text" : "the filled template")}));`,
     "```",
     ...(promptInput ? ["", givenPrompt] : []),
+    ...inputTables(models),
     ...(task === null
       ? []
       : ["", "The model was tuned on texts of this form; fill it in before the call:", "", fenced(task.template)]),
@@ -46,6 +52,44 @@ export function exportReadme({
     ...(adapter?.chat ? ["", "It was tuned in the model's chat template: give the text as a user's message."] : []),
     "",
   ].join("\n");
+}
+
+/** What transformers.js feeds, for programs that run the files themselves. */
+function inputTables(models: readonly Pick<Draft, "file" | "outside">[]): string[] {
+  return models.flatMap(({ file, outside: { symbols, inputs, optional = [] } }) => [
+    "",
+    `Inputs of ${file}, which transformers.js feeds by itself and other programs must feed:`,
+    "",
+    "| input | type | shape |",
+    "| --- | --- | --- |",
+    ...rowsOf(inputs, symbols),
+    ...rowsOf(optional, symbols, ", optional"),
+    ...(inputs.some(({ name }) => name === "num_logits_to_keep")
+      ? [
+          "",
+          "`num_logits_to_keep`: logits of so many last positions are given; 1 to write a text, 0 for all positions.",
+        ]
+      : []),
+  ]);
+}
+
+/** Keys and values of all layers are one row. */
+function rowsOf(
+  inputs: readonly Pick<Value, "name" | "dtype" | "shape">[],
+  symbols: Draft["outside"]["symbols"],
+  more = "",
+): string[] {
+  const row = ({ name, dtype, shape }: Pick<Value, "name" | "dtype" | "shape">) => {
+    const named = name.replace(/^past_key_values\.\d+\./, "past_key_values.LAYER.");
+    const axes = shape.map((axis) =>
+      String(axis)
+        .split("+")
+        .map((symbol) => symbols?.[symbol] ?? symbol)
+        .join(" + "),
+    );
+    return `| \`${named}\`${more} | ${dtype} | ${axes.length === 0 ? "one number" : `[${axes.join(", ")}]`} |`;
+  };
+  return [...new Set(inputs.map(row))];
 }
 
 /** Where a prompt enters. transformers.js gives none. */

@@ -7,7 +7,7 @@
 import { copyFile, link, readdir, readFile, rename, stat, symlink } from "node:fs/promises";
 import { dirname, join, relative } from "node:path";
 import { SoftpromptError } from "../base/errors.js";
-import { ioError, makeFolder, writeFileAtomic } from "../base/files.js";
+import { hubCache, ioError, makeCacheFolder, writeFileAtomic } from "../base/files.js";
 import { cacheHome, expandPath } from "../base/home.js";
 import { parseIndex } from "../model/checkpoint.js";
 
@@ -92,7 +92,7 @@ export function cachedModel(cacheDir: string, id: string): CachedModel {
     async place(etag, commit, file) {
       const path = join(snapshot(commit), file);
       if (await stat(path).catch(() => null)) return;
-      makeFolder(dirname(path));
+      makeCacheFolder(dirname(path), hubCache);
       const temporary = `${path}.${process.pid}`;
       await symlink(relative(dirname(path), blob(etag)), temporary)
         .catch(() => link(blob(etag), temporary)) // Windows lets only some accounts make symbolic links

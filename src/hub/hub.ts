@@ -12,7 +12,7 @@
 import { readFile, rename, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { SoftpromptError } from "../base/errors.js";
-import { checkRoom, ioError, makeFolder } from "../base/files.js";
+import { checkRoom, hubCache, ioError, makeCacheFolder } from "../base/files.js";
 import { readConfig } from "../model/architectures.js";
 import { parseIndex } from "../model/checkpoint.js";
 import {
@@ -257,7 +257,7 @@ export async function fetchBlob(
       digest: { kind: entry.kind, hex: entry.etag },
     };
     const part = `${blob}.incomplete`;
-    makeFolder(join(blob, ".."));
+    makeCacheFolder(join(blob, ".."), hubCache);
     const { onBytes, signal, retryWait: wait } = options;
     await download(what, part, { onBytes, signal, wait, fetch: hub.fetch, env: hub.env });
     await rename(part, blob).catch(async (cause) => {
@@ -276,7 +276,7 @@ export async function checkSpace(cache: CachedModel, entries: readonly Listed[])
     need += Math.max(0, bytes - (have?.size ?? 0));
   }
   const folder = join(cache.blob("x"), "..");
-  makeFolder(folder);
+  makeCacheFolder(folder, hubCache);
   await checkRoom(folder, need, { what: "this model", whose: "the hub's cache", variable: "HF_HOME" });
 }
 

@@ -11,7 +11,7 @@ import { join } from "node:path";
 import { type CacheRemoval, makeRoomFor, markUsed } from "../base/cache-limit.js";
 import { hashFile } from "../base/digest.js";
 import { interrupted } from "../base/errors.js";
-import { checkRoom, ioError, makeFolder, renameFile } from "../base/files.js";
+import { checkRoom, ioError, makeCacheFolder, ownCache, renameFile } from "../base/files.js";
 import { isRunning } from "../base/lock.js";
 import { type DType, dtypes, size } from "../base/tensor.js";
 import type { TensorSpan } from "./checkpoint.js";
@@ -95,7 +95,7 @@ export async function makeKept(
   }: MakingOptions & { readonly what: string; readonly where: string },
   fill: (put: (name: string, bytes: Uint8Array, from?: number) => Promise<void>) => Promise<void>,
 ): Promise<string> {
-  makeFolder(folder);
+  makeCacheFolder(folder, ownCache);
   await clearLeftovers(folder);
   const work = join(folder, `${workPrefix}${process.pid}-${randomBytes(4).toString("hex")}`);
   const { header, spans, end: total } = keptLayout(content, work);

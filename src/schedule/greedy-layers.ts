@@ -11,6 +11,7 @@ import { interrupted, SoftpromptError } from "../base/errors.js";
 import { sha256 } from "../base/files.js";
 import { kept } from "../base/kept.js";
 import { random } from "../base/random.js";
+import { withoutColumns } from "../data/define.js";
 import type { Dataset, Row } from "../data/row.js";
 import type { Engine, LayerSite, LayerState, LayersProgram } from "../engine/engine.js";
 import { layerFlops, lossFlops } from "../engine/flops.js";
@@ -72,7 +73,7 @@ export async function greedyDrops(
     model: await engine.checkpoint.sha256(),
     config,
     tokenizer: tokenizer.sha256,
-    task,
+    task: withoutColumns(task),
     rows,
     maxInputTokens: input.maxInputTokens,
     // it decides the last digits

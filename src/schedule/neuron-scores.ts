@@ -11,6 +11,7 @@ import { sha256 } from "../base/files.js";
 import { kept } from "../base/kept.js";
 import { random } from "../base/random.js";
 import type { Tensor } from "../base/tensor.js";
+import { withoutColumns } from "../data/define.js";
 import type { Dataset, Row, Task } from "../data/row.js";
 import type { Engine } from "../engine/engine.js";
 import { activationFlops, addFlops, noFlops, shapeOfRows } from "../engine/flops.js";
@@ -73,7 +74,7 @@ export async function neuronScores(
       model: await engine.checkpoint.sha256(),
       config,
       tokenizer: tokenizer.sha256,
-      task: dataset.task,
+      task: withoutColumns(dataset.task),
       rows,
       seed: input.seed,
       promptLength: input.virtualTokens,

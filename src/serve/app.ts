@@ -54,6 +54,7 @@ export function openApp(context: ServerContext, routes: readonly Route[], { guar
     app.on(route.method, pattern, async (c) => {
       c.set("route", route.path);
       const { incoming, outgoing } = c.env;
+      if (context.stopping() && !route.open) checkPlace(context);
       let body: unknown = null;
       if (route.request !== undefined) {
         checkBodyHeaders(incoming, mostBytes);
@@ -111,6 +112,7 @@ function respond({ outgoing }: HttpBindings, answered: NonNullable<Answered>): R
   outgoing.writeHead(isText ? 200 : (answered.status ?? 200), {
     "content-type": isText ? answered.type : "application/json",
     "content-length": Buffer.byteLength(body),
+    ...(isText ? {} : answered.headers),
   });
   outgoing.end(body);
   return RESPONSE_ALREADY_SENT;

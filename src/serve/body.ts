@@ -4,7 +4,7 @@
  */
 import type { IncomingMessage } from "node:http";
 import type { z } from "zod";
-import { SoftpromptError } from "../base/errors.js";
+import { nearest, SoftpromptError } from "../base/errors.js";
 import { parseJson } from "../base/json.js";
 import { ApiError, invalid } from "./api-error.js";
 
@@ -91,7 +91,31 @@ export function checked<S extends z.ZodType>(schema: S, body: unknown): z.infer<
     (name, key) => (typeof key === "number" ? `${name}[${key}]` : name === "" ? String(key) : `${name}.${String(key)}`),
     "",
   );
+  if (path.length > 0 && valueAt(body, path) === undefined) {
+    const near = nearestUnknown(schema, body, path);
+    const hint = near === undefined ? "" : `; there is a field ${JSON.stringify(near)}: did you mean ${param}?`;
+    throw invalid(`${param} is missing${hint}`, param);
+  }
   throw invalid(param === "" ? message : `${param}: ${message}`, param === "" ? null : param);
+}
+
+/** What stands at a place of the body; undefined where nothing does. */
+function valueAt(body: unknown, path: readonly PropertyKey[]): unknown {
+  return path.reduce<unknown>(
+    (value, key) =>
+      typeof value === "object" && value !== null && Object.hasOwn(value, key)
+        ? (value as Record<PropertyKey, unknown>)[key]
+        : undefined,
+    body,
+  );
+}
+
+/** A field of the request that nobody knows and whose name is near to the missing one's. */
+function nearestUnknown(schema: z.ZodType, body: unknown, [name, ...more]: readonly PropertyKey[]): string | undefined {
+  if (typeof name !== "string" || more.length > 0) return undefined;
+  const known = (schema as { shape?: object }).shape ?? {};
+  const unknown = Object.keys(body as object).filter((key) => !Object.hasOwn(known, key) && key.length <= 64);
+  return nearest(name, unknown);
 }
 
 type Issue = z.core.$ZodIssue;

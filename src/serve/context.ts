@@ -50,9 +50,12 @@ export function modelFor(context: Pick<ServerContext, "desk" | "served">, id: st
   throw invalid(`this model does not do that: ${why[ability]}`, "model", "unsupported_model");
 }
 
+/** Headers of answers while the server stops: ask again, over another connection. */
+export const stoppingHeaders = { "retry-after": "1", connection: "close" } as const;
+
 /** Refuses a request if the queue is full. Also called before a body is read. @throws ApiError 429, 503. */
 export function checkPlace({ desk, stopping }: Pick<ServerContext, "desk" | "stopping">, rows = 1): void {
-  if (stopping()) throw busy(503, "the server is stopping", "stopping", 1);
+  if (stopping()) throw new ApiError(503, "the server is stopping", { code: "stopping", headers: stoppingHeaders });
   if (desk.state !== "ready")
     throw busy(503, desk.state === "starting" ? "the model is being opened" : "the engine is gone", desk.state, 5);
   if (desk.full(rows)) throw busy(429, "too many rows wait; ask again later", "overloaded", desk.retryAfter);

@@ -1,7 +1,16 @@
 /**
  * @file The options of a server, as option tables: its model, address, access and limits.
  */
-import { boolean, integer, list, number, type OptionTable, type OptionValues, string } from "../base/options.js";
+import {
+  boolean,
+  integer,
+  list,
+  number,
+  type OptionTable,
+  type OptionValues,
+  optionsOf,
+  string,
+} from "../base/options.js";
 import { modelOptions } from "../tasks/options.js";
 
 // requests choose whether the input is a conversation, not the server
@@ -23,7 +32,7 @@ export const servedModelOptions = {
 } satisfies OptionTable;
 
 /** Option table of `openServer`: everything but the model and its adapters. */
-export const serveOptions = {
+export const serveOptions = optionsOf("openServer()", {
   host: string({
     default: "127.0.0.1",
     placeholder: "address",
@@ -90,7 +99,7 @@ export const serveOptions = {
     unit: "seconds",
     help: "At a signal: how long what runs may take to end",
   }),
-} satisfies OptionTable;
+});
 
 /** The options of a server, with defaults filled in. */
 export type ServeOptions = OptionValues<typeof serveOptions>;

@@ -117,9 +117,19 @@ export interface BegunBatch {
   readonly rows: number;
 }
 
+/** A model or an adapter writes and answers for the first time, before a request waits for it: passes of `total` are done. */
+export interface WarmingEvent {
+  readonly kind: "progress";
+  readonly doing: "warming";
+  /** The name of the model or the adapter. */
+  readonly file: string;
+  readonly done: number;
+  readonly total: number;
+}
+
 /** Engine → server. */
 export type Report =
-  | { readonly kind: "opening"; readonly event: ModelEvent }
+  | { readonly kind: "opening"; readonly event: ModelEvent | WarmingEvent }
   | { readonly kind: "ready"; readonly name: string; readonly bare: SkillFacts }
   | { readonly kind: "broken"; readonly failure: Failure }
   | { readonly kind: "added"; readonly skill: number; readonly facts: SkillFacts }

@@ -4,7 +4,7 @@
  */
 import type { ServerResponse } from "node:http";
 import type { z } from "zod";
-import { findModel, idOf, type ServerContext } from "./context.js";
+import { findModel, idOf, type ServerContext, stoppingHeaders } from "./context.js";
 import type { Listed } from "./desk.js";
 import { predictRows } from "./predict.js";
 import {
@@ -23,7 +23,7 @@ import { chat, complete } from "./write.js";
 
 /** A route's answer: a body as JSON, a text, or null if it has already answered. */
 export type Answered =
-  | { readonly status?: number; readonly json: object }
+  | { readonly status?: number; readonly headers?: Readonly<Record<string, string>>; readonly json: object }
   | { readonly text: string; readonly type: string }
   | null;
 
@@ -131,7 +131,7 @@ function modelOf(context: ServerContext, listed: Listed) {
 }
 
 function health({ desk, stopping }: ServerContext): Answered {
-  if (stopping()) return { status: 503, json: { status: "stopping" } };
+  if (stopping()) return { status: 503, headers: stoppingHeaders, json: { status: "stopping" } };
   if (desk.state === "ready") return { json: { status: "ok" } };
   return { status: 503, json: { status: desk.state === "starting" ? "starting" : "failed" } };
 }

@@ -30,11 +30,12 @@ import {
   serveOptions,
   socketLimits,
 } from "./options.js";
+import type { WarmingEvent } from "./protocol.js";
 import { type Route, routesOf } from "./routes.js";
 import { adapterName, openWatch } from "./watch.js";
 
-/** Events of a running server. */
-export type ServeEvent = ModelEvent;
+/** Events of a running server: those of opening the model, and how far the first passes of a model or an adapter are. */
+export type ServeEvent = ModelEvent | WarmingEvent;
 
 /** Input of a server: any of serveOptions, those of opening a model, and the fields below. */
 export interface ServeInput
@@ -214,17 +215,17 @@ export async function openServer(input: ServeInput): Promise<Server> {
     let lost: Error | null = null;
     const end = async (seconds: number): Promise<Closed> => {
       stopping = true;
-      const idle = new Promise<void>((done) => server.close(() => done()));
-      server.closeIdleConnections();
       await watch?.close();
       desk.failWaiting(stopped);
       const until = performance.now() + seconds * 1000;
       const left = () => desk.rows.running + desk.rows.waiting;
       while (left() > 0 && performance.now() < until) {
+        // it still listens: whoever comes now is told that the server stops
         await new Promise((tick) => setTimeout(tick, drainEvery));
-        server.closeIdleConnections();
       }
       const cut = left();
+      const idle = new Promise<void>((done) => server.close(() => done()));
+      server.closeIdleConnections();
       await desk.close({ ...stopped, problem: "the server stopped before this was whole" });
       // the last messages are still sent
       const late = setTimeout(() => server.closeAllConnections(), 1000);

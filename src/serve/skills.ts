@@ -1,15 +1,20 @@
 /**
- * @file The skills of the engine's thread: the bare model and the loaded adapters. In: Model, folders. Out: LoadedSkill, tested on one row.
+ * @file The skills of the engine's thread: the bare model and the loaded adapters. In: Model, folders. Out: LoadedSkill, tested on one row
+ * by everything that it can do, so that no request waits until its sessions are open.
  */
 import { checkBase } from "../adapter/adapter.js";
 import { runnable } from "../adapter/applied.js";
+import { SoftpromptError } from "../base/errors.js";
 import { aroundText, compileTemplate } from "../data/template.js";
 import { behindPrompt, chatTemplateOf, chatTokenizer } from "../model/tokenizer.js";
 import { readAdapter } from "../tasks/adapter-place.js";
+import { declaredReader } from "../tasks/choices.js";
 import type { Model } from "../tasks/model.js";
-import { answerInputs, openSkill, readInput } from "../tasks/predictor.js";
+import { answerInputs, openSkill, readInput, type Skill } from "../tasks/predictor.js";
 import { chatWriter } from "./chat.js";
+import { errorOf } from "./failure.js";
 import { encodePrompt } from "./prompt.js";
+import type { WarmingEvent } from "./protocol.js";
 import type { ChatSkill, LoadedSkill, WritingSkill } from "./skill.js";
 import { openGroup } from "./writer.js";
 
@@ -45,6 +50,7 @@ export async function loadSkill(
   chat: ChatSkill | null,
   { folder, name, anyBase }: { readonly folder: string; readonly name: string; readonly anyBase: boolean },
   mostTokens: number,
+  onWarm: OnWarm = () => {},
 ): Promise<LoadedSkill> {
   const adapter = readAdapter(folder);
   await checkBase(adapter, model.checkpoint, { anyBase, tokenizer: model.tokenizer });
@@ -76,19 +82,59 @@ export async function loadSkill(
     predict,
     write,
   };
-  await tryOut(model, skill, name);
+  await tryOut(model, skill, name, onWarm);
   return skill;
 }
 
-/** Runs one row through the model, to find errors that occur only there before the first request. */
-async function tryOut(model: Model, { predict, write }: LoadedSkill, name: string): Promise<void> {
-  if (predict?.task.verbalizer) {
-    const input = Object.fromEntries(predict.template.fields.map((field) => [field, "a"]));
-    await answerInputs(model, [readInput(predict, input, `a first row of ${name}`, false)], {});
-  } else if (write) {
-    const how = { maxTokens: 1, temperature: 0, topP: 1, topK: 0, seed: 0, stop: [] };
-    const encoded = await encodePrompt(model, write, { text: "a" }, how, 64);
-    const group = await openGroup(model, [{ id: 0, skill: write, ...encoded, how, dropped: false }]);
-    for (let events = await group.step(); events !== null; events = await group.step());
+/** How far the first passes of a skill are. */
+export type OnWarm = (event: WarmingEvent) => void;
+
+/** How the first text of a skill is written: reading gives the first token, the second needs the other half of the program. */
+const firstText = { maxTokens: 2, temperature: 0, topP: 1, topK: 0, seed: 0, stop: [] };
+
+/**
+ * Runs one row through the model for each thing that the skill can do: it finds errors that occur only there before the first request, and
+ * opens the sessions that the first request would wait for.
+ */
+export async function tryOut(
+  model: Model,
+  { predict, write }: LoadedSkill,
+  name: string,
+  onWarm: OnWarm = () => {},
+): Promise<void> {
+  const ranked = predict?.task.verbalizer ? predict : null;
+  const passes = [
+    ...(ranked ? [() => answerFirst(model, ranked, name)] : []),
+    ...(write ? [() => writeFirst(model, write, ranked !== null)] : []),
+    // it writes inside its task's text alone; what a declared task's row must hold is not known here
+    ...(!ranked && !write && predict && declaredReader(predict.task) === null
+      ? [() => answerFirst(model, inShort(predict), name)]
+      : []),
+  ];
+  const tell = (done: number) => onWarm({ kind: "progress", doing: "warming", file: name, done, total: passes.length });
+  for (const [done, pass] of passes.entries()) {
+    tell(done);
+    await pass();
   }
+  if (passes.length > 0) tell(passes.length);
+}
+
+async function answerFirst(model: Model, skill: Skill, name: string): Promise<void> {
+  const input = Object.fromEntries(skill.template.fields.map((field) => [field, "a"]));
+  await answerInputs(model, [readInput(skill, input, `a first row of ${name}`, false)], {});
+}
+
+/** The same skill with a written answer of one token. */
+const inShort = (skill: Skill): Skill => ({ ...skill, task: { ...skill.task, maxTargetTokens: 1 } });
+
+/** @param answers the skill is of use where its window leaves no room to write; a request is then told that its text is too long */
+async function writeFirst(model: Model, write: WritingSkill, answers: boolean): Promise<void> {
+  const encoded = await encodePrompt(model, write, { text: "a" }, firstText, 64).catch((error: unknown) => {
+    if (answers && error instanceof SoftpromptError && error.kind === "data") return null;
+    throw error;
+  });
+  if (encoded === null) return;
+  const group = await openGroup(model, [{ id: 0, skill: write, ...encoded, how: firstText, dropped: false }]);
+  for (let events = await group.step(); events !== null; events = await group.step())
+    for (const [, event] of events) if (event.kind === "failed") throw errorOf(event.failure);
 }

@@ -7,9 +7,11 @@ import { openModel } from "../tasks/model.js";
 import { answerInputs } from "../tasks/predictor.js";
 import type { Order, Report, RowEvent } from "./protocol.js";
 import { bareNumber, serveEngine } from "./worker-loop.js";
+import { openGroup } from "./writer.js";
 
 vi.mock("../tasks/predictor.js", { spy: true });
 vi.mock("../tasks/model.js", { spy: true });
+vi.mock("./writer.js", { spy: true });
 
 const task = defineTask({ name: "mood", template: "say {text}", verbalizer: { bad: "bad", good: "good" } });
 const folder = saved(promptAdapter(task, { tokens: 2, seed: 1 }));
@@ -32,8 +34,12 @@ function openEngine(closesAt?: number) {
   const heard = new Map<number, RowEvent["kind"][]>();
   const kinds: Report["kind"][] = [];
   const order: (readonly [id: number, kind: RowEvent["kind"]])[] = [];
+  /** Names of models and adapters whose first passes were told as done. */
+  const warmed: string[] = [];
   port2.on("message", (report: Report) => {
     kinds.push(report.kind);
+    if (report.kind === "opening" && report.event.kind === "progress" && report.event.doing === "warming")
+      if (report.event.done === report.event.total) warmed.push(report.event.file);
     if (report.kind === "events")
       for (const [id, { kind }] of report.events) {
         heard.set(id, [...(heard.get(id) ?? []), kind]);
@@ -50,7 +56,7 @@ function openEngine(closesAt?: number) {
     parked: new Int32Array(new SharedArrayBuffer(8)),
   });
   const send = (order: Order) => port2.postMessage(order);
-  return { heard, kinds, order, ended, send };
+  return { heard, kinds, order, warmed, ended, send };
 }
 
 test("rows that are ranked and that nobody wants any longer are left; the next are answered", async () => {
@@ -97,6 +103,30 @@ test("a text gets its tokens while a batch of labels is written; closing ends th
   send({ kind: "rows", rows: [{ kind: "predict", id: 3, skill, input: "a", name: "input" }] });
   await ended;
   await expect.poll(() => heard.get(3), patience).toEqual(["began", "failed"]);
+});
+
+test("the bare model has written before it is ready, an adapter has ranked and written before it is listed; both are told", async () => {
+  const { kinds, warmed, ended, send } = openEngine();
+  vi.mocked(openGroup).mockClear();
+  vi.mocked(answerInputs).mockClear();
+  await expect.poll(() => kinds, patience).toContain("ready");
+  expect(openGroup).toHaveBeenCalledTimes(1);
+  expect(warmed).toEqual(["t5-nano"]);
+  expect(kinds.indexOf("opening")).toBeLessThan(kinds.indexOf("ready"));
+  send({ kind: "add", skill: bareNumber + 1, name: "mood", folder, anyBase: true });
+  await expect.poll(() => kinds, patience).toContain("added");
+  expect([vi.mocked(openGroup).mock.calls.length, vi.mocked(answerInputs).mock.calls.length]).toEqual([2, 1]);
+  expect(warmed).toEqual(["t5-nano", "mood"]);
+  // one that cannot write what it shall is refused, though it ranks
+  vi.mocked(openGroup).mockImplementationOnce(async () => {
+    const failure = { kind: "numeric", problem: "no numbers", where: "logits" } as const;
+    let steps = 0;
+    return { running: 1, step: async () => (steps++ === 0 ? [[0, { kind: "failed", failure }]] : null) };
+  });
+  send({ kind: "add", skill: bareNumber + 2, name: "other", folder, anyBase: true });
+  await expect.poll(() => kinds, patience).toContain("refused");
+  send({ kind: "close" });
+  await ended;
 });
 
 test("an engine that is told to close while it opens ends without being ready", async () => {

@@ -14,9 +14,9 @@ import { encodeRows } from "../text/rows.js";
 import { batchOf } from "./batching.js";
 import { failureOf } from "./failure.js";
 import { encodePrompt } from "./prompt.js";
-import type { AskedRow, BegunBatch, EngineStart, Order, Report, RowEvent } from "./protocol.js";
+import type { AskedRow, BegunBatch, EngineStart, Order, Report, RowEvent, WarmingEvent } from "./protocol.js";
 import type { ChatSkill, LoadedSkill } from "./skill.js";
-import { bareSkill, loadSkill, openChat } from "./skills.js";
+import { bareSkill, loadSkill, openChat, tryOut } from "./skills.js";
 import { type Group, groupKey, openGroup, type WriteRow } from "./writer.js";
 
 type EncodedInput = GoodInput & { readonly encoded: EncodedRow };
@@ -56,8 +56,10 @@ export async function serveEngine(port: MessagePort, start: EngineStart): Promis
     // before the desk is open nobody else hears it
     if (kind === "close") opening.abort();
   });
-  let model: Model;
+  const onWarm = (event: WarmingEvent) => tell({ kind: "opening", event });
+  let model: Model | undefined;
   let chat: ChatSkill | null;
+  let bare: LoadedSkill;
   try {
     model = await openModel(start.model, {
       ...start.options,
@@ -67,8 +69,11 @@ export async function serveEngine(port: MessagePort, start: EngineStart): Promis
       onEvent: (event) => tell({ kind: "opening", event }),
     });
     chat = await openChat(model);
+    bare = bareSkill(model, chat);
+    if (!opening.signal.aborted) await tryOut(model, bare, model.checkpoint.name, onWarm);
   } catch (error) {
     tell({ kind: "broken", failure: failureOf(error) });
+    await model?.dispose();
     port.close();
     return;
   }
@@ -77,9 +82,9 @@ export async function serveEngine(port: MessagePort, start: EngineStart): Promis
     port.close();
     return;
   }
-  const desk = openDesk(model, chat, start, tell);
+  const desk = openDesk(model, bare, chat, start, tell);
   port.on("message", (order: Order) => desk.take(order));
-  tell({ kind: "ready", name: model.checkpoint.name, bare: desk.bare.facts });
+  tell({ kind: "ready", name: model.checkpoint.name, bare: bare.facts });
   await desk.work();
   await model.dispose();
   port.close();
@@ -92,8 +97,13 @@ function park(parked: Int32Array): void {
   Atomics.wait(parked, 1, 0);
 }
 
-function openDesk(model: Model, chat: ChatSkill | null, start: EngineStart, tell: (report: Report) => void) {
-  const bare = bareSkill(model, chat);
+function openDesk(
+  model: Model,
+  bare: LoadedSkill,
+  chat: ChatSkill | null,
+  start: EngineStart,
+  tell: (report: Report) => void,
+) {
   const skills = new Map<number, LoadedSkill>([[bareNumber, bare]]);
   const ranking = new Map<number, PredictRow>();
   const writing = new Map<number, WriteRow>();
@@ -176,7 +186,9 @@ function openDesk(model: Model, chat: ChatSkill | null, start: EngineStart, tell
         const { skill, ...place } = order;
         loading = loading.then(async () => {
           try {
-            const loaded = await loadSkill(model, chat, place, start.maxInputTokens);
+            const loaded = await loadSkill(model, chat, place, start.maxInputTokens, (event) =>
+              tell({ kind: "opening", event }),
+            );
             skills.set(skill, loaded);
             tell({ kind: "added", skill, facts: loaded.facts });
           } catch (error) {
@@ -277,7 +289,6 @@ function openDesk(model: Model, chat: ChatSkill | null, start: EngineStart, tell
   }
 
   return {
-    bare,
     take,
     async work(): Promise<void> {
       while (!closing) {

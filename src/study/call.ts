@@ -30,7 +30,7 @@ import { xpromptStudies } from "./xprompt.js";
 import type { XPromptStudyEvent } from "./xprompt-types.js";
 
 /** Options that each study does not read, by its name. */
-const unread: Readonly<Record<string, readonly string[]>> = Object.fromEntries(
+export const unreadOptions: Readonly<Record<string, readonly string[]>> = Object.fromEntries(
   Object.entries({ ...fptStudies, ...methodStudies, ...xpromptStudies }).map(([name, { unread: own }]) => [
     name,
     // only one study uses the options of methods
@@ -114,7 +114,7 @@ export async function study(
   input: StudyCallInput = {},
 ): Promise<StudyResult> {
   const { options, context } = splitCall<CallContext<AnyStudyEvent>>(input, ["onEvent", "signal"]);
-  checkName(name);
+  checkStudyName(name, "study()");
   const values = readOptions(allStudyOptions, await withOwnRate(options, model.checkpoint), "study()");
   refuseUnread(name, options, "study()");
   const shared = await inputOf(model, tasks, values, context);
@@ -128,29 +128,33 @@ export async function study(
 }
 
 /** @throws SoftpromptError "usage" where no study has this name. */
-function checkName(name: string): void {
-  if (Object.hasOwn(unread, name)) return;
-  const names = Object.keys(unread);
+export function checkStudyName(name: string, where: string, hint?: string): void {
+  if (Object.hasOwn(unreadOptions, name)) return;
+  const names = Object.keys(unreadOptions);
   const near = nearest(name, names);
   throw new SoftpromptError("usage", "no such study", {
-    where: "study()",
+    where,
     expected: names.join(", "),
     got: name,
-    hint: near === undefined ? undefined : `did you mean ${near}?`,
+    hint: near === undefined ? hint : `did you mean ${near}?`,
   });
 }
 
 /**
- * As the command line does: who gives an option expects an effect. A value that is the default says nothing.
- * @throws SoftpromptError "usage" naming the options.
+ * Options that are given and that a study does not read: who gives an option expects an effect. A value that is the default says nothing,
+ * as in the configuration that a study of an earlier version left.
  */
-function refuseUnread(study: string, given: object, where: string): void {
-  const asked: object = currentNames(given, renamedIn(allStudyOptions), where, () => {});
-  const ignored = Object.entries(asked).flatMap(([key, value]) => {
+export function ignoredOptions(study: string, given: Readonly<Record<string, unknown>>): string[] {
+  return Object.entries(given).flatMap(([key, value]) => {
+    if (!unreadOptions[study]!.includes(key) || value === undefined || value === null) return [];
     const { default: usual } = allStudyOptions[key as keyof typeof allStudyOptions] as Option;
-    const says = value !== undefined && value !== null && JSON.stringify(value) !== JSON.stringify(usual);
-    return says && unread[study]!.includes(key) ? [key] : [];
+    return JSON.stringify(value) === JSON.stringify(usual) ? [] : [key];
   });
+}
+
+/** @throws SoftpromptError "usage" naming the options. */
+function refuseUnread(study: string, given: object, where: string): void {
+  const ignored = ignoredOptions(study, { ...currentNames(given, renamedIn(allStudyOptions), where, () => {}) });
   if (ignored.length > 0)
     throw new SoftpromptError("usage", "this study does not read every option that is given", {
       where: `${where}: ${study}`,
@@ -158,6 +162,17 @@ function refuseUnread(study: string, given: object, where: string): void {
       got: ignored.join(", "),
       hint: `leave ${ignored.length > 1 ? "them" : "it"} out`,
     });
+}
+
+/** @throws SoftpromptError "usage" where the start prompts of several tasks would be made of one's label words. */
+export function checkSharedInit({ init }: { readonly init?: string | undefined }, tasks: number, where: string): void {
+  if (init !== "classLabels" || tasks <= 1) return;
+  throw new SoftpromptError("usage", "init classLabels is of one task, and a study starts all its tasks alike", {
+    where,
+    expected: "one task, or another init",
+    got: `${tasks} tasks`,
+    hint: "run the study for each task by itself, or use sampledVocab",
+  });
 }
 
 const methodInput = (options: object, where: string) => ({
@@ -180,13 +195,7 @@ async function inputOf(
   checkSeeds(values.seeds);
   if (!Array.isArray(tasks) || tasks.length === 0)
     throw new SoftpromptError("usage", "a study needs tasks", { where: "tasks", expected: "a list of datasets" });
-  if (values.init === "classLabels" && tasks.length > 1)
-    throw new SoftpromptError("usage", "init classLabels is of one task, and a study starts all its tasks alike", {
-      where: "init",
-      expected: "one task, or another init",
-      got: `${tasks.length} tasks`,
-      hint: "run the study for each task by itself, or use sampledVocab",
-    });
+  checkSharedInit(values, tasks.length, "init");
   const data: Dataset[] = [];
   const said = ({ message }: Pick<NoticeEvent, "message">) =>
     onEvent?.({ kind: "train", event: { kind: "warning", message } });

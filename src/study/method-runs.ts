@@ -8,6 +8,7 @@
 import { SoftpromptError } from "../base/errors.js";
 import { sha256 } from "../base/files.js";
 import { defaults, type OptionValues } from "../base/options.js";
+import { withoutColumns } from "../data/define.js";
 import { selectionScore } from "../data/metrics.js";
 import type { Dataset, Task } from "../data/row.js";
 import { holdout } from "../data/split.js";
@@ -317,7 +318,7 @@ async function untrainedRun(
     tokenizer: tokenizer.sha256,
     rules: tokenizer.rules ?? null,
     engine: { device, lowMemory, plainOps, ...roundingFacts(engine) },
-    task,
+    task: withoutColumns(task),
     rows: sha256(JSON.stringify(asked)),
     options,
   };

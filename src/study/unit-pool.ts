@@ -3,13 +3,11 @@
  *
  * In: ComparisonInput with a folder, its units. Out: cells in the folder, which the parent reads back; events of no single run.
  */
-import { fork } from "node:child_process";
-import { randomUUID } from "node:crypto";
-import { rmSync } from "node:fs";
+import { type ChildProcess, fork } from "node:child_process";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { interrupted, SoftpromptError } from "../base/errors.js";
-import { writeFileAtomic } from "../base/files.js";
+import { withFolder, writeFileAtomic } from "../base/files.js";
 import { toText } from "../base/kept.js";
 import { type ChildFailure, errorOf, type ParentEngine, threadsEach } from "../run/child.js";
 import type { ComparisonInput, Unit } from "./method-runs.js";
@@ -46,35 +44,45 @@ export async function inProcesses(
     options: { ...engine.options, threads },
     rules: tokenizer.rules ?? null,
   };
-  // of this call alone, because another study may run in this folder; it holds every row, and is not kept
-  const place = join(folder, `worker-${randomUUID()}.json`);
-  writeFileAtomic(place, toText(plan));
   const left = [...units.keys()];
-  const failures: SoftpromptError[] = [];
+  const failures: unknown[] = [];
   const stopped = () => signal?.aborted === true || failures.length > 0;
-  const one = () =>
+  const stops = new Set<() => void>();
+  const next = (child: ChildProcess) => {
+    const unit = stopped() ? undefined : left.shift();
+    if (unit !== undefined) {
+      const { method, dataset } = units[unit]!;
+      const told = { index: unit, total: units.length, task: dataset.task.name, seed: input.seeds[0]! };
+      observe({ kind: "run", ...told, label: `${method}, in a process of its own` });
+      child.send({ unit } satisfies UnitOrder);
+    } else if (child.connected) child.disconnect();
+  };
+  const one = (place: string) =>
     new Promise<void>((resolve) => {
       const child = fork(module, [place], { stdio: ["ignore", "inherit", "inherit", "ipc"] });
       const stop = () => child.kill("SIGTERM");
+      stops.add(stop);
       signal?.addEventListener("abort", stop, { once: true });
       child.on("message", (message) => {
         const report = message as UnitReport;
         if (report.kind === "error") failures.push(errorOf(report));
-        else {
-          const unit = stopped() ? undefined : left.shift();
-          if (unit !== undefined) {
-            const { method, dataset } = units[unit]!;
-            const told = { index: unit, total: units.length, task: dataset.task.name, seed: input.seeds[0]! };
-            observe({ kind: "run", ...told, label: `${method}, in a process of its own` });
-            child.send({ unit } satisfies UnitOrder);
-          } else if (child.connected) child.disconnect();
-        }
+        else
+          try {
+            next(child);
+          } catch (error) {
+            // of who observes: thrown in an event of a child, nobody could catch it
+            failures.push(error);
+            for (const end of stops) end();
+            // it waits for an order
+            child.disconnect();
+          }
       });
       child.on("error", (cause) => {
         failures.push(new SoftpromptError("run", "a worker process could not be started", { where: module, cause }));
         resolve();
       });
       child.on("exit", (code, killed) => {
+        stops.delete(stop);
         signal?.removeEventListener("abort", stop);
         if ((code !== 0 || killed !== null) && !stopped())
           failures.push(
@@ -87,15 +95,16 @@ export async function inProcesses(
         resolve();
       });
     });
-  try {
-    await Promise.all(Array.from({ length: count }, one));
-  } finally {
-    rmSync(place, { force: true });
-  }
+  // of this call alone, because another study may run in the study's folder; it holds every row, and is not kept
+  await withFolder(null, async (own) => {
+    const place = join(own, "worker.json");
+    writeFileAtomic(place, toText(plan));
+    await Promise.all(Array.from({ length: count }, () => one(place)));
+  });
   if (signal?.aborted)
     throw interrupted(signal, "the study was stopped", {
       where: "methods",
       hint: "run the same command again: finished runs are kept",
     });
-  if (failures[0]) throw failures[0];
+  if (failures.length > 0) throw failures[0];
 }

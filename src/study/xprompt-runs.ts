@@ -8,6 +8,7 @@ import { interrupted, SoftpromptError } from "../base/errors.js";
 import { ownFolder, sha256, withFolder } from "../base/files.js";
 import { lockFolder } from "../base/lock.js";
 import type { Tensor } from "../base/tensor.js";
+import { withoutColumns } from "../data/define.js";
 import type { Dataset, Row } from "../data/row.js";
 import { checkPromptTokens, compileTemplate } from "../data/template.js";
 import type { InitSpec } from "../method/init.js";
@@ -101,6 +102,9 @@ export async function forEachSearch(
       }
 }
 
+/** A study of one case gives it no label. */
+const caseName = (label: string, task: string) => (label === "" ? task : `${label} on ${task}`);
+
 /**
  * An error of one search says which of the study's it was. An interruption has another hint: a study has no --resume, because it always
  * continues.
@@ -114,7 +118,7 @@ async function toldOf<R>(
     return await work();
   } catch (error) {
     if (!(error instanceof SoftpromptError) || error.kind !== "interrupted")
-      throw named(error, `${label === "" ? "" : `${label} on `}${task}, seed ${seed}`);
+      throw named(error, `${caseName(label, task)}, seed ${seed}`);
     const hint = input.folder === null ? undefined : "run the same command again: finished work is kept";
     throw interrupted(input.signal, "the study was stopped", { where: task, hint, cause: error });
   }
@@ -198,7 +202,7 @@ function checkCase(
   try {
     checkPromptTokens(dataset.task.template, length, dataset.promptTokens);
   } catch (error) {
-    throw named(error, `${what.label === "" ? "" : `${what.label} on `}${dataset.task.name}`);
+    throw named(error, caseName(what.label, dataset.task.name));
   }
   const { tokenizer } = forPrompt(input, length);
   const { options, train, seen, tuned, retrained } = caseOf(input, dataset, seed, what, length);
@@ -251,7 +255,7 @@ export async function withCase<R>(
       [...prompt.data],
       [tuning.schedule, retraining.schedule],
       await engine.checkpoint.sha256(),
-      sha256(JSON.stringify([task, train, dataset.validation])),
+      sha256(JSON.stringify([withoutColumns(task), train, dataset.validation])),
       ...Object.values(roundingFacts(engine)),
       ...arithmeticOf(engine),
     ]),

@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { loadAdapter, missingWeights } from "../adapter/adapter.js";
 import { appliedBytes, appliedFile } from "../adapter/applied.js";
 import { extrasFile, extrasLimits } from "../adapter/extras.js";
+import { isAdapterValue } from "../adapter/given.js";
 import { isHubAdapter } from "../adapter/hub-name.js";
 import { peftFiles, peftLimits } from "../adapter/peft.js";
 import type { Adapter } from "../adapter/types.js";
@@ -86,8 +87,7 @@ export async function givenAdapter<Given extends Adapter | string | null>(
   given: Given,
   { onEvent, signal }: CallContext<NoticeEvent> = {},
 ): Promise<Exclude<Given, string> | Adapter> {
-  const isAdapter = typeof given === "object" && (given === null || ("base" in given && "prompt" in given));
-  if (typeof given !== "string" && !isAdapter)
+  if (typeof given !== "string" && given !== null && !isAdapterValue(given))
     throw new SoftpromptError("usage", "this is no adapter", {
       where: "adapter",
       expected: "what tune gave, the folder it was saved in, or null for the model alone",

@@ -6,6 +6,7 @@ import {
   choice,
   integer,
   type OptionTable,
+  optionsOf,
   pickOptions,
   readPartialOptions,
   string,
@@ -32,10 +33,10 @@ export const answerOptions = {
 } satisfies OptionTable;
 
 /** How inputs without an answer are put to a model. */
-export const predictOptions = { ...skillOptions, ...passOptions, ...answerOptions } satisfies OptionTable;
+export const predictOptions = optionsOf("predict()", { ...skillOptions, ...passOptions, ...answerOptions });
 
 /** How rows with answers are scored. */
-export const evaluateOptions = {
+export const evaluateOptions = optionsOf("evaluate()", {
   ...skillOptions,
   ...passOptions,
   split: choice({ values: ["train", "validation", "test"], help: "Which rows of a Dataset" }),
@@ -45,7 +46,7 @@ export const evaluateOptions = {
   shots: integer({ min: 0, unit: "rows", help: "Training rows with their answers before each text" }),
   shotSeed: integer({ min: 0, help: "Draws these rows" }),
   instruction: string({ help: "Stands before each text" }),
-} satisfies OptionTable;
+});
 
 /**
  * Refuses what a call does not know, and values that its table does not have.

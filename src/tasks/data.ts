@@ -12,6 +12,7 @@ import {
   map,
   number,
   type OptionValues,
+  optionsOf,
   readOptions,
   renamedIn,
   string,
@@ -85,7 +86,7 @@ export const taskOptions = {
 };
 
 /** Where rows come from. */
-export const dataOptions = {
+export const dataOptions = optionsOf("loadData()", {
   ...taskOptions,
   data: string({ placeholder: "folder", help: "Folder with the declared task's official files" }),
   train: string({ placeholder: "file", help: "Your own training rows: jsonl, json, csv, tsv or parquet" }),
@@ -128,14 +129,14 @@ export const dataOptions = {
     min: 0,
     max: 0.9,
     unit: "share of the training rows",
-    help: "Held out as validation rows where there is no validation file, 0 holds none out: the same rows for equal --data-seed; labels keep their shares, groups of rows stay whole",
+    help: "Held out as validation rows where there is no validation file, 0 holds none out: the same rows for equal --data-seed; labels keep their shares, groups of rows and equal inputs stay on one side",
   }),
   dataSeed: integer({ default: 0, min: 0, help: "Draws few-shot rows and the holdout; equal seeds draw equal rows" }),
   skipBadRows: boolean({
     default: false,
     help: "Leave out and count rows that cannot be used, instead of stopping at the first",
   }),
-};
+});
 
 /** Where rows come from and how they are written, by name: any of dataOptions. */
 export type DataOptions = Partial<OptionValues<typeof dataOptions>> & FormerDataOptions;
@@ -352,9 +353,11 @@ export function taskDifferences(recorded: Task, used: Task): string[] {
 export function taskBeside(options: Partial<OptionValues<typeof taskOptions>>, recorded: Task | null): Task | null {
   if (recorded === null || options.template === undefined || options.task !== undefined)
     return loadTask(options) ?? recorded;
-  const { name, verbalizer, metrics, maxTargetTokens, targetPrefix, scoring } = recorded;
+  const { name, verbalizer, metrics, maxTargetTokens, targetPrefix, scoring, columns } = recorded;
   const kept = { verbalizer: verbalizer ?? undefined, metrics: [...metrics], maxTargetTokens, targetPrefix };
-  return loadTask({ task: name, ...defined({ ...kept, positiveLabel: scoring?.positiveLabel }), ...defined(options) });
+  const own = { ...kept, positiveLabel: scoring?.positiveLabel };
+  const task = loadTask({ task: name, ...defined(own), ...defined(options) });
+  return task && { ...task, ...defined({ columns }) };
 }
 
 /**

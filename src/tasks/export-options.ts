@@ -1,7 +1,7 @@
 /**
  * @file The forms that an adapter is exported in, and their options: the command line's and the library's.
  */
-import { boolean, choice } from "../base/options.js";
+import { boolean, choice, optionsOf } from "../base/options.js";
 
 /** Every form, and what it is. */
 export const exportFormats = {
@@ -27,7 +27,7 @@ export const takenOptions = {
 export type ExportFormat = keyof typeof exportFormats;
 
 /** Option table of an exported ONNX model. */
-export const exportOptions = {
+export const exportOptions = optionsOf("exportModel()", {
   dtype: choice({
     values: ["fp32", "int8"],
     default: "fp32",
@@ -37,4 +37,4 @@ export const exportOptions = {
     default: false,
     help: "Leave the prompt of the ONNX model open, without --adapter: optional inputs take it from an .onnx_adapter file at run time",
   }),
-};
+});

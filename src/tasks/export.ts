@@ -3,6 +3,7 @@
  */
 import { join } from "node:path";
 import { checkBase } from "../adapter/adapter.js";
+import { checkAdapterValue } from "../adapter/given.js";
 import type { Adapter } from "../adapter/types.js";
 import { SoftpromptError } from "../base/errors.js";
 import { writeFileAtomic } from "../base/files.js";
@@ -11,6 +12,7 @@ import { type OptionValues, readOptions } from "../base/options.js";
 import type { Task } from "../data/row.js";
 import { type Exported, exportOnnx } from "../export/onnx.js";
 import { adapterFile, promptTensors } from "../export/onnx-adapter.js";
+import { refuseThere } from "../export/output.js";
 import { promptFiles, requests } from "../export/prompt-files.js";
 import { textIds } from "../text/batch.js";
 import { encodeRows } from "../text/rows.js";
@@ -59,7 +61,7 @@ export interface OnnxAdapterInput extends CallContext<NoticeEvent> {
 /**
  * Writes the prompt, or a decoder-only model's prefix, as one `.onnx_adapter` file for the model that `exportModel` writes with
  * `promptInput`. @returns its size, and the inputs that it fills.
- * @throws SoftpromptError "adapter" for what no input can give, "io".
+ * @throws SoftpromptError "adapter" for what no input can give, "usage" for a file that is there, "io".
  */
 export async function exportOnnxAdapter(
   model: Model,
@@ -69,7 +71,8 @@ export async function exportOnnxAdapter(
   readonly bytes: number;
   readonly inputs: Readonly<Record<string, readonly number[]>>;
 }> {
-  const adapter = (await adapterOf(model, given, { anyBase, onEvent, signal }))!;
+  refuseThere([output]);
+  const adapter = needed(await adapterOf(model, given, { anyBase, onEvent, signal }), "exportOnnxAdapter()");
   const tensors = await promptTensors(model.checkpoint, adapter);
   const bytes = adapterFile(tensors);
   writeFileAtomic(output, bytes);
@@ -89,13 +92,15 @@ export interface PromptInput extends CallContext<NoticeEvent> {
 
 /**
  * Writes the vectors of a prompt, for programs that cannot read adapters. @returns names of the files in `output`.
- * @throws SoftpromptError "adapter" where the adapter is more than vectors before a text; "network".
+ * @throws SoftpromptError "adapter" where the adapter is more than vectors before a text; "usage" for files that are there; "network".
  */
 export async function exportPrompt(
   format: "npy" | "raw",
   { adapter, output, offline, onEvent, signal }: PromptInput,
 ): Promise<readonly string[]> {
-  const files = promptFiles[format](await givenAdapter({ offline }, adapter, { onEvent, signal }));
+  const found = await givenAdapter({ offline }, adapter, { onEvent, signal });
+  const files = promptFiles[format](needed(found, "exportPrompt()"));
+  refuseThere(Object.keys(files).map((name) => join(output, name)));
   for (const [name, content] of Object.entries(files)) writeFileAtomic(join(output, name), content);
   return Object.keys(files);
 }
@@ -119,7 +124,7 @@ export async function exportRequest(
   format: "vllm" | "sglang",
   { adapter: given, prompt, maxTokens = 64, anyBase, onEvent, signal }: RequestInput,
 ): Promise<JsonObject> {
-  const adapter = (await adapterOf(model, given, { anyBase, onEvent, signal }))!;
+  const adapter = needed(await adapterOf(model, given, { anyBase, onEvent, signal }), "exportRequest()");
   const tokenizer = await tokenizerFor(model, adapter);
   const task: Task = {
     name: "exportRequest()",
@@ -146,6 +151,12 @@ export async function exportRequest(
     });
   const ids = [...textIds(encoded!)];
   return requests[format]({ adapter, checkpoint: model.checkpoint, ids, maxTokens });
+}
+
+/** For callers without types: null is the frozen model alone, and these forms are of an adapter. */
+function needed(adapter: Adapter | null, where: string): Adapter {
+  checkAdapterValue(adapter, where);
+  return adapter!;
 }
 
 async function adapterOf(

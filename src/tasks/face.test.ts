@@ -223,6 +223,14 @@ test("what is no model, data or adapter is refused by its name, not by an error 
   await expect(openPredictor(model, { adapters: { a: undefined as never } })).rejects.toMatchObject(refused);
 });
 
+test("an option of another call is told where it belongs", async () => {
+  const data = await loadRows(rows, { template: "{text}", validationRows: rows });
+  await expect(tune(model, data, { threads: 1 } as never)).rejects.toThrow(/threads is an option of openModel\(\)/);
+  await expect(predict(model, null, ["a"], { steps: 1 } as never)).rejects.toThrow(
+    /steps is an option of tune\(\) and of prune\(\)/,
+  );
+});
+
 test("a tuning that needs more memory than there is says so", async () => {
   const data = await loadRows(rows, { template: "{text}", validationRows: rows });
   const { defaults } = await import("../base/options.js");

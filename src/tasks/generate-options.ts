@@ -1,10 +1,10 @@
 /**
  * @file How text is generated, as an option table: the command line's `generate` and the library's have one.
  */
-import { integer, list, number, type OptionValues } from "../base/options.js";
+import { integer, list, number, type OptionValues, optionsOf } from "../base/options.js";
 
 /** Option table of `generate`: how a text is written. */
-export const generateOptions = {
+export const generateOptions = optionsOf("generate()", {
   maxTokens: integer({ default: 64, min: 1, unit: "tokens", help: "Longest text that is written" }),
   temperature: number({
     default: 0,
@@ -29,7 +29,7 @@ export const generateOptions = {
     of: "string",
     whole: true,
     default: [],
-    help: "Texts that end the answer; they are not part of it, wherever they fall in its tokens",
+    help: "Texts that end the answer; they are not part of it, wherever they fall in its tokens. A text stands as it is: a line break is $'\\n' in bash and zsh, and \\n is a backslash and an n",
   }),
   maxInputTokens: integer({
     min: 1,
@@ -37,7 +37,7 @@ export const generateOptions = {
     help: "Longest text to go on from; a longer one loses its end",
     source: "default what the adapter was tuned with, else what the model's context window holds, else 492",
   }),
-};
+});
 
 /** How a text is written, with defaults filled in. */
 export type GenerateOptions = OptionValues<typeof generateOptions>;

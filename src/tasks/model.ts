@@ -6,7 +6,7 @@ import { availableParallelism, cpus } from "node:os";
 import { basename } from "node:path";
 import { bundledFolder, isBundled } from "../base/bundled.js";
 import { SoftpromptError } from "../base/errors.js";
-import { type OptionValues, readOptions } from "../base/options.js";
+import { type OptionValues, optionsOf, readOptions } from "../base/options.js";
 import type { Precision } from "../engine/precision.js";
 import type { TextStore } from "../engine/text-store.js";
 import type { Engine, EngineOptions } from "../engine/types.js";
@@ -68,7 +68,7 @@ async function disposeAll(engine: Engine): Promise<void> {
 
 const { model: _model, ...withoutName } = modelOptions;
 /** Option table of `openModel`: everything but the model's name. */
-export const openOptions = withoutName;
+export const openOptions = optionsOf("openModel()", withoutName);
 
 /** What takes its time while a model is opened: files come from a hub, a GGUF file is converted, or weights are made in another precision. */
 export type ModelWork = "downloading" | "converting" | "making";

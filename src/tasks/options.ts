@@ -2,7 +2,7 @@
  * @file The options that this room adds to those of the other rooms: which model, which prompt, where results go.
  */
 import { bundledText } from "../base/bundled.js";
-import { boolean, choice, integer, list, number, type OptionValues, string } from "../base/options.js";
+import { boolean, choice, integer, list, number, type OptionValues, optionsOf, string } from "../base/options.js";
 import { type InitKind, initialisers } from "../method/init.js";
 import { methodOptions } from "../method/options.js";
 import { pruneOptions } from "../prune/options.js";
@@ -120,17 +120,17 @@ export const runOptions = {
 };
 
 /** All options of one tuning but the data's. */
-export const tuneOptions = {
+export const tuneOptions = optionsOf("tune()", {
   ...methodOptions,
   ...promptOptions,
   ...trainOptions,
   ...scheduleOptions,
   ...neuronScoreOptions,
   ...runOptions,
-};
+});
 
 /** All options of one search but the data's. */
-export const pruneTuneOptions = {
+export const pruneTuneOptions = optionsOf("prune()", {
   ...tuneOptions,
   ...pruneOptions,
   tensorboard: boolean({
@@ -147,7 +147,7 @@ export const pruneTuneOptions = {
     source: "xprompt.md §4; any schedule composes",
     help: "Schedule of the retrainings; --schedule is that of the tuning before",
   }),
-};
+});
 
 /** Which base model, and on what it runs. */
 export type ModelOptions = OptionValues<typeof modelOptions>;

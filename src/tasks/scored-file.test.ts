@@ -58,3 +58,54 @@ test("a format has no effect on a file of the user's own", async () => {
   const path = file("format.jsonl", '{"text":"so","label":"n"}\n');
   await expect(loadScored(own, path, { format: "openprompt" })).rejects.toThrow(/format has no effect/);
 });
+
+test("a wrong label in the file's one column of labels is told of by its row; which of two columns is asked", async () => {
+  const own = loadTask({ template: "{text}", verbalizer: { billing: "billing", bug: "bug" } })!;
+  const lines = ["a,bug,x", "b,billing,y", "c,biling,z", "d,bug,w"];
+  const one = file("one.csv", `text,team,note\n${lines.join("\n")}\n`);
+  await expect(loadScored(own, one, {})).rejects.toMatchObject({
+    problem: "column team holds no known label",
+    parts: { where: "one.csv:4", got: "biling", hint: "did you mean billing?" },
+  });
+  const { rows } = await loadScored(own, one, { skipBadRows: true });
+  expect(rows.map(({ label }) => label)).toEqual(["bug", "billing", "bug"]);
+  const two = file("two.csv", "text,team,second\na,bug,bug\nb,biling,bug\nc,bug,x\n");
+  await expect(loadScored(own, two, {})).rejects.toThrow(/which column holds the answers[\s\S]*team, second/);
+  // a column without a wrong label is meant, whatever another holds
+  const right = file("right.csv", "text,team,second\na,bug,bug\nb,billing,bug\nc,bug,x\n");
+  expect((await loadScored(own, right, {})).rows.map(({ label }) => label)).toEqual(["bug", "billing", "bug"]);
+  // the recorded column counts, whatever stands in it
+  const recorded = { ...own, columns: { label: "team" } };
+  await expect(loadScored(recorded, two, {})).rejects.toMatchObject({ parts: { where: "two.csv:3" } });
+});
+
+test("without a recorded task the options say it: label words, or the file's own labels, or texts", async () => {
+  const path = file("alone.csv", "Words,Team,Answer\na,bug,so\nb,billing,no\n");
+  const template = "say: {Words}";
+  const said = await loadScored(null, path, { template, labelColumn: "Team" });
+  expect(said.task).toMatchObject({ template, verbalizer: { billing: "billing", bug: "bug" } });
+  expect(said.rows.map(({ input, target }) => [input, target])).toEqual([
+    ["say: a", "bug"],
+    ["say: b", "billing"],
+  ]);
+  const verbalizer = { bug: "error", billing: "money" };
+  const words = await loadScored(null, path, { template, verbalizer, inputPrefix: "now " });
+  expect(words.rows.map(({ input, target }) => [input, target])).toEqual([
+    ["now say: a", "error"],
+    ["now say: b", "money"],
+  ]);
+  const free = await loadScored(null, path, { template, targetColumn: "Answer" });
+  expect(free.task.verbalizer).toBeNull();
+  const official = await loadScored(null, file("dev.tsv", "sentence\tlabel\ngood\t1\n"), {
+    task: "sst2",
+    inputPrefix: "x ",
+  });
+  expect(official.rows[0]).toMatchObject({ input: "x sentence: good", label: "positive" });
+  await expect(loadScored(null, path, { template })).rejects.toMatchObject({
+    parts: { hint: "say it with --label-column, or --target-column for written texts" },
+  });
+  await expect(loadScored(null, path, { labelColumn: "Team" })).rejects.toMatchObject({
+    kind: "usage",
+    parts: { where: "template" },
+  });
+});

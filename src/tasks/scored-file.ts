@@ -1,5 +1,5 @@
 /**
- * @file One file of labelled rows for a task that an adapter recorded: what `eval --adapter A --test FILE` scores.
+ * @file One file of labelled rows: what `eval --test FILE` scores, for the task that an adapter recorded or that the options say.
  */
 import { basename } from "node:path";
 import { SoftpromptError } from "../base/errors.js";
@@ -9,8 +9,9 @@ import type { Row, Task } from "../data/row.js";
 import { type Fields, skippedNotice, type TableOptions } from "../data/rows.js";
 import { readTable } from "../data/table.js";
 import { columnValue, compileTemplate } from "../data/template.js";
+import { labelText, spelling } from "../data/verbalizer.js";
 import { declaredReader } from "./choices.js";
-import { asRecorded, type DataOptions, dataOptions, loadData, withColumnsOf } from "./data.js";
+import { asRecorded, type DataOptions, dataOptions, loadData, loadTask, taskOptions, withColumnsOf } from "./data.js";
 
 /** Rows of one file, and what the reader should know of them. */
 export interface ScoredFile {
@@ -19,25 +20,35 @@ export interface ScoredFile {
   readonly notices: readonly string[];
 }
 
-/** @throws SoftpromptError "data" (the file, a row of it, no column of labels), "usage" (an option that the task's own files cannot have). */
+/**
+ * @param recorded the adapter's task; without it the options say how texts are put, and where no label words are given the file's labels
+ * are their own. @throws SoftpromptError "data" (the file, a row of it, no column of labels), "usage" (an option that the task's own files
+ * cannot have, or nothing that says how texts are put).
+ */
 export async function loadScored(
-  recorded: Task,
+  recorded: Task | null,
   file: string,
   options: DataOptions,
   signal?: AbortSignal,
 ): Promise<ScoredFile> {
-  const declared = options.template === undefined ? declaredReader(recorded) : null;
-  if (declared !== null) return officialRows(recorded, file, declared, options, signal);
+  if (recorded === null && options.template === undefined) {
+    // the task as said has its prefixes and the place of its virtual tokens already
+    const { inputPrefix: _, promptPosition: __, format: ___, ...rest } = options;
+    return loadScored(saidTask(options), file, rest, signal);
+  }
+  const declared = recorded === null || options.template !== undefined ? null : declaredReader(recorded);
+  if (declared !== null) return officialRows(recorded!, file, declared, options, signal);
   // the file is loaded as training rows, and every row of it is scored: what draws a few training rows is not for it
   const { validation: _, test: __, fewShot: ___, fewShotPer: ____, ...shared } = options;
-  const found = recorded.columns === undefined ? [] : (await readTable(file, tableOptions(options, signal))).columns;
+  const found = recorded?.columns === undefined ? [] : (await readTable(file, tableOptions(options, signal))).columns;
   const all = asRecorded(
     { ...shared, train: file },
-    withColumnsOf(recorded, (column) => found.includes(column)),
+    recorded && withColumnsOf(recorded, (column) => found.includes(column)),
   );
-  const column = all.labelColumn ?? all.targetColumn ?? (await answerColumn(recorded, file, all));
-  const { verbalizer } = recorded;
-  const named = verbalizer === null ? { targetColumn: column } : { labelColumn: column };
+  const known = recorded ?? (options.verbalizer && loadTask(pickOptions(taskOptions, options))) ?? null;
+  const column = all.labelColumn ?? all.targetColumn ?? (await answerColumn(known, file, all));
+  const written = known === null ? column === all.targetColumn || column === "target" : known.verbalizer === null;
+  const named = written ? { targetColumn: column } : { labelColumn: column };
   const {
     task,
     train,
@@ -46,7 +57,18 @@ export async function loadScored(
     ...pickOptions(dataOptions, { ...all, ...named, validationShare: 0 }),
     signal,
   });
-  return { task: { ...task, ...(recorded.scoring && { scoring: recorded.scoring }) }, rows: train, notices };
+  return { task: { ...task, ...(recorded?.scoring && { scoring: recorded.scoring }) }, rows: train, notices };
+}
+
+/** The declared task or the bundled rows' one that the options name. */
+function saidTask(options: DataOptions): Task {
+  const task = options.task === undefined ? null : loadTask(pickOptions(taskOptions, options));
+  if (task !== null) return task;
+  throw new SoftpromptError("usage", "nothing says how the texts are put", {
+    where: "template",
+    expected: "a text with {column} holes, or an adapter that records its task",
+    hint: 'e.g. --template "review: {text}" --label-column COLUMN',
+  });
 }
 
 /** How a file is read, of the options that say it. */
@@ -70,7 +92,7 @@ async function officialRows(
   if (targetColumn !== undefined)
     throw new SoftpromptError("usage", "the files of a declared task say themselves where the answers are", {
       where: "targetColumn",
-      expected: `no column, or a template of your own beside it (the adapter's task is ${task.name})`,
+      expected: `no column, or a template of your own beside it (the task is ${task.name})`,
       got: targetColumn,
     });
   const renamed = Object.entries({ ...(labelColumn !== undefined && { label: labelColumn }), ...columns });
@@ -86,25 +108,32 @@ async function officialRows(
   return { task, rows, notices: [...notices, ...skippedNotice(skipped, bad)] };
 }
 
-/** The column with the answers: "label" ("target" of free text), or the only other one that holds nothing but labels of the task. */
-async function answerColumn(task: Task, file: string, options: DataOptions): Promise<string> {
+/**
+ * The column with the answers: "label" ("target" of free text), or the only other one that holds labels of the task: in every row, or
+ * where no column does so in most rows, because a wrong label shall be told of by its row.
+ * @param task null where the file's own labels are the task's
+ */
+async function answerColumn(task: Task | null, file: string, options: DataOptions): Promise<string> {
   const { columns, rows } = await readTable(file, tableOptions(options));
-  const usual = task.verbalizer === null ? "target" : "label";
-  if (columns.includes(usual)) return usual;
-  const holes = compileTemplate(task.template).fields;
-  const labels = Object.keys(task.verbalizer ?? {});
-  // bad rows shall not hide the column that is right in most others
-  const enough = options.skipBadRows ? rows.length / 2 : rows.length - 1;
-  const fitting = columns.filter((column) => {
-    const isLabel = ({ fields }: { fields: Fields }) => labels.includes(String(columnValue(fields, column)).trim());
-    return !holes.includes(column) && rows.filter(isLabel).length > enough;
-  });
+  const flag = task?.verbalizer === null ? "--target-column" : "--label-column";
+  const usual = task === null ? ["label", "target"] : task.verbalizer === null ? ["target"] : ["label"];
+  const there = usual.find((column) => columns.includes(column));
+  if (there !== undefined) return there;
+  const holes = compileTemplate(options.template!).fields.map((hole) => options.columns?.[hole] ?? hole);
+  const labels = Object.keys(task?.verbalizer ?? {});
+  const spellings = new Set(labels.map((label) => spelling(labelText(label)!)));
+  const isLabel = (value: unknown) => spellings.has(spelling(labelText(value) ?? ""));
+  const counts = columns
+    .filter((column) => !holes.includes(column))
+    .map((column) => ({ column, n: rows.filter(({ fields }) => isLabel(columnValue(fields, column))).length }));
+  const holding = (more: number) => counts.filter(({ n }) => n > more).map(({ column }) => column);
+  const all = holding(rows.length - 1);
+  const fitting = all.length > 0 ? all : holding(rows.length / 2);
   if (fitting.length === 1) return fitting[0]!;
-  const flag = task.verbalizer === null ? "--target-column" : "--label-column";
   throw new SoftpromptError("data", "which column holds the answers?", {
     where: basename(file),
-    expected: fitting.length === 0 ? `a column with ${labels.join(", ") || "the texts to be written"}` : "one of them",
+    expected: fitting.length === 0 ? `a column with ${labels.join(", ") || "the answers"}` : "one of them",
     got: (fitting.length === 0 ? columns : fitting).join(", "),
-    hint: `say it with ${flag}`,
+    hint: `say it with ${flag}${task === null ? ", or --target-column for written texts" : ""}`,
   });
 }

@@ -14,6 +14,7 @@ import { kept as keptIn } from "../base/kept.js";
 import { readOptions } from "../base/options.js";
 import { random } from "../base/random.js";
 import type { Parameters, Tensor } from "../base/tensor.js";
+import { withoutColumns } from "../data/define.js";
 import type { Dataset } from "../data/row.js";
 import { checkPromptTokens } from "../data/template.js";
 import { beginningsOf } from "../engine/flops.js";
@@ -358,7 +359,7 @@ export async function baselines(
     tokenizer: tokenizer.sha256,
     chat: isChat(model),
     engine: { device, lowMemory, plainOps, ...roundingFacts(engine) },
-    task: data.task,
+    task: withoutColumns(data.task),
     rows: data.validation,
     options: evaluationOptions(options),
   };

@@ -40,8 +40,8 @@ export function inputNotices({ rows, encoded }: RowsAndIds, tokenizer: Tokenizer
   ].filter((notice) => notice !== null);
 }
 
-/** The user's text, shortened. Characters that JSON does not escape but a terminal may interpret are escaped too. */
 const escaped = (c: string) => `\\u{${c.codePointAt(0)!.toString(16)}}`;
+/** The user's text, shortened. Characters that JSON does not escape but a terminal may interpret are escaped too. */
 const quoted = (text: string) =>
   JSON.stringify(text.length > 40 ? `${text.slice(0, 39)}…` : text).replace(
     /[\u007f-\u009f\u2028\u2029]|\p{Cf}/gu,

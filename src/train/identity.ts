@@ -7,6 +7,7 @@ import { SoftpromptError } from "../base/errors.js";
 import { floatBytes } from "../base/floats.js";
 import { sha256Hex } from "../base/sha256.js";
 import type { Tensor } from "../base/tensor.js";
+import { withoutColumns } from "../data/define.js";
 import type { Row } from "../data/row.js";
 import type { Engine } from "../engine/types.js";
 import { scoredRows } from "../evaluate/evaluate.js";
@@ -58,9 +59,7 @@ export async function identityOf(input: Omit<TrainInput, "run">): Promise<Identi
   // identifies the drawn rows: an earlier version drew other rows for each seed
   const scored = scoredRows(input.validation, settings);
   if (scored.length < input.validation.length) facts["rows of an evaluation"] = rowsHash(scored);
-  // the rows are known by their texts: under which names these stood in a file decides nothing, and earlier versions did not record it
-  const { columns: _, ...decides } = task;
-  for (const [key, value] of Object.entries(decides)) facts[`task.${key}`] = JSON.stringify(value);
+  for (const [key, value] of Object.entries(withoutColumns(task))) facts[`task.${key}`] = JSON.stringify(value);
   // only keys of the table, because a caller's settings may have more keys than the trainer reads
   for (const key of Object.keys(trainOptions) as (keyof TrainSettings)[])
     if (!freeSettings.has(key)) facts[`settings.${key}`] = String(settings[key]);

@@ -3,18 +3,21 @@
  */
 import { execFile } from "node:child_process";
 import { existsSync } from "node:fs";
-import { mkdtemp, rm, statfs } from "node:fs/promises";
+import { mkdtemp, rm, rmdir, statfs } from "node:fs/promises";
 import { arch, availableParallelism, cpus, freemem, platform, tmpdir, totalmem } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { bundledFolder, bundledNames } from "../../base/bundled.js";
+import { cacheFolder } from "../../base/digest.js";
+import { hubCache, ownCache } from "../../base/files.js";
 import { expandPath, homeFolder } from "../../base/home.js";
 import { packageInfo } from "../../base/package.js";
 import { defineTask } from "../../data/define.js";
 
 import { largestEightBit, plannedEightBits } from "../../engine/eight-bit.js";
 import { choosePrecision, timeProducts } from "../../engine/precision.js";
+import { hubCacheFolder } from "../../hub/cache.js";
 import { storedBlocks } from "../../model/block-weights.js";
 import { openCheckpoint } from "../../model/checkpoint.js";
 import { eightBitText } from "../../model/eight-bit.js";
@@ -53,6 +56,7 @@ export async function doctor(options: DoctorValues, context: CommandContext): Pr
     ...(options.model === undefined ? [] : await precisionOf(options.model, options, context)),
     ...(await gpu()),
     await disk(),
+    ...(await caches()),
     await model(),
   ];
   const marks = { ok: c.green("ok"), note: c.yellow("note"), fault: c.red("fault") };
@@ -232,7 +236,8 @@ async function gpu(): Promise<Finding[]> {
 }
 
 async function disk(): Promise<Finding> {
-  const place = (process.env.HF_HOME && expandPath(process.env.HF_HOME, process.env)) || homeFolder() || tmpdir();
+  const asked = (process.env.HF_HOME && expandPath(process.env.HF_HOME, process.env)) || homeFolder() || tmpdir();
+  const place = existingAbove(asked);
   try {
     const probe = await mkdtemp(join(tmpdir(), "softprompt-doctor-"));
     await rm(probe, { recursive: true });
@@ -252,6 +257,56 @@ async function disk(): Promise<Finding> {
       remedy: "set TMPDIR to a folder you may write",
     };
   }
+}
+
+/** The path, or the nearest folder above it that is there. */
+function existingAbove(path: string): string {
+  const above = dirname(path);
+  return existsSync(path) || above === path ? path : existingAbove(above);
+}
+
+/** Whether a folder can be written, or made. Nothing stays of the attempt. */
+async function writingProblem(folder: string): Promise<string | null> {
+  try {
+    await rmdir(await mkdtemp(join(existingAbove(folder), ".softprompt-doctor-")));
+    return null;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code ?? String(error);
+  }
+}
+
+/** The folders that are written unasked, which lie in the home folder where no variable names others. */
+async function caches(): Promise<Finding[]> {
+  const hub = () => {
+    try {
+      return hubCacheFolder();
+    } catch {
+      return null;
+    }
+  };
+  const each = [
+    {
+      ...ownCache,
+      what: "Cache",
+      folder: cacheFolder(),
+      state: "fault",
+      lost: "--precision int8 and GGUF files do not work",
+    },
+    // what was fetched before is still read
+    { ...hubCache, what: "Hub's cache", folder: hub(), state: "note", lost: "nothing can be fetched from a hub" },
+  ] as const;
+  return Promise.all(
+    each.map(async ({ what, folder, state, whose, variable, lost }): Promise<Finding> => {
+      const problem = folder === null ? "this user has no home folder" : await writingProblem(folder);
+      if (problem === null) return { what, found: folder!, state: "ok" };
+      return {
+        what,
+        found: `${whose} cannot be written${folder === null ? "" : ` at ${folder}`} (${problem}): ${lost}`,
+        state,
+        remedy: `set ${variable} to a folder that may be written`,
+      };
+    }),
+  );
 }
 
 /** The quickstart's model answers one text: graph, engine, tokenizer and weights work together. The other bundled ones must lie there. */

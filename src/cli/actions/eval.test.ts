@@ -1,5 +1,8 @@
-/** @file softprompt eval says how far it is. */
-import { afterEach, expect, test, vi } from "vitest";
+/** @file softprompt eval says how far it is, and which rows its baseline is of; one labelled file can be scored alone. */
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, afterEach, expect, test, vi } from "vitest";
 import { commandLine } from "../../../test/helpers/command-line.js";
 
 afterEach(() => vi.restoreAllMocks());
@@ -18,4 +21,54 @@ test("a long evaluation says how many rows are scored, on stderr", async () => {
   expect(code, stderr).toBe(0);
   expect(JSON.parse(stdout).rows).toBe(8);
   expect(stderr).toMatch(/^scoring rows [1-7]\/8 · \d/m);
+});
+
+const place = mkdtempSync(join(tmpdir(), "softprompt-eval-"));
+afterAll(() => rmSync(place, { recursive: true }));
+const tickets = join(place, "tickets.csv");
+writeFileSync(tickets, "Text,Team,Answer\npaid twice,billing,a\ncrashes,bug,b\ncharged,billing,c\n");
+
+test.each(["validation", "test"])("a frozen model is scored on one labelled file, as --%s", async (split) => {
+  const argv = [
+    "eval",
+    "--model",
+    "t5-nano",
+    `--${split}`,
+    tickets,
+    "--split",
+    split,
+    "--template",
+    "{Text}",
+    "--quiet",
+  ];
+  const plain = await commandLine([...argv, "--label-column", "Team"]);
+  expect(plain.code, plain.stderr).toBe(0);
+  expect(plain.stdout).toMatch(/^tickets, 3 \w+ rows +score +majority class \(of these rows\)\naccuracy +\S+ +66\.7$/m);
+  const words = ["--verbalizer", "billing=money", "--verbalizer", "bug=error"];
+  const said = await commandLine([...argv, ...words, "--json"]);
+  expect(JSON.parse(said.stdout)).toMatchObject({
+    split,
+    rows: 3,
+    majority: { accuracy: 2 / 3 },
+    majorityOf: "scored rows",
+    confusion: { labels: ["billing", "bug"] },
+  });
+});
+
+test("written texts have no most frequent answer without training rows", async () => {
+  const own = ["--template", "{Text}", "--target-column", "Answer", "--max-target-tokens", "2"];
+  const argv = ["eval", "--model", "t5-nano", "--validation", tickets, ...own, "--quiet"];
+  expect((await commandLine(argv)).stdout).toMatch(/^exactMatch +\S+ +–$/m);
+  expect(JSON.parse((await commandLine([...argv, "--json"])).stdout)).toMatchObject({
+    majority: null,
+    majorityOf: null,
+  });
+  const beside = await commandLine([...argv, "--train", tickets, "--json"]);
+  expect(JSON.parse(beside.stdout)).toMatchObject({ majority: { exactMatch: 1 / 3 }, majorityOf: "training rows" });
+});
+
+test("one file without anything that says how its texts are put", async () => {
+  const { code, stderr } = await commandLine(["eval", "--model", "t5-nano", "--validation", tickets]);
+  expect(code).toBe(2);
+  expect(stderr).toMatch(/nothing says how the texts are put[\s\S]*--template/);
 });

@@ -39,7 +39,7 @@ export async function evaluate(options: EvalValues, { terminal, signal }: Comman
     checkWritable(options.predictions, [options.train, options.validation, options.test]);
   const adapter = await namedAdapter(options, { terminal, signal });
   const recorded = adapter?.task ?? null;
-  const { task, split, rows, known, data, notices: ofFile } = await scoredRows(options, recorded, { terminal, signal });
+  const { task, split, rows, data, notices: ofFile } = await scoredRows(options, recorded, { terminal, signal });
   const differ = recorded === null ? [] : taskDifferences(recorded, task);
   if (differ.length > 0) terminal.warn(otherTask(recorded!, differ));
   if (rows.length === 0)
@@ -80,7 +80,7 @@ export async function evaluate(options: EvalValues, { terminal, signal }: Comman
     const told = (done: number, total: number) => watch({ kind: "rows", done, total });
     const found = await evaluatePrepared(engine, full, tokenizer, prepared, run?.parameters ?? null, signal, told);
     if (found === null) throw interrupted(signal, "stopped before every row was scored", { where: "softprompt eval" });
-    const majority = majorityBaseline(task, known, prepared.rows);
+    const majority = majorityOf(task, data?.train ?? null, rows, prepared.rows);
     if (options.predictions !== undefined)
       writeFileAtomic(options.predictions, found.predictions.map(predictionLine).join(""));
     return {
@@ -90,13 +90,14 @@ export async function evaluate(options: EvalValues, { terminal, signal }: Comman
         rows: prepared.rows.length,
         scores: found.scores,
         majority: majority.scores,
+        majorityOf: majority.of,
         loss: found.loss,
         confusion: found.confusion,
         seconds: found.seconds,
         flops: found.flops,
         notices,
       },
-      text: evaluationText(`${short(task.name, 40)}, ${prepared.rows.length} ${split} rows`, found, majority.scores),
+      text: evaluationText(`${short(task.name, 40)}, ${prepared.rows.length} ${split} rows`, found, majority),
     };
   } finally {
     await model.dispose();
@@ -107,15 +108,30 @@ interface Scored {
   readonly task: Task;
   readonly split: EvalValues["split"];
   readonly rows: readonly Row[];
-  /** The rows whose most frequent label is the majority baseline: the training rows, or where there are none the scored ones. */
-  readonly known: readonly Row[];
   /** The complete data; null if only one file is given. */
   readonly data: Dataset | null;
   /** What was said of the one file. */
   readonly notices: readonly string[];
 }
 
-/** A split of a task's data; or, with an adapter that knows its task, the one file that is given. */
+interface Majority {
+  /** Null where there is none. */
+  readonly scores: Evaluation["scores"] | null;
+  /** The rows that the most frequent label is of; null where there is none. */
+  readonly of: "training rows" | "scored rows" | null;
+}
+
+/**
+ * Always the most frequent label. Without training rows it is that of the scored ones, and of written texts there is none: nearly each is
+ * another, so the score would only say how few the rows are.
+ */
+function majorityOf(task: Task, train: readonly Row[] | null, all: readonly Row[], scored: readonly Row[]): Majority {
+  if (train !== null) return { scores: majorityBaseline(task, train, scored).scores, of: "training rows" };
+  if (all.every(({ label }) => label === null)) return { scores: null, of: null };
+  return { scores: majorityBaseline(task, all, scored).scores, of: "scored rows" };
+}
+
+/** A split of a task's data; or, where the adapter or the options say how its texts are put, the one file that is given. */
 export async function scoredRows(
   options: OptionValues<typeof dataOptions> & Pick<EvalValues, "split">,
   recorded: Task | null,
@@ -123,7 +139,7 @@ export async function scoredRows(
 ): Promise<Scored> {
   const { split, train, validation, test } = options;
   const alone = train === undefined && options.data === undefined && (validation ?? test) !== undefined;
-  if (recorded !== null && alone) {
+  if (alone) {
     // --test alone is scored without a word of the split
     const file = split === "validation" ? (validation ?? test) : split === "test" ? test : undefined;
     if (file === undefined)
@@ -134,24 +150,24 @@ export async function scoredRows(
       });
     const { task, rows, notices } = await loadScored(recorded, file, options, context.signal);
     sayNotices(notices, context.terminal);
-    return { task, split: file === test ? "test" : "validation", rows, known: rows, data: null, notices };
+    return { task, split: file === test ? "test" : "validation", rows, data: null, notices };
   }
   const data = await loadSaid(asRecorded(options, recorded), context);
-  return { task: data.task, split, rows: data[split], known: data.train, data, notices: [] };
+  return { task: data.task, split, rows: data[split], data, notices: [] };
 }
 
 function evaluationText(
   what: string,
   { scores, loss, confusion, seconds, flops }: Evaluation,
-  majority: Evaluation["scores"],
+  majority: Majority,
 ): string {
   const lines = [
     plainTable([
-      [what, "score", "majority class"],
+      [what, "score", `majority class${majority.of === "scored rows" ? " (of these rows)" : ""}`],
       ...Object.entries(scores).map(([name, score]) => [
         name,
         scoreText(score),
-        scoreText(majority[name as keyof typeof majority]),
+        scoreText(majority.scores?.[name as keyof typeof scores]),
       ]),
     ]),
     "",

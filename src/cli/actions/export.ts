@@ -5,6 +5,7 @@ import type { Adapter } from "../../adapter/types.js";
 import { nearest, SoftpromptError } from "../../base/errors.js";
 import { writeFileAtomic } from "../../base/files.js";
 import { defaults, flagName } from "../../base/options.js";
+import { refuseFull, refuseThere } from "../../export/output.js";
 import { byteText } from "../../report/format.js";
 import { plainTable } from "../../report/markdown.js";
 import { exportModel, exportOnnxAdapter, exportPrompt, exportRequest } from "../../tasks/export.js";
@@ -39,6 +40,9 @@ export async function exportAs(
     return { json: { folder: output, files }, text: files.map((name) => `${output}/${name}`).join("\n") };
   }
   if (format === "onnx-adapter") needed(adapter);
+  // before the model is opened
+  if (format === "onnx-adapter") refuseThere([output]);
+  else refuseFull(output);
   const model = await openWithAdapter(options.model, adapter, options, context);
   try {
     const { anyBase, dtype, promptInput } = options;
@@ -71,7 +75,10 @@ async function exportedRequest(
 ): Promise<Answer | null> {
   if (prompt === undefined) throw refuse("TEXT is missing", "the text to go on from", undefined);
   const { anyBase, maxTokens, output } = options;
-  if (output !== undefined) checkWritable(output, []);
+  if (output !== undefined) {
+    refuseThere([output]);
+    checkWritable(output, []);
+  }
   const model = await openWithAdapter(options.model, adapter, options, context);
   try {
     const body = await exportRequest(model, format, { adapter, prompt, anyBase, maxTokens });

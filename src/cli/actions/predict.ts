@@ -25,7 +25,7 @@ import { namedAdapter, openWithAdapter } from "./recorded-model.js";
 export async function predict(
   options: PredictValues,
   text: string | undefined,
-  { terminal, signal, given }: CommandContext,
+  { terminal, signal, given, atStop }: CommandContext,
 ): Promise<null> {
   if (text !== undefined && options.file !== undefined)
     throw new SoftpromptError("usage", "both a text and a file are given", {
@@ -46,13 +46,24 @@ export async function predict(
     if (differ.length > 0) terminal.warn((name === null ? "" : `${name}: `) + otherTask(recorded!, differ));
     return task;
   });
-  const model = await openWithAdapter(options.model, adapters[0]!.adapter, options, { terminal, signal });
+  // a prompt alone as .npy does not say which model it is for
+  const said = adapters.find(({ adapter }) => adapter !== null && adapter.base.name !== "") ?? adapters[0]!;
+  const model = await openWithAdapter(options.model, said.adapter, options, { terminal, signal });
   const out = options.output === undefined ? null : lineFile(options.output);
+  let written = 0;
   const write = (line: JsonObject) => {
     const json = JSON.stringify(line, (_, value) => (typeof value === "bigint" ? wholeNumber(value) : value));
     if (out === null) terminal.result(json);
     else out.write(json);
+    written++;
   };
+  atStop(() => {
+    const answers = `${written} answer${written === 1 ? "" : "s"}`;
+    if (written === 0) return "no answer was written";
+    return out === null
+      ? `${answers} were written before`
+      : `${options.output} stays, with ${answers}: it is not complete`;
+  });
   // inputs that are read but not yet answered, by their number
   const waiting = new Map<number, Asked>();
   const blanks: { readonly before: number; readonly line: JsonObject }[] = [];
@@ -77,8 +88,8 @@ export async function predict(
     const skills: StreamSkill[] = [];
     for (const [n, { name, adapter }] of adapters.entries()) {
       const { evaluateBy, maxInputTokens, anyBase } = options;
-      const asked = { evaluateBy, maxInputTokens, anyBase, task: tasks[n] };
-      skills.push({ name, skill: await openSkill(model, adapter, asked, name, { onEvent, signal }) });
+      const how = { evaluateBy, maxInputTokens, anyBase, task: tasks[n] };
+      skills.push({ name, skill: await openSkill(model, adapter, how, name, { onEvent, signal }) });
     }
     const answers = answerStream(model, skills, asked(), {
       skipBadRows: options.skipBadRows,

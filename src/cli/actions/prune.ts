@@ -2,7 +2,7 @@
  * @file The work of softprompt prune: a search for the terminal.
  */
 import { existsSync } from "node:fs";
-import { basename, dirname, join, resolve } from "node:path";
+import { basename, join, resolve } from "node:path";
 import { SoftpromptError } from "../../base/errors.js";
 import { pickOptions, readOptions } from "../../base/options.js";
 import { openMethod, prunableForm } from "../../method/methods.js";
@@ -104,7 +104,8 @@ async function optionsFrom(given: string, said: Readonly<Record<string, unknown>
 function runOf(folder: string): string {
   const isRun = (at: string) => existsSync(join(at, fileNames.config));
   if (isRun(folder)) return folder;
-  if (basename(resolve(folder)) === fileNames.adapter && isRun(dirname(resolve(folder)))) return dirname(folder);
+  const above = join(folder, "..");
+  if (basename(resolve(folder)) === fileNames.adapter && isRun(above)) return above;
   throw new SoftpromptError("run", "there is no run here whose prompt could be pruned", {
     where: folder,
     expected: `the folder that softprompt train made, with ${fileNames.config}`,

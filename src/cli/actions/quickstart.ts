@@ -48,7 +48,7 @@ export async function quickstart(
   const timed = given.model !== undefined;
   const answer = await trainAnswer(options, { terminal, signal, resume: false, rateGiven: true, timed });
   if (answer.exitCode) return answer;
-  // in a clone, and where npx started this, the bare name is not on the path
+  // npm or npx started this: the bare name need not be on the path
   const program = process.env.npm_command === undefined ? "softprompt" : "npx softprompt";
   const next = [
     "",

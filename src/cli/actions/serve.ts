@@ -22,7 +22,14 @@ export async function serve(
     anyBase,
     // once the server is open, the signal is handled below
     signal,
-    onEvent: (event) => (event.kind === "notice" ? sayNotices([event.message], terminal) : onEvent?.(event)),
+    onEvent: (event) => {
+      if (event.kind === "notice") sayNotices([event.message], terminal);
+      else if (event.doing !== "warming") onEvent?.(event);
+      else if (event.done === event.total) terminal.redraw("");
+      else if (terminal.live) terminal.redraw(warmingText(event.file));
+      // one line for each model and adapter
+      else if (event.done === 0) terminal.note(warmingText(event.file));
+    },
   });
   const { url, token, models } = server;
   // a token of the user's own is not shown
@@ -41,3 +48,5 @@ export async function serve(
   const exitCode = cut > 0 ? signalExitCode(signal) : 0;
   return exitCode === 0 ? null : { json: { cut }, text: "", exitCode };
 }
+
+const warmingText = (name: string) => `warming ${printableLine(name)}: first tokens, so that no request waits for them`;

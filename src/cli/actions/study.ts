@@ -2,7 +2,7 @@
  * @file The work of softprompt study and compare: table on the terminal, page and JSON in a folder.
  */
 import { join } from "node:path";
-import { nearest, SoftpromptError } from "../../base/errors.js";
+import { SoftpromptError } from "../../base/errors.js";
 import { ownFolder, writeFileAtomic } from "../../base/files.js";
 import { flagName, type OptionValues, pickOptions } from "../../base/options.js";
 import type { Dataset } from "../../data/row.js";
@@ -12,6 +12,7 @@ import { claim, fileNames } from "../../run/layout.js";
 import { neuronScoreOptions } from "../../schedule/neuron-options.js";
 import { scheduleOptions } from "../../schedule/options.js";
 import { withPlannedSteps } from "../../schedule/schedule.js";
+import { checkSharedInit, checkStudyName, ignoredOptions, unreadOptions } from "../../study/call.js";
 import { type FptStudy, type FptStudyName, fptStudies } from "../../study/fpt.js";
 import { type ComparisonOptions, comparisonOptions } from "../../study/method-options.js";
 import { compareMethods, methodStudies } from "../../study/methods.js";
@@ -35,12 +36,11 @@ import { repeated, type StudyValues, studyTable } from "../tables/study.js";
 import type { Terminal } from "../terminal.js";
 import { refuseUnread } from "../unread.js";
 
-const studies: Readonly<Record<string, Pick<FptStudy | XPromptStudy, "title" | "source" | "unread">>> = {
+const studies: Readonly<Record<string, Pick<FptStudy | XPromptStudy, "title" | "source">>> = {
   ...fptStudies,
   ...methodStudies,
   ...xpromptStudies,
 };
-const names = Object.keys(studies);
 
 /** @param name of the study; without it, the list of them. */
 export async function study(
@@ -71,30 +71,16 @@ function studyList(): Answer {
   };
 }
 
-/** @throws SoftpromptError "usage" where no study has this name. */
-function checkName(name: string): void {
-  if (!names.includes(name)) {
-    const near = nearest(name, names);
-    throw new SoftpromptError("usage", "no such study", {
-      where: "softprompt study",
-      expected: names.join(", "),
-      got: name,
-      hint: near === undefined ? "softprompt study lists them" : `did you mean ${near}?`,
-    });
-  }
-}
+const checkName = (name: string) => checkStudyName(name, "softprompt study", "softprompt study lists them");
 
 export async function studyAnswer(
   name: string,
   asked: StudyValues,
-  { terminal, signal, given }: CommandContext,
+  { terminal, signal, given, flags }: CommandContext,
 ): Promise<Answer> {
   checkName(name);
-  // only one study uses the options of methods
-  const unread = [
-    ...studies[name]!.unread,
-    ...(Object.hasOwn(methodStudies, name) ? [] : Object.keys(comparisonOptions)),
-  ];
+  const ignored = ignoredOptions(name, given);
+  const unread = unreadOptions[name]!.filter((key) => Object.hasOwn(flags, key) || ignored.includes(key));
   refuseUnread("this study", `softprompt study ${name}`, unread, given);
   checkSeeds(asked.seeds);
   if (asked.precision === "auto")
@@ -104,13 +90,7 @@ export async function studyAnswer(
       got: "auto",
       hint: "softprompt doctor --model NAME says what auto would take here",
     });
-  if (asked.init === "classLabels" && Object.keys(asked.tasks).length > 1)
-    throw new SoftpromptError("usage", "init classLabels is of one task, and a study starts all its tasks alike", {
-      where: `softprompt study ${name}`,
-      expected: "one task, or another init",
-      got: Object.keys(asked.tasks).join(", "),
-      hint: "run the study for each task by itself, or use sampledVocab",
-    });
+  checkSharedInit(asked, Object.keys(asked.tasks).length, `softprompt study ${name}`);
   const folder = asked.output ?? join("studies", name);
   // a study writes its files at its end, so a folder with a run, a search or the user's own files is refused here
   claim(folder, "study", true);
@@ -125,7 +105,7 @@ export async function studyAnswer(
     given.learningRate === undefined ? { ...asked, learningRate: await ownRate("prompt", model.checkpoint) } : asked;
   const say = ({ message }: { readonly message: string }) => terminal.warn(message);
   // the methods study has rates of its own
-  if (!unread.includes("learningRate")) await sayRate(model, { ...options, method: "prompt" }, say);
+  if (!unreadOptions[name]!.includes("learningRate")) await sayRate(model, { ...options, method: "prompt" }, say);
   const tasks = loaded.map((data) => answersFor(data, model, options));
   try {
     const notices = tasks.flatMap((data) =>
@@ -161,7 +141,7 @@ export async function studyAnswer(
     );
     const result = withReference(made, options.reference);
     const report = join(folder, fileNames.report);
-    const read = Object.fromEntries(Object.entries(studyTable).filter(([key]) => !unread.includes(key)));
+    const read = Object.fromEntries(Object.entries(studyTable).filter(([key]) => !unreadOptions[name]!.includes(key)));
     writeFileAtomic(join(folder, fileNames.config), configText(read, { ...options, output: folder }));
     writeFileAtomic(join(folder, fileNames.result), `${JSON.stringify(result, null, 2)}\n`);
     writeFileAtomic(join(folder, fileNames.summary), `${studyMarkdown(result)}\n`);

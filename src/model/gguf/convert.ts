@@ -17,7 +17,9 @@ import {
   checkRoom,
   ioError,
   listFolder,
+  makeCacheFolder,
   makeFolder,
+  ownCache,
   readWhole,
   removeFile,
   renameFile,
@@ -101,7 +103,7 @@ export async function convertGguf(files: readonly string[], options: ConvertOpti
   const { header: start, order } = safetensorsLayout(plan, { format: "pt" });
   const bytes = order.reduce((sum, t) => sum + size(t.shape) * dtypes[t.dtype].bytes, start.length);
   const total = bytes + Object.values(texts).reduce((sum, text) => sum + Buffer.byteLength(text), 0);
-  makeFolder(cache);
+  makeCacheFolder(cache, ownCache);
   await clearLeftovers(cache);
   const what = "the converted model";
   makeRoomFor(cache, total, { ...options, what });
