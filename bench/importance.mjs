@@ -33,7 +33,8 @@ const lengths = o.prompt.split(",").map(Number);
 const words = (count, n) => Array.from({ length: count }, (_, i) => 3 + ((n * 1009 + i * 7919) % 30_000)).join(" ");
 const tokenizer = {
   encode: (text) => text.split(" ").map(Number),
-  ...{ padId: 0, eosId: 1, eosIds: [1], unkId: 2, size: 32_000, sha256: "0".repeat(64) },
+  ...{ padId: 0, eosIds: [1], unkId: 2, size: 32_000, sha256: "0".repeat(64) },
+  ...{ frame: { before: [], after: [1] }, controls: new Map() },
 };
 const target = words(U - 1, 1);
 const task = {
