@@ -42,7 +42,7 @@ const { fullModel } = await import("softprompt/engine");
 const { openEngine } = await import("softprompt/engine");
 const { trainOptions } = await import("softprompt/train");
 const { singleStage } = await import("softprompt/train");
-const { train } = await import("softprompt/train");
+const { trainRun } = await import("../dist/run/train.js");
 
 const draw = random(1, "leak");
 const text = () =>
@@ -58,7 +58,9 @@ const tokenizer = {
   decode: (ids) => String.fromCharCode(...ids.map((id) => id + 29)),
   piece: String,
   padId: 0,
-  eosId: 1,
+  eosIds: [1],
+  frame: { before: [], after: [1] },
+  controls: new Map(),
   unkId: 2,
   size: 96,
   sha256: "0".repeat(64),
@@ -69,7 +71,7 @@ const engine = openEngine(await openCheckpoint(values.model), { threads: 2 });
 const { config } = engine.checkpoint;
 const samples = [];
 const started = performance.now();
-await train({
+await trainRun({
   engine,
   tokenizer,
   task: {
@@ -82,9 +84,11 @@ await train({
   },
   train: rows("train", 200),
   validation: rows("validation", 32),
-  prompt: {
-    shape: [20, config.width],
-    data: Float32Array.from({ length: 20 * config.width }, () => draw.uniform(-0.5, 0.5)),
+  parameters: {
+    prompt: {
+      shape: [20, config.width],
+      data: Float32Array.from({ length: 20 * config.width }, () => draw.uniform(-0.5, 0.5)),
+    },
   },
   mask: null,
   schedule: singleStage(config, steps),
