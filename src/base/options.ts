@@ -314,7 +314,7 @@ export function pickOptions<T extends OptionTable>(table: T, options: object): P
 const calls = new Map<string, string[]>();
 
 /** Says which call of the library takes these options, so that another call can tell where an option belongs. @returns the table */
-export function optionsOf<const T extends OptionTable>(call: string, table: T): T {
+export function optionsOf<T extends OptionTable>(call: string, table: T): T {
   for (const name of Object.keys(table)) calls.set(name, [...new Set([...(calls.get(name) ?? []), call])]);
   return table;
 }
