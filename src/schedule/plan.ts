@@ -13,7 +13,7 @@ import { sizeOf } from "../method/methods.js";
 import type { ModelConfig } from "../model/architecture.js";
 import { architectureOf } from "../model/architectures.js";
 import { measuredChoices } from "../model/partial.js";
-import { encodeRows, isFreeText } from "../text/rows.js";
+import { encodeRows, isWritten } from "../text/rows.js";
 import type { Tokenizer } from "../text/tokenizer.js";
 import { type TrainSettings, trainOptions } from "../train/options.js";
 import { batchOrder, stepsPerEpoch } from "../train/order.js";
@@ -138,7 +138,7 @@ function target(
   const tokens = trains === undefined ? virtualTokens : sizeOf(trains, config, virtualTokens).tokens;
   return {
     config,
-    freeText: dataset.task.generative ?? isFreeText(dataset),
+    freeText: isWritten(dataset),
     scores: null,
     shape: budget === undefined ? undefined : typicalShape(config, tokenizer, dataset, options, tokens),
     ...(trains && { method: trains }),

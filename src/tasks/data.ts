@@ -26,7 +26,7 @@ import type { Dataset, Task } from "../data/row.js";
 import { examples } from "../data/rows.js";
 import { tasks } from "../data/tasks.js";
 import { unpositioned } from "../data/template.js";
-import { encodeRows, isFreeText } from "../text/rows.js";
+import { encodeRows, isWritten } from "../text/rows.js";
 import { rulesOf } from "../text/rules.js";
 import type { Tokenizer } from "../text/tokenizer.js";
 import type { TrainSettings } from "../train/options.js";
@@ -223,7 +223,7 @@ export function answersFor(
 ): Dataset {
   const { openAnswers, ...task } = data.task;
   const goesOn = rulesOf(tokenizer, {}).joined !== null;
-  const ranked = evaluateBy === "ranking" && !(task.generative ?? isFreeText(data));
+  const ranked = evaluateBy === "ranking" && !isWritten(data);
   const open = goesOn && ranked && !trainEnd;
   if (open === (openAnswers ?? false)) return data;
   return { ...data, task: open ? { ...task, openAnswers: true } : task };

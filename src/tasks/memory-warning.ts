@@ -13,7 +13,7 @@ import { fullModel } from "../model/partial.js";
 import { byteText } from "../report/format.js";
 import { needsNeuronScores } from "../schedule/schedule.js";
 import { aroundPrompt } from "../text/batch.js";
-import { encodeRows, isFreeText } from "../text/rows.js";
+import { encodeRows, isWritten } from "../text/rows.js";
 import { availableMemory, forwardMemory, otherForm, programsMemory, trainingMemory } from "./memory.js";
 import type { Model } from "./model.js";
 import type { TuneOptions } from "./options.js";
@@ -53,7 +53,7 @@ export function tuningMemory(
         : forward(validation, evaluated, options.scoreBatchSize),
     );
   // ranking; or writing, and ranking for the loss; and the reading of texts before the prompt
-  const written = options.evaluateBy === "generation" || (task.generative ?? isFreeText({ task, train }));
+  const written = options.evaluateBy === "generation" || isWritten({ task, train });
   const reads = readsBefore(training.place);
   const programs = (written ? 2 : 1) + (reads ? 1 : 0);
   const kept = validation.length === 0 ? 0 : programsMemory(config, programs, { lowMemory, other });

@@ -40,13 +40,15 @@ export async function loadScored(
   if (declared !== null) return officialRows(recorded!, file, declared, options, signal);
   // the file is loaded as training rows, and every row of it is scored: what draws a few training rows is not for it
   const { validation: _, test: __, fewShot: ___, fewShotPer: ____, ...shared } = options;
-  const found = recorded?.columns === undefined ? [] : (await readTable(file, tableOptions(options, signal))).columns;
+  let read: ReturnType<typeof readTable> | undefined;
+  const table = () => (read ??= readTable(file, tableOptions(options, signal)));
+  const found = recorded?.columns === undefined ? [] : (await table()).columns;
   const all = asRecorded(
     { ...shared, train: file },
     recorded && withColumnsOf(recorded, (column) => found.includes(column)),
   );
   const known = recorded ?? (options.verbalizer && loadTask(pickOptions(taskOptions, options))) ?? null;
-  const column = all.labelColumn ?? all.targetColumn ?? (await answerColumn(known, file, all));
+  const column = all.labelColumn ?? all.targetColumn ?? answerColumn(known, file, all, await table());
   const written = known === null ? column === all.targetColumn || column === "target" : known.verbalizer === null;
   const named = written ? { targetColumn: column } : { labelColumn: column };
   const {
@@ -113,8 +115,12 @@ async function officialRows(
  * where no column does so in most rows, because a wrong label shall be told of by its row.
  * @param task null where the file's own labels are the task's
  */
-async function answerColumn(task: Task | null, file: string, options: DataOptions): Promise<string> {
-  const { columns, rows } = await readTable(file, tableOptions(options));
+function answerColumn(
+  task: Task | null,
+  file: string,
+  options: DataOptions,
+  { columns, rows }: Awaited<ReturnType<typeof readTable>>,
+): string {
   const flag = task?.verbalizer === null ? "--target-column" : "--label-column";
   const usual = task === null ? ["label", "target"] : task.verbalizer === null ? ["target"] : ["label"];
   const there = usual.find((column) => columns.includes(column));

@@ -23,6 +23,11 @@ export function isFreeText({ task, train }: { readonly task: Task; readonly trai
   return train.some((row) => choicesOf(task, row) === null);
 }
 
+/** Whether a task's answers are written: as it says, else where rows have nothing to choose from. */
+export function isWritten(data: { readonly task: Task; readonly train: readonly Row[] }): boolean {
+  return data.task.generative ?? isFreeText(data);
+}
+
 /**
  * Ids of rows by what they depend on: tokenizer, limits, task, row. Rows are immutable, and the weak references here do not keep them
  * alive.
