@@ -658,21 +658,26 @@ describe("an orderly end", () => {
     expect(await ending.close()).toEqual({ cut: 0 });
   });
 
-  test("while it ends it listens, and tells whoever comes to come again; then it is gone", async () => {
-    const ending = await startServer({ adapters: folders, maxTokens: 5000 });
-    const leave = new AbortController();
-    const response = await fetch(`${ending.url}/v1/completions`, {
+  /** Thirty texts that do not end by themselves for long. */
+  const longStream = ({ url, token }: Pick<Server, "url" | "token">, signal: AbortSignal | null = null) =>
+    fetch(`${url}/v1/completions`, {
       method: "POST",
-      headers: { authorization: `Bearer ${ending.token}`, "content-type": "application/json" },
+      headers: { authorization: `Bearer ${token}`, "content-type": "application/json" },
       body: JSON.stringify({
         model: "t5-nano:plain",
         prompt: Array(30).fill("a"),
         temperature: 2,
+        seed: 1,
         max_tokens: 5000,
         stream: true,
       }),
-      signal: leave.signal,
+      signal,
     });
+
+  test("while it ends it listens, and tells whoever comes to come again; then it is gone", async () => {
+    const ending = await startServer({ adapters: folders, maxTokens: 5000 });
+    const leave = new AbortController();
+    const response = await longStream(ending, leave.signal);
     const text = response.text().catch(() => "left");
     const closing = ending.close(30);
     const health = await ask({ url: ending.url, token: null }, "/health");
@@ -696,18 +701,7 @@ describe("an orderly end", () => {
 
   test("what is not ended in time is told so in its stream", async () => {
     const ending = await startServer({ adapters: { plain: folders.plain }, maxTokens: 5000 });
-    const response = await fetch(`${ending.url}/v1/completions`, {
-      method: "POST",
-      headers: { authorization: `Bearer ${ending.token}`, "content-type": "application/json" },
-      body: JSON.stringify({
-        model: "t5-nano:plain",
-        prompt: Array(30).fill("a"),
-        temperature: 2,
-        seed: 1,
-        max_tokens: 5000,
-        stream: true,
-      }),
-    });
+    const response = await longStream(ending);
     const text = response.text();
     const { cut } = await ending.close(0);
     expect(cut).toBeGreaterThan(0);
