@@ -7,6 +7,7 @@ import { spawnSync } from "node:child_process";
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { withColours } from "./page-colours.mjs";
 
 const runs = [
   {
@@ -45,10 +46,4 @@ try {
   }
 } finally {
   rmSync(folder, { recursive: true, force: true });
-}
-
-/** The page's own colours, light and dark: a picture alone has to follow its reader too. */
-function withColours(svg, page) {
-  const [light, dark] = [...page.matchAll(/:root \{([^}]*)\}/g)].map(([, colours]) => colours.replaceAll(/\s+/g, " "));
-  return svg.replace(">", `><style>svg {${light}} @media (prefers-color-scheme: dark) { svg {${dark}} }</style>`);
 }

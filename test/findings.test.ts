@@ -3,6 +3,8 @@ import { existsSync, readFileSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { expect, test } from "vitest";
+import { dots } from "../src/report/dots.js";
+import { page } from "../src/report/page.js";
 
 const root = resolve(dirname(fileURLToPath(import.meta.url)), "..");
 const read = (path: string) => readFileSync(join(root, path), "utf8");
@@ -68,4 +70,18 @@ test("what is to come names scripts that exist", () => {
   const scripts = [...findings.matchAll(/`node (experiments\/[\w/.-]+)/g)].map(([, script]) => script!);
   expect(scripts.length).toBeGreaterThan(0);
   for (const script of scripts) expect(existsSync(join(root, script)), script).toBe(true);
+});
+
+test("the pictures of findings.md show what the tables of experiments say now", async () => {
+  const { drawn } = (await import(new URL("../scripts/findings-pictures.mjs", import.meta.url).href)) as {
+    drawn: (chart: typeof dots, colours: string) => Record<string, string>;
+  };
+  const pictures = Object.entries(drawn(dots, String(page("", []))));
+  expect(pictures.length).toBeGreaterThan(3);
+  for (const [name, svg] of pictures) {
+    expect(findings).toContain(`pictures/${name}.svg`);
+    expect(read(`docs/pictures/${name}.svg`), `npm run pictures:findings: ${name}`).toBe(svg);
+  }
+  // behind the text on CB, by hand: 6.79 ± 2 × 1.73
+  expect(Object.fromEntries(pictures)["findings-places"]).toContain("6.8 ± 3.5");
 });

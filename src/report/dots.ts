@@ -27,6 +27,10 @@ export interface Dots {
   /** Not finite: the label stays, without a dot. */
   readonly entries: readonly { readonly label: string; readonly value: number; readonly deviation?: number | null }[];
   readonly format?: (value: number) => string;
+  /** A value with a line of its own from top to bottom, always within the axis: 0 for differences. Default none. */
+  readonly mark?: number;
+  /** Longer labels are cut, in pixels; default 170. */
+  readonly labelWidth?: number;
 }
 
 const row = 22;
@@ -34,16 +38,19 @@ const row = 22;
 const [longestLabel, plotWidth] = [170, 230];
 
 /** One row per entry, in the order given. */
-export function dots({ title, x, entries, format = plain }: Dots): string {
+export function dots({ title, x, entries, format = plain, mark, labelWidth = longestLabel }: Dots): string {
   const known = entries.filter((e) => Number.isFinite(e.value));
   if (known.length === 0) return emptyChart(title, 480, 120);
-  const labels = entries.map((e) => fitted(e.label, longestLabel));
+  const labels = entries.map((e) => fitted(e.label, labelWidth));
   const left = 14 + highest(labels.map(textWidth));
   const numbers = 16 + highest(known.map((e) => textWidth(numberOf(e, format))));
   const box = { left, right: left + plotWidth, top: 8, bottom: 8 + row * entries.length };
   const width = Math.ceil(box.right + numbers);
   const [low, high] = spread(
-    ...extent(known.flatMap((e) => [e.value - (e.deviation ?? 0), e.value + (e.deviation ?? 0)])),
+    ...extent([
+      ...known.flatMap((e) => [e.value - (e.deviation ?? 0), e.value + (e.deviation ?? 0)]),
+      ...(mark === undefined ? [] : [mark]),
+    ]),
     0.04,
   );
   const X = (v: number) => round(box.left + ((v - low) / (high - low)) * (box.right - box.left));
@@ -54,6 +61,7 @@ export function dots({ title, x, entries, format = plain }: Dots): string {
     box.bottom + 42,
     [
       ...at.map((t) => line(X(t), X(t), box.top, box.bottom, faint, 1)),
+      ...(mark === undefined ? [] : [line(X(mark), X(mark), box.top, box.bottom, ink, 1)]),
       ...entries.map((e, i) => {
         const y = box.top + row * (i + 0.5);
         const label = text(labels[i]!, left - 8, y + 4, "end");

@@ -433,3 +433,18 @@ test("dots: higher values further right, whiskers as wide as the deviations, not
   expect(drawn).toContain("80 ± 2");
   expect(dots({ title: "t", x: "x", entries: [] })).toContain("no values");
 });
+
+test("dots: a marked value has a line within the axis, also where every value is on one side of it", () => {
+  const entries = [
+    { label: "FPT-CR both stacks − PT, stopped at its FLOPs", value: 3, deviation: 1 },
+    { label: "LoRA − prompt", value: 6, deviation: null },
+  ];
+  const drawn = dots({ title: "t", x: "points", entries, mark: 0, labelWidth: 400 });
+  const [a, b] = [...drawn.matchAll(/<circle cx="([\d.]+)"/g)].map((found) => Number(found[1]));
+  const lines = [...drawn.matchAll(/<line x1="([\d.]+)" x2="([\d.]+)" y1="8" y2="52" stroke="var\(--ink/g)];
+  expect(lines).toHaveLength(1);
+  // 0, 3 and 6 stand at equal distances
+  expect(Number(lines[0]![1])).toBeCloseTo(2 * a! - b!, 0);
+  expect(drawn).toContain("stopped at its FLOPs");
+  expect(dots({ title: "t", x: "points", entries })).not.toContain("stopped at its FLOPs");
+});

@@ -93,7 +93,7 @@ interface Section {
 
 function sideBySide(all: readonly DotChart[]): Section {
   if (all.length === 0) return { parts: [], shown: 0 };
-  const drawn = all.map(({ title, xLabel, entries }) =>
+  const drawn = all.map(({ title, xLabel, entries, differences = false }) =>
     dots({
       title,
       x: xLabel,
@@ -102,7 +102,9 @@ function sideBySide(all: readonly DotChart[]): Section {
         value: value?.mean ?? Number.NaN,
         deviation: value?.deviation ?? null,
       })),
-      format: (v) => v.toFixed(2),
+      format: (v) => cellText(v),
+      // a pair's name is two names and a condition
+      ...(differences && { mark: 0, labelWidth: 330 }),
     }),
   );
   return { parts: [html`<h2>Side by side</h2>`, charts(drawn)], shown: all.length };

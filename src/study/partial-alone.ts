@@ -21,6 +21,7 @@ import {
 } from "./runs.js";
 import {
   type Cell,
+  differenceDots,
   dotsOf,
   paired,
   pairedCells,
@@ -136,7 +137,7 @@ export async function partialAlone(
     study: "partial-alone",
     title: "Partial models tuned on their own",
     tables: [table],
-    dots: dotsOf(table, "average"),
+    dots: [...dotsOf(table, "average"), ...differenceDots(table)],
     charts: [],
     matrices: [],
     scores: runs.map((run) => seedScore(run, tasks, ownScore)),

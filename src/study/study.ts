@@ -75,6 +75,8 @@ export interface Spread {
 export interface DotChart {
   readonly title: string;
   readonly xLabel: string;
+  /** Differences: the axis has a line at 0. Default false. */
+  readonly differences?: boolean;
   readonly entries: readonly { readonly name: string; readonly value: Spread | null }[];
 }
 
@@ -87,6 +89,22 @@ export function dotsOf({ title, columns, rows }: Table, column: string): DotChar
     return { name: String(row[0]), value: typeof cell === "object" ? cell : null };
   });
   return [{ title, xLabel: `${column}, ± deviation over seeds`, entries }];
+}
+
+/**
+ * The figure of a table of paired differences: each with twice its standard error, which by the protocol decides. A table without pairs, or
+ * with no measured one, has no figure.
+ */
+export function differenceDots({ title, columns, rows }: Table): DotChart[] {
+  const error = columns.findIndex(({ name }) => name === pairedColumns[0]!.name);
+  const entries = rows.flatMap((row) => {
+    const [mean, half, count] = [row[error - 1], row[error], row[error + 1]];
+    if (typeof mean !== "number") return [];
+    const deviation = typeof half === "number" ? 2 * half : null;
+    return [{ name: String(row[0]), value: { mean, deviation, count: typeof count === "number" ? count : 0 } }];
+  });
+  if (error < 1 || entries.length === 0) return [];
+  return [{ title, xLabel: "points, ± twice the standard error", differences: true, entries }];
 }
 
 /** Curves over one axis. */

@@ -10,7 +10,7 @@ import { sampleFewShot } from "../data/split.js";
 import type { PruneOptions } from "../prune/options.js";
 import { presetSchedule } from "../schedule/options.js";
 import { checkSeeds, checkTasks, currentInput, rowsText, withRuns } from "./runs.js";
-import { dotsOf, pairedNote, pairedNoteOfStarts, type StudyResult, type Table } from "./study.js";
+import { differenceDots, dotsOf, pairedNote, pairedNoteOfStarts, type StudyResult, type Table } from "./study.js";
 import { masking } from "./xprompt-masking.js";
 import { type Case, checkCases, outcomes, settingsOf } from "./xprompt-runs.js";
 import { saliency } from "./xprompt-saliency.js";
@@ -256,7 +256,7 @@ function tableStudy(
         study,
         title,
         tables,
-        dots: dotsOf(tables[0]!, "average"),
+        dots: [...dotsOf(tables[0]!, "average"), ...tables.flatMap(differenceDots)],
         charts: [],
         matrices: [],
         scores: seedScores(found, lines, input.tasks),
