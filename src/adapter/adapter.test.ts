@@ -80,6 +80,21 @@ test("saved and loaded is the same adapter; the bytes counted are the bytes writ
   }
 });
 
+test("a README that no adapter brought is not replaced; an adapter is", () => {
+  for (const what of [adapter, plain]) {
+    const project = newFolder();
+    writeFileSync(join(project, "README.md"), "# our project");
+    expect(() => saveAdapter(project, what)).toThrow(/this folder holds something else.*README\.md/s);
+    expect(readdirSync(project)).toEqual(["README.md"]);
+    expect(readFileSync(join(project, "README.md"), "utf8")).toBe("# our project");
+    const own = newFolder();
+    saveAdapter(own, { ...what, task: null });
+    saveAdapter(own, what, "peft");
+    saveAdapter(own, what);
+    expect(loadAdapter(own).task).toEqual(what.task);
+  }
+});
+
 test("compact = dense: softprompt.json alone rebuilds the prompt bit for bit, and stores only what survives", () => {
   const folder = save("compact");
   expect(readdirSync(folder)).toEqual(["softprompt.json"]);

@@ -67,7 +67,8 @@ export async function adapterBase(checkpoint: Checkpoint): Promise<AdapterBase> 
 
 /**
  * Writes the adapter; each file is whole or absent, the config last, so that a folder with a config is complete.
- * Pruned entries are written as zero. @returns bytes written.
+ * Pruned entries are written as zero. An adapter that lies there is replaced. @returns bytes written.
+ * @throws SoftpromptError "usage" for a form that this adapter has not, and where the folder has a README of something else
  */
 export function saveAdapter(folder: string, adapter: Adapter, form: AdapterForm = "both"): number {
   checkAdapterValue(adapter, "saveAdapter()");
@@ -131,6 +132,7 @@ function saveApplied(folder: string, whole: Adapter, given: Applied, form: Adapt
 }
 
 function writeFiles(folder: string, files: readonly [string, string | Uint8Array][]): number {
+  refuseOthers(folder);
   // files of the other form would describe another adapter
   const stale = [extrasFile, appliedFile, ...Object.values(peftFiles)].filter(
     (name) => name !== peftFiles.pickle && !files.some(([written]) => written === name),
@@ -142,6 +144,18 @@ function writeFiles(folder: string, files: readonly [string, string | Uint8Array
     bytes += typeof content === "string" ? Buffer.byteLength(content) : content.length;
   }
   return bytes;
+}
+
+/** An adapter may replace an adapter. A README of anything else, a project's own, is not ours to replace. @throws SoftpromptError "usage" */
+function refuseOthers(folder: string): void {
+  const there = (name: string) => existsSync(join(folder, name));
+  const { card, config, weights } = peftFiles;
+  if (!there(card) || [extrasFile, appliedFile, config, weights].some(there)) return;
+  throw new SoftpromptError("usage", "this folder holds something else", {
+    where: join(folder, card),
+    expected: "a folder of its own for the adapter, new or with an adapter",
+    hint: `an adapter brings a ${card}, which would replace this one; give another folder`,
+  });
 }
 
 /**

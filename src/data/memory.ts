@@ -9,8 +9,8 @@ import { isObject } from "../base/json.js";
 import { columnCollector } from "./jsonl.js";
 import { type Fields, type Table, type TableRow, tableLimits } from "./rows.js";
 
-/** One row: column → value. */
-export type MemoryRow = Readonly<Record<string, unknown>>;
+/** One row: column → value. Of any object type, so that rows of an interface or a class fit; what is no plain object is refused at run time. */
+export type MemoryRow = object;
 
 /** A list of objects as a table, with the sha256 of its JSON. @param name of the list in errors. Throws SoftpromptError (data). */
 export function tableOf(list: readonly MemoryRow[], name: string): Table & { sha256: string } {

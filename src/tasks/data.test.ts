@@ -142,6 +142,24 @@ describe("rows of a program", () => {
     );
     expect(free.task.verbalizer).toBeNull();
   });
+  test("rows of an interface or a class, as a database gives them, are rows", async () => {
+    interface Ticket {
+      readonly text: string;
+      readonly label: "yes" | "no";
+    }
+    class Stored implements Ticket {
+      constructor(
+        readonly text: string,
+        readonly label: "yes" | "no",
+      ) {}
+    }
+    const tickets: readonly Ticket[] = [{ text: "a", label: "yes" }, new Stored("b", "no")];
+    const data = await loadRows(tickets, { template: "{text}", validationShare: 0 });
+    expect(data.train.map(({ input, label }) => [input, label])).toEqual([
+      ["a", "yes"],
+      ["b", "no"],
+    ]);
+  });
   test.each<[string, unknown, object, RegExp]>([
     ["a missing cell", [{ text: "a", label: 1 }, { label: 0 }], {}, /rows\[1\]: column text is missing/],
     [
