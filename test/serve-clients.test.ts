@@ -114,6 +114,36 @@ describe("the openai client", () => {
     expect(final.usage).toEqual(whole.usage);
   });
 
+  test("log-probabilities of tokens, of which some are parts of a character", async () => {
+    const messages = [{ role: "user", content: "go" }] as const;
+    const body = { model, messages: [...messages], temperature: 0, logprobs: true, top_logprobs: 2 };
+    const { choices } = await client.chat.completions.create(body);
+    const told = chatResponse.shape.choices.element.strict().parse(choices[0]).logprobs!.content;
+    // the chain writes "ok", and the likeliest token is the one that is written
+    expect(told.map(({ token, bytes }) => [token, bytes])).toEqual([
+      ["o", [111]],
+      ["k", [107]],
+    ]);
+    for (const { logprob, top_logprobs, token } of told) {
+      expect(top_logprobs).toHaveLength(2);
+      expect(top_logprobs[0]).toMatchObject({ token, logprob });
+      expect(top_logprobs[1]!.logprob).toBeLessThan(logprob);
+    }
+    const chunks = [];
+    for await (const chunk of await client.chat.completions.create({ ...body, stream: true }))
+      chunks.push(...(chunk.choices[0]?.logprobs?.content ?? []));
+    expect(chunks).toEqual(told);
+    const without = await client.chat.completions.create({ ...body, top_logprobs: 0 });
+    expect(without.choices[0]!.logprobs!.content!.map(({ top_logprobs }) => top_logprobs)).toEqual([[], []]);
+    // "🙂깰" is four and three tokens of one byte
+    const parts = await client.completions.create({ model, prompt: "x", temperature: 0, max_tokens: 9, logprobs: 1 });
+    expect(parts.choices[0]!.text).toBe("🙂깰");
+    expect(parts.choices[0]!.logprobs).toMatchObject({
+      tokens: Array(7).fill("\ufffd"),
+      text_offset: [0, 0, 0, 0, 2, 2, 2],
+    });
+  });
+
   test("models, one by an id with a slash and a colon", async () => {
     await chain.add("a", folders.short);
     const listed = [];
@@ -156,14 +186,15 @@ describe("the openai client", () => {
     for (const more of [
       { tools: [{ type: "function", function: { name: "f" } }] },
       { response_format: { type: "json_object" } },
-      { logprobs: true },
+      { response_format: { type: "json_schema", json_schema: { name: "n", schema: {} } } },
+      { top_logprobs: 2 },
       { functions: [{ name: "f" }] },
     ])
       expect(
         await failure(
           client.chat.completions.create({ model, messages: [{ role: "user", content: "x" }], ...(more as object) }),
         ),
-      ).toMatchObject({ status: 400, param: Object.keys(more)[0] });
+      ).toMatchObject({ status: 400, type: "invalid_request_error", param: Object.keys(more)[0] });
     const roles = [{ role: "tool", tool_call_id: "1", content: "x" }];
     expect(await failure(client.chat.completions.create({ model, messages: roles as never }))).toMatchObject({
       status: 400,

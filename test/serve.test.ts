@@ -12,6 +12,7 @@ import {
   completionResponse,
   errorResponse,
   healthResponse,
+  metricsResponse,
   modelsResponse,
   predictResponse,
 } from "../src/serve/schemas.js";
@@ -20,6 +21,7 @@ import { openWatch } from "../src/serve/watch.js";
 import { generate } from "../src/tasks/generate.js";
 import { openModel } from "../src/tasks/model.js";
 import { openPredictor, type PredictInput } from "../src/tasks/predictor.js";
+import { makeBatch } from "../src/text/batch.js";
 import { ask, promptAdapter, saved, startServer, streamed } from "./helpers/serve.js";
 
 type Of<S extends z.ZodType> = z.infer<S>;
@@ -265,11 +267,66 @@ describe("POST /v1/completions of T5", () => {
     expect(silent.join()).not.toContain("usage");
   });
 
+  test("log-probabilities are the log-softmax of the model's logits, drawn or greedy, whole or streamed", async () => {
+    await using model = await openModel("t5-nano", { threads: 1 });
+    const { tokenizer, engine } = model;
+    const prompt = "sst2 sentence: A moving, funny film.";
+    const input = Int32Array.from(tokenizer.encode(prompt, { special: true }));
+    const none = { prompt: { shape: [0, 128], data: new Float32Array(0) } };
+    for (const temperature of [0, 1.5]) {
+      const body = { model: "t5-nano", prompt, temperature, seed: 7, top_k: 5, max_tokens: 6, logprobs: 3 };
+      const [{ json }, plain] = await Promise.all([
+        ask<Completed>(server, "/v1/completions", body),
+        ask<Completed>(server, "/v1/completions", { ...body, logprobs: null }),
+      ]);
+      const { text, logprobs } = completionResponse.strict().parse(json).choices[0]!;
+      // asking for them changes no text
+      expect(plain.json.choices[0]).toMatchObject({ text, logprobs: null });
+      const { tokens, token_logprobs, top_logprobs, text_offset } = logprobs!;
+      expect(tokens).toHaveLength(json.usage.completion_tokens);
+      expect(tokens.join("")).toBe(text);
+      expect(text_offset).toEqual(tokens.map((_, i) => tokens.slice(0, i).join("").length));
+      // the same tokens, teacher-forced through the library's own forward pass
+      const named = (id: number, i: number) => tokenizer.decode([id], { continues: i > 0, keepSpecial: true });
+      const { logits, ids } = await forced(tokens);
+      for (const [i, id] of ids.entries()) {
+        const row = logits.data.subarray(i * logits.shape[2]!, (i + 1) * logits.shape[2]!);
+        const sum = row.reduce((all, logit) => all + Math.exp(logit), 0);
+        const all = Array.from(row, (logit, other) => ({ other, value: logit - Math.log(sum) }));
+        expect(token_logprobs[i]).toBeCloseTo(all[id]!.value, 3);
+        const likeliest = all.sort((a, b) => b.value - a.value).slice(0, 3);
+        for (const { other, value } of likeliest) expect(top_logprobs![i]![named(other, i)]).toBeCloseTo(value, 3);
+        expect(Object.keys(top_logprobs![i]!).length).toBe(likeliest.some(({ other }) => other === id) ? 3 : 4);
+      }
+      const events = await streamed(server, "/v1/completions", body);
+      const pieces = events.slice(0, -1).map((event) => JSON.parse(event.slice(6)).choices[0].logprobs);
+      const joined = pieces.filter((piece) => piece !== null);
+      expect(joined.flatMap((piece) => piece.tokens)).toEqual(tokens);
+      expect(joined.flatMap((piece) => piece.text_offset)).toEqual(text_offset);
+      for (const [i, value] of joined.flatMap((piece) => piece.token_logprobs).entries())
+        expect(value).toBeCloseTo(token_logprobs[i]!, 4);
+
+      async function forced(tokens: readonly string[]) {
+        const known = new Map(Array.from({ length: tokenizer.size }, (_, id) => [named(id, 1), id]));
+        const first = Array.from({ length: tokenizer.size }, (_, id) => id).find((id) => named(id, 0) === tokens[0]);
+        const ids = tokens.map((token, i) => (i === 0 ? first! : known.get(token)!));
+        const batch = makeBatch([{ input, target: Int32Array.from(ids) } as never]);
+        const { logits } = await (await engine.forward()).run(none, batch);
+        expect(logits.shape.slice(0, 2)).toEqual([1, ids.length]);
+        return { logits, ids };
+      }
+    }
+  });
+
   test.each([
     [{ n: 2 }, "n", /one answer/],
     [{ best_of: 3 }, "best_of", /one answer/],
     [{ echo: true }, "echo", /not repeated/],
-    [{ logprobs: 1 }, "logprobs", /not given/],
+    [{ logprobs: 21 }, "logprobs", /20/],
+    [{ logprobs: true }, "logprobs", /number/],
+    [{ response_format: { type: "json_object" } }, "response_format", /text/],
+    [{ response_format: { type: "json_schema", json_schema: {} } }, "response_format", /text/],
+    [{ tools: [{ type: "function", function: { name: "f" } }] }, "tools", /not supported/],
     [{ logit_bias: { "5": 1 } }, "logit_bias", /not supported/],
     [{ presence_penalty: 1 }, "presence_penalty", /not supported/],
     [{ suffix: "x" }, "suffix", /gap/],
@@ -349,6 +406,25 @@ describe("POST /v1/completions of T5", () => {
   });
 });
 
+test("a server of labels alone answers them, and refuses texts by name", async () => {
+  await using labels = await startServer({ adapters: { reviews: folders.reviews }, onlyLabels: true });
+  const { status, json } = await ask<Predicted>(labels, "/v1/predict", { model: "t5-nano:reviews", input: "Fine." });
+  expect(status).toBe(200);
+  const both = await ask<Predicted>(server, "/v1/predict", { model: "t5-nano:reviews", input: "Fine." });
+  for (const [label, p] of Object.entries(both.json.data[0]!.probabilities!))
+    expect(json.data[0]!.probabilities![label]).toBeCloseTo(p, 4);
+  for (const model of ["t5-nano", "t5-nano:reviews"]) {
+    const refused = await ask(labels, "/v1/completions", { model, prompt: "a" });
+    expect([refused.status, refused.json.error.param, refused.json.error.code]).toEqual([
+      400,
+      "model",
+      "unsupported_model",
+    ]);
+    expect(refused.json.error.message).toMatch(/labels alone/);
+  }
+  await expect(labels.add("plain", folders.plain)).rejects.toThrow(/has no task/);
+});
+
 describe("models", () => {
   test("everything that is listed can be fetched by its id", async () => {
     const { json } = await ask<Of<typeof modelsResponse>>(server, "/v1/models");
@@ -417,6 +493,39 @@ describe("what stands beside", () => {
     const text = JSON.stringify(json);
     for (const field of ["max_completion_tokens", "include_usage", "probabilities", "finish_reason"])
       expect(text).toContain(field);
+  });
+  test("metrics as JSON are those of the text", async () => {
+    type Measured = Record<string, { type: string; values: { labels: object; value: number; count: number }[] }>;
+    await ask(server, "/v1/predict", { model: "t5-nano:reviews", input: "x" });
+    const { json: text, headers } = await ask<string>(server, "/metrics");
+    expect(headers.get("content-type")).toContain("text/plain");
+    const byQuery = await ask<Measured>(server, "/metrics?format=json");
+    const byHeader = await ask<Measured>(server, "/metrics", undefined, { accept: "application/json" });
+    for (const { json } of [byQuery, byHeader]) {
+      metricsResponse.parse(json);
+      // families in their order, and of each what does not change from one request to the next
+      expect(Object.entries(json).map(([name, { type }]) => `# TYPE ${name} ${type}`)).toEqual(
+        text.split("\n").filter((line) => line.startsWith("# TYPE")),
+      );
+      const read = json.softprompt_tokens_total!.values.find(
+        ({ labels }) => JSON.stringify(labels) === '{"model":"t5-nano:reviews","direction":"read"}',
+      );
+      expect(text).toContain(
+        `softprompt_tokens_total{model="t5-nano:reviews",direction="read"} ${read?.value ?? "absent"}\n`,
+      );
+      const predicted = json.softprompt_batch_rows!.values.find(
+        ({ labels }) => JSON.stringify(labels) === '{"what":"predict"}',
+      )!;
+      expect(text).toContain(`softprompt_batch_rows_count{what="predict"} ${predicted.count}\n`);
+      expect(text).toContain(`softprompt_batch_rows_bucket{what="predict",le="+Inf"} ${predicted.count}\n`);
+    }
+    // what Prometheus itself sends
+    const scraped = {
+      accept: "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.3,*/*;q=0.1",
+    };
+    expect((await ask(server, "/metrics", undefined, scraped)).headers.get("content-type")).toContain("text/plain");
+    const wrong = await ask(server, "/metrics?format=xml");
+    expect([wrong.status, wrong.json.error.param]).toEqual([400, "format"]);
   });
   test("metrics of models that are not there make no new series", async () => {
     const size = async () => (await ask<string>(server, "/metrics")).json.split("\n").length;

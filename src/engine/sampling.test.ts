@@ -1,7 +1,7 @@
 /** Sampling: the order and the borders that transformers has, seeds, and what is no number. */
 import { describe, expect, test } from "vitest";
 import { random } from "../base/random.js";
-import { candidates, picker } from "./sampling.js";
+import { candidates, logProbabilities, picker } from "./sampling.js";
 
 const ids = (logits: number[], how: { temperature?: number; topK?: number; topP?: number }) =>
   candidates(Float32Array.from(logits), { temperature: 1, topK: 0, topP: 1, ...how }).map(({ id }) => id);
@@ -75,6 +75,19 @@ test("a large vocabulary is drawn from as a whole sorted list is", () => {
       expect(pick(0, logits)).toBe(wanted);
     }
   }
+});
+
+test("log-probabilities of odds that are known by hand; ties by id, and more than there are", () => {
+  // odds 1 : 2 : 4 : 1, so eighths
+  const logits = Float32Array.of(0, Math.log(2), Math.log(4), 0);
+  const { chosen, likeliest } = logProbabilities(logits, 1, 3);
+  expect(chosen).toBeCloseTo(Math.log(2 / 8), 6);
+  expect(likeliest.map(({ id }) => id)).toEqual([2, 1, 0]);
+  for (const [i, p] of [4 / 8, 2 / 8, 1 / 8].entries())
+    expect(likeliest[i]!.logProbability).toBeCloseTo(Math.log(p), 6);
+  expect(logProbabilities(logits, 3, 0)).toMatchObject({ chosen: expect.closeTo(Math.log(1 / 8), 6), likeliest: [] });
+  expect(logProbabilities(logits, 0, 9).likeliest.map(({ id }) => id)).toEqual([2, 1, 0, 3]);
+  expect(() => logProbabilities(Float32Array.of(0, Number.NaN), 0, 1)).toThrow("no number");
 });
 
 describe("picking", () => {

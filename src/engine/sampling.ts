@@ -72,6 +72,42 @@ export function candidates(logits: Float32Array, how: Omit<Sampling, "seed">): C
   return Array.from(order(), (id) => ({ id, probability: weightOf(id) / total }));
 }
 
+/** An id and its log-probability: natural logarithm. */
+export interface LogProbability {
+  readonly id: number;
+  readonly logProbability: number;
+}
+
+/**
+ * Log-softmax of logits [V], in float64: of one id, and of the likeliest ones, likeliest first, ties by id.
+ * @param count how many of the likeliest
+ * @throws SoftpromptError "numeric" where a logit is NaN or the largest is not finite
+ */
+export function logProbabilities(
+  logits: Float32Array,
+  id: number,
+  count: number,
+): { readonly chosen: number; readonly likeliest: readonly LogProbability[] } {
+  const top = logits[likeliest(logits)]!;
+  let sum = 0;
+  // a short list in order: few are asked for, and most logits are below its last
+  const first: number[] = [];
+  for (let other = 0; other < logits.length; other++) {
+    const logit = logits[other]!;
+    sum += Math.exp(logit - top);
+    if (first.length === count && (count === 0 || logit <= logits[first[count - 1]!]!)) continue;
+    let at = first.length;
+    while (at > 0 && logits[first[at - 1]!]! < logit) at--;
+    first.splice(at, 0, other);
+    if (first.length > count) first.pop();
+  }
+  const normaliser = top + Math.log(sum);
+  return {
+    chosen: logits[id]! - normaliser,
+    likeliest: first.map((other) => ({ id: other, logProbability: logits[other]! - normaliser })),
+  };
+}
+
 /** What may come next: ids, likeliest first, and their weights. A draw seldom asks for more than the first few. */
 interface Allowed {
   readonly order: () => Iterable<number>;

@@ -7,6 +7,7 @@
 import type { HttpBindings } from "@hono/node-server";
 import { RESPONSE_ALREADY_SENT } from "@hono/node-server/utils/response";
 import { type Context, Hono } from "hono";
+import { accepts } from "hono/accepts";
 import { ApiError } from "./api-error.js";
 import { checkBodyHeaders, checked, readBody } from "./body.js";
 import { checkPlace, Left, type ServerContext } from "./context.js";
@@ -64,7 +65,13 @@ export function openApp(context: ServerContext, routes: readonly Route[], { guar
       }
       if (c.get("cors") !== null)
         for (const [name, value] of Object.entries(corsHeaders(c))) outgoing.setHeader(name, value);
-      const answered = await route.answer(context, { body, id: c.req.param("id") ?? "", response: outgoing });
+      const answered = await route.answer(context, {
+        body,
+        id: c.req.param("id") ?? "",
+        response: outgoing,
+        query: (name) => c.req.query(name),
+        accepted: (supports) => accepts(c, { header: "Accept", supports: [...supports], default: supports[0]! }),
+      });
       return answered === null ? RESPONSE_ALREADY_SENT : respond(c.env, answered);
     });
   }

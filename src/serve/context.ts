@@ -39,13 +39,19 @@ export function findModel({ desk, served }: Pick<ServerContext, "desk" | "served
 }
 
 /** The same, if it supports the requested function. @throws ApiError 400, 404. */
-export function modelFor(context: Pick<ServerContext, "desk" | "served">, id: string, ability: Ability): Listed {
+export function modelFor(
+  context: Pick<ServerContext, "desk" | "served" | "options">,
+  id: string,
+  ability: Ability,
+): Listed {
   const found = findModel(context, id);
   if (found.facts.abilities.includes(ability)) return found;
+  const { onlyLabels } = context.options;
+  const texts = "this server answers labels alone: use /v1/predict";
   const why = {
     predict: "it has no task: name an adapter that was tuned for one",
-    completions: "its prompt stands inside its task's text: use /v1/predict",
-    chat: "it has no chat template: use /v1/completions",
+    completions: onlyLabels ? texts : "its prompt stands inside its task's text: use /v1/predict",
+    chat: onlyLabels ? texts : "it has no chat template: use /v1/completions",
   } satisfies Record<Ability, string>;
   throw invalid(`this model does not do that: ${why[ability]}`, "model", "unsupported_model");
 }

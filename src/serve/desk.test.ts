@@ -42,7 +42,7 @@ async function opened(lives: string) {
     lose = resolve;
   });
   const desk = new Desk({
-    start: { model: lives, options: {}, batchSize: 1, writingRows: 1, maxInputTokens: 10 },
+    start: { model: lives, options: {}, batchSize: 1, writingRows: 1, maxInputTokens: 10, onlyLabels: false },
     mostRows: 10,
     module,
     onEvent: (event: DeskEvent) => void (event.kind === "notice" && told.push(event.message)),

@@ -1,5 +1,5 @@
 /**
- * @file Metrics of a server in Prometheus' text format. In: events. Out: text.
+ * @file Metrics of a server. In: events. Out: Prometheus' text format, or the same values as plain data.
  *
  * Labels come only from closed lists (routes, listed models, statuses). A label taken from a request would make a new series for every
  * typo.
@@ -18,19 +18,34 @@ const labelled = (labels: Labels) => {
   return parts.length === 0 ? "" : `{${parts.join(",")}}`;
 };
 
+/** A value under labels; of a histogram how many values are at most each bound, in ascending order, their sum and their number. */
+export type Sample =
+  | { readonly labels: Labels; readonly value: number }
+  | {
+      readonly labels: Labels;
+      readonly buckets: readonly { readonly le: string; readonly count: number }[];
+      readonly sum: number;
+      readonly count: number;
+    };
+
+/** Values of one name. */
+export interface Family {
+  readonly type: "counter" | "histogram" | "gauge";
+  readonly help: string;
+  readonly values: readonly Sample[];
+}
+
 class Counter {
-  readonly #values = new Map<string, number>();
-  constructor(
-    private readonly name: string,
-    private readonly help: string,
-  ) {}
+  readonly #values = new Map<string, { readonly labels: Labels; value: number }>();
+  constructor(private readonly help: string) {}
   add(labels: Labels, by = 1): void {
     const key = labelled(labels);
-    this.#values.set(key, (this.#values.get(key) ?? 0) + by);
+    const series = this.#values.get(key) ?? { labels, value: 0 };
+    this.#values.set(key, series);
+    series.value += by;
   }
-  lines(): string[] {
-    const values = [...this.#values].map(([labels, value]) => `${this.name}${labels} ${value}`);
-    return [`# HELP ${this.name} ${this.help}`, `# TYPE ${this.name} counter`, ...values];
+  get family(): Family {
+    return { type: "counter", help: this.help, values: [...this.#values.values()] };
   }
 }
 
@@ -40,7 +55,6 @@ class Histogram {
     { readonly labels: Labels; readonly counts: number[]; sum: number; count: number }
   >();
   constructor(
-    private readonly name: string,
     private readonly help: string,
     private readonly bounds: readonly number[],
   ) {}
@@ -52,15 +66,27 @@ class Histogram {
     series.sum += value;
     series.count++;
   }
-  lines(): string[] {
-    const values = [...this.#series.values()].flatMap(({ labels, counts, sum, count }) => [
-      ...this.bounds.map((bound, i) => `${this.name}_bucket${labelled({ ...labels, le: String(bound) })} ${counts[i]}`),
-      `${this.name}_bucket${labelled({ ...labels, le: "+Inf" })} ${count}`,
-      `${this.name}_sum${labelled(labels)} ${sum}`,
-      `${this.name}_count${labelled(labels)} ${count}`,
-    ]);
-    return [`# HELP ${this.name} ${this.help}`, `# TYPE ${this.name} histogram`, ...values];
+  get family(): Family {
+    const values = [...this.#series.values()].map(({ labels, counts, sum, count }) => {
+      const buckets = this.bounds.map((bound, i) => ({ le: String(bound), count: counts[i]! }));
+      return { labels, buckets: [...buckets, { le: "+Inf", count }], sum, count };
+    });
+    return { type: "histogram", help: this.help, values };
   }
+}
+
+/** A family in Prometheus' text format. */
+function linesOf(name: string, { type, help, values }: Family): string[] {
+  const samples = values.flatMap((sample) => {
+    const { labels } = sample;
+    if ("value" in sample) return [`${name}${labelled(labels)} ${sample.value}`];
+    return [
+      ...sample.buckets.map(({ le, count }) => `${name}_bucket${labelled({ ...labels, le })} ${count}`),
+      `${name}_sum${labelled(labels)} ${sample.sum}`,
+      `${name}_count${labelled(labels)} ${sample.count}`,
+    ];
+  });
+  return [`# HELP ${name} ${help}`, `# TYPE ${name} ${type}`, ...samples];
 }
 
 /** A number as it is when asked for. */
@@ -72,14 +98,19 @@ export interface Gauge {
 
 /** The counters of one server. */
 export function openMetrics() {
-  const requests = new Counter("softprompt_requests_total", "Requests by route and status.");
-  const seconds = new Histogram(
-    "softprompt_request_seconds",
-    "Time until a request was answered whole.",
-    secondsBounds,
-  );
-  const tokens = new Counter("softprompt_tokens_total", "Tokens read and written, by model.");
-  const batches = new Histogram("softprompt_batch_rows", "Rows that were computed together.", rowsBounds);
+  const requests = new Counter("Requests by route and status.");
+  const seconds = new Histogram("Time until a request was answered whole.", secondsBounds);
+  const tokens = new Counter("Tokens read and written, by model.");
+  const batches = new Histogram("Rows that were computed together.", rowsBounds);
+  const families = (gauges: readonly Gauge[]): Readonly<Record<string, Family>> => ({
+    softprompt_requests_total: requests.family,
+    softprompt_request_seconds: seconds.family,
+    softprompt_tokens_total: tokens.family,
+    softprompt_batch_rows: batches.family,
+    ...Object.fromEntries(
+      gauges.map(({ name, help, value }) => [name, { type: "gauge", help, values: [{ labels: {}, value }] }]),
+    ),
+  });
   return {
     request(route: string, status: number, duration: number): void {
       requests.add({ route, status: String(status) });
@@ -91,13 +122,11 @@ export function openMetrics() {
     batch(what: string, rows: number): void {
       batches.see({ what }, rows);
     },
+    /** By name; the same values as `text`. */
+    families,
     text(gauges: readonly Gauge[]): string {
-      const now = gauges.flatMap(({ name, help, value }) => [
-        `# HELP ${name} ${help}`,
-        `# TYPE ${name} gauge`,
-        `${name} ${value}`,
-      ]);
-      return `${[...requests.lines(), ...seconds.lines(), ...tokens.lines(), ...batches.lines(), ...now].join("\n")}\n`;
+      const lines = Object.entries(families(gauges)).flatMap(([name, family]) => linesOf(name, family));
+      return `${lines.join("\n")}\n`;
     },
   };
 }

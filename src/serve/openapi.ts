@@ -21,17 +21,28 @@ const failures = {
 export function openapiOf(routes: readonly Route[], tokenNeeded: boolean): object {
   const paths: Record<string, Record<string, object>> = {};
   for (const route of routes) {
-    const { method, path, summary, request, response, streams = false, open = false } = route;
+    const { method, path, summary, request, response, also, parameters = [], streams = false, open = false } = route;
     const body =
       typeof response === "string" ? { content: { [response.split(";")[0]!]: {} } } : json(response, "output");
-    const content = { ...body.content, ...(streams ? { "text/event-stream": { schema: { type: "string" } } } : {}) };
+    const content = {
+      ...body.content,
+      ...(also ? { [also.split(";")[0]!]: {} } : {}),
+      ...(streams ? { "text/event-stream": { schema: { type: "string" } } } : {}),
+    };
+    const named = [
+      ...(path.includes("{id}") ? [{ name: "id", in: "path", required: true, schema: { type: "string" } }] : []),
+      ...parameters.map(({ name, values, summary }) => ({
+        name,
+        in: "query",
+        description: summary,
+        schema: { type: "string", enum: values },
+      })),
+    ];
     paths[path] = {
       ...paths[path],
       [method]: {
         summary,
-        ...(path.includes("{id}")
-          ? { parameters: [{ name: "id", in: "path", required: true, schema: { type: "string" } }] }
-          : {}),
+        ...(named.length > 0 ? { parameters: named } : {}),
         ...(request ? { requestBody: { required: true, ...json(request, "input") } } : {}),
         ...(open ? { security: [] } : {}),
         responses: { 200: { description: "The answer", content }, ...failures },

@@ -63,6 +63,10 @@ export const serveOptions = optionsOf("openServer()", {
     help: "Name of the base model in requests: NAME, and NAME:ADAPTER",
     source: "default the hub id, or the last part of a folder's name",
   }),
+  onlyLabels: boolean({
+    default: false,
+    help: "Answer /v1/predict alone and refuse what asks for a text: no session that writes is opened, which saves its memory and its start",
+  }),
   batchSize: integer({
     default: 32,
     min: 1,

@@ -18,6 +18,8 @@ export interface EngineStart {
   readonly writingRows: number;
   /** Longest text to be continued, in tokens. */
   readonly maxInputTokens: number;
+  /** No text is continued: only rows of tasks are answered. */
+  readonly onlyLabels: boolean;
   /** Two shared numbers: the engine sets the first when it has finally stopped computing, and sleeps on the second. */
   readonly parked: Int32Array;
 }
@@ -42,6 +44,22 @@ export interface WritingSettings {
   readonly topK: number;
   readonly seed: number;
   readonly stop: readonly string[];
+  /** Tell each token's log-probability, and so many of the likeliest ones in its place. Default: none are told. */
+  readonly logprobs?: number | undefined;
+}
+
+/** A token by its text, and its log-probability under the model's own logits: natural logarithm, before temperature, top-k and top-p. */
+export interface TokenLogprob {
+  readonly id: number;
+  readonly token: string;
+  readonly logprob: number;
+}
+
+/** A written token, and the likeliest ones in its place, likeliest first. */
+export interface WrittenLogprob extends TokenLogprob {
+  /** Length of the text before it, in UTF-16 units. */
+  readonly offset: number;
+  readonly likeliest: readonly TokenLogprob[];
 }
 
 /** A row to be answered. `skill` is the number of a loaded adapter: its name may be assigned to another adapter meanwhile. */
@@ -99,8 +117,20 @@ export type WrittenEnd = "end" | "stop" | "length" | "window";
 /** Events of a row. The last event is an answer, an end or a failure. */
 export type RowEvent =
   | { readonly kind: "began"; readonly promptTokens: number }
-  | { readonly kind: "piece"; readonly text: string; readonly tokens: number }
-  | { readonly kind: "end"; readonly text: string; readonly tokens: number; readonly end: WrittenEnd }
+  | {
+      readonly kind: "piece";
+      readonly text: string;
+      readonly tokens: number;
+      /** Of the tokens since the last piece, where they are asked for; of an end too. */
+      readonly logprobs?: readonly WrittenLogprob[];
+    }
+  | {
+      readonly kind: "end";
+      readonly text: string;
+      readonly tokens: number;
+      readonly end: WrittenEnd;
+      readonly logprobs?: readonly WrittenLogprob[];
+    }
   | {
       readonly kind: "answer";
       readonly label: string | null;

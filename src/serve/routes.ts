@@ -4,8 +4,10 @@
  */
 import type { ServerResponse } from "node:http";
 import type { z } from "zod";
+import { invalid } from "./api-error.js";
 import { findModel, idOf, type ServerContext, stoppingHeaders } from "./context.js";
 import type { Listed } from "./desk.js";
+import type { Gauge } from "./metrics.js";
 import { predictRows } from "./predict.js";
 import {
   chatRequest,
@@ -13,6 +15,7 @@ import {
   completionRequest,
   completionResponse,
   healthResponse,
+  metricsResponse,
   modelResponse,
   modelsResponse,
   predictRequest,
@@ -36,13 +39,29 @@ export interface Route {
   /** Answered without a token. Default false. */
   readonly open?: boolean;
   readonly request?: z.ZodType;
+  /** Values of the query. */
+  readonly parameters?: readonly {
+    readonly name: string;
+    readonly values: readonly string[];
+    readonly summary: string;
+  }[];
   /** A schema, or the media type of a text. */
   readonly response: z.ZodType | string;
+  /** The media type of a text that may be answered in place of it. */
+  readonly also?: string;
   /** A stream of chunks where the request says `stream: true`. */
   readonly streams?: boolean;
   answer(
     context: ServerContext,
-    asked: { readonly body: unknown; readonly id: string; readonly response: ServerResponse },
+    asked: {
+      readonly body: unknown;
+      readonly id: string;
+      readonly response: ServerResponse;
+      /** A value of the query; undefined where it is not there. */
+      readonly query: (name: string) => string | undefined;
+      /** The first of the supported media types that the Accept header prefers; the first of all without one. */
+      readonly accepted: (supported: readonly string[]) => string;
+    },
   ): Promise<Answered>;
 }
 
@@ -103,9 +122,17 @@ export function routesOf(limits: RequestLimits, openapi: () => object): readonly
     {
       method: "get",
       path: "/metrics",
-      summary: "Counters in Prometheus' text format",
-      response: "text/plain; version=0.0.4; charset=utf-8",
-      answer: async (context) => ({ text: metricsText(context), type: "text/plain; version=0.0.4; charset=utf-8" }),
+      summary: "Counters in Prometheus' text format, or as JSON",
+      parameters: [
+        {
+          name: "format",
+          values: ["json", "text"],
+          summary: "json is what Accept: application/json gives too; default text",
+        },
+      ],
+      response: metricsResponse,
+      also: metricsType,
+      answer: async (context, asked) => metricsAnswer(context, asked),
     },
     {
       method: "get",
@@ -136,12 +163,21 @@ function health({ desk, stopping }: ServerContext): Answered {
   return { status: 503, json: { status: desk.state === "starting" ? "starting" : "failed" } };
 }
 
-function metricsText({ desk, metrics }: ServerContext): string {
+type Asked = Parameters<Route["answer"]>[1];
+
+const metricsType = "text/plain; version=0.0.4; charset=utf-8";
+const jsonType = "application/json";
+
+/** @throws ApiError 400 for a format that there is not. */
+function metricsAnswer({ desk, metrics }: ServerContext, { query, accepted }: Asked): Answered {
+  const format = query("format") ?? (accepted(["text/plain", jsonType]) === jsonType ? "json" : "text");
+  if (format !== "json" && format !== "text") throw invalid("format: expected json or text", "format");
   const { waiting, running } = desk.rows;
-  return metrics.text([
+  const gauges: Gauge[] = [
     { name: "softprompt_waiting", help: "Rows that wait.", value: waiting },
     { name: "softprompt_running", help: "Rows that are computed.", value: running },
     { name: "softprompt_adapters", help: "Adapters that are listed.", value: desk.listed.length - 1 },
     { name: "process_resident_memory_bytes", help: "Memory of the process.", value: process.memoryUsage.rss() },
-  ]);
+  ];
+  return format === "json" ? { json: metrics.families(gauges) } : { text: metrics.text(gauges), type: metricsType };
 }

@@ -13,7 +13,7 @@ export interface RequestLimits {
 }
 
 /** Limits of the interface itself. */
-export const fixedLimits = { stops: 4, stopLength: 256, messages: 1024, temperature: 2 } as const;
+export const fixedLimits = { stops: 4, stopLength: 256, messages: 1024, temperature: 2, topLogprobs: 20 } as const;
 
 const modelId = z.string().min(1).max(512).describe("An id that /v1/models lists: BASE, or BASE:ADAPTER");
 /** A field may be absent or null. */
@@ -35,6 +35,7 @@ const none = (why: string) =>
     .describe(why);
 const isEmpty = (value: unknown) => typeof value === "object" && Object.keys(value as object).length === 0;
 
+const topLogprobs = z.int().min(0).max(fixedLimits.topLogprobs);
 const stopText = z.string().min(1).max(fixedLimits.stopLength);
 
 /** Fields of both kinds of generation. */
@@ -59,6 +60,17 @@ const writing = ({ maxTokens }: RequestLimits) => ({
   presence_penalty: only([0], "penalties are not supported"),
   frequency_penalty: only([0], "penalties are not supported"),
   logit_bias: none("biases are not supported"),
+  tools: none("tools are not supported"),
+  tool_choice: only(["none", "auto"], "tools are not supported"),
+  functions: none("tools are not supported"),
+  function_call: only(["none", "auto"], "tools are not supported"),
+  response_format: z
+    .unknown()
+    .refine((value) => value === undefined || value === null || (value as { type?: unknown }).type === "text", {
+      message: 'answers have no other form than text; only { "type": "text" } is supported',
+    })
+    .optional()
+    .describe("Only { type: text }"),
 });
 
 /** Body of POST /v1/completions. */
@@ -79,7 +91,9 @@ export const completionRequest = (limits: RequestLimits) =>
     best_of: only([1], "one answer for each prompt"),
     echo: only([false], "the prompt is not repeated"),
     suffix: only([""], "texts are not written into a gap"),
-    logprobs: only([false], "log-probabilities are not given"),
+    logprobs: maybe(z.union([topLogprobs, z.literal(false)])).describe(
+      "Log-probability of each token, and of so many of the likeliest ones in its place",
+    ),
   });
 
 const textPart = z.looseObject({ type: z.literal("text"), text: z.string() });
@@ -103,19 +117,8 @@ export const chatRequest = (limits: RequestLimits) =>
       )
       .min(1)
       .max(fixedLimits.messages),
-    tools: none("tools are not supported"),
-    tool_choice: only(["none", "auto"], "tools are not supported"),
-    functions: none("tools are not supported"),
-    function_call: only(["none", "auto"], "tools are not supported"),
-    response_format: z
-      .unknown()
-      .refine((value) => value === undefined || value === null || (value as { type?: unknown }).type === "text", {
-        message: 'answers have no other form than text; only { "type": "text" } is supported',
-      })
-      .optional()
-      .describe("Only { type: text }"),
-    logprobs: only([false], "log-probabilities are not given"),
-    top_logprobs: only([0], "log-probabilities are not given"),
+    logprobs: maybe(z.boolean()).describe("Log-probability of each token; default false"),
+    top_logprobs: maybe(topLogprobs).describe("With logprobs: also of so many of the likeliest tokens in its place"),
     modalities: maybe(z.array(z.literal("text"))),
   });
 
@@ -162,13 +165,33 @@ export const predictResponse = z.object({
 
 const finish = z.enum(["stop", "length"]);
 
+const tokenLogprob = z.object({
+  token: z.string(),
+  logprob: z.number().describe("Natural logarithm; at least -9999"),
+  bytes: z.array(z.int()).nullable().describe("UTF-8; null for a token that is a part of a character"),
+});
+
 /** Answer of POST /v1/completions. */
 export const completionResponse = z.object({
   id: z.string(),
   object: z.literal("text_completion"),
   created: z.int(),
   model: z.string(),
-  choices: z.array(z.object({ index: z.int(), text: z.string(), logprobs: z.null(), finish_reason: finish })),
+  choices: z.array(
+    z.object({
+      index: z.int(),
+      text: z.string(),
+      logprobs: z
+        .object({
+          tokens: z.array(z.string()),
+          token_logprobs: z.array(z.number()),
+          top_logprobs: z.array(z.record(z.string(), z.number())).nullable().describe("By the token's text"),
+          text_offset: z.array(z.int()).describe("Where each token begins in the text, in UTF-16 units"),
+        })
+        .nullable(),
+      finish_reason: finish,
+    }),
+  ),
   usage,
 });
 
@@ -182,7 +205,12 @@ export const chatResponse = z.object({
     z.object({
       index: z.int(),
       message: z.object({ role: z.literal("assistant"), content: z.string(), refusal: z.null() }),
-      logprobs: z.null(),
+      logprobs: z
+        .object({
+          content: z.array(tokenLogprob.extend({ top_logprobs: z.array(tokenLogprob) })),
+          refusal: z.null(),
+        })
+        .nullable(),
       finish_reason: finish,
     }),
   ),
@@ -210,6 +238,28 @@ export const modelsResponse = z.object({ object: z.literal("list"), data: z.arra
 
 /** Answer of GET /health. */
 export const healthResponse = z.object({ status: z.enum(["ok", "starting", "stopping", "failed"]) });
+
+const labels = z.record(z.string(), z.string());
+
+/** Answer of GET /metrics as JSON: by the metric's name. */
+export const metricsResponse = z.record(
+  z.string(),
+  z.object({
+    type: z.enum(["counter", "histogram", "gauge"]),
+    help: z.string(),
+    values: z.array(
+      z.union([
+        z.object({ labels, value: z.number() }),
+        z.object({
+          labels,
+          buckets: z.array(z.object({ le: z.string(), count: z.int() })).describe("How many values are at most `le`"),
+          sum: z.number(),
+          count: z.int(),
+        }),
+      ]),
+    ),
+  }),
+);
 
 /** Every failure. */
 export const errorResponse = z.object({

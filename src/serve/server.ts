@@ -130,6 +130,7 @@ export async function openServer(input: ServeInput): Promise<Server> {
       batchSize: options.batchSize,
       writingRows: 4 * options.batchSize,
       maxInputTokens: options.maxPromptTokens,
+      onlyLabels: options.onlyLabels,
     },
     mostRows: options.maxQueue,
     module: own.engineModule,

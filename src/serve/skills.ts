@@ -14,7 +14,7 @@ import { answerInputs, openSkill, readInput, type Skill } from "../tasks/predict
 import { chatWriter } from "./chat.js";
 import { errorOf } from "./failure.js";
 import { encodePrompt } from "./prompt.js";
-import type { WarmingEvent } from "./protocol.js";
+import type { EngineStart, WarmingEvent } from "./protocol.js";
 import type { ChatSkill, LoadedSkill, WritingSkill } from "./skill.js";
 import { openGroup } from "./writer.js";
 
@@ -30,10 +30,15 @@ export async function openChat({
   return { tokenizer: { ...tokenizer, rules: open }, write: chatWriter(template) };
 }
 
-/** The model without an adapter. */
-export function bareSkill(model: Model, chat: ChatSkill | null): LoadedSkill {
+/** The model without an adapter. Where only labels are answered it does nothing. */
+export function bareSkill(
+  model: Model,
+  chat: ChatSkill | null,
+  { onlyLabels }: Pick<EngineStart, "onlyLabels">,
+): LoadedSkill {
   const write = { tokenizer: model.tokenizer, method: model.engine.method, parameters: null, place: () => ({}), chat };
   const facts = { task: null, fields: [], labels: null, virtualTokens: 0 };
+  if (onlyLabels) return { facts: { ...facts, abilities: [] }, predict: null, write: null };
   return {
     facts: { ...facts, abilities: ["completions", ...(chat ? (["chat"] as const) : [])] },
     predict: null,
@@ -49,7 +54,7 @@ export async function loadSkill(
   model: Model,
   chat: ChatSkill | null,
   { folder, name, anyBase }: { readonly folder: string; readonly name: string; readonly anyBase: boolean },
-  mostTokens: number,
+  { maxInputTokens: mostTokens, onlyLabels }: Pick<EngineStart, "maxInputTokens" | "onlyLabels">,
   onWarm: OnWarm = () => {},
 ): Promise<LoadedSkill> {
   const adapter = readAdapter(folder);
@@ -57,9 +62,15 @@ export async function loadSkill(
   const { method, parameters } = runnable(adapter, model.checkpoint.config);
   const { tokens } = method.adds(parameters);
   const { task } = adapter;
+  if (task === null && onlyLabels)
+    throw new SoftpromptError("usage", "this adapter has no task, and the server answers labels alone", {
+      where: folder,
+      expected: "an adapter that was tuned for a task",
+      hint: "start the server without --only-labels",
+    });
   const opened = task === null ? null : await openSkill(model, adapter, { anyBase: true }, name);
   const predict = opened && { ...opened, maxInputTokens: Math.min(opened.maxInputTokens, mostTokens) };
-  const place = aroundText(task?.template ?? "");
+  const place = onlyLabels ? null : aroundText(task?.template ?? "");
   const write: WritingSkill | null = place && {
     tokenizer: behindPrompt(model.tokenizer, tokens),
     method,

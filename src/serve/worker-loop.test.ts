@@ -29,7 +29,7 @@ const patience = { timeout: 20_000 };
  * The engine's loop in this thread.
  * @param closesAt the row at whose first event it is told to close
  */
-function openEngine(closesAt?: number) {
+function openEngine(closesAt?: number, { onlyLabels = false } = {}) {
   const { port1, port2 } = new MessageChannel();
   const heard = new Map<number, RowEvent["kind"][]>();
   const kinds: Report["kind"][] = [];
@@ -53,6 +53,7 @@ function openEngine(closesAt?: number) {
     batchSize: 8,
     writingRows: 8,
     maxInputTokens: 50,
+    onlyLabels,
     parked: new Int32Array(new SharedArrayBuffer(8)),
   });
   const send = (order: Order) => port2.postMessage(order);
@@ -125,6 +126,24 @@ test("the bare model has written before it is ready, an adapter has ranked and w
   });
   send({ kind: "add", skill: bareNumber + 2, name: "other", folder, anyBase: true });
   await expect.poll(() => kinds, patience).toContain("refused");
+  send({ kind: "close" });
+  await ended;
+});
+
+test("where only labels are answered nothing is written: neither the model nor an adapter with a label task opens a session for it", async () => {
+  vi.mocked(openGroup).mockClear();
+  vi.mocked(answerInputs).mockClear();
+  const { heard, kinds, warmed, ended, send } = openEngine(undefined, { onlyLabels: true });
+  await expect.poll(() => kinds, patience).toContain("ready");
+  const skill = bareNumber + 1;
+  send({ kind: "add", skill, name: "mood", folder, anyBase: true });
+  await expect.poll(() => kinds, patience).toContain("added");
+  expect(warmed).toEqual(["mood"]);
+  const how = { maxTokens: 5, temperature: 0, topP: 1, topK: 0, seed: 0, stop: [] };
+  send({ kind: "rows", rows: [{ kind: "predict", id: 1, skill, input: "a", name: "input" }] });
+  send({ kind: "rows", rows: [{ kind: "write", id: 2, skill, prompt: { text: "once" }, how }] });
+  await expect.poll(() => [heard.get(1), heard.get(2)], patience).toEqual([["began", "answer"], ["failed"]]);
+  expect([vi.mocked(openGroup).mock.calls.length, vi.mocked(answerInputs).mock.calls.length]).toEqual([0, 2]);
   send({ kind: "close" });
   await ended;
 });

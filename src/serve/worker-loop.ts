@@ -68,8 +68,8 @@ export async function serveEngine(port: MessagePort, start: EngineStart): Promis
       signal: opening.signal,
       onEvent: (event) => tell({ kind: "opening", event }),
     });
-    chat = await openChat(model);
-    bare = bareSkill(model, chat);
+    chat = start.onlyLabels ? null : await openChat(model);
+    bare = bareSkill(model, chat, start);
     if (!opening.signal.aborted) await tryOut(model, bare, model.checkpoint.name, onWarm);
   } catch (error) {
     tell({ kind: "broken", failure: failureOf(error) });
@@ -186,9 +186,7 @@ function openDesk(
         const { skill, ...place } = order;
         loading = loading.then(async () => {
           try {
-            const loaded = await loadSkill(model, chat, place, start.maxInputTokens, (event) =>
-              tell({ kind: "opening", event }),
-            );
+            const loaded = await loadSkill(model, chat, place, start, (event) => tell({ kind: "opening", event }));
             skills.set(skill, loaded);
             tell({ kind: "added", skill, facts: loaded.facts });
           } catch (error) {

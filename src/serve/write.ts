@@ -10,7 +10,7 @@ import type { ServerResponse } from "node:http";
 import { ApiError, invalid } from "./api-error.js";
 import { Left, modelFor, type ServerContext, waitFor } from "./context.js";
 import { type EventStream, openEvents } from "./events.js";
-import type { ChatMessage, Prompt, WritingSettings, WrittenEnd } from "./protocol.js";
+import type { ChatMessage, Prompt, TokenLogprob, WritingSettings, WrittenEnd, WrittenLogprob } from "./protocol.js";
 import type { ChatRequest, CompletionRequest } from "./schemas.js";
 
 /** How the two kinds of answer differ. */
@@ -23,6 +23,8 @@ interface Form {
   /** Tokens where the request does not say how many. */
   readonly usualTokens: (most: number) => number;
   whole(text: string): object;
+  /** How the log-probabilities of tokens stand in an answer or a chunk. @param count of the likeliest tokens */
+  logprobs(tokens: readonly WrittenLogprob[], count: number): object;
   /** Content of a chunk: at the beginning (null: no chunk), for a text, at the end. */
   begin: object | null;
   piece(text: string): object;
@@ -39,6 +41,13 @@ const completionForm: Form = {
   chunk: "text_completion",
   usualTokens: (most) => Math.min(completionTokens, most),
   whole: (text) => ({ text }),
+  logprobs: (tokens, count) => ({
+    tokens: tokens.map(({ token }) => token),
+    token_logprobs: tokens.map(({ logprob }) => logprob),
+    // the token itself stands among them, so that there may be one more
+    top_logprobs: count === 0 ? null : tokens.map(({ likeliest, ...own }) => byText([...likeliest, own])),
+    text_offset: tokens.map(({ offset }) => offset),
+  }),
   begin: null,
   piece: (text) => ({ text }),
   end: { text: "" },
@@ -51,10 +60,27 @@ const chatForm: Form = {
   chunk: "chat.completion.chunk",
   usualTokens: (most) => most,
   whole: (content) => ({ message: { role: "assistant", content, refusal: null } }),
+  logprobs: (tokens) => ({
+    content: tokens.map(({ likeliest, ...own }) => ({ ...withBytes(own), top_logprobs: likeliest.map(withBytes) })),
+    refusal: null,
+  }),
   begin: { delta: { role: "assistant", content: "" } },
   piece: (content) => ({ delta: { content } }),
   end: { delta: {} },
 };
+
+/** Parts of characters all read as U+FFFD: the first of them stands for it. */
+function byText(tokens: readonly TokenLogprob[]): Readonly<Record<string, number>> {
+  const found = new Map<string, number>();
+  for (const { token, logprob } of tokens) if (!found.has(token)) found.set(token, logprob);
+  return Object.fromEntries(found);
+}
+
+const withBytes = ({ token, logprob }: TokenLogprob) => ({
+  token,
+  logprob,
+  bytes: token.includes("\ufffd") ? null : [...Buffer.from(token, "utf8")],
+});
 
 /** Milliseconds that a stream's headers wait for the first sign of its row. */
 const firstSign = 1000;
@@ -82,6 +108,8 @@ export function complete(context: ServerContext, request: CompletionRequest, res
 
 /** @returns the body, or null where it was streamed. @throws ApiError, Left. */
 export function chat(context: ServerContext, request: ChatRequest, response: ServerResponse) {
+  if (request.top_logprobs && request.logprobs !== true)
+    throw invalid("top_logprobs: needs logprobs: true", "top_logprobs");
   const messages = request.messages.map(
     ({ role, content }): ChatMessage => ({
       role: role === "developer" ? "system" : role,
@@ -115,6 +143,7 @@ async function write(
   };
   const streamed = request.stream === true ? openChunks(context, form, request, head, response) : null;
   const texts = rows.map(() => "");
+  const logprobs: WrittenLogprob[][] = rows.map(() => []);
   const ends = new Array<WrittenEnd>(rows.length);
   const usage = { prompt_tokens: 0, completion_tokens: 0, total_tokens: 0 };
   try {
@@ -126,8 +155,10 @@ async function write(
           usage.prompt_tokens += event.promptTokens;
           streamed?.open();
         } else if (event.kind === "piece" || event.kind === "end") {
-          if (streamed && event.text !== "") streamed.piece(row, event.text);
-          else texts[row] += event.text;
+          const told = event.logprobs ?? [];
+          if (streamed && (event.text !== "" || told.length > 0)) streamed.piece(row, event.text, told);
+          texts[row] += event.text;
+          logprobs[row]!.push(...told);
           if (event.kind !== "end") return;
           ends[row] = event.end;
           usage.completion_tokens += event.tokens;
@@ -155,7 +186,7 @@ async function write(
     choices: texts.map((text, index) => ({
       index,
       ...form.whole(text),
-      logprobs: null,
+      logprobs: how.logprobs === undefined ? null : form.logprobs(logprobs[index]!, how.logprobs),
       finish_reason: finishReason(ends[index]!),
     })),
     usage,
@@ -171,18 +202,26 @@ function settingsOf(request: WriteRequest, form: Form, most: number): WritingSet
     topK: request.top_k ?? 0,
     seed: request.seed ?? randomInt(2 ** 32),
     stop: typeof stop === "string" ? [stop] : (stop ?? []),
+    logprobs: countOf(request),
   };
+}
+
+/** How many of the likeliest tokens are told beside each token; undefined where no log-probabilities are. */
+function countOf(request: WriteRequest): number | undefined {
+  const { logprobs } = request;
+  if (typeof logprobs === "number") return logprobs;
+  return logprobs === true ? ((request as ChatRequest).top_logprobs ?? 0) : undefined;
 }
 
 /** The chunks of one stream. */
 function openChunks(
   { sockets }: ServerContext,
   form: Form,
-  { stream_options }: WriteRequest,
+  request: WriteRequest,
   head: object,
   response: ServerResponse,
 ) {
-  const withUsage = stream_options?.include_usage === true;
+  const withUsage = request.stream_options?.include_usage === true;
   let events: EventStream | null = null;
   const begun = new Set<number>();
   const open = () => {
@@ -193,8 +232,8 @@ function openChunks(
   const late = setTimeout(open, firstSign);
   const chunk = (choices: readonly object[], usage: object | null) =>
     open().send({ ...head, object: form.chunk, choices, ...(withUsage ? { usage } : {}) });
-  const choice = (index: number, what: object, finish_reason: string | null) =>
-    chunk([{ index, ...what, logprobs: null, finish_reason }], null);
+  const choice = (index: number, what: object, finish_reason: string | null, logprobs: object | null = null) =>
+    chunk([{ index, ...what, logprobs, finish_reason }], null);
   const begin = (row: number) => {
     if (begun.has(row)) return;
     begun.add(row);
@@ -202,9 +241,9 @@ function openChunks(
   };
   return {
     open: () => void open(),
-    piece(row: number, text: string) {
+    piece(row: number, text: string, told: readonly WrittenLogprob[]) {
       begin(row);
-      choice(row, form.piece(text), null);
+      choice(row, form.piece(text), null, told.length === 0 ? null : form.logprobs(told, countOf(request) ?? 0));
     },
     end(row: number, reason: string) {
       begin(row);

@@ -7,14 +7,14 @@
 import { SoftpromptError } from "../base/errors.js";
 import type { Parameters } from "../base/tensor.js";
 import { placeOf } from "../engine/place.js";
-import { picker } from "../engine/sampling.js";
+import { type LogProbability, logProbabilities, picker } from "../engine/sampling.js";
 import { engineUnder, type Model } from "../tasks/model.js";
 import { writing } from "../tasks/written.js";
 import { type EncodedRow, textIds } from "../text/batch.js";
 import { endsOf, goesOnFrom } from "../text/rules.js";
 import type { Tokenizer } from "../text/tokenizer.js";
 import { failureOf } from "./failure.js";
-import type { RowEvent, WritingSettings, WrittenEnd } from "./protocol.js";
+import type { RowEvent, TokenLogprob, WritingSettings, WrittenEnd, WrittenLogprob } from "./protocol.js";
 import type { WritingSkill } from "./skill.js";
 
 /** A text to be continued. */
@@ -66,19 +66,27 @@ export async function openGroup(model: Model, rows: readonly WriteRow[]): Promis
   const program = await engine.generate(undefined, placeOf(model.checkpoint.config, encoded));
   const sets = rows.map(({ skill }) => skill.parameters ?? bare(model));
   // a chat's answer has a tokenizer of its own, and is a text of its own
-  const texts = rows.map(({ tokenizer, skill, row, how }) => {
-    const continues = tokenizer === skill.tokenizer && goesOnFrom(textIds(row), tokenizer);
-    return writing(tokenizer.openDecoder({ continues }), how.stop);
-  });
+  const continues = rows.map(
+    ({ tokenizer, skill, row }) => tokenizer === skill.tokenizer && goesOnFrom(textIds(row), tokenizer),
+  );
+  const texts = rows.map(({ tokenizer, how }, row) =>
+    writing(tokenizer.openDecoder({ continues: continues[row]! }), how.stop),
+  );
+  const tellers = rows.map(({ tokenizer, how }, row) =>
+    how.logprobs === undefined ? null : logprobTeller(tokenizer, continues[row]!, how.logprobs),
+  );
   const pickers = rows.map(({ how }) => picker(how));
   const ended = new Array<WrittenEnd | "dropped" | null>(rows.length).fill(null);
   const lengths = new Int32Array(rows.length);
-  const draws = rows.some(({ how }) => how.temperature > 0);
+  // the program chooses the likeliest token itself; everything else needs its logits
+  const logitsNeeded = rows.some(({ how }) => how.temperature > 0 || how.logprobs !== undefined);
   const failures = new Map<number, unknown>();
   /** A row with invalid numbers fails alone. Each row is the first of its own stream. */
   const pick = (row: number, logits: Float32Array): number => {
     try {
-      return pickers[row]!(0, logits);
+      const id = pickers[row]!(0, logits);
+      tellers[row]?.see(id, logits);
+      return id;
     } catch (error) {
       failures.set(row, error);
       return 0;
@@ -94,12 +102,15 @@ export async function openGroup(model: Model, rows: readonly WriteRow[]): Promis
         if (rows[row]!.dropped) ended[row] ??= "dropped";
         return ended[row] !== null;
       },
-      ...(draws ? { pick } : {}),
+      ...(logitsNeeded ? { pick } : {}),
     },
   );
   const finish = (row: number, end: WrittenEnd): StepEvents[number] => {
     ended[row] = end;
-    return [rows[row]!.id, { kind: "end", text: texts[row]!.flush(), tokens: lengths[row]!, end }];
+    return [
+      rows[row]!.id,
+      { kind: "end", text: texts[row]!.flush(), tokens: lengths[row]!, end, ...tellers[row]?.told() },
+    ];
   };
   const left = (end: (row: number) => WrittenEnd): StepEvents =>
     rows.flatMap(({ dropped }, row) => (ended[row] === null && !dropped ? [finish(row, end(row))] : []));
@@ -139,7 +150,9 @@ export async function openGroup(model: Model, rows: readonly WriteRow[]): Promis
         }
         lengths[row]!++;
         const text = texts[row]!.push(id);
-        if (text !== "") events.push([rows[row]!.id, { kind: "piece", text, tokens: lengths[row]! }]);
+        tellers[row]?.take();
+        if (text !== "")
+          events.push([rows[row]!.id, { kind: "piece", text, tokens: lengths[row]!, ...tellers[row]?.told() }]);
         if (texts[row]!.stopped) events.push(finish(row, "stop"));
         else if (lengths[row] === rows[row]!.how.maxTokens) events.push(finish(row, "length"));
       }
@@ -147,3 +160,40 @@ export async function openGroup(model: Model, rows: readonly WriteRow[]): Promis
     },
   };
 }
+
+/** The log-probabilities of one row's tokens: computed when a token is chosen, kept when it is written, told with the next text. */
+function logprobTeller(tokenizer: Tokenizer, continues: boolean, count: number) {
+  const decoder = tokenizer.openDecoder({ continues });
+  let seen: { readonly id: number; readonly found: ReturnType<typeof logProbabilities> } | null = null;
+  let waiting: WrittenLogprob[] = [];
+  let [written, length] = [0, 0];
+  const named = ({ id, logProbability }: LogProbability): TokenLogprob => ({
+    id,
+    token: tokenizer.decode([id], { keepSpecial: true, continues: continues || written > 0 }),
+    logprob: Math.max(leastLogprob, logProbability),
+  });
+  return {
+    see(id: number, logits: Float32Array): void {
+      seen = { id, found: logProbabilities(logits, id, count) };
+    },
+    /** The token that was seen last is a part of the answer, and no end token. */
+    take(): void {
+      if (seen === null) return;
+      const { id, found } = seen;
+      const own = named({ id, logProbability: found.chosen });
+      waiting.push({ ...own, offset: length, likeliest: found.likeliest.map(named) });
+      length += decoder.push(id).length;
+      written++;
+      seen = null;
+    },
+    /** What was taken since the last call. */
+    told(): { readonly logprobs?: readonly WrittenLogprob[] } {
+      const logprobs = waiting;
+      waiting = [];
+      return logprobs.length === 0 ? {} : { logprobs };
+    },
+  };
+}
+
+/** JSON has no infinity. OpenAI's number for what is never written. */
+const leastLogprob = -9999;

@@ -21,6 +21,7 @@ export const servedAdapters = {
 };
 
 const limits = [
+  "onlyLabels",
   "batchSize",
   "maxBody",
   "maxRows",
