@@ -15,6 +15,7 @@ export {
   type PassShape,
   paperMacs,
   partialParameters,
+  recomputedFlops,
   stepFlops,
 } from "./engine/flops.js";
 export { type Pick as TokenPick, picker, type Sampling } from "./engine/sampling.js";

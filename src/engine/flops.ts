@@ -6,7 +6,7 @@
  * tables (fpt.md §8): no attention products, no backward, no evaluation.
  * `total`: 2 × the multiply-accumulates of every matrix product, forward and backward, attention included, over padding too, because
  * padding is computed. What a training with little memory computes a second time (graph/recompute.ts), about a third of a step more, is not
- * counted: a training costs the same however it is run. Norms, activations, softmax and embedding look-ups are left out of both (under 1 % at
+ * part of it, so that a training costs the same however it is run: recomputedFlops counts it apart. Norms, activations, softmax and embedding look-ups are left out of both (under 1 % at
  * t5-base's width).
  */
 import { counter, type Flops as GraphFlops } from "../graph/count.js";
@@ -145,6 +145,7 @@ export function addFlops(a: Flops, b: Flops): Flops {
 
 const graphs = {
   train: trainGraph,
+  trainLittle: (source) => trainGraph(source, { keepLittle: true }),
   forward: forwardGraph,
   score: scoreGraph,
   activations: activationGraph,
@@ -195,6 +196,26 @@ export function stepFlops(
   method: Method = promptTuning,
 ): Flops {
   return both(costs("train", config, partial, method, shape.place)(symbols(shape)));
+}
+
+/**
+ * FLOPs that one training step which keeps little of its forward pass computes a second time, beside those of stepFlops; counted from the
+ * graph that runs.
+ */
+export function recomputedFlops(
+  config: ModelConfig,
+  partial: PartialModel,
+  shape: PassShape,
+  method: Method = promptTuning,
+): number {
+  const total = (kind: "train" | "trainLittle") =>
+    costs(kind, config, partial, method, shape.place)(symbols(shape)).total;
+  return total("trainLittle") - total("train");
+}
+
+/** Whether a training step keeps little of its forward pass and computes it again. @param inBlocks the frozen weights are in blocks */
+export function keepsLittle({ lowMemory }: { readonly lowMemory: boolean }, inBlocks: boolean): boolean {
+  return lowMemory || inBlocks;
 }
 
 /** One teacher-forced forward pass with logits. */

@@ -12,7 +12,7 @@ import { openSession, type Session, type SessionOptions } from "../runtime/sessi
 import { type Batch, type EncodedRow, type TextBatch, textBatch } from "../text/batch.js";
 import { atNeed, disposeAll } from "./at-need.js";
 import { checkWindow, float, int, lengthsOf, parameterFeeds, positionsOf, shiftedIds, textFeeds } from "./feeds.js";
-import { packsWeights } from "./flops.js";
+import { keepsLittle, packsWeights } from "./flops.js";
 import {
   activationGraph,
   forwardGraph,
@@ -46,7 +46,7 @@ type Opener<Program> = (source: ProgramSource, options: SessionOptions) => Promi
 /** How each program is opened. */
 export const programs: { readonly [K in keyof ProgramKinds]: Opener<ProgramKinds[K]> } = {
   async train(source, options) {
-    const keepLittle = options.lowMemory || source.weights.inBlocks === true;
+    const keepLittle = keepsLittle(options, source.weights.inBlocks === true);
     // TinyLlama 1.1B in blocks, batch 4 × 128: 2.4 GB with the arena, more than 3.8 without (docs/log.md, 2026-11-27)
     const arena = keepLittle ? { arena: true } : {};
     const own = { ...options, ...arena, packWeights: packsWeights(source.config, source.partial, options) };

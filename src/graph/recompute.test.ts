@@ -5,6 +5,7 @@ import { expect, test } from "vitest";
 import { random } from "../base/random.js";
 import { size } from "../base/tensor.js";
 import { check } from "./check.js";
+import { count } from "./count.js";
 import { gradients } from "./grad.js";
 import { emptyGraph, type Graph, input, output, type Value, weight } from "./graph.js";
 import { interpret, type Numbers } from "./interpret.js";
@@ -76,6 +77,18 @@ test("every result is the same number; only inputs of norms and what depends on 
   // the last norm's result, which is not inside a block, is computed again too
   expect(inside(carried(little, forward))).toEqual([]);
   expect(inside(carried(g, forward)).length).toBeGreaterThan(20);
+});
+
+test("what is computed again is counted: of each block what its norms' inputs do not already hold", () => {
+  const { g, forward, trained } = model();
+  const [plain, little] = [count(g, { B: 2 }), count(recomputing(g, forward, trained), { B: 2 })];
+  // by hand, for B = 2 rows of 5 positions, width 4: q, k, v; scores and contexts of 2 heads of 2; gate and wide, 8 neurons. The last linears of the
+  // two branches are not: their sums are inputs of norms
+  const linears = 2 * (3 * 2 * (2 * 5) * 4 * 4 + 2 * 2 * (2 * 5) * 4 * 8);
+  const attention = 2 * 2 * (2 * (2 * 2 * 5 * 5) * 2);
+  expect(little.linears.forward - plain.linears.forward).toBe(linears);
+  expect(little.attention - plain.attention).toBe(attention);
+  expect(little.total - plain.total).toBe(linears + attention);
 });
 
 test("what needs no gradient stands before what does, so that the runtime makes it just before it is read", () => {

@@ -78,7 +78,7 @@ export interface Candidate {
 }
 
 /** Evaluations at the rungs of a halving search included. */
-export type CandidateCost = Omit<TrainCost, "flops" | "perStage" | "openSeconds">;
+export type CandidateCost = Omit<TrainCost, "flops" | "perStage" | "openSeconds" | "recomputedFlops">;
 
 /** How candidates are spread over processes. */
 export interface WorkerSettings {

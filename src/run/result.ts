@@ -55,6 +55,11 @@ export interface RunResult {
     /** The papers' accounting: forward Linear MACs × 2 of training only. */
     readonly paperFlops: number;
     /**
+     * What `lowMemory` or weights in blocks made the training compute a second time, beside `flops` and no part of it: a training costs the same
+     * however it is run. Absent where nothing was, and for a search.
+     */
+    readonly recomputedFlops?: number;
+    /**
      * Cost of neuron scores and of the greedy choice of layers, if the schedule needed them, and of XPrompt's importance. It is part of `flops`, and `scoringSeconds` is part
      * of `seconds`.
      */
@@ -188,6 +193,7 @@ const resultForm = z.object({
     trainFlops: amount,
     evalFlops: amount,
     paperFlops: amount,
+    recomputedFlops: amount.optional(),
     scoringFlops: amount,
     seconds: amount,
     trainSeconds: amount,
@@ -198,7 +204,7 @@ const resultForm = z.object({
     perStage: z.array(
       z.object({
         ...{ partial: text, steps: count, seconds: amount, evalSeconds: amount, openSeconds: amount },
-        ...{ flops: amount, paperFlops: amount },
+        ...{ flops: amount, paperFlops: amount, recomputedFlops: amount.optional() },
       }),
     ),
     trainedParameters: count,

@@ -46,6 +46,19 @@ function abortAt(pass: number) {
   return { engine, signal: abort.signal };
 }
 
+test("what is computed again to save memory is counted over all parts of a run", async () => {
+  const little = { options: { lowMemory: true } };
+  const whole = await trainRun(fptJob({ engine: fakeEngine(little), run: join(root, `little-${count++}`) }));
+  const abort = new AbortController();
+  let passes = 0;
+  const engine = fakeEngine({ ...little, before: () => void (++passes === 40 && abort.abort()) });
+  const first = await trainRun(fptJob({ engine, signal: abort.signal, run: folder }));
+  expect(first.reason).toBe("interrupted");
+  const rest = await trainRun(fptJob({ engine: fakeEngine(little), run: folder, resume: true }));
+  expect(whole.cost.recomputedFlops).toBeGreaterThan(first.cost.recomputedFlops!);
+  expect(rest.cost.recomputedFlops).toBe(whole.cost.recomputedFlops);
+});
+
 describe("exact resume through every stage of an FPT schedule, with a mask", () => {
   test.each(["adafactor", "adamw", "sgd"] as const)("%s: interrupted at every pass of the run", async (optimizer) => {
     const settings = { ...fptJob().settings, optimizer, weightDecay: 0.01, momentum: 0.9 };

@@ -179,6 +179,7 @@ const savedForm = z.strictObject({
           openSeconds: z.number().nonnegative(),
           flops: z.number().nonnegative(),
           paperFlops: z.number().nonnegative(),
+          recomputedFlops: z.number().nonnegative().optional(),
         }),
       )
       .min(1),

@@ -48,6 +48,8 @@ export interface StageCost {
   /** Total FLOPs of training. */
   readonly flops: number;
   readonly paperFlops: number;
+  /** FLOPs that were computed a second time to save memory, beside `flops`; absent where none were. */
+  readonly recomputedFlops?: number;
 }
 
 /** Everything that a training needs to go on. */

@@ -6,8 +6,8 @@
 import { SoftpromptError } from "../base/errors.js";
 import type { Parameters } from "../base/tensor.js";
 import { type Scores, selectionScore } from "../data/metrics.js";
-import { stepFlops } from "../engine/flops.js";
-import { evaluatePrepared } from "../evaluate/evaluate.js";
+import { keepsLittle, recomputedFlops, stepFlops } from "../engine/flops.js";
+import { evaluatePrepared, rowsEvent } from "../evaluate/evaluate.js";
 import { isFull, type PartialModel } from "../model/partial.js";
 import { learningRateAt } from "../optim/learning-rate.js";
 import { initParameters } from "../optim/parameters.js";
@@ -65,6 +65,7 @@ export async function step(
   const rows = numbers.map((n) => job.encoded[n]!);
   const { rate = 1 } = input.schedule.stages[state.stage]!;
   const learningRate = rate * learningRateAt(state.step + 1, job.totalSteps, settings);
+  const again = keepsLittle(engine.options, Boolean(engine.options.blocks));
   const batch = await batchGradient({
     program,
     method: engine.method,
@@ -73,6 +74,7 @@ export async function step(
     rows,
     microBatchSize: settings.microBatchSize,
     flopsOf: (shape) => stepFlops(engine.checkpoint.config, partial, shape, engine.method),
+    recomputedOf: (shape) => (again ? recomputedFlops(engine.checkpoint.config, partial, shape, engine.method) : 0),
     flopsBefore: readingFlops(job, partial, {
       step: state.step,
       since: state.stageStart,
@@ -94,6 +96,7 @@ export async function step(
       openSeconds,
       flops: batch.flops.total,
       paperFlops: batch.flops.paper,
+      recomputedFlops: batch.recomputed,
     }),
   };
   const where = { step: next.step, stage: state.stage };
@@ -200,7 +203,7 @@ export async function evaluation(
     job.validation,
     state.parameters,
     signal,
-    (done, total) => observe({ kind: "rows", done, total }),
+    (...rows) => observe(rowsEvent(...rows)),
     evaluationReading(job, textsKnown),
   );
   if (found === null) return null;
@@ -266,7 +269,7 @@ function finiteOr(value: number | undefined, instead: number): number {
 
 function addCost(perStage: readonly StageCost[], more: Partial<Omit<StageCost, "partial">>): StageCost[] {
   const last = perStage.at(-1)!;
-  const sum = (key: keyof Omit<StageCost, "partial">) => last[key] + (more[key] ?? 0);
+  const sum = (key: keyof Omit<StageCost, "partial">) => (last[key] ?? 0) + (more[key] ?? 0);
   return [
     ...perStage.slice(0, -1),
     {
@@ -277,6 +280,7 @@ function addCost(perStage: readonly StageCost[], more: Partial<Omit<StageCost, "
       openSeconds: sum("openSeconds"),
       flops: sum("flops"),
       paperFlops: sum("paperFlops"),
+      ...(sum("recomputedFlops") > 0 && { recomputedFlops: sum("recomputedFlops") }),
     },
   ];
 }
@@ -288,5 +292,5 @@ function everything({ input }: Job, state: TrainState): number {
 
 /** A cost summed over the stages. */
 export function total(state: TrainState, key: keyof Omit<StageCost, "partial">): number {
-  return state.perStage.reduce((sum, stage) => sum + stage[key], 0);
+  return state.perStage.reduce((sum, stage) => sum + (stage[key] ?? 0), 0);
 }

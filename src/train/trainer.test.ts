@@ -4,7 +4,7 @@ import { fakeConfig, fakeEngine, fakeRows, fakeTask, fakeTokenizer } from "../..
 import { defaults } from "../base/options.js";
 import { random } from "../base/random.js";
 import type { Tensor } from "../base/tensor.js";
-import { stepFlops } from "../engine/flops.js";
+import { recomputedFlops, stepFlops } from "../engine/flops.js";
 import { entryMask, fullMask, maskFromScores } from "../method/mask.js";
 import { fullModel, partialModel } from "../model/partial.js";
 import { checkIdentity, identityOf } from "./identity.js";
@@ -268,6 +268,14 @@ describe("vanilla", () => {
     expect(cost.evalFlops).toBeGreaterThan(0);
     expect(cost.flops).toBe(cost.trainFlops + cost.evalFlops);
     expect(cost.perStage).toMatchObject([{ partial: "full", steps: 3, flops: cost.trainFlops }]);
+    expect(cost.recomputedFlops).toBeUndefined();
+    // with little memory it costs the same, and what is computed again stands beside it
+    const engine = fakeEngine({ options: { lowMemory: true } });
+    const again = await train(input({ ...job, engine }));
+    expect(again.cost).toMatchObject({ trainFlops: cost.trainFlops, paperFlops: cost.paperFlops });
+    const shape = { batch: 8, prompt: 4, input: T, target: 6 };
+    expect(again.cost.recomputedFlops).toBe(3 * recomputedFlops(fakeConfig, full, shape));
+    expect(again.cost.perStage[0]!.recomputedFlops).toBe(again.cost.recomputedFlops);
   });
 });
 

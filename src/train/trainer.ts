@@ -112,6 +112,7 @@ function resultOf(state: TrainState, reason: StopReason): TrainResult {
     total(state, "evalSeconds"),
     total(state, "openSeconds"),
   ];
+  const recomputedFlops = total(state, "recomputedFlops");
   return {
     best: state.best ?? { parameters: state.parameters, step: state.step, scores: {} },
     bestOnFull: state.bestOnFull,
@@ -124,6 +125,7 @@ function resultOf(state: TrainState, reason: StopReason): TrainResult {
       trainFlops,
       evalFlops: state.evalFlops,
       paperFlops: total(state, "paperFlops"),
+      ...(recomputedFlops > 0 && { recomputedFlops }),
       seconds: trainSeconds + evalSeconds + openSeconds,
       trainSeconds,
       evalSeconds,

@@ -104,8 +104,8 @@ export type TrainEvent =
       paperFlops: number;
       totalFlops: number;
     }
-  /** Progress of the current evaluation, or of reading the texts of the stage's training rows before a step; not recorded. */
-  | { kind: "rows"; done: number; total: number; what?: "texts" }
+  /** Progress of the current evaluation (as RowsEvent), or of reading the texts of the stage's training rows before a step; not recorded. */
+  | { kind: "rows"; done: number; total: number; tokens?: number; what?: "texts" }
   | { kind: "snapshot"; step: number }
   | { kind: "warning"; message: string }
   | { kind: "end"; reason: StopReason; step: number };
@@ -118,6 +118,11 @@ export interface TrainCost {
   readonly evalFlops: number;
   /** The paper's accounting: forward Linear MACs, training only. */
   readonly paperFlops: number;
+  /**
+   * FLOPs that `lowMemory` or weights in blocks made the training compute a second time. They are no part of the others, so that a training costs
+   * the same however it is run; absent where there were none.
+   */
+  readonly recomputedFlops?: number;
   /** Training, evaluation and opening sessions, over all parts of a resumed run; saving left out. */
   readonly seconds: number;
   readonly trainSeconds: number;

@@ -24,6 +24,8 @@ export interface StepInput {
   readonly rows: readonly EncodedRow[];
   readonly microBatchSize: number;
   readonly flopsOf: (shape: PassShape) => Flops;
+  /** FLOPs that a pass computes a second time to save memory. Default none. */
+  readonly recomputedOf?: (shape: PassShape) => number;
   /** Further FLOPs of the batch, e.g. for texts that are read now. Default nothing. */
   readonly flopsBefore?: Flops;
 }
@@ -35,6 +37,8 @@ export interface BatchGradient {
   /** Input and target tokens, virtual ones included, padding not. */
   readonly tokens: number;
   readonly flops: Flops;
+  /** FLOPs beside them, of what was computed a second time. */
+  readonly recomputed: number;
 }
 
 /** A step's rows as its passes take them: by length, so that little is padded. */
@@ -45,7 +49,7 @@ export function microBatches(rows: readonly EncodedRow[], size: number): Encoded
 
 /** Loss and gradients of the whole batch, computed in micro-batches of rows of like length. */
 export async function batchGradient(input: StepInput): Promise<BatchGradient> {
-  const { program, method, parameters, microBatchSize, flopsOf } = input;
+  const { program, method, parameters, microBatchSize, flopsOf, recomputedOf = () => 0 } = input;
   const prompt = method.adds(parameters).tokens;
   const targetTokens = input.rows.reduce((sum, row) => sum + row.target.length, 0);
   const specs = method.parameters(input.config);
@@ -54,6 +58,7 @@ export async function batchGradient(input: StepInput): Promise<BatchGradient> {
   const sums = new Map<string, Float64Array>();
   let loss = 0;
   let flops = input.flopsBefore ?? noFlops;
+  let recomputed = 0;
   for (const micro of micros) {
     const batch = makeBatch(micro);
     const step = await program.run(parameters, batch, new Float32Array(micro.length).fill(1 / targetTokens));
@@ -68,11 +73,13 @@ export async function batchGradient(input: StepInput): Promise<BatchGradient> {
       }
     }
     for (const l of step.loss) loss += l / targetTokens;
-    flops = addFlops(flops, flopsOf(shapeOfRows(input.config, micro, prompt)));
+    const shape = shapeOfRows(input.config, micro, prompt);
+    flops = addFlops(flops, flopsOf(shape));
+    recomputed += recomputedOf(shape);
   }
   const tokens = input.rows.reduce((n, row) => n + prompt + row.input.length + row.target.length, 0);
   for (const [name, sum] of sums) gradients[name] = { shape: parameters[name]!.shape, data: new Float32Array(sum) };
-  return { gradients, loss, tokens, flops };
+  return { gradients, loss, tokens, flops, recomputed };
 }
 
 /** Adds each of `rows` gradients of one parameter to its sum, in float64. */
