@@ -17,8 +17,10 @@ export {
 } from "./study/call.js";
 export { compare as compareSchedules } from "./study/compare.js";
 export { type FptStudy, type FptStudyName, fptStudies } from "./study/fpt.js";
+export type { RunsLeft } from "./study/left.js";
 export { chartDrawing, matrixDrawing, studyMarkdown, studyPage } from "./study/pages.js";
 export { type PartialSize, partialAlone } from "./study/partial-alone.js";
+export { type ListedRun, listRuns, type RunOrder, type RunState } from "./study/run-list.js";
 export {
   type FinishedRun,
   type MethodSize,

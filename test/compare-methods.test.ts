@@ -15,7 +15,7 @@ import { pruneOptions } from "../src/prune/options.js";
 import { neuronScoreOptions } from "../src/schedule/neuron-options.js";
 import { scheduleOptions } from "../src/schedule/options.js";
 import { comparisonOptions } from "../src/study/method-options.js";
-import { type ComparisonInput, instructionOf, runUnit, unitsOf } from "../src/study/method-runs.js";
+import { bestRate, type ComparisonInput, instructionOf, runUnit, unitsOf } from "../src/study/method-runs.js";
 import { compareMethods, lastWithin } from "../src/study/methods.js";
 import type { StudyEvent } from "../src/study/runs.js";
 import type { Spread, StudyResult } from "../src/study/study.js";
@@ -116,9 +116,65 @@ test("a rate under which a training breaks down is not chosen, and what it spent
   // 3e39 is no float32: every step of it is skipped, and the third stops the training
   const broken = await searched([1, 1e40]);
   expect(broken.tried.map(({ score }) => score === null)).toEqual([false, true]);
+  expect(broken.tried.map(({ failed }) => failed)).toEqual([undefined, expect.stringMatching(/^3 steps in a row/)]);
   expect(broken.rate).toBe(sound.tried[0]!.rate);
   expect(broken.flops / (sound.flops / 2 + spentAfter.get(3)!)).toBeCloseTo(1, 12);
   expect(broken.seconds).toBeGreaterThan(0);
+});
+
+test("a rate that failed is told of and kept like a result: the search goes on, and a second call trains nothing", async () => {
+  const own = { ...comparison, methods: ["prompt"], rateFactors: [1e40, 1] } as const;
+  const asked = async () => {
+    const events: StudyEvent[] = [];
+    const result = await compareMethods(
+      input("failed", {
+        tasks: [other],
+        seeds: [0],
+        comparison: readOptions(comparisonOptions, own, "test"),
+        observe: (event) => events.push(event),
+      }),
+    );
+    return { events, result };
+  };
+  const [first, second] = [await asked(), await asked()];
+  expect(stepsOf(first.events)).toBe(2 * 4);
+  const trained = second.events.flatMap((event) =>
+    event.kind === "train" && (event.event.kind === "step" || event.event.kind === "skip") ? [event.event] : [],
+  );
+  expect(trained).toEqual([]);
+  expect(timeless(second.result)).toEqual(timeless(first.result));
+  for (const { events, result } of [first, second]) {
+    const done = events.filter((event) => event.kind === "done");
+    expect(done.map(({ failed }) => failed !== undefined)).toEqual([true, false, false]);
+    expect(done[0]!.failed).toMatch(/^3 steps in a row were not finite/);
+    expect(done[0]!.score).toBeNaN();
+    expect(result.notes.join("\n")).toMatch(
+      /Rates whose training failed.*: prompt on parity2, rate 7.5e\+38 \(3 steps in a/,
+    );
+    expect(result.tables.at(-1)!.rows[0]![3]).toMatch(/^7.5e\+38: failed, 0\.075: \d/);
+  }
+  // how many runs are left, this one included; how long, once one was computed
+  const left = first.events.flatMap((event) => (event.kind === "run" ? [event.left] : []));
+  expect(left.map(({ runs }) => runs)).toEqual([3, 2, 1]);
+  // a failed one says nothing of a whole one, nor does one that was read back
+  expect(left.slice(0, 2).map(({ seconds }) => seconds)).toEqual([null, null]);
+  const again = second.events.flatMap((event) => (event.kind === "run" ? [event.left.seconds] : []));
+  expect(again).toEqual([null, null, null]);
+});
+
+test("only where every rate failed there is an error, of all of them; what is no number is never the best", () => {
+  const failed = { rate: 3, score: null, loss: Number.NaN, failed: "3 steps in a row were not finite" };
+  const also = { rate: 9, score: null, loss: Number.NaN, failed: "the loss of held out rows is NaN" };
+  const [low, high, tied] = [
+    { rate: 0.1, score: 0.5, loss: 1 },
+    { rate: 0.3, score: 0.75, loss: 2 },
+    { rate: 0.5, score: 0.75, loss: 1.5 },
+  ];
+  expect(bestRate([failed, low, high, tied], "prompt", "rte")).toBe(tied);
+  expect(bestRate([also, low, failed], "prompt", "rte")).toBe(low);
+  expect(() => bestRate([failed, also], "prompt", "rte")).toThrow(
+    /prompt on rte.*3: 3 steps in a row were not finite; 9: the loss of held out rows is NaN/s,
+  );
 });
 
 test("a rate that was taken at an end of what was tried is noted", () => {

@@ -74,6 +74,10 @@ test("compare: one run per task, seed and method; a second call runs nothing and
   const again: StudyEvent[] = [];
   expect(await compare(input({ folder, observe: (e) => again.push(e) }))).toEqual(first);
   expect(stepsOf(again)).toBe(0);
+  // what is left is told from the first trained run on; a run that is read back says nothing of the time of others
+  const left = (all: StudyEvent[]) => all.flatMap((e) => (e.kind === "run" ? [e.left] : []));
+  expect(left(events).map(({ runs }) => runs)).toEqual(Array.from({ length: 16 }, (_, n) => 16 - n));
+  expect(left(again).every(({ seconds }) => seconds === null)).toBe(true);
 
   expect(first.tables[0]!.rows.map((r) => r[0])).toEqual([
     "PT",
@@ -324,6 +328,23 @@ test("similarity: a signal ends it at the next batch, among the activations and 
     await expect(study).rejects.toMatchObject({ kind: "interrupted", exitCode: 130 });
     expect(batches.length).toBe(stopAt);
   }
+});
+
+test("similarity: rows are encoded once, however many prompts are compared", async () => {
+  const encoded = async (share: readonly number[]) => {
+    let texts = 0;
+    const encode = (text: string) => {
+      texts++;
+      return tinyTokenizer.encode(text);
+    };
+    // LD's neurons need no scores, and every training is read back
+    const sizes = share.map((depth) => ({ label: `LD ${depth}`, size: { depth } }));
+    const asked = input({ folder, seeds: [0], tasks: [other] });
+    await similarity(asked, sizes);
+    await similarity({ ...asked, tokenizer: { ...tinyTokenizer, encode } }, sizes);
+    return texts;
+  };
+  expect(await encoded([0.5])).toBe(await encoded([]));
 });
 
 test("similarity: a prompt is itself, the controls are there, trainings are shared with the other study", async () => {

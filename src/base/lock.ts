@@ -29,7 +29,7 @@ export function lockFolder(folder: string, ops: FileOps = diskOps): FolderLock {
   const name = `.lock-${process.pid}-${randomBytes(4).toString("hex")}.json`;
   const path = join(folder, name);
   writeFileAtomic(path, `${JSON.stringify(me)}\n`, ops);
-  const others = listFolder(folder).filter((other) => /^\.lock-\d+-[0-9a-f]{8}\.json$/.test(other) && other !== name);
+  const others = listFolder(folder).filter((other) => lockName.test(other) && other !== name);
   for (const other of others) {
     let owner: ProcessIdentity | null;
     try {
@@ -49,7 +49,7 @@ export function lockFolder(folder: string, ops: FileOps = diskOps): FolderLock {
     removeFile(path, ops);
     throw new SoftpromptError("run", "another process is working in this folder", {
       where: folder,
-      expected: "one process per run folder",
+      expected: "one process per folder",
       got: `process ${owner.pid} on ${owner.host}`,
       hint:
         owner.host === me.host
@@ -66,6 +66,26 @@ export function lockFolder(folder: string, ops: FileOps = diskOps): FolderLock {
     },
   };
 }
+
+/** A process that owns a folder. */
+export interface FolderOwner {
+  readonly pid: number;
+  readonly host: string;
+}
+
+/**
+ * The living process that owns a folder; null where none does. Changes nothing on disk.
+ * @throws SoftpromptError "run" where a lock cannot be read; "io".
+ */
+export function folderOwner(folder: string): FolderOwner | null {
+  const me = describeProcess(process.pid);
+  const owners = listFolder(folder)
+    .filter((name) => lockName.test(name))
+    .map((name) => readOwner(join(folder, name)));
+  return owners.find((owner) => owner !== null && alive(owner, me)) ?? null;
+}
+
+const lockName = /^\.lock-\d+-[0-9a-f]{8}\.json$/;
 
 /**
  * Removes temp files that a death left in `folder`. Only the owner of the folder may call this (see lockFolder). A lock that another

@@ -23,6 +23,7 @@ export const commands: Loaders = {
   prune: async () => (await import("./commands/prune.js")).prune,
   compare: async () => (await import("./commands/study.js")).compare,
   study: async () => (await import("./commands/study.js")).study,
+  runs: async () => (await import("./commands/runs.js")).runs,
   report: async () => (await import("./commands/report.js")).report,
   docs: async () => (await import("./commands/docs.js")).docs(() => loadCommands(commands)),
 };

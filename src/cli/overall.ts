@@ -1,10 +1,8 @@
 /**
- * @file Estimates the remaining time of a study or a search from the time so far. In: pieces of work as they end. Out: a text.
+ * @file Estimates the remaining time of a search from the time so far. In: pieces of work as they end. Out: a text.
  */
-import { secondText } from "../report/format.js";
-
-/** Pieces that end within this time, in seconds, were read back instead of computed, so they are ignored for the pace. */
-const readBack = 0.3;
+import { aboutText } from "../report/format.js";
+import { readBack } from "../study/left.js";
 
 export interface Overall {
   /** A piece of work begins. */
@@ -27,7 +25,10 @@ export function overall(now = () => performance.now() / 1000): Overall {
         done += size;
       }
       begun = now();
-      return done === 0 || left <= 0 ? "" : `about ${secondText((seconds / done) * left)} left in all`;
+      return done === 0 || left <= 0 ? "" : leftText((seconds / done) * left);
     },
   };
 }
+
+/** "about 40 min left in all" */
+export const leftText = (seconds: number): string => `${aboutText(seconds)} left in all`;

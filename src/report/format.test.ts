@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { byteText, meanText, moments, partialText, scaled, scoreText, secondText } from "./format.js";
+import { aboutText, byteText, meanText, moments, partialText, scaled, scoreText, secondText } from "./format.js";
 import { markdownTable, plainTable, sparkline } from "./markdown.js";
 
 test.each([
@@ -17,6 +17,13 @@ test.each([
   [secondText(245), "4 min 05 s"],
   [secondText(59.99), "60.0 s"],
   [secondText(7620), "2 h 07 min"],
+  [aboutText(20), "less than a minute"],
+  [aboutText(425), "about 7 min"],
+  [aboutText(2350), "about 40 min"],
+  [aboutText(5300), "about 1.5 h"],
+  [aboutText(26_000), "about 7 h"],
+  [aboutText(100_000), "about 28 h"],
+  [aboutText(250_000), "about 3 days"],
   [scoreText(0.8571), "85.7"],
   [scoreText(undefined), "–"],
   [meanText([0.8]), "80.0"],

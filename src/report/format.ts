@@ -35,6 +35,16 @@ export function secondText(seconds: number | null | undefined): string {
   return `${Math.floor(whole / 3600)} h ${two(Math.floor((whole % 3600) / 60))} min`;
 }
 
+/** Of an estimate, as roughly as it is known: "less than a minute", "about 7 min", "about 40 min", "about 2.5 h", "about 3 days". */
+export function aboutText(seconds: number): string {
+  const [minutes, hours] = [seconds / 60, seconds / 3600];
+  if (minutes < 1) return "less than a minute";
+  if (minutes < 9.5) return `about ${Math.round(minutes)} min`;
+  if (minutes < 87.5) return `about ${5 * Math.round(minutes / 5)} min`;
+  if (hours < 9.75) return `about ${Math.round(2 * hours) / 2} h`;
+  return hours < 47.5 ? `about ${Math.round(hours)} h` : `about ${Math.round(hours / 24)} days`;
+}
+
 /** A score in [0, 1] as papers print it: 0.8571 → "85.7". */
 export function scoreText(score: number | null | undefined): string {
   return score === null || score === undefined || !Number.isFinite(score) ? none : (100 * score).toFixed(1);

@@ -33,6 +33,8 @@ export const fileNames = {
   /** Makes a folder a study: its runs. */
   runs: "runs",
   summary: "result.md",
+  /** Of a study: folders of this name with a number keep earlier reports of other settings. */
+  earlier: "earlier",
 } as const;
 
 const f = fileNames;

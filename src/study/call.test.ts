@@ -7,6 +7,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { tinyCausal } from "../../test/helpers/tiny-causal.js";
+import { lockFolder } from "../base/lock.js";
 import { defaults } from "../base/options.js";
 import type { Dataset } from "../data/row.js";
 import { pruneOptions } from "../prune/options.js";
@@ -90,6 +91,28 @@ test("with another arithmetic of the engine a study goes on in the same folder, 
     await own.dispose();
   }
   expect(readdirSync(folder).filter((name) => name.startsWith("rows-s0"))).toHaveLength(2);
+  rmSync(folder, { recursive: true });
+});
+
+test("a study owns its folder: a second one in it is refused, and trains nothing", async () => {
+  const folder = mkdtempSync(join(tmpdir(), "study-call-"));
+  const data = [await dataOf(short)];
+  const events: AnyStudyEvent[] = [];
+  const asked = { ...tiny, output: folder, onEvent: (event: AnyStudyEvent) => events.push(event) };
+  const lock = lockFolder(folder);
+  for (const second of [
+    () => compare(model, data, { ...asked, variants: [] }),
+    () => study(model, "partial-alone", data, asked),
+    () => study(model, "methods", data, { ...asked, methods: ["instruction"] }),
+  ])
+    await expect(second()).rejects.toMatchObject({
+      kind: "run",
+      parts: { where: folder, got: expect.stringMatching(`^process ${process.pid} on `) },
+    });
+  expect(events).toEqual([]);
+  lock.release();
+  await compare(model, data, { ...asked, variants: [] });
+  expect(readdirSync(folder).filter((name) => name.startsWith("."))).toEqual([]);
   rmSync(folder, { recursive: true });
 });
 

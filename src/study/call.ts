@@ -4,6 +4,7 @@
  * The studies themselves take a complete StudyInput; here the option tables fill in defaults.
  */
 import { nearest, SoftpromptError } from "../base/errors.js";
+import { lockFolder } from "../base/lock.js";
 import { currentNames, type Option, type OptionValues, readOptions, renamedIn, string } from "../base/options.js";
 import type { Dataset } from "../data/row.js";
 import { pruneOptions } from "../prune/options.js";
@@ -51,7 +52,7 @@ export const studyOptions = {
   ...referenceOptions,
   output: string({
     placeholder: "folder",
-    help: "Finished runs are kept here, and an interrupted study goes on from them; without it nothing is kept",
+    help: "Finished runs are kept here, and an interrupted study goes on from them, one process at a time; without it nothing is kept",
   }),
 };
 
@@ -77,7 +78,8 @@ export type StudyCallInput = Partial<OptionValues<typeof allStudyOptions>> &
 /**
  * FPT's schedules against prompt tuning, or the named `methods` beside each other, over tasks and seeds: scores, cost, and the score at
  * equal cost.
- * @throws SoftpromptError as tunings do; "usage" for options that it would not read; "interrupted".
+ * @throws SoftpromptError as tunings do; "usage" for options that it would not read; "run" where another process works in `output`;
+ * "interrupted".
  */
 export async function compare(
   model: Model,
@@ -96,16 +98,18 @@ export async function compare(
       got: "both",
     });
   const shared = await inputOf(model, tasks, values, context);
-  const result =
+  const result = await owning(shared.folder, () =>
     values.methods === undefined
-      ? await compareSchedules(shared, context.variants)
-      : await compareMethods({ ...shared, ...methodInput(values, "compare()") });
+      ? compareSchedules(shared, context.variants)
+      : compareMethods({ ...shared, ...methodInput(values, "compare()") }),
+  );
   return withReference(result, values.reference);
 }
 
 /**
  * One of the studies by its name, a key of fptStudies, methodStudies or xpromptStudies.
- * @throws SoftpromptError "usage" where no study has this name, or it would not read an option that is given.
+ * @throws SoftpromptError "usage" where no study has this name, or it would not read an option that is given; "run" where another process
+ * works in `output`.
  */
 export async function study(
   model: Model,
@@ -118,13 +122,24 @@ export async function study(
   const values = readOptions(allStudyOptions, await withOwnRate(options, model.checkpoint), "study()");
   refuseUnread(name, options, "study()");
   const shared = await inputOf(model, tasks, values, context);
-  const shown = async (result: Promise<StudyResult>) => withReference(await result, values.reference);
-  if (Object.hasOwn(fptStudies, name)) return shown(fptStudies[name as keyof typeof fptStudies].run(shared));
+  const shown = async (run: () => Promise<StudyResult>) =>
+    withReference(await owning(shared.folder, run), values.reference);
+  if (Object.hasOwn(fptStudies, name)) return shown(() => fptStudies[name as keyof typeof fptStudies].run(shared));
   if (Object.hasOwn(methodStudies, name))
-    return shown(compareMethods({ ...shared, ...methodInput(values, "study()") }));
+    return shown(() => compareMethods({ ...shared, ...methodInput(values, "study()") }));
   const observe = (event: AnyStudyEvent) => context.onEvent?.(event);
   const { prune } = methodInput(values, "study()");
-  return shown(xpromptStudies[name as keyof typeof xpromptStudies].run({ ...shared, observe, prune }));
+  return shown(() => xpromptStudies[name as keyof typeof xpromptStudies].run({ ...shared, observe, prune }));
+}
+
+/** Runs a study that owns its folder meanwhile: another process in it would train the same runs. @throws SoftpromptError "run" as lockFolder */
+async function owning<R>(folder: string | null, run: () => Promise<R>): Promise<R> {
+  const lock = folder === null ? null : lockFolder(folder);
+  try {
+    return await run();
+  } finally {
+    lock?.release();
+  }
 }
 
 /** @throws SoftpromptError "usage" where no study has this name. */

@@ -3,6 +3,7 @@ import { tinyDataset } from "../../test/helpers/tiny.js";
 import { defaults } from "../base/options.js";
 import { trainOptions } from "../train/options.js";
 import { compareTables } from "./compare.js";
+import { studyPage } from "./pages.js";
 import { type FinishedRun, rowsText, type Variant } from "./runs.js";
 import type { Spread } from "./study.js";
 
@@ -152,6 +153,12 @@ test("differences to PT are paired, with their standard error and signs, also at
   expect(equal![3]).toBeCloseTo(-2, 10);
   expect(equal![4]).toBeCloseTo(2, 10);
   expect(equal!.slice(5)).toEqual([2, "0 / 1 / 1"]);
+  // drawn with twice the standard error, which by the protocol decides
+  const drawn = found.dots.find(({ differences }) => differences)!.entries;
+  expect(drawn[0]!.name).toBe("FPT-CR − PT");
+  expect(drawn[0]!.value!.mean).toBeCloseTo(-7, 10);
+  expect(drawn[0]!.value!.deviation).toBeCloseTo(6, 10);
+  expect(studyPage(found)).toContain("points, ± twice the standard error");
   expect(stopped![0]).toBe("FPT-CR − PT, stopped at its FLOPs");
   // within CR's FLOPs PT's best are 90 and 72: −10 and −2, mean −6, deviation 5.657, over √2
   expect(stopped![3]).toBeCloseTo(-6, 10);

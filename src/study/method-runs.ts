@@ -33,6 +33,7 @@ import {
 import {
   adapterBytes,
   checkVariant,
+  type FailedRun,
   type FinishedRun,
   type MethodSize,
   named,
@@ -83,8 +84,17 @@ export interface Cost {
 /** How a learning rate was found. */
 export interface RateSearch extends Cost {
   readonly rate: number;
-  /** Rates that were tried and their scores on the holdout; null if the training failed. */
-  readonly tried: readonly { readonly rate: number; readonly score: number | null }[];
+  /** Rates that were tried and their scores on the holdout. */
+  readonly tried: readonly TriedRate[];
+}
+
+/** A learning rate that was tried. */
+export interface TriedRate {
+  readonly rate: number;
+  /** null if the training failed. */
+  readonly score: number | null;
+  /** What went wrong; absent where nothing did. */
+  readonly failed?: string;
 }
 
 /** A method on a task: the smallest unit of work that is independent of others. */
@@ -122,11 +132,11 @@ export function unitsOf({ tasks, comparison: { methods: names } }: ComparisonInp
   return (names ?? []).flatMap((method) => tasks.map((dataset) => ({ method, dataset })));
 }
 
-/** Called when a run begins and ends. */
+/** Called when a run begins and ends. @param outcome what its end tells */
 export type TellRun = <R>(
   what: { readonly label: string; readonly task: string; readonly seed: number },
   run: () => Promise<R>,
-  score: (found: R) => number,
+  outcome: (found: R) => { readonly score: number; readonly failed?: string },
 ) => Promise<R>;
 
 /** Runs a unit on every seed, or reads it back. @throws SoftpromptError as runOne; "usage" for what cannot be compared. */
@@ -138,7 +148,7 @@ export async function runUnit(input: ComparisonInput, { method, dataset }: Unit,
         await tell(
           { label: method, task: dataset.task.name, seed },
           () => run(seed),
-          ({ score }) => score,
+          ({ score }) => ({ score }),
         ),
       );
     return runs;
@@ -158,10 +168,11 @@ export async function runUnit(input: ComparisonInput, { method, dataset }: Unit,
   );
 }
 
-/** How many runs a unit reports. */
-export function runsOf(input: ComparisonInput, { method }: Unit): number {
-  const rates = ratesOf(input).length;
-  return input.seeds.length + (isUntrained(method) || rates === 1 ? 0 : rates);
+/** The methods of the runs that a unit reports, in order: XPrompt's rate is prompt tuning's. */
+export function runsOf(input: ComparisonInput, { method }: Unit): ComparableName[] {
+  const rates = ratesOf(input);
+  const searched = isUntrained(method) || rates.length === 1 ? [] : rates;
+  return [...searched.map(() => (method === "xprompt" ? "prompt" : method)), ...input.seeds.map(() => method)];
 }
 
 /** The rates to try, each once, as factors of a method's own. */
@@ -236,65 +247,63 @@ async function chooseRate(
   const planned = planOptions(quiet, variantOf(input, name, own), seed);
   const { scoring } = await scheduleFor(quiet, searched, planned, quiet);
   const before: Cost = scoring ?? { flops: 0, seconds: 0 };
-  const tried: { rate: number; score: number | null; loss: number; cost: Cost }[] = [];
+  const tried: (TrialRate & { readonly cost: Cost })[] = [];
   for (const rate of rates) {
-    const { input: watched, spent } = metered(quiet);
-    try {
-      const { result } = await tell(
-        { label: `${name}, rate ${rateText(rate)} on held out rows`, task: dataset.task.name, seed },
-        () => runOne(watched, searched, seed, variantOf(input, name, rate), "held-out"),
-        (found) => lastScore(found, dataset.task),
-      );
-      const last = result.history.at(-1)!;
-      tried.push({
-        rate,
-        score: selectionScore(dataset.task, last.scores),
-        loss: last.loss,
-        cost: { flops: result.cost.flops, seconds: result.cost.seconds },
-      });
-    } catch (error) {
-      // a rate that is too large for the method is also a valid outcome, and what it took belongs to the search
-      if (!(error instanceof SoftpromptError) || error.kind !== "numeric") throw error;
-      const { flops, seconds } = spent();
-      const cost = { flops: Math.max(0, flops - before.flops), seconds };
-      tried.push({ rate, score: null, loss: Number.POSITIVE_INFINITY, cost });
-    }
+    const run = await tell(
+      { label: `${name}, rate ${rateText(rate)} on held out rows`, task: dataset.task.name, seed },
+      () => runOne(quiet, searched, seed, variantOf(input, name, rate), "held-out"),
+      (found) => trialOf(found, dataset.task).told,
+    );
+    tried.push({ rate, ...trialOf(run, dataset.task).trial, cost: "failed" in run ? run.cost : run.result.cost });
   }
-  const able = tried.filter(({ score }) => score !== null);
-  if (able.length === 0)
-    throw new SoftpromptError("numeric", `no learning rate trains ${name}`, {
-      where: `${name} on ${dataset.task.name}`,
-      expected: "a rate under which losses and gradients stay finite",
-      got: rates.map(rateText).join(", "),
-      hint: "give smaller --rate-factors",
-    });
-  const best = able.reduce((top, one) =>
-    one.score! > top.score! || (one.score === top.score && one.loss < top.loss) ? one : top,
-  );
+  const best = bestRate(tried, name, dataset.task.name);
   const sum = (of: (cost: Cost) => number) => tried.reduce((total, { cost }) => total + of(cost), of(before));
   return {
     rate: best.rate,
     flops: sum(({ flops }) => flops),
     seconds: sum(({ seconds }) => seconds),
-    tried: tried.map(({ rate, score }) => ({ rate, score })),
+    tried: tried.map(({ loss: _, cost: __, ...rate }) => rate),
   };
 }
 
-/** The input, and what a training with it has spent so far: a training that breaks down gives no result that says it. */
-function metered(input: ComparisonInput): { readonly input: ComparisonInput; readonly spent: () => Cost } {
-  let [flops, seconds] = [0, 0];
-  const observe: ComparisonInput["observe"] = (event) => {
-    if (event.kind === "train" && "totalFlops" in event.event) {
-      flops = event.event.totalFlops;
-      seconds += event.event.seconds + ("openSeconds" in event.event ? event.event.openSeconds : 0);
-    }
-    input.observe(event);
-  };
-  return { input: { ...input, observe }, spent: () => ({ flops, seconds }) };
+/** A rate that was tried, and what chooses among them. */
+export interface TrialRate extends TriedRate {
+  /** On held out rows; decides between equal scores. */
+  readonly loss: number;
 }
 
-const lastScore = ({ result }: FinishedRun, { metrics }: Task) =>
-  result.history.at(-1)?.scores[metrics[0]] ?? Number.NaN;
+/** How a trial ended, and what is told of it. A loss that is no number is a failure, though every step was finite. */
+function trialOf(run: FinishedRun | FailedRun, task: Task) {
+  if ("failed" in run) return failedTrial(run.failed);
+  const { scores, loss } = run.result.history.at(-1)!;
+  const score = selectionScore(task, scores);
+  const [wrong] = Object.entries({ score, loss }).filter(([, value]) => !Number.isFinite(value));
+  if (wrong !== undefined) return failedTrial(`the ${wrong[0]} of held out rows is ${wrong[1]}`);
+  return { trial: { score, loss }, told: { score: scores[task.metrics[0]] ?? Number.NaN } };
+}
+
+const failedTrial = (failed: string) => ({
+  trial: { score: null, loss: Number.NaN, failed },
+  told: { score: Number.NaN, failed },
+});
+
+/**
+ * The rate of the best score; of equal scores the one of lower loss, of equal losses the first. One that failed is not taken.
+ * @throws SoftpromptError "numeric" where every rate failed, naming all
+ */
+export function bestRate<T extends TrialRate>(tried: readonly T[], method: string, task: string): T {
+  const able = tried.filter(({ failed }) => failed === undefined);
+  if (able.length > 0)
+    return able.reduce((top, one) =>
+      one.score! > top.score! || (one.score === top.score && one.loss < top.loss) ? one : top,
+    );
+  throw new SoftpromptError("numeric", `no learning rate trains ${method}`, {
+    where: `${method} on ${task}`,
+    expected: "a rate under which losses and gradients stay finite",
+    got: tried.map(({ rate, failed }) => `${rateText(rate)}: ${failed}`).join("; "),
+    hint: "give smaller --rate-factors",
+  });
+}
 
 /** The frozen model with in-context examples or instructions. */
 async function untrainedRun(

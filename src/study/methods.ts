@@ -11,6 +11,7 @@ import { majorityBaseline, scoredRows } from "../evaluate/evaluate.js";
 import { type ScheduleOptions, scheduleOptions } from "../schedule/options.js";
 import { isFreeText } from "../text/rows.js";
 import type { HistoryEntry } from "../train/types.js";
+import { forecast } from "./left.js";
 import { type ComparableName, isUntrained } from "./method-options.js";
 import {
   type ComparisonInput,
@@ -22,11 +23,12 @@ import {
   type Unit,
   unitsOf,
 } from "./method-runs.js";
-import { checkSeeds, checkTasks, rowsText, withRuns } from "./runs.js";
+import { checkSeeds, checkTasks, countingSteps, rowsText, withRuns } from "./runs.js";
 import {
   type Cell,
   type Chart,
   type Column,
+  differenceDots,
   dotsOf,
   paired,
   pairedCells,
@@ -75,10 +77,11 @@ export async function compareMethods(given: ComparisonInput): Promise<StudyResul
   if (shared) await inProcesses(input, units);
   const runs: MethodRun[] = [];
   // results of child processes are only read back
-  const tell: TellRun = shared ? (_, run) => run() : told(input, units);
+  const counting = countingSteps(input);
+  const tell: TellRun = shared ? (_, run) => run() : told(counting.input, units, counting.steps);
   // XPrompt reads back the search for prompt tuning's rate
   await withRuns(input, async (folder) => {
-    for (const unit of units) runs.push(...(await runUnit({ ...input, folder }, unit, tell)));
+    for (const unit of units) runs.push(...(await runUnit({ ...counting.input, folder }, unit, tell)));
   });
   return methodTables(input.tasks, input.seeds, names, runs, {
     scoreSteps: input.comparison.scoreSteps,
@@ -100,23 +103,24 @@ export async function compareMethods(given: ComparisonInput): Promise<StudyResul
   });
 }
 
-/** Reports every run with its number among all. */
-function told(input: ComparisonInput, units: readonly Unit[]): TellRun {
-  const total = units.reduce((sum, unit) => sum + runsOf(input, unit), 0);
+/** Reports every run with its number among all. @param steps how many were trained so far */
+function told(input: ComparisonInput, units: readonly Unit[], steps: () => number): TellRun {
+  const all = units.flatMap((unit) => runsOf(input, unit).map((method) => ({ method, task: unit.dataset.task.name })));
+  const total = all.length;
+  const { left, ended } = forecast(all);
   let index = -1;
-  return async ({ label, task, seed }, run, score) => {
+  return async ({ label, task, seed }, run, outcome) => {
     index++;
     const at = index;
-    input.observe({ kind: "run", index: at, total, task, seed, label });
-    const started = performance.now();
+    input.observe({ kind: "run", index: at, total, task, seed, label, left: left() });
+    const [started, before] = [performance.now(), steps()];
     const found = await run();
-    input.observe({
-      kind: "done",
-      index: at,
-      total,
-      score: score(found),
-      seconds: (performance.now() - started) / 1000,
-    });
+    const seconds = (performance.now() - started) / 1000;
+    const { score, failed } = outcome(found);
+    // a training that failed after a few steps says nothing of a whole one
+    const whole = isUntrained(all[at]!.method) || (steps() > before && failed === undefined);
+    ended(at, whole ? seconds : null);
+    input.observe({ kind: "done", index: at, total, score, seconds, ...(failed !== undefined && { failed }) });
     return found;
   };
 }
@@ -265,7 +269,7 @@ export function methodTables(
       ...(names.includes(reference) && pairsByStep.rows.length > 0 ? [pairsByStep] : []),
       rateTable(tasks, seeds, names, find),
     ],
-    dots: dotsOf(scores, "average"),
+    dots: [...dotsOf(scores, "average"), ...differenceDots(pairs)],
     charts: tasks.flatMap((dataset) => curves(dataset, seeds, names, find)),
     matrices: [],
     scores: runs.map((run) => ({
@@ -285,6 +289,7 @@ export function methodTables(
           : "One learning rate was given for each method, so none was searched for."
       } A training's FLOPs and seconds are those of its steps, without evaluations; XPrompt's are of all that its search for a mask took, and its rate is prompt tuning's.`,
       "At equal FLOPs a method has the last score on the full model that it had when its training, neuron scores included, had spent so much of prompt tuning's FLOPs; none where it was not evaluated by then. Its resolution is the evaluation interval.",
+      ...failedRates(tasks, seeds, names, find),
       ...atGridEnds(tasks, seeds, names, find),
       ...(names.includes("xprompt")
         ? [
@@ -318,12 +323,32 @@ function rateTable(
         if (search === null) return [];
         const tried = search.tried.map(
           ({ rate, score }) =>
-            `${Number(rate.toPrecision(4))}: ${score === null ? "broke down" : percent(score).toFixed(2)}`,
+            `${Number(rate.toPrecision(4))}: ${score === null ? "failed" : percent(score).toFixed(2)}`,
         );
         return [[method, task.name, search.rate, tried.join(", ")]];
       }),
     ),
   };
+}
+
+/** A note of the rates whose training failed. Empty where none did. */
+function failedRates(
+  tasks: readonly Dataset[],
+  seeds: readonly number[],
+  names: readonly ComparableName[],
+  find: (method: ComparableName, task: string, seed: number) => MethodRun,
+): string[] {
+  const failed = tasks.flatMap(({ task }) =>
+    names.flatMap((method) => {
+      const tried = find(method, task.name, seeds[0]!).search?.tried ?? [];
+      // XPrompt's is prompt tuning's
+      const own = method === "xprompt" && names.includes("prompt") ? [] : tried;
+      return own.flatMap(({ rate, failed: problem }) =>
+        problem === undefined ? [] : [`${method} on ${task.name}, rate ${Number(rate.toPrecision(4))} (${problem})`],
+      );
+    }),
+  );
+  return failed.length === 0 ? [] : [`Rates whose training failed, so that they were not taken: ${failed.join("; ")}.`];
 }
 
 /** A note of the rates that were taken at an end of what was tried: one beyond may be better. Empty where there are none. */

@@ -33,6 +33,7 @@ import { identityOf } from "../train/identity.js";
 import { train } from "../train/trainer.js";
 import type { Chosen, TrainEvent, TrainInput, TrainResult, TrainSettings } from "../train/types.js";
 import { fileName, keptRun } from "./kept-runs.js";
+import { forecast, type RunsLeft } from "./left.js";
 import type { SeedScore } from "./study.js";
 
 /** What every study needs; the caller owns the engine. */
@@ -60,8 +61,17 @@ export interface StudyInput {
 
 /** What a study of FPT's tells while it goes. */
 export type StudyEvent =
-  | { kind: "run"; index: number; total: number; task: string; seed: number; label: string }
-  | { kind: "done"; index: number; total: number; score: number; seconds: number }
+  | { kind: "run"; index: number; total: number; task: string; seed: number; label: string; left: RunsLeft }
+  | {
+      kind: "done";
+      index: number;
+      total: number;
+      /** NaN where it failed. */
+      score: number;
+      seconds: number;
+      /** Of a learning rate that was tried: what went wrong with its training; else absent. The study goes on. */
+      failed?: string;
+    }
   | { kind: "train"; event: TrainEvent };
 
 /** A finished training. */
@@ -76,6 +86,14 @@ export interface FinishedRun {
   readonly scoring: ScoringCost | null;
   /** For a variant with a method: how much was trained, and the size of the result. Its parameters are not kept. */
   readonly size?: MethodSize;
+}
+
+/** A trial whose numbers went wrong: what is kept of it. */
+export interface FailedRun {
+  /** What went wrong. */
+  readonly failed: string;
+  /** Until then, without neuron scores. */
+  readonly cost: { readonly flops: number; readonly seconds: number };
 }
 
 /** How much a method trains, and how large its result is. */
@@ -194,24 +212,41 @@ export function named(error: unknown, what: string): unknown {
 /** Prompt tuning on the full model; every table measures against it, under this label. */
 export const vanilla: Variant = { label: "PT", schedule: presetSchedule("vanilla") };
 
+/** Counts the steps that are trained: a run that ends without one was read back, however long that took. */
+export function countingSteps<I extends Pick<StudyInput, "observe">>(input: I): { readonly input: I; steps(): number } {
+  let steps = 0;
+  const observe = (event: StudyEvent) => {
+    if (event.kind === "train" && event.event.kind === "step") steps++;
+    input.observe(event);
+  };
+  return { input: { ...input, observe }, steps: () => steps };
+}
+
 /**
  * Runs every variant on every task and seed, in an order that finishes whole (task, seed) groups first.
  * @throws SoftpromptError(usage, data) before the first run where a variant cannot be trained on a task, as checkVariant, or two have one
  * label; (interrupted) when the signal stops it: finished runs are kept.
  */
-export async function runAll(input: StudyInput, variants: readonly Variant[]): Promise<FinishedRun[]> {
+export async function runAll(given: StudyInput, variants: readonly Variant[]): Promise<FinishedRun[]> {
+  const { input, steps } = countingSteps(given);
   checkSeeds(input.seeds);
   checkTasks(input.tasks);
   checkLabels(variants);
   for (const dataset of input.tasks) for (const variant of variants) checkVariant(input, dataset, variant);
-  const total = input.tasks.length * input.seeds.length * variants.length;
+  const all = input.seeds.flatMap(() =>
+    input.tasks.flatMap(({ task }) => variants.map(({ label }) => ({ method: label, task: task.name }))),
+  );
+  const total = all.length;
+  const { left, ended } = forecast(all);
   const runs: FinishedRun[] = [];
   for (const seed of input.seeds)
     for (const dataset of input.tasks)
       for (const variant of variants) {
         const index = runs.length;
-        input.observe({ kind: "run", index, total, task: dataset.task.name, seed, label: variant.label });
+        input.observe({ kind: "run", index, total, task: dataset.task.name, seed, label: variant.label, left: left() });
+        const [begun, before] = [performance.now(), steps()];
         const run = await runOne(input, dataset, seed, variant);
+        ended(index, steps() > before ? (performance.now() - begun) / 1000 : null);
         runs.push(run);
         const { cost } = run.result;
         input.observe({ kind: "done", index, total, score: finalScore(run, dataset), seconds: cost.seconds });
@@ -221,18 +256,27 @@ export async function runAll(input: StudyInput, variants: readonly Variant[]): P
 
 /**
  * Trains one variant, or reads it back.
- * @param rows what a training on other rows than the task's own is told by: the folder of its evaluations is another one
+ * @param trial what a training on other rows than the task's own, of which some may fail, is told by: the folder of its evaluations is another
+ * one. Where its numbers go wrong, that is its outcome, kept like a result
  * @throws SoftpromptError as train, naming the run
  */
+export async function runOne(input: StudyInput, dataset: Dataset, seed: number, variant: Variant): Promise<FinishedRun>;
 export async function runOne(
   input: StudyInput,
   dataset: Dataset,
   seed: number,
   variant: Variant,
-  rows?: string,
-): Promise<FinishedRun> {
+  trial: string,
+): Promise<FinishedRun | FailedRun>;
+export async function runOne(
+  input: StudyInput,
+  dataset: Dataset,
+  seed: number,
+  variant: Variant,
+  trial?: string,
+): Promise<FinishedRun | FailedRun> {
   try {
-    return await trainedOrKept(input, dataset, seed, variant, rows);
+    return await trainedOrKept(input, dataset, seed, variant, trial);
   } catch (error) {
     throw named(error, `${variant.label} on ${dataset.task.name}, seed ${seed}`);
   }
@@ -243,8 +287,8 @@ async function trainedOrKept(
   dataset: Dataset,
   seed: number,
   variant: Variant,
-  rows: string | undefined,
-): Promise<FinishedRun> {
+  trial: string | undefined,
+): Promise<FinishedRun | FailedRun> {
   const { tokenizer } = input;
   const { task } = dataset;
   const start = await startPrompt(input, seed);
@@ -259,6 +303,8 @@ async function trainedOrKept(
       : await method.start({ checkpoint, random: random(seed, `start ${method.name}`), prompt: async () => start });
   const own = method.key === input.engine.method.key ? null : openEngine(checkpoint, options, method);
   const engine = own ?? input.engine;
+  const before = scoring?.flops ?? 0;
+  const spent = meter(before);
   const training: TrainInput = {
     engine,
     tokenizer,
@@ -270,33 +316,59 @@ async function trainedOrKept(
     schedule,
     settings: { ...input.settings, ...settings, seed },
     run: null,
-    observe: (event) => input.observe({ kind: "train", event }),
+    observe: (event) => {
+      spent.take(event);
+      input.observe({ kind: "train", event });
+    },
     signal: input.signal,
-    flopsBefore: scoring?.flops ?? 0,
+    flopsBefore: before,
   };
   const name = `${task.name}-seed${seed}-${variant.label}`;
-  const compute = async (): Promise<FinishedRun["result"] & { readonly size?: MethodSize }> => {
+  const trained = async (): Promise<FinishedRun["result"] & { readonly size?: MethodSize }> => {
     const { kept: _, ...rest } = await train(training);
     for (const { partial } of schedule.stages) if (partial.name !== "full") await engine.release(partial);
     if (choice === undefined || rest.reason === "interrupted") return rest;
     return { ...withoutParameters(rest), size: await methodSize(engine, task, choice, rest.last) };
   };
-  const { size, ...result } = await keptRun(
+  const compute = async () => {
+    try {
+      return await trained();
+    } catch (error) {
+      if (trial === undefined || !(error instanceof SoftpromptError) || error.kind !== "numeric") throw error;
+      return { failed: error.problem, cost: spent.read() };
+    }
+  };
+  const found = await keptRun<FailedRun | Awaited<ReturnType<typeof trained>>>(
     input.folder,
     name,
     // version 2 of the kept data: with the seconds that opening sessions took
     { ...(await identityOf(training)), form: choice === undefined ? "2" : "2, without parameters" },
     compute,
-    ({ reason }) => reason !== "interrupted",
+    (run) => "failed" in run || run.reason !== "interrupted",
   ).finally(() => own?.dispose());
+  if ("failed" in found) return found;
+  const { size, ...result } = found;
   if (result.reason === "interrupted")
     throw interrupted(input.signal, "the study was stopped", {
       where: name,
       hint: input.folder === null ? undefined : "run the same command again: finished runs are kept",
     });
-  const told = rows === undefined ? name : `${name}-${rows}`;
+  const told = trial === undefined ? name : `${name}-${trial}`;
   if (input.folder !== null) writeEvaluations(ownFolder(input.folder, fileName(told)), result.history);
   return { label: variant.label, task: task.name, seed, start, result, scoring, ...(size && { size }) };
+}
+
+/** What a training has spent so far: one that breaks down gives no result that says it. @param before total FLOPs before its first step */
+function meter(before: number) {
+  let [flops, seconds] = [before, 0];
+  return {
+    take: (event: TrainEvent): void => {
+      if (!("totalFlops" in event)) return;
+      flops = event.totalFlops;
+      seconds += event.seconds + ("openSeconds" in event ? event.openSeconds : 0);
+    },
+    read: () => ({ flops: Math.max(0, flops - before), seconds }),
+  };
 }
 
 /** Drops the parameters: for fine-tuning they would take several times the model's size for every run. */

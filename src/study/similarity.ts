@@ -7,12 +7,11 @@
  */
 import { interrupted } from "../base/errors.js";
 import type { Tensor } from "../base/tensor.js";
-import type { Dataset } from "../data/row.js";
 import { placeOf } from "../engine/place.js";
-import { evaluate, evaluationOptions } from "../evaluate/evaluate.js";
+import { evaluatePrepared, evaluationOptions, type Prepared, prepareEvaluation } from "../evaluate/evaluate.js";
 import { architectureOf } from "../model/architectures.js";
 import { fullModel } from "../model/partial.js";
-import { makeBatch } from "../text/batch.js";
+import { type EncodedRow, makeBatch } from "../text/batch.js";
 import { encodeRows } from "../text/rows.js";
 import { aloneVariant, distinctSizes, ownScore, type PartialSize, tableOneSizes } from "./partial-alone.js";
 import { currentInput, type FinishedRun, runAll, type StudyInput, startPrompt, vanilla } from "./runs.js";
@@ -60,10 +59,11 @@ export async function similarity(
   const input = currentInput(given, "similarity()");
   const sizes = distinctSizes(input.engine.checkpoint.config, wanted);
   const runs = await runAll(input, [vanilla, ...sizes.map(aloneVariant)]);
+  const seen = rowsSeen(input);
   const starts: { name: string; seed: number; prompt: Tensor; neurons: readonly Float32Array[] }[] = [];
   for (const seed of input.seeds) {
     const prompt = await startPrompt(input, seed);
-    starts.push({ name: `start s${seed}`, seed, prompt, neurons: await activatedBy(input, prompt) });
+    starts.push({ name: `start s${seed}`, seed, prompt, neurons: await activatedBy(input, seen, prompt) });
   }
   const prompts: Labelled[] = [];
   for (const run of runs) {
@@ -74,7 +74,7 @@ export async function similarity(
       size: run.label,
       prompt: run.result.best.parameters.prompt!,
       start: run.start,
-      neurons: await activatedBy(input, run.result.best.parameters.prompt!),
+      neurons: await activatedBy(input, seen, run.result.best.parameters.prompt!),
       startNeurons: starts.find(({ seed }) => seed === run.seed)!.neurons,
     });
   }
@@ -184,36 +184,31 @@ async function transferTable(
   runs: readonly FinishedRun[],
   sizes: readonly PartialSize[],
 ): Promise<Table> {
-  const onFull = async (dataset: Dataset, prompt: Tensor): Promise<number> => {
-    const { engine, tokenizer, settings } = input;
-    const { scores } = await evaluate(
-      engine,
-      fullModel(engine.checkpoint.config),
-      tokenizer,
-      dataset.task,
-      dataset.validation,
-      { prompt },
-      {
-        ...evaluationOptions(settings),
-        maxEvalRows: settings.maxEvalRows,
-        loss: false,
-        signal: input.signal,
-      },
-    );
-    return 100 * (scores[dataset.task.metrics[0]] ?? Number.NaN);
+  const { engine, tokenizer, settings, signal } = input;
+  const options = { ...evaluationOptions(settings), maxEvalRows: settings.maxEvalRows, loss: false };
+  const prepared = input.tasks.map(({ task, validation }) => prepareEvaluation(tokenizer, task, validation, options));
+  const onFull = async (rows: Prepared, prompt: Tensor): Promise<number> => {
+    const full = fullModel(engine.checkpoint.config);
+    const found = await evaluatePrepared(engine, full, tokenizer, rows, { prompt }, signal);
+    if (found === null)
+      throw interrupted(signal, "the study was stopped before every row was scored", {
+        where: rows.task.name,
+        hint: "finished runs are kept",
+      });
+    return 100 * (found.scores[rows.task.metrics[0]] ?? Number.NaN);
   };
   const rows: Cell[][] = [];
   const labels = [vanilla.label, ...sizes.map((s) => s.label)];
   for (const label of ["start", ...labels]) {
     const cells: Cell[] = [label];
-    for (const dataset of input.tasks) {
+    for (const [n, dataset] of input.tasks.entries()) {
       const own: number[] = [];
       const full: number[] = [];
       for (const seed of input.seeds) {
         const run = runs.find((r) => r.task === dataset.task.name && r.seed === seed && r.label === label);
         if (run !== undefined) own.push(100 * ownScore(run, dataset));
         const prompt = run?.result.best.parameters.prompt ?? (await startPrompt(input, seed));
-        full.push(await onFull(dataset, prompt));
+        full.push(await onFull(prepared[n]!, prompt));
       }
       cells.push(spread(own), spread(full));
     }
@@ -232,22 +227,38 @@ async function transferTable(
   };
 }
 
-/** Mean |activation| of every layer of the full model under a prompt, on the first validation rows of every task. */
-async function activatedBy(input: StudyInput, prompt: Tensor): Promise<Float32Array[]> {
-  const { engine, tokenizer, settings, tasks } = input;
-  const { config } = engine.checkpoint;
+/** Rows of a task whose activations are read. */
+interface SeenRows {
+  readonly task: string;
+  readonly encoded: readonly EncodedRow[];
+}
+
+/** The first validation rows of every task, as many of each, encoded once for all prompts. */
+function rowsSeen({ tokenizer, settings, tasks }: StudyInput): SeenRows[] {
   const most = Math.ceil(activationRows / tasks.length);
+  return tasks.map(({ task, validation }) => ({
+    task: task.name,
+    encoded: encodeRows(task, validation.slice(0, most), tokenizer, settings.maxInputTokens),
+  }));
+}
+
+/** Mean |activation| of every layer of the full model under a prompt. */
+async function activatedBy(
+  { engine, signal }: StudyInput,
+  seen: readonly SeenRows[],
+  prompt: Tensor,
+): Promise<Float32Array[]> {
+  const { config } = engine.checkpoint;
   const F = config.feedForwardWidth;
   const sums = architectureOf(config)
     .stacks(config)
     .map(({ name, layers }) => ({ name, layers: Array.from({ length: layers }, () => new Float32Array(F)) }));
-  for (const { task, validation } of tasks) {
-    const rows = encodeRows(task, validation.slice(0, most), tokenizer, settings.maxInputTokens);
+  for (const { task, encoded: rows } of seen) {
     const program = await engine.activations(placeOf(config, rows));
     for (let first = 0; first < rows.length; first += 16) {
-      if (input.signal?.aborted)
-        throw interrupted(input.signal, "the study was stopped while activations were measured", {
-          where: task.name,
+      if (signal?.aborted)
+        throw interrupted(signal, "the study was stopped while activations were measured", {
+          where: task,
           hint: "finished runs are kept",
         });
       const batch = makeBatch(rows.slice(first, first + 16));

@@ -1,5 +1,6 @@
 /** @file Statistics of studies against values computed by hand. */
 import { expect, test } from "vitest";
+import { forecast } from "./left.js";
 import { paired, signTest } from "./study.js";
 
 test.each([
@@ -31,4 +32,27 @@ test("a difference that was not measured leaves no mean, rather than one over th
   expect(paired([1, 3])).toEqual({ mean: 2, error: 1, pairs: 2, signs: "2 / 0 / 0" });
   expect(paired([5])).toEqual({ mean: 5, error: null, pairs: 1, signs: "1 / 0 / 0" });
   expect(paired([1, Number.NaN, 3])).toBeNull();
+});
+
+test("what is left is told by the ended runs of the same method on the same task, else of the method, else by all", () => {
+  const runs = ["a", "b"].flatMap((task) => ["prompt", "lora", "lora"].map((method) => ({ method, task })));
+  const { left, ended } = forecast(runs);
+  expect(left()).toEqual({ runs: 6, seconds: null });
+  // read back: it needs no more time, and says nothing of the others
+  ended(0, 0.1);
+  expect(left()).toEqual({ runs: 5, seconds: null });
+  ended(1, 60);
+  expect(left()).toEqual({ runs: 4, seconds: 4 * 60 });
+  ended(3, 20);
+  // lora on a and b as lora on a
+  expect(left()).toEqual({ runs: 3, seconds: 3 * 60 });
+  ended(4, 100);
+  // one is left on each task: on a it took 60 s, on b 100 s
+  expect(left()).toEqual({ runs: 2, seconds: 160 });
+  // two at a time
+  const pair = forecast(runs, 2);
+  pair.ended(0, 10);
+  expect(pair.left()).toEqual({ runs: 5, seconds: 25 });
+  for (const n of [1, 2, 3, 4]) pair.ended(n, 10);
+  expect(pair.left()).toEqual({ runs: 1, seconds: 10 });
 });

@@ -10,6 +10,7 @@ import { interrupted, SoftpromptError } from "../base/errors.js";
 import { withFolder, writeFileAtomic } from "../base/files.js";
 import { toText } from "../base/kept.js";
 import { type ChildFailure, errorOf, type ParentEngine, threadsEach } from "../run/child.js";
+import { forecast } from "./left.js";
 import type { ComparisonInput, Unit } from "./method-runs.js";
 
 /** The input that a child needs to train like its parent: everything that can be serialised. */
@@ -44,16 +45,20 @@ export async function inProcesses(
     options: { ...engine.options, threads },
     rules: tokenizer.rules ?? null,
   };
-  const left = [...units.keys()];
+  const waiting = [...units.keys()];
+  const kinds = units.map(({ method, dataset }) => ({ method, task: dataset.task.name }));
+  const { left, ended } = forecast(kinds, count);
+  const begun = new Map<number, number>();
   const failures: unknown[] = [];
   const stopped = () => signal?.aborted === true || failures.length > 0;
   const stops = new Set<() => void>();
   const next = (child: ChildProcess) => {
-    const unit = stopped() ? undefined : left.shift();
+    const unit = stopped() ? undefined : waiting.shift();
     if (unit !== undefined) {
       const { method, dataset } = units[unit]!;
       const told = { index: unit, total: units.length, task: dataset.task.name, seed: input.seeds[0]! };
-      observe({ kind: "run", ...told, label: `${method}, in a process of its own` });
+      begun.set(unit, performance.now());
+      observe({ kind: "run", ...told, label: `${method}, in a process of its own`, left: left() });
       child.send({ unit } satisfies UnitOrder);
     } else if (child.connected) child.disconnect();
   };
@@ -68,6 +73,7 @@ export async function inProcesses(
         if (report.kind === "error") failures.push(errorOf(report));
         else
           try {
+            if (report.kind === "done") ended(report.unit, (performance.now() - begun.get(report.unit)!) / 1000);
             next(child);
           } catch (error) {
             // of who observes: thrown in an event of a child, nobody could catch it

@@ -23,6 +23,7 @@ import { drawPrompt, outlineFor, type PlannedOptions, scheduleFor, searchTrainin
 import { forPrompt } from "../tasks/readied.js";
 import { freeSettings } from "../train/identity.js";
 import { type TrainSettings, trainOptions } from "../train/options.js";
+import { forecast } from "./left.js";
 import { named, rowsText } from "./runs.js";
 import type { StudyResult } from "./study.js";
 import type { Outcome, VariantSearch, XPromptStudyInput } from "./xprompt-types.js";
@@ -83,14 +84,19 @@ export async function forEachSearch(
   levels: readonly PruneOptions["level"][] = [],
 ): Promise<void> {
   checkCases(input, cases, levels);
-  const total = input.seeds.length * input.tasks.length * cases.length;
+  const all = input.seeds.flatMap(() =>
+    input.tasks.flatMap(({ task }) => cases.map(({ label }) => ({ method: label, task: task.name }))),
+  );
+  const total = all.length;
+  const { left, ended } = forecast(all);
   let index = 0;
   for (const seed of input.seeds)
     for (const dataset of input.tasks)
       for (const what of cases) {
         const { name } = dataset.task;
-        input.observe({ kind: "case", task: name, seed, label: what.label, index: index++, total });
+        input.observe({ kind: "case", task: name, seed, label: what.label, index, total, left: left() });
         const place = { label: what.label, task: name, seed, dataset };
+        const begun = performance.now();
         await toldOf(input, place, () =>
           withFolder(input.folder, (folder) =>
             withCase(input, dataset, seed, what, folder, async (search) => {
@@ -99,6 +105,7 @@ export async function forEachSearch(
             }),
           ),
         );
+        ended(index++, (performance.now() - begun) / 1000);
       }
 }
 

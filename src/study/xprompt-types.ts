@@ -9,6 +9,7 @@ import type { Search } from "../prune/search.js";
 import type { SearchEvent } from "../prune/search-types.js";
 import type { WorkerSettings } from "../prune/types.js";
 import type { ScoringCost } from "../schedule/neuron-scores.js";
+import type { RunsLeft } from "./left.js";
 import type { StudyInput } from "./runs.js";
 
 /** Input of a study of XPrompt. */
@@ -22,7 +23,7 @@ export interface XPromptStudyInput extends Omit<StudyInput, "observe"> {
 
 /** Events of a study of XPrompt. */
 export type XPromptStudyEvent =
-  | { kind: "case"; task: string; seed: number; label: string; index: number; total: number }
+  | { kind: "case"; task: string; seed: number; label: string; index: number; total: number; left: RunsLeft }
   | { kind: "search"; event: SearchEvent }
   | { kind: "outcome"; outcome: Outcome };
 

@@ -89,10 +89,21 @@ const vanilla = { ...defaults(scheduleOptions), steps: 6 };
 
 describe.each(Object.keys(xpromptStudies) as XPromptStudyName[])("%s", (name) => {
   test("gives rectangular tables of finite numbers, and its notes", async () => {
+    const schedule = name === "fpt-xprompt" ? input().input.schedule : vanilla;
+    const open: number[] = [];
     const result = await xpromptStudies[name].run(
-      input({ schedule: name === "fpt-xprompt" ? input().input.schedule : vanilla, seeds: [0] }).input,
+      input({
+        schedule,
+        seeds: [0],
+        observe: (event) => {
+          if (event.kind === "case") open.push(event.left.runs - (event.total - event.index));
+        },
+      }).input,
     );
     expect(result.study).toBe(name);
+    // at the begin of a case it and those behind it are left
+    expect(open.length).toBeGreaterThan(0);
+    expect(new Set(open)).toEqual(new Set([0]));
     expect(result.tables.length).toBeGreaterThan(0);
     expect(result.notes.length).toBeGreaterThan(0);
     for (const table of result.tables) {

@@ -4,6 +4,7 @@
 import { join } from "node:path";
 import { SoftpromptError } from "../../base/errors.js";
 import { ownFolder, writeFileAtomic } from "../../base/files.js";
+import { type FolderLock, lockFolder } from "../../base/lock.js";
 import { flagName, type OptionValues, pickOptions } from "../../base/options.js";
 import type { Dataset } from "../../data/row.js";
 import { pruneOptions } from "../../prune/options.js";
@@ -14,6 +15,7 @@ import { scheduleOptions } from "../../schedule/options.js";
 import { withPlannedSteps } from "../../schedule/schedule.js";
 import { checkSharedInit, checkStudyName, ignoredOptions, unreadOptions } from "../../study/call.js";
 import { type FptStudy, type FptStudyName, fptStudies } from "../../study/fpt.js";
+import type { RunsLeft } from "../../study/left.js";
 import { type ComparisonOptions, comparisonOptions } from "../../study/method-options.js";
 import { compareMethods, methodStudies } from "../../study/methods.js";
 import { studyMarkdown, studyPage } from "../../study/pages.js";
@@ -30,7 +32,8 @@ import { forPrompt } from "../../tasks/readied.js";
 import type { Answer, CommandContext } from "../command.js";
 import { configText, readConfig, withResume } from "../config.js";
 import { loadSaid, sayNotices, sayTokenNotices } from "../data.js";
-import { overall } from "../overall.js";
+import { keepEarlierReport } from "../earlier-report.js";
+import { leftText } from "../overall.js";
 import { modelContext, progress, scoresText } from "../progress.js";
 import { repeated, type StudyValues, studyTable } from "../tables/study.js";
 import type { Terminal } from "../terminal.js";
@@ -107,7 +110,10 @@ export async function studyAnswer(
   // the methods study has rates of its own
   if (!unreadOptions[name]!.includes("learningRate")) await sayRate(model, { ...options, method: "prompt" }, say);
   const tasks = loaded.map((data) => answersFor(data, model, options));
+  let lock: FolderLock | undefined;
   try {
+    // a second command would train the same runs, and replace this one's report
+    lock = lockFolder(folder);
     const notices = tasks.flatMap((data) =>
       sayTokenNotices(data, model.tokenizer, terminal, { of: data.task.name }).map(
         (notice) => `${data.task.name}: ${notice}`,
@@ -142,12 +148,18 @@ export async function studyAnswer(
     const result = withReference(made, options.reference);
     const report = join(folder, fileNames.report);
     const read = Object.fromEntries(Object.entries(studyTable).filter(([key]) => !unreadOptions[name]!.includes(key)));
+    const earlier = await keepEarlierReport(folder, read, options, result);
+    if (earlier !== null) terminal.warn(`the report that was here ${earlier.differs}: it is kept in ${earlier.folder}`);
     writeFileAtomic(join(folder, fileNames.config), configText(read, { ...options, output: folder }));
     writeFileAtomic(join(folder, fileNames.result), `${JSON.stringify(result, null, 2)}\n`);
     writeFileAtomic(join(folder, fileNames.summary), `${studyMarkdown(result)}\n`);
     writeFileAtomic(report, studyPage(result));
-    return { json: { ...result, notices, report }, text: `${studyMarkdown(result)}\n\nreport  ${report}` };
+    return {
+      json: { ...result, notices, report, earlier: earlier?.folder ?? null },
+      text: `${studyMarkdown(result)}\n\nreport  ${report}${earlier === null ? "" : `\nearlier report  ${join(earlier.folder, fileNames.report)}`}`,
+    };
   } finally {
+    lock?.release();
     await model.dispose();
   }
 }
@@ -186,26 +198,25 @@ async function dataConfig(file: string, { terminal }: Pick<CommandContext, "term
 function studyProgress(terminal: Terminal): (event: StudyEvent | XPromptStudyEvent) => void {
   let watch = progress(terminal);
   const { colors: c } = terminal;
-  const all = overall();
-  let begun = false;
-  const start = (index: number, total: number, what: string) => {
+  const start = (index: number, total: number, what: string, { seconds }: RunsLeft) => {
     watch = progress(terminal);
-    // the previous run has just ended
-    const left = begun ? all.end(total - index) : "";
-    all.begin();
-    begun = true;
-    terminal.note(`${c.bold(`${index + 1}/${total} ${what}`)}${left === "" ? "" : c.dim(` · ${left}`)}`);
+    const left = seconds === null ? "" : c.dim(` · ${leftText(seconds)}`);
+    terminal.note(`${c.bold(`${index + 1}/${total} ${what}`)}${left}`);
   };
   // Hundreds of evaluations would flood the screen; the outcome of each run follows in one line.
   const steps = (event: Parameters<typeof watch>[0]) => {
     if (event.kind === "step" || event.kind === "start" || event.kind === "skip" || event.kind === "rows") watch(event);
   };
   return (event) => {
-    if (event.kind === "run") start(event.index, event.total, `${event.task}, seed ${event.seed}: ${event.label}`);
+    if (event.kind === "run")
+      start(event.index, event.total, `${event.task}, seed ${event.seed}: ${event.label}`, event.left);
     else if (event.kind === "done")
-      terminal.note(`  ${scoresText({ score: event.score })} in ${event.seconds.toFixed(1)} s`);
+      terminal.note(
+        `  ${event.failed === undefined ? scoresText({ score: event.score }) : `failed: ${event.failed},`} in ${event.seconds.toFixed(1)} s`,
+      );
     else if (event.kind === "train") steps(event.event);
-    else if (event.kind === "case") start(event.index, event.total, `${event.task}, seed ${event.seed} ${event.label}`);
+    else if (event.kind === "case")
+      start(event.index, event.total, `${event.task}, seed ${event.seed} ${event.label}`, event.left);
     else if (event.kind === "outcome")
       terminal.note(
         `  ${event.outcome.variant}: ${scoresText({ score: event.outcome.score })}, ${event.outcome.counts.parameters} parameters`,

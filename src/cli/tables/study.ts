@@ -32,7 +32,7 @@ export const sections = {
     ...referenceOptions,
     output: string({
       placeholder: "folder",
-      help: "Finished runs, result.json and report.html; an interrupted study goes on from here",
+      help: "Finished runs, result.json and report.html; an interrupted study goes on from here, one process at a time. A report that the new one does not hold all of is kept in earlier-1, -2, …",
       source: "default studies/NAME",
     }),
   },
