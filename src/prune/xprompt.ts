@@ -7,6 +7,7 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { interrupted, SoftpromptError } from "../base/errors.js";
 import { type FolderLock, lockFolder } from "../base/lock.js";
 import type { Scores } from "../data/metrics.js";
 import { claim } from "../run/layout.js";
@@ -68,7 +69,7 @@ export interface XPromptResult {
 /**
  * Runs XPrompt, or goes on with it.
  * @throws what train() throws; SoftpromptError "usage" for counts the prompt cannot have; "interrupted" when the signal is aborted
- * (everything done until then is kept: resume with the same input).
+ * (with a run folder everything done until then is kept: resume with the same input).
  */
 export async function xprompt(input: XPromptInput): Promise<XPromptResult> {
   if (input.run !== null) {
@@ -83,6 +84,12 @@ export async function xprompt(input: XPromptInput): Promise<XPromptResult> {
   const folder = mkdtempSync(join(tmpdir(), "softprompt-xprompt-"));
   try {
     return await whole({ ...input, resume: false }, folder);
+  } catch (error) {
+    if (!(error instanceof SoftpromptError) || error.kind !== "interrupted") throw error;
+    throw interrupted(input.signal, "the search was stopped, and nothing of it is kept", {
+      where: "a search without a run folder",
+      hint: "a search with an output folder goes on where it was stopped",
+    });
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }

@@ -56,7 +56,7 @@ export function reportPage(report: RunReport): string {
     html`<h1>${report.title}</h1>
 <p class="lead">${result.run.method} on ${result.run.task}, seed ${result.run.seed}, ${result.where.model.name}; ${result.run.steps} steps, ${ending(result.run.reason)}; the prompt of step ${result.run.bestStep} is kept.</p>`,
     tiles(result),
-    ...report.warnings.map((w) => html`<p class="bad">Warning: ${w}</p>`),
+    ...report.warnings.map(warning),
     html`<h2>Curves</h2><p class="soft">Of this one run, seed ${result.run.seed}.${report.stages.length > 1 ? " The strip above a curve is the stages of the schedule, numbered as below." : ""}</p>`,
     curves(report),
     ...scoreSection(result),
@@ -70,6 +70,9 @@ export function reportPage(report: RunReport): string {
     whereTable(result),
   ]);
 }
+
+/** A sentence that the reader must not miss. */
+export const warning = (told: string): Html => html`<p class="bad">Warning: ${told}</p>`;
 
 /** The figures that a reader looks for first. */
 export function tiles({ scores, baseline, cost }: RunResult): Html {
@@ -189,6 +192,9 @@ export function costTable({ cost }: RunResult): Html {
               "",
             ],
           ]
+        : []),
+      ...(cost.recomputedFlops
+        ? [["computed again to save memory, beside the sum above", flopText(cost.recomputedFlops), "", ""]]
         : []),
       ["as the papers count (forward, Linear layers)", flopText(cost.paperFlops), "", ""],
       [

@@ -2,14 +2,15 @@
 import { expect, test } from "vitest";
 import { type Prediction, predictionSections } from "./predictions.js";
 
-const said = (label: string | null, predictedLabel: string | null, right = label === predictedLabel): Prediction => ({
+const said = (trueLabel: string | null, label: string | null, correct = trueLabel === label): Prediction => ({
   id: "f:1",
   input: "x",
-  target: label ?? "",
-  prediction: predictedLabel ?? "?",
   label,
-  predictedLabel,
-  right,
+  text: label ?? "?",
+  probabilities: null,
+  trueLabel,
+  target: trueLabel ?? "",
+  correct,
 });
 const times = (n: number, prediction: Prediction) => Array.from({ length: n }, () => prediction);
 
@@ -30,25 +31,25 @@ test("texts that are no label are wrong, in a column of their own", () => {
     said("b", null),
   ];
   expect(confusion(rows)).toEqual([
-    ["true \\ said", "a", "b", "no label", "rows", "right"],
-    ["a", "3", "0", "4", "7", "42.9 %"],
-    ["b", "0", "2", "1", "3", "66.7 %"],
+    ["true \\ said", "a", "b", "no label", "support", "precision", "recall", "f1"],
+    ["a", "3", "0", "4", "7", "100.0", "42.9", "60.0"],
+    ["b", "0", "2", "1", "3", "100.0", "66.7", "80.0"],
   ]);
 });
 
 test("without such texts there is no such column", () => {
   expect(confusion([said("a", "a"), said("b", "a")])).toEqual([
-    ["true \\ said", "a", "b", "rows", "right"],
-    ["a", "1", "0", "1", "100.0 %"],
-    ["b", "1", "0", "1", "0.0 %"],
+    ["true \\ said", "a", "b", "support", "precision", "recall", "f1"],
+    ["a", "1", "0", "1", "50.0", "100.0", "66.7"],
+    ["b", "1", "0", "1", "–", "0.0", "0.0"],
   ]);
 });
 
 test("no label was ever said: all rows are wrong; texts that are judged otherwise have no table", () => {
   expect(confusion([said("a", null), said("b", null)])).toEqual([
-    ["true \\ said", "a", "b", "no label", "rows", "right"],
-    ["a", "0", "0", "1", "1", "0.0 %"],
-    ["b", "0", "0", "1", "1", "0.0 %"],
+    ["true \\ said", "a", "b", "no label", "support", "precision", "recall", "f1"],
+    ["a", "0", "0", "1", "1", "–", "0.0", "0.0"],
+    ["b", "0", "0", "1", "1", "–", "0.0", "0.0"],
   ]);
   expect(confusion([said("True", null, true), said("False", null, false)])).toBe(null);
   expect(confusion([said(null, null)])).toBe(null);

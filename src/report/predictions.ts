@@ -4,6 +4,7 @@
  * In: lines of predictions.jsonl. Out: sections of a report's page.
  */
 import { highest } from "../base/extent.js";
+import { labelScores } from "../data/metrics.js";
 import { scoreText } from "./format.js";
 import { type Html, html, htmlTable, say } from "./page.js";
 
@@ -11,14 +12,17 @@ import { type Html, html, htmlTable, say } from "./page.js";
 export interface Prediction {
   readonly id: string;
   readonly input: string;
-  readonly target: string;
-  readonly prediction: string;
-  /** Label of the row and the predicted one; null for free text. */
+  /** The label that the model chose; null for free text, and where generated text is no label's words. */
   readonly label: string | null;
-  readonly predictedLabel: string | null;
-  /** Label → probability among the choices; absent when generated. */
-  readonly probabilities?: Readonly<Record<string, number>>;
-  readonly right: boolean;
+  /** The label's words, or the generated text. */
+  readonly text: string;
+  /** Label → probability among the choices; null when generated. */
+  readonly probabilities: Readonly<Record<string, number>> | null;
+  /** The row's own label; null for free text. */
+  readonly trueLabel: string | null;
+  /** The words that would have been right. */
+  readonly target: string;
+  readonly correct: boolean;
 }
 
 /** How many rows of each kind the page shows. */
@@ -33,29 +37,30 @@ export function predictionSections(predictions: readonly Prediction[]): Html[] {
 
 /** Table of right against predicted labels. */
 function confusionSection(predictions: readonly Prediction[]): Html[] {
-  const labelled = predictions.filter((p) => p.label !== null);
-  const unsaid = labelled.filter((p) => p.predictedLabel === null);
-  const labels = [...new Set(labelled.flatMap((p) => [p.label!, p.predictedLabel ?? p.label!]))].sort();
+  const labelled = predictions.filter((p) => p.trueLabel !== null);
+  const unsaid = labelled.filter((p) => p.label === null);
+  const labels = [...new Set(labelled.flatMap((p) => [p.trueLabel!, p.label ?? p.trueLabel!]))].sort();
   if (labels.length < 2 || labels.length > 30) return [];
   // where texts are judged without becoming labels (WSC by generation), there is nothing to confuse
-  if (unsaid.length === labelled.length && labelled.some((p) => p.right)) return [];
+  if (unsaid.length === labelled.length && labelled.some((p) => p.correct)) return [];
   const count = (gold: string, said: string | null) =>
-    labelled.filter((p) => p.label === gold && p.predictedLabel === said).length;
+    labelled.filter((p) => p.trueLabel === gold && p.label === said).length;
+  const scores = labelScores(
+    labels,
+    labelled.map((p) => [p.trueLabel, p.label] as const),
+  );
   const some = unsaid.length > 0;
   return [
-    html`<h2>Confusion</h2><p class="soft">Rows: the true label. Columns: what the model said${some ? "; no label: a text that is no label's words" : ""}.</p>`,
+    html`<h2>Confusion</h2><p class="soft">Rows: the true label. Columns: what the model said${some ? "; no label: a text that is no label's words" : ""}. Precision, recall and F1 × 100; a dash where there is nothing to take a share of.</p>`,
     htmlTable(
-      ["true \\ said", ...labels, ...(some ? ["no label"] : []), "rows", "right"],
-      labels.map((gold) => {
-        const rows = labelled.filter((p) => p.label === gold).length;
-        return [
-          gold,
-          ...labels.map((said) => String(count(gold, said))),
-          ...(some ? [String(count(gold, null))] : []),
-          String(rows),
-          rows === 0 ? "–" : `${scoreText(count(gold, gold) / rows)} %`,
-        ];
-      }),
+      ["true \\ said", ...labels, ...(some ? ["no label"] : []), "support", "precision", "recall", "f1"],
+      scores.map(({ label: gold, support, precision, recall, f1 }) => [
+        gold,
+        ...labels.map((said) => String(count(gold, said))),
+        ...(some ? [String(count(gold, null))] : []),
+        String(support),
+        ...[precision, recall, f1].map(scoreText),
+      ]),
     ),
   ];
 }
@@ -63,8 +68,8 @@ function confusionSection(predictions: readonly Prediction[]): Html[] {
 /** The most confident mistakes first, because they tell most about data and template. */
 function errorSection(predictions: readonly Prediction[]): Html[] {
   const sureness = (p: Prediction) => highest(Object.values(p.probabilities ?? {}), 0);
-  const wrong = predictions.filter((p) => !p.right).sort((a, b) => sureness(b) - sureness(a));
-  const right = predictions.filter((p) => p.right);
+  const wrong = predictions.filter((p) => !p.correct).sort((a, b) => sureness(b) - sureness(a));
+  const right = predictions.filter((p) => p.correct);
   const table = (rows: readonly Prediction[]) =>
     htmlTable(
       ["row", "input", "expected", "said", "probability"],
@@ -72,8 +77,8 @@ function errorSection(predictions: readonly Prediction[]): Html[] {
         html`<code>${p.id}</code>`,
         clipped(p.input),
         clipped(p.target),
-        clipped(p.prediction),
-        p.probabilities === undefined ? "–" : sureness(p).toFixed(2),
+        clipped(p.text),
+        p.probabilities === null ? "–" : sureness(p).toFixed(2),
       ]),
       { stacked: true },
     );

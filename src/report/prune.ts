@@ -13,8 +13,9 @@ import type { Scores } from "../run/result.js";
 import { flopText, moments, partialText, scoreText, secondText } from "./format.js";
 import { heatMap } from "./heat-map.js";
 import { histogram } from "./histogram.js";
-import { costTable, tiles, whereTable } from "./html.js";
+import { costTable, tiles, warning, whereTable } from "./html.js";
 import { markdownTable } from "./markdown.js";
+import { outcomeWarnings } from "./outcome.js";
 import { charts, drawing, html, htmlTable, page, settingsList, switched } from "./page.js";
 import { type Prediction, predictionSections } from "./predictions.js";
 import { lineChart } from "./svg.js";
@@ -141,6 +142,7 @@ export function prunePage(result: PruneResult, predictions: readonly Prediction[
   return page(`${run.task}: XPrompt`, [
     html`<h1>${run.task}: XPrompt</h1><p class="lead">${counted(candidates.length)}, scored by ${metric}; ${flopText(cost.flops)} and ${secondText(cost.seconds)} in all.</p>`,
     tiles(result),
+    ...outcomeWarnings({ scores: result.scores, majority: result.baseline.majority, predictions }).map(warning),
     htmlTable(summaryHead, summaryRows(result)),
     html`<p class="soft">${choiceNote(search)}</p>`,
     html`<h2>Saliency map</h2><p class="soft">How much the loss is expected to change without a piece of a token, to first order: the mean of ${importanceModes[importance.mode].mean} (XPrompt, Fig. 9). Over ${importance.examples} rows, on ${partialText(importance.partial)}.</p>`,

@@ -42,6 +42,36 @@ test("a run that was written here can be read", async () => {
   expect(readResult(folder)).toEqual(JSON.parse(readFileSync(join(folder, "result.json"), "utf8")));
 });
 
+test("a page says that every row got the same answer", async () => {
+  const folder = copy();
+  const file = join(folder, "predictions.jsonl");
+  const lines = readFileSync(file, "utf8").trim().split("\n");
+  const answers = lines.map((line, n) => ({ ...JSON.parse(line), label: "a", text: "a", correct: n > 3 }));
+  writeFileSync(file, answers.map((line) => `${JSON.stringify(line)}\n`).join(""));
+  await writeReport(folder);
+  const page = readFileSync(join(folder, "report.html"), "utf8");
+  expect(page).toContain(
+    "Warning: each of the 9 rows got the same answer, “a”: the score is that of a constant answer",
+  );
+});
+
+test("a line has the answer under predict's names, and lines of earlier versions give the same page", async () => {
+  const folder = copy();
+  const page = readFileSync(join(folder, "report.html"), "utf8");
+  const lines = readFileSync(join(folder, "predictions.jsonl"), "utf8").trim().split("\n");
+  const told = lines.map((line) => JSON.parse(line));
+  for (const { label, trueLabel, correct } of told) expect(correct).toBe(label === trueLabel);
+  expect(told.map((line) => Object.keys(line).join(" "))).toEqual(
+    told.map(() => "id input label text probabilities trueLabel target correct"),
+  );
+  const earlier = told.map(({ id, input, label, text, probabilities, trueLabel, target, correct }) => ({
+    ...{ id, input, target, prediction: text, label: trueLabel, predictedLabel: label, probabilities, right: correct },
+  }));
+  writeFileSync(join(folder, "predictions.jsonl"), earlier.map((line) => `${JSON.stringify(line)}\n`).join(""));
+  await writeReport(folder);
+  expect(readFileSync(join(folder, "report.html"), "utf8")).toBe(page);
+});
+
 const edited = (part: string, change: object) => {
   const result = JSON.parse(readFileSync(join(good, "result.json"), "utf8"));
   return JSON.stringify({ ...result, [part]: { ...result[part], ...change } });

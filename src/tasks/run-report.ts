@@ -12,6 +12,7 @@ import { readWhole, writeFileAtomic } from "../base/files.js";
 import { parseJson } from "../base/json.js";
 import { readPruneResult } from "../prune/record.js";
 import { type EvalPoint, type RunReport, reportPage, type StepPoint } from "../report/html.js";
+import { outcomeWarnings } from "../report/outcome.js";
 import { prunePage } from "../report/prune.js";
 import { fileNames, holds } from "../run/layout.js";
 import { readResult, type Scores } from "../run/result.js";
@@ -69,12 +70,20 @@ export function readRunReport(folder: string, events = readMetrics(folder)): Run
       hint: resumeCommand(holds(folder, "search") ? "prune" : "train", folder),
     });
   const result = readResult(folder);
+  const predictions = readPredictions(folder);
+  const evaluations = events.flatMap((e) =>
+    e.kind === "eval" ? [{ partial: e.partial, scores: e.scores as Scores }] : [],
+  );
+  const { scores, baseline, run } = result;
   return {
-    title: `${result.run.task}: ${result.run.method}`,
+    title: `${run.task}: ${run.method}`,
     result,
     ...curvesOf(events),
-    predictions: readPredictions(folder),
-    warnings: events.flatMap((e) => (e.kind === "skip" ? [`step ${e.step} was skipped: ${e.problem}`] : [])),
+    predictions,
+    warnings: [
+      ...outcomeWarnings({ scores, majority: baseline.majority, predictions, reason: run.reason, evaluations }),
+      ...events.flatMap((e) => (e.kind === "skip" ? [`step ${e.step} was skipped: ${e.problem}`] : [])),
+    ],
   };
 }
 
