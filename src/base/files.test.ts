@@ -207,7 +207,7 @@ describe("lockFolder", () => {
     expect(thrown(() => lockFolder(folder))).toMatchObject({
       kind: "run",
       exitCode: 6,
-      message: expect.stringContaining(`process ${process.pid}`),
+      message: expect.stringMatching(`this process is already working(.|\n)*process ${process.pid} on .*, this one`),
     });
     expect(readdirSync(folder).length).toBe(1);
     lock.release();

@@ -47,6 +47,14 @@ export function lockFolder(folder: string, ops: FileOps = diskOps): FolderLock {
       continue;
     }
     removeFile(path, ops);
+    // two calls of one program meet here too
+    if (owner.host === me.host && owner.pid === me.pid)
+      throw new SoftpromptError("run", "this process is already working in this folder", {
+        where: folder,
+        expected: "one run at a time in a folder",
+        got: `process ${owner.pid} on ${owner.host}, this one`,
+        hint: "wait for the first, or give each a folder of its own",
+      });
     throw new SoftpromptError("run", "another process is working in this folder", {
       where: folder,
       expected: "one process per folder",

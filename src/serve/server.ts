@@ -117,7 +117,10 @@ export async function openServer(input: ServeInput): Promise<Server> {
   const token = tokenOf(options, own.token ?? options.token);
   if (!isLoopback(options.host)) checkPublic(options, token, typeof own.token === "string");
   const guard = openGuard(options);
-  for (const name of Object.keys(adapters)) checkName(name);
+  for (const [name, place] of Object.entries(adapters)) {
+    checkName(name);
+    checkPlace(name, place);
+  }
   const metrics = openMetrics();
   const notice = (message: string) => onEvent({ kind: "notice", message });
 
@@ -142,6 +145,7 @@ export async function openServer(input: ServeInput): Promise<Server> {
   const takenOut = new Set<string>();
   const add = async (name: string, folder: string) => {
     checkName(name);
+    checkPlace(name, folder);
     const place = await adapterFolder(folder, { offline: opened.offline, onEvent, signal });
     await desk.add(name, { folder: resolve(place), anyBase });
     takenOut.delete(name);
@@ -304,6 +308,16 @@ function checkName(name: string): void {
     where: "--adapter",
     expected: "letters, digits, dots, dashes and underscores, at most 64, the first a letter or a digit",
     got: name,
+  });
+}
+
+/** What a program gives for an adapter may be anything. */
+function checkPlace(name: string, place: unknown): void {
+  if (typeof place === "string" && place !== "") return;
+  throw new SoftpromptError("usage", "this says no place of an adapter", {
+    where: `adapter ${name}`,
+    expected: "the path of its folder, or its hub id",
+    got: typeof place === "string" ? "an empty text" : Array.isArray(place) ? "a list" : typeof place,
   });
 }
 
