@@ -36,11 +36,11 @@ export {
 export type { Parameters, Tensor } from "./base/tensor.js";
 export { defineTask, type TaskDefinition } from "./data/define.js";
 export type { MemoryRow } from "./data/memory.js";
-export { type MetricName, metricNames, type Scores } from "./data/metrics.js";
+export { type LabelScores, type MetricName, metricNames, type Scores } from "./data/metrics.js";
 export type { Dataset, FieldSpan, PromptPart, Row, Scoring, Task, TaskColumns } from "./data/row.js";
 export { type PromptPosition, promptPositions } from "./data/template.js";
 export type { Verbalizer } from "./data/verbalizer.js";
-export type { Confusion, Evaluation, Prediction } from "./evaluate/evaluate.js";
+export type { Confusion, Evaluation, Prediction, RowsEvent, Selective } from "./evaluate/evaluate.js";
 export { type RankingMode, rankingModes } from "./evaluate/ranking.js";
 export type { HubProgress } from "./hub/hub.js";
 export { fullMask, maskCounts, maskFromScores, type PromptMask } from "./method/mask.js";
@@ -52,6 +52,7 @@ export type { XPromptResult } from "./prune/xprompt.js";
 export type { RunResult, Scores as ResultScores, Where } from "./run/result.js";
 export { type AnyStudyEvent, type CompareInput, compare, studyOptions } from "./study/call.js";
 export { type AnyEvent, eventsOf, type Running, type Watched } from "./study/events.js";
+export type { RunsLeft } from "./study/left.js";
 export type { CallContext, EarlierContext, NoticeEvent } from "./tasks/call.js";
 export {
   type DataOptions,

@@ -1,12 +1,12 @@
 /**
  * @file The command line as a user meets it: help, errors, exit codes, machine output, a whole run with interruption.
  */
-import { spawn } from "node:child_process";
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { spawn, spawnSync } from "node:child_process";
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { hostname, tmpdir } from "node:os";
 import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
-import { afterAll, describe, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { errorKinds } from "../src/base/errors.js";
 import { flagName } from "../src/base/options.js";
 import { command, optionTable } from "../src/cli/command.js";
@@ -189,6 +189,57 @@ test("what a study does not read are options of the command", () => {
   const known = Object.keys(optionTable(commands.study!));
   for (const [name, { unread }] of Object.entries({ ...fptStudies, ...xpromptStudies, ...methodStudies }))
     expect([name, unread.filter((key) => !known.includes(key))]).toEqual([name, []]);
+});
+
+describe("runs", () => {
+  const folder = join(place, "many runs");
+  const facts = { "task.name": '"sst2"', "task.metrics": '["accuracy"]', "settings.seed": "3" };
+  const identity = { ...facts, "schedule.stage 1.steps": "40", method: "lora [8,16,null]" };
+  const event = { step: 10, stage: 0, partial: "full", loss: 1, seconds: 1, best: true, time: "" };
+  beforeAll(() => {
+    mkdirSync(join(folder, "good"), { recursive: true });
+    writeFileSync(join(folder, "good/run.json"), JSON.stringify({ format: 1, identity }));
+    const spent = { flops: 1e9, paperFlops: 1e9, totalFlops: 2e9 };
+    writeFileSync(
+      join(folder, "good/metrics.jsonl"),
+      `${JSON.stringify({ kind: "eval", ...event, scores: { accuracy: 0.75 }, ...spent })}\n{"kind":"st`,
+    );
+    mkdirSync(join(folder, "bad"));
+    writeFileSync(join(folder, "bad/run.json"), "\u001b[31m");
+  });
+
+  test("one line each, the unreadable one with its reason", async () => {
+    const { code, stdout } = await commandLine(["runs", folder, "--sort", "score"]);
+    expect(code).toBe(0);
+    const [head, good, bad, ...more] = stdout.trimEnd().split("\n");
+    expect(more).toEqual([]);
+    expect(head!.split(/ {2,}/).slice(0, 3)).toEqual(["run", "task", "method"]);
+    expect(good!.split(/ {2,}/).slice(0, 9)).toEqual([
+      "good",
+      "sst2",
+      "lora",
+      "–",
+      "stopped",
+      "10/40",
+      "75.0 accuracy",
+      "–",
+      "2.00 GFLOP",
+    ]);
+    expect(bad).toMatch(/^bad .*unreadable \(run\.json: this is not valid JSON\)/);
+  });
+
+  test("--json has every field; a folder that is not there is an error", async () => {
+    const { stdout } = await commandLine(["runs", folder, "--json"]);
+    const { runs } = JSON.parse(stdout);
+    expect(runs).toHaveLength(2);
+    expect(runs.find(({ path }: { path: string }) => path === join(folder, "good"))).toMatchObject({
+      ...{ kind: "run", state: "stopped", task: "sst2", method: "lora", seed: 3, steps: 10, plannedSteps: 40 },
+      ...{ metric: "accuracy", score: 0.75, flops: 2e9, pid: null, error: null },
+    });
+    const gone = await commandLine(["runs", join(folder, "nowhere")]);
+    expect(gone.code).toBe(errorKinds.io.exitCode);
+    expect(gone.stderr).toContain("no such file or folder");
+  });
 });
 
 describe("configuration file", () => {
@@ -519,4 +570,70 @@ test("a study is not written over files that are no study's", async () => {
   expect(refused.stderr).toMatch(/something else than a study[\s\S]*result\.json/);
   expect(readFileSync(join(own, "result.json"), "utf8")).toBe("mine");
   rmSync(own, { recursive: true, force: true });
+});
+
+test("a report is replaced by one that holds all of it; one of other settings is kept, and the command says where", {
+  timeout: 120_000,
+}, async () => {
+  const output = mkdtempSync(join(tmpdir(), "reports-"));
+  const asked = async (...more: string[]) => {
+    const rows = ["--few-shot", "4", "--max-eval-rows", "2", "--model", "t5-nano", "--tasks", "quickstart="];
+    const { code, stdout, stderr } = await commandLine([
+      ...["compare", "--output", output, "--json", "--quiet", ...rows, ...more],
+    ]);
+    expect(code, stderr).toBe(0);
+    return { earlier: (JSON.parse(stdout) as { earlier: string | null }).earlier, stderr };
+  };
+  const one = ["--methods", "instruction", "--seeds", "0"];
+  const two = ["--methods", "instruction,few-shot", "--seeds", "0,1"];
+  const report = () => readFileSync(join(output, "result.json"), "utf8");
+  expect(await asked(...one)).toEqual({ earlier: null, stderr: "" });
+  // the same again, and with a method and a seed more: nothing is lost
+  expect(await asked(...one)).toEqual({ earlier: null, stderr: "" });
+  expect(await asked(...two)).toEqual({ earlier: null, stderr: "" });
+  const wide = report();
+  for (const [more, folder, said] of [
+    [[...two, "--shots", "1"], "earlier-1", /of other settings \(.*shots.*\): it is kept in .*earlier-1/],
+    [one, "earlier-2", /is of other settings \(.*seeds, methods, shots\).*earlier-2/],
+  ] as const) {
+    const found = await asked(...more);
+    expect(found.earlier).toBe(join(output, folder));
+    expect(found.stderr).toMatch(said);
+  }
+  expect(readFileSync(join(output, "earlier-1", "result.json"), "utf8")).toBe(wide);
+  // rows were edited meanwhile: the settings are the same, a score is not
+  const other = report().replace(/"score": [\d.]+/, '"score": 12.5');
+  writeFileSync(join(output, "result.json"), other);
+  const edited = await asked(...one);
+  expect(edited.stderr).toMatch(/has scores that are not in the new one, as instruction on quickstart, seed 0/);
+  expect(readFileSync(join(edited.earlier!, "result.json"), "utf8")).toBe(other);
+  writeFileSync(join(output, "result.json"), "{");
+  expect((await asked(...one)).stderr).toMatch(/cannot be read any more: it is kept in .*earlier-4/);
+  expect(readdirSync(join(output, "earlier-1")).sort()).toEqual([
+    ...["config.yaml", "report.html", "result.json", "result.md"],
+  ]);
+  rmSync(output, { recursive: true, force: true });
+});
+
+test("a study's folder has one process at a time: a second command says whose it is; a dead process holds nothing", {
+  timeout: 120_000,
+}, async () => {
+  const output = mkdtempSync(join(tmpdir(), "owned-"));
+  const held = (pid: number) =>
+    writeFileSync(join(output, `.lock-${pid}-00000000.json`), JSON.stringify({ pid, host: hostname() }));
+  const few = ["--few-shot", "4", "--max-eval-rows", "2", "--methods", "instruction", "--seeds", "0"];
+  const asked = () =>
+    commandLine(["compare", "--model", "t5-nano", "--tasks", "quickstart=", "--output", output, ...few]);
+  held(process.pid);
+  const refused = await asked();
+  expect(refused.code).toBe(6);
+  expect(refused.stderr).toContain(`process ${process.pid} on ${hostname()}`);
+  expect(refused.stderr).toMatch(/wait for it or stop it/);
+  expect(readdirSync(output)).toEqual([`.lock-${process.pid}-00000000.json`]);
+  rmSync(join(output, `.lock-${process.pid}-00000000.json`));
+  const ended = spawnSync(process.execPath, ["-e", ""]);
+  held(ended.pid);
+  expect(await asked()).toMatchObject({ code: 0 });
+  expect(readdirSync(output).filter((name) => name.startsWith("."))).toEqual([]);
+  rmSync(output, { recursive: true, force: true });
 });

@@ -9,12 +9,12 @@ const hostile = `"><img src=x onerror=alert(1)><script>alert('2')</script>`;
 const prediction = (label: string, said: string, sure: number, input = "text"): Prediction => ({
   id: `dev.jsonl:${sure}`,
   input,
-  target: label,
-  prediction: said,
-  label,
-  predictedLabel: said,
+  label: said,
+  text: said,
   probabilities: { [said]: sure, other: 1 - sure },
-  right: label === said,
+  trueLabel: label,
+  target: label,
+  correct: label === said,
 });
 
 const report: RunReport = {
@@ -120,10 +120,10 @@ test("a run's page says what was measured", () => {
   expect(text).toMatch(/<b>1 min 10 s<\/b>/);
   // confusion: of three yes, one right; of one no, one right
   expect(text).toMatch(
-    /<td>yes<\/td><td class="n">2<\/td><td class="n">1<\/td><td class="n">3<\/td><td class="n">33\.3 %<\/td>/,
+    /<td>yes<\/td><td class="n">2<\/td><td class="n">1<\/td><td class="n">3<\/td><td class="n">100\.0<\/td><td class="n">33\.3<\/td><td class="n">50\.0<\/td>/,
   );
   expect(text).toMatch(
-    /<td>no<\/td><td class="n">1<\/td><td class="n">0<\/td><td class="n">1<\/td><td class="n">100\.0 %<\/td>/,
+    /<td>no<\/td><td class="n">1<\/td><td class="n">0<\/td><td class="n">1<\/td><td class="n">33\.3<\/td><td class="n">100\.0<\/td><td class="n">50\.0<\/td>/,
   );
   // the surest error stands first, and long inputs fold
   expect(text.indexOf("surest")).toBeLessThan(text.indexOf("less sure"));

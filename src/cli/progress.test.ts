@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import type { TuneEvent } from "../tasks/tune.js";
-import { modelContext, progress } from "./progress.js";
+import { answerProgress, modelContext, progress } from "./progress.js";
 import { terminal } from "./terminal.js";
 
 function fake(isTTY: boolean, env: Record<string, string> = {}, quiet = false) {
@@ -148,4 +148,44 @@ test("texts that are read in parts between steps: the time left is that of readi
   texts(40, 10);
   // 20 rows in 11 seconds: the session is open by now, so the first ten count too
   expect(written.at(-1)).toMatch(/reading texts 40\/100 · 33\.0 s left/);
+});
+
+test("answers that are written: the tokens of the batch in progress, also of the first, and no time left from them", () => {
+  const { written, terminal: t } = fake(true, { NO_COLOR: "1", TERM: "xterm" });
+  let clock = 0;
+  const watch = progress(t, () => clock);
+  const rows = (seconds: number, done: number, tokens?: number) => {
+    clock += seconds;
+    watch({ kind: "rows", done, total: 64, ...(tokens !== undefined && { tokens }) });
+  };
+  rows(0, 0);
+  rows(0.5, 0, 1);
+  expect(written).toEqual([]);
+  for (let token = 2; token <= 5; token++) rows(1, 0, token);
+  expect(written).toHaveLength(4);
+  expect(written.at(-1)).toMatch(/scoring rows 0\/64 · writing the next, token 5$/);
+  rows(1, 32);
+  rows(1, 32, 1);
+  expect(written.at(-1)).toMatch(/scoring rows 32\/64 · writing the next, token 1$/);
+});
+
+test("a prediction says how many inputs are answered, on a terminal alone", () => {
+  for (const live of [true, false]) {
+    const { written, terminal: t } = fake(live, { NO_COLOR: "1", TERM: "xterm" });
+    let clock = 0;
+    const watch = answerProgress(t, () => clock);
+    const after = (seconds: number, event: Parameters<typeof watch>[0]) => {
+      clock += seconds;
+      watch(event);
+    };
+    after(0.9, { done: 0, total: 200, tokens: 1 });
+    after(0.2, { done: 0, total: 200, tokens: 2 });
+    after(1, { done: 32, total: 200 });
+    after(1, { done: 33, total: null, tokens: 1 });
+    expect(written.map((line) => line.slice(5))).toEqual(
+      live
+        ? ["answered 0/200 · writing the next, token 2", "answered 32/200", "answered 33 · writing the next, token 1"]
+        : [],
+    );
+  }
 });

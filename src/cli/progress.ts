@@ -58,18 +58,20 @@ export function progress(terminal: Terminal, now = () => performance.now() / 100
     rows: ({ done, total: all, ...event }) => {
       const time = now();
       // texts are read in parts, between steps; at the very beginning the first of them open the session
-      if (done === 0 || !inRows) [rowsSince, first] = [time, done === 0 ? null : { done, time }];
-      else first ??= { done, time };
+      if (event.tokens === undefined) {
+        if (done === 0 || !inRows) [rowsSince, first] = [time, done === 0 ? null : { done, time }];
+        else first ??= { done, time };
+      }
       inRows = true;
       // a short evaluation is not worth a line
       if (done === all || time - rowsSince < 1 || time - shown < (terminal.live ? redrawEvery : plainEvery)) return;
       shown = time;
       const doing = "what" in event && event.what === "texts" ? "reading texts" : "scoring rows";
       const left =
-        first !== null && done > first.done
+        first !== null && done > first.done && event.tokens === undefined
           ? ` · ${secondText(((time - first.time) / (done - first.done)) * (all - done))} left`
           : "";
-      const text = `${doing} ${done}/${all}${left}`;
+      const text = `${doing} ${done}/${all}${left}${writtenText(event.tokens)}`;
       if (terminal.live) terminal.redraw(text);
       else terminal.note(text);
     },
@@ -115,6 +117,32 @@ export function progress(terminal: Terminal, now = () => performance.now() / 100
   return (event) => {
     if (event.kind !== "rows") inRows = false;
     (handlers[event.kind] as (e: TuneEvent) => void)(event);
+  };
+}
+
+/** What is written of a batch in progress. */
+const writtenText = (tokens: number | undefined) =>
+  tokens === undefined ? "" : ` · writing the next, token ${tokens}`;
+
+/** How far a prediction is. */
+export interface Answered {
+  /** Inputs that are answered, and all of them; null while that is not known. */
+  readonly done: number;
+  readonly total: number | null;
+  /** Tokens that each answer of the batch in progress has, where answers are written. */
+  readonly tokens?: number;
+}
+
+/** Redraws how many inputs are answered, where the terminal can redraw a line. @param now seconds, monotonic. */
+export function answerProgress(terminal: Terminal, now = () => performance.now() / 1000): (event: Answered) => void {
+  const began = now();
+  let shown = Number.NEGATIVE_INFINITY;
+  return ({ done, total, tokens }) => {
+    const time = now();
+    // short work is not worth a line
+    if (time - began < 1 || time - shown < redrawEvery) return;
+    shown = time;
+    terminal.redraw(`answered ${done}${total === null ? "" : `/${total}`}${writtenText(tokens)}`);
   };
 }
 

@@ -34,7 +34,7 @@ export function resultText({ run, scores, scoredOn, baseline, cost }: RunResult)
       ],
       [
         "compute",
-        `${flopText(cost.flops)} (training ${flopText(cost.trainFlops)}, evaluation ${flopText(cost.evalFlops)}${scored ? `, scoring ${flopText(cost.scoringFlops)}` : ""}; as the papers count ${flopText(cost.paperFlops)})`,
+        `${flopText(cost.flops)} (training ${flopText(cost.trainFlops)}, evaluation ${flopText(cost.evalFlops)}${scored ? `, scoring ${flopText(cost.scoringFlops)}` : ""}; as the papers count ${flopText(cost.paperFlops)})${cost.recomputedFlops === undefined ? "" : `; beside it ${flopText(cost.recomputedFlops)} computed again to save memory`}`,
       ],
       [
         "trained",

@@ -2,11 +2,29 @@
 import { parse } from "csv-parse/sync";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { readRecords, sniff } from "./delimited.js";
+import { readRecords, recordText, sniff } from "./delimited.js";
 
 const records = (text: string, dialect = { delimiter: ",", quotes: true }) => [...readRecords(text, dialect)];
 const fields = (text: string, delimiter = ",", quotes = true) =>
   records(text, { delimiter, quotes }).map((r) => r.fields);
+
+test("what is written is read back, by csv-parse and by us", () => {
+  fc.assert(
+    fc.property(
+      fc
+        .integer({ min: 1, max: 4 })
+        .chain((n) => fc.array(fc.array(cell, { minLength: n, maxLength: n }), { minLength: 1 })),
+      fc.constantFrom(",", "\t"),
+      (rows, delimiter) => {
+        const text = rows.map((row) => `${recordText(row, delimiter)}\n`).join("");
+        expect(parse(text, { delimiter, record_delimiter: "\n" })).toEqual(rows);
+        expect(fields(text, delimiter)).toEqual(rows);
+        expect(records(text, { delimiter, quotes: true }).every(({ problem }) => problem === null)).toBe(true);
+      },
+    ),
+  );
+  expect(recordText(['say "no"', "a,b", "c"], ",")).toBe('"say ""no""","a,b",c');
+});
 
 /** A field as a writer writes it. */
 const written = (field: string, delimiter: string) =>

@@ -222,3 +222,13 @@ function rectangular(text: string, delimiter: string, start: Sniffed["start"]): 
   }
   return true;
 }
+
+/**
+ * One record as RFC 4180 writes it, without a line end: a field in quotes where it holds a quote, the separator, a line break or a byte order
+ * mark, and the only field of a record where it is empty (its line would be blank).
+ */
+export function recordText(fields: readonly string[], delimiter: string): string {
+  const plain = (field: string) => !/["\r\n\ufeff]/.test(field) && !field.includes(delimiter);
+  const alone = fields.length === 1 && fields[0]!.trim() === "";
+  return fields.map((field) => (plain(field) && !alone ? field : `"${field.replaceAll('"', '""')}"`)).join(delimiter);
+}

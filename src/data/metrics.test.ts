@@ -5,6 +5,7 @@ import { describe, expect, test } from "vitest";
 import { declaredTask } from "./dataset.js";
 import {
   computeMetrics,
+  labelScores,
   type MetricName,
   namesReferent,
   type Prediction,
@@ -228,4 +229,26 @@ test("FPT's tasks choose by the mean of all their metrics, the others by the fir
   expect(byMean).toEqual(["record", "qqp", "squad2", "xsum"]);
   expect(selectionName(declaredTask("qqp"))).toBe("mean of accuracy, f1");
   expect(selectionName(declaredTask("cb"))).toBe("accuracy");
+});
+
+test("each label's precision, recall, F1 and support are scikit-learn's; what has no denominator is null", () => {
+  // precision_recall_fscore_support(truth, given, labels=list("abcde"), zero_division=nan), "?" for what is no label
+  const [truth, given] = ["aaabbcb", "aabb?ae"];
+  const pairs = [...truth].map((label, n) => [label, given[n] === "?" ? null : given[n]!] as const);
+  const found = labelScores([..."abcde"], pairs);
+  expect(found.map(({ label, support, predicted }) => [label, support, predicted])).toEqual([
+    ["a", 3, 3],
+    ["b", 3, 2],
+    ["c", 1, 0],
+    ["d", 0, 0],
+    ["e", 0, 1],
+  ]);
+  const rounded = (value: number | null) => (value === null ? null : Number(value.toFixed(4)));
+  expect(found.map(({ precision, recall, f1 }) => [precision, recall, f1].map(rounded))).toEqual([
+    [0.6667, 0.6667, 0.6667],
+    [0.5, 0.3333, 0.4],
+    [null, 0, 0],
+    [null, null, null],
+    [0, null, 0],
+  ]);
 });

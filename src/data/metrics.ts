@@ -99,6 +99,45 @@ export function computeMetrics(
   return Object.fromEntries(names.map((name) => [name, metrics[name](pairs, task)]));
 }
 
+/** How well one label is found. Null where a share has nothing to be a share of. */
+export interface LabelScores {
+  readonly label: string;
+  /** Rows that have it. */
+  readonly support: number;
+  /** Rows that were given it. */
+  readonly predicted: number;
+  /** Share of the rows that were given it that have it; null if none was. */
+  readonly precision: number | null;
+  /** Share of the rows that have it that were given it; null if none has. */
+  readonly recall: number | null;
+  /** Their harmonic mean, 0 if no row is right; null if none has it or was given it. */
+  readonly f1: number | null;
+}
+
+/**
+ * Precision, recall, F1 and support of each label, as scikit-learn's precision_recall_fscore_support; what it sets to `zero_division` is null.
+ * @param pairs each row's own label, and the one that it was given; null is no label, which counts against the row's own alone
+ */
+export function labelScores(
+  labels: readonly string[],
+  pairs: readonly (readonly [truth: string | null, given: string | null])[],
+): LabelScores[] {
+  const share = (part: number, whole: number) => (whole === 0 ? null : part / whole);
+  return labels.map((label) => {
+    const support = pairs.filter(([truth]) => truth === label).length;
+    const predicted = pairs.filter(([, given]) => given === label).length;
+    const both = pairs.filter(([truth, given]) => truth === label && given === label).length;
+    return {
+      label,
+      support,
+      predicted,
+      precision: share(both, predicted),
+      recall: share(both, support),
+      f1: share(2 * both, support + predicted),
+    };
+  });
+}
+
 /**
  * The label of the task's F1: `scoring.positiveLabel`, else the largest where all labels are numbers (scikit-learn's 1 of -1 and 1; an
  * object lists `1` before `-1` however it was written), else the last of the verbalizer.

@@ -91,6 +91,21 @@ describe("ranking", () => {
     });
   });
 
+  test("answers below a probability are withheld: coverage, and accuracy of the others", async () => {
+    // probabilities 0.75, 0.6, 0.9 and 0.5; the second and the last are wrong
+    const rows = [row("p 0.75 0.25", "no"), row("p 0.6 0.4", "yes"), row("p 0.1 0.9", "yes"), row("p 0.5 0.5", "yes")];
+    const at = async (minProbability: number) => (await run(rows, fakeTask, { minProbability })).selective;
+    expect(await at(0.55)).toEqual({ minProbability: 0.55, rows: 3, coverage: 3 / 4, accuracy: 2 / 3 });
+    expect(await at(0.7)).toEqual({ minProbability: 0.7, rows: 2, coverage: 1 / 2, accuracy: 1 });
+    expect(await at(0)).toEqual({ minProbability: 0, rows: 4, coverage: 1, accuracy: 2 / 4 });
+    expect(await at(0.99)).toEqual({ minProbability: 0.99, rows: 0, coverage: 0, accuracy: null });
+    expect((await run(rows)).selective).toBeNull();
+    await expect(run(rows, fakeTask, { minProbability: 0.5, evaluateBy: "generation" })).rejects.toMatchObject({
+      kind: "usage",
+      problem: "written answers have no probability",
+    });
+  });
+
   test("very unlikely choices do not become NaN", async () => {
     const { predictions } = await run([row("p 1e-320 1e-300", "yes")]);
     expect(predictions[0]).toMatchObject({ label: "yes", probabilities: { no: expect.any(Number) } });
@@ -175,9 +190,30 @@ describe("generation", () => {
     expect(tokens).toBe(2);
   });
 
+  test("while a batch is written its progress comes with every token", async () => {
+    const engine: Engine = {
+      ...scripted,
+      generate: async (partial) => ({
+        ...(await scripted.generate(partial)),
+        run: async (_, rows, __, options) => {
+          for (let token = 0; token < 3; token++) await options!.afterToken!();
+          return rows.map(() => []);
+        },
+      }),
+    };
+    const told: unknown[] = [];
+    const free: Task = { ...fakeTask, maxTargetTokens: 3, verbalizer: null };
+    const text: Row = { id: "file:0", input: "w x", target: "a", label: null, references: ["a"] };
+    const progress = (...rows: unknown[]) => told.push(rows);
+    const options = { loss: false, batchSize: 1, progress };
+    await evaluate(engine, full, fakeTokenizer, free, [text, { ...text, id: "file:1" }], { prompt }, options);
+    const [first, second] = [0, 1].map((done) => [[done, 2], ...[1, 2, 3].map((token) => [done, 2, token])]);
+    expect(told).toEqual([...first!, ...second!, [2, 2]]);
+  });
+
   test("a text that is a label's words is that label; another is none and wrong", async () => {
     const rows = [row("w True", "yes"), row("w  False ", "no"), row("w Maybe", "yes")];
-    const { predictions, confusion, scores } = await run(rows, fakeTask, { evaluateBy: "generation" });
+    const { predictions, confusion, labels, scores } = await run(rows, fakeTask, { evaluateBy: "generation" });
     expect(predictions.map((p) => [p.label, p.text, p.probabilities])).toEqual([
       ["yes", "True", null],
       ["no", "False", null],
@@ -187,6 +223,11 @@ describe("generation", () => {
     expect(confusion!.counts).toEqual([
       [1, 0, 0],
       [0, 1, 1],
+    ]);
+    // what is no label takes from the recall of the row's own
+    expect(labels).toEqual([
+      { label: "no", support: 1, predicted: 1, precision: 1, recall: 1, f1: 1 },
+      { label: "yes", support: 2, predicted: 1, precision: 1, recall: 1 / 2, f1: 2 / 3 },
     ]);
   });
 

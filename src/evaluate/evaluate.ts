@@ -9,7 +9,7 @@ import { printableLine } from "../base/printable.js";
 import { random } from "../base/random.js";
 import { type Parameters, size } from "../base/tensor.js";
 import type { Scores } from "../data/metrics.js";
-import { computeMetrics } from "../data/metrics.js";
+import { computeMetrics, type LabelScores, labelScores } from "../data/metrics.js";
 import type { Row, Task } from "../data/row.js";
 import { labelOfText } from "../data/verbalizer.js";
 import type { Engine } from "../engine/engine.js";
@@ -42,14 +42,33 @@ export interface EvaluateOptions {
   readonly maxEvalRows?: number;
   /** Also compute the loss of the targets. With generation this needs a second pass. Default true. */
   readonly loss?: boolean;
+  /** Also say how many answers have at least this probability, and how good they are (`Evaluation.selective`); for ranked labels. Default none. */
+  readonly minProbability?: number | undefined;
   /** For `evaluate`: stops between batches. */
   readonly signal?: AbortSignal;
   /** For `evaluate`: called with the number of scored rows, from none to all. */
   readonly progress?: RowProgress;
 }
 
-/** Told after every batch; the first time with 0. */
-export type RowProgress = (done: number, total: number) => void;
+/**
+ * Told after every batch; the first time with 0. While answers are written it is told after each token too, with the tokens that each answer
+ * of the batch in progress has by then.
+ */
+export type RowProgress = (done: number, total: number, tokens?: number) => void;
+
+/** Such progress as an event. */
+export interface RowsEvent {
+  readonly kind: "rows";
+  readonly done: number;
+  readonly total: number;
+  /** Tokens that each answer of the batch in progress has by now, where answers are written. */
+  readonly tokens?: number;
+}
+
+/** @param tokens undefined between batches */
+export function rowsEvent(done: number, total: number, tokens?: number): RowsEvent {
+  return { kind: "rows", done, total, ...(tokens !== undefined && { tokens }) };
+}
 
 /** What was predicted for one row. */
 export interface Prediction {
@@ -70,6 +89,17 @@ export interface Confusion {
   readonly counts: readonly (readonly number[])[];
 }
 
+/** Selective prediction: what remains where answers below a probability are withheld. */
+export interface Selective {
+  readonly minProbability: number;
+  /** Rows whose answer has at least that probability. */
+  readonly rows: number;
+  /** Their share of all rows; 0 without rows. */
+  readonly coverage: number;
+  /** Share of them that are right; null where there are none. */
+  readonly accuracy: number | null;
+}
+
 /** How good predictions are, with the predictions. */
 export interface Evaluation {
   readonly scores: Scores;
@@ -79,6 +109,10 @@ export interface Evaluation {
   readonly predictions: readonly Prediction[];
   /** null for free text and for tasks whose choices differ by row. */
   readonly confusion: Confusion | null;
+  /** Precision, recall, F1 and support of each label of the task; null where `confusion` is. */
+  readonly labels: readonly LabelScores[] | null;
+  /** null where no `minProbability` was given. */
+  readonly selective: Selective | null;
   readonly seconds: number;
   /** Total FLOPs. */
   readonly flops: number;
@@ -94,6 +128,8 @@ export interface Prepared {
   readonly evaluateBy: "ranking" | "generation";
   readonly ranking: RankingMode;
   readonly loss: boolean;
+  /** null where none was given. */
+  readonly minProbability: number | null;
   /** What the rows were cut to. */
   readonly maxInputTokens: number;
 }
@@ -114,7 +150,7 @@ export function evaluationOptions(settings: {
   return { evaluateBy, ranking, maxInputTokens, batchSize: evaluationBatch(settings) } satisfies EvaluateOptions;
 }
 
-/** Encodes and batches rows once, by length. */
+/** Encodes and batches rows once, by length. @throws SoftpromptError "usage" where `minProbability` is given and answers are written. */
 export function prepareEvaluation(
   tokenizer: Tokenizer,
   task: Task,
@@ -128,19 +164,32 @@ export function prepareEvaluation(
     batchSize = 32,
     maxEvalRows = 0,
     loss = true,
+    minProbability = null,
   } = currentNames(options, { by: "evaluateBy" }, "prepareEvaluation()");
   const chosen = scoredRows(rows, { maxEvalRows });
   const encoded = encodeRows(task, chosen, tokenizer, maxInputTokens);
+  const ranked = evaluateBy === "ranking" && encoded.every((row) => row.choices !== null);
+  if (minProbability !== null && !ranked) throw noProbability(task.name);
   return {
     task,
     rows: chosen,
     encoded,
     batches: evaluationOrder(encoded, batchSize),
-    evaluateBy: encoded.every((row) => row.choices !== null) ? evaluateBy : "generation",
+    evaluateBy: ranked ? "ranking" : "generation",
     ranking,
     loss,
+    minProbability,
     maxInputTokens,
   };
+}
+
+/** The refusal of a least probability where answers are written. @param where the task, or the input */
+export function noProbability(where: string): SoftpromptError {
+  return new SoftpromptError("usage", "written answers have no probability", {
+    where,
+    expected: "labels that are ranked, or no least probability",
+    hint: "rank the labels (--evaluate-by ranking), or leave --min-probability out; free text is always written",
+  });
 }
 
 /** What a user should know of these rows as ids: cuts, unknown characters, control tokens. */
@@ -151,11 +200,14 @@ export function preparedNotices({ rows, encoded, maxInputTokens }: Prepared, tok
 /** With fewer rows than this, equal answers may be chance. */
 const fewestForConstant = 8;
 
+/** What `constantAnswer` asks of a prediction. */
+export type Answered = Pick<Prediction, "text" | "label" | "correct">;
+
 /**
  * What a user should know of the answers: a prompt that gives the same answer to every row scores like a constant answer, but the score
  * looks like a real result. null if the answers differ, if there are few, or if one answer is right for all.
  */
-export function constantAnswer(predictions: readonly Prediction[]): string | null {
+export function constantAnswer(predictions: readonly Answered[]): string | null {
   const [first] = predictions;
   if (first === undefined || predictions.length < fewestForConstant) return null;
   if (predictions.some(({ text, label }) => text !== first.text || label !== first.label)) return null;
@@ -269,7 +321,9 @@ export async function evaluatePrepared(
     const virtual = engine.method.adds(given).tokens;
     const tasks = rows.map(() => prepared.task);
     const rankBy = rows.map(() => rankingModes[prepared.ranking]);
-    const found = await program(given, { encoded, rows, tasks, rankBy }, tokenizer, { signal });
+    let written = 0;
+    const afterToken = async () => progress(done, prepared.rows.length, ++written);
+    const found = await program(given, { encoded, rows, tasks, rankBy }, tokenizer, { signal, afterToken });
     if (found === null) return null;
     flops += batchFlops(
       config,
@@ -298,11 +352,15 @@ export async function evaluatePrepared(
     done += numbers.length;
   }
   progress(done, prepared.rows.length);
+  const confusion = confusionOf(prepared.task, predictions);
+  const pairs = predictions.map(({ row, label }) => [row.label, label] as const);
   return {
     scores: scoresOf(prepared.task, predictions),
     loss: prepared.loss && tokens > 0 ? loss / tokens : Number.NaN,
     predictions,
-    confusion: confusionOf(prepared.task, predictions),
+    confusion,
+    labels: confusion && labelScores(confusion.labels, pairs),
+    selective: prepared.minProbability === null ? null : selective(predictions, prepared.minProbability),
     seconds: (performance.now() - started) / 1000,
     flops,
   };
@@ -619,6 +677,21 @@ function predicted(
 function scoresOf(task: Task, predictions: readonly Prediction[]): Scores {
   const rows = predictions.map(({ row }) => row);
   return computeMetrics(task, rows, predictions);
+}
+
+/** The probability of the likeliest choice; null where the answer was written. */
+export function topProbability(probabilities: Prediction["probabilities"]): number | null {
+  return probabilities === null ? null : Object.values(probabilities).reduce((a, b) => Math.max(a, b), 0);
+}
+
+function selective(predictions: readonly Prediction[], minProbability: number): Selective {
+  const kept = predictions.filter(({ probabilities }) => (topProbability(probabilities) ?? 0) >= minProbability);
+  return {
+    minProbability,
+    rows: kept.length,
+    coverage: predictions.length === 0 ? 0 : kept.length / predictions.length,
+    accuracy: kept.length === 0 ? null : kept.filter(({ correct }) => correct).length / kept.length,
+  };
 }
 
 function confusionOf(task: Task, predictions: readonly Prediction[]): Confusion | null {

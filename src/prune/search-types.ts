@@ -5,6 +5,7 @@ import type { Tensor } from "../base/tensor.js";
 import type { Scores } from "../data/metrics.js";
 import type { Row, Task } from "../data/row.js";
 import type { Engine } from "../engine/engine.js";
+import type { RowsEvent } from "../evaluate/evaluate.js";
 import type { MethodChoice } from "../method/options.js";
 import type { Tokenizer } from "../text/tokenizer.js";
 import type { Schedule } from "../train/stage.js";
@@ -55,7 +56,7 @@ export type SearchEvent =
   /** Each as it ends, or is read back; several that train at once end in any order. */
   | { readonly kind: "retrained"; readonly candidate: Candidate }
   /** Progress of the pass for importance, and of the evaluation that is reported. */
-  | { readonly kind: "rows"; readonly done: number; readonly total: number };
+  | RowsEvent;
 
 /** Result of stage A. */
 export interface Tuned {

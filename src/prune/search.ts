@@ -14,7 +14,14 @@ import { ownFolder, sha256 } from "../base/files.js";
 import type { Tensor } from "../base/tensor.js";
 import { type Scores, selectionScore } from "../data/metrics.js";
 import type { Row, Task } from "../data/row.js";
-import { type Evaluation, evaluate, evaluationOptions, reportedRows, scoredRows } from "../evaluate/evaluate.js";
+import {
+  type Evaluation,
+  evaluate,
+  evaluationOptions,
+  reportedRows,
+  rowsEvent,
+  scoredRows,
+} from "../evaluate/evaluate.js";
 import { applyMask, fullMask, maskCounts, maskFromScores, type PromptMask, type PruneCounts } from "../method/mask.js";
 import { promptTuning } from "../method/prompt.js";
 import { fullModel } from "../model/partial.js";
@@ -135,7 +142,7 @@ export async function openSearch(input: SearchInput, folder: string): Promise<Se
       ...(scoredOn && { partial: scoredOn }),
       read: readRows((scoredOn ?? fullModel(engine.checkpoint.config)).name),
       signal,
-      progress: (done, total) => observe({ kind: "rows", done, total }),
+      progress: (...rows) => observe(rowsEvent(...rows)),
     });
   const size = { tokens: P, pieces: options.pieces };
   const scores = await keptScores(join(folder, "scores.json"), tensorHash(tuned.prompt), size, () =>
@@ -279,7 +286,7 @@ export async function openSearch(input: SearchInput, folder: string): Promise<Se
             ...evaluationOptions(settings),
             loss: false,
             signal,
-            progress: (done, total) => observe({ kind: "rows", done, total }),
+            progress: (...rows) => observe(rowsEvent(...rows)),
           },
         ));
       reports.set(key, found);

@@ -354,7 +354,9 @@ describe("refusals", () => {
     await cut();
     await expect(trainRun(fptJob({ run: folder }))).rejects.toThrow(/already holds a run/);
     const run = openRun(folder, { resume: true });
-    await expect(trainRun(fptJob({ run: folder, resume: true }))).rejects.toThrow(/another process/);
+    await expect(trainRun(fptJob({ run: folder, resume: true }))).rejects.toThrow(
+      /this process is already working in this folder/,
+    );
     run.close();
     expect(readdirSync(folder).filter((name) => name.startsWith(".lock"))).toEqual([]);
   });

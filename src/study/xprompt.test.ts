@@ -393,7 +393,7 @@ test("a study's search is one process's, and none of its folders may be a link e
   let own = "";
   await visit(async (search) => {
     own = search.folder;
-    await expect(visit(async () => {})).rejects.toThrow(/another process is working in this folder/);
+    await expect(visit(async () => {})).rejects.toThrow(/this process is already working in this folder/);
   });
   const retrain = (search: Search) =>
     search.retrain([{ name: "a", tokensPruned: 0, piecesPruned: 0, prompt: search.start, mask: null, drop: false }]);

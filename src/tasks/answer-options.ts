@@ -5,6 +5,7 @@ import {
   boolean,
   choice,
   integer,
+  number,
   type OptionTable,
   optionsOf,
   pickOptions,
@@ -19,6 +20,7 @@ export const skillOptions = {
   evaluateBy: choice({ values: trainOptions.evaluateBy.values, help: trainOptions.evaluateBy.help }),
   ranking: choice({ values: trainOptions.ranking.values, help: trainOptions.ranking.help }),
   maxInputTokens: integer({ min: 1, unit: "tokens", help: trainOptions.maxInputTokens.help }),
+  minProbability: number({ min: 0, max: 1, help: "Withhold ranked answers that are less probable" }),
   anyBase: boolean({ help: "Use the prompt though the base model is not the recorded one" }),
 } satisfies OptionTable;
 

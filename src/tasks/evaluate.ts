@@ -102,6 +102,7 @@ export async function evaluate(model: Model, rows: EvaluateRows, input: Evaluate
     evaluateBy: skill.evaluateBy,
     ranking: skill.ranking,
     maxInputTokens: skill.maxInputTokens,
+    minProbability: skill.minProbability ?? undefined,
   });
   const fewer = inContextNotice(asked, examples.length);
   if (fewer !== null) onEvent?.({ kind: "notice", message: fewer });

@@ -82,6 +82,34 @@ describe("what a call does not know, or cannot use, is refused by its name", () 
   });
 });
 
+test("minProbability withholds answers, of a predictor's adapter alone, and says what an evaluation keeps", async () => {
+  const texts = ["fine", "a dull film"];
+  const plain = await predict(model, null, texts, { task });
+  const top = plain.map(({ probabilities }) => Math.max(...Object.values(probabilities!)));
+  const minProbability = Math.max(...top);
+  const expected = plain.map(({ label, text, probabilities }, n) =>
+    top[n]! < minProbability
+      ? { label: null, text: "", probabilities, withheld: label }
+      : { label, text, probabilities },
+  );
+  expect(expected.filter(({ label }) => label === null)).toHaveLength(1);
+  expect(await predict(model, null, texts, { task, minProbability })).toEqual(expected);
+  const bare = { adapter: null, task };
+  const both = { sure: { ...bare, minProbability: 1 }, any: bare };
+  const predictor = await openPredictor(model, { adapters: both });
+  const asked = ["sure", "any"].map((adapter) => ({ adapter, input: "fine" }));
+  expect((await predictor.predict(asked)).map(({ withheld }) => withheld)).toEqual([plain[0]!.label, undefined]);
+  const rows = texts.map((text, n) => ({ text, label: plain[n]!.label }));
+  const { selective } = await evaluate(model, rows, { task, minProbability });
+  expect(selective).toEqual({ minProbability, rows: 1, coverage: 0.5, accuracy: 1 });
+  await expect(predict(model, null, texts, { task, minProbability: 2 })).rejects.toThrow(/minProbability/);
+  const free = defineTask({ name: "free", template: "{text}", maxTargetTokens: 2 });
+  await expect(predict(model, null, texts, { task: free, minProbability: 0.5 })).rejects.toMatchObject({
+    kind: "usage",
+    problem: "written answers have no probability",
+  });
+});
+
 describe("a stream", () => {
   test("gives the answers that predict gives, in the order of the inputs, whatever comes together", async () => {
     const texts = ["fine", "a much longer text about a dull film", "bad", "good and warm", "x"];

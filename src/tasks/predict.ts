@@ -7,6 +7,7 @@
 import type { Adapter } from "../adapter/types.js";
 import type { SoftpromptError } from "../base/errors.js";
 import { currentNames } from "../base/options.js";
+import type { WhileWriting } from "../evaluate/evaluate.js";
 import { checkCall, predictOptions } from "./answer-options.js";
 import type { Model } from "./model.js";
 import {
@@ -106,7 +107,7 @@ export async function* answerStream(
   model: Model,
   skills: readonly StreamSkill[],
   inputs: AsyncIterable<PredictInput | SoftpromptError> | Iterable<PredictInput | SoftpromptError>,
-  options: PredictStreamOptions = {},
+  options: PredictStreamOptions & WhileWriting = {},
 ): AsyncGenerator<Answer[], void, undefined> {
   const { batchSize = 32, pause = 5, nameOf = (index) => `input ${index + 1}`, skipBadRows = false } = options;
   let index = 0;

@@ -15,7 +15,7 @@ import { endNotice } from "../data/notices.js";
 import type { Row, Task } from "../data/row.js";
 import type { Fields } from "../data/rows.js";
 import { compileTemplate, type Template } from "../data/template.js";
-import { type Asked, answerRows, type WhileWriting } from "../evaluate/evaluate.js";
+import { type Asked, answerRows, noProbability, topProbability, type WhileWriting } from "../evaluate/evaluate.js";
 import { type RankingMode, rankingModes } from "../evaluate/ranking.js";
 import type { Method } from "../method/method.js";
 import { fullModel } from "../model/partial.js";
@@ -44,6 +44,8 @@ export interface Answer {
   readonly text: string;
   /** Label → probability among the labels; null for generated text. */
   readonly probabilities: Readonly<Record<string, number>> | null;
+  /** With `minProbability`: the label that is withheld because it is less probable; `label` is null and `text` empty then. */
+  readonly withheld?: string;
   /** With `skipBadRows`: why this input has no answer. */
   readonly error?: SoftpromptError;
 }
@@ -58,6 +60,11 @@ export interface SkillOptions {
   readonly ranking?: RankingMode | undefined;
   /** Default what the adapter was tuned with, else 492. */
   readonly maxInputTokens?: number | undefined;
+  /**
+   * Withhold an answer whose probability is less (`Answer.withheld`); of `evaluate`, say how good the others are (`Evaluation.selective`). For
+   * ranked labels; where answers are written it is refused. Default none is withheld.
+   */
+  readonly minProbability?: number | undefined;
   /** Task for an adapter that records none (PEFT's own), and for the bare model. */
   readonly task?: Task | undefined;
   /** Use the prompt though the base model is not the recorded one. Default false. */
@@ -192,6 +199,8 @@ export interface Skill {
   readonly evaluateBy: "ranking" | "generation";
   readonly ranking: RankingMode;
   readonly maxInputTokens: number;
+  /** null withholds nothing. */
+  readonly minProbability: number | null;
   /** null is the bare model. */
   readonly parameters: Parameters | null;
   readonly method: Method;
@@ -218,6 +227,7 @@ export async function openSkill(
     evaluateBy,
     ranking,
     maxInputTokens,
+    minProbability,
     anyBase,
     task: given,
   } = currentNames(options, formerSkillNames, "predict()");
@@ -238,6 +248,7 @@ export async function openSkill(
     });
   const run = loaded === null ? null : runnable(loaded, model.checkpoint.config);
   const asked = evaluateBy ?? recordedEvaluateBy(loaded) ?? "ranking";
+  if (minProbability !== undefined && asked === "generation") throw noProbability(name ?? task.name);
   const unended = asked === "generation" ? endNotice(loaded?.task) : null;
   if (unended !== null) onEvent?.({ kind: "notice", message: unended });
   return {
@@ -247,6 +258,7 @@ export async function openSkill(
     evaluateBy: asked,
     ranking: ranking ?? recordedRanking(loaded) ?? "sum",
     maxInputTokens: maxInputTokens ?? recordedInputTokens(loaded) ?? usualInputTokens,
+    minProbability: minProbability ?? null,
     parameters: run?.parameters ?? null,
     method: run?.method ?? model.engine.method,
   };
@@ -297,7 +309,7 @@ export function readInput(
 }
 
 /** Kinds of errors that concern one row, not the model or the machine. */
-const rowErrors: ReadonlySet<string> = new Set(["data", "numeric"]);
+export const rowErrors: ReadonlySet<string> = new Set(["data", "numeric"]);
 
 const without = (error: SoftpromptError): Answer => ({ label: null, text: "", probabilities: null, error });
 
@@ -319,8 +331,10 @@ export async function answerInputs(
       const found = await answerRows(engine, full, tokenizer, rows, { batchSize, signal, afterToken });
       if (found === null)
         throw interrupted(signal, "stopped before every input was answered", { where: good[0]!.skill.task.name });
-      for (const [i, { label, text, probabilities }] of found.entries())
-        answers[members[i]!] = { label, text, probabilities };
+      for (const [i, { label, text, probabilities }] of found.entries()) {
+        const { skill, row } = good[members[i]!]!;
+        answers[members[i]!] = withheld({ label, text, probabilities }, skill.minProbability, row.id);
+      }
     }
     return answers;
   };
@@ -339,6 +353,15 @@ export async function answerInputs(
   const answers = await sorted(read.filter((one): one is GoodInput => !(one instanceof SoftpromptError)));
   let next = 0;
   return read.map((one) => (one instanceof SoftpromptError ? without(one) : answers[next++]!));
+}
+
+/** The answer, or none where it is less probable than it must be. @throws SoftpromptError "usage" where it was written. */
+function withheld(answer: Answer, minProbability: number | null, where: string): Answer {
+  if (minProbability === null) return answer;
+  const probability = topProbability(answer.probabilities);
+  if (probability === null) throw noProbability(where);
+  if (probability >= minProbability || answer.label === null) return answer;
+  return { label: null, text: "", probabilities: answer.probabilities, withheld: answer.label };
 }
 
 /** Inputs that can share a batch. */

@@ -96,6 +96,15 @@ test("a search that was stopped does not score the frozen model again", async ()
   expect(resumed.record.baseline.noPrompt!.accuracy).toEqual(expect.any(Number));
 });
 
+test("a stopped search without a run folder says that nothing is kept, and names no folder that is gone", async () => {
+  const stop = new AbortController();
+  const onEvent = ({ kind }: { kind: string }) => kind === "retrained" && stop.abort("SIGINT");
+  const stopped = prune(model(), data, { ...options, onEvent, signal: stop.signal });
+  await expect(stopped).rejects.toThrow(/nothing of it is kept.*output folder goes on/s);
+  await expect(stopped).rejects.not.toThrow(/everything done is saved|tmp/);
+  await expect(stopped).rejects.toMatchObject({ kind: "interrupted" });
+});
+
 describe("result.json", () => {
   const output = join(root, "whole");
 
@@ -121,9 +130,9 @@ describe("result.json", () => {
       3,
     );
     const told = readPredictions(output);
-    expect(told.map(({ right }) => right)).toEqual(predictions.map(({ correct }) => correct));
+    expect(told.map(({ correct }) => correct)).toEqual(predictions.map(({ correct }) => correct));
     expect(told.map(({ id }) => id)).toEqual(data.validation.map(({ id }) => id));
-    expect(told.filter(({ right }) => right).length / 30).toBeCloseTo(run.scores.accuracy!, 12);
+    expect(told.filter(({ correct }) => correct).length / 30).toBeCloseTo(run.scores.accuracy!, 12);
     const page = readFileSync(report!, "utf8");
     expect(page).toBe(prunePage(record, told));
     for (const heading of ["Confusion", "Right answers", "Cost", "Where"])

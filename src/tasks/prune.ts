@@ -27,6 +27,7 @@ import { tunedFrom } from "../prune/search.js";
 import type { SearchEvent, Tuned } from "../prune/search-types.js";
 import type { CandidateCost } from "../prune/types.js";
 import { type XPromptResult, xprompt } from "../prune/xprompt.js";
+import { outcomeWarnings } from "../report/outcome.js";
 import { openFinished, refuseUnfinished } from "../run/finished.js";
 import { refuseChangedInputs } from "../run/folder.js";
 import { claim, fileNames } from "../run/layout.js";
@@ -341,6 +342,8 @@ async function search(
     },
   );
   const predictions = final?.predictions ?? [];
+  const ended = { scores: result.reported.best as Scores, majority: baseline.majority, predictions };
+  for (const message of outcomeWarnings(ended)) observe({ kind: "warning", message });
   const found: Found = {
     method: isPrompt ? "xprompt" : `xprompt-${pruned.method.name}`,
     schedule,

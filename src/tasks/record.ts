@@ -169,16 +169,16 @@ export function writeRecord(
   write(fileNames.predictions, predictions.map(predictionLine).join(""));
 }
 
-/** One line of predictions.jsonl. */
+/** One line of predictions.jsonl: the answer as a line of `softprompt predict` has it, and beside it the true one. */
 export function predictionLine({ row, label, text, correct, probabilities }: Prediction): string {
   return `${JSON.stringify({
     id: row.id,
     input: row.input,
+    label,
+    text,
+    probabilities,
+    trueLabel: row.label,
     target: row.target,
-    prediction: text,
-    label: row.label,
-    predictedLabel: label,
-    ...(probabilities !== null && { probabilities }),
-    right: correct,
+    correct,
   })}\n`;
 }

@@ -79,16 +79,26 @@ const byLabel = z
   )
   .transform((value) => Object.fromEntries(Object.entries(value).map(([label, p]) => [label, p ?? Number.NaN])));
 
-const predictionForm = z.object({
-  id: text,
-  input: text,
-  target: text,
-  prediction: text,
-  label: text.nullable(),
-  predictedLabel: text.nullable(),
-  probabilities: byLabel.optional(),
-  right: z.boolean(),
-});
+const predictionForm = z.preprocess(
+  currentPrediction,
+  z.object({
+    id: text,
+    input: text,
+    label: text.nullable(),
+    text,
+    probabilities: byLabel.nullish().transform((value) => value ?? null),
+    trueLabel: text.nullable(),
+    target: text,
+    correct: z.boolean(),
+  }),
+);
+
+/** A line of an earlier version, in which `label` was the true one. */
+function currentPrediction(line: unknown): unknown {
+  if (!isObject(line) || !Object.hasOwn(line, "predictedLabel")) return line;
+  const { label, predictedLabel, prediction, right, ...rest } = line;
+  return { ...rest, label: predictedLabel, text: prediction, trueLabel: label, correct: right };
+}
 
 function readLine<T>(form: z.ZodType<T>, line: string, where: string, problem: string): T {
   const parsed = form.safeParse(parseJson(line, where, "run"));

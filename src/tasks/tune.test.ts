@@ -76,6 +76,15 @@ describe("what options alone make impossible is refused before anything is score
   });
 });
 
+test.each([
+  [{ virtualTokens: 5 }, /not as long as virtualTokens says.*5 virtual tokens.*4/s],
+  [{ method: "lora" as const }, /no effect here.*starts from a prompt.*method lora/s],
+  [{ method: "superpos" as const }, /no effect here.*method superpos/s],
+])("a start prompt that would not be used is refused: %j", async (more, problem) => {
+  const { virtualTokens: _, ...rest } = options;
+  await expect(tune(modelOf({}), data, { ...rest, ...more, prompt })).rejects.toThrow(problem);
+});
+
 test("a folder in which nothing was trained yet is begun anew; one step later it holds a run", async () => {
   const output = join(root, "anew");
   const begin = (stopAt: string, more = {}) => {

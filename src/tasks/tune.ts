@@ -19,7 +19,6 @@ import type { Dataset } from "../data/row.js";
 import { checkPromptTokens } from "../data/template.js";
 import { beginningsOf } from "../engine/flops.js";
 import {
-  constantAnswer,
   type Evaluation,
   evaluate,
   evaluatePrepared,
@@ -28,15 +27,19 @@ import {
   type Prediction,
   prepareEvaluation,
   type Reading,
+  type RowProgress,
+  type RowsEvent,
   reportedRows,
+  rowsEvent,
   scoredRows,
 } from "../evaluate/evaluate.js";
 import type { PromptMask } from "../method/mask.js";
 import type { Method } from "../method/method.js";
-import { methods, openMethod } from "../method/methods.js";
+import { type MethodKind, methods, openMethod } from "../method/methods.js";
 import { promptTuning } from "../method/prompt.js";
 import { fullModel } from "../model/partial.js";
 import { roundingFacts } from "../model/quantise.js";
+import { outcomeWarnings } from "../report/outcome.js";
 import { openRun, refuseChangedInputs } from "../run/folder.js";
 import { fileNames } from "../run/layout.js";
 import type { RunResult, Scores } from "../run/result.js";
@@ -69,7 +72,7 @@ export type WorkEvent =
   | { readonly kind: "baseline"; readonly name: "majority" | "no prompt"; readonly scores: Scores }
   | { readonly kind: "work"; readonly what: string }
   /** Progress of the current evaluation, or of the reading of texts. */
-  | { readonly kind: "rows"; readonly done: number; readonly total: number; readonly what?: "texts" }
+  | (RowsEvent & { readonly what?: "texts" })
   /** A warning that does not stop the work. */
   | { readonly kind: "warning"; readonly message: string };
 
@@ -132,6 +135,7 @@ export async function tune(
 ): Promise<Tuned> {
   const { options: given, context } = splitCall<TuneContext>(oneObject(input, earlier, "tune"), contextKeys);
   const asked = withPlannedSteps(readOptions(tuneOptions, await withOwnRate(given, opened.checkpoint), "tune()"));
+  if (context.prompt !== undefined) checkStart(context.prompt, asked);
   // a start prompt that is given has its own length, for which everything is planned
   const planned = { ...asked, virtualTokens: context.prompt?.shape[0] ?? asked.virtualTokens };
   const { onEvent: observe = () => {}, signal, resume = false, further = false } = context;
@@ -246,7 +250,7 @@ export async function tune(
     const adapter = await tunedAdapter(model, data, options, found, final !== null);
     // a finished run that is being made longer keeps its adapter beside its result; the snapshot has the state to go on from
     const stays = training.reason === "interrupted" && folder !== null && existsSync(join(folder, fileNames.result));
-    const { trainFlops, paperFlops, trainSeconds, openSeconds, perStage } = training.cost;
+    const { trainFlops, paperFlops, recomputedFlops, trainSeconds, openSeconds, perStage } = training.cost;
     const result = runRecord(model, data, options, found, {
       run: { reason: training.reason, steps: training.steps, bestStep: kept.step },
       baseline,
@@ -255,6 +259,7 @@ export async function tune(
         trainFlops,
         evalFlops: evaluated.flops,
         paperFlops,
+        ...(recomputedFlops !== undefined && { recomputedFlops }),
         scoringFlops: scored.flops,
         seconds: readSeconds + trainSeconds + openSeconds + evaluated.seconds + scored.seconds,
         trainSeconds,
@@ -269,6 +274,9 @@ export async function tune(
       weights,
     });
     const predictions = final?.predictions ?? [];
+    const { history: evaluations, reason } = training;
+    const ended = { scores: found.scores, majority: baseline.majority, predictions, reason, evaluations };
+    for (const message of outcomeWarnings(ended)) observe({ kind: "warning", message });
     let report: string | null = null;
     if (run !== null && training.reason !== "interrupted") {
       writeRecord(run.write, result, predictions);
@@ -284,6 +292,27 @@ export async function tune(
     run?.close();
     await tuner.close();
   }
+}
+
+/** A start prompt must be what the method starts from, and as long as was asked for. @throws SoftpromptError "usage" */
+function checkStart({ shape: [length] }: Tensor, { method, virtualTokens }: BaseOptions): void {
+  const kind: MethodKind = methods[method];
+  const where = "tune(): prompt";
+  if (kind.ownStart)
+    throw new SoftpromptError("usage", "a start prompt has no effect here", {
+      where,
+      expected: "a method that starts from a prompt",
+      got: `method ${method}`,
+      hint: "leave prompt out",
+    });
+  // a value that is the default says nothing
+  if (virtualTokens !== length && virtualTokens !== tuneOptions.virtualTokens.default)
+    throw new SoftpromptError("usage", "the start prompt is not as long as virtualTokens says", {
+      where,
+      expected: `${virtualTokens} virtual tokens`,
+      got: `${length}`,
+      hint: "leave virtualTokens out: a start prompt brings its length",
+    });
 }
 
 /** Notices as events of a tuning or a search: warnings. */
@@ -411,8 +440,6 @@ export async function finalEvaluation(
   const prepared = prepareEvaluation(tokenizer, task, validation, how);
   const found = await evaluatePrepared(engine, full, tokenizer, prepared, parameters, signal, progress, reading);
   if (found === null) throw interrupted(signal, "stopped before every row was scored", { where: task.name });
-  const constant = constantAnswer(found.predictions);
-  if (constant !== null) observe({ kind: "warning", message: constant });
   return found;
 }
 
@@ -421,7 +448,7 @@ function evaluateOptions(
   options: BaseOptions,
   { observe, signal }: { readonly observe: (event: WorkEvent) => void; readonly signal?: AbortSignal },
 ) {
-  const progress = (done: number, total: number) => observe({ kind: "rows", done, total });
+  const progress: RowProgress = (...rows) => observe(rowsEvent(...rows));
   return { ...evaluationOptions(options), signal, progress };
 }
 

@@ -208,7 +208,7 @@ const predictions = bytesOf(
   ["bad", "good"]
     .map(
       (label, n) =>
-        `${JSON.stringify({ id: `v:${n}`, input: "x", target: label, prediction: "good", label: String(n), predictedLabel: "1", probabilities: { 0: 0.25, 1: 0.75 }, right: n === 1 })}\n`,
+        `${JSON.stringify({ id: `v:${n}`, input: "x", label: "1", text: "good", probabilities: { 0: 0.25, 1: 0.75 }, trueLabel: String(n), target: label, correct: n === 1 })}\n`,
     )
     .join(""),
 );

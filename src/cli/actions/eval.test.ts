@@ -1,5 +1,5 @@
 /** @file softprompt eval says how far it is, and which rows its baseline is of; one labelled file can be scored alone. */
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, afterEach, expect, test, vi } from "vitest";
@@ -71,4 +71,45 @@ test("one file without anything that says how its texts are put", async () => {
   const { code, stderr } = await commandLine(["eval", "--model", "t5-nano", "--validation", tickets]);
   expect(code).toBe(2);
   expect(stderr).toMatch(/nothing says how the texts are put[\s\S]*--template/);
+});
+
+test("each label's precision, recall, F1 and support; coverage; and the answers beside the true labels", async () => {
+  const predictions = join(place, "predictions.jsonl");
+  const own = [
+    "--template",
+    "{Text}",
+    "--label-column",
+    "Team",
+    "--verbalizer",
+    "billing=money",
+    "--verbalizer",
+    "bug=error",
+  ];
+  const argv = ["eval", "--model", "t5-nano", "--test", tickets, ...own, "--min-probability", "0.6", "--quiet"];
+  const { stdout, code, stderr } = await commandLine([...argv, "--json", "--predictions", predictions]);
+  expect(code, stderr).toBe(0);
+  const { labels, selective, scores } = JSON.parse(stdout);
+  const lines = readFileSync(predictions, "utf8")
+    .trim()
+    .split("\n")
+    .map((line) => JSON.parse(line));
+  expect(lines.map(({ trueLabel }) => trueLabel)).toEqual(["billing", "bug", "billing"]);
+  expect(lines.filter(({ correct }) => correct).length / 3).toBeCloseTo(scores.accuracy, 12);
+  const of = (is: (line: { label: string; trueLabel: string }) => boolean) => lines.filter(is).length;
+  for (const { label, support, predicted, precision, recall } of labels) {
+    expect([support, predicted]).toEqual([of((line) => line.trueLabel === label), of((line) => line.label === label)]);
+    const both = of((line) => line.trueLabel === label && line.label === label);
+    expect([precision, recall]).toEqual([predicted === 0 ? null : both / predicted, both / support]);
+  }
+  const sure = lines.filter(({ probabilities, label }) => probabilities[label] >= 0.6);
+  expect(selective).toMatchObject({ minProbability: 0.6, rows: sure.length, coverage: sure.length / 3 });
+  // a label that was never said has no precision
+  const plain = await commandLine(argv);
+  const never = labels.find(({ predicted }: { predicted: number }) => predicted === 0);
+  expect(plain.stdout).toMatch(/^label +precision +recall +f1 +support\n/m);
+  if (never !== undefined)
+    expect(plain.stdout).toMatch(new RegExp(`^${never.label} +– +0\\.0 +0\\.0 +${never.support}$`, "m"));
+  expect(plain.stdout).toMatch(/^probability 0\.6 or more: \d of 3 rows \(coverage \S+\), accuracy \S+$/m);
+  const written = await commandLine([...argv, "--evaluate-by", "generation"]);
+  expect(written).toMatchObject({ code: 2, stderr: expect.stringContaining("written answers have no probability") });
 });

@@ -15,6 +15,8 @@ import {
   majorityBaseline,
   preparedNotices,
   prepareEvaluation,
+  type RowProgress,
+  rowsEvent,
   scoredRows as someRows,
 } from "../../evaluate/evaluate.js";
 import { drawExamples, inContext, inContextNotice } from "../../evaluate/in-context.js";
@@ -77,7 +79,7 @@ export async function evaluate(options: EvalValues, { terminal, signal }: Comman
     const run = adapter && runnable(adapter, model.checkpoint.config);
     const engine = run === null ? model.engine : await engineUnder(model, run.method);
     const watch = progress(terminal);
-    const told = (done: number, total: number) => watch({ kind: "rows", done, total });
+    const told: RowProgress = (...rows) => watch(rowsEvent(...rows));
     const found = await evaluatePrepared(engine, full, tokenizer, prepared, run?.parameters ?? null, signal, told);
     if (found === null) throw interrupted(signal, "stopped before every row was scored", { where: "softprompt eval" });
     const majority = majorityOf(task, data?.train ?? null, rows, prepared.rows);
@@ -93,6 +95,8 @@ export async function evaluate(options: EvalValues, { terminal, signal }: Comman
         majorityOf: majority.of,
         loss: found.loss,
         confusion: found.confusion,
+        labels: found.labels,
+        selective: found.selective,
         seconds: found.seconds,
         flops: found.flops,
         notices,
@@ -158,7 +162,7 @@ export async function scoredRows(
 
 function evaluationText(
   what: string,
-  { scores, loss, confusion, seconds, flops }: Evaluation,
+  { scores, loss, predictions, confusion, labels, selective, seconds, flops }: Evaluation,
   majority: Majority,
 ): string {
   const lines = [
@@ -173,6 +177,23 @@ function evaluationText(
     "",
     `loss ${plainNumber(loss)} per target token · ${secondText(seconds)} · ${flopText(flops)}`,
   ];
+  if (selective !== null)
+    lines.push(
+      "",
+      `probability ${plainNumber(selective.minProbability)} or more: ${selective.rows} of ${predictions.length} rows (coverage ${scoreText(selective.coverage)}), accuracy ${scoreText(selective.accuracy)}`,
+    );
+  if (labels !== null && labels.length <= 20)
+    lines.push(
+      "",
+      plainTable([
+        ["label", "precision", "recall", "f1", "support"],
+        ...labels.map(({ label, precision, recall, f1, support }) => [
+          short(label, 40),
+          ...[precision, recall, f1].map(scoreText),
+          String(support),
+        ]),
+      ]),
+    );
   // long labels would make the table too wide for a terminal
   const widest = Math.max(8, Math.floor(80 / (1 + (confusion?.labels.length ?? 0))) - 2);
   if (confusion !== null && confusion.labels.length <= 20)

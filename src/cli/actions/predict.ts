@@ -1,11 +1,11 @@
 /**
- * @file The work of softprompt predict: inputs as they come, one JSON line for each.
+ * @file The work of softprompt predict: inputs as they come, and their answers as lines.
  */
 import { existsSync } from "node:fs";
 import { stdin } from "node:process";
 import type { Adapter } from "../../adapter/types.js";
-import { SoftpromptError } from "../../base/errors.js";
-import { exactNumbers, isObject, type JsonObject, parseJson } from "../../base/json.js";
+import { SoftpromptError, withHint } from "../../base/errors.js";
+import { exactNumbers, isObject, parseJson } from "../../base/json.js";
 import type { Task } from "../../data/row.js";
 import { skippedNotice } from "../../data/rows.js";
 import { templateFields } from "../../data/template.js";
@@ -13,11 +13,13 @@ import type { NoticeEvent } from "../../tasks/call.js";
 import { inputsIn } from "../../tasks/choices.js";
 import { otherTask, taskBeside, taskDifferences } from "../../tasks/data.js";
 import { answerStream, type StreamSkill } from "../../tasks/predict.js";
-import { type Answer, openSkill, type PredictInput } from "../../tasks/predictor.js";
+import { type Answer, openSkill, type PredictInput, rowErrors } from "../../tasks/predictor.js";
+import { type AskedInput, answerLines, fieldsOf, formatOf } from "../answers.js";
 import type { CommandContext } from "../command.js";
 import { sayNotices } from "../data.js";
 import { type Line, linesOf } from "../lines.js";
 import { checkWritable, lineFile } from "../output.js";
+import { answerProgress } from "../progress.js";
 import type { PredictValues } from "../tables/predict.js";
 import { refuseUnread } from "../unread.js";
 import { namedAdapter, openWithAdapter } from "./recorded-model.js";
@@ -34,6 +36,13 @@ export async function predict(
     });
   if (options.file !== undefined) refuseUnread("a file of rows", "softprompt predict --file", ["lines"], given);
   if (options.output !== undefined) checkWritable(options.output, [options.file]);
+  const format = options.outputFormat ?? formatOf(options.output);
+  if (terminal.json && options.output === undefined && format !== "jsonl")
+    throw new SoftpromptError("usage", "--json leaves JSON alone on standard output", {
+      where: "--output-format",
+      expected: "jsonl, or a file for the table (--output)",
+      got: format,
+    });
   const named = namedPlaces(options.adapter ?? []);
   const adapters: Named[] = [];
   for (const { name, place } of named)
@@ -50,12 +59,25 @@ export async function predict(
   const said = adapters.find(({ adapter }) => adapter !== null && adapter.base.name !== "") ?? adapters[0]!;
   const model = await openWithAdapter(options.model, said.adapter, options, { terminal, signal });
   const out = options.output === undefined ? null : lineFile(options.output);
-  let written = 0;
-  const write = (line: JsonObject) => {
-    const json = JSON.stringify(line, (_, value) => (typeof value === "bigint" ? wholeNumber(value) : value));
-    if (out === null) terminal.result(json);
-    else out.write(json);
-    written++;
+  const lines = answerLines({
+    format,
+    adapters: adapters.map(({ name }) => name),
+    withheld: options.minProbability !== undefined,
+    errors: options.skipBadRows || (text === undefined && options.file === undefined),
+  });
+  // inputs whose answers were written, and the answers
+  let [done, written] = [0, 0];
+  const withheld = adapters.map(() => 0);
+  const put = (some: readonly string[]) => {
+    for (const line of some)
+      if (out === null) terminal.result(line);
+      else out.write(line);
+  };
+  const write = (asked: Asked, answers: readonly Answer[]) => {
+    put(lines.of(asked, answers));
+    for (const [n, answer] of answers.entries()) if (answer.withheld !== undefined) withheld[n]!++;
+    done++;
+    written += answers.length;
   };
   atStop(() => {
     const answers = `${written} answer${written === 1 ? "" : "s"}`;
@@ -64,18 +86,28 @@ export async function predict(
       ? `${answers} were written before`
       : `${options.output} stays, with ${answers}: it is not complete`;
   });
+  // what is typed would stand behind the line of progress
+  const typed = text === undefined && options.file === undefined && stdin.isTTY;
+  const watch = typed ? () => {} : answerProgress(terminal);
+  let [total, tokens]: [number | null, number] = [null, 0];
   // inputs that are read but not yet answered, by their number
   const waiting = new Map<number, Asked>();
-  const blanks: { readonly before: number; readonly line: JsonObject }[] = [];
+  const blanks: { readonly before: number; readonly asked: Asked }[] = [];
   let [read, told] = [0, 0];
   const tellBlanks = () => {
-    while (blanks[0] !== undefined && blanks[0].before <= told) write(blanks.shift()!.line);
+    while (blanks[0] !== undefined && blanks[0].before <= told) {
+      const { asked } = blanks.shift()!;
+      write(
+        asked,
+        adapters.map(() => ({ label: null, text: "", probabilities: null, error: asked.blank! })),
+      );
+    }
   };
   const asked = async function* (): AsyncGenerator<PredictInput | SoftpromptError> {
     for await (const one of inputsOf(text, options, tasks, { terminal, signal })) {
+      total = one.total ?? null;
       if (one.blank) {
-        for (const { name } of adapters)
-          blanks.push({ before: read, line: { ...errorLine(one.where, one.blank), ...nameIn(name) } });
+        blanks.push({ before: read, asked: one });
         tellBlanks();
         continue;
       }
@@ -87,8 +119,8 @@ export async function predict(
     const onEvent = oneOfAKind(terminal);
     const skills: StreamSkill[] = [];
     for (const [n, { name, adapter }] of adapters.entries()) {
-      const { evaluateBy, maxInputTokens, anyBase } = options;
-      const how = { evaluateBy, maxInputTokens, anyBase, task: tasks[n] };
+      const { evaluateBy, maxInputTokens, minProbability, anyBase } = options;
+      const how = { evaluateBy, maxInputTokens, minProbability, anyBase, task: tasks[n] };
       skills.push({ name, skill: await openSkill(model, adapter, how, name, { onEvent, signal }) });
     }
     const answers = answerStream(model, skills, asked(), {
@@ -96,18 +128,57 @@ export async function predict(
       nameOf: (index) => waiting.get(index)!.where,
       signal,
       onEvent,
+      afterToken: async () => watch({ done, total, tokens: ++tokens }),
     });
     for await (const own of answers) {
+      tokens = 0;
       tellBlanks();
-      for (const [n, answer] of own.entries()) write(outputLine(waiting.get(told)!, answer, adapters[n]!.name));
+      write(waiting.get(told)!, own);
       waiting.delete(told++);
+      watch({ done, total });
     }
     tellBlanks();
+    put(lines.end());
+    if (options.minProbability !== undefined)
+      terminal.note(
+        withheldText(
+          options.minProbability,
+          adapters.map(({ name }, n) => [name, withheld[n]!] as const),
+          done,
+        ),
+      );
+  } catch (error) {
+    throw done === 0 ? error : afterAnswers(error, done, options);
   } finally {
+    terminal.redraw("");
     out?.close();
     await model.dispose();
   }
   return null;
+}
+
+/** How many answers are withheld: "2 of 9 answers are less probable than 0.8 and are withheld". */
+function withheldText(
+  minProbability: number,
+  counts: readonly (readonly [adapter: string | null, withheld: number])[],
+  inputs: number,
+): string {
+  return counts
+    .map(([name, n]) => {
+      const own = name === null ? "" : `${name}: `;
+      return `${own}${n} of ${inputs} answers ${n === 1 ? "is" : "are"} less probable than ${minProbability} and ${n === 1 ? "is" : "are"} withheld`;
+    })
+    .join("\n");
+}
+
+/** The error that ended a prediction, with what is written by then and how to go on. */
+function afterAnswers(error: unknown, done: number, { output, skipBadRows }: PredictValues): unknown {
+  // the end by a signal says so itself
+  if (!(error instanceof SoftpromptError) || error.kind === "interrupted") return error;
+  const before = `the answers of ${done === 1 ? "the input" : `${done} inputs`} before`;
+  const kept = output === undefined ? `${before} were written` : `${output} has ${before}, and is not complete`;
+  const goOn = "correct this one and run it again, or have it answered with its error by --skip-bad-rows";
+  return withHint(error, rowErrors.has(error.kind) && !skipBadRows ? `${kept}; ${goOn}` : kept);
 }
 
 interface Named {
@@ -148,15 +219,11 @@ function oneOfAKind(terminal: CommandContext["terminal"]): (event: NoticeEvent) 
   };
 }
 
-interface Asked {
-  /** The input's own id, or its place. */
-  readonly id: string | number;
-  /** Its place, for errors. */
-  readonly where: string;
-  /** An input, or the error of a line that is not valid text. */
-  readonly input: PredictInput | SoftpromptError;
+interface Asked extends AskedInput {
   /** The error that prevents an answer. */
   readonly blank?: SoftpromptError;
+  /** How many inputs there are; undefined where they are read as they come. */
+  readonly total?: number;
 }
 
 /** The inputs one by one; standard input is read as it comes. */
@@ -172,22 +239,28 @@ async function* inputsOf(
   // records are taken apart as the first adapter's task has them
   const [task] = tasks;
   const form = { lines: lines === "auto" && fields.length > 1 ? ("jsonl" as const) : lines, fields };
-  if (text !== undefined) yield* structured(fromText(text, form, "text"), "text", task);
+  // a plain text fills the only hole of its template
+  const column = fields.length === 1 ? fields[0]! : "text";
+  if (text !== undefined) yield* structured(fromText(text, form, "text"), "text", task, column);
   else if (file !== undefined) {
     // parquet and csv readers take time to load, so they are loaded only for files
     const { readTable } = await import("../../data/table.js");
-    const { rows, notices, skipped, bad } = await readTable(file, { signal, skipBadRows });
+    const { rows, columns, notices, skipped, bad } = await readTable(file, { signal, skipBadRows });
     // a row that cannot be read has no place among the answers, so it is told of beside them
     sayNotices([...notices, ...skippedNotice(skipped, bad)], terminal);
-    for (const { line, fields } of rows) yield* structured(fields, `${file}:${line}`, task);
+    const all = rows.flatMap(({ line, fields }) => [...structured(fields, `${file}:${line}`, task, column)]);
+    const held = new Set<string>();
+    for (const one of all) for (const name of Object.keys(fieldsOf(one))) held.add(name);
+    const table = { columns: [...new Set([...columns.filter((name) => held.has(name)), ...held])], total: all.length };
+    for (const one of all) yield { ...one, ...table };
   } else {
     if (stdin.isTTY) terminal.note("one text a line; Ctrl-D ends");
     for await (const line of linesOf(stdin, "stdin", signal)) {
       const where = `stdin:${line.number}`;
       if (typeof line.text === "string" && line.text.trim() === "") {
         const blank = new SoftpromptError("data", "this line is blank", { where });
-        yield { id: where, where, input: blank, blank };
-      } else yield* structured(fromLine(line, form, where), where, task);
+        yield { id: where, where, column, input: blank, blank };
+      } else yield* structured(fromLine(line, form, where), where, task, column);
     }
   }
 }
@@ -235,17 +308,22 @@ function isJsonObject(text: string): boolean {
 }
 
 /** A record as the inputs in it: one, or where the task's official form holds several (a passage with its queries), each of them. */
-function* structured(input: PredictInput | SoftpromptError, where: string, task: Task | undefined): Generator<Asked> {
+function* structured(
+  input: PredictInput | SoftpromptError,
+  where: string,
+  task: Task | undefined,
+  column: string,
+): Generator<Asked> {
   if (typeof input === "string" || input instanceof SoftpromptError || task === undefined) {
-    yield { id: idOf(input) ?? where, where, input };
+    yield { id: idOf(input) ?? where, where, column, input };
     return;
   }
   try {
     for (const { id, fields } of inputsIn(task, input, where))
-      yield { id: (id === where ? idOf(input) : undefined) ?? id, where: id, input: fields };
+      yield { id: (id === where ? idOf(input) : undefined) ?? id, where: id, column, input: fields };
   } catch (error) {
     if (!(error instanceof SoftpromptError)) throw error;
-    yield { id: where, where, input: error };
+    yield { id: where, where, column, input: error };
   }
 }
 
@@ -253,21 +331,4 @@ function idOf(input: PredictInput | SoftpromptError): string | number | undefine
   const id =
     isObject(input) && !(input instanceof SoftpromptError) && Object.hasOwn(input, "id") ? input.id : undefined;
   return typeof id === "string" || typeof id === "number" ? id : undefined;
-}
-
-function outputLine({ id, where, input }: Asked, { error, ...answer }: Answer, name: string | null): JsonObject {
-  if (error !== undefined) return { ...errorLine(where, error), id, ...nameIn(name) };
-  const columns = typeof input === "string" || input instanceof SoftpromptError ? {} : { input };
-  return { id, ...nameIn(name), ...answer, ...columns };
-}
-
-const nameIn = (name: string | null): JsonObject => (name === null ? {} : { adapter: name });
-
-function errorLine(id: string, { kind, problem, parts }: SoftpromptError): JsonObject {
-  const { where, expected, hint } = parts;
-  return { id, label: null, text: "", probabilities: null, error: { kind, problem, where, expected, hint } };
-}
-
-function wholeNumber(value: bigint): number | string {
-  return Number.isSafeInteger(Number(value)) ? Number(value) : String(value);
 }

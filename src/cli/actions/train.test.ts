@@ -1,5 +1,5 @@
 /** @file softprompt train in a folder that holds a run: going on to more steps, what is refused, and what an interruption says. */
-import { readFileSync, rmSync } from "node:fs";
+import { readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, expect, test } from "vitest";
 import { commandLine } from "../../../test/helpers/command-line.js";
@@ -63,4 +63,24 @@ test("stages with their own steps: more steps are refused, and the run can still
   expect(refused).toMatchObject({ code: 6, stderr: expect.stringMatching(/stages have their own.*--init-from/s) });
   expect(told(output)).toEqual(before);
   expect((await commandLine(["train", "--resume", output, "--quiet"])).code).toBe(0);
+});
+
+test("--task names a task of one's own, in the result, the adapter, its card and the report; else the file does", async () => {
+  const file = join(root, "rows.jsonl");
+  const rows = Array.from({ length: 20 }, (_, n) => ({ text: `text ${n}`, label: n % 2 === 0 ? "good" : "bad" }));
+  writeFileSync(file, rows.map((row) => `${JSON.stringify(row)}\n`).join(""));
+  const small = tiny.filter((word) => word !== "--task" && word !== "quickstart");
+  const own = [...small, "--steps", "1", "--train", file, "--template", "{text}", "--label-column", "label", "--json"];
+  const named = async (name: string, more: readonly string[]) => {
+    const output = join(root, `named-${name}`);
+    const { code, stdout, stderr } = await commandLine([...own, ...more, "--output", output, "--quiet"]);
+    expect(code, stderr).toBe(0);
+    expect(JSON.parse(stdout).run.task).toBe(name);
+    const text = (file: string) => readFileSync(join(output, file), "utf8");
+    expect(JSON.parse(text("adapter/softprompt.json")).task.name).toBe(name);
+    expect(text("adapter/README.md")).toContain(` for ${name}\n`);
+    expect(text("report.html")).toMatch(new RegExp(`<h1>[^<]*${name}`));
+  };
+  await named("reviews of films", ["--task", "reviews of films"]);
+  await named("rows", []);
 });

@@ -25,6 +25,7 @@ export const train = command({
   examples: [
     "softprompt train --model t5-nano --task sst2 --data datasets/SST-2 --steps 500",
     "softprompt train --model google/flan-t5-small --train train.csv --validation dev.csv --template 'review: {text}' --label-column stars --verbalizer 0=terrible --verbalizer 1=great",
+    "softprompt train --model t5-nano --train rows.jsonl --template 'review: {text}' --label-column stars --task reviews",
     "softprompt train --config run.yaml --schedule fpt-cr --seed 1",
     "softprompt train --resume runs/sst2-prompt-tuning-seed0",
     "softprompt train --resume runs/sst2-prompt-tuning-seed0 --steps 1000",

@@ -1,7 +1,7 @@
 /**
  * @file The options of softprompt eval.
  */
-import { choice, integer, type OptionValues, string } from "../../base/options.js";
+import { choice, integer, number, type OptionValues, string } from "../../base/options.js";
 import type { inContextOptions } from "../../evaluate/options.js";
 import { type RankingMode, rankingModes } from "../../evaluate/ranking.js";
 import type { dataOptions } from "../../tasks/data.js";
@@ -27,7 +27,15 @@ export const evaluationOptions = {
     help: "At most so many rows, the same ones each time; 0 is all",
   }),
   batchSize: integer({ default: 32, min: 1, unit: "rows", help: "Rows of one pass" }),
-  predictions: string({ placeholder: "file", help: "Write what was said to each row, one JSON object per line" }),
+  predictions: string({
+    placeholder: "file",
+    help: "Write the answer to each row, one JSON object per line: label, text and probabilities as predict gives them, and beside them trueLabel, target and correct",
+  }),
+  minProbability: number({
+    min: 0,
+    max: 1,
+    help: "Also say how many rows have an answer of at least this probability (coverage) and how many of those are right, as predict --min-probability would answer; where labels are ranked",
+  }),
 };
 
 export type EvalValues = OptionValues<typeof recordedModel> &

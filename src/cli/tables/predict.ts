@@ -1,9 +1,10 @@
 /**
  * @file The options of softprompt predict.
  */
-import { boolean, choice, integer, list, type OptionValues, string } from "../../base/options.js";
+import { boolean, choice, integer, list, number, type OptionValues, string } from "../../base/options.js";
 import type { taskOptions } from "../../tasks/data.js";
 import { modelOptions } from "../../tasks/options.js";
+import { answerFormats } from "../answers.js";
 
 /** The model, which may be left out because the adapter can name it. */
 export const recordedModel = {
@@ -59,7 +60,17 @@ export const inputOptions = {
     default: false,
     help: "Answer an input that cannot be used with its error and go on, instead of stopping there",
   }),
+  minProbability: number({
+    min: 0,
+    max: 1,
+    help: "Withhold an answer whose probability is less: its label is null, and the label that it would have been stands under withheld; for ranked labels alone, since written answers have no probability",
+  }),
   output: string({ placeholder: "file", help: "Write the answers there instead of to standard output" }),
+  outputFormat: choice({
+    values: answerFormats,
+    help: "JSON lines; or a table with the columns of the inputs and then answer_label, answer_text, answer_probability (answer_withheld with --min-probability, answer_error with --skip-bad-rows and for standard input). The columns of a named adapter begin with its name, and with several adapters a row has those of each",
+    source: "default by the ending of --output, .csv or .tsv, else jsonl",
+  }),
 };
 
 export type PredictValues = OptionValues<typeof recordedModel> &
