@@ -10,6 +10,7 @@ import { availableParallelism, freemem } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { SoftpromptError } from "../base/errors.js";
+import { execArgvForFile } from "../base/exec-argv.js";
 import { ownFolder, writeFileAtomic } from "../base/files.js";
 import { type ChildFailure, errorOf, threadsEach } from "../run/child.js";
 import type { TrainEvent } from "../train/types.js";
@@ -114,6 +115,7 @@ async function inProcesses(
   const oneWorker = () =>
     new Promise<void>((resolve) => {
       const child = fork(module, [folder], {
+        execArgv: execArgvForFile(),
         serialization: "advanced",
         stdio: ["ignore", "inherit", "inherit", "ipc"],
       });

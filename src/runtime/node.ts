@@ -9,6 +9,7 @@ import { readFile } from "node:fs/promises";
 import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
 import type { InferenceSession, Tensor } from "onnxruntime-node";
+import "./telemetry.js";
 import { SoftpromptError } from "../base/errors.js";
 import type { Feed } from "../base/tensor.js";
 import { devices, firstLine, type Runtime, type RuntimeOptions } from "./runtime.js";

@@ -6,8 +6,10 @@
  * row that is no longer wanted is removed.
  */
 import { fileURLToPath } from "node:url";
+import "../runtime/telemetry.js";
 import { Worker } from "node:worker_threads";
 import { SoftpromptError } from "../base/errors.js";
+import { threadOptions } from "../base/exec-argv.js";
 import { errorOf } from "./failure.js";
 import type { AskedRow, BegunBatch, EngineStart, Failure, Order, Report, RowEvent, SkillFacts } from "./protocol.js";
 
@@ -127,7 +129,10 @@ export class Desk {
     return new Promise((resolve, reject) => {
       const parked = new Int32Array(new SharedArrayBuffer(8));
       const workerData: EngineStart = { ...start, parked };
-      const worker = new Worker(module ?? fileURLToPath(new URL("./worker.js", import.meta.url)), { workerData });
+      const worker = new Worker(module ?? fileURLToPath(new URL("./worker.js", import.meta.url)), {
+        workerData,
+        ...threadOptions(),
+      });
       this.#worker = worker;
       this.#parked = parked;
       process.on("exit", this.#park);

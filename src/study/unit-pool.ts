@@ -7,6 +7,7 @@ import { type ChildProcess, fork } from "node:child_process";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { interrupted, SoftpromptError } from "../base/errors.js";
+import { execArgvForFile } from "../base/exec-argv.js";
 import { withFolder, writeFileAtomic } from "../base/files.js";
 import { toText } from "../base/kept.js";
 import { type ChildFailure, errorOf, type ParentEngine, threadsEach } from "../run/child.js";
@@ -64,7 +65,10 @@ export async function inProcesses(
   };
   const one = (place: string) =>
     new Promise<void>((resolve) => {
-      const child = fork(module, [place], { stdio: ["ignore", "inherit", "inherit", "ipc"] });
+      const child = fork(module, [place], {
+        execArgv: execArgvForFile(),
+        stdio: ["ignore", "inherit", "inherit", "ipc"],
+      });
       const stop = () => child.kill("SIGTERM");
       stops.add(stop);
       signal?.addEventListener("abort", stop, { once: true });
