@@ -116,7 +116,10 @@ export function nearest(name: string, names: Iterable<string>): string | undefin
       bestDistance = d;
     }
   }
-  return best !== undefined && bestDistance <= Math.max(1, Math.floor(best.length / 2)) ? best : undefined;
+  // a name of which every letter differs is not near
+  return best !== undefined && bestDistance < best.length && bestDistance <= Math.max(1, Math.floor(best.length / 2))
+    ? best
+    : undefined;
 }
 
 function message(problem: string, parts: ErrorParts): string {

@@ -1,5 +1,5 @@
 import { expect, expectTypeOf, test } from "vitest";
-import { SoftpromptError } from "./errors.js";
+import { nearest, SoftpromptError } from "./errors.js";
 import {
   boolean,
   checkOptions,
@@ -118,4 +118,14 @@ test("values that a program hands in complete: all must be there and in range; o
 test("flags are kebab-case", () => {
   expect(flagName("learningRate")).toBe("--learning-rate");
   expect(flagName("x")).toBe("--x");
+});
+
+test.each([
+  ["c", ["a", "b"], undefined],
+  ["C", ["a", "c"], "c"],
+  ["ab", ["ac", "xy"], "ac"],
+  ["xy", ["ab"], undefined],
+  ["neutrl", ["neutral", "positive"], "neutral"],
+])("near %s among %j is %s", (name, names, near) => {
+  expect(nearest(name, names)).toBe(near);
 });

@@ -167,6 +167,18 @@ describe("a stream", () => {
     expect(await predict(model, null, inputs, { task, skipBadRows: true })).toHaveLength(4);
   });
 
+  test.each([
+    [null, /input 2: this input is no text and no record.*got: null/s],
+    [undefined, /input 2: this input is no text and no record/],
+    [42, /no text and no record\n {2}expected: a text, or \{ column: value, … \}\n {2}got: 42/],
+    [["a"], /got: \[a\]/],
+  ])("%j, as a program's data may hold it, is an error of its row alone", async (given, message) => {
+    const inputs = ["fine", given as never, "bad"];
+    const answers = await predict(model, null, inputs, { task, skipBadRows: true });
+    expect(answers.map(({ error }) => error?.kind ?? "none")).toEqual(["none", "data", "none"]);
+    await expect(predict(model, null, inputs, { task })).rejects.toThrow(message);
+  });
+
   test("leaving early closes the source", async () => {
     let closed = false;
     async function* source() {

@@ -9,6 +9,7 @@ import { checkBase } from "../adapter/adapter.js";
 import { runnable } from "../adapter/applied.js";
 import type { Adapter } from "../adapter/types.js";
 import { interrupted, nearest, SoftpromptError } from "../base/errors.js";
+import { isObject } from "../base/json.js";
 import { currentNames } from "../base/options.js";
 import type { Parameters } from "../base/tensor.js";
 import { endNotice } from "../data/notices.js";
@@ -34,7 +35,7 @@ import { tokenizerFor } from "./readied.js";
  * A text for a template with one hole, or one value per hole. If a task ranks different words for each row, `choices` may give them: a list
  * of texts, or labels with their words.
  */
-export type PredictInput = string | Readonly<Record<string, unknown>>;
+export type PredictInput = string | object;
 
 /** A model's answer to one input. */
 export interface Answer {
@@ -169,9 +170,16 @@ export async function openPredictor(model: Model, options: PredictorOptions): Pr
       checkCall(answerOptions, options, ["onEvent", "signal"], "predict()");
       const { skipBadRows = false, ...rest } = options;
       if (!Array.isArray(inputs)) throw noList("predict()", inputs, "a list of { adapter, input }");
-      const read = (inputs as readonly PredictorInput[]).map(({ adapter, input, name }, i) =>
-        readInput(skillOf(adapter), input, name ?? `input ${i + 1}`, skipBadRows),
-      );
+      const read = (inputs as readonly PredictorInput[]).map((one, i) => {
+        if (!isObject(one))
+          throw new SoftpromptError("usage", "this input names no adapter", {
+            where: `predict(): input ${i + 1}`,
+            expected: "{ adapter, input }",
+            got: one,
+          });
+        const { adapter, input, name } = one;
+        return readInput(skillOf(adapter), input, name ?? `input ${i + 1}`, skipBadRows);
+      });
       return answerInputs(model, read, { ...rest, skipBadRows, batchSize });
     },
     async dispose() {
@@ -409,6 +417,13 @@ function encoded(good: readonly GoodInput[], onEvent: AnswerOptions["onEvent"]):
  * computed from it (correctness, loss) leaves this file.
  */
 function unlabelledRow({ task, template }: Skill, input: PredictInput, id: string): Row {
+  // a caller's data may hold anything
+  if (typeof input !== "string" && !isObject(input))
+    throw new SoftpromptError("data", "this input is no text and no record", {
+      where: id,
+      expected: "a text, or { column: value, … }",
+      got: input,
+    });
   const given = typeof input === "string" ? { [theOneField(template, id)]: input } : input;
   const [one, ...more] = inputsIn(task, given, id);
   if (one === undefined || more.length > 0)

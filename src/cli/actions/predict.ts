@@ -314,7 +314,7 @@ function* structured(
   task: Task | undefined,
   column: string,
 ): Generator<Asked> {
-  if (typeof input === "string" || input instanceof SoftpromptError || task === undefined) {
+  if (!isObject(input) || input instanceof SoftpromptError || task === undefined) {
     yield { id: idOf(input) ?? where, where, column, input };
     return;
   }
