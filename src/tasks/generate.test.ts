@@ -102,6 +102,9 @@ describe("a stream", () => {
     [{ stop: [""] }, /would stop at once/],
     [{ temperature: -1 }, /temperature/],
     [{ topP: 2 }, /topP|top-p/],
+    // without a temperature nothing is drawn
+    [{ topP: 0.9, seed: 3 }, /topP has no effect.*temperature above 0/s],
+    [{ topK: 5 }, /topK has no effect/],
     [{ temprature: 1 }, /temperature/],
     [{ prompt: 7 }, /nothing to write on from/],
   ])("%j is refused", async (wrong, problem) => {

@@ -25,6 +25,7 @@ import { checkCall, passOptions } from "./answer-options.js";
 import { type CallContext, type NoticeEvent, splitCall } from "./call.js";
 import { type GenerateOptions, generateOptions } from "./generate-options.js";
 import { engineUnder, type Model } from "./model.js";
+import { noEffect } from "./planning.js";
 import { recordedInputTokens } from "./predictor.js";
 import { tokenizerFor } from "./readied.js";
 import { writing } from "./written.js";
@@ -117,6 +118,9 @@ async function ask(model: Model, texts: readonly string[], input: GenerateInput)
       where: "--stop",
       expected: "a text of one character or more",
     });
+  for (const key of ["topK", "topP"] as const)
+    if (options.temperature === 0 && options[key] !== generateOptions[key].default)
+      throw noEffect(key, "a temperature above 0, which draws", "temperature 0, which takes the likeliest token");
   const loaded = await givenAdapter(model, adapter, { onEvent, signal: context.signal });
   if (loaded !== null) await checkBase(loaded, model.checkpoint, { anyBase, tokenizer: model.tokenizer });
   const tokenizer = await tokenizerFor(model, loaded);

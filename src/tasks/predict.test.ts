@@ -179,6 +179,25 @@ describe("a stream", () => {
     await expect(predict(model, null, inputs, { task })).rejects.toThrow(message);
   });
 
+  test("the event loop has its turns while many texts are encoded", async () => {
+    const inputs = Array.from({ length: 600 }, (_, n) => `text ${n} </s>`);
+    const stop = new AbortController();
+    let [turns, told] = [0, Number.NaN];
+    const turn = () => {
+      turns++;
+      if (!stop.signal.aborted) setImmediate(turn);
+    };
+    setImmediate(turn);
+    // the notice of control tokens comes when all are encoded, before any pass
+    const onEvent = () => {
+      told = turns;
+      stop.abort();
+    };
+    const stopped = predict(model, null, inputs, { task, onEvent, signal: stop.signal });
+    await expect(stopped).rejects.toMatchObject({ kind: "interrupted" });
+    expect(told).toBeGreaterThanOrEqual(2);
+  });
+
   test("leaving early closes the source", async () => {
     let closed = false;
     async function* source() {

@@ -331,7 +331,7 @@ export async function answerInputs(
   const full = fullModel(model.checkpoint.config);
   const answered = async (good: readonly GoodInput[]): Promise<Answer[]> => {
     if (good.length === 0) return [];
-    const asked = encoded(good, onEvent);
+    const asked = await encoded(good, { onEvent, signal });
     const answers = new Array<Answer>(good.length);
     for (const { method, tokenizer, members } of together(good.map(({ skill }) => skill))) {
       const engine = await engineUnder(model, method);
@@ -390,17 +390,28 @@ function together(skills: readonly Skill[]): Together[] {
   return [...groups.values()];
 }
 
-/** The rows as ids, encoded per skill. Notices about them are reported. */
-function encoded(good: readonly GoodInput[], onEvent: AnswerOptions["onEvent"]): Asked[] {
+/** Inputs that are encoded before the event loop gets its turn: some tens of milliseconds of work. */
+const encodedAtOnce = 256;
+
+/** The rows as ids, encoded per skill. Notices about them are reported. @throws SoftpromptError "interrupted" between some of them */
+async function encoded(
+  good: readonly GoodInput[],
+  { onEvent, signal }: Pick<AnswerOptions, "onEvent" | "signal">,
+): Promise<Asked[]> {
   const ids = good.map((one) => one.encoded);
   for (const skill of new Set(good.map((one) => one.skill))) {
+    const { task, tokenizer, maxInputTokens } = skill;
     const mine = [...good.keys()].filter((n) => good[n]!.skill === skill && ids[n] === undefined);
     const rows = mine.map((n) => good[n]!.row);
-    const own = encodeRows(skill.task, rows, skill.tokenizer, skill.maxInputTokens);
-    for (const [i, n] of mine.entries()) ids[n] = own[i]!;
+    for (let first = 0; first < rows.length; first += encodedAtOnce) {
+      if (first > 0) await new Promise((resolve) => setImmediate(resolve));
+      if (signal?.aborted) throw interrupted(signal, "stopped before every input was answered", { where: task.name });
+      const own = encodeRows(task, rows.slice(first, first + encodedAtOnce), tokenizer, maxInputTokens);
+      for (const [i, one] of own.entries()) ids[mine[first + i]!] = one;
+    }
     if (onEvent === undefined) continue;
-    for (const message of rowNotices(rows, own, skill.tokenizer, skill.maxInputTokens))
-      onEvent({ kind: "notice", message });
+    const own = mine.map((n) => ids[n]!);
+    for (const message of rowNotices(rows, own, tokenizer, maxInputTokens)) onEvent({ kind: "notice", message });
   }
   return good.map(({ skill, row }, n) => ({
     task: skill.task,

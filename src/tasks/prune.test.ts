@@ -96,6 +96,12 @@ test("a search that was stopped does not score the frozen model again", async ()
   expect(resumed.record.baseline.noPrompt!.accuracy).toEqual(expect.any(Number));
 });
 
+test("a search that goes on needs its folder", async () => {
+  await expect(prune(model(), data, { ...options, resume: true })).rejects.toThrow(
+    /prune\(\): there is nothing to resume/,
+  );
+});
+
 test("a stopped search without a run folder says that nothing is kept, and names no folder that is gone", async () => {
   const stop = new AbortController();
   const onEvent = ({ kind }: { kind: string }) => kind === "retrained" && stop.abort("SIGINT");

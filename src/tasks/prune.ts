@@ -65,6 +65,7 @@ import { sayTexts } from "./texts.js";
 import {
   asWarning,
   baselines,
+  checkResume,
   finalEvaluation,
   notPrunable,
   readingOf,
@@ -115,6 +116,7 @@ export async function prune(
   const { options: given, context } = splitCall<PruneContext>(oneObject(input, earlier, "prune"), contextKeys);
   const asked = resolved(readOptions(pruneTuneOptions, await withOwnRate(given, opened.checkpoint), "prune()"));
   const { output = null } = asked;
+  checkResume("prune()", context, asked.output);
   const method = openMethod(asked);
   const form = methods[asked.method].prunable ? prunableForm(method, opened.checkpoint.config) : null;
   if (form === null) throw notPrunable(method, "a search");

@@ -77,6 +77,14 @@ describe("what options alone make impossible is refused before anything is score
 });
 
 test.each([
+  [{ resume: true }, /nothing to resume.*output, the folder/s],
+  [{ further: true, output: join(root, "new") }, /further has no effect.*resume as well/s],
+])("a resume that would begin anew is refused: %j", async (more, problem) => {
+  await expect(tune(modelOf({}), data, { ...options, ...more, prompt })).rejects.toThrow(problem);
+  await expect(tune(modelOf({}), data, { ...options, ...more, prompt })).rejects.toMatchObject({ kind: "usage" });
+});
+
+test.each([
   [{ virtualTokens: 5 }, /not as long as virtualTokens says.*5 virtual tokens.*4/s],
   [{ method: "lora" as const }, /no effect here.*starts from a prompt.*method lora/s],
   [{ method: "superpos" as const }, /no effect here.*method superpos/s],

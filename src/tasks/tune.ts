@@ -135,6 +135,7 @@ export async function tune(
 ): Promise<Tuned> {
   const { options: given, context } = splitCall<TuneContext>(oneObject(input, earlier, "tune"), contextKeys);
   const asked = withPlannedSteps(readOptions(tuneOptions, await withOwnRate(given, opened.checkpoint), "tune()"));
+  checkResume("tune()", context, asked.output);
   if (context.prompt !== undefined) checkStart(context.prompt, asked);
   // a start prompt that is given has its own length, for which everything is planned
   const planned = { ...asked, virtualTokens: context.prompt?.shape[0] ?? asked.virtualTokens };
@@ -292,6 +293,26 @@ export async function tune(
     run?.close();
     await tuner.close();
   }
+}
+
+/** What goes on is a folder's run: without one it would begin anew. @throws SoftpromptError "usage" */
+export function checkResume(
+  call: string,
+  { resume = false, further = false }: Partial<Pick<TuneContext, "resume" | "further">>,
+  output: string | undefined,
+): void {
+  if (further && !resume)
+    throw new SoftpromptError("usage", "further has no effect here", {
+      where: call,
+      expected: "resume as well: a finished run is made longer",
+      got: "resume false",
+    });
+  if (resume && output === undefined)
+    throw new SoftpromptError("usage", "there is nothing to resume", {
+      where: call,
+      expected: "output, the folder of the run that goes on",
+      got: "no output",
+    });
 }
 
 /** A start prompt must be what the method starts from, and as long as was asked for. @throws SoftpromptError "usage" */
