@@ -72,13 +72,14 @@ export function signalExitCode(signal: AbortSignal | undefined): number {
     : errorKinds.interrupted.exitCode;
 }
 
-/** The error of work that a signal stopped. */
+/** The error of work that a signal stopped; its cause is the signal's reason, so that a deadline and a user's stop can be told apart. */
 export function interrupted(
   signal: AbortSignal | undefined,
   problem: string,
   parts: Omit<ErrorParts, "exitCode">,
 ): SoftpromptError {
   return new SoftpromptError("interrupted", problem, {
+    ...(signal?.aborted && { cause: signal.reason }),
     ...parts,
     exitCode: signalExitCode(signal),
   });

@@ -378,7 +378,7 @@ async function ownSource(spec: FilesSpec | RowsSpec, signal: AbortSignal | undef
       where: "dataset",
       expected: `label for classification, target for free text; the columns are ${(await train.table()).columns.join(", ")}`,
       got: spec.label === undefined ? "neither" : "both",
-      hint: "--label-column COLUMN or --target-column COLUMN",
+      hint: "labelColumn (--label-column) or targetColumn (--target-column) names it",
     });
   if (spec.target !== undefined && spec.verbalizer)
     throw new SoftpromptError("usage", "a verbalizer is for labels, not for free text", {

@@ -296,7 +296,7 @@ function checkPublic({ host, tokenFile }: ServeOptions, token: string | null, ow
   if (token !== null && (tokenFile !== undefined || ownToken)) return;
   throw new SoftpromptError("usage", "other machines reach this address, so a token of your own is needed", {
     where: "--host",
-    expected: "--token-file FILE, or an address of this machine alone, e.g. 127.0.0.1",
+    expected: "--token-file FILE (in a program, token), or an address of this machine alone, e.g. 127.0.0.1",
     got: host,
     hint: "the token goes over the network as it is: put a proxy with TLS before the server",
   });

@@ -286,8 +286,12 @@ export async function tune(
     return { result, training, adapter, predictions, folder, report };
   } catch (error) {
     if (folder === null || !(error instanceof SoftpromptError) || error.kind !== "interrupted") throw error;
+    // rows of a program are in no file, so without the command line's own file only the same call goes on
+    const command = existsSync(join(folder, fileNames.config));
     // before its first step a longer run is not known to be one
-    const hint = `${resumeCommand("train", folder)}${further ? ` --steps ${options.steps}` : ""}`;
+    const hint = command
+      ? `${resumeCommand("train", folder)}${further ? ` --steps ${options.steps}` : ""}`
+      : "the same call with resume: true goes on";
     throw interrupted(signal, error.problem, { ...error.parts, hint });
   } finally {
     run?.close();
