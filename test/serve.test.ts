@@ -134,6 +134,7 @@ describe("POST /v1/predict", () => {
   test.each([
     [{ model: "t5-nano:long", input: "one text" }, "input", /a, b/],
     [{ model: "t5-nano:long", input: [{ a: "x", b: "y" }, { a: "x" }] }, "input[1]", /b/],
+    [{ model: "t5-nano:long", input: { a: "x", bb: "y" } }, "input", /column b is missing.*there is a column bb/],
     [{ model: "t5-nano:reviews", input: [] }, "input", /1/],
     [{ model: "t5-nano:reviews", input: Array(41).fill("x") }, "input", /40/],
     [{ model: "t5-nano", input: "x" }, "model", /no task/],

@@ -80,7 +80,8 @@ function labelNotices({ verbalizer }: Task, train: readonly Row[]): string[] {
   return notices;
 }
 
-function emptyNotices(empty: readonly EmptyRow[]): string[] {
+/** Rows in which a column holds blanks alone: they get an answer like any other. */
+export function emptyNotices(empty: readonly EmptyRow[]): string[] {
   if (empty.length === 0) return [];
   const columns = [...new Set(empty.flatMap((row) => row.columns))];
   return [

@@ -66,13 +66,15 @@ export function busy(status: 429 | 503, message: string, code: string, seconds: 
 const requestKinds: ReadonlySet<string | null> = new Set(["data", "usage"]);
 
 /** The error for an engine's failure on a row. @param param the field of the request that the row came from */
-export function failed({ kind, problem, where, expected, got, code }: Failure, param: string | null): ApiError {
+export function failed({ kind, problem, where, expected, got, hint, code }: Failure, param: string | null): ApiError {
   if (kind === null) return new ApiError(500, "the server has a bug; its log has the details", { code: "bug" });
   if (kind === "interrupted") return busy(503, problem, code ?? "stopping", 1);
   const told = [
     `${where}: ${problem}`,
     ...(expected === undefined ? [] : [`expected: ${expected}`]),
     ...(got === undefined ? [] : [`got: ${got}`]),
+    // other hints are for who runs the server
+    ...(hint === undefined || kind !== "data" ? [] : [hint]),
   ].join("; ");
   if (!requestKinds.has(kind)) return new ApiError(500, told, { code: code ?? kind });
   return invalid(told, param, code ?? (problem === "the prompt is too long" ? "context_length_exceeded" : null));

@@ -179,6 +179,13 @@ describe("a stream", () => {
     await expect(predict(model, null, inputs, { task })).rejects.toThrow(message);
   });
 
+  test("blank inputs are answered and told", async () => {
+    const told: string[] = [];
+    const onEvent = ({ message }: { message: string }) => told.push(message);
+    expect(await predict(model, null, ["fine", "", "  "], { task, onEvent })).toHaveLength(3);
+    expect(told).toContain("2 rows have no text in text: input 2, input 3");
+  });
+
   test("the event loop has its turns while many texts are encoded", async () => {
     const inputs = Array.from({ length: 600 }, (_, n) => `text ${n} </s>`);
     const stop = new AbortController();

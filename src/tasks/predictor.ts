@@ -12,7 +12,7 @@ import { interrupted, nearest, SoftpromptError } from "../base/errors.js";
 import { isObject } from "../base/json.js";
 import { currentNames } from "../base/options.js";
 import type { Parameters } from "../base/tensor.js";
-import { endNotice } from "../data/notices.js";
+import { type EmptyRow, emptyNotices, endNotice } from "../data/notices.js";
 import type { Row, Task } from "../data/row.js";
 import type { Fields } from "../data/rows.js";
 import { compileTemplate, type Template } from "../data/template.js";
@@ -411,7 +411,8 @@ async function encoded(
     }
     if (onEvent === undefined) continue;
     const own = mine.map((n) => ids[n]!);
-    for (const message of rowNotices(rows, own, tokenizer, maxInputTokens)) onEvent({ kind: "notice", message });
+    const notices = [...emptyNotices(rows.flatMap(emptyOf)), ...rowNotices(rows, own, tokenizer, maxInputTokens)];
+    for (const message of notices) onEvent({ kind: "notice", message });
   }
   return good.map(({ skill, row }, n) => ({
     task: skill.task,
@@ -421,6 +422,11 @@ async function encoded(
     evaluateBy: skill.evaluateBy,
     ranking: skill.ranking,
   }));
+}
+
+function emptyOf({ id, input, fields = [] }: Row): EmptyRow[] {
+  const columns = fields.filter(({ from, to }) => input.slice(from, to).trim() === "").map(({ name }) => name);
+  return columns.length === 0 ? [] : [{ id, columns }];
 }
 
 /**
