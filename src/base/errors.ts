@@ -112,15 +112,13 @@ export function nearest(name: string, names: Iterable<string>): string | undefin
   let bestDistance = Number.POSITIVE_INFINITY;
   for (const candidate of names) {
     const d = editDistance(name.toLowerCase(), candidate.toLowerCase());
-    if (d < bestDistance) {
+    // a name of which every letter differs is not near
+    if (d < bestDistance && d < candidate.length) {
       best = candidate;
       bestDistance = d;
     }
   }
-  // a name of which every letter differs is not near
-  return best !== undefined && bestDistance < best.length && bestDistance <= Math.max(1, Math.floor(best.length / 2))
-    ? best
-    : undefined;
+  return best !== undefined && bestDistance <= Math.max(1, Math.floor(best.length / 2)) ? best : undefined;
 }
 
 function message(problem: string, parts: ErrorParts): string {

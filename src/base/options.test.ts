@@ -125,6 +125,7 @@ test.each([
   ["C", ["a", "c"], "c"],
   ["ab", ["ac", "xy"], "ac"],
   ["xy", ["ab"], undefined],
+  ["b", ["a", "bb"], "bb"],
   ["neutrl", ["neutral", "positive"], "neutral"],
 ])("near %s among %j is %s", (name, names, near) => {
   expect(nearest(name, names)).toBe(near);
