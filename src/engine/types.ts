@@ -52,8 +52,8 @@ export interface StepResult {
   /** [B] number of target tokens that count. */
   readonly tokens: Int32Array;
   /**
-   * d (Σ_b weight_b · loss_b) / d parameter. A parameter that is fed per row has a gradient [B, …]: rows stay separate; their sum is the
-   * gradient of a shared parameter.
+   * d (Σ_b weight_b · loss_b) / d parameter. A method whose parameters enter each row by themselves (`perRow`: a prompt, a prefix) has gradients
+   * [B, …], one set given or many: rows stay separate, and their sum is the gradient of what they share. Others have the parameter's own shape.
    */
   readonly gradients: Parameters;
 }
