@@ -186,6 +186,14 @@ describe("a stream", () => {
     expect(told).toContain("2 rows have no text in text: input 2, input 3");
   });
 
+  test("an answer to a text that lost words says so", async () => {
+    const inputs = ["short", "a word ".repeat(40)];
+    const answers = await predict(model, null, inputs, { task, maxInputTokens: 12 });
+    expect(answers.map(({ truncated }) => truncated)).toEqual([undefined, true]);
+    const [bare] = await predict(model, null, inputs.slice(1), { task, maxInputTokens: 12, minProbability: 1 });
+    expect(bare).toMatchObject({ label: null, truncated: true });
+  });
+
   test("the event loop has its turns while many texts are encoded", async () => {
     const inputs = Array.from({ length: 600 }, (_, n) => `text ${n} </s>`);
     const stop = new AbortController();

@@ -47,6 +47,8 @@ export interface Answer {
   readonly probabilities: Readonly<Record<string, number>> | null;
   /** With `minProbability`: the label that is withheld because it is less probable; `label` is null and `text` empty then. */
   readonly withheld?: string;
+  /** The input was longer than `maxInputTokens` and lost words; else absent. */
+  readonly truncated?: true;
   /** With `skipBadRows`: why this input has no answer. */
   readonly error?: SoftpromptError;
 }
@@ -341,7 +343,9 @@ export async function answerInputs(
         throw interrupted(signal, "stopped before every input was answered", { where: good[0]!.skill.task.name });
       for (const [i, { label, text, probabilities }] of found.entries()) {
         const { skill, row } = good[members[i]!]!;
-        answers[members[i]!] = withheld({ label, text, probabilities }, skill.minProbability, row.id);
+        const { truncated } = rows[i]!.encoded;
+        const answer = { label, text, probabilities, ...(truncated && { truncated }) };
+        answers[members[i]!] = withheld(answer, skill.minProbability, row.id);
       }
     }
     return answers;
@@ -369,7 +373,7 @@ function withheld(answer: Answer, minProbability: number | null, where: string):
   const probability = topProbability(answer.probabilities);
   if (probability === null) throw noProbability(where);
   if (probability >= minProbability || answer.label === null) return answer;
-  return { label: null, text: "", probabilities: answer.probabilities, withheld: answer.label };
+  return { ...answer, label: null, text: "", withheld: answer.label };
 }
 
 /** Inputs that can share a batch. */
