@@ -113,3 +113,16 @@ test("each label's precision, recall, F1 and support; coverage; and the answers 
   const written = await commandLine([...argv, "--evaluate-by", "generation"]);
   expect(written).toMatchObject({ code: 2, stderr: expect.stringContaining("written answers have no probability") });
 });
+
+test("eval says that every row got the same answer, as the end of a training does", async () => {
+  const same = join(place, "same.csv");
+  writeFileSync(same, `text,label\n${Array.from({ length: 8 }, (_, n) => `x ${n},${n % 2 ? "b" : "a"}\n`).join("")}`);
+  // the sum of log-probabilities prefers the short words, whatever the row
+  const { stderr, stdout } = await commandLine([
+    ...["eval", "--model", "t5-nano", "--validation", same, "--template", "x {text}", "--label-column", "label"],
+    ...["--verbalizer", "a=positive", "--verbalizer", "b=ungrammatical sentence nobody would say", "--json"],
+  ]);
+  const told = /each of the 8 rows got the same answer, “(a|positive)”: the score is that of a constant answer/;
+  expect(stderr).toMatch(told);
+  expect(JSON.parse(stdout).notices.join()).toMatch(told);
+});

@@ -23,6 +23,8 @@ import { drawExamples, inContext, inContextNotice } from "../../evaluate/in-cont
 import { fullModel } from "../../model/partial.js";
 import { flopText, plainNumber, scoreText, secondText } from "../../report/format.js";
 import { plainTable } from "../../report/markdown.js";
+import { outcomeWarnings } from "../../report/outcome.js";
+import type { Scores } from "../../run/result.js";
 import { asRecorded, type dataOptions, otherTask, taskDifferences } from "../../tasks/data.js";
 import { engineUnder } from "../../tasks/model.js";
 import { recordedEvaluateBy, recordedInputTokens, recordedRanking, usualInputTokens } from "../../tasks/predictor.js";
@@ -83,6 +85,13 @@ export async function evaluate(options: EvalValues, { terminal, signal }: Comman
     const found = await evaluatePrepared(engine, full, tokenizer, prepared, run?.parameters ?? null, signal, told);
     if (found === null) throw interrupted(signal, "stopped before every row was scored", { where: "softprompt eval" });
     const majority = majorityOf(task, data?.train ?? null, rows, prepared.rows);
+    const { scores, predictions } = found;
+    const ofOutcome = outcomeWarnings({
+      scores: scores as Scores,
+      majority: majority.scores as Scores | null,
+      predictions,
+    });
+    sayNotices(ofOutcome, terminal);
     if (options.predictions !== undefined)
       writeFileAtomic(options.predictions, found.predictions.map(predictionLine).join(""));
     return {
@@ -99,7 +108,7 @@ export async function evaluate(options: EvalValues, { terminal, signal }: Comman
         selective: found.selective,
         seconds: found.seconds,
         flops: found.flops,
-        notices,
+        notices: [...notices, ...ofOutcome],
       },
       text: evaluationText(`${short(task.name, 40)}, ${prepared.rows.length} ${split} rows`, found, majority),
     };
