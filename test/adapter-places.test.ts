@@ -7,6 +7,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { saveAdapter } from "../src/adapter/adapter.js";
+import { openAdapter } from "../src/tasks/adapter-place.js";
 import { openModel } from "../src/tasks/model.js";
 import { promptAdapter } from "./helpers/adapters.js";
 import { commandLine } from "./helpers/command-line.js";
@@ -85,6 +86,11 @@ describe("an adapter by its own folder, its run's or its search's", () => {
     const unfinished = join(place, "unfinished");
     mkdirSync(unfinished);
     writeFileSync(join(unfinished, "run.json"), "{}");
+    // of a program's run there is no command that goes on
+    await expect(openAdapter(unfinished)).rejects.toMatchObject({
+      parts: { hint: "wait for it, or go on with it: the same call with resume: true" },
+    });
+    writeFileSync(join(unfinished, "config.yaml"), "");
     for (const argv of [
       ["inspect", unfinished],
       ["predict", "a", "--adapter", unfinished, ...model],

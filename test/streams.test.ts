@@ -162,6 +162,17 @@ describe.skipIf(!existsSync(main) || process.platform === "win32")("a stream tha
     expect(said.err).toMatch(/stdin:1: this is not valid JSON/);
   });
 
+  test("lines that a table held back, since they name no column, are written where an input ends it", async () => {
+    const { child, said, code } = start(
+      [...predicting, "--lines", "jsonl", "--output", "held.csv"],
+      ["pipe", "pipe", "pipe"],
+    );
+    child.stdin!.end('\n\n{"other": 1}\n');
+    expect(await code).toBe(3);
+    expect(said.err).toContain("held.csv has the answers of 2 inputs before");
+    expect(readFileSync(join(place, "held.csv"), "utf8").trim().split("\n")).toHaveLength(3);
+  });
+
   test("answers go to --output; a file that cannot be written, or is the input, is refused before the model is opened", async () => {
     const { said, code } = start([...predicting, "Fine.", "--output", "there/answers.jsonl"]);
     expect(await code).toBe(0);

@@ -81,7 +81,7 @@ test("how a stopped search goes on depends on what is there: nothing, a search o
     return error.parts.hint;
   };
   expect(await stoppedAt("work", "hints-before", "")).toMatch(/start it again/);
-  expect(await stoppedAt("search", "hints-program")).toMatch(/same again with resume/);
+  expect(await stoppedAt("search", "hints-program")).toMatch(/same call with resume: true/);
   for (const phase of ["tune", "score", "control", "search"])
     expect(await stoppedAt(phase, `hints-${phase}`, "")).toBe(
       `softprompt prune --resume ${join(root, `hints-${phase}`)}`,

@@ -95,6 +95,18 @@ test("a README that no adapter brought is not replaced; an adapter is", () => {
   }
 });
 
+test("a save that failed on the way can be done again: the card is never left alone", () => {
+  const folder = newFolder();
+  // of a prompt inside its text there are softprompt.json and the card
+  saveAdapter(folder, { ...plain, task: { ...plain.task!, template: "{h}{prompt}{p}" } });
+  const blocked = join(folder, "adapter_model.safetensors");
+  mkdirSync(join(blocked, "x"), { recursive: true });
+  expect(() => saveAdapter(folder, plain, "peft")).toThrow();
+  rmSync(blocked, { recursive: true });
+  saveAdapter(folder, plain, "peft");
+  expect(loadAdapter(folder).prompt).toEqual(prompt);
+});
+
 test("compact = dense: softprompt.json alone rebuilds the prompt bit for bit, and stores only what survives", () => {
   const folder = save("compact");
   expect(readdirSync(folder)).toEqual(["softprompt.json"]);

@@ -137,7 +137,8 @@ function writeFiles(folder: string, files: readonly [string, string | Uint8Array
   const stale = [extrasFile, appliedFile, ...Object.values(peftFiles)].filter(
     (name) => name !== peftFiles.pickle && !files.some(([written]) => written === name),
   );
-  for (const name of stale) removeFile(join(folder, name));
+  // the card first: were it left alone by a kill, the next save would take it for something else's
+  for (const name of [peftFiles.card, ...stale]) removeFile(join(folder, name));
   let bytes = 0;
   for (const [name, content] of files) {
     writeFileAtomic(join(folder, name), content);

@@ -76,11 +76,11 @@ export function signalExitCode(signal: AbortSignal | undefined): number {
 export function interrupted(
   signal: AbortSignal | undefined,
   problem: string,
-  parts: Omit<ErrorParts, "exitCode">,
+  parts: Omit<ErrorParts, "exitCode" | "cause">,
 ): SoftpromptError {
   return new SoftpromptError("interrupted", problem, {
-    ...(signal?.aborted && { cause: signal.reason }),
     ...parts,
+    ...(signal?.aborted && { cause: signal.reason }),
     exitCode: signalExitCode(signal),
   });
 }
@@ -106,19 +106,22 @@ function plain(value: unknown): string {
   }
 }
 
-/** The name in `names` nearest to `name` by edit distance, or undefined if none is near (distance > 1/2 of its length). */
+/**
+ * The name in `names` nearest to `name` by edit distance, of those that are near: the distance is at most half of the candidate's length,
+ * or 1, and not every letter differs. Undefined if none is.
+ */
 export function nearest(name: string, names: Iterable<string>): string | undefined {
   let best: string | undefined;
   let bestDistance = Number.POSITIVE_INFINITY;
   for (const candidate of names) {
+    const { length } = candidate;
     const d = editDistance(name.toLowerCase(), candidate.toLowerCase());
-    // a name of which every letter differs is not near
-    if (d < bestDistance && d < candidate.length) {
+    if (d < bestDistance && d < length && d <= Math.max(1, Math.floor(length / 2))) {
       best = candidate;
       bestDistance = d;
     }
   }
-  return best !== undefined && bestDistance <= Math.max(1, Math.floor(best.length / 2)) ? best : undefined;
+  return best;
 }
 
 function message(problem: string, parts: ErrorParts): string {

@@ -1,5 +1,5 @@
 import { expect, expectTypeOf, test } from "vitest";
-import { nearest, SoftpromptError } from "./errors.js";
+import { interrupted, nearest, SoftpromptError } from "./errors.js";
 import {
   boolean,
   checkOptions,
@@ -126,7 +126,18 @@ test.each([
   ["ab", ["ac", "xy"], "ac"],
   ["xy", ["ab"], undefined],
   ["b", ["a", "bb"], "bb"],
+  // "aaaa" has fewer differences, but too many for so short a name
+  ["aaaabbb", ["aaaa", "aaaacccc"], "aaaacccc"],
   ["neutrl", ["neutral", "positive"], "neutral"],
 ])("near %s among %j is %s", (name, names, near) => {
   expect(nearest(name, names)).toBe(near);
+});
+
+test("the cause of an interruption is the signal's reason, also where an inner error is told again", () => {
+  const signal = AbortSignal.abort("SIGTERM");
+  const inner = interrupted(signal, "stopped inside", { where: "a" });
+  const told = interrupted(signal, "stopped", {
+    ...new SoftpromptError("interrupted", "x", { where: "b", cause: inner }).parts,
+  });
+  expect([inner.cause, told.cause, told.exitCode]).toEqual(["SIGTERM", "SIGTERM", 143]);
 });

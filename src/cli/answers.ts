@@ -88,9 +88,11 @@ function tableLines({ adapters, withheld, errors }: AnswerForm, delimiter: strin
   ];
   let columns: readonly string[] | null = null;
   let waiting: { asked: AskedInput; answers: readonly Answer[] }[] = [];
+  // an input that cannot be used says nothing of the columns: it is often their names that are wrong
+  const unused = (answers: readonly Answer[]) => answers.every(({ error }) => error !== undefined);
   const row = (asked: AskedInput, answers: readonly Answer[]) => {
     const fields = fieldsOf(asked);
-    const more = Object.keys(fields).find((column) => !columns!.includes(column));
+    const more = unused(answers) ? undefined : Object.keys(fields).find((column) => !columns!.includes(column));
     if (more !== undefined)
       throw new SoftpromptError("usage", "this input has a column that the table does not have", {
         where: asked.where,
@@ -117,8 +119,7 @@ function tableLines({ adapters, withheld, errors }: AnswerForm, delimiter: strin
   return {
     of(asked, answers) {
       if (columns !== null) return [row(asked, answers)];
-      const found = asked.columns ?? Object.keys(fieldsOf(asked));
-      // a line that is no input says nothing of the columns
+      const found = asked.columns ?? (unused(answers) ? [] : Object.keys(fieldsOf(asked)));
       if (found.length === 0) {
         waiting.push({ asked, answers });
         return [];

@@ -150,7 +150,7 @@ test("texts that are read in parts between steps: the time left is that of readi
   expect(written.at(-1)).toMatch(/reading texts 40\/100 · 33\.0 s left/);
 });
 
-test("answers that are written: the tokens of the batch in progress, also of the first, and no time left from them", () => {
+test("answers that are written: the tokens of the batch in progress, also of the first, and no time left from them alone", () => {
   const { written, terminal: t } = fake(true, { NO_COLOR: "1", TERM: "xterm" });
   let clock = 0;
   const watch = progress(t, () => clock);
@@ -167,6 +167,23 @@ test("answers that are written: the tokens of the batch in progress, also of the
   rows(1, 32);
   rows(1, 32, 1);
   expect(written.at(-1)).toMatch(/scoring rows 32\/64 · writing the next, token 1$/);
+});
+
+test("while answers are written the time left goes by the batches before, and runs down", () => {
+  const { written, terminal: t } = fake(true, { NO_COLOR: "1", TERM: "xterm" });
+  let clock = 0;
+  const watch = progress(t, () => clock);
+  const rows = (seconds: number, done: number, tokens?: number) => {
+    clock += seconds;
+    watch({ kind: "rows", done, total: 160, ...(tokens !== undefined && { tokens }) });
+  };
+  rows(0, 0);
+  rows(20, 32); // opens the session
+  rows(10, 64);
+  rows(4, 64, 1);
+  expect(written.at(-1)).toMatch(/scoring rows 64\/160 · 26\.0 s left · writing the next, token 1$/);
+  rows(40, 64, 2);
+  expect(written.at(-1)).toMatch(/scoring rows 64\/160 · writing the next, token 2$/);
 });
 
 test("a prediction says how many inputs are answered, on a terminal alone", () => {

@@ -32,6 +32,8 @@ export function progress(terminal: Terminal, now = () => performance.now() / 100
   let rowsSince = 0;
   /** Its first rows, and when they were done: they also opened the session, so they say nothing about the others' time. */
   let first: { done: number; time: number } | null = null;
+  /** Its latest rows, and when they were done. */
+  let latest = { done: 0, time: 0 };
   /** Whether the last event was of this pass. */
   let inRows = false;
 
@@ -61,16 +63,16 @@ export function progress(terminal: Terminal, now = () => performance.now() / 100
       if (event.tokens === undefined) {
         if (done === 0 || !inRows) [rowsSince, first] = [time, done === 0 ? null : { done, time }];
         else first ??= { done, time };
+        latest = { done, time };
       }
       inRows = true;
       // a short evaluation is not worth a line
       if (done === all || time - rowsSince < 1 || time - shown < (terminal.live ? redrawEvery : plainEvery)) return;
       shown = time;
       const doing = "what" in event && event.what === "texts" ? "reading texts" : "scoring rows";
-      const left =
-        first !== null && done > first.done && event.tokens === undefined
-          ? ` · ${secondText(((time - first.time) / (done - first.done)) * (all - done))} left`
-          : "";
+      const pace = first !== null && done > first.done ? (latest.time - first.time) / (done - first.done) : 0;
+      const seconds = pace * (all - done) - (time - latest.time);
+      const left = seconds > 0 ? ` · ${secondText(seconds)} left` : "";
       const text = `${doing} ${done}/${all}${left}${writtenText(event.tokens)}`;
       if (terminal.live) terminal.redraw(text);
       else terminal.note(text);

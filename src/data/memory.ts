@@ -9,7 +9,7 @@ import { isObject } from "../base/json.js";
 import { columnCollector } from "./jsonl.js";
 import { type Fields, type Table, type TableRow, tableLimits } from "./rows.js";
 
-/** One row: column → value. Of any object type, so that rows of an interface or a class fit; what is no plain object is refused at run time. */
+/** One row: column → value. Of any object type, so that rows of an interface or a class fit; values that no file could hold are refused. */
 export type MemoryRow = object;
 
 /** A list of objects as a table, with the sha256 of its JSON. @param name of the list in errors. Throws SoftpromptError (data). */

@@ -5,7 +5,7 @@ import type { Parameters, Tensor } from "../base/tensor.js";
 import type { Row, Task } from "../data/row.js";
 import type { Engine } from "../engine/engine.js";
 import { fullModel } from "../model/partial.js";
-import { constantAnswer, evaluate, majorityBaseline, prepareEvaluation } from "./evaluate.js";
+import { answerRows, constantAnswer, evaluate, majorityBaseline, prepareEvaluation } from "./evaluate.js";
 
 const full = fullModel(fakeConfig);
 const prompt: Tensor = { shape: [2, 8], data: new Float32Array(16) };
@@ -209,6 +209,15 @@ describe("generation", () => {
     await evaluate(engine, full, fakeTokenizer, free, [text, { ...text, id: "file:1" }], { prompt }, options);
     const [first, second] = [0, 1].map((done) => [[done, 2], ...[1, 2, 3].map((token) => [done, 2, token])]);
     expect(told).toEqual([...first!, ...second!, [2, 2]]);
+    // answers of any skills too: each batch counts its own
+    const asked = prepareEvaluation(fakeTokenizer, free, [text, text]).encoded.map((encoded) => ({
+      ...{ task: free, row: text, encoded, parameters: { prompt } },
+      ...{ evaluateBy: "generation" as const, ranking: "sum" as const },
+    }));
+    const counted: number[] = [];
+    const afterToken = async (tokens: number) => void counted.push(tokens);
+    await answerRows(engine, full, fakeTokenizer, asked, { batchSize: 1, afterToken });
+    expect(counted).toEqual([1, 2, 3, 1, 2, 3]);
   });
 
   test("a text that is a label's words is that label; another is none and wrong", async () => {

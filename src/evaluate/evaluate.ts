@@ -321,8 +321,7 @@ export async function evaluatePrepared(
     const virtual = engine.method.adds(given).tokens;
     const tasks = rows.map(() => prepared.task);
     const rankBy = rows.map(() => rankingModes[prepared.ranking]);
-    let written = 0;
-    const afterToken = async () => progress(done, prepared.rows.length, ++written);
+    const afterToken = async (written: number) => progress(done, prepared.rows.length, written);
     const found = await program(given, { encoded, rows, tasks, rankBy }, tokenizer, { signal, afterToken });
     if (found === null) return null;
     flops += batchFlops(
@@ -390,8 +389,8 @@ export interface Asked {
 export interface WhileWriting {
   /** Ends the batch after the token that is computed. */
   readonly signal?: AbortSignal | undefined;
-  /** Called, and waited for, after each token of the batch: other work gets its turn there. */
-  readonly afterToken?: (() => Promise<void>) | undefined;
+  /** Called, and waited for, after each token of the batch, with the number of its tokens: other work gets its turn there. */
+  readonly afterToken?: ((tokens: number) => Promise<void>) | undefined;
 }
 
 /**
@@ -611,10 +610,11 @@ const passes = {
       return async (given, { encoded, rows, tasks }, tokenizer, { signal, afterToken }) => {
         const limits = encoded.map((row, i) => longestAnswer([row], tasks[i]!));
         const most = Math.max(...limits);
+        let tokens = 0;
         const all = await program.run(given, encoded, most, {
           ends: endsOf(tokenizer),
           done: () => signal?.aborted === true,
-          afterToken,
+          afterToken: afterToken && (() => afterToken(++tokens)),
         });
         if (signal?.aborted) return null;
         // a row with a smaller limit than others of its batch is cut where it would have ended alone

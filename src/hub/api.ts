@@ -4,7 +4,7 @@
  * The server may not be a real hub, so answers are limited in size, checked, and requested from one host only.
  */
 import { HubApiError, listFiles, modelInfo } from "@huggingface/hub";
-import { SoftpromptError } from "../base/errors.js";
+import { interrupted, SoftpromptError } from "../base/errors.js";
 import { isObject, own } from "../base/json.js";
 import { commitPattern } from "./cache.js";
 import { connectionFailure, type Failure, failureOf, isPage } from "./web.js";
@@ -191,8 +191,7 @@ export function boundedFetch(hub: Hub, signal: AbortSignal | undefined): typeof 
       }
     } catch (cause) {
       if (cause instanceof SoftpromptError || cause instanceof Unreachable) throw cause;
-      if (signal?.aborted)
-        throw new SoftpromptError("interrupted", "the download was stopped", { where: hub.url, cause });
+      if (signal?.aborted) throw interrupted(signal, "the download was stopped", { where: hub.url });
       throw new Unreachable(connectionFailure(cause, hub.env));
     }
     throw new Error("the answer is too long");

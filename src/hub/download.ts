@@ -8,7 +8,7 @@
 import { createHash } from "node:crypto";
 import { createReadStream } from "node:fs";
 import { type FileHandle, open, rm, stat } from "node:fs/promises";
-import { SoftpromptError } from "../base/errors.js";
+import { interrupted, SoftpromptError } from "../base/errors.js";
 import { ioError } from "../base/files.js";
 import { connectionFailure, type Failure, failureOf, isPage, pageFailure, withoutPassword } from "./web.js";
 
@@ -65,7 +65,7 @@ export async function download(what: Download, part: string, options: DownloadOp
     const problem = await fetchRest(what, part, have, options);
     if (problem === null) continue;
     if (options.signal?.aborted)
-      throw new SoftpromptError("interrupted", "the download was stopped", {
+      throw interrupted(options.signal, "the download was stopped", {
         where: what.url,
         hint: "run the same command again; it goes on where it stopped",
       });

@@ -188,11 +188,11 @@ describe("goes on where it stopped", () => {
     const stop = new AbortController();
     hub.intercept = (request, response) => {
       if (!asksForWeights(request)) return false;
-      sendUntil(40_000, request, response, () => stop.abort());
+      sendUntil(40_000, request, response, () => stop.abort("SIGTERM"));
       return true;
     };
     const error = await refusal(resolve("tiny/t5", { signal: stop.signal, onProgress }));
-    expect(error.kind).toBe("interrupted");
+    expect(error).toMatchObject({ kind: "interrupted", exitCode: 143, cause: "SIGTERM" });
     hub.intercept = null;
     hub.log.length = 0;
     await resolve("tiny/t5");

@@ -119,7 +119,7 @@ export async function openServer(input: ServeInput): Promise<Server> {
   const guard = openGuard(options);
   for (const [name, place] of Object.entries(adapters)) {
     checkName(name);
-    checkPlace(name, place);
+    checkAdapterPlace(name, place);
   }
   const metrics = openMetrics();
   const notice = (message: string) => onEvent({ kind: "notice", message });
@@ -145,7 +145,7 @@ export async function openServer(input: ServeInput): Promise<Server> {
   const takenOut = new Set<string>();
   const add = async (name: string, folder: string) => {
     checkName(name);
-    checkPlace(name, folder);
+    checkAdapterPlace(name, folder);
     const place = await adapterFolder(folder, { offline: opened.offline, onEvent, signal });
     await desk.add(name, { folder: resolve(place), anyBase });
     takenOut.delete(name);
@@ -312,7 +312,7 @@ function checkName(name: string): void {
 }
 
 /** What a program gives for an adapter may be anything. */
-function checkPlace(name: string, place: unknown): void {
+function checkAdapterPlace(name: string, place: unknown): void {
   if (typeof place === "string" && place !== "") return;
   throw new SoftpromptError("usage", "this says no place of an adapter", {
     where: `adapter ${name}`,

@@ -156,9 +156,10 @@ async function write(
           streamed?.open();
         } else if (event.kind === "piece" || event.kind === "end") {
           const told = event.logprobs ?? [];
-          if (streamed && (event.text !== "" || told.length > 0)) streamed.piece(row, event.text, told);
-          texts[row] += event.text;
-          logprobs[row]!.push(...told);
+          if (streamed === null) {
+            texts[row] += event.text;
+            logprobs[row]!.push(...told);
+          } else if (event.text !== "" || told.length > 0) streamed.piece(row, event.text, told);
           if (event.kind !== "end") return;
           ends[row] = event.end;
           usage.completion_tokens += event.tokens;

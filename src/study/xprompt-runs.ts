@@ -89,6 +89,7 @@ export async function forEachSearch(
   );
   const total = all.length;
   const { left, ended } = forecast(all);
+  const counting = countingSearchSteps(input);
   let index = 0;
   for (const seed of input.seeds)
     for (const dataset of input.tasks)
@@ -96,17 +97,27 @@ export async function forEachSearch(
         const { name } = dataset.task;
         input.observe({ kind: "case", task: name, seed, label: what.label, index, total, left: left() });
         const place = { label: what.label, task: name, seed, dataset };
-        const begun = performance.now();
+        const [begun, before] = [performance.now(), counting.steps()];
         await toldOf(input, place, () =>
           withFolder(input.folder, (folder) =>
-            withCase(input, dataset, seed, what, folder, async (search) => {
+            withCase(counting.input, dataset, seed, what, folder, async (search) => {
               await use(search, place);
               if (folder !== null) renewSearchEvents(search.folder);
             }),
           ),
         );
-        ended(index++, (performance.now() - begun) / 1000);
+        ended(index++, counting.steps() > before ? (performance.now() - begun) / 1000 : null);
       }
+}
+
+/** Counts the steps that a study's searches train, as countingSteps those of its runs. */
+function countingSearchSteps(input: XPromptStudyInput) {
+  let steps = 0;
+  const observe: XPromptStudyInput["observe"] = (event) => {
+    if (event.kind === "search" && "event" in event.event && event.event.event.kind === "step") steps++;
+    input.observe(event);
+  };
+  return { input: { ...input, observe }, steps: () => steps };
 }
 
 /** A study of one case gives it no label. */
@@ -127,7 +138,7 @@ async function toldOf<R>(
     if (!(error instanceof SoftpromptError) || error.kind !== "interrupted")
       throw named(error, `${caseName(label, task)}, seed ${seed}`);
     const hint = input.folder === null ? undefined : "run the same command again: finished work is kept";
-    throw interrupted(input.signal, "the study was stopped", { where: task, hint, cause: error });
+    throw interrupted(input.signal, "the study was stopped", { where: task, hint });
   }
 }
 

@@ -14,7 +14,7 @@ import { SoftpromptError } from "../base/errors.js";
 import { fileNames } from "../run/layout.js";
 import type { CallContext, NoticeEvent } from "./call.js";
 import type { Model, ModelContext } from "./model.js";
-import { resumeCommand } from "./shell.js";
+import { resumeHint } from "./shell.js";
 
 /** How a hub is asked. */
 export interface AdapterContext extends Pick<ModelContext, "onEvent" | "signal"> {
@@ -73,7 +73,7 @@ export function readAdapter(folder: string): Adapter {
     throw new SoftpromptError("adapter", "this run has left no adapter yet", {
       where: folder,
       expected: "a run that has ended",
-      hint: `wait for it, or go on with it: ${resumeCommand(command, folder)}`,
+      hint: `wait for it, or go on with it: ${resumeHint(command, folder)}`,
     });
   }
 }

@@ -52,7 +52,7 @@ export const taskOptions = {
   task: string({
     placeholder: "name",
     help: `A declared task: ${Object.keys(tasks).join(", ")}; or ${quickstartTask}, the bundled rows. Beside --template it is the name of a task of your own, which adapters, run folders, reports and servers show`,
-    source: "default of your own task the training file's name",
+    source: "default for your own task: the training file's name",
   }),
   format: string({
     placeholder: "name",

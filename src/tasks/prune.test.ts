@@ -427,9 +427,13 @@ describe("the tuning of a run", () => {
     await tune(model(), data, { ...further, onEvent: observe, signal: stop.signal });
     const before = snapshots(from);
     for (const steps of [6, 3000])
-      await refused(/the run is not finished[\s\S]*6 steps and a state of step 8[\s\S]*train --resume/, from, {
-        steps,
-      });
+      await refused(
+        /the run is not finished[\s\S]*6 steps and a state of step 8[\s\S]*same call with resume: true/,
+        from,
+        {
+          steps,
+        },
+      );
     expect(snapshots(from)).toEqual(before);
   });
 });

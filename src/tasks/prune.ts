@@ -59,7 +59,7 @@ import {
 import { forPrompt } from "./readied.js";
 import { type Found, keepAdapter, runRecord, tunedAdapter, writeRecord } from "./record.js";
 import { writeReport } from "./run-report.js";
-import { resumeCommand } from "./shell.js";
+import { resumeHint } from "./shell.js";
 import { sayStart } from "./start.js";
 import { sayTexts } from "./texts.js";
 import {
@@ -157,7 +157,7 @@ export async function prune(
     return await search(model, data, options, pruned, outline, lock, context);
   } catch (error) {
     if (lock === null || !(error instanceof SoftpromptError) || error.kind !== "interrupted") throw error;
-    throw interrupted(context.signal, error.problem, { ...error.parts, hint: resumeHint(lock.folder) });
+    throw interrupted(context.signal, error.problem, { ...error.parts, hint: searchHint(lock.folder) });
   } finally {
     lock?.release();
     await searcher.close();
@@ -224,10 +224,9 @@ async function rowsOf(model: Model, { method, form }: PrunedMethod, parameters: 
 }
 
 /** The hint how to continue a stopped search. */
-function resumeHint(folder: string): string {
-  const [begun, configured] = [fileNames.search, fileNames.config].map((name) => existsSync(join(folder, name)));
-  if (begun && configured) return resumeCommand("prune", folder);
-  return begun ? "the same again with resume goes on" : "start it again: nothing was trained yet";
+function searchHint(folder: string): string {
+  const begun = existsSync(join(folder, fileNames.search));
+  return begun ? resumeHint("prune", folder) : "start it again: nothing was trained yet";
 }
 
 type Given = OptionValues<typeof pruneTuneOptions>;
@@ -417,7 +416,7 @@ async function checkSource(folder: string, source: SourceFor): Promise<void> {
       got: `--holdout ${outline.options.holdout}`,
       hint: "leave one of them out",
     });
-  refuseUnfinished(folder, resumeCommand("train", folder));
+  refuseUnfinished(folder, resumeHint("train", folder));
   const tuner = await withMethod(model, pruned.method);
   try {
     await refuseChangedInputs(folder, await tuningInput(tuner.engine, source));
@@ -434,7 +433,7 @@ async function tunedBy(folder: string, source: SourceFor): Promise<Tuned> {
   const { model, pruned, outline } = source;
   const tuner = await withMethod(model, pruned.method);
   try {
-    const run = openFinished(folder, resumeCommand("train", folder));
+    const run = openFinished(folder, resumeHint("train", folder));
     const result = await tuningInput(tuner.engine, source)
       .then((input) => train({ ...input, run }))
       .finally(run.close);

@@ -19,7 +19,7 @@ import { readResult, type Scores } from "../run/result.js";
 import type { TrainEvent } from "../train/types.js";
 import { hasEventFile, renewEventFile, renewSearchEvents } from "./event-file.js";
 import { readMetrics, readPredictions } from "./recorded.js";
-import { resumeCommand } from "./shell.js";
+import { resumeHint } from "./shell.js";
 
 /** Writes report.html (and the event file). @returns the page's path. @throws SoftpromptError "run" for a folder without a result. */
 export async function writeReport(folder: string, { tensorboard = true } = {}): Promise<string> {
@@ -67,7 +67,7 @@ export function readRunReport(folder: string, events = readMetrics(folder)): Run
     throw new SoftpromptError("run", "the run has no result yet", {
       where: folder,
       expected: "result.json, written at the end of a run",
-      hint: resumeCommand(holds(folder, "search") ? "prune" : "train", folder),
+      hint: resumeHint(holds(folder, "search") ? "prune" : "train", folder),
     });
   const result = readResult(folder);
   const predictions = readPredictions(folder);

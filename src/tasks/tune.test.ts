@@ -244,7 +244,7 @@ describe("signals", () => {
       kind: "interrupted",
       exitCode,
       // rows of a program are in no file that a command could read
-      parts: { hint: "the same call with resume: true goes on" },
+      parts: { hint: "the same call with resume: true" },
       cause: reason,
     });
     expect(told).not.toContain("step");

@@ -60,7 +60,7 @@ import { checkEffect, checkPlaceOf, outlineFor, scheduleFor, startPrompt, withIn
 import { forPrompt, isChat } from "./readied.js";
 import { type Found, keepAdapter, runRecord, tunedAdapter, writeRecord } from "./record.js";
 import { writeReport } from "./run-report.js";
-import { resumeCommand } from "./shell.js";
+import { resumeHint } from "./shell.js";
 import { sayStart } from "./start.js";
 import { sayTexts } from "./texts.js";
 
@@ -286,12 +286,8 @@ export async function tune(
     return { result, training, adapter, predictions, folder, report };
   } catch (error) {
     if (folder === null || !(error instanceof SoftpromptError) || error.kind !== "interrupted") throw error;
-    // rows of a program are in no file, so without the command line's own file only the same call goes on
-    const command = existsSync(join(folder, fileNames.config));
     // before its first step a longer run is not known to be one
-    const hint = command
-      ? `${resumeCommand("train", folder)}${further ? ` --steps ${options.steps}` : ""}`
-      : "the same call with resume: true goes on";
+    const hint = resumeHint("train", folder, further ? ` --steps ${options.steps}` : "");
     throw interrupted(signal, error.problem, { ...error.parts, hint });
   } finally {
     run?.close();

@@ -130,6 +130,14 @@ test("several adapters stand in one row; columns of any row, values that are non
   expect(lines.of(asked({ a: true, b: null }), [{ ...none, text: "free" }, yes])).toEqual([
     ",true,,free,,,,y,yes,0.75,,",
   ]);
+  // the names of its columns may be what is wrong with an input that cannot be used
+  const bad = { ...none, error };
+  expect(lines.of(asked({ c: 1, a: 2 }), [bad, bad])).toEqual([
+    ",2,,,,,f:1: this line is blank,,,,,f:1: this line is blank",
+  ]);
+  const first = answerLines({ ...form, adapters: [null], withheld: false });
+  expect(first.of(asked({ c: 1 }), [bad])).toEqual([]);
+  expect(first.of(asked({ a: 2 }), [yes])[0]).toBe("a,answer_label,answer_text,answer_probability,answer_error");
   expect(() => lines.of(asked({ c: 1 }), [yes, yes])).toThrow(/f:1: this input has a column[\s\S]*got: "c"/);
   const alone = answerLines({ ...form, adapters: [null], withheld: false });
   expect(alone.of(asked(error), [{ ...none, error }])).toEqual([]);
@@ -191,5 +199,18 @@ test(
     expect(readFileSync(output, "utf8").trim().split("\n")).toHaveLength(35);
     const first = await commandLine([...quickstart, "--lines", "jsonl", '{"other": 1}']);
     expect(first.stderr).not.toContain("not complete");
+  }),
+);
+
+test(
+  "rows without text are told once, however many each batch has",
+  scratch(async (place) => {
+    const file = join(place, "rows.jsonl");
+    const blank = new Set([3, 33, 34, 65, 66, 67]);
+    const rows = Array.from({ length: 96 }, (_, n) => ({ text: blank.has(n) ? "" : `text ${n}` }));
+    writeFileSync(file, rows.map((row) => `${JSON.stringify(row)}\n`).join(""));
+    const { code, stderr } = await commandLine([...quickstart, "--file", file]);
+    expect(code, stderr).toBe(0);
+    expect(stderr.match(/no text in text/g)).toHaveLength(1);
   }),
 );

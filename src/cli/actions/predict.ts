@@ -89,7 +89,7 @@ export async function predict(
   // what is typed would stand behind the line of progress
   const typed = text === undefined && options.file === undefined && stdin.isTTY;
   const watch = typed ? () => {} : answerProgress(terminal);
-  let [total, tokens]: [number | null, number] = [null, 0];
+  let total: number | null = null;
   // inputs that are read but not yet answered, by their number
   const waiting = new Map<number, Asked>();
   const blanks: { readonly before: number; readonly asked: Asked }[] = [];
@@ -128,10 +128,9 @@ export async function predict(
       nameOf: (index) => waiting.get(index)!.where,
       signal,
       onEvent,
-      afterToken: async () => watch({ done, total, tokens: ++tokens }),
+      afterToken: async (tokens) => watch({ done, total, tokens }),
     });
     for await (const own of answers) {
-      tokens = 0;
       tellBlanks();
       write(waiting.get(told)!, own);
       waiting.delete(told++);
@@ -148,6 +147,8 @@ export async function predict(
         ),
       );
   } catch (error) {
+    // what a table held back was answered too
+    put(lines.end());
     throw done === 0 ? error : afterAnswers(error, done, options);
   } finally {
     terminal.redraw("");
@@ -212,7 +213,7 @@ export function namedPlaces(given: readonly string[]): { name: string | null; pl
 function oneOfAKind(terminal: CommandContext["terminal"]): (event: NoticeEvent) => void {
   const told = new Set<string>();
   return ({ message }) => {
-    const kind = message.replace(/^\d+ of \d+ /, "").slice(0, 20);
+    const kind = message.replace(/^\d+ (of \d+ |rows? ha(s|ve) )/, "").slice(0, 20);
     if (told.has(kind)) return;
     told.add(kind);
     sayNotices([message], terminal);

@@ -68,7 +68,7 @@ export const inputOptions = {
   output: string({ placeholder: "file", help: "Write the answers there instead of to standard output" }),
   outputFormat: choice({
     values: answerFormats,
-    help: "JSON lines; or a table with the columns of the inputs and then answer_label, answer_text, answer_probability (answer_withheld with --min-probability, answer_error with --skip-bad-rows and for standard input). The columns of a named adapter begin with its name, and with several adapters a row has those of each",
+    help: "JSON lines; or a table with the columns of the inputs and then answer_label, answer_text, answer_probability (answer_withheld with --min-probability, answer_error with --skip-bad-rows and for standard input). The columns of a named adapter begin with its name, and with several adapters a row has those of each. On standard output control characters are escapes, in a file they stand as they are",
     source: "default by the ending of --output, .csv or .tsv, else jsonl",
   }),
 };
