@@ -86,7 +86,12 @@ const cellsOf = (line) =>
     .slice(1, -1)
     .map((cell) => cell.trim());
 
-const numberOf = (text) => Number(text.replace("−", "-").replace("+", ""));
+/** @throws where a table has no number: an empty cell would be drawn at 0 */
+function numberOf(text) {
+  const number = Number(text.replace("−", "-").replace("+", ""));
+  if (text.trim() === "" || !Number.isFinite(number)) throw new Error(`“${text}” is no number of a table`);
+  return number;
+}
 
 /** Mean and standard error of the row that begins so, of the first table of differences that has it. @throws where none or several do */
 function difference(text, beginning) {

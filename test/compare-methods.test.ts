@@ -2,11 +2,12 @@
  * @file The comparison of methods end to end on a tiny checkpoint: what is run and kept, in this process and in others, what chooses a rate,
  * and what the tables say.
  */
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { sealed, unsealed } from "../src/base/kept.js";
 import { readOptions } from "../src/base/options.js";
 import type { Dataset } from "../src/data/row.js";
 import { type Engine, openEngine } from "../src/engine/engine.js";
@@ -162,9 +163,26 @@ test("a rate that failed is told of and kept like a result: the search goes on, 
   expect(again).toEqual([null, null, null]);
 });
 
+test("a rate under which no step was finite is not taken, also where that are too few steps to end the training", async () => {
+  const own = { ...comparison, methods: ["prompt"], rateFactors: [1e40, 1] } as const;
+  const asked = input(null, {
+    tasks: [other],
+    seeds: [0],
+    schedule: readOptions(scheduleOptions, { steps: 2 }, "test"),
+    comparison: readOptions(comparisonOptions, own, "test"),
+  });
+  const [unit] = unitsOf(asked);
+  const [run] = await runUnit(asked, unit!, (_, work) => work());
+  expect(run!.search!.tried).toMatchObject([
+    { score: null, failed: "no step was finite" },
+    { score: expect.any(Number) },
+  ]);
+  expect(run!.search!.rate).toBe(run!.search!.tried[1]!.rate);
+});
+
 test("only where every rate failed there is an error, of all of them; what is no number is never the best", () => {
   const failed = { rate: 3, score: null, loss: Number.NaN, failed: "3 steps in a row were not finite" };
-  const also = { rate: 9, score: null, loss: Number.NaN, failed: "the loss of held out rows is NaN" };
+  const also = { rate: 9, score: null, loss: Number.NaN, failed: "the loss of held out rows is not finite" };
   const [low, high, tied] = [
     { rate: 0.1, score: 0.5, loss: 1 },
     { rate: 0.3, score: 0.75, loss: 2 },
@@ -173,7 +191,7 @@ test("only where every rate failed there is an error, of all of them; what is no
   expect(bestRate([failed, low, high, tied], "prompt", "rte")).toBe(tied);
   expect(bestRate([also, low, failed], "prompt", "rte")).toBe(low);
   expect(() => bestRate([failed, also], "prompt", "rte")).toThrow(
-    /prompt on rte.*3: 3 steps in a row were not finite; 9: the loss of held out rows is NaN/s,
+    /prompt on rte.*3: 3 steps in a row were not finite; 9: the loss of held out rows is not finite/s,
   );
 });
 
@@ -253,6 +271,44 @@ test("stopped on the way and in child processes, it ends the same", async () => 
   // of XPrompt's folders the ends are told again, of nothing a step
   expect(stepsOf(events)).toBe(0);
   expect(timeless(found)).toEqual(timeless(whole));
+});
+
+test("units that child processes read back say nothing of the time that is left, however long a model takes to open", async () => {
+  const own = { ...comparison, methods: ["prompt", "lora"], rateFactors: [1] } as const;
+  const events: StudyEvent[] = [];
+  const asked = input("read-back", {
+    tasks: [tinyDataset(16, 8), other],
+    seeds: [0],
+    comparison: readOptions(comparisonOptions, own, "test"),
+    prune: { ...input(null).prune, workers: 1 },
+    observe: (event) => events.push(event),
+  });
+  await compareMethods(asked);
+  events.length = 0;
+  const module = await bundle("test/helpers/slow-unit-worker.ts");
+  await inProcesses(asked, unitsOf(asked), module);
+  const left = events.flatMap((event) => (event.kind === "run" ? [event.left] : []));
+  expect(left).toEqual([4, 3, 2, 1].map((runs) => ({ runs, seconds: null })));
+});
+
+test("a rate whose loss on held out rows is no number fails in the same words when it is read back", async () => {
+  const own = { ...comparison, methods: ["prompt"], rateFactors: [1, 0.5] } as const;
+  const asked = input("no-loss", {
+    tasks: [other],
+    seeds: [0],
+    comparison: readOptions(comparisonOptions, own, "test"),
+  });
+  const found = await compareMethods(asked);
+  // the trial at a factor of ½, which JSON keeps without its number
+  const half = readdirSync(asked.folder!).find((name) => /-prompt_0\.0375-.*\.json$/.test(name))!;
+  const path = join(asked.folder!, half);
+  const opened = unsealed(readFileSync(path, "utf8")) as { key: string; body: string };
+  const kept = JSON.parse(opened.body) as { result: { history: { loss: number | null }[] } };
+  kept.result.history.at(-1)!.loss = null;
+  writeFileSync(path, sealed(JSON.stringify(kept), opened.key));
+  const again = await compareMethods(asked);
+  expect(found.notes.join()).not.toContain("failed");
+  expect(again.notes.join()).toContain("(the loss of held out rows is not finite)");
 });
 
 test("what cannot be run is refused before anything is trained, naming method and task", async () => {

@@ -330,6 +330,24 @@ test("similarity: a signal ends it at the next batch, among the activations and 
   }
 });
 
+test("similarity: stopped without a folder, it does not say that runs are kept", async () => {
+  for (const place of [null, folder]) {
+    const stop = new AbortController();
+    const activations: Engine["activations"] = (...asked) => {
+      stop.abort("SIGINT");
+      return engine.activations(...asked);
+    };
+    const study = similarity(
+      input({ engine: { ...engine, activations }, folder: place, seeds: [0], tasks: [other], signal: stop.signal }),
+      [],
+    );
+    await expect(study).rejects.toMatchObject({
+      problem: "the study was stopped while activations were measured",
+      parts: { hint: place === null ? undefined : expect.stringContaining("finished runs are kept") },
+    });
+  }
+});
+
 test("similarity: rows are encoded once, however many prompts are compared", async () => {
   const encoded = async (share: readonly number[]) => {
     let texts = 0;

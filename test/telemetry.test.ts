@@ -1,4 +1,4 @@
-/** @file The engine tells nobody that it was used: neither in the caller's thread nor in the server's, nothing is written for sending. */
+/** @file The engine tells nobody that it was used: it writes nothing for sending, neither in the caller's thread nor in the server's. */
 import { spawnSync } from "node:child_process";
 import { mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";

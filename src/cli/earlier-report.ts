@@ -71,7 +71,9 @@ function freePlace(folder: string): string {
 }
 
 const listed = z.object({ line: z.string(), task: z.string(), seed: z.number(), score: z.number().nullable() });
-const earlierResult = z.object({ study: z.string(), scores: z.array(listed).optional() });
+/** What a study shows that lists no scores. */
+const shown = ["tables", "matrices", "charts"] as const;
+const earlierResult = z.looseObject({ study: z.string(), scores: z.array(listed).optional() });
 type Listed = z.infer<typeof listed>;
 
 /** The curves of many long runs are in it too. */
@@ -90,11 +92,16 @@ function readResult(folder: string): z.infer<typeof earlierResult> | null {
   }
 }
 
-/** Names one; null where every score of the earlier report is in the new one. */
-function differenceOfScores(before: z.infer<typeof earlierResult>, { scores = [] }: StudyResult): string | null {
+/** Names one; null where every score of the earlier report is in the new one, or, of a study that lists none, every figure is the same. */
+function differenceOfScores(before: z.infer<typeof earlierResult>, result: StudyResult): string | null {
+  const { scores } = result;
+  if (before.scores === undefined || scores === undefined)
+    return shown.some((part) => JSON.stringify(before[part]) !== JSON.stringify(result[part]))
+      ? "has figures that are not in the new one"
+      : null;
   const key = ({ line, task, seed, score }: Listed) => JSON.stringify([line, task, seed, score]);
   const now = new Set(scores.map(key));
-  const lost = (before.scores ?? []).find((one) => !now.has(key(one)));
+  const lost = before.scores.find((one) => !now.has(key(one)));
   return lost === undefined ? null : `has scores that are not in the new one, as ${nameOf(lost)}`;
 }
 

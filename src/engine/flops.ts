@@ -6,8 +6,8 @@
  * tables (fpt.md §8): no attention products, no backward, no evaluation.
  * `total`: 2 × the multiply-accumulates of every matrix product, forward and backward, attention included, over padding too, because
  * padding is computed. What a training with little memory computes a second time (graph/recompute.ts), about a third of a step more, is not
- * part of it, so that a training costs the same however it is run: recomputedFlops counts it apart. Norms, activations, softmax and embedding look-ups are left out of both (under 1 % at
- * t5-base's width).
+ * part of it, so that a training costs the same however it is run: recomputedFlops counts it apart. Norms, activations, softmax and
+ * embedding look-ups are left out of both (under 1 % at t5-base's width).
  */
 import { counter, type Flops as GraphFlops } from "../graph/count.js";
 import type { Graph } from "../graph/graph.js";

@@ -201,13 +201,13 @@ export function preparedNotices({ rows, encoded, maxInputTokens }: Prepared, tok
 const fewestForConstant = 8;
 
 /** What `constantAnswer` asks of a prediction. */
-export type Answered = Pick<Prediction, "text" | "label" | "correct">;
+export type Judged = Pick<Prediction, "text" | "label" | "correct">;
 
 /**
  * What a user should know of the answers: a prompt that gives the same answer to every row scores like a constant answer, but the score
  * looks like a real result. null if the answers differ, if there are few, or if one answer is right for all.
  */
-export function constantAnswer(predictions: readonly Answered[]): string | null {
+export function constantAnswer(predictions: readonly Judged[]): string | null {
   const [first] = predictions;
   if (first === undefined || predictions.length < fewestForConstant) return null;
   if (predictions.some(({ text, label }) => text !== first.text || label !== first.label)) return null;

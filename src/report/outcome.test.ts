@@ -17,6 +17,15 @@ test.each([
     { scores: { accuracy: 0.5 }, majority: { accuracy: 0.625 }, predictions: mixed },
     [/accuracy 50\.0 is not above that of always the most frequent label, 62\.5/],
   ],
+  // rows of one label, all right: no score is above it
+  [
+    {
+      scores: { accuracy: 1 },
+      majority: { accuracy: 1 },
+      predictions: constant.map((one) => ({ ...one, correct: true })),
+    },
+    [],
+  ],
   [{ scores: { accuracy: 0.625 }, majority: null, predictions: mixed }, []],
   [{ scores: {}, majority: null, predictions: [] }, []],
 ])("%#: the score against a constant answer", (ended, told) => {
@@ -32,6 +41,15 @@ test.each([
   // a rise on a partial model says nothing of the last stage
   ["patience", [...evaluated("half", 0.3, 0.5), ...evaluated("full", 0.5, 0.5)], 1],
   ["patience", evaluated("full", 0.5), 0],
+  // the first metric stays, and the mean that chooses rises
+  [
+    "patience",
+    [
+      { partial: "full", scores: { accuracy: 0.5, macroF1: 0.3 } },
+      { partial: "full", scores: { accuracy: 0.5, macroF1: 0.4 } },
+    ],
+    0,
+  ],
 ])("%s after %j: given up before it rose is told %i times", (reason, evaluations, times) => {
   const scores = { accuracy: 0.7 };
   const found = outcomeWarnings({ scores, majority: null, predictions: mixed, reason, evaluations });

@@ -275,10 +275,13 @@ export interface TrialRate extends TriedRate {
 /** How a trial ended, and what is told of it. A loss that is no number is a failure, though every step was finite. */
 function trialOf(run: FinishedRun | FailedRun, task: Task) {
   if ("failed" in run) return failedTrial(run.failed);
-  const { scores, loss } = run.result.history.at(-1)!;
+  const { skipped, steps, history } = run.result;
+  // fewer steps than end a training
+  if (skipped > 0 && skipped === steps) return failedTrial("no step was finite");
+  const { scores, loss } = history.at(-1)!;
   const score = selectionScore(task, scores);
   const [wrong] = Object.entries({ score, loss }).filter(([, value]) => !Number.isFinite(value));
-  if (wrong !== undefined) return failedTrial(`the ${wrong[0]} of held out rows is ${wrong[1]}`);
+  if (wrong !== undefined) return failedTrial(`the ${wrong[0]} of held out rows is not finite`);
   return { trial: { score, loss }, told: { score: scores[task.metrics[0]] ?? Number.NaN } };
 }
 

@@ -1,6 +1,6 @@
 /** @file The runs under a folder, as they lie on disk. What is expected is what the trainer itself returned. */
 import { appendFileSync, cpSync, mkdirSync, rmSync, symlinkSync, utimesSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { afterAll, expect, test } from "vitest";
 import { fakeConfig, fakeEngine } from "../../test/helpers/fake-engine.js";
 import { fptJob, scratch } from "../../test/helpers/job.js";
@@ -35,7 +35,11 @@ test("trainings, a study's runs and what cannot be read, newest first", async ()
   const { task, settings } = job;
   const cell = { ...job, run: null };
   mkdirSync(join(root, "study"));
-  writeFileSync(join(root, "study/config.yaml"), "model: t5-nano\n");
+  for (const [file, text] of [
+    ["config.yaml", "model: t5-nano\n"],
+    ["result.md", "# a study\n"],
+  ] as const)
+    writeFileSync(join(root, "study", file), text);
   const name = `${task.name}-seed${settings.seed}-PT`;
   const kept = await keptRun(join(root, "study/runs"), name, await identityOf(cell), async () => {
     const { kept: _, ...rest } = await train(cell);
@@ -58,7 +62,11 @@ test("trainings, a study's runs and what cannot be read, newest first", async ()
     expect.arrayContaining(["running", "broken", `study/runs/${name}`, "done", "deep/er/stopped", "failed"]),
   );
   expect(found).toHaveLength(7);
-  expect(listed(found, "search")).toMatchObject({ kind: "search", state: "stopped", method: "xprompt", steps: 18 });
+  expect(listed(found, "search")).toMatchObject({
+    ...{ kind: "search", state: "stopped", method: "xprompt", steps: 18 },
+    // of the tuning alone these would be too few
+    ...{ trainedParameters: null, flops: null },
+  });
   expect(found.slice(-3).map(({ path }) => path)).toEqual(
     ["done", "deep/er/stopped", "failed"].map((name) => join(root, name)),
   );
@@ -86,6 +94,41 @@ test("trainings, a study's runs and what cannot be read, newest first", async ()
   const known = scores.filter((score) => score !== null);
   expect(scores.slice(0, known.length)).toEqual([...known].sort((a, b) => b - a));
   expect(known).toHaveLength(5);
+});
+
+test("runs beside a configuration of the user's own are none of a study's", async () => {
+  const own = join(root, "own");
+  await trainRun(fptJob({ run: join(own, "runs/train"), schedule: singleStage(fakeConfig, 2) }));
+  mkdirSync(join(own, "runs/search"));
+  writeFileSync(join(own, "runs/search/search.json"), "{}");
+  writeFileSync(join(own, "config.yaml"), "model: another/model\n");
+  writeFileSync(join(own, "result.json"), "{}");
+  const found = () => listRuns(join(own, "runs")).map(({ path, state, model }) => [basename(path), state, model]);
+  expect(found().sort()).toEqual([
+    ["search", "stopped", null],
+    ["train", "done", null],
+  ]);
+  // a study's summary makes them the study's, by whatever path they are asked for
+  writeFileSync(join(own, "result.md"), "# a study\n");
+  const before = process.cwd();
+  process.chdir(join(own, "runs"));
+  try {
+    expect(listRuns(".").map(({ model }) => model)).toEqual(["another/model", "another/model"]);
+  } finally {
+    process.chdir(before);
+  }
+});
+
+test("a learning rate whose training failed is listed as failed", async () => {
+  const job = fptJob({ schedule: singleStage(fakeConfig, 6), run: null });
+  const name = `${job.task.name}-seed0-prompt 9`;
+  const runs = join(root, "rates/runs");
+  mkdirSync(runs, { recursive: true });
+  const cost = { flops: 12, seconds: 1 };
+  await keptRun(runs, name, await identityOf(job), async () => ({ failed: "3 steps in a row were not finite", cost }));
+  expect(listRuns(runs)).toMatchObject([
+    { kind: "study run", state: "failed", error: "3 steps in a row were not finite", method: "prompt 9", flops: 12 },
+  ]);
 });
 
 test("a folder that is not there is an error, one without runs an empty list", () => {

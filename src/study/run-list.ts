@@ -6,7 +6,7 @@
  * a search trains belongs to the search. A study keeps one file for each finished training; the one it is at leaves nothing to read.
  */
 import { closeSync, type Dirent, existsSync, fstatSync, openSync, readdirSync, readSync, statSync } from "node:fs";
-import { basename, join } from "node:path";
+import { basename, join, resolve } from "node:path";
 import { parse } from "yaml";
 import { z } from "zod";
 import { SoftpromptError } from "../base/errors.js";
@@ -46,17 +46,17 @@ export interface ListedRun {
   readonly method: string | null;
   readonly model: string | null;
   readonly seed: number | null;
-  /** Steps done. */
+  /** Steps done; of a search without a result those of its tuning. */
   readonly steps: number | null;
   /** Steps it shall make; of a search null, whose steps are those of the chosen candidate's retraining. */
   readonly plannedSteps: number | null;
   /** The task's first metric. */
   readonly metric: string | null;
-  /** Its score, a fraction in [0, 1], of the best evaluation so far. */
+  /** Its score, a fraction in [0, 1], of the best evaluation so far; of a search without a result of its tuning's. */
   readonly score: number | null;
-  /** Numbers that are trained; of a search those that the mask keeps. */
+  /** Numbers that are trained; of a search those that the mask keeps, null before its result. */
   readonly trainedParameters: number | null;
-  /** All matrix products so far, evaluation included. */
+  /** All matrix products so far, evaluation included; of a search null before its result. */
   readonly flops: number | null;
   /** When the run was last written, ISO 8601. */
   readonly written: string | null;
@@ -96,10 +96,11 @@ const inner: ReadonlySet<string> = new Set([
 function walk(folder: string, entries: readonly Dirent[], above: Above, found: ListedRun[]): void {
   const kind = holds(folder, "search") ? "search" : holds(folder, "run") ? "run" : null;
   if (kind !== null) found.push(readable(folder, kind, () => listedFolder(folder, kind, above)));
+  const study = studyOf(folder);
   const below: Above =
-    basename(folder) === fileNames.runs
-      ? { model: configOf(join(folder, "..")).model, studyDone: holdsResult(join(folder, "..")) }
-      : { model: null, studyDone: false };
+    study === null
+      ? { model: null, studyDone: false }
+      : { model: configOf(study).model, studyDone: holdsResult(study) };
   for (const entry of entries) {
     const path = join(folder, entry.name);
     if (entry.isDirectory()) {
@@ -115,6 +116,12 @@ function walk(folder: string, entries: readonly Dirent[], above: Above, found: L
       if (kept !== null) found.push(kept);
     }
   }
+}
+
+/** The folder of the finished study whose runs these are; null where it is none: only a study leaves such a summary. */
+function studyOf(runs: string): string | null {
+  const above = join(resolve(runs), "..");
+  return basename(resolve(runs)) === fileNames.runs && existsSync(join(above, fileNames.summary)) ? above : null;
 }
 
 const holdsResult = (folder: string) => existsSync(join(folder, fileNames.result));
@@ -182,6 +189,8 @@ function listedFolder(folder: string, kind: "run" | "search", above: Above): Lis
           : null,
     plannedSteps: kind === "run" ? planned : null,
     ...facts.told,
+    // its tuning says nothing of the mask, nor of what the candidates took
+    ...(kind === "search" && !known && { trainedParameters: null, flops: null }),
     metric: metricOf(identity) ?? facts.told.metric ?? null,
     ...scoreOf(facts.scores, metricOf(identity)),
     ...at,
@@ -334,6 +343,12 @@ const trained = z.object({
   name: z.string(),
   inputs: z.record(z.string(), z.string()),
 });
+/** A learning rate that was tried, whose training failed. */
+const broken = z.object({
+  result: z.object({ failed: z.string(), cost: z.object({ flops: z.number() }) }),
+  name: z.string(),
+  inputs: z.record(z.string(), z.string()),
+});
 /** The frozen model asked in context. */
 const asked = z.object({
   name: z.string(),
@@ -350,16 +365,27 @@ function listedKept(path: string, model: string | null): ListedRun | null {
   // a study's run may hold every evaluation of a long training
   const body = parseJson(opened.body, path, "run", { length: 256 * 2 ** 20, containers: 4_000_000 });
   const at = { ...bare(path, "study run", "done"), model, written: writtenAt([path]) };
+  const facts = ({ name, inputs }: Pick<z.infer<typeof trained>, "name" | "inputs">) => {
+    const [task, seed] = [taskOf(inputs), inputs["settings.seed"] ?? ""];
+    return {
+      ...{ ...at, task, seed: seed === "" ? null : Number(seed) },
+      method: name.replace(`${task}-seed${seed}-`, ""),
+      plannedSteps: stepsOf(inputs),
+    };
+  };
+  const failed = broken.safeParse(body);
+  if (failed.success) {
+    const { failed: error, cost } = failed.data.result;
+    return { ...facts(failed.data), state: "failed", error, flops: cost.flops };
+  }
   const run = trained.safeParse(body);
   if (run.success) {
-    const { name, inputs, result } = run.data;
-    const [task, seed] = [taskOf(inputs), inputs["settings.seed"] ?? ""];
+    const { inputs, result } = run.data;
     const chosen = result.bestOnFull ?? result.best;
     const shapes = Object.values(result.best.parameters).map(({ shape }) => product(shape));
     return {
-      ...{ ...at, task, seed: seed === "" ? null : Number(seed), steps: result.steps },
-      method: name.replace(`${task}-seed${seed}-`, ""),
-      plannedSteps: stepsOf(inputs),
+      ...facts(run.data),
+      steps: result.steps,
       ...scoreOf(withoutNull(chosen.scores), metricOf(inputs)),
       trainedParameters: result.size?.trained ?? shapes.reduce((a, b) => a + b, 0),
       flops: result.cost.flops,

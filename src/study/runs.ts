@@ -351,11 +351,16 @@ async function trainedOrKept(
   if (result.reason === "interrupted")
     throw interrupted(input.signal, "the study was stopped", {
       where: name,
-      hint: input.folder === null ? undefined : "run the same command again: finished runs are kept",
+      hint: whatIsKept(input),
     });
   const told = trial === undefined ? name : `${name}-${trial}`;
   if (input.folder !== null) writeEvaluations(ownFolder(input.folder, fileName(told)), result.history);
   return { label: variant.label, task: task.name, seed, start, result, scoring, ...(size && { size }) };
+}
+
+/** The hint of a study that was stopped. */
+export function whatIsKept({ folder }: Pick<StudyInput, "folder">): string | undefined {
+  return folder === null ? undefined : "run the same command again: finished runs are kept";
 }
 
 /** What a training has spent so far: one that breaks down gives no result that says it. @param before total FLOPs before its first step */

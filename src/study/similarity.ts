@@ -14,7 +14,7 @@ import { fullModel } from "../model/partial.js";
 import { type EncodedRow, makeBatch } from "../text/batch.js";
 import { encodeRows } from "../text/rows.js";
 import { aloneVariant, distinctSizes, ownScore, type PartialSize, tableOneSizes } from "./partial-alone.js";
-import { currentInput, type FinishedRun, runAll, type StudyInput, startPrompt, vanilla } from "./runs.js";
+import { currentInput, type FinishedRun, runAll, type StudyInput, startPrompt, vanilla, whatIsKept } from "./runs.js";
 import { type Measure, measures, moveCosine, neuronOverlap, similarityMatrix } from "./similar.js";
 import { type Cell, type Matrix, type StudyResult, spread, type Table } from "./study.js";
 
@@ -193,7 +193,7 @@ async function transferTable(
     if (found === null)
       throw interrupted(signal, "the study was stopped before every row was scored", {
         where: rows.task.name,
-        hint: "finished runs are kept",
+        hint: whatIsKept(input),
       });
     return 100 * (found.scores[rows.task.metrics[0]] ?? Number.NaN);
   };
@@ -243,11 +243,8 @@ function rowsSeen({ tokenizer, settings, tasks }: StudyInput): SeenRows[] {
 }
 
 /** Mean |activation| of every layer of the full model under a prompt. */
-async function activatedBy(
-  { engine, signal }: StudyInput,
-  seen: readonly SeenRows[],
-  prompt: Tensor,
-): Promise<Float32Array[]> {
+async function activatedBy(input: StudyInput, seen: readonly SeenRows[], prompt: Tensor): Promise<Float32Array[]> {
+  const { engine, signal } = input;
   const { config } = engine.checkpoint;
   const F = config.feedForwardWidth;
   const sums = architectureOf(config)
@@ -259,7 +256,7 @@ async function activatedBy(
       if (signal?.aborted)
         throw interrupted(signal, "the study was stopped while activations were measured", {
           where: task,
-          hint: "finished runs are kept",
+          hint: whatIsKept(input),
         });
       const batch = makeBatch(rows.slice(first, first + 16));
       const means = await program.run({ prompt }, batch);

@@ -1,7 +1,7 @@
 /** @file Statistics of studies against values computed by hand. */
 import { expect, test } from "vitest";
 import { forecast } from "./left.js";
-import { paired, signTest } from "./study.js";
+import { differenceDots, paired, pairedColumns, signTest } from "./study.js";
 
 test.each([
   // 2·(1 + 6) / 2^6; tables of the binomial distribution
@@ -32,6 +32,25 @@ test("a difference that was not measured leaves no mean, rather than one over th
   expect(paired([1, 3])).toEqual({ mean: 2, error: 1, pairs: 2, signs: "2 / 0 / 0" });
   expect(paired([5])).toEqual({ mean: 5, error: null, pairs: 1, signs: "1 / 0 / 0" });
   expect(paired([1, Number.NaN, 3])).toBeNull();
+});
+
+test("the figure of differences says what is subtracted from what", () => {
+  const table = {
+    title: "Partial models",
+    columns: [{ name: "model" }, { name: "Δ to PT", unit: "points" }, ...pairedColumns],
+    rows: [
+      ["PT", null, null, null, null],
+      ["half", -2, 0.5, 4, "0 / 0 / 4"],
+    ],
+  };
+  expect(differenceDots(table)).toEqual([
+    {
+      title: "Partial models",
+      xLabel: "Δ to PT, points, ± twice the standard error",
+      differences: true,
+      entries: [{ name: "half", value: { mean: -2, deviation: 1, count: 4 } }],
+    },
+  ]);
 });
 
 test("what is left is told by the ended runs of the same method on the same task, else of the method, else by all", () => {

@@ -104,7 +104,8 @@ export function differenceDots({ title, columns, rows }: Table): DotChart[] {
     return [{ name: String(row[0]), value: { mean, deviation, count: typeof count === "number" ? count : 0 } }];
   });
   if (error < 1 || entries.length === 0) return [];
-  return [{ title, xLabel: "points, ± twice the standard error", differences: true, entries }];
+  const what = columns[error - 1]!.name;
+  return [{ title, xLabel: `${what}, points, ± twice the standard error`, differences: true, entries }];
 }
 
 /** Curves over one axis. */

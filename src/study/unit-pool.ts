@@ -25,7 +25,11 @@ export interface UnitOrder {
 }
 
 /** Child → parent. */
-export type UnitReport = { readonly kind: "ready" } | { readonly kind: "done"; readonly unit: number } | ChildFailure;
+export type UnitReport =
+  | { readonly kind: "ready" }
+  /** `seconds`: that it took once the model was open; null where it was read back. */
+  | { readonly kind: "done"; readonly unit: number; readonly seconds: number | null }
+  | ChildFailure;
 
 /**
  * Runs the units, each in one of the processes.
@@ -49,7 +53,6 @@ export async function inProcesses(
   const waiting = [...units.keys()];
   const kinds = units.map(({ method, dataset }) => ({ method, task: dataset.task.name }));
   const { left, ended } = forecast(kinds, count);
-  const begun = new Map<number, number>();
   const failures: unknown[] = [];
   const stopped = () => signal?.aborted === true || failures.length > 0;
   const stops = new Set<() => void>();
@@ -58,7 +61,6 @@ export async function inProcesses(
     if (unit !== undefined) {
       const { method, dataset } = units[unit]!;
       const told = { index: unit, total: units.length, task: dataset.task.name, seed: input.seeds[0]! };
-      begun.set(unit, performance.now());
       observe({ kind: "run", ...told, label: `${method}, in a process of its own`, left: left() });
       child.send({ unit } satisfies UnitOrder);
     } else if (child.connected) child.disconnect();
@@ -77,7 +79,7 @@ export async function inProcesses(
         if (report.kind === "error") failures.push(errorOf(report));
         else
           try {
-            if (report.kind === "done") ended(report.unit, (performance.now() - begun.get(report.unit)!) / 1000);
+            if (report.kind === "done") ended(report.unit, report.seconds);
             next(child);
           } catch (error) {
             // of who observes: thrown in an event of a child, nobody could catch it
@@ -105,7 +107,7 @@ export async function inProcesses(
         resolve();
       });
     });
-  // of this call alone, because another study may run in the study's folder; it holds every row, and is not kept
+  // not in the study's folder: it holds every row, and is not kept
   await withFolder(null, async (own) => {
     const place = join(own, "worker.json");
     writeFileAtomic(place, toText(plan));

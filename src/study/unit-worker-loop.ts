@@ -9,7 +9,9 @@ import { fromText } from "../base/kept.js";
 import type { Checkpoint } from "../model/checkpoint.js";
 import { endWithFailure, openLikeParent } from "../run/child.js";
 import type { Tokenizer } from "../text/tokenizer.js";
+import { isUntrained } from "./method-options.js";
 import { type ComparisonInput, runUnit, unitsOf } from "./method-runs.js";
+import { countingSteps } from "./runs.js";
 import type { UnitOrder, UnitPlan, UnitReport } from "./unit-pool.js";
 
 /** Serves the parent until it is done with this process. @param path of the parent's plan @param loadTokenizer of the base model */
@@ -21,14 +23,23 @@ export function serveUnits(path: string, loadTokenizer: (checkpoint: Checkpoint)
   process.on("message", ({ unit }: UnitOrder) => {
     input ??= open(path, loadTokenizer, stop.signal);
     input
-      .then((known) => runUnit(known, unitsOf(known)[unit]!, (_, run) => run()))
+      .then((known) => timed(known, unit))
       .then(
-        () => tell({ kind: "done", unit }),
+        (seconds) => tell({ kind: "done", unit, seconds }),
         // the parent that stopped this process reports it itself
         (error: unknown) => endWithFailure(error, path, (failure) => !stop.signal.aborted && tell(failure)),
       );
   });
   tell({ kind: "ready" });
+}
+
+/** Runs a unit. @returns seconds; null where it was read back */
+async function timed(known: ComparisonInput, unit: number): Promise<number | null> {
+  const { input, steps } = countingSteps(known);
+  const own = unitsOf(input)[unit]!;
+  const begun = performance.now();
+  await runUnit(input, own, (_, run) => run());
+  return steps() > 0 || isUntrained(own.method) ? (performance.now() - begun) / 1000 : null;
 }
 
 function tell(report: UnitReport): void {

@@ -3,6 +3,7 @@
  */
 import { existsSync, mkdirSync, readdirSync, rmSync, symlinkSync } from "node:fs";
 import { join } from "node:path";
+import { setTimeout } from "node:timers/promises";
 import { afterAll, describe, expect, test } from "vitest";
 import { fakeEngine, fakeRows, fakeTask, fakeTokenizer } from "../../test/helpers/fake-engine.js";
 import { maskWithin } from "../../test/helpers/masks.js";
@@ -381,6 +382,21 @@ test.each(["sub-prompts", "masking", "saliency", "transfer"] as const)(
     }
   },
 );
+
+test("a search that is read back says nothing of the time that is left, however long that takes", async () => {
+  const folder = join(root, "told");
+  const told = async () => {
+    const known: boolean[] = [];
+    const observe: XPromptStudyInput["observe"] = (event) => {
+      if (event.kind === "case") known.push(event.left.seconds !== null);
+    };
+    const one = { ...input().input, schedule: vanilla, seeds: [0], folder, observe };
+    await forEachSearch(one, [{ label: "" }], async () => void (await setTimeout(400)));
+    return known;
+  };
+  expect(await told()).toEqual([false, true]);
+  expect(await told()).toEqual([false, false]);
+});
 
 test("a study's search is one process's, and none of its folders may be a link elsewhere", async () => {
   const folder = join(root, "owned");
