@@ -624,13 +624,13 @@ test("a study's folder has one process at a time: a second command says whose it
   const few = ["--few-shot", "4", "--max-eval-rows", "2", "--methods", "instruction", "--seeds", "0"];
   const asked = () =>
     commandLine(["compare", "--model", "t5-nano", "--tasks", "quickstart=", "--output", output, ...few]);
-  held(process.pid);
+  held(process.ppid);
   const refused = await asked();
   expect(refused.code).toBe(6);
-  expect(refused.stderr).toContain(`process ${process.pid} on ${hostname()}`);
+  expect(refused.stderr).toContain(`process ${process.ppid} on ${hostname()}`);
   expect(refused.stderr).toMatch(/wait for it or stop it/);
-  expect(readdirSync(output)).toEqual([`.lock-${process.pid}-00000000.json`]);
-  rmSync(join(output, `.lock-${process.pid}-00000000.json`));
+  expect(readdirSync(output)).toEqual([`.lock-${process.ppid}-00000000.json`]);
+  rmSync(join(output, `.lock-${process.ppid}-00000000.json`));
   const ended = spawnSync(process.execPath, ["-e", ""]);
   held(ended.pid);
   expect(await asked()).toMatchObject({ code: 0 });

@@ -7,10 +7,7 @@ import { isObject, type JsonObject } from "../base/json.js";
 import { recordText } from "../data/delimited.js";
 import { topProbability } from "../evaluate/evaluate.js";
 import type { Answer, PredictInput } from "../tasks/predictor.js";
-
-/** How answers can be written. */
-export const answerFormats = ["jsonl", "csv", "tsv"] as const;
-export type AnswerFormat = (typeof answerFormats)[number];
+import type { AnswerFormat } from "./tables/predict.js";
 
 /** The form that a file's name asks for; JSON lines where its ending is none of a table. */
 export function formatOf(output: string | undefined): AnswerFormat {

@@ -197,8 +197,8 @@ export function preparedNotices({ rows, encoded, maxInputTokens }: Prepared, tok
   return rowNotices(rows, encoded, tokenizer, maxInputTokens);
 }
 
-/** With fewer rows than this, equal answers may be chance. */
-const fewestForConstant = 8;
+/** With fewer rows than this, equal answers and a low score may be chance. */
+export const fewestJudged = 8;
 
 /** What `constantAnswer` asks of a prediction. */
 export type Judged = Pick<Prediction, "text" | "label" | "correct">;
@@ -209,7 +209,7 @@ export type Judged = Pick<Prediction, "text" | "label" | "correct">;
  */
 export function constantAnswer(predictions: readonly Judged[]): string | null {
   const [first] = predictions;
-  if (first === undefined || predictions.length < fewestForConstant) return null;
+  if (first === undefined || predictions.length < fewestJudged) return null;
   if (predictions.some(({ text, label }) => text !== first.text || label !== first.label)) return null;
   if (predictions.every(({ correct }) => correct)) return null;
   const answer = printableLine(first.label ?? first.text).slice(0, 60);

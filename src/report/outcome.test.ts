@@ -26,6 +26,7 @@ test.each([
     },
     [],
   ],
+  [{ scores: { accuracy: 0.5 }, majority: { accuracy: 0.625 }, predictions: mixed.slice(1) }, []],
   [{ scores: { accuracy: 0.625 }, majority: null, predictions: mixed }, []],
   [{ scores: {}, majority: null, predictions: [] }, []],
 ])("%#: the score against a constant answer", (ended, told) => {

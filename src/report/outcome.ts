@@ -3,7 +3,7 @@
  *
  * In: scores, their course, predictions. Out: sentences, for the end of the command and for its page.
  */
-import { constantAnswer, type Judged } from "../evaluate/evaluate.js";
+import { constantAnswer, fewestJudged, type Judged } from "../evaluate/evaluate.js";
 import type { Scores } from "../run/result.js";
 import { scoreText } from "./format.js";
 
@@ -24,7 +24,7 @@ export function outcomeWarnings({ scores, majority, predictions, reason, evaluat
   const [metric] = Object.keys(scores);
   if (metric === undefined) return [];
   const constant = constantAnswer(predictions);
-  const [score, always] = [scores[metric]!, majority?.[metric]];
+  const [score, always] = [scores[metric]!, predictions.length < fewestJudged ? undefined : majority?.[metric]];
   const last = evaluations.at(-1)?.partial;
   const course = evaluations.filter(({ partial }) => partial === last).map((one) => one.scores);
   // of any metric: a task may choose by their mean

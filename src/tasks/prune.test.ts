@@ -309,11 +309,15 @@ test.each([
   const folder = join(root, `without-adapter-${command}`);
   mkdirSync(folder);
   writeFileSync(join(folder, begun), "{}");
-  await expect(openAdapter(folder)).rejects.toMatchObject({
+  const refused = (hint: string) => ({
     kind: "adapter",
     problem: "this run has left no adapter yet",
-    parts: { hint: expect.stringContaining(`softprompt ${command} --resume`) },
+    parts: { hint: expect.stringContaining(hint) },
   });
+  // a program's run has no configuration that a command could read
+  await expect(openAdapter(folder)).rejects.toMatchObject(refused("the same call with resume: true"));
+  writeFileSync(join(folder, "config.yaml"), "steps: 1\n");
+  await expect(openAdapter(folder)).rejects.toMatchObject(refused(`softprompt ${command} --resume`));
   mkdirSync(join(folder, "adapter"));
   await expect(openAdapter(folder)).rejects.toThrow(/this is not an adapter/);
 });

@@ -4,7 +4,10 @@
 import { boolean, choice, integer, list, number, type OptionValues, string } from "../../base/options.js";
 import type { taskOptions } from "../../tasks/data.js";
 import { modelOptions } from "../../tasks/options.js";
-import { answerFormats } from "../answers.js";
+
+/** How answers can be written. */
+export const answerFormats = ["jsonl", "csv", "tsv"] as const;
+export type AnswerFormat = (typeof answerFormats)[number];
 
 /** The model, which may be left out because the adapter can name it. */
 export const recordedModel = {
