@@ -56,6 +56,7 @@ const pictures = {
       [`CB, ${smol}`, "behind/linear", ["cb", "end", "equal FLOPs"]],
       [`SST-2, ${smol}`, "behind/linear", ["sst2", "end", "equal FLOPs"]],
       [`SQuAD, token F1, ${smol}`, "behind/squad", ["squad", "end", "equal FLOPs"]],
+      [`COPA, ${smol}`, "behind/linear", ["copa", "end", "equal FLOPs"]],
       [`T5's decoder side, ${mini}, four tasks`, "behind/mini", ["all", "decoder", "equal FLOPs"]],
     ],
   },
