@@ -19,6 +19,9 @@ export interface JsonLimits {
 
 export const jsonLimits: JsonLimits = { length: 25_000_000, depth: 32, containers: 400_000 };
 
+/** For a document that holds every evaluation or curve of long runs: there may be a million. */
+export const longRunLimits: Partial<JsonLimits> = { length: 256 * 2 ** 20, containers: 4_000_000 };
+
 /** A JSON object. */
 export type JsonObject = Readonly<Record<string, unknown>>;
 

@@ -9,7 +9,7 @@
 import { SoftpromptError } from "./errors.js";
 import { readWhole, sha256, writeFileAtomic } from "./files.js";
 import { floatsFromText, floatsToText } from "./floats.js";
-import { type JsonLimits, parseJson } from "./json.js";
+import { longRunLimits, parseJson } from "./json.js";
 
 /** The file's text. @param body JSON @param key left out where the file's name identifies the work */
 export function sealed(body: string, key?: string): string {
@@ -34,9 +34,6 @@ export interface KeptForm<T> {
   /** Reads files that an earlier version wrote in another format; returns null for any other text. */
   readonly readEarlier?: (text: string) => T | null;
 }
-
-/** A study's run may hold every evaluation of a long training. */
-const bodyLimits: Partial<JsonLimits> = { length: 256 * 2 ** 20, containers: 4_000_000 };
 
 /**
  * The value in the file, or computed and kept.
@@ -81,7 +78,7 @@ export function toText(value: unknown): string {
 
 /** The inverse of `toText`. @throws SoftpromptError "run" for invalid JSON, or an invalid float32 entry. */
 export function fromText(text: string, where = "kept value"): unknown {
-  return revived(parseJson(text, where, "run", bodyLimits), where);
+  return revived(parseJson(text, where, "run", longRunLimits), where);
 }
 
 function revived(value: unknown, where: string): unknown {

@@ -8,7 +8,7 @@ import { join } from "node:path";
 import { z } from "zod";
 import { SoftpromptError } from "../base/errors.js";
 import { makeFolder, ownFolder, readWhole, renameFile } from "../base/files.js";
-import { isObject, parseJson } from "../base/json.js";
+import { isObject, longRunLimits, parseJson } from "../base/json.js";
 import { type OptionTable, readOptions } from "../base/options.js";
 import { fileNames } from "../run/layout.js";
 import type { StudyResult } from "../study/study.js";
@@ -76,16 +76,13 @@ const shown = ["tables", "matrices", "charts"] as const;
 const earlierResult = z.looseObject({ study: z.string(), scores: z.array(listed).optional() });
 type Listed = z.infer<typeof listed>;
 
-/** The curves of many long runs are in it too. */
-const limits = { length: 256 * 2 ** 20, containers: 4_000_000 };
-
 const unread = "cannot be read any more";
 
 /** null where it is damaged, or not there. */
 function readResult(folder: string): z.infer<typeof earlierResult> | null {
   try {
     const text = readWhole(join(folder, fileNames.result), "run");
-    return earlierResult.safeParse(parseJson(String(text), fileNames.result, "run", limits)).data ?? null;
+    return earlierResult.safeParse(parseJson(String(text), fileNames.result, "run", longRunLimits)).data ?? null;
   } catch (error) {
     if (error instanceof SoftpromptError && error.kind === "run") return null;
     throw error;

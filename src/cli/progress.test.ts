@@ -150,14 +150,20 @@ test("texts that are read in parts between steps: the time left is that of readi
   expect(written.at(-1)).toMatch(/reading texts 40\/100 · 33\.0 s left/);
 });
 
-test("answers that are written: the tokens of the batch in progress, also of the first, and no time left from them alone", () => {
+/** Row events by a clock of its own, on a terminal that can redraw. */
+function rowsOf(total: number) {
   const { written, terminal: t } = fake(true, { NO_COLOR: "1", TERM: "xterm" });
   let clock = 0;
   const watch = progress(t, () => clock);
   const rows = (seconds: number, done: number, tokens?: number) => {
     clock += seconds;
-    watch({ kind: "rows", done, total: 64, ...(tokens !== undefined && { tokens }) });
+    watch({ kind: "rows", done, total, ...(tokens !== undefined && { tokens }) });
   };
+  return { written, rows };
+}
+
+test("answers that are written: the tokens of the batch in progress, also of the first, and no time left from them alone", () => {
+  const { written, rows } = rowsOf(64);
   rows(0, 0);
   rows(0.5, 0, 1);
   expect(written).toEqual([]);
@@ -170,13 +176,7 @@ test("answers that are written: the tokens of the batch in progress, also of the
 });
 
 test("while answers are written the time left goes by the batches before, and runs down", () => {
-  const { written, terminal: t } = fake(true, { NO_COLOR: "1", TERM: "xterm" });
-  let clock = 0;
-  const watch = progress(t, () => clock);
-  const rows = (seconds: number, done: number, tokens?: number) => {
-    clock += seconds;
-    watch({ kind: "rows", done, total: 160, ...(tokens !== undefined && { tokens }) });
-  };
+  const { written, rows } = rowsOf(160);
   rows(0, 0);
   rows(20, 32); // opens the session
   rows(10, 64);

@@ -17,7 +17,7 @@ import {
   sha256,
   writeFileAtomic,
 } from "../base/files.js";
-import { parseJson } from "../base/json.js";
+import { longRunLimits, parseJson } from "../base/json.js";
 import { sealed, unsealed } from "../base/kept.js";
 import { removeLeftovers } from "../base/lock.js";
 import type { Tensor } from "../base/tensor.js";
@@ -41,8 +41,6 @@ const kept = 2;
 
 /** Largest size in bytes of a file that is read whole. A prompt's snapshot is a few kilobytes of JSON and a few prompts. */
 const limits = { json: 256 * 2 ** 20, safetensors: 256 * 2 ** 20 };
-/** A snapshot holds every evaluation so far; a long run may have a million. */
-const bodyLimits = { length: 256 * 2 ** 20, containers: 4_000_000 };
 
 /** Saves a snapshot durably, then removes all but the newest two. @throws SoftpromptError "io". */
 export function saveSnapshot(folder: string, { number, state, metrics }: SavedSnapshot, ops: FileOps = diskOps): void {
@@ -106,7 +104,7 @@ function readPair(folder: string, name: string, most: number): SavedSnapshot {
   const where = join(folder, `${name}.json`);
   const opened = unsealed(readBytes(where, limits.json).toString("utf8"));
   if ("damage" in opened) throw damaged(where, opened.damage);
-  const parsed = savedForm.safeParse(parseJson(opened.body, where, "run", bodyLimits));
+  const parsed = savedForm.safeParse(parseJson(opened.body, where, "run", longRunLimits));
   if (!parsed.success) {
     const issue = parsed.error.issues[0]!;
     throw damaged(where, `${issue.path.join(".")}: ${issue.message}`);

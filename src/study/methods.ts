@@ -17,6 +17,7 @@ import {
   type ComparisonInput,
   checkUnit,
   type MethodRun,
+  type RateSearch,
   runsOf,
   runUnit,
   type TellRun,
@@ -306,12 +307,15 @@ export function methodTables(
 /** Whether a run's rate was chosen among several. */
 const wasSearched = ({ search }: MethodRun) => search !== null && search.tried.length > 0;
 
+/** The run of a method on a task with a seed. */
+type FindRun = (method: ComparableName, task: string, seed: number) => MethodRun;
+
 /** Which rates were tried, what they scored on held out rows, and which was taken. */
 function rateTable(
   tasks: readonly Dataset[],
   seeds: readonly number[],
   names: readonly ComparableName[],
-  find: (method: ComparableName, task: string, seed: number) => MethodRun,
+  find: FindRun,
 ): Table {
   const searched = names.some((method) => tasks.some(({ task }) => wasSearched(find(method, task.name, seeds[0]!))));
   return {
@@ -331,23 +335,35 @@ function rateTable(
   };
 }
 
+/** The searches for a rate, each method's on each task. */
+function searchesOf(
+  tasks: readonly Dataset[],
+  seeds: readonly number[],
+  names: readonly ComparableName[],
+  find: FindRun,
+): { readonly method: ComparableName; readonly task: string; readonly search: RateSearch }[] {
+  return tasks.flatMap(({ task: { name: task } }) =>
+    names.flatMap((method) => {
+      const { search } = find(method, task, seeds[0]!);
+      return search === null ? [] : [{ method, task, search }];
+    }),
+  );
+}
+
 /** A note of the rates whose training failed. Empty where none did. */
 function failedRates(
   tasks: readonly Dataset[],
   seeds: readonly number[],
   names: readonly ComparableName[],
-  find: (method: ComparableName, task: string, seed: number) => MethodRun,
+  find: FindRun,
 ): string[] {
-  const failed = tasks.flatMap(({ task }) =>
-    names.flatMap((method) => {
-      const tried = find(method, task.name, seeds[0]!).search?.tried ?? [];
-      // XPrompt's is prompt tuning's
-      const own = method === "xprompt" && names.includes("prompt") ? [] : tried;
-      return own.flatMap(({ rate, failed: problem }) =>
-        problem === undefined ? [] : [`${method} on ${task.name}, rate ${Number(rate.toPrecision(4))} (${problem})`],
-      );
-    }),
-  );
+  const failed = searchesOf(tasks, seeds, names, find).flatMap(({ method, task, search }) => {
+    // XPrompt's is prompt tuning's
+    if (method === "xprompt" && names.includes("prompt")) return [];
+    return search.tried.flatMap(({ rate, failed: problem }) =>
+      problem === undefined ? [] : [`${method} on ${task}, rate ${Number(rate.toPrecision(4))} (${problem})`],
+    );
+  });
   return failed.length === 0 ? [] : [`Rates whose training failed, so that they were not taken: ${failed.join("; ")}.`];
 }
 
@@ -356,18 +372,15 @@ function atGridEnds(
   tasks: readonly Dataset[],
   seeds: readonly number[],
   names: readonly ComparableName[],
-  find: (method: ComparableName, task: string, seed: number) => MethodRun,
+  find: FindRun,
 ): string[] {
-  const ends = tasks.flatMap(({ task }) =>
-    names.flatMap((method) => {
-      const search = find(method, task.name, seeds[0]!).search;
-      // XPrompt's is prompt tuning's
-      if (search === null || search.tried.length < 2 || method === "xprompt") return [];
-      const rates = search.tried.map(({ rate }) => rate);
-      const end = [Math.min(...rates), Math.max(...rates)].indexOf(search.rate);
-      return end < 0 ? [] : [`${method} on ${task.name} (${["lowest", "highest"][end]})`];
-    }),
-  );
+  const ends = searchesOf(tasks, seeds, names, find).flatMap(({ method, task, search }) => {
+    // XPrompt's is prompt tuning's
+    if (search.tried.length < 2 || method === "xprompt") return [];
+    const rates = search.tried.map(({ rate }) => rate);
+    const end = [Math.min(...rates), Math.max(...rates)].indexOf(search.rate);
+    return end < 0 ? [] : [`${method} on ${task} (${["lowest", "highest"][end]})`];
+  });
   return ends.length === 0
     ? []
     : [`Rates at an end of what was tried, so that one beyond may be better (--rate-factors): ${ends.join(", ")}.`];
@@ -385,12 +398,7 @@ export function lastWithin(
   return known.at(-1)?.scores[task.metrics[0]] ?? null;
 }
 
-function curves(
-  dataset: Dataset,
-  seeds: readonly number[],
-  names: readonly ComparableName[],
-  find: (method: ComparableName, task: string, seed: number) => MethodRun,
-): Chart[] {
+function curves(dataset: Dataset, seeds: readonly number[], names: readonly ComparableName[], find: FindRun): Chart[] {
   const metric = dataset.task.metrics[0];
   const axes: readonly (Pick<Chart, "x" | "xLabel"> & { view: string; at: (entry: HistoryEntry) => number })[] = [
     { view: "steps", x: "steps", xLabel: "optimizer steps", at: ({ step }) => step },

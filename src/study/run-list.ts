@@ -11,9 +11,10 @@ import { parse } from "yaml";
 import { z } from "zod";
 import { SoftpromptError } from "../base/errors.js";
 import { ioError, listFolder, readWhole } from "../base/files.js";
-import { parseJson } from "../base/json.js";
+import { longRunLimits, parseJson } from "../base/json.js";
 import { unsealed } from "../base/kept.js";
 import { folderOwner } from "../base/lock.js";
+import { size } from "../base/tensor.js";
 import { headerBlockLength, parseSafetensorsHeader } from "../model/safetensors.js";
 import { stepsOf } from "../run/extend.js";
 import { readHead } from "../run/folder.js";
@@ -249,23 +250,21 @@ function savedParameters(folder: string): number | null {
   let fd: number | null = null;
   try {
     fd = openSync(path, "r");
-    const { size } = fstatSync(fd);
+    const { size: whole } = fstatSync(fd);
     const read = (length: number) => {
       const bytes = new Uint8Array(length);
       return bytes.subarray(0, readSync(fd!, bytes, 0, length, 0));
     };
-    const header = parseSafetensorsHeader(read(headerBlockLength(read(8), size, path, "run")), size, path, "run");
+    const header = parseSafetensorsHeader(read(headerBlockLength(read(8), whole, path, "run")), whole, path, "run");
     // version 0.1 saved one prompt, under its own name
     const own = [...header.entries.values()].filter(({ name }) => name.startsWith("parameters.") || name === "prompt");
-    return own.reduce((sum, { shape }) => sum + product(shape), 0);
+    return own.reduce((sum, { shape }) => sum + size(shape), 0);
   } catch (cause) {
     throw ioError(cause, path);
   } finally {
     if (fd !== null) closeSync(fd);
   }
 }
-
-const product = (shape: readonly number[]) => shape.reduce((a, b) => a * b, 1);
 
 const writtenFiles = [
   ...[fileNames.run, fileNames.search, fileNames.metrics, fileNames.snapshots, fileNames.result],
@@ -362,8 +361,7 @@ function listedKept(path: string, model: string | null): ListedRun | null {
   if (!/^\{"key":"[0-9a-f]{64}","sha256":/.test(text)) return null;
   const opened = unsealed(text);
   if ("damage" in opened) throw new SoftpromptError("run", opened.damage, { where: path });
-  // a study's run may hold every evaluation of a long training
-  const body = parseJson(opened.body, path, "run", { length: 256 * 2 ** 20, containers: 4_000_000 });
+  const body = parseJson(opened.body, path, "run", longRunLimits);
   const at = { ...bare(path, "study run", "done"), model, written: writtenAt([path]) };
   const facts = ({ name, inputs }: Pick<z.infer<typeof trained>, "name" | "inputs">) => {
     const [task, seed] = [taskOf(inputs), inputs["settings.seed"] ?? ""];
@@ -382,7 +380,7 @@ function listedKept(path: string, model: string | null): ListedRun | null {
   if (run.success) {
     const { inputs, result } = run.data;
     const chosen = result.bestOnFull ?? result.best;
-    const shapes = Object.values(result.best.parameters).map(({ shape }) => product(shape));
+    const shapes = Object.values(result.best.parameters).map(({ shape }) => size(shape));
     return {
       ...facts(run.data),
       steps: result.steps,

@@ -11,7 +11,7 @@ import { placeOf } from "../engine/place.js";
 import { evaluatePrepared, evaluationOptions, type Prepared, prepareEvaluation } from "../evaluate/evaluate.js";
 import { architectureOf } from "../model/architectures.js";
 import { fullModel } from "../model/partial.js";
-import { type EncodedRow, makeBatch } from "../text/batch.js";
+import { makeBatch } from "../text/batch.js";
 import { encodeRows } from "../text/rows.js";
 import { aloneVariant, distinctSizes, ownScore, type PartialSize, tableOneSizes } from "./partial-alone.js";
 import { currentInput, type FinishedRun, runAll, type StudyInput, startPrompt, vanilla, whatIsKept } from "./runs.js";
@@ -59,11 +59,10 @@ export async function similarity(
   const input = currentInput(given, "similarity()");
   const sizes = distinctSizes(input.engine.checkpoint.config, wanted);
   const runs = await runAll(input, [vanilla, ...sizes.map(aloneVariant)]);
-  const seen = rowsSeen(input);
   const starts: { name: string; seed: number; prompt: Tensor; neurons: readonly Float32Array[] }[] = [];
   for (const seed of input.seeds) {
     const prompt = await startPrompt(input, seed);
-    starts.push({ name: `start s${seed}`, seed, prompt, neurons: await activatedBy(input, seen, prompt) });
+    starts.push({ name: `start s${seed}`, seed, prompt, neurons: await activatedBy(input, prompt) });
   }
   const prompts: Labelled[] = [];
   for (const run of runs) {
@@ -74,7 +73,7 @@ export async function similarity(
       size: run.label,
       prompt: run.result.best.parameters.prompt!,
       start: run.start,
-      neurons: await activatedBy(input, seen, run.result.best.parameters.prompt!),
+      neurons: await activatedBy(input, run.result.best.parameters.prompt!),
       startNeurons: starts.find(({ seed }) => seed === run.seed)!.neurons,
     });
   }
@@ -227,35 +226,22 @@ async function transferTable(
   };
 }
 
-/** Rows of a task whose activations are read. */
-interface SeenRows {
-  readonly task: string;
-  readonly encoded: readonly EncodedRow[];
-}
-
-/** The first validation rows of every task, as many of each, encoded once for all prompts. */
-function rowsSeen({ tokenizer, settings, tasks }: StudyInput): SeenRows[] {
-  const most = Math.ceil(activationRows / tasks.length);
-  return tasks.map(({ task, validation }) => ({
-    task: task.name,
-    encoded: encodeRows(task, validation.slice(0, most), tokenizer, settings.maxInputTokens),
-  }));
-}
-
-/** Mean |activation| of every layer of the full model under a prompt. */
-async function activatedBy(input: StudyInput, seen: readonly SeenRows[], prompt: Tensor): Promise<Float32Array[]> {
-  const { engine, signal } = input;
+/** Mean |activation| of every layer of the full model under a prompt, on the first validation rows of every task. */
+async function activatedBy(input: StudyInput, prompt: Tensor): Promise<Float32Array[]> {
+  const { engine, tokenizer, settings, tasks, signal } = input;
   const { config } = engine.checkpoint;
   const F = config.feedForwardWidth;
   const sums = architectureOf(config)
     .stacks(config)
     .map(({ name, layers }) => ({ name, layers: Array.from({ length: layers }, () => new Float32Array(F)) }));
-  for (const { task, encoded: rows } of seen) {
+  const most = Math.ceil(activationRows / tasks.length);
+  for (const { task, validation } of tasks) {
+    const rows = encodeRows(task, validation.slice(0, most), tokenizer, settings.maxInputTokens);
     const program = await engine.activations(placeOf(config, rows));
     for (let first = 0; first < rows.length; first += 16) {
       if (signal?.aborted)
         throw interrupted(signal, "the study was stopped while activations were measured", {
-          where: task,
+          where: task.name,
           hint: whatIsKept(input),
         });
       const batch = makeBatch(rows.slice(first, first + 16));

@@ -60,8 +60,10 @@ export function encodeRows(
 ): EncodedRow[] {
   const known = keptFor(tokenizer, task, { maxInputTokens, rules });
   const missing = rows.filter((row) => !known.has(row));
-  for (const [n, encoded] of tokenizeRows(missing, task, tokenizer, { maxInputTokens, rules }).entries())
-    known.set(missing[n]!, encoded);
+  // rows that are all known have passed the checks of task and limits, and the label words are not encoded again; without rows they are checked
+  if (missing.length > 0 || rows.length === 0)
+    for (const [n, encoded] of tokenizeRows(missing, task, tokenizer, { maxInputTokens, rules }).entries())
+      known.set(missing[n]!, encoded);
   return rows.map((row) => {
     const encoded = known.get(row)!;
     if (encoded.choices !== null && encoded.gold < 0)
