@@ -31,6 +31,7 @@ const rooms = [
   "tasks",
   "study",
   "serve",
+  "studio",
   "cli",
 ];
 

@@ -399,6 +399,40 @@ export function checkOption(option: Option, value: unknown, where: string, onRen
   }
 }
 
+/**
+ * The values as words of a command line, in the table's order; what is undefined is left out. cli/flags.ts reads them back.
+ * @throws SoftpromptError "usage" for an item of a list that has a comma, which no flag can hold.
+ */
+export function flagWords(table: OptionTable, values: Readonly<Record<string, unknown>>): string[] {
+  return Object.entries(table).flatMap(([key, option]) => {
+    const value = values[key];
+    if (value === undefined || value === null) return [];
+    const flag = flagName(key);
+    const words = (text: unknown) =>
+      String(text) === "" || String(text).startsWith("-") ? [`${flag}=${text}`] : [flag, String(text)];
+    switch (option.kind) {
+      case "boolean":
+        return [value ? flag : `--no-${flag.slice(2)}`];
+      case "list": {
+        const items = (Array.isArray(value) ? value : [value]).map(String);
+        if (option.whole) return items.flatMap(words);
+        const divided = items.find((item) => item.includes(","));
+        if (divided === undefined) return words(items.join(","));
+        throw new SoftpromptError("usage", "this item cannot be written on a command line", {
+          where: flag,
+          expected: "items without commas",
+          got: divided,
+          hint: "write it in a configuration file",
+        });
+      }
+      case "map":
+        return Object.entries(value).flatMap(([name, text]) => words(`${name}=${text}`));
+      default:
+        return words(value);
+    }
+  });
+}
+
 /** What a value of this option looks like, in words: "a whole number, at least 1 (steps)". */
 export function expectation(option: Option): string {
   const words = {

@@ -24,6 +24,7 @@ export const commands: Loaders = {
   compare: async () => (await import("./commands/study.js")).compare,
   study: async () => (await import("./commands/study.js")).study,
   runs: async () => (await import("./commands/runs.js")).runs,
+  studio: async () => (await import("./commands/studio.js")).studio,
   report: async () => (await import("./commands/report.js")).report,
   docs: async () => (await import("./commands/docs.js")).docs(() => loadCommands(commands)),
 };

@@ -3,40 +3,16 @@
  *
  * In: RunReport (read back from the run folder by tasks/run-report.ts). Out: one self-contained HTML page.
  */
-import { highest } from "../base/extent.js";
-import type { RunResult, Scores } from "../run/result.js";
+import type { RunResult } from "../run/result.js";
+import { axisNames, type Course, runCharts } from "./curves.js";
 import { byteText, flopText, partialText, plainNumber, scaled, scoreText, secondText } from "./format.js";
 import { charts, type Html, html, htmlTable, page, settingsList, switched } from "./page.js";
 import { type Prediction, predictionSections } from "./predictions.js";
-import { type LineChart, lineChart } from "./svg.js";
+import { lineChart } from "./svg.js";
 
-export interface CurvePoint {
-  readonly step: number;
-  /** Since the start of training, evaluation included. */
-  readonly seconds: number;
-  /** Cumulative, all products, of training only. */
-  readonly flops: number;
-}
-
-export interface StepPoint extends CurvePoint {
-  readonly loss: number;
-  readonly learningRate: number;
-  readonly gradientNorm: number;
-}
-
-export interface EvalPoint extends CurvePoint {
-  readonly loss: number;
-  readonly scores: Scores;
-  readonly best: boolean;
-}
-
-export interface RunReport {
+export interface RunReport extends Course {
   readonly title: string;
   readonly result: RunResult;
-  readonly steps: readonly StepPoint[];
-  readonly evals: readonly EvalPoint[];
-  /** Where the next model of the schedule begins. */
-  readonly stages: readonly { readonly step: number; readonly partial: string }[];
   readonly predictions: readonly Prediction[];
   readonly warnings: readonly string[];
 }
@@ -92,70 +68,12 @@ export function tiles({ scores, baseline, cost }: RunResult): Html {
   ]}</div>`;
 }
 
-type Axis = { label: string; of: (p: CurvePoint) => number; format: (v: number) => string };
-
-/** What curves are drawn against. Seconds turn into minutes or hours where there are many, so that ticks are round. */
-function axesOf(points: readonly CurvePoint[]): Record<"steps" | "time" | "FLOPs", Axis> {
-  const longest = highest(
-    points.map((p) => p.seconds),
-    0,
-  );
-  const [unit, seconds] =
-    longest < 180 ? (["s", 1] as const) : longest < 10_800 ? (["min", 60] as const) : (["h", 3600] as const);
-  return {
-    steps: { label: "optimizer steps", of: (p) => p.step, format: String },
-    time: { label: `wall clock (${unit})`, of: (p) => p.seconds / seconds, format: (v) => plainNumber(v, 3) },
-    FLOPs: { label: "training FLOPs", of: (p) => p.flops, format: (v) => scaled(v) },
-  };
-}
-
 /** Loss and score, each against steps, time or FLOPs. */
-export function curves({ steps, evals, stages, result }: RunReport): Html {
-  const metrics = [...new Set(evals.flatMap((e) => Object.keys(e.scores)))];
+export function curves({ result, ...course }: RunReport): Html {
+  const marks = { bestStep: result.run.bestStep, ...result.baseline };
   return switched(
     "axis",
-    Object.entries(axesOf([...steps, ...evals])).map(([name, axis]) => {
-      const at = (step: number) => steps.find((s) => s.step >= step) ?? steps.at(-1);
-      const grown = stages.flatMap(({ step, partial }) => {
-        const point = at(step);
-        return point === undefined ? [] : [{ x: step === 0 ? 0 : axis.of(point), label: partialText(partial, true) }];
-      });
-      const staged = grown.length > 1 ? { stages: grown } : {};
-      const kept = evals.find((e) => e.step === result.run.bestStep);
-      const marks = kept === undefined ? [] : [{ x: axis.of(kept), label: "kept" }];
-      const chart = (rest: Pick<LineChart, "title" | "y" | "series" | "levels" | "formatY">) =>
-        lineChart({ x: axis.label, formatX: axis.format, wholeX: name === "steps", marks, ...rest });
-      const loss = chart({
-        title: `Loss against ${axis.label}`,
-        y: "loss per target token",
-        series: [
-          { name: "training", points: steps.map((s) => [axis.of(s), s.loss]), ...staged },
-          { name: "validation", points: evals.map((e) => [axis.of(e), e.loss]), dots: true },
-        ],
-      });
-      const level = (of: Scores | null, metric: string, label: string) =>
-        of?.[metric] === undefined ? [] : [{ y: of[metric], label }];
-      const scores = metrics.map((metric) =>
-        chart({
-          title: `${metric} against ${axis.label}`,
-          y: `${metric} × 100, validation`,
-          formatY: scoreText,
-          series: [
-            {
-              name: metric,
-              points: evals.map((e) => [axis.of(e), e.scores[metric] ?? Number.NaN]),
-              dots: true,
-              ...staged,
-            },
-          ],
-          levels: [
-            ...level(result.baseline.majority, metric, "majority class"),
-            ...level(result.baseline.noPrompt, metric, "no prompt"),
-          ],
-        }),
-      );
-      return [name, charts([loss, ...scores])] as const;
-    }),
+    axisNames.map((axis) => [axis, charts(runCharts(course, axis, marks).map(lineChart))] as const),
   );
 }
 

@@ -107,7 +107,7 @@ export function page(title: string, parts: readonly Html[]): string {
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; img-src data:">
 <title>${escapeXml(title)}</title>
-<style>${style}</style>
+<style>${reportStyle}</style>
 </head>
 <body>
 <main>
@@ -119,7 +119,7 @@ ${parts.map((p) => p.html).join("\n")}
 }
 
 const most = 6; // most views of a switch
-const style = `
+export const reportStyle = `
 :root { color-scheme: light dark; --page: #ffffff; --ink: #1f2937; --soft: #6b7280; --faint: #e5e7eb; --void: #b6bac2; --card: #f8fafc; --shade: rgb(15 23 42 / .28);
   --good: #047857; --bad: #b91c1c;
   --s0: #2563eb; --s1: #d97706; --s2: #059669; --s3: #db2777; --s4: #7c3aed; --s5: #0891b2; --s6: #65a30d; --s7: #dc2626; }

@@ -38,7 +38,18 @@ export type { LineChart, Series };
 const maxPoints = 800;
 
 /** Loss against steps, score against FLOPs, … */
-export function lineChart(chart: LineChart): string {
+export const lineChart = (chart: LineChart): string => drawLineChart(chart).svg;
+
+/** A drawn chart, and where its x axis lies in it. */
+export interface DrawnLines {
+  readonly svg: string;
+  /** Pixels of the left and right end of the x axis in the SVG's own units, and the values there; null where nothing is drawn. */
+  readonly axis: { readonly left: number; readonly right: number; readonly from: number; readonly to: number } | null;
+  readonly width: number;
+}
+
+/** As lineChart, for a page that reads values off under the pointer. */
+export function drawLineChart(chart: LineChart): DrawnLines {
   const { width = 480, height: plotHeight = 270, formatX = plain, formatY = plain } = chart;
   const series = chart.series.map((s) => ({
     ...s,
@@ -52,7 +63,7 @@ export function lineChart(chart: LineChart): string {
     ...given.map((m) => m.x),
   ];
   const ys = [...series.flatMap((s) => s.points.map(([, y]) => y)), ...levels.map((l) => l.y)];
-  if (xs.length === 0 || ys.length === 0) return emptyChart(chart.title, width, plotHeight);
+  if (xs.length === 0 || ys.length === 0) return { svg: emptyChart(chart.title, width, plotHeight), axis: null, width };
   const [x0, x1] = fromZero(...extent(xs));
   const [y0, y1] = spread(...extent(ys), 0.05);
   const yTicks = labelled(ticks(y0, y1, 5), formatY);
@@ -98,7 +109,11 @@ export function lineChart(chart: LineChart): string {
     centred(chart.x, (box.left + box.right) / 2, height - 8, width),
     names.drawn,
   ];
-  return svg(chart.title, width, height, `${parts.join("\n")}\n${text(yTitle, 4, 13, "start")}`);
+  return {
+    svg: svg(chart.title, width, height, `${parts.join("\n")}\n${text(yTitle, 4, 13, "start")}`),
+    axis: { left, right, from: x0, to: x1 },
+    width,
+  };
 }
 
 function thin(points: readonly (readonly [number, number])[]): (readonly [number, number])[] {

@@ -11,14 +11,14 @@ import { SoftpromptError } from "../base/errors.js";
 import { readWhole, writeFileAtomic } from "../base/files.js";
 import { parseJson } from "../base/json.js";
 import { readPruneResult } from "../prune/record.js";
-import { type EvalPoint, type RunReport, reportPage, type StepPoint } from "../report/html.js";
+import { courseOf } from "../report/curves.js";
+import { type RunReport, reportPage } from "../report/html.js";
 import { outcomeWarnings } from "../report/outcome.js";
 import { prunePage } from "../report/prune.js";
 import { fileNames, holds } from "../run/layout.js";
 import { readResult, type Scores } from "../run/result.js";
-import type { TrainEvent } from "../train/types.js";
 import { hasEventFile, renewEventFile, renewSearchEvents } from "./event-file.js";
-import { readMetrics, readPredictions } from "./recorded.js";
+import { type Recorded, readMetrics, readPredictions } from "./recorded.js";
 import { resumeHint } from "./shell.js";
 
 /** Writes report.html (and the event file). @returns the page's path. @throws SoftpromptError "run" for a folder without a result. */
@@ -56,7 +56,7 @@ function refuseStudy(folder: string): void {
 }
 
 /** What report.html shows. */
-export function readRunReport(folder: string, events = readMetrics(folder)): RunReport {
+export function readRunReport(folder: string, events: readonly Recorded[] = readMetrics(folder)): RunReport {
   if (!existsSync(folder))
     throw new SoftpromptError("run", "there is no such run folder", {
       where: folder,
@@ -78,32 +78,11 @@ export function readRunReport(folder: string, events = readMetrics(folder)): Run
   return {
     title: `${run.task}: ${run.method}`,
     result,
-    ...curvesOf(events),
+    ...courseOf(events),
     predictions,
     warnings: [
       ...outcomeWarnings({ scores, majority: baseline.majority, predictions, reason: run.reason, evaluations }),
       ...events.flatMap((e) => (e.kind === "skip" ? [`step ${e.step} was skipped: ${e.problem}`] : [])),
     ],
   };
-}
-
-/** Events as curves; seconds and FLOPs add up over the run. */
-export function curvesOf(events: readonly TrainEvent[]): Pick<RunReport, "steps" | "evals" | "stages"> {
-  const steps: StepPoint[] = [];
-  const evals: EvalPoint[] = [];
-  const stages: { step: number; partial: string }[] = [];
-  let seconds = 0;
-  for (const event of events) {
-    if (event.kind === "stage") stages.push({ step: event.step, partial: event.partial });
-    if (event.kind === "step" || event.kind === "eval") seconds += event.seconds;
-    if (event.kind === "step") {
-      const { step, loss, learningRate, gradientNorm, flops } = event;
-      steps.push({ step, seconds, flops, loss, learningRate, gradientNorm });
-    }
-    if (event.kind === "eval") {
-      const { step, loss, scores, best, flops } = event;
-      evals.push({ step, seconds, flops, loss, scores: scores as Scores, best });
-    }
-  }
-  return { steps, evals, stages };
 }

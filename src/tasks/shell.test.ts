@@ -1,6 +1,7 @@
 import { execFileSync } from "node:child_process";
 import { expect, test } from "vitest";
-import { resumeCommand, shellWord } from "./shell.js";
+import { shellWord } from "../base/shell-word.js";
+import { resumeCommand } from "./shell.js";
 
 test.each(["runs/sst2-prompt-tuning-seed0", "/tmp/a,b+c@1", "C:/läufe/1"])("%s needs no quotes", (text) => {
   expect(shellWord(text)).toBe(text);

@@ -1,14 +1,10 @@
 /**
- * @file Commands that messages tell the user to type, with paths quoted for a POSIX shell; how a run or a search goes on. In: a path. Out: text.
+ * @file Commands that messages tell the user to type: how a run or a search goes on. In: a path. Out: text.
  */
 import { existsSync } from "node:fs";
 import { join } from "node:path";
+import { shellWord } from "../base/shell-word.js";
 import { fileNames } from "../run/layout.js";
-
-/** The text as one word of a command line. */
-export function shellWord(text: string): string {
-  return /^[\p{L}\p{N}_@%+=:,./-]+$/u.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;
-}
 
 /** `softprompt COMMAND --resume FOLDER`, to be typed. */
 export function resumeCommand(command: "train" | "prune", folder: string): string {

@@ -4,12 +4,12 @@
 import { join } from "node:path";
 import { readOptions } from "../../base/options.js";
 import { packageFile } from "../../base/package.js";
+import { shellWord } from "../../base/shell-word.js";
 import { vocabularySize } from "../../method/init.js";
 import { architectureOf } from "../../model/architectures.js";
 import { type Checkpoint, openCheckpoint } from "../../model/checkpoint.js";
 import { fileNames, freeFolder } from "../../run/layout.js";
 import { modelFolder } from "../../tasks/model.js";
-import { shellWord } from "../../tasks/shell.js";
 import type { Answer, CommandContext } from "../command.js";
 import { modelContext } from "../progress.js";
 import {

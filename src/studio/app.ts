@@ -1,0 +1,358 @@
+/**
+ * @file The studio's application: its page, and what the page asks under /api. It checks access first. In: StudioContext. Out: a Hono app.
+ *
+ * The page's own address holds a token once; the answer keeps it in a cookie that no other site's page can send. A request that changes
+ * something must be JSON, which no other page can send either, and must come from this origin.
+ */
+import { existsSync, readFileSync } from "node:fs";
+import { hostname } from "node:os";
+import { basename, join, resolve } from "node:path";
+import type { HttpBindings } from "@hono/node-server";
+import { RESPONSE_ALREADY_SENT } from "@hono/node-server/utils/response";
+import { type Context, Hono } from "hono";
+import { getCookie, setCookie } from "hono/cookie";
+import { z } from "zod";
+import { SoftpromptError } from "../base/errors.js";
+import { readWhole } from "../base/files.js";
+import { flagWords, type OptionTable, readPartialOptions } from "../base/options.js";
+import { packageFile, packageInfo } from "../base/package.js";
+import { shellWord } from "../base/shell-word.js";
+import { reportStyle } from "../report/page.js";
+import { fileNames, freeFolder } from "../run/layout.js";
+import { ApiError, invalid } from "../serve/api-error.js";
+import { checkBodyHeaders, checked, readBody } from "../serve/body.js";
+import type { openGuard, tokenCheck } from "../serve/guard.js";
+import { type ListedRun, listRuns } from "../study/run-list.js";
+import type { Answering } from "./answers.js";
+import { openEventLogs } from "./event-log.js";
+import type { Jobs } from "./jobs.js";
+import { innerPath, shownPath } from "./paths.js";
+import { askProgram, type Program } from "./program.js";
+import type {
+  Form,
+  PredictionsPage,
+  Preview,
+  PromptWordsAnswer,
+  Question,
+  RunDetails,
+  StudioState,
+} from "./protocol.js";
+import { predictionsPage, runDetails } from "./run-details.js";
+
+/** A command that the studio can start. */
+export interface StudioCommand {
+  readonly summary: string;
+  /** Heading → options. */
+  readonly sections: Readonly<Record<string, OptionTable>>;
+}
+
+/** The commands that the page starts; `show` is asked for rows and words alone. */
+export const studioCommands = ["train", "prune", "compare", "show"] as const;
+export type StudioCommands = Readonly<Record<(typeof studioCommands)[number], StudioCommand>>;
+
+export interface StudioContext {
+  readonly folder: string;
+  readonly readOnly: boolean;
+  readonly program: Program;
+  readonly commands: StudioCommands;
+  readonly jobs: Jobs;
+  readonly answering: Answering;
+  readonly guard: ReturnType<typeof openGuard>;
+  readonly token: string;
+  readonly checkToken: ReturnType<typeof tokenCheck>;
+  readonly cookie: string;
+  /** Aborted when the studio closes. */
+  readonly signal: AbortSignal;
+  readonly notice: (message: string) => void;
+}
+
+type Env = { Bindings: HttpBindings };
+
+const mostBody = 2 ** 20;
+
+/** Nothing from elsewhere; bars have their widths as inline styles. */
+const pagePolicy =
+  "default-src 'none'; script-src 'self'; style-src 'self'; style-src-attr 'unsafe-inline'; img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+/** A report is made of a user's texts: it may do nothing at all. */
+const reportPolicy = "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:";
+
+/** Files of a run that the page links to, and what they are. */
+const runFiles: Readonly<Record<string, string>> = {
+  [fileNames.report]: "text/html; charset=utf-8",
+  [fileNames.config]: "text/plain; charset=utf-8",
+  [fileNames.result]: "application/json",
+  [fileNames.predictions]: "text/plain; charset=utf-8",
+  [fileNames.summary]: "text/plain; charset=utf-8",
+};
+
+const values = z.record(z.string(), z.unknown());
+const bodies = {
+  job: z.object({ command: z.enum(["train", "prune", "compare"]), options: values }),
+  preview: z.object({ options: values }),
+  stop: z.object({ path: z.string() }),
+  question: z.object({
+    paths: z.array(z.string()).min(1).max(16),
+    input: z.record(z.string(), z.string().max(1_000_000)),
+    frozen: z.boolean(),
+  }) satisfies z.ZodType<Question>,
+  none: z.object({}),
+};
+
+export function openStudioApp(context: StudioContext): Hono<Env> {
+  const { folder, jobs, answering, program, commands } = context;
+  const app = new Hono<Env>();
+  const listed = openListing(folder);
+  const log = openEventLogs();
+
+  app.use("*", async (c, next) => {
+    const { headers } = c.env.incoming;
+    context.guard.checkHost(headers.host);
+    context.guard.checkOrigin(headers.origin);
+    for (const [name, value] of Object.entries(shared)) c.env.outgoing.setHeader(name, value);
+    const given = c.req.path === "/" ? c.req.query("token") : undefined;
+    if (given !== undefined) {
+      context.checkToken(`Bearer ${given}`);
+      setCookie(c, context.cookie, context.token, { httpOnly: true, sameSite: "Strict", path: "/" });
+      return c.redirect("/");
+    }
+    const kept = getCookie(c, context.cookie);
+    context.checkToken(kept === undefined ? headers.authorization : `Bearer ${kept}`);
+    return next();
+  });
+
+  app.get("/", () => page("index.html", "text/html; charset=utf-8"));
+  app.get("/page.js", () => page("page.js", "text/javascript; charset=utf-8"));
+  app.get("/style.css", () => text(`${reportStyle}\n${pageFile("style.css")}`, "text/css; charset=utf-8"));
+
+  app.get("/api/state", (c) =>
+    c.json({
+      ...{ version: packageInfo().version, folder, cwd: program.cwd, readOnly: context.readOnly },
+      ...{ runs: listed(), jobs: jobs.list },
+    } satisfies StudioState),
+  );
+
+  app.get("/api/forms", (c) =>
+    c.json((["train", "prune", "compare"] as const).map((name) => formOf(name, commands[name]))),
+  );
+
+  app.get("/api/run", (c) => {
+    const run = runAt(c);
+    const asked = { after: Number(c.req.query("after") ?? 0) || 0, generation: c.req.query("generation") ?? null };
+    return c.json(runDetails(run, innerPath(folder, run.path), { log, ...asked }) satisfies RunDetails);
+  });
+
+  app.get("/api/predictions", (c) => {
+    const path = innerPath(folder, runAt(c).path);
+    const from = Math.max(0, Number(c.req.query("from") ?? 0) || 0);
+    return c.json(predictionsPage(path, { wrong: c.req.query("wrong") === "true", from }) satisfies PredictionsPage);
+  });
+
+  app.get("/api/words", async (c) => {
+    const path = innerPath(folder, runAt(c).path);
+    const { options } = runDetails(runAt(c), path, { log, after: 0, generation: null });
+    const model = typeof options.model === "string" ? ["--model", options.model] : [];
+    const words = await askProgram(program, ["show", path, "--nearest", ...model], context.signal);
+    return c.json(words as PromptWordsAnswer);
+  });
+
+  app.get("/files/*", (c) => {
+    const shown = decodeURIComponent(c.req.path.slice("/files/".length));
+    const type = Object.hasOwn(runFiles, basename(shown)) ? runFiles[basename(shown)] : undefined;
+    if (type === undefined) throw new ApiError(404, "there is no such file", { code: "not_found" });
+    const bytes = readWhole(innerPath(folder, shown), "run")!;
+    return new Response(new Uint8Array(bytes), {
+      headers: { "content-type": type, "content-security-policy": reportPolicy },
+    });
+  });
+
+  app.post("/api/jobs", async (c) => {
+    const { command, options } = await bodyOf(c, bodies.job);
+    changing();
+    return c.json(jobs.add(orderOf(context, command, options)));
+  });
+
+  app.post("/api/jobs/:id/stop", async (c) => {
+    await bodyOf(c, bodies.none);
+    changing();
+    if (!jobs.stop(c.req.param("id"))) throw new ApiError(404, "no such command is running", { code: "not_found" });
+    return c.json({});
+  });
+
+  app.post("/api/jobs/:id/forget", async (c) => {
+    await bodyOf(c, bodies.none);
+    changing();
+    if (!jobs.forget(c.req.param("id"))) throw new ApiError(404, "no such command has ended", { code: "not_found" });
+    return c.json({});
+  });
+
+  // a run that another terminal began, or this studio before it was started again
+  app.post("/api/stop", async (c) => {
+    const { path } = await bodyOf(c, bodies.stop);
+    changing();
+    const own = jobs.at(path);
+    if (own !== undefined) jobs.stop(own.id);
+    else stopProcess(find(path));
+    return c.json({});
+  });
+
+  app.post("/api/preview", async (c) => {
+    const { options } = await bodyOf(c, bodies.preview);
+    const table = tableOf(commands.show);
+    const known = Object.fromEntries(Object.entries(options).filter(([key]) => Object.hasOwn(table, key)));
+    return c.json((await askProgram(program, ["show", ...wordsOf(table, known)], context.signal)) as Preview);
+  });
+
+  app.post("/api/answers", async (c) => {
+    const { paths, input, frozen } = await bodyOf(c, bodies.question);
+    const runs = paths.map((path) => {
+      const inside = innerPath(folder, find(path).path);
+      const { options, run } = runDetails(find(path), inside, { log, after: 0, generation: null });
+      const model = typeof options.model === "string" ? options.model : run.model;
+      if (model === null) throw invalid(`paths: ${path} does not say its base model`, "paths");
+      if (!existsSync(join(inside, fileNames.adapter))) throw invalid(`paths: ${path} has no adapter yet`, "paths");
+      return { path, folder: inside, model: baseModel(program.cwd, model), options };
+    });
+    return c.json(await answering.ask(runs, input, frozen));
+  });
+
+  app.post("/api/answers/close", async (c) => {
+    await bodyOf(c, bodies.none);
+    answering.close();
+    return c.json({});
+  });
+
+  app.notFound(() => {
+    throw new ApiError(404, "there is no such path", { code: "not_found" });
+  });
+  app.onError((error, c) => {
+    if (c.env.outgoing.destroyed) return RESPONSE_ALREADY_SENT;
+    const told =
+      error instanceof ApiError
+        ? error
+        : error instanceof SoftpromptError
+          ? new ApiError(422, error.message, { code: error.kind })
+          : new ApiError(500, "the studio has a bug; its terminal has the details", { code: "bug" });
+    if (told.status === 500) context.notice(`a bug: ${error.stack ?? error.message}`);
+    if (c.req.path === "/" && told.status === 401)
+      return c.text("Open the address that `softprompt studio` has told: it holds a token.\n", 401);
+    return c.json(told.body, told.status as 400, { ...told.headers });
+  });
+  return app;
+
+  function changing(): void {
+    if (context.readOnly) throw new ApiError(403, "the studio was started with --read-only", { code: "read_only" });
+  }
+
+  function find(path: string): ListedRun {
+    const run = listed().find((one) => one.path === path);
+    if (run === undefined) throw new ApiError(404, "there is no such run", { code: "not_found", param: "path" });
+    return run;
+  }
+
+  function runAt(c: Context<Env>): ListedRun {
+    return find(c.req.query("path") ?? "");
+  }
+}
+
+const shared = { "x-content-type-options": "nosniff", "referrer-policy": "no-referrer", "cache-control": "no-store" };
+
+async function bodyOf<S extends z.ZodType>(c: Context<Env>, schema: S): Promise<z.infer<S>> {
+  checkBodyHeaders(c.env.incoming, mostBody);
+  return checked(schema, await readBody(c.env.incoming, mostBody));
+}
+
+const pageFile = (name: string): string => readFileSync(packageFile(`dist/studio/page/${name}`), "utf8");
+const text = (body: string, type: string) =>
+  new Response(body, { headers: { "content-type": type, "content-security-policy": pagePolicy } });
+const page = (name: string, type: string) => text(pageFile(name), type);
+
+/**
+ * The runs under the folder, their paths as the page names them. A folder of many runs takes a while to read: it is read again only when
+ * ten times as long has passed.
+ */
+function openListing(folder: string): () => readonly ListedRun[] {
+  let kept: readonly ListedRun[] = [];
+  let [at, took] = [Number.NEGATIVE_INFINITY, 0];
+  return () => {
+    const began = performance.now();
+    if (began - at < 10 * took) return kept;
+    kept = existsSync(folder)
+      ? listRuns(folder).map((run) => ({ ...run, path: shownPath(folder, resolve(run.path)) ?? run.path }))
+      : [];
+    at = performance.now();
+    took = at - began;
+    return kept;
+  };
+}
+
+const tableOf = ({ sections }: StudioCommand): OptionTable => Object.assign({}, ...Object.values(sections));
+
+function formOf(command: string, { summary, sections }: StudioCommand): Form {
+  return {
+    command,
+    summary,
+    sections: Object.entries(sections).map(([name, table]) => ({
+      name,
+      options: Object.entries(table).map(([key, option]) => ({
+        key,
+        flag: flagWords({ [key]: option }, { [key]: true })[0]!,
+        ...option,
+      })),
+    })),
+  };
+}
+
+/** @throws ApiError 400 that names the option. */
+function wordsOf(table: OptionTable, options: Readonly<Record<string, unknown>>): string[] {
+  try {
+    return flagWords(table, readPartialOptions(table, options, "options", () => {}) as Record<string, unknown>);
+  } catch (error) {
+    if (!(error instanceof SoftpromptError)) throw error;
+    throw invalid(error.message, error.parts.where?.replace(/^options: /, "options.") ?? null);
+  }
+}
+
+/** A command as the page asks for it; where it names no place for its results, one under the studio's folder. */
+function orderOf(
+  { folder, commands, jobs }: StudioContext,
+  command: "train" | "prune" | "compare",
+  given: Readonly<Record<string, unknown>>,
+) {
+  const table = tableOf(commands[command]);
+  const goesOn = typeof given.resume === "string" ? innerPath(folder, given.resume) : undefined;
+  const output =
+    goesOn ?? (typeof given.output === "string" ? resolve(given.output) : placeFor(folder, jobs, command, given));
+  const options = goesOn === undefined ? { ...given, output } : { ...given, resume: goesOn };
+  const words = wordsOf(table, options);
+  const path = shownPath(folder, output);
+  if (path !== null && jobs.at(path) !== undefined)
+    throw new ApiError(409, "a command is already to write there", { code: "busy", param: "options.output" });
+  return { command, options: given, words, path, line: ["softprompt", command, ...words].map(shellWord).join(" ") };
+}
+
+/** A free folder: FOLDER/TASK-METHOD-seedN, where nothing is and no waiting command will write. */
+function placeFor(folder: string, jobs: Jobs, command: string, given: Readonly<Record<string, unknown>>): string {
+  const word = (key: string) => (typeof given[key] === "string" ? (given[key] as string) : null);
+  const source = word("task") ?? word("train") ?? word("from") ?? word("data") ?? command;
+  const ways = [word("method"), word("schedule")].filter((way) => way !== null && way !== "vanilla");
+  const kind = { train: ways.join("-") || "prompt", prune: "xprompt", compare: "comparison" }[command];
+  const name = `${basename(source).replace(/\.\w+$/, "")}-${kind}-seed${given.seed ?? 0}`;
+  const safe = name.replaceAll(/[^\w.-]+/g, "-").toLowerCase();
+  for (let n = 1; ; n++) {
+    const place = freeFolder(join(folder, n === 1 ? safe : `${safe}-${n}`));
+    if (!existsSync(place) && jobs.at(shownPath(folder, place)!) === undefined) return place;
+  }
+}
+
+/** A path stays one when it is opened from elsewhere; a name of a hub or of a bundled model stays a name. */
+function baseModel(cwd: string, model: string): string {
+  const path = resolve(cwd, model);
+  return existsSync(path) ? path : model;
+}
+
+/** @throws ApiError 409 where no process of this machine works there. */
+function stopProcess({ pid, host, state }: ListedRun): void {
+  if (state !== "running" || pid === null || host !== hostname() || pid === process.pid)
+    throw new ApiError(409, "no process of this machine works in it", { code: "not_running" });
+  process.kill(pid, "SIGINT");
+}

@@ -1,0 +1,78 @@
+/**
+ * @file The events of a run that may still grow, read as far as they are. In: a run's folder. Out: events, kept between two calls.
+ *
+ * A file that grew is read from where the last call ended. A resume cuts the file back and writes it on, so where the last line that was
+ * read is no longer there, everything is read again, under another generation.
+ */
+import { closeSync, fstatSync, openSync, readSync } from "node:fs";
+import { join } from "node:path";
+import { ioError } from "../base/files.js";
+import { fileNames } from "../run/layout.js";
+import { type Recorded, readEvent } from "../tasks/recorded.js";
+
+export interface EventLog {
+  readonly events: readonly Recorded[];
+  readonly generation: string;
+}
+
+interface Kept {
+  generation: number;
+  /** Bytes that were read: whole lines. */
+  bytes: number;
+  /** The last line, with its line break, and where it begins. */
+  last: Buffer;
+  events: Recorded[];
+}
+
+/** Most runs whose events are kept; those that were asked for longest ago go first. */
+const mostKept = 32;
+
+/** @returns reads the events of a folder; none where it has no metrics. */
+export function openEventLogs(): (folder: string) => EventLog {
+  const logs = new Map<string, Kept>();
+  let generations = 0;
+  return (folder) => {
+    const path = join(folder, fileNames.metrics);
+    const known = logs.get(folder);
+    logs.delete(folder);
+    const anew = (): Kept => ({ generation: ++generations, bytes: 0, last: Buffer.alloc(0), events: [] });
+    let fd: number;
+    try {
+      fd = openSync(path, "r");
+    } catch (cause) {
+      if ((cause as NodeJS.ErrnoException).code === "ENOENT") return { events: [], generation: "0" };
+      throw ioError(cause, path);
+    }
+    try {
+      const log = known !== undefined && holdsLast(fd, known) ? known : anew();
+      readOn(fd, log);
+      logs.set(folder, log);
+      const oldest = logs.keys().next();
+      if (logs.size > mostKept && !oldest.done) logs.delete(oldest.value);
+      return { events: log.events, generation: String(log.generation) };
+    } finally {
+      closeSync(fd);
+    }
+  };
+}
+
+function holdsLast(fd: number, { bytes, last }: Kept): boolean {
+  if (fstatSync(fd).size < bytes) return false;
+  return readBytes(fd, bytes - last.length, last.length).equals(last);
+}
+
+function readOn(fd: number, log: Kept): void {
+  const all = readBytes(fd, log.bytes, Math.max(0, fstatSync(fd).size - log.bytes));
+  // a line without its end is still being written, or was torn by a death
+  const whole = all.subarray(0, all.lastIndexOf(0x0a) + 1);
+  if (whole.length === 0) return;
+  const lines = whole.toString("utf8").split("\n").slice(0, -1);
+  for (const line of lines) log.events.push(readEvent(line, `${fileNames.metrics}:${log.events.length + 1}`));
+  log.last = Buffer.from(whole.subarray(whole.lastIndexOf(0x0a, -2) + 1));
+  log.bytes += whole.length;
+}
+
+function readBytes(fd: number, from: number, length: number): Buffer {
+  const bytes = Buffer.alloc(length);
+  return bytes.subarray(0, readSync(fd, bytes, 0, length, from));
+}

@@ -1,0 +1,138 @@
+/** @file What the studio's server and its page tell each other: the JSON under /api, as types. */
+import type { Option } from "../base/options.js";
+import type { Prediction } from "../report/predictions.js";
+import type { RunResult } from "../run/result.js";
+import type { ListedRun } from "../study/run-list.js";
+import type { Recorded } from "../tasks/recorded.js";
+
+/** Everything that changes while the studio is open. Paths of runs are relative to the studio's folder, with "/". */
+export interface StudioState {
+  readonly version: string;
+  readonly folder: string;
+  /** Paths that a form takes are relative to it. */
+  readonly cwd: string;
+  readonly readOnly: boolean;
+  readonly runs: readonly ListedRun[];
+  /** Oldest first. */
+  readonly jobs: readonly JobState[];
+}
+
+/** `stopped`: what it had done is saved. */
+export type JobStatus = "waiting" | "running" | "stopping" | "done" | "stopped" | "failed";
+
+/** An error as `--json` tells it. */
+export interface ToldError {
+  readonly kind: string;
+  readonly problem: string;
+  readonly where?: string;
+  readonly expected?: string;
+  readonly got?: unknown;
+  readonly hint?: string;
+}
+
+/** A command that the studio runs in a process of its own. */
+export interface JobState {
+  readonly id: string;
+  readonly command: string;
+  /** What was given, by the options' names. */
+  readonly options: Readonly<Record<string, unknown>>;
+  /** As it would be typed. */
+  readonly line: string;
+  /** Where its results go, relative to the studio's folder; null where they go elsewhere. */
+  readonly path: string | null;
+  readonly status: JobStatus;
+  readonly pid: number | null;
+  /** Its latest lines of progress. */
+  readonly lines: readonly string[];
+  readonly error: ToldError | null;
+  readonly asked: string;
+  readonly started: string | null;
+  readonly ended: string | null;
+}
+
+/** The options of a command, for its form. */
+export interface Form {
+  readonly command: string;
+  readonly summary: string;
+  readonly sections: readonly {
+    readonly name: string;
+    readonly options: readonly (Option & { readonly key: string; readonly flag: string })[];
+  }[];
+}
+
+/** What an adapter answers, read from its folder. */
+export interface AdapterTask {
+  readonly name: string;
+  readonly template: string;
+  readonly fields: readonly string[];
+  /** Label → its words; null for free text. */
+  readonly verbalizer: Readonly<Record<string, string>> | null;
+}
+
+/** One run. Events are those from `after` on; `generation` changes where earlier ones are no longer true. */
+export interface RunDetails {
+  readonly run: ListedRun;
+  /** Its config.yaml as it is; null where there is none. */
+  readonly config: string | null;
+  readonly options: Readonly<Record<string, unknown>>;
+  readonly result: RunResult | null;
+  readonly warnings: readonly string[];
+  readonly task: AdapterTask | null;
+  readonly report: boolean;
+  readonly events: readonly Recorded[];
+  readonly after: number;
+  readonly generation: string;
+}
+
+/** Some of a run's predictions, and how many there are of that kind. */
+export interface PredictionsPage {
+  readonly rows: readonly Prediction[];
+  readonly total: number;
+}
+
+/** The words nearest to each virtual token. */
+export interface PromptWordsAnswer {
+  readonly tokens: readonly (readonly { readonly piece: string; readonly cosine: number }[])[];
+  readonly text: string;
+}
+
+/** An input for several adapters of one base model. */
+export interface Question {
+  /** Runs whose adapters answer. */
+  readonly paths: readonly string[];
+  /** Field of a template → text. */
+  readonly input: Readonly<Record<string, string>>;
+  /** Ask the frozen model without a prompt too. */
+  readonly frozen: boolean;
+}
+
+/** One adapter's answer, or the frozen model's under its task. */
+export interface GivenAnswer {
+  readonly path: string;
+  readonly frozen: boolean;
+  readonly label: string | null;
+  readonly text: string;
+  readonly probabilities: Readonly<Record<string, number>> | null;
+  readonly truncated: boolean;
+  /** Why there is no answer. */
+  readonly error: string | null;
+}
+
+export interface Answers {
+  readonly answers: readonly GivenAnswer[];
+  /** All answers together, opening the model included. */
+  readonly seconds: number;
+  readonly model: string;
+}
+
+/** What the model would read of some rows, as `softprompt show --json` gives it. */
+export interface Preview {
+  readonly task: { readonly name: string; readonly template: string };
+  readonly splits: readonly {
+    readonly split: string;
+    readonly rows: number;
+    readonly labels: Readonly<Record<string, number>>;
+    readonly examples: readonly { readonly input: string; readonly target: string; readonly label: string | null }[];
+  }[];
+  readonly notices: readonly string[];
+}

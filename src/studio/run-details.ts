@@ -1,0 +1,97 @@
+/**
+ * @file One run as the studio's page shows it, from what lies on disk. In: a run of the list. Out: RunDetails; nothing is written.
+ */
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import { parse } from "yaml";
+import { SoftpromptError } from "../base/errors.js";
+import { readWhole } from "../base/files.js";
+import { isObject, type JsonObject } from "../base/json.js";
+import { compileTemplate } from "../data/template.js";
+import { readPruneResult } from "../prune/record.js";
+import { outcomeWarnings } from "../report/outcome.js";
+import { fileNames, holds } from "../run/layout.js";
+import { readResult } from "../run/result.js";
+import type { ListedRun } from "../study/run-list.js";
+import { readAdapter } from "../tasks/adapter-place.js";
+import { type Recorded, readPredictions } from "../tasks/recorded.js";
+import { readRunReport } from "../tasks/run-report.js";
+import type { EventLog } from "./event-log.js";
+import type { AdapterTask, PredictionsPage, RunDetails } from "./protocol.js";
+
+/** Longest config.yaml that is read, in bytes. */
+const mostConfig = 2 ** 17;
+
+/**
+ * @param path of the run, a folder, or the file of a study's training, of which nothing more is known
+ * @param after how many events the page has of this generation
+ */
+export function runDetails(
+  run: ListedRun,
+  path: string,
+  { log, after, generation }: { log: (folder: string) => EventLog; after: number; generation: string | null },
+): RunDetails {
+  const search = run.kind === "search";
+  if (run.kind === "study run" || run.kind === null)
+    return { ...nothing, run, report: false, after: 0, generation: "0" };
+  // a search's curves are those of its tuning
+  const events = log(search ? join(path, fileNames.tune) : path);
+  const from = generation === events.generation ? Math.min(after, events.events.length) : 0;
+  const config = readWhole(join(path, fileNames.config), "run", mostConfig)?.toString("utf8") ?? null;
+  const result = existsSync(join(path, fileNames.result)) ? (readPruneResult(path) ?? readResult(path)) : null;
+  return {
+    run,
+    config,
+    options: optionsIn(config),
+    result,
+    warnings: warningsOf(path, result, events.events),
+    task: taskIn(path),
+    report: existsSync(join(path, fileNames.report)),
+    events: events.events.slice(from),
+    after: from,
+    generation: events.generation,
+  };
+}
+
+const nothing = { config: null, options: {}, result: null, warnings: [], task: null, events: [] };
+
+function optionsIn(config: string | null): JsonObject {
+  try {
+    const found: unknown = config === null ? null : parse(config, { maxAliasCount: 0 });
+    return isObject(found) ? found : {};
+  } catch {
+    // a resume tells of its faults
+    return {};
+  }
+}
+
+function warningsOf(folder: string, result: RunDetails["result"], events: readonly Recorded[]): readonly string[] {
+  if (result === null)
+    return events.flatMap((e) => (e.kind === "skip" ? [`step ${e.step} was skipped: ${e.problem}`] : []));
+  if (holds(folder, "run")) return readRunReport(folder, events).warnings;
+  const { scores, baseline } = result;
+  return outcomeWarnings({ scores, majority: baseline.majority, predictions: readPredictions(folder) });
+}
+
+/** The task of the run's adapter; null where there is none yet, or none is recorded. */
+export function taskIn(folder: string): AdapterTask | null {
+  if (!existsSync(join(folder, fileNames.adapter))) return null;
+  try {
+    const { task } = readAdapter(folder);
+    if (task === null) return null;
+    const { name, template, verbalizer } = task;
+    return { name, template, fields: compileTemplate(template).fields, verbalizer };
+  } catch (error) {
+    if (error instanceof SoftpromptError) return null;
+    throw error;
+  }
+}
+
+/** Most predictions of one answer. */
+const mostRows = 200;
+
+/** The run's predictions on its validation rows. @param wrong only those that are not right */
+export function predictionsPage(folder: string, { wrong, from }: { wrong: boolean; from: number }): PredictionsPage {
+  const all = readPredictions(folder).filter((row) => !wrong || !row.correct);
+  return { rows: all.slice(from, from + mostRows), total: all.length };
+}
