@@ -14,7 +14,7 @@ import { getCookie, setCookie } from "hono/cookie";
 import { z } from "zod";
 import { SoftpromptError } from "../base/errors.js";
 import { readWhole } from "../base/files.js";
-import { flagWords, type OptionTable, readPartialOptions } from "../base/options.js";
+import { flagName, flagWords, type OptionTable, readPartialOptions } from "../base/options.js";
 import { packageFile, packageInfo } from "../base/package.js";
 import { shellWord } from "../base/shell-word.js";
 import { reportStyle } from "../report/page.js";
@@ -46,9 +46,20 @@ export interface StudioCommand {
   readonly sections: Readonly<Record<string, OptionTable>>;
 }
 
-/** The commands that the page starts; `show` is asked for rows and words alone. */
-export const studioCommands = ["train", "prune", "compare", "show"] as const;
-export type StudioCommands = Readonly<Record<(typeof studioCommands)[number], StudioCommand>>;
+const ofData = ["task", "data", "train", "validation", "template", "labelColumn", "verbalizer"];
+const ofTraining = ["virtualTokens", "steps", "learningRate", "batchSize", "evalEvery", "seed", "output"];
+
+/** The commands that the page starts, with the options that most people need. */
+export const startedCommands = {
+  train: ["model", ...ofData, "method", "schedule", ...ofTraining],
+  prune: ["from", "model", ...ofData, "search", "tokensPruned", "piecesPruned", "retrainSteps", ...ofTraining],
+  compare: ["model", "tasks", "methods", "seeds", "steps", "scoreSteps", "evalEvery", "batchSize", "workers", "output"],
+} as const satisfies Record<string, readonly string[]>;
+export type StartedCommand = keyof typeof startedCommands;
+const startedNames = Object.keys(startedCommands) as [StartedCommand, ...StartedCommand[]];
+
+/** What they are made of; `show` is asked for rows and words alone. */
+export type StudioCommands = Readonly<Record<StartedCommand | "show", StudioCommand>>;
 
 export interface StudioContext {
   readonly folder: string;
@@ -87,7 +98,7 @@ const runFiles: Readonly<Record<string, string>> = {
 
 const values = z.record(z.string(), z.unknown());
 const bodies = {
-  job: z.object({ command: z.enum(["train", "prune", "compare"]), options: values }),
+  job: z.object({ command: z.enum(startedNames), options: values }),
   preview: z.object({ options: values }),
   stop: z.object({ path: z.string() }),
   question: z.object({
@@ -131,9 +142,7 @@ export function openStudioApp(context: StudioContext): Hono<Env> {
     } satisfies StudioState),
   );
 
-  app.get("/api/forms", (c) =>
-    c.json((["train", "prune", "compare"] as const).map((name) => formOf(name, commands[name]))),
-  );
+  app.get("/api/forms", (c) => c.json(startedNames.map((name) => formOf(name, commands[name]))));
 
   app.get("/api/run", (c) => {
     const run = runAt(c);
@@ -243,10 +252,15 @@ export function openStudioApp(context: StudioContext): Hono<Env> {
     if (context.readOnly) throw new ApiError(403, "the studio was started with --read-only", { code: "read_only" });
   }
 
+  /** As it is now: the list may be a little older. */
   function find(path: string): ListedRun {
-    const run = listed().find((one) => one.path === path);
+    const same = (one: ListedRun) => one.path === path;
+    const run = listed().find(same) ?? listed(true).find(same);
     if (run === undefined) throw new ApiError(404, "there is no such run", { code: "not_found", param: "path" });
-    return run;
+    if (run.kind !== "run" && run.kind !== "search") return run;
+    const inside = innerPath(folder, path);
+    const fresh = listRuns(inside).find((one) => resolve(one.path) === inside);
+    return fresh === undefined ? run : { ...fresh, path, model: fresh.model ?? run.model };
   }
 
   function runAt(c: Context<Env>): ListedRun {
@@ -268,14 +282,14 @@ const page = (name: string, type: string) => text(pageFile(name), type);
 
 /**
  * The runs under the folder, their paths as the page names them. A folder of many runs takes a while to read: it is read again only when
- * ten times as long has passed.
+ * ten times as long has passed, or where `now` is asked for.
  */
-function openListing(folder: string): () => readonly ListedRun[] {
+function openListing(folder: string): (now?: boolean) => readonly ListedRun[] {
   let kept: readonly ListedRun[] = [];
   let [at, took] = [Number.NEGATIVE_INFINITY, 0];
-  return () => {
+  return (now = false) => {
     const began = performance.now();
-    if (began - at < 10 * took) return kept;
+    if (!now && began - at < 10 * took) return kept;
     kept = existsSync(folder)
       ? listRuns(folder).map((run) => ({ ...run, path: shownPath(folder, resolve(run.path)) ?? run.path }))
       : [];
@@ -287,15 +301,16 @@ function openListing(folder: string): () => readonly ListedRun[] {
 
 const tableOf = ({ sections }: StudioCommand): OptionTable => Object.assign({}, ...Object.values(sections));
 
-function formOf(command: string, { summary, sections }: StudioCommand): Form {
+function formOf(command: StartedCommand, { summary, sections }: StudioCommand): Form {
   return {
     command,
     summary,
+    essentials: startedCommands[command],
     sections: Object.entries(sections).map(([name, table]) => ({
       name,
       options: Object.entries(table).map(([key, option]) => ({
         key,
-        flag: flagWords({ [key]: option }, { [key]: true })[0]!,
+        flag: flagName(key),
         ...option,
       })),
     })),
@@ -314,14 +329,15 @@ function wordsOf(table: OptionTable, options: Readonly<Record<string, unknown>>)
 
 /** A command as the page asks for it; where it names no place for its results, one under the studio's folder. */
 function orderOf(
-  { folder, commands, jobs }: StudioContext,
-  command: "train" | "prune" | "compare",
+  { folder, program, commands, jobs }: StudioContext,
+  command: StartedCommand,
   given: Readonly<Record<string, unknown>>,
 ) {
   const table = tableOf(commands[command]);
   const goesOn = typeof given.resume === "string" ? innerPath(folder, given.resume) : undefined;
   const output =
-    goesOn ?? (typeof given.output === "string" ? resolve(given.output) : placeFor(folder, jobs, command, given));
+    goesOn ??
+    (typeof given.output === "string" ? resolve(program.cwd, given.output) : placeFor(folder, jobs, command, given));
   const options = goesOn === undefined ? { ...given, output } : { ...given, resume: goesOn };
   const words = wordsOf(table, options);
   const path = shownPath(folder, output);
@@ -331,11 +347,20 @@ function orderOf(
 }
 
 /** A free folder: FOLDER/TASK-METHOD-seedN, where nothing is and no waiting command will write. */
-function placeFor(folder: string, jobs: Jobs, command: string, given: Readonly<Record<string, unknown>>): string {
+function placeFor(
+  folder: string,
+  jobs: Jobs,
+  command: StartedCommand,
+  given: Readonly<Record<string, unknown>>,
+): string {
   const word = (key: string) => (typeof given[key] === "string" ? (given[key] as string) : null);
   const source = word("task") ?? word("train") ?? word("from") ?? word("data") ?? command;
   const ways = [word("method"), word("schedule")].filter((way) => way !== null && way !== "vanilla");
-  const kind = { train: ways.join("-") || "prompt", prune: "xprompt", compare: "comparison" }[command];
+  const kinds = { train: ways.join("-") || "prompt", prune: "xprompt", compare: "comparison" } satisfies Record<
+    StartedCommand,
+    string
+  >;
+  const kind = kinds[command];
   const name = `${basename(source).replace(/\.\w+$/, "")}-${kind}-seed${given.seed ?? 0}`;
   const safe = name.replaceAll(/[^\w.-]+/g, "-").toLowerCase();
   for (let n = 1; ; n++) {

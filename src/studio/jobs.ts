@@ -148,7 +148,8 @@ export class Jobs {
       if (rest !== "") job.lines.push(rest);
       const { value, error } = readOutput(out);
       const saved = isObject(value) && value.interrupted === true;
-      const stopped = saved || error?.kind === "interrupted" || stopCodes.has(exitCode);
+      // a process that had not listened yet is ended by the signal itself
+      const stopped = saved || error?.kind === "interrupted" || stopCodes.has(exitCode) || signal === "SIGINT";
       if (!stopped && (exitCode !== 0 || job.error !== null))
         job.error ??= error ?? { kind: "bug", problem: `it ended with ${signal ?? `exit code ${exitCode}`}` };
       this.#end(job, job.error !== null ? "failed" : stopped ? "stopped" : "done");

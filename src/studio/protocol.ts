@@ -54,6 +54,8 @@ export interface JobState {
 export interface Form {
   readonly command: string;
   readonly summary: string;
+  /** The options that most people need, in the order of a form. */
+  readonly essentials: readonly string[];
   readonly sections: readonly {
     readonly name: string;
     readonly options: readonly (Option & { readonly key: string; readonly flag: string })[];

@@ -6,7 +6,7 @@ import type { Form, Preview } from "../protocol.js";
 import { api } from "./api.js";
 import { Choice, Problem, Section } from "./parts.jsx";
 import { linkTo, useAction, useAsked, useStudio } from "./state.js";
-import { textOf, usualText, valueOf } from "./values.js";
+import { fieldText, fieldValue, usualText } from "./values.js";
 
 type Texts = Readonly<Record<string, string>>;
 type FormOption = Form["sections"][number]["options"][number];
@@ -85,11 +85,11 @@ function CommandForm({ form, given }: { readonly form: Form; readonly given: Rea
         </span>
       </div>
       <Suggestions />
-      {form.sections.map(({ name, options }, i) => {
+      {sectionsOf(form).map(({ name, options }, i) => {
         const shown = options.filter((option) => !hidden.has(option.key) && found(option));
         const changed = shown.some(({ key }) => (texts[key] ?? "") !== "");
         return shown.length === 0 ? null : (
-          <details class="options" key={name} open={i < 2 || changed || words !== ""}>
+          <details class="options" key={name} open={i === 0 || changed || words !== ""}>
             <summary>
               {name} <span class="soft">{shown.length}</span>
             </summary>
@@ -118,22 +118,32 @@ function CommandForm({ form, given }: { readonly form: Form; readonly given: Rea
   );
 }
 
+/** The essential options first; each option once. */
+function sectionsOf({ essentials, sections }: Form): Form["sections"] {
+  const first = new Set(essentials);
+  const all = sections.flatMap(({ options }) => options);
+  return [
+    { name: "Essentials", options: essentials.flatMap((key) => all.find((option) => option.key === key) ?? []) },
+    ...sections.map(({ name, options }) => ({ name, options: options.filter(({ key }) => !first.has(key)) })),
+  ];
+}
+
 const textsOf = (options: readonly FormOption[], given: Readonly<Record<string, unknown>>): Texts =>
   Object.fromEntries(
     options
       .filter(({ key }) => !own.has(key) && given[key] !== undefined)
-      .map((option) => [option.key, textOf(option, given[option.key])])
+      .map((option) => [option.key, fieldText(option, given[option.key])])
       // a run's configuration holds every default
       .filter(
         ([key, text]) =>
-          text !== textOf(options.find((o) => o.key === key)!, options.find((o) => o.key === key)!.default),
+          text !== fieldText(options.find((o) => o.key === key)!, options.find((o) => o.key === key)!.default),
       ),
   );
 
 const valuesOf = (options: readonly FormOption[], texts: Texts): Record<string, unknown> =>
   Object.fromEntries(
     options.flatMap((option) => {
-      const value = valueOf(option, texts[option.key] ?? "");
+      const value = fieldValue(option, texts[option.key] ?? "");
       return value === undefined ? [] : [[option.key, value]];
     }),
   );
@@ -249,7 +259,7 @@ function Rows({ values }: { readonly values: Readonly<Record<string, unknown>> }
   const { busy, error, run } = useAction();
   const [preview, setPreview] = useState<Preview | null>(null);
   const key = JSON.stringify(values);
-  // biome-ignore lint/correctness/useExhaustiveDependencies: rows of other options are not these
+  // rows of other options are not these
   useEffect(() => setPreview(null), [key]);
   return (
     <Section title="Rows">

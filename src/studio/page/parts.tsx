@@ -76,7 +76,7 @@ export function Chart({ chart }: { readonly chart: LineChart }) {
         ref={place}
         onPointerMove={moved}
         onPointerLeave={() => setAt(null)}
-        // biome-ignore lint/security/noDangerouslySetInnerHtml: svg.ts escapes every text
+        // svg.ts escapes every text
         dangerouslySetInnerHTML={{ __html: drawn.svg }}
       />
       <figcaption class="soft">

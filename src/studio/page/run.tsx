@@ -291,7 +291,7 @@ function Words({ path }: { readonly path: string }) {
       ) : (
         <ol class="tokens" start={0}>
           {found.tokens.map((nearest, i) => (
-            // biome-ignore lint/suspicious/noArrayIndexKey: a token is its place
+            // a token is its place
             <li key={i}>
               {nearest.length === 0 ? (
                 <span class="soft">pruned</span>

@@ -60,7 +60,7 @@ export function useAsked<T>(ask: (last: T | null) => Promise<T>, key: string, ev
     shown.current = key;
     latest.current = null;
   }
-  // biome-ignore lint/correctness/useExhaustiveDependencies: `turn` asks once more
+  // `turn` asks once more
   useEffect(() => {
     let live = true;
     let timer: ReturnType<typeof setTimeout> | undefined;

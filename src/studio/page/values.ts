@@ -2,7 +2,7 @@
 import type { Option } from "../../base/options.js";
 
 /** A value as the text of its field; nothing given is "". */
-export function textOf(option: Option, value: unknown): string {
+export function fieldText(option: Option, value: unknown): string {
   if (value === undefined || value === null) return "";
   if (Array.isArray(value)) return value.join(option.kind === "list" && option.whole ? "\n" : ",");
   if (typeof value === "object")
@@ -16,7 +16,7 @@ const numberOf = (text: string): number | string =>
   text.trim() !== "" && Number.isFinite(Number(text)) ? Number(text) : text;
 
 /** A field's text as a value; an empty field gives none. What is no number stays text, and the server says so. */
-export function valueOf(option: Option, text: string): unknown {
+export function fieldValue(option: Option, text: string): unknown {
   if (text === "") return undefined;
   switch (option.kind) {
     case "number":
@@ -43,4 +43,4 @@ export function valueOf(option: Option, text: string): unknown {
 }
 
 /** What the field shows where nothing is given. */
-export const usualText = (option: Option): string => textOf(option, option.default).replaceAll("\n", " ");
+export const usualText = (option: Option): string => fieldText(option, option.default).replaceAll("\n", " ");
