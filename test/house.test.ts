@@ -43,6 +43,8 @@ const engineDoors = [
   "evaluate/evaluate.ts",
   "method/methods.ts",
   "adapter/peft.ts",
+  // runs in a browser
+  "studio/page/main.tsx",
 ];
 
 /** A tree of sources by path. */
@@ -51,7 +53,7 @@ type Tree = ReadonlyMap<string, string>;
 const src = resolve(dirname(fileURLToPath(import.meta.url)), "../src");
 const tree: Tree = new Map(
   readdirSync(src, { recursive: true, encoding: "utf8" })
-    .filter((f) => f.endsWith(".ts"))
+    .filter((f) => /\.tsx?$/.test(f))
     .map((f) => [f, readFileSync(join(src, f), "utf8")]),
 );
 const roomOf = (path: string) => (path.includes("/") ? path.split("/")[0]! : "index");
@@ -82,7 +84,7 @@ function inside(tree: Tree, file: string): { to: string; typeOnly: boolean }[] {
   return imports(tree.get(file)!)
     .filter(({ target }) => target.startsWith("."))
     .map(({ target, typeOnly }) => ({
-      to: relative(src, resolve(src, dirname(file), target)).replace(/\.js$/, ".ts"),
+      to: relative(src, resolve(src, dirname(file), target)).replace(/\.js(x?)$/, ".ts$1"),
       typeOnly,
     }));
 }
@@ -122,7 +124,7 @@ function circles(tree: Tree): string[] {
     const component = open.splice(open.indexOf(file));
     if (component.length > 1) found.push(component.sort().join(", "));
   };
-  for (const file of tree.keys()) if (!file.endsWith(".test.ts") && !index.has(file)) visit(file);
+  for (const file of tree.keys()) if (!/\.test\.tsx?$/.test(file) && !index.has(file)) visit(file);
   return found;
 }
 
@@ -143,7 +145,7 @@ function nodeOnThePath(tree: Tree): string[] {
 
 /** Product files that import a package, createRequire and require.resolve included. */
 function importers(tree: Tree, name: string): string[] {
-  const product = [...tree.keys()].filter((f) => !f.endsWith(".test.ts"));
+  const product = [...tree.keys()].filter((f) => !/\.test\.tsx?$/.test(f));
   return product.filter((f) =>
     imports(tree.get(f)!).some(({ target }) => target === name || target.startsWith(`${name}/`)),
   );

@@ -220,9 +220,7 @@ describe("a form", () => {
     await write("option-model", "t5-nano");
     await write("option-steps", "0");
     await write("option-verbalizer", "0=bad=worse\n1=good");
-    expect(text()).toContain(
-      "softprompt train --steps 0 --model t5-nano --verbalizer 0=bad=worse --verbalizer 1=good",
-    );
+    expect(text()).toContain("softprompt train --steps 0 --model t5-nano --verbalizer 0=bad=worse --verbalizer 1=good");
     await click("Start");
     expect(posted("/api/jobs")).toEqual({
       command: "train",
