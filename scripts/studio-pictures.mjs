@@ -3,7 +3,7 @@
  * and two runs beside each other. `npm run pictures:studio`. It trains the two first, on the quickstart's rows; a minute or two.
  */
 import { spawn, spawnSync } from "node:child_process";
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -34,34 +34,51 @@ async function studio() {
   throw new Error("the studio did not start");
 }
 
+/** A Chromium spoken to over a pipe (the DevTools protocol). @returns a call of it, and its process */
+function browser() {
+  const flags = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--remote-debugging-pipe"];
+  const child = spawn(chromium, [...flags, `--user-data-dir=${join(place, "profile")}`], {
+    stdio: ["ignore", "ignore", "ignore", "pipe", "pipe"],
+  });
+  const waiting = new Map();
+  let [next, rest] = [1, ""];
+  child.stdio[4].setEncoding("utf8").on("data", (text) => {
+    const messages = (rest + text).split("\0");
+    rest = messages.pop();
+    for (const { id, result, error } of messages.map((message) => JSON.parse(message)))
+      if (error) waiting.get(id)?.fail(new Error(error.message));
+      else waiting.get(id)?.done(result);
+  });
+  const call = (method, params = {}, sessionId = undefined) =>
+    new Promise((done, fail) => {
+      const id = next++;
+      waiting.set(id, { done, fail });
+      setTimeout(() => fail(new Error(`${chromium} gave no answer to ${method}`)), 60_000).unref();
+      child.stdio[3].write(`${JSON.stringify({ id, method, params, sessionId })}\0`);
+    });
+  return { call, child };
+}
+
+/** Milliseconds until a page has asked for everything and drawn it. */
+const untilDrawn = 4000;
+
 try {
-  const rows = join(root, "examples/quickstart");
-  const data = ["--train", `${rows}/train.jsonl`, "--validation", `${rows}/validation.jsonl`, "--template", "{text}"];
-  const job = ["--model", "t5-nano", ...data, "--label-column", "label", "--task", "reviews"];
-  const steps = ["--steps", "120", "--eval-every", "10", "--batch-size", "8"];
-  softprompt("train", ...job, ...steps, "--output", "runs/reviews");
-  softprompt("train", ...job, ...steps, "--schedule", "fpt-cr", "--output", "runs/reviews-fpt");
+  const job = ["--model", "t5-nano", "--task", "quickstart", "--steps", "120", "--eval-every", "10"];
+  softprompt("train", ...job, "--output", "runs/reviews");
+  softprompt("train", ...job, "--schedule", "fpt-cr", "--output", "runs/reviews-fpt");
   const { child, address } = await studio();
+  const { call, child: page } = browser();
   for (const [name, { hash, height }] of Object.entries(pictures)) {
-    const { status } = spawnSync(
-      chromium,
-      [
-        ...[
-          "--headless",
-          "--no-sandbox",
-          "--disable-gpu",
-          "--hide-scrollbars",
-          `--user-data-dir=${join(place, "profile")}`,
-        ],
-        ...[`--window-size=1280,${height}`, "--virtual-time-budget=6000"],
-        `--screenshot=${join(root, "docs/pictures", `${name}.png`)}`,
-        `${address}${hash}`,
-      ],
-      { stdio: "inherit", timeout: 120_000 },
-    );
-    if (status !== 0) throw new Error(`${chromium} ended with ${status}`);
+    const { targetId } = await call("Target.createTarget", { url: `${address}${hash}`, width: 1280, height });
+    const { sessionId } = await call("Target.attachToTarget", { targetId, flatten: true });
+    const size = { width: 1280, height, deviceScaleFactor: 1, mobile: false };
+    await call("Emulation.setDeviceMetricsOverride", size, sessionId);
+    await new Promise((drawn) => setTimeout(drawn, untilDrawn));
+    const { data: picture } = await call("Page.captureScreenshot", { format: "png" }, sessionId);
+    writeFileSync(join(root, "docs/pictures", `${name}.png`), Buffer.from(picture, "base64"));
   }
+  page.kill();
   child.kill("SIGINT");
 } finally {
-  rmSync(place, { recursive: true, force: true });
+  rmSync(place, { recursive: true, force: true, maxRetries: 5, retryDelay: 200 });
 }

@@ -37,7 +37,9 @@ export function App() {
         <a href={linkTo("")} class="name">
           softprompt studio
         </a>
-        <code class="soft">{state?.folder}</code>
+        <code class="soft" title={state?.folder}>
+          {state?.folder.split(/[\\/]/).at(-1)}
+        </code>
         <nav>
           {running > 0 && <span class="badge running">{running} running</span>}
           {state?.readOnly === false && <a href={linkTo("new")}>New</a>}
