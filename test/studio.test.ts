@@ -4,13 +4,13 @@
  */
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { createServer, request } from "node:http";
 import type { AddressInfo } from "node:net";
-import { tmpdir } from "node:os";
+import { hostname, tmpdir } from "node:os";
 import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { flagWords, type OptionTable } from "../src/base/options.js";
 import { prune } from "../src/cli/commands/prune.js";
 import { show } from "../src/cli/commands/show.js";
@@ -80,8 +80,9 @@ describe("access", () => {
     expect((await fetch(studio.url)).status).toBe(401);
     expect((await fetch(`${studio.url}/api/state`)).status).toBe(401);
     expect((await fetch(`${studio.url}/?token=wrong`)).status).toBe(401);
-    const entered = await fetch(studio.address, { redirect: "manual" });
-    expect([entered.status, entered.headers.get("location")]).toEqual([302, "/"]);
+    const entered = await fetch(studio.address);
+    expect(entered.status).toBe(200);
+    expect(await entered.text()).toContain('<script type="module" src="/page.js">');
     const cookie = entered.headers.get("set-cookie")!;
     expect(cookie).toMatch(/^softprompt-studio-\d+=[\w-]{43}; Path=\/; HttpOnly; SameSite=Strict$/);
     const headers = { cookie: cookie.split(";")[0]! };
@@ -101,6 +102,12 @@ describe("access", () => {
       fetch(`${studio.url}${path}`, init).then((response) => response.status);
     expect(await status("/api/state", { headers: { authorization, origin: "https://example.com" } })).toBe(403);
     expect(await status("/api/state", { headers: { authorization, origin: studio.url } })).toBe(200);
+    // an image of a page on another port has the cookie and no origin
+    const image = { authorization, "sec-fetch-site": "same-site", "sec-fetch-mode": "no-cors" };
+    expect(await status("/api/words?path=x", { headers: image })).toBe(403);
+    expect(await status("/", { headers: image })).toBe(200);
+    const own = { ...image, "sec-fetch-site": "same-origin" };
+    expect(await status("/api/state", { headers: own })).toBe(200);
     const simple = { authorization, "content-type": "text/plain" };
     expect(await status("/api/answers/close", { method: "POST", headers: simple, body: "{}" })).toBe(415);
     // a name that resolves to this machine
@@ -115,6 +122,25 @@ describe("access", () => {
       ).end();
     });
     expect(rebound).toBe(403);
+  });
+
+  test("a refused page is told what to open, and no option that the studio does not have", async () => {
+    const studio = await open();
+    const headers = { authorization: `Bearer ${studio.token}`, origin: "http://127.0.0.1:1" };
+    const refused = await (await fetch(`${studio.url}/api/state`, { headers })).text();
+    expect(refused).toContain(`open ${studio.url}`);
+    expect(refused).not.toContain("--");
+  });
+
+  test("a path that cannot be decoded is not found", async () => {
+    await expect(ask(await open(), "/files/a%E0%A4/report.html")).rejects.toThrow("404");
+  });
+
+  test("a signal that comes while the port is opened ends the studio", async () => {
+    const stop = new AbortController();
+    const opening = open({ signal: stop.signal });
+    stop.abort("SIGINT");
+    await expect(opening).rejects.toThrow("stopped before the studio was open");
   });
 
   test("a taken port is said", async () => {
@@ -168,6 +194,84 @@ describe("forms", () => {
       );
       expect(parseFlags(table, flagWords(table, values), "softprompt").values).toEqual(values);
     }
+  });
+});
+
+describe.skipIf(process.platform === "win32")("stopping", () => {
+  /** Says how often it was asked to stop, and ends long after the first time. */
+  const script = `
+    let asked = 0;
+    process.on("SIGINT", () => { console.error("signal " + ++asked); if (asked === 1) setTimeout(() => process.exit(130), 700); });
+    console.error("ready");
+    setTimeout(() => {}, 20000);`;
+  const program = { file: process.execPath, args: ["-e", script, "--"], cwd: place };
+  /** A search that a process works in. */
+  const worked = (name: string, pid: number) => {
+    mkdirSync(join(folder, name));
+    writeFileSync(join(folder, name, "search.json"), "{}");
+    writeFileSync(join(folder, name, ".lock-1-00000000.json"), JSON.stringify({ pid, host: hostname() }));
+  };
+  const started = (studio: Studio, options: object) =>
+    ask<JobState>(studio, "/api/jobs", { command: "train", options });
+  const lines = async (studio: Studio) => (await state(studio)).jobs[0]?.lines;
+
+  test("a process of another terminal is asked once", async () => {
+    const studio = await open();
+    const child = spawn(process.execPath, ["-e", script], { stdio: ["ignore", "ignore", "pipe"] });
+    let told = "";
+    child.stderr.setEncoding("utf8").on("data", (text: string) => {
+      told += text;
+    });
+    const exit = once(child, "close");
+    await expect.poll(() => told).toBe("ready\n");
+    worked("elsewhere", child.pid!);
+    await ask(studio, "/api/stop", { path: "elsewhere" });
+    await expect.poll(() => told).toContain("signal 1");
+    await ask(studio, "/api/stop", { path: "elsewhere" });
+    expect((await exit)[0]).toBe(130);
+    expect(told).toBe("ready\nsignal 1\n");
+  });
+
+  test("one of the studio's own is asked once, though its folder was given by a link", async () => {
+    const studio = await open({ program });
+    mkdirSync(join(folder, "real"));
+    symlinkSync(join(folder, "real"), join(folder, "link"));
+    const { id, pid } = await started(studio, { model: "t5-nano", task: "x", output: "runs/link/own" });
+    await expect.poll(() => lines(studio)).toEqual(["ready"]);
+    worked("real/own", pid!);
+    await ask(studio, "/api/stop", { path: "real/own" });
+    expect((await state(studio)).jobs[0]).toMatchObject({ id, status: "stopping" });
+    await expect.poll(() => lines(studio)).toEqual(["ready", "signal 1"]);
+    await ask(studio, `/api/jobs/${id}/stop`, {});
+    await expect.poll(async () => (await state(studio)).jobs[0]?.status).toBe("stopped");
+    expect(await lines(studio)).toEqual(["ready", "signal 1"]);
+  });
+
+  test("a process that has just ended is said", async () => {
+    const studio = await open();
+    const child = spawn(process.execPath, ["-e", script], { stdio: "ignore" });
+    worked("ending", child.pid!);
+    const gone = Object.assign(new Error("kill ESRCH"), { code: "ESRCH" });
+    const { kill } = process;
+    const spy = vi.spyOn(process, "kill").mockImplementation((pid, signal) => {
+      if (signal === "SIGINT") throw gone;
+      return kill.call(process, pid, signal);
+    });
+    await expect(ask(studio, "/api/stop", { path: "ending" })).rejects.toThrow("409");
+    spy.mockRestore();
+    child.kill("SIGKILL");
+  });
+
+  test("a studio that closes starts nothing any more", async () => {
+    const studio = await open({ program });
+    await started(studio, { model: "t5-nano", task: "x" });
+    await expect.poll(() => lines(studio)).toEqual(["ready"]);
+    const closing = studio.close();
+    const refused = /503.*closing/;
+    await expect(started(studio, { model: "t5-nano", task: "x" })).rejects.toThrow(refused);
+    await expect(ask(studio, "/api/answers", { paths: ["x"], input: {}, frozen: false })).rejects.toThrow(refused);
+    await closing;
+    expect(studio.busy).toBe(0);
   });
 });
 
@@ -230,6 +334,13 @@ describe.skipIf(!built)("commands", { timeout: 240_000 }, () => {
       for (const [label, p] of Object.entries(one.probabilities!))
         expect(answers[i]!.probabilities![label]).toBeCloseTo(p, 5);
     }
+    // a run whose name is that of the frozen model of another
+    cpSync(adapter, join(folder, `frozen ${path}`), { recursive: true });
+    const { answers: both } = await ask<Answers>(studio, "/api/answers", {
+      ...{ paths: [path, `frozen ${path}`], input, frozen: true },
+    });
+    expect(both.map(({ probabilities }) => probabilities)).toEqual([0, 1, 0, 1].map((i) => answers[i]!.probabilities));
+    rmSync(join(folder, `frozen ${path}`), { recursive: true });
     await ask(studio, "/api/answers/close", {});
     await expect(ask(studio, "/api/answers", { paths: ["x"], input, frozen: true })).rejects.toThrow("404");
   });
@@ -254,6 +365,9 @@ describe.skipIf(!built)("commands", { timeout: 240_000 }, () => {
     [{ steps: 0 }, "options.steps"],
     [{ unknown: 1 }, "options"],
     [{ schedule: "fpt" }, "options.schedule"],
+    [{ output: "" }, "options.output"],
+    [{ template: "a\0b" }, "options.template"],
+    [{ verbalizer: { "a=b": "c" } }, "options.verbalizer"],
   ])("%j is refused before anything starts", async (wrong, param) => {
     const studio = await open();
     await expect(ask(studio, "/api/jobs", { command: "train", options: { ...quick, ...wrong } })).rejects.toThrow(
@@ -292,13 +406,16 @@ describe.skipIf(!built)("commands", { timeout: 240_000 }, () => {
     expect(report.headers.get("content-security-policy")).toMatch(/^sandbox; default-src 'none'/);
     expect(await report.text()).toContain("<!doctype html>");
     symlinkSync(join(place, "rows.jsonl"), join(folder, "search/predictions.jsonl.link"));
-    for (const path of [
-      "search/adapter/adapter_model.safetensors",
-      "..%2Frows.jsonl",
-      "search/predictions.jsonl.link",
-      "search/none/report.html",
-    ])
-      expect([path, (await file(path)).status]).toEqual([path, 404]);
+    writeFileSync(join(place, "report.html"), "secret");
+    symlinkSync(join(place, "report.html"), join(folder, "search/result.md"));
+    for (const [path, status] of [
+      ["search/adapter/adapter_model.safetensors", 404],
+      ["search/predictions.jsonl.link", 404],
+      ["search/none/report.html", 404],
+      ["..%2Freport.html", 400],
+      ["search/result.md", 400],
+    ] as const)
+      expect([path, (await file(path)).status]).toEqual([path, status]);
     const words = await ask<{ tokens: object[] }>(studio, "/api/words?path=search");
     expect(words.tokens).toHaveLength(4);
     const rows = await ask<{ total: number }>(studio, "/api/predictions?path=search&wrong=false");
@@ -335,6 +452,16 @@ describe.skipIf(!built)("commands", { timeout: 240_000 }, () => {
     expect((await exit)[0]).toBe(130);
     expect((await details(studio, "other")).run.state).toBe("stopped");
     await expect(ask(studio, "/api/stop", { path: "other" })).rejects.toThrow("409");
+  });
+
+  test("what is no folder is refused", async () => {
+    const child = spawn(process.execPath, [main, "studio", "rows.jsonl", "--port", "0"], {
+      cwd: place,
+      stdio: "ignore",
+    });
+    const exit = once(child, "exit");
+    setTimeout(() => child.kill(), 10_000).unref();
+    expect((await exit)[0]).toBe(2);
   });
 
   test("the command ends at a signal, with what it started saved", async () => {

@@ -222,12 +222,44 @@ export function ownFolder(root: string, ...names: string[]): string {
 const mostBytes = 256 * 2 ** 20;
 
 /**
- * Reads a file of an untrusted folder: a regular file (links are followed, pipes and devices refused) of bounded size.
- * The file is opened first and checked afterwards, so that the checked file is the one that is read. open() does not block on a pipe.
- *
+ * Reads a file of an untrusted folder, as withFile opens it.
  * @returns null where there is no such file. @throws SoftpromptError of `kind` for anything but a regular file within the limit; "io".
  */
 export function readWhole(path: string, kind: ErrorKind, most: number = mostBytes): Buffer | null {
+  return withFile(
+    path,
+    kind,
+    (fd, size) => {
+      const bytes = Buffer.alloc(size);
+      for (let done = 0; done < bytes.length; ) {
+        const read = fs.readSync(fd, bytes, done, bytes.length - done, done);
+        if (read === 0)
+          throw new SoftpromptError(kind, "the file became shorter while it was read", {
+            where: path,
+            expected: `${bytes.length} bytes`,
+            got: `${done}`,
+          });
+        done += read;
+      }
+      return bytes;
+    },
+    most,
+  );
+}
+
+/**
+ * Opens a file of an untrusted folder for reading: a regular file (links are followed, pipes and devices refused) of bounded size.
+ * The file is opened first and checked afterwards, so that the checked file is the one that is read. open() does not block on a pipe.
+ *
+ * @returns what `use` gives; null where there is no such file.
+ * @throws SoftpromptError of `kind` for anything but a regular file within the limit; "io".
+ */
+export function withFile<R>(
+  path: string,
+  kind: ErrorKind,
+  use: (fd: number, size: number) => R,
+  most: number = mostBytes,
+): R | null {
   const refuse = (problem: string, expected: string, got: string) =>
     new SoftpromptError(kind, problem, { where: path, expected, got });
   let fd: number | null = null;
@@ -236,13 +268,7 @@ export function readWhole(path: string, kind: ErrorKind, most: number = mostByte
     const opened = fs.fstatSync(fd);
     if (!opened.isFile()) throw refuse("this is not a regular file", "a regular file", "a folder, pipe or device");
     if (opened.size > most) throw refuse("this file is too large", `at most ${most} bytes`, `${opened.size} bytes`);
-    const bytes = Buffer.alloc(opened.size);
-    for (let done = 0; done < bytes.length; ) {
-      const read = fs.readSync(fd, bytes, done, bytes.length - done, done);
-      if (read === 0) throw refuse("the file became shorter while it was read", `${bytes.length} bytes`, `${done}`);
-      done += read;
-    }
-    return bytes;
+    return use(fd, opened.size);
   } catch (cause) {
     if (code(cause) === "ENOENT") return null;
     throw ioError(cause, path);

@@ -6,6 +6,7 @@ import {
   choice,
   defaults,
   flagName,
+  flagWords,
   integer,
   list,
   map,
@@ -113,6 +114,17 @@ test("values that a program hands in complete: all must be there and in range; o
     by: choice({ values: ["paper", "total"], formerValues: { honest: "total" }, default: "paper", help: "" }),
   };
   expect(() => checkOptions(by, { by: "honest" as "total" }, "here")).toThrow(/paper, total/);
+});
+
+test.each([
+  [{ names: ["a,b"] }, "without commas"],
+  [{ names: [""] }, "an item that is not empty"],
+  [{ words: { "a=b": "c" } }, "names without"],
+  [{ words: { "": "c" } }, "names without"],
+  [{ text: "a\0b" }, "without NUL"],
+])("%j cannot be words of a command line", (values, expected) => {
+  const table = { names: list({ help: "" }), words: map({ help: "" }), text: string({ help: "" }) };
+  expect(() => flagWords(table, values)).toThrow(expected);
 });
 
 test("flags are kebab-case", () => {

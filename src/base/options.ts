@@ -401,15 +401,26 @@ export function checkOption(option: Option, value: unknown, where: string, onRen
 
 /**
  * The values as words of a command line, in the table's order; what is undefined is left out. cli/flags.ts reads them back.
- * @throws SoftpromptError "usage" for an item of a list that has a comma, which no flag can hold.
+ * @throws SoftpromptError "usage" for what no flag can hold: an item of a list that has a comma or is a single empty one, a name of a map
+ * that has "=" or is empty, a NUL.
  */
 export function flagWords(table: OptionTable, values: Readonly<Record<string, unknown>>): string[] {
   return Object.entries(table).flatMap(([key, option]) => {
     const value = values[key];
     if (value === undefined || value === null) return [];
     const flag = flagName(key);
-    const words = (text: unknown) =>
-      String(text) === "" || String(text).startsWith("-") ? [`${flag}=${text}`] : [flag, String(text)];
+    const refuse = (expected: string, got: string) =>
+      new SoftpromptError("usage", "this value cannot be written on a command line", {
+        where: flag,
+        expected,
+        got,
+        hint: "write it in a configuration file",
+      });
+    const words = (value: unknown) => {
+      const text = String(value);
+      if (text.includes("\0")) throw refuse("text without NUL characters", text);
+      return text === "" || text.startsWith("-") ? [`${flag}=${text}`] : [flag, text];
+    };
     switch (option.kind) {
       case "boolean":
         return [value ? flag : `--no-${flag.slice(2)}`];
@@ -417,16 +428,15 @@ export function flagWords(table: OptionTable, values: Readonly<Record<string, un
         const items = (Array.isArray(value) ? value : [value]).map(String);
         if (option.whole) return items.flatMap(words);
         const divided = items.find((item) => item.includes(","));
-        if (divided === undefined) return words(items.join(","));
-        throw new SoftpromptError("usage", "this item cannot be written on a command line", {
-          where: flag,
-          expected: "items without commas",
-          got: divided,
-          hint: "write it in a configuration file",
-        });
+        if (divided !== undefined) throw refuse("items without commas", divided);
+        if (items.length === 1 && items[0] === "") throw refuse("an item that is not empty", "");
+        return words(items.join(","));
       }
       case "map":
-        return Object.entries(value).flatMap(([name, text]) => words(`${name}=${text}`));
+        return Object.entries(value).flatMap(([name, text]) => {
+          if (name === "" || name.includes("=")) throw refuse('names without "=", none of them empty', name);
+          return words(`${name}=${text}`);
+        });
       default:
         return words(value);
     }

@@ -29,10 +29,13 @@ export function openGuard({
   host,
   allowedHost,
   corsOrigin,
+  more = { host: "--allowed-host adds one", origin: "--cors-origin allows one" },
 }: {
   readonly host: string;
   readonly allowedHost: readonly string[];
   readonly corsOrigin: readonly string[];
+  /** What to do about a refusal. */
+  readonly more?: { readonly host: string; readonly origin: string };
 }) {
   const names = new Set([...loopbackNames, host.toLowerCase(), ...allowedHost.map((name) => name.toLowerCase())]);
   const origins = new Set(corsOrigin.map(originOf));
@@ -43,7 +46,7 @@ export function openGuard({
     checkHost(header: string | undefined): void {
       const name = hostName(header);
       if (name !== null && (names.has(name) || (addresses && isIP(name) !== 0))) return;
-      throw new ApiError(403, "requests must call this server by its own name (Host); --allowed-host adds one", {
+      throw new ApiError(403, `requests must call this server by its own name (Host); ${more.host}`, {
         code: "host_not_allowed",
       });
     },
@@ -51,7 +54,7 @@ export function openGuard({
     checkOrigin(header: string | undefined): string | null {
       if (header === undefined) return null;
       if (origins.has(header)) return header;
-      throw new ApiError(403, "web pages of this origin may not ask; --cors-origin allows one", {
+      throw new ApiError(403, `web pages of this origin may not ask; ${more.origin}`, {
         code: "origin_not_allowed",
       });
     },

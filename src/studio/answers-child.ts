@@ -24,16 +24,19 @@ interface Opened {
 let opened: Opened | null = null;
 
 async function openFor({ model, options }: AnswerOrder): Promise<Opened> {
-  const key = JSON.stringify([model, options]);
+  // a run's configuration says more than how its model is opened
+  const how = pickOptions(openOptions, options);
+  const key = JSON.stringify([model, how]);
   if (opened?.key === key) return opened;
   await opened?.model.dispose();
   opened = null;
-  const own = await openModel(model, pickOptions(openOptions, options));
+  const own = await openModel(model, how);
   opened = { key, model: own, predictor: await openPredictor(own, { adapters: {} }), stamps: new Map() };
   return opened;
 }
 
-const frozenName = (path: string) => `frozen ${path}`;
+/** No path has such a character. */
+const frozenName = (path: string) => `frozen\0${path}`;
 
 async function load(
   { predictor, stamps }: Opened,
@@ -67,7 +70,9 @@ async function answer(order: AnswerOrder): Promise<readonly GivenAnswer[]> {
     try {
       await load(own, adapter);
       const { fields } = compileTemplate(own.predictor.task(path).template);
-      const input = Object.fromEntries(fields.map((field) => [field, order.input[field] ?? ""]));
+      const input = Object.fromEntries(
+        fields.map((field) => [field, Object.hasOwn(order.input, field) ? order.input[field]! : ""]),
+      );
       asked.push({ path, frozen: false, name: path, input });
       if (order.frozen) asked.push({ path, frozen: true, name: frozenName(path), input });
     } catch (error) {

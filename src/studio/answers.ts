@@ -8,6 +8,7 @@ import { fileURLToPath } from "node:url";
 import { execArgvForFile } from "../base/exec-argv.js";
 import { fileNames } from "../run/layout.js";
 import { ApiError, invalid } from "../serve/api-error.js";
+import { openOptions } from "../tasks/model.js";
 import type { AnswerOrder, AnswerReport } from "./answers-protocol.js";
 import type { Answers } from "./protocol.js";
 
@@ -20,23 +21,30 @@ export interface Answerer {
   readonly options: Readonly<Record<string, unknown>>;
 }
 
+/** A question that has no answer yet, and the process that has it. */
+interface Waiting {
+  readonly child: ChildProcess;
+  readonly done: (report: AnswerReport) => void;
+  readonly fail: (error: Error) => void;
+}
+
 export class Answering {
   readonly #module: string;
   #child: ChildProcess | null = null;
   #next = 1;
-  readonly #waiting = new Map<number, { done: (report: AnswerReport) => void; fail: (error: Error) => void }>();
+  readonly #waiting = new Map<number, Waiting>();
 
   constructor(module = fileURLToPath(new URL("./answers-child.js", import.meta.url))) {
     this.#module = module;
   }
 
-  /** @throws ApiError: of several base models, of a model that cannot be opened. */
+  /** @throws ApiError: of several base models or several ways to open one, of a model that cannot be opened. */
   async ask(runs: readonly Answerer[], input: Readonly<Record<string, string>>, frozen: boolean): Promise<Answers> {
     const [first] = runs;
     if (first === undefined) throw invalid("paths: no run is named", "paths");
-    const other = runs.find(({ model }) => model !== first.model);
+    const other = runs.find((run) => openedAs(run) !== openedAs(first));
     if (other !== undefined)
-      throw invalid(`paths: ${first.path} is of ${first.model}, ${other.path} of ${other.model}`, "paths");
+      throw invalid(`paths: ${first.path} is of ${openedAs(first)}, ${other.path} of ${openedAs(other)}`, "paths");
     const began = performance.now();
     const id = this.#next++;
     const order: AnswerOrder = {
@@ -44,8 +52,10 @@ export class Answering {
       adapters: runs.map(({ path, folder }) => ({ path, folder, stamp: stampOf(folder) })),
     };
     const report = await new Promise<AnswerReport>((done, fail) => {
-      this.#waiting.set(id, { done, fail });
-      this.#open().send(order);
+      const child = this.#open();
+      this.#waiting.set(id, { child, done, fail });
+      // where it cannot be sent, the process is at its end, and that is told
+      child.send(order, () => {});
     }).finally(() => this.#waiting.delete(id));
     if ("problem" in report) throw new ApiError(422, report.problem, { code: "no_answer" });
     return { answers: report.answers, model: report.model, seconds: (performance.now() - began) / 1000 };
@@ -58,9 +68,15 @@ export class Answering {
   }
 
   #open(): ChildProcess {
-    if (this.#child !== null) return this.#child;
+    if (this.#child?.connected) return this.#child;
     const child = fork(this.#module, [], { execArgv: execArgvForFile(), stdio: ["ignore", "ignore", "pipe", "ipc"] });
     let told = "";
+    const ended = (how: string) => {
+      if (this.#child === child) this.#child = null;
+      for (const { child: asked, fail } of this.#waiting.values())
+        if (asked === child) fail(new ApiError(503, `the process that answers has ended: ${how}`, { code: "ended" }));
+    };
+    child.on("error", ({ message }) => ended(message));
     child.stderr!.setEncoding("utf8").on("data", (text: string) => {
       told = (told + text).slice(-2000);
     });
@@ -69,14 +85,20 @@ export class Answering {
       this.#waiting.get(report.id)?.done(report);
     });
     child.on("close", (exitCode, signal) => {
-      if (this.#child === child) this.#child = null;
-      const how = signal === "SIGKILL" ? "it was closed, or memory ran out" : told.trim() || `exit code ${exitCode}`;
-      for (const { fail } of this.#waiting.values())
-        fail(new ApiError(503, `the process that answers has ended: ${how}`, { code: "ended" }));
+      const how = told.trim() || (signal ?? `exit code ${exitCode}`);
+      ended(signal === "SIGKILL" ? "it was closed, or memory ran out" : how);
     });
     this.#child = child;
     return child;
   }
+}
+
+/** The base model, and what changes its answers where it is opened. */
+function openedAs({ model, options }: Answerer): string {
+  const [precision, chat] = (["precision", "chat"] as const).map((key) =>
+    JSON.stringify(options[key] ?? openOptions[key].default),
+  );
+  return `${model} with precision ${precision}, chat ${chat}`;
 }
 
 /** When the adapter was last written. */

@@ -1,8 +1,9 @@
 /**
  * @file The studio's application: its page, and what the page asks under /api. It checks access first. In: StudioContext. Out: a Hono app.
  *
- * The page's own address holds a token once; the answer keeps it in a cookie that no other site's page can send. A request that changes
- * something must be JSON, which no other page can send either, and must come from this origin.
+ * The page's own address holds a token once; the answer keeps it in a cookie that no other site's page can send. A page of another port of
+ * this machine can: the browser says so, and it is refused. A request that changes something must be JSON, which no other page can send
+ * either, and must come from this origin.
  */
 import { existsSync, readFileSync } from "node:fs";
 import { hostname } from "node:os";
@@ -10,15 +11,15 @@ import { basename, join, resolve } from "node:path";
 import type { HttpBindings } from "@hono/node-server";
 import { RESPONSE_ALREADY_SENT } from "@hono/node-server/utils/response";
 import { type Context, Hono } from "hono";
-import { getCookie, setCookie } from "hono/cookie";
+import { generateCookie, getCookie } from "hono/cookie";
 import { z } from "zod";
 import { SoftpromptError } from "../base/errors.js";
-import { readWhole } from "../base/files.js";
+import { ioError, readWhole } from "../base/files.js";
 import { flagName, flagWords, type OptionTable, readPartialOptions } from "../base/options.js";
 import { packageFile, packageInfo } from "../base/package.js";
 import { shellWord } from "../base/shell-word.js";
 import { reportStyle } from "../report/page.js";
-import { fileNames, freeFolder } from "../run/layout.js";
+import { fileNames } from "../run/layout.js";
 import { ApiError, invalid } from "../serve/api-error.js";
 import { checkBodyHeaders, checked, readBody } from "../serve/body.js";
 import type { openGuard, tokenCheck } from "../serve/guard.js";
@@ -114,17 +115,24 @@ export function openStudioApp(context: StudioContext): Hono<Env> {
   const app = new Hono<Env>();
   const listed = openListing(folder);
   const log = openEventLogs();
+  /** Processes of others that were asked to stop, and where they work. */
+  const askedToStop = new Set<string>();
 
   app.use("*", async (c, next) => {
     const { headers } = c.env.incoming;
     context.guard.checkHost(headers.host);
     context.guard.checkOrigin(headers.origin);
+    // a page of another port is of the same site: its requests have the cookie, and those for images and scripts no Origin
+    if (c.req.path !== "/" && /^(same|cross)-site$/.test(String(headers["sec-fetch-site"])))
+      throw new ApiError(403, "pages of another origin may not ask", { code: "origin_not_allowed" });
     for (const [name, value] of Object.entries(shared)) c.env.outgoing.setHeader(name, value);
     const given = c.req.path === "/" ? c.req.query("token") : undefined;
     if (given !== undefined) {
       context.checkToken(`Bearer ${given}`);
-      setCookie(c, context.cookie, context.token, { httpOnly: true, sameSite: "Strict", path: "/" });
-      return c.redirect("/");
+      const cookie = { httpOnly: true, sameSite: "Strict", path: "/" } as const;
+      c.env.outgoing.setHeader("set-cookie", generateCookie(context.cookie, context.token, cookie));
+      // the page itself, which takes the token out of its address: behind a redirect that another program's page began, the cookie is not sent
+      return next();
     }
     const kept = getCookie(c, context.cookie);
     context.checkToken(kept === undefined ? headers.authorization : `Bearer ${kept}`);
@@ -146,7 +154,10 @@ export function openStudioApp(context: StudioContext): Hono<Env> {
 
   app.get("/api/run", (c) => {
     const run = runAt(c);
-    const asked = { after: Number(c.req.query("after") ?? 0) || 0, generation: c.req.query("generation") ?? null };
+    const asked = {
+      after: Math.max(0, Number(c.req.query("after") ?? 0) || 0),
+      generation: c.req.query("generation") ?? null,
+    };
     return c.json(runDetails(run, innerPath(folder, run.path), { log, ...asked }) satisfies RunDetails);
   });
 
@@ -157,15 +168,16 @@ export function openStudioApp(context: StudioContext): Hono<Env> {
   });
 
   app.get("/api/words", async (c) => {
-    const path = innerPath(folder, runAt(c).path);
-    const { options } = runDetails(runAt(c), path, { log, after: 0, generation: null });
+    const run = runAt(c);
+    const path = innerPath(folder, run.path);
+    const { options } = runDetails(run, path, { log, after: 0, generation: null });
     const model = typeof options.model === "string" ? ["--model", options.model] : [];
     const words = await askProgram(program, ["show", path, "--nearest", ...model], context.signal);
     return c.json(words as PromptWordsAnswer);
   });
 
-  app.get("/files/*", (c) => {
-    const shown = decodeURIComponent(c.req.path.slice("/files/".length));
+  app.get("/files/:path{.+}", (c) => {
+    const shown = c.req.param("path");
     const type = Object.hasOwn(runFiles, basename(shown)) ? runFiles[basename(shown)] : undefined;
     if (type === undefined) throw new ApiError(404, "there is no such file", { code: "not_found" });
     const bytes = readWhole(innerPath(folder, shown), "run")!;
@@ -198,9 +210,7 @@ export function openStudioApp(context: StudioContext): Hono<Env> {
   app.post("/api/stop", async (c) => {
     const { path } = await bodyOf(c, bodies.stop);
     changing();
-    const own = jobs.at(path);
-    if (own !== undefined) jobs.stop(own.id);
-    else stopProcess(find(path));
+    stopRun(path);
     return c.json({});
   });
 
@@ -214,8 +224,9 @@ export function openStudioApp(context: StudioContext): Hono<Env> {
   app.post("/api/answers", async (c) => {
     const { paths, input, frozen } = await bodyOf(c, bodies.question);
     const runs = paths.map((path) => {
-      const inside = innerPath(folder, find(path).path);
-      const { options, run } = runDetails(find(path), inside, { log, after: 0, generation: null });
+      const found = find(path);
+      const inside = innerPath(folder, found.path);
+      const { options, run } = runDetails(found, inside, { log, after: 0, generation: null });
       const model = typeof options.model === "string" ? options.model : run.model;
       if (model === null) throw invalid(`paths: ${path} does not say its base model`, "paths");
       if (!existsSync(join(inside, fileNames.adapter))) throw invalid(`paths: ${path} has no adapter yet`, "paths");
@@ -263,17 +274,40 @@ export function openStudioApp(context: StudioContext): Hono<Env> {
     return fresh === undefined ? run : { ...fresh, path, model: fresh.model ?? run.model };
   }
 
+  /** Asks what works in a run to stop, once: a second signal would end it before it has saved. @throws ApiError 409 where nothing does. */
+  function stopRun(path: string): void {
+    const own = jobs.at(path);
+    if (own !== undefined) return void jobs.stop(own.id);
+    const { pid, host, state } = find(path);
+    const none = new ApiError(409, "no process of this machine works in it", { code: "not_running" });
+    if (state !== "running" || pid === null || host !== hostname() || pid === process.pid) throw none;
+    // its path differs where it was given by a link
+    const job = jobs.list.find((one) => one.pid === pid);
+    if (job !== undefined) return void jobs.stop(job.id);
+    const asked = `${pid} ${path}`;
+    if (askedToStop.has(asked)) return;
+    try {
+      process.kill(pid, "SIGINT");
+    } catch (cause) {
+      throw (cause as NodeJS.ErrnoException).code === "ESRCH" ? none : ioError(cause, `process ${pid}`);
+    }
+    askedToStop.add(asked);
+  }
+
+  /** @throws ApiError 400, 413, 415; 503 while the studio closes: what began now would not be waited for. */
+  async function bodyOf<S extends z.ZodType>(c: Context<Env>, schema: S): Promise<z.infer<S>> {
+    checkBodyHeaders(c.env.incoming, mostBody);
+    const body = checked(schema, await readBody(c.env.incoming, mostBody));
+    if (context.signal.aborted) throw new ApiError(503, "the studio is closing", { code: "closing" });
+    return body;
+  }
+
   function runAt(c: Context<Env>): ListedRun {
     return find(c.req.query("path") ?? "");
   }
 }
 
 const shared = { "x-content-type-options": "nosniff", "referrer-policy": "no-referrer", "cache-control": "no-store" };
-
-async function bodyOf<S extends z.ZodType>(c: Context<Env>, schema: S): Promise<z.infer<S>> {
-  checkBodyHeaders(c.env.incoming, mostBody);
-  return checked(schema, await readBody(c.env.incoming, mostBody));
-}
 
 const pageFile = (name: string): string => readFileSync(packageFile(`dist/studio/page/${name}`), "utf8");
 const text = (body: string, type: string) =>
@@ -323,7 +357,9 @@ function wordsOf(table: OptionTable, options: Readonly<Record<string, unknown>>)
     return flagWords(table, readPartialOptions(table, options, "options", () => {}) as Record<string, unknown>);
   } catch (error) {
     if (!(error instanceof SoftpromptError)) throw error;
-    throw invalid(error.message, error.parts.where?.replace(/^options: /, "options.") ?? null);
+    const { where = "" } = error.parts;
+    const key = Object.keys(table).find((name) => flagName(name) === where);
+    throw invalid(error.message, key === undefined ? where.replace(/^options: /, "options.") : `options.${key}`);
   }
 }
 
@@ -334,6 +370,8 @@ function orderOf(
   given: Readonly<Record<string, unknown>>,
 ) {
   const table = tableOf(commands[command]);
+  // before a place is made of them: an output without a name would be the folder that the studio stands in
+  wordsOf(table, given);
   const goesOn = typeof given.resume === "string" ? innerPath(folder, given.resume) : undefined;
   const output =
     goesOn ??
@@ -364,7 +402,7 @@ function placeFor(
   const name = `${basename(source).replace(/\.\w+$/, "")}-${kind}-seed${given.seed ?? 0}`;
   const safe = name.replaceAll(/[^\w.-]+/g, "-").toLowerCase();
   for (let n = 1; ; n++) {
-    const place = freeFolder(join(folder, n === 1 ? safe : `${safe}-${n}`));
+    const place = join(folder, n === 1 ? safe : `${safe}-${n}`);
     if (!existsSync(place) && jobs.at(shownPath(folder, place)!) === undefined) return place;
   }
 }
@@ -373,11 +411,4 @@ function placeFor(
 function baseModel(cwd: string, model: string): string {
   const path = resolve(cwd, model);
   return existsSync(path) ? path : model;
-}
-
-/** @throws ApiError 409 where no process of this machine works there. */
-function stopProcess({ pid, host, state }: ListedRun): void {
-  if (state !== "running" || pid === null || host !== hostname() || pid === process.pid)
-    throw new ApiError(409, "no process of this machine works in it", { code: "not_running" });
-  process.kill(pid, "SIGINT");
 }

@@ -1,4 +1,5 @@
-import { appendFileSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { execFileSync } from "node:child_process";
+import { appendFileSync, mkdirSync, mkdtempSync, rmSync, truncateSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, expect, test } from "vitest";
@@ -48,4 +49,19 @@ test("a damaged line after good ones is an error at every look, not lost at the 
   appendFileSync(file, `${stage(2)}nonsense\n`);
   expect(() => read(folder)).toThrow("metrics.jsonl:3");
   expect(() => read(folder)).toThrow("metrics.jsonl:3");
+});
+
+test("what is no file of bounded size is refused, and nothing waits for it", () => {
+  rmSync(file);
+  mkdirSync(file);
+  expect(() => openEventLogs()(folder)).toThrow("this is not a regular file");
+  rmSync(file, { recursive: true });
+  writeFileSync(file, "");
+  truncateSync(file, 5e9);
+  expect(() => openEventLogs()(folder)).toThrow("this file is too large");
+  rmSync(file);
+  if (process.platform === "win32") return;
+  execFileSync("mkfifo", [file]);
+  expect(() => openEventLogs()(folder)).toThrow("this is not a regular file");
+  rmSync(file);
 });

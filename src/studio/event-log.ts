@@ -4,9 +4,9 @@
  * A file that grew is read from where the last call ended. A resume cuts the file back and writes it on, so where the last line that was
  * read is no longer there, everything is read again, under another generation.
  */
-import { closeSync, fstatSync, openSync, readSync } from "node:fs";
+import { readSync } from "node:fs";
 import { join } from "node:path";
-import { ioError } from "../base/files.js";
+import { withFile } from "../base/files.js";
 import { fileNames } from "../run/layout.js";
 import { type Recorded, readEvent } from "../tasks/recorded.js";
 
@@ -27,42 +27,32 @@ interface Kept {
 /** Most runs whose events are kept; those that were asked for longest ago go first. */
 const mostKept = 32;
 
-/** @returns reads the events of a folder; none where it has no metrics. */
+/** @returns reads the events of a folder; none where it has no metrics. @throws SoftpromptError "run", "io". */
 export function openEventLogs(): (folder: string) => EventLog {
   const logs = new Map<string, Kept>();
   let generations = 0;
   return (folder) => {
-    const path = join(folder, fileNames.metrics);
     const known = logs.get(folder);
     logs.delete(folder);
     const anew = (): Kept => ({ generation: ++generations, bytes: 0, last: Buffer.alloc(0), events: [] });
-    let fd: number;
-    try {
-      fd = openSync(path, "r");
-    } catch (cause) {
-      if ((cause as NodeJS.ErrnoException).code === "ENOENT") return { events: [], generation: "0" };
-      throw ioError(cause, path);
-    }
-    try {
-      const log = known !== undefined && holdsLast(fd, known) ? known : anew();
-      readOn(fd, log);
+    const read = withFile(join(folder, fileNames.metrics), "run", (fd, size) => {
+      const log = known !== undefined && holdsLast(fd, size, known) ? known : anew();
+      readOn(fd, size, log);
       logs.set(folder, log);
       const oldest = logs.keys().next();
       if (logs.size > mostKept && !oldest.done) logs.delete(oldest.value);
       return { events: log.events, generation: String(log.generation) };
-    } finally {
-      closeSync(fd);
-    }
+    });
+    return read ?? { events: [], generation: "0" };
   };
 }
 
-function holdsLast(fd: number, { bytes, last }: Kept): boolean {
-  if (fstatSync(fd).size < bytes) return false;
-  return readBytes(fd, bytes - last.length, last.length).equals(last);
+function holdsLast(fd: number, size: number, { bytes, last }: Kept): boolean {
+  return size >= bytes && readBytes(fd, bytes - last.length, last.length).equals(last);
 }
 
-function readOn(fd: number, log: Kept): void {
-  const all = readBytes(fd, log.bytes, Math.max(0, fstatSync(fd).size - log.bytes));
+function readOn(fd: number, size: number, log: Kept): void {
+  const all = readBytes(fd, log.bytes, size - log.bytes);
   // a line without its end is still being written, or was torn by a death
   const whole = all.subarray(0, all.lastIndexOf(0x0a) + 1);
   if (whole.length === 0) return;

@@ -10,7 +10,7 @@ console.error("started " + what);
 if (what === "good") tell({ well: true }, 0);
 if (what === "bad") tell({ error: { kind: "data", problem: "no rows", where: "x.jsonl", hint: "give some" } }, 3);
 if (what === "bug") { process.stdout.write("oh"); process.exitCode = 70; }
-if (what === "long") { process.on("SIGINT", () => { tell({ interrupted: true }, 130); clearInterval(timer); }); const timer = setInterval(() => {}, 1000); }
+if (what === "long") { process.on("SIGINT", () => { console.error("signal"); setTimeout(() => { tell({ interrupted: true }, 130); clearInterval(timer); }, 200).unref(); }); const timer = setInterval(() => {}, 1000); }
 if (what === "deaf") { process.on("SIGINT", () => {}); setTimeout(() => tell({}, 0), 700); }
 if (what === "many") { for (let i = 0; i < 5000; i++) console.error("line " + i); console.error("x".repeat(10000)); process.stderr.write("end"); tell({}, 0); }
 `;
@@ -47,6 +47,17 @@ describe("how a command ends", () => {
     expect((await ended(jobs.add(order("good")).id)).status).toBe("failed");
   });
 
+  test("a command that the system refuses at once fails, also where it has waited, and the next one has its turn", async () => {
+    const all = open();
+    const [, refused, last] = ["good", "a\0b", "good"].map((what) => all.add(order(what)).id);
+    expect(await ended(refused!)).toMatchObject({
+      ...{ status: "failed", started: null },
+      error: { kind: "io", problem: "the process could not be started", got: expect.stringContaining("null bytes") },
+    });
+    expect((await ended(last!)).status).toBe("done");
+    expect(all.add(order("a\0b")).status).toBe("failed");
+  });
+
   test("the latest lines are kept, long ones cut", async () => {
     const { id } = open().add(order("many"));
     const { lines } = await ended(id);
@@ -68,7 +79,8 @@ test("so many at a time, the others wait; one that waits is taken out; one that 
   expect(all.stop(first!.id)).toBe(true);
   expect(all.find(first!.id)!.status).toBe("stopping");
   expect(all.stop(first!.id)).toBe(true);
-  expect(await ended(first!.id)).toMatchObject({ status: "stopped", error: null });
+  const lines = ["started long", "signal"];
+  expect(await ended(first!.id)).toMatchObject({ status: "stopped", error: null, lines });
   expect((await ended(third!.id)).status).toBe("done");
   expect(all.stop(first!.id)).toBe(false);
   expect(all.at("long")).toBeUndefined();

@@ -4,10 +4,10 @@
  * A process is asked to stop once (SIGINT): it ends its step and saves. It has a process group of its own, so that Ctrl-C in the studio's
  * terminal reaches it only through the studio: twice would end it at once. If the studio dies, it goes on.
  */
-import { type ChildProcess, spawn } from "node:child_process";
-import { signalExitCodes } from "../base/errors.js";
+import type { ChildProcess } from "node:child_process";
+import { SoftpromptError, signalExitCodes } from "../base/errors.js";
 import { isObject } from "../base/json.js";
-import { type Program, readOutput } from "./program.js";
+import { mostOutput, notStarted, type Program, readOutput, type Started, startProgram } from "./program.js";
 import type { JobState, JobStatus, ToldError } from "./protocol.js";
 
 /** A command that shall run. */
@@ -36,11 +36,14 @@ interface Job extends Omit<JobState, "lines"> {
 /** Lines of progress and jobs that ended which are kept. */
 const mostLines = 200;
 const mostEnded = 100;
-/** Longest line, and longest output, in characters. */
+/** In characters. */
 const longestLine = 2000;
-const mostOutput = 16 * 2 ** 20;
 
 const stopCodes: ReadonlySet<number | null> = new Set(Object.values(signalExitCodes));
+const toldError = ({ kind, problem, parts: { where, got, hint } }: SoftpromptError): ToldError => ({
+  ...{ kind, problem, where, got },
+  ...(hint !== undefined && { hint }),
+});
 const now = () => new Date().toISOString();
 
 export class Jobs {
@@ -122,13 +125,18 @@ export class Jobs {
   }
 
   #start(job: Job): void {
-    const { file, args, cwd } = this.#program;
-    const child = spawn(file, [...args, job.command, ...job.words, "--json"], {
-      cwd,
-      stdio: ["ignore", "pipe", "pipe"],
-      detached: true,
-      env: { ...process.env, NO_COLOR: "1" },
-    });
+    let child: Started;
+    try {
+      child = startProgram(this.#program, [job.command, ...job.words, "--json"], {
+        detached: true,
+        env: { ...process.env, NO_COLOR: "1" },
+      });
+    } catch (error) {
+      if (!(error instanceof SoftpromptError)) throw error;
+      job.error = toldError(error);
+      this.#end(job, "failed");
+      return;
+    }
     Object.assign(job, { status: "running", process: child, pid: child.pid ?? null, started: now() });
     let out = "";
     let rest = "";
@@ -142,7 +150,7 @@ export class Jobs {
       job.lines.splice(0, job.lines.length - mostLines);
     });
     child.on("error", (error) => {
-      job.error ??= { kind: "io", problem: `the process could not be started: ${error.message}` };
+      job.error ??= toldError(notStarted(this.#program.file, error));
     });
     child.on("close", (exitCode, signal) => {
       if (rest !== "") job.lines.push(rest);

@@ -26,6 +26,11 @@ test.each(["..", "../secret", "a/../../secret", "../runs2", "out", "out/secret",
 test("an absolute path is one inside", () => {
   expect(() => innerPath(folder, join(place, "secret"))).toThrow("there is no such run");
 });
+test.skipIf(process.platform === "win32").each(["a:b", "\\\\c"])("%j is a name as any other", (name) => {
+  mkdirSync(join(folder, name));
+  expect(innerPath(folder, name)).toBe(join(folder, name));
+  expect(shownPath(folder, join(folder, name))).toBe(name);
+});
 test("what is not there is said", () => expect(() => innerPath(folder, "x")).toThrow("there is no such run"));
 
 test("paths as the page names them", () => {

@@ -3,7 +3,7 @@
  * ApiError.
  */
 import { existsSync, realpathSync } from "node:fs";
-import { join, relative, sep } from "node:path";
+import { isAbsolute, join, relative, sep } from "node:path";
 import { ApiError, invalid } from "../serve/api-error.js";
 
 /** The studio's folder itself. */
@@ -27,5 +27,5 @@ export function innerPath(folder: string, shown: string): string {
   return path;
 }
 
-const isInside = (shown: string) =>
-  shown !== ".." && !shown.startsWith(`..${sep}`) && !/^([\\/]|[A-Za-z]:)/.test(shown);
+/** On Windows the way to another drive is an absolute path. */
+const isInside = (shown: string) => shown !== ".." && !shown.startsWith(`..${sep}`) && !isAbsolute(shown);

@@ -64,11 +64,18 @@ export async function openStudio({
   const answering = new Answering(answersModule);
   const server = createServer();
   await listen(server, options.port);
+  if (signal?.aborted) {
+    server.close();
+    throw interrupted(signal, "stopped before the studio was open", { where: "studio" });
+  }
   const { port } = server.address() as AddressInfo;
   const url = `http://${host}:${port}`;
   const app = openStudioApp({
     ...{ folder: resolve(folder), readOnly: options.readOnly, program, commands, jobs, answering, token },
-    guard: openGuard({ host, allowedHost: [], corsOrigin: [url, `http://localhost:${port}`] }),
+    guard: openGuard({
+      ...{ host, allowedHost: [], corsOrigin: [url, `http://localhost:${port}`] },
+      more: { host: `open ${url}`, origin: `open ${url}, through a tunnel with the same port at both ends` },
+    }),
     checkToken: tokenCheck(token),
     // a browser sends a cookie of 127.0.0.1 to every port of it
     cookie: `softprompt-studio-${port}`,
@@ -79,6 +86,7 @@ export async function openStudio({
   let closing: Promise<void> | null = null;
   const end = async () => {
     ending.abort();
+    signal?.removeEventListener("abort", onAbort);
     answering.close();
     await jobs.close();
     const closed = new Promise<void>((done) => server.close(() => done()));
@@ -89,8 +97,9 @@ export async function openStudio({
     closing ??= end();
     return closing;
   };
+  const onAbort = () => void close();
   const closed = new Promise<void>((done) => server.on("close", done));
-  signal?.addEventListener("abort", () => void close(), { once: true });
+  signal?.addEventListener("abort", onAbort, { once: true });
   return disposable({
     address: `${url}/?token=${token}`,
     url,

@@ -2,9 +2,10 @@
  * @file The work of softprompt studio: opens the studio, tells its address, and closes it at a signal.
  */
 import { spawn } from "node:child_process";
-import { existsSync } from "node:fs";
-import { platform } from "node:os";
-import { fileURLToPath } from "node:url";
+import { existsSync, mkdtempSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { platform, tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath, pathToFileURL } from "node:url";
 import { SoftpromptError } from "../../base/errors.js";
 import { execArgvForFile } from "../../base/exec-argv.js";
 import type { StudioOptions } from "../../studio/options.js";
@@ -24,7 +25,7 @@ export async function studio(
   folder: string | undefined,
   { terminal, signal }: CommandContext,
 ): Promise<null> {
-  if (folder !== undefined && !existsSync(folder))
+  if (folder !== undefined && !(existsSync(folder) && statSync(folder).isDirectory()))
     throw new SoftpromptError("usage", "there is no such folder", {
       where: folder,
       expected: "a folder of runs",
@@ -47,14 +48,22 @@ export async function studio(
   return null;
 }
 
-/** Opens an address in the user's browser. */
+/**
+ * Opens an address in the user's browser, by a page that leads there and that only the user can read: every user of the machine sees the
+ * words of a command, and the address holds the token.
+ */
 function openBrowser(address: string, failed: (problem: string) => void): void {
+  const folder = mkdtempSync(join(tmpdir(), "softprompt-studio-"));
+  const page = join(folder, "open.html");
+  writeFileSync(page, `<!doctype html><meta http-equiv="refresh" content="0;url=${address}">`, { mode: 0o600 });
+  process.once("exit", () => rmSync(folder, { recursive: true, force: true }));
+  const url = pathToFileURL(page).href;
   const [file, args]: [string, string[]] =
     platform() === "darwin"
-      ? ["open", [address]]
+      ? ["open", [url]]
       : platform() === "win32"
-        ? ["rundll32", ["url.dll,FileProtocolHandler", address]]
-        : ["xdg-open", [address]];
+        ? ["rundll32", ["url.dll,FileProtocolHandler", url]]
+        : ["xdg-open", [url]];
   const child = spawn(file, args, { stdio: "ignore", detached: true });
   child.on("error", ({ message }) => failed(message));
   child.unref();

@@ -54,6 +54,8 @@ export function App() {
   );
 }
 
+// the cookie has the token now: the address, which the history keeps, needs it no more
+if (location.search !== "") history.replaceState(null, "", location.pathname + location.hash);
 const root = document.getElementById("page");
 if (root !== null) {
   root.replaceChildren();
