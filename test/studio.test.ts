@@ -17,7 +17,7 @@ import { show } from "../src/cli/commands/show.js";
 import { compare } from "../src/cli/commands/study.js";
 import { train } from "../src/cli/commands/train.js";
 import { parseFlags } from "../src/cli/flags.js";
-import { startedCommands } from "../src/studio/app.js";
+import { startedCommands } from "../src/studio/commands.js";
 import type { Answers, Form, JobState, RunDetails, StudioState } from "../src/studio/protocol.js";
 import { openStudio, type Studio, type StudioInput } from "../src/studio/studio.js";
 import { openModel } from "../src/tasks/model.js";

@@ -15,52 +15,22 @@ import { generateCookie, getCookie } from "hono/cookie";
 import { z } from "zod";
 import { SoftpromptError } from "../base/errors.js";
 import { ioError, readWhole } from "../base/files.js";
-import { flagName, flagWords, type OptionTable, readPartialOptions } from "../base/options.js";
 import { packageFile, packageInfo } from "../base/package.js";
-import { shellWord } from "../base/shell-word.js";
 import { reportStyle } from "../report/page.js";
 import { fileNames } from "../run/layout.js";
 import { ApiError, invalid } from "../serve/api-error.js";
 import { checkBodyHeaders, checked, readBody } from "../serve/body.js";
 import type { openGuard, tokenCheck } from "../serve/guard.js";
-import { type ListedRun, listRuns } from "../study/run-list.js";
+import type { ListedRun } from "../study/run-list.js";
 import type { Answering } from "./answers.js";
+import { formOf, orderOf, type StudioCommands, startedNames, tableOf, wordsOf } from "./commands.js";
 import { openEventLogs } from "./event-log.js";
 import type { Jobs } from "./jobs.js";
-import { innerPath, shownPath } from "./paths.js";
+import { openListing } from "./listing.js";
+import { innerPath } from "./paths.js";
 import { askProgram, type Program } from "./program.js";
-import type {
-  Form,
-  PredictionsPage,
-  Preview,
-  PromptWordsAnswer,
-  Question,
-  RunDetails,
-  StudioState,
-} from "./protocol.js";
+import type { PredictionsPage, Preview, PromptWordsAnswer, Question, RunDetails, StudioState } from "./protocol.js";
 import { predictionsPage, runDetails } from "./run-details.js";
-
-/** A command that the studio can start. */
-export interface StudioCommand {
-  readonly summary: string;
-  /** Heading → options. */
-  readonly sections: Readonly<Record<string, OptionTable>>;
-}
-
-const ofData = ["task", "data", "train", "validation", "template", "labelColumn", "verbalizer"];
-const ofTraining = ["virtualTokens", "steps", "learningRate", "batchSize", "evalEvery", "seed", "output"];
-
-/** The commands that the page starts, with the options that most people need. */
-export const startedCommands = {
-  train: ["model", ...ofData, "method", "schedule", ...ofTraining],
-  prune: ["from", "model", ...ofData, "search", "tokensPruned", "piecesPruned", "retrainSteps", ...ofTraining],
-  compare: ["model", "tasks", "methods", "seeds", "steps", "scoreSteps", "evalEvery", "batchSize", "workers", "output"],
-} as const satisfies Record<string, readonly string[]>;
-export type StartedCommand = keyof typeof startedCommands;
-const startedNames = Object.keys(startedCommands) as [StartedCommand, ...StartedCommand[]];
-
-/** What they are made of; `show` is asked for rows and words alone. */
-export type StudioCommands = Readonly<Record<StartedCommand | "show", StudioCommand>>;
 
 export interface StudioContext {
   readonly folder: string;
@@ -113,7 +83,7 @@ const bodies = {
 export function openStudioApp(context: StudioContext): Hono<Env> {
   const { folder, jobs, answering, program, commands } = context;
   const app = new Hono<Env>();
-  const listed = openListing(folder);
+  const runs = openListing(folder);
   const log = openEventLogs();
   /** Processes of others that were asked to stop, and where they work. */
   const askedToStop = new Set<string>();
@@ -146,7 +116,7 @@ export function openStudioApp(context: StudioContext): Hono<Env> {
   app.get("/api/state", (c) =>
     c.json({
       ...{ version: packageInfo().version, folder, cwd: program.cwd, readOnly: context.readOnly },
-      ...{ runs: listed(), jobs: jobs.list },
+      ...{ runs: runs.all(), jobs: jobs.list },
     } satisfies StudioState),
   );
 
@@ -223,8 +193,8 @@ export function openStudioApp(context: StudioContext): Hono<Env> {
 
   app.post("/api/answers", async (c) => {
     const { paths, input, frozen } = await bodyOf(c, bodies.question);
-    const runs = paths.map((path) => {
-      const found = find(path);
+    const asked = paths.map((path) => {
+      const found = runs.find(path);
       const inside = innerPath(folder, found.path);
       const { options, run } = runDetails(found, inside, { log, after: 0, generation: null });
       const model = typeof options.model === "string" ? options.model : run.model;
@@ -232,7 +202,7 @@ export function openStudioApp(context: StudioContext): Hono<Env> {
       if (!existsSync(join(inside, fileNames.adapter))) throw invalid(`paths: ${path} has no adapter yet`, "paths");
       return { path, folder: inside, model: baseModel(program.cwd, model), options };
     });
-    return c.json(await answering.ask(runs, input, frozen));
+    return c.json(await answering.ask(asked, input, frozen));
   });
 
   app.post("/api/answers/close", async (c) => {
@@ -263,22 +233,11 @@ export function openStudioApp(context: StudioContext): Hono<Env> {
     if (context.readOnly) throw new ApiError(403, "the studio was started with --read-only", { code: "read_only" });
   }
 
-  /** As it is now: the list may be a little older. */
-  function find(path: string): ListedRun {
-    const same = (one: ListedRun) => one.path === path;
-    const run = listed().find(same) ?? listed(true).find(same);
-    if (run === undefined) throw new ApiError(404, "there is no such run", { code: "not_found", param: "path" });
-    if (run.kind !== "run" && run.kind !== "search") return run;
-    const inside = innerPath(folder, path);
-    const fresh = listRuns(inside).find((one) => resolve(one.path) === inside);
-    return fresh === undefined ? run : { ...fresh, path, model: fresh.model ?? run.model };
-  }
-
   /** Asks what works in a run to stop, once: a second signal would end it before it has saved. @throws ApiError 409 where nothing does. */
   function stopRun(path: string): void {
     const own = jobs.at(path);
     if (own !== undefined) return void jobs.stop(own.id);
-    const { pid, host, state } = find(path);
+    const { pid, host, state } = runs.find(path);
     const none = new ApiError(409, "no process of this machine works in it", { code: "not_running" });
     if (state !== "running" || pid === null || host !== hostname() || pid === process.pid) throw none;
     // its path differs where it was given by a link
@@ -303,7 +262,7 @@ export function openStudioApp(context: StudioContext): Hono<Env> {
   }
 
   function runAt(c: Context<Env>): ListedRun {
-    return find(c.req.query("path") ?? "");
+    return runs.find(c.req.query("path") ?? "");
   }
 }
 
@@ -313,99 +272,6 @@ const pageFile = (name: string): string => readFileSync(packageFile(`dist/studio
 const text = (body: string, type: string) =>
   new Response(body, { headers: { "content-type": type, "content-security-policy": pagePolicy } });
 const page = (name: string, type: string) => text(pageFile(name), type);
-
-/**
- * The runs under the folder, their paths as the page names them. A folder of many runs takes a while to read: it is read again only when
- * ten times as long has passed, or where `now` is asked for.
- */
-function openListing(folder: string): (now?: boolean) => readonly ListedRun[] {
-  let kept: readonly ListedRun[] = [];
-  let [at, took] = [Number.NEGATIVE_INFINITY, 0];
-  return (now = false) => {
-    const began = performance.now();
-    if (!now && began - at < 10 * took) return kept;
-    kept = existsSync(folder)
-      ? listRuns(folder).map((run) => ({ ...run, path: shownPath(folder, resolve(run.path)) ?? run.path }))
-      : [];
-    at = performance.now();
-    took = at - began;
-    return kept;
-  };
-}
-
-const tableOf = ({ sections }: StudioCommand): OptionTable => Object.assign({}, ...Object.values(sections));
-
-function formOf(command: StartedCommand, { summary, sections }: StudioCommand): Form {
-  return {
-    command,
-    summary,
-    essentials: startedCommands[command],
-    sections: Object.entries(sections).map(([name, table]) => ({
-      name,
-      options: Object.entries(table).map(([key, option]) => ({
-        key,
-        flag: flagName(key),
-        ...option,
-      })),
-    })),
-  };
-}
-
-/** @throws ApiError 400 that names the option. */
-function wordsOf(table: OptionTable, options: Readonly<Record<string, unknown>>): string[] {
-  try {
-    return flagWords(table, readPartialOptions(table, options, "options", () => {}) as Record<string, unknown>);
-  } catch (error) {
-    if (!(error instanceof SoftpromptError)) throw error;
-    const { where = "" } = error.parts;
-    const key = Object.keys(table).find((name) => flagName(name) === where);
-    throw invalid(error.message, key === undefined ? where.replace(/^options: /, "options.") : `options.${key}`);
-  }
-}
-
-/** A command as the page asks for it; where it names no place for its results, one under the studio's folder. */
-function orderOf(
-  { folder, program, commands, jobs }: StudioContext,
-  command: StartedCommand,
-  given: Readonly<Record<string, unknown>>,
-) {
-  const table = tableOf(commands[command]);
-  // before a place is made of them: an output without a name would be the folder that the studio stands in
-  wordsOf(table, given);
-  const goesOn = typeof given.resume === "string" ? innerPath(folder, given.resume) : undefined;
-  const output =
-    goesOn ??
-    (typeof given.output === "string" ? resolve(program.cwd, given.output) : placeFor(folder, jobs, command, given));
-  const options = goesOn === undefined ? { ...given, output } : { ...given, resume: goesOn };
-  const words = wordsOf(table, options);
-  const path = shownPath(folder, output);
-  if (path !== null && jobs.at(path) !== undefined)
-    throw new ApiError(409, "a command is already to write there", { code: "busy", param: "options.output" });
-  return { command, options: given, words, path, line: ["softprompt", command, ...words].map(shellWord).join(" ") };
-}
-
-/** A free folder: FOLDER/TASK-METHOD-seedN, where nothing is and no waiting command will write. */
-function placeFor(
-  folder: string,
-  jobs: Jobs,
-  command: StartedCommand,
-  given: Readonly<Record<string, unknown>>,
-): string {
-  const word = (key: string) => (typeof given[key] === "string" ? (given[key] as string) : null);
-  const source = word("task") ?? word("train") ?? word("from") ?? word("data") ?? command;
-  const ways = [word("method"), word("schedule")].filter((way) => way !== null && way !== "vanilla");
-  const kinds = { train: ways.join("-") || "prompt", prune: "xprompt", compare: "comparison" } satisfies Record<
-    StartedCommand,
-    string
-  >;
-  const kind = kinds[command];
-  const name = `${basename(source).replace(/\.\w+$/, "")}-${kind}-seed${given.seed ?? 0}`;
-  const safe = name.replaceAll(/[^\w.-]+/g, "-").toLowerCase();
-  for (let n = 1; ; n++) {
-    const place = join(folder, n === 1 ? safe : `${safe}-${n}`);
-    if (!existsSync(place) && jobs.at(shownPath(folder, place)!) === undefined) return place;
-  }
-}
 
 /** A path stays one when it is opened from elsewhere; a name of a hub or of a bundled model stays a name. */
 function baseModel(cwd: string, model: string): string {
