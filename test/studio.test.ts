@@ -398,7 +398,11 @@ describe.skipIf(!built)("commands", { timeout: 240_000 }, () => {
     const { id } = await ask<JobState>(studio, "/api/jobs", { command: "prune", options });
     expect((await ended(studio, id)).error).toBeNull();
     const found = await details(studio, "search");
-    expect(found).toMatchObject({ run: { kind: "search", state: "done" }, report: true, task: { name: "letters" } });
+    expect(found).toMatchObject({
+      run: { kind: "search", state: "done" },
+      report: "search",
+      task: { name: "letters" },
+    });
     expect(found.events.filter(({ kind }) => kind === "step")).toHaveLength(4);
     const file = (path: string) =>
       fetch(`${studio.url}/files/${path}`, { headers: { authorization: `Bearer ${studio.token}` } });

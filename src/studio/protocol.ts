@@ -80,7 +80,8 @@ export interface RunDetails {
   readonly result: RunResult | null;
   readonly warnings: readonly string[];
   readonly task: AdapterTask | null;
-  readonly report: boolean;
+  /** The folder with its report.html, of a study's training the study's; null where there is none. */
+  readonly report: string | null;
   readonly events: readonly Recorded[];
   readonly after: number;
   readonly generation: string;

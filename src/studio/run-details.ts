@@ -2,7 +2,7 @@
  * @file One run as the studio's page shows it, from what lies on disk. In: a run of the list. Out: RunDetails; nothing is written.
  */
 import { existsSync } from "node:fs";
-import { join } from "node:path";
+import { join, posix } from "node:path";
 import { parse } from "yaml";
 import { SoftpromptError } from "../base/errors.js";
 import { readWhole } from "../base/files.js";
@@ -33,7 +33,13 @@ export function runDetails(
 ): RunDetails {
   const search = run.kind === "search";
   if (run.kind === "study run" || run.kind === null)
-    return { ...nothing, run, report: false, after: 0, generation: "0" };
+    return {
+      ...nothing,
+      run,
+      report: reportOf(posix.dirname(posix.dirname(run.path)), join(path, "../..")),
+      after: 0,
+      generation: "0",
+    };
   // a search's curves are those of its tuning
   const events = log(search ? join(path, fileNames.tune) : path);
   const from = generation === events.generation ? Math.min(after, events.events.length) : 0;
@@ -46,12 +52,14 @@ export function runDetails(
     result,
     warnings: warningsOf(path, result, events.events),
     task: taskIn(path),
-    report: existsSync(join(path, fileNames.report)),
+    report: reportOf(run.path, path),
     events: events.events.slice(from),
     after: from,
     generation: events.generation,
   };
 }
+
+const reportOf = (shown: string, folder: string) => (existsSync(join(folder, fileNames.report)) ? shown : null);
 
 const nothing = { config: null, options: {}, result: null, warnings: [], task: null, events: [] };
 

@@ -29,7 +29,7 @@ const event = (step: number, loss: number) =>
   ({ kind: "step", step, stage: 0, loss, seconds: 1, flops: step, time: "" }) as never;
 const details = (run: ListedRun, more: Partial<RunDetails> = {}): RunDetails => ({
   ...{ run, config: "model: t5-nano\n", options: { model: "t5-nano", steps: 30, seed: 4 }, result: null, warnings: [] },
-  ...{ task: null, report: false, events: [event(1, 2), event(2, 1)], after: 0, generation: "1" },
+  ...{ task: null, report: null, events: [event(1, 2), event(2, 1)], after: 0, generation: "1" },
   ...more,
 });
 
@@ -161,6 +161,16 @@ describe("a run", () => {
     await click("Go on");
     expect(posted("/api/jobs")).toEqual({ command: "train", options: { resume: "b" } });
     expect(text()).toContain("already to write there");
+  });
+
+  test("of a study leads to the study's report", async () => {
+    const run = listed("study/runs/x.json", { kind: "study run" });
+    state = { ...state, runs: [run] };
+    answers["/api/run"] = () => details(run, { config: null, options: {}, events: [], report: "study" });
+    await show(linkTo("run", [["path", run.path]]));
+    const link = [...document.querySelectorAll("a")].find((one) => one.textContent === "The study's report")!;
+    expect(link.getAttribute("href")).toBe("/files/study/report.html");
+    expect(text()).not.toContain("Go on");
   });
 
   test("texts of a run are text, whatever they hold", async () => {

@@ -188,9 +188,9 @@ function Actions({ details, again }: { readonly details: RunDetails; readonly ag
             Try it
           </a>
         )}
-        {details.report && (
-          <a class="button" href={fileAddress(run.path, "report.html")} target="_blank" rel="noreferrer">
-            Report
+        {details.report !== null && (
+          <a class="button" href={fileAddress(details.report, "report.html")} target="_blank" rel="noreferrer">
+            {run.kind === "study run" ? "The study's report" : "Report"}
           </a>
         )}
         {job !== undefined && <a href={linkTo("job", [["id", job.id]])}>its command</a>}
