@@ -87,10 +87,12 @@ export interface RunDetails {
   readonly generation: string;
 }
 
-/** Some of a run's predictions, and how many there are of that kind. */
+/** Some of a run's predictions of a kind. */
 export interface PredictionsPage {
   readonly rows: readonly Prediction[];
+  /** How many there are of that kind, and in all. */
   readonly total: number;
+  readonly all: number;
 }
 
 /** The words nearest to each virtual token. */

@@ -100,6 +100,7 @@ const mostRows = 200;
 
 /** The run's predictions on its validation rows. @param wrong only those that are not right */
 export function predictionsPage(folder: string, { wrong, from }: { wrong: boolean; from: number }): PredictionsPage {
-  const all = readPredictions(folder).filter((row) => !wrong || !row.correct);
-  return { rows: all.slice(from, from + mostRows), total: all.length };
+  const all = readPredictions(folder);
+  const chosen = wrong ? all.filter(({ correct }) => !correct) : all;
+  return { rows: chosen.slice(from, from + mostRows), total: chosen.length, all: all.length };
 }

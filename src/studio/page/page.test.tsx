@@ -163,6 +163,31 @@ describe("a run", () => {
     expect(text()).toContain("already to write there");
   });
 
+  test("has its wrong answers, and more of them at a button", async () => {
+    const row = (id: string) => ({
+      ...{ id, input: `text ${id}`, label: "bad", text: "bad", probabilities: { bad: 0.7 }, trueLabel: "good" },
+      ...{ target: "good", correct: false },
+    });
+    const result = { scores: { accuracy: 0.5 }, baseline: { noPrompt: null, majority: null }, cost: {}, run: {} };
+    answers["/api/run"] = () => details(listed("a"), { result: result as never });
+    answers["/api/predictions"] = (query) => ({
+      rows: query.get("from") === "0" ? [row("1"), row("2")] : [row("3")],
+      total: query.get("wrong") === "true" ? 3 : 2,
+      all: 9,
+    });
+    await show(linkTo("run", [["path", "a"]]));
+    expect(text()).toContain("2 of 3 wrong answers, of 9 in all");
+    await click("More");
+    expect(asked.at(-1)!.query.get("from")).toBe("2");
+    expect(text()).toContain("text 3goodbad70.0");
+    expect(text()).not.toContain("More");
+    await click("all");
+    expect(text()).toContain("2 of 2 answers");
+    answers["/api/predictions"] = () => ({ rows: [], total: 0, all: 0 });
+    await click("wrong");
+    expect(text()).not.toContain("Answers on the validation rows");
+  });
+
   test("of a study leads to the study's report", async () => {
     const run = listed("study/runs/x.json", { kind: "study run" });
     state = { ...state, runs: [run] };

@@ -3,7 +3,7 @@ import { useCallback, useMemo, useState } from "preact/hooks";
 import { courseOf, runCharts } from "../../report/curves.js";
 import { byteText, flopText, partialText, plainNumber, scaled, scoreText, secondText } from "../../report/format.js";
 import type { Prediction } from "../../report/predictions.js";
-import type { RunDetails } from "../protocol.js";
+import type { PredictionsPage, RunDetails } from "../protocol.js";
 import { api, fileAddress } from "./api.js";
 import { Badge, Charts, Choice, Problem, Progress, Section, Tiles } from "./parts.jsx";
 import { linkTo, useAction, useAsked, useStudio } from "./state.js";
@@ -237,13 +237,39 @@ function Further({
 function Predictions({ path }: { readonly path: string }) {
   const [which, setWhich] = useState<"wrong" | "all">("wrong");
   const { value, error } = useAsked(() => api.predictions(path, which === "wrong"), `${path} ${which}`, null);
-  if (value === null || (value.total === 0 && which === "all")) return <Problem error={error} />;
+  if (value?.all === 0) return null;
   return (
     <Section title="Answers on the validation rows">
       <Choice label="show" values={["wrong", "all"] as const} value={which} choose={setWhich} />
+      <Problem error={error} />
+      {value !== null && <PredictionTable path={path} which={which} first={value} key={which} />}
+    </Section>
+  );
+}
+
+function PredictionTable({
+  path,
+  which,
+  first,
+}: {
+  readonly path: string;
+  readonly which: "wrong" | "all";
+  readonly first: PredictionsPage;
+}) {
+  const { busy, error, run } = useAction();
+  const [rows, setRows] = useState(first.rows);
+  const more = async () => setRows([...rows, ...(await api.predictions(path, which === "wrong", rows.length)).rows]);
+  return (
+    <>
       <p class="soft">
-        {value.rows.length} of {value.total} {which === "wrong" ? "wrong answers" : "answers"}
+        {rows.length} of {first.total} {which === "wrong" ? `wrong answers, of ${first.all} in all` : "answers"}{" "}
+        {rows.length < first.total && (
+          <button type="button" disabled={busy} onClick={() => run(more)}>
+            More
+          </button>
+        )}
       </p>
+      <Problem error={error} />
       <div class="scroll tall">
         <table class="rows">
           <thead>
@@ -255,13 +281,13 @@ function Predictions({ path }: { readonly path: string }) {
             </tr>
           </thead>
           <tbody>
-            {value.rows.map((row) => (
+            {rows.map((row) => (
               <PredictionRow row={row} key={row.id} />
             ))}
           </tbody>
         </table>
       </div>
-    </Section>
+    </>
   );
 }
 
