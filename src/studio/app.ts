@@ -13,6 +13,7 @@ import { RESPONSE_ALREADY_SENT } from "@hono/node-server/utils/response";
 import { type Context, Hono } from "hono";
 import { generateCookie, getCookie } from "hono/cookie";
 import { z } from "zod";
+import { bundledNames } from "../base/bundled.js";
 import { SoftpromptError } from "../base/errors.js";
 import { ioError, readWhole } from "../base/files.js";
 import { packageFile, packageInfo } from "../base/package.js";
@@ -30,7 +31,7 @@ import { openListing } from "./listing.js";
 import { innerPath } from "./paths.js";
 import { askProgram, type Program } from "./program.js";
 import type { PredictionsPage, Preview, PromptWordsAnswer, Question, RunDetails, StudioState } from "./protocol.js";
-import { predictionsPage, runDetails } from "./run-details.js";
+import { predictionsPage, runDetails, runOptions } from "./run-details.js";
 
 export interface StudioContext {
   readonly folder: string;
@@ -116,6 +117,7 @@ export function openStudioApp(context: StudioContext): Hono<Env> {
   app.get("/api/state", (c) =>
     c.json({
       ...{ version: packageInfo().version, folder, cwd: program.cwd, readOnly: context.readOnly },
+      bundled: bundledNames,
       ...{ runs: runs.all(), jobs: jobs.list },
     } satisfies StudioState),
   );
@@ -124,23 +126,20 @@ export function openStudioApp(context: StudioContext): Hono<Env> {
 
   app.get("/api/run", (c) => {
     const run = runAt(c);
-    const asked = {
-      after: Math.max(0, Number(c.req.query("after") ?? 0) || 0),
-      generation: c.req.query("generation") ?? null,
-    };
+    const asked = { after: countIn(c, "after"), generation: c.req.query("generation") ?? null };
     return c.json(runDetails(run, innerPath(folder, run.path), { log, ...asked }) satisfies RunDetails);
   });
 
   app.get("/api/predictions", (c) => {
     const path = innerPath(folder, runAt(c).path);
-    const from = Math.max(0, Number(c.req.query("from") ?? 0) || 0);
-    return c.json(predictionsPage(path, { wrong: c.req.query("wrong") === "true", from }) satisfies PredictionsPage);
+    const asked = { wrong: c.req.query("wrong") === "true", from: countIn(c, "from") };
+    return c.json(predictionsPage(path, asked) satisfies PredictionsPage);
   });
 
   app.get("/api/words", async (c) => {
     const run = runAt(c);
     const path = innerPath(folder, run.path);
-    const { options } = runDetails(run, path, { log, after: 0, generation: null });
+    const options = runOptions(run, path);
     const model = typeof options.model === "string" ? ["--model", options.model] : [];
     const words = await askProgram(program, ["show", path, "--nearest", ...model], context.signal);
     return c.json(words as PromptWordsAnswer);
@@ -196,8 +195,8 @@ export function openStudioApp(context: StudioContext): Hono<Env> {
     const asked = paths.map((path) => {
       const found = runs.find(path);
       const inside = innerPath(folder, found.path);
-      const { options, run } = runDetails(found, inside, { log, after: 0, generation: null });
-      const model = typeof options.model === "string" ? options.model : run.model;
+      const options = runOptions(found, inside);
+      const model = typeof options.model === "string" ? options.model : found.model;
       if (model === null) throw invalid(`paths: ${path} does not say its base model`, "paths");
       if (!existsSync(join(inside, fileNames.adapter))) throw invalid(`paths: ${path} has no adapter yet`, "paths");
       return { path, folder: inside, model: baseModel(program.cwd, model), options };
@@ -265,6 +264,9 @@ export function openStudioApp(context: StudioContext): Hono<Env> {
     return runs.find(c.req.query("path") ?? "");
   }
 }
+
+/** A count in the query; 0 where it is none. */
+const countIn = (c: Context<Env>, name: string) => Math.max(0, Number(c.req.query(name)) || 0);
 
 const shared = { "x-content-type-options": "nosniff", "referrer-policy": "no-referrer", "cache-control": "no-store" };
 

@@ -44,6 +44,8 @@ const toldError = ({ kind, problem, parts: { where, got, hint } }: SoftpromptErr
   ...{ kind, problem, where, got },
   ...(hint !== undefined && { hint }),
 });
+/** A job as it is told, a copy. */
+const stateOf = ({ words: _, process: __, ...state }: Job): JobState => ({ ...state, lines: [...state.lines] });
 const now = () => new Date().toISOString();
 
 export class Jobs {
@@ -60,19 +62,18 @@ export class Jobs {
   }
 
   get list(): JobState[] {
-    return [...this.#jobs.values()].map(({ words: _, process: __, ...state }) => ({
-      ...state,
-      lines: [...state.lines],
-    }));
+    return [...this.#jobs.values()].map(stateOf);
   }
 
   find(id: string): JobState | undefined {
-    return this.list.find((job) => job.id === id);
+    const job = this.#jobs.get(id);
+    return job && stateOf(job);
   }
 
   /** A job that has not ended and writes there. */
   at(path: string): JobState | undefined {
-    return this.list.find((job) => job.path === path && job.ended === null);
+    const job = [...this.#jobs.values()].find((one) => one.path === path && one.ended === null);
+    return job && stateOf(job);
   }
 
   /** Puts a command behind those that wait. */
@@ -106,7 +107,7 @@ export class Jobs {
   /** Stops every job and waits until all have saved. Nothing is started any more. */
   async close(): Promise<void> {
     this.#closed = true;
-    for (const { id } of this.list) this.stop(id);
+    for (const id of [...this.#jobs.keys()]) this.stop(id);
     if (this.#running() === 0) return;
     await new Promise<void>((resolve) => {
       this.#idle = resolve;

@@ -12,6 +12,8 @@ export interface StudioState {
   /** Paths that a form takes are relative to it. */
   readonly cwd: string;
   readonly readOnly: boolean;
+  /** Models that ship with softprompt. */
+  readonly bundled: readonly string[];
   readonly runs: readonly ListedRun[];
   /** Oldest first. */
   readonly jobs: readonly JobState[];

@@ -3,16 +3,15 @@
  */
 import { existsSync } from "node:fs";
 import { join, posix } from "node:path";
-import { parse } from "yaml";
 import { SoftpromptError } from "../base/errors.js";
 import { readWhole } from "../base/files.js";
-import { isObject, type JsonObject } from "../base/json.js";
+import type { JsonObject } from "../base/json.js";
 import { compileTemplate } from "../data/template.js";
 import { readPruneResult } from "../prune/record.js";
 import { outcomeWarnings } from "../report/outcome.js";
 import { fileNames, holds } from "../run/layout.js";
 import { readResult } from "../run/result.js";
-import type { ListedRun } from "../study/run-list.js";
+import { type ListedRun, optionsIn } from "../study/run-list.js";
 import { readAdapter } from "../tasks/adapter-place.js";
 import { type Recorded, readPredictions } from "../tasks/recorded.js";
 import { readRunReport } from "../tasks/run-report.js";
@@ -43,7 +42,7 @@ export function runDetails(
   // a search's curves are those of its tuning
   const events = log(search ? join(path, fileNames.tune) : path);
   const from = generation === events.generation ? Math.min(after, events.events.length) : 0;
-  const config = readWhole(join(path, fileNames.config), "run", mostConfig)?.toString("utf8") ?? null;
+  const config = configIn(path);
   const result = existsSync(join(path, fileNames.result)) ? (readPruneResult(path) ?? readResult(path)) : null;
   return {
     run,
@@ -59,19 +58,17 @@ export function runDetails(
   };
 }
 
+/** The options of a run; none of a study's training, which is a file. */
+export function runOptions({ kind }: ListedRun, path: string): JsonObject {
+  return kind === "run" || kind === "search" ? optionsIn(configIn(path)) : {};
+}
+
+const configIn = (folder: string) =>
+  readWhole(join(folder, fileNames.config), "run", mostConfig)?.toString("utf8") ?? null;
+
 const reportOf = (shown: string, folder: string) => (existsSync(join(folder, fileNames.report)) ? shown : null);
 
 const nothing = { config: null, options: {}, result: null, warnings: [], task: null, events: [] };
-
-function optionsIn(config: string | null): JsonObject {
-  try {
-    const found: unknown = config === null ? null : parse(config, { maxAliasCount: 0 });
-    return isObject(found) ? found : {};
-  } catch {
-    // a resume tells of its faults
-    return {};
-  }
-}
 
 function warningsOf(folder: string, result: RunDetails["result"], events: readonly Recorded[]): readonly string[] {
   if (result === null)
@@ -82,7 +79,7 @@ function warningsOf(folder: string, result: RunDetails["result"], events: readon
 }
 
 /** The task of the run's adapter; null where there is none yet, or none is recorded. */
-export function taskIn(folder: string): AdapterTask | null {
+function taskIn(folder: string): AdapterTask | null {
   if (!existsSync(join(folder, fileNames.adapter))) return null;
   try {
     const { task } = readAdapter(folder);

@@ -11,7 +11,7 @@ import { parse } from "yaml";
 import { z } from "zod";
 import { SoftpromptError } from "../base/errors.js";
 import { ioError, listFolder, readWhole } from "../base/files.js";
-import { longRunLimits, parseJson } from "../base/json.js";
+import { isObject, type JsonObject, longRunLimits, parseJson } from "../base/json.js";
 import { unsealed } from "../base/kept.js";
 import { folderOwner } from "../base/lock.js";
 import { size } from "../base/tensor.js";
@@ -288,9 +288,19 @@ function configOf(folder: string): { readonly [name in "model" | "method" | "sch
   const none = { model: null, method: null, schedule: null };
   try {
     const text = readWhole(join(folder, fileNames.config), "run", 1 << 17)?.toString("utf8");
-    return text === undefined ? none : { ...none, ...configForm.parse(parse(text, { maxAliasCount: 0 })) };
+    return { ...none, ...configForm.parse(optionsIn(text ?? null)) };
   } catch {
     return none;
+  }
+}
+
+/** The options that a config.yaml gives; none where it is no mapping: a resume tells of its faults. */
+export function optionsIn(config: string | null): JsonObject {
+  try {
+    const found: unknown = config === null ? null : parse(config, { maxAliasCount: 0 });
+    return isObject(found) ? found : {};
+  } catch {
+    return {};
   }
 }
 

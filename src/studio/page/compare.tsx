@@ -3,9 +3,8 @@ import { useCallback, useMemo } from "preact/hooks";
 import { type AxisName, comparedCharts, courseOf } from "../../report/curves.js";
 import { flopText, scaled, scoreText, secondText } from "../../report/format.js";
 import type { RunDetails } from "../protocol.js";
-import { api } from "./api.js";
 import { Badge, Charts, Problem, Section } from "./parts.jsx";
-import { joined } from "./run.jsx";
+import { readOn } from "./run.jsx";
 import { linkTo, useAsked, useStudio } from "./state.js";
 
 /** Milliseconds between two looks where one of them trains. */
@@ -15,13 +14,7 @@ export function Compare({ paths }: { readonly paths: readonly string[] }) {
   const { state } = useStudio();
   const live = state.runs.some((run) => paths.includes(run.path) && run.state === "running");
   const { value, error } = useAsked<readonly RunDetails[]>(
-    (last) =>
-      Promise.all(
-        paths.map(async (path, i) => {
-          const old = last?.[i] ?? null;
-          return joined(old, await api.run(path, old?.events.length ?? 0, old?.generation ?? ""));
-        }),
-      ),
+    (last) => Promise.all(paths.map((path, i) => readOn(path, last?.[i] ?? null))),
     paths.join("\n"),
     live ? lookEvery : null,
   );

@@ -4,7 +4,7 @@ import { flagWords, type Option } from "../../base/options.js";
 import { shellWord } from "../../base/shell-word.js";
 import type { Form, Preview } from "../protocol.js";
 import { api } from "./api.js";
-import { Choice, Problem, Section } from "./parts.jsx";
+import { Choice, Problem, Search, Section } from "./parts.jsx";
 import { linkTo, useAction, useAsked, useStudio } from "./state.js";
 import { fieldText, fieldValue, usualText } from "./values.js";
 
@@ -73,13 +73,7 @@ function CommandForm({ form, given }: { readonly form: Form; readonly given: Rea
   return (
     <form onSubmit={start}>
       <div class="bar">
-        <input
-          type="search"
-          placeholder="find an option"
-          aria-label="find an option"
-          value={words}
-          onInput={(event) => setWords(event.currentTarget.value)}
-        />
+        <Search placeholder="find an option" label="find an option" words={words} set={setWords} />
         <span class="soft">
           files are looked for in <code>{state.cwd}</code>
         </span>
@@ -130,14 +124,13 @@ function sectionsOf({ essentials, sections }: Form): Form["sections"] {
 
 const textsOf = (options: readonly FormOption[], given: Readonly<Record<string, unknown>>): Texts =>
   Object.fromEntries(
-    options
-      .filter(({ key }) => !own.has(key) && given[key] !== undefined)
-      .map((option) => [option.key, fieldText(option, given[option.key])])
+    options.flatMap((option) => {
+      const { key } = option;
+      if (own.has(key) || given[key] === undefined) return [];
+      const text = fieldText(option, given[key]);
       // a run's configuration holds every default
-      .filter(
-        ([key, text]) =>
-          text !== fieldText(options.find((o) => o.key === key)!, options.find((o) => o.key === key)!.default),
-      ),
+      return text === fieldText(option, option.default) ? [] : [[key, text]];
+    }),
   );
 
 const valuesOf = (options: readonly FormOption[], texts: Texts): Record<string, unknown> =>
@@ -165,7 +158,7 @@ export function commandLine(
 /** Names for fields that take a model. */
 function Suggestions() {
   const { state } = useStudio();
-  const models = [...new Set(["t5-nano", "t5-mini", ...state.runs.flatMap(({ model }) => model ?? [])])];
+  const models = [...new Set([...state.bundled, ...state.runs.flatMap(({ model }) => model ?? [])])];
   return (
     <datalist id="models">
       {models.map((model) => (

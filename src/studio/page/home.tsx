@@ -4,7 +4,7 @@ import { flopText, scaled, scoreText } from "../../report/format.js";
 import type { ListedRun } from "../../study/run-list.js";
 import type { JobState } from "../protocol.js";
 import { api } from "./api.js";
-import { Badge, Problem, Progress, Section } from "./parts.jsx";
+import { Badge, Problem, Progress, Search, Section } from "./parts.jsx";
 import { linkTo, useAction, useStudio } from "./state.js";
 
 export function Home() {
@@ -129,13 +129,7 @@ function Runs({
   return (
     <Section title="Runs">
       <div class="bar">
-        <input
-          type="search"
-          placeholder="find: task, method, model, state"
-          aria-label="find runs"
-          value={words}
-          onInput={(event) => setWords(event.currentTarget.value)}
-        />
+        <Search placeholder="find: task, method, model, state" label="find runs" words={words} set={setWords} />
         <span class="soft">
           {shown.length} of {runs.length}
         </span>

@@ -41,7 +41,7 @@ const text = () => document.body.textContent ?? "";
 beforeEach(() => {
   vi.useFakeTimers();
   state = {
-    ...{ version: "1", folder: "/here/runs", cwd: "/here", readOnly: false, jobs: [] },
+    ...{ version: "1", folder: "/here/runs", cwd: "/here", readOnly: false, bundled: ["t5-nano"], jobs: [] },
     runs: [listed("a"), listed("b", { task: "spam", score: 0.9, state: "stopped" })],
   };
   asked = [];

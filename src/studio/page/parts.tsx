@@ -134,6 +134,29 @@ export function Choice<T extends string>({
   );
 }
 
+/** A field for words to find something by. */
+export function Search({
+  placeholder,
+  label,
+  words,
+  set,
+}: {
+  readonly placeholder: string;
+  readonly label: string;
+  readonly words: string;
+  readonly set: (words: string) => void;
+}) {
+  return (
+    <input
+      type="search"
+      placeholder={placeholder}
+      aria-label={label}
+      value={words}
+      onInput={(event) => set(event.currentTarget.value)}
+    />
+  );
+}
+
 export function Section({ title, children }: { readonly title: string; readonly children: ComponentChildren }) {
   return (
     <section>

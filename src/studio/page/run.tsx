@@ -1,6 +1,6 @@
 /** @file One run: where it stands, its curves, costs, errors, words and settings; stop it, go on with it, begin another like it. */
 import { useCallback, useMemo, useState } from "preact/hooks";
-import { courseOf, runCharts } from "../../report/curves.js";
+import { type AxisName, courseOf, runCharts } from "../../report/curves.js";
 import { byteText, flopText, partialText, plainNumber, scaled, scoreText, secondText } from "../../report/format.js";
 import type { Prediction } from "../../report/predictions.js";
 import type { PredictionsPage, RunDetails } from "../protocol.js";
@@ -17,12 +17,17 @@ export function joined(last: RunDetails | null, next: RunDetails): RunDetails {
   return goesOn ? { ...next, events: [...last.events.slice(0, next.after), ...next.events], after: 0 } : next;
 }
 
+/** Asks for what has come since. */
+export async function readOn(path: string, last: RunDetails | null): Promise<RunDetails> {
+  return joined(last, await api.run(path, last?.events.length ?? 0, last?.generation ?? ""));
+}
+
 export function Run({ path }: { readonly path: string }) {
   const { state } = useStudio();
   const listed = state.runs.find((run) => run.path === path);
   const live = listed?.state === "running";
   const { value, error, again } = useAsked<RunDetails>(
-    async (last) => joined(last, await api.run(path, last?.events.length ?? 0, last?.generation ?? "")),
+    (last) => readOn(path, last),
     // what ended is asked once more when it is written again
     live ? path : `${path} ${listed?.state} ${listed?.written}`,
     live ? lookEvery : null,
@@ -40,8 +45,7 @@ function Details({ details, again }: { readonly details: RunDetails; readonly ag
   const { run, result, events, warnings } = details;
   const course = useMemo(() => courseOf(events), [events]);
   const charts = useCallback(
-    (axis: "steps" | "time" | "FLOPs") =>
-      runCharts(course, axis, { bestStep: result?.run.bestStep, ...result?.baseline }),
+    (axis: AxisName) => runCharts(course, axis, { bestStep: result?.run.bestStep, ...result?.baseline }),
     [course, result],
   );
   const searched = run.kind === "search";
