@@ -2,7 +2,9 @@
  * @file What experiments share: rows that are the same for every run, and jobs whose results are kept. In: a folder of results. Out: results.
  */
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { cpus } from "node:os";
 import { basename, join, relative } from "node:path";
+import { isDeepStrictEqual } from "node:util";
 import { openModel } from "softprompt";
 import { checkMadeFrom } from "./made-from.mjs";
 
@@ -49,6 +51,7 @@ export const namedFiles = ({ files }, datasets) =>
  * @param from the settings, the models' folders and the folder of the rows, which are the same for all results of one folder
  */
 export function openJobs(out, from) {
+  const processor = cpus()[0].model.trim();
   const { models, rows } = checkMadeFrom(out, from);
   const began = performance.now();
   const say = (text) => console.log(`${((performance.now() - began) / 60000).toFixed(1)} min  ${text}`);
@@ -64,7 +67,7 @@ export function openJobs(out, from) {
     say(name);
     const model = await open();
     try {
-      const result = await work(model);
+      const result = { ...(await work(model)), processor };
       writeFileSync(fileOf(name), `${JSON.stringify(result)}\n`);
       say(`${name}: ${JSON.stringify(summary(result))}`);
       return result;
@@ -72,5 +75,18 @@ export function openJobs(out, from) {
       await model.dispose();
     }
   }
-  return { found, job, madeFrom: { models, rows } };
+  /**
+   * Takes the results of a committed table into the folder: more seeds of a table can be run where the first were not.
+   * @throws where it was made from other settings, weights or rows
+   */
+  function takeEarlier(file) {
+    const { results, ...made } = JSON.parse(readFileSync(file, "utf8"));
+    const now = JSON.parse(JSON.stringify({ ...from.settings, models, rows }));
+    const other = Object.keys(now).filter((part) => !isDeepStrictEqual(now[part], made[part]));
+    if (other.length > 0)
+      throw new Error(`${file} is of other ${other.join(", ")}: its results cannot stand beside these`);
+    for (const [name, result] of Object.entries(results))
+      if (!existsSync(fileOf(name))) writeFileSync(fileOf(name), `${JSON.stringify(result)}\n`);
+  }
+  return { found, job, takeEarlier, madeFrom: { models, rows } };
 }

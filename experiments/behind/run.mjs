@@ -3,19 +3,19 @@
  * places, at equal steps, equal FLOPs and equal seconds.
  *
  *   node experiments/behind/run.mjs MODEL DATASETS OUT [--t5 FOLDER] [--parts causal,search,t5] [--tasks sst2,cb] [--seeds 0,1,2,3,4]
- *     [--settings FILE] [--collect FOLDER]
+ *     [--settings FILE] [--earlier RESULTS.json] [--collect FOLDER]
  *
  * In:  MODEL, a decoder-only model's folder; DATASETS holds the tasks as their owners publish them; settings.yaml beside this file has every
  *      setting.
  * Out: OUT/NAME.json of every finished job, which is not done again; --collect alone runs nothing and writes FOLDER/results.json and
- *      results.md of what is finished, or with other settings files of their name. Needs `npm run build`.
+ *      results.md of what is finished, or with other settings files of their name. --earlier takes the jobs of committed results as finished,
+ *      and their rates as chosen. Needs `npm run build`.
  *
  * A job opens the model with an empty text cache in memory. Its FLOPs and seconds are those of the training: texts that are read once are
  * in both, evaluations in neither. The learning rate of each place and task is chosen on a fifth of the training rows, by loss; those runs
  * are not counted. Seconds are only worth anything if the machine did nothing else.
  */
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
-import { availableParallelism, cpus } from "node:os";
 import { basename, join } from "node:path";
 import { parseArgs } from "node:util";
 import { evaluate, loadData, prune, tune } from "softprompt";
@@ -25,7 +25,7 @@ import { causalData } from "../rows.mjs";
 import { deviation, mean, signed, tested } from "../statistics.mjs";
 
 const usage =
-  "node experiments/behind/run.mjs MODEL DATASETS OUT [--t5 FOLDER] [--parts causal,search,t5] [--tasks …] [--seeds …] [--settings FILE] [--collect FOLDER]";
+  "node experiments/behind/run.mjs MODEL DATASETS OUT [--t5 FOLDER] [--parts causal,search,t5] [--tasks …] [--seeds …] [--settings FILE] [--earlier RESULTS.json] [--collect FOLDER]";
 const { values, positionals } = parseArgs({
   allowPositionals: true,
   options: {
@@ -34,6 +34,7 @@ const { values, positionals } = parseArgs({
     tasks: { type: "string" },
     seeds: { type: "string", default: "0,1,2,3,4" },
     settings: { type: "string", default: join(import.meta.dirname, "settings.yaml") },
+    earlier: { type: "string" },
     collect: { type: "string" },
   },
 });
@@ -91,6 +92,7 @@ const metricOf = (task) => own.templates?.[task]?.metric ?? "accuracy";
 
 const jobs = openJobs(out, { settings: own, models: [folder, values.t5], datasets });
 const { found } = jobs;
+if (values.earlier !== undefined) jobs.takeEarlier(values.earlier);
 /** Runs a job whose result is not there yet, on a model of its own: no text was read before. */
 const job = (name, part, work) =>
   jobs.job(name, {
@@ -114,9 +116,11 @@ async function curveOf(model, data, options) {
   return { curve, scores: curve.at(-1).scores, where: result.where };
 }
 
-/** The rate whose prompt has the smallest loss on held-out rows. */
+/** The rate whose prompt has the smallest loss on held-out rows: chosen with seed 0, whose run has it. */
 function rateOf(part, task, place) {
   const { settings, init, rates, rateSteps } = own[part];
+  const known = found(`${part}-${task}-${place}-0`);
+  if (known !== null) return known.learningRate;
   return bestRate(rates, async (learningRate) => {
     const { curve } = await job(`${part}-${task}-${place}-rate-${learningRate}`, part, async (model) => {
       const how = { ...settings, init: init[place], learningRate, steps: rateSteps, evalEvery: rateSteps, seed: 0 };
@@ -336,6 +340,8 @@ function collect(to) {
     ];
     return [`| ${[place, runs.length, ...numbers, over(runs.map(({ scores }) => scores.accuracy))].join(" | ")} |`];
   });
+  // jobs of earlier tables do not say theirs
+  const processors = [...new Set(Object.values(results).map(({ processor }) => processor ?? "not recorded"))];
   const text = [
     "# Where the prompt stands",
     "",
@@ -348,7 +354,7 @@ function collect(to) {
           ...["## XPrompt's linear search on CB", "", "| place | searches | seconds | TFLOP | accuracy |"],
           ...["| --- | --: | --: | --: | --: |", ...searches, ""],
         ]),
-    `Processor: ${cpus()[0].model.trim()}, ${availableParallelism()} cores, one thread; Node ${process.version}. Settings: ${basename(values.settings)}.`,
+    `Processors, one thread of each: ${processors.join(", ")}; Node ${process.version}. Settings: ${basename(values.settings)}.`,
     "",
     "Made by `node experiments/behind/run.mjs MODEL DATASETS OUT --collect FOLDER`.",
     "",
