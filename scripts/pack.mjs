@@ -9,10 +9,11 @@
  * In: the built repository with node_modules. Out: the tarball; prints its path as the last line.
  */
 import { execFileSync } from "node:child_process";
-import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
+import { published } from "./published.mjs";
 
 const root = resolve(dirname(fileURLToPath(import.meta.url)), "..");
 const out = resolve(process.argv[2] ?? root);
@@ -33,11 +34,7 @@ const stage = mkdtempSync(join(tmpdir(), "softprompt-pack-"));
 try {
   const manifest = json(join(root, "package.json"));
   const [{ files }] = JSON.parse(npm(["pack", "--dry-run", "--json", "--ignore-scripts"], root));
-  // What an earlier build left in dist and no source stands behind is not published.
-  const current = ({ path }) =>
-    !path.startsWith("dist/") ||
-    existsSync(join(root, path.replace(/^dist/, "src").replace(/\.(js|js\.map|d\.ts)$/, ".ts")));
-  for (const { path } of files.filter(current)) copy(join(root, path), join(stage, path));
+  for (const { path } of published(files, root)) copy(join(root, path), join(stage, path));
 
   for (const [name, leftOut] of [
     ["onnxruntime-node", engineLeftOut],

@@ -2,10 +2,11 @@
  * @file `npm run test:install [-- FILE.tgz]`: does the published file install and work in an empty project?
  *
  * In an empty project with an empty npm cache and npm's default settings (install scripts enabled), with no host reachable
- * except the npm registry as far as npm is concerned: install the packed file, run `npx softprompt doctor`, run the README's
- * program. Exits 1 at the first thing that does not hold. Takes about a minute; needs the npm registry.
+ * except the npm registry as far as npm is concerned: install the packed file, run `npx softprompt doctor`, open the studio, run the
+ * README's program. Exits 1 at the first thing that does not hold. Takes about a minute; needs the npm registry.
  */
-import { execFileSync } from "node:child_process";
+import { execFileSync, spawn } from "node:child_process";
+import { once } from "node:events";
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join, resolve } from "node:path";
@@ -33,6 +34,36 @@ const check = (fact, what) => {
   console.log(`ok: ${what}`);
 };
 
+/** Every file of the studio's page is answered, as a browser would ask for them. */
+async function openStudio() {
+  console.log("$ softprompt studio --port 0");
+  const program = join(project, "node_modules/softprompt/dist/cli/main.js");
+  const studio = spawn("node", [program, "studio", "--port", "0"], { cwd: project, stdio: ["ignore", "pipe", "pipe"] });
+  try {
+    const told = new Promise((found) => {
+      let text = "";
+      for (const stream of [studio.stdout, studio.stderr])
+        stream.on("data", (piece) => {
+          text += piece;
+          const address = /http:\S+\?token=\S+/.exec(text)?.[0];
+          if (address !== undefined) found(address);
+        });
+    });
+    const address = await Promise.race([
+      told,
+      once(studio, "exit").then(() => Promise.reject(new Error("the studio ended"))),
+    ]);
+    const first = await fetch(address);
+    const cookie = first.headers.get("set-cookie")?.split(";")[0];
+    for (const name of ["page.js", "style.css", "api/state"]) {
+      const { status } = await fetch(new URL(name, address), { headers: { cookie } });
+      check(status === 200, `the studio answers /${name}`);
+    }
+  } finally {
+    studio.kill("SIGTERM");
+  }
+}
+
 try {
   const tarball = process.argv[2]
     ? resolve(process.argv[2])
@@ -52,6 +83,7 @@ try {
   check(!readdirSync(join(project, "node_modules")).includes("onnxruntime-node"), "no second engine from the registry");
   const doctor = JSON.parse(run("npx", ["softprompt", "doctor", "--json"]));
   check(doctor.ok, "softprompt doctor finds no fault");
+  await openStudio();
   const [, program] =
     /```ts\n([\s\S]*?)```/.exec(readFileSync(join(project, "node_modules/softprompt/README.md"), "utf8")) ?? [];
   check(program !== undefined, "README shows a program");

@@ -53,6 +53,9 @@ export type { RunResult, Scores as ResultScores, Where } from "./run/result.js";
 export { type AnyStudyEvent, type CompareInput, compare, studyOptions } from "./study/call.js";
 export { type AnyEvent, eventsOf, type Running, type Watched } from "./study/events.js";
 export type { RunsLeft } from "./study/left.js";
+export { type SweepInput, type Swept, sweep } from "./study/sweep.js";
+export { sweepOptions, type Tried } from "./study/sweep-options.js";
+export type { SweptSetting } from "./study/sweep-tables.js";
 export type { CallContext, EarlierContext, NoticeEvent } from "./tasks/call.js";
 export {
   type DataOptions,

@@ -17,10 +17,9 @@ import { neuronScoreOptions } from "../src/schedule/neuron-options.js";
 import { scheduleOptions } from "../src/schedule/options.js";
 import { comparisonOptions } from "../src/study/method-options.js";
 import { bestRate, type ComparisonInput, instructionOf, runUnit, unitsOf } from "../src/study/method-runs.js";
-import { compareMethods, lastWithin } from "../src/study/methods.js";
+import { compareMethods, inChildren, lastWithin } from "../src/study/methods.js";
 import type { StudyEvent } from "../src/study/runs.js";
 import type { Spread, StudyResult } from "../src/study/study.js";
-import { inProcesses } from "../src/study/unit-pool.js";
 import { trainOptions } from "../src/train/options.js";
 import { bundle } from "./helpers/bundle.js";
 import { tinyDataset, tinyTokenizer } from "./helpers/tiny.js";
@@ -265,7 +264,7 @@ test("stopped on the way and in child processes, it ends the same", async () => 
   });
   const module = await bundle("test/helpers/tiny-unit-worker.ts");
   const two = input("cut", { prune: { ...input(null).prune, workers: 2 } });
-  await inProcesses(two, unitsOf(two), module);
+  await inChildren(two, unitsOf(two), module);
   const events: StudyEvent[] = [];
   const found = await compareMethods(input("cut", { observe: (event) => events.push(event) }));
   // of XPrompt's folders the ends are told again, of nothing a step
@@ -286,7 +285,7 @@ test("units that child processes read back say nothing of the time that is left,
   await compareMethods(asked);
   events.length = 0;
   const module = await bundle("test/helpers/slow-unit-worker.ts");
-  await inProcesses(asked, unitsOf(asked), module);
+  await inChildren(asked, unitsOf(asked), module);
   const left = events.flatMap((event) => (event.kind === "run" ? [event.left] : []));
   expect(left).toEqual([4, 3, 2, 1].map((runs) => ({ runs, seconds: null })));
 });
@@ -427,7 +426,7 @@ test("a child's error keeps what was expected and what to do", async () => {
   const module = await bundle("test/helpers/tiny-unit-worker.ts");
   const own = readOptions(comparisonOptions, { methods: ["prompt"], rateFactors: [1e40, 2e40] }, "test");
   const two = input("fails", { seeds: [0], comparison: own, prune: { ...input(null).prune, workers: 2 } });
-  await expect(inProcesses(two, unitsOf(two).slice(0, 1), module)).rejects.toMatchObject({
+  await expect(inChildren(two, unitsOf(two).slice(0, 1), module)).rejects.toMatchObject({
     kind: "numeric",
     parts: {
       where: "worker, prompt on parity",
@@ -448,7 +447,7 @@ test("two studies in one folder have processes of their own, and leave no plan b
       observe,
     });
   const [one, two] = [of(["prompt", "lora"], 4), of(["prompt"], 2)];
-  await Promise.all([one, two].map((own) => inProcesses(own, unitsOf(own), module)));
+  await Promise.all([one, two].map((own) => inChildren(own, unitsOf(own), module)));
   const events: StudyEvent[] = [];
   await compareMethods(of(["prompt", "lora"], 4, (event) => events.push(event)));
   await compareMethods(of(["prompt"], 2, (event) => events.push(event)));
@@ -463,7 +462,7 @@ test("what an observer throws ends all processes, and the study's folder has no 
     throw new Error("told badly");
   };
   const two = input("watched", { observe, prune: { ...input(null).prune, workers: 2 } });
-  await expect(inProcesses(two, unitsOf(two), module)).rejects.toThrow("told badly");
+  await expect(inChildren(two, unitsOf(two), module)).rejects.toThrow("told badly");
 });
 
 test("what was kept is found again where a task says under which names its values stood", async () => {

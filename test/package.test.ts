@@ -12,14 +12,16 @@ const json = (path: string) => JSON.parse(readFileSync(join(root, path), "utf8")
 const manifest = json("package.json");
 let files: string[] = [];
 
-beforeAll(() => {
+beforeAll(async () => {
   const listed = execFileSync("npm", ["pack", "--dry-run", "--json", "--ignore-scripts"], {
     cwd: root,
     encoding: "utf8",
     stdio: ["ignore", "pipe", "ignore"],
     shell: process.platform === "win32",
   });
-  files = JSON.parse(listed)[0].files.map((f: { path: string }) => f.path);
+  const path = "../scripts/published.mjs";
+  const { published } = await import(/* @vite-ignore */ path);
+  files = published(JSON.parse(listed)[0].files, root).map((f: { path: string }) => f.path);
 });
 
 test("only what a user needs is published", () => {
@@ -35,6 +37,17 @@ test("only what a user needs is published", () => {
   ];
   expect(files.filter((f) => !allowed.some((pattern) => pattern.test(f)))).toEqual([]);
   expect(files.some((f) => /\.test\.|fixtures|\/make\//.test(f))).toBe(false);
+});
+
+test("of what is built nothing that the studio or a command loads is left out", () => {
+  const built = readdirSync(join(root, "dist"), { recursive: true, withFileTypes: true })
+    .filter((entry) => entry.isFile())
+    .map((entry) =>
+      join(entry.parentPath, entry.name)
+        .slice(root.length + 1)
+        .replaceAll("\\", "/"),
+    );
+  expect(built.filter((path) => !files.includes(path))).toEqual([]);
 });
 
 test("what the commands need is published", () => {

@@ -1,6 +1,6 @@
 #!/bin/sh
-# XPrompt's experiments on t5-nano: sub-prompts on four tasks, FPT × XPrompt on one. Two processes of one thread each are faster on
-# two cores than one of two. Stop it at any time; the same command goes on. Needs `npm run build`.
+# XPrompt's experiments on t5-nano: sub-prompts on four tasks, FPT × XPrompt on one. A study's folder has one process at a time, so the two
+# studies go side by side. Stop it at any time; the same command goes on. Needs `npm run build`.
 #
 #   sh experiments/xprompt/run.sh OUT
 #
@@ -10,17 +10,12 @@ set -eu
 out=$1
 here=$(dirname "$0")
 mkdir -p "$out"
-study() { node dist/cli/main.js study "$@" --threads 1 --quiet; }
-sub="sub-prompts --config $here/sub-prompts.yaml --output $out/sub-prompts"
-fpt="fpt-xprompt --config $here/fpt-xprompt.yaml --output $out/fpt-xprompt"
+study() { node dist/cli/main.js study "$1" --config "$here/$1.yaml" --output "$out/$1" --threads 1 --quiet > "$out/$1.log" 2>&1; }
 
-(study $sub --seeds 0,1; study $fpt --seeds 0) > "$out/first.log" 2>&1 &
+study sub-prompts &
 one=$!
-(study $sub --seeds 2; study $fpt --seeds 1,2) > "$out/second.log" 2>&1 &
+study fpt-xprompt &
 two=$!
 trap 'kill $one $two 2>/dev/null' INT TERM
 wait $one
 wait $two
-# everything is trained by now: this only puts the tables together
-study $sub
-study $fpt

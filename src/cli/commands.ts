@@ -21,6 +21,7 @@ export const commands: Loaders = {
   serve: async () => (await import("./commands/serve.js")).serve,
   export: async () => (await import("./commands/export.js")).exportAdapter,
   prune: async () => (await import("./commands/prune.js")).prune,
+  sweep: async () => (await import("./commands/sweep.js")).sweep,
   compare: async () => (await import("./commands/study.js")).compare,
   study: async () => (await import("./commands/study.js")).study,
   runs: async () => (await import("./commands/runs.js")).runs,

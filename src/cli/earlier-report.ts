@@ -24,12 +24,14 @@ export interface EarlierReport {
 }
 
 /** The files of a report. */
-const files = [fileNames.config, fileNames.result, fileNames.summary, fileNames.report];
+const files = [fileNames.config, fileNames.result, fileNames.summary, fileNames.report, fileNames.best];
 
 /** Options that change no score of a report. */
 const free: ReadonlySet<string> = new Set([
   ...freeSettings,
   ...["output", "threads", "workers", "offline", "textCacheMemory", "textCacheDisk", "reference"],
+  // its lines say what a sweep tried
+  ...["try", "mostSettings"],
 ]);
 
 /** Lists and maps of which a wider report has more: every entry of the narrower one is among them. */

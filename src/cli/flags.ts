@@ -95,6 +95,12 @@ export function parseFlags(
   return { values, positionals };
 }
 
+/** A text as a value of an option, as its flag reads it; true or false for a boolean. @throws SoftpromptError "usage" */
+export function valueFromText(option: Option, text: string, where: string): unknown {
+  const truth = option.kind === "boolean" && (text === "true" || text === "false");
+  return checkOption(option, truth ? text === "true" : fromText(option, [text], where), where);
+}
+
 /** Flag texts as the JSON value the option means; text that cannot be converted stays text, and checkOption refuses it. */
 function fromText(option: Option, given: readonly (string | boolean)[], flag: string): unknown {
   const last = given[given.length - 1]!;

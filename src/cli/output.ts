@@ -6,13 +6,12 @@ import { dirname, join, resolve } from "node:path";
 import { SoftpromptError } from "../base/errors.js";
 import { ioError, makeFolder } from "../base/files.js";
 
-/**
- * runs/TASK-METHOD-seedN; only characters of the task's name that are safe in a file name are kept, so that it cannot point to another
- * folder.
- */
+/** Only the characters of a task's name that are safe in a file name, so that it cannot point to another folder. */
+export const safeName = (task: string): string => task.replaceAll(/[^\w.-]+/g, "-").toLowerCase();
+
+/** runs/TASK-METHOD-seedN */
 export function defaultFolder(task: string, method: string, seed: number): string {
-  const safe = task.replaceAll(/[^\w.-]+/g, "-").toLowerCase();
-  return join("runs", `${safe}-${method}-seed${seed}`);
+  return join("runs", `${safeName(task)}-${method}-seed${seed}`);
 }
 
 /**

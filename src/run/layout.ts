@@ -35,6 +35,8 @@ export const fileNames = {
   summary: "result.md",
   /** Of a study: folders of this name with a number keep earlier reports of other settings. */
   earlier: "earlier",
+  /** Of a sweep: the options of a training with the best setting. */
+  best: "best.yaml",
 } as const;
 
 const f = fileNames;
@@ -71,7 +73,7 @@ export const layout = {
   study: {
     head: f.runs,
     written: [f.runs],
-    foreign: [f.config, f.result, f.summary, f.report],
+    foreign: [f.config, f.result, f.summary, f.report, f.best],
     never: [f.run, f.search],
     expected: "a study's folder, or an empty one",
   },

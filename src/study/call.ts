@@ -133,7 +133,7 @@ export async function study(
 }
 
 /** Runs a study that owns its folder meanwhile: another process in it would train the same runs. @throws SoftpromptError "run" as lockFolder */
-async function owning<R>(folder: string | null, run: () => Promise<R>): Promise<R> {
+export async function owning<R>(folder: string | null, run: () => Promise<R>): Promise<R> {
   const lock = folder === null ? null : lockFolder(folder);
   try {
     return await run();

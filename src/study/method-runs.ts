@@ -9,7 +9,6 @@ import { SoftpromptError } from "../base/errors.js";
 import { sha256 } from "../base/files.js";
 import { defaults, type OptionValues } from "../base/options.js";
 import { withoutColumns } from "../data/define.js";
-import { selectionScore } from "../data/metrics.js";
 import type { Dataset, Task } from "../data/row.js";
 import { holdout } from "../data/split.js";
 import { evaluate, evaluationOptions, scoredRows } from "../evaluate/evaluate.js";
@@ -40,6 +39,7 @@ import {
   planOptions,
   runOne,
   type StudyInput,
+  trialScore,
   type Variant,
 } from "./runs.js";
 import { checkCases, forEachSearch } from "./xprompt-runs.js";
@@ -272,23 +272,17 @@ export interface TrialRate extends TriedRate {
   readonly loss: number;
 }
 
-/** How a trial ended, and what is told of it. A loss that is no number is a failure, though every step was finite. */
+/** How a trial ended, and what is told of it. */
 function trialOf(run: FinishedRun | FailedRun, task: Task) {
-  if ("failed" in run) return failedTrial(run.failed);
-  const { skipped, steps, history } = run.result;
-  // fewer steps than end a training
-  if (skipped > 0 && skipped === steps) return failedTrial("no step was finite");
-  const { scores, loss } = history.at(-1)!;
-  const score = selectionScore(task, scores);
-  const [wrong] = Object.entries({ score, loss }).filter(([, value]) => !Number.isFinite(value));
-  if (wrong !== undefined) return failedTrial(`the ${wrong[0]} of held out rows is not finite`);
-  return { trial: { score, loss }, told: { score: scores[task.metrics[0]] ?? Number.NaN } };
+  const found = trialScore(run, task, ({ history }) => history.at(-1)!);
+  if ("failed" in found)
+    return {
+      trial: { score: null, loss: Number.NaN, failed: found.failed },
+      told: { score: Number.NaN, failed: found.failed },
+    };
+  const { score, first, loss } = found;
+  return { trial: { score, loss }, told: { score: first } };
 }
-
-const failedTrial = (failed: string) => ({
-  trial: { score: null, loss: Number.NaN, failed },
-  told: { score: Number.NaN, failed },
-});
 
 /**
  * The rate of the best score; of equal scores the one of lower loss, of equal losses the first. One that failed is not taken.

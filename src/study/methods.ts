@@ -75,7 +75,7 @@ export async function compareMethods(given: ComparisonInput): Promise<StudyResul
   const units = unitsOf(input);
   for (const unit of units) checkUnit(input, unit);
   const shared = (input.prune.workers ?? 1) > 1 && input.folder !== null;
-  if (shared) await inProcesses(input, units);
+  if (shared) await inChildren(input, units);
   const runs: MethodRun[] = [];
   // results of child processes are only read back
   const counting = countingSteps(input);
@@ -102,6 +102,20 @@ export async function compareMethods(given: ComparisonInput): Promise<StudyResul
       shots: input.comparison.shots,
     },
   });
+}
+
+/** Runs the units in child processes. @param module that they run; default their own program @throws SoftpromptError as inProcesses */
+export function inChildren(
+  { engine, tokenizer, observe, signal, ...work }: ComparisonInput,
+  units: readonly Unit[],
+  module?: string,
+): Promise<void> {
+  const workers = work.prune.workers ?? 1;
+  const names = units.map(({ method, dataset }) => ({
+    ...{ method, label: method },
+    ...{ task: dataset.task.name, seed: work.seeds[0]! },
+  }));
+  return inProcesses({ engine, tokenizer, observe, signal, workers }, { kind: "methods", ...work }, names, module);
 }
 
 /** Reports every run with its number among all. @param steps how many were trained so far */

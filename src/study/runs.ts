@@ -31,7 +31,7 @@ import { checkPlaceOf, drawPrompt, outlineFor, type PlannedOptions, scheduleFor 
 import type { Tokenizer } from "../text/tokenizer.js";
 import { identityOf } from "../train/identity.js";
 import { train } from "../train/trainer.js";
-import type { Chosen, TrainEvent, TrainInput, TrainResult, TrainSettings } from "../train/types.js";
+import type { Chosen, HistoryEntry, TrainEvent, TrainInput, TrainResult, TrainSettings } from "../train/types.js";
 import { fileName, keptRun } from "./kept-runs.js";
 import { forecast, type RunsLeft } from "./left.js";
 import type { SeedScore } from "./study.js";
@@ -441,6 +441,35 @@ export function rowsText({ task, train, validation }: Dataset, settings: TrainSe
 export function finalScore({ result }: FinishedRun, { task }: Dataset): number {
   const chosen = result.bestOnFull ?? result.best;
   return chosen.scores[task.metrics[0]] ?? Number.NaN;
+}
+
+/** What a trial on held out rows says. */
+export interface TrialScore {
+  /** By what the task selects by. */
+  readonly score: number;
+  /** By its first metric. */
+  readonly first: number;
+  readonly loss: number;
+}
+
+/**
+ * What an evaluation of a trial says, or why it chooses nothing. A loss that is no number is a failure, though every step was finite.
+ * @param entryOf the evaluation that counts
+ */
+export function trialScore(
+  run: FinishedRun | FailedRun,
+  task: Task,
+  entryOf: (result: FinishedRun["result"]) => HistoryEntry,
+): TrialScore | { readonly failed: string } {
+  if ("failed" in run) return { failed: run.failed };
+  const { skipped, steps } = run.result;
+  // fewer steps than end a training
+  if (skipped > 0 && skipped === steps) return { failed: "no step was finite" };
+  const { scores, loss } = entryOf(run.result);
+  const score = selectionScore(task, scores);
+  const [wrong] = Object.entries({ score, loss }).filter(([, value]) => !Number.isFinite(value));
+  if (wrong !== undefined) return { failed: `the ${wrong[0]} of held out rows is not finite` };
+  return { score, first: scores[task.metrics[0]] ?? Number.NaN, loss };
 }
 
 /** The first metric of the evaluation with the best selection score, the latest of equals; null if there is none. */

@@ -210,6 +210,9 @@ export const pairedNote = pairedBy("task, seed, start prompt and validation rows
 /** The same where start prompts are what differs, or differ too. */
 export const pairedNoteOfStarts = pairedBy("task, seed and validation rows");
 
+/** The same where settings differ. */
+export const pairedNoteOfSettings = pairedBy("task, seed, training rows and held-out rows");
+
 /** Mean and sample standard deviation; null without values. */
 export function spread(values: readonly number[]): Spread | null {
   if (values.length === 0) return null;

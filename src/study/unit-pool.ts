@@ -1,7 +1,8 @@
 /**
- * @file Units of the comparison of methods in child processes: each opens the model, and takes the next unit when it is done with one.
+ * @file Units of a comparison of methods, or trainings of a sweep, in child processes: each opens the model, and takes the next unit when it is
+ * done with one.
  *
- * In: ComparisonInput with a folder, its units. Out: cells in the folder, which the parent reads back; events of no single run.
+ * In: what is run, with a folder; its units. Out: cells in the folder, which the parent reads back; events of no single run.
  */
 import { type ChildProcess, fork } from "node:child_process";
 import { join } from "node:path";
@@ -11,13 +12,33 @@ import { execArgvForFile } from "../base/exec-argv.js";
 import { withFolder, writeFileAtomic } from "../base/files.js";
 import { toText } from "../base/kept.js";
 import { type ChildFailure, errorOf, type ParentEngine, threadsEach } from "../run/child.js";
-import { forecast } from "./left.js";
-import type { ComparisonInput, Unit } from "./method-runs.js";
+import { forecast, type RunKind } from "./left.js";
+import type { ComparisonInput } from "./method-runs.js";
+import type { StudyInput } from "./runs.js";
+import type { SweepPlan } from "./sweep-runs.js";
 
-/** The input that a child needs to train like its parent: everything that can be serialised. */
-export interface UnitPlan
-  extends Omit<ComparisonInput, "engine" | "tokenizer" | "observe" | "signal">,
-    Required<ParentEngine> {}
+/** What is run, as it can be written down: the units of a comparison of methods, or the trainings of a sweep. */
+export type UnitWork =
+  | ({ readonly kind: "methods" } & Omit<ComparisonInput, "engine" | "tokenizer" | "observe" | "signal">)
+  | ({ readonly kind: "sweep" } & SweepPlan);
+
+/** What a child needs to train like its parent. */
+export interface UnitPlan {
+  readonly engine: Required<ParentEngine>;
+  readonly work: UnitWork;
+}
+
+/** A unit, as it is told of. */
+export interface UnitName extends RunKind {
+  readonly label: string;
+  readonly seed: number;
+}
+
+/** What the parent works with. */
+export interface Parent extends Pick<StudyInput, "engine" | "tokenizer" | "observe" | "signal"> {
+  /** Processes, at most one for each unit. */
+  readonly workers: number;
+}
 
 /** Parent → child: which unit. */
 export interface UnitOrder {
@@ -36,32 +57,33 @@ export type UnitReport =
  * @throws SoftpromptError of the first unit that failed; "interrupted" when the signal stops it: finished runs are kept.
  */
 export async function inProcesses(
-  { engine, tokenizer, observe, signal, ...input }: ComparisonInput,
-  units: readonly Unit[],
+  { engine, tokenizer, observe, signal, workers }: Parent,
+  work: UnitWork,
+  units: readonly UnitName[],
   module = fileURLToPath(new URL("./unit-worker.js", import.meta.url)),
 ): Promise<void> {
-  const folder = input.folder!;
-  const count = Math.min(input.prune.workers ?? 1, units.length);
+  const count = Math.min(workers, units.length);
   const threads = threadsEach(engine.options.threads, count);
   const plan: UnitPlan = {
-    ...input,
-    base: engine.checkpoint.folder,
-    name: engine.checkpoint.name,
-    options: { ...engine.options, threads },
-    rules: tokenizer.rules ?? null,
+    engine: {
+      base: engine.checkpoint.folder,
+      name: engine.checkpoint.name,
+      options: { ...engine.options, threads },
+      rules: tokenizer.rules ?? null,
+    },
+    work,
   };
   const waiting = [...units.keys()];
-  const kinds = units.map(({ method, dataset }) => ({ method, task: dataset.task.name }));
-  const { left, ended } = forecast(kinds, count);
+  const { left, ended } = forecast(units, count);
   const failures: unknown[] = [];
   const stopped = () => signal?.aborted === true || failures.length > 0;
   const stops = new Set<() => void>();
   const next = (child: ChildProcess) => {
     const unit = stopped() ? undefined : waiting.shift();
     if (unit !== undefined) {
-      const { method, dataset } = units[unit]!;
-      const told = { index: unit, total: units.length, task: dataset.task.name, seed: input.seeds[0]! };
-      observe({ kind: "run", ...told, label: `${method}, in a process of its own`, left: left() });
+      const { label, task, seed } = units[unit]!;
+      const told = { index: unit, total: units.length, task, seed };
+      observe({ kind: "run", ...told, label: `${label}, in a process of its own`, left: left() });
       child.send({ unit } satisfies UnitOrder);
     } else if (child.connected) child.disconnect();
   };
@@ -99,7 +121,7 @@ export async function inProcesses(
         if ((code !== 0 || killed !== null) && !stopped())
           failures.push(
             new SoftpromptError("run", "a worker process died", {
-              where: folder,
+              where: work.folder ?? module,
               got: killed ?? `exit code ${code}`,
               hint: "run the same command again: finished runs are kept; if it dies again, give fewer workers",
             }),
@@ -115,7 +137,7 @@ export async function inProcesses(
   });
   if (signal?.aborted)
     throw interrupted(signal, "the study was stopped", {
-      where: "methods",
+      where: work.kind,
       hint: "run the same command again: finished runs are kept",
     });
   if (failures.length > 0) throw failures[0];

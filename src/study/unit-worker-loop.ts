@@ -1,5 +1,5 @@
 /**
- * @file What a child process of the comparison of methods does: opens its own engine, then runs the units that its parent names.
+ * @file What a child process of a comparison of methods or of a sweep does: opens its own engine, then runs the units that its parent names.
  *
  * In: the path of the parent's plan, UnitOrders by IPC. Out: cells in the folder, UnitReports by IPC; ends the process.
  * A signal finishes the step in progress; what was not finished is trained again. The parent's death ends the process at once.
@@ -10,20 +10,21 @@ import type { Checkpoint } from "../model/checkpoint.js";
 import { endWithFailure, openLikeParent } from "../run/child.js";
 import type { Tokenizer } from "../text/tokenizer.js";
 import { isUntrained } from "./method-options.js";
-import { type ComparisonInput, runUnit, unitsOf } from "./method-runs.js";
-import { countingSteps } from "./runs.js";
-import type { UnitOrder, UnitPlan, UnitReport } from "./unit-pool.js";
+import { runUnit, unitsOf } from "./method-runs.js";
+import { countingSteps, type StudyEvent, type StudyInput } from "./runs.js";
+import { readySetting, runSetting } from "./sweep-runs.js";
+import type { UnitOrder, UnitPlan, UnitReport, UnitWork } from "./unit-pool.js";
 
 /** Serves the parent until it is done with this process. @param path of the parent's plan @param loadTokenizer of the base model */
 export function serveUnits(path: string, loadTokenizer: (checkpoint: Checkpoint) => Promise<Tokenizer>): void {
   const stop = new AbortController();
   for (const signal of ["SIGTERM", "SIGINT"] as const) process.on(signal, () => stop.abort(signal));
   process.on("disconnect", () => process.exit(0));
-  let input: Promise<ComparisonInput> | undefined;
+  let opened: Promise<Units> | undefined;
   process.on("message", ({ unit }: UnitOrder) => {
-    input ??= open(path, loadTokenizer, stop.signal);
-    input
-      .then((known) => timed(known, unit))
+    opened ??= open(path, loadTokenizer, stop.signal);
+    opened
+      .then((units) => timed(units, unit))
       .then(
         (seconds) => tell({ kind: "done", unit, seconds }),
         // the parent that stopped this process reports it itself
@@ -33,30 +34,61 @@ export function serveUnits(path: string, loadTokenizer: (checkpoint: Checkpoint)
   tell({ kind: "ready" });
 }
 
+/** What a process runs. */
+interface Units {
+  /** @param observe is told of every step that is computed @returns whether time is spent without steps */
+  run(unit: number, observe: (event: StudyEvent) => void): Promise<boolean>;
+}
+
 /** Runs a unit. @returns seconds; null where it was read back */
-async function timed(known: ComparisonInput, unit: number): Promise<number | null> {
-  const { input, steps } = countingSteps(known);
-  const own = unitsOf(input)[unit]!;
+async function timed(units: Units, unit: number): Promise<number | null> {
+  const { input, steps } = countingSteps({ observe: () => {} });
   const begun = performance.now();
-  await runUnit(input, own, (_, run) => run());
-  return steps() > 0 || isUntrained(own.method) ? (performance.now() - begun) / 1000 : null;
+  const asked = await units.run(unit, input.observe);
+  return steps() > 0 || asked ? (performance.now() - begun) / 1000 : null;
 }
 
 function tell(report: UnitReport): void {
   if (process.connected) process.send!(report);
 }
 
+/** What a plan's work needs beside the plan. */
+type Opened = Pick<StudyInput, "engine" | "tokenizer" | "signal">;
+
+/** Each kind of work → its units. */
+const kinds = {
+  methods: ({ kind: _, ...input }, opened) => {
+    const units = unitsOf({ ...input, ...opened, observe: () => {} });
+    return {
+      run: async (n, observe) => {
+        const unit = units[n]!;
+        await runUnit({ ...input, ...opened, observe }, unit, (_, run) => run());
+        return isUntrained(unit.method);
+      },
+    };
+  },
+  sweep: ({ kind: _, ...plan }, opened) => {
+    const { settings, seeds } = plan;
+    // it was loaded by the parent, so nothing is asked of a hub
+    const model = { ...opened, checkpoint: opened.engine.checkpoint, offline: true };
+    return {
+      run: async (n, observe) => {
+        const setting = settings[n % settings.length]!;
+        const { signal } = opened;
+        const readied = await readySetting(model, plan, setting, { onEvent: observe, signal });
+        await runSetting(readied, seeds[Math.floor(n / settings.length)]!);
+        return false;
+      },
+    };
+  },
+} satisfies { readonly [K in UnitWork["kind"]]: (work: Extract<UnitWork, { kind: K }>, opened: Opened) => Units };
+
 async function open(
   path: string,
   loadTokenizer: (checkpoint: Checkpoint) => Promise<Tokenizer>,
   signal: AbortSignal,
-): Promise<ComparisonInput> {
-  const plan = fromText(readFileSync(path, "utf8"), path) as UnitPlan;
-  const { base, name, options, rules, ...input } = plan;
-  return {
-    ...input,
-    ...(await openLikeParent({ base, name, options, rules }, loadTokenizer, signal)),
-    observe: () => {},
-    signal,
-  };
+): Promise<Units> {
+  const { engine, work } = fromText(readFileSync(path, "utf8"), path) as UnitPlan;
+  const opened = { ...(await openLikeParent(engine, loadTokenizer, signal)), signal };
+  return kinds[work.kind](work as never, opened);
 }

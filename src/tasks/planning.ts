@@ -5,7 +5,7 @@
  */
 import { checkBase } from "../adapter/adapter.js";
 import { SoftpromptError } from "../base/errors.js";
-import { flagName, type Option } from "../base/options.js";
+import { flagName, type OptionTable } from "../base/options.js";
 import type { Tensor } from "../base/tensor.js";
 import type { Dataset, Row } from "../data/row.js";
 import { compileTemplate, promptMarker } from "../data/template.js";
@@ -125,25 +125,37 @@ const startReads = {
   initAnyBase: ["fromPrompt"],
 } as const satisfies Partial<Record<keyof PromptOptions, readonly InitKind[]>>;
 
+/** What decides which options are read. */
+type Reader = Pick<MethodChoice, "method"> & { readonly init: InitKind };
+
+/** With what an option would be read, and what there is instead; null where it is read. */
+export function unreadWith(
+  key: string,
+  { method, init }: Reader,
+): { readonly expected: string; readonly got: string } | null {
+  const kind: MethodKind = methods[method];
+  const owner = Object.entries(methods).find(([, { options }]) => Object.hasOwn(options, key));
+  if (owner !== undefined && !Object.hasOwn(kind.options, key))
+    return { expected: `method ${owner[0]}`, got: `method ${method}` };
+  if (!Object.hasOwn(startReads, key)) return null;
+  const inits: readonly InitKind[] = startReads[key as keyof typeof startReads];
+  if (kind.ownStart) return { expected: "a method that starts from a prompt", got: `method ${method}` };
+  return inits.includes(init) ? null : { expected: `init ${inits.join(" or ")}`, got: `init ${init}` };
+}
+
 /**
  * Refuses options of another method or another start than the ones that are used: who gives them expects an effect. A value that is the
  * default says nothing. @throws SoftpromptError "usage"
  */
-export function checkEffect(options: Pick<MethodChoice, "method"> & PromptOptions & { readonly init: InitKind }): void {
-  const { method, init } = options;
-  const given = (key: string, option: Option) => {
+export function checkEffect(options: Reader & PromptOptions): void {
+  const own: OptionTable = Object.assign({}, ...Object.values(methods).map((kind: MethodKind) => kind.options));
+  const starts = Object.keys(startReads) as (keyof typeof startReads)[];
+  const table: OptionTable = { ...own, ...Object.fromEntries(starts.map((key) => [key, promptOptions[key]])) };
+  for (const [key, option] of Object.entries(table)) {
     const value = (options as Readonly<Record<string, unknown>>)[key];
-    return value !== undefined && JSON.stringify(value) !== JSON.stringify(option.default);
-  };
-  for (const [name, { options: table }] of Object.entries(methods) as [string, MethodKind][])
-    for (const [key, option] of Object.entries(table))
-      if (!Object.hasOwn(methods[method].options, key) && given(key, option))
-        throw noEffect(key, `method ${name}`, `method ${method}`);
-  const kind: MethodKind = methods[method];
-  for (const [key, inits] of Object.entries(startReads) as [keyof typeof startReads, readonly InitKind[]][]) {
-    if (!given(key, promptOptions[key])) continue;
-    if (kind.ownStart) throw noEffect(key, "a method that starts from a prompt", `method ${method}`);
-    if (!inits.includes(init)) throw noEffect(key, `init ${inits.join(" or ")}`, `init ${init}`);
+    if (value === undefined || JSON.stringify(value) === JSON.stringify(option.default)) continue;
+    const unread = unreadWith(key, options);
+    if (unread !== null) throw noEffect(key, unread.expected, unread.got);
   }
 }
 

@@ -195,7 +195,8 @@ async function dataConfig(file: string, { terminal }: Pick<CommandContext, "term
   return options;
 }
 
-function studyProgress(terminal: Terminal): (event: StudyEvent | XPromptStudyEvent) => void {
+/** Shows a study's events: a line for each run, its steps as they come. */
+export function studyProgress(terminal: Terminal): (event: StudyEvent | XPromptStudyEvent) => void {
   let watch = progress(terminal);
   const { colors: c } = terminal;
   const start = (index: number, total: number, what: string, { seconds }: RunsLeft) => {

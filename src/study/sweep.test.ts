@@ -1,0 +1,199 @@
+/**
+ * @file Sweeps on a whole decoder-only model. The authority for a setting's score is `tune` on the same rows; for the split, `holdout`.
+ */
+import { mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { bundle } from "../../test/helpers/bundle.js";
+import { tinyCausal } from "../../test/helpers/tiny-causal.js";
+import type { Dataset } from "../data/row.js";
+import { holdout } from "../data/split.js";
+import { loadRows } from "../tasks/data.js";
+import { type OpenModel, openModel } from "../tasks/model.js";
+import { tune } from "../tasks/tune.js";
+import type { StudyEvent } from "./runs.js";
+import { planSweep, type SweepInput, type Swept, sweep, trainInChildren } from "./sweep.js";
+
+let model: OpenModel;
+let data: Dataset;
+let folder: string;
+beforeAll(async () => {
+  model = await openModel(tinyCausal({ family: "gpt2" }), { threads: 1 });
+  const words = ["good", "fine", "nice", "best", "glad"].flatMap((word) => [`so ${word}`, `is ${word}`, `a ${word}`]);
+  const rows = words.flatMap((text) => [
+    { text, label: "a" },
+    { text: `not ${text}`, label: "b" },
+  ]);
+  data = await loadRows(rows, { template: "{text}", validationRows: rows.slice(0, 4), labels: ["a", "b"] });
+  folder = mkdtempSync(join(tmpdir(), "sweep-"));
+});
+afterAll(async () => {
+  await model.dispose();
+  rmSync(folder, { recursive: true });
+});
+
+const few = { steps: 6, evalEvery: 2, batchSize: 4, seeds: [0, 1], searchHoldout: 0.3 } as const;
+const grid = { learningRate: [0.01, 0.3], virtualTokens: [2, 3] } as const;
+const stepsOf = (events: readonly StudyEvent[]) =>
+  events.filter((event) => event.kind === "train" && event.event.kind === "step").length;
+/** Without seconds. */
+const timeless = ({ settings, best, study }: Swept) => ({
+  settings: settings.map((setting) => ({ ...setting, seconds: 0 })),
+  best,
+  tables: study.tables.map(({ columns, rows }) => rows.map((row) => row.filter((_, n) => columns[n]!.unit !== "s"))),
+  scores: study.scores!.map((score) => ({ ...score, seconds: 0 })),
+});
+async function watched(input: SweepInput): Promise<{ found: Swept; events: StudyEvent[] }> {
+  const events: StudyEvent[] = [];
+  const found = await sweep(model, data, { ...few, ...input, onEvent: (event) => events.push(event) });
+  return { found, events };
+}
+
+test("every combination has the score that a training on the same rows keeps, the best first; a second call trains nothing", async () => {
+  const output = join(folder, "whole");
+  const { found, events } = await watched({ try: grid, output });
+  expect(found.settings).toHaveLength(4);
+  expect(stepsOf(events)).toBe(4 * 2 * 6);
+  const { kept, held } = holdout(data.train, { fraction: 0.3, seed: 0 });
+  for (const { values, scores, loss } of found.settings) {
+    const tuned = await Promise.all(
+      few.seeds.map((seed) =>
+        tune(
+          model,
+          { ...data, train: kept, validation: held },
+          {
+            ...{ steps: 6, evalEvery: 2, batchSize: 4, seed, baselines: false },
+            ...(values as { learningRate: number; virtualTokens: number }),
+          },
+        ),
+      ),
+    );
+    expect(scores).toEqual(tuned.map(({ result }) => result.scores.accuracy));
+    const losses = tuned.map(({ training }) => {
+      const { step } = training.bestOnFull!;
+      return training.history.find((entry) => entry.step === step)!.loss;
+    });
+    expect(loss).toBeCloseTo((losses[0]! + losses[1]!) / 2, 12);
+  }
+  const means = found.settings.map(({ scores }) => (scores[0]! + scores[1]!) / 2);
+  expect(means).toEqual([...means].sort((a, b) => b - a));
+  const [first] = found.settings;
+  expect(found.best).toEqual({ steps: 6, evalEvery: 2, batchSize: 4, ...first!.values });
+  const [table, pairs] = found.study.tables;
+  expect(table!.rows.map((row) => row.slice(0, 2))).toEqual(
+    found.settings.map(({ values }) => [String(values.learningRate), String(values.virtualTokens)]),
+  );
+  // the difference that is told is that of the scores
+  for (const [n, row] of pairs!.rows.entries()) expect(row[1]).toBeCloseTo(100 * (means[n + 1]! - means[0]!), 10);
+  const again = await watched({ try: grid, output });
+  expect(stepsOf(again.events)).toBe(0);
+  expect(timeless(again.found)).toEqual(timeless(found));
+  // a wider sweep trains what is new
+  const wider = await watched({ try: { ...grid, virtualTokens: [2, 3, 4] }, output });
+  expect(stepsOf(wider.events)).toBe(2 * 2 * 6);
+});
+
+test("the validation rows change nothing", async () => {
+  const { found } = await watched({ try: { learningRate: [0.01, 0.3] } });
+  const others = { ...data, validation: data.train.slice(7) };
+  const other = await sweep(model, others, { ...few, try: { learningRate: [0.01, 0.3] } });
+  expect(timeless(other)).toEqual(timeless(found));
+});
+
+test("child processes train the same", async () => {
+  const output = join(folder, "children");
+  const input = { ...few, try: grid, output, workers: 2 };
+  const module = await bundle("src/study/unit-worker.ts");
+  await trainInChildren(await planSweep(model, data, input), module);
+  const { found, events } = await watched({ try: grid, output });
+  expect(stepsOf(events)).toBe(0);
+  const { found: alone } = await watched({ try: grid });
+  expect(timeless(found)).toEqual(timeless(alone));
+});
+
+test("a setting that does not read an option stands for all its values, and keeps none of it", async () => {
+  const { found } = await watched({ try: { method: ["prompt", "lora"], loraRank: [1, 2] }, loraAlpha: 4, seeds: [0] });
+  expect(found.settings.map(({ label }) => label).sort()).toEqual([
+    "method lora, loraRank 1",
+    "method lora, loraRank 2",
+    "method prompt",
+  ]);
+  const given = await watched({ try: { method: ["prompt"], learningRate: [0.1] }, seeds: [0] });
+  expect(given.found.best).not.toHaveProperty("loraAlpha");
+  await expect(watched({ try: { learningRate: [0.1, 0.2] }, loraAlpha: 4 })).rejects.toMatchObject({
+    kind: "usage",
+    parts: { where: "--lora-alpha", expected: "method lora" },
+  });
+});
+
+test("a training whose numbers go wrong is told and ranked last; where all do, the error says so", async () => {
+  const { found, events } = await watched({ try: { learningRate: [1e40, 0.1] }, optimizer: "sgd", clip: 0 });
+  expect(found.settings.map(({ values }) => values.learningRate)).toEqual([0.1, 1e40]);
+  const [, last] = found.settings;
+  expect(last).toMatchObject({ scores: [null, null], loss: null, failed: expect.any(String) });
+  expect(events.filter((event) => event.kind === "done" && event.failed !== undefined)).toHaveLength(2);
+  const [table] = found.study.tables;
+  expect(table!.columns.at(-1)!.name).toBe("failed");
+  await expect(watched({ try: { learningRate: [1e40, 2e40] }, optimizer: "sgd", clip: 0 })).rejects.toMatchObject({
+    kind: "numeric",
+  });
+});
+
+test("so many of the combinations are drawn, the same for equal seeds, and the others are told", async () => {
+  const wide = { learningRate: [0.01, 0.03, 0.1, 0.3], virtualTokens: [1, 2, 3] };
+  const one = await watched({ try: wide, mostSettings: 3, seeds: [0] });
+  const two = await watched({ try: wide, mostSettings: 3, seeds: [0] });
+  expect(one.found.settings).toHaveLength(3);
+  expect(two.found.settings.map(({ label }) => label)).toEqual(one.found.settings.map(({ label }) => label));
+  expect(one.found.study.notes.join()).toContain("9 more combinations were not drawn");
+  expect(one.found.study.notes.join()).toContain("There is one seed");
+});
+
+test("stopped on the way, it says that finished trainings are kept, and goes on", async () => {
+  const output = join(folder, "stopped");
+  const stop = new AbortController();
+  let steps = 0;
+  const onEvent = (event: StudyEvent) => {
+    if (event.kind === "train" && event.event.kind === "step" && ++steps === 15) stop.abort("SIGINT");
+  };
+  await expect(sweep(model, data, { ...few, try: grid, output, onEvent, signal: stop.signal })).rejects.toMatchObject({
+    kind: "interrupted",
+    parts: { hint: expect.stringMatching(/finished runs are kept/) },
+  });
+  const { events } = await watched({ try: grid, output });
+  expect(stepsOf(events)).toBe(6 * 6);
+});
+
+describe("what cannot be tried is refused before anything is trained or written", () => {
+  const cases: readonly (readonly [input: object, parts: object])[] = [
+    [{}, { where: "try" }],
+    [{ try: {} }, { where: "try" }],
+    [{ try: { learningrate: [1] } }, { where: "try: learningrate", hint: 'did you mean "learningRate"?' }],
+    [{ try: { seed: [1] } }, { where: "try: seed" }],
+    [{ try: { maxEvalRows: [1] } }, { where: "try: maxEvalRows" }],
+    [{ try: { output: ["a"] } }, { where: "try: output" }],
+    [{ try: { learningRate: [] } }, { where: "try: learningRate" }],
+    [{ try: { learningRate: [0.1, "0.2"] } }, { where: "try: learningRate", got: "0.2" }],
+    [{ try: { learningRate: [0.1, 0.1] } }, { where: "try: learningRate", got: 0.1 }],
+    [
+      { try: { learningRate: [0.1] }, learningRate: 0.2 },
+      { where: "learningRate", expected: "one of the two" },
+    ],
+    [{ try: { learningRate: [0.1] }, seeds: [1, 1] }, { where: "seeds" }],
+    [{ try: { virtualTokens: [2, 40] } }, {}],
+  ];
+  test.each(cases)("%j", async (input, parts) => {
+    const output = join(folder, "refused");
+    const events: StudyEvent[] = [];
+    const asked = sweep(model, data, {
+      ...few,
+      output,
+      onEvent: (event: StudyEvent) => events.push(event),
+      ...input,
+    } as unknown as SweepInput);
+    await expect(asked).rejects.toMatchObject({ kind: "usage", parts });
+    expect(events).toEqual([]);
+    expect(readdirSync(folder)).not.toContain("refused");
+  });
+});
