@@ -55,11 +55,11 @@ try {
     writeFileSync(join(to, "LICENSE"), readFileSync(join(root, "scripts/onnxruntime-license.txt")));
   }
 
-  const { private: _, scripts, devDependencies, ...published } = manifest;
+  const { private: _, scripts, devDependencies, ...kept } = manifest;
   write(join(stage, "package.json"), {
-    ...published,
+    ...kept,
     dependencies: {
-      ...published.dependencies,
+      ...kept.dependencies,
       "onnxruntime-common": json(join(root, "node_modules/onnxruntime-common/package.json")).version,
     },
     bundleDependencies: ["onnxruntime-node", "onnxruntime-common"],

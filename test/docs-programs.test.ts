@@ -12,7 +12,7 @@ const root = resolve(dirname(fileURLToPath(import.meta.url)), "..");
 
 /** What a block may use without declaring it: the package's functions, and values of the blocks before it. */
 const functions = [
-  ..."compare evaluate eventsOf generate loadData openModel openPredictor predict predictStream prune SoftpromptError tune".split(
+  ..."compare evaluate eventsOf generate loadData openModel openPredictor predict predictStream prune SoftpromptError sweep tune".split(
     " ",
   ),
 ];

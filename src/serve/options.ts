@@ -22,6 +22,10 @@ const timerSeconds = 2_000_000;
 /** The base model of a server. Texts that it reads are other people's, so none stays on disk unless that is asked for. */
 export const servedModelOptions = {
   ...ofModel,
+  textCacheMemory: {
+    ...ofModel.textCacheMemory,
+    help: "Memory for texts that were read; those beyond it go to disk, if it has room for them, or are read again",
+  },
   textCacheDisk: integer({
     default: 0,
     min: 0,

@@ -105,7 +105,7 @@ const drainEvery = 20;
 
 /**
  * Opens a model in a thread of its own, loads the adapters, and listens.
- * @throws SoftpromptError "usage" (an address without a token), "checkpoint", "adapter", "network", "io" (the port is taken).
+ * @throws SoftpromptError "usage" (an address without a token, a port that is taken), "checkpoint", "adapter", "network".
  */
 export async function openServer(input: ServeInput): Promise<Server> {
   const { options: given, context: own } = splitCall<ServeInput>(input, contextKeys);

@@ -195,13 +195,22 @@ function notesOf(
       : []),
     ...(seeds.length > 1 && level.length > 0
       ? [
-          `${level.length} of ${ranked.length - 1} other settings are within two standard errors of the best: ${listed(level.map(({ told }) => told.label))}. The cheaper one may be as good.`,
+          `${level.length} of ${ranked.length - 1} other settings are within two standard errors of the best: ${listed(level.map(({ told }) => told.label))}.${cheapest(best!, level)}`,
         ]
       : []),
     ...gridEnds(ranked),
     ...(left > 0 ? [`${left} more combinations were not drawn (mostSettings).`] : []),
     pairedNoteOfSettings,
   ];
+}
+
+/** Of settings that are level with the best the one of fewest FLOPs, where it takes fewer than the best. */
+function cheapest(best: Ranked, level: readonly Ranked[]): string {
+  const { told } = level.reduce((least, one) => (one.told.flops < least.told.flops ? one : least));
+  const share = told.flops / best.told.flops;
+  return share < 0.95
+    ? ` The cheapest of them, ${told.label}, takes ${(100 * share).toFixed(0)} % of the best's FLOPs.`
+    : "";
 }
 
 const listed = (names: readonly string[]) =>

@@ -116,7 +116,7 @@ export const trainOptions = {
     min: 0,
     unit: "optimizer steps",
     source: "our choice",
-    help: "Save so often, besides at every evaluation; 0 leaves it to snapshotSeconds",
+    help: "Save so often, besides at every evaluation; 0 leaves it to snapshotSeconds, and of a search saves at every step",
   }),
   snapshotSeconds: number({
     formerly: "checkpointSeconds",
