@@ -3,11 +3,11 @@
  * at equal FLOPs; the prompt behind the text and in front of it.
  *
  *   node experiments/fpt/decoder.mjs MODEL DATASETS OUT [--tasks sst2,cb] [--seeds 0,1,2] [--places behind,front] [--parts pt,fpt,alone]
- *     [--config decoder.yaml] [--threads 1] [--collect FOLDER]
+ *     [--config decoder.yaml] [--threads 1] [--earlier RESULTS.json] [--collect FOLDER]
  *
  * In:  MODEL, a folder; DATASETS holds the tasks as their owners publish them; decoder.yaml has every setting.
  * Out: OUT/TASK-PLACE-SEED.json of each finished cell. Its trainings are kept in OUT/TASK-PLACE, so a stopped cell goes on; a finished one is not
- *      done again. --collect alone runs nothing and writes FOLDER/decoder.json and decoder.md of the cells there are. Seconds are for the order
+ *      done again; --earlier takes the cells of committed results as finished. --collect alone runs nothing and writes FOLDER/decoder.json and decoder.md of the cells there are. Seconds are for the order
  *      of things only. Needs `npm run build`.
  */
 import { createHash } from "node:crypto";
@@ -39,6 +39,7 @@ const { values, positionals } = parseArgs({
     parts: { type: "string", default: "pt,fpt,alone" },
     config: { type: "string", default: join(here, "decoder.yaml") },
     threads: { type: "string", default: "1" },
+    earlier: { type: "string" },
     collect: { type: "string" },
   },
 });
@@ -55,6 +56,11 @@ const places = values.places.split(",");
 const parts = values.parts.split(",");
 mkdirSync(out, { recursive: true });
 const cellOf = (task, place, seed) => join(out, `${task}-${place}-${seed}.json`);
+if (values.earlier !== undefined)
+  for (const one of JSON.parse(readFileSync(values.earlier, "utf8")).cells) {
+    const file = cellOf(one.task, one.place, one.seed);
+    if (!existsSync(file)) writeFileSync(file, `${JSON.stringify(one, null, 1)}\n`);
+  }
 
 /** The same rows for every run of a task. */
 async function dataOf(task, place) {
