@@ -2,6 +2,7 @@
  * @file What was read from files that seldom change, kept until one of them does. In: a folder. Out: what its files say.
  */
 import { statSync } from "node:fs";
+import { ioError } from "../base/files.js";
 import { mostFollowed } from "./protocol.js";
 
 /**
@@ -26,7 +27,12 @@ export function openMemo<T>(
   };
 }
 
+/** @throws SoftpromptError "io" */
 function stampOf(path: string): string {
-  const found = statSync(path, { throwIfNoEntry: false });
-  return found === undefined ? path : `${path} ${found.mtimeMs} ${found.size} ${found.ino}`;
+  try {
+    const found = statSync(path, { throwIfNoEntry: false });
+    return found === undefined ? path : `${path} ${found.mtimeMs} ${found.size} ${found.ino}`;
+  } catch (cause) {
+    throw ioError(cause, path);
+  }
 }

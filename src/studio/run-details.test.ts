@@ -67,6 +67,16 @@ describe("a run that may be made longer", () => {
   });
 });
 
+test("an adapter that is no folder, or holds none, is shown as none", () => {
+  const place = join(folder, "odd");
+  mkdirSync(place);
+  writeFileSync(join(place, "adapter"), "");
+  expect(runDetails(listed("odd", "run"), place, asked)).toMatchObject({ task: null, virtualTokens: 0 });
+  rmSync(join(place, "adapter"));
+  mkdirSync(join(place, "adapter"));
+  expect(runDetails(listed("odd", "run"), place, asked)).toMatchObject({ task: null, virtualTokens: 0 });
+});
+
 test("a folder is read again where one of its files was written, and not else", () => {
   const file = join(folder, "memo");
   let reads = 0;

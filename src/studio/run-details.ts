@@ -112,23 +112,29 @@ function warningsOf(folder: string, result: RunDetails["result"], events: readon
   return outcomeWarnings({ scores, majority: baseline.majority, predictions: readPredictions(folder) });
 }
 
-/** What is shown of the run's adapter. An adapter is large, and a run that trains is asked for often. */
-const adapterIn = openMemo((folder) => {
-  const place = join(folder, fileNames.adapter);
-  return existsSync(place) ? listFolder(place).map((name) => join(place, name)) : [];
-}, readShown);
+interface ShownAdapter {
+  readonly task: AdapterTask | null;
+  readonly virtualTokens: number;
+}
 
-/** The task of the run's adapter, null where none is recorded; nothing where there is no adapter yet. */
-function readShown(folder: string): { readonly task: AdapterTask | null; readonly virtualTokens: number } {
-  if (!existsSync(join(folder, fileNames.adapter))) return none;
+/** What is shown of the run's adapter, its task null where none is recorded; nothing where there is no adapter yet, or it cannot be read. */
+function adapterIn(folder: string): ShownAdapter {
   try {
-    const { task, prompt } = readAdapter(folder);
-    return { task: task && shownTask(task), virtualTokens: prompt.shape[0]! };
+    return existsSync(join(folder, fileNames.adapter)) ? readShown(folder) : none;
   } catch (error) {
     if (error instanceof SoftpromptError) return none;
     throw error;
   }
 }
+
+/** An adapter is large, and a run that trains is asked for often. */
+const readShown = openMemo(
+  (folder) => listFolder(join(folder, fileNames.adapter)).map((name) => join(folder, fileNames.adapter, name)),
+  (folder): ShownAdapter => {
+    const { task, prompt } = readAdapter(folder);
+    return { task: task && shownTask(task), virtualTokens: prompt.shape[0]! };
+  },
+);
 
 const shownTask = ({ name, template, verbalizer }: Task): AdapterTask => ({
   ...{ name, template, fields: compileTemplate(template).fields, verbalizer },

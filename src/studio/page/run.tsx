@@ -88,7 +88,7 @@ function Details({ details, again }: { readonly details: RunDetails; readonly ag
           )}
         </Section>
       )}
-      {result !== null && <Predictions path={run.path} key={`predictions ${result.run.steps}`} />}
+      {result !== null && <Predictions run={run} key={`predictions ${result.run.steps}`} />}
       {result !== null && details.virtualTokens > 0 && <Words path={run.path} key={`words ${result.run.steps}`} />}
       {details.config !== null && (
         <Section title="Settings">
@@ -295,15 +295,21 @@ function Further({
   );
 }
 
-function Predictions({ path }: { readonly path: string }) {
+function Predictions({ run: { path, state, written } }: { readonly run: RunDetails["run"] }) {
   const [which, setWhich] = useState<"wrong" | "all">("wrong");
-  const { value, error } = useAsked(() => api.predictions(path, which === "wrong"), `${path} ${which}`, null);
+  const { value, error } = useAsked(
+    () => api.predictions(path, which === "wrong"),
+    `${path} ${which}`,
+    null,
+    // they are written just before a run ends
+    state === "running" ? "" : `${state} ${written}`,
+  );
   if (value?.all === 0) return null;
   return (
     <Section title="Answers on the validation rows">
       <Choice label="show" values={["wrong", "all"] as const} value={which} choose={setWhich} />
       <Problem error={error} />
-      {value !== null && <PredictionTable path={path} which={which} first={value} key={which} />}
+      {value !== null && <PredictionTable path={path} which={which} first={value} key={`${which} ${value.total}`} />}
     </Section>
   );
 }
