@@ -611,7 +611,10 @@ test("so many runs at once are compared, and the rest is said", async () => {
 
 test("a question goes to the chosen prompts, and answers are shown", async () => {
   const task = { name: "t", template: "{text}", fields: ["text"], verbalizer: { good: "good", bad: "bad" } };
-  answers["/api/run"] = () => details(listed("a"), { task });
+  answers["/api/run"] = (query) => {
+    const path = query.get("path")!;
+    return details(listed(path), { task: path === "a" ? task : null });
+  };
   const one = { path: "a", text: "good", truncated: false };
   answers["/api/answers"] = () => ({
     answers: [
@@ -620,7 +623,10 @@ test("a question goes to the chosen prompts, and answers are shown", async () =>
     ],
     ...{ seconds: 1, model: "t5-nano" },
   });
-  await show(linkTo("try", [["path", "a"]]));
+  // one that has no adapter yet does not keep the other from being asked
+  const paths = ["a", "b"].map((path) => ["path", path] as const);
+  await show(linkTo("try", paths));
+  expect(text()).toContain("b has no adapter that says its task");
   await write("field-text", "fine");
   await click("Ask");
   expect(posted("/api/answers")).toEqual({ paths: ["a"], input: { text: "fine" }, frozen: true });

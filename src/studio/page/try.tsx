@@ -47,7 +47,7 @@ function Asking({ runs }: { readonly runs: readonly RunDetails[] }) {
   );
   const fields = [...new Set(runs.flatMap(({ task }) => task?.fields ?? []))];
   const unread = runs.filter(({ task }) => task === null);
-  const paths = runs.map((one) => one.run.path);
+  const paths = runs.filter(({ task }) => task !== null).map((one) => one.run.path);
   const question = JSON.stringify([paths, input, frozen]);
   return (
     <>
@@ -67,7 +67,7 @@ function Asking({ runs }: { readonly runs: readonly RunDetails[] }) {
         onSubmit={(event) => {
           event.preventDefault();
           // Ctrl+Enter comes here too
-          if (busy || unread.length > 0) return;
+          if (busy || paths.length === 0) return;
           run(async () => setFound({ answers: await api.answers({ paths, input, frozen }), asked: question }));
         }}
       >
@@ -87,7 +87,7 @@ function Asking({ runs }: { readonly runs: readonly RunDetails[] }) {
           </div>
         ))}
         <div class="bar">
-          <button type="submit" class="main" disabled={busy || unread.length > 0}>
+          <button type="submit" class="main" disabled={busy || paths.length === 0}>
             {busy ? "answering …" : "Ask"}
           </button>
           <label>
