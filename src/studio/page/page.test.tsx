@@ -634,6 +634,23 @@ test("a question goes to the chosen prompts, and answers are shown", async () =>
   expect(tuned).toContain("good90.0bad10.0");
   expect(frozen).toContain("too long");
   expect(text()).not.toContain("what was asked before");
+  // Ctrl+Enter while it is busy asks nothing
+  let answer: (answers: unknown) => void = () => {};
+  const fetched = globalThis.fetch;
+  const questions: string[] = [];
+  vi.stubGlobal("fetch", (address: string, init?: RequestInit) => {
+    if (address !== "/api/answers") return fetched(address, init);
+    questions.push(address);
+    return new Promise((done) => {
+      answer = done;
+    });
+  });
+  const submit = () => act(() => void document.querySelector("form")!.dispatchEvent(new Event("submit")));
+  await submit();
+  await submit();
+  expect(questions).toHaveLength(1);
+  await act(() => answer(Response.json({ answers: [], seconds: 1, model: "t5-nano" })));
+  await settle();
   await write("field-text", "other");
   expect(text()).toContain("what was asked before");
 });
