@@ -18,7 +18,7 @@ import { compare } from "../src/cli/commands/study.js";
 import { train } from "../src/cli/commands/train.js";
 import { parseFlags } from "../src/cli/flags.js";
 import { startedCommands } from "../src/studio/commands.js";
-import type { Answers, Form, JobState, RunDetails, StudioState } from "../src/studio/protocol.js";
+import type { Answers, Form, JobState, Preview, RunDetails, StudioState } from "../src/studio/protocol.js";
 import { openStudio, type Studio, type StudioInput } from "../src/studio/studio.js";
 import { openModel } from "../src/tasks/model.js";
 import { predict } from "../src/tasks/predict.js";
@@ -380,6 +380,11 @@ describe.skipIf(!built)("commands", { timeout: 240_000 }, () => {
     const studio = await open();
     const preview = await ask<{ splits: object[] }>(studio, "/api/preview", { options: quick });
     expect(preview.splits[0]).toMatchObject({ split: "train", rows: 24, labels: { good: 12, bad: 12 } });
+    const short = await ask<Preview>(studio, "/api/preview", { options: { ...quick, maxInputTokens: 2 } });
+    expect(short.splits[0]!.tokens!.cut).toBe(24);
+    const [row] = short.splits[0]!.examples;
+    expect(row!.tokensCut).toBeGreaterThan(0);
+    expect(row!.read!.length).toBeLessThan(row!.input.length);
     await expect(ask(studio, "/api/preview", { options: { ...quick, train: "none.jsonl" } })).rejects.toThrow("422");
   });
 

@@ -19,6 +19,8 @@ export interface OptionDescription {
   readonly source?: string;
   /** Its name in the version before. */
   readonly formerly?: string;
+  /** Where it is not given, another value than the default may be taken, one that suits the other options. */
+  readonly suited?: true;
 }
 
 /** What options of every kind have. */

@@ -12,7 +12,7 @@ import { partialText, plainNumber, scaled, scoreText } from "./format.js";
 
 interface CurvePoint {
   readonly step: number;
-  /** Since the start of training, evaluation included. */
+  /** Since the start of training, evaluation and the opening of models included. */
   readonly seconds: number;
   /** Cumulative, all products, of training only. */
   readonly flops: number;
@@ -38,6 +38,12 @@ export interface Course {
   readonly stages: readonly { readonly step: number; readonly partial: string }[];
 }
 
+/** What an event took. Versions before this one did not record what a skipped step took. */
+function secondsOf(event: TrainEvent): number {
+  if (event.kind === "eval") return event.seconds;
+  return event.kind === "step" || event.kind === "skip" ? (event.seconds ?? 0) + (event.openSeconds ?? 0) : 0;
+}
+
 /** The course that events tell; seconds and FLOPs add up over the run. */
 export function courseOf(events: readonly TrainEvent[]): Course {
   const steps: StepPoint[] = [];
@@ -46,7 +52,7 @@ export function courseOf(events: readonly TrainEvent[]): Course {
   let seconds = 0;
   for (const event of events) {
     if (event.kind === "stage") stages.push({ step: event.step, partial: event.partial });
-    if (event.kind === "step" || event.kind === "eval") seconds += event.seconds;
+    seconds += secondsOf(event);
     if (event.kind === "step") {
       const { step, loss, learningRate, gradientNorm, flops } = event;
       steps.push({ step, seconds, flops, loss, learningRate, gradientNorm });

@@ -10,7 +10,8 @@ export const seriesColor = (i: number) => `var(--s${i % palette.length}, ${palet
 /** Dash pattern of a line, by its number: the first is solid. */
 const dashes = ["", "7 3", "2 3", "9 3 2 3", "12 4", "5 2 1 2 1 2", "4 5", "1 4"];
 export const seriesDash = (i: number) => {
-  const dash = dashes[i % dashes.length]!;
+  // there are as many dashes as colours: from the ninth series on a colour has the dash of the one after it
+  const dash = dashes[(i + Math.floor(i / palette.length)) % dashes.length]!;
   return dash === "" ? "" : ` stroke-dasharray="${dash}"`;
 };
 export const ink = "var(--ink, #1f2937)";

@@ -5,7 +5,7 @@ import { heatMap } from "./heat-map.js";
 import { histogram } from "./histogram.js";
 import { markdownTable, plainTable } from "./markdown.js";
 import { lineChart } from "./svg.js";
-import { escapeXml, ticks, tickText } from "./svg-parts.js";
+import { escapeXml, seriesColor, seriesDash, ticks, tickText } from "./svg-parts.js";
 
 const hostile = `</title><script>alert("1")</script>&'\u0000`;
 
@@ -285,6 +285,11 @@ test("one evaluation alone stands inside an axis of whole steps from zero", () =
   });
   const labels = places(drawn).filter(({ y }) => y > 230 && y < 250);
   expect(labels.map(({ text }) => text)).toEqual(["0", "2", "4", "6", "8", "10"]);
+});
+
+test("no two of many series have both colour and dash in common", () => {
+  const looks = Array.from({ length: 64 }, (_, i) => seriesColor(i) + seriesDash(i));
+  expect(new Set(looks).size).toBe(64);
 });
 
 test("series differ by dash and marker, not by colour alone, in the legend too", () => {

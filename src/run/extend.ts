@@ -41,6 +41,25 @@ export function reopened<S extends Pick<TrainState, "step" | "finished">>(
   return state?.finished === "steps" && state.step < stepsOf(identity) ? { ...state, finished: null } : state;
 }
 
+/** Of a saved state what decides whether its run can go on to more steps. */
+interface Ended extends Pick<TrainState, "finished"> {
+  readonly history: readonly { readonly step: number }[];
+}
+
+/** Why a run cannot go on exactly to more steps than it was begun with; null where it can. @param state null where nothing was saved */
+export function whyInexact(saved: Identity, state: Ended | null): string | null {
+  const rate = saved["settings.learningRateSchedule"];
+  if (saved["schedule.stages"] !== "1")
+    return "its schedule has several stages, whose lengths follow from the number of steps";
+  if (rate !== "constant")
+    return `its learning rate falls towards the end (${rate}), so every step so far would have been another`;
+  if (state === null) return null;
+  if (state.finished === "patience") return "it stopped by itself (patience), not for want of steps";
+  return state.history.filter((entry) => entry.step === stepsOf(saved)).length > 1
+    ? "it was evaluated on the full model at its end, which a longer run does not do there"
+    : null;
+}
+
 /**
  * Refuses a change of the number of steps after which the steps would not be what they would have been from the start.
  * @param state the newest one; null where nothing was saved. @returns what a reader of its scores should know, else null.
@@ -52,24 +71,15 @@ export function refuseInexact(
 ): string | null {
   const [begun, steps] = [stepsOf(saved), stepsOf(now)];
   if (begun === steps) return null;
-  const refuse = (why: string) => {
-    throw notExact(folder, why, { begun, steps });
-  };
-  const rate = saved["settings.learningRateSchedule"];
-  if (saved["schedule.stages"] !== "1")
-    refuse("its schedule has several stages, whose lengths follow from the number of steps");
   if (!(steps > begun))
     throw new SoftpromptError("run", "the run has made more steps already, or shall make as many", {
       where: folder,
       expected: `more than ${begun} steps`,
       got: steps,
     });
-  if (rate !== "constant")
-    refuse(`its learning rate falls towards the end (${rate}), so every step so far would have been another`);
+  const why = whyInexact(saved, state);
+  if (why !== null) throw notExact(folder, why, { begun, steps });
   if (state === null) return null;
-  if (state.finished === "patience") refuse("it stopped by itself (patience), not for want of steps");
-  if (state.history.filter((entry) => entry.step === begun).length > 1)
-    refuse("it was evaluated on the full model at its end, which a longer run does not do there");
   if (state.evaluatedAt !== begun || begun % longer.evalEvery === 0) return null;
   return `the run was evaluated at its end, after step ${begun}, where a run of ${steps} steps from the start would not be (it is every ${longer.evalEvery} steps): that score counts among those that choose the best prompt`;
 }

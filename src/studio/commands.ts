@@ -50,6 +50,8 @@ export function formOf(command: StartedCommand, { summary, sections }: StudioCom
         key,
         flag: flagName(key),
         ...option,
+        // only a resume needs none, and no form begins one
+        required: option.required || key === "model",
       })),
     })),
   };

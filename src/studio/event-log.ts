@@ -4,11 +4,13 @@
  * A file that grew is read from where the last call ended. A resume cuts the file back and writes it on, so where the last line that was
  * read is no longer there, everything is read again, under another generation.
  */
+import { randomBytes } from "node:crypto";
 import { readSync } from "node:fs";
 import { join } from "node:path";
 import { withFile } from "../base/files.js";
 import { fileNames } from "../run/layout.js";
 import { type Recorded, readEvent } from "../tasks/recorded.js";
+import { mostFollowed } from "./protocol.js";
 
 export interface EventLog {
   readonly events: readonly Recorded[];
@@ -24,13 +26,15 @@ interface Kept {
   events: Recorded[];
 }
 
-/** Most runs whose events are kept; those that were asked for longest ago go first. */
-const mostKept = 32;
-
-/** @returns reads the events of a folder; none where it has no metrics. @throws SoftpromptError "run", "io". */
+/**
+ * Of the runs whose events are kept those that were asked for longest ago go first.
+ * @returns reads the events of a folder; none where it has no metrics. @throws SoftpromptError "run", "io".
+ */
 export function openEventLogs(): (folder: string) => EventLog {
   const logs = new Map<string, Kept>();
   let generations = 0;
+  // a page may still know the generations of a studio that ran before this one
+  const own = randomBytes(4).toString("hex");
   return (folder) => {
     const known = logs.get(folder);
     logs.delete(folder);
@@ -40,8 +44,8 @@ export function openEventLogs(): (folder: string) => EventLog {
       readOn(fd, size, log);
       logs.set(folder, log);
       const oldest = logs.keys().next();
-      if (logs.size > mostKept && !oldest.done) logs.delete(oldest.value);
-      return { events: log.events, generation: String(log.generation) };
+      if (logs.size > mostFollowed && !oldest.done) logs.delete(oldest.value);
+      return { events: log.events, generation: `${own}-${log.generation}` };
     });
     return read ?? { events: [], generation: "0" };
   };

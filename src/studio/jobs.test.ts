@@ -60,7 +60,9 @@ describe("how a command ends", () => {
 
   test("the latest lines are kept, long ones cut", async () => {
     const { id } = open().add(order("many"));
-    const { lines } = await ended(id);
+    const { lines, linesBefore } = await ended(id);
+    // "started many", 5000 lines, a long one, and the end without its break
+    expect(linesBefore + lines.length).toBe(5003);
     expect(lines.length).toBeLessThanOrEqual(201);
     expect(lines.at(-1)).toBe("end");
     expect(lines.at(-2)).toHaveLength(2000);
@@ -87,6 +89,14 @@ test("so many at a time, the others wait; one that waits is taken out; one that 
   expect(all.forget(first!.id)).toBe(true);
   expect(all.forget(first!.id)).toBe(false);
   expect(all.find(first!.id)).toBeUndefined();
+});
+
+test("an id of another studio names no command of this one", () => {
+  const before = open().add(order("good")).id;
+  jobs.stop(before);
+  const other = new Jobs(program, 1);
+  other.add(order("\0"));
+  expect(other.find(before)).toBeUndefined();
 });
 
 test("a command that is stopped before it listens is stopped, not failed", async () => {

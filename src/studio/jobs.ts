@@ -5,6 +5,7 @@
  * terminal reaches it only through the studio: twice would end it at once. If the studio dies, it goes on.
  */
 import type { ChildProcess } from "node:child_process";
+import { randomBytes } from "node:crypto";
 import { SoftpromptError, signalExitCodes } from "../base/errors.js";
 import { isObject } from "../base/json.js";
 import { mostOutput, notStarted, type Program, readOutput, type Started, startProgram } from "./program.js";
@@ -26,6 +27,7 @@ interface Job extends Omit<JobState, "lines"> {
   status: JobStatus;
   pid: number | null;
   lines: string[];
+  linesBefore: number;
   error: ToldError | null;
   started: string | null;
   ended: string | null;
@@ -52,6 +54,8 @@ export class Jobs {
   readonly #jobs = new Map<string, Job>();
   readonly #program: Program;
   readonly #atOnce: number;
+  /** An address that names a command of an earlier studio shall not mean one of this. */
+  readonly #prefix = randomBytes(3).toString("hex");
   #next = 1;
   #closed = false;
   #idle: () => void = () => {};
@@ -78,9 +82,10 @@ export class Jobs {
 
   /** Puts a command behind those that wait. */
   add({ command, options, words, line, path }: JobOrder): JobState {
-    const id = String(this.#next++);
+    const id = `${this.#prefix}-${this.#next++}`;
     this.#jobs.set(id, {
-      ...{ id, command, options, words, line, path, status: "waiting", pid: null, lines: [], error: null },
+      ...{ id, command, options, words, line, path, status: "waiting", pid: null, error: null },
+      ...{ lines: [], linesBefore: 0 },
       ...{ asked: now(), started: null, ended: null, process: null },
     });
     this.#startNext();
@@ -148,7 +153,7 @@ export class Jobs {
       const lines = (rest + text).split("\n");
       rest = lines.pop()!.slice(-longestLine);
       job.lines.push(...lines.map((line) => line.slice(0, longestLine)));
-      job.lines.splice(0, job.lines.length - mostLines);
+      job.linesBefore += job.lines.splice(0, job.lines.length - mostLines).length;
     });
     child.on("error", (error) => {
       job.error ??= toldError(notStarted(this.#program.file, error));

@@ -1,9 +1,12 @@
-/** @file What the studio's server and its page tell each other: the JSON under /api, as types. */
+/** @file What the studio's server and its page tell each other: the JSON under /api, as types, and how much of it. */
 import type { Option } from "../base/options.js";
 import type { Prediction } from "../report/predictions.js";
 import type { RunResult } from "../run/result.js";
 import type { ListedRun } from "../study/run-list.js";
 import type { Recorded } from "../tasks/recorded.js";
+
+/** Most runs whose events are kept between two questions; more at once would be read and sent anew each time. */
+export const mostFollowed = 32;
 
 /** Everything that changes while the studio is open. Paths of runs are relative to the studio's folder, with "/". */
 export interface StudioState {
@@ -44,8 +47,9 @@ export interface JobState {
   readonly path: string | null;
   readonly status: JobStatus;
   readonly pid: number | null;
-  /** Its latest lines of progress. */
+  /** Its latest lines of progress, and how many there were before them. */
   readonly lines: readonly string[];
+  readonly linesBefore: number;
   readonly error: ToldError | null;
   readonly asked: string;
   readonly started: string | null;
@@ -80,8 +84,14 @@ export interface RunDetails {
   readonly config: string | null;
   readonly options: Readonly<Record<string, unknown>>;
   readonly result: RunResult | null;
+  /** The run was made longer and has not ended again: its result, adapter, report and predictions are of fewer steps. */
+  readonly outgrown: boolean;
+  /** It has ended, and can go on to more steps as if it had been begun with them. */
+  readonly extendable: boolean;
   readonly warnings: readonly string[];
   readonly task: AdapterTask | null;
+  /** Of its adapter; 0 where it has none, or there is no adapter yet. */
+  readonly virtualTokens: number;
   /** The folder with its report.html, of a study's training the study's; null where there is none. */
   readonly report: string | null;
   readonly events: readonly Recorded[];
@@ -132,6 +142,15 @@ export interface Answers {
   readonly model: string;
 }
 
+/** Some row, and with a model what is left of a text that is too long for it. */
+export interface ShownRow {
+  readonly input: string;
+  readonly target: string;
+  readonly label: string | null;
+  readonly read?: string;
+  readonly tokensCut?: number;
+}
+
 /** What the model would read of some rows, as `softprompt show --json` gives it. */
 export interface Preview {
   readonly task: { readonly name: string; readonly template: string };
@@ -139,7 +158,9 @@ export interface Preview {
     readonly split: string;
     readonly rows: number;
     readonly labels: Readonly<Record<string, number>>;
-    readonly examples: readonly { readonly input: string; readonly target: string; readonly label: string | null }[];
+    /** Null without a model. */
+    readonly tokens: { readonly median: number; readonly longest: number; readonly cut: number } | null;
+    readonly examples: readonly ShownRow[];
   }[];
   readonly notices: readonly string[];
 }

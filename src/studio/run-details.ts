@@ -4,18 +4,22 @@
 import { existsSync } from "node:fs";
 import { join, posix } from "node:path";
 import { SoftpromptError } from "../base/errors.js";
-import { readWhole } from "../base/files.js";
+import { listFolder, readWhole } from "../base/files.js";
 import type { JsonObject } from "../base/json.js";
+import type { Task } from "../data/row.js";
 import { compileTemplate } from "../data/template.js";
 import { readPruneResult } from "../prune/record.js";
 import { outcomeWarnings } from "../report/outcome.js";
+import { whyInexact } from "../run/extend.js";
+import { readHead } from "../run/folder.js";
 import { fileNames, holds } from "../run/layout.js";
 import { readResult } from "../run/result.js";
-import { type ListedRun, optionsIn } from "../study/run-list.js";
+import { isOutgrown, type ListedRun, optionsIn } from "../study/run-list.js";
 import { readAdapter } from "../tasks/adapter-place.js";
 import { type Recorded, readPredictions } from "../tasks/recorded.js";
 import { readRunReport } from "../tasks/run-report.js";
 import type { EventLog } from "./event-log.js";
+import { openMemo } from "./memo.js";
 import type { AdapterTask, PredictionsPage, RunDetails } from "./protocol.js";
 
 /** Longest config.yaml that is read, in bytes. */
@@ -43,14 +47,18 @@ export function runDetails(
   const events = log(search ? join(path, fileNames.tune) : path);
   const from = generation === events.generation ? Math.min(after, events.events.length) : 0;
   const config = configIn(path);
-  const result = existsSync(join(path, fileNames.result)) ? (readPruneResult(path) ?? readResult(path)) : null;
+  const result = resultIn(path);
+  const outgrown = result !== null && !search && isOutgrown(result, run.plannedSteps);
   return {
     run,
     config,
     options: optionsIn(config),
     result,
-    warnings: warningsOf(path, result, events.events),
-    task: taskIn(path),
+    outgrown,
+    extendable: isExtendable(run, path, events.events),
+    // what is to be said of the older result says nothing of the run as it is
+    warnings: warningsOf(path, outgrown ? null : result, events.events),
+    ...adapterIn(path),
     report: reportOf(run.path, path),
     events: events.events.slice(from),
     after: from,
@@ -68,7 +76,33 @@ const configIn = (folder: string) =>
 
 const reportOf = (shown: string, folder: string) => (existsSync(join(folder, fileNames.report)) ? shown : null);
 
-const nothing = { config: null, options: {}, result: null, warnings: [], task: null, events: [] };
+const none = { task: null, virtualTokens: 0 };
+const unread = {
+  config: null,
+  options: {},
+  result: null,
+  outgrown: false,
+  extendable: false,
+  warnings: [],
+  events: [],
+};
+const nothing = { ...unread, ...none };
+
+/** While a run is made longer its page asks again and again, and the result stays. */
+const resultIn = openMemo(
+  (folder) => [join(folder, fileNames.result)],
+  (folder) => (existsSync(join(folder, fileNames.result)) ? (readPruneResult(folder) ?? readResult(folder)) : null),
+);
+
+/** Whether the run has ended and may go on to more steps. */
+function isExtendable({ kind, state }: ListedRun, folder: string, events: readonly Recorded[]): boolean {
+  if (kind !== "run" || state !== "done" || !holds(folder, "run")) return false;
+  const identity = readHead(join(folder, fileNames.run));
+  if (identity === null) return false;
+  const ends = events.filter((event) => event.kind === "end");
+  const finished = ends.at(-1)?.reason === "patience" ? "patience" : "steps";
+  return whyInexact(identity, { finished, history: events.filter((event) => event.kind === "eval") }) === null;
+}
 
 function warningsOf(folder: string, result: RunDetails["result"], events: readonly Recorded[]): readonly string[] {
   if (result === null)
@@ -78,19 +112,33 @@ function warningsOf(folder: string, result: RunDetails["result"], events: readon
   return outcomeWarnings({ scores, majority: baseline.majority, predictions: readPredictions(folder) });
 }
 
-/** The task of the run's adapter; null where there is none yet, or none is recorded. */
-function taskIn(folder: string): AdapterTask | null {
-  if (!existsSync(join(folder, fileNames.adapter))) return null;
+interface ShownAdapter {
+  readonly task: AdapterTask | null;
+  readonly virtualTokens: number;
+}
+
+/** What is shown of the run's adapter, its task null where none is recorded; nothing where there is no adapter yet, or it cannot be read. */
+function adapterIn(folder: string): ShownAdapter {
   try {
-    const { task } = readAdapter(folder);
-    if (task === null) return null;
-    const { name, template, verbalizer } = task;
-    return { name, template, fields: compileTemplate(template).fields, verbalizer };
+    return existsSync(join(folder, fileNames.adapter)) ? readShown(folder) : none;
   } catch (error) {
-    if (error instanceof SoftpromptError) return null;
+    if (error instanceof SoftpromptError) return none;
     throw error;
   }
 }
+
+/** An adapter is large, and a run that trains is asked for often. */
+const readShown = openMemo(
+  (folder) => listFolder(join(folder, fileNames.adapter)).map((name) => join(folder, fileNames.adapter, name)),
+  (folder): ShownAdapter => {
+    const { task, prompt } = readAdapter(folder);
+    return { task: task && shownTask(task), virtualTokens: prompt.shape[0]! };
+  },
+);
+
+const shownTask = ({ name, template, verbalizer }: Task): AdapterTask => ({
+  ...{ name, template, fields: compileTemplate(template).fields, verbalizer },
+});
 
 /** Most predictions of one answer. */
 const mostRows = 200;

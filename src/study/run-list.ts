@@ -125,6 +125,11 @@ function studyOf(runs: string): string | null {
   return basename(resolve(runs)) === fileNames.runs && existsSync(join(above, fileNames.summary)) ? above : null;
 }
 
+/** Whether the run was made longer since: it keeps this result until it ends again. @param planned steps it shall make */
+export function isOutgrown({ run }: RunResult, planned: number | null): boolean {
+  return run.reason !== "patience" && run.steps < (planned ?? 0);
+}
+
 const holdsResult = (folder: string) => existsSync(join(folder, fileNames.result));
 
 function readFolder(folder: string): Dirent[] {
@@ -165,8 +170,7 @@ function listedFolder(folder: string, kind: "run" | "search", above: Above): Lis
   const training = kind === "run" ? folder : join(folder, fileNames.tune);
   const identity = holds(training, "run") ? readHead(join(training, fileNames.run)) : null;
   const planned = identity === null ? null : stepsOf(identity);
-  const known =
-    result !== null && (kind === "search" || result.run.reason === "patience" || result.run.steps >= (planned ?? 0));
+  const known = result !== null && (kind === "search" || !isOutgrown(result, planned));
   const facts = result !== null && known ? ofResult(result) : ofTraining(training, identity);
   const { model, method, schedule } = configOf(folder);
   const at = {

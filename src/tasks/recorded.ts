@@ -54,7 +54,17 @@ const eventForm = z.discriminatedUnion("kind", [
     paperFlops: figure,
     totalFlops: figure,
   }),
-  z.object({ kind: z.literal("skip"), ...at, stage: count, problem: text, rows: z.array(text) }),
+  z.object({
+    kind: z.literal("skip"),
+    ...at,
+    stage: count,
+    problem: text,
+    rows: z.array(text),
+    // absent in files of version 0.1
+    seconds: figure.optional(),
+    openSeconds: figure.optional(),
+    totalFlops: figure.optional(),
+  }),
   z.object({
     kind: z.literal("eval"),
     ...at,

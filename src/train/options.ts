@@ -15,6 +15,7 @@ export const trainOptions = {
   learningRate: number({
     default: 0.3,
     min: 0,
+    suited: true,
     source: "fpt.md §5, xprompt.md §2",
     help: "Rate after warm-up. Where none is given, the method's own: of a prompt 0.3, and less where the model's vocabulary vectors are smaller than T5's",
   }),

@@ -11,7 +11,7 @@ import type {
   StudioState,
 } from "../protocol.js";
 
-/** A request that was answered by an error; `status` 0: the studio cannot be reached. */
+/** A request that was answered by an error; `status` 0: the studio cannot be reached. 401: it was started again. */
 export class Refusal extends Error {
   constructor(
     readonly status: number,
@@ -32,6 +32,11 @@ async function request<T>(path: string, init?: RequestInit): Promise<T> {
   }
   const body = await response.json().catch(() => null);
   if (response.ok) return body as T;
+  if (response.status === 401)
+    throw new Refusal(
+      401,
+      "this studio does not know this page, perhaps because it was started again: open the address that `softprompt studio` told when it was started",
+    );
   const told = (body as { error?: { message?: string; param?: string | null } } | null)?.error;
   throw new Refusal(response.status, told?.message ?? `the studio answered ${response.status}`, told?.param ?? null);
 }

@@ -2,19 +2,22 @@
 import { useCallback, useMemo } from "preact/hooks";
 import { type AxisName, comparedCharts, courseOf } from "../../report/curves.js";
 import { flopText, scaled, scoreText, secondText } from "../../report/format.js";
-import type { RunDetails } from "../protocol.js";
-import { Badge, Charts, Problem, Section } from "./parts.jsx";
+import { mostFollowed, type RunDetails } from "../protocol.js";
+import { Badge, Charts, Heading, Problem, Scroll, Section } from "./parts.jsx";
 import { readOn } from "./run.jsx";
+import { type Found, found, Missing } from "./several.jsx";
 import { linkTo, useAsked, useStudio } from "./state.js";
 
 /** Milliseconds between two looks where one of them trains. */
 const lookEvery = 3000;
 
-export function Compare({ paths }: { readonly paths: readonly string[] }) {
+export function Compare({ paths: asked }: { readonly paths: readonly string[] }) {
   const { state } = useStudio();
+  const all = [...new Set(asked)];
+  const paths = all.slice(0, mostFollowed);
   const live = state.runs.some((run) => paths.includes(run.path) && run.state === "running");
-  const { value, error } = useAsked<readonly RunDetails[]>(
-    (last) => Promise.all(paths.map((path, i) => readOn(path, last?.[i] ?? null))),
+  const { value, error } = useAsked<Found<RunDetails>>(
+    (last) => found(paths, (path) => readOn(path, last?.found.find(({ run }) => run.path === path) ?? null)),
     paths.join("\n"),
     live ? lookEvery : null,
   );
@@ -22,20 +25,57 @@ export function Compare({ paths }: { readonly paths: readonly string[] }) {
   if (value === null) return error === null ? <p class="soft">reading …</p> : <Problem error={error} />;
   return (
     <>
-      <h1>Compare</h1>
+      <Heading>Compare</Heading>
       <Problem error={error} />
-      <Beside runs={value} />
+      <Missing of={value} />
+      {all.length > paths.length && (
+        <p class="bad">
+          These are the first {paths.length} of {all.length} runs; more cannot be followed at once.
+        </p>
+      )}
+      {value.found.length > 0 && <Beside runs={value.found} />}
     </>
   );
 }
 
+/** Longest name of a line, in characters. */
+const longestName = 40;
+
+/** The paths by what is different in them: without the folders that they share, and shortened where they are long. */
+export function shortNames(paths: readonly string[]): string[] {
+  const folders = paths.map((path) => path.split("/").slice(0, -1));
+  const [first = []] = folders;
+  const other = first.findIndex((name, i) => folders.some((each) => each[i] !== name));
+  const shared = other < 0 ? first.length : other;
+  const names = paths.map((path) => path.split("/").slice(shared).join("/"));
+  if (names.every((name) => name.length <= longestName)) return names;
+  const begin = sharedStart(names);
+  return names.map((name) => middleCut(begin < 4 ? name : `…${name.slice(begin)}`));
+}
+
+/** How many characters all of them begin with. */
+function sharedStart(names: readonly string[]): number {
+  const [first = ""] = names;
+  const other = [...first].findIndex((_, i) => names.some((name) => name[i] !== first[i]));
+  return names.length < 2 || other < 0 ? 0 : other;
+}
+
+const middleCut = (name: string) =>
+  name.length <= longestName ? name : `${name.slice(0, longestName / 2 - 1)}…${name.slice(-longestName / 2)}`;
+
 function Beside({ runs }: { readonly runs: readonly RunDetails[] }) {
-  const courses = useMemo(() => runs.map(({ run, events }) => ({ name: run.path, course: courseOf(events) })), [runs]);
+  const courses = useMemo(() => {
+    const names = shortNames(runs.map(({ run }) => run.path));
+    return runs.map(({ run, events }, i) => ({
+      name: run.kind === "search" ? `${names[i]} (its tuning)` : names[i]!,
+      course: courseOf(events),
+    }));
+  }, [runs]);
   const charts = useCallback((axis: AxisName) => comparedCharts(courses, axis), [courses]);
   const differing = differences(runs);
   return (
     <>
-      <div class="scroll">
+      <Scroll label="scores and costs">
         <table>
           <thead>
             <tr>
@@ -50,7 +90,7 @@ function Beside({ runs }: { readonly runs: readonly RunDetails[] }) {
             </tr>
           </thead>
           <tbody>
-            {runs.map(({ run, result }) => (
+            {runs.map(({ run, result, outgrown }) => (
               <tr key={run.path}>
                 <td>
                   <a href={linkTo("run", [["path", run.path]])}>{run.path}</a>
@@ -65,18 +105,18 @@ function Beside({ runs }: { readonly runs: readonly RunDetails[] }) {
                 </td>
                 <td class="n">{scaled(run.trainedParameters)}</td>
                 <td class="n">{flopText(run.flops)}</td>
-                <td class="n">{secondText(result?.cost.seconds)}</td>
+                <td class="n">{secondText(outgrown ? null : result?.cost.seconds)}</td>
               </tr>
             ))}
           </tbody>
         </table>
-      </div>
+      </Scroll>
       <Section title="Curves">
         <Charts of={charts} />
       </Section>
       {differing.length > 0 && (
         <Section title="Settings that differ">
-          <div class="scroll">
+          <Scroll label="settings that differ">
             <table>
               <thead>
                 <tr>
@@ -99,7 +139,7 @@ function Beside({ runs }: { readonly runs: readonly RunDetails[] }) {
                 ))}
               </tbody>
             </table>
-          </div>
+          </Scroll>
         </Section>
       )}
     </>

@@ -1,16 +1,16 @@
 /** @file The first view: commands that were started here, and every run under the folder. */
-import { useState } from "preact/hooks";
 import { flopText, scaled, scoreText } from "../../report/format.js";
 import type { ListedRun } from "../../study/run-list.js";
 import type { JobState } from "../protocol.js";
 import { api } from "./api.js";
-import { Badge, Problem, Progress, Search, Section } from "./parts.jsx";
-import { linkTo, useAction, useStudio } from "./state.js";
+import { Badge, Heading, Problem, Progress, Scroll, Search, Section } from "./parts.jsx";
+import { linkTo, useAction, useKept, useStudio } from "./state.js";
 
 export function Home() {
   const { state } = useStudio();
   return (
     <>
+      <Heading unseen>Runs and commands</Heading>
       {state.jobs.length > 0 && (
         <Section title="Commands">
           <ul class="jobs">
@@ -102,9 +102,9 @@ function Runs({
   readonly folder: string;
   readonly readOnly: boolean;
 }) {
-  const [words, setWords] = useState("");
-  const [[column, turned], setOrder] = useState<[Column, boolean]>(["written", false]);
-  const [chosen, setChosen] = useState<ReadonlySet<string>>(new Set());
+  const [words, setWords] = useKept("words", () => "");
+  const [[column, turned], setOrder] = useKept<readonly [Column, boolean]>("order", () => ["written", false]);
+  const [chosen, setChosen] = useKept<ReadonlySet<string>>("chosen", () => new Set());
   const shown = sortedRuns(runs, words, column, turned);
   const toggle = (path: string) => {
     const next = new Set(chosen);
@@ -133,14 +133,10 @@ function Runs({
         <span class="soft">
           {shown.length} of {runs.length}
         </span>
-        <a class={`button ${paths.length < 2 ? "off" : ""}`} href={linkTo("compare", paths)}>
-          Compare {paths.length}
-        </a>
-        <a class={`button ${paths.length < 1 ? "off" : ""}`} href={linkTo("try", paths)}>
-          Try {paths.length}
-        </a>
+        <ChosenLink words={`Compare ${paths.length}`} of={paths.length >= 2 ? linkTo("compare", paths) : null} />
+        <ChosenLink words={`Try ${paths.length}`} of={paths.length >= 1 ? linkTo("try", paths) : null} />
       </div>
-      <div class="scroll">
+      <Scroll label="runs">
         <table>
           <thead>
             <tr>
@@ -186,7 +182,9 @@ function Runs({
                 <td class="n">
                   {run.steps ?? "–"}
                   {run.plannedSteps !== null && `/${run.plannedSteps}`}
-                  {run.state !== "done" && run.steps !== null && <Progress done={run.steps} of={run.plannedSteps} />}
+                  {run.state !== "done" && run.steps !== null && (
+                    <Progress done={run.steps} of={run.plannedSteps} label={`steps of ${run.path}`} />
+                  )}
                 </td>
                 <td class="n" title={run.metric ?? ""}>
                   {scoreText(run.score)}
@@ -198,12 +196,25 @@ function Runs({
             ))}
           </tbody>
         </table>
-      </div>
+      </Scroll>
       <p class="soft">
         Scores are × 100, of the best evaluation by each task's first metric; the rows they were measured on may differ
         from run to run.
       </p>
     </Section>
+  );
+}
+
+/** Leads to what can be done with the chosen runs. @param of null: too few are chosen */
+function ChosenLink({ words, of }: { readonly words: string; readonly of: string | null }) {
+  return of === null ? (
+    <button type="button" disabled>
+      {words}
+    </button>
+  ) : (
+    <a class="button" href={of}>
+      {words}
+    </a>
   );
 }
 

@@ -1,25 +1,27 @@
 /** @file One command that was started here: how far it is, what it says, and why it failed. */
+import { useLayoutEffect, useRef } from "preact/hooks";
 import type { JobState } from "../protocol.js";
 import { fileAddress } from "./api.js";
 import { whenText } from "./home.jsx";
-import { Badge, Section, Told } from "./parts.jsx";
+import { Badge, Heading, Section, Told } from "./parts.jsx";
 import { linkTo, useStudio } from "./state.js";
 
 export function Job({ id }: { readonly id: string }) {
   const { state } = useStudio();
   const job = state.jobs.find((one) => one.id === id);
-  if (job === undefined) return <p>This command is not known any more.</p>;
+  if (job === undefined)
+    return <p>This command is not known: it was hidden, or it ran before the studio was started again.</p>;
   return <OneJob job={job} run={state.runs.some(({ path }) => path === job.path)} />;
 }
 
 function OneJob({ job, run }: { readonly job: JobState; readonly run: boolean }) {
   const { state } = useStudio();
-  const { command, status, path, line, lines, error, asked, ended } = job;
+  const { command, status, path, line, error, asked, ended } = job;
   return (
     <>
-      <h1>
+      <Heading>
         {command} {path} <Badge state={status} />
-      </h1>
+      </Heading>
       <p class="lead">
         asked {whenText(asked)}
         {ended !== null && `, ended ${whenText(ended)}`}
@@ -37,7 +39,8 @@ function OneJob({ job, run }: { readonly job: JobState; readonly run: boolean })
             </a>
           </>
         )}
-        {ended !== null && !state.readOnly && (
+        {/* a run that was gone on with keeps its options: only its steps could be others */}
+        {ended !== null && !state.readOnly && job.options.resume === undefined && (
           <>
             {" · "}
             <a
@@ -53,13 +56,41 @@ function OneJob({ job, run }: { readonly job: JobState; readonly run: boolean })
       </p>
       {error !== null && <Told error={error} />}
       <Section title="Progress">
-        <pre class="log" aria-live="polite">
-          {lines.length === 0 ? (status === "waiting" ? "waiting for the commands before it" : "…") : lines.join("\n")}
-        </pre>
+        <Log job={job} />
       </Section>
       <Section title="The same on the command line">
         <pre>{line}</pre>
       </Section>
     </>
+  );
+}
+
+/** Pixels from its end within which a log counts as read to the end. */
+const nearEnd = 20;
+
+/** What a command says. It follows the end, unless the reader has gone back in it. */
+function Log({ job: { lines, linesBefore, status } }: { readonly job: JobState }) {
+  const at = useRef<HTMLPreElement>(null);
+  const follows = useRef(true);
+  const last = linesBefore + lines.length;
+  useLayoutEffect(() => {
+    if (at.current !== null && follows.current && last > 0) at.current.scrollTop = at.current.scrollHeight;
+  }, [last]);
+  const scrolled = ({
+    currentTarget: { scrollTop, clientHeight, scrollHeight },
+  }: {
+    currentTarget: HTMLPreElement;
+  }) => {
+    follows.current = scrollTop + clientHeight >= scrollHeight - nearEnd;
+  };
+  return (
+    // biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls must be reached by the keyboard
+    <pre class="log" role="log" aria-label="what the command says" tabIndex={0} ref={at} onScroll={scrolled}>
+      {lines.length === 0 && (status === "waiting" ? "waiting for the commands before it" : "…")}
+      {/* an element for each line: what is new alone is read aloud */}
+      {lines.map((line, i) => (
+        <span key={linesBefore + i}>{`${line}\n`}</span>
+      ))}
+    </pre>
   );
 }

@@ -5,12 +5,12 @@ import { act } from "preact/test-utils";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import type { ListedRun } from "../../study/run-list.js";
 import type { Form, JobState, RunDetails, StudioState } from "../protocol.js";
-import { differences } from "./compare.jsx";
+import { differences, shortNames } from "./compare.jsx";
 import { commandLine } from "./form.jsx";
 import { sortedRuns, whenText } from "./home.jsx";
 import { App } from "./main.jsx";
 import { nearestPoint } from "./parts.jsx";
-import { joined } from "./run.jsx";
+import { joined, secondsLeft } from "./run.jsx";
 import { linkTo, placeOf } from "./state.js";
 import { fieldText, fieldValue } from "./values.js";
 
@@ -22,14 +22,30 @@ const listed = (path: string, more: Partial<ListedRun> = {}): ListedRun => ({
 });
 const job = (more: Partial<JobState> = {}): JobState => ({
   ...{ id: "1", command: "train", options: {}, line: "softprompt train", path: "a", status: "running", pid: 1 },
-  ...{ lines: ["step 1/9"], error: null, asked: "2026-11-28T18:02:08.000Z", started: null, ended: null },
+  ...{
+    lines: ["step 1/9"],
+    linesBefore: 0,
+    error: null,
+    asked: "2026-11-28T18:02:08.000Z",
+    started: null,
+    ended: null,
+  },
   ...more,
 });
 const event = (step: number, loss: number) =>
   ({ kind: "step", step, stage: 0, loss, seconds: 1, flops: step, time: "" }) as never;
 const details = (run: ListedRun, more: Partial<RunDetails> = {}): RunDetails => ({
   ...{ run, config: "model: t5-nano\n", options: { model: "t5-nano", steps: 30, seed: 4 }, result: null, warnings: [] },
-  ...{ task: null, report: null, events: [event(1, 2), event(2, 1)], after: 0, generation: "1" },
+  ...{
+    outgrown: false,
+    extendable: false,
+    virtualTokens: 0,
+    task: null,
+    report: null,
+    events: [event(1, 2), event(2, 1)],
+    after: 0,
+    generation: "1",
+  },
   ...more,
 });
 
@@ -61,11 +77,14 @@ afterEach(() => {
   vi.unstubAllGlobals();
 });
 
-/** Shows a place, and lets its requests be answered. */
-async function show(place: string): Promise<void> {
+/** Shows a place as a link does, and lets its requests be answered. @param entry what the history keeps of it: one goes back to it */
+async function show(place: string, entry: unknown = null): Promise<void> {
   location.hash = place;
+  history.replaceState(entry, "");
   await act(() => {
     render(<App />, document.body);
+    // the test's browser tells of it by a clock that stands still
+    window.dispatchEvent(new Event("hashchange"));
   });
   await settle();
 }
@@ -116,9 +135,17 @@ describe("the first view", () => {
 
   test("chosen runs are compared", async () => {
     await show("");
+    const none = [...document.querySelectorAll("button")].find((one) => one.textContent === "Compare 0")!;
+    expect(none.disabled).toBe(true);
     for (const box of document.querySelectorAll<HTMLInputElement>("tbody input")) await act(() => box.click());
     const link = [...document.querySelectorAll("a")].find((one) => one.textContent === "Compare 2")!;
     expect(placeOf(link.getAttribute("href")!).query.getAll("path")).toEqual(["a", "b"]);
+  });
+
+  test("commands that wait are no running ones", async () => {
+    state = { ...state, jobs: [job(), job({ id: "2", status: "waiting" })] };
+    await show("");
+    expect(document.querySelector("nav")!.textContent).toContain("1 running1 waiting");
   });
 
   test("where there is no run, it says how to begin", async () => {
@@ -186,6 +213,97 @@ describe("a run", () => {
     answers["/api/predictions"] = () => ({ rows: [], total: 0, all: 0 });
     await click("wrong");
     expect(text()).not.toContain("Answers on the validation rows");
+  });
+
+  test("that is made longer shows where it is, and says that its result is of fewer steps", async () => {
+    const result = {
+      scores: { accuracy: 0.77 },
+      baseline: { noPrompt: null, majority: null },
+      cost: {},
+      run: { steps: 2 },
+    };
+    const run = listed("a", { state: "running", steps: 2, plannedSteps: 4, score: 0.5 });
+    state = { ...state, runs: [run] };
+    answers["/api/run"] = () => details(run, { result: result as never, outgrown: true });
+    answers["/api/predictions"] = () => ({ rows: [], total: 0, all: 0 });
+    await show(linkTo("run", [["path", "a"]]));
+    expect(text()).toContain("2/4steps");
+    expect(text()).toContain("still those of step 2");
+    expect(text()).not.toContain("77.0");
+  });
+
+  test("is gone on with to more steps where it can be; a failed command says why on the run's page", async () => {
+    answers["/api/run"] = () => details(state.runs[0]!, { extendable: true });
+    answers["/api/jobs"] = () => job({ status: "failed", error: { kind: "run", problem: "no" } });
+    await show(linkTo("run", [["path", "a"]]));
+    const steps = document.querySelector<HTMLInputElement>('[aria-label="steps in all"]')!;
+    const button = () => [...document.querySelectorAll("button")].find((one) => one.textContent === "Go on to")!;
+    expect(steps.value).toBe("60");
+    await act(() => {
+      steps.value = "";
+      steps.dispatchEvent(new Event("input", { bubbles: true }));
+    });
+    expect([steps.value, button().disabled]).toEqual(["", true]);
+    await act(() => {
+      steps.value = "45";
+      steps.dispatchEvent(new Event("input", { bubbles: true }));
+    });
+    const failed = job({ status: "failed", ended: "2026-11-28", error: { kind: "run", problem: "it is too old" } });
+    state = { ...state, jobs: [failed] };
+    await click("Go on to");
+    expect(posted("/api/jobs")).toEqual({ command: "train", options: { resume: "a", steps: 45 } });
+    expect(text()).toContain("it is too old");
+    answers["/api/run"] = () => details(state.runs[0]!);
+    await show("");
+    await show(linkTo("run", [["path", "a"]]));
+    expect(text()).not.toContain("Go on to");
+  });
+
+  test("of another terminal that is asked to stop says so until it has", async () => {
+    const run = listed("a", { state: "running" });
+    state = { ...state, runs: [run] };
+    answers["/api/run"] = () => details(state.runs[0]!);
+    answers["/api/stop"] = () => ({});
+    await show(linkTo("run", [["path", "a"]]));
+    await click("Stop and save");
+    expect(text()).toContain("Stopping …");
+    state = { ...state, runs: [{ ...run, state: "stopped" }] };
+    await settle(4000);
+    expect(text()).not.toContain("Stopping …");
+  });
+
+  test("that ends is the same view, with what was opened in it", async () => {
+    const run = listed("a", { state: "running" });
+    state = { ...state, runs: [run] };
+    answers["/api/run"] = () => details(state.runs[0]!);
+    await show(linkTo("run", [["path", "a"]]));
+    await click("time");
+    const settings = document.querySelector("details")!;
+    state = { ...state, runs: [{ ...run, state: "done" }] };
+    await settle(4000);
+    expect(document.querySelector("h1")!.textContent).toContain("done");
+    expect(document.querySelector("details")).toBe(settings);
+    expect(document.querySelector('[aria-pressed="true"]')!.textContent).toBe("time");
+  });
+
+  test("offers nearest words only where it has virtual tokens, and marks no step of a search on the curves of its tuning", async () => {
+    const scores = { accuracy: 0.5 };
+    const evaluated = { kind: "eval", step: 2, stage: 0, partial: "full", scores, loss: 1, seconds: 1, flops: 2 };
+    const events = [event(1, 2), event(2, 1), { ...evaluated, best: true, time: "" } as never];
+    const result = { scores, baseline: { noPrompt: null, majority: null }, cost: {}, run: { steps: 2, bestStep: 2 } };
+    answers["/api/predictions"] = () => ({ rows: [], total: 0, all: 0 });
+    const open = async (path: string, more: Partial<RunDetails>) => {
+      answers["/api/run"] = () => details(listed(path), { result: result as never, events, ...more });
+      await show(linkTo("run", [["path", path]]));
+      return text();
+    };
+    const run = await open("a", { virtualTokens: 4 });
+    expect(run).toContain("kept");
+    expect(run).toContain("Nearest words");
+    const search = await open("b", { run: listed("b", { kind: "search" }) });
+    expect(search).toContain("Curves of the tuning");
+    expect(search).not.toContain("kept");
+    expect(search).not.toContain("Nearest words");
   });
 
   test("of a study leads to the study's report", async () => {
@@ -262,6 +380,11 @@ describe("a form", () => {
       options: { model: "t5-nano", steps: 0, verbalizer: { "0": "bad=worse", "1": "good" } },
     });
     expect(document.querySelector(".field.wrong label")?.textContent).toContain("steps");
+    const wrong = document.getElementById("option-steps")!;
+    expect(wrong.getAttribute("aria-invalid")).toBe("true");
+    const [problem] = wrong.getAttribute("aria-describedby")!.split(" ");
+    expect(document.getElementById(problem!)!.textContent).toContain("this value cannot be used");
+    expect(document.activeElement).toBe(wrong);
     answers["/api/jobs"] = () => job({ id: "7", status: "failed", error: { kind: "data", problem: "no rows" } });
     state = { ...state, jobs: [job({ id: "7", status: "failed", error: { kind: "data", problem: "no rows" } })] };
     await click("Start");
@@ -284,9 +407,214 @@ describe("a form", () => {
   });
 });
 
+describe("typed and chosen things", () => {
+  beforeEach(() => {
+    answers["/api/forms"] = () => [form, { ...form, command: "prune" }];
+  });
+  const open = () => [...document.querySelectorAll("details")].map((one) => one.open);
+  const find = async (words: string) => {
+    const field = document.querySelector<HTMLInputElement>("[type=search]")!;
+    await act(() => {
+      field.value = words;
+      field.dispatchEvent(new Event("input", { bubbles: true }));
+    });
+  };
+
+  test("Enter in a field starts nothing", async () => {
+    await show("new");
+    const found = document.querySelector("form")!;
+    expect(found.querySelector("[type=search], [type=submit]")).toBeNull();
+    const submit = new Event("submit", { cancelable: true });
+    await act(() => void found.dispatchEvent(submit));
+    expect(submit.defaultPrevented).toBe(true);
+    expect(posted("/api/jobs")).toBeUndefined();
+  });
+
+  test("a section stays open while its fields are emptied, and numbers may be half written", async () => {
+    await show("new");
+    expect(open()).toEqual([true, false]);
+    const all = document.querySelectorAll("details")[1]!;
+    await act(() => {
+      all.open = true;
+      all.dispatchEvent(new Event("toggle"));
+    });
+    await write("option-seed", "1e-");
+    expect(document.getElementById("option-seed")).toMatchObject({ value: "1e-", type: "text", inputMode: "decimal" });
+    await write("option-seed", "");
+    expect(open()).toEqual([true, true]);
+  });
+
+  test("another command keeps the texts of the options that it has too", async () => {
+    await show("new");
+    await write("option-model", "mine");
+    await click("prune");
+    expect(document.getElementById("option-model")).toMatchObject({ value: "mine" });
+    await click("train");
+    expect(document.getElementById("option-model")).toMatchObject({ value: "mine" });
+  });
+
+  test("going back brings back what was there; a link leads to an empty form", async () => {
+    await show("");
+    await find("spam");
+    const entry = history.state;
+    await show("new");
+    await write("option-model", "mine");
+    await show("", entry);
+    expect(document.querySelectorAll("tbody tr")).toHaveLength(1);
+    await show("");
+    expect(document.querySelectorAll("tbody tr")).toHaveLength(2);
+    await show("new");
+    expect(document.getElementById("option-model")).toMatchObject({ value: "" });
+  });
+
+  test("a changed place gives the focus to its heading", async () => {
+    await show("");
+    await show("new");
+    expect(document.activeElement?.textContent).toBe("New");
+    expect(document.activeElement?.tagName).toBe("H1");
+  });
+
+  test("rows are shown as the model reads them, and under no other options", async () => {
+    let answer: (preview: unknown) => void = () => {};
+    const held = () =>
+      new Promise((done) => {
+        answer = done;
+      });
+    const fetched = globalThis.fetch;
+    vi.stubGlobal("fetch", async (address: string, init?: RequestInit) =>
+      address === "/api/preview" ? Response.json(await held()) : fetched(address, init),
+    );
+    const long = { input: "a long text", target: "good", label: "good", read: "a long", tokensCut: 2 };
+    const tokens = { median: 3, longest: 9, cut: 1 };
+    const preview = { splits: [{ split: "train", rows: 1, labels: {}, tokens, examples: [long] }], notices: [] };
+    await show("new");
+    await click("Show rows as the model will read them");
+    await act(() => answer(preview));
+    await settle();
+    expect(document.querySelector(".example")!.textContent).toBe(
+      "a long good (the model reads this, 2 tokens are cut)",
+    );
+    expect(text()).toContain("median 3, longest 9; 1 rows are cut");
+    await click("Show rows as the model will read them");
+    await write("option-template", "{other}");
+    await act(() => answer(preview));
+    await settle();
+    expect(document.querySelector(".example")).toBeNull();
+  });
+
+  test("another like a run has its suited values and those under former names; a job's place is kept", async () => {
+    const common = { default: 0.3, required: false, help: "" };
+    const options = [
+      { ...common, key: "learningRate", flag: "--learning-rate", kind: "number", suited: true },
+      { ...common, key: "snapshotEvery", flag: "--snapshot-every", kind: "integer", formerly: "checkpointEvery" },
+      { ...form.sections[0]!.options.find(({ key }) => key === "output")! },
+    ] as Form["sections"][number]["options"];
+    answers["/api/forms"] = () => [{ ...form, sections: [{ name: "All", options }] }];
+    const given = { learningRate: 0.3, checkpointEvery: 7, output: "/x" };
+    answers["/api/run"] = () => details(listed("a"), { options: given });
+    answers["/api/jobs"] = () => job();
+    await show(linkTo("new", [["like", "a"]]));
+    await click("Start");
+    expect(posted("/api/jobs")).toMatchObject({ options: { learningRate: 0.3, snapshotEvery: 7 } });
+    expect(posted("/api/jobs")).not.toMatchObject({ options: { output: "/x" } });
+    state = { ...state, jobs: [job({ options: given })] };
+    await show("");
+    await settle(2100);
+    await show(linkTo("new", [["job", "1"]]));
+    await click("Start");
+    expect(posted("/api/jobs")).toMatchObject({ options: { output: "/x" } });
+  });
+});
+
+describe("a command", () => {
+  const place = linkTo("job", [["id", "1"]]);
+
+  test("says its lines in a log, each in an element of its own that stays", async () => {
+    state = { ...state, jobs: [job({ lines: ["one", "two"] })] };
+    await show(place);
+    const log = document.querySelector('[role="log"]')!;
+    const two = log.querySelectorAll("span")[1];
+    state = { ...state, jobs: [job({ lines: ["two", "three"], linesBefore: 1 })] };
+    await settle(2100);
+    expect(log.textContent).toBe("two\nthree\n");
+    expect(log.querySelectorAll("span")[0]).toBe(two);
+  });
+
+  test("log follows its end, unless the reader has gone back in it", async () => {
+    state = { ...state, jobs: [job()] };
+    await show(place);
+    const log = document.querySelector('[role="log"]')!;
+    let height = 500;
+    Object.defineProperty(log, "scrollHeight", { get: () => height });
+    Object.defineProperty(log, "clientHeight", { get: () => 100 });
+    const more = async (n: number) => {
+      height += 100;
+      state = { ...state, jobs: [job({ lines: Array.from({ length: n }, (_, i) => `line ${i}`) })] };
+      await settle(2100);
+    };
+    await more(2);
+    expect(log.scrollTop).toBe(600);
+    await act(() => {
+      log.scrollTop = 100;
+      log.dispatchEvent(new Event("scroll"));
+    });
+    await more(3);
+    expect(log.scrollTop).toBe(100);
+  });
+
+  test("that went on with a run is not begun again as another", async () => {
+    const ended = { status: "done", ended: "2026-11-28T18:02:08.000Z" } as const;
+    state = { ...state, jobs: [job({ ...ended, options: { resume: "a" } })] };
+    await show(place);
+    expect(text()).not.toContain("change and start again");
+    state = { ...state, jobs: [job(ended)] };
+    await settle(2100);
+    expect(text()).toContain("change and start again");
+  });
+});
+
+test("what was asked once is asked again when the studio is back", async () => {
+  answers["/api/forms"] = () => Response.json({ error: { message: "a token is missing" } }, { status: 401 });
+  await show("new");
+  expect(text()).toContain("open the address that `softprompt studio` told when it was started");
+  answers["/api/forms"] = () => [form];
+  await settle(3100);
+  expect(document.getElementById("option-model")).not.toBeNull();
+});
+
+test("a run that is not there is named, and the others are shown", async () => {
+  const run = (query: URLSearchParams) =>
+    query.get("path") === "gone"
+      ? Response.json({ error: { message: "there is no such run" } }, { status: 404 })
+      : details(listed(query.get("path")!, { kind: "search" }));
+  answers["/api/run"] = run;
+  const paths = ["a", "gone", "b"].map((path) => ["path", path] as const);
+  await show(linkTo("compare", paths));
+  expect(text()).toContain("gone: there is no such run");
+  expect(text()).toContain("a (its tuning)");
+  await show(linkTo("try", paths));
+  expect(text()).toContain("gone: there is no such run");
+  expect(text()).toContain("a has no adapter that says its task");
+});
+
+test("so many runs at once are compared, and the rest is said", async () => {
+  answers["/api/run"] = (query) => details(listed(query.get("path")!));
+  await show(
+    linkTo(
+      "compare",
+      Array.from({ length: 40 }, (_, i) => ["path", `r${i}`] as const),
+    ),
+  );
+  expect(text()).toContain("the first 32 of 40 runs");
+  expect(asked.filter(({ path }) => path === "/api/run")).toHaveLength(32);
+});
+
 test("a question goes to the chosen prompts, and answers are shown", async () => {
   const task = { name: "t", template: "{text}", fields: ["text"], verbalizer: { good: "good", bad: "bad" } };
-  answers["/api/run"] = () => details(listed("a"), { task });
+  answers["/api/run"] = (query) => {
+    const path = query.get("path")!;
+    return details(listed(path), { task: path === "a" ? task : null });
+  };
   const one = { path: "a", text: "good", truncated: false };
   answers["/api/answers"] = () => ({
     answers: [
@@ -295,13 +623,36 @@ test("a question goes to the chosen prompts, and answers are shown", async () =>
     ],
     ...{ seconds: 1, model: "t5-nano" },
   });
-  await show(linkTo("try", [["path", "a"]]));
+  // one that has no adapter yet does not keep the other from being asked
+  const paths = ["a", "b"].map((path) => ["path", path] as const);
+  await show(linkTo("try", paths));
+  expect(text()).toContain("b has no adapter that says its task");
   await write("field-text", "fine");
   await click("Ask");
   expect(posted("/api/answers")).toEqual({ paths: ["a"], input: { text: "fine" }, frozen: true });
   const [tuned, frozen] = [...document.querySelectorAll(".card")].map((card) => card.textContent);
   expect(tuned).toContain("good90.0bad10.0");
   expect(frozen).toContain("too long");
+  expect(text()).not.toContain("what was asked before");
+  // Ctrl+Enter while it is busy asks nothing
+  let answer: (answers: unknown) => void = () => {};
+  const fetched = globalThis.fetch;
+  const questions: string[] = [];
+  vi.stubGlobal("fetch", (address: string, init?: RequestInit) => {
+    if (address !== "/api/answers") return fetched(address, init);
+    questions.push(address);
+    return new Promise((done) => {
+      answer = done;
+    });
+  });
+  const submit = () => act(() => void document.querySelector("form")!.dispatchEvent(new Event("submit")));
+  await submit();
+  await submit();
+  expect(questions).toHaveLength(1);
+  await act(() => answer(Response.json({ answers: [], seconds: 1, model: "t5-nano" })));
+  await settle();
+  await write("field-text", "other");
+  expect(text()).toContain("what was asked before");
 });
 
 test("runs beside each other", async () => {
@@ -361,6 +712,32 @@ describe("parts", () => {
       ),
     ).toEqual([{ name: "n", x: 1, y: 5 }]);
     expect(nearestPoint([], 1, "n")).toEqual([]);
+  });
+
+  test("the time left holds evaluations, and is not said at the end", () => {
+    const evaluated = { kind: "eval", step: 2, seconds: 4 } as never;
+    const events = [event(1, 2), event(2, 1), evaluated];
+    // a second a step, two seconds of evaluation a step
+    expect(secondsLeft(events, 12)).toBe(30);
+    expect(secondsLeft(events.slice(0, 2), 12)).toBe(10);
+    expect(secondsLeft(events, 2)).toBeNull();
+    expect(secondsLeft([], 2)).toBeNull();
+  });
+
+  test("runs are named by what differs in their paths", () => {
+    expect(shortNames(["a/b/x", "a/b/y/z", "a/b/w"])).toEqual(["x", "y/z", "w"]);
+    expect(shortNames(["a/x"])).toEqual(["x"]);
+    const long = "w".repeat(60);
+    const names = shortNames([`${long}-seed1`, `${long}-seed2`, "short"]);
+    expect(new Set(names).size).toBe(3);
+    expect(shortNames([`${long}-seed1`, `${long}-seed2`])).toEqual(["…1", "…2"]);
+    for (const name of names) expect(name.length).toBeLessThanOrEqual(40);
+  });
+
+  test("words of a choice may have spaces between them", () => {
+    const option = { kind: "list", of: "string", default: undefined, required: false, help: "" } as const;
+    expect(fieldValue({ ...option, values: ["prompt", "lora"] }, "prompt, lora")).toEqual(["prompt", "lora"]);
+    expect(fieldValue(option, "a, b")).toEqual(["a", " b"]);
   });
 
   test("settings that differ; places do not count", () => {

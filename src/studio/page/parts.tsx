@@ -1,12 +1,13 @@
 /** @file Small parts that the views share: notes, badges, figures, charts. */
 import type { ComponentChildren } from "preact";
-import { useMemo, useRef, useState } from "preact/hooks";
+import { useContext, useEffect, useMemo, useRef, useState } from "preact/hooks";
 import type { LineChart } from "../../report/charts.js";
 import { type AxisName, axisNames } from "../../report/curves.js";
 import { plainNumber } from "../../report/format.js";
 import { drawLineChart } from "../../report/svg.js";
 import type { ToldError } from "../protocol.js";
 import type { Refusal } from "./api.js";
+import { StayContext } from "./state.js";
 
 export function Problem({ error }: { readonly error: Refusal | null }) {
   return error === null ? null : (
@@ -30,12 +31,27 @@ export function Told({ error }: { readonly error: ToldError }) {
 
 export const Badge = ({ state }: { readonly state: string }) => <span class={`badge ${state}`}>{state}</span>;
 
-/** A share of a whole as a bar. @param of null: how much is not known */
-export function Progress({ done, of }: { readonly done: number; readonly of: number | null }) {
+/** A share of a whole as a bar. @param of null: how much is not known @param label for those who do not see what it stands beside */
+export function Progress({
+  done,
+  of,
+  label,
+}: {
+  readonly done: number;
+  readonly of: number | null;
+  readonly label: string;
+}) {
   if (of === null || of === 0) return null;
   const share = Math.min(100, (100 * done) / of);
   return (
-    <span class="progress" role="progressbar" aria-valuenow={Math.round(share)} aria-valuemin={0} aria-valuemax={100}>
+    <span
+      class="progress"
+      role="progressbar"
+      aria-label={label}
+      aria-valuenow={Math.round(share)}
+      aria-valuemin={0}
+      aria-valuemax={100}
+    >
       <span style={`width:${share}%`} />
     </span>
   );
@@ -53,6 +69,9 @@ export function Tiles({ figures }: { readonly figures: readonly (readonly [value
     </div>
   );
 }
+
+/** Most values under the pointer that are written out. */
+const mostRead = 6;
 
 /** A chart that gives the values under the pointer, to the point that is nearest along x. */
 export function Chart({ chart }: { readonly chart: LineChart }) {
@@ -79,8 +98,13 @@ export function Chart({ chart }: { readonly chart: LineChart }) {
         // svg.ts escapes every text
         dangerouslySetInnerHTML={{ __html: drawn.svg }}
       />
-      <figcaption class="soft">
-        {read.length === 0 ? " " : read.map(({ name, x, y }) => `${name} ${formatY(y)} at ${formatX(x)}`).join(" · ")}
+      {/* with room for what is to stand there, so that nothing below it moves */}
+      <figcaption class="soft" style={`min-height:${1.5 * Math.ceil(Math.min(chart.series.length, mostRead) / 2)}em`}>
+        {read
+          .slice(0, mostRead)
+          .map(({ name, x, y }) => `${name} ${formatY(y)} at ${formatX(x)}`)
+          .join(" · ")}
+        {read.length > mostRead && ` · and ${read.length - mostRead} more`}
       </figcaption>
     </figure>
   );
@@ -154,6 +178,48 @@ export function Search({
       value={words}
       onInput={(event) => set(event.currentTarget.value)}
     />
+  );
+}
+
+/** The heading of a view. Where the place has just changed it takes the focus, so that reading and the Tab key begin there. */
+export function Heading({
+  unseen = false,
+  children,
+}: {
+  readonly unseen?: boolean;
+  readonly children: ComponentChildren;
+}) {
+  const { arrived } = useContext(StayContext);
+  const at = useRef<HTMLHeadingElement>(null);
+  useEffect(() => {
+    if (!arrived.current) return;
+    arrived.current = false;
+    // whoever writes by now is not disturbed
+    if (document.activeElement?.matches("input, select, textarea")) return;
+    at.current?.focus({ preventScroll: true });
+  }, [arrived]);
+  return (
+    <h1 tabIndex={-1} class={unseen ? "unseen" : ""} ref={at}>
+      {children}
+    </h1>
+  );
+}
+
+/** What is wider or higher than its place: scrolled with the keys too. */
+export function Scroll({
+  label,
+  tall = false,
+  children,
+}: {
+  readonly label: string;
+  readonly tall?: boolean;
+  readonly children: ComponentChildren;
+}) {
+  return (
+    // biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls must be reached by the keyboard
+    <section class={`scroll ${tall ? "tall" : ""}`} aria-label={label} tabIndex={0}>
+      {children}
+    </section>
   );
 }
 

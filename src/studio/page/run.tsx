@@ -1,11 +1,20 @@
 /** @file One run: where it stands, its curves, costs, errors, words and settings; stop it, go on with it, begin another like it. */
-import { useCallback, useMemo, useState } from "preact/hooks";
+import { useCallback, useEffect, useMemo, useState } from "preact/hooks";
 import { type AxisName, courseOf, runCharts } from "../../report/curves.js";
-import { byteText, flopText, partialText, plainNumber, scaled, scoreText, secondText } from "../../report/format.js";
+import {
+  aboutText,
+  byteText,
+  flopText,
+  partialText,
+  plainNumber,
+  scaled,
+  scoreText,
+  secondText,
+} from "../../report/format.js";
 import type { Prediction } from "../../report/predictions.js";
 import type { PredictionsPage, RunDetails } from "../protocol.js";
 import { api, fileAddress } from "./api.js";
-import { Badge, Charts, Choice, Problem, Progress, Section, Tiles } from "./parts.jsx";
+import { Badge, Charts, Choice, Heading, Problem, Progress, Scroll, Section, Tiles, Told } from "./parts.jsx";
 import { linkTo, useAction, useAsked, useStudio } from "./state.js";
 
 /** Milliseconds between two looks at a run that trains. */
@@ -28,9 +37,10 @@ export function Run({ path }: { readonly path: string }) {
   const live = listed?.state === "running";
   const { value, error, again } = useAsked<RunDetails>(
     (last) => readOn(path, last),
-    // what ended is asked once more when it is written again
-    live ? path : `${path} ${listed?.state} ${listed?.written}`,
+    path,
     live ? lookEvery : null,
+    // what does not train is asked once more when its state is another or it is written again
+    live ? "" : `${listed?.state} ${listed?.written}`,
   );
   if (value === null) return error === null ? <p class="soft">reading {path} …</p> : <Problem error={error} />;
   return (
@@ -43,22 +53,25 @@ export function Run({ path }: { readonly path: string }) {
 
 function Details({ details, again }: { readonly details: RunDetails; readonly again: () => void }) {
   const { run, result, events, warnings } = details;
+  const searched = run.kind === "search";
   const course = useMemo(() => courseOf(events), [events]);
   const charts = useCallback(
-    (axis: AxisName) => runCharts(course, axis, { bestStep: result?.run.bestStep, ...result?.baseline }),
-    [course, result],
+    (axis: AxisName) =>
+      // the step that a search kept is one of a retraining, and this is the course of its tuning
+      runCharts(course, axis, { bestStep: searched ? undefined : result?.run.bestStep, ...result?.baseline }),
+    [course, result, searched],
   );
-  const searched = run.kind === "search";
   return (
     <>
-      <h1>
+      <Heading>
         {run.path} <Badge state={run.state} />
-      </h1>
+      </Heading>
       <p class="lead">
         {[run.method, run.task, run.model, run.seed === null ? null : `seed ${run.seed}`].filter(Boolean).join(" · ")}
       </p>
       {run.error !== null && <p class="bad">{run.error}</p>}
       <Actions details={details} again={again} />
+      <Failure run={run} />
       <Now details={details} />
       {warnings.map((told) => (
         <p class="bad" key={told}>
@@ -75,8 +88,8 @@ function Details({ details, again }: { readonly details: RunDetails; readonly ag
           )}
         </Section>
       )}
-      {result !== null && <Predictions path={run.path} />}
-      {result !== null && <Words path={run.path} />}
+      {result !== null && <Predictions run={run} key={`predictions ${result.run.steps}`} />}
+      {result !== null && details.virtualTokens > 0 && <Words path={run.path} key={`words ${result.run.steps}`} />}
       {details.config !== null && (
         <Section title="Settings">
           <details>
@@ -89,9 +102,36 @@ function Details({ details, again }: { readonly details: RunDetails; readonly ag
   );
 }
 
+/** Why the latest command that was started here for this run failed. */
+function Failure({ run }: { readonly run: RunDetails["run"] }) {
+  const { state } = useStudio();
+  const job = state.jobs.findLast(({ path }) => path === run.path);
+  if (job?.status !== "failed" || job.error === null || run.state === "running") return null;
+  return (
+    <>
+      <p class="bad">
+        <a href={linkTo("job", [["id", job.id]])}>Its latest command</a> failed:
+      </p>
+      <Told error={job.error} />
+    </>
+  );
+}
+
+/** Evaluations and steps go on as they went so far. @returns null where it is not known, or no step is left */
+export function secondsLeft(events: RunDetails["events"], planned: number | null): number | null {
+  const steps = events.filter((event) => event.kind === "step");
+  const evals = events.filter((event) => event.kind === "eval");
+  const [last, evaluated] = [steps.at(-1), evals.at(-1)];
+  if (planned === null || last === undefined || last.step >= planned) return null;
+  const sum = (of: readonly { readonly seconds: number }[]) => of.reduce((all, { seconds }) => all + seconds, 0);
+  const recent = steps.slice(-30);
+  const evalPace = evaluated === undefined ? 0 : sum(evals) / Math.max(1, evaluated.step);
+  return (planned - last.step) * (sum(recent) / recent.length + evalPace);
+}
+
 /** The figures that are looked for first: of a result, or of where the training is. */
-function Now({ details: { run, result, events } }: { readonly details: RunDetails }) {
-  if (result !== null) {
+function Now({ details: { run, result, outgrown, events } }: { readonly details: RunDetails }) {
+  if (result !== null && !outgrown) {
     const { scores, baseline, cost } = result;
     const [metric, score] = Object.entries(scores)[0] ?? ["score", Number.NaN];
     const beside = (of: Readonly<Record<string, number>> | null, label: string) =>
@@ -110,23 +150,27 @@ function Now({ details: { run, result, events } }: { readonly details: RunDetail
       />
     );
   }
-  const steps = events.filter((event) => event.kind === "step");
-  const last = steps.at(-1);
-  const recent = steps.slice(-30);
-  const pace = recent.reduce((sum, step) => sum + step.seconds, 0) / Math.max(1, recent.length);
-  const left = run.plannedSteps === null || last === undefined ? null : (run.plannedSteps - last.step) * pace;
+  const last = events.findLast((event) => event.kind === "step");
+  const left = secondsLeft(events, run.plannedSteps);
   return (
     <>
-      {run.steps !== null && <Progress done={last?.step ?? run.steps} of={run.plannedSteps} />}
+      {run.steps !== null && (
+        <Progress done={last?.step ?? run.steps} of={run.plannedSteps} label={`steps of ${run.path}`} />
+      )}
       <Tiles
         figures={[
           [`${last?.step ?? run.steps ?? 0}${run.plannedSteps === null ? "" : `/${run.plannedSteps}`}`, "steps"],
           [last === undefined ? "–" : plainNumber(last.loss, 3), "loss"],
           [scoreText(run.score), run.metric ?? "score"],
-          ...(run.state === "running" && left !== null ? [[secondText(left), "of training left"] as const] : []),
+          ...(run.state === "running" && left !== null ? [[aboutText(left), "of training left"] as const] : []),
           [flopText(run.flops), "so far"],
         ]}
       />
+      {result !== null && (
+        <p class="soft">
+          The adapter, the result, the report and the answers below are still those of step {result.run.steps}.
+        </p>
+      )}
     </>
   );
 }
@@ -135,6 +179,11 @@ function Actions({ details, again }: { readonly details: RunDetails; readonly ag
   const { run } = details;
   const studio = useStudio();
   const { busy, error, run: act } = useAction();
+  // a process of another terminal says nothing until it has ended
+  const [asked, setAsked] = useState(false);
+  useEffect(() => {
+    if (run.state !== "running") setAsked(false);
+  }, [run.state]);
   const job = studio.state.jobs.find((one) => one.path === run.path && one.ended === null);
   const command = run.kind === "search" ? "prune" : "train";
   const goesOn = details.config !== null && run.kind !== "study run";
@@ -144,17 +193,21 @@ function Actions({ details, again }: { readonly details: RunDetails; readonly ag
       studio.again();
       again();
     });
+  const stop = () =>
+    act(async () => {
+      await api.stopRun(run.path);
+      setAsked(true);
+      studio.again();
+      again();
+    });
+  const stopping = asked || job?.status === "stopping";
   const may = !studio.state.readOnly;
   return (
     <>
       <div class="bar">
         {may && run.state === "running" && (
-          <button
-            type="button"
-            disabled={busy || job?.status === "stopping"}
-            onClick={() => act(async () => void (await api.stopRun(run.path)))}
-          >
-            {job?.status === "stopping" ? "Stopping …" : "Stop and save"}
+          <button type="button" disabled={busy || stopping} onClick={stop}>
+            {stopping ? "Stopping …" : "Stop and save"}
           </button>
         )}
         {may && goesOn && run.state === "stopped" && job === undefined && (
@@ -162,8 +215,13 @@ function Actions({ details, again }: { readonly details: RunDetails; readonly ag
             Go on
           </button>
         )}
-        {may && goesOn && run.state === "done" && run.kind === "run" && job === undefined && (
-          <Further steps={run.steps ?? 0} busy={busy} begin={(steps) => begin({ resume: run.path, steps })} />
+        {may && goesOn && details.extendable && job === undefined && (
+          <Further
+            steps={run.steps ?? 0}
+            busy={busy}
+            begin={(steps) => begin({ resume: run.path, steps })}
+            key={run.steps}
+          />
         )}
         {may && goesOn && (
           <a
@@ -214,39 +272,44 @@ function Further({
   readonly busy: boolean;
   readonly begin: (steps: number) => void;
 }) {
-  const [wanted, setWanted] = useState(2 * steps);
+  const [text, setText] = useState(String(2 * steps));
+  const wanted = Number(text);
   return (
-    <form
-      class="inline"
-      onSubmit={(event) => {
-        event.preventDefault();
-        begin(wanted);
-      }}
-    >
-      <button type="submit" disabled={busy || wanted <= steps}>
+    <span class="inline">
+      <button
+        type="button"
+        disabled={busy || !Number.isSafeInteger(wanted) || wanted <= steps}
+        onClick={() => begin(wanted)}
+      >
         Go on to
       </button>
       <input
-        type="number"
+        type="text"
+        inputMode="numeric"
         aria-label="steps in all"
-        min={steps + 1}
-        value={wanted}
-        onInput={(event) => setWanted(Number(event.currentTarget.value))}
+        value={text}
+        onInput={(event) => setText(event.currentTarget.value)}
       />
       steps
-    </form>
+    </span>
   );
 }
 
-function Predictions({ path }: { readonly path: string }) {
+function Predictions({ run: { path, state, written } }: { readonly run: RunDetails["run"] }) {
   const [which, setWhich] = useState<"wrong" | "all">("wrong");
-  const { value, error } = useAsked(() => api.predictions(path, which === "wrong"), `${path} ${which}`, null);
+  const { value, error } = useAsked(
+    () => api.predictions(path, which === "wrong"),
+    `${path} ${which}`,
+    null,
+    // they are written just before a run ends
+    state === "running" ? "" : `${state} ${written}`,
+  );
   if (value?.all === 0) return null;
   return (
     <Section title="Answers on the validation rows">
       <Choice label="show" values={["wrong", "all"] as const} value={which} choose={setWhich} />
       <Problem error={error} />
-      {value !== null && <PredictionTable path={path} which={which} first={value} key={which} />}
+      {value !== null && <PredictionTable path={path} which={which} first={value} key={`${which} ${value.total}`} />}
     </Section>
   );
 }
@@ -274,8 +337,8 @@ function PredictionTable({
         )}
       </p>
       <Problem error={error} />
-      <div class="scroll tall">
-        <table class="rows">
+      <Scroll tall label="answers">
+        <table class="rows stacked">
           <thead>
             <tr>
               <th>text</th>
@@ -290,7 +353,7 @@ function PredictionTable({
             ))}
           </tbody>
         </table>
-      </div>
+      </Scroll>
     </>
   );
 }
@@ -301,12 +364,19 @@ function PredictionRow({ row }: { readonly row: Prediction }) {
   return (
     <tr>
       <td class="text">{row.input}</td>
-      <td>{row.trueLabel ?? row.target}</td>
-      <td class={row.correct ? "good" : "bad"}>{said}</td>
-      <td class="n">{probability === undefined ? "–" : scoreText(probability)}</td>
+      <td data-head="true">{row.trueLabel ?? row.target}</td>
+      <td data-head="answer" class={row.correct ? "good" : "bad"}>
+        {said}
+      </td>
+      <td data-head="probability" class="n">
+        {probability === undefined ? "–" : scoreText(probability)}
+      </td>
     </tr>
   );
 }
+
+/** A word that is less near says little of the token. */
+const nearWord = 0.3;
 
 /** The vocabulary words nearest to each virtual token, asked for by a button: the model is opened for it. */
 function Words({ path }: { readonly path: string }) {
@@ -327,7 +397,7 @@ function Words({ path }: { readonly path: string }) {
                 <span class="soft">pruned</span>
               ) : (
                 nearest.map(({ piece, cosine }) => (
-                  <span key={piece} style={`opacity:${Math.max(0.35, Math.min(1, cosine + 0.3))}`}>
+                  <span key={piece} class={cosine < nearWord ? "soft" : ""}>
                     <code>{piece}</code> {cosine.toFixed(2)}{" "}
                   </span>
                 ))

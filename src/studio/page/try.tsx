@@ -1,16 +1,22 @@
 /** @file One question for several prompts of one base model, and for the frozen model without a prompt. */
-import { useState } from "preact/hooks";
 import { scoreText, secondText } from "../../report/format.js";
 import type { Answers, GivenAnswer, RunDetails } from "../protocol.js";
 import { api } from "./api.js";
-import { Problem, Section } from "./parts.jsx";
-import { linkTo, useAction, useAsked, useStudio } from "./state.js";
+import { Heading, Problem, Section } from "./parts.jsx";
+import { found as foundOf, Missing } from "./several.jsx";
+import { linkTo, useAction, useAsked, useKept, useStudio } from "./state.js";
 
 export function Try({ paths }: { readonly paths: readonly string[] }) {
-  const { value, error } = useAsked(() => Promise.all(paths.map((path) => api.run(path))), paths.join("\n"), null);
+  const { value, error } = useAsked(() => foundOf(paths, api.run), paths.join("\n"), null);
   if (paths.length === 0) return <Choose />;
   if (value === null) return error === null ? <p class="soft">reading …</p> : <Problem error={error} />;
-  return <Asking runs={value} />;
+  return (
+    <>
+      <Heading>Try</Heading>
+      <Missing of={value} />
+      {value.found.length > 0 && <Asking runs={value.found} />}
+    </>
+  );
 }
 
 function Choose() {
@@ -18,7 +24,7 @@ function Choose() {
   const done = state.runs.filter(({ kind, state }) => state === "done" && kind !== "study run");
   return (
     <>
-      <h1>Try</h1>
+      <Heading>Try</Heading>
       {done.length === 0 && <p>No run under this folder has ended yet.</p>}
       <ul>
         {done.map(({ path }) => (
@@ -33,15 +39,18 @@ function Choose() {
 
 function Asking({ runs }: { readonly runs: readonly RunDetails[] }) {
   const { busy, error, run } = useAction();
-  const [input, setInput] = useState<Readonly<Record<string, string>>>({});
-  const [frozen, setFrozen] = useState(true);
-  const [found, setFound] = useState<Answers | null>(null);
+  const [input, setInput] = useKept<Readonly<Record<string, string>>>("input", () => ({}));
+  const [frozen, setFrozen] = useKept("frozen", () => true);
+  const [found, setFound] = useKept<{ readonly answers: Answers; readonly asked: string } | null>(
+    "answers",
+    () => null,
+  );
   const fields = [...new Set(runs.flatMap(({ task }) => task?.fields ?? []))];
   const unread = runs.filter(({ task }) => task === null);
-  const paths = runs.map((one) => one.run.path);
+  const paths = runs.filter(({ task }) => task !== null).map((one) => one.run.path);
+  const question = JSON.stringify([paths, input, frozen]);
   return (
     <>
-      <h1>Try</h1>
       <p class="lead">
         {runs.map(({ run: one, task }) => (
           <span key={one.path}>
@@ -57,7 +66,9 @@ function Asking({ runs }: { readonly runs: readonly RunDetails[] }) {
       <form
         onSubmit={(event) => {
           event.preventDefault();
-          run(async () => setFound(await api.answers({ paths, input, frozen })));
+          // Ctrl+Enter comes here too
+          if (busy || paths.length === 0) return;
+          run(async () => setFound({ answers: await api.answers({ paths, input, frozen }), asked: question }));
         }}
       >
         {fields.map((field) => (
@@ -76,7 +87,7 @@ function Asking({ runs }: { readonly runs: readonly RunDetails[] }) {
           </div>
         ))}
         <div class="bar">
-          <button type="submit" class="main" disabled={busy || unread.length > 0}>
+          <button type="submit" class="main" disabled={busy || paths.length === 0}>
             {busy ? "answering …" : "Ask"}
           </button>
           <label>
@@ -91,12 +102,13 @@ function Asking({ runs }: { readonly runs: readonly RunDetails[] }) {
       <Problem error={error} />
       {found !== null && (
         <Section title="Answers">
+          {found.asked !== question && <p class="bad">These are the answers to what was asked before.</p>}
           <div class="answers">
-            {found.answers.map((answer) => (
+            {found.answers.answers.map((answer) => (
               <AnswerCard answer={answer} key={`${answer.path} ${answer.frozen}`} />
             ))}
           </div>
-          <p class="soft">{secondText(found.seconds)}, a model that was not open yet included.</p>
+          <p class="soft">{secondText(found.answers.seconds)}, a model that was not open yet included.</p>
         </Section>
       )}
     </>

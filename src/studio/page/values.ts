@@ -25,7 +25,12 @@ export function fieldValue(option: Option, text: string): unknown {
     case "boolean":
       return text === "true";
     case "list": {
-      const items = text.split(option.whole ? "\n" : ",").filter((item) => item !== "");
+      // a word of a choice has no spaces; of a name or a pattern they may be a part
+      const trimmed = (item: string) => (option.values === undefined ? item : item.trim());
+      const items = text
+        .split(option.whole ? "\n" : ",")
+        .map(trimmed)
+        .filter((item) => item !== "");
       return option.of === "string" ? items : items.map(numberOf);
     }
     case "map": {
