@@ -15,6 +15,7 @@ import { flagWords, type OptionTable } from "../src/base/options.js";
 import { prune } from "../src/cli/commands/prune.js";
 import { show } from "../src/cli/commands/show.js";
 import { compare } from "../src/cli/commands/study.js";
+import { sweep } from "../src/cli/commands/sweep.js";
 import { train } from "../src/cli/commands/train.js";
 import { parseFlags } from "../src/cli/flags.js";
 import { startedCommands } from "../src/studio/commands.js";
@@ -36,7 +37,7 @@ afterAll(async () => {
 });
 async function open(more: Partial<StudioInput> = {}): Promise<Studio> {
   const studio = await openStudio({
-    ...{ folder, port: 0, commands: { train, prune, compare, show } },
+    ...{ folder, port: 0, commands: { train, prune, sweep, compare, show } },
     program: { file: process.execPath, args: [main], cwd: place },
     answersModule: join(root, "dist/studio/answers-child.js"),
     ...more,
@@ -158,7 +159,7 @@ describe("forms", () => {
     expect(forms.map(({ command }) => command)).toEqual(Object.keys(startedCommands));
     for (const { command, sections, essentials } of forms) {
       const all = sections.flatMap(({ options }) => options);
-      const own = Object.values({ train, prune, compare }[command as "train"].sections).flatMap((table) =>
+      const own = Object.values({ train, prune, sweep, compare }[command as "train"].sections).flatMap((table) =>
         Object.keys(table as object),
       );
       expect(all.map(({ key }) => key)).toEqual(own);
@@ -168,7 +169,7 @@ describe("forms", () => {
   });
 
   test("flagWords writes what parseFlags reads, for every option of every command", () => {
-    for (const { sections } of [train, prune, compare, show]) {
+    for (const { sections } of [train, prune, sweep, compare, show]) {
       const table: OptionTable = Object.assign({}, ...Object.values(sections));
       const values = Object.fromEntries(
         Object.entries(table).map(([key, option]) => [
@@ -374,6 +375,21 @@ describe.skipIf(!built)("commands", { timeout: 240_000 }, () => {
       `400 ${param}`,
     );
     expect((await state(studio)).jobs).toEqual([]);
+  });
+
+  test("a sweep is started from its form, and its trainings are listed", async () => {
+    const studio = await open();
+    const options = { ...quick, steps: 2, try: { "learning-rate": "0.1,0.3" }, seeds: [0], searchHoldout: 0.5 };
+    const job = await ask<JobState>(studio, "/api/jobs", { command: "sweep", options });
+    expect(job).toMatchObject({ path: "letters-sweep" });
+    expect(job.line).toContain("--try learning-rate=0.1,0.3");
+    expect(await ended(studio, job.id)).toMatchObject({ status: "done" });
+    const { runs } = await state(studio);
+    const own = runs.filter(({ path }) => path.startsWith("letters-sweep/"));
+    expect(own.map(({ kind, state }) => [kind, state])).toEqual([
+      ["study run", "done"],
+      ["study run", "done"],
+    ]);
   });
 
   test("rows are shown as the model will read them", async () => {

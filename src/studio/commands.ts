@@ -27,6 +27,15 @@ const ofTraining = ["virtualTokens", "steps", "learningRate", "batchSize", "eval
 export const startedCommands = {
   train: ["model", ...ofData, "method", "schedule", ...ofTraining],
   prune: ["from", "model", ...ofData, "search", "tokensPruned", "piecesPruned", "retrainSteps", ...ofTraining],
+  sweep: [
+    "model",
+    ...ofData,
+    "try",
+    "seeds",
+    "searchHoldout",
+    ...ofTraining.filter((key) => key !== "seed"),
+    "workers",
+  ],
   compare: ["model", "tasks", "methods", "seeds", "steps", "scoreSteps", "evalEvery", "batchSize", "workers", "output"],
 } as const satisfies Record<string, readonly string[]>;
 export type StartedCommand = keyof typeof startedCommands;
@@ -101,7 +110,7 @@ export function orderOf(
   return { command, options: given, words, path, line: ["softprompt", command, ...words].map(shellWord).join(" ") };
 }
 
-/** A free folder: FOLDER/TASK-METHOD-seedN, where nothing is and no waiting command will write. */
+/** A free folder: FOLDER/TASK-METHOD-seedN, or of what has several seeds FOLDER/TASK-sweep, -comparison; where nothing is and no waiting command will write. */
 function placeFor(
   folder: string,
   jobs: Jobs,
@@ -111,12 +120,14 @@ function placeFor(
   const word = (key: string) => (typeof given[key] === "string" ? (given[key] as string) : null);
   const source = word("task") ?? word("train") ?? word("from") ?? word("data") ?? command;
   const ways = [word("method"), word("schedule")].filter((way) => way !== null && way !== "vanilla");
-  const kinds = { train: ways.join("-") || "prompt", prune: "xprompt", compare: "comparison" } satisfies Record<
-    StartedCommand,
-    string
-  >;
-  const kind = kinds[command];
-  const name = `${basename(source).replace(/\.\w+$/, "")}-${kind}-seed${given.seed ?? 0}`;
+  const seed = `seed${given.seed ?? 0}`;
+  const kinds = {
+    train: `${ways.join("-") || "prompt"}-${seed}`,
+    prune: `xprompt-${seed}`,
+    sweep: "sweep",
+    compare: "comparison",
+  } satisfies Record<StartedCommand, string>;
+  const name = `${basename(source).replace(/\.\w+$/, "")}-${kinds[command]}`;
   const safe = name.replaceAll(/[^\w.-]+/g, "-").toLowerCase();
   for (let n = 1; ; n++) {
     const place = join(folder, n === 1 ? safe : `${safe}-${n}`);

@@ -14,6 +14,7 @@ import type { CommandContext } from "../command.js";
 import { prune } from "../commands/prune.js";
 import { show } from "../commands/show.js";
 import { compare } from "../commands/study.js";
+import { sweep } from "../commands/sweep.js";
 import { train } from "../commands/train.js";
 import { sayNotices } from "../data.js";
 
@@ -35,7 +36,7 @@ export async function studio(
     ...options,
     folder: folder ?? usual,
     program: { file: process.execPath, args: [...execArgvForFile(), main], cwd: process.cwd() },
-    commands: { train, prune, compare, show },
+    commands: { train, prune, sweep, compare, show },
     onEvent: ({ message }) => sayNotices([message], terminal),
     signal,
   });

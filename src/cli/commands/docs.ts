@@ -35,7 +35,7 @@ export function docs(load: () => Promise<Readonly<Record<string, Command>>>): Co
     sections: {
       Documentation: {
         schema: choice({
-          values: ["train", "eval", "predict", "prune", "compare", "study", "quickstart"],
+          values: ["train", "eval", "predict", "prune", "sweep", "compare", "study", "quickstart"],
           help: "print this command's JSON schema",
         }),
         check: boolean({ default: false, help: "write nothing; exit 1 if a page on disk differs" }),
