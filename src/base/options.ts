@@ -73,6 +73,8 @@ export interface ListOption<V = readonly (string | number)[] | undefined> extend
 /** Names with texts. */
 export interface MapOption<V = Readonly<Record<string, string>> | undefined> extends OptionCommon<V> {
   readonly kind: "map";
+  /** In a configuration a text may be a list, which is taken as JSON. */
+  readonly lists?: true;
 }
 
 /** One option of a table. */
@@ -163,7 +165,7 @@ export function list<const S extends ListSpec>(
 }
 
 /** Name → text, e.g. a verbalizer; on the command line `--verbalizer 0=terrible --verbalizer 1=great`. */
-export function map<const S extends Spec<Readonly<Record<string, string>>>>(
+export function map<const S extends Spec<Readonly<Record<string, string>>, { lists?: true }>>(
   spec: S,
 ): MapOption<
   S extends { default: object } | { required: true }
@@ -393,6 +395,7 @@ export function checkOption(option: Option, value: unknown, where: string, onRen
     case "map": {
       if (typeof value !== "object" || value === null || Array.isArray(value)) throw refuse();
       const entries = Object.entries(value).map(([k, v]) => {
+        if (option.lists && Array.isArray(v)) return [k, JSON.stringify(v)] as const;
         if (!["string", "number", "boolean"].includes(typeof v)) throw refuse();
         return [k, String(v)] as const;
       });
@@ -465,7 +468,8 @@ export function expectation(option: Option): string {
             : "numbers";
       return `a list of ${item}${range(option as ListOption)}`;
     },
-    map: () => "names with texts, e.g. { no: False, yes: True }",
+    map: () =>
+      (option as MapOption).lists ? "names with lists of values" : "names with texts, e.g. { no: False, yes: True }",
   } satisfies Record<Option["kind"], () => string>;
   return words[option.kind]() + (option.unit === undefined ? "" : ` (${option.unit})`);
 }

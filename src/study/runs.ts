@@ -112,6 +112,8 @@ export interface Variant {
   readonly method?: OptionValues<typeof methodOptions>;
   /** Settings of the training in which it differs from the study's. */
   readonly settings?: Partial<TrainSettings>;
+  /** What its kept runs are filed under, so that an equal run of another label is found. Default its label. */
+  readonly filedAs?: string;
 }
 
 /**
@@ -196,7 +198,12 @@ export function checkVariant(input: StudyInput, dataset: Dataset, variant: Varia
   try {
     checkPromptTokens(dataset.task.template, input.virtualTokens, dataset.promptTokens);
     const choice = choiceOf(input, variant, seed);
-    if (choice !== undefined) checkPlaceOf(openMethod(choice), dataset, { checkpoint }, choice);
+    if (choice !== undefined) {
+      const method = openMethod(choice);
+      checkPlaceOf(method, dataset, { checkpoint }, choice);
+      // what this model has no place for is told here
+      method.parameters(checkpoint.config);
+    }
     outlineFor(input, dataset, planOptions(input, variant, seed));
   } catch (error) {
     throw named(error, `${variant.label} on ${dataset.task.name}`);
@@ -345,6 +352,7 @@ async function trainedOrKept(
     { ...(await identityOf(training)), form: choice === undefined ? "2" : "2, without parameters" },
     compute,
     (run) => "failed" in run || run.reason !== "interrupted",
+    `${task.name}-seed${seed}-${variant.filedAs ?? variant.label}`,
   ).finally(() => own?.dispose());
   if ("failed" in found) return found;
   const { size, ...result } = found;
@@ -419,7 +427,10 @@ function choiceOf({ virtualTokens }: StudyInput, { method }: Variant, seed: numb
 /** Options that a variant's schedule is planned from. */
 export function planOptions(input: StudyInput, variant: Variant, seed: number): PlannedOptions {
   const { settings, scoring, schedule, virtualTokens } = input;
-  return { ...settings, ...scoring, ...schedule, ...variant.schedule, virtualTokens, seed };
+  const choice = choiceOf(input, variant, seed);
+  // what a budget buys depends on what is trained
+  const trains = choice && openMethod(choice);
+  return { ...settings, ...scoring, ...schedule, ...variant.schedule, virtualTokens, seed, ...(trains && { trains }) };
 }
 
 /** The start prompt of a seed, the same for every task and variant. */
@@ -472,6 +483,13 @@ export function trialScore(
   return { score, first: scores[task.metrics[0]] ?? Number.NaN, loss };
 }
 
+/** What a run took, neuron scores included. */
+export function costOf(run: FinishedRun | FailedRun): { readonly flops: number; readonly seconds: number } {
+  if ("failed" in run) return run.cost;
+  const { cost } = run.result;
+  return { flops: cost.flops + (run.scoring?.flops ?? 0), seconds: cost.seconds + (run.scoring?.seconds ?? 0) };
+}
+
 /** The first metric of the evaluation with the best selection score, the latest of equals; null if there is none. */
 export function bestOf(entries: readonly { readonly scores: Scores }[], task: Task): number | null {
   const [first, ...rest] = entries;
@@ -492,14 +510,12 @@ export function seedScore(
 ): SeedScore {
   const dataset = tasks.find(({ task }) => task.name === run.task)!;
   const score = of(run, dataset);
-  const { cost } = run.result;
   return {
     line: run.label,
     task: run.task,
     seed: run.seed,
     metric: dataset.task.metrics[0],
     score: Number.isFinite(score) ? 100 * score : null,
-    flops: cost.flops + (run.scoring?.flops ?? 0),
-    seconds: cost.seconds + (run.scoring?.seconds ?? 0),
+    ...costOf(run),
   };
 }

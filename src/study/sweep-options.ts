@@ -14,7 +14,7 @@ export const sweepOptions = {
     max: 0.9,
     unit: "share of the training rows",
     source: "our choice",
-    help: "Training rows that are held out and choose the settings; the validation rows are not looked at",
+    help: "Training rows that are held out and choose the settings, the same for every seed; the validation rows are not looked at",
   }),
   mostSettings: integer({
     min: 1,

@@ -72,7 +72,7 @@ export async function readySetting(
     signal,
   };
   const method = readOptions(methodOptions, pickOptions(methodOptions, options), "sweep()");
-  return { ...setting, input, dataset, seeds, variant: { label, schedule: {}, method } };
+  return { ...setting, input, dataset, seeds, variant: { label, schedule: {}, method, filedAs: "setting" } };
 }
 
 /** Trains a setting, or reads it back. A training whose numbers go wrong is an outcome. */

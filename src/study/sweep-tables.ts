@@ -5,7 +5,7 @@ import type { MetricName } from "../data/metrics.js";
 import type { Dataset } from "../data/row.js";
 import { majorityBaseline } from "../evaluate/evaluate.js";
 import { isFreeText } from "../text/rows.js";
-import type { FailedRun, FinishedRun } from "./runs.js";
+import { costOf, type FailedRun, type FinishedRun } from "./runs.js";
 import {
   type Cell,
   type Chart,
@@ -20,7 +20,6 @@ import {
   spread,
   type Table,
 } from "./study.js";
-import type { Tried } from "./sweep-options.js";
 
 /** A setting, and how its trainings went. */
 export interface SweptSetting {
@@ -46,8 +45,23 @@ export type Run = FinishedRun | FailedRun;
 export interface Ranked {
   readonly runs: readonly Run[];
   readonly told: SweptSetting;
-  /** Of each seed, × 100, by the first metric; null where a training failed. */
-  readonly shown: readonly number[] | null;
+  /** Of each seed, × 100, by the first metric; null where the training failed. */
+  readonly shown: readonly (number | null)[];
+  /** Whether a training failed. */
+  readonly failed: boolean;
+}
+
+/** The scores of a setting; null where a training failed: a mean over some seeds cannot be compared with one over all. */
+const whole = ({ shown, failed }: Ranked): readonly number[] | null => (failed ? null : (shown as readonly number[]));
+/** Their mean and deviation. */
+function scored(one: Ranked) {
+  const scores = whole(one);
+  return scores && spread(scores);
+}
+/** How far a setting is from another, seed by seed. */
+function apart(one: Ranked, other: Ranked) {
+  const [mine, theirs] = [whole(one), whole(other)];
+  return mine && theirs && paired(mine.map((score, n) => score - theirs[n]!));
 }
 
 /** Values in words. */
@@ -59,7 +73,7 @@ export const labelOf = (values: Readonly<Record<string, unknown>>) =>
 const valueText = (value: unknown) => (Array.isArray(value) ? value.join(" ") : String(value));
 
 /** What was tried, each option with its values. */
-type Values = Readonly<Record<string, readonly unknown[]>>;
+export type Values = Readonly<Record<string, readonly unknown[]>>;
 
 /** The tables and figures of ranked settings; pure. */
 export function sweepTables(
@@ -74,7 +88,7 @@ export function sweepTables(
     readonly seeds: readonly number[];
     /** Combinations that were not drawn. */
     readonly left: number;
-    readonly tried: Tried;
+    readonly tried: Values;
     readonly settings: StudyResult["settings"];
   },
 ): StudyResult {
@@ -83,35 +97,42 @@ export function sweepTables(
   const keys = Object.keys(tried);
   const [best] = ranked;
   const share = 1 / seeds.length;
+  const byMean = task.selectBy === "mean" && task.metrics.length > 1;
   const cellOf = (value: unknown): Cell => (value === undefined ? null : valueText(value));
   const table: Table = {
     title: "Settings, the best first",
     columns: [
       ...keys.map((name): Column => ({ name })),
       { name: metric, unit: "held-out rows" },
+      // what ranks them is not the first metric alone
+      ...(byMean ? [{ name: "mean of metrics", unit: "held-out rows" }] : []),
       { name: "loss", digits: 3 },
       { name: "training", unit: "GFLOP", digits: 1 },
       { name: "training", unit: "s", digits: 1 },
       ...(ranked.some(({ told }) => told.failed !== undefined) ? [{ name: "failed" }] : []),
     ],
-    rows: ranked.map(({ told, shown }) => [
-      ...keys.map((key) => cellOf(told.values[key])),
-      shown === null ? null : spread(shown),
-      told.loss,
-      (share * told.flops) / 1e9,
-      share * told.seconds,
-      ...(ranked.some((one) => one.told.failed !== undefined) ? [told.failed ?? ""] : []),
-    ]),
+    rows: ranked.map((one) => {
+      const { told } = one;
+      return [
+        ...keys.map((key) => cellOf(told.values[key])),
+        scored(one),
+        ...(byMean ? [one.failed ? null : 100 * meanOf(told.scores as readonly number[])] : []),
+        told.loss,
+        (share * told.flops) / 1e9,
+        share * told.seconds,
+        ...(ranked.some((one) => one.told.failed !== undefined) ? [told.failed ?? ""] : []),
+      ];
+    }),
   };
   const pairs: Table = {
     title: "Against the best, pair by pair",
     columns: [{ name: "setting" }, { name: `${metric} − the best's`, unit: "points" }, ...pairedColumns],
-    rows: ranked.slice(1).map(({ told, shown }): Cell[] => {
-      const found = shown === null ? null : paired(shown.map((score, n) => score - best!.shown![n]!));
-      return [told.label, found?.mean ?? null, ...pairedCells(found)];
+    rows: ranked.slice(1).map((one): Cell[] => {
+      const found = apart(one, best!);
+      return [one.told.label, found?.mean ?? null, ...pairedCells(found)];
     }),
   };
-  const several = keys.filter((key) => new Set(ranked.map(({ told }) => valueText(told.values[key]))).size > 1);
+  const several = keys.filter((key) => valuesOf(ranked, key).length > 1);
   const values: Table = {
     title: "Each value, mean over the settings that have it",
     columns: [
@@ -122,9 +143,9 @@ export function sweepTables(
       { name: "its best" },
     ],
     rows: several.flatMap((key) =>
-      (tried as Values)[key]!.flatMap((value): Cell[][] => {
-        const own = ranked.filter(({ told, shown }) => shown !== null && told.values[key] === value);
-        const means = own.map(({ shown }) => spread(shown!)!.mean);
+      tried[key]!.flatMap((value): Cell[][] => {
+        const own = ranked.filter(({ told, failed }) => !failed && told.values[key] === value);
+        const means = own.map((one) => scored(one)!.mean);
         return means.length === 0 ? [] : [[key, valueText(value), own.length, spread(means)!.mean, Math.max(...means)]];
       }),
     ),
@@ -137,9 +158,7 @@ export function sweepTables(
       {
         title: table.title,
         xLabel: `${metric} × 100 on held-out rows, ± deviation over seeds`,
-        entries: ranked
-          .slice(0, mostDrawn)
-          .map(({ told, shown }) => ({ name: told.label, value: shown && spread(shown) })),
+        entries: ranked.slice(0, mostDrawn).map((one) => ({ name: one.told.label, value: scored(one) })),
       },
       ...differenceDots({ ...pairs, rows: pairs.rows.slice(0, mostDrawn) }),
     ],
@@ -151,7 +170,7 @@ export function sweepTables(
         task: task.name,
         seed,
         metric,
-        score: shown?.[n] ?? null,
+        score: shown[n]!,
         flops: costOf(runs[n]!).flops,
         seconds: costOf(runs[n]!).seconds,
       })),
@@ -161,11 +180,16 @@ export function sweepTables(
   };
 }
 
+/** The values of an option among settings that read it. */
+const valuesOf = (ranked: readonly Ranked[], key: string): readonly unknown[] => [
+  ...new Set(ranked.flatMap(({ told }) => (told.values[key] === undefined ? [] : [told.values[key]]))),
+];
+
+const meanOf = (scores: readonly number[]) => scores.reduce((sum, score) => sum + score, 0) / scores.length;
+
 /** A figure of more lines cannot be read. */
 const mostDrawn = 30;
 const mostCurves = 8;
-
-const costOf = (run: Run) => ("failed" in run ? run.cost : run.result.cost);
 
 function notesOf(
   { task, train, validation }: Dataset,
@@ -173,15 +197,15 @@ function notesOf(
   { seeds, left }: { readonly seeds: readonly number[]; readonly left: number },
 ): string[] {
   const [best] = ranked;
-  const level = ranked.slice(1).filter(({ shown }) => {
-    const found = shown && paired(shown.map((score, n) => score - best!.shown![n]!));
+  const level = ranked.slice(1).filter((one) => {
+    const found = apart(one, best!);
     return found !== null && (found.error === null || -found.mean <= 2 * found.error);
   });
   const majority = isFreeText({ task, train })
     ? null
     : majorityBaseline(task, train, validation).scores[task.metrics[0]];
   const chance = majority === null || majority === undefined ? null : 100 * majority;
-  const top = spread(best!.shown!)!.mean;
+  const top = scored(best!)!.mean;
   return [
     `Scores are of ${validation.length} training rows that were held out; ${train.length} were trained on. Each is of the evaluation that a training would keep, so it is a little too high, and the best of many settings is more so: the validation rows, which were not looked at, say what it is worth.`,
     ...(chance === null ? [] : [`Always the most frequent label: ${chance.toFixed(2)}.`]),
@@ -233,17 +257,19 @@ function gridEnds(ranked: readonly Ranked[]): string[] {
 /** Scores against the one option of three or more numbers that was tried most finely, a line for each of the other values. */
 function alongNumbers(ranked: readonly Ranked[], several: readonly string[], metric: MetricName): Chart[] {
   const [finest] = several
-    .map((key) => ({ key, values: new Set(ranked.map(({ told }) => told.values[key])) }))
-    .filter(({ values }) => values.size >= 3 && [...values].every((value) => typeof value === "number"))
-    .sort((a, b) => b.values.size - a.values.size);
+    .map((key) => ({ key, values: valuesOf(ranked, key) }))
+    .filter(({ values }) => values.length >= 3 && values.every((value) => typeof value === "number"))
+    .sort((a, b) => b.values.length - a.values.length);
   if (finest === undefined) return [];
   const { key } = finest;
   const lines = new Map<string, [number, number][]>();
-  for (const { told, shown } of ranked) {
-    if (shown === null) continue;
+  for (const one of ranked) {
+    const { told } = one;
+    // another method may not read this option
+    if (one.failed || told.values[key] === undefined) continue;
     const { [key]: x, ...others } = told.values;
     const name = labelOf(others) || metric;
-    lines.set(name, [...(lines.get(name) ?? []), [x as number, spread(shown)!.mean]]);
+    lines.set(name, [...(lines.get(name) ?? []), [x as number, scored(one)!.mean]]);
   }
   const series = [...lines]
     .slice(0, mostCurves)
@@ -273,20 +299,21 @@ function curves(ranked: readonly Ranked[], metric: MetricName): Chart[] {
 }
 
 /** Where two options have several values: the mean score of each pair of values. */
-function matrixOf(ranked: readonly Ranked[], several: readonly string[], tried: Tried, metric: string): Matrix[] {
-  if (several.length !== 2) return [];
+function matrixOf(ranked: readonly Ranked[], several: readonly string[], tried: Values, metric: string): Matrix[] {
+  // a setting that does not read one of them has no place in it
+  if (several.length !== 2 || !ranked.every(({ told }) => several.every((key) => told.values[key] !== undefined)))
+    return [];
   const [down, across] = several as [string, string];
-  const valuesOf = (key: string) => (tried as Values)[key]!;
   const at = (row: unknown, column: unknown): number | null => {
     const found = ranked.find(({ told }) => told.values[down] === row && told.values[across] === column);
-    return found?.shown ? spread(found.shown)!.mean : null;
+    return found === undefined ? null : (scored(found)?.mean ?? null);
   };
   return [
     {
       title: `${metric} × 100: ${down} by ${across}`,
-      rows: valuesOf(down).map((value) => `${down} ${valueText(value)}`),
-      columns: valuesOf(across).map((value) => `${across} ${valueText(value)}`),
-      values: valuesOf(down).map((row) => valuesOf(across).map((column) => at(row, column))),
+      rows: tried[down]!.map((value) => `${down} ${valueText(value)}`),
+      columns: tried[across]!.map((value) => `${across} ${valueText(value)}`),
+      values: tried[down]!.map((row) => tried[across]!.map((column) => at(row, column))),
     },
   ];
 }

@@ -1,19 +1,22 @@
 /**
  * @file Sweeps on a whole decoder-only model. The authority for a setting's score is `tune` on the same rows; for the split, `holdout`.
  */
-import { mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { bundle } from "../../test/helpers/bundle.js";
 import { tinyCausal } from "../../test/helpers/tiny-causal.js";
+import { defaults } from "../base/options.js";
 import type { Dataset } from "../data/row.js";
 import { holdout } from "../data/split.js";
 import { loadRows } from "../tasks/data.js";
 import { type OpenModel, openModel } from "../tasks/model.js";
+import { tuneOptions } from "../tasks/options.js";
 import { tune } from "../tasks/tune.js";
 import type { StudyEvent } from "./runs.js";
-import { planSweep, type SweepInput, type Swept, sweep, trainInChildren } from "./sweep.js";
+import { planSweep, rank, type SweepInput, type Swept, sweep, trainInChildren } from "./sweep.js";
+import type { Tried } from "./sweep-options.js";
 
 let model: OpenModel;
 let data: Dataset;
@@ -82,7 +85,7 @@ test("every combination has the score that a training on the same rows keeps, th
   expect(found.best).toEqual({ steps: 6, evalEvery: 2, batchSize: 4, ...first!.values });
   const [table, pairs] = found.study.tables;
   expect(table!.rows.map((row) => row.slice(0, 2))).toEqual(
-    found.settings.map(({ values }) => [String(values.learningRate), String(values.virtualTokens)]),
+    found.settings.map(({ values }) => [String(values.virtualTokens), String(values.learningRate)]),
   );
   // the difference that is told is that of the scores
   for (const [n, row] of pairs!.rows.entries()) expect(row[1]).toBeCloseTo(100 * (means[n + 1]! - means[0]!), 10);
@@ -112,19 +115,122 @@ test("child processes train the same", async () => {
   expect(timeless(found)).toEqual(timeless(alone));
 });
 
-test("a setting that does not read an option stands for all its values, and keeps none of it", async () => {
-  const { found } = await watched({ try: { method: ["prompt", "lora"], loraRank: [1, 2] }, loraAlpha: 4, seeds: [0] });
-  expect(found.settings.map(({ label }) => label).sort()).toEqual([
-    "method lora, loraRank 1",
-    "method lora, loraRank 2",
-    "method prompt",
+const labels = ({ settings }: Swept) => settings.map(({ label }) => label).sort();
+
+test("a setting that does not read an option stands for all its values, and its options have none of it", async () => {
+  const one = await watched({ try: { method: ["prompt", "lora"], loraRank: [1, 2] }, loraAlpha: 4, seeds: [0] });
+  expect(labels(one.found)).toEqual(["method lora, loraRank 1", "method lora, loraRank 2", "method prompt"]);
+  const planned = await planSweep(model, data, { ...few, try: { method: ["prompt", "lora"] }, loraAlpha: 4 });
+  expect(planned.settings.map(({ given, options }) => [given.loraAlpha, options.loraAlpha])).toEqual([
+    [undefined, defaults(tuneOptions).loraAlpha],
+    [4, 4],
   ]);
-  const given = await watched({ try: { method: ["prompt"], learningRate: [0.1] }, seeds: [0] });
-  expect(given.found.best).not.toHaveProperty("loraAlpha");
-  await expect(watched({ try: { learningRate: [0.1, 0.2] }, loraAlpha: 4 })).rejects.toMatchObject({
+  for (const [tried, expected] of [
+    [{ method: ["prompt", "lora"], virtualTokens: [2, 3] }, 3],
+    [{ method: ["prompt", "lora"], init: ["sampledVocab", "uniform"] }, 3],
+    [{ optimizer: ["adafactor", "sgd"], momentum: [0, 0.9] }, 3],
+  ] as const) {
+    const { settings } = await planSweep(model, data, { ...few, try: tried as Tried });
+    expect(settings).toHaveLength(expected);
+  }
+  const counted = { ...few, steps: undefined, stageSteps: [4], try: { steps: [10, 20] } };
+  await expect(planSweep(model, data, counted)).rejects.toMatchObject({
+    parts: { where: "--steps", got: "stageSteps 4" },
+  });
+});
+
+test("what is given at its default says nothing", async () => {
+  const usual = { loraRank: defaults(tuneOptions).loraRank, virtualTokens: 20 };
+  const { settings } = await planSweep(model, data, { ...few, ...usual, try: { virtualTokens: [2, 3] } });
+  expect(settings).toHaveLength(2);
+  await expect(planSweep(model, data, { ...few, loraAlpha: 4, try: { weightDecay: [0.1] } })).rejects.toMatchObject({
     kind: "usage",
     parts: { where: "--lora-alpha", expected: "method lora" },
   });
+});
+
+test("a schedule by budget is planned as a tuning of that method plans it", async () => {
+  const output = join(folder, "budget");
+  const growing = { ...few, steps: 20, schedule: "fpt-cr", budget: 0.9, budgetBy: "total", seeds: [0] } as const;
+  await sweep(model, data, { ...growing, try: { method: ["lora", "prompt"] }, output });
+  const halves = holdout(data.train, { fraction: 0.3, seed: 0 });
+  const rows = { ...data, train: halves.kept, validation: halves.held };
+  const stepsIn = (facts: object) => Object.entries(facts).filter(([name]) => /^schedule\..*steps$/.test(name));
+  const files = readdirSync(join(output, "runs")).filter((name) => name.endsWith(".json"));
+  const kept = files.map((name) => JSON.parse(readFileSync(join(output, "runs", name), "utf8")).body);
+  const inputs = kept.flatMap(({ inputs: facts }) => (facts?.["training rows"] === undefined ? [] : [facts]));
+  expect(inputs).toHaveLength(2);
+  for (const method of ["lora", "prompt"] as const) {
+    const run = join(folder, `budget-${method}`);
+    const { seeds: _, searchHoldout: __, ...options } = growing;
+    await tune(model, rows, { ...options, method, output: run, baselines: false, tensorboard: false });
+    const own = inputs.find((facts) => (facts.method ?? "prompt").startsWith(method));
+    expect(stepsIn(own)).toEqual(stepsIn(JSON.parse(readFileSync(join(run, "run.json"), "utf8")).identity));
+  }
+});
+
+test("trainings are found again whatever else was tried, in whatever order, with whatever seeds", async () => {
+  const output = join(folder, "again");
+  const first = await watched({ try: { learningRate: [0.1, 0.3] }, seeds: [1], output });
+  expect(stepsOf(first.events)).toBe(2 * 6);
+  const more = await watched({ try: { learningRate: [0.1, 0.3] }, output });
+  expect(stepsOf(more.events)).toBe(2 * 6);
+  // 20 is what it is without a word
+  const named = await watched({ try: { virtualTokens: [20, 2], learningRate: [0.1, 0.3] }, output });
+  expect(stepsOf(named.events)).toBe(2 * 2 * 6);
+  const turned = await watched({ try: { learningRate: [0.3, 0.1], virtualTokens: [2, 20] }, output });
+  expect(stepsOf(turned.events)).toBe(0);
+  expect(labels(turned.found)).toEqual(labels(named.found));
+});
+
+test("long and foreign words of a setting make no name too long, and none twice", async () => {
+  const output = join(folder, "words");
+  const texts = ["good ".repeat(80), "goo", "bä", "bö"];
+  const tried = { try: { initText: texts }, init: "text", seeds: [0], virtualTokens: 2, output } as const;
+  await watched(tried);
+  expect(stepsOf((await watched(tried)).events)).toBe(0);
+  const names = readdirSync(join(output, "runs"));
+  expect(names.filter((name) => name.endsWith("held-out") || !name.includes("."))).toHaveLength(4);
+});
+
+test("equal means are ranked by loss, also where their sums differ in the last digits", () => {
+  const { settings } = ties;
+  expect(0.5 + 0.6 + 0.7).not.toBe(0.6 + 0.6 + 0.6);
+  const ranked = rank(settings, ties.runs, [0, 1, 2]);
+  expect(ranked.map(({ told }) => told.label)).toEqual(["less loss", "more loss"]);
+});
+
+/** Two settings of one mean score. */
+const ties = (() => {
+  const run = (accuracy: number, loss: number) => {
+    const entry = { step: 1, scores: { accuracy }, loss };
+    const cost = { flops: 1, seconds: 1 };
+    return { result: { history: [entry], best: entry, bestOnFull: entry, skipped: 0, steps: 1, cost }, scoring: null };
+  };
+  const setting = (label: string) => ({
+    label,
+    values: { label },
+    given: {},
+    dataset: { task: { metrics: ["accuracy"] } },
+  });
+  return {
+    settings: [setting("more loss"), setting("less loss")] as unknown as Parameters<typeof rank>[0],
+    runs: [
+      [0.5, 0.6, 0.7].map((score) => run(score, 0.34)),
+      [0.6, 0.6, 0.6].map((score) => run(score, 0.32)),
+    ] as unknown as Parameters<typeof rank>[1],
+  };
+})();
+
+test("the notes count the rows that are scored", async () => {
+  const { found } = await watched({ try: { learningRate: [0.1] }, maxEvalRows: 3, seeds: [0] });
+  expect(found.study.notes.join()).toContain("Scores are of 3 training rows that were held out");
+});
+
+test("a rate that is too large is warned of, once", async () => {
+  const { events } = await watched({ try: { virtualTokens: [2, 3] }, learningRate: 50, seeds: [0] });
+  const told = events.filter((event) => event.kind === "train" && event.event.kind === "warning");
+  expect(told).toHaveLength(1);
 });
 
 test("a training whose numbers go wrong is told and ranked last; where all do, the error says so", async () => {
@@ -165,6 +271,17 @@ test("stopped on the way, it says that finished trainings are kept, and goes on"
   expect(stepsOf(events)).toBe(6 * 6);
 });
 
+test("more combinations than can be gone through are refused, and so many as are drawn are not", async () => {
+  const many = Array.from({ length: 300 }, (_, n) => n / 1000);
+  const tried = { weightDecay: many, clip: many };
+  await expect(planSweep(model, data, { ...few, try: { ...tried, warmupSteps: [0, 1] } })).rejects.toMatchObject({
+    kind: "usage",
+    parts: { where: "try", got: 180_000 },
+  });
+  const { settings, left } = await planSweep(model, data, { ...few, try: tried, mostSettings: 2 });
+  expect([settings.length, left]).toEqual([2, 89_998]);
+});
+
 describe("what cannot be tried is refused before anything is trained or written", () => {
   const cases: readonly (readonly [input: object, parts: object])[] = [
     [{}, { where: "try" }],
@@ -182,6 +299,8 @@ describe("what cannot be tried is refused before anything is trained or written"
     ],
     [{ try: { learningRate: [0.1] }, seeds: [1, 1] }, { where: "seeds" }],
     [{ try: { virtualTokens: [2, 40] } }, {}],
+    [{ try: { insertLayer: [0, 99] } }, {}],
+    [{ try: { method: ["prompt", "lora"] }, loraTargets: ["nosuch"] }, {}],
   ];
   test.each(cases)("%j", async (input, parts) => {
     const output = join(folder, "refused");

@@ -199,6 +199,7 @@ async function dataConfig(file: string, { terminal }: Pick<CommandContext, "term
 export function studyProgress(terminal: Terminal): (event: StudyEvent | XPromptStudyEvent) => void {
   let watch = progress(terminal);
   const { colors: c } = terminal;
+  const warned = new Set<string>();
   const start = (index: number, total: number, what: string, { seconds }: RunsLeft) => {
     watch = progress(terminal);
     const left = seconds === null ? "" : c.dim(` · ${leftText(seconds)}`);
@@ -206,6 +207,11 @@ export function studyProgress(terminal: Terminal): (event: StudyEvent | XPromptS
   };
   // Hundreds of evaluations would flood the screen; the outcome of each run follows in one line.
   const steps = (event: Parameters<typeof watch>[0]) => {
+    if (event.kind === "warning" && !warned.has(event.message)) {
+      // of many runs that are warned of alike, one is
+      warned.add(event.message);
+      watch(event);
+    }
     if (event.kind === "step" || event.kind === "start" || event.kind === "skip" || event.kind === "rows") watch(event);
   };
   return (event) => {

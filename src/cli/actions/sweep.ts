@@ -4,11 +4,13 @@
 import { join } from "node:path";
 import { SoftpromptError } from "../../base/errors.js";
 import { writeFileAtomic } from "../../base/files.js";
-import { flagName, pickOptions } from "../../base/options.js";
+import { parseJson } from "../../base/json.js";
+import { flagName, pickOptions, readOptions } from "../../base/options.js";
 import { shellWord } from "../../base/shell-word.js";
 import { claim, fileNames } from "../../run/layout.js";
+import { owning } from "../../study/call.js";
 import { studyMarkdown, studyPage } from "../../study/pages.js";
-import { allSweepOptions, sweep } from "../../study/sweep.js";
+import { allSweepOptions, checkTried, planSweep, runSweep } from "../../study/sweep.js";
 import { triedOptions } from "../../study/sweep-options.js";
 import { openModel, openOptions } from "../../tasks/model.js";
 import type { Answer, CommandContext } from "../command.js";
@@ -22,8 +24,16 @@ import { type SweepValues, sweepTable } from "../tables/sweep.js";
 import { trainTable } from "../tables/train.js";
 import { studyProgress } from "./study.js";
 
-export async function sweepAnswer(options: SweepValues, { terminal, signal, given }: CommandContext): Promise<Answer> {
+export async function sweepAnswer(
+  options: SweepValues,
+  { terminal, signal, given, flags }: CommandContext,
+): Promise<Answer> {
   const tried = triedValues(options.try);
+  // as flags override a configuration, so does what is tried; a run's configuration names every option
+  const own = Object.fromEntries(
+    Object.entries(given).filter(([key]) => Object.hasOwn(flags, key) || !Object.hasOwn(tried, key)),
+  );
+  checkTried(tried, own);
   if (options.precision === "auto")
     throw new SoftpromptError(
       "usage",
@@ -36,7 +46,8 @@ export async function sweepAnswer(options: SweepValues, { terminal, signal, give
       },
     );
   const loaded = await loadSaid(options, { terminal, signal });
-  const folder = options.output ?? join("sweeps", safeName(loaded.task.name));
+  // a configuration's folder is that of the run that it is of
+  const folder = (flags.output as string | undefined) ?? join("sweeps", safeName(loaded.task.name));
   // its files are written at its end, so a folder with a run, a search or the user's own files is refused here
   claim(folder, "study", true);
   const model = await openModel(options.model, {
@@ -46,72 +57,88 @@ export async function sweepAnswer(options: SweepValues, { terminal, signal, give
   try {
     const notices = sayTokenNotices(loaded, model.tokenizer, terminal, options);
     await sayChat(model, terminal);
-    const found = await withResume("study", folder, () =>
-      sweep(model, loaded, {
-        ...pickOptions(allSweepOptions, given),
-        try: tried,
-        output: folder,
-        onEvent: studyProgress(terminal),
-        signal,
+    const planned = await planSweep(model, loaded, {
+      ...pickOptions(allSweepOptions, own),
+      try: tried,
+      output: folder,
+      onEvent: studyProgress(terminal),
+      signal,
+    });
+    return await owning(folder, () =>
+      withResume("study", folder, async () => {
+        const { study, best, settings } = await runSweep(planned);
+        const asked = { ...own, try: options.try, output: folder };
+        const earlier = await keepEarlierReport(
+          folder,
+          sweepTable,
+          readOptions(sweepTable, asked, "softprompt sweep"),
+          study,
+        );
+        if (earlier !== null)
+          terminal.warn(`the report that was here ${earlier.differs}: it is kept in ${earlier.folder}`);
+        const report = join(folder, fileNames.report);
+        const config = join(folder, fileNames.best);
+        // where model and rows are, as they were given; of a training's options those that the best setting reads
+        const training = { ...withoutKeys(pickOptions(trainTable, own), allSweepOptions), ...best };
+        writeFileAtomic(join(folder, fileNames.config), configText(sweepTable, asked));
+        writeFileAtomic(config, runConfigText(trainTable, training, undefined));
+        writeFileAtomic(
+          join(folder, fileNames.result),
+          `${JSON.stringify({ ...study, best, ranked: settings }, null, 2)}\n`,
+        );
+        writeFileAtomic(join(folder, fileNames.summary), `${studyMarkdown(study)}\n`);
+        writeFileAtomic(report, studyPage(study));
+        return {
+          json: { ...study, best, ranked: settings, notices, report, config, earlier: earlier?.folder ?? null },
+          text: [
+            studyMarkdown(study),
+            "",
+            `best    ${settings[0]!.label}`,
+            `train   softprompt train --config ${shellWord(config)}`,
+            `report  ${report}`,
+            ...(earlier === null ? [] : [`earlier report  ${join(earlier.folder, fileNames.report)}`]),
+          ].join("\n"),
+        };
       }),
     );
-    const { study, best, settings } = found;
-    const earlier = await keepEarlierReport(folder, sweepTable, options, study);
-    if (earlier !== null) terminal.warn(`the report that was here ${earlier.differs}: it is kept in ${earlier.folder}`);
-    const report = join(folder, fileNames.report);
-    const config = join(folder, fileNames.best);
-    // where rows and model are, as they were given, and what was found
-    const training = {
-      ...pickOptions(trainTable, given),
-      ...Object.fromEntries(Object.keys(tried).map((key) => [key, undefined])),
-      ...best,
-    };
-    writeFileAtomic(join(folder, fileNames.config), configText(sweepTable, { ...options, output: folder }));
-    writeFileAtomic(config, runConfigText(trainTable, { ...training, output: undefined }, undefined));
-    writeFileAtomic(
-      join(folder, fileNames.result),
-      `${JSON.stringify({ ...study, best, ranked: settings }, null, 2)}\n`,
-    );
-    writeFileAtomic(join(folder, fileNames.summary), `${studyMarkdown(study)}\n`);
-    writeFileAtomic(report, studyPage(study));
-    return {
-      json: { ...study, best, ranked: settings, notices, report, config, earlier: earlier?.folder ?? null },
-      text: [
-        studyMarkdown(study),
-        "",
-        `best    ${settings[0]!.label}`,
-        `train   softprompt train --config ${shellWord(config)}`,
-        `report  ${report}`,
-        ...(earlier === null ? [] : [`earlier report  ${join(earlier.folder, fileNames.report)}`]),
-      ].join("\n"),
-    };
   } finally {
     await model.dispose();
   }
 }
 
-/** The values of `--try`, by the options' own rules; a name may be that of the flag. @throws SoftpromptError "usage" */
-function triedValues(texts: Readonly<Record<string, string>>): Record<string, unknown[]> {
-  const found: Record<string, unknown[]> = {};
+const withoutKeys = (from: object, table: object) =>
+  Object.fromEntries(Object.entries(from).filter(([key]) => !Object.hasOwn(table, key)));
+
+/**
+ * The values of `--try`, by the options' own rules: between commas, or a list in JSON. A name may be that of the flag. @throws SoftpromptError
+ * "usage"
+ */
+function triedValues(texts: Readonly<Record<string, string>>): Record<string, readonly unknown[]> {
+  const found: Record<string, readonly unknown[]> = {};
   for (const [name, text] of Object.entries(texts)) {
     const key = name.replace(/^--/, "").replaceAll(/-([a-z])/g, (_, letter: string) => letter.toUpperCase());
     const where = `--try ${name}`;
-    if (found[key] !== undefined)
+    if (Object.hasOwn(found, key))
       throw new SoftpromptError("usage", "an option is tried under two names", {
         where,
         expected: "each option once",
         got: name,
       });
-    const option = Object.hasOwn(triedOptions, key) ? triedOptions[key]! : null;
-    if (option?.kind === "list" || option?.kind === "map")
-      throw new SoftpromptError("usage", "an option that is a list itself cannot be tried on the command line", {
-        where,
-        expected: "an option of one value",
-        got: name,
-        hint: "the library's sweep() takes lists of lists",
-      });
-    // sweep() refuses what is not known
-    found[key] = text.split(",").map((value) => (option === null ? value : valueFromText(option, value.trim(), where)));
+    const listed = text.startsWith("[") ? parseJson(text, where, "usage") : null;
+    found[key] = Array.isArray(listed) ? listed : valuesBetween(text, key, where);
   }
   return found;
+}
+
+/** @throws SoftpromptError "usage" for what is no value of the option, and for an option whose values have commas themselves */
+function valuesBetween(text: string, key: string, where: string): readonly unknown[] {
+  const option = Object.hasOwn(triedOptions, key) ? triedOptions[key]! : null;
+  if (option?.kind === "list" || option?.kind === "map")
+    throw new SoftpromptError("usage", "the values of this option have commas themselves", {
+      where,
+      expected: `a list of values in JSON: ${option.kind === "list" ? "[[10,20],[5,25]]" : '[{"a":"b"}]'}`,
+      got: text,
+    });
+  // checkTried refuses what is not known
+  return text.split(",").map((value) => (option === null ? value : valueFromText(option, value.trim(), where)));
 }

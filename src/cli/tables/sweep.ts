@@ -15,12 +15,13 @@ export const sweepSections = {
   Sweep: {
     try: map({
       required: true,
-      help: "An option of the training and its values, with commas between them: learning-rate=0.03,0.1,0.3; repeat it for more options, and every combination is trained",
+      lists: true,
+      help: 'An option of the training and its values, with commas between them: learning-rate=0.03,0.1,0.3; repeat it for more options, and every combination is trained. Values that have commas, and lists, as JSON: init-text=["good, bad","so"]',
     }),
     ...sweepOptions,
     output: string({
       placeholder: "folder",
-      help: "Finished trainings, result.json, report.html and best.yaml; an interrupted sweep goes on from here, one process at a time. A report that the new one does not hold all of is kept in earlier-1, -2, …",
+      help: "Finished trainings, result.json, report.html and best.yaml; as a flag alone, because a run's configuration names the run's. An interrupted sweep goes on from here, one process at a time. A report that the new one does not hold all of is kept in earlier-1, -2, …",
       source: "default sweeps/TASK",
     }),
   },
