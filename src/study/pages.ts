@@ -23,7 +23,7 @@ export function studyMarkdown(result: StudyResult): string {
 /** The study's report.html. */
 export function studyPage(result: StudyResult): string {
   return page(result.title, [
-    html`<h1>${result.title}</h1><p class="lead">softprompt study ${result.study}</p>`,
+    html`<h1>${result.title}</h1><p class="lead">softprompt ${result.command ?? `study ${result.study}`}</p>`,
     ...result.tables.map(
       (table) =>
         html`<h2>${table.title}</h2>${htmlTable(
@@ -91,6 +91,9 @@ interface Section {
   readonly shown: number;
 }
 
+/** Letters of a label beyond which the figure's usual room cuts it. */
+const longLabel = 20;
+
 function sideBySide(all: readonly DotChart[]): Section {
   if (all.length === 0) return { parts: [], shown: 0 };
   const drawn = all.map(({ title, xLabel, entries, differences = false }) =>
@@ -104,7 +107,8 @@ function sideBySide(all: readonly DotChart[]): Section {
       })),
       format: (v) => cellText(v),
       // a pair's name is two names and a condition
-      ...(differences && { mark: 0, labelWidth: 330 }),
+      ...(differences && { mark: 0 }),
+      ...((differences || entries.some(({ name }) => name.length > longLabel)) && { labelWidth: 330 }),
     }),
   );
   return { parts: [html`<h2>Side by side</h2>`, charts(drawn)], shown: all.length };

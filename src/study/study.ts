@@ -9,6 +9,8 @@ import { SoftpromptError } from "../base/errors.js";
 export interface StudyResult {
   /** Command-like name: "compare", "similarity". */
   readonly study: string;
+  /** The command that makes it, where that is not `study` with this name. */
+  readonly command?: string;
   readonly title: string;
   readonly tables: readonly Table[];
   /** Dot plots: a figure of one column of a table. */

@@ -152,6 +152,7 @@ export function sweepTables(
   };
   return {
     study: "sweep",
+    command: "sweep",
     title: `Settings for ${task.name}`,
     tables: [table, ...(ranked.length > 1 ? [pairs] : []), ...(several.length > 1 ? [values] : [])],
     dots: [
@@ -261,7 +262,11 @@ function alongNumbers(ranked: readonly Ranked[], several: readonly string[], met
     .filter(({ values }) => values.length >= 3 && values.every((value) => typeof value === "number"))
     .sort((a, b) => b.values.length - a.values.length);
   if (finest === undefined) return [];
-  const { key } = finest;
+  const { key, values } = finest;
+  const numbers = values as readonly number[];
+  // rates are tried in steps of a factor
+  const byFactor = Math.min(...numbers) > 0 && Math.max(...numbers) >= 8 * Math.min(...numbers);
+  const place = (x: number) => (byFactor ? Math.log10(x) : x);
   const lines = new Map<string, [number, number][]>();
   for (const one of ranked) {
     const { told } = one;
@@ -269,13 +274,19 @@ function alongNumbers(ranked: readonly Ranked[], several: readonly string[], met
     if (one.failed || told.values[key] === undefined) continue;
     const { [key]: x, ...others } = told.values;
     const name = labelOf(others) || metric;
-    lines.set(name, [...(lines.get(name) ?? []), [x as number, scored(one)!.mean]]);
+    lines.set(name, [...(lines.get(name) ?? []), [place(x as number), scored(one)!.mean]]);
   }
   const series = [...lines]
     .slice(0, mostCurves)
     .map(([name, points]) => ({ name, points: points.sort(([a], [b]) => a - b) }));
   return [
-    { title: `${metric} against ${key}`, x: "value", xLabel: key, yLabel: `${metric} × 100, held-out rows`, series },
+    {
+      title: `${metric} against ${key}`,
+      x: "value",
+      xLabel: byFactor ? `log10 ${key}` : key,
+      yLabel: `${metric} × 100, held-out rows`,
+      series,
+    },
   ];
 }
 

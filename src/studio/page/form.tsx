@@ -299,7 +299,7 @@ function Control({
       <textarea
         {...told}
         rows={Math.max(option.kind === "string" ? 1 : 2, text.split("\n").length)}
-        placeholder={option.kind === "map" ? "name=text, one a line" : usual}
+        placeholder={option.kind === "map" ? mapPlaceholder(option) : usual}
         value={text}
         onInput={(event) => set(event.currentTarget.value)}
       />
@@ -317,6 +317,9 @@ function Control({
     />
   );
 }
+
+const mapPlaceholder = ({ lists }: { readonly lists?: true }) =>
+  lists ? "name=values, with commas between them, one name a line" : "name=text, one a line";
 
 /** Some rows as the model would read them, before anything is trained. */
 function Rows({ values }: { readonly values: Readonly<Record<string, unknown>> }) {
