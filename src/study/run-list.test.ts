@@ -27,9 +27,10 @@ test("trainings, a study's runs and what cannot be read, newest first", async ()
   const stopped = await trainRun(fptJob({ engine, signal: abort.signal, run: join(root, "deep/er/stopped") }));
   writeFileSync(join(root, "deep/er/stopped/config.yaml"), "model: some/model\nmethod: prompt\nschedule: fpt-cr\n");
   // failed: its last step was not finite, and no process is there
-  await trainRun(fptJob({ run: join(root, "failed"), schedule: singleStage(fakeConfig, 4) }));
+  const failing = await trainRun(fptJob({ run: join(root, "failed"), schedule: singleStage(fakeConfig, 4) }));
   const skip = { kind: "skip", step: 5, stage: 0, problem: "the loss is not finite", rows: [], time: "" };
-  appendFileSync(join(root, "failed/metrics.jsonl"), `${JSON.stringify(skip)}\n`);
+  const spent = { seconds: 1, openSeconds: 0, flops: 1, paperFlops: 1, totalFlops: failing.cost.flops + 7 };
+  appendFileSync(join(root, "failed/metrics.jsonl"), `${JSON.stringify({ ...skip, ...spent })}\n`);
   // a finished training of a study, of which one file is kept
   const job = fptJob({ schedule: singleStage(fakeConfig, 6) });
   const { task, settings } = job;
@@ -82,7 +83,11 @@ test("trainings, a study's runs and what cannot be read, newest first", async ()
     ...{ state: "stopped", steps: stopped.steps, plannedSteps: 18, method: "prompt-tuning+fpt-cr" },
     ...{ model: "some/model", trainedParameters: 32, flops: stopped.cost.flops },
   });
-  expect(listed(found, "failed")).toMatchObject({ state: "failed", error: "step 5: the loss is not finite" });
+  expect(listed(found, "failed")).toMatchObject({
+    ...{ state: "failed", error: "step 5: the loss is not finite" },
+    // the skipped step was paid for
+    flops: failing.cost.flops + 7,
+  });
   expect(listed(found, "running")).toMatchObject({ state: "running", pid: process.pid, steps: 0, score: null });
   expect(listed(found, "broken")).toMatchObject({ state: "unreadable", error: expect.stringContaining("run.json") });
   expect(found.find(({ kind }) => kind === "study run")).toMatchObject({

@@ -227,13 +227,16 @@ function ofTraining(folder: string, identity: Identity | null): Facts {
   const event = (at: number): Recorded | null =>
     at < 0 ? null : readEvent(lines[at]!, `${fileNames.metrics}:${at + 1}`);
   const last = event(lines.length - 1);
-  const costed = event(lines.findLastIndex((line) => /^\{"kind":"(step|eval)"/.test(line)));
+  // a skipped step costs too; versions before this one did not say what
+  const costed = event(
+    lines.findLastIndex((line) => /^\{"kind":"(step|eval|skip)"/.test(line) && line.includes('"totalFlops":')),
+  );
   const best = event(lines.findLastIndex((line) => line.startsWith('{"kind":"eval"') && line.includes('"best":true')));
   return {
     told: {
       steps: last !== null && "step" in last ? last.step : 0,
       trainedParameters: savedParameters(folder),
-      flops: costed?.kind === "step" || costed?.kind === "eval" ? costed.totalFlops : 0,
+      flops: costed !== null && "totalFlops" in costed ? (costed.totalFlops ?? 0) : 0,
       error: last?.kind === "skip" ? `step ${last.step}: ${last.problem}` : null,
     },
     scores: best?.kind === "eval" ? best.scores : null,
