@@ -175,11 +175,16 @@ export function comparedCharts(
   const courses = runs.map(({ course }) => course);
   const axis = axisOf(name, courses);
   return [
-    chartOn(axis, {
-      title: `Training loss against ${axis.label}`,
-      y: lossName,
-      series: runs.map((run) => ({ name: run.name, points: run.course.steps.map((s) => [axis.of(s), s.loss]) })),
-    }),
+    // of a study's training no step is kept
+    ...(courses.every(({ steps }) => steps.length === 0)
+      ? []
+      : [
+          chartOn(axis, {
+            title: `Training loss against ${axis.label}`,
+            y: lossName,
+            series: runs.map((run) => ({ name: run.name, points: run.course.steps.map((s) => [axis.of(s), s.loss]) })),
+          }),
+        ]),
     ...metricsOf(courses).map((metric) =>
       chartOn(axis, {
         title: `${metric} against ${axis.label}`,

@@ -14,7 +14,7 @@ import { whyInexact } from "../run/extend.js";
 import { readHead } from "../run/folder.js";
 import { fileNames, holds } from "../run/layout.js";
 import { readResult } from "../run/result.js";
-import { isOutgrown, type ListedRun, optionsIn } from "../study/run-list.js";
+import { isOutgrown, keptEvents, type ListedRun, optionsIn } from "../study/run-list.js";
 import { readAdapter } from "../tasks/adapter-place.js";
 import { type Recorded, readPredictions } from "../tasks/recorded.js";
 import { readRunReport } from "../tasks/run-report.js";
@@ -26,7 +26,7 @@ import type { AdapterTask, PredictionsPage, RunDetails } from "./protocol.js";
 const mostConfig = 2 ** 17;
 
 /**
- * @param path of the run, a folder, or the file of a study's training, of which nothing more is known
+ * @param path of the run, a folder, or the file of a study's training, of which no more than its evaluations is known
  * @param after how many events the page has of this generation
  */
 export function runDetails(
@@ -35,14 +35,17 @@ export function runDetails(
   { log, after, generation }: { log: (folder: string) => EventLog; after: number; generation: string | null },
 ): RunDetails {
   const search = run.kind === "search";
-  if (run.kind === "study run" || run.kind === null)
+  if (run.kind === "study run" || run.kind === null) {
+    const events = run.kind === null ? [] : keptIn(path);
+    // a file that is there is whole, and is not written again
+    const from = generation === wholeFile ? Math.min(after, events.length) : 0;
     return {
       ...nothing,
       run,
       report: reportOf(posix.dirname(posix.dirname(run.path)), join(path, "../..")),
-      after: 0,
-      generation: "0",
+      ...{ events: events.slice(from), after: from, generation: wholeFile },
     };
+  }
   // a search's curves are those of its tuning
   const events = log(search ? join(path, fileNames.tune) : path);
   const from = generation === events.generation ? Math.min(after, events.events.length) : 0;
@@ -65,6 +68,21 @@ export function runDetails(
     generation: events.generation,
   };
 }
+
+const wholeFile = "file";
+
+/** The evaluations of a study's training; none where they cannot be read, which the list tells. */
+const keptIn = openMemo(
+  (path) => [path],
+  (path): readonly Recorded[] => {
+    try {
+      return keptEvents(path);
+    } catch (error) {
+      if (error instanceof SoftpromptError) return [];
+      throw error;
+    }
+  },
+);
 
 /** The options of a run; none of a study's training, which is a file. */
 export function runOptions({ kind }: ListedRun, path: string): JsonObject {

@@ -10,7 +10,7 @@ import { singleStage } from "../schedule/schedule.js";
 import { identityOf } from "../train/identity.js";
 import { train } from "../train/trainer.js";
 import { keptRun } from "./kept-runs.js";
-import { type ListedRun, listRuns } from "./run-list.js";
+import { keptEvents, type ListedRun, listRuns } from "./run-list.js";
 
 const root = scratch("run-list");
 afterAll(() => rmSync(root, { recursive: true, force: true }));
@@ -94,6 +94,14 @@ test("trainings, a study's runs and what cannot be read, newest first", async ()
     ...{ state: "done", task: task.name, method: "PT", model: "t5-nano", seed: 0, steps: 6, plannedSteps: 6, metric },
     ...{ trainedParameters: 32, flops: kept.cost.flops, score: (kept.bestOnFull ?? kept.best).scores[metric] },
   });
+
+  // its curve is that of the training itself
+  const file = found.find(({ kind }) => kind === "study run")!.path;
+  const events = keptEvents(file).flatMap((event) => (event.kind === "eval" ? [event] : []));
+  expect(events.map(({ step, loss, scores, flops }) => ({ step, loss, scores, flops }))).toEqual(
+    kept.history.map(({ step, loss, scores, flops }) => ({ step, loss, scores, flops })),
+  );
+  expect(events.reduce((sum, { seconds }) => sum + seconds, 0)).toBeCloseTo(kept.history.at(-1)!.seconds, 9);
 
   const scores = listRuns(root, { sort: "score" }).map(({ score }) => score);
   const known = scores.filter((score) => score !== null);

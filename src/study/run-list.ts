@@ -372,13 +372,19 @@ const asked = z.object({
   result: z.object({ scores, flops: z.number() }),
 });
 
-/** A study's file of one finished training; null for a file that is none, or keeps something else. */
-function listedKept(path: string, model: string | null): ListedRun | null {
+/** What a study's file holds; null for a file that is none. @throws SoftpromptError "run" for a damaged one */
+function keptBody(path: string): unknown {
   const text = readWhole(path, "run")?.toString("utf8") ?? "";
   if (!/^\{"key":"[0-9a-f]{64}","sha256":/.test(text)) return null;
   const opened = unsealed(text);
   if ("damage" in opened) throw new SoftpromptError("run", opened.damage, { where: path });
-  const body = parseJson(opened.body, path, "run", longRunLimits);
+  return parseJson(opened.body, path, "run", longRunLimits);
+}
+
+/** A study's file of one finished training; null for a file that is none, or keeps something else. */
+function listedKept(path: string, model: string | null): ListedRun | null {
+  const body = keptBody(path);
+  if (body === null) return null;
   const at = { ...bare(path, "study run", "done"), model, written: writtenAt([path]) };
   const facts = ({ name, inputs }: Pick<z.infer<typeof trained>, "name" | "inputs">) => {
     const [task, seed] = [taskOf(inputs), inputs["settings.seed"] ?? ""];
@@ -415,6 +421,36 @@ function listedKept(path: string, model: string | null): ListedRun | null {
     ...{ steps: 0, plannedSteps: 0, trainedParameters: 0, flops: result.flops },
     ...scoreOf(withoutNull(result.scores), inputs.task.metrics[0]!),
   };
+}
+
+const figure = z.number().nullable();
+const evaluated = z.object({
+  result: z.object({
+    history: z.array(
+      z.object({
+        ...{ step: z.number(), stage: z.number(), partial: z.string(), loss: figure, scores, seconds: z.number() },
+        ...{ flops: z.number(), paperFlops: z.number(), totalFlops: z.number() },
+      }),
+    ),
+  }),
+});
+
+/**
+ * The evaluations of a study's training, as a run's events tell them; none where the file keeps no training. What its steps took is in the seconds
+ * of the evaluations that follow them.
+ * @throws SoftpromptError "run" for a damaged file, "io"
+ */
+export function keptEvents(path: string): Recorded[] {
+  const body = keptBody(path);
+  const known = body === null ? null : evaluated.safeParse(body);
+  if (!known?.success) return [];
+  let before = 0;
+  return known.data.result.history.map(({ seconds, loss, scores, ...entry }): Recorded => {
+    const since = Math.max(0, seconds - before);
+    before = seconds;
+    const told = { loss: loss ?? Number.NaN, scores: withoutNull(scores), seconds: since };
+    return { kind: "eval", ...entry, ...told, best: false, time: "" };
+  });
 }
 
 /** JSON has no NaN. */

@@ -2,6 +2,7 @@
 import { useCallback, useMemo } from "preact/hooks";
 import { type AxisName, comparedCharts, courseOf } from "../../report/curves.js";
 import { flopText, scaled, scoreText, secondText } from "../../report/format.js";
+import type { ListedRun } from "../../study/run-list.js";
 import { mostFollowed, type RunDetails } from "../protocol.js";
 import { Badge, Charts, Heading, Problem, Scroll, Section } from "./parts.jsx";
 import { readOn } from "./run.jsx";
@@ -63,13 +64,16 @@ function sharedStart(names: readonly string[]): number {
 const middleCut = (name: string) =>
   name.length <= longestName ? name : `${name.slice(0, longestName / 2 - 1)}…${name.slice(-longestName / 2)}`;
 
+/** A study's training is known by what it is: its file's name ends in digits. */
+function lineName({ kind, method, task, seed }: ListedRun, name: string): string {
+  if (kind === "study run") return `${method}, ${task}, seed ${seed}`;
+  return kind === "search" ? `${name} (its tuning)` : name;
+}
+
 function Beside({ runs }: { readonly runs: readonly RunDetails[] }) {
   const courses = useMemo(() => {
     const names = shortNames(runs.map(({ run }) => run.path));
-    return runs.map(({ run, events }, i) => ({
-      name: run.kind === "search" ? `${names[i]} (its tuning)` : names[i]!,
-      course: courseOf(events),
-    }));
+    return runs.map(({ run, events }, i) => ({ name: lineName(run, names[i]!), course: courseOf(events) }));
   }, [runs]);
   const charts = useCallback((axis: AxisName) => comparedCharts(courses, axis), [courses]);
   const differing = differences(runs);

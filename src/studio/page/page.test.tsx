@@ -597,6 +597,33 @@ test("a run that is not there is named, and the others are shown", async () => {
   expect(text()).toContain("a has no adapter that says its task");
 });
 
+test("a study's trainings are compared by their evaluations, and named by what they are", async () => {
+  const event = {
+    kind: "eval",
+    step: 2,
+    stage: 0,
+    partial: "full",
+    scores: { accuracy: 0.5 },
+    loss: 1,
+    seconds: 1,
+    best: false,
+  };
+  const events = [{ ...event, flops: 1, paperFlops: 1, totalFlops: 1, time: "" }] as const;
+  answers["/api/run"] = (query: URLSearchParams) => {
+    const path = query.get("path")!;
+    return details(listed(path, { kind: "study run", method: `rank ${path}`, task: "topics", seed: 7 }), { events });
+  };
+  await show(
+    linkTo(
+      "compare",
+      ["1", "2"].map((path) => ["path", path] as const),
+    ),
+  );
+  expect(text()).toContain("rank 1, topics, seed 7");
+  // no step of theirs is kept, so there is no curve of training
+  expect(document.querySelectorAll("svg")).toHaveLength(1);
+});
+
 test("so many runs at once are compared, and the rest is said", async () => {
   answers["/api/run"] = (query) => details(listed(query.get("path")!));
   await show(
