@@ -598,17 +598,8 @@ test("a run that is not there is named, and the others are shown", async () => {
 });
 
 test("a study's trainings are compared by their evaluations, and named by what they are", async () => {
-  const event = {
-    kind: "eval",
-    step: 2,
-    stage: 0,
-    partial: "full",
-    scores: { accuracy: 0.5 },
-    loss: 1,
-    seconds: 1,
-    best: false,
-  };
-  const events = [{ ...event, flops: 1, paperFlops: 1, totalFlops: 1, time: "" }] as const;
+  const event = { step: 2, stage: 0, partial: "full", scores: { accuracy: 0.5 }, loss: 1, seconds: 1, best: false };
+  const events = [{ kind: "eval", ...event, flops: 1, paperFlops: 1, totalFlops: 1, time: "" } as const];
   answers["/api/run"] = (query: URLSearchParams) => {
     const path = query.get("path")!;
     return details(listed(path, { kind: "study run", method: `rank ${path}`, task: "topics", seed: 7 }), { events });
