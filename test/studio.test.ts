@@ -392,6 +392,18 @@ describe.skipIf(!built)("commands", { timeout: 240_000 }, () => {
     ]);
   });
 
+  test.each([
+    [{}, "options.try"],
+    [{ try: { "learning-rate": "x" } }, "options.try"],
+    [{ try: { learningrate: "0.1" } }, "options.try"],
+    [{ try: { "batch-size": "2" } }, "options.batchSize"],
+  ])("a sweep over %j is refused before it starts", async (wrong, param) => {
+    const studio = await open();
+    const options = { ...quick, ...wrong };
+    await expect(ask(studio, "/api/jobs", { command: "sweep", options })).rejects.toThrow(`400 ${param}`);
+    expect((await state(studio)).jobs).toEqual([]);
+  });
+
   test("rows are shown as the model will read them", async () => {
     const studio = await open();
     const preview = await ask<{ splits: object[] }>(studio, "/api/preview", { options: quick });

@@ -69,16 +69,8 @@ test("tables, report and the configuration of the best setting, which train take
     "--quiet",
   );
   expect(JSON.parse(wider.stdout)).toMatchObject({ earlier: null });
-  // its own configuration runs it again
-  const again = await commandLine([
-    "sweep",
-    "--config",
-    join(output, "config.yaml"),
-    "--output",
-    output,
-    "--json",
-    "--quiet",
-  ]);
+  // its own configuration runs it again, in its folder
+  const again = await commandLine(["sweep", "--config", join(output, "config.yaml"), "--json", "--quiet"]);
   expect(again.code, again.stderr).toBe(0);
   expect(JSON.parse(again.stdout)).toMatchObject({ earlier: null, ranked: [{}, {}, {}] });
   const other = await asked("--try", "batch-size=2,4", "--seeds", "0", "--quiet");
@@ -141,6 +133,7 @@ describe("refused before a model is opened", () => {
     [["virtual-tokens=1,1.0"], /a value is given twice/],
     [["learning-rate=0.1", "learningRate=0.2"], /an option is tried under two names/],
     [["seed=1,2"], /this option cannot be tried/],
+    [["template=a,b"], /this option cannot be tried/],
     [["learning-rate"], /name=text/],
   ])("--try %j", async (tried, message) => {
     const flags = tried.flatMap((one) => ["--try", one]);

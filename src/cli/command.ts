@@ -54,6 +54,8 @@ export interface Command<S extends Sections = Sections> {
    * Present if the command must finish something after a signal, however long that takes: the message about it. Other commands end at once.
    */
   readonly saves?: string;
+  /** Refuses what can be refused of checked options before any work; the studio asks it before it starts the command. */
+  check?(options: Readonly<Record<string, unknown>>): Promise<void>;
   run(
     options: OptionValues<Merged<S>>,
     positionals: readonly string[],

@@ -24,7 +24,7 @@ import { checkBodyHeaders, checked, readBody } from "../serve/body.js";
 import type { openGuard, tokenCheck } from "../serve/guard.js";
 import type { ListedRun } from "../study/run-list.js";
 import type { Answering } from "./answers.js";
-import { formOf, orderOf, type StudioCommands, startedNames, tableOf, wordsOf } from "./commands.js";
+import { checkBefore, formOf, orderOf, type StudioCommands, startedNames, tableOf, wordsOf } from "./commands.js";
 import { openEventLogs } from "./event-log.js";
 import type { Jobs } from "./jobs.js";
 import { openListing } from "./listing.js";
@@ -66,6 +66,7 @@ const runFiles: Readonly<Record<string, string>> = {
   [fileNames.result]: "application/json",
   [fileNames.predictions]: "text/plain; charset=utf-8",
   [fileNames.summary]: "text/plain; charset=utf-8",
+  [fileNames.best]: "text/plain; charset=utf-8",
 };
 
 const values = z.record(z.string(), z.unknown());
@@ -158,6 +159,7 @@ export function openStudioApp(context: StudioContext): Hono<Env> {
   app.post("/api/jobs", async (c) => {
     const { command, options } = await bodyOf(c, bodies.job);
     changing();
+    await checkBefore(commands[command], options);
     return c.json(jobs.add(orderOf(context, command, options)));
   });
 

@@ -16,6 +16,8 @@ import type { Form } from "./protocol.js";
 /** A command of the command line, as the studio needs it. */
 export interface StudioCommand {
   readonly summary: string;
+  /** What can be refused of its options before any work. @throws SoftpromptError "usage", at "--NAME …" or "try: …" */
+  check?(options: Readonly<Record<string, unknown>>): Promise<void>;
   /** Heading → options. */
   readonly sections: Readonly<Record<string, OptionTable>>;
 }
@@ -75,6 +77,22 @@ export function wordsOf(table: OptionTable, options: Readonly<Record<string, unk
     const { where = "" } = error.parts;
     const key = Object.keys(table).find((name) => flagName(name) === where);
     throw invalid(error.message, key === undefined ? where.replace(/^options: /, "options.") : `options.${key}`);
+  }
+}
+
+/** Refuses what can be refused before a process is started for it. @throws ApiError 400 that names the option. */
+export async function checkBefore(command: StudioCommand, given: Readonly<Record<string, unknown>>): Promise<void> {
+  const table = tableOf(command);
+  wordsOf(table, given);
+  const missing = Object.entries(table).find(([key, option]) => option.required && given[key] === undefined);
+  if (missing !== undefined && given.resume === undefined)
+    throw invalid(`${missing[0]} is missing: ${missing[1].help}`, `options.${missing[0]}`);
+  try {
+    await command.check?.(given);
+  } catch (error) {
+    if (!(error instanceof SoftpromptError)) throw error;
+    const { where = "" } = error.parts;
+    throw invalid(error.message, `options.${/^(--)?try\b/.test(where) ? "try" : where}`);
   }
 }
 

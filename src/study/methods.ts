@@ -133,9 +133,11 @@ function told(input: ComparisonInput, units: readonly Unit[], steps: () => numbe
     const seconds = (performance.now() - started) / 1000;
     const { score, failed } = outcome(found);
     // a training that failed after a few steps says nothing of a whole one
-    const whole = isUntrained(all[at]!.method) || (steps() > before && failed === undefined);
-    ended(at, whole ? seconds : null);
-    input.observe({ kind: "done", index: at, total, score, seconds, ...(failed !== undefined && { failed }) });
+    const asked = isUntrained(all[at]!.method);
+    ended(at, asked || (steps() > before && failed === undefined) ? seconds : null);
+    const kept = !asked && steps() === before;
+    const told = { score, seconds, ...(kept && { kept }), ...(failed !== undefined && { failed }) };
+    input.observe({ kind: "done", index: at, total, ...told });
     return found;
   };
 }

@@ -66,9 +66,13 @@ export type StudyEvent =
       kind: "done";
       index: number;
       total: number;
+      /** Of what ends in a process of its own, among others. */
+      label?: string;
       /** NaN where it failed. */
       score: number;
       seconds: number;
+      /** It was finished before, and read back. */
+      kept?: true;
       /** Of a learning rate that was tried: what went wrong with its training; else absent. The study goes on. */
       failed?: string;
     }
@@ -253,10 +257,12 @@ export async function runAll(given: StudyInput, variants: readonly Variant[]): P
         input.observe({ kind: "run", index, total, task: dataset.task.name, seed, label: variant.label, left: left() });
         const [begun, before] = [performance.now(), steps()];
         const run = await runOne(input, dataset, seed, variant);
-        ended(index, steps() > before ? (performance.now() - begun) / 1000 : null);
+        const kept = steps() === before;
+        ended(index, kept ? null : (performance.now() - begun) / 1000);
         runs.push(run);
         const { cost } = run.result;
-        input.observe({ kind: "done", index, total, score: finalScore(run, dataset), seconds: cost.seconds });
+        const told = { score: finalScore(run, dataset), seconds: cost.seconds, ...(kept && { kept }) };
+        input.observe({ kind: "done", index, total, ...told });
       }
   return runs;
 }

@@ -13,7 +13,7 @@ import type { TuneOptions } from "../tasks/options.js";
 import { initSpec } from "../tasks/planning.js";
 import { forPrompt } from "../tasks/readied.js";
 import { trainOptions } from "../train/options.js";
-import { runOne, type StudyEvent, type StudyInput, type Variant } from "./runs.js";
+import { runOne, type StudyEvent, type StudyInput, trialScore, type Variant } from "./runs.js";
 import type { Run } from "./sweep-tables.js";
 
 const { seed: _, ...repeated } = trainOptions;
@@ -78,3 +78,10 @@ export async function readySetting(
 /** Trains a setting, or reads it back. A training whose numbers go wrong is an outcome. */
 export const runSetting = ({ input, dataset, variant }: Readied, seed: number): Promise<Run> =>
   runOne(input, dataset, seed, variant, "held-out");
+
+/** What the prompt that is kept scores. */
+export const scoreOf = (run: Run, { task }: Dataset) =>
+  trialScore(run, task, ({ history, bestOnFull, best }) => {
+    const { step } = bestOnFull ?? best;
+    return history.findLast((entry) => entry.step === step) ?? history.at(-1)!;
+  });

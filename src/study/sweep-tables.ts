@@ -202,18 +202,24 @@ function notesOf(
     const found = apart(one, best!);
     return found !== null && (found.error === null || -found.mean <= 2 * found.error);
   });
+  // of these rows, whose shares may be others than those of the rows that are trained on: one answer for all of them is no gain
   const majority = isFreeText({ task, train })
     ? null
-    : majorityBaseline(task, train, validation).scores[task.metrics[0]];
+    : majorityBaseline(task, validation, validation).scores[task.metrics[0]];
   const chance = majority === null || majority === undefined ? null : 100 * majority;
   const top = scored(best!)!.mean;
+  const learnt = chance === null || top > chance;
+  const different = new Set(ranked.flatMap((one) => whole(one) ?? [])).size > 1;
   return [
-    `Scores are of ${validation.length} training rows that were held out; ${train.length} were trained on. Each is of the evaluation that a training would keep, so it is a little too high, and the best of many settings is more so: the validation rows, which were not looked at, say what it is worth.`,
-    ...(chance === null ? [] : [`Always the most frequent label: ${chance.toFixed(2)}.`]),
-    ...(chance !== null && top <= chance
-      ? [
-          "No setting is above the most frequent label: nothing was learnt that these rows show, so no setting is better than another.",
-        ]
+    `Scores are of ${validation.length} training rows that were held out; ${train.length} were trained on. Each is of the evaluation that a training would keep, so it is a little too high, and the best of many settings is more so: the validation rows, which were not looked at, say what it is worth. Of equal scores the one of less loss (there, per target token) stands first.`,
+    ...(chance === null ? [] : [`Always these rows' most frequent label: ${chance.toFixed(2)}.`]),
+    ...(learnt
+      ? []
+      : [
+          "No setting is above always the most frequent label: nothing was learnt that these rows show, so no setting is better than another. Give more steps, or try other rates.",
+        ]),
+    ...(learnt && !different && ranked.length > 1
+      ? ["Every training has the same score, so these rows say nothing of the settings."]
       : []),
     ...(seeds.length === 1 && ranked.length > 1
       ? ["There is one seed: what lies between two settings may be chance. Give more --seeds."]
@@ -223,7 +229,7 @@ function notesOf(
           `${level.length} of ${ranked.length - 1} other settings are within two standard errors of the best: ${listed(level.map(({ told }) => told.label))}.${cheapest(best!, level)}`,
         ]
       : []),
-    ...gridEnds(ranked),
+    ...(learnt && different ? gridEnds(ranked) : []),
     ...(left > 0 ? [`${left} more combinations were not drawn (mostSettings).`] : []),
     pairedNoteOfSettings,
   ];

@@ -91,6 +91,7 @@ test("every combination has the score that a training on the same rows keeps, th
   for (const [n, row] of pairs!.rows.entries()) expect(row[1]).toBeCloseTo(100 * (means[n + 1]! - means[0]!), 10);
   const again = await watched({ try: grid, output });
   expect(stepsOf(again.events)).toBe(0);
+  expect(again.events.flatMap((event) => (event.kind === "done" ? [event.kept] : []))).toEqual(Array(8).fill(true));
   expect(timeless(again.found)).toEqual(timeless(found));
   // a wider sweep trains what is new
   const wider = await watched({ try: { ...grid, virtualTokens: [2, 3, 4] }, output });
@@ -108,7 +109,11 @@ test("child processes train the same", async () => {
   const output = join(folder, "children");
   const input = { ...few, try: grid, output, workers: 2 };
   const module = await bundle("src/study/unit-worker.ts");
-  await trainInChildren(await planSweep(model, data, input), module);
+  const told: StudyEvent[] = [];
+  await trainInChildren(await planSweep(model, data, { ...input, onEvent: (event) => told.push(event) }), module);
+  const done = told.flatMap((event) => (event.kind === "done" ? [event] : []));
+  expect(done).toHaveLength(8);
+  expect(done.every(({ score, label, kept }) => score >= 0 && label !== undefined && kept === undefined)).toBe(true);
   const { found, events } = await watched({ try: grid, output });
   expect(stepsOf(events)).toBe(0);
   const { found: alone } = await watched({ try: grid });
@@ -135,7 +140,7 @@ test("a setting that does not read an option stands for all its values, and its 
   }
   const counted = { ...few, steps: undefined, stageSteps: [4], try: { steps: [10, 20] } };
   await expect(planSweep(model, data, counted)).rejects.toMatchObject({
-    parts: { where: "--steps", got: "stageSteps 4" },
+    parts: { where: "try: steps", got: "stageSteps 4" },
   });
 });
 
@@ -222,6 +227,25 @@ const ties = (() => {
   };
 })();
 
+test("one answer for every row is no gain, whatever shares its label has among the rows that are trained on", async () => {
+  // no training changes the one answer: 9 of the 13 rows held out are of the label that is rarer in training
+  const rows = (label: string, count: number) =>
+    Array.from({ length: count }, (_, n) => ({ ...data.train[n]!, id: `${label}${n}`, label }));
+  const skewed = { ...data, train: [...rows("a", 20), ...rows("b", 10)] };
+  const input = { ...few, learningRate: 1e-9, try: { virtualTokens: [2, 3] } };
+  const { study } = await sweep(model, skewed, input);
+  const { plan } = await planSweep(model, skewed, input);
+  const { validation } = plan.rows;
+  const most = Math.max(...["a", "b"].map((label) => validation.filter((row) => row.label === label).length));
+  expect(study.notes.join()).toContain(
+    `Always these rows' most frequent label: ${((100 * most) / validation.length).toFixed(2)}`,
+  );
+  const best = Math.max(...study.scores!.map(({ score }) => score!));
+  const learnt = best > (100 * most) / validation.length;
+  expect(study.notes.join().includes("nothing was learnt")).toBe(!learnt);
+  if (!learnt) expect(study.notes.join()).not.toContain("A better value may lie beyond");
+});
+
 test("the notes count the rows that are scored", async () => {
   const { found } = await watched({ try: { learningRate: [0.1] }, maxEvalRows: 3, seeds: [0] });
   expect(found.study.notes.join()).toContain("Scores are of 3 training rows that were held out");
@@ -299,6 +323,10 @@ describe("what cannot be tried is refused before anything is trained or written"
     ],
     [{ try: { learningRate: [0.1] }, seeds: [1, 1] }, { where: "seeds" }],
     [{ try: { virtualTokens: [2, 40] } }, {}],
+    [
+      { try: { initText: ["a", "b"] } },
+      { where: "try: initText", hint: "give init text or continuation, or try that too" },
+    ],
     [{ try: { insertLayer: [0, 99] } }, {}],
     [{ try: { method: ["prompt", "lora"] }, loraTargets: ["nosuch"] }, {}],
   ];

@@ -32,19 +32,10 @@ import { noEffect, unreadWith, withInit } from "../tasks/planning.js";
 import { encodeRows } from "../text/rows.js";
 import { owning, studyOptions } from "./call.js";
 import { forecast } from "./left.js";
-import {
-  checkSeeds,
-  checkVariant,
-  costOf,
-  countingSteps,
-  rowsText,
-  type StudyEvent,
-  trialScore,
-  withRuns,
-} from "./runs.js";
+import { checkSeeds, checkVariant, costOf, countingSteps, rowsText, type StudyEvent, withRuns } from "./runs.js";
 import type { StudyResult } from "./study.js";
 import { sweepOptions, type Tried, triedOptions } from "./sweep-options.js";
-import { type Readied, readySetting, runSetting, type Setting, type SweepPlan } from "./sweep-runs.js";
+import { type Readied, readySetting, runSetting, type Setting, type SweepPlan, scoreOf } from "./sweep-runs.js";
 import { labelOf, type Ranked, type Run, type SweptSetting, sweepTables, type Values } from "./sweep-tables.js";
 import { inProcesses, type Parent, type UnitName } from "./unit-pool.js";
 
@@ -247,8 +238,17 @@ async function settingsOf(
     const key = JSON.stringify(values);
     if (!found.has(key)) found.set(key, { at, label: labelOf(values), values, given: own, options });
   }
-  for (const [key, { expected, got }] of unread)
-    if (!read.has(key) && isSaid(key, given[key] ?? tried[key]?.[0])) throw noEffect(key, expected, got);
+  for (const [key, { expected, got }] of unread) {
+    if (read.has(key)) continue;
+    if (Object.hasOwn(tried, key))
+      throw new SoftpromptError("usage", "no combination reads this option", {
+        where: `try: ${key}`,
+        expected,
+        got,
+        hint: `give ${expected}, or try that too`,
+      });
+    if (isSaid(key, given[key])) throw noEffect(key, expected, got);
+  }
   const settings = [...found.values()].sort((a, b) => a.at - b.at).map(({ at: _, ...setting }) => setting);
   return { found: settings, left: total - visited };
 }
@@ -324,11 +324,11 @@ async function runSettings(planned: PlannedSweep): Promise<Run[][]> {
     const run = await runSetting({ ...setting, input }, seed);
     const seconds = (performance.now() - begun) / 1000;
     const found = scoreOf(run, setting.dataset);
-    const failed = "failed" in found ? { failed: found.failed } : {};
+    const more = { ...("failed" in found && { failed: found.failed }), ...(steps() === 0 && { kept: true as const }) };
     ended(index, steps() > 0 && !("failed" in found) ? seconds : null);
     runs[index % settings.length]!.push(run);
     const score = "failed" in found ? Number.NaN : found.first;
-    tell({ kind: "done", index, total: units.length, score, seconds, ...failed });
+    tell({ kind: "done", index, total: units.length, score, seconds, ...more });
   }
   return runs;
 }
@@ -341,13 +341,6 @@ export function trainInChildren(planned: PlannedSweep, module?: string): Promise
 /** The trainings in their order: every setting with the first seed, then with the next. */
 const unitsOf = ({ plan: { seeds, rows }, settings }: PlannedSweep): UnitName[] =>
   seeds.flatMap((seed) => settings.map(({ label }) => ({ method: label, label, task: rows.task.name, seed })));
-
-/** What the prompt that is kept scores. */
-const scoreOf = (run: Run, { task }: Dataset) =>
-  trialScore(run, task, ({ history, bestOnFull, best }) => {
-    const { step } = bestOnFull ?? best;
-    return history.findLast((entry) => entry.step === step) ?? history.at(-1)!;
-  });
 
 /** Best first. @throws SoftpromptError "numeric" where none was trained */
 export function rank(

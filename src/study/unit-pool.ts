@@ -48,8 +48,14 @@ export interface UnitOrder {
 /** Child → parent. */
 export type UnitReport =
   | { readonly kind: "ready" }
-  /** `seconds`: that it took once the model was open; null where it was read back. */
-  | { readonly kind: "done"; readonly unit: number; readonly seconds: number | null }
+  /** `seconds`: that it took once the model was open; null where it was read back. `score`: a fraction, its mean over the unit's runs. */
+  | {
+      readonly kind: "done";
+      readonly unit: number;
+      readonly seconds: number | null;
+      readonly score: number | null;
+      readonly failed?: string;
+    }
   | ChildFailure;
 
 /**
@@ -101,7 +107,17 @@ export async function inProcesses(
         if (report.kind === "error") failures.push(errorOf(report));
         else
           try {
-            if (report.kind === "done") ended(report.unit, report.seconds);
+            if (report.kind === "done") {
+              const { unit, seconds, score, failed } = report;
+              ended(unit, seconds);
+              const told = { index: unit, total: units.length, label: units[unit]!.label };
+              const found = { score: score ?? Number.NaN, seconds: seconds ?? 0 };
+              const more = {
+                ...(seconds === null && { kept: true as const }),
+                ...(failed !== undefined && { failed }),
+              };
+              observe({ kind: "done", ...told, ...found, ...more });
+            }
             next(child);
           } catch (error) {
             // of who observes: thrown in an event of a child, nobody could catch it

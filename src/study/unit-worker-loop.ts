@@ -12,7 +12,7 @@ import type { Tokenizer } from "../text/tokenizer.js";
 import { isUntrained } from "./method-options.js";
 import { runUnit, unitsOf } from "./method-runs.js";
 import { countingSteps, type StudyEvent, type StudyInput } from "./runs.js";
-import { readySetting, runSetting } from "./sweep-runs.js";
+import { readySetting, runSetting, scoreOf } from "./sweep-runs.js";
 import type { UnitOrder, UnitPlan, UnitReport, UnitWork } from "./unit-pool.js";
 
 /** Serves the parent until it is done with this process. @param path of the parent's plan @param loadTokenizer of the base model */
@@ -26,7 +26,7 @@ export function serveUnits(path: string, loadTokenizer: (checkpoint: Checkpoint)
     opened
       .then((units) => timed(units, unit))
       .then(
-        (seconds) => tell({ kind: "done", unit, seconds }),
+        (ended) => tell({ kind: "done", unit, ...ended }),
         // the parent that stopped this process reports it itself
         (error: unknown) => endWithFailure(error, path, (failure) => !stop.signal.aborted && tell(failure)),
       );
@@ -36,16 +36,28 @@ export function serveUnits(path: string, loadTokenizer: (checkpoint: Checkpoint)
 
 /** What a process runs. */
 interface Units {
-  /** @param observe is told of every step that is computed @returns whether time is spent without steps */
-  run(unit: number, observe: (event: StudyEvent) => void): Promise<boolean>;
+  /** @param observe is told of every step that is computed */
+  run(unit: number, observe: (event: StudyEvent) => void): Promise<UnitEnd>;
 }
 
-/** Runs a unit. @returns seconds; null where it was read back */
-async function timed(units: Units, unit: number): Promise<number | null> {
+/** How a unit ended. */
+interface UnitEnd {
+  /** Time is spent without steps. */
+  readonly asked?: boolean;
+  /** null where it has none, or it is no number. */
+  readonly score: number | null;
+  readonly failed?: string;
+}
+
+/** Runs a unit. @returns how it ended, and seconds; null where it was read back */
+async function timed(
+  units: Units,
+  unit: number,
+): Promise<Omit<UnitEnd, "asked"> & { readonly seconds: number | null }> {
   const { input, steps } = countingSteps({ observe: () => {} });
   const begun = performance.now();
-  const asked = await units.run(unit, input.observe);
-  return steps() > 0 || asked ? (performance.now() - begun) / 1000 : null;
+  const { asked = false, ...end } = await units.run(unit, input.observe);
+  return { ...end, seconds: steps() > 0 || asked ? (performance.now() - begun) / 1000 : null };
 }
 
 function tell(report: UnitReport): void {
@@ -62,8 +74,9 @@ const kinds = {
     return {
       run: async (n, observe) => {
         const unit = units[n]!;
-        await runUnit({ ...input, ...opened, observe }, unit, (_, run) => run());
-        return isUntrained(unit.method);
+        const runs = await runUnit({ ...input, ...opened, observe }, unit, (_, run) => run());
+        const score = runs.reduce((sum, run) => sum + run.score, 0) / runs.length;
+        return { asked: isUntrained(unit.method), score: Number.isFinite(score) ? score : null };
       },
     };
   },
@@ -76,8 +89,8 @@ const kinds = {
         const setting = settings[n % settings.length]!;
         const { signal } = opened;
         const readied = await readySetting(model, plan, setting, { onEvent: observe, signal });
-        await runSetting(readied, seeds[Math.floor(n / settings.length)]!);
-        return false;
+        const found = scoreOf(await runSetting(readied, seeds[Math.floor(n / settings.length)]!), readied.dataset);
+        return "failed" in found ? { score: null, failed: found.failed } : { score: found.first };
       },
     };
   },

@@ -219,7 +219,7 @@ export function studyProgress(terminal: Terminal): (event: StudyEvent | XPromptS
       start(event.index, event.total, `${event.task}, seed ${event.seed}: ${event.label}`, event.left);
     else if (event.kind === "done")
       terminal.note(
-        `  ${event.failed === undefined ? scoresText({ score: event.score }) : `failed: ${event.failed},`} in ${event.seconds.toFixed(1)} s`,
+        `  ${event.label === undefined ? "" : `${event.label}: `}${event.failed === undefined ? scoresText({ score: event.score }) : `failed: ${event.failed},`} ${event.kept ? "kept from before" : `in ${event.seconds.toFixed(1)} s`}`,
       );
     else if (event.kind === "train") steps(event.event);
     else if (event.kind === "case")

@@ -46,8 +46,9 @@ export async function sweepAnswer(
       },
     );
   const loaded = await loadSaid(options, { terminal, signal });
-  // a configuration's folder is that of the run that it is of
-  const folder = (flags.output as string | undefined) ?? join("sweeps", safeName(loaded.task.name));
+  // a configuration without anything to try is a run's, and its folder that run's
+  const output = (flags.try === undefined ? options.output : flags.output) as string | undefined;
+  const folder = output ?? join("sweeps", safeName(loaded.task.name));
   // its files are written at its end, so a folder with a run, a search or the user's own files is refused here
   claim(folder, "study", true);
   const model = await openModel(options.model, {
@@ -67,7 +68,7 @@ export async function sweepAnswer(
     return await owning(folder, () =>
       withResume("study", folder, async () => {
         const { study, best, settings } = await runSweep(planned);
-        const asked = { ...own, try: options.try, output: folder };
+        const asked = { ...own, try: tried, output: folder };
         const earlier = await keepEarlierReport(
           folder,
           sweepTable,
@@ -106,6 +107,11 @@ export async function sweepAnswer(
   }
 }
 
+/** Whether the values of `--try` can be tried beside the other options. @throws SoftpromptError "usage" */
+export function checkTries(options: Readonly<Record<string, unknown>>): void {
+  checkTried(triedValues(options.try as Readonly<Record<string, string>>), options);
+}
+
 const withoutKeys = (from: object, table: object) =>
   Object.fromEntries(Object.entries(from).filter(([key]) => !Object.hasOwn(table, key)));
 
@@ -123,6 +129,13 @@ function triedValues(texts: Readonly<Record<string, string>>): Record<string, re
         where,
         expected: "each option once",
         got: name,
+      });
+    if (Object.hasOwn(sweepTable, key) && !Object.hasOwn(triedOptions, key))
+      throw new SoftpromptError("usage", "this option cannot be tried", {
+        where,
+        expected: "an option of the method, the prompt, the training or the schedule",
+        got: name,
+        hint: "run a sweep for each of its values",
       });
     const listed = text.startsWith("[") ? parseJson(text, where, "usage") : null;
     found[key] = Array.isArray(listed) ? listed : valuesBetween(text, key, where);

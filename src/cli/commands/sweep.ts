@@ -16,5 +16,6 @@ export const sweep = command({
     "softprompt train --config sweeps/sst2/best.yaml",
   ],
   saves: "ending at this step; finished trainings are kept",
+  check: async (options) => (await import("../actions/sweep.js")).checkTries(options),
   run: async (options, _, context) => (await import("../actions/sweep.js")).sweepAnswer(options, context),
 });

@@ -21,7 +21,7 @@ export const sweepSections = {
     ...sweepOptions,
     output: string({
       placeholder: "folder",
-      help: "Finished trainings, result.json, report.html and best.yaml; as a flag alone, because a run's configuration names the run's. An interrupted sweep goes on from here, one process at a time. A report that the new one does not hold all of is kept in earlier-1, -2, …",
+      help: "Finished trainings, result.json, report.html and best.yaml; of a configuration that has something to try it is taken too, of a run's own it is not. An interrupted sweep goes on from here, one process at a time. A report that the new one does not hold all of is kept in earlier-1, -2, …",
       source: "default sweeps/TASK",
     }),
   },

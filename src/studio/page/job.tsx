@@ -1,10 +1,10 @@
 /** @file One command that was started here: how far it is, what it says, and why it failed. */
 import { useLayoutEffect, useRef } from "preact/hooks";
 import type { JobState } from "../protocol.js";
-import { fileAddress } from "./api.js";
+import { api, fileAddress } from "./api.js";
 import { whenText } from "./home.jsx";
-import { Badge, Heading, Section, Told } from "./parts.jsx";
-import { linkTo, useStudio } from "./state.js";
+import { Badge, Heading, Problem, Section, Told } from "./parts.jsx";
+import { linkTo, useAction, useStudio } from "./state.js";
 
 export function Job({ id }: { readonly id: string }) {
   const { state } = useStudio();
@@ -39,6 +39,20 @@ function OneJob({ job, run }: { readonly job: JobState; readonly run: boolean })
             </a>
           </>
         )}
+        {(status === "stopped" || status === "failed") && severalCommands.has(command) && path !== null && (
+          <>
+            {" · "}
+            <GoOn job={job} path={path} />
+          </>
+        )}
+        {status === "done" && command === "sweep" && path !== null && (
+          <>
+            {" · "}
+            <a href={fileAddress(path, "best.yaml")} target="_blank" rel="noreferrer">
+              the best setting, for train
+            </a>
+          </>
+        )}
         {/* a run that was gone on with keeps its options: only its steps could be others */}
         {ended !== null && !state.readOnly && job.options.resume === undefined && (
           <>
@@ -61,6 +75,28 @@ function OneJob({ job, run }: { readonly job: JobState; readonly run: boolean })
       <Section title="The same on the command line">
         <pre>{line}</pre>
       </Section>
+    </>
+  );
+}
+
+/** They keep what has ended, and go on where they are asked again with the same folder. */
+const severalCommands: ReadonlySet<string> = new Set(["sweep", "compare"]);
+
+function GoOn({ job: { command, options }, path }: { readonly job: JobState; readonly path: string }) {
+  const { state, again } = useStudio();
+  const { busy, error, run } = useAction();
+  const start = () =>
+    run(async () => {
+      const next = await api.start(command, { ...options, output: `${state.folder}/${path}` });
+      again();
+      location.hash = linkTo("job", [["id", next.id]]);
+    });
+  return (
+    <>
+      <button type="button" disabled={busy || state.readOnly} onClick={start}>
+        Go on
+      </button>
+      <Problem error={error} />
     </>
   );
 }

@@ -597,6 +597,20 @@ test("a run that is not there is named, and the others are shown", async () => {
   expect(text()).toContain("a has no adapter that says its task");
 });
 
+test("a stopped sweep goes on in its folder, and a finished one gives its best setting", async () => {
+  const options = { model: "m", try: { steps: "1,2" } };
+  const ended = { ended: "2026-11-28T18:02:09.000Z", command: "sweep", path: "x-sweep", options } as const;
+  state = { ...state, jobs: [job({ ...ended, status: "stopped" })] };
+  answers["/api/jobs"] = () => job({ id: "2" });
+  await show(linkTo("job", [["id", "1"]]));
+  await click("Go on");
+  expect(posted("/api/jobs")).toEqual({ command: "sweep", options: { ...options, output: `${state.folder}/x-sweep` } });
+  state = { ...state, jobs: [job({ ...ended, status: "done" })] };
+  await show(linkTo("job", [["id", "1"]]));
+  await settle(2100);
+  expect(document.querySelector('a[href="/files/x-sweep/best.yaml"]')).not.toBeNull();
+});
+
 test("a study's trainings are compared by their evaluations, and named by what they are", async () => {
   const event = { step: 2, stage: 0, partial: "full", scores: { accuracy: 0.5 }, loss: 1, seconds: 1, best: false };
   const events = [{ kind: "eval", ...event, flops: 1, paperFlops: 1, totalFlops: 1, time: "" } as const];
