@@ -1,21 +1,18 @@
 /**
  * @file Options of a sweep, as data: what can be tried, and how the settings are chosen among.
  */
-import { integer, number, type OptionTable, type OptionValues } from "../base/options.js";
+import { integer, type OptionTable, type OptionValues } from "../base/options.js";
 import { seedsOption, type TuneOptions, tuneOptions } from "../tasks/options.js";
 import { freeSettings } from "../train/identity.js";
+import { comparisonOptions } from "./method-options.js";
 
 /** Options of a sweep beside those of its trainings and what is tried. */
 export const sweepOptions = {
   ...seedsOption,
-  searchHoldout: number({
-    default: 0.2,
-    min: 0.01,
-    max: 0.9,
-    unit: "share of the training rows",
-    source: "our choice",
+  searchHoldout: {
+    ...comparisonOptions.searchHoldout,
     help: "Training rows that are held out and choose the settings, the same for every seed; the validation rows are not looked at",
-  }),
+  },
   mostSettings: integer({
     min: 1,
     max: 10_000,
