@@ -290,6 +290,15 @@ test("units that child processes read back say nothing of the time that is left,
   expect(left).toEqual([4, 3, 2, 1].map((runs) => ({ runs, seconds: null })));
 });
 
+test("without prompt tuning there are no pairs, and the rest is told", async () => {
+  const own = { ...comparison, methods: ["superpos"], rateFactors: [1], scoreSteps: [2, 4] } as const;
+  const found = await compareMethods(
+    input(null, { seeds: [0], comparison: readOptions(comparisonOptions, own, "test") }),
+  );
+  expect(found.tables.map(({ title }) => title).join()).not.toMatch(/pair by pair|equal training FLOPs/);
+  expect(found.tables[1]!.rows[0]).toEqual(["superpos", expect.anything(), expect.anything()]);
+});
+
 test("a rate whose loss on held out rows is no number fails in the same words when it is read back", async () => {
   const own = { ...comparison, methods: ["prompt"], rateFactors: [1, 0.5] } as const;
   const asked = input("no-loss", {

@@ -12,7 +12,7 @@ import { isObject, longRunLimits, parseJson } from "../base/json.js";
 import { type OptionTable, readOptions } from "../base/options.js";
 import { fileNames } from "../run/layout.js";
 import type { StudyResult } from "../study/study.js";
-import { freeSettings } from "../train/identity.js";
+import { freeSettings } from "../train/options.js";
 import { readConfig } from "./config.js";
 
 /** An earlier report that was kept. */

@@ -267,7 +267,7 @@ export function methodTables(
       { name: "first − second", unit: "points" },
       ...pairedColumns,
     ],
-    rows: names
+    rows: (names.includes(reference) ? names : [])
       .filter((method) => method !== reference && !isUntrained(method))
       .flatMap((method) =>
         early.flatMap((step): Cell[][] => {

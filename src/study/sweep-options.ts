@@ -3,7 +3,7 @@
  */
 import { integer, type OptionTable, type OptionValues } from "../base/options.js";
 import { seedsOption, type TuneOptions, tuneOptions } from "../tasks/options.js";
-import { freeSettings } from "../train/identity.js";
+import { freeSettings } from "../train/options.js";
 import { comparisonOptions } from "./method-options.js";
 
 /** Options of a sweep beside those of its trainings and what is tried. */

@@ -15,17 +15,10 @@ import { maskToJson } from "../method/mask.js";
 import { promptTuning } from "../method/prompt.js";
 import type { PartialStack } from "../model/partial.js";
 import { roundingFacts } from "../model/quantise.js";
-import { type TrainSettings, trainOptions } from "./options.js";
+import { freeSettings, type TrainSettings, trainOptions } from "./options.js";
 import type { Identity, TrainInput } from "./types.js";
 
 export type { Identity } from "./types.js";
-
-/** Settings that do not affect results: they may change between sessions. */
-export const freeSettings: ReadonlySet<keyof TrainSettings> = new Set([
-  "snapshotEvery",
-  "snapshotSeconds",
-  "finalEvalRows",
-]);
 
 /** Options of the engine that change the last digits of results. They must not change within a run. */
 const arithmetic = ["device", "lowMemory", "plainOps"] as const satisfies readonly (keyof Engine["options"])[];

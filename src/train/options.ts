@@ -131,3 +131,10 @@ export const trainOptions = {
 
 /** How to train; every field is an option of the command line. */
 export type TrainSettings = OptionValues<typeof trainOptions>;
+
+/** Settings that do not affect results: they may change between sessions. */
+export const freeSettings: ReadonlySet<keyof TrainSettings> = new Set([
+  "snapshotEvery",
+  "snapshotSeconds",
+  "finalEvalRows",
+]);
