@@ -384,12 +384,14 @@ describe.skipIf(!built)("commands", { timeout: 240_000 }, () => {
     expect(job).toMatchObject({ path: "letters-sweep" });
     expect(job.line).toContain("--try learning-rate=0.1,0.3");
     expect(await ended(studio, job.id)).toMatchObject({ status: "done" });
-    const { runs } = await state(studio);
-    const own = runs.filter(({ path }) => path.startsWith("letters-sweep/"));
-    expect(own.map(({ kind, state }) => [kind, state])).toEqual([
-      ["study run", "done"],
-      ["study run", "done"],
-    ]);
+    // the list of runs may be a little older than the end of the command
+    const own = async () => (await state(studio)).runs.filter(({ path }) => path.startsWith("letters-sweep/"));
+    await expect
+      .poll(async () => (await own()).map(({ kind, state }) => [kind, state]), { timeout: 10_000 })
+      .toEqual([
+        ["study run", "done"],
+        ["study run", "done"],
+      ]);
   });
 
   test.each([

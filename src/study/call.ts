@@ -18,7 +18,7 @@ import type { Model } from "../tasks/model.js";
 import { type FormerPruneOptions, promptOptions, seedsOption } from "../tasks/options.js";
 import { initSpec } from "../tasks/planning.js";
 import { forPrompt } from "../tasks/readied.js";
-import { trainOptions } from "../train/options.js";
+import { repeatedOptions } from "../train/options.js";
 import { compare as compareSchedules } from "./compare.js";
 import { fptStudies } from "./fpt.js";
 import { comparisonOptions } from "./method-options.js";
@@ -39,13 +39,10 @@ export const unreadOptions: Readonly<Record<string, readonly string[]>> = Object
   ]),
 );
 
-/** Options of a training, but for the seed: a study has several. */
-const { seed: _seed, ...repeated } = trainOptions;
-
 /** All options of a study but the data's and the model's. */
 export const studyOptions = {
   ...promptOptions,
-  ...repeated,
+  ...repeatedOptions,
   ...scheduleOptions,
   ...neuronScoreOptions,
   ...seedsOption,
@@ -222,7 +219,7 @@ async function inputOf(
     tokenizer: forPrompt(model, values.virtualTokens).tokenizer,
     tasks: data,
     seeds: values.seeds,
-    settings: { ...readOptions(repeated, pick(repeated, values), "study"), seed: values.seeds[0] ?? 0 },
+    settings: { ...readOptions(repeatedOptions, pick(repeatedOptions, values), "study"), seed: values.seeds[0] ?? 0 },
     schedule: withPlannedSteps(readOptions(scheduleOptions, pick(scheduleOptions, values), "study")),
     virtualTokens: values.virtualTokens,
     init: await initSpec(values, data[0]!, model, { onEvent: said, signal }),

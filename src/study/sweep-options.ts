@@ -1,7 +1,7 @@
 /**
  * @file Options of a sweep, as data: what can be tried, and how the settings are chosen among.
  */
-import { integer, type OptionTable, type OptionValues } from "../base/options.js";
+import { integer, type OptionTable } from "../base/options.js";
 import { seedsOption, type TuneOptions, tuneOptions } from "../tasks/options.js";
 import { freeSettings } from "../train/options.js";
 import { comparisonOptions } from "./method-options.js";
@@ -17,7 +17,7 @@ export const sweepOptions = {
     min: 1,
     max: 10_000,
     unit: "settings",
-    help: "Train at most so many of the combinations, drawn with the first seed",
+    help: "Train at most so many of the combinations, the same whatever the seeds",
     source: "default all",
   }),
   workers: integer({
@@ -27,9 +27,6 @@ export const sweepOptions = {
     help: "Trainings at the same time, each in a process that opens the model; worth it where one training does not use every core",
   }),
 };
-
-/** How settings are chosen among. */
-export type SweepOptions = OptionValues<typeof sweepOptions>;
 
 /** What changes no training, what sets other rows to score on, and what a sweep has of its own. */
 const untriable = new Set<string>([...freeSettings, "maxEvalRows", "output", "baselines", "tensorboard", "seed"]);

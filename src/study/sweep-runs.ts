@@ -12,11 +12,9 @@ import type { Model } from "../tasks/model.js";
 import type { TuneOptions } from "../tasks/options.js";
 import { initSpec } from "../tasks/planning.js";
 import { forPrompt } from "../tasks/readied.js";
-import { trainOptions } from "../train/options.js";
+import { repeatedOptions } from "../train/options.js";
 import { runOne, type StudyEvent, type StudyInput, trialScore, type Variant } from "./runs.js";
 import type { Run } from "./sweep-tables.js";
-
-const { seed: _, ...repeated } = trainOptions;
 
 /** A combination that is to be trained. */
 export interface Setting {
@@ -42,7 +40,6 @@ export interface Readied extends Setting {
   readonly input: StudyInput;
   readonly dataset: Dataset;
   readonly variant: Variant;
-  readonly seeds: readonly number[];
 }
 
 /** @throws SoftpromptError as initSpec */
@@ -59,7 +56,7 @@ export async function readySetting(
     tokenizer: forPrompt(model, options.virtualTokens).tokenizer,
     tasks: [dataset],
     seeds,
-    settings: { ...readOptions(repeated, pickOptions(repeated, options), "sweep()"), seed: seeds[0]! },
+    settings: { ...readOptions(repeatedOptions, pickOptions(repeatedOptions, options), "sweep()"), seed: seeds[0]! },
     schedule: readOptions(scheduleOptions, pickOptions(scheduleOptions, options), "sweep()"),
     virtualTokens: options.virtualTokens,
     init: await initSpec(options, dataset, model, {
@@ -72,7 +69,7 @@ export async function readySetting(
     signal,
   };
   const method = readOptions(methodOptions, pickOptions(methodOptions, options), "sweep()");
-  return { ...setting, input, dataset, seeds, variant: { label, schedule: {}, method, filedAs: "setting" } };
+  return { ...setting, input, dataset, variant: { label, schedule: {}, method, filedAs: "setting" } };
 }
 
 /** Trains a setting, or reads it back. A training whose numbers go wrong is an outcome. */

@@ -98,6 +98,7 @@ export function sweepTables(
   const [best] = ranked;
   const share = 1 / seeds.length;
   const byMean = task.selectBy === "mean" && task.metrics.length > 1;
+  const anyFailed = ranked.some(({ failed }) => failed);
   const cellOf = (value: unknown): Cell => (value === undefined ? null : valueText(value));
   const table: Table = {
     title: "Settings, the best first",
@@ -109,7 +110,7 @@ export function sweepTables(
       { name: "loss", digits: 3 },
       { name: "training", unit: "GFLOP", digits: 1 },
       { name: "training", unit: "s", digits: 1 },
-      ...(ranked.some(({ told }) => told.failed !== undefined) ? [{ name: "failed" }] : []),
+      ...(anyFailed ? [{ name: "failed" }] : []),
     ],
     rows: ranked.map((one) => {
       const { told } = one;
@@ -120,7 +121,7 @@ export function sweepTables(
         told.loss,
         (share * told.flops) / 1e9,
         share * told.seconds,
-        ...(ranked.some((one) => one.told.failed !== undefined) ? [told.failed ?? ""] : []),
+        ...(anyFailed ? [told.failed ?? ""] : []),
       ];
     }),
   };
@@ -172,8 +173,7 @@ export function sweepTables(
         seed,
         metric,
         score: shown[n]!,
-        flops: costOf(runs[n]!).flops,
-        seconds: costOf(runs[n]!).seconds,
+        ...costOf(runs[n]!),
       })),
     ),
     notes: notesOf(rows, ranked, { seeds, left }),
@@ -251,9 +251,7 @@ const listed = (names: readonly string[]) =>
 function gridEnds(ranked: readonly Ranked[]): string[] {
   const [best] = ranked;
   const ends = Object.entries(best!.told.values).flatMap(([key, value]) => {
-    const all = [
-      ...new Set(ranked.flatMap(({ told }) => (typeof told.values[key] === "number" ? [told.values[key]] : []))),
-    ];
+    const all = valuesOf(ranked, key).filter((one) => typeof one === "number");
     if (typeof value !== "number" || all.length < 2) return [];
     if (value === Math.max(...all)) return [`${key} ${value} is the largest`];
     return value === Math.min(...all) ? [`${key} ${value} is the smallest`] : [];

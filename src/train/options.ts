@@ -129,6 +129,9 @@ export const trainOptions = {
   }),
 };
 
+/** Options of a training, but for the seed: a study has several. */
+export const { seed: _seed, ...repeatedOptions } = trainOptions;
+
 /** How to train; every field is an option of the command line. */
 export type TrainSettings = OptionValues<typeof trainOptions>;
 

@@ -3,9 +3,9 @@
  */
 import { join } from "node:path";
 import { SoftpromptError } from "../../base/errors.js";
-import { ownFolder, writeFileAtomic } from "../../base/files.js";
+import { ownFolder } from "../../base/files.js";
 import { type FolderLock, lockFolder } from "../../base/lock.js";
-import { flagName, type OptionValues, pickOptions } from "../../base/options.js";
+import { type OptionValues, pickOptions } from "../../base/options.js";
 import type { Dataset } from "../../data/row.js";
 import { pruneOptions } from "../../prune/options.js";
 import { plainTable } from "../../report/markdown.js";
@@ -18,7 +18,7 @@ import { type FptStudy, type FptStudyName, fptStudies } from "../../study/fpt.js
 import type { RunsLeft } from "../../study/left.js";
 import { type ComparisonOptions, comparisonOptions } from "../../study/method-options.js";
 import { compareMethods, methodStudies } from "../../study/methods.js";
-import { studyMarkdown, studyPage } from "../../study/pages.js";
+import { studyMarkdown } from "../../study/pages.js";
 import { withReference } from "../../study/reference.js";
 import { checkSeeds, type StudyEvent } from "../../study/runs.js";
 import type { StudyResult } from "../../study/study.js";
@@ -29,13 +29,14 @@ import { ownRate, sayRate } from "../../tasks/learning-rate.js";
 import { openModel, openOptions } from "../../tasks/model.js";
 import { initSpec } from "../../tasks/planning.js";
 import { forPrompt } from "../../tasks/readied.js";
+import { repeatedOptions } from "../../train/options.js";
 import type { Answer, CommandContext } from "../command.js";
-import { configText, readConfig, withResume } from "../config.js";
+import { readConfig, withResume } from "../config.js";
 import { loadSaid, sayNotices, sayTokenNotices } from "../data.js";
-import { keepEarlierReport } from "../earlier-report.js";
 import { leftText } from "../overall.js";
 import { modelContext, progress, scoresText } from "../progress.js";
-import { repeated, type StudyValues, studyTable } from "../tables/study.js";
+import { refuseAuto, writeStudyReport } from "../study-report.js";
+import { type StudyValues, studyTable } from "../tables/study.js";
 import type { Terminal } from "../terminal.js";
 import { refuseUnread } from "../unread.js";
 
@@ -86,13 +87,7 @@ export async function studyAnswer(
   const unread = unreadOptions[name]!.filter((key) => Object.hasOwn(flags, key) || ignored.includes(key));
   refuseUnread("this study", `softprompt study ${name}`, unread, given);
   checkSeeds(asked.seeds);
-  if (asked.precision === "auto")
-    throw new SoftpromptError("usage", "the runs of a study must be computed alike, also when it is gone on with", {
-      where: flagName("precision"),
-      expected: "float32 or int8",
-      got: "auto",
-      hint: "softprompt doctor --model NAME says what auto would take here",
-    });
+  refuseAuto(asked.precision, "the runs of a study");
   checkSharedInit(asked, Object.keys(asked.tasks).length, `softprompt study ${name}`);
   const folder = asked.output ?? join("studies", name);
   // a study writes its files at its end, so a folder with a run, a search or the user's own files is refused here
@@ -124,7 +119,10 @@ export async function studyAnswer(
       tokenizer: forPrompt(model, options.virtualTokens).tokenizer,
       tasks,
       seeds: options.seeds,
-      settings: { ...(pickOptions(repeated, options) as OptionValues<typeof repeated>), seed: options.seeds[0] ?? 0 },
+      settings: {
+        ...(pickOptions(repeatedOptions, options) as OptionValues<typeof repeatedOptions>),
+        seed: options.seeds[0] ?? 0,
+      },
       schedule: withPlannedSteps(pickOptions(scheduleOptions, options) as OptionValues<typeof scheduleOptions>),
       virtualTokens: options.virtualTokens,
       init: await initSpec(options, tasks[0]!, model, {
@@ -146,17 +144,11 @@ export async function studyAnswer(
           : xpromptStudies[name as keyof typeof xpromptStudies].run({ ...shared, observe, prune }),
     );
     const result = withReference(made, options.reference);
-    const report = join(folder, fileNames.report);
-    const read = Object.fromEntries(Object.entries(studyTable).filter(([key]) => !unreadOptions[name]!.includes(key)));
-    const earlier = await keepEarlierReport(folder, read, options, result);
-    if (earlier !== null) terminal.warn(`the report that was here ${earlier.differs}: it is kept in ${earlier.folder}`);
-    writeFileAtomic(join(folder, fileNames.config), configText(read, { ...options, output: folder }));
-    writeFileAtomic(join(folder, fileNames.result), `${JSON.stringify(result, null, 2)}\n`);
-    writeFileAtomic(join(folder, fileNames.summary), `${studyMarkdown(result)}\n`);
-    writeFileAtomic(report, studyPage(result));
+    const table = Object.fromEntries(Object.entries(studyTable).filter(([key]) => !unreadOptions[name]!.includes(key)));
+    const { report, earlier, lines } = await writeStudyReport({ folder, table, options, result }, terminal);
     return {
-      json: { ...result, notices, report, earlier: earlier?.folder ?? null },
-      text: `${studyMarkdown(result)}\n\nreport  ${report}${earlier === null ? "" : `\nearlier report  ${join(earlier.folder, fileNames.report)}`}`,
+      json: { ...result, notices, report, earlier },
+      text: [studyMarkdown(result), "", ...lines].join("\n"),
     };
   } finally {
     lock?.release();

@@ -5,21 +5,21 @@ import { join } from "node:path";
 import { SoftpromptError } from "../../base/errors.js";
 import { writeFileAtomic } from "../../base/files.js";
 import { parseJson } from "../../base/json.js";
-import { flagName, pickOptions, readOptions } from "../../base/options.js";
+import { pickOptions, readOptions } from "../../base/options.js";
 import { shellWord } from "../../base/shell-word.js";
 import { claim, fileNames } from "../../run/layout.js";
 import { owning } from "../../study/call.js";
-import { studyMarkdown, studyPage } from "../../study/pages.js";
+import { studyMarkdown } from "../../study/pages.js";
 import { allSweepOptions, checkTried, planSweep, runSweep } from "../../study/sweep.js";
 import { triedOptions } from "../../study/sweep-options.js";
 import { openModel, openOptions } from "../../tasks/model.js";
 import type { Answer, CommandContext } from "../command.js";
-import { configText, runConfigText, withResume } from "../config.js";
+import { runConfigText, withResume } from "../config.js";
 import { loadSaid, sayChat, sayTokenNotices } from "../data.js";
-import { keepEarlierReport } from "../earlier-report.js";
 import { valueFromText } from "../flags.js";
 import { safeName } from "../output.js";
 import { modelContext } from "../progress.js";
+import { refuseAuto, writeStudyReport } from "../study-report.js";
 import { type SweepValues, sweepTable } from "../tables/sweep.js";
 import { trainTable } from "../tables/train.js";
 import { studyProgress } from "./study.js";
@@ -34,17 +34,7 @@ export async function sweepAnswer(
     Object.entries(given).filter(([key]) => Object.hasOwn(flags, key) || !Object.hasOwn(tried, key)),
   );
   checkTried(tried, own);
-  if (options.precision === "auto")
-    throw new SoftpromptError(
-      "usage",
-      "the trainings of a sweep must be computed alike, also when it is gone on with",
-      {
-        where: flagName("precision"),
-        expected: "float32 or int8",
-        got: "auto",
-        hint: "softprompt doctor --model NAME says what auto would take here",
-      },
-    );
+  refuseAuto(options.precision, "the trainings of a sweep");
   const loaded = await loadSaid(options, { terminal, signal });
   // a configuration without anything to try is a run's, and its folder that run's
   const output = (flags.try === undefined ? options.output : flags.output) as string | undefined;
@@ -68,36 +58,23 @@ export async function sweepAnswer(
     return await owning(folder, () =>
       withResume("study", folder, async () => {
         const { study, best, settings } = await runSweep(planned);
-        const asked = { ...own, try: tried, output: folder };
-        const earlier = await keepEarlierReport(
-          folder,
-          sweepTable,
-          readOptions(sweepTable, asked, "softprompt sweep"),
-          study,
-        );
-        if (earlier !== null)
-          terminal.warn(`the report that was here ${earlier.differs}: it is kept in ${earlier.folder}`);
-        const report = join(folder, fileNames.report);
+        const recorded = { ...own, try: tried };
+        const result = { ...study, best, ranked: settings };
+        const read = readOptions(sweepTable, { ...recorded, output: folder }, "softprompt sweep");
+        const told = await writeStudyReport({ folder, table: sweepTable, options: read, recorded, result }, terminal);
         const config = join(folder, fileNames.best);
         // where model and rows are, as they were given; of a training's options those that the best setting reads
         const training = { ...withoutKeys(pickOptions(trainTable, own), allSweepOptions), ...best };
-        writeFileAtomic(join(folder, fileNames.config), configText(sweepTable, asked));
         writeFileAtomic(config, runConfigText(trainTable, training, undefined));
-        writeFileAtomic(
-          join(folder, fileNames.result),
-          `${JSON.stringify({ ...study, best, ranked: settings }, null, 2)}\n`,
-        );
-        writeFileAtomic(join(folder, fileNames.summary), `${studyMarkdown(study)}\n`);
-        writeFileAtomic(report, studyPage(study));
+        const { report, earlier, lines } = told;
         return {
-          json: { ...study, best, ranked: settings, notices, report, config, earlier: earlier?.folder ?? null },
+          json: { ...result, notices, report, config, earlier },
           text: [
             studyMarkdown(study),
             "",
             `best    ${settings[0]!.label}`,
             `train   softprompt train --config ${shellWord(config)}`,
-            `report  ${report}`,
-            ...(earlier === null ? [] : [`earlier report  ${join(earlier.folder, fileNames.report)}`]),
+            ...lines,
           ].join("\n"),
         };
       }),

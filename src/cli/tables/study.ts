@@ -9,10 +9,7 @@ import { comparisonOptions } from "../../study/method-options.js";
 import { referenceOptions } from "../../study/reference-options.js";
 import { dataOptions, quickstartTask } from "../../tasks/data.js";
 import { modelOptions, promptOptions, seedsOption } from "../../tasks/options.js";
-import { trainOptions } from "../../train/options.js";
-
-/** Options of a training, but for the seed: a study has several. */
-export const { seed: _seed, ...repeated } = trainOptions;
+import { repeatedOptions } from "../../train/options.js";
 
 /** By heading. */
 export const sections = {
@@ -26,7 +23,7 @@ export const sections = {
     ...seedsOption,
   },
   Prompt: promptOptions,
-  Training: repeated,
+  Training: repeatedOptions,
   Schedule: { ...scheduleOptions, ...neuronScoreOptions },
   Study: {
     ...referenceOptions,
@@ -47,7 +44,7 @@ export const studySections = {
 export type StudyValues = OptionValues<typeof modelOptions> &
   OptionValues<(typeof sections)["Tasks"]> &
   OptionValues<typeof promptOptions> &
-  OptionValues<typeof repeated> &
+  OptionValues<typeof repeatedOptions> &
   OptionValues<typeof scheduleOptions> &
   OptionValues<typeof neuronScoreOptions> &
   OptionValues<(typeof sections)["Study"]> &

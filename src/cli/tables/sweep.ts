@@ -8,7 +8,7 @@ import { scheduleOptions } from "../../schedule/options.js";
 import { sweepOptions } from "../../study/sweep-options.js";
 import { dataOptions } from "../../tasks/data.js";
 import { modelOptions, promptOptions } from "../../tasks/options.js";
-import { repeated } from "./study.js";
+import { repeatedOptions } from "../../train/options.js";
 
 /** By heading. */
 export const sweepSections = {
@@ -29,7 +29,7 @@ export const sweepSections = {
   Data: dataOptions,
   Method: methodOptions,
   Prompt: promptOptions,
-  Training: repeated,
+  Training: repeatedOptions,
   "Schedule (Fast Prompt Tuning)": { ...scheduleOptions, ...neuronScoreOptions },
 };
 
@@ -40,6 +40,6 @@ export type SweepValues = OptionValues<(typeof sweepSections)["Sweep"]> &
   OptionValues<typeof dataOptions> &
   OptionValues<typeof methodOptions> &
   OptionValues<typeof promptOptions> &
-  OptionValues<typeof repeated> &
+  OptionValues<typeof repeatedOptions> &
   OptionValues<typeof scheduleOptions> &
   OptionValues<typeof neuronScoreOptions>;
